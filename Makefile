@@ -1,0 +1,67 @@
+# AI Data Analyst. `make help` lists the targets; every one makes the environment it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+REQ := infra/requirements
+PORT ?= 8000
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
+
+.venv/installed: $(REQ)/uv.txt $(REQ)/functions.txt $(REQ)/cli.txt $(REQ)/dev.txt pyproject.toml shared/da/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $(REQ)/uv.txt
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r $(REQ)/functions.txt -r $(REQ)/cli.txt -r $(REQ)/dev.txt
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-build-isolation --no-deps -e . -e shared/da
+	@touch $@
+
+.venv-da/installed: .venv/installed $(REQ)/cli-newest.txt
+	$(PYTHON) -m venv --clear .venv-da
+	$(BIN)/uv pip install -q --python .venv-da/bin/python --require-hashes -r $(REQ)/cli-newest.txt
+	$(BIN)/uv pip install -q --python .venv-da/bin/python --no-build-isolation --no-deps -e shared/da
+	@touch $@
+
+.PHONY: env
+env: .venv/installed ## make .venv, the environment of everything else
+
+.PHONY: demo
+demo: env ## the whole system on sample data, in a minute; your own files: make demo DATA=dir [OPTIONS="nullstr=NA"]
+	$(BIN)/python infra/demo.py $(if $(DATA),--data "$(DATA)") $(foreach option,$(OPTIONS),--option "$(option)")
+
+.PHONY: dev
+dev: env ## all functions with reload on port 8000, on the bucket .dev/bucket
+	$(BIN)/python infra/dev.py --port $(PORT)
+
+.PHONY: lint
+lint: env
+	$(BIN)/ruff check -q .
+	$(BIN)/ruff format -q --check .
+	$(BIN)/mypy --no-error-summary
+
+.PHONY: check
+check: lint ## lint, types and the fast tests
+	$(BIN)/pytest -m "not slow" -n 2
+
+.PHONY: test
+test: lint .venv-da/installed ## lint, types and all tests; those of `da` also with the newest DuckDB
+	$(BIN)/pytest -n 2 --dist worksteal
+	.venv-da/bin/pytest tests/integration/da -m "not server"
+
+.PHONY: e2e
+e2e: env ## as a user runs it: demo, containers, many processes at once (minutes; wants Docker)
+	$(BIN)/pytest tests/e2e
+
+.PHONY: bench
+bench: env ## measure what tests/bench/README.md tells
+	$(BIN)/python tests/bench/run.py
+
+.PHONY: lock
+lock: env ## compile infra/requirements anew
+	sh infra/requirements/compile.sh $(BIN)/uv
+
+.PHONY: clean
+clean: ## remove what make has made
+	rm -rf .venv .venv-da .demo .mypy_cache .ruff_cache .hypothesis build *.egg-info shared/*.egg-info

@@ -1,0 +1,1 @@
+"""The functions of AI Data Analyst, each deployable alone."""

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Compile the pinned requirements. Usage: compile.sh [path of uv] [extra arguments, as --upgrade]
+set -eu
+cd "$(dirname "$0")/../.."
+uv=${1:-uv}
+[ $# -gt 0 ] && shift
+here=infra/requirements
+lock() {
+  "$uv" pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
+    --no-emit-find-links --custom-compile-command 'make lock' "$@"
+}
+lock "$here/uv.in" -o "$here/uv.txt" "$@"
+lock pyproject.toml -o "$here/functions.txt" "$@"
+lock shared/da/pyproject.toml -c "$here/functions.txt" -o "$here/cli.txt" "$@"
+lock "$here/dev.in" -c "$here/functions.txt" -c "$here/cli.txt" -o "$here/dev.txt" "$@"
+lock shared/da/pyproject.toml "$here/cli-test.in" -o "$here/cli-newest.txt" "$@"

@@ -1,0 +1,1 @@
+"""The library that the functions of AI Data Analyst share."""

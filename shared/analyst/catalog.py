@@ -1,0 +1,93 @@
+"""What exists: the models of a published snapshot, as its two JSON objects hold them.
+
+`analytics/current.json` is a `Pointer`; the object it names is a `Catalog`. The read path needs no more than these.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+CURRENT = "analytics/current.json"
+"""Key of the pointer to the newest snapshot."""
+
+QueryMode = Literal["local", "remote", "materialized"]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Column(_Value):
+    """One column. `type` is DuckDB's name of it."""
+
+    name: str
+    type: str
+    description: str | None = None
+
+
+class File(_Value):
+    """One parquet object. `path` is its key; `size_bytes` and `sha256` (hex) are of its whole content."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+    rows: int
+    partition: str | None = None
+
+
+class Table(_Value):
+    """One table as published. `view` is its name in analytics.duckdb, its own for good."""
+
+    source: str
+    name: str
+    view: str
+    description: str | None = None
+    query_mode: QueryMode = "local"
+    rows: int | None = None
+    size_bytes: int | None = None
+    extracted_at: datetime | None = None
+    version: int = 0
+    hash: str
+    """SHA-256 (hex) over the files' hashes in their order: equal hash, equal data."""
+    columns: tuple[Column, ...] = ()
+    files: tuple[File, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """`<source>.<name>`."""
+        return f"{self.source}.{self.name}"
+
+
+class Problem(_Value):
+    """A source or table that could not be taken into the snapshot as it is; its last good state stays."""
+
+    source: str
+    table: str | None = None
+    code: str
+    message: str
+
+
+class Catalog(_Value):
+    """All tables of one snapshot, in the order of their ids."""
+
+    snapshot: int
+    built_at: datetime
+    tables: tuple[Table, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class Pointer(_Value):
+    """`analytics/current.json`: which snapshot is current, and what it was built from."""
+
+    snapshot: int
+    epoch: int
+    duckdb: str
+    catalog: str
+    sha256: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 (hex) of the objects `duckdb` and `catalog`."""
+    built_from: dict[str, str] = Field(default_factory=dict)
+    """Store version of each source's extract.duckdb."""
+    built_at: datetime
+    recent: tuple[str, ...] = ()
+    """Ids of the last swaps, newest last: how a writer whose answer was lost finds out that it succeeded."""

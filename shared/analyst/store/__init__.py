@@ -1,0 +1,25 @@
+"""Where bytes live: the only code that knows. See `port` for what a store does."""
+
+from analyst.store.port import (
+    ABSENT,
+    ANY,
+    Condition,
+    Entry,
+    Object,
+    ObjectMissingError,
+    Store,
+    StoreConflictError,
+    UnsureWriteError,
+)
+
+__all__ = [
+    "ABSENT",
+    "ANY",
+    "Condition",
+    "Entry",
+    "Object",
+    "ObjectMissingError",
+    "Store",
+    "StoreConflictError",
+    "UnsureWriteError",
+]

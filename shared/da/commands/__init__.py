@@ -1,0 +1,1 @@
+"""The commands of `da`, one module each."""
