@@ -1,0 +1,56 @@
+"""What a connector is: it knows its tables, their exact types, paging and increments, and nothing of the bucket."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from analyst.catalog import Column
+
+SyncStrategy = Literal["full_refresh", "incremental"]
+
+Cursor = str | int | float | None
+"""The greatest value of the cursor column that was published so far; a JSON scalar."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTable:
+    """One table as its source offers it and the registry wants it.
+
+    `name` is normalised, `original` is what the source calls it. `fingerprint` changes whenever the table's content
+    or the options it is read with may have changed; while it stays, nothing is read.
+    """
+
+    name: str
+    original: str
+    fingerprint: str
+    description: str | None = None
+    primary_key: tuple[str, ...] = ()
+    sync_strategy: SyncStrategy = "full_refresh"
+    cursor_column: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """What a connector read of one table.
+
+    `files` are parquet files in the order of their rows, made by `analyst.contract.parquet.write`. For an incremental
+    table they hold the new and changed rows only. `rejects` are the first few of the `rejected` rows that were set
+    aside: "file:line: reason".
+    """
+
+    files: tuple[Path, ...]
+    columns: tuple[Column, ...]
+    cursor: Cursor = None
+    rejected: int = 0
+    rejects: tuple[str, ...] = ()
+
+
+class Connector(Protocol):
+    """One source. Raises `SourceError` for what its owner has to mend, `UnavailableError` for what may pass."""
+
+    def tables(self) -> Iterable[SourceTable]:
+        """List the tables of the source as they are now."""
+
+    def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
+        """Read one table into the empty folder `into`: all of it, or of an incremental one what came after `since`."""

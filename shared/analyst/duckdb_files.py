@@ -1,0 +1,72 @@
+"""Opening and making DuckDB files, the one way the project does it.
+
+A file is made with `STORAGE_VERSION 'v1.0.0', BLOCK_SIZE 16384`: every DuckDB from 1.0 on opens it, and an empty one
+is small. A connection works in UTC and installs nothing by itself. While a connection to a path is open, connecting
+again gives the old file, so every version of an object is opened under a local name of its own.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from analyst.errors import ContractError
+from analyst.names import quote, quote_text
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+def connect(
+    *, memory_limit: str | None = None, threads: int | None = None, temp_dir: Path | None = None
+) -> "DuckDBPyConnection":
+    """Open an in-memory database; files are attached to it."""
+    import duckdb
+
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": False,
+        "temp_directory": "" if temp_dir is None else str(temp_dir),
+    }
+    if memory_limit is not None:
+        config["memory_limit"] = memory_limit
+    if threads is not None:
+        config["threads"] = threads
+    con = duckdb.connect(":memory:", config=config)
+    con.execute("set TimeZone = 'UTC'")
+    con.execute("set enable_progress_bar = false")
+    return con
+
+
+def create(con: "DuckDBPyConnection", path: Path, alias: str) -> None:
+    """Make a new database file and attach it as `alias`."""
+    con.execute(f"attach {quote_text(str(path))} as {quote(alias)} (storage_version 'v1.0.0', block_size 16384)")
+
+
+def attach(con: "DuckDBPyConnection", path: Path, alias: str, *, what: str) -> None:
+    """Attach an existing file read-only as `alias`.
+
+    Raises:
+        ContractError: the file is no DuckDB database, or one of a version that can't be read; `what` names it.
+    """
+    import duckdb
+
+    try:
+        con.execute(f"attach {quote_text(str(path))} as {quote(alias)} (read_only)")
+    except (duckdb.Error, UnicodeDecodeError) as error:
+        reason = str(error).split("\n")[0].replace(str(path), "the file")
+        raise ContractError(f"{what} can't be opened as a DuckDB database: {reason}") from error
+
+
+def detach(con: "DuckDBPyConnection", alias: str) -> None:
+    """Detach a file, writing what is still in its log."""
+    con.execute(f"detach {quote(alias)}")
+
+
+@contextmanager
+def scratch(parent: Path | None = None) -> Iterator[Path]:
+    """Lend an empty local folder that is gone afterwards."""
+    if parent is not None:
+        parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="analyst-", dir=parent) as folder:
+        yield Path(folder)
