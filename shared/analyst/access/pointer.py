@@ -1,0 +1,23 @@
+"""The pointer to the current system state, the one mutable object of `state/`."""
+
+from pydantic import BaseModel, ConfigDict
+
+CURRENT = "state/current.json"
+"""Key of the pointer."""
+
+
+class StatePointer(BaseModel):
+    """`state/current.json`: the current pair of system file and access list."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: int
+    """Counts the edits, from 1."""
+    system: str
+    """Key of the DuckDB file."""
+    access: str
+    """Key of the access list."""
+    sha256: dict[str, str]
+    """SHA-256 (hex) of the objects `system` and `access`."""
+    recent: tuple[str, ...] = ()
+    """Ids of the last edits, newest last: how a writer whose answer was lost finds out that it succeeded."""

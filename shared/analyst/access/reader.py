@@ -1,0 +1,138 @@
+"""Keep the access list fresh: revalidated before an answer, never trusted for long without the store."""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from pydantic import ValidationError
+
+from analyst.access.pointer import CURRENT, StatePointer
+from analyst.access.roles import Caller
+from analyst.access.rules import TOKEN_PREFIX, AccessList
+from analyst.errors import AnalystError, UnauthenticatedError, UnavailableError
+from analyst.store import Store
+
+TRUSTED_FOR: Final = 60.0
+"""Seconds for which a list is still used when the store does not answer."""
+
+_RETRY_AFTER: Final = 1.0
+_REFRESHES_PER_SECOND: Final = 5.0
+
+
+class AccessReader:
+    """The current access list of a process. Threads that need a newer one share one fetch.
+
+    Ages count from when a fetch began: what it read may have been replaced while it was under way. `max_age` is in
+    seconds, `monotonic` a clock such as `time.monotonic`.
+    """
+
+    def __init__(self, store: Store, max_age: float, monotonic: Callable[[], float]) -> None:
+        self._store = store
+        self._max_age = max_age
+        self._monotonic = monotonic
+        self._fetching = threading.Lock()
+        self._list = AccessList()
+        self._version: str | None = None
+        self._as_of = float("-inf")
+        self._failed_at = float("-inf")
+        self._failure = ""
+        self._newest_edit = self._fetched_edit = object()
+        self._refreshes = _Allowance(_REFRESHES_PER_SECOND)
+
+    def current(self) -> AccessList:
+        """Give the list, fetched no longer than `max_age` ago.
+
+        When the store does not answer, the last list is used until it is 60 seconds old.
+
+        Raises:
+            UnavailableError: there is no list, or it is too old to be trusted.
+        """
+        return self._at_least(self._monotonic() - self._max_age)
+
+    def refresh(self) -> AccessList:
+        """Give a list fetched from now on, for a token that the last one does not know; a few times per second."""
+        now = self._monotonic()
+        return self._at_least(now) if self._refreshes.take(now) else self.current()
+
+    def expire(self) -> None:
+        """Fetch anew before the next answer: this process has just published an edit."""
+        self._newest_edit = object()
+
+    def caller_of(self, token: str, now: datetime) -> Caller:
+        """Find out whom a token speaks for, also when another process made it a moment ago.
+
+        Raises:
+            UnauthenticatedError: it is not valid.
+            UnavailableError: as `current`.
+        """
+        try:
+            return self.current().caller_of(token, now)
+        except UnauthenticatedError:
+            if not token.startswith(TOKEN_PREFIX):
+                raise
+        return self.refresh().caller_of(token, now)
+
+    def _at_least(self, began: float) -> AccessList:
+        if not self._is_good(began):
+            with self._fetching:
+                if not self._is_good(began) and not self._has_just_failed():
+                    self._try_to_fetch()
+        return self._trusted()
+
+    def _is_good(self, began: float) -> bool:
+        return self._as_of >= began and self._fetched_edit is self._newest_edit
+
+    def _has_just_failed(self) -> bool:
+        return self._monotonic() < self._failed_at + _RETRY_AFTER
+
+    def _try_to_fetch(self) -> None:
+        """Fetch; a failure is remembered, not raised: the list we have may still be good enough."""
+        began, edit = self._monotonic(), self._newest_edit
+        try:
+            self._fetch()
+        except AnalystError as error:
+            self._failed_at, self._failure = self._monotonic(), str(error)
+        else:
+            self._as_of, self._fetched_edit = began, edit
+
+    def _fetch(self) -> None:
+        pointer = self._store.read(CURRENT, unless=self._version)
+        if pointer is None:
+            self._list, self._version = AccessList(), None
+        elif pointer.version != self._version:
+            self._list, self._version = self._load(pointer.data), pointer.version
+
+    def _load(self, pointer: bytes) -> AccessList:
+        try:
+            place = StatePointer.model_validate_json(pointer)
+            published = self._store.read(place.access)
+            if published is None or hashlib.sha256(published.data).hexdigest() != place.sha256.get("access"):
+                raise UnavailableError(f"the access list {place.access} is missing or damaged")
+            return AccessList.model_validate_json(published.data)
+        except ValidationError as error:
+            raise UnavailableError(f"the access list can't be read: {error}") from error
+
+    def _trusted(self) -> AccessList:
+        if self._monotonic() - self._as_of > TRUSTED_FOR:
+            raise UnavailableError(f"who may do what is not known now, try again in a moment ({self._failure})")
+        return self._list
+
+
+class _Allowance:
+    """A number of things per second, with as many at once. Used under no lock: being off by one does no harm."""
+
+    def __init__(self, per_second: float) -> None:
+        self._rate = per_second
+        self._left = per_second
+        self._at: float | None = None
+
+    def take(self, now: float) -> bool:
+        passed = now - self._at if self._at is not None else 0.0
+        self._left, self._at = min(self._rate, self._left + passed * self._rate), now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+

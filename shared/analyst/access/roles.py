@@ -1,0 +1,34 @@
+"""Roles, and the caller that a request is answered for."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a user may do, each role including the ones before it. Compare with `includes`, never with `<`."""
+
+    VIEWER = "viewer"
+    ANALYST = "analyst"
+    KM_ADMIN = "km_admin"
+    ADMIN = "admin"
+
+    def includes(self, other: "Role") -> bool:
+        """Tell whether who has this role may do what the other role may."""
+        order = list(Role)
+        return order.index(self) >= order.index(other)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a request. `groups` are ids of groups, `token_id` is the access token that proved it."""
+
+    user_id: str | None
+    email: str | None
+    role: Role
+    groups: frozenset[str] = field(default_factory=frozenset)
+    token_id: str | None = None
+    is_service: bool = False
+
+
+SERVICE = Caller(user_id=None, email=None, role=Role.VIEWER, is_service=True)
+"""A scheduler or another function: no user, so it reads no table; it may call the functions made for services."""

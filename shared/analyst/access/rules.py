@@ -1,0 +1,177 @@
+"""The access list, as published, and the one answer to "may this caller read this table".
+
+A table is readable by an admin, by every user when it is public, and by a grant to the user or to one of the user's
+groups on the table, on its bucket or on its source. For anybody but an admin a table that is not registered does not
+exist. Everything that shows, signs or queries data asks here.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from analyst.access.roles import Caller, Role
+from analyst.errors import UnauthenticatedError
+
+TOKEN_PREFIX = "da_"  # noqa: S105
+"""How every access token begins, so that leaked ones are found by scanners."""
+
+Principal = tuple[str, str]
+"""`("user", id)` or `("group", id)`."""
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class User(_Value):
+    """One active user; a deactivated one is not in the list. `groups` are ids."""
+
+    email: str
+    name: str | None = None
+    role: Role
+    groups: tuple[str, ...] = ()
+    sessions_valid_from: AwareDatetime | None = None
+    """Sessions that began before are void."""
+
+
+class Token(_Value):
+    """One personal access token; a revoked one is not in the list. `user` is an id."""
+
+    user: str
+    id: str
+    expires: AwareDatetime | None = None
+
+
+class Registration(_Value):
+    """One registered table. `uuid` is its identity: registered anew it is another table, without the old grants."""
+
+    uuid: str
+    source: str
+    name: str
+    bucket: str | None = None
+    is_public: bool = False
+    server_only: bool = False
+    registered_at: AwareDatetime
+
+
+class Grant(_Value):
+    """The right of a `user` or a `group` (ids) to read a `table` (uuid), or all of a `source` or of one `bucket` of it."""
+
+    user: str | None = None
+    group: str | None = None
+    table: str | None = None
+    source: str | None = None
+    bucket: str | None = None
+
+    @property
+    def principal(self) -> Principal:
+        """Whom the grant is for."""
+        return ("user", self.user) if self.user is not None else ("group", self.group or "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """The list turned round for asking. Sets of a source or a bucket are shared by all who were granted it."""
+
+    public: frozenset[str]
+    granted: dict[Principal, tuple[frozenset[str], ...]]
+
+
+class AccessList(_Value):
+    """Who may read what, at one version of the state. It holds no secret: tokens only as SHA-256 of random values."""
+
+    version: int = 0
+    users: dict[str, User] = Field(default_factory=dict)
+    """By id."""
+    groups: dict[str, str] = Field(default_factory=dict)
+    """Names by id."""
+    tokens: dict[str, Token] = Field(default_factory=dict)
+    """By the SHA-256 (hex) of the token."""
+    tables: dict[str, Registration] = Field(default_factory=dict)
+    """By `<source>.<name>`, in the order of their registration."""
+    grants: tuple[Grant, ...] = ()
+
+    def may_read(self, caller: Caller, table_id: str) -> bool:
+        """Tell whether the caller may read the table; what may not be read must answer as if it did not exist."""
+        if caller.role is Role.ADMIN:
+            return True
+        return any(table_id in tables for tables in self._reach(caller))
+
+    def readable(self, caller: Caller) -> frozenset[str]:
+        """Collect the ids of the registered tables that the caller may read.
+
+        An admin also reads tables that no one registered, which only the catalog knows: ask `may_read` for those.
+        """
+        if caller.role is Role.ADMIN:
+            return frozenset(self.tables)
+        return frozenset().union(*self._reach(caller))
+
+    def may_download(self, caller: Caller, table_id: str) -> bool:
+        """Tell whether the caller may have the table's files; those of a server-only table are never handed out."""
+        registration = self.tables.get(table_id)
+        kept = registration is not None and registration.server_only
+        return not kept and self.may_read(caller, table_id)
+
+    def caller_of(self, token: str, now: datetime) -> Caller:
+        """Find out whom a personal access token speaks for.
+
+        Raises:
+            UnauthenticatedError: it is unknown, revoked, expired, or its user is not active.
+        """
+        found = self.tokens.get(digest(token))
+        user = self.users.get(found.user) if found else None
+        if found is None or user is None or (found.expires is not None and found.expires <= now):
+            raise UnauthenticatedError("the access token is not valid; make a new one or ask an administrator")
+        return Caller(found.user, user.email, user.role, frozenset(user.groups), found.id)
+
+    def _reach(self, caller: Caller) -> Iterator[frozenset[str]]:
+        """Give the sets of table ids that together are what somebody who is no admin may read."""
+        if caller.user_id is None:
+            return
+        yield self._index.public
+        for principal in _principals(caller):
+            yield from self._index.granted.get(principal, ())
+
+    @cached_property
+    def _index(self) -> _Index:
+        public = frozenset(id_ for id_, table in self.tables.items() if table.is_public)
+        return _Index(public, _granted(self.tables, self.grants))
+
+
+def digest(token: str) -> str:
+    """Give the SHA-256 (hex) under which a token is kept."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _principals(caller: Caller) -> Iterator[Principal]:
+    if caller.user_id is not None:
+        yield ("user", caller.user_id)
+    for group in caller.groups:
+        yield ("group", group)
+
+
+def _granted(tables: dict[str, Registration], grants: Iterable[Grant]) -> dict[Principal, tuple[frozenset[str], ...]]:
+    """Give each principal the sets of ids granted to it: one of single tables, and one for each source or bucket."""
+    ids = {table.uuid: id_ for id_, table in tables.items()}
+    wider = _by_place(tables)
+    single: dict[Principal, set[str]] = {}
+    places: dict[Principal, list[frozenset[str]]] = {}
+    for grant in grants:
+        if grant.table is None:
+            places.setdefault(grant.principal, []).append(wider.get((grant.source, grant.bucket), frozenset()))
+        elif grant.table in ids:
+            single.setdefault(grant.principal, set()).add(ids[grant.table])
+    return {who: (frozenset(single.get(who, ())), *places.get(who, ())) for who in {*single, *places}}
+
+
+def _by_place(tables: dict[str, Registration]) -> dict[tuple[str | None, str | None], frozenset[str]]:
+    """Collect the ids of each source, `(source, None)`, and of each bucket, `(source, bucket)`."""
+    found: dict[tuple[str | None, str | None], set[str]] = {}
+    for id_, table in tables.items():
+        for place in {(table.source, None), (table.source, table.bucket)}:
+            found.setdefault(place, set()).add(id_)
+    return {place: frozenset(ids) for place, ids in found.items()}
