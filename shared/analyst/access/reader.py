@@ -135,4 +135,3 @@ class _Allowance:
             return False
         self._left -= 1
         return True
-

@@ -43,6 +43,7 @@ class Token(_Value):
 
     user: str
     id: str
+    name: str = ""
     expires: AwareDatetime | None = None
 
 
