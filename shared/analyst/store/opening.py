@@ -1,0 +1,79 @@
+"""Opens the store that the settings name, and knows its secret."""
+
+import os
+import secrets
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote
+
+from analyst.errors import SettingsError
+from analyst.settings import Settings
+from analyst.store.file import FileStore
+from analyst.store.mounts import shared_filesystem
+from analyst.store.port import ABSENT, Object, Store, StoreConflictError, UnsureWriteError
+
+SECRET_KEY = "state/secret.key"  # noqa: S105
+"""Where the secret of a bucket in a folder lies when the settings give none."""
+
+_SHORTEST_SECRET = 32
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the bucket of `DATA_URL`; its folder is made when it is not there.
+
+    Raises:
+        SettingsError: the folder can't be made, or lies where other hosts can write to it as well.
+    """
+    root = _root(settings.data_url)
+    _refuse_shared(root)
+
+    @cache
+    def sign_key() -> bytes:
+        return secret_key(settings, store)
+
+    store = FileStore(root, sign_key)
+    return store
+
+
+def secret_key(settings: Settings, store: FileStore) -> bytes:
+    """Tell the secret of this installation: of the settings, else of the bucket, where it is made once.
+
+    Raises:
+        SettingsError: the one in the bucket is damaged.
+    """
+    if settings.secret_key is not None:
+        return settings.secret_key.get_secret_value().encode()
+    found = store.read(SECRET_KEY) or _make_secret(store)
+    if found is None or len(found.data.strip()) < _SHORTEST_SECRET:
+        raise SettingsError(f"{SECRET_KEY} in the bucket is damaged: delete it, or set SECRET_KEY")
+    return found.data.strip()
+
+
+def _make_secret(store: FileStore) -> Object | None:
+    with suppress(StoreConflictError, UnsureWriteError):  # whoever came first made it for all
+        store.put(SECRET_KEY, secrets.token_hex(32).encode(), if_version=ABSENT, mode=0o600)
+    return store.read(SECRET_KEY)
+
+
+def _root(data_url: str) -> Path:
+    root = Path(unquote(data_url.removeprefix("file://")))
+    if root == root.parent or not root.is_absolute():
+        raise SettingsError(f"DATA_URL: {data_url} names no folder; set it to one, for example file:///data")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"DATA_URL: the folder {root} can't be made: {error.strerror}") from error
+    return root
+
+
+def _refuse_shared(root: Path) -> None:
+    mountinfo = Path("/proc/self/mountinfo")
+    if not mountinfo.exists():  # not Linux: nothing tells
+        return
+    text = os.fsdecode(mountinfo.read_bytes())
+    if (kind := shared_filesystem(root.resolve(), text)) is not None:
+        raise SettingsError(
+            f"DATA_URL: {root} lies on a shared file system ({kind}), where locks and renames can't be relied on; "
+            "use a folder on a disk of this host"
+        )
