@@ -1,0 +1,228 @@
+"""A lease: leave to do what one process at a time should do, for as long as it gives signs of life.
+
+It stands in `locks/<name>.json`, changes by compare-and-swap and is never deleted. A lease saves work and no more: its
+holder may die, stall or wake up late, so what it publishes is kept right by the swap of a pointer and the epoch in it.
+"""
+
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import islice
+from types import TracebackType
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from analyst.errors import AnalystError, LeaseLostError, UnavailableError
+from analyst.store.port import Object, Store, StoreConflictError, UnsureWriteError
+from analyst.store.swapping import pauses_for, swap
+
+GRACE = 5.0
+"""Seconds by which a lease may be overdue, by the store's clock, before another may take it over."""
+
+
+class Lock(BaseModel):
+    """What stands in the bucket. `id` is one holding of the lease, `beat` counts its signs of life."""
+
+    model_config = ConfigDict(frozen=True)
+
+    owner: str
+    epoch: int
+    ttl_s: float
+    released: bool
+    run_id: str
+    host: str
+    id: str
+    beat: int = 0
+
+    def body(self) -> bytes:
+        """Write it as it stands in the bucket."""
+        return self.model_dump_json().encode()
+
+
+class Lease:
+    """A lease that this process holds, or has held; `acquire` makes it. A thread renews it three times per ttl."""
+
+    def __init__(
+        self, store: Store, key: str, lock: Lock, version: str, *, since: float, monotonic: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._lock = lock
+        self._version = version
+        self._renewed = since
+        self._monotonic = monotonic
+        self._lost = False
+        self._turn = threading.Lock()
+        self._ended = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name=f"lease-{key}", daemon=True)
+        self._heart.start()
+
+    @property
+    def epoch(self) -> int:
+        """How many times the lease was taken, at least; what is published carries it, and never replaces a greater one."""
+        return self._lock.epoch
+
+    def check(self) -> None:
+        """Make sure, by asking the store, that the lease is still held; renew it when it is overdue.
+
+        Raises:
+            LeaseLostError: it is not, or the store has not answered for a whole ttl. It stays lost.
+        """
+        with self._turn:
+            if not self._lost:
+                self._confirm()
+            if self._lost:
+                raise LeaseLostError(
+                    f"the lease {self._key} is no longer held (epoch {self.epoch}); stop and start anew"
+                )
+
+    def release(self) -> None:
+        """Give the lease back. When the store does not answer it lapses by itself, after its ttl and the grace."""
+        self._ended.set()
+        self._heart.join()
+        with self._turn:
+            self._lost = True
+            with suppress(_HeldByAnotherError, UnavailableError):
+                swap(
+                    self._store,
+                    self._key,
+                    self._released,
+                    done=self._is_released,
+                    pauses=islice(pauses_for(self._store), 4),
+                )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _beat(self) -> None:
+        while not self._lost and not self._ended.wait(self._lock.ttl_s / 3):
+            with (
+                self._turn,
+                suppress(UnavailableError),
+            ):  # the next beat may succeed; `check` knows for how long none did
+                self._renew()
+
+    def _confirm(self) -> None:
+        silent = self._monotonic() - self._renewed
+        try:
+            if silent > self._lock.ttl_s / 2:
+                self._renew()
+            else:
+                self._look()
+        except UnavailableError:
+            self._lost = silent > self._lock.ttl_s
+
+    def _renew(self) -> None:
+        """Give a sign of life; one that is in doubt counts as none."""
+        began = self._monotonic()
+        self._lock = self._lock.model_copy(update={"beat": self._lock.beat + 1})
+        try:
+            self._version = self._store.put(self._key, self._lock.body(), if_version=self._version)
+        except (StoreConflictError, UnsureWriteError):
+            self._look()
+        else:
+            self._renewed = began
+
+    def _look(self) -> None:
+        """Find out who holds the lease; the version may be one of our own whose write got no answer."""
+        entry = self._store.head(self._key)
+        if entry is not None and entry.version == self._version:
+            return
+        current = self._store.read(self._key)
+        if current is not None and self._is_mine(current):
+            self._version = current.version
+        else:
+            self._lost = True
+
+    def _is_mine(self, current: Object) -> bool:
+        lock = _lock_of(self._key, current)
+        return lock.id == self._lock.id and not lock.released
+
+    def _released(self, current: Object | None) -> bytes:
+        if current is None or not self._is_mine(current):
+            raise _HeldByAnotherError(self._key)
+        return self._lock.model_copy(update={"released": True, "beat": self._lock.beat + 1}).body()
+
+    def _is_released(self, current: Object) -> bool:
+        lock = _lock_of(self._key, current)
+        return lock.id == self._lock.id and lock.released
+
+
+def acquire(
+    store: Store,
+    name: str,
+    *,
+    published_epoch: int = 0,
+    ttl: float = 30.0,
+    run_id: str = "",
+    owner: str = "",
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Lease | None:
+    """Take the lease `name`, or tell at once, by `None`, that somebody else holds it.
+
+    A lease that was not released is taken over when it is older than its own ttl and `GRACE`, by the store's clock.
+
+    Args:
+        store: the bucket.
+        name: what the lease is for, as part of a key.
+        published_epoch: the epoch of what is published; the new one is greater, even if the lock went missing.
+        ttl: seconds without a sign of life after which the lease is lost.
+        run_id: the run that holds it, for people who look.
+        owner: who holds it, for people who look; the process when not given.
+        monotonic: seconds that never go back.
+
+    Raises:
+        UnavailableError: the store does not answer, or what stands in the lock's place is none.
+    """
+    key, since = f"locks/{name}.json", monotonic()
+    host = os.uname().nodename
+    claim = Lock(
+        owner=owner or f"{host}:{os.getpid()}",
+        epoch=0,
+        ttl_s=ttl,
+        released=False,
+        run_id=run_id,
+        host=host,
+        id=uuid.uuid4().hex,
+    )
+    claims: list[Lock] = []
+
+    def claimed(current: Object | None) -> bytes:
+        claims.append(claim.model_copy(update={"epoch": max(_free_epoch(key, current), published_epoch) + 1}))
+        return claims[-1].body()
+
+    try:
+        version = swap(store, key, claimed, done=lambda current: _lock_of(key, current).id == claim.id)
+    except _HeldByAnotherError:
+        return None
+    return Lease(store, key, claims[-1], version, since=since, monotonic=monotonic)
+
+
+class _HeldByAnotherError(AnalystError):
+    """Somebody else holds the lease."""
+
+
+def _free_epoch(key: str, current: Object | None) -> int:
+    """Tell the epoch of a lease that nobody holds any more."""
+    if current is None:
+        return 0
+    lock = _lock_of(key, current)
+    if not lock.released and current.age <= lock.ttl_s + GRACE:
+        raise _HeldByAnotherError(key)
+    return lock.epoch
+
+
+def _lock_of(key: str, current: Object) -> Lock:
+    try:
+        return Lock.model_validate_json(current.data)
+    except ValidationError as error:
+        raise UnavailableError(f"{key} can't be read as a lock; delete it when no run is going on") from error

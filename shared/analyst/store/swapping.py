@@ -1,0 +1,86 @@
+"""Compare-and-swap: read an object, make its next state, write it if it is still the one that was read."""
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+
+from analyst.errors import UnavailableError
+from analyst.store.port import ABSENT, Object, Store, StoreConflictError, UnsureWriteError
+
+_PATIENCE = 60.0
+
+
+def swap(
+    store: Store,
+    key: str,
+    change: Callable[[Object | None], bytes],
+    *,
+    done: Callable[[Object], bool],
+    pauses: Iterable[float] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> str:
+    """Replace an object by what `change` makes of it; return the version in which the change is.
+
+    Args:
+        store: the bucket.
+        key: the object.
+        change: makes the next state of the current object, `None` when there is none. It runs again, on what others
+            wrote, whenever they came between; whatever it raises ends the swap.
+        done: tells whether an object has this change already, by an id of it in the body. It is asked after a write
+            that got no answer, when others may have built on it since.
+        pauses: seconds to wait before each further attempt; those of `pauses_for` when not given.
+        sleep: waits.
+
+    Raises:
+        UnavailableError: others came between at every attempt, or the store does not answer.
+        UnsureWriteError: a write got no answer and can't be read back; the change may be there.
+    """
+    unsure: UnsureWriteError | None = None
+    for pause in chain(pauses_for(store) if pauses is None else pauses, [None]):
+        current = _read_back(store, key, unsure)
+        if unsure is not None and current is not None and done(current):
+            return current.version
+        data = change(current)
+        try:
+            return store.put(key, data, if_version=ABSENT if current is None else current.version)
+        except UnsureWriteError as error:
+            unsure = error
+        except StoreConflictError:
+            pass  # somebody came between, or an earlier attempt of ours came late: the next reading tells
+        if pause is not None:
+            sleep(pause)
+    return _last_look(store, key, done, unsure)
+
+
+def pauses_for(store: Store) -> Iterator[float]:
+    """Yield pauses between attempts, longer and longer and never the same, a minute in sum.
+
+    They start at milliseconds on this host, and at a second elsewhere: a cloud takes one write per second and object.
+    """
+    shortest, longest = (0.002, 0.25) if store.url.startswith(("file:", "memory:")) else (1.0, 16.0)
+    waited, most = 0.0, shortest * 2
+    while waited < _PATIENCE:
+        pause = random.uniform(shortest, most)  # noqa: S311 - only spreads the contenders
+        yield pause
+        waited, most = waited + pause, min(most * 2, longest)
+
+
+def _read_back(store: Store, key: str, unsure: UnsureWriteError | None) -> Object | None:
+    try:
+        return store.read(key)
+    except UnavailableError as error:
+        if unsure is None:
+            raise
+        raise UnsureWriteError(
+            f"{key} was written without an answer and can't be read back; look before you repeat it"
+        ) from error
+
+
+def _last_look(store: Store, key: str, done: Callable[[Object], bool], unsure: UnsureWriteError | None) -> str:
+    if unsure is None:
+        raise UnavailableError(f"others change {key} all the time; try again later")
+    current = _read_back(store, key, unsure)
+    if current is not None and done(current):
+        return current.version
+    raise unsure
