@@ -75,6 +75,8 @@ class Catalog(_Value):
     built_at: datetime
     tables: tuple[Table, ...] = ()
     problems: tuple[Problem, ...] = ()
+    owners: dict[str, str] = Field(default_factory=dict)
+    """View name → id of the table that owns it for good, also of tables that are gone."""
 
 
 class Pointer(_Value):

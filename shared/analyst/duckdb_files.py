@@ -43,18 +43,19 @@ def create(con: "DuckDBPyConnection", path: Path, alias: str) -> None:
     con.execute(f"attach {quote_text(str(path))} as {quote(alias)} (storage_version 'v1.0.0', block_size 16384)")
 
 
-def attach(con: "DuckDBPyConnection", path: Path, alias: str, *, what: str) -> None:
-    """Attach an existing file read-only as `alias`.
+def attach(con: "DuckDBPyConnection", path: Path, alias: str, *, what: str, writable: bool = False) -> None:
+    """Attach an existing file as `alias`, read-only unless it is `writable`.
 
     Raises:
         ContractError: the file is no DuckDB database, or one of a version that can't be read; `what` names it.
     """
     import duckdb
 
+    mode = "" if writable else " (read_only)"
     try:
-        con.execute(f"attach {quote_text(str(path))} as {quote(alias)} (read_only)")
+        con.execute(f"attach {quote_text(str(path))} as {quote(alias)}{mode}")
     except (duckdb.Error, UnicodeDecodeError) as error:
-        reason = str(error).split("\n")[0].replace(str(path), "the file")
+        reason = str(error).split("\n")[0].replace(f'"{path}"', "it").replace(str(path), "it")
         raise ContractError(f"{what} can't be opened as a DuckDB database: {reason}") from error
 
 

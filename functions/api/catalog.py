@@ -1,0 +1,44 @@
+"""What exists, for those who may read it."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from analyst import browsing
+from analyst.access import Role
+from analyst.browsing import TableDetail, TableList
+from analyst.context import Context
+from analyst.http import function
+from analyst.names import TABLE_ID_PATTERN
+
+
+class TableQuery(BaseModel):
+    """Which tables to list: those whose id, view or description holds `q`; one page of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    q: Annotated[str, StringConstraints(max_length=200)] | None = None
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    offset: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+
+
+class TableRequest(BaseModel):
+    """Which table to show."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: Annotated[str, StringConstraints(pattern=TABLE_ID_PATTERN)]
+
+
+@function("GET", "/api/catalog/tables", allow=Role.VIEWER)
+def list_tables(query: TableQuery, ctx: Context) -> TableList:
+    """List the tables that the caller may read."""
+    return browsing.search(
+        ctx.snapshots.current(), ctx.access.current(), ctx.caller, text=query.q, limit=query.limit, offset=query.offset
+    )
+
+
+@function("GET", "/api/catalog/tables/{id}", allow=Role.VIEWER, answers={404: "There is no such table."})
+def get_table(request: TableRequest, ctx: Context) -> TableDetail:
+    """Tell all about one table: its columns, size, and when it was updated."""
+    return browsing.find(ctx.snapshots.current(), ctx.access.current(), ctx.caller, request.id)

@@ -1,0 +1,91 @@
+"""The catalogue as a caller sees it: only what they may read."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from analyst.access import AccessList, Caller
+from analyst.catalog import Column, QueryMode, Table
+from analyst.errors import NotFoundError
+from analyst.manifest import visible
+from analyst.snapshots import Snapshot
+
+
+class TableSummary(BaseModel):
+    """One table as lists have it. `view` is what it is called in analytics.duckdb and on a laptop."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    view: str
+    source: str
+    bucket: str | None
+    description: str | None
+    query_mode: QueryMode
+    rows: int | None
+    size_bytes: int | None
+    updated: datetime | None
+    is_public: bool
+    server_only: bool
+
+
+class TableDetail(TableSummary):
+    """One table with its columns. `files` is how many parquet files it has."""
+
+    hash: str
+    files: int
+    columns: tuple[Column, ...]
+
+
+class TableList(BaseModel):
+    """Tables by id. `count` is how many match, of which `tables` is one page."""
+
+    model_config = ConfigDict(frozen=True)
+
+    snapshot: int
+    count: int
+    tables: tuple[TableSummary, ...]
+
+
+def search(
+    snapshot: Snapshot, access: AccessList, caller: Caller, *, text: str | None, limit: int, offset: int
+) -> TableList:
+    """List the tables that the caller may read whose id, view or description holds a text, without regard to case."""
+    found = [table for table in visible(snapshot, access, caller) if text is None or _matches(table, text.lower())]
+    page = tuple(_summary(table, access) for table in found[offset : offset + limit])
+    return TableList(snapshot=snapshot.number, count=len(found), tables=page)
+
+
+def find(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str) -> TableDetail:
+    """Tell all about one table.
+
+    Raises:
+        NotFoundError: there is none of this id for this caller.
+    """
+    table = snapshot.by_id.get(table_id)
+    if table is None or not access.may_read(caller, table_id):
+        raise NotFoundError(f"no table {table_id!r}")
+    return TableDetail(
+        **_summary(table, access).model_dump(), hash=table.hash, files=len(table.files), columns=table.columns
+    )
+
+
+def _matches(table: Table, text: str) -> bool:
+    return any(text in part.lower() for part in (table.id, table.view, table.description or ""))
+
+
+def _summary(table: Table, access: AccessList) -> TableSummary:
+    registration = access.tables.get(table.id)
+    return TableSummary(
+        id=table.id,
+        view=table.view,
+        source=table.source,
+        bucket=registration.bucket if registration else None,
+        description=table.description,
+        query_mode=table.query_mode,
+        rows=table.rows,
+        size_bytes=table.size_bytes,
+        updated=table.extracted_at,
+        is_public=registration.is_public if registration else False,
+        server_only=registration.server_only if registration else False,
+    )

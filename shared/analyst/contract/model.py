@@ -1,0 +1,84 @@
+"""What an extract.duckdb holds, as SQL and as values."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from analyst.contract.connector import Cursor
+
+SCHEMA = """
+create table if not exists {extract}._meta (
+    table_name varchar not null, description varchar, rows bigint, size_bytes bigint, extracted_at timestamp,
+    query_mode varchar default 'local');
+create table if not exists {extract}._files (
+    table_name varchar, path varchar, "partition" varchar, rows bigint, size_bytes bigint, sha256 varchar, stats json);
+create table if not exists {extract}._state (
+    table_name varchar, version bigint, "cursor" json, fingerprint varchar);
+create table if not exists {extract}._delta (table_name varchar, version bigint, "commit" varchar);
+create table if not exists {extract}._runs (
+    table_name varchar, run_id varchar, status varchar, error varchar, rows bigint, size_bytes bigint,
+    rejected bigint, ms bigint, finished_at timestamp);
+create table if not exists {extract}._edits (id varchar, "at" timestamp);
+create table if not exists {extract}._remote_attach (
+    alias varchar, extension varchar, url varchar, token_env varchar);
+"""
+"""The tables of the contract; `_meta` exactly so, in this order."""
+
+META_COLUMNS = ("table_name", "description", "rows", "size_bytes", "extracted_at", "query_mode")
+QUERY_MODES = ("local", "remote", "materialized")
+EDITS_KEPT = 20
+
+
+def extract_key(source: str) -> str:
+    """Tell the key of a source's extract.duckdb."""
+    return f"extracts/{source}/extract.duckdb"
+
+
+def data_prefix(source: str, table: str) -> str:
+    """Tell the prefix of the keys of a table's files."""
+    return f"extracts/{source}/data/{table}/"
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """One row of `_meta`. `extracted_at` is in UTC."""
+
+    table: str
+    description: str | None
+    rows: int | None
+    size_bytes: int | None
+    extracted_at: datetime | None
+    query_mode: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """One row of `_files`. `path` is the key of the object; `stats` is JSON."""
+
+    path: str
+    partition: str | None
+    rows: int
+    size_bytes: int
+    sha256: str
+    stats: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """One row of `_state`: how often the table was published, and from what."""
+
+    version: int = 0
+    cursor: Cursor = None
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extract:
+    """All that an extract.duckdb says. A table that is not in `files` was written by a connector that knows no `_files`."""
+
+    meta: dict[str, Meta] = field(default_factory=dict)
+    files: dict[str, tuple[FileRow, ...]] = field(default_factory=dict)
+    states: dict[str, TableState] = field(default_factory=dict)
+
+    def state(self, table: str) -> TableState:
+        """Tell a table's state; one that was never published is at version 0."""
+        return self.states.get(table, TableState())

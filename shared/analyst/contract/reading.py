@@ -1,0 +1,101 @@
+"""Reading an extract.duckdb, whoever wrote it."""
+
+from datetime import UTC
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analyst import duckdb_files
+from analyst.contract.model import META_COLUMNS, QUERY_MODES, Extract, FileRow, Meta, TableState
+from analyst.errors import ContractError
+from analyst.names import quote
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+def open_extract(con: "DuckDBPyConnection", path: Path, alias: str, *, what: str) -> Extract:
+    """Attach an extract read-only as `alias` and read what it says.
+
+    Raises:
+        ContractError: it is no DuckDB file, has no `_meta`, or a `_meta` that can't be read.
+    """
+    duckdb_files.attach(con, path, alias, what=what)
+    return read(con, alias, what=what)
+
+
+def read(con: "DuckDBPyConnection", alias: str, *, what: str) -> Extract:
+    """Read what an attached extract says. Tables of the contract besides `_meta` may be missing."""
+    import duckdb
+
+    present = _columns(con, alias)
+    missing = [column for column in META_COLUMNS if column not in present.get("_meta", ())]
+    if missing:
+        lacks = "no table _meta" if "_meta" not in present else f"a _meta without {', '.join(missing)}"
+        raise ContractError(f"{what} has {lacks}; see the contract of extract.duckdb")
+    try:
+        return Extract(
+            meta=_meta(con, alias, what),
+            files=_files(con, alias) if "sha256" in present.get("_files", ()) else {},
+            states=_states(con, alias) if "fingerprint" in present.get("_state", ()) else {},
+        )
+    except duckdb.Error as error:
+        raise ContractError(f"{what} can't be read: {str(error).splitlines()[0]}") from error
+
+
+def _columns(con: "DuckDBPyConnection", alias: str) -> dict[str, set[str]]:
+    rows = con.execute(
+        """
+        select table_name, column_name from duckdb_columns()
+        where database_name = ? and schema_name = 'main'
+          and table_name in ('_meta', '_files', '_state')
+        """,
+        [alias],
+    ).fetchall()
+    columns: dict[str, set[str]] = {}
+    for table, column in rows:
+        columns.setdefault(table, set()).add(column)
+    return columns
+
+
+def _meta(con: "DuckDBPyConnection", alias: str, what: str) -> dict[str, Meta]:
+    rows = con.execute(
+        f"""
+        select table_name::varchar, description::varchar, rows::bigint, size_bytes::bigint, extracted_at::timestamp,
+               coalesce(query_mode, 'local')::varchar
+        from {quote(alias)}.main._meta order by rowid
+        """
+    ).fetchall()
+    meta: dict[str, Meta] = {}
+    for table, description, count, size, extracted_at, mode in rows:
+        entry = Meta(table, description, count, size, extracted_at and extracted_at.replace(tzinfo=UTC), mode)
+        if entry.table in meta:
+            raise ContractError(f"{what} has two rows for the table {entry.table!r} in _meta")
+        if entry.query_mode not in QUERY_MODES:
+            raise ContractError(f"{what} gives the table {entry.table!r} the unknown query_mode {entry.query_mode!r}")
+        meta[entry.table] = entry
+    return meta
+
+
+def _files(con: "DuckDBPyConnection", alias: str) -> dict[str, tuple[FileRow, ...]]:
+    rows = con.execute(
+        f"""
+        select table_name, path, "partition", rows, size_bytes, sha256, stats::varchar
+        from {quote(alias)}.main._files order by rowid
+        """
+    ).fetchall()
+    files: dict[str, list[FileRow]] = {}
+    for table, *row in rows:
+        files.setdefault(table, []).append(FileRow(*row))
+    return {table: tuple(found) for table, found in files.items()}
+
+
+def _states(con: "DuckDBPyConnection", alias: str) -> dict[str, TableState]:
+    import json
+
+    rows = con.execute(
+        f'select table_name, version, "cursor"::varchar, fingerprint from {quote(alias)}.main._state'
+    ).fetchall()
+    return {
+        table: TableState(version, None if cursor is None else json.loads(cursor), fingerprint)
+        for table, version, cursor, fingerprint in rows
+    }

@@ -1,0 +1,121 @@
+"""Staging one table: what a connector read becomes what is to be published, and goes into the bucket file by file."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analyst import duckdb_files
+from analyst.contract import merging, parquet
+from analyst.contract.connector import Cursor, Extracted, SourceTable
+from analyst.contract.model import FileRow, TableState
+from analyst.contract.parquet import ParquetFile
+from analyst.contract.publishing import NewTable, Rebase, Uploads
+from analyst.store import Store
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """One table of one run. `home` is a local folder of its own; `read_at` is when reading its source began."""
+
+    store: Store
+    uploads: Uploads
+    table: SourceTable
+    home: Path
+    memory_limit: str
+    read_at: datetime
+    _numbers: Iterator[int] = field(default_factory=count)
+
+    def stage(self, extracted: Extracted, state: TableState, base: tuple[FileRow, ...]) -> NewTable:
+        """Make what is to be published of what was extracted on a base, and upload what the base does not list."""
+        with self._connect() as con:
+            read = tuple(parquet.inspect(con, path) for path in extracted.files)
+        if self.table.sync_strategy == "full_refresh":
+            new = self._new_table(extracted, state, read)
+        else:
+            new = self._on(extracted, read, state, base)
+        self._upload(new, base, keep=read if self.table.sync_strategy == "incremental" else ())
+        return new
+
+    def _on(
+        self, extracted: Extracted, read: tuple[ParquetFile, ...], state: TableState, base: tuple[FileRow, ...]
+    ) -> NewTable:
+        with self._connect() as con:
+            files = self._merged(con, read, base) if self.table.primary_key else self._added(con, read, state, base)
+            cursor = merging.later(con, self._cursor_type(read), state.cursor, extracted.cursor)
+        return self._new_table(
+            extracted, state, files, cursor, rebase=lambda moved, rows: self._on(extracted, read, moved, rows)
+        )
+
+    def _merged(
+        self, con: "DuckDBPyConnection", read: Sequence[ParquetFile], base: Sequence[FileRow]
+    ) -> tuple[ParquetFile, ...]:
+        old = [self._local(row) for row in base]
+        paths = merging.merge_by_key(con, old, [file.path for file in read], self.table.primary_key, self._folder())
+        return tuple(parquet.inspect(con, path) for path in paths)
+
+    def _added(
+        self, con: "DuckDBPyConnection", read: Sequence[ParquetFile], state: TableState, base: Sequence[FileRow]
+    ) -> tuple[ParquetFile | FileRow, ...]:
+        if state.cursor is not None and self.table.cursor_column is not None:
+            paths = merging.after(
+                con, [file.path for file in read], self.table.cursor_column, state.cursor, self._folder()
+            )
+            read = [parquet.inspect(con, path) for path in paths]
+        added = [file for file in read if file.rows] if base else read
+        return (*base, *added)
+
+    def _new_table(
+        self,
+        extracted: Extracted,
+        state: TableState,
+        files: tuple[ParquetFile | FileRow, ...],
+        cursor: Cursor = None,
+        rebase: Rebase | None = None,
+    ) -> NewTable:
+        return NewTable(
+            name=self.table.name,
+            description=self.table.description,
+            columns=extracted.columns,
+            files=files,
+            fingerprint=self.table.fingerprint,
+            cursor=cursor,
+            base=state,
+            read_at=self.read_at,
+            rebase=rebase,
+        )
+
+    def _upload(self, new: NewTable, base: Sequence[FileRow], keep: Sequence[ParquetFile]) -> None:
+        """Upload and unlink file by file; what the base lists stays here, in case another base does not."""
+        listed, kept = {row.sha256 for row in base}, {file.path for file in keep}
+        for file in new.files:
+            if isinstance(file, ParquetFile) and file.sha256 not in listed:
+                self.uploads.key_of(self.table.name, file)
+                if file.path not in kept:
+                    file.path.unlink(missing_ok=True)
+
+    def _cursor_type(self, read: Sequence[ParquetFile]) -> str:
+        found = {column.name: column.type for file in read for column in file.columns}
+        return found.get(self.table.cursor_column or "", "VARCHAR")
+
+    def _local(self, row: FileRow) -> Path:
+        here = self.store.local_path(row.path)
+        if here is None:
+            here = self.home / "base" / Path(row.path).name
+            if not here.exists():
+                here.parent.mkdir(exist_ok=True)
+                self.store.download(row.path, here)
+        return here
+
+    def _folder(self) -> Path:
+        folder = self.home / f"merge-{next(self._numbers)}"
+        folder.mkdir()
+        return folder
+
+    def _connect(self) -> "DuckDBPyConnection":
+        return duckdb_files.connect(memory_limit=self.memory_limit, temp_dir=self.home / "spill")

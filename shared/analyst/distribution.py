@@ -1,0 +1,106 @@
+"""Handing out files: signed URLs of what a caller may download, never the bytes themselves.
+
+A *table* is authorised with the rights of now; any of its files that a kept snapshot lists is then signed, so that a
+sync is not broken by a publish in its midst.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from analyst.access import AccessList, Caller
+from analyst.catalog import Table
+from analyst.errors import ConflictError, NotFoundError
+from analyst.snapshots import Snapshot, Snapshots
+from analyst.store import Store
+
+FILES_AT_ONCE = 1000
+"""How many files one request may ask for."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedUrls:
+    """URLs by key, and what is not to be had: ids of tables, or keys of files."""
+
+    snapshot: int
+    urls: Mapping[str, str]
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """What one caller may have of the snapshots. `expires` is in seconds."""
+
+    store: Store
+    snapshots: Snapshots
+    access: AccessList
+    caller: Caller
+    expires: int
+    keep_hours: float
+
+    def urls(self, wanted: Mapping[str, Sequence[str] | None]) -> SignedUrls:
+        """Sign the files asked for, by table id; `None` stands for all current files of a table.
+
+        Raises:
+            NotFoundError: none of it is to be had.
+        """
+        current = self.snapshots.current()
+        found: dict[str, str] = {}
+        missing: list[str] = []
+        older: list[tuple[str, str]] = []
+        for table_id, paths in wanted.items():
+            table = self._downloadable(current, table_id)
+            if table is None:
+                missing.append(table_id)
+                continue
+            listed = {file.path: table for file in table.files}
+            for path in listed if paths is None else paths:
+                if path in listed:
+                    found[path] = table_id
+                else:
+                    older.append((table_id, path))
+        earlier = self._in_kept(older)
+        found.update(earlier)
+        missing += [path for _table, path in older if path not in earlier]
+        if wanted and not found and missing:
+            raise NotFoundError("no such table or file: " + ", ".join(missing[:5]))
+        return SignedUrls(current.number, {path: self._sign(path) for path in found}, tuple(missing))
+
+    def download(self, table_id: str) -> str:
+        """Sign the one file of a table.
+
+        Raises:
+            NotFoundError: there is no such table for this caller.
+            ConflictError: it has several files, or none.
+        """
+        table = self._downloadable(self.snapshots.current(), table_id)
+        if table is None:
+            raise NotFoundError(f"no table {table_id!r}")
+        if len(table.files) != 1:
+            has = f"has {len(table.files)} files; POST /api/data/urls signs them all" if table.files else "has no files"
+            raise ConflictError(f"the table {table_id} {has}", urls="/api/data/urls", files=len(table.files))
+        return self._sign(table.files[0].path)
+
+    def _downloadable(self, snapshot: Snapshot, table_id: str) -> Table | None:
+        return snapshot.by_id.get(table_id) if self.access.may_download(self.caller, table_id) else None
+
+    def _in_kept(self, wanted: Sequence[tuple[str, str]]) -> dict[str, str]:
+        """Find files that a kept snapshot before the current one lists for the table that they are asked for."""
+        found: dict[str, str] = {}
+        left = set(wanted)
+        for snapshot in self.snapshots.kept(self.keep_hours) if left else ():
+            for table_id, path in list(left):
+                if path in _paths(snapshot.by_id.get(table_id)):
+                    found[path] = table_id
+                    left.discard((table_id, path))
+            if not left:
+                break
+        return found
+
+    def _sign(self, path: str) -> str:
+        """Sign a file, which is saved as `<source>.<table>-<the first of its hash>.parquet`."""
+        _extracts, source, _data, table, name = path.split("/", 4)
+        return self.store.sign(path, expires=self.expires, filename=f"{source}.{table}-{name[:12]}.parquet")
+
+
+def _paths(table: Table | None) -> Iterable[str]:
+    return {file.path for file in table.files} if table else frozenset()

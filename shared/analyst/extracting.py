@@ -1,0 +1,119 @@
+"""What every extract function does around its connector: run it, keep a record, and ask for a rebuild."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from analyst.contract.connector import Connector
+from analyst.contract.extraction import Extraction
+from analyst.errors import AnalystError
+from analyst.names import NAME_PATTERN
+from analyst.runs import RunStatus, TableResult, new_run_id
+from analyst.snapshots import Snapshots
+from analyst.store import Store
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+
+
+RunId = Annotated[str, StringConstraints(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
+"""A ULID."""
+
+
+class ExtractRequest(BaseModel):
+    """Which source to extract, and which of its tables; all of them when `tables` is not given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Name
+    tables: tuple[Name, ...] | None = Field(default=None, max_length=10_000)
+    run_id: RunId | None = None
+    """Under which the run is recorded; made when it is not given."""
+
+
+class RebuildOutcome(BaseModel):
+    """What came of asking for a rebuild."""
+
+    model_config = ConfigDict(frozen=True)
+
+    snapshot: int | None = None
+    status: str
+    error: str | None = None
+
+
+class ExtractAnswer(BaseModel):
+    """How an extract ended. `rebuild` is null when the newest snapshot has all of it already."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    source: str
+    status: RunStatus
+    tables: tuple[TableResult, ...]
+    error: str | None = None
+    rebuild: RebuildOutcome | None = None
+
+    @property
+    def http_status(self) -> int:
+        """All, some and none failed are three different answers."""
+        return _HTTP_STATUS[self.status]
+
+
+_HTTP_STATUS: dict[RunStatus, int] = {
+    "ok": HTTPStatus.OK,
+    "unchanged": HTTPStatus.OK,
+    "partial": HTTPStatus.MULTI_STATUS,
+    "failed": HTTPStatus.UNPROCESSABLE_ENTITY,
+}
+
+
+class Caller(Protocol):
+    """Calls one of our functions and gives its answer; see `analyst.tasks`."""
+
+    def __call__(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Call the function at `path`.
+
+        Raises:
+            AnalystError: it answered with a problem, or not at all.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Extracting:
+    """What extract functions share. `call` reaches the rebuild function."""
+
+    store: Store
+    snapshots: Snapshots
+    call: Caller
+    now: Callable[[], datetime]
+    memory_limit: str
+    scratch: Path | None = None
+
+    def run(self, request: ExtractRequest, connector: Callable[[], Connector]) -> ExtractAnswer:
+        """Extract what is asked for, and ask for a rebuild if the newest snapshot lacks some of it."""
+        run_id = request.run_id or new_run_id()
+        extraction = Extraction(self.store, request.source, run_id, self.now, self.memory_limit, self.scratch)
+        ended = extraction.run(connector, None if request.tables is None else frozenset(request.tables))
+        record = ended.record
+        return ExtractAnswer(
+            run_id=run_id,
+            source=request.source,
+            status=record.status,
+            tables=record.tables,
+            error=record.error,
+            rebuild=self._rebuild(request.source, ended.version),
+        )
+
+    def _rebuild(self, source: str, version: str | None) -> RebuildOutcome | None:
+        """Ask for a rebuild; if that fails the extract stands all the same, and the next run asks again."""
+        if version is None or self.snapshots.current().built_from.get(source) == version:
+            return None
+        try:
+            answer = self.call("/rebuild", {"source": source})
+        except AnalystError as error:
+            return RebuildOutcome(status="failed", error=str(error))
+        return RebuildOutcome(status=answer["status"], snapshot=answer.get("snapshot"))

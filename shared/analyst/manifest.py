@@ -1,0 +1,102 @@
+"""The manifest: every table a caller may read, with its files, as one JSON document with an ETag.
+
+`da sync` compares it with what lies on the laptop. Its ETag depends on the caller's own tables only, so that what
+changes elsewhere moves nothing.
+"""
+
+import gzip
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from analyst.access import AccessList, Caller, Role
+from analyst.catalog import Table
+from analyst.snapshots import Snapshot
+
+MEDIA_TYPE = "application/json"
+_KEPT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The manifest of one caller: its bytes, plain and gzipped, and its (weak) ETag."""
+
+    body: bytes
+    gzipped: bytes
+    etag: str
+
+
+def visible(snapshot: Snapshot, access: AccessList, caller: Caller) -> list[Table]:
+    """List the tables of a snapshot that the caller may read, by id."""
+    if caller.role is Role.ADMIN:
+        return list(snapshot.catalog.tables)
+    readable = access.readable(caller)
+    return [table for table in snapshot.catalog.tables if table.id in readable]
+
+
+@dataclass(slots=True)
+class Manifests:
+    """Makes manifests, and keeps those made last. Safe to share between threads."""
+
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _made: "OrderedDict[tuple[int, int, Caller], Manifest]" = field(default_factory=OrderedDict)
+    _fragments: dict[tuple[str, bool], bytes] = field(default_factory=dict)
+    _snapshot: int = -1
+
+    def manifest(self, snapshot: Snapshot, access: AccessList, caller: Caller) -> Manifest:
+        """Make the caller's manifest of a snapshot."""
+        key = (snapshot.number, access.version, caller)
+        with self._lock:
+            made = self._made.get(key)
+            if made is None:
+                made = self._make(snapshot, access, caller)
+                self._made[key] = made
+                if len(self._made) > _KEPT:
+                    self._made.popitem(last=False)
+            else:
+                self._made.move_to_end(key)
+            return made
+
+    def _make(self, snapshot: Snapshot, access: AccessList, caller: Caller) -> Manifest:
+        if self._snapshot != snapshot.number:
+            self._snapshot, self._fragments = snapshot.number, {}
+        tables = b",".join(self._fragment(table, access) for table in visible(snapshot, access, caller))
+        body = b'{"snapshot":%d,"tables":{%b}}' % (snapshot.number, tables)
+        etag = f'W/"{hashlib.sha256(tables).hexdigest()[:32]}"'
+        return Manifest(body, gzip.compress(body, compresslevel=1, mtime=0), etag)
+
+    def _fragment(self, table: Table, access: AccessList) -> bytes:
+        registration = access.tables.get(table.id)
+        server_only = registration is not None and registration.server_only
+        made = self._fragments.get((table.id, server_only))
+        if made is None:
+            made = _json(table.id) + b":" + _json(_entry(table, server_only=server_only))
+            self._fragments[table.id, server_only] = made
+        return made
+
+
+def _entry(table: Table, *, server_only: bool) -> dict[str, object]:
+    """Lay out one table of the manifest; only files that may be downloaded are in it."""
+    return {
+        "view": table.view,
+        "description": table.description,
+        "query_mode": table.query_mode,
+        "server_only": server_only,
+        "hash": table.hash,
+        "rows": table.rows,
+        "size_bytes": table.size_bytes,
+        "updated": table.extracted_at.isoformat() if table.extracted_at else None,
+        "columns": [column.model_dump() for column in table.columns],
+        "files": [] if server_only else list(_files(table)),
+    }
+
+
+def _files(table: Table) -> Iterable[dict[str, object]]:
+    return (file.model_dump() for file in table.files)
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,61 @@
+"""Adopting the parquet of a connector that nobody here wrote: such files may be overwritten, so content names are made."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ulid import ULID
+
+from analyst.catalog import File
+from analyst.contract import parquet
+from analyst.contract.model import FileRow, data_prefix
+from analyst.errors import ContractError, SourceError
+from analyst.store import Store
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_CONTENT_NAME = re.compile(r"/[0-9a-f]{32}(-[0-9a-z]{26})?\.parquet$")
+
+
+def adopt(
+    store: Store, con: "DuckDBPyConnection", source: str, table: str, *, known: Iterable[File], folder: Path
+) -> tuple[FileRow, ...]:
+    """Copy `data/<table>.parquet` or what lies in `data/<table>/` to content names; `known` files are not copied again.
+
+    Raises:
+        ContractError: there is no parquet of this table, or it can't be read as such.
+    """
+    prefix = data_prefix(source, table)
+    single = f"{prefix.removesuffix('/')}.parquet"
+    keys = [single] if store.head(single) else [entry.key for entry in store.list(prefix) if _is_theirs(entry.key)]
+    if not keys:
+        raise ContractError(f"{source}.{table} has no parquet: neither {single} nor any file in {prefix}")
+    by_hash = {file.sha256: file.path for file in known}
+    return tuple(_adopted(store, con, key, by_hash, folder) for key in keys)
+
+
+def _is_theirs(key: str) -> bool:
+    return key.endswith(".parquet") and not _CONTENT_NAME.search(key)
+
+
+def _home(key: str) -> str:
+    """Tell the prefix of the table that a file stands for: `data/<table>.parquet` or a file below `data/<table>/`."""
+    source, rest = key.removeprefix("extracts/").split("/data/", 1)
+    return data_prefix(source, rest.split("/", 1)[0].removesuffix(".parquet"))
+
+
+def _adopted(store: Store, con: "DuckDBPyConnection", key: str, by_hash: dict[str, str], folder: Path) -> FileRow:
+    copy = folder / f"{ULID()}.parquet"
+    store.download(key, copy)
+    try:
+        file = parquet.inspect(con, copy)
+    except SourceError as error:
+        raise ContractError(f"{key} can't be read as parquet; write it whole before its extract.duckdb") from error
+    path = by_hash.get(file.sha256)
+    if path is None:
+        path = f"{_home(key)}{file.sha256[:32]}-{str(ULID()).lower()}.parquet"
+        store.upload(path, copy)
+    copy.unlink(missing_ok=True)
+    return FileRow(path, None, file.rows, file.size_bytes, file.sha256, file.stats)

@@ -1,0 +1,180 @@
+"""Building one snapshot of what the sources have now."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analyst import duckdb_files, ownership
+from analyst.catalog import Catalog, Column, File, Problem, Table
+from analyst.contract.model import FileRow, extract_key
+from analyst.errors import AnalystError
+from analyst.rebuild import assembling
+from analyst.rebuild.taking import Placed, Source, Taken
+from analyst.store import ObjectMissingError, Store
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+DOWNLOADS_AT_ONCE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The last snapshot: its catalog, and the key of its analytics.duckdb (`None` before the first)."""
+
+    catalog: Catalog
+    duckdb: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Building:
+    """The making of the snapshot after `last`.
+
+    `seniority` has ids of tables in the order of their registration: who is first has the first claim to a view name.
+    """
+
+    store: Store
+    last: Last
+    seniority: Sequence[str]
+    folder: Path
+
+    def build(self, sources: frozenset[str], changed: frozenset[str], now: datetime) -> tuple[Catalog, Path]:
+        """Build from all `sources`, of which those in `changed` are read anew; return catalog and local file.
+
+        A source or table that can't be taken keeps its place from the last snapshot and is reported in the catalog.
+        """
+        last = _by_source(self.last.catalog)
+        with duckdb_files.connect(threads=1, temp_dir=self.folder / "spill") as con:
+            assembling.begin(con)
+            opened, problems = self._open(con, changed & sources, last)
+            owners = ownership.assign(self.last.catalog.owners, self._fresh(opened))
+            taken = self._take(con, opened, {table: view for view, table in owners.items()}, problems)
+            kept = _kept(last, sources, changed, taken)
+            problems += [p for p in self.last.catalog.problems if p.source in sources - changed]
+            remote = [(name, *row) for name, found in taken.items() for row in found.remote]
+            remote += self._keep(con, kept, sources - taken.keys())
+            columns = assembling.columns(con)
+            views = {table: view for view, table in owners.items()}
+            fresh = [_table(name, p, views, columns) for name, found in taken.items() for p in found.tables]
+            catalog = Catalog(
+                snapshot=self.last.catalog.snapshot + 1,
+                built_at=now,
+                tables=tuple(sorted((*fresh, *kept), key=lambda table: table.id)),
+                problems=tuple(sorted(problems, key=lambda p: (p.source, p.table or ""))),
+                owners=owners,
+            )
+            path = self.folder / "analytics.duckdb"
+            assembling.write(con, catalog, remote, path)
+        return catalog, path
+
+    def _open(
+        self, con: "DuckDBPyConnection", changed: frozenset[str], last: Mapping[str, Mapping[str, Table]]
+    ) -> tuple[list[Source], list[Problem]]:
+        """Download the changed extracts and read what they say."""
+        names = sorted(changed)
+        with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
+            paths = list(pool.map(self._download, range(len(names)), names))
+        opened: list[Source] = []
+        problems: list[Problem] = []
+        for name, path in zip(names, paths, strict=True):
+            if path is None:
+                continue
+            try:
+                opened.append(Source.open(con, self.store, name, path, last.get(name, {})))
+            except AnalystError as error:
+                problems.append(Problem(source=name, code=error.code, message=str(error)))
+        return opened, problems
+
+    def _download(self, number: int, source: str) -> Path | None:
+        path = self.folder / f"source-{number}.duckdb"
+        try:
+            self.store.download(extract_key(source), path)
+        except ObjectMissingError:
+            return None
+        return path
+
+    def _fresh(self, opened: Sequence[Source]) -> list[str]:
+        """List the tables of the opened sources, senior ones first."""
+        rank = {table: number for number, table in enumerate(self.seniority)}
+        ids = [f"{source.name}.{table}" for source in opened for table in source.extract.meta]
+        return sorted(ids, key=lambda table: (rank.get(table, len(rank)), table))
+
+    def _take(
+        self, con: "DuckDBPyConnection", opened: Sequence[Source], views: Mapping[str, str], problems: list[Problem]
+    ) -> dict[str, Taken]:
+        """Bring the views of the opened sources into `merged`, under the names that they own."""
+        taken: dict[str, Taken] = {}
+        for source in opened:
+            try:
+                found = source.take(con, self.folder)
+            except AnalystError as error:
+                con.execute("detach database if exists scratch")
+                problems.append(Problem(source=source.name, code=error.code, message=str(error)))
+                continue
+            names = {placed.meta.table: views[f"{source.name}.{placed.meta.table}"] for placed in found.tables}
+            assembling.rename(con, names)
+            assembling.gather(con)
+            problems += found.problems
+            taken[source.name] = found
+        return taken
+
+    def _keep(self, con: "DuckDBPyConnection", kept: Sequence[Table], sources: frozenset[str]) -> list[tuple[str, ...]]:
+        if not kept or self.last.duckdb is None:
+            return []
+        path = self.folder / "last.duckdb"
+        self.store.download(self.last.duckdb, path)
+        return assembling.keep_views(con, path, frozenset(table.view for table in kept), sources)
+
+
+def _by_source(catalog: Catalog) -> dict[str, dict[str, Table]]:
+    found: dict[str, dict[str, Table]] = {}
+    for table in catalog.tables:
+        found.setdefault(table.source, {})[table.name] = table
+    return found
+
+
+def _kept(
+    last: Mapping[str, Mapping[str, Table]],
+    sources: frozenset[str],
+    changed: frozenset[str],
+    taken: Mapping[str, Taken],
+) -> list[Table]:
+    """List the tables that stay as the last snapshot has them: of unchanged sources, and what could not be taken."""
+    kept: list[Table] = []
+    for source in sorted(sources & last.keys()):
+        if source not in changed or source not in taken:
+            kept += last[source].values()
+        else:
+            failed = {problem.table for problem in taken[source].problems}
+            kept += [table for name, table in last[source].items() if name in failed]
+    return kept
+
+
+def _table(source: str, placed: Placed, views: Mapping[str, str], columns: Mapping[str, tuple[Column, ...]]) -> Table:
+    meta, files = placed.meta, placed.files
+    view = views[f"{source}.{meta.table}"]
+    digest = hashlib.sha256("\n".join(file.sha256 for file in files).encode()).hexdigest()
+    return Table.model_validate(
+        {
+            "source": source,
+            "name": meta.table,
+            "view": view,
+            "description": meta.description,
+            "query_mode": meta.query_mode,
+            "rows": sum(file.rows for file in files) if files else meta.rows,
+            "size_bytes": sum(file.size_bytes for file in files) if files else meta.size_bytes,
+            "extracted_at": meta.extracted_at,
+            "version": placed.version,
+            "hash": digest,
+            "columns": columns.get(view, ()),
+            "files": [_file(file) for file in files],
+        }
+    )
+
+
+def _file(row: FileRow) -> File:
+    return File(path=row.path, sha256=row.sha256, size_bytes=row.size_bytes, rows=row.rows, partition=row.partition)

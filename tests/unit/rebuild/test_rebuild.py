@@ -1,0 +1,285 @@
+import hashlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from analyst import lease, runs
+from analyst.catalog import Catalog, Pointer
+from analyst.contract.extraction import Extraction
+from analyst.rebuild import Rebuild, Rebuilt
+from analyst.snapshots import Snapshots
+from analyst.store.file import FileStore
+from tests.doubles.toy_source import Toy, ToyTable
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    return FileStore(tmp_path / "bucket", lambda: b"s" * 32)
+
+
+def root(store: FileStore) -> Path:
+    return Path(store.url.removeprefix("file://"))
+
+
+def extract(store: FileStore, source: str, tables: Mapping[str, str]) -> None:
+    toy = Toy({name: ToyTable(query, query) for name, query in tables.items()})
+    assert Extraction(store, source, runs.new_run_id(), lambda: NOW).run(lambda: toy).record.status in (
+        "ok",
+        "unchanged",
+    )
+
+
+def rebuild(store: FileStore, seniority: Sequence[str] = ()) -> Rebuilt:
+    done = Rebuild(store, runs.new_run_id(), lambda: NOW, lambda: seniority).run()
+    assert done is not None
+    return done
+
+
+def catalog(store: FileStore) -> Catalog:
+    return Snapshots(store).current().catalog
+
+
+def query(store: FileStore, sql: str) -> list[Any]:
+    """Ask the published analytics.duckdb with a DuckDB of its own, as anybody would."""
+    pointer = Pointer.model_validate_json((root(store) / "analytics/current.json").read_bytes())
+    with duckdb.connect(root(store) / pointer.duckdb, read_only=True) as con:
+        return con.execute(sql).fetchall()
+
+
+def foreign(store: FileStore, source: str, *statements: str) -> Path:
+    """Write an extract as somebody would who has read no more than the contract."""
+    home = root(store) / "extracts" / source
+    (home / "data").mkdir(parents=True, exist_ok=True)
+    (home / "extract.duckdb").unlink(missing_ok=True)
+    with duckdb.connect(home / "extract.duckdb") as con:
+        con.execute(
+            """create table _meta (table_name varchar not null, description varchar, rows bigint, size_bytes bigint,
+               extracted_at timestamp, query_mode varchar default 'local')"""
+        )
+        for statement in statements:
+            con.execute(statement.replace("{home}", str(home)))
+    return home
+
+
+def test_every_table_of_every_source_is_a_view_of_the_snapshot(store: FileStore) -> None:
+    extract(store, "shop", {"orders": "select 1 as id, 9.5 as total", "items": "select range as id from range(3)"})
+    extract(store, "crm", {"people": "select 'Ada' as name"})
+    done = rebuild(store)
+    assert (done.snapshot, done.changed, done.tables, done.problems) == (1, True, 3, ())
+    assert query(store, "select id, total::double from orders") == [(1, 9.5)]
+    assert query(store, "select count(*) from items") == [(3,)]
+    assert query(store, "from people") == [("Ada",)]
+
+
+def test_the_catalog_says_what_the_files_hold(store: FileStore) -> None:
+    extract(store, "shop", {"orders": "select 1 as id, 'x' as note"})
+    rebuild(store)
+    (table,) = catalog(store).tables
+    (file,) = table.files
+    content = (root(store) / file.path).read_bytes()
+    assert (table.id, table.view, table.rows, table.version) == ("shop.orders", "orders", 1, 1)
+    assert [(column.name, column.type) for column in table.columns] == [("id", "INTEGER"), ("note", "VARCHAR")]
+    assert (file.sha256, file.size_bytes) == (hashlib.sha256(content).hexdigest(), len(content))
+
+
+def test_nothing_is_published_when_nothing_has_changed(store: FileStore) -> None:
+    extract(store, "shop", {"orders": "select 1 as id"})
+    rebuild(store)
+    before = sorted(entry.key for entry in store.list("analytics/"))
+    assert rebuild(store).changed is False
+    assert sorted(entry.key for entry in store.list("analytics/")) == before
+
+
+def test_one_changed_source_leaves_the_views_of_the_others(store: FileStore) -> None:
+    extract(store, "shop", {"orders": "select 1 as id"})
+    extract(store, "crm", {"people": "select 'Ada' as name"})
+    rebuild(store)
+    extract(store, "crm", {"people": "select 'Grace' as name"})
+    assert rebuild(store).snapshot == 2
+    assert (query(store, "from orders"), query(store, "from people")) == ([(1,)], [("Grace",)])
+
+
+def test_a_view_name_belongs_to_the_senior_table_for_good(store: FileStore) -> None:
+    extract(store, "alpha", {"orders": "select 'alpha' as origin"})
+    extract(store, "beta", {"orders": "select 'beta' as origin", "alpha_orders": "select 'odd' as origin"})
+    rebuild(store, seniority=["beta.orders", "beta.alpha_orders", "alpha.orders"])
+    assert {t.id: t.view for t in catalog(store).tables} == {
+        "beta.orders": "orders",
+        "beta.alpha_orders": "alpha_orders",
+        "alpha.orders": "alpha_orders_2",
+    }
+    assert query(store, "from alpha_orders_2") == [("alpha",)]
+    (root(store) / "extracts/beta/extract.duckdb").unlink()
+    rebuild(store)
+    assert {t.id: t.view for t in catalog(store).tables} == {"alpha.orders": "alpha_orders_2"}
+
+
+def test_a_builder_that_finds_another_at_work_leaves(store: FileStore) -> None:
+    extract(store, "shop", {"orders": "select 1 as id"})
+    held = lease.acquire(store, "rebuild")
+    assert held is not None
+    with held:
+        assert Rebuild(store, runs.new_run_id(), lambda: NOW, list).run() is None
+
+
+BROKEN = {
+    "garbage": (b"this is no database", "can't be opened as a DuckDB database"),
+    "empty": (b"", "can't be opened as a DuckDB database"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_extract_keeps_its_last_place_and_hurts_no_other(store: FileStore, kind: str) -> None:
+    extract(store, "good", {"orders": "select 1 as id"})
+    extract(store, "bad", {"people": "select 'Ada' as name"})
+    rebuild(store)
+    content, reason = BROKEN[kind]
+    (root(store) / "extracts/bad/extract.duckdb").write_bytes(content)
+    extract(store, "good", {"orders": "select 2 as id"})
+    (problem,) = rebuild(store).problems
+    assert (problem.source, problem.table) == ("bad", None)
+    assert reason in problem.message
+    assert "extracts/bad/extract.duckdb" in problem.message
+    assert (query(store, "from orders"), query(store, "from people")) == ([(2,)], [("Ada",)])
+
+
+def test_an_extract_without_meta_is_named(store: FileStore) -> None:
+    foreign(store, "odd", "drop table _meta")
+    (problem,) = rebuild(store).problems
+    assert problem.message == "extracts/odd/extract.duckdb has no table _meta; see the contract of extract.duckdb"
+
+
+def test_a_connector_that_nobody_here_wrote_needs_only_meta_views_and_parquet(store: FileStore) -> None:
+    foreign(
+        store,
+        "theirs",
+        "copy (select 7 as n) to '{home}/data/single.parquet'",
+        "insert into _meta values ('single', 'one file', 1, 1, now(), 'local')",
+        "create view single as from read_parquet('{home}/data/single.parquet')",
+    )
+    folder = root(store) / "extracts/theirs/data/monthly"
+    folder.mkdir()
+    duckdb.execute(f"copy (select 1 as n) to '{folder}/2026-01.parquet'")
+    duckdb.execute(f"copy (select 2 as n, 'new' as extra) to '{folder}/2026-02.parquet'")
+    with duckdb.connect(root(store) / "extracts/theirs/extract.duckdb") as con:
+        con.execute("insert into _meta (table_name) values ('monthly')")
+    assert rebuild(store).problems == ()
+    (root(store) / "extracts/theirs/data/single.parquet").write_bytes(b"overwritten")
+    assert query(store, "from single") == [(7,)]
+    assert query(store, "from monthly order by n") == [(1, None), (2, "new")]
+
+
+def test_adopted_parquet_is_not_copied_again(store: FileStore) -> None:
+    def write(description: str) -> None:
+        foreign(
+            store,
+            "theirs",
+            "copy (select 7 as n) to '{home}/data/single.parquet'",
+            f"insert into _meta values ('single', '{description}', 1, 1, now(), 'local')",
+        )
+
+    write("first")
+    rebuild(store)
+    before = [entry.key for entry in store.list("extracts/theirs/data/single/")]
+    write("second")
+    assert rebuild(store).snapshot == 2
+    assert [entry.key for entry in store.list("extracts/theirs/data/single/")] == before
+
+
+REFUSED = {
+    "a base table": (
+        ["create table t (i int)", "insert into _meta (table_name) values ('t')"],
+        "holds data in extract.duckdb",
+    ),
+    "no parquet": (["insert into _meta (table_name) values ('t')"], "has no parquet"),
+    "a remote table without a view": (
+        ["insert into _meta (table_name, query_mode) values ('t', 'remote')"],
+        "has query_mode remote and no view",
+    ),
+    "SQL in a name": (
+        ["""insert into _meta (table_name) values ('t"; drop table x; --')"""],
+        "a name has a-z, 0-9 and _ only",
+    ),
+    "traversal in a name": (["insert into _meta (table_name) values ('../../state')"], "a name has a-z"),
+    "a parquet that is none": (
+        ["insert into _meta (table_name) values ('t')", "copy (select 'x') to '{home}/data/t.parquet' (format csv)"],
+        "can't be read as parquet",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_table_that_can_not_be_taken_is_named_and_the_rest_goes_on(store: FileStore, kind: str) -> None:
+    statements, reason = REFUSED[kind]
+    foreign(
+        store,
+        "theirs",
+        "copy (select 7 as n) to '{home}/data/good.parquet'",
+        "insert into _meta (table_name) values ('good')",
+        *statements,
+    )
+    (problem,) = rebuild(store).problems
+    assert problem.source == "theirs"
+    assert reason in problem.message
+    assert query(store, "from good") == [(7,)]
+
+
+def test_macros_types_and_strange_views_are_left_out(store: FileStore) -> None:
+    foreign(
+        store,
+        "theirs",
+        "copy (select 7 as n) to '{home}/data/good.parquet'",
+        "insert into _meta (table_name) values ('good')",
+        "create view good as from read_csv('/etc/passwd')",
+        "create macro list_transform(a, b) as ['/etc/passwd']",
+        "create macro coalesce_all(a) as table select 1",
+        "create type mood as enum ('sad')",
+        "create schema other",
+        "create view other.v as select 1",
+        "create sequence s",
+        "create view stray as select 1",
+    )
+    assert rebuild(store).problems == ()
+    assert query(store, "from good") == [(7,)]
+    assert query(store, "select view_name from duckdb_views() where not internal") == [("good",)]
+    assert query(store, "select count(*) from duckdb_functions() where not internal") == [(0,)]
+
+
+def test_a_listed_file_outside_of_its_source_is_refused(store: FileStore) -> None:
+    extract(store, "shop", {"orders": "select 1 as id"})
+    with duckdb.connect(root(store) / "extracts/shop/extract.duckdb") as con:
+        con.execute("update _files set path = 'extracts/shop/data/../../../state/secret.key'")
+    (problem,) = rebuild(store).problems
+    assert "does not lie in extracts/shop/data/" in problem.message
+
+
+def test_a_view_that_somebody_bent_is_made_right(store: FileStore) -> None:
+    extract(store, "shop", {"orders": "select 1 as id"})
+    with duckdb.connect(root(store) / "extracts/shop/extract.duckdb") as con:
+        con.execute("create or replace view orders as select 666 as id")
+    rebuild(store)
+    assert query(store, "from orders") == [(1,)]
+
+
+def test_descriptions_reach_the_snapshot(store: FileStore) -> None:
+    foreign(
+        store,
+        "theirs",
+        "copy (select 7 as n) to '{home}/data/good.parquet'",
+        "insert into _meta (table_name, description) values ('good', 'What it''s for')",
+    )
+    rebuild(store)
+    assert catalog(store).tables[0].description == "What it's for"
+
+
+@pytest.mark.parametrize("name", ["bad-name", "Über", "a.b", "x" * 80])
+def test_a_folder_that_is_no_name_of_a_source_is_named(store: FileStore, name: str) -> None:
+    foreign(store, name)
+    (problem,) = rebuild(store).problems
+    assert name in problem.message
