@@ -1,0 +1,1 @@
+"""The API that people, agents and other programs use."""

@@ -1,0 +1,18 @@
+"""Several functions in one process: those of the modules in `FUNCTIONS`, all when it is empty."""
+
+import os
+
+from werkzeug.wrappers import Request
+
+from analyst.http.application import router
+from analyst.http.discovery import discover
+from analyst.http.function import process
+from analyst.http.response import Response
+from analyst.http.serving import serve
+
+_ROUTES = router(discover(name.strip() for name in (os.environ.get("FUNCTIONS") or "functions").split(",")))
+
+
+def host(request: Request) -> Response:
+    """Answer a request with the function that it is for."""
+    return serve(_ROUTES, request, process())

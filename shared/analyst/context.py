@@ -1,0 +1,172 @@
+"""What a function is given: one `Process` for the whole process, and a `Context` for each request.
+
+Everything is made when it is first asked for, so that a function pays only for what it touches.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from werkzeug.wrappers import Request
+
+from analyst.access import AccessReader, Caller
+from analyst.errors import UnauthenticatedError
+from analyst.settings import Settings
+from analyst.snapshots import Snapshots
+from analyst.store import Store
+from analyst.tasks import Background, LocalCall, Tasks
+
+if TYPE_CHECKING:
+    from analyst.state import State
+
+T = TypeVar("T")
+
+
+def utc_now() -> datetime:
+    """Tell the time."""
+    return datetime.now(UTC)
+
+
+class Process:
+    """What the requests of one process share. Safe to use from many threads.
+
+    Args:
+        environ: where settings are read from when the first request needs them.
+        settings: instead of `environ`.
+        store: instead of the one that the settings name.
+        clock: tells the time, with its zone.
+        monotonic: seconds of a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str] | None = None,
+        *,
+        settings: Settings | None = None,
+        store: Store | None = None,
+        clock: Callable[[], datetime] = utc_now,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._environ = environ or {}
+        self._given: dict[str, Any] = {"settings": settings, "store": store}
+        self._made = {name: value for name, value in self._given.items() if value is not None}
+        self._making = threading.RLock()
+        self.clock = clock
+        self.monotonic = monotonic
+
+    @property
+    def settings(self) -> Settings:
+        """The settings.
+
+        Raises:
+            SettingsError: they are not usable.
+        """
+        return self._once("settings", lambda: Settings.read(self._environ))
+
+    @property
+    def store(self) -> Store:
+        """The bucket."""
+        return self._once("store", self._open_store)
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """The published snapshots."""
+        return self._once("snapshots", lambda: Snapshots(self.store))
+
+    @property
+    def access(self) -> AccessReader:
+        """Who may do what."""
+        return self._once("access", lambda: AccessReader(self.store, self.settings.access_max_age, self.monotonic))
+
+    @property
+    def state(self) -> "State":
+        """The system state; the first use imports DuckDB."""
+        return self._once("state", self._open_state)
+
+    @property
+    def background(self) -> Background:
+        """What runs after an answer."""
+        return self._once("background", Background)
+
+    def _once(self, name: str, make: Callable[[], T]) -> T:
+        if name not in self._made:
+            with self._making:
+                if name not in self._made:
+                    self._made[name] = make()
+        made: T = self._made[name]
+        return made
+
+    def _open_store(self) -> Store:
+        from analyst.store.opening import open_store
+
+        return open_store(self.settings)
+
+    def _open_state(self) -> "State":
+        from analyst.state import State
+
+        return State(self.store, self.clock)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One request, and what it takes to answer it."""
+
+    process: Process
+    request: Request
+    """Raw bytes, headers and all."""
+    request_id: str
+    now: datetime
+    """When the request came, in UTC."""
+    caller_or_none: Caller | None
+    """Who asks; `None` where anybody may."""
+    local: LocalCall
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks.
+
+        Raises:
+            UnauthenticatedError: nobody in particular.
+        """
+        if self.caller_or_none is None:
+            raise UnauthenticatedError("send an access token: 'Authorization: Bearer <token>'")
+        return self.caller_or_none
+
+    @property
+    def settings(self) -> Settings:
+        """The settings."""
+        return self.process.settings
+
+    @property
+    def store(self) -> Store:
+        """The bucket."""
+        return self.process.store
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """The published snapshots."""
+        return self.process.snapshots
+
+    @property
+    def access(self) -> AccessReader:
+        """Who may do what."""
+        return self.process.access
+
+    @property
+    def state(self) -> "State":
+        """The system state; the first use imports DuckDB."""
+        return self.process.state
+
+    @property
+    def tasks(self) -> Tasks:
+        """The other functions."""
+        return Tasks(self.settings, self.local, lambda: self.process.background, self.request_id)
+
+    def absolute(self, url: str) -> str:
+        """Make a URL that starts with `/` one of our own address: of `BASE_URL`, else as the request called us."""
+        if not url.startswith("/"):
+            return url
+        return (self.settings.base_url or self.request.host_url).rstrip("/") + url

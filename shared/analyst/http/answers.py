@@ -1,0 +1,146 @@
+"""What a function may answer with besides a model, and how each becomes a response."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, BinaryIO, Generic, TypeVar
+
+from pydantic import BaseModel
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
+from werkzeug.wrappers import Request
+from werkzeug.wsgi import FileWrapper, wrap_file
+
+from analyst.errors import NotFoundError
+from analyst.http.problems import RangeError
+from analyst.http.response import Response
+
+M = TypeVar("M", bound=BaseModel)
+
+_BLOCK = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[M]):
+    """A model with a status of its own, for a function that documents several."""
+
+    body: M
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Send the caller to another URL; 307 keeps the method."""
+
+    url: str
+    status: int = 307
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded(Generic[M]):
+    """A body that was made before: `M` as JSON, unless `media_type` says otherwise.
+
+    A caller who has this `etag` already gets 304, one who takes gzip gets `gzipped`.
+    """
+
+    body: bytes
+    etag: str
+    media_type: str = "application/json"
+    gzipped: bytes | None = None
+    cache_control: str = "private, no-cache"
+
+
+@dataclass(frozen=True, slots=True)
+class FileAnswer:
+    """A file of this machine, whole or a range of it, to be saved as `filename`."""
+
+    path: Path
+    filename: str
+    media_type: str = "application/octet-stream"
+
+
+def render(answer: object, status: int, request: Request) -> Response:
+    """Make the response of what a function returned; `status` is the function's own.
+
+    Raises:
+        TypeError: it is nothing that a function may return.
+    """
+    match answer:
+        case None:
+            return Response(status=HTTPStatus.NO_CONTENT)
+        case BaseModel():
+            return _json(answer, status, {})
+        case Answer():
+            return _json(answer.body, answer.status, answer.headers)
+        case Redirect():
+            return Response(status=answer.status, headers={"Location": answer.url})
+        case Encoded():
+            return _encoded(answer, status, request)
+        case FileAnswer():
+            return _file(answer, request)
+    raise TypeError(f"a function can't answer with {type(answer).__name__}")
+
+
+def _json(model: BaseModel, status: int, headers: Mapping[str, str]) -> Response:
+    body = model.model_dump_json(by_alias=True).encode()
+    return Response(body, status=status, headers=headers, content_type="application/json")
+
+
+def _encoded(answer: Encoded[Any], status: int, request: Request) -> Response:
+    response = Response(answer.body, status=status, content_type=answer.media_type)
+    response.vary.update(["Accept-Encoding", "Authorization"])
+    response.headers["Cache-Control"] = answer.cache_control
+    response.set_etag(answer.etag, weak=True)  # the plain and the gzipped body share it
+    if answer.gzipped is not None and request.accept_encodings["gzip"] > 0:
+        response.set_data(answer.gzipped)
+        response.headers["Content-Encoding"] = "gzip"
+    if request.if_none_match.contains_weak(answer.etag):
+        response.status_code = HTTPStatus.NOT_MODIFIED
+        response.set_data(b"")
+    return response
+
+
+def _file(answer: FileAnswer, request: Request) -> Response:
+    try:
+        file = answer.path.open("rb")
+    except FileNotFoundError as error:
+        raise NotFoundError(f"there is no file {answer.filename}") from error
+    try:
+        return _opened_file(file, answer, request)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _opened_file(file: BinaryIO, answer: FileAnswer, request: Request) -> Response:
+    status = os.fstat(file.fileno())
+    response = Response(FileWrapper(file, _BLOCK), content_type=answer.media_type, direct_passthrough=True)
+    response.content_length = status.st_size
+    response.set_etag(f"{status.st_mtime_ns:x}-{status.st_size:x}")
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers.set("Content-Disposition", "attachment", filename=_printable(answer.filename))
+    _apply_conditions(response, request, status.st_size)
+    if request.method == "HEAD" or response.status_code == HTTPStatus.NOT_MODIFIED:
+        file.close()
+        response.direct_passthrough, response.response = False, []
+    elif response.status_code == HTTPStatus.OK:
+        response.response = wrap_file(request.environ, file, _BLOCK)  # the server's own, which may be sendfile
+    return response
+
+
+def _apply_conditions(response: Response, request: Request, size: int) -> None:
+    """Answer If-None-Match and Range; several ranges, and what is no range, count as none (RFC 9110, 14.2)."""
+    environ = dict(request.environ)
+    wanted = request.range
+    if request.method != "GET" or wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
+        environ.pop("HTTP_RANGE", None)
+    try:
+        response.make_conditional(environ, accept_ranges=True, complete_length=size)
+    except RequestedRangeNotSatisfiable as error:
+        raise RangeError(f"the file has {size} bytes, none in the range that was asked for", size=size) from error
+
+
+def _printable(filename: str) -> str:
+    return "".join(letter if letter.isprintable() else "_" for letter in filename)

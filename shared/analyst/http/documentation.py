@@ -1,0 +1,43 @@
+"""The pages that describe the API: `/openapi.json` for programs, `/docs` for people."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache
+
+from pydantic import BaseModel
+
+from analyst.context import Context
+from analyst.http.answers import Encoded
+from analyst.http.spec import Allow, FunctionSpec, describe
+
+
+def documentation(functions: Sequence[FunctionSpec]) -> list[FunctionSpec]:
+    """Make the functions that describe `functions`; the descriptions are made when they are first asked for."""
+
+    @cache
+    def description() -> bytes:
+        from analyst.http.openapi import build
+
+        return json.dumps(build(functions), ensure_ascii=False, indent=1).encode()
+
+    @cache
+    def page() -> bytes:
+        from analyst.http.page import render
+
+        return render(json.loads(description())).encode()
+
+    def openapi_json(_ctx: Context) -> Encoded[BaseModel]:
+        """Describe the API (OpenAPI 3.1)."""
+        return _encoded(description(), "application/json")
+
+    def docs(_ctx: Context) -> Encoded[BaseModel]:
+        """Show the API's description as a page."""
+        return _encoded(page(), "text/html; charset=utf-8")
+
+    routes = {"/openapi.json": openapi_json, "/docs": docs}
+    return [describe(call, "GET", path, allow=Allow.ANYBODY, hidden=True) for path, call in routes.items()]
+
+
+def _encoded(body: bytes, media_type: str) -> Encoded[BaseModel]:
+    return Encoded(body, hashlib.sha256(body).hexdigest()[:32], media_type)

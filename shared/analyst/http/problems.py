@@ -1,0 +1,95 @@
+"""Failures become answers here, and only here: `application/problem+json` (RFC 9457)."""
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+from werkzeug.exceptions import HTTPException
+
+from analyst.errors import AnalystError
+from analyst.http.response import Response
+
+MEDIA_TYPE = "application/problem+json"
+
+_INTERNAL = "something went wrong here; the log has the reason under the request id {}"
+_UNCONFIGURED = "the settings of this function are not usable; its log says which"
+
+
+class MalformedError(AnalystError):
+    """The request can't be understood."""
+
+    status = 400
+    code = "malformed"
+
+
+class MethodNotAllowedError(AnalystError):
+    """The path is there, and not for this method; `allow` has the methods that it is for."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class TooLargeError(AnalystError):
+    """The body is larger than the function takes."""
+
+    status = 413
+    code = "too_large"
+
+
+class MediaTypeError(AnalystError):
+    """The body is not of a type that the function takes."""
+
+    status = 415
+    code = "media_type"
+
+
+class RangeError(AnalystError):
+    """The range lies outside of the file, whose `size` is in bytes."""
+
+    status = 416
+    code = "range"
+
+
+def answer(error: Exception, request_id: str) -> Response:
+    """Make the answer to a request that failed. What our own faults say stays in the log."""
+    document = describe(error, request_id)
+    body = json.dumps(document, ensure_ascii=False, default=str).encode("utf-8", "replace")
+    response = Response(body, status=document["status"], content_type=MEDIA_TYPE)
+    response.headers.update(_headers(error, document["status"]))
+    return response
+
+
+def describe(error: Exception, request_id: str) -> dict[str, Any]:
+    """Make the problem document of a failure."""
+    if isinstance(error, AnalystError) and error.status != HTTPStatus.INTERNAL_SERVER_ERROR:
+        document = _document(error.status, error.code, str(error))
+        return {**document, **error.details, **document}
+    if isinstance(error, HTTPException) and error.code is not None and error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _document(error.code, _code(error.code), error.description or "")
+    code = error.code if isinstance(error, AnalystError) else AnalystError.code
+    detail = _UNCONFIGURED if code == "settings" else _INTERNAL.format(request_id)
+    return {**_document(500, code, detail), "request_id": request_id}
+
+
+def _document(status: int, code: str, detail: str) -> dict[str, Any]:
+    title = HTTPStatus(status).phrase
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code}
+
+
+def _code(status: int) -> str:
+    """Name a failure that the web framework found."""
+    own = (MalformedError, TooLargeError, MediaTypeError, RangeError)
+    return next((kind.code for kind in own if kind.status == status), MalformedError.code)
+
+
+def _headers(error: Exception, status: int) -> dict[str, str]:
+    details = error.details if isinstance(error, AnalystError) else {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        return {"WWW-Authenticate": "Bearer"}
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return {"Allow": ", ".join(details["allow"])}
+    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        return {"Content-Range": f"bytes */{details.get('size', '*')}"}
+    if status in {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}:
+        return {"Retry-After": str(details.get("retry_after", 1))}
+    return {}

@@ -1,0 +1,240 @@
+"""Read the input of a function out of a request: strict JSON semantics for path, query and body alike."""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from http import HTTPStatus
+from typing import Any, Final, Literal, get_args, get_origin
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Request
+
+from analyst.errors import InvalidInputError
+from analyst.http.problems import MalformedError, MediaTypeError, TooLargeError
+from analyst.http.spec import FunctionSpec
+
+Json = dict[str, Any]
+Place = Literal["path", "query", "body"]
+
+_INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})")
+_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_WORDS: Final = {"true": True, "false": False}
+_INT64: Final = 1 << 63
+_MOST_PARAMETERS: Final = 1000
+_MOST_ERRORS: Final = 20
+_LONGEST_NAME: Final = 100
+
+
+def check_size(request: Request, limit: int) -> None:
+    """Let no more than `limit` bytes of a body be read, by anybody.
+
+    Raises:
+        TooLargeError: it says itself that it is larger.
+    """
+    request.max_content_length = limit
+    if (request.content_length or 0) > limit:
+        raise _too_large(limit)
+
+
+def read_input(spec: FunctionSpec, path: Mapping[str, str], request: Request) -> BaseModel | None:
+    """Read the model that a function takes, `None` if it takes none.
+
+    Raises:
+        MalformedError, MediaTypeError, TooLargeError: the body can't be read.
+        InvalidInputError: the input is not what the model wants; `errors` has the places and reasons, not the values.
+    """
+    query = _query(request)
+    if spec.input is None or spec.takes_body:
+        _refuse("query", query)
+    if spec.input is None:
+        return None
+    given = _body(request, spec.body_limit) if spec.takes_body else _typed(spec.input, query)
+    source: Place = "body" if spec.takes_body else "query"
+    _refuse(source, given.keys() & path.keys())
+    parts = _typed(spec.input, {name: [text] for name, text in path.items()})
+    return _validate(spec.input, {**given, **parts}, source, frozenset(path))
+
+
+def _validate(model: type[BaseModel], document: Json, source: Place, path: frozenset[str]) -> BaseModel:
+    try:
+        return model.model_validate_json(_portable(document), strict=True)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+    errors = []
+    for item in found[:_MOST_ERRORS]:
+        place = "path" if item["loc"] and item["loc"][0] in path else source
+        errors.append({"loc": [place, *_shown(item["loc"])], "msg": _message(item["type"], item["msg"])})
+    raise _invalid(errors)
+
+
+def _portable(document: Json) -> bytes:
+    """Write the document as JSON again, as what every database and client can hold."""
+    try:
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+        data = text.encode()
+    except (ValueError, RecursionError) as error:
+        raise MalformedError("the request holds text that is not Unicode, or is nested too deep") from error
+    if _NUL.search(text):
+        raise MalformedError("the request holds a NUL character")
+    return data
+
+
+def _refuse(place: Place, names: Iterable[str]) -> None:
+    """Refuse what nobody asked for."""
+    errors = [{"loc": [place, *_shown([name])], "msg": "Extra inputs are not permitted"} for name in sorted(names)]
+    if errors:
+        raise _invalid(errors[:_MOST_ERRORS])
+
+
+def _invalid(errors: list[Json]) -> InvalidInputError:
+    reasons = "; ".join(
+        f"{'.'.join(map(str, error['loc'][1:])) or error['loc'][0]}: {error['msg']}" for error in errors
+    )
+    return InvalidInputError(reasons, errors=errors)
+
+
+def _shown(loc: Iterable[int | str]) -> list[int | str]:
+    return [part[:_LONGEST_NAME] if isinstance(part, str) else part for part in loc]
+
+
+def _message(kind: str, message: str) -> str:
+    """Tell what is wrong without telling what was sent, which may be a secret."""
+    if kind == "union_tag_invalid":
+        return "Input is none of the expected kinds"
+    return message.removeprefix("Value error, ")
+
+
+def _query(request: Request) -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {}
+    try:
+        text = request.query_string.decode()
+        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS)
+    except ValueError as error:
+        raise MalformedError("the query is not UTF-8, or has too many parameters") from error
+    for name, value in pairs:
+        values.setdefault(name, []).append(value)
+    return values
+
+
+def _typed(model: type[BaseModel], values: Mapping[str, list[str]]) -> Json:
+    """Give texts the JSON types that a model's fields want; what does not fit stays text, for the model to refuse."""
+    typed: Json = {}
+    for name, texts in values.items():
+        kinds = _kinds(model).get(name, frozenset({str}))
+        if list in kinds:
+            typed[name] = [_scalar(text, kinds) for text in texts]
+        elif len(texts) > 1:
+            raise _invalid([{"loc": ["query", *_shown([name])], "msg": "Input is given more than once"}])
+        else:
+            typed[name] = _scalar(texts[0], kinds)
+    return typed
+
+
+def _scalar(text: str, kinds: frozenset[type]) -> bool | int | float | str:
+    if bool in kinds and text in _WORDS:
+        return _WORDS[text]
+    if int in kinds and _INTEGER.fullmatch(text):
+        return int(text)
+    if float in kinds and _NUMBER.fullmatch(text) and math.isfinite(number := float(text)):
+        return number
+    return text
+
+
+@cache
+def _kinds(model: type[BaseModel]) -> Mapping[str, frozenset[type]]:
+    """Tell which types each field may have, by the name that it has in a request; `list` for every collection."""
+    return {_name(name, field): frozenset(_types(field.annotation)) for name, field in model.model_fields.items()}
+
+
+def _name(name: str, field: FieldInfo) -> str:
+    alias = field.validation_alias or field.alias
+    return alias if isinstance(alias, str) else name
+
+
+def _types(annotation: Any) -> Iterable[type]:
+    origin = get_origin(annotation)
+    if origin in {list, tuple, set, frozenset}:
+        yield list
+    elif isinstance(annotation, type):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _types(argument)
+
+
+def _body(request: Request, limit: int) -> Json:
+    data = _data(request, limit)
+    if not data:
+        return {}
+    if request.mimetype != "application/json" or request.headers.get("Content-Encoding", "identity") != "identity":
+        raise MediaTypeError("the body must be application/json")
+    document = _parse(data)
+    if not isinstance(document, dict):
+        raise _invalid([{"loc": ["body"], "msg": "Input should be an object"}])
+    return document
+
+
+def _data(request: Request, limit: int) -> bytes:
+    try:
+        return request.get_data()
+    except HTTPException as error:
+        if error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            raise _too_large(limit) from error
+        raise
+    except Exception as error:  # servers have exceptions of their own for a body that breaks off or is chunked wrong
+        raise MalformedError("the body could not be read") from error
+
+
+def _too_large(limit: int) -> TooLargeError:
+    return TooLargeError(f"the body is larger than {limit} bytes", limit=limit)
+
+
+def _parse(data: bytes) -> Any:
+    try:
+        return json.loads(
+            data.decode(),
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_bounded,
+        )
+    except RecursionError as error:
+        raise MalformedError("the body is nested too deep") from error
+    except ValueError as error:
+        raise MalformedError(f"the body is not JSON: {_reason(error)}") from error
+
+
+def _reason(error: ValueError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at line {error.lineno}, column {error.colno}"
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Json:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        raise ValueError("an object has the same name twice")
+    return document
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is out of range")
+    return number
+
+
+def _bounded(text: str) -> int:
+    number = int(text) if len(text) <= 20 else _INT64  # noqa: PLR2004
+    if not -_INT64 <= number < _INT64:
+        raise ValueError("an integer is out of range")
+    return number

@@ -1,0 +1,12 @@
+"""The response of a function."""
+
+import flask
+
+
+class Response(flask.Response):
+    """A response as the functions framework needs it."""
+
+    @property
+    def is_streamed(self) -> bool:
+        """Keep the framework from reading what is left of a request's body, which it would do without a limit."""
+        return True

@@ -1,0 +1,45 @@
+"""Find the function that a request is for."""
+
+from collections.abc import Iterable, Mapping
+
+from analyst.errors import NotFoundError
+from analyst.http.problems import MethodNotAllowedError
+from analyst.http.spec import FunctionSpec
+
+
+class Router:
+    """The functions that one process serves.
+
+    Raises:
+        ValueError: two of them are for the same method and path.
+    """
+
+    def __init__(self, functions: Iterable[FunctionSpec]) -> None:
+        by_route: dict[tuple[str, str], FunctionSpec] = {}
+        for spec in functions:
+            other = by_route.setdefault((spec.path.shape, spec.method), spec)
+            if other is not spec:
+                raise ValueError(f"{spec.module}.{spec.name} and {other.module}.{other.name} are for the same path")
+        self.functions = tuple(sorted(by_route.values(), key=lambda spec: (spec.path.order, spec.method)))
+
+    def match(self, method: str, path: str) -> tuple[FunctionSpec, Mapping[str, str]]:
+        """Find the function for a method and path, and the parts of the path that it names.
+
+        Raises:
+            NotFoundError: none is for this path.
+            MethodNotAllowedError: none is for this method.
+        """
+        found = [(spec, parts) for spec in self.functions if (parts := spec.path.match(path)) is not None]
+        if not found or "\x00" in path:
+            raise NotFoundError("nothing is served under this path")
+        wanted = "GET" if method == "HEAD" else method
+        for spec, parts in found:
+            if spec.method == wanted:
+                return spec, parts
+        allow = _allowed(spec for spec, _ in found)
+        raise MethodNotAllowedError(f"this path takes {', '.join(allow)}", allow=allow)
+
+
+def _allowed(functions: Iterable[FunctionSpec]) -> list[str]:
+    methods = {spec.method for spec in functions}
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)

@@ -1,0 +1,123 @@
+"""Answer one request: find the function, let the caller in, read the input, run it, make the response."""
+
+import logging
+import re
+import secrets
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+
+from werkzeug.test import EnvironBuilder
+from werkzeug.wrappers import Request
+
+from analyst.access import SERVICE, Caller
+from analyst.context import Context, Process
+from analyst.http import problems
+from analyst.http.admission import admit
+from analyst.http.answers import render
+from analyst.http.reading import check_size, read_input
+from analyst.http.response import Response
+from analyst.http.routing import Router
+from analyst.http.spec import BODY_LIMIT, FunctionSpec
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID: Final = "X-Request-Id"
+_SANE_ID: Final = re.compile(r"[A-Za-z0-9._\-]{1,64}")
+_BLOCK: Final = 1 << 16
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and what becomes known while it is answered."""
+
+    request: Request
+    request_id: str
+    began: float = field(default_factory=time.perf_counter)
+    spec: FunctionSpec | None = None
+    caller: Caller | None = None
+    error: Exception | None = None
+
+
+def serve(functions: Router, request: Request, process: Process, caller: Caller | None = None) -> Response:
+    """Answer one request with one of the functions. Nothing is raised: a failure is an answer too.
+
+    A `caller` who is given is let in without proof: that is how functions call each other in one process.
+    """
+    exchange = Exchange(request, _request_id(request), caller=caller)
+    try:
+        response = _answer(functions, exchange, process)
+    except Exception as error:  # noqa: BLE001 - the one place where failures become answers
+        exchange.error = error
+        response = problems.answer(error, exchange.request_id)
+    _drain(request)
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers[REQUEST_ID] = exchange.request_id
+    _log(exchange, response)
+    return response
+
+
+def _answer(functions: Router, exchange: Exchange, process: Process) -> Response:
+    request = exchange.request
+    check_size(request, BODY_LIMIT)
+    exchange.spec, path = functions.match(request.method, request.path)
+    check_size(request, exchange.spec.body_limit)
+    exchange.caller = exchange.caller or admit(exchange.spec.allow, request.headers.get("Authorization"), process)
+    model = read_input(exchange.spec, path, request)
+    context = Context(
+        process, request, exchange.request_id, process.clock(), exchange.caller, partial(_local, functions, process)
+    )
+    arguments: tuple[Any, ...] = (context,) if model is None else (model, context)
+    return render(exchange.spec.call(*arguments), exchange.spec.status, request)
+
+
+def _local(functions: Router, process: Process, path: str, body: bytes, request_id: str) -> tuple[int, bytes] | None:
+    """Run a function for another one of this process, as the service that it is."""
+    if not any(spec.method == "POST" and spec.path.match(path) for spec in functions.functions):
+        return None
+    builder = EnvironBuilder(
+        path, method="POST", data=body, content_type="application/json", headers=[(REQUEST_ID, request_id)]
+    )
+    response = serve(functions, builder.get_request(), process, SERVICE)
+    return response.status_code, response.get_data()
+
+
+def _request_id(request: Request) -> str:
+    given = request.headers.get(REQUEST_ID, "")
+    return given if _SANE_ID.fullmatch(given) else secrets.token_hex(16)
+
+
+def _drain(request: Request) -> None:
+    """Read what is left of a small body: a connection closed on unread bytes would be reset, and the answer lost."""
+    try:
+        while request.stream.read(_BLOCK):
+            pass
+    except Exception:  # noqa: BLE001, S110 - too large or broken off: the answer is made, and is given either way
+        pass
+
+
+def _log(exchange: Exchange, response: Response) -> None:
+    spec, caller = exchange.spec, exchange.caller
+    status = response.status_code
+    if spec is not None and spec.hidden and status < HTTPStatus.BAD_REQUEST:
+        return
+    fields = {
+        "request_id": exchange.request_id,
+        "function": spec.name if spec else None,
+        "method": exchange.request.method,
+        "path": spec.path.text if spec else exchange.request.path[:200],
+        "status": status,
+        "ms": round((time.perf_counter() - exchange.began) * 1000, 1),
+        "bytes": response.content_length,
+        "caller": "service" if caller and caller.is_service else caller and caller.user_id,
+    }
+    failed = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    log.log(
+        logging.ERROR if failed else logging.INFO,
+        "%s %s %s", fields["method"], fields["path"], status,
+        extra={"fields": fields},
+        exc_info=exchange.error if failed else None,
+    )  # fmt: skip

@@ -1,0 +1,109 @@
+"""What there is to know about a function: everything else (routing, OpenAPI, schedules) is derived from it."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel
+
+from analyst.access import Role
+from analyst.http.paths import Template
+
+BODY_LIMIT = 1 << 20
+"""Bytes that a body may have unless the function says otherwise."""
+
+Answers = Mapping[int, str | type[BaseModel]]
+"""Further documented answers by status: what it means, or the model that it carries."""
+
+
+class Allow(Enum):
+    """Who may call a function, where that is not a matter of roles."""
+
+    ANYBODY = "anybody"
+    """No proof is asked for."""
+    SERVICE = "service"
+    """Another function or a scheduler, by the service token; or an administrator."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSpec:
+    """One function as its decorator and signature describe it."""
+
+    name: str
+    module: str
+    description: str
+    method: str
+    path: Template
+    allow: Role | Allow
+    call: Callable[..., Any]
+    input: type[BaseModel] | None = None
+    output: Any = None
+    """What the function is annotated to return."""
+    status: int = 200
+    answers: Answers = field(default_factory=lambda: MappingProxyType({}))
+    body_limit: int = BODY_LIMIT
+    hidden: bool = False
+    """Left out of the API's description."""
+
+    @property
+    def takes_body(self) -> bool:
+        """Tell whether the input (less what stands in the path) comes as the body; else it is the query."""
+        return self.method in {"POST", "PUT", "PATCH"}
+
+    @property
+    def tag(self) -> str:
+        """Group it with the functions of its module."""
+        return self.module.rpartition(".")[2]
+
+
+def describe(
+    call: Callable[..., Any],
+    method: str,
+    path: str,
+    *,
+    allow: Role | Allow,
+    status: int = 200,
+    answers: Answers = MappingProxyType({}),
+    body_limit: int = BODY_LIMIT,
+    hidden: bool = False,
+) -> FunctionSpec:
+    """Describe a function `call([model,] ctx)`.
+
+    Raises:
+        TypeError: its signature can't be served.
+    """
+    hints = get_type_hints(call, include_extras=True)
+    output = hints.pop("return", None)
+    template = Template.parse(path)
+    return FunctionSpec(
+        name=call.__name__,
+        module=call.__module__,
+        description=inspect.getdoc(call) or "",
+        method=method.upper(),
+        path=template,
+        allow=allow,
+        call=call,
+        input=_input(call, hints, template),
+        output=output,
+        status=204 if output is None or output is type(None) else status,
+        answers=answers,
+        body_limit=body_limit,
+        hidden=hidden,
+    )
+
+
+def _input(call: Callable[..., Any], hints: Mapping[str, Any], template: Template) -> type[BaseModel] | None:
+    """Find the model that a function's input is read into, and check that it can be."""
+    *models, _ctx = inspect.signature(call).parameters
+    if len(models) > 1:
+        raise TypeError(f"{call.__name__} must take ([model,] ctx)")
+    model: type[BaseModel] | None = hints[models[0]] if models else None
+    names = set(model.model_fields) if model else set()
+    if not names.issuperset(template.names):
+        raise TypeError(f"{call.__name__}: its model must have the fields {template.names} of its path")
+    if model is not None and model.model_config.get("extra") != "forbid":
+        raise TypeError(f"{call.__name__}: {model.__name__} must forbid extra fields: ConfigDict(extra='forbid')")
+    return model
