@@ -1,0 +1,1 @@
+"""Sample data: a web shop of nine related tables, the same bytes for the same seed."""
