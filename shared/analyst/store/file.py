@@ -37,7 +37,7 @@ class FileStore:
     """
 
     def __init__(self, root: Path, sign_key: Callable[[], bytes], *, clock: Callable[[], float] = time.time) -> None:
-        self._url = root.absolute().as_uri()
+        self._url = f"file://{root.absolute().as_posix()}"  # not percent-encoded: DuckDB takes it as it stands
         self._root = root.resolve()
         self._own = self._root / OWN_FOLDER
         self._sign_key = sign_key

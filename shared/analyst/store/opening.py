@@ -19,14 +19,15 @@ SECRET_KEY = "state/secret.key"  # noqa: S105
 _SHORTEST_SECRET = 32
 
 
-def open_store(settings: Settings) -> Store:
+def open_store(settings: Settings, *, mountinfo: Path = Path("/proc/self/mountinfo")) -> Store:
     """Open the bucket of `DATA_URL`; its folder is made when it is not there.
 
     Raises:
         SettingsError: the folder can't be made, or lies where other hosts can write to it as well.
     """
     root = _root(settings.data_url)
-    _refuse_shared(root)
+    _refuse_shared(root, mountinfo)
+    _make(root)
 
     @cache
     def sign_key() -> bytes:
@@ -60,15 +61,17 @@ def _root(data_url: str) -> Path:
     root = Path(unquote(data_url.removeprefix("file://")))
     if root == root.parent or not root.is_absolute():
         raise SettingsError(f"DATA_URL: {data_url} names no folder; set it to one, for example file:///data")
+    return root
+
+
+def _make(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"DATA_URL: the folder {root} can't be made: {error.strerror}") from error
-    return root
 
 
-def _refuse_shared(root: Path) -> None:
-    mountinfo = Path("/proc/self/mountinfo")
+def _refuse_shared(root: Path, mountinfo: Path) -> None:
     if not mountinfo.exists():  # not Linux: nothing tells
         return
     text = os.fsdecode(mountinfo.read_bytes())

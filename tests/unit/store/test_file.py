@@ -1,0 +1,277 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from analyst.errors import ForbiddenError, InvalidInputError
+from analyst.store import ABSENT, ANY, Store
+from analyst.store.file import FileStore
+from analyst.store.staging import copy_all
+from tests.unit.store.suite import StoreSuite
+
+WORKERS = Path(__file__).with_name("workers.py")
+
+
+class TestFileStore(StoreSuite):
+    @pytest.fixture
+    def new_store(self, tmp_path: Path) -> Callable[[], Store]:
+        buckets = (tmp_path / f"bucket{number}" for number in count())
+        return lambda: FileStore(next(buckets), lambda: b"secret")
+
+
+class TestFileStoreOnAClockThatStands(StoreSuite):
+    @pytest.fixture
+    def new_store(self, tmp_path: Path) -> Callable[[], Store]:
+        buckets = (tmp_path / f"bucket{number}" for number in count())
+        return lambda: FileStore(next(buckets), lambda: b"secret", clock=lambda: 1_700_000_000.0)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "bucket"
+
+
+@pytest.fixture
+def store(root: Path) -> FileStore:
+    return FileStore(root, lambda: b"secret")
+
+
+def start(what: str, root: Path, *arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, str(WORKERS), what, str(root), *arguments]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_version_is_the_files_mtime_in_microseconds_and_never_goes_back(root: Path) -> None:
+    now = [2_000_000_000.0]
+    store = FileStore(root, lambda: b"", clock=lambda: now[0])
+    first = store.put("a", b"1", if_version=ABSENT)
+    now[0] -= 3600
+    second = store.put("a", b"2", if_version=first)
+    again = FileStore(root, lambda: b"", clock=lambda: now[0])
+    again.delete("a")
+    third = again.put("a", b"1", if_version=ABSENT)
+    assert [first, second, third] == ["2000000000000000", "2000000000000001", "2000000000000002"]
+    assert (root / "a").stat().st_mtime_ns == 2_000_000_000_000_002_000
+
+
+def test_a_version_is_later_than_that_of_a_file_others_put_there(root: Path, store: FileStore) -> None:
+    root.mkdir()
+    ahead = int(time.time() + 1000) * 1_000_000
+    for key in ("a", "b"):
+        (root / key).write_bytes(b"theirs")
+        os.utime(root / key, ns=(ahead * 1000, ahead * 1000))
+    store.delete("a")
+    assert int(store.put("a", b"1", if_version=ABSENT)) > ahead
+    assert int(store.put("b", b"1", if_version=str(ahead))) > ahead
+
+
+def test_ages_do_not_depend_on_versions_that_ran_ahead(root: Path) -> None:
+    fast = FileStore(root, lambda: b"", clock=lambda: time.time() + 86400)
+    fast.put("a", b"1", if_version=ABSENT)
+    now = [time.time()]
+    store = FileStore(root, lambda: b"", clock=lambda: now[0])
+    store.put("b", b"1", if_version=ABSENT)
+    now[0] += 60
+    for entry in store.list(""):
+        assert 55 < entry.age < 65
+    found = store.read("a")
+    assert found is not None
+    assert 55 < found.age < 65
+
+
+def test_reading_writes_nothing(root: Path, store: FileStore) -> None:
+    assert store.read("a") is None
+    assert store.head("a") is None
+    assert list(store.list("")) == []
+    assert list(store.list_folders("")) == []
+    store.delete("a")
+    assert not root.exists()
+
+
+def test_what_the_store_keeps_for_itself_is_not_listed(root: Path, store: FileStore) -> None:
+    store.put("a", b"1", if_version=ABSENT)
+    (root / ".store/staging/left").write_bytes(b"half")
+    (root / "lost+found").mkdir()
+    (root / "lost+found/1").touch()
+    assert [entry.key for entry in store.list("")] == ["a"]
+    assert list(store.list_folders("")) == []
+
+
+def test_a_file_that_another_program_puts_there_is_an_object(root: Path, store: FileStore) -> None:
+    (root / "extracts/theirs/data").mkdir(parents=True)
+    (root / "extracts/theirs/extract.duckdb").write_bytes(b"db")
+    assert list(store.list_folders("extracts/")) == ["theirs"]
+    head = store.head("extracts/theirs/extract.duckdb")
+    assert head is not None
+    store.put("extracts/theirs/extract.duckdb", b"mine", if_version=head.version)
+
+
+def test_what_can_have_no_key_is_no_object(root: Path, store: FileStore) -> None:
+    root.mkdir()
+    (root / "back\\slash").touch()
+    (root / "new\nline").touch()
+    Path(os.fsdecode(os.fsencode(root) + b"/\xff")).touch()
+    os.mkfifo(root / "pipe")
+    (root / "empty").mkdir()
+    assert list(store.list("")) == []
+    assert list(store.list_folders("")) == []
+    assert store.read("pipe") is None
+    assert store.read("empty") is None
+
+
+def test_symbolic_links_are_neither_followed_nor_listed(root: Path, store: FileStore, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"secret")
+    root.mkdir()
+    (root / "file").symlink_to(outside / "secret")
+    (root / "folder").symlink_to(outside)
+    (root / "around").symlink_to(root)
+    assert list(store.list("")) == []
+    assert list(store.list_folders("")) == []
+    for key in ("file", "folder/secret", "folder/new", "around/file"):
+        for call in (
+            lambda key=key: store.read(key),
+            lambda key=key: store.put(key, b"1", if_version=ANY),
+            lambda key=key: store.delete(key),
+            lambda key=key: store.local_path(key),
+            lambda key=key: list(store.list(f"{key.split('/')[0]}/")),
+        ):
+            with pytest.raises(InvalidInputError, match="symbolic link"):
+                call()
+    assert sorted(path.name for path in outside.iterdir()) == ["secret"]
+
+
+def test_the_bucket_itself_may_be_reached_by_a_link(root: Path, tmp_path: Path) -> None:
+    root.mkdir()
+    (tmp_path / "link").symlink_to(root)
+    store = FileStore(tmp_path / "link", lambda: b"")
+    store.put("a", b"1", if_version=ABSENT)
+    assert (root / "a").read_bytes() == b"1"
+    assert store.url == f"file://{tmp_path}/link"
+
+
+def test_a_key_is_an_object_or_a_folder_and_says_so(store: FileStore, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    store.put("a/b", b"1", if_version=ABSENT)
+    for key in ("a", "a/b/c", "a/b/c/d"):
+        with pytest.raises(InvalidInputError, match="both an object and a folder"):
+            store.put(key, b"2", if_version=ABSENT)
+        with pytest.raises(InvalidInputError, match="both an object and a folder"):
+            store.upload(key, tmp_path / "file")
+    store.delete("a/b")
+    store.put("a", b"3", if_version=ABSENT)
+
+
+def test_an_object_has_the_mode_that_is_asked_for(root: Path, store: FileStore) -> None:
+    store.put("private", b"1", if_version=ABSENT, mode=0o600)
+    assert (root / "private").stat().st_mode & 0o777 == 0o600
+    assert store.local_path("private") == root / "private"
+
+
+def test_a_full_disk_is_an_error_of_the_store_and_leaves_nothing(root: Path, store: FileStore) -> None:
+    worker = start("overflow", root)
+    assert "writing big failed" in worker.communicate()[0]
+    assert list(store.list("")) == []
+    assert list((root / ".store/staging").iterdir()) == []
+
+
+def test_what_the_kernel_can_not_copy_is_copied_by_hand(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"through a pipe")
+    os.close(writing)
+    with (tmp_path / "copy").open("wb") as copy, os.fdopen(reading) as pipe:
+        copy_all(pipe.fileno(), copy.fileno())
+    assert (tmp_path / "copy").read_bytes() == b"through a pipe"
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="there is no second file system")
+def test_a_file_of_another_file_system_is_uploaded(store: FileStore, tmp_path: Path) -> None:
+    path = Path("/dev/shm") / f"store-test-{os.getpid()}"
+    try:
+        path.write_bytes(bytes(range(256)) * 9000)
+        store.upload("a", path)
+        assert (tmp_path / "bucket/a").read_bytes() == path.read_bytes()
+    finally:
+        path.unlink()
+
+
+def test_processes_that_count_by_compare_and_swap_lose_no_count(root: Path, store: FileStore) -> None:
+    workers = [start("count", root, "50") for _ in range(4)]
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    versions = [version for worker in workers for version in worker.communicate()[0].split()]
+    found = store.read("counter")
+    assert found is not None
+    assert found.data == b"200"
+    assert len(set(versions)) == 200
+    assert max(versions, key=int) == found.version
+
+
+def objects(store: FileStore) -> Iterator[bytes]:
+    for entry in store.list(""):
+        if (found := store.read(entry.key)) is not None:
+            yield found.data
+
+
+def test_readers_see_whole_objects_while_writers_are_killed(root: Path, store: FileStore, tmp_path: Path) -> None:
+    for round_ in range(4):
+        worker = start("write", root, str(tmp_path / f"local{round_}"))
+        seen: set[int] = set()
+        while len(seen) < 3 + round_:
+            for data in objects(store):
+                assert len(set(data)) == 1
+                assert len(data) >= 200_000
+                seen.add(data[0])
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.communicate()
+        assert {entry.key.split("/")[0] for entry in store.list("")} <= {"pointer", "files"}
+    store.put("pointer", b"the lock is free", if_version=ANY)
+
+
+def test_what_killed_writers_left_is_removed_and_what_is_being_written_stays(
+    root: Path, store: FileStore, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"1")
+    store.upload("a", tmp_path / "file")
+    (root / ".store/staging/left").write_bytes(b"half")
+    with store._staged(0o666) as file:
+        store.upload("b", tmp_path / "file")
+        assert (root / ".store/staging/left").exists()
+        later = FileStore(root, lambda: b"", clock=lambda: time.time() + 4000)
+        later.upload("c", tmp_path / "file")
+        assert list((root / ".store/staging").iterdir()) == [file.path]
+
+
+def test_a_lock_that_somebody_removed_is_made_anew(root: Path, store: FileStore) -> None:
+    version = store.put("a", b"1", if_version=ABSENT)
+    (root / ".store/lock").unlink()
+    assert int(store.put("a", b"2", if_version=version)) > int(version)
+
+
+def test_it_imports_nothing_heavy() -> None:
+    code = "import sys, analyst.store.file; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"pydantic", "duckdb", "fsspec", "shutil", "tempfile", "socket", "ssl"} & set(loaded)
+
+
+def test_its_own_urls_are_verified_by_its_own_clock(root: Path) -> None:
+    now = [1_700_000_000.0]
+    store = FileStore(root, lambda: b"secret", clock=lambda: now[0])
+    url = store.sign("a", expires=60, filename="f")
+    parameters = dict(pair.split("=") for pair in url.partition("?")[2].split("&"))
+    store.verify("a", parameters)
+    now[0] += 61
+    with pytest.raises(ForbiddenError, match="expired"):
+        store.verify("a", parameters)

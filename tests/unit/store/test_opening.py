@@ -1,0 +1,71 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from analyst.errors import SettingsError
+from analyst.settings import Settings
+from analyst.store import ABSENT, Store
+from analyst.store.opening import open_store
+
+
+def opened(root: Path, **more: str) -> Store:
+    return open_store(Settings.read({"DATA_DIR": str(root), **more}))
+
+
+def test_the_folder_is_made_when_it_is_not_there(tmp_path: Path) -> None:
+    root = tmp_path / "new folder" / "č#?"
+    store = opened(root)
+    store.put("a", b"1", if_version=ABSENT)
+    assert (root / "a").read_bytes() == b"1"
+    assert store.url == f"file://{root}"
+
+
+def test_a_place_that_can_be_no_bucket_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match="can't be made"):
+        opened(tmp_path / "file")
+    with pytest.raises(SettingsError, match="can't be made"):
+        opened(tmp_path / "file" / "below")
+    with pytest.raises(SettingsError, match="names no folder"):
+        open_store(Settings(data_url="file:///"))
+
+
+def test_a_folder_that_other_hosts_reach_is_refused(tmp_path: Path) -> None:
+    mountinfo = tmp_path / "mountinfo"
+    mountinfo.write_text(
+        f"27 1 254:0 / / rw - ext4 /dev/vda rw\n40 27 0:50 / {tmp_path}/office rw - nfs4 server:/ rw\n"
+    )
+    (tmp_path / "link").symlink_to(tmp_path / "office")
+    for name in ("office", "office/bucket", "link"):
+        with pytest.raises(SettingsError, match=r"shared file system \(nfs4\)"):
+            open_store(Settings.read({"DATA_DIR": str(tmp_path / name)}), mountinfo=mountinfo)
+    open_store(Settings.read({"DATA_DIR": str(tmp_path / "own")}), mountinfo=mountinfo)
+    open_store(Settings.read({"DATA_DIR": str(tmp_path / "office")}), mountinfo=tmp_path / "none")
+
+
+def test_the_secret_of_the_settings_signs(tmp_path: Path) -> None:
+    urls = {opened(tmp_path, SECRET_KEY=secret * 32).sign("a", expires=9, filename="f") for secret in "ab"}
+    assert len(urls) == 2
+    assert not list(opened(tmp_path).list(""))
+
+
+def test_without_one_a_secret_is_made_once_when_it_is_needed(tmp_path: Path) -> None:
+    stores = [opened(tmp_path) for _ in range(8)]
+    assert not list(tmp_path.iterdir())
+    with ThreadPoolExecutor(8) as pool:
+        signatures = set(
+            pool.map(lambda store: store.sign("a", expires=10**9, filename="f").rpartition("=")[2], stores)
+        )
+    file = tmp_path / "state/secret.key"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert len(file.read_text()) == 64
+    assert len(signatures) <= 2, "two when a second has passed"
+
+
+@pytest.mark.parametrize("text", ["", "short", "\n" * 40])
+def test_a_damaged_secret_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/secret.key").write_text(text)
+    with pytest.raises(SettingsError, match="damaged"):
+        opened(tmp_path).sign("a", expires=9, filename="f")
