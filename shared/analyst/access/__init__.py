@@ -3,11 +3,12 @@
 from analyst.access.pointer import CURRENT, StatePointer
 from analyst.access.reader import AccessReader
 from analyst.access.roles import SERVICE, Caller, Role
-from analyst.access.rules import AccessList, Grant, Registration, Token, User, digest
+from analyst.access.rules import TOKEN_PREFIX, AccessList, Grant, Registration, Token, User, digest
 
 __all__ = [
     "CURRENT",
     "SERVICE",
+    "TOKEN_PREFIX",
     "AccessList",
     "AccessReader",
     "Caller",

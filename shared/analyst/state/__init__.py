@@ -1,0 +1,11 @@
+"""System state: users, groups, tokens, grants, sources and the table registry, in one DuckDB file.
+
+It changes at people's pace, one edit at a time (`State.edit`), and every edit also publishes the access list that the
+read path needs. The modules beside this one hold the changes: plain functions of a connection to the open file.
+"""
+
+from analyst.state.audit import Actor, actor
+from analyst.state.editing import State
+from analyst.state.schema import SCHEMA_VERSION, StateTooNewError
+
+__all__ = ["SCHEMA_VERSION", "Actor", "State", "StateTooNewError", "actor"]

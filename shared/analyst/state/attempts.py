@@ -1,0 +1,95 @@
+"""The attempts of one edit: each builds the next pair of system file and access list on what is current."""
+
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from ulid import ULID
+
+from analyst import duckdb_files
+from analyst.access import StatePointer
+from analyst.state.files import fetch_file, opened, read_pointer
+from analyst.state.projection import project
+from analyst.state.rows import execute, insert
+from analyst.store import ABSENT, Object, Store, StoreConflictError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+T = TypeVar("T")
+
+_RECENT: Final = 100
+
+
+class Attempts(Generic[T]):
+    """The attempts of one edit. Each has an id and a result: of several, the one that was published counts."""
+
+    def __init__(
+        self,
+        store: Store,
+        now: Callable[[], datetime],
+        scratch: Path | None,
+        change: "Callable[[DuckDBPyConnection], T]",
+    ) -> None:
+        self._store = store
+        self._now = now
+        self._scratch = scratch
+        self._change = change
+        self._results: dict[str, T] = {}
+        self._published = ""
+
+    @property
+    def result(self) -> T:
+        """What the change returned in the attempt that was published."""
+        return self._results[self._published]
+
+    def next(self, current: Object | None) -> bytes:
+        """Build the next pair on the current one and upload it; give the pointer to it."""
+        before = read_pointer(current)
+        self._published = edit_id = str(ULID())
+        with duckdb_files.scratch(self._scratch) as folder:
+            path = fetch_file(self._store, before, folder, self._now())
+            access = self._edit(path, edit_id, 1 if before is None else before.version + 1)
+            after = _pointer(before, edit_id, path, access)
+            self._store.upload(after.system, path)
+        self._put_access(after.access, access)
+        return after.model_dump_json().encode()
+
+    def is_in(self, current: Object) -> bool:
+        """Tell whether an attempt was published after all: its id is in the pointer, even if others built on it."""
+        pointer = read_pointer(current)
+        ours = [id_ for id_ in self._results if pointer is not None and id_ in pointer.recent]
+        self._published = ours[0] if ours else self._published
+        return bool(ours)
+
+    def _edit(self, path: Path, edit_id: str, version: int) -> bytes:
+        """Run the change on the local file and give the access list that follows."""
+        with opened(path, writable=True) as db:
+            db.execute("begin")
+            self._results[edit_id] = self._change(db)
+            insert(db, "_edits", {"id": edit_id, "at": self._now()})
+            execute(
+                db, "delete from _edits where id not in (select id from _edits order by id desc limit ?)", [_RECENT]
+            )
+            db.execute("commit")
+            return project(db, version, self._now()).model_dump_json().encode()
+
+    def _put_access(self, key: str, data: bytes) -> None:
+        with suppress(StoreConflictError):  # named by its content: what is there is the same
+            self._store.put(key, data, if_version=ABSENT)
+
+
+def _pointer(before: StatePointer | None, edit_id: str, path: Path, access: bytes) -> StatePointer:
+    version = 1 if before is None else before.version + 1
+    sha256 = {"system": hashlib.sha256(path.read_bytes()).hexdigest(), "access": hashlib.sha256(access).hexdigest()}
+    recent = () if before is None else before.recent
+    return StatePointer(
+        version=version,
+        system=f"state/system-{version}-{edit_id.lower()}.duckdb",
+        access=f"state/access-{sha256['access']}.json",
+        sha256=sha256,
+        recent=(*recent, edit_id)[-_RECENT:],
+    )

@@ -1,0 +1,65 @@
+"""The shapes of what people type: e-mails, names, ids; and the models that hold them."""
+
+from collections.abc import Collection
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+
+from analyst.names import NAME_PATTERN, TABLE_ID_PATTERN
+
+_EMAIL = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$"
+_LINE = r"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?$"
+_TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+_SCHEDULE = r"^(every [1-9][0-9]{0,4}[mh]|daily ([01][0-9]|2[0-3]):[0-5][0-9](,([01][0-9]|2[0-3]):[0-5][0-9])*)$"
+
+Email = Annotated[str, StringConstraints(strip_whitespace=True, to_lower=True, max_length=254, pattern=_EMAIL)]
+"""An e-mail address as HTML has it, in lower case."""
+
+Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_LINE)]
+"""A name that people give: one line, no spaces around it."""
+
+Text = Annotated[str, StringConstraints(max_length=10_000, pattern=_TEXT)]
+"""Text of several lines."""
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+"""An id that we gave; whatever else it is, it is not found."""
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+"""The name of a source, or of a column as it is published."""
+
+TableId = Annotated[str, StringConstraints(pattern=TABLE_ID_PATTERN)]
+"""`<source>.<name>`."""
+
+Schedule = Annotated[str, StringConstraints(max_length=200, pattern=_SCHEDULE)]
+"""`every 15m`, `every 6h`, `daily 05:00` or `daily 07:00,13:00` (UTC)."""
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) != len(names):
+        raise ValueError("names a column twice")
+    return names
+
+
+Columns = Annotated[tuple[Name, ...], Field(max_length=100), AfterValidator(_each_once)]
+"""Columns by the names they are published under."""
+
+
+class Input(BaseModel):
+    """What a request says; a field that is not known is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def named(self, *, but: Collection[str] = ()) -> dict[str, Any]:
+        """Give the fields that the request names, null included, `but` for some."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set - {*but}}
+
+
+class Output(BaseModel):
+    """What an answer says."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+def unset() -> Any:
+    """Stand in for a field of a change that the request does not name; it can't be null, and nothing reads it."""
+    return None

@@ -1,0 +1,130 @@
+"""Groups of users, to grant to many at once."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from analyst.errors import ConflictError, NotFoundError
+from analyst.state.audit import Actor, record
+from analyst.state.fields import Input, Line, Output
+from analyst.state.rows import execute, fetch, fetch_one, insert
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_SELECT = """
+    select g.id, g.name, g.created_at,
+        coalesce(
+            list({'id': u.id, 'email': u.email} order by u.email) filter (u.id is not null), []
+        ) as members
+    from groups g left join group_members m on m.group_id = g.id left join users u on u.id = m.user_id
+"""
+_GROUPED = "group by all order by g.name"
+
+
+class Member(Output):
+    """A user of a group."""
+
+    id: str
+    email: str
+
+
+class Group(Output):
+    """A group and who is in it."""
+
+    id: str
+    name: str
+    members: tuple[Member, ...]
+    created_at: datetime
+
+
+class NewGroup(Input):
+    """A group to add."""
+
+    name: Line
+
+
+def list_groups(db: "DuckDBPyConnection") -> tuple[Group, ...]:
+    """List all groups by name."""
+    return tuple(Group.model_validate(row) for row in fetch(db, f"{_SELECT} {_GROUPED}"))
+
+
+def get_group(db: "DuckDBPyConnection", group: str) -> Group:
+    """Find a group by id or by name.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    rows = fetch(db, f"{_SELECT} where g.id = $group or g.name = $group {_GROUPED}", {"group": group})
+    if not rows:
+        raise NotFoundError(f"there is no group {group!r}")
+    return Group.model_validate(next((row for row in rows if row["id"] == group), rows[0]))
+
+
+def create_group(db: "DuckDBPyConnection", actor: Actor, new: NewGroup) -> Group:
+    """Add a group.
+
+    Raises:
+        ConflictError: there is one of this name.
+    """
+    if fetch_one(db, "from groups where name = ?", [new.name]):
+        raise ConflictError(f"there is a group {new.name!r} already")
+    id_ = str(uuid4())
+    insert(db, "groups", {"id": id_, "name": new.name, "created_at": actor.at, "created_by": actor.user_id})
+    record(db, actor, "group.create", f"group:{id_}", name=new.name)
+    return get_group(db, id_)
+
+
+def delete_group(db: "DuckDBPyConnection", actor: Actor, group_id: str) -> None:
+    """Remove a group and what was granted to it.
+
+    Raises:
+        NotFoundError: there is no such group.
+    """
+    name = _name(db, group_id)
+    for table in ("grants", "group_members"):
+        execute(db, f"delete from {table} where group_id = ?", [group_id])
+    execute(db, "delete from groups where id = ?", [group_id])
+    record(db, actor, "group.delete", f"group:{group_id}", name=name)
+
+
+def add_member(db: "DuckDBPyConnection", actor: Actor, group_id: str, user_id: str) -> None:
+    """Put a user into a group; being in it already is no error.
+
+    Raises:
+        NotFoundError: there is no such group or user.
+    """
+    _require_both(db, group_id, user_id)
+    if not _is_member(db, group_id, user_id):
+        values = {"group_id": group_id, "user_id": user_id, "added_at": actor.at, "added_by": actor.user_id}
+        insert(db, "group_members", values)
+        record(db, actor, "group.add_member", f"group:{group_id}", user=user_id)
+
+
+def remove_member(db: "DuckDBPyConnection", actor: Actor, group_id: str, user_id: str) -> None:
+    """Take a user out of a group; not being in it is no error.
+
+    Raises:
+        NotFoundError: there is no such group or user.
+    """
+    _require_both(db, group_id, user_id)
+    if _is_member(db, group_id, user_id):
+        execute(db, "delete from group_members where group_id = ? and user_id = ?", [group_id, user_id])
+        record(db, actor, "group.remove_member", f"group:{group_id}", user=user_id)
+
+
+def _require_both(db: "DuckDBPyConnection", group_id: str, user_id: str) -> None:
+    _name(db, group_id)
+    if not fetch_one(db, "from users where id = ?", [user_id]):
+        raise NotFoundError(f"there is no user {user_id!r}")
+
+
+def _is_member(db: "DuckDBPyConnection", group_id: str, user_id: str) -> bool:
+    return fetch_one(db, "from group_members where group_id = ? and user_id = ?", [group_id, user_id]) is not None
+
+
+def _name(db: "DuckDBPyConnection", group_id: str) -> str:
+    row = fetch_one(db, "from groups where id = ?", [group_id])
+    if row is None:
+        raise NotFoundError(f"there is no group {group_id!r}")
+    return str(row["name"])

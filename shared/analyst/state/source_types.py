@@ -1,0 +1,66 @@
+"""The types of sources, and what the config of a source and the options of its tables must look like.
+
+What a connector understands stands beside the connector; it is handed in as `SourceTypes`. A type without a
+description there takes any JSON object.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel, ValidationError
+
+from analyst.errors import InvalidInputError
+
+EXTERNAL: Final = "external"
+"""A source whose extract.duckdb somebody else writes."""
+
+SOURCE_TYPES: Final = frozenset({"csv", "keboola", "bigquery", "jira", EXTERNAL})
+
+
+@dataclass(frozen=True, slots=True)
+class SourceType:
+    """What a connector understands: the `config` of a source, and the `options` of one of its tables."""
+
+    config: type[BaseModel]
+    options: type[BaseModel]
+
+
+SourceTypes = Mapping[str, SourceType]
+
+
+def check_config(types: SourceTypes, type_: str, config: Mapping[str, Any]) -> None:
+    """Check the config of a source.
+
+    Raises:
+        InvalidInputError: the type is not known, or the config is nothing it understands; the message lists why.
+    """
+    if type_ not in SOURCE_TYPES:
+        known = ", ".join(sorted(SOURCE_TYPES))
+        raise InvalidInputError(f"there is no type of source {type_!r}; there are {known}")
+    if type_ in types:
+        _check(types[type_].config, config, f"the config of a source of type {type_}")
+
+
+def check_options(types: SourceTypes, type_: str, options: Mapping[str, Any]) -> None:
+    """Check the options of a table.
+
+    Raises:
+        InvalidInputError: they are nothing that sources of this type understand; the message lists why.
+    """
+    if type_ in types:
+        _check(types[type_].options, options, f"the options of a table of a {type_} source")
+
+
+def _check(model: type[BaseModel], values: Mapping[str, Any], what: str) -> None:
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        raise InvalidInputError(f"{what} can't be used: {'; '.join(_problems(error))}") from None
+
+
+def _problems(error: ValidationError) -> list[str]:
+    return [
+        f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
+        for problem in error.errors()
+    ]

@@ -1,0 +1,131 @@
+"""Sources: the configured origins of tables."""
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from analyst.errors import ConflictError, NotFoundError
+from analyst.state.audit import Actor, record
+from analyst.state.fields import Input, Line, Name, Output, unset
+from analyst.state.rows import execute, fetch, fetch_one, insert, update
+from analyst.state.source_types import SourceTypes, check_config
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+Config = Annotated[dict[str, Any], Field(max_length=1000)]
+
+
+class Source(Output):
+    """A source. `excluded` are tables that an administrator took out of the registry: discovery leaves them alone."""
+
+    name: str
+    type: str
+    config: dict[str, Any]
+    excluded: tuple[str, ...] = ()
+    created_at: datetime
+    created_by: str | None
+    updated_at: datetime
+
+
+class NewSource(Input):
+    """A source to add. `config` says where it is and how it is read; secrets stay out of it."""
+
+    name: Name
+    type: Line
+    config: Config = Field(default_factory=dict)
+
+
+class SourceChange(Input):
+    """What to change of a source; what is not named stays as it is. `config` is replaced whole, null empties it."""
+
+    name: Name
+    type: Line = Field(default_factory=unset)
+    config: Config | None = None
+
+
+def list_sources(db: "DuckDBPyConnection") -> tuple[Source, ...]:
+    """List all sources by name."""
+    return tuple(_source(row) for row in fetch(db, "from sources order by name"))
+
+
+def get_source(db: "DuckDBPyConnection", name: str) -> Source:
+    """Find a source.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    row = fetch_one(db, "from sources where name = ?", [name])
+    if row is None:
+        raise NotFoundError(f"there is no source {name!r}")
+    return _source(row)
+
+
+def create_source(db: "DuckDBPyConnection", actor: Actor, new: NewSource, types: SourceTypes) -> Source:
+    """Add a source.
+
+    Raises:
+        ConflictError: there is one of this name.
+        InvalidInputError: its type is not known or its config can't be used.
+    """
+    if fetch_one(db, "from sources where name = ?", [new.name]):
+        raise ConflictError(f"there is a source {new.name!r} already")
+    check_config(types, new.type, new.config)
+    values = {"name": new.name, "type": new.type, "config": json.dumps(new.config), "excluded": "[]"}
+    at = {"created_at": actor.at, "created_by": actor.user_id, "updated_at": actor.at}
+    insert(db, "sources", {**values, **at})
+    record(db, actor, "source.create", f"source:{new.name}", type=new.type, config=sorted(new.config))
+    return get_source(db, new.name)
+
+
+def update_source(db: "DuckDBPyConnection", actor: Actor, change: SourceChange, types: SourceTypes) -> Source:
+    """Change what is named of a source.
+
+    Raises:
+        NotFoundError: there is no such source.
+        ConflictError: it would get another type while tables of it are registered.
+        InvalidInputError: its type is not known or its config can't be used.
+    """
+    before = get_source(db, change.name)
+    named = change.named(but=["name"])
+    after = before.model_copy(update={name: {} if value is None else value for name, value in named.items()})
+    check_config(types, after.type, after.config)
+    if after.type != before.type:
+        _require_no_tables(db, before.name)
+    values = {"type": after.type, "config": json.dumps(after.config), "updated_at": actor.at}
+    update(db, "sources", {"name": after.name}, values)
+    record(db, actor, "source.update", f"source:{after.name}", type=after.type, config=sorted(after.config))
+    return get_source(db, after.name)
+
+
+def delete_source(db: "DuckDBPyConnection", actor: Actor, name: str) -> None:
+    """Remove a source and what was granted on it.
+
+    Raises:
+        NotFoundError: there is no such source.
+        ConflictError: tables of it are registered.
+    """
+    source = get_source(db, name)
+    _require_no_tables(db, source.name)
+    execute(db, "delete from grants where source = ?", [source.name])
+    execute(db, "delete from sources where name = ?", [source.name])
+    record(db, actor, "source.delete", f"source:{source.name}", type=source.type)
+
+
+def exclude(db: "DuckDBPyConnection", source: Source, tables: Iterable[str]) -> None:
+    """Replace the list of tables that discovery leaves alone."""
+    update(db, "sources", {"name": source.name}, {"excluded": json.dumps(sorted(set(tables)))})
+
+
+def _require_no_tables(db: "DuckDBPyConnection", name: str) -> None:
+    found = fetch(db, "select id from table_registry where source = ? order by id limit 3", [name])
+    if found:
+        some = ", ".join(row["id"] for row in found)
+        raise ConflictError(f"tables of source {name!r} are registered, such as {some}: deregister them first")
+
+
+def _source(row: dict[str, Any]) -> Source:
+    return Source.model_validate({**row, "config": json.loads(row["config"]), "excluded": json.loads(row["excluded"])})

@@ -1,0 +1,139 @@
+"""Personal access tokens: `da_` and 32 random bytes, kept only as their SHA-256."""
+
+import secrets
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Final
+from uuid import uuid4
+
+from pydantic import Field
+
+from analyst.access import TOKEN_PREFIX, Caller, Role, digest
+from analyst.errors import ConflictError, ForbiddenError, NotFoundError
+from analyst.state.audit import Actor, record
+from analyst.state.fields import Email, Input, Line, Output
+from analyst.state.rows import execute, fetch, fetch_one, insert
+from analyst.state.users import get_user
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+DAYS: Final = 90
+"""How long a token is valid when nothing else is asked for."""
+
+_MOST = 50
+_SHOWN = len(TOKEN_PREFIX) + 5
+_SELECT = """
+    select t.id, t.name, t.prefix, t.user_id, u.email, t.created_at, t.expires_at, t.revoked_at
+    from tokens t join users u on u.id = t.user_id
+"""
+
+
+class Token(Output):
+    """A token as it can be listed: `prefix` is how it begins, the rest nobody knows."""
+
+    id: str
+    name: str
+    prefix: str
+    user_id: str
+    email: str
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+
+
+class NewToken(Input):
+    """A token to make: one's own, or as an administrator another user's (by e-mail)."""
+
+    name: Line
+    expires_in_days: Annotated[int, Field(ge=1, le=3650)] = DAYS
+    user: Email | None = None
+
+
+class CreatedToken(Output):
+    """A token, shown this once."""
+
+    id: str
+    name: str
+    token: str
+    prefix: str
+    expires_at: datetime
+
+
+def list_tokens(db: "DuckDBPyConnection", caller: Caller, user: str | None) -> tuple[Token, ...]:
+    """List the tokens of a caller, newest first; an administrator may ask for those of a user (e-mail) or of `all`.
+
+    Raises:
+        ForbiddenError: they are somebody else's, and the caller is no administrator.
+        NotFoundError: there is no such user.
+    """
+    if user == "all" and caller.role is Role.ADMIN:
+        return _list(db, "")
+    return _list(db, "where t.user_id = $owner", owner=_owner(db, caller, user))
+
+
+def create_token(db: "DuckDBPyConnection", actor: Actor, caller: Caller, new: NewToken) -> CreatedToken:
+    """Make a token for the caller, or as an administrator for another active user.
+
+    Raises:
+        ForbiddenError: it would be somebody else's, and the caller is no administrator.
+        NotFoundError: there is no such user.
+        ConflictError: the user is not active, or has 50 valid tokens.
+    """
+    return issue(db, actor, _owner(db, caller, new.user), new.name, days=new.expires_in_days)
+
+
+def issue(db: "DuckDBPyConnection", actor: Actor, user_id: str, name: str, *, days: int) -> CreatedToken:
+    """Make a token for a user, whoever asks.
+
+    Raises:
+        NotFoundError: there is no such user.
+        ConflictError: the user is not active, or has 50 valid tokens.
+    """
+    _require_room(db, actor, user_id)
+    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    made = CreatedToken(
+        id=str(uuid4()), name=name, token=token, prefix=token[:_SHOWN], expires_at=actor.at + timedelta(days=days)
+    )
+    shown = made.model_dump(exclude={"token"})
+    kept = {"user_id": user_id, "sha256": digest(token), "created_at": actor.at, "created_by": actor.user_id}
+    insert(db, "tokens", {**shown, **kept})
+    record(db, actor, "token.create", f"token:{made.id}", user=user_id, prefix=made.prefix, name=name, days=days)
+    return made
+
+
+def revoke_token(db: "DuckDBPyConnection", actor: Actor, caller: Caller, token_id: str) -> None:
+    """Revoke a token: one's own, or as an administrator anybody's. Revoking one again is no error.
+
+    Raises:
+        NotFoundError: the caller has none such.
+    """
+    token = fetch_one(db, f"{_SELECT} where t.id = ?", [token_id])
+    if token is None or (caller.role is not Role.ADMIN and token["user_id"] != caller.user_id):
+        raise NotFoundError(f"there is no token {token_id!r}")
+    if token["revoked_at"] is None:
+        execute(db, "update tokens set revoked_at = ? where id = ?", [actor.at, token_id])
+        record(db, actor, "token.revoke", f"token:{token_id}", user=token["user_id"], prefix=token["prefix"])
+
+
+def _list(db: "DuckDBPyConnection", where: str, **values: str) -> tuple[Token, ...]:
+    rows = fetch(db, f"{_SELECT} {where} order by t.created_at desc, t.id", values)
+    return tuple(Token.model_validate(row) for row in rows)
+
+
+def _owner(db: "DuckDBPyConnection", caller: Caller, user: str | None) -> str:
+    """Find whose tokens are meant. Who is no administrator does not learn here who else exists."""
+    own = user is None or user.strip().lower() == caller.email
+    if own and caller.user_id is not None:
+        return caller.user_id
+    if caller.role is not Role.ADMIN or user is None:
+        raise ForbiddenError("tokens of others are an administrator's; a service has none of its own")
+    return get_user(db, user).id
+
+
+def _require_room(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
+    user = get_user(db, user_id)
+    if not user.active:
+        raise ConflictError(f"{user.email} is deactivated: activate the user first")
+    valid = fetch(db, "from tokens where user_id = ? and revoked_at is null and expires_at > ?", [user_id, actor.at])
+    if len(valid) >= _MOST:
+        raise ConflictError(f"{user.email} has {_MOST} valid tokens: revoke some first")
