@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from da.errors import UsageError
+
 
 class SampleSize(StrEnum):
     """How much of it: about 1 thousand, 20 thousand, 200 thousand or 2 million rows."""
@@ -35,13 +37,15 @@ def sample_data(
     ),
 ) -> None:
     """Write nine related tables of a web shop: customers, orders, payments, visits, tickets and more."""
+    import duckdb
+
     from da.sample.generation import generate
 
     began = time.monotonic()
     try:
         manifest = generate(size.value, seed, format.value, output)
-    except OSError as error:
-        raise typer.BadParameter(str(error), param_hint="--output") from None
+    except (OSError, duckdb.IOException) as error:
+        raise UsageError(str(error)) from None
     for table, rows in manifest.tables.items():
         print(f"{table:<16} {rows:>9,} rows")
     print(f"{manifest.total_rows:,} rows written to {output} in {time.monotonic() - began:.1f} s")
