@@ -1,0 +1,110 @@
+"""Where `da` keeps the server's address and the token, and what the environment says instead.
+
+`DA_CONFIG_DIR` (else `~/.config/da`) holds `config.json` {server} and `token.json` {server, token, email}, which only
+its owner may read. `DA_SERVER` and `DA_TOKEN` go before them.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from da.errors import DaError, UsageError
+from da.files import write_atomically
+
+LOG_IN = "log in with: da login --server URL"
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A server and the proof of who is calling. `email` is whom the server said the token belongs to."""
+
+    server: str
+    token: str
+    email: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The configuration of one user on one machine."""
+
+    folder: Path
+    environ: Mapping[str, str]
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Find the configuration that the environment names."""
+        return cls(_folder(environ), environ)
+
+    @property
+    def server(self) -> str | None:
+        """The server's address without a slash at its end, `None` when none is known."""
+        address = self.environ.get("DA_SERVER") or self._read("config.json").get("server")
+        return server_address(str(address)) if address else None
+
+    def login(self) -> Login:
+        """Tell which server to ask, and as whom.
+
+        Raises:
+            DaError: there is no server, or no token for it.
+        """
+        server = self.server
+        if server is None:
+            raise DaError(f"No server is known yet; {LOG_IN}")
+        if token := self.environ.get("DA_TOKEN"):
+            return Login(server, token.strip())
+        saved = self._read("token.json")
+        if saved.get("server") != server or not saved.get("token"):
+            raise DaError(f"You are not logged in at {server}; log in with: da login --server {server}")
+        return Login(server, str(saved["token"]), saved.get("email"))
+
+    def save(self, login: Login) -> None:
+        """Keep the server and the token for the next commands; only the user may read the token."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        token = {"server": login.server, "token": login.token, "email": login.email}
+        write_atomically(self.folder / "token.json", json.dumps(token), mode=0o600)
+        write_atomically(self.folder / "config.json", json.dumps({"server": login.server}))
+
+    def forget(self) -> bool:
+        """Delete the token; tell whether there was one."""
+        path = self.folder / "token.json"
+        there = path.exists()
+        path.unlink(missing_ok=True)
+        return there
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise DaError(f"{path} can't be read ({error}); repair or delete it and log in again") from None
+        return document if isinstance(document, dict) else {}
+
+
+def server_address(text: str) -> str:
+    """Check the address of a server and drop the slash at its end.
+
+    Raises:
+        UsageError: it is no http(s) address.
+    """
+    address = text.strip().rstrip("/")
+    parts = urlsplit(address)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise UsageError(f"{text!r} is not the address of a server; it looks like https://data.example.com")
+    return address
+
+
+def is_loopback(server: str) -> bool:
+    """Tell whether a server's address is this very machine."""
+    return urlsplit(server).hostname in {"localhost", "127.0.0.1", "::1"}
+
+
+def _folder(environ: Mapping[str, str]) -> Path:
+    if named := environ.get("DA_CONFIG_DIR"):
+        return Path(named).expanduser().absolute()
+    return Path.home() / ".config" / "da"

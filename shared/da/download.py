@@ -1,0 +1,234 @@
+"""Fetch files by signed URLs: in parallel, in ranges, resumed where they broke off, checked before they appear."""
+
+import hashlib
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from time import perf_counter
+from typing import Any, Protocol
+
+from da.errors import BrokenError, DaError, RefusedError, UnreachableError
+from da.patience import Patience
+from da.urls import SignedUrls
+from da.wanted import Assembly, Piece, Wanted, assembly
+from da.web import Exchange, Web
+
+THREADS = 8
+ATTEMPTS = 3
+"""How often a file whose content is wrong is fetched."""
+
+_FIRST_READ = 64 << 10
+_LONGEST_READ = 1 << 20
+_WHOLE, _PARTIAL = 200, 206
+_BAD_RANGE = 416
+_URL_REFUSED = {400, 401, 403, 410}
+
+Outcome = tuple[Wanted, DaError | None]
+
+
+class Progress(Protocol):
+    """Whoever shows how far it is."""
+
+    def add(self, size: int) -> None:
+        """Count bytes that are here now; fewer than none when some had to be thrown away."""
+
+
+class _StoppedError(Exception):
+    """The user wants no more."""
+
+
+class Downloads:
+    """Files on their way to this machine."""
+
+    def __init__(self, web: Web, urls: SignedUrls, progress: Progress, patience: Patience) -> None:
+        self._web = web
+        self._urls = urls
+        self._progress = progress
+        self._patience = patience
+        self._stop = threading.Event()
+        self._outcomes: SimpleQueue[Outcome] = SimpleQueue()
+
+    def run(self, wanted: Sequence[Wanted]) -> Iterator[Outcome]:
+        """Fetch files; yield each when it is there, or with what went wrong.
+
+        Leaving the loop early, as Ctrl-C does, breaks off what is under way; the next run goes on from there.
+        """
+        jobs = deque((each, piece) for each in map(assembly, wanted) for piece in each.pieces)
+        threads = [
+            threading.Thread(target=self._work, args=(jobs,), daemon=True) for _ in range(min(THREADS, len(jobs)))
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in wanted:
+                yield self._next()
+        except BaseException:
+            self._stop.set()
+            self._web.close()
+            raise
+        finally:
+            for thread in threads:
+                thread.join(timeout=5)
+
+    def _next(self) -> Outcome:
+        while True:
+            try:
+                return self._outcomes.get(timeout=0.2)  # a short one, or Windows would not hear Ctrl-C
+            except Empty:
+                continue
+
+    def _work(self, jobs: deque[tuple[Assembly, Piece]]) -> None:
+        while not self._stop.is_set():
+            try:
+                each, piece = jobs.popleft()
+            except IndexError:
+                return
+            try:
+                if not each.failed and self._piece(each, piece):
+                    self._outcomes.put((each.wanted, None))
+            except _StoppedError:
+                return
+            except (DaError, OSError) as error:
+                if each.fails_now():
+                    self._outcomes.put((each.wanted, _as_da_error(error)))
+
+    def _piece(self, each: Assembly, piece: Piece) -> bool:
+        """Fetch a piece; if it was the last one, put the file in its place and say so."""
+        each.wanted.path.parent.mkdir(parents=True, exist_ok=True)
+        digest = self._fetch(each, piece)
+        if not each.is_complete_now():
+            return False
+        for attempt in range(1, ATTEMPTS + 1):
+            if _put_together(each, digest):
+                return True
+            self._progress.add(-sum(piece.discard() for piece in each.pieces))
+            if attempt < ATTEMPTS:
+                digest, *_ = [self._fetch(each, piece) for piece in each.pieces]
+        raise DaError(f"a file arrived damaged {ATTEMPTS} times: its content does not have the SHA-256 it should")
+
+    def _fetch(self, each: Assembly, piece: Piece) -> Any:
+        """Fetch what is missing of a piece; return the running SHA-256 of it if it is the whole file."""
+        piece.trim()
+        best = piece.done
+        self._progress.add(best)
+        digest = _digest_of(piece.part) if len(each.pieces) == 1 else None
+        failures, refused = 0, ""
+        while (done := piece.done) < piece.size:
+            url = self._urls.url(each.wanted, refused=refused)
+            try:
+                self._receive(url, each.wanted, piece, digest)
+            except (BrokenError, UnreachableError, RefusedError) as error:
+                failures = 1 if piece.done > max(best, done) else failures + 1
+                best = max(best, piece.done)
+                self._bear(error, failures)
+                refused = url if _is_refused(error) else ""
+                if _is_beyond(error):
+                    self._progress.add(-piece.discard())
+                    digest = digest and hashlib.sha256()
+        return digest
+
+    def _bear(self, error: DaError, failures: int) -> None:
+        """Wait before another attempt, or raise the error if it has to stay."""
+        asked = error.wait if isinstance(error, RefusedError) else None
+        if self._stop.is_set():
+            raise _StoppedError from None
+        if _is_lasting(error) or self._patience.is_over(failures, asked):
+            raise error
+        if not _is_refused(error) or failures > 1:  # a URL that has run out is replaced at once
+            self._stop.wait(self._patience.delay(failures, asked))
+
+    def _receive(self, url: str, wanted: Wanted, piece: Piece, digest: Any) -> None:
+        done = piece.done
+        first, last = piece.start + done, piece.start + piece.size - 1
+        headers = {"Accept-Encoding": "identity"}
+        if done or piece.size < wanted.file.size_bytes:
+            headers["Range"] = f"bytes={first}-{last}"
+        with self._web.exchange("GET", url, headers) as answer, piece.part.open("ab") as file:
+            for chunk in self._chunks(answer, _skip(answer, first), piece.size - done):
+                file.write(chunk)
+                if digest:
+                    digest.update(chunk)
+                self._progress.add(len(chunk))
+
+    def _chunks(self, answer: Exchange, skip: int, wanted: int) -> Iterator[memoryview]:
+        """Read a body into one buffer, in reads that get longer as long as they are quick."""
+        buffer, size = memoryview(bytearray(_LONGEST_READ)), _FIRST_READ
+        while skip + wanted:
+            began = perf_counter()
+            got = answer.readinto(buffer[: min(size, skip or wanted)])
+            if self._stop.is_set():
+                raise _StoppedError
+            if not got:
+                raise BrokenError("the connection ended before the file did")
+            if skip:
+                skip -= got
+                continue
+            yield buffer[:got]
+            wanted -= got
+            if perf_counter() - began < 0.05:  # noqa: PLR2004
+                size = min(2 * size, _LONGEST_READ)
+
+
+def _skip(answer: Exchange, first: int) -> int:
+    """Tell how many bytes of a body come before the first one wanted: a server may answer a range with the whole."""
+    if answer.status == _WHOLE:
+        return first
+    if answer.status != _PARTIAL:
+        raise answer.refusal()
+    if not answer.header("content-range").startswith(f"bytes {first}-"):
+        raise BrokenError(f"the server sent another range than was asked for: {answer.header('content-range')}")
+    return 0
+
+
+def _is_refused(error: DaError) -> bool:
+    return isinstance(error, RefusedError) and error.status in _URL_REFUSED
+
+
+def _is_beyond(error: DaError) -> bool:
+    return isinstance(error, RefusedError) and error.status == _BAD_RANGE
+
+
+def _is_lasting(error: DaError) -> bool:
+    return isinstance(error, RefusedError) and not (error.passes or _is_refused(error) or _is_beyond(error))
+
+
+def _digest_of(path: Path) -> Any:
+    digest = hashlib.sha256()
+    if path.exists():
+        with path.open("rb", buffering=0) as file:
+            _pour(file, [digest.update])
+    return digest
+
+
+def _put_together(each: Assembly, digest: Any) -> bool:
+    """Make one file of the pieces and put it in its place; tell whether its content is what it must be."""
+    first, *rest = each.pieces
+    if rest:
+        digest = _digest_of(first.part)
+        with first.part.open("ab") as whole:
+            for piece in rest:
+                with piece.part.open("rb", buffering=0) as file:
+                    _pour(file, [whole.write, digest.update])
+    if digest.hexdigest() != each.wanted.file.sha256:
+        return False
+    first.part.replace(each.wanted.path)
+    for piece in rest:
+        piece.discard()
+    return True
+
+
+def _pour(file: Any, receivers: Sequence[Any]) -> None:
+    buffer = memoryview(bytearray(_LONGEST_READ))
+    while got := file.readinto(buffer):
+        for receive in receivers:
+            receive(buffer[:got])
+
+
+def _as_da_error(error: Exception) -> DaError:
+    if isinstance(error, DaError):
+        return error
+    if isinstance(error, OSError) and error.strerror:
+        return DaError(f"{error.filename or 'a file'} can't be written: {error.strerror.lower()}")
+    return DaError(str(error))

@@ -1,0 +1,103 @@
+"""The `da` command: which commands there are, and what becomes of their errors."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from da import __version__
+from da.errors import DaError
+
+COMMANDS = {
+    "login": "da.commands.auth:login",
+    "sync": "da.commands.sync:sync",
+    "query": "da.commands.query:query",
+    "auth": "da.commands.auth:app",
+    "sample-data": "da.commands.sample_data:sample_data",
+}
+"""Where each command is, in the order of the help; a module is imported when its command is used."""
+
+
+class _LazyGroup(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        target = getattr(importlib.import_module(module), name)
+        if not isinstance(target, typer.Typer):
+            command, target = target, typer.Typer(add_completion=False, rich_markup_mode=None)
+            target.command(cmd_name)(command)
+        made = typer.main.get_command(target)
+        made.name = cmd_name
+        return made
+
+
+app = typer.Typer(cls=_LazyGroup, add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"da {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Mirror the tables you may read to this machine, and query them with DuckDB, offline.
+
+    It ends with 0 when all went well, 1 when something failed, 2 when it was called wrongly, 130 after Ctrl-C.
+    """
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and end the process; an error is one message on stderr, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(_code(arguments))
+
+
+def _code(arguments: Sequence[str] | None) -> int:
+    try:
+        code = app(arguments, prog_name="da", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output, as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except DaError as error:
+        return _fail(str(error), error.exit_code)
+    except Exception as error:  # noqa: BLE001  a user sees no traceback
+        return _unforeseen(error)
+    return code if isinstance(code, int) else 0
+
+
+def _unforeseen(error: Exception) -> int:
+    if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # what the parser of the command line raises
+        context = getattr(error, "ctx", None)
+        hint = f"\nTry: {context.command_path} --help" if context else ""
+        return _fail(f"{error.format_message()}{hint}", error.exit_code)
+    if type(error).__name__ == "Abort":
+        return _fail("interrupted", 130)
+    if os.environ.get("DA_DEBUG"):
+        raise error
+    return _fail(f"internal error: {type(error).__name__}: {error}; with DA_DEBUG=1 it shows where", 1)
+
+
+def _fail(message: str, code: int) -> int:
+    from da.text import clean
+
+    print("da:", "\n".join(map(clean, message.splitlines())), file=sys.stderr)
+    return code

@@ -1,0 +1,123 @@
+"""Compare a manifest with what is here: what to fetch, what to remove."""
+
+import hashlib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from da.errors import DaError
+from da.manifest import File, Manifest, Table
+from da.wanted import Wanted
+from da.workspace import State, Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a sync is to do. Without `only` (ids or views) all tables are brought up to date.
+
+    `verify` does not believe that a file of the right name and size is the right one.
+    """
+
+    only: tuple[str, ...] = ()
+    dry_run: bool = False
+    verify: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a manifest asks of a mirror.
+
+    `chosen` are the tables to bring up to date, `updated` those of them whose data is new, `removed` the tables whose
+    files and view go away.
+    """
+
+    chosen: dict[str, Table]
+    wanted: tuple[Wanted, ...]
+    updated: frozenset[str]
+    removed: tuple[str, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes to fetch; somewhat less when a part of them is here already."""
+        return sum(each.file.size_bytes for each in self.wanted)
+
+    def outcome(self, state: State, unfinished: Collection[str]) -> dict[str, Table]:
+        """Tell what the mirror holds when all but the unfinished tables are here: of those, their last state."""
+        older = {table_id: table for table_id, table in state.tables.items() if table_id not in self.removed}
+        newer = {table_id: table for table_id, table in self.chosen.items() if table_id not in unfinished}
+        return dict(sorted({**older, **newer}.items()))
+
+
+def plan(manifest: Manifest, state: State, workspace: Workspace, request: Request) -> Plan:
+    """Make a plan.
+
+    Raises:
+        DaError: `request.only` names a table that there is not.
+    """
+    chosen = _chosen(manifest, request.only)
+    here = _is_whole if request.verify else _has_size
+    wanted = {
+        each.path: each
+        for table in chosen.values()
+        for each in _files(workspace, table)
+        if not here(each.path, each.file)
+    }
+    absent = {each.table_id for each in wanted.values()}
+    updated = frozenset(table_id for table_id, table in chosen.items() if _is_new(state, table) or table_id in absent)
+    return Plan(chosen, tuple(wanted.values()), updated, tuple(_removed(manifest, state, chosen, request)))
+
+
+def _chosen(manifest: Manifest, only: Iterable[str]) -> dict[str, Table]:
+    if not only:
+        return dict(manifest.tables)
+    views = {table.view: table for table in manifest.tables.values()}
+    chosen = {}
+    for name in only:
+        if name in manifest.refused:
+            raise DaError(f"{name}: {manifest.refused[name]}")
+        table = manifest.tables.get(name) or views.get(name)
+        if table is None:
+            raise DaError(f"There is no table {name}, or you may not read it; da tables lists what there is")
+        chosen[table.id] = table
+    return chosen
+
+
+def _files(workspace: Workspace, table: Table) -> Iterable[Wanted]:
+    if table.is_mirrored:
+        for file in table.files:
+            yield Wanted(table.id, file, workspace.path(table.id, file))
+
+
+def _is_new(state: State, table: Table) -> bool:
+    known = state.tables.get(table.id)
+    if not table.is_mirrored:
+        return False
+    return known is None or not known.is_mirrored or _content(known) != _content(table)
+
+
+def _content(table: Table) -> list[str]:
+    return [file.sha256 for file in table.files]
+
+
+def _removed(manifest: Manifest, state: State, chosen: Collection[str], request: Request) -> Iterable[str]:
+    for table_id, table in state.tables.items():
+        now = manifest.tables.get(table_id)
+        if now is None:
+            if not request.only and table_id not in manifest.refused:
+                yield table_id
+        elif table.is_mirrored and not now.is_mirrored and table_id in chosen:
+            yield table_id
+
+
+def _has_size(path: Path, file: File) -> bool:
+    try:
+        return path.stat().st_size == file.size_bytes
+    except FileNotFoundError:
+        return False
+
+
+def _is_whole(path: Path, file: File) -> bool:
+    if not _has_size(path, file):
+        return False
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest() == file.sha256

@@ -1,0 +1,126 @@
+"""Run SQL on the mirror. DuckDB turns values into text itself, so that they are exact in every format."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from da.errors import DaError
+from da.sql import quote_text
+
+Row = Sequence[str | None]
+
+_NUMBER = re.compile(r"U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|FLOAT|DOUBLE|DECIMAL\(.*\)|BIGNUM")
+_END = re.compile(r"[\s;]*(;\s*(--[^\n]*\s*)*)?$")
+_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a result. `type` is DuckDB's name of it."""
+
+    name: str
+    type: str
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it stands to the right in a table."""
+        return _NUMBER.fullmatch(self.type) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The rows of a statement, read as they are asked for. Those of a query are `shaped` as was asked."""
+
+    columns: tuple[Column, ...]
+    rows: Iterator[Row]
+    shaped: bool = True
+
+
+Shape = Callable[[Sequence[Column]], str]
+"""Writes the select list over columns that are called c0, c1, …"""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open the database of a workspace for reading; times with a zone show in UTC.
+
+    Raises:
+        DaError: there is none, or another program is writing to it.
+    """
+    if not path.exists():
+        raise DaError(f"There is no mirror in {path.parents[2]} yet; run da sync there, or set DA_LOCAL_DIR")
+    try:
+        connection = duckdb.connect(path, read_only=True)
+    except duckdb.Error as error:
+        raise DaError(f"{path} can't be opened: {str(error).splitlines()[0]}") from None
+    try:
+        connection.execute("set TimeZone = 'UTC'")
+        yield connection
+    finally:
+        connection.close()
+
+
+def as_text(columns: Sequence[Column]) -> str:
+    """Select every value as text."""
+    return ", ".join(f"cast(c{index} as varchar)" for index in range(len(columns)))
+
+
+def as_json(columns: Sequence[Column]) -> str:
+    """Select a row as the text of one JSON object; numbers that JSON does not know become null."""
+    members = []
+    for index, column in enumerate(columns):
+        value = f"c{index}"
+        if column.type in {"FLOAT", "DOUBLE"}:
+            value = f"case when isfinite({value}) then {value} end"
+        members.append(f"{quote_text(column.name)}, {value}")
+    return f"json_object({', '.join(members)})"
+
+
+def run(connection: duckdb.DuckDBPyConnection, sql: str, shape: Shape) -> Result:
+    """Run one or more statements; the result is that of the last one, shaped.
+
+    What is no query (EXPLAIN, SET, …) is not shaped: its rows are the values' own texts.
+
+    Raises:
+        DaError: DuckDB refuses it; the message is DuckDB's.
+    """
+    try:
+        statements = connection.extract_statements(sql)
+        if not statements:
+            raise DaError("There is no SQL to run")
+        for statement in statements[:-1]:
+            connection.execute(statement)
+        return _last(connection, statements[-1], shape)
+    except duckdb.Error as error:
+        raise DaError(str(error).strip()) from None
+
+
+def _last(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement, shape: Shape) -> Result:
+    query = _END.sub("", statement.query)
+    try:
+        described = connection.execute(f"describe select * from (\n{query}\n)").fetchall()
+    except duckdb.Error:  # no query, or a wrong one: then DuckDB says so in terms of the user's own text
+        connection.execute(statement)
+        columns = tuple(Column(each[0], str(each[1])) for each in connection.description or ())
+        return Result(columns, _unshaped(connection), shaped=False)
+    columns = tuple(Column(name, kind) for name, kind, *_ in described)
+    names = ", ".join(f"c{index}" for index in range(len(columns)))
+    connection.execute(f"select {shape(columns)} from (\n{query}\n) as result({names})")
+    return Result(columns, _fetched(connection))
+
+
+def _fetched(connection: duckdb.DuckDBPyConnection) -> Iterator[Row]:
+    try:
+        while batch := connection.fetchmany(_BATCH):
+            yield from batch
+    except duckdb.Error as error:
+        raise DaError(str(error).strip()) from None
+
+
+def _unshaped(connection: duckdb.DuckDBPyConnection) -> Iterator[Row]:
+    for row in _fetched(connection):
+        yield tuple(None if value is None else str(value) for value in row)

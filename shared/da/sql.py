@@ -1,0 +1,27 @@
+"""Quote what can't be a parameter in SQL."""
+
+import re
+from pathlib import Path
+
+from da.errors import DaError
+
+
+def quote(identifier: str) -> str:
+    """Quote an identifier."""
+    return '"' + _plain(identifier).replace('"', '""') + '"'
+
+
+def quote_text(text: str) -> str:
+    """Quote a text literal."""
+    return "'" + _plain(text).replace("'", "''") + "'"
+
+
+def quote_path(path: Path) -> str:
+    """Quote a path for `read_parquet`, which takes `*`, `?` and `[` for patterns."""
+    return quote_text(re.sub(r"[*?\[]", r"[\g<0>]", path.as_posix()))
+
+
+def _plain(text: str) -> str:
+    if "\x00" in text:
+        raise DaError("a name can't hold a NUL character")
+    return text

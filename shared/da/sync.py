@@ -1,0 +1,193 @@
+"""Bring the mirror up to date: one request when nothing changed, else only the files that are new.
+
+The order makes every moment safe: files appear under names that are new, then the database is replaced, then files
+that nothing refers to are deleted, then it is remembered what the mirror holds. Whatever breaks off in between, the
+database refers to files that are there, and the next run begins where this one ended.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from da.errors import DaError
+from da.manifest import Manifest, Table
+from da.patience import Patience
+from da.plan import Plan, Request, plan
+from da.report import Report
+from da.server import Server
+from da.text import bytes_text
+from da.wanted import assembly
+from da.web import Web
+from da.workspace import State, Workspace
+
+if TYPE_CHECKING:
+    from da.download import Outcome, Progress
+    from da.views import Published
+
+CHECKPOINT = 30.0
+"""Seconds of downloading after which the tables that are complete get their views, before the rest is here."""
+
+Bar = Callable[[int, int], "AbstractContextManager[Progress]"]
+"""Shows the progress of a number of bytes in a number of files."""
+
+
+class Sync:
+    """One run of `da sync`, in a workspace that is locked for it."""
+
+    def __init__(
+        self, workspace: Workspace, server: Server, web: Web, bar: Bar, patience: Patience | None = None
+    ) -> None:
+        self._workspace = workspace
+        self._server = server
+        self._web = web
+        self._bar = bar
+        self._patience = patience or Patience()
+        self._before = workspace.state()
+        self._report = Report(str(workspace.root))
+
+    def run(self, request: Request) -> Report:
+        """Do it.
+
+        Raises:
+            DaError: the server gives no manifest, and nothing has been touched; or the database can't be replaced.
+        """
+        began = monotonic()
+        self._report.dry_run = request.dry_run
+        if self._before.server not in {"", self._server.address}:
+            note = (
+                f"this workspace mirrored {self._before.server} until now; it is of {self._server.address} from now on"
+            )
+            self._report.notes.append(note)
+        answer = self._server.manifest(self._etag(request))
+        if answer is None:
+            self._unchanged(request)
+        else:
+            self._take_over(Manifest.from_json(answer[1]), answer[0], request)
+        self._report.seconds = monotonic() - began
+        return self._report
+
+    def _etag(self, request: Request) -> str | None:
+        """Return the ETag of the manifest that the mirror is a true copy of, if it is one."""
+        state, workspace = self._before, self._workspace
+        same = state.server == self._server.address and state.root == str(workspace.root) and not request.verify
+        whole = same and workspace.duckdb.exists() and all(map(workspace.holds, _mirrored(state.tables)))
+        return state.etag if whole else None
+
+    def _unchanged(self, request: Request) -> None:
+        self._report.snapshot = self._before.snapshot
+        self._count(self._before.tables)
+        if not request.dry_run:
+            self._workspace.touch()
+
+    def _take_over(self, manifest: Manifest, etag: str, request: Request) -> None:
+        todo = plan(manifest, self._before, self._workspace, request)
+        self._report.snapshot = manifest.snapshot
+        self._report.removed = list(todo.removed)
+        self._report.failed = {} if request.only else dict(manifest.refused)
+        unfinished: set[str] = set()
+        if request.dry_run:
+            self._report.files, self._report.size_bytes = len(todo.wanted), todo.size_bytes
+        else:
+            unfinished = self._fetch(todo)
+            tables, broken = self._publish(todo, unfinished)
+            unfinished |= broken
+            self._workspace.prune(self._referred(tables) | _partial(todo))
+            self._save(tables, None if unfinished or self._report.failed or request.only else etag)
+        self._report.updated = sorted(todo.updated - unfinished)
+        self._count({table_id: table for table_id, table in todo.chosen.items() if table_id not in unfinished})
+
+    def _fetch(self, todo: Plan) -> set[str]:
+        """Download what is wanted; return the tables that are not complete then."""
+        missing = Counter(each.table_id for each in todo.wanted)
+        if missing:
+            self._check_space(todo)
+            try:
+                with self._bar(todo.size_bytes, len(todo.wanted)) as progress:
+                    self._download(todo, progress, missing)
+            except KeyboardInterrupt:
+                self._report.interrupted = True
+        return set(+missing)
+
+    def _download(self, todo: Plan, progress: "Progress", missing: Counter[str]) -> None:
+        from da.download import Downloads
+        from da.urls import SignedUrls
+
+        downloads = Downloads(self._web, SignedUrls(self._server, todo.wanted), progress, self._patience)
+        published_at = monotonic()
+        for outcome in downloads.run(todo.wanted):
+            self._note(outcome, missing)
+            if monotonic() - published_at > CHECKPOINT:
+                self._checkpoint(todo, set(+missing))
+                published_at = monotonic()
+
+    def _note(self, outcome: "Outcome", missing: Counter[str]) -> None:
+        wanted, error = outcome
+        if error is not None:
+            self._report.failed.setdefault(wanted.table_id, str(error))
+            return
+        self._report.files += 1
+        self._report.size_bytes += wanted.file.size_bytes
+        missing[wanted.table_id] -= 1
+
+    def _checkpoint(self, todo: Plan, unfinished: set[str]) -> None:
+        """Give the tables that are complete their views already; a failure is told when all is here."""
+        try:
+            self._publish_views(todo.outcome(self._before, unfinished))
+        except DaError:
+            return
+
+    def _publish(self, todo: Plan, unfinished: set[str]) -> tuple[dict[str, Table], set[str]]:
+        """Replace the database; return the tables it has, and those whose new files can't be read as a table.
+
+        The last state of such a table takes its place.
+        """
+        published = self._publish_views(todo.outcome(self._before, unfinished))
+        broken = set(published.failed)
+        if broken:
+            again = self._publish_views(todo.outcome(self._before, unfinished | broken))
+            self._report.failed |= {**again.failed, **published.failed}
+        self._report.notes += published.notes
+        tables = todo.outcome(self._before, unfinished | broken)
+        return tables, broken
+
+    def _publish_views(self, tables: Mapping[str, Table]) -> "Published":
+        from da.views import Mirrored, publish
+
+        path = self._workspace.path
+        mirrored = [Mirrored(each, tuple(path(each.id, file) for file in each.files)) for each in _mirrored(tables)]
+        return publish(self._workspace.duckdb, [each for each in mirrored if self._workspace.holds(each.table)])
+
+    def _save(self, tables: Mapping[str, Table], etag: str | None) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        root, failed = str(self._workspace.root), self._report.failed
+        self._workspace.save(State(self._server.address, self._report.snapshot, etag, now, root, tables, failed))
+
+    def _referred(self, tables: Mapping[str, Table]) -> set[Path]:
+        return {self._workspace.path(each.id, file) for each in _mirrored(tables) for file in each.files}
+
+    def _check_space(self, todo: Plan) -> None:
+        here = sum(piece.done for each in todo.wanted for piece in assembly(each).pieces)
+        free = shutil.disk_usage(self._workspace.root).free
+        if todo.size_bytes - here > free:
+            needed = bytes_text(todo.size_bytes - here)
+            raise DaError(
+                f"{needed} are to be fetched and {self._workspace.root} has {bytes_text(free)} free; make room"
+            )
+
+    def _count(self, tables: Mapping[str, Table]) -> None:
+        mirrored = len(list(_mirrored(tables)))
+        self._report.not_mirrored = len(tables) - mirrored
+        self._report.unchanged = mirrored - len(self._report.updated)
+
+
+def _mirrored(tables: Mapping[str, Table]) -> Iterable[Table]:
+    return (table for table in tables.values() if table.is_mirrored)
+
+
+def _partial(todo: Plan) -> set[Path]:
+    return {piece.part for each in todo.wanted for piece in assembly(each).pieces}

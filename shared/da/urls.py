@@ -1,0 +1,64 @@
+"""Signed URLs of the files that are still to be fetched, asked for in batches, shared by all threads."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from da.errors import DaError
+from da.server import Server
+from da.wanted import Wanted
+
+BATCH = 500
+_MARGIN = 30.0
+"""Seconds before its end when a URL is no longer begun with."""
+
+
+class SignedUrls:
+    """A URL for each wanted file. Asking for one also asks for those that come next."""
+
+    def __init__(
+        self,
+        server: Server,
+        wanted: Sequence[Wanted],
+        *,
+        batch: int = BATCH,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._server = server
+        self._wanted = wanted
+        self._position = {each.file.path: index for index, each in enumerate(wanted)}
+        self._batch = batch
+        self._clock = clock
+        self._urls: dict[str, tuple[str, float]] = {}
+        self._lock = threading.Lock()
+
+    def url(self, wanted: Wanted, *, refused: str = "") -> str:
+        """Return a URL that works now, another than the `refused` one.
+
+        Raises:
+            DaError: the server does not have the file any more, or does not hand it out.
+        """
+        with self._lock:
+            if not self._usable(wanted, refused):
+                self._ask_from(wanted, refused)
+            if not self._usable(wanted, refused=""):
+                raise DaError("the server has another version by now; run da sync again")
+            return self._urls[wanted.file.path][0]
+
+    def _usable(self, wanted: Wanted, refused: str) -> bool:
+        url, ends = self._urls.get(wanted.file.path, ("", 0.0))
+        return bool(url) and url != refused and self._clock() < ends
+
+    def _ask_from(self, wanted: Wanted, refused: str) -> None:
+        if refused:  # what was signed together is refused together
+            self._urls.clear()
+        files: dict[str, list[str]] = {}
+        count = 0
+        for each in self._wanted[self._position[wanted.file.path] :]:
+            if count < self._batch and not self._usable(each, ""):
+                files.setdefault(each.table_id, []).append(each.file.path)
+                count += 1
+        asked_at = self._clock()
+        urls, expires_in = self._server.urls(files)
+        ends = asked_at + expires_in - min(_MARGIN, expires_in / 2)
+        self._urls.update({path: (url, ends) for path, url in urls.items() if path in self._position})

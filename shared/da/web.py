@@ -1,0 +1,273 @@
+"""HTTP over connections that are kept open, for several threads at once.
+
+The standard library's client is used because it is there in 20 ms and, read into one buffer, moves five times the
+bytes per second that httpx does; a mirror is limited by the network, not by Python.
+"""
+
+import email.utils
+import http.client
+import json
+import os
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import SplitResult, urlsplit
+
+from da import __version__
+from da.errors import BrokenError, DaError, RefusedError, UnreachableError
+
+TIMEOUT = 30.0
+"""Seconds without a byte after which a connection counts as broken."""
+
+_Origin = tuple[str, str, int]
+
+
+class Exchange:
+    """One answer, whose body is still to be read."""
+
+    def __init__(self, response: http.client.HTTPResponse, url: str) -> None:
+        self.status = response.status
+        self._response = response
+        self._where = _where(url)
+
+    def header(self, name: str) -> str:
+        """Return a header's value, an empty text if there is none."""
+        return self._response.headers.get(name, "")
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill a buffer as far as there is a body; 0 at its end, which may come too early."""
+        with self._broken():
+            return self._response.readinto(buffer)
+
+    def read(self) -> bytes:
+        """Read the body whole, unpacked."""
+        with self._broken():
+            body = self._response.read()
+            if self.header("content-encoding") == "gzip":
+                import gzip
+
+                body = gzip.decompress(body)
+            return body
+
+    def json(self) -> Any:
+        """Read the body as JSON.
+
+        Raises:
+            BrokenError: it is something else.
+        """
+        body = self.read()
+        try:
+            return json.loads(body) if body else None
+        except ValueError:
+            raise BrokenError(f"{self._where} answered something that is not JSON; is it the right server?") from None
+
+    def refusal(self) -> RefusedError:
+        """Make an error of an answer that is one."""
+        try:
+            problem = json.loads(self.read())
+        except (ValueError, BrokenError):
+            problem = None
+        problem = problem if isinstance(problem, dict) else {}
+        detail = problem.get("detail") or problem.get("title") or f"{self._where} answered {self.status}"
+        if self.status in range(300, 400):
+            detail = f"{self._where} is elsewhere: {self.header('location') or 'it does not say where'}; log in there"
+        wait = _seconds(self.header("retry-after"))
+        return RefusedError(str(detail), status=self.status, code=str(problem.get("code", "")), wait=wait)
+
+    @contextmanager
+    def _broken(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, EOFError, http.client.HTTPException) as error:
+            raise BrokenError(f"the connection to {self._where} broke: {_reason(error)}") from None
+
+
+class Web:
+    """A pool of connections. `close` breaks them all, which also ends the reads of other threads."""
+
+    def __init__(self, *, timeout: float = TIMEOUT) -> None:
+        self._timeout = timeout
+        self._idle: dict[_Origin, list[http.client.HTTPConnection]] = {}
+        self._live: set[http.client.HTTPConnection] = set()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    @contextmanager
+    def exchange(
+        self, method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> Iterator[Exchange]:
+        """Send a request; within the block its answer is read.
+
+        Raises:
+            UnreachableError: no connection could be made.
+            BrokenError: the connection broke before an answer came.
+        """
+        parts = urlsplit(url)
+        connection, response = self._send(method, parts, {"User-Agent": f"da/{__version__}", **(headers or {})}, body)
+        try:
+            yield Exchange(response, url)
+        finally:
+            self._give_back(connection, response, _origin(parts))
+
+    def close(self) -> None:
+        """Break every connection."""
+        with self._lock:
+            connections, self._idle = list(self._live), {}
+        for connection in connections:
+            with suppress(OSError, AttributeError):
+                connection.sock.shutdown(2)
+            connection.close()
+
+    def _send(
+        self, method: str, parts: SplitResult, headers: Mapping[str, str], body: bytes | None
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        connection, reused = self._take(_origin(parts))
+        target = parts.path or "/"
+        target = f"{target}?{parts.query}" if parts.query else target
+        try:
+            return connection, self._answer(connection, method, target, headers, body)
+        except BrokenError:
+            if reused and method == "GET":  # the server may have closed it while nobody looked
+                return self._send(method, parts, headers, body)
+            raise
+
+    def _answer(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+    ) -> http.client.HTTPResponse:
+        where = f"{connection.host}:{connection.port}"
+        try:
+            if connection.sock is None:
+                _connect(connection)
+            connection.request(method, target, body=body, headers=dict(headers))
+            return connection.getresponse()
+        except UnreachableError:
+            self._drop(connection)
+            raise
+        except (OSError, http.client.HTTPException) as error:
+            self._drop(connection)
+            raise BrokenError(f"the connection to {where} broke: {_reason(error)}") from None
+
+    def _take(self, origin: _Origin) -> tuple[http.client.HTTPConnection, bool]:
+        with self._lock:
+            if idle := self._idle.get(origin):
+                return idle.pop(), True
+            connection = _connection(origin, self._timeout)
+            self._live.add(connection)
+            return connection, False
+
+    def _give_back(
+        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, origin: _Origin
+    ) -> None:
+        if response.isclosed() and not response.will_close:
+            with self._lock:
+                self._idle.setdefault(origin, []).append(connection)
+        else:
+            self._drop(connection)
+
+    def _drop(self, connection: http.client.HTTPConnection) -> None:
+        with self._lock:
+            self._live.discard(connection)
+        connection.close()
+
+
+def _origin(parts: SplitResult) -> _Origin:
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise DaError(f"{parts.scheme or 'no'}: is not a way to fetch anything; an http(s) address is needed")
+    return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)
+
+
+def _connection(origin: _Origin, timeout: float) -> http.client.HTTPConnection:
+    scheme, host, port = origin
+    proxy = _proxy(scheme, host)
+    if scheme == "http":
+        return http.client.HTTPConnection(host, port, timeout=timeout) if not proxy else _tunnel(origin, proxy, timeout)
+    if proxy:
+        return _tunnel(origin, proxy, timeout)
+    return http.client.HTTPSConnection(host, port, timeout=timeout, context=ssl.create_default_context())
+
+
+def _tunnel(origin: _Origin, proxy: SplitResult, timeout: float) -> http.client.HTTPConnection:
+    scheme, host, port = origin
+    kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
+    connection = kind(proxy.hostname or "", proxy.port or 8080, timeout=timeout)
+    connection.set_tunnel(host, port, _proxy_headers(proxy))
+    return connection
+
+
+def _proxy_headers(proxy: SplitResult) -> dict[str, str]:
+    if not proxy.username:
+        return {}
+    from base64 import b64encode
+    from urllib.parse import unquote
+
+    user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": "Basic " + b64encode(user.encode()).decode()}
+
+
+def _proxy(scheme: str, host: str) -> SplitResult | None:
+    """Find the proxy that the environment, or on macOS and Windows the system, wants used."""
+    asked = any(name.lower() in {f"{scheme}_proxy", "all_proxy"} for name in os.environ)
+    if not asked and sys.platform not in {"darwin", "win32"}:
+        return None
+    from urllib.request import getproxies, proxy_bypass
+
+    proxies = getproxies()
+    address = proxies.get(scheme) or proxies.get("all")
+    if not address or proxy_bypass(host):
+        return None
+    return urlsplit(address if "//" in address else f"//{address}")
+
+
+def _connect(connection: http.client.HTTPConnection) -> None:
+    where = f"{connection.host}:{connection.port}"
+    try:
+        connection.connect()
+    except ssl.SSLCertVerificationError as error:
+        advice = "if your company signs its own certificates, set SSL_CERT_FILE to their file"
+        message = f"{where} shows a certificate that is not trusted ({error.verify_message}); {advice}"
+        raise UnreachableError(message) from None
+    except OSError as error:
+        raise UnreachableError(f"{where} can't be reached: {_reason(error)}; check the address and network") from None
+
+
+def _where(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return f"nothing came for {TIMEOUT:.0f} s"
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+
+
+def _seconds(retry_after: str) -> float | None:
+    """Read a Retry-After header (RFC 9110, section 10.2.3): seconds, or a date."""
+    if not retry_after:
+        return None
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except ValueError:
+        return None

@@ -1,0 +1,184 @@
+"""The folder that holds the mirror, and what is remembered about it.
+
+`server/parquet/<source>/<table>/<sha256[:32]>.parquet` is the mirror, `user/duckdb/analytics.duckdb` the user's
+database with a view per table, `.da/state.json` what the last sync left there.
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from da.errors import DaError
+from da.files import write_atomically
+from da.manifest import File, Table
+
+_VERSION = 1
+_OURS = re.compile(r"[0-9a-f]{32}(\.parquet|(\.[0-9]+)?\.part)")
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the mirror holds. `etag` is that of a manifest which was taken over completely, else it is `None`.
+
+    `root` is where the workspace was then: views name files by absolute paths. `changed_at` is an ISO 8601 time, UTC.
+    """
+
+    server: str = ""
+    snapshot: int = 0
+    etag: str | None = None
+    changed_at: str | None = None
+    root: str = ""
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Tables that could not be brought up to date, and why; an older state of them may be among `tables`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Write it as a JSON object."""
+        plain = {name: getattr(self, name) for name in self.__slots__ if name not in {"tables", "failed"}}
+        tables = {table_id: table.to_json() for table_id, table in self.tables.items()}
+        return {"version": _VERSION, **plain, "failed": dict(self.failed), "tables": tables}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read it back; raises `ValueError`, `KeyError` or `TypeError` when it is none."""
+        values = {name: document[name] for name in cls.__slots__}
+        values["tables"] = {table_id: Table.from_json(table_id, entry) for table_id, entry in values["tables"].items()}
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A folder with a mirror in it, or to be."""
+
+    root: Path
+
+    @classmethod
+    def find(cls, environ: Mapping[str, str] = os.environ, start: Path | None = None) -> Self:
+        """Find the workspace: `DA_LOCAL_DIR`, else the nearest folder upwards that holds `.da/`, else this one."""
+        if named := environ.get("DA_LOCAL_DIR"):
+            return cls(Path(named).expanduser().absolute())
+        here = (start or Path.cwd()).absolute()
+        return cls(next((folder for folder in (here, *here.parents) if (folder / ".da").is_dir()), here))
+
+    @property
+    def duckdb(self) -> Path:
+        """The user's database."""
+        return self.root / "user" / "duckdb" / "analytics.duckdb"
+
+    @property
+    def parquet(self) -> Path:
+        """The root of the mirror."""
+        return self.root / "server" / "parquet"
+
+    def folder(self, table_id: str) -> Path:
+        """Where a table's files lie."""
+        return self.parquet.joinpath(*(f"{part}_" if part in _RESERVED else part for part in table_id.split(".")))
+
+    def path(self, table_id: str, file: File) -> Path:
+        """Where one file lies: its name is the hash of its content, so it never changes."""
+        return self.folder(table_id) / f"{file.sha256[:32]}.parquet"
+
+    def holds(self, table: Table) -> bool:
+        """Tell whether all files of a table are here."""
+        return all(_size(self.path(table.id, file)) == file.size_bytes for file in table.files)
+
+    def state(self) -> State:
+        """Read what the last sync left; an unreadable state is none, the next sync finds the files again."""
+        try:
+            document = json.loads(self._state_path.read_text(encoding="utf-8"))
+            return State.from_json(document) if document["version"] == _VERSION else State()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return State()
+
+    def save(self, state: State) -> None:
+        """Remember what the mirror holds."""
+        write_atomically(self._state_path, json.dumps(state.to_json(), separators=(",", ":")))
+
+    def touch(self) -> None:
+        """Remember that the server had nothing new just now."""
+        os.utime(self._state_path)
+
+    def checked_at(self) -> datetime | None:
+        """Tell when the mirror was last known to be as the server wants it, `None` if never."""
+        try:
+            return datetime.fromtimestamp(self._state_path.stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return None
+
+    def prune(self, keep: Collection[Path]) -> None:
+        """Delete the mirror's files that are not to be kept, and folders that are empty then.
+
+        Only names that `da` itself gives are touched, and links are not followed.
+        """
+        for source in _folders(self.parquet):
+            for table in _folders(source):
+                for path in table.iterdir():
+                    if _OURS.fullmatch(path.name) and path not in keep:
+                        with suppress(PermissionError):  # Windows keeps what is open; the next sync deletes it
+                            path.unlink()
+                _remove_if_empty(table)
+            _remove_if_empty(source)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep every other `da sync` out; the lock ends with the process, however it ends.
+
+        Raises:
+            DaError: another one is at work, or nothing can be written here.
+        """
+        try:
+            (self.root / ".da").mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.root / ".da" / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise DaError(
+                f"{self.root} can't be written to ({error.strerror}); choose another with DA_LOCAL_DIR"
+            ) from None
+        try:
+            if not _lock(handle):
+                raise DaError(f"Another da sync is at work in {self.root}; wait for it to end")
+            yield
+        finally:
+            os.close(handle)
+
+    @property
+    def _state_path(self) -> Path:
+        return self.root / ".da" / "state.json"
+
+
+def _folders(path: Path) -> list[Path]:
+    return [each for each in path.iterdir() if each.is_dir() and not each.is_symlink()] if path.is_dir() else []
+
+
+def _remove_if_empty(path: Path) -> None:
+    with suppress(OSError):
+        path.rmdir()
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _lock(handle: int) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
