@@ -107,7 +107,7 @@ class Process:
     def _open_state(self) -> "State":
         from analyst.state import State
 
-        return State(self.store, self.clock)
+        return State(self.store, self.clock, published=self.access.expire, scratch=self.settings.scratch_dir)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,11 @@ class Context:
         if self.caller_or_none is None:
             raise UnauthenticatedError("send an access token: 'Authorization: Bearer <token>'")
         return self.caller_or_none
+
+    @property
+    def clock(self) -> Callable[[], datetime]:
+        """Tells the time, for what takes longer than a moment."""
+        return self.process.clock
 
     @property
     def settings(self) -> Settings:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -25,7 +26,8 @@ def documentation(functions: Sequence[FunctionSpec]) -> list[FunctionSpec]:
     def page() -> bytes:
         from analyst.http.page import render
 
-        return render(json.loads(description())).encode()
+        document: dict[str, Any] = json.loads(description())
+        return render(document).encode()
 
     def openapi_json(_ctx: Context) -> Encoded[BaseModel]:
         """Describe the API (OpenAPI 3.1)."""

@@ -62,7 +62,7 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
 
 def _answer(functions: Router, exchange: Exchange, process: Process) -> Response:
     request = exchange.request
-    check_size(request, BODY_LIMIT)
+    request.max_content_length = BODY_LIMIT  # also where there is no function for it
     exchange.spec, path = functions.match(request.method, request.path)
     check_size(request, exchange.spec.body_limit)
     exchange.caller = exchange.caller or admit(exchange.spec.allow, request.headers.get("Authorization"), process)
