@@ -5,8 +5,10 @@ is small. A connection works in UTC and installs nothing by itself. While a conn
 again gives the old file, so every version of an object is opened under a local name of its own.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -26,6 +28,7 @@ def connect(
 
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,
+        "python_enable_replacements": False,
         "temp_directory": "" if temp_dir is None else str(temp_dir),
     }
     if memory_limit is not None:
@@ -62,6 +65,25 @@ def attach(con: "DuckDBPyConnection", path: Path, alias: str, *, what: str, writ
 def detach(con: "DuckDBPyConnection", alias: str) -> None:
     """Detach a file, writing what is still in its log."""
     con.execute(f"detach {quote(alias)}")
+
+
+def insert(con: "DuckDBPyConnection", table: str, columns: Mapping[str, str], rows: Sequence[Sequence[object]]) -> None:
+    """Insert rows whose values are JSON values or UTC times; `columns` maps the table's columns to their types.
+
+    They travel as one JSON parameter: DuckDB's Python client takes about 0.1 ms for every single one.
+    """
+    if not rows:
+        return
+    members = [dict(zip(columns, row, strict=True)) for row in rows]
+    text = json.dumps(members, ensure_ascii=False, default=_utc)
+    shape = json.dumps([dict(columns)])
+    con.execute(f"insert into {table} by name select unnest(from_json(?, ?), recursive := true)", [text, shape])
+
+
+def _utc(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
+    raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
 @contextmanager

@@ -4,28 +4,60 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from analyst.contract.connector import Cursor
+from analyst.names import quote
 
-SCHEMA = """
-create table if not exists {extract}._meta (
-    table_name varchar not null, description varchar, rows bigint, size_bytes bigint, extracted_at timestamp,
-    query_mode varchar default 'local');
-create table if not exists {extract}._files (
-    table_name varchar, path varchar, "partition" varchar, rows bigint, size_bytes bigint, sha256 varchar, stats json);
-create table if not exists {extract}._state (
-    table_name varchar, version bigint, "cursor" json, fingerprint varchar);
-create table if not exists {extract}._delta (table_name varchar, version bigint, "commit" varchar);
-create table if not exists {extract}._runs (
-    table_name varchar, run_id varchar, status varchar, error varchar, rows bigint, size_bytes bigint,
-    rejected bigint, ms bigint, finished_at timestamp);
-create table if not exists {extract}._edits (id varchar, "at" timestamp);
-create table if not exists {extract}._remote_attach (
-    alias varchar, extension varchar, url varchar, token_env varchar);
-"""
-"""The tables of the contract; `_meta` exactly so, in this order."""
+SCHEMA: dict[str, dict[str, str]] = {
+    "_meta": {
+        "table_name": "varchar not null",
+        "description": "varchar",
+        "rows": "bigint",
+        "size_bytes": "bigint",
+        "extracted_at": "timestamp",
+        "query_mode": "varchar default 'local'",
+    },
+    "_files": {
+        "table_name": "varchar",
+        "path": "varchar",
+        "partition": "varchar",
+        "rows": "bigint",
+        "size_bytes": "bigint",
+        "sha256": "varchar",
+        "stats": "json",
+    },
+    "_state": {"table_name": "varchar", "version": "bigint", "cursor": "json", "fingerprint": "varchar"},
+    "_delta": {"table_name": "varchar", "version": "bigint", "commit": "varchar"},
+    "_runs": {
+        "table_name": "varchar",
+        "run_id": "varchar",
+        "status": "varchar",
+        "error": "varchar",
+        "rows": "bigint",
+        "size_bytes": "bigint",
+        "rejected": "bigint",
+        "ms": "bigint",
+        "finished_at": "timestamp",
+    },
+    "_edits": {"id": "varchar", "at": "timestamp"},
+    "_remote_attach": {"alias": "varchar", "extension": "varchar", "url": "varchar", "token_env": "varchar"},
+}
+"""The tables of the contract with their columns; `_meta` exactly so, in this order."""
 
-META_COLUMNS = ("table_name", "description", "rows", "size_bytes", "extracted_at", "query_mode")
 QUERY_MODES = ("local", "remote", "materialized")
 EDITS_KEPT = 20
+
+
+def create_statements(database: str) -> str:
+    """Write the statements that make those tables of the contract that an attached database lacks."""
+    return ";".join(
+        f"create table if not exists {quote(database)}.main.{table} "
+        f"({', '.join(f'{quote(name)} {kind}' for name, kind in columns.items())})"
+        for table, columns in SCHEMA.items()
+    )
+
+
+def column_types(table: str) -> dict[str, str]:
+    """Tell the columns of a table of the contract with their types alone."""
+    return {name: kind.split()[0] for name, kind in SCHEMA[table].items()}
 
 
 def extract_key(source: str) -> str:

@@ -6,7 +6,7 @@ is merged again on what is there now, and a full one gives way to whichever was 
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,10 +19,11 @@ from analyst.contract import reading
 from analyst.contract.connector import Cursor
 from analyst.contract.model import (
     EDITS_KEPT,
-    SCHEMA,
     Extract,
     FileRow,
     TableState,
+    column_types,
+    create_statements,
     data_prefix,
     extract_key,
 )
@@ -132,8 +133,8 @@ def publish(
 
     def change(con: "DuckDBPyConnection", base: Extract) -> frozenset[str]:
         placed, superseded = _place(tables, base)
-        for table in placed:
-            _write_table(con, table, _rows_of(table, base, uploads), store.url)
+        rows = {table.name: _rows_of(table, base, uploads) for table in placed}
+        _write_tables(con, placed, rows, store.url)
         _write_runs(con, [run for run in runs if run.table not in superseded], run_id, now())
         return superseded
 
@@ -148,9 +149,9 @@ def drop(store: Store, source: str, table: str, *, edit: str, now: Callable[[], 
         return False
 
     def change(con: "DuckDBPyConnection", _base: Extract) -> None:
-        _clear(con, table)
-        for kept in ("_state", "_delta", "_runs"):
-            con.execute(f"delete from extract.{kept} where table_name = ?", [table])
+        con.execute(f"drop view if exists extract.main.{quote(table)}")
+        for listed in ("_meta", "_files", "_state", "_delta", "_runs"):
+            _delete(con, listed, [table])
 
     _swap(store, source, change, edit=edit, now=now, folder=folder)
     return True
@@ -176,7 +177,7 @@ def _swap(
             else:
                 duckdb_files.attach(con, path, "extract", what=what, writable=True)
             base = Extract() if current is None else reading.read(con, "extract", what=what)
-            con.execute(SCHEMA.format(extract="extract"))
+            con.execute(create_statements("extract"))
             results.append(change(con, base))
             _write_edit(con, edit, now())
             duckdb_files.detach(con, "extract")
@@ -233,40 +234,48 @@ def _rows_of(table: NewTable, base: Extract, uploads: Uploads) -> list[FileRow]:
     return rows
 
 
-def _clear(con: "DuckDBPyConnection", table: str) -> None:
-    con.execute("delete from extract._meta where table_name = ?", [table])
-    con.execute("delete from extract._files where table_name = ?", [table])
-    con.execute(f"drop view if exists extract.main.{quote(table)}")
+def _write_tables(
+    con: "DuckDBPyConnection", tables: Sequence[NewTable], rows: Mapping[str, Sequence[FileRow]], url: str
+) -> None:
+    _replace(con, "_meta", [_meta_row(table, rows[table.name]) for table in tables])
+    _replace(con, "_files", [_file_row(table.name, row) for table in tables for row in rows[table.name]])
+    _replace(con, "_state", [_state_row(table) for table in tables])
+    for table in tables:
+        write_view(con, "extract", table.name, rows[table.name], table.columns, data_url=url)
+        if table.description:
+            view = f"extract.main.{quote(table.name)}"
+            con.execute(f"comment on view {view} is {quote_text(table.description)}")
 
 
-def _write_table(con: "DuckDBPyConnection", table: NewTable, rows: Sequence[FileRow], url: str) -> None:
-    _clear(con, table.name)
-    con.execute(
-        "insert into extract._meta values (?, ?, ?, ?, ?, 'local')",
-        [table.name, table.description, sum(r.rows for r in rows), sum(r.size_bytes for r in rows), table.read_at],
-    )
-    con.executemany(
-        "insert into extract._files values (?, ?, ?, ?, ?, ?, ?)",
-        [[table.name, r.path, r.partition, r.rows, r.size_bytes, r.sha256, r.stats] for r in rows],
-    )
-    con.execute("delete from extract._state where table_name = ?", [table.name])
-    con.execute(
-        "insert into extract._state values (?, ?, ?, ?)",
-        [table.name, table.base.version + 1, json.dumps(table.cursor), table.fingerprint],
-    )
-    write_view(con, "extract", table.name, rows, table.columns, data_url=url)
-    if table.description:
-        view = f"extract.main.{quote(table.name)}"
-        con.execute(f"comment on view {view} is {quote_text(table.description)}")
+def _meta_row(table: NewTable, rows: Sequence[FileRow]) -> list[object]:
+    count, size = sum(row.rows for row in rows), sum(row.size_bytes for row in rows)
+    return [table.name, table.description, count, size, table.read_at, "local"]
+
+
+def _file_row(table: str, row: FileRow) -> list[object]:
+    return [table, row.path, row.partition, row.rows, row.size_bytes, row.sha256, json.loads(row.stats or "null")]
+
+
+def _state_row(table: NewTable) -> list[object]:
+    return [table.name, table.base.version + 1, table.cursor, table.fingerprint]
 
 
 def _write_runs(con: "DuckDBPyConnection", runs: Sequence[TableRun], run_id: str, now: datetime) -> None:
-    for run in runs:
-        con.execute("delete from extract._runs where table_name = ?", [run.table])
-        con.execute(
-            "insert into extract._runs values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [run.table, run_id, run.status, run.error, run.rows, run.size_bytes, run.rejected, run.ms, now],
-        )
+    rows = [[r.table, run_id, r.status, r.error, r.rows, r.size_bytes, r.rejected, r.ms, now] for r in runs]
+    _replace(con, "_runs", rows)
+
+
+def _replace(con: "DuckDBPyConnection", table: str, rows: Sequence[Sequence[object]]) -> None:
+    """Put rows in the place of all rows of the tables that they are about."""
+    _delete(con, table, [str(row[0]) for row in rows])
+    duckdb_files.insert(con, f"extract.main.{table}", column_types(table), rows)
+
+
+def _delete(con: "DuckDBPyConnection", table: str, names: Sequence[str]) -> None:
+    listed = json.dumps(list(names))
+    con.execute(
+        f"delete from extract.main.{table} where table_name in (select unnest(from_json(?, '[\"varchar\"]')))", [listed]
+    )
 
 
 def _write_edit(con: "DuckDBPyConnection", edit: str, now: datetime) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyst import duckdb_files
-from analyst.contract.model import META_COLUMNS, QUERY_MODES, Extract, FileRow, Meta, TableState
+from analyst.contract.model import QUERY_MODES, SCHEMA, Extract, FileRow, Meta, TableState
 from analyst.errors import ContractError
 from analyst.names import quote
 
@@ -27,34 +27,37 @@ def read(con: "DuckDBPyConnection", alias: str, *, what: str) -> Extract:
     """Read what an attached extract says. Tables of the contract besides `_meta` may be missing."""
     import duckdb
 
-    present = _columns(con, alias)
-    missing = [column for column in META_COLUMNS if column not in present.get("_meta", ())]
-    if missing:
-        lacks = "no table _meta" if "_meta" not in present else f"a _meta without {', '.join(missing)}"
-        raise ContractError(f"{what} has {lacks}; see the contract of extract.duckdb")
+    _require_meta(con, alias, what)
     try:
         return Extract(
             meta=_meta(con, alias, what),
-            files=_files(con, alias) if "sha256" in present.get("_files", ()) else {},
-            states=_states(con, alias) if "fingerprint" in present.get("_state", ()) else {},
+            files=_files(con, alias) if _has(con, alias, "_files") else {},
+            states=_states(con, alias) if _has(con, alias, "_state") else {},
         )
     except duckdb.Error as error:
         raise ContractError(f"{what} can't be read: {str(error).splitlines()[0]}") from error
 
 
-def _columns(con: "DuckDBPyConnection", alias: str) -> dict[str, set[str]]:
-    rows = con.execute(
-        """
-        select table_name, column_name from duckdb_columns()
-        where database_name = ? and schema_name = 'main'
-          and table_name in ('_meta', '_files', '_state')
-        """,
-        [alias],
-    ).fetchall()
-    columns: dict[str, set[str]] = {}
-    for table, column in rows:
-        columns.setdefault(table, set()).add(column)
-    return columns
+def _require_meta(con: "DuckDBPyConnection", alias: str, what: str) -> None:
+    columns = _columns(con, alias, "_meta")
+    missing = [column for column in SCHEMA["_meta"] if column not in columns]
+    if missing:
+        lacks = f"a _meta without {', '.join(missing)}" if columns else "no table _meta"
+        raise ContractError(f"{what} has {lacks}; see the contract of extract.duckdb")
+
+
+def _has(con: "DuckDBPyConnection", alias: str, table: str) -> bool:
+    return _columns(con, alias, table) >= SCHEMA[table].keys()
+
+
+def _columns(con: "DuckDBPyConnection", alias: str, table: str) -> set[str]:
+    """Tell a table's columns, none if there is no such table. Catalogue functions would list every attached file."""
+    import duckdb
+
+    try:
+        return {row[0] for row in con.execute(f"describe {quote(alias)}.main.{table}").fetchall()}
+    except duckdb.CatalogException:
+        return set()
 
 
 def _meta(con: "DuckDBPyConnection", alias: str, what: str) -> dict[str, Meta]:

@@ -1,6 +1,7 @@
 """Assembling a snapshot: analytics.duckdb and the catalog."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,21 +12,43 @@ from analyst.names import quote
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-SCRATCH = "scratch.main"
-_OUR_TABLES = """
-create table merged._tables (
-    table_id varchar, source varchar, table_name varchar, view_name varchar, description varchar, query_mode varchar,
-    rows bigint, size_bytes bigint, extracted_at timestamp, version bigint, hash varchar);
-create table merged._files (
-    table_id varchar, path varchar, "partition" varchar, rows bigint, size_bytes bigint, sha256 varchar);
-create table merged._remote_attach (source varchar, alias varchar, extension varchar, url varchar, token_env varchar);
-"""
+_TABLES = {
+    "table_id": "varchar",
+    "source": "varchar",
+    "table_name": "varchar",
+    "view_name": "varchar",
+    "description": "varchar",
+    "query_mode": "varchar",
+    "rows": "bigint",
+    "size_bytes": "bigint",
+    "extracted_at": "timestamp",
+    "version": "bigint",
+    "hash": "varchar",
+}
+_FILES = {
+    "table_id": "varchar",
+    "path": "varchar",
+    "partition": "varchar",
+    "rows": "bigint",
+    "size_bytes": "bigint",
+    "sha256": "varchar",
+}
+_REMOTE_ATTACH = {
+    "source": "varchar",
+    "alias": "varchar",
+    "extension": "varchar",
+    "url": "varchar",
+    "token_env": "varchar",
+}
+_OUR_TABLES = {"_tables": _TABLES, "_files": _FILES, "_remote_attach": _REMOTE_ATTACH}
 
 
 def begin(con: "DuckDBPyConnection") -> None:
     """Make the empty database `merged`, in which views gather."""
     con.execute("attach ':memory:' as merged")
-    con.execute(_OUR_TABLES)
+    for table, columns in _OUR_TABLES.items():
+        declared = ", ".join(f"{quote(name)} {kind}" for name, kind in columns.items())
+        con.execute(f"create table merged.{table} ({declared})")
 
 
 def keep_views(
@@ -37,31 +60,31 @@ def keep_views(
         ContractError: the last snapshot's file can't be opened.
     """
     duckdb_files.attach(con, previous, "previous", what="the last snapshot's analytics.duckdb")
-    con.execute("attach ':memory:' as scratch")
-    con.execute("copy from database previous to scratch (schema)")
-    for table in ("_tables", "_files", "_remote_attach"):
-        con.execute(f"drop table {SCRATCH}.{table}")
-    for view in _view_names(con, "scratch") - views:
-        con.execute(f"drop view {SCRATCH}.{quote(view)}")
+    con.execute("attach ':memory:' as kept")
+    con.execute("copy from database previous to kept (schema)")
+    for table in _OUR_TABLES:
+        con.execute(f"drop table kept.main.{table}")
+    for view in _view_names(con, "kept") - views:
+        con.execute(f"drop view kept.main.{quote(view)}")
     remote = con.execute("select source, alias, extension, url, token_env from previous._remote_attach").fetchall()
-    gather(con)
+    gather(con, "kept")
     duckdb_files.detach(con, "previous")
     return [row for row in remote if row[0] in sources]
 
 
-def rename(con: "DuckDBPyConnection", names: Mapping[str, str]) -> None:
-    """Give the views in `scratch` the names that they own, by way of names that nobody has."""
+def rename(con: "DuckDBPyConnection", database: str, names: Mapping[str, str]) -> None:
+    """Give the views in a database the names that they own, by way of names that nobody has."""
     moved = [(old, new) for old, new in names.items() if old != new]
     for number, (old, _new) in enumerate(moved):
-        con.execute(f"alter view {SCRATCH}.{quote(old)} rename to {quote(f'-{number}')}")
+        con.execute(f"alter view {quote(database)}.main.{quote(old)} rename to {quote(f'-{number}')}")
     for number, (_old, new) in enumerate(moved):
-        con.execute(f"alter view {SCRATCH}.{quote(f'-{number}')} rename to {quote(new)}")
+        con.execute(f"alter view {quote(database)}.main.{quote(f'-{number}')} rename to {quote(new)}")
 
 
-def gather(con: "DuckDBPyConnection") -> None:
-    """Move what is in `scratch` on to `merged`."""
-    con.execute("copy from database scratch to merged (schema)")
-    con.execute("detach scratch")
+def gather(con: "DuckDBPyConnection", database: str) -> None:
+    """Move what is in a database on to `merged`."""
+    con.execute(f"copy from database {quote(database)} to merged (schema)")
+    duckdb_files.detach(con, database)
 
 
 def columns(con: "DuckDBPyConnection") -> dict[str, tuple[Column, ...]]:
@@ -82,9 +105,10 @@ def write(con: "DuckDBPyConnection", catalog: Catalog, remote: Iterable[Sequence
     """Write `merged` and the catalog's tables to a new analytics.duckdb."""
     duckdb_files.create(con, path, "analytics")
     con.execute("copy from database merged to analytics (schema)")
-    _insert(con, "_tables", [_table_row(table) for table in catalog.tables])
-    _insert(con, "_files", [row for table in catalog.tables for row in _file_rows(table)])
-    _insert(con, "_remote_attach", [list(row) for row in remote])
+    insert = partial(duckdb_files.insert, con)
+    insert("analytics._tables", _TABLES, [_table_row(table) for table in catalog.tables])
+    insert("analytics._files", _FILES, [row for table in catalog.tables for row in _file_rows(table)])
+    insert("analytics._remote_attach", _REMOTE_ATTACH, list(remote))
     duckdb_files.detach(con, "analytics")
 
 
@@ -96,14 +120,6 @@ def _table_row(t: Table) -> list[object]:
 
 def _file_rows(table: Table) -> list[list[object]]:
     return [[table.id, f.path, f.partition, f.rows, f.size_bytes, f.sha256] for f in table.files]
-
-
-def _insert(con: "DuckDBPyConnection", table: str, rows: Sequence[Sequence[object]]) -> None:
-    """Insert rows in few statements: one for each would take most of a rebuild's time."""
-    for start in range(0, len(rows), 500):
-        chunk = rows[start : start + 500]
-        marks = ", ".join(["(" + ", ".join("?" * len(chunk[0])) + ")"] * len(chunk))
-        con.execute(f"insert into analytics.{table} values {marks}", [value for row in chunk for value in row])
 
 
 def _view_names(con: "DuckDBPyConnection", database: str) -> set[str]:

@@ -13,7 +13,7 @@ from analyst.catalog import Catalog, Column, File, Problem, Table
 from analyst.contract.model import FileRow, extract_key
 from analyst.errors import AnalystError
 from analyst.rebuild import assembling
-from analyst.rebuild.taking import Placed, Source, Taken
+from analyst.rebuild.taking import Found, Placed, Source, Taken
 from analyst.store import ObjectMissingError, Store
 
 if TYPE_CHECKING:
@@ -80,11 +80,12 @@ class Building:
             paths = list(pool.map(self._download, range(len(names)), names))
         opened: list[Source] = []
         problems: list[Problem] = []
-        for name, path in zip(names, paths, strict=True):
+        for number, (name, path) in enumerate(zip(names, paths, strict=True)):
             if path is None:
                 continue
             try:
-                opened.append(Source.open(con, self.store, name, path, last.get(name, {})))
+                source = Source.open(con, self.store, name, path, alias=f"taken_{number}", last=last.get(name, {}))
+                opened.append(source)
             except AnalystError as error:
                 problems.append(Problem(source=name, code=error.code, message=str(error)))
         return opened, problems
@@ -108,18 +109,13 @@ class Building:
     ) -> dict[str, Taken]:
         """Bring the views of the opened sources into `merged`, under the names that they own."""
         taken: dict[str, Taken] = {}
+        found = Found.look(con)
         for source in opened:
-            try:
-                found = source.take(con, self.folder)
-            except AnalystError as error:
-                con.execute("detach database if exists scratch")
-                problems.append(Problem(source=source.name, code=error.code, message=str(error)))
-                continue
-            names = {placed.meta.table: views[f"{source.name}.{placed.meta.table}"] for placed in found.tables}
-            assembling.rename(con, names)
-            assembling.gather(con)
-            problems += found.problems
-            taken[source.name] = found
+            taken[source.name] = source.take(con, found, self.folder)
+            problems += taken[source.name].problems
+            placed = [entry.meta.table for entry in taken[source.name].tables]
+            assembling.rename(con, source.alias, {name: views[f"{source.name}.{name}"] for name in placed})
+            assembling.gather(con, source.alias)
         return taken
 
     def _keep(self, con: "DuckDBPyConnection", kept: Sequence[Table], sources: frozenset[str]) -> list[tuple[str, ...]]:

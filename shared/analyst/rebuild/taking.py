@@ -18,7 +18,6 @@ from analyst.contract.views import is_view_of, write_view
 from analyst.errors import AnalystError, ContractError
 from analyst.names import is_name, quote
 from analyst.rebuild.adopting import adopt
-from analyst.rebuild.assembling import SCRATCH
 from analyst.store import Store
 
 if TYPE_CHECKING:
@@ -53,75 +52,74 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One source whose extract has changed, as a local file. `last` are its tables of the last snapshot, by name."""
+    """One source whose extract has changed, its schema copied to the database `alias`.
+
+    `last` are its tables of the last snapshot, by name; `attach` are the rows of its `_remote_attach`.
+    """
 
     store: Store
     name: str
-    path: Path
+    alias: str
     extract: Extract
+    attach: tuple[tuple[str | None, ...], ...]
     last: Mapping[str, Table]
 
     @classmethod
-    def open(cls, con: "DuckDBPyConnection", store: Store, name: str, path: Path, last: Mapping[str, Table]) -> Self:
-        """Read what the source's extract says.
+    def open(
+        cls, con: "DuckDBPyConnection", store: Store, name: str, path: Path, *, alias: str, last: Mapping[str, Table]
+    ) -> Self:
+        """Read what the source's extract says, and copy all of it but its rows to a new database `alias`.
 
         Raises:
-            ContractError: it can't be read.
+            ContractError: it can't be read or copied; the database is not there then.
         """
+        import duckdb
+
         if not is_name(name):
             raise ContractError(f"the folder extracts/{name} is no name of a source; a name has a-z, 0-9 and _ only")
-        extract = reading.open_extract(con, path, "source", what=extract_key(name))
-        duckdb_files.detach(con, "source")
-        return cls(store, name, path, extract, last)
-
-    def take(self, con: "DuckDBPyConnection", folder: Path) -> Taken:
-        """Bring the source's views, and nothing else, into a new database `scratch`.
-
-        Raises:
-            ContractError: nothing of the source can be taken.
-        """
-        what = extract_key(self.name)
-        duckdb_files.attach(con, self.path, "source", what=what)
+        what = extract_key(name)
+        duckdb_files.attach(con, path, "source", what=what)
         try:
-            base_tables = _copy_schema(con, what)
-            placed, problems = self._place(con, base_tables, folder)
-            remote, refused = self._remote(con)
+            extract = reading.read(con, "source", what=what)
+            con.execute(f"attach ':memory:' as {quote(alias)}")
+            con.execute(f"copy from database source to {quote(alias)} (schema)")
+            return cls(store, name, alias, extract, _remote_attach(con), last)
+        except duckdb.Error as error:
+            con.execute(f"detach database if exists {quote(alias)}")
+            raise ContractError(f"the views of {what} can't be copied: {str(error).splitlines()[0]}") from error
         finally:
             duckdb_files.detach(con, "source")
+
+    def take(self, con: "DuckDBPyConnection", found: "Found", folder: Path) -> Taken:
+        """Leave in the database `alias` the views that belong, and nothing else."""
+        found.drop_strangers(con, self.alias)
+        placed, problems = self._place(con, found, folder)
+        remote, refused = self._remote()
         return Taken(tuple(placed), (*problems, *refused), remote)
 
-    def _place(
-        self, con: "DuckDBPyConnection", base_tables: frozenset[str], folder: Path
-    ) -> tuple[list[Placed], list[Problem]]:
+    def _place(self, con: "DuckDBPyConnection", found: "Found", folder: Path) -> tuple[list[Placed], list[Problem]]:
         placed: list[Placed] = []
         problems: list[Problem] = []
-        views = _views(con)
         for meta in self.extract.meta.values():
             try:
-                files = self._files(con, meta, base_tables, views, folder)
+                files = self._files(con, meta, found, folder)
             except AnalystError as error:
                 problems.append(Problem(source=self.name, table=meta.table, code=error.code, message=str(error)))
             else:
                 placed.append(Placed(meta, files, self.extract.state(meta.table).version))
         kept = {entry.meta.table for entry in placed}
-        for view in views.keys() - kept:
-            con.execute(f"drop view {SCRATCH}.{quote(view)}")
+        for view in found.views.get(self.alias, {}).keys() - kept:
+            con.execute(f"drop view {quote(self.alias)}.main.{quote(view)}")
         return placed, problems
 
-    def _files(
-        self,
-        con: "DuckDBPyConnection",
-        meta: Meta,
-        base_tables: frozenset[str],
-        views: Mapping[str, str],
-        folder: Path,
-    ) -> tuple[FileRow, ...]:
-        """Find a table's files and see to it that its view stands in `scratch`."""
+    def _files(self, con: "DuckDBPyConnection", meta: Meta, found: "Found", folder: Path) -> tuple[FileRow, ...]:
+        """Find a table's files and see to it that its view stands in the database."""
         name = meta.table
         label = f"{self.name}.{name}"
         if not is_name(name):
             raise ContractError(f"the source {self.name} calls a table {name!r}; a name has a-z, 0-9 and _ only")
-        if name in base_tables:
+        views = found.views.get(self.alias, {})
+        if name in found.tables(self.alias):
             raise ContractError(f"{label} holds data in extract.duckdb; a table is a view over parquet below data/")
         if meta.query_mode == "remote":
             if name not in views:
@@ -134,7 +132,7 @@ class Source:
         self._check_paths(label, files)
         paths = tuple(file.path for file in files)
         if name not in views or not is_view_of(views[name], name, paths, self.store.url):
-            write_view(con, "scratch", name, files, (), data_url=self.store.url)
+            write_view(con, self.alias, name, files, (), data_url=self.store.url)
         return files
 
     def _check_paths(self, label: str, files: Sequence[FileRow]) -> None:
@@ -147,63 +145,76 @@ class Source:
         if not files:
             raise ContractError(f"{label} lists no files")
 
-    def _remote(self, con: "DuckDBPyConnection") -> tuple[tuple[tuple[str, ...], ...], list[Problem]]:
-        import duckdb
-
-        try:
-            rows = con.execute("select alias, extension, url, token_env from source.main._remote_attach").fetchall()
-        except duckdb.CatalogException:
-            return (), []
+    def _remote(self) -> tuple[tuple[tuple[str, ...], ...], list[Problem]]:
         good: list[tuple[str, ...]] = []
         problems: list[Problem] = []
-        for alias, extension, url, token_env in rows:
+        for alias, extension, url, token_env in self.attach:
             if is_name(alias or "") and extension in EXTENSIONS and (not token_env or _TOKEN_ENV.match(token_env)):
-                good.append((alias, extension, url or "", token_env or ""))
+                good.append((alias or "", extension or "", url or "", token_env or ""))
             else:
                 message = f"the source {self.name} may not attach {alias!r} with the extension {extension!r}"
                 problems.append(Problem(source=self.name, code=ContractError.code, message=message))
         return tuple(good), problems
 
 
-def _copy_schema(con: "DuckDBPyConnection", what: str) -> frozenset[str]:
-    """Copy all of an attached source but its rows to a new `scratch`, drop what is no view; tell the tables' names."""
+def _remote_attach(con: "DuckDBPyConnection") -> tuple[tuple[str | None, ...], ...]:
     import duckdb
 
-    con.execute("attach ':memory:' as scratch")
     try:
-        con.execute("copy from database source to scratch (schema)")
-        return _drop_all_but_views(con)
-    except duckdb.Error as error:
-        raise ContractError(f"the views of {what} can't be copied: {str(error).splitlines()[0]}") from error
+        rows = con.execute("select alias, extension, url, token_env from source.main._remote_attach").fetchall()
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return ()
+    return tuple(rows)
 
 
 _STRANGERS = """
-    select 'table', schema_name, table_name from duckdb_tables() where database_name = 'scratch'
+    select database_name, 'table', schema_name, table_name from duckdb_tables()
     union all
-    select case when function_type = 'table_macro' then 'macro table' else 'macro' end, schema_name, function_name
-    from duckdb_functions() where database_name = 'scratch' and not internal
+    select database_name, case when function_type = 'table_macro' then 'macro table' else 'macro' end, schema_name,
+           function_name
+    from duckdb_functions() where not internal
     union all
-    select 'type', schema_name, type_name from duckdb_types() where database_name = 'scratch' and not internal
+    select database_name, 'type', schema_name, type_name from duckdb_types() where not internal
     union all
-    select 'sequence', schema_name, sequence_name from duckdb_sequences() where database_name = 'scratch'
+    select database_name, 'sequence', schema_name, sequence_name from duckdb_sequences()
+    union all
+    select database_name, 'schema', schema_name, schema_name from duckdb_schemas() where schema_name <> 'main'
 """
 
 
-def _drop_all_but_views(con: "DuckDBPyConnection") -> frozenset[str]:
-    schemas = con.execute(
-        "select schema_name from duckdb_schemas() where database_name = 'scratch' and not internal"
-    ).fetchall()
-    for (schema,) in schemas:
-        if schema != "main":
-            con.execute(f"drop schema scratch.{quote(schema)} cascade")
-    found = set(con.execute(f"select * from ({_STRANGERS}) where schema_name = 'main'").fetchall())
-    for kind, schema, name in sorted(found):
-        con.execute(f"drop {kind} scratch.{quote(schema)}.{quote(name)} cascade")
-    return frozenset(name for kind, _schema, name in found if kind == "table")
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What all attached databases hold: views with their SQL, and everything else as (kind, schema, name).
 
+    Asked once for all of them, because DuckDB lists every database each time it is asked.
+    """
 
-def _views(con: "DuckDBPyConnection") -> dict[str, str]:
-    rows = con.execute(
-        "select view_name, sql from duckdb_views() where database_name = 'scratch' and not internal"
-    ).fetchall()
-    return dict(rows)
+    views: Mapping[str, Mapping[str, str]]
+    strangers: Mapping[str, frozenset[tuple[str, str, str]]]
+
+    @classmethod
+    def look(cls, con: "DuckDBPyConnection") -> Self:
+        """Look at what is attached now."""
+        views: dict[str, dict[str, str]] = {}
+        rows = con.execute(
+            "select database_name, view_name, sql from duckdb_views() where not internal and schema_name = 'main'"
+        ).fetchall()
+        for database, name, sql in rows:
+            views.setdefault(database, {})[name] = sql
+        strangers: dict[str, set[tuple[str, str, str]]] = {}
+        for database, *stranger in con.execute(_STRANGERS).fetchall():
+            strangers.setdefault(database, set()).add(tuple(stranger))
+        return cls(views, {database: frozenset(found) for database, found in strangers.items()})
+
+    def tables(self, database: str) -> frozenset[str]:
+        """Tell the names of the tables in a database."""
+        found = self.strangers.get(database, frozenset())
+        return frozenset(name for kind, schema, name in found if (kind, schema) == ("table", "main"))
+
+    def drop_strangers(self, con: "DuckDBPyConnection", database: str) -> None:
+        """Drop everything in a database that is no view in `main`."""
+        found = self.strangers.get(database, frozenset())
+        for _kind, schema, _name in (s for s in found if s[0] == "schema"):
+            con.execute(f"drop schema {quote(database)}.{quote(schema)} cascade")
+        for kind, schema, name in sorted(s for s in found if s[0] != "schema" and s[1] == "main"):
+            con.execute(f"drop {kind} {quote(database)}.{quote(schema)}.{quote(name)} cascade")
