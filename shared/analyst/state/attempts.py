@@ -11,7 +11,7 @@ from ulid import ULID
 
 from analyst import duckdb_files
 from analyst.access import StatePointer
-from analyst.state.files import fetch_file, opened, read_pointer
+from analyst.state.files import fetch_file, read_pointer, renewed
 from analyst.state.projection import project
 from analyst.state.rows import execute, insert
 from analyst.store import ABSENT, Object, Store, StoreConflictError
@@ -51,8 +51,9 @@ class Attempts(Generic[T]):
         before = read_pointer(current)
         self._published = edit_id = str(ULID())
         with duckdb_files.scratch(self._scratch) as folder:
-            path = fetch_file(self._store, before, folder, self._now())
-            access = self._edit(path, edit_id, 1 if before is None else before.version + 1)
+            path = folder / "next.duckdb"
+            with renewed(fetch_file(self._store, before, folder), path, self._now()) as db:
+                access = self._edit(db, edit_id, _version(before))
             after = _pointer(before, edit_id, path, access)
             self._store.upload(after.system, path)
         self._put_access(after.access, access)
@@ -65,25 +66,26 @@ class Attempts(Generic[T]):
         self._published = ours[0] if ours else self._published
         return bool(ours)
 
-    def _edit(self, path: Path, edit_id: str, version: int) -> bytes:
-        """Run the change on the local file and give the access list that follows."""
-        with opened(path, writable=True) as db:
-            db.execute("begin")
-            self._results[edit_id] = self._change(db)
-            insert(db, "_edits", {"id": edit_id, "at": self._now()})
-            execute(
-                db, "delete from _edits where id not in (select id from _edits order by id desc limit ?)", [_RECENT]
-            )
-            db.execute("commit")
-            return project(db, version, self._now()).model_dump_json().encode()
+    def _edit(self, db: "DuckDBPyConnection", edit_id: str, version: int) -> bytes:
+        """Run the change and give the access list that follows."""
+        db.execute("begin")
+        self._results[edit_id] = self._change(db)
+        insert(db, "_edits", {"id": edit_id, "at": self._now()})
+        execute(db, "delete from _edits where id not in (select id from _edits order by id desc limit ?)", [_RECENT])
+        db.execute("commit")
+        return project(db, version, self._now()).model_dump_json().encode()
 
     def _put_access(self, key: str, data: bytes) -> None:
         with suppress(StoreConflictError):  # named by its content: what is there is the same
             self._store.put(key, data, if_version=ABSENT)
 
 
+def _version(before: StatePointer | None) -> int:
+    return 1 if before is None else before.version + 1
+
+
 def _pointer(before: StatePointer | None, edit_id: str, path: Path, access: bytes) -> StatePointer:
-    version = 1 if before is None else before.version + 1
+    version = _version(before)
     sha256 = {"system": hashlib.sha256(path.read_bytes()).hexdigest(), "access": hashlib.sha256(access).hexdigest()}
     recent = () if before is None else before.recent
     return StatePointer(

@@ -26,8 +26,8 @@ class Request(Protocol):
     """What an actor is made of; the context of a function is one."""
 
     @property
-    def caller(self) -> Caller | None:
-        """Who makes the request."""
+    def caller_or_none(self) -> Caller | None:
+        """Who makes the request, `None` where anybody may."""
 
     @property
     def now(self) -> datetime:
@@ -40,7 +40,7 @@ class Request(Protocol):
 
 def actor(request: Request) -> Actor:
     """Give the actor of an edit that a request asks for."""
-    caller = request.caller
+    caller = request.caller_or_none
     return Actor(None if caller is None else caller.user_id, request.now, request.request_id)
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from analyst import duckdb_files
 from analyst.access import CURRENT, StatePointer
 from analyst.errors import UnavailableError
-from analyst.state.schema import is_current, migrate
+from analyst.state.schema import migrate
 from analyst.store import Object, ObjectMissingError, Store
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ LEGACY: Final = "state/system.duckdb"
 
 ALIAS: Final = "state"
 """What the file is called in a connection; statements need not say it."""
+
+_WHAT: Final = "the system state"
 
 
 def read_pointer(current: Object | None) -> StatePointer | None:
@@ -37,50 +39,59 @@ def read_pointer(current: Object | None) -> StatePointer | None:
         raise UnavailableError(f"{CURRENT} is damaged: {error}") from error
 
 
-def fetch_file(store: Store, pointer: StatePointer | None, folder: Path, now: datetime) -> Path:
-    """Put the current state into `folder`, in today's schema, and return its path.
+def fetch_file(store: Store, pointer: StatePointer | None, folder: Path) -> Path | None:
+    """Put the current state into `folder`, as it is, and return its path; `None` when there is no state.
 
     Raises:
-        StateTooNewError: a newer program has written it.
         UnavailableError: it is missing or damaged.
-        ContractError: it can't be opened.
     """
-    fetched = folder / "fetched.duckdb"
+    path = folder / "fetched.duckdb"
     if pointer is not None:
-        _download(store, pointer, fetched)
-    elif not _download_legacy(store, fetched):
-        return _made(folder, now)
-    with opened(fetched) as db:
-        if is_current(db):
-            return fetched
-    return _brought_forward(fetched, folder, now)
+        _download(store, pointer, path)
+        return path
+    return path if _download_legacy(store, path) else None
 
 
 @contextmanager
-def opened(path: Path, *, writable: bool = False) -> "Iterator[DuckDBPyConnection]":
-    """Open a state file; what was written is in it when the block has ended.
+def renewed(old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyConnection]":
+    """Make a new file at `path` that has what is in the old one, in today's schema, and open it for writing.
+
+    A file that is edited in place grows; and an old one may have any storage. When the block ends, all is in the file.
 
     Raises:
+        StateTooNewError: a newer program has written the old file.
         ContractError: it can't be opened.
     """
-    con = attached(path, writable=writable)
+    con = duckdb_files.connect(threads=1)
     try:
+        duckdb_files.create(con, path, ALIAS)
+        if old is not None:
+            _copy(con, old)
+        con.execute(f"use {ALIAS}")
+        migrate(con, now)
         yield con
-        _let_go(con)
+        con.execute("use memory")
+        duckdb_files.detach(con, ALIAS)
     finally:
         con.close()
 
 
-def attached(path: Path, *, writable: bool = False) -> "DuckDBPyConnection":
-    """Open a state file for as long as the connection is held.
+def attached(path: Path) -> "DuckDBPyConnection":
+    """Open a file for reading, for as long as the connection is held.
 
     Raises:
         ContractError: it can't be opened.
     """
     con = duckdb_files.connect(threads=1)
-    duckdb_files.attach(con, path, ALIAS, what="the system state", writable=writable)
+    duckdb_files.attach(con, path, ALIAS, what=_WHAT)
     con.execute(f"use {ALIAS}")
     return con
+
+
+def _copy(con: "DuckDBPyConnection", old: Path) -> None:
+    duckdb_files.attach(con, old, "old", what=_WHAT)
+    con.execute(f"copy from database old to {ALIAS}")
+    duckdb_files.detach(con, "old")
 
 
 def _download(store: Store, pointer: StatePointer, path: Path) -> None:
@@ -100,40 +111,3 @@ def _download_legacy(store: Store, path: Path) -> bool:
     if store.head(f"{LEGACY}.wal") is not None:
         store.download(f"{LEGACY}.wal", path.with_name(f"{path.name}.wal"))
     return True
-
-
-def _made(folder: Path, now: datetime) -> Path:
-    path = folder / "made.duckdb"
-    con = duckdb_files.connect(threads=1)
-    try:
-        duckdb_files.create(con, path, ALIAS)
-        _migrate(con, now)
-    finally:
-        con.close()
-    return path
-
-
-def _brought_forward(old: Path, folder: Path, now: datetime) -> Path:
-    """Copy an older file, whatever storage it has, into one of ours and migrate that."""
-    path = folder / "migrated.duckdb"
-    con = duckdb_files.connect(threads=1)
-    try:
-        duckdb_files.attach(con, old, "old", what="the system state")
-        duckdb_files.create(con, path, ALIAS)
-        con.execute(f"copy from database old to {ALIAS}")
-        duckdb_files.detach(con, "old")
-        _migrate(con, now)
-    finally:
-        con.close()
-    return path
-
-
-def _migrate(con: "DuckDBPyConnection", now: datetime) -> None:
-    con.execute(f"use {ALIAS}")
-    migrate(con, now)
-    _let_go(con)
-
-
-def _let_go(con: "DuckDBPyConnection") -> None:
-    con.execute("use memory")
-    duckdb_files.detach(con, ALIAS)

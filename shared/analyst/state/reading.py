@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from analyst import duckdb_files
 from analyst.access import CURRENT
-from analyst.state.files import ALIAS, attached, fetch_file, read_pointer
+from analyst.state.files import ALIAS, attached, fetch_file, read_pointer, renewed
+from analyst.state.schema import is_current
 from analyst.store import Object, Store
 
 if TYPE_CHECKING:
@@ -62,5 +63,13 @@ class StateReader:
     def _open(self, current: Object | None, version: str | None) -> _Opened:
         """Open the file; its name may go at once, the connection holds it."""
         with duckdb_files.scratch(self._scratch) as folder:
-            path = fetch_file(self._store, read_pointer(current), folder, self._now())
-            return _Opened(version, attached(path))
+            fetched = fetch_file(self._store, read_pointer(current), folder)
+            con = attached(fetched) if fetched else None
+            if con is None or not is_current(con):
+                con = self._renewed(fetched, folder / "renewed.duckdb")
+            return _Opened(version, con)
+
+    def _renewed(self, fetched: Path | None, path: Path) -> "DuckDBPyConnection":
+        with renewed(fetched, path, self._now()):
+            pass
+        return attached(path)

@@ -1,0 +1,71 @@
+"""Sources: the configured origins of tables."""
+
+from pydantic import BaseModel, ConfigDict
+
+from analyst.access import Role
+from analyst.context import Context
+from analyst.http import function
+from analyst.state import actor, sources
+from analyst.state.fields import Input, Name
+from analyst.state.sources import NewSource, Source, SourceChange
+from functions.extract.source_types import SOURCE_TYPES
+
+_NONE = "There is no such source."
+
+
+class SourceRequest(Input):
+    """Which source is meant."""
+
+    name: Name
+
+
+class SourceList(BaseModel):
+    """Sources by name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sources: tuple[Source, ...]
+
+
+@function("GET", "/api/admin/sources", allow=Role.ADMIN)
+def list_sources(ctx: Context) -> SourceList:
+    """List all sources."""
+    with ctx.state.read() as db:
+        return SourceList(sources=sources.list_sources(db))
+
+
+@function("GET", "/api/admin/sources/{name}", allow=Role.ADMIN, answers={404: _NONE})
+def get_source(request: SourceRequest, ctx: Context) -> Source:
+    """Tell all about one source."""
+    with ctx.state.read() as db:
+        return sources.get_source(db, request.name)
+
+
+@function(
+    "POST", "/api/admin/sources/{name}", allow=Role.ADMIN, status=201, answers={409: "There is one of this name."}
+)
+def create_source(new: NewSource, ctx: Context) -> Source:
+    """Add a source."""
+    return ctx.state.edit(lambda db: sources.create_source(db, actor(ctx), new, SOURCE_TYPES))
+
+
+@function(
+    "PUT",
+    "/api/admin/sources/{name}",
+    allow=Role.ADMIN,
+    answers={404: _NONE, 409: "Its type can't change while tables of it are registered."},
+)
+def update_source(change: SourceChange, ctx: Context) -> Source:
+    """Change what is named of a source."""
+    return ctx.state.edit(lambda db: sources.update_source(db, actor(ctx), change, SOURCE_TYPES))
+
+
+@function(
+    "DELETE",
+    "/api/admin/sources/{name}",
+    allow=Role.ADMIN,
+    answers={404: _NONE, 409: "Tables of it are registered."},
+)
+def delete_source(request: SourceRequest, ctx: Context) -> None:
+    """Remove a source and what was granted on it."""
+    ctx.state.edit(lambda db: sources.delete_source(db, actor(ctx), request.name))

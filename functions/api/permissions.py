@@ -1,0 +1,49 @@
+"""Grants of tables, buckets and sources to users and groups."""
+
+from pydantic import BaseModel, ConfigDict
+
+from analyst.access import Role
+from analyst.context import Context
+from analyst.http import function
+from analyst.state import actor, grants
+from analyst.state.fields import Id, Input
+from analyst.state.grants import NewPermission, Permission, PermissionQuery
+
+
+class PermissionRequest(Input):
+    """Which permission is meant."""
+
+    id: Id
+
+
+class PermissionList(BaseModel):
+    """Permissions, the oldest first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    permissions: tuple[Permission, ...]
+
+
+@function("GET", "/api/admin/permissions", allow=Role.ADMIN, answers={404: "There is no such user, group or table."})
+def list_permissions(query: PermissionQuery, ctx: Context) -> PermissionList:
+    """List permissions: all, or those that reach a user or group, or cover a table."""
+    with ctx.state.read() as db:
+        return PermissionList(permissions=grants.list_permissions(db, query))
+
+
+@function(
+    "POST",
+    "/api/admin/permissions",
+    allow=Role.ADMIN,
+    status=201,
+    answers={404: "There is no such user, group, table, source or bucket.", 409: "It is granted already."},
+)
+def create_permission(new: NewPermission, ctx: Context) -> Permission:
+    """Grant a table, a source, or a bucket of a source to a user or a group."""
+    return ctx.state.edit(lambda db: grants.create_permission(db, actor(ctx), new))
+
+
+@function("DELETE", "/api/admin/permissions/{id}", allow=Role.ADMIN, answers={404: "There is no such permission."})
+def delete_permission(request: PermissionRequest, ctx: Context) -> None:
+    """Take a permission back."""
+    ctx.state.edit(lambda db: grants.delete_permission(db, actor(ctx), request.id))

@@ -1,0 +1,52 @@
+"""Users."""
+
+from pydantic import BaseModel, ConfigDict
+
+from analyst.access import Role
+from analyst.context import Context
+from analyst.http import function
+from analyst.state import actor, users
+from analyst.state.fields import Id, Input
+from analyst.state.users import NewUser, User, UserChange
+
+_NONE = "There is no such user."
+_LAST = "Nobody would be left to administer."
+
+
+class UserRequest(Input):
+    """Which user is meant."""
+
+    id: Id
+
+
+class UserList(BaseModel):
+    """Users by e-mail."""
+
+    model_config = ConfigDict(frozen=True)
+
+    users: tuple[User, ...]
+
+
+@function("GET", "/api/users", allow=Role.ADMIN)
+def list_users(ctx: Context) -> UserList:
+    """List all users."""
+    with ctx.state.read() as db:
+        return UserList(users=users.list_users(db))
+
+
+@function("POST", "/api/users", allow=Role.ADMIN, status=201, answers={409: "Somebody has the e-mail."})
+def create_user(new: NewUser, ctx: Context) -> User:
+    """Add a user."""
+    return ctx.state.edit(lambda db: users.create_user(db, actor(ctx), new))
+
+
+@function("PUT", "/api/users/{id}", allow=Role.ADMIN, answers={404: _NONE, 409: _LAST})
+def update_user(change: UserChange, ctx: Context) -> User:
+    """Change what is named of a user. Deactivating one ends all tokens and sessions of theirs at once."""
+    return ctx.state.edit(lambda db: users.update_user(db, actor(ctx), change))
+
+
+@function("DELETE", "/api/users/{id}", allow=Role.ADMIN, answers={404: _NONE, 409: _LAST})
+def delete_user(request: UserRequest, ctx: Context) -> None:
+    """Remove a user with all grants, memberships and tokens."""
+    ctx.state.edit(lambda db: users.delete_user(db, actor(ctx), request.id))

@@ -1,0 +1,19 @@
+"""The first administrator."""
+
+from analyst.auth.bootstrap import Bootstrap, Bootstrapped
+from analyst.auth.bootstrap import bootstrap as make_first_administrator
+from analyst.context import Context
+from analyst.http import Allow, function
+from analyst.state import actor
+
+
+@function(
+    "POST",
+    "/auth/bootstrap",
+    allow=Allow.ANYBODY,
+    status=201,
+    answers={403: "The secret is wrong, or none is set.", 409: "The first administrator was made before."},
+)
+def bootstrap(request: Bootstrap, ctx: Context) -> Bootstrapped:
+    """Make the first administrator, by the bootstrap secret. It works once; the token is shown this once."""
+    return make_first_administrator(ctx.state, actor(ctx), request, ctx.settings.bootstrap_secret)

@@ -1,0 +1,1 @@
+"""Extract functions, one per source."""

@@ -1,0 +1,9 @@
+"""What the connectors here understand: the config of a source, and the options of its tables."""
+
+from types import MappingProxyType
+from typing import Final
+
+from analyst.state.source_types import SourceType, SourceTypes
+from functions.extract.csv.options import CsvSource, CsvTableOptions
+
+SOURCE_TYPES: Final[SourceTypes] = MappingProxyType({"csv": SourceType(CsvSource, CsvTableOptions)})

@@ -1,0 +1,63 @@
+"""Make the first administrator. It needs the bootstrap secret and works once."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, SecretStr
+
+from analyst.access import Role
+from analyst.auth.callers import is_secret
+from analyst.errors import ConflictError, ForbiddenError
+from analyst.state.audit import Actor, record
+from analyst.state.editing import State
+from analyst.state.fields import Email, Input, Line, Output
+from analyst.state.rows import fetch_one, insert
+from analyst.state.tokens import DAYS, issue
+from analyst.state.users import NewUser, User, UserChange, create_user, get_user, update_user
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+class Bootstrap(Input):
+    """The first administrator, and the proof of the right to make one."""
+
+    email: Email
+    name: Line | None = None
+    secret: Annotated[SecretStr, Field(max_length=1000)]
+
+
+class Bootstrapped(Output):
+    """The first administrator, and an access token that is shown this once."""
+
+    token: str
+    token_id: str
+    user: User
+
+
+def bootstrap(state: State, actor: Actor, request: Bootstrap, secret: SecretStr | None) -> Bootstrapped:
+    """Make the user an administrator and give an access token. In a state taken over, the user may exist.
+
+    Raises:
+        ForbiddenError: the secret is wrong, or none is set.
+        ConflictError: it was done before.
+    """
+    if not is_secret(request.secret.get_secret_value(), secret):
+        raise ForbiddenError("this is not the bootstrap secret (BOOTSTRAP_SECRET), or none is set")
+    return state.edit(lambda db: _bootstrap(db, actor, request))
+
+
+def _bootstrap(db: "DuckDBPyConnection", actor: Actor, request: Bootstrap) -> Bootstrapped:
+    if fetch_one(db, "from bootstrap"):
+        raise ConflictError("the first administrator was made before; ask an administrator for access")
+    user = _administrator(db, actor, request)
+    insert(db, "bootstrap", {"user_id": user.id, "at": actor.at})
+    record(db, actor, "auth.bootstrap", f"user:{user.id}", email=user.email)
+    made = issue(db, actor, user.id, "bootstrap", days=DAYS)
+    return Bootstrapped(token=made.token, token_id=made.id, user=user)
+
+
+def _administrator(db: "DuckDBPyConnection", actor: Actor, request: Bootstrap) -> User:
+    if not fetch_one(db, "from users where email = ?", [request.email]):
+        return create_user(db, actor, NewUser(email=request.email, name=request.name, role=Role.ADMIN))
+    known = get_user(db, request.email)
+    return update_user(db, actor, UserChange(id=known.id, role=Role.ADMIN, active=True))
