@@ -14,7 +14,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analyst.errors import AnalystError, LeaseLostError, UnavailableError
 from analyst.store.port import Object, Store, StoreConflictError, UnsureWriteError
@@ -30,8 +30,8 @@ class Lock(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     owner: str
-    epoch: int
-    ttl_s: float
+    epoch: int = Field(ge=0)
+    ttl_s: float = Field(gt=0)
     released: bool
     run_id: str
     host: str

@@ -95,10 +95,11 @@ class FileStore:
         with _answering(f"reading {key}"), self._opened(key) as source:
             if source is None:
                 raise ObjectMissingError(f"there is no {key} in the bucket")
+            version = _version(os.fstat(source))  # before: another program may write to the file in place meanwhile
             with staged(path.parent, 0o666) as file:
                 copy_all(source, file.descriptor)
                 file.path.replace(path)
-            return _version(os.fstat(source))
+            return version
 
     def list(self, prefix: str) -> Iterable[Entry]:
         """List the objects whose keys start with `prefix`, in the order of their keys."""
@@ -233,6 +234,9 @@ def _answering(doing: str) -> Iterator[None]:
         yield
     except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
         raise InvalidInputError(f"{doing} failed: a key can't be both an object and a folder of others") from error
+    except PermissionError as error:
+        whose = "the bucket's folder and all in it must belong to the user that runs this"
+        raise UnavailableError(f"{doing} failed: {error}; {whose}") from error
     except OSError as error:
         raise UnavailableError(f"{doing} failed: {error}; see to the bucket's disk") from error
 

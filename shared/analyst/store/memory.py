@@ -81,7 +81,7 @@ class MemoryStore:
         check_prefix(prefix)
         with self._lock:
             found = sorted((key, held) for key, held in self._objects.items() if key.startswith(prefix))
-        return [Entry(key, held.version, len(held.data), self._age(held)) for key, held in found]
+        return iter([Entry(key, held.version, len(held.data), self._age(held)) for key, held in found])
 
     def list_folders(self, prefix: str) -> Iterable[str]:
         """List the names that stand directly under `prefix` and have objects below them, in their order."""

@@ -18,7 +18,7 @@ _CLUSTER = {
     "pvfs2",
     "wekafs",
 }
-_OF_A_HOST = {"drvfs", "fuse", "fuseblk", "osxfs", "prl_fs", "vboxsf", "virtiofs", "vmhgfs"}
+_OF_A_HOST = {"drvfs", "fakeowner", "fuse", "fuseblk", "grpcfuse", "osxfs", "prl_fs", "vboxsf", "virtiofs", "vmhgfs"}
 SHARED = frozenset(_NETWORK | _CLUSTER | _OF_A_HOST)
 """File systems that other hosts write to as well, or that a program in between serves (also every `fuse.…`)."""
 

@@ -1,7 +1,6 @@
 """Opens the store that the settings name, and knows its secret."""
 
 import os
-import secrets
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -26,8 +25,8 @@ def open_store(settings: Settings, *, mountinfo: Path = Path("/proc/self/mountin
         SettingsError: the folder can't be made, or lies where other hosts can write to it as well.
     """
     root = _root(settings.data_url)
+    _make(root)  # first: this is what mounts it where it is mounted on demand
     _refuse_shared(root, mountinfo)
-    _make(root)
 
     @cache
     def sign_key() -> bytes:
@@ -53,7 +52,7 @@ def secret_key(settings: Settings, store: FileStore) -> bytes:
 
 def _make_secret(store: FileStore) -> Object | None:
     with suppress(StoreConflictError, UnsureWriteError):  # whoever came first made it for all
-        store.put(SECRET_KEY, secrets.token_hex(32).encode(), if_version=ABSENT, mode=0o600)
+        store.put(SECRET_KEY, os.urandom(32).hex().encode(), if_version=ABSENT, mode=0o600)
     return store.read(SECRET_KEY)
 
 

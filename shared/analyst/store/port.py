@@ -90,7 +90,7 @@ class Store(Protocol):
         """
 
     def upload(self, key: str, path: Path) -> str:
-        """Write a local file as a new object of any size, put-if-absent; return its version.
+        """Copy a local file of any size to a new object, put-if-absent; return its version. The file may change afterwards.
 
         Raises:
             StoreConflictError: the key is taken.
@@ -104,7 +104,7 @@ class Store(Protocol):
         """
 
     def list(self, prefix: str) -> "Iterable[Entry]":
-        """List the objects whose keys start with `prefix`, in the order of their keys."""
+        """List the objects whose keys start with `prefix`, in the order of their keys, as they are reached."""
 
     def list_folders(self, prefix: str) -> "Iterable[str]":
         """List the names that stand directly under `prefix` (which ends in `/`) and have objects below them."""
@@ -122,4 +122,7 @@ class Store(Protocol):
         """
 
     def local_path(self, key: str) -> Path | None:
-        """Tell where the object lies on this machine's disk, `None` for a store that is elsewhere."""
+        """Tell where the object lies, or would, on this machine's disk; `None` for a store that is elsewhere.
+
+        What lies there is never to be written to.
+        """

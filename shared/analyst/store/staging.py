@@ -40,7 +40,7 @@ def sweep(folder: Path, now: float) -> None:
     """Remove the files that killed writers left more than an hour ago."""
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
-            with suppress(FileNotFoundError, BlockingIOError):
+            with suppress(OSError):  # in the making, gone already, or somebody else's: never the end of an upload
                 if now - entry.stat(follow_symlinks=False).st_mtime > _LEFT_AFTER:
                     _remove_unlocked(Path(entry.path))
 
