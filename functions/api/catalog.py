@@ -9,7 +9,7 @@ from analyst.access import Role
 from analyst.browsing import TableDetail, TableList
 from analyst.context import Context
 from analyst.http import function
-from analyst.names import TABLE_ID_PATTERN
+from analyst.names import TableId
 
 
 class TableQuery(BaseModel):
@@ -27,7 +27,7 @@ class TableRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: Annotated[str, StringConstraints(pattern=TABLE_ID_PATTERN)]
+    id: TableId
 
 
 @function("GET", "/api/catalog/tables", allow=Role.VIEWER)

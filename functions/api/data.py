@@ -8,9 +8,8 @@ from analyst.access import Role
 from analyst.context import Context
 from analyst.distribution import FILES_AT_ONCE, Distribution
 from analyst.http import Redirect, function
-from analyst.names import TABLE_ID_PATTERN
+from analyst.names import TableId
 
-TableId = Annotated[str, StringConstraints(pattern=TABLE_ID_PATTERN)]
 FileKey = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 

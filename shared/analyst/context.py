@@ -14,6 +14,7 @@ from werkzeug.wrappers import Request
 
 from analyst.access import AccessReader, Caller
 from analyst.errors import UnauthenticatedError
+from analyst.manifest import Manifests
 from analyst.settings import Settings
 from analyst.snapshots import Snapshots
 from analyst.store import Store
@@ -75,6 +76,11 @@ class Process:
     def snapshots(self) -> Snapshots:
         """The published snapshots."""
         return self._once("snapshots", lambda: Snapshots(self.store))
+
+    @property
+    def manifests(self) -> Manifests:
+        """The manifests made last."""
+        return self._once("manifests", Manifests)
 
     @property
     def access(self) -> AccessReader:
@@ -154,6 +160,11 @@ class Context:
     def snapshots(self) -> Snapshots:
         """The published snapshots."""
         return self.process.snapshots
+
+    @property
+    def manifests(self) -> Manifests:
+        """The manifests made last."""
+        return self.process.manifests
 
     @property
     def access(self) -> AccessReader:

@@ -12,13 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from analyst.contract.connector import Connector
 from analyst.contract.extraction import Extraction
 from analyst.errors import AnalystError
-from analyst.names import NAME_PATTERN
+from analyst.names import Name
 from analyst.runs import RunStatus, TableResult, new_run_id
 from analyst.snapshots import Snapshots
 from analyst.store import Store
-
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-
 
 RunId = Annotated[str, StringConstraints(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
 """A ULID."""

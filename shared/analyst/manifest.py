@@ -9,20 +9,45 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
 
 from analyst.access import AccessList, Caller, Role
-from analyst.catalog import Table
+from analyst.catalog import Column, File, QueryMode, Table
 from analyst.snapshots import Snapshot
 
-MEDIA_TYPE = "application/json"
 _KEPT = 64
+
+
+class ManifestTable(BaseModel):
+    """One table. `hash` is equal when the data are; a remote or server-only table has no files to download."""
+
+    model_config = ConfigDict(frozen=True)
+
+    view: str
+    description: str | None
+    query_mode: QueryMode
+    server_only: bool
+    hash: str
+    rows: int | None
+    size_bytes: int | None
+    updated: datetime | None
+    columns: tuple[Column, ...]
+    files: tuple[File, ...]
+
+
+class ManifestDocument(BaseModel):
+    """A manifest as it is answered: the newest snapshot, and tables by id."""
+
+    snapshot: int
+    tables: dict[str, ManifestTable]
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The manifest of one caller: its bytes, plain and gzipped, and its (weak) ETag."""
+    """The manifest of one caller: its bytes, plain and gzipped, and its ETag without quotes."""
 
     body: bytes
     gzipped: bytes
@@ -65,7 +90,7 @@ class Manifests:
             self._snapshot, self._fragments = snapshot.number, {}
         tables = b",".join(self._fragment(table, access) for table in visible(snapshot, access, caller))
         body = b'{"snapshot":%d,"tables":{%b}}' % (snapshot.number, tables)
-        etag = f'W/"{hashlib.sha256(tables).hexdigest()[:32]}"'
+        etag = hashlib.sha256(tables).hexdigest()[:32]
         return Manifest(body, gzip.compress(body, compresslevel=1, mtime=0), etag)
 
     def _fragment(self, table: Table, access: AccessList) -> bytes:
@@ -80,22 +105,18 @@ class Manifests:
 
 def _entry(table: Table, *, server_only: bool) -> dict[str, object]:
     """Lay out one table of the manifest; only files that may be downloaded are in it."""
-    return {
-        "view": table.view,
-        "description": table.description,
-        "query_mode": table.query_mode,
-        "server_only": server_only,
-        "hash": table.hash,
-        "rows": table.rows,
-        "size_bytes": table.size_bytes,
-        "updated": table.extracted_at.isoformat() if table.extracted_at else None,
-        "columns": [column.model_dump() for column in table.columns],
-        "files": [] if server_only else list(_files(table)),
-    }
-
-
-def _files(table: Table) -> Iterable[dict[str, object]]:
-    return (file.model_dump() for file in table.files)
+    return ManifestTable(
+        view=table.view,
+        description=table.description,
+        query_mode=table.query_mode,
+        server_only=server_only,
+        hash=table.hash,
+        rows=table.rows,
+        size_bytes=table.size_bytes,
+        updated=table.extracted_at,
+        columns=table.columns,
+        files=() if server_only else table.files,
+    ).model_dump(mode="json")
 
 
 def _json(value: object) -> bytes:

@@ -3,6 +3,9 @@
 import re
 import unicodedata
 from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import StringConstraints
 
 from analyst.errors import InvalidInputError
 
@@ -11,6 +14,12 @@ NAME_PATTERN = r"^[a-z_][a-z0-9_]{0,62}$"
 
 TABLE_ID_PATTERN = r"^[a-z_][a-z0-9_]{0,62}\.[a-z_][a-z0-9_]{0,62}$"
 """`<source>.<table_name>`."""
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+"""A name, checked where it comes in."""
+
+TableId = Annotated[str, StringConstraints(pattern=TABLE_ID_PATTERN)]
+"""A table's id, checked where it comes in."""
 
 _NAME = re.compile(NAME_PATTERN)
 
@@ -62,7 +71,9 @@ def normalise_all(originals: Iterable[str]) -> dict[str, str]:
     for original in originals:
         name = normalise(original)
         if name in taken:
-            raise InvalidInputError(f"{taken[name]!r} and {original!r} would both be called {name!r}; rename one of them")
+            raise InvalidInputError(
+                f"{taken[name]!r} and {original!r} would both be called {name!r}; rename one of them"
+            )
         taken[name] = original
         names[original] = name
     return names

@@ -9,17 +9,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
+from typing import Literal
 
+from pydantic import BaseModel, ConfigDict
 from ulid import ULID
 
-from analyst import duckdb_files, lease
+from analyst import duckdb_files, lease, runs
 from analyst.catalog import CURRENT, Catalog, Pointer, Problem
 from analyst.contract.model import extract_key
 from analyst.contract.parquet import sha256_of
 from analyst.errors import LeaseLostError, UnavailableError
 from analyst.lease import Lease
 from analyst.rebuild.building import Building, Last
+from analyst.runs import RunRecord, TableResult
 from analyst.store import ABSENT, ANY, Object, Store
 from analyst.store.swapping import swap
 
@@ -29,14 +33,20 @@ RECENT_KEPT = 20
 HEADS_AT_ONCE = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Rebuilt:
-    """How a rebuild ended. `changed` tells whether it published a snapshot."""
+class RebuildAnswer(BaseModel):
+    """How a rebuild ended. `running` means that another builder is at it and sees to what this one came for."""
 
-    snapshot: int
-    changed: bool
-    tables: int
-    problems: tuple[Problem, ...]
+    model_config = ConfigDict(frozen=True)
+
+    status: Literal["published", "unchanged", "running"]
+    snapshot: int | None = None
+    tables: int | None = None
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def http_status(self) -> int:
+        """Work that another sees to is accepted, not done."""
+        return HTTPStatus.ACCEPTED if self.status == "running" else HTTPStatus.OK
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +54,25 @@ class Rebuild:
     """What a rebuild works with. `seniority` tells the ids of the registered tables, first registered first."""
 
     store: Store
-    run_id: str
     now: Callable[[], datetime]
     seniority: Callable[[], Sequence[str]]
     scratch: Path | None = None
 
-    def run(self) -> Rebuilt | None:
-        """Publish snapshots until the newest is built from what the sources have; `None` if another builder is at it."""
+    def run(self) -> RebuildAnswer:
+        """Publish snapshots until the newest is built from what the sources have, and keep a record of it."""
+        run_id, started = runs.new_run_id(), self.now()
+        answer = self._run(run_id)
+        if answer.status == "published":
+            self._record(run_id, started, answer)
+        return answer
+
+    def _run(self, run_id: str) -> RebuildAnswer:
         published = 0
         while True:
             pointer = self._pointer()
-            held = lease.acquire(self.store, LEASE, published_epoch=pointer.epoch if pointer else 0, run_id=self.run_id)
+            held = lease.acquire(self.store, LEASE, published_epoch=pointer.epoch if pointer else 0, run_id=run_id)
             if held is None:
-                return None
+                return RebuildAnswer(status="running")
             with held:
                 published += self._until_current(held)
             # a trigger that found the lease held has gone away: what it came for is looked for once more
@@ -138,6 +154,28 @@ class Rebuild:
             entries = pool.map(lambda name: self.store.head(extract_key(name)), names)
         return {name: entry.version for name, entry in zip(names, entries, strict=True) if entry is not None}
 
-    def _result(self, pointer: Pointer | None, *, changed: bool) -> Rebuilt:
+    def _result(self, pointer: Pointer | None, *, changed: bool) -> RebuildAnswer:
         catalog = self._catalog(pointer)
-        return Rebuilt(catalog.snapshot, changed, len(catalog.tables), catalog.problems)
+        return RebuildAnswer(
+            status="published" if changed else "unchanged",
+            snapshot=catalog.snapshot,
+            tables=len(catalog.tables),
+            problems=catalog.problems,
+        )
+
+    def _record(self, run_id: str, started: datetime, answer: RebuildAnswer) -> None:
+        problems = tuple(
+            TableResult(table=f"{p.source}.{p.table}" if p.table else p.source, status="failed", error=p.message)
+            for p in answer.problems
+        )
+        record = RunRecord(
+            run_id=run_id,
+            kind="rebuild",
+            source=None,
+            status="partial" if problems else "ok",
+            started_at=started,
+            finished_at=self.now(),
+            tables=problems,
+            snapshot=answer.snapshot,
+        )
+        runs.write(self.store, record)

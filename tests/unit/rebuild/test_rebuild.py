@@ -10,7 +10,7 @@ import pytest
 from analyst import lease, runs
 from analyst.catalog import Catalog, Pointer
 from analyst.contract.extraction import Extraction
-from analyst.rebuild import Rebuild, Rebuilt
+from analyst.rebuild import Rebuild, RebuildAnswer
 from analyst.snapshots import Snapshots
 from analyst.store.file import FileStore
 from tests.doubles.toy_source import Toy, ToyTable
@@ -35,10 +35,10 @@ def extract(store: FileStore, source: str, tables: Mapping[str, str]) -> None:
     )
 
 
-def rebuild(store: FileStore, seniority: Sequence[str] = ()) -> Rebuilt:
-    done = Rebuild(store, runs.new_run_id(), lambda: NOW, lambda: seniority).run()
-    assert done is not None
-    return done
+def rebuild(store: FileStore, seniority: Sequence[str] = ()) -> RebuildAnswer:
+    answer = Rebuild(store, lambda: NOW, lambda: seniority).run()
+    assert answer.status in ("published", "unchanged")
+    return answer
 
 
 def catalog(store: FileStore) -> Catalog:
@@ -71,7 +71,7 @@ def test_every_table_of_every_source_is_a_view_of_the_snapshot(store: FileStore)
     extract(store, "shop", {"orders": "select 1 as id, 9.5 as total", "items": "select range as id from range(3)"})
     extract(store, "crm", {"people": "select 'Ada' as name"})
     done = rebuild(store)
-    assert (done.snapshot, done.changed, done.tables, done.problems) == (1, True, 3, ())
+    assert (done.status, done.snapshot, done.tables, done.problems) == ("published", 1, 3, ())
     assert query(store, "select id, total::double from orders") == [(1, 9.5)]
     assert query(store, "select count(*) from items") == [(3,)]
     assert query(store, "from people") == [("Ada",)]
@@ -92,7 +92,7 @@ def test_nothing_is_published_when_nothing_has_changed(store: FileStore) -> None
     extract(store, "shop", {"orders": "select 1 as id"})
     rebuild(store)
     before = sorted(entry.key for entry in store.list("analytics/"))
-    assert rebuild(store).changed is False
+    assert rebuild(store).status == "unchanged"
     assert sorted(entry.key for entry in store.list("analytics/")) == before
 
 
@@ -125,7 +125,7 @@ def test_a_builder_that_finds_another_at_work_leaves(store: FileStore) -> None:
     held = lease.acquire(store, "rebuild")
     assert held is not None
     with held:
-        assert Rebuild(store, runs.new_run_id(), lambda: NOW, list).run() is None
+        assert Rebuild(store, lambda: NOW, list).run().status == "running"
 
 
 BROKEN = {

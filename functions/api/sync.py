@@ -1,0 +1,56 @@
+"""The manifest that `da sync` follows, and extracts on demand."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from analyst.access import Role
+from analyst.context import Context
+from analyst.extracting import RunId
+from analyst.http import Allow, Encoded, function
+from analyst.manifest import ManifestDocument
+from analyst.names import Name, TableId
+from analyst.state.sources import list_sources
+from analyst.triggering import Following, SyncStatus, Triggered, trigger
+
+
+class TriggerRequest(BaseModel):
+    """Which sources, or which tables, to extract; every source when neither is given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sources: Annotated[tuple[Name, ...], Field(max_length=1000)] | None = None
+    tables: Annotated[tuple[TableId, ...], Field(max_length=1000)] | None = None
+
+
+class StatusQuery(BaseModel):
+    """One run, or the newest ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: RunId | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+
+
+@function("GET", "/api/sync/manifest", allow=Role.ANALYST)
+def manifest(ctx: Context) -> Encoded[ManifestDocument]:
+    """List every table that the caller may read, with its files. Ask with If-None-Match: nothing new is a 304."""
+    made = ctx.manifests.manifest(ctx.snapshots.current(), ctx.access.current(), ctx.caller)
+    return Encoded(made.body, made.etag, gzipped=made.gzipped)
+
+
+@function(
+    "POST", "/api/sync/trigger", allow=Allow.SERVICE, status=202, answers={404: "A source or table is not configured."}
+)
+def trigger_extracts(request: TriggerRequest, ctx: Context) -> Triggered:
+    """Start an extract of each source asked for; `GET /api/sync/status` tells what becomes of it."""
+    with ctx.state.read() as db:
+        sources = list_sources(db)
+    return trigger(sources, request.sources, request.tables, ctx.tasks.enqueue)
+
+
+@function("GET", "/api/sync/status", allow=Allow.SERVICE)
+def status(query: StatusQuery, ctx: Context) -> SyncStatus:
+    """Tell how the newest extracts and rebuilds ended, or how one run fares."""
+    following = Following(ctx.store, ctx.snapshots, ctx.now)
+    return following.of(query.run) if query.run else following.newest(query.limit)

@@ -1,0 +1,126 @@
+"""Triggering extracts, and telling what became of them."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from analyst import runs
+from analyst.errors import InvalidInputError, NotFoundError
+from analyst.runs import RunRecord, RunStatus, TableResult
+from analyst.snapshots import Snapshots
+from analyst.state.source_types import EXTERNAL
+from analyst.state.sources import Source
+from analyst.store import Store
+
+
+class TriggeredRun(BaseModel):
+    """One extract that will run; ask for its outcome by `run_id`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    run_id: str
+
+
+class Triggered(BaseModel):
+    """The extracts that were triggered."""
+
+    model_config = ConfigDict(frozen=True)
+
+    runs: tuple[TriggeredRun, ...]
+
+
+class RunView(BaseModel):
+    """One run. A `pending` one has not ended, or never began: only the runs that ended leave a record."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    kind: Literal["extract", "rebuild"] | None = None
+    source: str | None = None
+    status: RunStatus | Literal["pending"]
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    tables: tuple[TableResult, ...] = ()
+    error: str | None = None
+    snapshot: int | None = None
+
+
+class SyncStatus(BaseModel):
+    """The newest snapshot and runs, newest first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    snapshot: int | None
+    runs: tuple[RunView, ...]
+
+
+def trigger(
+    configured: Iterable[Source],
+    sources: Sequence[str] | None,
+    tables: Sequence[str] | None,
+    enqueue: Callable[[str, dict[str, Any]], None],
+) -> Triggered:
+    """Enqueue an extract of each source asked for; of all when neither sources nor tables (ids) are.
+
+    A source whose extract somebody else writes is left to them.
+
+    Raises:
+        NotFoundError: a source is not configured.
+        InvalidInputError: both sources and tables are given.
+    """
+    if sources is not None and tables is not None:
+        raise InvalidInputError("give sources or tables, not both")
+    types = {source.name: source.type for source in configured}
+    wanted: Mapping[str, list[str] | None]
+    wanted = dict.fromkeys(types if sources is None else sources) if tables is None else dict(_by_source(tables))
+    if unknown := sorted(wanted.keys() - types.keys()):
+        raise NotFoundError(f"no source {unknown[0]!r} is configured")
+    triggered: list[TriggeredRun] = []
+    for source, names in wanted.items():
+        if types[source] == EXTERNAL:
+            continue
+        run = TriggeredRun(source=source, run_id=runs.new_run_id())
+        enqueue(f"/extract/{types[source]}", {"source": source, "tables": names, "run_id": run.run_id})
+        triggered.append(run)
+    return Triggered(runs=tuple(triggered))
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """Tells how runs fare."""
+
+    store: Store
+    snapshots: Snapshots
+    now: datetime
+
+    def newest(self, limit: int) -> SyncStatus:
+        """Tell the newest runs of the last days."""
+        records = runs.newest(self.store, today=self.now.date(), limit=limit)
+        return SyncStatus(snapshot=self._snapshot(), runs=tuple(_view(record) for record in records))
+
+    def of(self, run_id: str) -> SyncStatus:
+        """Tell how one run fares."""
+        try:
+            view = _view(runs.read(self.store, run_id))
+        except NotFoundError:
+            view = RunView(run_id=run_id, status="pending")
+        return SyncStatus(snapshot=self._snapshot(), runs=(view,))
+
+    def _snapshot(self) -> int | None:
+        return self.snapshots.current().number or None
+
+
+def _view(record: RunRecord) -> RunView:
+    return RunView.model_validate(record.model_dump())
+
+
+def _by_source(tables: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for table_id in tables:
+        source, name = table_id.split(".", 1)
+        found.setdefault(source, []).append(name)
+    return found
