@@ -1,0 +1,148 @@
+"""Runs the system as its users do: functions in a process of their own, `da` as a command."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+BOOTSTRAP_SECRET = "bootstrap-secret-of-the-tests-0123456789"
+SERVICE_TOKEN = "service-token-of-the-tests-0123456789abcdef"
+_START_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A running host of functions. `bucket` is its folder."""
+
+    url: str
+    bucket: Path
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        token: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, Any]:
+        """Send a request; tell the status and the JSON of the answer."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, headers or {}, method=method)
+        if token is not None:
+            request.add_header("Authorization", f"Bearer {token}")
+        if data is not None:
+            request.add_header("Content-Type", "application/json")
+        try:
+            with _OPENER.open(request, timeout=120) as response:
+                return response.status, _json(response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, _json(error.read())
+
+    def bootstrap(self, email: str = "admin@example.com") -> str:
+        """Make the first administrator; return their token."""
+        status, answer = self.ask("POST", "/auth/bootstrap", {"email": email, "secret": BOOTSTRAP_SECRET})
+        assert status == 201, answer
+        return str(answer["token"])
+
+    def user(self, admin: str, email: str, role: str = "analyst") -> tuple[str, str]:
+        """Add a user; return their id and a token."""
+        status, user = self.ask("POST", "/api/users", {"email": email, "role": role}, token=admin)
+        assert status == 201, user
+        status, made = self.ask("POST", "/auth/tokens", {"name": "test", "user": email}, token=admin)
+        assert status == 201, made
+        return str(user["id"]), str(made["token"])
+
+
+class _StayHere(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_StayHere)
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body) if body else None
+    except ValueError:
+        return body
+
+
+@contextmanager
+def host(home: Path, *, sources: Path | None = None, **settings: str) -> Iterator[Host]:
+    """Run all functions on a bucket below `home` until the block ends."""
+    port = _free_port()
+    bucket = home / "bucket"
+    environ = {
+        **os.environ,
+        "FUNCTION_SOURCE": str(ROOT / "functions/host.py"),
+        "FUNCTION_TARGET": "host",
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "DATA_URL": bucket.as_uri(),
+        "BOOTSTRAP_SECRET": BOOTSTRAP_SECRET,
+        "SERVICE_TOKEN": SERVICE_TOKEN,
+        "SOURCE_ROOTS": str(sources or home),
+        **settings,
+    }
+    log = home / "host.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen([BIN / "functions-framework"], env=environ, stdout=output, stderr=output)
+    try:
+        running = Host(f"http://127.0.0.1:{port}", bucket)
+        _wait(running, process, log)
+        yield running
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def da(
+    workspace: Path, *arguments: str, server: Host, token: str, check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Run `da` in a workspace."""
+    workspace.mkdir(parents=True, exist_ok=True)
+    environ = {
+        **os.environ,
+        "DA_SERVER": server.url,
+        "DA_TOKEN": token,
+        "DA_LOCAL_DIR": str(workspace),
+        "DA_CONFIG_DIR": str(workspace / ".config"),
+    }
+    done = subprocess.run(
+        [BIN / "da", *arguments], env=environ, cwd=workspace, capture_output=True, text=True, check=False
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def _wait(running: Host, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        try:
+            if running.ask("GET", "/healthz")[0] == 200:
+                return
+        except OSError:
+            time.sleep(0.02)
+    raise AssertionError(f"the host did not start:\n{log.read_text()}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
