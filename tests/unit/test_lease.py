@@ -195,11 +195,11 @@ def test_a_release_that_finds_no_store_lets_the_lease_lapse(world: World) -> Non
 def test_a_store_that_is_silent_for_a_while_loses_nothing_and_for_a_ttl_all(world: World) -> None:
     store = FaultyStore(world.store)
     with world.taken(store) as lease:
-        for world.time, silent in ((10.0, True), (29.0, True), (29.5, False)):
+        for world.time, silent in ((10.0, True), (29.0, True), (29.5, False), (55.0, True)):
             store.reads = [silent]
             store.puts = [Fault.NEVER] if silent else []
             lease.check()
-        world.time += 31
+        world.time = 60.0
         store.reads, store.puts = [True], [Fault.NEVER]
         with pytest.raises(LeaseLostError):
             lease.check()

@@ -1,9 +1,12 @@
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from analyst.errors import ForbiddenError, InvalidInputError
 from analyst.store import ABSENT, ANY, Store
 from analyst.store.file import FileStore
 from analyst.store.staging import copy_all
+from analyst.store.stamps import locked
 from tests.unit.store.suite import StoreSuite
 
 WORKERS = Path(__file__).with_name("workers.py")
@@ -66,9 +70,10 @@ def test_a_version_is_later_than_that_of_a_file_others_put_there(root: Path, sto
     for key in ("a", "b"):
         (root / key).write_bytes(b"theirs")
         os.utime(root / key, ns=(ahead * 1000, ahead * 1000))
-    store.delete("a")
-    assert int(store.put("a", b"1", if_version=ABSENT)) > ahead
-    assert int(store.put("b", b"1", if_version=str(ahead))) > ahead
+    replaced = int(store.put("a", b"1", if_version=str(ahead)))
+    os.utime(root / "b", ns=(ahead * 2000, ahead * 2000))
+    store.delete("b")
+    assert ahead < replaced < 2 * ahead < int(store.put("b", b"1", if_version=ABSENT))
 
 
 def test_ages_do_not_depend_on_versions_that_ran_ahead(root: Path) -> None:
@@ -254,10 +259,29 @@ def test_what_killed_writers_left_is_removed_and_what_is_being_written_stays(
         assert list((root / ".store/staging").iterdir()) == [file.path]
 
 
-def test_a_lock_that_somebody_removed_is_made_anew(root: Path, store: FileStore) -> None:
-    version = store.put("a", b"1", if_version=ABSENT)
-    (root / ".store/lock").unlink()
-    assert int(store.put("a", b"2", if_version=version)) > int(version)
+def test_a_lock_that_somebody_removed_is_made_anew(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+
+    def hold() -> bool:
+        with locked(path, time.time), path.open() as another, suppress(BlockingIOError):
+            fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return False
+        return True
+
+    with ThreadPoolExecutor(1) as pool:
+        with locked(path, time.time):
+            holding = pool.submit(hold)
+            while sum(1 for entry in Path("/proc/self/fd").iterdir() if _leads_to(entry, path)) < 2:
+                pass
+            path.unlink()
+        assert holding.result(), "who waited for the removed one holds the one that is there"
+
+
+def _leads_to(link: Path, path: Path) -> bool:
+    try:
+        return link.readlink() == path
+    except FileNotFoundError:
+        return False
 
 
 def test_it_imports_nothing_heavy() -> None:
