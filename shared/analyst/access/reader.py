@@ -37,7 +37,7 @@ class AccessReader:
         self._version: str | None = None
         self._as_of = float("-inf")
         self._failed_at = float("-inf")
-        self._failure = ""
+        self._failure: AnalystError | None = None
         self._newest_edit = self._fetched_edit = object()
         self._refreshes = _Allowance(_REFRESHES_PER_SECOND)
 
@@ -49,15 +49,21 @@ class AccessReader:
         Raises:
             UnavailableError: there is no list, or it is too old to be trusted.
         """
-        return self._at_least(self._monotonic() - self._max_age)
+        after = self._monotonic() - self._max_age
+        if not self._is_good(after):
+            with self._fetching:
+                if not self._is_good(after) and not self._has_just_failed():
+                    self._try_to_fetch()
+        return self._trusted()
 
     def refresh(self) -> AccessList:
-        """Give a list fetched from now on, for a token that the last one does not know; a few times per second."""
-        now = self._monotonic()
-        return self._at_least(now) if self._refreshes.take(now) else self.current()
+        """Give a list fetched anew, for a token that the last one does not know; at most a few times per second."""
+        if self._refreshes.take(self._monotonic()):
+            self.expire()
+        return self.current()
 
     def expire(self) -> None:
-        """Fetch anew before the next answer: this process has just published an edit."""
+        """Fetch anew before the next answer: something is known to have changed."""
         self._newest_edit = object()
 
     def caller_of(self, token: str, now: datetime) -> Caller:
@@ -74,15 +80,8 @@ class AccessReader:
                 raise
         return self.refresh().caller_of(token, now)
 
-    def _at_least(self, began: float) -> AccessList:
-        if not self._is_good(began):
-            with self._fetching:
-                if not self._is_good(began) and not self._has_just_failed():
-                    self._try_to_fetch()
-        return self._trusted()
-
-    def _is_good(self, began: float) -> bool:
-        return self._as_of >= began and self._fetched_edit is self._newest_edit
+    def _is_good(self, after: float) -> bool:
+        return self._as_of > after and self._fetched_edit is self._newest_edit
 
     def _has_just_failed(self) -> bool:
         return self._monotonic() < self._failed_at + _RETRY_AFTER
@@ -93,7 +92,7 @@ class AccessReader:
         try:
             self._fetch()
         except AnalystError as error:
-            self._failed_at, self._failure = self._monotonic(), str(error)
+            self._failed_at, self._failure = self._monotonic(), error
         else:
             self._as_of, self._fetched_edit = began, edit
 
@@ -112,11 +111,11 @@ class AccessReader:
                 raise UnavailableError(f"the access list {place.access} is missing or damaged")
             return AccessList.model_validate_json(published.data)
         except ValidationError as error:
-            raise UnavailableError(f"the access list can't be read: {error}") from error
+            raise UnavailableError("the access list can't be read: it is damaged, or this program is too old") from error
 
     def _trusted(self) -> AccessList:
         if self._monotonic() - self._as_of > TRUSTED_FOR:
-            raise UnavailableError(f"who may do what is not known now, try again in a moment ({self._failure})")
+            raise UnavailableError("who may do what is not known now: try again in a moment") from self._failure
         return self._list
 
 

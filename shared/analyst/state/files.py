@@ -36,7 +36,7 @@ def read_pointer(current: Object | None) -> StatePointer | None:
     try:
         return None if current is None else StatePointer.model_validate_json(current.data)
     except ValidationError as error:
-        raise UnavailableError(f"{CURRENT} is damaged: {error}") from error
+        raise UnavailableError(f"{CURRENT} is damaged") from error
 
 
 def fetch_file(store: Store, pointer: StatePointer | None, folder: Path) -> Path | None:

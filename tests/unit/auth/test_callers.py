@@ -1,0 +1,54 @@
+"""Who is behind an Authorization header."""
+
+from datetime import UTC, datetime
+
+import pytest
+from pydantic import SecretStr
+
+from analyst.access import SERVICE, AccessReader
+from analyst.auth import identify
+from analyst.auth.callers import is_secret
+from analyst.errors import UnauthenticatedError
+from analyst.store.memory import MemoryStore
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+SECRET = SecretStr("s" * 32)
+
+
+@pytest.fixture
+def access() -> AccessReader:
+    return AccessReader(MemoryStore(), 5, lambda: 0.0)
+
+
+def test_without_a_header_it_is_nobody(access: AccessReader) -> None:
+    assert identify(None, access, SECRET, NOW) is None
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_the_service_token_is_the_service(access: AccessReader, scheme: str) -> None:
+    assert identify(f"{scheme} {'s' * 32}", access, SECRET, NOW) is SERVICE
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic dTpw",
+        "s" * 32,
+        f"Bearer {'s' * 31}",
+        f"Bearer {'s' * 33}",
+        "Bearer é",
+        "Bearer \udcff",
+    ],
+)
+def test_what_proves_nothing_is_refused(access: AccessReader, header: str) -> None:
+    with pytest.raises(UnauthenticatedError):
+        identify(header, access, SECRET, NOW)
+
+
+def test_a_service_token_that_is_not_set_equals_nothing(access: AccessReader) -> None:
+    assert not is_secret("", None)
+    with pytest.raises(UnauthenticatedError):
+        identify("Bearer None", access, None, NOW)

@@ -1,0 +1,245 @@
+"""An edit happens once, whatever comes between and whatever answers get lost."""
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+from itertools import count
+
+import pytest
+from duckdb import DuckDBPyConnection
+
+from analyst.access import CURRENT, AccessList, AccessReader, StatePointer
+from analyst.errors import NotFoundError, UnavailableError
+from analyst.state import Actor, State
+from analyst.state.groups import NewGroup, create_group, list_groups
+from analyst.store import ANY, Condition, StoreConflictError, UnsureWriteError
+from analyst.store.memory import MemoryStore
+
+
+class ScriptedStore(MemoryStore):
+    """A store in memory whose writes of the pointer go as a script says, one word each, then well.
+
+    `lost`: written, without an answer. `dropped`: not written, without an answer. `late`: written, without an answer,
+    right before the next write. `down`: nothing answers from then on.
+    """
+
+    def __init__(self, *script: str) -> None:
+        super().__init__()
+        self.script = list(script)
+        self.late: Callable[[], str] | None = None
+        self.before: Callable[[], None] = lambda: None
+        self.down = False
+
+    def put(self, key: str, data: bytes, *, if_version: str | Condition) -> str:
+        if key != CURRENT:
+            return super().put(key, data, if_version=if_version)
+        before, self.before = self.before, lambda: None
+        before()
+        if self.late is not None:
+            late, self.late = self.late, None
+            late()
+        word = self.script.pop(0) if self.script else "well"
+        if word == "late":
+            self.late = lambda: MemoryStore.put(self, key, data, if_version=if_version)
+        if word in ("lost", "well"):
+            version = super().put(key, data, if_version=if_version)
+        if word == "well":
+            return version
+        self.down = word == "down"
+        raise UnsureWriteError(f"no answer ({word})")
+
+    def read(self, key: str, *, unless: str | None = None):  # type: ignore[no-untyped-def]  # noqa: ANN201
+        if self.down:
+            raise UnavailableError("the store is down")
+        return super().read(key, unless=unless)
+
+
+def state_in(store: MemoryStore, now: datetime) -> State:
+    return State(store, lambda: now, sleep=lambda _: None)
+
+
+def add(actor: Actor, name: str) -> Callable[[DuckDBPyConnection], str]:
+    return lambda db: create_group(db, actor, NewGroup(name=name)).id
+
+
+def edit(state: State, change: Callable[[DuckDBPyConnection], object]) -> None:
+    state.edit(change)
+
+
+def names(state: State) -> list[str]:
+    with state.read() as db:
+        return [group.name for group in list_groups(db)]
+
+
+def pointer(store: MemoryStore) -> StatePointer:
+    found = store.read(CURRENT)
+    assert found is not None
+    return StatePointer.model_validate_json(found.data)
+
+
+def test_what_is_edited_can_be_read(state: State, actor: Actor) -> None:
+    assert names(state) == []
+    id_ = state.edit(add(actor, "sales"))
+    with state.read() as db:
+        assert [group.id for group in list_groups(db)] == [id_]
+
+
+def test_a_pair_is_published_whose_hashes_are_in_the_pointer(state: State, store: MemoryStore, actor: Actor) -> None:
+    state.edit(add(actor, "sales"))
+    state.edit(add(actor, "ops"))
+    current = pointer(store)
+    assert current.version == 2
+    assert len(current.recent) == 2
+    for kind, key in (("system", current.system), ("access", current.access)):
+        found = store.read(key)
+        assert found is not None
+        assert hashlib.sha256(found.data).hexdigest() == current.sha256[kind]
+    access = store.read(current.access)
+    assert access is not None
+    assert sorted(AccessList.model_validate_json(access.data).groups.values()) == ["ops", "sales"]
+
+
+def test_an_edit_that_fails_changes_nothing(state: State, store: MemoryStore, actor: Actor) -> None:
+    def change(db: DuckDBPyConnection) -> None:
+        create_group(db, actor, NewGroup(name="sales"))
+        raise NotFoundError("something else")
+
+    with pytest.raises(NotFoundError):
+        state.edit(change)
+    assert list(store.list("")) == []
+
+
+def test_an_edit_on_what_somebody_changed_meanwhile_runs_again(now: datetime, actor: Actor) -> None:
+    store = ScriptedStore()
+    state, other = state_in(store, now), state_in(store, now)
+    store.before = lambda: edit(other, add(actor, "ops"))
+    state.edit(add(actor, "sales"))
+    assert names(state) == ["ops", "sales"]
+    assert pointer(store).version == 2
+
+
+def test_of_an_edit_that_runs_again_only_the_published_result_counts(now: datetime, actor: Actor) -> None:
+    store = ScriptedStore()
+    state, other = state_in(store, now), state_in(store, now)
+    store.before = lambda: edit(other, add(actor, "ops"))
+    runs = count(1)
+    assert state.edit(lambda _: next(runs)) == 2
+
+
+@pytest.mark.parametrize("word", ["lost", "dropped", "late"])
+def test_an_edit_without_an_answer_happens_once(word: str, now: datetime, actor: Actor) -> None:
+    store = ScriptedStore(word)
+    state = state_in(store, now)
+    id_ = state.edit(add(actor, "sales"))
+    with state.read() as db:
+        assert [(group.name, group.id) for group in list_groups(db)] == [("sales", id_)]
+
+
+def test_others_may_build_on_an_edit_whose_answer_was_lost(now: datetime, actor: Actor) -> None:
+    store = ScriptedStore("lost")
+    other = state_in(store, now)
+    state = State(store, lambda: now, sleep=lambda _: edit(other, add(actor, "ops")))
+    runs = count(1)
+    assert state.edit(lambda db: (create_group(db, actor, NewGroup(name="sales")), next(runs))[1]) == 1
+    assert names(state) == ["ops", "sales"]
+
+
+def test_many_lost_answers_in_a_row_are_no_many_edits(now: datetime, actor: Actor) -> None:
+    store = ScriptedStore("dropped", "late", "dropped", "lost")
+    state = state_in(store, now)
+    state.edit(add(actor, "sales"))
+    assert names(state) == ["sales"]
+
+
+def test_when_nothing_can_be_read_back_the_caller_is_told(now: datetime, actor: Actor) -> None:
+    store = ScriptedStore("down")
+    with pytest.raises(UnsureWriteError, match="look before you repeat it"):
+        state_in(store, now).edit(add(actor, "sales"))
+
+
+def test_a_crash_before_the_pointer_is_swapped_leaves_the_state_as_it_was(now: datetime, actor: Actor) -> None:
+    class Crash(BaseException):
+        pass
+
+    def crash() -> None:
+        raise Crash
+
+    store = ScriptedStore()
+    state = state_in(store, now)
+    state.edit(add(actor, "sales"))
+    store.before = crash
+    with pytest.raises(Crash):
+        state.edit(add(actor, "ops"))
+    assert names(state_in(store, now)) == ["sales"]
+    state_in(store, now).edit(add(actor, "ops"))
+    assert names(state) == ["ops", "sales"]
+
+
+def test_an_edit_that_always_loses_gives_up(now: datetime, actor: Actor) -> None:
+    class Losing(MemoryStore):
+        url = "elsewhere://bucket"  # where attempts are a second and more apart, hence few
+
+        def put(self, key: str, data: bytes, *, if_version: str | Condition) -> str:
+            if key == CURRENT:
+                raise StoreConflictError("somebody came between")
+            return super().put(key, data, if_version=if_version)
+
+    state = State(Losing(), lambda: now, sleep=lambda _: None)
+    with pytest.raises(UnavailableError, match="others change"):
+        state.edit(add(actor, "sales"))
+
+
+def test_this_process_sees_its_own_edit_in_the_access_list(store: MemoryStore, now: datetime, actor: Actor) -> None:
+    reader = AccessReader(store, 60, lambda: 0.0)
+    state = State(store, lambda: now, published=reader.expire)
+    assert reader.current().version == 0
+    state.edit(add(actor, "sales"))
+    assert reader.current().version == 1
+
+
+def test_a_reader_keeps_its_version_while_the_next_is_published(state: State, actor: Actor) -> None:
+    state.edit(add(actor, "sales"))
+    with state.read() as before:
+        state.edit(add(actor, "ops"))
+        assert names(state) == ["ops", "sales"]
+        assert [group.name for group in list_groups(before)] == ["sales"]
+
+
+def test_readers_can_not_write(state: State, actor: Actor) -> None:
+    state.edit(add(actor, "sales"))
+    with state.read() as db, pytest.raises(Exception, match="read-only"):
+        db.execute("delete from groups")
+
+
+def test_an_unchanged_state_is_downloaded_once(now: datetime, actor: Actor) -> None:
+    class Counting(MemoryStore):
+        downloads = 0
+
+        def download(self, key, path):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+            self.downloads += 1
+            return super().download(key, path)
+
+    store = Counting()
+    state_in(store, now).edit(add(actor, "sales"))
+    state = state_in(store, now)
+    assert [names(state) for _ in range(3)] == [["sales"]] * 3
+    assert store.downloads == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"no database", b"\x00" * 5000])
+def test_a_damaged_state_is_refused_and_not_replaced(
+    state: State, store: MemoryStore, actor: Actor, damage: bytes
+) -> None:
+    state.edit(add(actor, "sales"))
+    store.put(pointer(store).system, damage, if_version=ANY)
+    before = pointer(store)
+    with pytest.raises(UnavailableError, match="damaged"):
+        state.edit(add(actor, "ops"))
+    assert pointer(store) == before
+
+
+def test_a_state_whose_file_is_gone_is_no_empty_state(state: State, store: MemoryStore, actor: Actor) -> None:
+    state.edit(add(actor, "sales"))
+    store.delete(pointer(store).system)
+    with pytest.raises(UnavailableError, match="missing"):
+        state.edit(add(actor, "ops"))
