@@ -1,0 +1,1 @@
+"""The connector of files: CSV, TSV, JSON lines and parquet, plain, gz or zst."""

@@ -1,0 +1,123 @@
+"""The connector of files: every table of a folder of CSV, TSV, JSON lines and parquet files, plain, gz or zst."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from analyst import duckdb_files
+from analyst.catalog import Column
+from analyst.contract.connector import Cursor, Extracted, SourceTable
+from analyst.errors import SourceError
+from analyst.names import quote_text
+from functions.extract.csv import listing
+from functions.extract.csv.delimited import CsvReading, Read
+from functions.extract.csv.increments import Increment
+from functions.extract.csv.listing import DataFile, Planned, Wanted
+from functions.extract.csv.places import Place, open_place
+from functions.extract.csv.streams import kind_of, verify
+
+ATTEMPTS = 3
+"""How often a table is read whose files change meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class CsvConnector:
+    """The files of one source. `roots` is SOURCE_ROOTS, `memory_limit` what reading one table may use."""
+
+    wanted: Wanted
+    roots: Sequence[str]
+    memory_limit: str = "300MB"
+    scratch: Path | None = None
+    _planned: dict[str, Planned] = field(default_factory=dict, init=False)
+
+    def tables(self) -> Iterable[SourceTable]:
+        """List the tables that the files make, in order of their names; reads no content.
+
+        Raises:
+            SourceError: the path may not be read, or leads nowhere.
+        """
+        return [_source_table(table) for table in self.plan()]
+
+    def plan(self) -> list[Planned]:
+        """Find out which files make which tables, once.
+
+        Raises:
+            SourceError: the path may not be read, or leads nowhere.
+        """
+        if not self._planned:
+            planned = listing.plan(self.wanted, self._place().files())
+            self._planned.update({table.name: table for table in planned})
+        return list(self._planned.values())
+
+    def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
+        """Read the files of one table into parquet files; again if they change meanwhile.
+
+        Raises:
+            SourceError: a file can't be read as it is configured; the message has file, line and reason.
+        """
+        planned = self._planned[table.name]
+        if planned.problem:
+            raise SourceError(planned.problem)
+        place = self._place()
+        for attempt in range(ATTEMPTS):
+            before = [place.mark(item.file) for item in planned.files]
+            home = into / str(attempt)
+            home.mkdir()
+            extracted = self._extract(planned, Increment(table, since, frozenset(planned.options.types)), place, home)
+            if before == [place.mark(item.file) for item in planned.files]:
+                return extracted
+        raise SourceError(
+            f"{planned.original} changed while it was read, {ATTEMPTS} times; write it elsewhere and move it here"
+        )
+
+    def _place(self) -> Place:
+        return open_place(self.wanted.source.path, self.roots)
+
+    def _extract(self, planned: Planned, increment: Increment, place: Place, into: Path) -> Extracted:
+        with duckdb_files.scratch(self.scratch) as scratch:
+            files = [(item, place.local(item.file, scratch)) for item in planned.files]
+            for item, path in files:
+                _check(item, path)
+            con = duckdb_files.connect(memory_limit=self.memory_limit, threads=1, temp_dir=scratch)
+            with con:
+                reading = CsvReading(con, planned.options, increment, scratch, planned.required)
+                read = reading.read(files, into)
+                described = con.execute(f"describe from read_parquet({quote_text(str(read.files[0]))})").fetchall()
+                return Extracted(
+                    files=tuple(read.files),
+                    columns=_columns(described, read),
+                    cursor=increment.reached(con, read.files),
+                    rejected=read.rejected.count,
+                    rejects=read.rejected.first,
+                )
+
+
+def _source_table(planned: Planned) -> SourceTable:
+    return SourceTable(
+        name=planned.name,
+        original=planned.original,
+        fingerprint=planned.fingerprint,
+        primary_key=planned.options.primary_key,
+        sync_strategy=planned.options.sync_strategy,
+        cursor_column=planned.options.cursor_column,
+    )
+
+
+def _check(item: DataFile, path: Path) -> None:
+    """Check that a file is what its name says, and whole."""
+    kind = kind_of(path, item.name) or "none"
+    expected = "parquet" if item.format == "parquet" else item.compression
+    if kind != expected:
+        raise SourceError(f"{item.name} is not what its name says: it holds {_HOLDS.get(kind, kind)}; rename it")
+    verify(path, item.compression, item.name)
+
+
+_HOLDS = {"none": "something else", "gzip": "gzip data", "zstd": "zstd data", "parquet": "parquet"}
+
+
+def _columns(described: Iterable[tuple[str, str]], read: Read) -> tuple[Column, ...]:
+    return tuple(_column(name, kind, read.originals.get(name, name)) for name, kind, *_ in described)
+
+
+def _column(name: str, kind: str, original: str) -> Column:
+    return Column(name=name, type=kind, description=original if original != name else None)

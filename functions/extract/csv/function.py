@@ -1,0 +1,22 @@
+"""The extract of sources of files."""
+
+from analyst.context import Context
+from analyst.extracting import ExtractAnswer, Extracting, ExtractRequest
+from analyst.http import Allow, Answer, function
+from analyst.state import actor
+from functions.extract.csv.discovery import Discovery
+
+
+@function("POST", "/extract/csv", allow=Allow.SERVICE, answers={207: ExtractAnswer, 422: ExtractAnswer})
+def extract_csv(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnswer]:
+    """Read what changed in a source of files, and publish it.
+
+    207 means that some tables failed, 422 that all did; each says why, and keeps its last good version.
+    """
+    settings = ctx.settings
+    extracting = Extracting(
+        ctx.store, ctx.snapshots, ctx.tasks.call, ctx.clock, settings.memory_limit, settings.scratch_dir
+    )
+    discovery = Discovery(ctx.state, settings, request.source, actor(ctx))
+    answer = extracting.run(request, discovery.connector)
+    return Answer(answer, status=answer.http_status)

@@ -1,0 +1,164 @@
+"""Which files make which tables: a file of the folder is a table, and so is a sub-folder with all its files."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from analyst.errors import InvalidInputError
+from analyst.names import normalise
+from functions.extract.csv.options import CsvOptions, CsvSource, CsvTableOptions
+from functions.extract.csv.places import SourceFile, matches
+from functions.extract.csv.streams import Compression
+
+RULES = "1"
+"""Goes up when the same file would be read differently than before, so that it is read again."""
+
+Format = Literal["csv", "tsv", "json", "parquet"]
+
+_FORMATS: dict[str, Format] = {
+    "csv": "csv", "tsv": "tsv", "jsonl": "json", "ndjson": "json", "json": "json", "parquet": "parquet",
+}  # fmt: skip
+_COMPRESSIONS: dict[str | None, Compression] = {"gz": "gzip", "zst": "zstd", None: "none"}
+_NAME = re.compile(
+    rf"(?P<stem>.*)\.(?P<format>{'|'.join(_FORMATS)})(?:\.(?P<compression>gz|zst))?", re.IGNORECASE | re.DOTALL
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A file of a table: where it is, and what its name says it holds."""
+
+    file: SourceFile
+    stem: str
+    format: Format
+    compression: Compression
+
+    @property
+    def name(self) -> str:
+        """What messages call it: its name relative to the source's folder."""
+        return self.file.name
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A table as planned: `problem` tells why it can't be made of its files."""
+
+    name: str
+    original: str
+    files: tuple[DataFile, ...]
+    options: CsvOptions
+    required: frozenset[str] = frozenset()
+    """The columns that the table's own options name a type for."""
+    problem: str | None = None
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fingerprint", self._fingerprint())
+
+    def _fingerprint(self) -> str:
+        marks = [[item.name, item.file.mark] for item in self.files]
+        seen = [RULES, self.options.model_dump(mode="json"), marks, self.problem]
+        return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
+
+
+def data_file(file: SourceFile) -> DataFile | None:
+    """Tell by its name what a file holds; `None` if that is no table."""
+    found = _NAME.fullmatch(file.name.rsplit("/", 1)[-1])
+    if found is None or not found["stem"]:
+        return None
+    compression = found["compression"]
+    return DataFile(
+        file, found["stem"], _FORMATS[found["format"].lower()], _COMPRESSIONS[compression and compression.lower()]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of a source: its config, the options of the registered tables by name, and those left alone."""
+
+    source: CsvSource
+    registered: Mapping[str, CsvTableOptions]
+    excluded: frozenset[str] = frozenset()
+
+    def takes(self, name: str) -> bool:
+        """Tell whether a table is to be extracted."""
+        return name in self.registered or (self.source.discover and name not in self.excluded)
+
+
+def plan(wanted: Wanted, files: Iterable[SourceFile]) -> list[Planned]:
+    """Make tables of files, in order of their names.
+
+    Two groups of files that would become one table are one that has a problem, which names both.
+    """
+    groups: dict[str, dict[str, list[DataFile]]] = {}
+    for original, item in _grouped(files, wanted.registered):
+        groups.setdefault(_name(original), {}).setdefault(original, []).append(item)
+    return [_planned(name, groups[name], wanted) for name in sorted(groups) if wanted.takes(name)]
+
+
+def _grouped(files: Iterable[SourceFile], tables: Mapping[str, CsvTableOptions]) -> Iterable[tuple[str, DataFile]]:
+    """Give each file with what its table is called: the table that asks for it, its folder, or itself."""
+    patterns = {name: options.files for name, options in tables.items() if options.files}
+    for file in files:
+        item = _blocked(file) or data_file(file)
+        if item is None:
+            continue
+        takers = [name for name, pattern in patterns.items() if matches(pattern, file.name)]
+        for original in takers or [_original(item)]:
+            yield original, item
+
+
+def _blocked(file: SourceFile) -> DataFile | None:
+    """Keep a sub-folder that may not be read: its table can't be made, and says why."""
+    return DataFile(file, file.name.rstrip("/"), "csv", "none") if file.name.endswith("/") else None
+
+
+def _original(item: DataFile) -> str:
+    folder, separator, _rest = item.name.partition("/")
+    return f"{folder}/" if separator else item.name
+
+
+def _name(original: str) -> str:
+    """Make the table's name; where none can be made, the original one stays and is refused when it is extracted."""
+    found = _NAME.fullmatch(original)
+    try:
+        return normalise(found["stem"] if found else original.rstrip("/"))
+    except InvalidInputError:
+        return original
+
+
+def _planned(name: str, group: Mapping[str, list[DataFile]], wanted: Wanted) -> Planned:
+    originals = list(group)
+    files = tuple(item for items in group.values() for item in items)
+    own = wanted.registered.get(name, CsvTableOptions())
+    options = wanted.source.overridden(own)
+    problem = _collision(name, originals) or _mixture(name, files) or _contradiction(name, options)
+    return Planned(name, originals[0].rstrip("/"), files, options, frozenset(own.types), problem)
+
+
+def _collision(name: str, originals: list[str]) -> str | None:
+    if len(originals) == 1:
+        return None
+    return f"{' and '.join(map(repr, originals))} would both become the table {name!r}; rename or remove one of them"
+
+
+def _mixture(name: str, files: Iterable[DataFile]) -> str | None:
+    formats: dict[str, str] = {}
+    for item in files:
+        if item.file.problem:
+            return item.file.problem
+        formats.setdefault("csv" if item.format == "tsv" else item.format, item.name)
+    if len(formats) == 1:
+        return None
+    return (
+        f"the table {name!r} would be made of files of different formats: {' and '.join(map(repr, formats.values()))}"
+    )
+
+
+def _contradiction(name: str, options: CsvOptions) -> str | None:
+    if options.sync_strategy == "full_refresh" or options.primary_key or options.cursor_column:
+        return None
+    return f"the table {name!r} can't be incremental without a primary_key or a cursor_column: name one"

@@ -1,0 +1,187 @@
+"""Where the files of a source lie, and whether they may be read: only what is under one of SOURCE_ROOTS is."""
+
+import os
+import posixpath
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from analyst.errors import SourceError
+
+_WILD = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file as listed. `name` is relative to the source's folder, with `/` between parts.
+
+    `mark` changes whenever the content may have; `problem` tells why the file may not be read.
+    """
+
+    name: str
+    path: str
+    mark: str
+    problem: str | None = None
+
+
+class Place(Protocol):
+    """Where a source's files are listed and read."""
+
+    def files(self) -> list[SourceFile]:
+        """List the files, in order of their names."""
+
+    def local(self, file: SourceFile, scratch: Path) -> Path:
+        """Give the file on this machine's disk, copied to the scratch folder where it lies elsewhere."""
+
+    def mark(self, file: SourceFile) -> str:
+        """Look at the file again: its mark as of now, empty where it is gone."""
+
+
+def open_place(path: str, roots: Sequence[str]) -> Place:
+    """Find out where a source's path leads.
+
+    Raises:
+        SourceError: it leads out of the roots, there are none, or nothing is there.
+    """
+    if not roots:
+        raise SourceError(
+            f"{path!r} may not be read: SOURCE_ROOTS is not set; set it to the folders that sources may lie under"
+        )
+    if "\x00" in path:
+        raise SourceError(f"{path!r} is no path: it holds a NUL character")
+    if "://" not in path or path.startswith(("file://", "local://")):
+        return _local_place(path, roots)
+    if path.startswith(("http://", "https://")):
+        from functions.extract.csv.web import web_place
+
+        return web_place(path, roots)
+    from functions.extract.csv.remote import remote_place
+
+    return remote_place(path, roots)
+
+
+def matches(pattern: str, name: str) -> bool:
+    """Tell whether a relative name matches a glob; `**` stands for any number of folders."""
+    return _matches(pattern.split("/"), name.split("/"))
+
+
+def _matches(pattern: list[str], name: list[str]) -> bool:
+    if not pattern or not name:
+        return pattern == name
+    if pattern[0] == "**":
+        return any(_matches(pattern[1:], name[skipped:]) for skipped in range(len(name)))
+    return fnmatchcase(name[0], pattern[0]) and _matches(pattern[1:], name[1:])
+
+
+def split_glob(path: str) -> tuple[str, str | None]:
+    """Split a path into the folder before its first wildcard, and the glob from there on."""
+    parts = path.split("/")
+    for index, part in enumerate(parts):
+        if _WILD & set(part):
+            return "/".join(parts[:index]) or "/", "/".join(parts[index:])
+    return path, None
+
+
+def is_under(url: str, root: str) -> bool:
+    """Tell whether a URL that is not of this machine's disk is under a root."""
+    return "://" in root and f"{url}/".startswith(f"{root.rstrip('/')}/")
+
+
+def refused(path: str) -> SourceError:
+    """Say that a path is not under any root."""
+    return SourceError(f"{path!r} may not be read: it is not under any of SOURCE_ROOTS")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlace:
+    """A folder of this machine, or a single file of it."""
+
+    home: Path
+    pattern: str | None
+    roots: tuple[Path, ...]
+
+    def files(self) -> list[SourceFile]:
+        """List the regular files, in order of their names; those with a leading dot are left out."""
+        try:
+            if self.home.is_file():
+                return [self._file(self.home, self.home.name)]
+            found = list(self._walk(self.home, "", frozenset([self.home])))
+        except OSError as error:
+            raise SourceError(f"{error.filename!r} can't be read: {error.strerror}") from error
+        wanted = [file for file in found if self.pattern is None or matches(self.pattern, file.name)]
+        return sorted(wanted, key=lambda file: file.name)
+
+    def local(self, file: SourceFile, scratch: Path) -> Path:
+        """Give the file under a name without wildcards, which DuckDB would take for a glob."""
+        real = Path(file.path)
+        if real.resolve() != real:
+            raise refused(file.name)
+        if not _WILD & set(file.path):
+            return real
+        link = scratch / f"linked{sum(1 for _ in scratch.iterdir())}"
+        link.symlink_to(real)
+        return link
+
+    def mark(self, file: SourceFile) -> str:
+        """Look at the file's inode, size and time of change."""
+        try:
+            return _mark(Path(file.path).stat())
+        except OSError:
+            return ""
+
+    def _walk(self, folder: Path, prefix: str, above: frozenset[Path]) -> Iterator[SourceFile]:
+        for entry in os.scandir(folder):
+            name = f"{prefix}{entry.name}"
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from self._folder(Path(entry.path).resolve(), name, above)
+            elif entry.is_file():
+                yield self._file(Path(entry.path), name)
+
+    def _folder(self, real: Path, name: str, above: frozenset[Path]) -> Iterator[SourceFile]:
+        if not _under(real, self.roots):
+            yield SourceFile(f"{name}/", str(real), "", str(refused(name)))
+        elif real not in above:
+            yield from self._walk(real, f"{name}/", above | {real})
+
+    def _file(self, path: Path, name: str) -> SourceFile:
+        real = path.resolve()
+        if not _under(real, self.roots):
+            return SourceFile(name, str(real), "", str(refused(name)))
+        return SourceFile(name, str(real), _mark(real.stat()))
+
+
+def _local_place(path: str, roots: Sequence[str]) -> LocalPlace:
+    allowed = tuple(Path(plain).resolve() for plain in map(_local_path, roots) if plain)
+    plain = _local_path(path)
+    if plain is None:
+        raise SourceError(f"{path!r} is no absolute path; for example /data/files or file:///data/files")
+    fixed, pattern = (plain, None) if os.path.lexists(plain) else split_glob(plain)
+    if pattern and ".." in pattern.split("/"):
+        raise refused(path)
+    home = Path(fixed).resolve()
+    if not _under(home, allowed):
+        raise refused(path)
+    if not home.exists():
+        raise SourceError(f"{path!r} can't be read: there is no such file or folder")
+    return LocalPlace(home, pattern, allowed)
+
+
+def _local_path(text: str) -> str | None:
+    """Give the absolute path that a text stands for, `None` if it is something else."""
+    if text.startswith(("file://", "local://")):
+        parts = urlsplit(text.replace("local://", "file://", 1).replace("?", "%3F").replace("#", "%23"))
+        text = unquote(parts.path) if parts.netloc in ("", "localhost") else ""
+    return (text.rstrip("/") or "/") if posixpath.isabs(text) else None
+
+
+def _under(path: Path, roots: Sequence[Path]) -> bool:
+    return any(path.is_relative_to(root) for root in roots)
+
+
+def _mark(status: os.stat_result) -> str:
+    return f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"

@@ -1,0 +1,146 @@
+"""The records of a CSV text, read strictly (RFC 4180) and slowly, with the line and the reason of every malformed one.
+
+DuckDB reads the files; this reads the header, and finds out what is wrong where DuckDB gave up: its line numbers count
+records, it gives none for mixed line ends, and what it skips after a stray quote changes from read to read.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TextIO
+
+MAX_RECORD_BYTES = 8 * 1024 * 1024
+"""A longer record is malformed, so that memory and time stay bounded."""
+
+_ENDS = ("\r", "\n")
+_TOO_LONG = f"is longer than {MAX_RECORD_BYTES >> 20} MiB"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record: the number of its first line, its text without the line end, its values, or why it is malformed."""
+
+    line: int
+    text: str
+    values: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+class _Lines:
+    """The lines of a text with their ends, of which some can be given back. `number` is that of the next one."""
+
+    def __init__(self, text: TextIO) -> None:
+        self._text = text
+        self._returned: list[str] = []
+        self._end: str | None = None
+        self.number = 1
+
+    def next(self) -> str:
+        line = self._returned.pop() if self._returned else self._text.readline(MAX_RECORD_BYTES + 1)
+        if self._end is None:  # a lone carriage return ends lines only in a file where it ends the first
+            self._end = "\r" if line.endswith("\r") else "\n"
+        self.number += line.endswith(self._end)
+        return line
+
+    def give_back(self, lines: list[str]) -> None:
+        self._returned.extend(reversed(lines))
+        self.number -= sum(line.endswith(self._end or "\n") for line in lines)
+
+    def skip_line(self) -> None:
+        """Pass over what is left of a line that was too long."""
+        while (piece := self.next()) and not piece.endswith(_ENDS):
+            pass
+
+
+class Grammar:
+    """How values are set apart. An empty `quote` means that nothing is quoted."""
+
+    def __init__(self, delimiter: str = ",", quote: str = '"', escape: str | None = None) -> None:
+        self.delimiter, self.quote, self.escape = delimiter, quote, escape or quote
+        spaces = "" if delimiter == " " else " *"
+        q, e = re.escape(self.quote), re.escape(self.escape)
+        self._opening = re.compile(spaces + q)
+        self._inside = re.compile(
+            f"[^{q}]*(?:{q}{q}[^{q}]*)*" if q == e else f"[^{q}{e}]*(?:{e}.[^{q}{e}]*)*", re.DOTALL
+        )
+        self._closed = re.compile(rf"{spaces}({re.escape(delimiter)}|\r?\n?$)")
+
+    def records(self, text: TextIO) -> Iterator[Record]:
+        """Read all records of a text that was opened with `newline=""` and `errors="surrogateescape"`.
+
+        A malformed record ends with the line that it begins on, so one stray quote costs one line.
+        """
+        lines = _Lines(text)
+        while True:
+            number, line = lines.number, lines.next()
+            if not line:
+                return
+            if len(line) > MAX_RECORD_BYTES and not line.endswith(_ENDS):
+                lines.skip_line()
+                yield Record(number, line[:80], problem=_TOO_LONG)
+            elif not self.quote or self.quote not in line:
+                plain = line.rstrip("\r\n")
+                yield _decoded(Record(number, plain, tuple(plain.split(self.delimiter))))
+            else:
+                yield _decoded(self._quoted(number, line, lines))
+
+    def _quoted(self, number: int, first: str, lines: _Lines) -> Record:
+        used, values, position = [first], list[str](), 0
+        while position >= 0:
+            opening = self._opening.match(used[-1], position)
+            if opening is None:
+                value, position = self._plain(used[-1], position)
+            else:
+                value, problem, position = self._value(used, opening.end(), lines)
+                if problem:
+                    lines.give_back(used[1:])
+                    return Record(number, first.rstrip("\r\n"), problem=problem)
+            values.append(value)
+        text = "".join(used)
+        return Record(number, text.removesuffix("\n").removesuffix("\r"), tuple(values))
+
+    def _plain(self, line: str, position: int) -> tuple[str, int]:
+        """Read an unquoted value; the position behind its delimiter is -1 where the record ends."""
+        end = line.find(self.delimiter, position)
+        return (line[position:].rstrip("\r\n"), -1) if end < 0 else (line[position:end], end + 1)
+
+    def _value(self, used: list[str], position: int, lines: _Lines) -> tuple[str, str | None, int]:
+        """Read a quoted value from behind its opening quote, over as many lines as it takes.
+
+        Gives the value, what is wrong with it, and the position behind its delimiter, -1 where the record ends.
+        """
+        pieces, size = list[str](), 0
+        while (end := self._inside_end(used[-1], position)) == len(used[-1]):
+            pieces.append(used[-1][position:])
+            size += len(used[-1])
+            following = lines.next() if size <= MAX_RECORD_BYTES else ""
+            if not following:
+                return "", "opens a quote that is never closed", -1
+            used.append(following)
+            position = 0
+        pieces.append(used[-1][position:end])
+        closed = self._closed.match(used[-1], end + 1)
+        if closed is None:
+            return "", "has text after a closing quote", -1
+        return self._unescaped("".join(pieces)), None, closed.end() if closed[1] == self.delimiter else -1
+
+    def _inside_end(self, line: str, position: int) -> int:
+        inside = self._inside.match(line, position)
+        return inside.end() if inside else position
+
+    def _unescaped(self, value: str) -> str:
+        if self.escape == self.quote:
+            return value.replace(self.quote * 2, self.quote)
+        return re.sub(re.escape(self.escape) + "(.)", r"\1", value, flags=re.DOTALL)
+
+
+def _decoded(record: Record) -> Record:
+    """Find the bytes that could not be decoded, which stand as lone surrogates."""
+    if record.problem or record.text.isascii():
+        return record
+    try:
+        size = len(record.text.encode())
+    except UnicodeEncodeError as error:
+        byte = ord(record.text[error.start]) & 0xFF
+        return Record(record.line, record.text, problem=f"holds the byte 0x{byte:02x}, which is not in the encoding")
+    return Record(record.line, record.text[:80], problem=_TOO_LONG) if size > MAX_RECORD_BYTES else record
