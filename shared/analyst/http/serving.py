@@ -76,7 +76,7 @@ def _answer(functions: Router, exchange: Exchange, process: Process) -> Response
 
 def _local(functions: Router, process: Process, path: str, body: bytes, request_id: str) -> tuple[int, bytes] | None:
     """Run a function for another one of this process, as the service that it is."""
-    if not any(spec.method == "POST" and spec.path.match(path) for spec in functions.functions):
+    if not any(spec.method == "POST" and spec.path.match(path) is not None for spec in functions.functions):
         return None
     builder = EnvironBuilder(
         path, method="POST", data=body, content_type="application/json", headers=[(REQUEST_ID, request_id)]
