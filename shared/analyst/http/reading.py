@@ -5,13 +5,11 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache
-from http import HTTPStatus
 from typing import Any, Final, Literal, get_args, get_origin
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request
 
 from analyst.errors import InvalidInputError
@@ -32,12 +30,12 @@ _LONGEST_NAME: Final = 100
 
 
 def check_size(request: Request, limit: int) -> None:
-    """Let no more than `limit` bytes of a body be read, by anybody.
+    """Let no body be read that has more than `limit` bytes.
 
     Raises:
-        TooLargeError: it says itself that it is larger.
+        TooLargeError: it says itself that it has more.
     """
-    request.max_content_length = limit
+    request.max_content_length = limit + 1  # a body that does not say its size is cut there, so that it shows
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
 
@@ -50,11 +48,12 @@ def read_input(spec: FunctionSpec, path: Mapping[str, str], request: Request) ->
         InvalidInputError: the input is not what the model wants; `errors` has the places and reasons, not the values.
     """
     query = _query(request)
+    body = _data(request, spec.body_limit) if spec.takes_body else b""
     if spec.input is None or spec.takes_body:
         _refuse("query", query)
     if spec.input is None:
         return None
-    given = _body(request, spec.body_limit) if spec.takes_body else _typed(spec.input, query)
+    given = _body(request, body) if spec.takes_body else _typed(spec.input, query)
     source: Place = "body" if spec.takes_body else "query"
     _refuse(source, given.keys() & path.keys())
     parts = _typed(spec.input, {name: [text] for name, text in path.items()})
@@ -167,8 +166,7 @@ def _types(annotation: Any) -> Iterable[type]:
         yield from _types(argument)
 
 
-def _body(request: Request, limit: int) -> Json:
-    data = _data(request, limit)
+def _body(request: Request, data: bytes) -> Json:
     if not data:
         return {}
     if request.mimetype != "application/json" or request.headers.get("Content-Encoding", "identity") != "identity":
@@ -180,14 +178,14 @@ def _body(request: Request, limit: int) -> Json:
 
 
 def _data(request: Request, limit: int) -> bytes:
+    """Read the whole body; the request keeps it."""
     try:
-        return request.get_data()
-    except HTTPException as error:
-        if error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            raise _too_large(limit) from error
-        raise
+        data = request.get_data()
     except Exception as error:  # servers have exceptions of their own for a body that breaks off or is chunked wrong
         raise MalformedError("the body could not be read") from error
+    if len(data) > limit:
+        raise _too_large(limit)
+    return data
 
 
 def _too_large(limit: int) -> TooLargeError:

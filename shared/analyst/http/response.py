@@ -4,7 +4,9 @@ import flask
 
 
 class Response(flask.Response):
-    """A response as the functions framework needs it."""
+    """A response as the functions framework needs it. What has no body has no type of one."""
+
+    default_mimetype = None
 
     @property
     def is_streamed(self) -> bool:

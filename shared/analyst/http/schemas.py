@@ -110,7 +110,6 @@ def _tighten(schema: Any) -> None:
             part.setdefault("propertyNames", {"pattern": _NO_NUL})
         if "patternProperties" in part:
             part.setdefault("additionalProperties", False)
-        part.pop("uniqueItems", None)  # of sets, where a repetition does no harm
 
 
 def _parts(schema: Any) -> Iterator[Json]:

@@ -1,0 +1,272 @@
+"""What the decorator does around a function, seen through HTTP."""
+
+import json
+import logging
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+from werkzeug.test import Client
+
+from analyst.access import Role
+from analyst.context import Context, Process
+from analyst.errors import ConflictError, NotFoundError, SettingsError, UnavailableError
+from analyst.http import Allow, HttpFunction, app, function
+from analyst.store.memory import MemoryStore
+
+Serving = Callable[..., Client]
+Bearer = Callable[[str], dict[str, Any]]
+SERVICE_TOKEN = "service-" + "0" * 32
+
+
+class Said(BaseModel):
+    text: str
+
+
+class Who(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+
+
+@function("GET", "/hello/{name}", allow=Allow.ANYBODY)
+def hello(who: Who, _ctx: Context) -> Said:
+    return Said(text=f"hello {who.name}")
+
+
+def raising(error: Exception) -> HttpFunction:
+    @function("GET", "/broken", allow=Allow.ANYBODY)
+    def broken(_ctx: Context) -> Said:
+        raise error
+
+    return broken
+
+
+def allowing(allow: Role | Allow) -> HttpFunction:
+    @function("GET", "/who", allow=allow)
+    def whoami(ctx: Context) -> Said:
+        return Said(text="service" if ctx.caller.is_service else str(ctx.caller.email))
+
+    return whoami
+
+
+def test_the_decorated_thing_is_a_python_function_that_knows_its_description() -> None:
+    assert type(hello) is FunctionType
+    assert (hello.__name__, hello.__module__) == ("hello", __name__)
+    assert (hello.function.method, hello.function.path.text) == ("GET", "/hello/{name}")
+
+
+def test_a_function_is_answered_with_its_model(serving: Serving) -> None:
+    answer = serving(hello).get("/hello/world")
+    assert (answer.status_code, answer.json, answer.content_type) == (200, {"text": "hello world"}, "application/json")
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_head_is_get_without_the_body(serving: Serving) -> None:
+    got, headed = serving(hello).get("/hello/world"), serving(hello).head("/hello/world")
+    assert (headed.status_code, headed.data) == (200, b"")
+    assert headed.headers["Content-Length"] == got.headers["Content-Length"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"])
+def test_a_wrong_method_is_told_the_right_ones(serving: Serving, method: str) -> None:
+    answer = serving(hello).open("/hello/world", method=method)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "GET, HEAD")
+    assert answer.content_type == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", ["/", "/hello", "/hello/", "/hello/a/b", "//hello/a", "/hello/%00", "/HELLO/a"])
+def test_an_unknown_path_is_not_found(serving: Serving, path: str) -> None:
+    answer = serving(hello).get(path)
+    assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
+
+
+def test_a_part_of_a_path_may_hold_any_character(serving: Serving) -> None:
+    answer = serving(hello).get("/hello/%C4%8Das%20%25%3F%0A")
+    assert answer.json == {"text": "hello čas %?\n"}
+
+
+def test_functions_of_one_path_are_told_apart_by_their_methods(serving: Serving) -> None:
+    @function("DELETE", "/hello/{someone}", allow=Allow.ANYBODY)
+    def leave(who: "Someone", ctx: Context) -> None: ...
+
+    client = serving(hello, leave)
+    assert client.get("/hello/you").status_code == 200
+    assert client.delete("/hello/you").status_code == 204
+    assert client.post("/hello/you").headers["Allow"] == "DELETE, GET, HEAD"
+
+
+class Someone(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    someone: str
+
+
+def test_a_literal_path_is_preferred_to_a_template(serving: Serving) -> None:
+    @function("GET", "/hello/nobody", allow=Allow.ANYBODY)
+    def nobody(_ctx: Context) -> Said:
+        return Said(text="…")
+
+    assert serving(hello, nobody).get("/hello/nobody").json == {"text": "…"}
+
+
+def test_two_functions_for_one_path_are_refused() -> None:
+    @function("GET", "/hello/{someone}", allow=Allow.ANYBODY)
+    def again(who: Someone, ctx: Context) -> None: ...
+
+    with pytest.raises(ValueError, match=r"again and .*hello are for the same path"):
+        app(Process(), [hello, again])
+
+
+def test_a_model_that_takes_anything_is_refused() -> None:
+    def lax(said: Said, ctx: Context) -> None: ...
+
+    with pytest.raises(TypeError, match="Said must forbid extra fields"):
+        function("POST", "/lax", allow=Allow.ANYBODY)(lax)
+
+
+def test_a_part_of_the_path_that_the_model_lacks_is_refused() -> None:
+    def lacking(who: Who, ctx: Context) -> None: ...
+
+    with pytest.raises(TypeError, match="must have the fields"):
+        function("GET", "/{other}", allow=Allow.ANYBODY)(lacking)
+
+
+def test_every_function_is_healthy_without_settings() -> None:
+    client = Client(app(Process({}), [allowing(Role.ADMIN)]))
+    assert client.get("/healthz").json == {"status": "ok"}
+    assert client.post("/healthz").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (NotFoundError("there is no table shop.x"), 404, "not_found"),
+        (ConflictError("it is there already"), 409, "conflict"),
+        (UnavailableError("the bucket does not answer"), 503, "unavailable"),
+    ],
+)
+def test_an_error_that_the_caller_may_know_is_told(serving: Serving, error: Exception, status: int, code: str) -> None:
+    answer = serving(raising(error)).get("/broken")
+    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
+    expected = {"type": "about:blank", "status": status, "code": code, "detail": str(error)}
+    assert expected.items() <= answer.get_json(force=True).items()
+    assert ("Retry-After" in answer.headers) == (status == 503)
+
+
+def test_details_of_an_error_stand_in_the_document_and_hide_nothing_of_it(serving: Serving) -> None:
+    error = ConflictError("no", table="shop.orders", status=200)
+    problem = serving(raising(error)).get("/broken").get_json(force=True)
+    assert (problem["table"], problem["status"]) == ("shop.orders", 409)
+
+
+@pytest.mark.parametrize("error", [ValueError("password=hunter2"), SettingsError("hunter2"), ZeroDivisionError()])
+def test_a_bug_is_logged_and_not_shown(serving: Serving, error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "analyst"):
+        answer = serving(raising(error)).get("/broken", headers={"X-Request-Id": "abc"})
+    assert (answer.status_code, answer.content_type) == (500, "application/problem+json")
+    assert answer.get_json(force=True)["request_id"] == "abc"
+    assert "hunter2" not in answer.text
+    assert type(error).__name__ not in answer.text
+    [record] = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
+
+
+def test_an_answer_that_is_none_is_a_bug_too(serving: Serving) -> None:
+    @function("GET", "/odd", allow=Allow.ANYBODY)
+    def odd(_ctx: Context) -> Any:
+        return {"a": "dict"}
+
+    assert serving(odd).get("/odd").status_code == 500
+
+
+@pytest.mark.parametrize(("given", "kept"), [("a-1_B.2", True), ("x" * 65, False), ("a b", False), ("á", False)])
+def test_a_sane_request_id_is_taken_over(serving: Serving, given: str, kept: bool) -> None:
+    answer = serving(hello).get("/hello/you", headers={"X-Request-Id": given})
+    assert (answer.headers["X-Request-Id"] == given) is kept
+    assert answer.headers["X-Request-Id"]
+
+
+def test_a_request_is_logged_in_one_line_without_its_query(serving: Serving, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "analyst"):
+        serving(hello).get("/hello/secret-name?signature=hunter2", headers={"X-Request-Id": "abc"})
+    [record] = caplog.records
+    fields = vars(record)["fields"]
+    assert {"function": "hello", "path": "/hello/{name}", "status": 422, "request_id": "abc"}.items() <= fields.items()
+    assert "hunter2" not in json.dumps(fields) + record.getMessage()
+
+
+def test_a_healthy_function_does_not_fill_the_log(serving: Serving, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "analyst"):
+        serving(hello).get("/healthz")
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("allow", [*Role, Allow.SERVICE])
+@pytest.mark.parametrize(
+    "authorization",
+    [None, "", "Bearer", "Bearer ", "Basic YTpi", "da_admin", "Bearer da_stranger", "Bearer ů", "Bearer " + "x" * 40],
+)
+def test_strangers_are_refused(serving: Serving, allow: Role | Allow, authorization: str | None) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization}
+    answer = serving(allowing(allow)).get("/who", headers=headers)
+    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+    assert answer.content_type == "application/problem+json"
+
+
+@pytest.mark.parametrize("least", list(Role))
+@pytest.mark.parametrize("role", list(Role))
+def test_a_role_lets_in_those_who_have_it_or_a_higher_one(
+    serving: Serving, bearer: Bearer, least: Role, role: Role
+) -> None:
+    answer = serving(allowing(least)).get("/who", headers=bearer(f"da_{role}"))
+    assert answer.status_code == (200 if role.includes(least) else 403)
+    assert "WWW-Authenticate" not in answer.headers
+
+
+@pytest.mark.parametrize(("token", "status"), [(SERVICE_TOKEN, 200), ("da_admin", 200), ("da_km_admin", 403)])
+def test_a_service_function_is_for_services_and_admins(
+    serving: Serving, bearer: Bearer, token: str, status: int
+) -> None:
+    assert serving(allowing(Allow.SERVICE)).get("/who", headers=bearer(token)).status_code == status
+
+
+def test_the_service_token_is_no_admin(serving: Serving, bearer: Bearer) -> None:
+    assert serving(allowing(Role.ADMIN)).get("/who", headers=bearer(SERVICE_TOKEN)).status_code == 403
+
+
+def test_who_is_refused_is_refused_before_the_input_is_looked_at(serving: Serving) -> None:
+    assert serving(allowing(Role.VIEWER)).get("/who?no=such").status_code == 401
+
+
+def test_where_anybody_may_a_wrong_token_does_no_harm(serving: Serving, bearer: Bearer) -> None:
+    assert serving(hello).get("/hello/you", headers=bearer("nonsense")).status_code == 200
+
+
+def test_nobody_in_particular_is_no_caller(serving: Serving) -> None:
+    assert serving(allowing(Allow.ANYBODY)).get("/who").status_code == 401
+
+
+def test_when_the_bucket_does_not_tell_who_may_the_answer_is_503(bearer: Bearer, environ: dict[str, str]) -> None:
+    class Down(MemoryStore):
+        def read(self, key: str, **_: object) -> None:
+            raise UnavailableError(f"{key} can't be read")
+
+    client = Client(app(Process(environ, store=Down()), [allowing(Role.VIEWER)]))
+    assert client.get("/who", headers=bearer("da_viewer")).status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("base_url", "expected"),
+    [("https://data.example.com/", "https://data.example.com/files/a"), ("", "http://localhost/files/a")],
+)
+def test_urls_are_made_absolute_as_we_are_reached(serving: Serving, base_url: str, expected: str) -> None:
+    @function("GET", "/url", allow=Allow.ANYBODY)
+    def url(ctx: Context) -> Said:
+        assert ctx.absolute("https://elsewhere/x") == "https://elsewhere/x"
+        return Said(text=ctx.absolute("/files/a"))
+
+    assert serving(url, BASE_URL=base_url).get("/url").json == {"text": expected}
