@@ -1,0 +1,83 @@
+"""Every flight that left New York in 2013, from its CSV files to the answer on a laptop."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from tests.running import ROOT, Host, da, host
+
+DATA = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared/data")).resolve() / "nycflights13"
+FILES = {
+    "airlines": "airlines.csv",
+    "airports": "airports.csv",
+    "flights": "flights.csv.gz",
+    "planes": "planes.csv",
+    "weather": "weather.csv",
+}
+
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the flights are not in {DATA}; set SHARED_DATA")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, str]]:
+    home = tmp_path_factory.mktemp("flights")
+    with host(home, sources=DATA.parent) as server:
+        token = server.bootstrap()
+        config = {"type": "csv", "config": {"path": str(DATA), "nullstr": "NA"}}
+        assert server.ask("POST", "/api/admin/sources/nyc", config, token=token)[0] == 201
+        status, answer = server.ask("POST", "/extract/csv", {"source": "nyc"}, token=token)
+        assert (status, answer["status"]) == (200, "ok"), answer
+        yield server, token
+
+
+@pytest.fixture(scope="module")
+def mirror(served: tuple[Host, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workspace = tmp_path_factory.mktemp("laptop")
+    da(workspace, "sync", "--quiet", server=served[0], token=served[1])
+    return workspace / "user/duckdb/analytics.duckdb"
+
+
+def figures(con: duckdb.DuckDBPyConnection, relation: str) -> dict[str, Any]:
+    """Tell count, number of nulls and sum (of the length, for texts and times) of every column."""
+    columns = [(row[0], row[1]) for row in con.execute(f"describe from {relation}").fetchall()]
+    found: dict[str, Any] = {"rows": con.execute(f"select count(*) from {relation}").fetchall()}
+    for name, kind in columns:
+        value = f'"{name}"' if kind in ("BIGINT", "DOUBLE", "INTEGER") else f'length("{name}"::varchar)'
+        found[name] = con.execute(
+            f'select count("{name}"), sum({value})::decimal(38,6), count(distinct "{name}"), '
+            f'min("{name}")::varchar, max("{name}")::varchar from {relation}'
+        ).fetchall()
+    return found
+
+
+@pytest.mark.parametrize("table", FILES)
+def test_the_laptop_has_what_the_file_has(mirror: Path, table: str) -> None:
+    with duckdb.connect() as con:
+        con.execute("set TimeZone = 'UTC'")
+        source = figures(con, f"read_csv('{DATA / FILES[table]}', nullstr = 'NA')")
+    with duckdb.connect(mirror, read_only=True) as con:
+        con.execute("set TimeZone = 'UTC'")
+        assert figures(con, table) == source
+
+
+def test_unchanged_files_are_neither_read_nor_published_again(served: tuple[Host, str]) -> None:
+    server, token = served
+    before = sorted(path for path in server.bucket.rglob("*") if "runs" not in path.parts and path.is_file())
+    status, answer = server.ask("POST", "/extract/csv", {"source": "nyc"}, token=token)
+    assert (status, answer["status"], answer["rebuild"]) == (200, "unchanged", None)
+    after = sorted(path for path in server.bucket.rglob("*") if "runs" not in path.parts and path.is_file())
+    assert after == before
+
+
+def test_an_answer_comes_from_the_laptop_alone(mirror: Path) -> None:
+    with duckdb.connect(mirror, read_only=True) as con:
+        (carrier, flights), *_ = con.execute(
+            """
+            select name, count(*) from flights join airlines using (carrier) group by all order by 2 desc limit 1
+            """
+        ).fetchall()
+    assert (carrier, flights) == ("United Air Lines Inc.", 58665)

@@ -1,0 +1,151 @@
+"""What is not granted does not exist: in lists, manifests, URLs and on the laptop."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.running import SERVICE_TOKEN, Host, da, host
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Host]:
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "open.csv").write_text("id,name\n1,a\n")
+    (files / "secret.csv").write_text("id,name\n2,b\n")
+    with host(tmp_path, ACCESS_MAX_AGE="0") as running:
+        yield running
+
+
+@pytest.fixture
+def admin(server: Host, tmp_path: Path) -> str:
+    token = server.bootstrap()
+    source = {"type": "csv", "config": {"path": str(tmp_path / "files")}}
+    assert server.ask("POST", "/api/admin/sources/shop", source, token=token)[0] == 201
+    assert server.ask("POST", "/extract/csv", {"source": "shop"}, token=token)[0] == 200
+    return token
+
+
+def grant(server: Host, admin: str, email: str, table: str) -> str:
+    status, answer = server.ask("POST", "/api/admin/permissions", {"user": email, "table": table}, token=admin)
+    assert status == 201, answer
+    return str(answer["id"])
+
+
+def rebuild(server: Host, admin: str) -> None:
+    """Rebuild, after whatever rebuild is running."""
+    while server.ask("POST", "/rebuild", {}, token=admin)[0] == 202:
+        pass
+
+
+def files_of(server: Host, admin: str, table: str) -> list[str]:
+    manifest = server.ask("GET", "/api/sync/manifest", token=admin)[1]
+    return [file["path"] for file in manifest["tables"][table]["files"]]
+
+
+def test_an_analyst_sees_and_signs_only_what_is_granted(server: Host, admin: str) -> None:
+    _, analyst = server.user(admin, "ann@example.com")
+    grant(server, admin, "ann@example.com", "shop.open")
+    assert list(server.ask("GET", "/api/sync/manifest", token=analyst)[1]["tables"]) == ["shop.open"]
+    listed = server.ask("GET", "/api/catalog/tables", token=analyst)[1]
+    assert ([table["id"] for table in listed["tables"]], listed["count"]) == (["shop.open"], 1)
+    assert server.ask("GET", "/api/data/shop.open/download", token=analyst)[0] == 307
+    signed = server.ask("POST", "/api/data/urls", {"files": {"shop.open": None, "shop.secret": None}}, token=analyst)[1]
+    assert list(signed["urls"]) == files_of(server, admin, "shop.open")
+    assert signed["missing"] == ["shop.secret"]
+
+
+REQUESTS: dict[str, tuple[str, str, Any]] = {
+    "catalogue": ("GET", "/api/catalog/tables/{}", None),
+    "download": ("GET", "/api/data/{}/download", None),
+    "urls": ("POST", "/api/data/urls", {"files": {"{}": None}}),
+}
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_a_hidden_table_answers_like_none(server: Host, admin: str, request_: str) -> None:
+    _, analyst = server.user(admin, "ann@example.com")
+    method, path, body = REQUESTS[request_]
+
+    def ask(table: str) -> tuple[int, Any]:
+        asked = None if body is None else json.loads(json.dumps(body).replace("{}", table))
+        status, answer = server.ask(method, path.format(table), asked, token=analyst)
+        return status, json.loads(json.dumps(answer).replace(table, "TABLE"))
+
+    assert ask("shop.secret") == ask("shop.no_such")
+    assert ask("shop.secret")[0] == 404
+
+
+def test_a_file_of_another_table_is_not_signed_for_one_that_is_granted(server: Host, admin: str) -> None:
+    _, analyst = server.user(admin, "ann@example.com")
+    grant(server, admin, "ann@example.com", "shop.open")
+    (secret,) = files_of(server, admin, "shop.secret")
+    body = {"files": {"shop.open": [secret, "state/secret.key", "extracts/shop/data/open/../secret/x.parquet"]}}
+    assert server.ask("POST", "/api/data/urls", body, token=analyst)[0] == 404
+
+
+def test_a_revoked_grant_bites_at_once_and_the_next_sync_removes_the_files(
+    server: Host, admin: str, tmp_path: Path
+) -> None:
+    _, analyst = server.user(admin, "ann@example.com")
+    permission = grant(server, admin, "ann@example.com", "shop.secret")
+    laptop = tmp_path / "laptop"
+    da(laptop, "sync", server=server, token=analyst)
+    assert list(laptop.rglob("*.parquet"))
+    assert server.ask("DELETE", f"/api/admin/permissions/{permission}", token=admin)[0] == 204
+    assert server.ask("GET", "/api/data/shop.secret/download", token=analyst)[0] == 404
+    da(laptop, "sync", server=server, token=analyst)
+    assert list(laptop.rglob("*.parquet")) == []
+    assert da(laptop, "query", "from secret", server=server, token=analyst, check=False).returncode == 1
+
+
+def test_a_server_only_table_is_seen_and_never_handed_out(server: Host, admin: str) -> None:
+    assert server.ask("PUT", "/api/admin/tables/shop.secret", {"server_only": True}, token=admin)[0] == 200
+    table = server.ask("GET", "/api/sync/manifest", token=admin)[1]["tables"]["shop.secret"]
+    assert (table["server_only"], table["files"]) == (True, [])
+    assert server.ask("GET", "/api/data/shop.secret/download", token=admin)[0] == 404
+
+
+def test_a_deregistered_table_is_gone_and_does_not_come_back(server: Host, admin: str) -> None:
+    assert server.ask("DELETE", "/api/admin/tables/shop.secret", token=admin)[0] == 204
+    status, answer = server.ask("POST", "/extract/csv", {"source": "shop"}, token=admin)
+    assert (status, [table["table"] for table in answer["tables"]]) == (200, ["open"])
+    rebuild(server, admin)
+    assert list(server.ask("GET", "/api/sync/manifest", token=admin)[1]["tables"]) == ["shop.open"]
+
+
+def test_a_table_registered_anew_does_not_inherit_grants(server: Host, admin: str) -> None:
+    _, analyst = server.user(admin, "ann@example.com")
+    grant(server, admin, "ann@example.com", "shop.secret")
+    assert server.ask("DELETE", "/api/admin/tables/shop.secret", token=admin)[0] == 204
+    assert server.ask("POST", "/api/admin/tables/shop.secret", {}, token=admin)[0] == 201
+    assert server.ask("POST", "/extract/csv", {"source": "shop"}, token=admin)[0] == 200
+    rebuild(server, admin)
+    assert list(server.ask("GET", "/api/sync/manifest", token=admin)[1]["tables"]) == ["shop.open", "shop.secret"]
+    assert server.ask("GET", "/api/sync/manifest", token=analyst)[1]["tables"] == {}
+
+
+def test_a_service_extracts_and_reads_nothing(server: Host, admin: str) -> None:
+    assert server.ask("POST", "/extract/csv", {"source": "shop"}, token=SERVICE_TOKEN)[0] == 200
+    assert server.ask("GET", "/api/sync/manifest", token=SERVICE_TOKEN)[0] == 403
+    _, analyst = server.user(admin, "ann@example.com")
+    assert server.ask("POST", "/extract/csv", {"source": "shop"}, token=analyst)[0] == 403
+
+
+def test_an_unchanged_view_of_ones_own_is_a_304_whatever_changes_elsewhere(
+    server: Host, admin: str, tmp_path: Path
+) -> None:
+    import urllib.request
+
+    _, analyst = server.user(admin, "ann@example.com")
+    grant(server, admin, "ann@example.com", "shop.open")
+    request = urllib.request.Request(f"{server.url}/api/sync/manifest", headers={"Authorization": f"Bearer {analyst}"})
+    with urllib.request.urlopen(request) as answer:
+        etag = answer.headers["ETag"]
+    (tmp_path / "files/secret.csv").write_text("id,name\n3,c\n")
+    assert server.ask("POST", "/extract/csv", {"source": "shop"}, token=admin)[1]["status"] == "ok"
+    headers = {"If-None-Match": etag}
+    assert server.ask("GET", "/api/sync/manifest", token=analyst, headers=headers)[0] == 304

@@ -1,0 +1,87 @@
+"""Imports point down: from functions to the library, and in the library from its roof to its ground."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+LAYERS = (
+    ("errors", "logs"),
+    ("names", "settings", "types"),
+    ("store", "catalog"),
+    ("duckdb_files", "lease", "runs"),
+    ("access", "contract", "ownership", "snapshots"),
+    ("rebuild", "state", "manifest"),
+    ("auth", "browsing", "distribution", "extracting", "local_files", "tasks", "triggering"),
+    ("context",),
+    ("http",),
+)
+"""Modules and packages of `analyst` from the ground up; those of one layer may import each other but for circles."""
+
+HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
+
+
+def modules(folder: str) -> Iterator[Path]:
+    yield from sorted((ROOT / folder).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Tell the full names of what a module imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def package(path: Path) -> str:
+    """Tell the module or package right below `analyst` that a file belongs to."""
+    return path.relative_to(ROOT / "shared/analyst").parts[0].removesuffix(".py")
+
+
+def arrows() -> set[tuple[str, str]]:
+    return {
+        (package(path), name.split(".")[1])
+        for path in modules("shared/analyst")
+        for name in imports(path)
+        if name.startswith("analyst.") and package(path) not in ("__init__", name.split(".")[1])
+    }
+
+
+def test_every_module_has_its_layer() -> None:
+    assert {package(path) for path in modules("shared/analyst")} - {"__init__"} == HEIGHT.keys()
+
+
+def test_no_import_points_up() -> None:
+    assert [f"{here} → {there}" for here, there in sorted(arrows()) if HEIGHT[there] > HEIGHT[here]] == []
+
+
+def test_no_imports_go_in_circles() -> None:
+    after: dict[str, set[str]] = {}
+    for here, there in arrows():
+        after.setdefault(here, set()).add(there)
+    left = dict(after)
+    while free := {name for name in left if not left[name] & left.keys()}:
+        left = {name: there for name, there in left.items() if name not in free}
+    assert left == {}
+
+
+@pytest.mark.parametrize(
+    ("folder", "strangers"), [("shared/analyst", ("functions", "da")), ("shared/da", ("analyst", "functions"))]
+)
+def test_the_library_and_the_command_line_stand_alone(folder: str, strangers: tuple[str, ...]) -> None:
+    found = [(path.name, name) for path in modules(folder) for name in imports(path) if name.split(".")[0] in strangers]
+    assert found == []
+
+
+def test_a_file_has_one_reason_to_change() -> None:
+    long = {
+        str(path.relative_to(ROOT)): lines
+        for folder in ("functions", "shared", "infra")
+        for path in modules(folder)
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 300
+    }
+    assert long == {}
