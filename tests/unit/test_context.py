@@ -1,0 +1,53 @@
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from analyst.context import Process
+from analyst.errors import SettingsError
+from analyst.store.memory import MemoryStore
+
+HEAVY = ["duckdb", "fsspec", "httpx", "authlib", "cryptography", "rich", "structlog", "stamina", "google.cloud.storage"]
+READ_PATH = [
+    "analyst.http",
+    "analyst.access",
+    "analyst.catalog",
+    "analyst.snapshots",
+    "analyst.store",
+    "analyst.context",
+]
+
+
+def test_settings_are_read_when_they_are_asked_for() -> None:
+    process = Process({})
+    with pytest.raises(SettingsError, match="DATA_URL"):
+        _ = process.settings
+
+
+def test_everything_is_made_once_however_many_ask_at_once(tmp_path: Path) -> None:
+    process = Process({"DATA_DIR": str(tmp_path)})
+    start = threading.Barrier(8)
+
+    def ask(_: int) -> tuple[int, ...]:
+        start.wait()
+        shared = (process.settings, process.store, process.access, process.snapshots, process.background, process.state)
+        return tuple(map(id, shared))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(ask, range(8)))) == 1
+    process.background.close()
+
+
+def test_what_is_given_is_taken() -> None:
+    store = MemoryStore()
+    assert Process({}, store=store).store is store
+
+
+@pytest.mark.parametrize("module", READ_PATH)
+def test_the_read_path_imports_nothing_heavy(module: str) -> None:
+    code = f"import {module}, sys; print(*sorted({set(HEAVY)!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -1,0 +1,167 @@
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Annotated, Any
+
+import pytest
+import stamina
+from pydantic import BaseModel, ConfigDict, Field
+from werkzeug.test import Client
+
+from analyst.context import Context, Process
+from analyst.errors import AnalystError, ConflictError, InvalidInputError, SettingsError, UnavailableError
+from analyst.http import Allow, app, function
+from analyst.settings import Settings
+from analyst.store.memory import MemoryStore
+from analyst.tasks import Background, Tasks
+
+TOKEN = "service-" + "0" * 32
+
+
+class Count(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    left: Annotated[int, Field(ge=0)]
+
+
+class Counted(BaseModel):
+    ids: list[str]
+
+
+@function("POST", "/count", allow=Allow.SERVICE)
+def count(request: Count, ctx: Context) -> Counted:
+    """Call itself until nothing is left."""
+    if request.left == 0:
+        assert ctx.caller.is_service
+        return Counted(ids=[ctx.request_id])
+    return Counted(ids=[ctx.request_id, *ctx.tasks.call("/count", {"left": request.left - 1})["ids"]])
+
+
+def test_functions_of_one_process_call_each_other_under_one_request_id() -> None:
+    client = Client(app(Process({"DATA_URL": "file:///nowhere", "SERVICE_TOKEN": TOKEN}, store=MemoryStore()), [count]))
+    headers = {"Authorization": f"Bearer {TOKEN}", "X-Request-Id": "abc"}
+    assert client.post("/count", json={"left": 2}, headers=headers).json == {"ids": ["abc"] * 3}
+
+
+def test_what_another_function_refuses_is_an_error_of_its_kind() -> None:
+    @function("POST", "/outer", allow=Allow.ANYBODY)
+    def outer(ctx: Context) -> None:
+        with pytest.raises(InvalidInputError, match="left: Input should be greater"):
+            ctx.tasks.call("/count", {"left": -1})
+
+    client = Client(app(Process({"DATA_URL": "file:///nowhere"}, store=MemoryStore()), [outer, count]))
+    assert client.post("/outer").status_code == 204
+
+
+class Elsewhere(ThreadingHTTPServer):
+    """A host of functions that answers what it is told to, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers: list[tuple[int, Any]] = []
+        self.asked: list[tuple[str, dict[str, str], Any]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Elsewhere
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append((self.path, dict(self.headers), body))
+        status, answer = self.server.answers.pop(0)
+        self.send_response(status)
+        if status == 302:
+            self.send_header("Location", "/stolen")
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Elsewhere]:
+    with Elsewhere() as server, stamina.set_testing(True, attempts=3):
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def tasks(base_url: str | None, background: Background | None = None) -> Tasks:
+    settings = Settings.read({"DATA_URL": "file:///nowhere", "SERVICE_TOKEN": TOKEN, "BASE_URL": base_url or ""})
+    return Tasks(settings, lambda *_: None, lambda: background or Background(), "abc")
+
+
+def test_a_function_elsewhere_is_called_with_the_service_token(elsewhere: Elsewhere) -> None:
+    elsewhere.answers = [(202, {"status": "running"})]
+    assert tasks(elsewhere.url + "/").call("/rebuild", {"source": "shop"}) == {"status": "running"}
+    [(path, headers, body)] = elsewhere.asked
+    assert (path, body) == ("/rebuild", {"source": "shop"})
+    assert (headers["Authorization"], headers["X-Request-Id"]) == (f"Bearer {TOKEN}", "abc")
+
+
+def test_a_busy_function_is_called_again(elsewhere: Elsewhere) -> None:
+    elsewhere.answers = [(503, {}), (429, {}), (200, {"ok": True})]
+    assert tasks(elsewhere.url).call("/rebuild", {}) == {"ok": True}
+
+
+def test_a_function_that_stays_busy_is_unavailable(elsewhere: Elsewhere) -> None:
+    elsewhere.answers = [(503, {})] * 9
+    with pytest.raises(UnavailableError):
+        tasks(elsewhere.url).call("/rebuild", {})
+    assert len(elsewhere.asked) == 3
+
+
+def test_nobody_there_is_unavailable(elsewhere: Elsewhere) -> None:
+    url = elsewhere.url
+    elsewhere.server_close()
+    with pytest.raises(UnavailableError, match="does not answer"):
+        tasks(url).call("/rebuild", {})
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(409, ConflictError), (422, InvalidInputError), (500, AnalystError), (302, AnalystError)]
+)
+def test_a_refusal_is_told_and_not_tried_again(elsewhere: Elsewhere, status: int, kind: type[AnalystError]) -> None:
+    elsewhere.answers = [(status, {"detail": "because"})]
+    with pytest.raises(kind, match="because") as raised:
+        tasks(elsewhere.url).call("/rebuild", {})
+    assert raised.value.details == {"answer": {"detail": "because"}}
+    assert len(elsewhere.asked) == 1
+
+
+def test_without_an_address_nothing_is_called() -> None:
+    with pytest.raises(SettingsError, match="BASE_URL"):
+        tasks(None).call("/rebuild", {})
+
+
+def test_a_task_runs_after_its_request(elsewhere: Elsewhere) -> None:
+    elsewhere.answers = [(200, {}), (422, {"detail": "only logged"})]
+    background = Background()
+    tasks(elsewhere.url, background).enqueue("/rebuild", {"n": 1})
+    tasks(elsewhere.url, background).enqueue("/rebuild", {"n": 2})
+    background.close()
+    assert sorted(body["n"] for _, _, body in elsewhere.asked) == [1, 2]
+
+
+def test_more_tasks_than_there_is_room_for_are_refused() -> None:
+    background, done = Background(workers=1, room=2), threading.Event()
+    background.run(done.wait)
+    background.run(done.wait)
+    with pytest.raises(UnavailableError, match="too many tasks"):
+        background.run(done.wait)
+    done.set()
+    background.close()
+
+
+def test_a_task_that_ends_makes_room() -> None:
+    background = Background(workers=1, room=1)
+    for _ in range(3):
+        background.run(lambda: None)
+        background._pool.submit(lambda: None).result()  # the one worker has come to the end of the task before
+    background.close()
