@@ -1,0 +1,278 @@
+"""The whole system, once: data, functions, an administrator, an extract, a mirror on this machine, a query on it.
+
+Everything is made anew in `.demo/`; nothing is left running. All but the functions is done with `da`, as a user does it.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from analyst.errors import AnalystError, InvalidInputError
+from analyst.names import normalise, quote, quote_text
+from analyst.settings import Settings
+from functions.extract.csv.listing import data_file
+from functions.extract.csv.places import open_place
+
+ROOT = Path(__file__).resolve().parent.parent
+PLACE = ROOT / ".demo"
+BIN = Path(sys.executable).parent
+START_TIMEOUT = 30.0
+
+REVENUE = """\
+select strftime(created_at, '%Y-%m') as month,
+       count(*) as orders,
+       sum(total_amount) filter (segment = 'b2c') as consumers,
+       sum(total_amount) filter (segment = 'b2b_small') as small_companies,
+       sum(total_amount) filter (segment = 'b2b_enterprise') as enterprises,
+       sum(total_amount) as revenue
+from orders join customers using (customer_id)
+where status not in ('cancelled', 'returned') and created_at >= '2025-03-01'
+group by month
+order by month
+"""
+
+NEXT = """
+Done in {seconds:.1f} s; nothing is left running. What was made is in {place}.
+
+What to try next
+  the mirror, offline:     cd {place}/workspace && {bin}/da tables
+                           cd {place}/workspace && {bin}/da query "select count(*) from {table}"
+  the same server again:   DATA_URL={bucket} {bin}/functions-framework --source functions/host.py --target host --host 127.0.0.1 --port {port}
+                           its API is described on {url}/docs, and in {place}/workspace
+                           DA_CONFIG_DIR=../config {bin}/da status asks it what is new
+  one of your own:         make dev
+  your own files:          make demo DATA=/path/of/a/folder [OPTIONS="nullstr=NA delimiter=;"]"""
+
+
+class DemoError(Exception):
+    """The demo can't go on; the message says why in one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The files that are shown: those of `folder` that match `glob`, read as the `options` (`name=value`) say."""
+
+    name: str
+    folder: Path
+    glob: str = ""
+    options: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """Where the files are, as the functions take it."""
+        return str(self.folder / self.glob)
+
+
+@dataclass(frozen=True, slots=True)
+class Da:
+    """Runs `da` in a workspace, and shows what is run and how long it took."""
+
+    workspace: Path
+    environ: Mapping[str, str]
+
+    def run(self, *arguments: str, may_fail: bool = False) -> None:
+        """Run a command; what it prints is seen."""
+        print(f"\n$ {shlex.join(['da', *arguments])}", flush=True)
+        began = time.monotonic()
+        done = subprocess.run([BIN / "da", *arguments], cwd=self.workspace, env=self.environ, check=False)
+        print(f"  [{time.monotonic() - began:.1f} s]", flush=True)
+        if done.returncode and not may_fail:
+            raise DemoError(f"da {arguments[0]} failed, as it says above.")
+
+    def views(self) -> list[str]:
+        """Tell which views there are to query in the mirror."""
+        listed = subprocess.run(
+            [BIN / "da", "tables", "--json"], cwd=self.workspace, env=self.environ, check=True, capture_output=True
+        )
+        return [table["view"] for table in json.loads(listed.stdout) if table["folder"]]
+
+    def query(self, sql: str, name: str) -> None:
+        """Run SQL on the mirror; it is kept as a file, to be run again."""
+        (self.workspace / name).write_text(sql, encoding="utf-8")
+        print(f"\n{sql.rstrip()}")
+        self.run("query", "--file", name)
+
+
+def main() -> int:
+    """Run the demo; 0 when all of it went well."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="a folder of your own files, in place of sample data")
+    parser.add_argument("--option", action="append", default=[], help="how they are read, as nullstr=NA")
+    arguments = parser.parse_args()
+    for signalled in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signalled, signal.default_int_handler)
+    try:
+        _demo(arguments.data, tuple(arguments.option))
+    except DemoError as error:
+        print(f"\nThe demo stopped: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nThe demo was interrupted; nothing is left running.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _demo(data: Path | None, options: tuple[str, ...]) -> None:
+    began = time.monotonic()
+    source = _own(data.expanduser().resolve(), options) if data else Source("shop", PLACE / "sources", "*.csv")
+    _make_anew(PLACE)
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}"
+    environ = _environ(source, port)
+    da = Da(PLACE / "workspace", environ)
+    if not data:
+        da.run("sample-data", "--size", "m", "--output", str(source.folder))
+    with _functions(environ, url):
+        _publish(da, source, url)
+        da.run("sync")
+        views = da.views()
+    if not views:
+        raise DemoError("none of the files could be published, for the reasons above.")
+    _answer(da, views, is_sample=data is None)
+    names = {"place": _short(PLACE), "bin": BIN, "bucket": environ["DATA_URL"], "port": port, "url": url}
+    print(NEXT.format(seconds=time.monotonic() - began, table=quote(views[0]).strip('"'), **names))
+
+
+def _own(folder: Path, options: tuple[str, ...]) -> Source:
+    """Look at the user's folder before anything is made."""
+    if not folder.is_dir():
+        raise DemoError(f"{folder} is no folder; give one that holds your files.")
+    if folder.is_relative_to(PLACE):
+        raise DemoError(f"{folder} is inside {PLACE}, which every demo makes anew; move your files elsewhere.")
+    try:
+        files = open_place(str(folder), [folder.as_uri()]).files()
+    except AnalystError as error:
+        raise DemoError(f"{error}.") from None
+    if not any(data_file(file) for file in files):
+        raise DemoError(
+            f"{folder} holds no .csv, .tsv, .json, .jsonl or .parquet file (.gz and .zst of them are read, too)."
+        )
+    return Source(_source_name(folder.name), folder, options=options)
+
+
+def _source_name(text: str) -> str:
+    try:
+        return normalise(text)
+    except InvalidInputError:
+        return "files"
+
+
+def _make_anew(place: Path) -> None:
+    try:
+        shutil.rmtree(place, ignore_errors=False) if place.exists() else None
+        for folder in (place / "sources", place / "bucket", place / "workspace"):
+            folder.mkdir(parents=True)
+    except OSError as error:
+        raise DemoError(f"{place} can't be made anew: {error.strerror} ({error.filename}).") from None
+
+
+def _environ(source: Source, port: int) -> dict[str, str]:
+    """Give the environment of the functions and of `da`; what is set outside for other servers stays outside."""
+    ours = {name.upper() for name in Settings.model_fields} | {"DATA_DIR"}
+    outside = {k: v for k, v in os.environ.items() if k not in ours and not k.startswith(("DA_", "FUNCTION_"))}
+    return {
+        **outside,
+        "NO_PROXY": "127.0.0.1",
+        "DATA_URL": (PLACE / "bucket").as_uri(),
+        "SOURCE_ROOTS": source.folder.as_uri(),
+        "BOOTSTRAP_SECRET": secrets.token_hex(32),
+        "SERVICE_TOKEN": secrets.token_hex(32),
+        "FUNCTION_SOURCE": str(ROOT / "functions" / "host.py"),
+        "FUNCTION_TARGET": "host",
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "DA_CONFIG_DIR": str(PLACE / "config"),
+    }
+
+
+def _free_port() -> int:
+    try:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            return int(listener.getsockname()[1])
+    except OSError as error:
+        raise DemoError(f"no port can be opened on 127.0.0.1: {error.strerror}.") from None
+
+
+@contextmanager
+def _functions(environ: Mapping[str, str], url: str) -> Iterator[None]:
+    """Serve all functions from one process, for as long as the block runs."""
+    log = PLACE / "functions.log"
+    began = time.monotonic()
+    with log.open("wb") as output:
+        child = subprocess.Popen(  # a session of its own: Ctrl-C reaches us, and we end it
+            [BIN / "functions-framework"], env=environ, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        _wait(child, url, log)
+        print(f"\nAll functions on {url}, bucket {environ['DATA_URL']}\n  [{time.monotonic() - began:.1f} s]")
+        yield
+    finally:
+        _end(child)
+
+
+def _wait(child: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + START_TIMEOUT
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            raise DemoError(f"the functions ended at once; {_short(log)} tells why: {_last_line(log)}")
+        try:
+            opener.open(f"{url}/api/health", timeout=5).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise DemoError(f"the functions do not answer on {url}; {_short(log)} may tell why: {_last_line(log)}")
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End our own child and what it started, and nothing else."""
+    child.terminate()
+    try:
+        child.wait(10)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it is empty")
+
+
+def _publish(da: Da, source: Source, url: str) -> None:
+    da.run("login", "--server", url, "--bootstrap", "admin@example.com")
+    options = [part for option in source.options for part in ("--option", option)]
+    da.run("admin", "add-source", source.name, "--path", source.path, *options)
+    da.run("admin", "sync", source.name, may_fail=True)
+
+
+def _answer(da: Da, views: list[str], *, is_sample: bool) -> None:
+    if is_sample:
+        da.query(REVENUE, "revenue.sql")
+        return
+    counts = [f'select {quote_text(view)} as "table", count(*) as rows from {quote(view)}' for view in views]
+    da.query("\nunion all ".join(counts), "counts.sql")
+    da.query(f"select *\nfrom {quote(views[0])}\nlimit 5", "first.sql")
+
+
+def _short(path: Path) -> str:
+    return os.path.relpath(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
