@@ -61,6 +61,14 @@ class Config:
             raise DaError(f"You are not logged in at {server}; log in with: da login --server {server}")
         return Login(server, str(saved["token"]), saved.get("email"))
 
+    @property
+    def email(self) -> str | None:
+        """Whom the saved token belongs to, `None` when that is not known."""
+        if self.environ.get("DA_TOKEN"):
+            return None
+        saved = self._read("token.json")
+        return saved.get("email") if saved.get("server") == self.server else None
+
     def save(self, login: Login) -> None:
         """Keep the server and the token for the next commands; only the user may read the token."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

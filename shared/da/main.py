@@ -16,7 +16,10 @@ COMMANDS = {
     "login": "da.commands.auth:login",
     "sync": "da.commands.sync:sync",
     "query": "da.commands.query:query",
+    "tables": "da.commands.tables:tables",
+    "status": "da.commands.status:status",
     "auth": "da.commands.auth:app",
+    "admin": "da.commands.admin:app",
     "sample-data": "da.commands.sample_data:sample_data",
 }
 """Where each command is, in the order of the help; a module is imported when its command is used."""
@@ -61,14 +64,15 @@ def main(
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and end the process; an error is one message on stderr, never a traceback."""
+    """Run a command and end the process."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(_code(arguments))
+    sys.exit(execute(arguments))
 
 
-def _code(arguments: Sequence[str] | None) -> int:
+def execute(arguments: Sequence[str] | None) -> int:
+    """Run a command; an error is one message on stderr, never a traceback. Return the exit code."""
     try:
         code = app(arguments, prog_name="da", standalone_mode=False)
         sys.stdout.flush()

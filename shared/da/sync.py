@@ -96,7 +96,7 @@ class Sync:
             unfinished = self._fetch(todo)
             tables, broken = self._publish(todo, unfinished)
             unfinished |= broken
-            self._workspace.prune(self._referred(tables) | _partial(todo))
+            self._workspace.prune(self._referred(tables) | self._referred(todo.chosen) | _partial(todo))
             self._save(tables, None if unfinished or self._report.failed or request.only else etag)
         self._report.updated = sorted(todo.updated - unfinished)
         self._count({table_id: table for table_id, table in todo.chosen.items() if table_id not in unfinished})

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 from da.errors import DaError
 from da.server import Server
@@ -26,7 +27,7 @@ class SignedUrls:
     ) -> None:
         self._server = server
         self._wanted = wanted
-        self._position = {each.file.path: index for index, each in enumerate(wanted)}
+        self._begun: set[str] = set()
         self._batch = batch
         self._clock = clock
         self._urls: dict[str, tuple[str, float]] = {}
@@ -40,25 +41,28 @@ class SignedUrls:
         """
         with self._lock:
             if not self._usable(wanted, refused):
-                self._ask_from(wanted, refused)
+                self._ask(wanted, refused)
             if not self._usable(wanted, refused=""):
                 raise DaError("the server has another version by now; run da sync again")
+            self._begun.add(wanted.file.path)
             return self._urls[wanted.file.path][0]
 
     def _usable(self, wanted: Wanted, refused: str) -> bool:
         url, ends = self._urls.get(wanted.file.path, ("", 0.0))
         return bool(url) and url != refused and self._clock() < ends
 
-    def _ask_from(self, wanted: Wanted, refused: str) -> None:
+    def _ask(self, wanted: Wanted, refused: str) -> None:
         if refused:  # what was signed together is refused together
             self._urls.clear()
-        files: dict[str, list[str]] = {}
-        count = 0
-        for each in self._wanted[self._position[wanted.file.path] :]:
-            if count < self._batch and not self._usable(each, ""):
-                files.setdefault(each.table_id, []).append(each.file.path)
-                count += 1
+        files: dict[str, list[str]] = {wanted.table_id: [wanted.file.path]}
+        for each in islice(self._next(wanted), self._batch - 1):
+            files.setdefault(each.table_id, []).append(each.file.path)
         asked_at = self._clock()
         urls, expires_in = self._server.urls(files)
         ends = asked_at + expires_in - min(_MARGIN, expires_in / 2)
-        self._urls.update({path: (url, ends) for path, url in urls.items() if path in self._position})
+        self._urls.update({path: (url, ends) for path, url in urls.items()})
+
+    def _next(self, wanted: Wanted) -> Iterator[Wanted]:
+        for each in self._wanted:
+            if each is not wanted and each.file.path not in self._begun and not self._usable(each, refused=""):
+                yield each

@@ -9,7 +9,7 @@ import typer
 from da.config import Config, Login, is_loopback, server_address
 from da.errors import DaError, UsageError
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Log in and out.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Log in and out.")
 
 ServerUrl = Annotated[str | None, typer.Option("--server", metavar="URL", help="The server; else the one used last.")]
 Token = Annotated[str | None, typer.Option("--token", help="The token; else DA_TOKEN, stdin or a prompt gives it.")]

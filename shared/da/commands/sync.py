@@ -1,6 +1,7 @@
 """`da sync`: bring the mirror up to date."""
 
 import sys
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -34,7 +35,7 @@ def sync(
     """
     login = Config.read().login()
     workspace = Workspace.find()
-    with workspace.locked(), Web() as web:
+    with nullcontext() if dry_run else workspace.locked(), Web() as web:
 
         def bar(total: int, files: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
             return progress(total, files, wanted=not (quiet or json))

@@ -1,0 +1,121 @@
+"""`da status`: is the mirror up to date?"""
+
+import shutil
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import typer
+
+from da.config import Config
+from da.errors import DaError
+from da.manifest import Manifest
+from da.output import print_json
+from da.plan import Request, plan
+from da.server import Server
+from da.text import ago_text, bytes_text, clean, count_text
+from da.web import Web
+from da.workspace import State, Workspace
+
+EXIT_CODES = {"up to date": 0, "behind": 3, "incomplete": 3, "never synced": 3, "unknown": 4}
+_PATIENCE = 5.0
+"""Seconds to wait for the server."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A mirror's status. `checked_at` is when it was last known to be as the server wants it; sizes in bytes."""
+
+    state: str
+    detail: str
+    server: str | None
+    user: str | None
+    workspace: str
+    snapshot: int
+    checked_at: str | None
+    mirrored: int
+    not_mirrored: int
+    rows: int
+    size_bytes: int
+    free_bytes: int
+
+
+def status(json: Json = False) -> None:
+    """Tell what is mirrored, from where, and whether it is up to date.
+
+    Ends with 0 when it is up to date, 3 when it is behind the server, incomplete or was never synced, and 4 when the
+    server can't be asked: you are offline or not logged in.
+    """
+    workspace = Workspace.find()
+    found = _status(workspace, Config.read())
+    if json:
+        print_json(asdict(found))
+    else:
+        _print(found, workspace)
+    raise typer.Exit(EXIT_CODES[found.state])
+
+
+def _status(workspace: Workspace, config: Config) -> Status:
+    state, checked_at = workspace.state(), workspace.checked_at()
+    word, detail = _compared(workspace, state, config)
+    mirrored = [table for table in state.tables.values() if table.is_mirrored]
+    return Status(
+        state=word,
+        detail=detail,
+        server=config.server or state.server or None,
+        user=config.email,
+        workspace=str(workspace.root),
+        snapshot=state.snapshot,
+        checked_at=checked_at.isoformat(timespec="seconds") if checked_at else None,
+        mirrored=len(mirrored),
+        not_mirrored=len(state.tables) - len(mirrored),
+        rows=sum(table.rows or 0 for table in mirrored),
+        size_bytes=sum(file.size_bytes for table in mirrored for file in table.files),
+        free_bytes=shutil.disk_usage(workspace.root).free if workspace.root.exists() else 0,
+    )
+
+
+def _compared(workspace: Workspace, state: State, config: Config) -> tuple[str, str]:
+    """Ask the server what is new; return the state in a word, and what there is to say about it."""
+    if workspace.checked_at() is None:
+        return "never synced", "run da sync"
+    try:
+        with Web(timeout=_PATIENCE) as web:
+            answer = Server(config.login(), web).manifest(state.etag)
+        return _incomplete(workspace, state) if answer is None else _behind(workspace, state, answer[1])
+    except DaError as error:
+        return "unknown", str(error)
+
+
+def _incomplete(workspace: Workspace, state: State) -> tuple[str, str]:
+    lost = [table.id for table in state.tables.values() if table.is_mirrored and not workspace.holds(table)]
+    return ("incomplete", f"files of {', '.join(lost)} are gone; run da sync") if lost else ("up to date", "")
+
+
+def _behind(workspace: Workspace, state: State, document: object) -> tuple[str, str]:
+    manifest = Manifest.from_json(document)
+    todo = plan(manifest, state, workspace, Request())
+    news = (
+        [f"{count_text(len(todo.updated), 'table')} to fetch ({bytes_text(todo.size_bytes)})"] if todo.updated else []
+    )
+    news += [f"{count_text(len(todo.removed), 'table')} to remove"] if todo.removed else []
+    news += [f"{table_id}: {error}" for table_id, error in manifest.refused.items()]
+    return "behind", f"{', '.join(news) or 'descriptions are new'}; run da sync"
+
+
+def _print(found: Status, workspace: Workspace) -> None:
+    checked_at = workspace.checked_at()
+    synced = f"snapshot {found.snapshot}, synced {ago_text(checked_at)}" if checked_at else "never"
+    tables = f"{found.mirrored} mirrored, {found.not_mirrored} at the server only"
+    lines = {
+        "server": found.server or "none",
+        "user": found.user or "unknown",
+        "workspace": found.workspace,
+        "last sync": synced,
+        "tables": f"{tables}; {found.rows:,} rows, {bytes_text(found.size_bytes)}",
+        "disk": f"{bytes_text(found.free_bytes)} free",
+        "state": f"{found.state}: {found.detail}" if found.detail else found.state,
+    }
+    for name, value in lines.items():
+        print(f"{name:<10} {clean(value)}")

@@ -1,0 +1,96 @@
+"""`da tables`: what there is to query."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from da.errors import DaError
+from da.manifest import Table
+from da.output import print_json, print_table
+from da.text import ago_text, bytes_text
+from da.workspace import Workspace
+
+Name = Annotated[str | None, typer.Argument(metavar="[TABLE]", help="Show the columns of this one, by view or id.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def tables(name: Name = None, json: Json = False) -> None:
+    """List the tables as of the last sync: what is mirrored, and what can be queried at the server only."""
+    workspace = Workspace.find()
+    if workspace.checked_at() is None:
+        raise DaError(f"There is no mirror in {workspace.root} yet; run da sync there, or set DA_LOCAL_DIR")
+    known = workspace.state().tables
+    if name is None:
+        _list(workspace, list(known.values()), json=json)
+    else:
+        _show(workspace, _named(name, list(known.values())), json=json)
+
+
+def _list(workspace: Workspace, known: list[Table], *, json: bool) -> None:
+    if json:
+        print_json([_document(workspace, table) for table in known])
+        return
+    rows = [
+        (table.view, table.id, _place(table), _number(table.rows), _size(table), _updated(table), table.description)
+        for table in known
+    ]
+    print_table(("view", "table", "where", "rows", "size", "updated", "description"), rows, right=("rows", "size"))
+
+
+def _show(workspace: Workspace, table: Table, *, json: bool) -> None:
+    if json:
+        columns = [{"name": each.name, "type": each.type, "description": each.description} for each in table.columns]
+        files = [str(workspace.path(table.id, file)) for file in table.files]
+        print_json({**_document(workspace, table), "columns": columns, "files": files})
+        return
+    facts = [
+        _place(table),
+        f"{_number(table.rows)} rows" if table.rows is not None else "",
+        _size(table),
+        _updated(table),
+    ]
+    print(f"{table.view} ({table.id}): {', '.join(fact for fact in facts if fact)}")
+    if table.description:
+        print(table.description)
+    print()
+    print_table(("column", "type", "description"), [(each.name, each.type, each.description) for each in table.columns])
+
+
+def _named(name: str, known: list[Table]) -> Table:
+    found = next((table for table in known if name.lower() in {table.view, table.id}), None)
+    if found is None:
+        raise DaError(f"There is no table {name}; da tables lists what there is, da sync brings what is new")
+    return found
+
+
+def _document(workspace: Workspace, table: Table) -> dict[str, Any]:
+    return {
+        "id": table.id,
+        "view": table.view,
+        "where": table.place,
+        "rows": table.rows,
+        "size_bytes": table.size_bytes,
+        "updated": table.updated,
+        "description": table.description,
+        "folder": str(workspace.folder(table.id)) if table.is_mirrored else None,
+    }
+
+
+def _place(table: Table) -> str:
+    return table.place.replace("_", " ")
+
+
+def _number(count: int | None) -> str:
+    return "" if count is None else f"{count:,}"
+
+
+def _size(table: Table) -> str:
+    return bytes_text(table.size_bytes) if table.size_bytes else ""
+
+
+def _updated(table: Table) -> str:
+    try:
+        return ago_text(datetime.fromisoformat(table.updated)) if table.updated else ""
+    except (ValueError, TypeError):
+        return ""

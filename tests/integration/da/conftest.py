@@ -1,0 +1,98 @@
+"""`da` as a user has it: a folder to work in, a configuration, and a server on loopback."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from da.config import Login
+from da.main import execute
+from da.patience import Patience
+from da.plan import Request
+from da.progress import progress
+from da.report import Report
+from da.server import Server
+from da.sync import Sync
+from da.web import Web
+from da.workspace import Workspace
+from tests.doubles.functions_api import TOKEN, FunctionsApi, running
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command printed, and the code it ended with."""
+
+    code: int
+    out: str
+    err: str
+
+
+Da = Callable[..., Ran]
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[FunctionsApi]:
+    with running(tmp_path / "bucket") as api:
+        yield api
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    monkeypatch.setenv("DA_LOCAL_DIR", str(tmp_path / "work"))
+    return Workspace(tmp_path / "work")
+
+
+@pytest.fixture
+def config_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DA_CONFIG_DIR", str(tmp_path / "config"))
+    for name in ("DA_SERVER", "DA_TOKEN", "BOOTSTRAP_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "config"
+
+
+@pytest.fixture
+def da(workspace: Workspace, config_dir: Path, capsys: pytest.CaptureFixture[str]) -> Da:  # noqa: ARG001
+    """Run a command as the shell would."""
+
+    def run(*arguments: str) -> Ran:
+        capsys.readouterr()
+        code = execute(arguments)
+        printed = capsys.readouterr()
+        return Ran(code, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture
+def logged_in(da: Da, api: FunctionsApi) -> Da:
+    """Run a command as the shell would, after a login."""
+    assert da("login", "--server", api.address, "--token", TOKEN).code == 0
+    api.forget()
+    return da
+
+
+@pytest.fixture
+def sync(workspace: Workspace, api: FunctionsApi) -> Callable[..., Report]:
+    """Sync without the command line, and with little patience."""
+
+    def run(**request: Any) -> Report:
+        patience = Patience(attempts=4, first=0.001, longest=0.01)
+        with workspace.locked(), Web(timeout=5) as web:
+            server = Server(Login(api.address, TOKEN), web, patience)
+            silent = lambda total, files: progress(total, files, wanted=False)  # noqa: E731
+            return Sync(workspace, server, web, silent, patience).run(Request(**request))
+
+    return run
+
+
+@pytest.fixture
+def rows(workspace: Workspace) -> Callable[[str], list[tuple[Any, ...]]]:
+    """Query the mirror with DuckDB itself, as any other client would."""
+
+    def query(sql: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(workspace.duckdb, read_only=True) as connection:
+            return connection.execute(sql).fetchall()
+
+    return query

@@ -1,0 +1,133 @@
+"""What a server says becomes a path or SQL only after a look at it."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from da.report import Report
+from da.workspace import Workspace
+from tests.doubles.functions_api import FunctionsApi
+from tests.integration.da.conftest import Da
+
+SyncRun = Callable[..., Report]
+Rows = Callable[[str], list[tuple[Any, ...]]]
+
+SHA = "0" * 64
+FILE = {"path": "x", "sha256": SHA, "size_bytes": 1}
+
+
+@pytest.mark.parametrize(
+    "table_id",
+    [
+        "../../etc.passwd",
+        "shop/../..orders",
+        "shop",
+        "shop.",
+        ".orders",
+        "shop.orders.more",
+        "Shop.orders",
+        "shop.or ders",
+        "a" * 64 + ".b",
+        "shop.\x00",
+        "c:.x",
+        "sh\\op.x",
+    ],
+)
+def test_a_table_of_a_strange_name_is_refused(
+    api: FunctionsApi, sync: SyncRun, workspace: Workspace, rows: Rows, table_id: str
+) -> None:
+    api.put("shop.customers", "select 1 as id")
+    api.declare(table_id, view="strange", files=[FILE])
+    report = sync()
+    assert list(report.failed) == [table_id]
+    assert "can't be used: id is" in report.failed[table_id]
+    assert rows("select id from customers") == [(1,)]
+    assert [path.name for path in workspace.parquet.iterdir()] == ["shop"]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"view": 'x"; drop table y; --'},
+        {"view": "../x"},
+        {"view": None},
+        {"files": [{**FILE, "sha256": "../../../x"}]},
+        {"files": [{**FILE, "sha256": SHA.upper().replace("0", "A")}]},
+        {"files": [{**FILE, "size_bytes": -1}]},
+        {"files": [{**FILE, "size_bytes": "1"}]},
+        {"files": [{**FILE, "path": 7}]},
+        {"files": "x"},
+        {"files": [None]},
+        {"columns": [{"name": "a\x00b", "type": "INTEGER"}]},
+        {"columns": [{"type": "INTEGER"}]},
+        {"rows": True},
+        {"description": ["x"]},
+    ],
+)
+def test_a_table_with_something_strange_is_refused(api: FunctionsApi, sync: SyncRun, rows: Rows, entry: Any) -> None:
+    api.put("shop.customers", "select 1 as id")
+    api.declare("shop.orders").update(entry)
+    report = sync()
+    assert list(report.failed) == ["shop.orders"]
+    assert "the server describes it in a way that can't be used" in report.failed["shop.orders"]
+    assert rows("select id from customers") == [(1,)]
+
+
+def test_a_refused_table_keeps_its_last_state(api: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
+    api.put("shop.orders", "select 1 as id")
+    assert sync().exit_code == 0
+    api.tables["shop.orders"]["view"] = "../x"
+    assert sync().exit_code == 1
+    assert rows("select id from orders") == [(1,)]
+
+
+def test_two_tables_can_not_have_one_view(api: FunctionsApi, sync: SyncRun) -> None:
+    api.put("a.orders", "select 1 as id")
+    api.put("b.orders", "select 2 as id")
+    assert sync().failed == {"b.orders": "the server gives it the view orders, which is that of a.orders"}
+
+
+@pytest.mark.parametrize("kind", ["INTEGER) as x, (select 1", "nonsense", "INTEGER; drop view customers"])
+def test_a_strange_type_is_no_sql(api: FunctionsApi, sync: SyncRun, rows: Rows, kind: str) -> None:
+    api.put("shop.customers", "select 1 as id")
+    api.declare("shop.empty", columns=[{"name": "a", "type": kind, "description": None}])
+    assert list(sync().failed) == ["shop.empty"]
+    assert rows("select id from customers") == [(1,)]
+
+
+def test_odd_descriptions_and_column_names_are_only_text(api: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
+    text = 'it\'s "odd"; drop view orders; --\n\x1b[31m'
+    entry = api.put("shop.orders", 'select 1 as "a""; drop view x; --"', description=text)
+    entry["columns"][0]["description"] = text
+    assert sync().exit_code == 0
+    assert rows("select comment from duckdb_views() where view_name = 'orders'") == [(f"{text} (shop.orders)",)]
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http:///x", "http://127.0.0.1:x/"])
+def test_only_http_addresses_are_fetched_from(api: FunctionsApi, sync: SyncRun, url: str) -> None:
+    (file,) = api.put("shop.orders", "select 1 as id")["files"]
+    api.answers["POST", "/api/data/urls"] = [(200, {"urls": {file["path"]: url}, "expires_in": 900})]
+    report = sync()
+    assert list(report.failed) == ["shop.orders"]
+
+
+def test_the_token_is_not_sent_with_signed_urls(api: FunctionsApi, sync: SyncRun) -> None:
+    api.put("shop.orders", "select 1 as id")  # the double refuses a request for a file that carries a token
+    assert sync().exit_code == 0
+
+
+def test_what_the_server_says_can_not_drive_the_terminal(api: FunctionsApi, logged_in: Da) -> None:
+    api.put("shop.orders", "select 1 as id", description="\x1b[2Jgone\nnext")
+    logged_in("sync")
+    ran = logged_in("tables")
+    assert "\x1b" not in ran.out
+    assert "gone next" in ran.out
+    assert json.loads(logged_in("tables", "--json").out)[0]["description"] == "\x1b[2Jgone\nnext"
+
+
+def test_a_url_may_be_relative_to_the_server(api: FunctionsApi, sync: SyncRun) -> None:
+    (file,) = api.put("shop.orders", "select 1 as id")["files"]
+    url = f"/files/{file['path']}?signature=0"
+    api.answers["POST", "/api/data/urls"] = [(200, {"urls": {file["path"]: url}, "expires_in": 900})]
+    assert sync().exit_code == 0

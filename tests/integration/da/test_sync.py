@@ -1,0 +1,321 @@
+"""`da sync`: what a user sees of it, and what it leaves on the disk."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from da.workspace import Workspace
+from tests.doubles.functions_api import Fault, FunctionsApi
+from tests.integration.da.conftest import Da
+
+Rows = Callable[[str], list[tuple[Any, ...]]]
+
+ORDERS = "select i as id, i * 1.5 as total from range(1000) t(i)"
+
+
+@pytest.fixture
+def shop(api: FunctionsApi) -> FunctionsApi:
+    api.put("shop.orders", ORDERS, description="Orders, one row each")
+    api.put("shop.customers", "select 1 as id, 'Ann' as name", "select 2 as id, 'Bob' as name")
+    return api
+
+
+def parquet(workspace: Workspace) -> list[Path]:
+    return sorted(workspace.parquet.rglob("*.*"))
+
+
+def test_the_first_sync_brings_all_tables(shop: FunctionsApi, logged_in: Da, rows: Rows) -> None:
+    ran = logged_in("sync")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("Updated shop.customers, shop.orders: 3 files, ")
+    assert rows("select count(*), sum(total) from orders") == [(1000, 749250)]
+    assert rows("select name from customers order by id") == [("Ann",), ("Bob",)]
+    assert shop.count("/api/data/urls") == 1
+
+
+def test_a_sync_without_news_is_one_request(shop: FunctionsApi, logged_in: Da) -> None:
+    logged_in("sync")
+    shop.forget()
+    ran = logged_in("sync")
+    assert ran.out == f"Nothing has changed; 2 tables as before. Snapshot {shop.snapshot}.\n"
+    assert shop.counts() == {"GET /api/sync/manifest": 1}
+
+
+def test_only_what_changed_is_fetched(shop: FunctionsApi, logged_in: Da, rows: Rows) -> None:
+    logged_in("sync")
+    shop.forget()
+    shop.put("shop.customers", "select 1 as id, 'Ann' as name", "select 3 as id, 'Eve' as name")
+    ran = logged_in("sync")
+    assert shop.count("/files/") == 1
+    assert "Updated shop.customers: 1 file, " in ran.out
+    assert rows("select name from customers order by id") == [("Ann",), ("Eve",)]
+
+
+def test_files_that_nothing_refers_to_are_deleted(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+    logged_in("sync")
+    before = parquet(workspace)
+    shop.put("shop.orders", "select 1 as id")
+    logged_in("sync")
+    assert len(parquet(workspace)) == len(before) == 3
+    assert parquet(workspace) != before
+
+
+def test_a_withdrawn_table_leaves_with_its_files(
+    shop: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
+) -> None:
+    logged_in("sync")
+    shop.withdraw("shop.orders")
+    ran = logged_in("sync")
+    assert ran.out.startswith("Removed shop.orders; 1 table as before.")
+    assert not workspace.folder("shop.orders").exists()
+    assert rows("select view_name from duckdb_views() where not internal") == [("customers",)]
+
+
+def test_a_table_that_becomes_remote_leaves_with_its_files(
+    shop: FunctionsApi, logged_in: Da, workspace: Workspace
+) -> None:
+    logged_in("sync")
+    shop.declare("shop.orders", query_mode="remote")
+    ran = logged_in("sync")
+    assert ran.out.startswith("Removed shop.orders; 1 table as before.")
+    assert not workspace.folder("shop.orders").exists()
+
+
+def test_remote_and_server_only_tables_are_not_fetched(api: FunctionsApi, logged_in: Da) -> None:
+    api.declare("events.clicks", query_mode="remote")
+    api.declare("hr.salaries", server_only=True)
+    ran = logged_in("sync")
+    assert (ran.code, api.count("/api/data/urls")) == (0, 0)
+    assert "2 tables can be queried at the server only." in ran.out
+
+
+def test_a_table_without_files_has_its_columns(api: FunctionsApi, logged_in: Da, rows: Rows) -> None:
+    columns = [
+        {"name": "id", "type": "BIGINT", "description": "Key"},
+        {"name": "at", "type": "TIMESTAMP WITH TIME ZONE", "description": None},
+        {"name": 'od"d, name', "type": 'STRUCT(a INTEGER, "b c" DECIMAL(10,2)[])', "description": "it's odd"},
+    ]
+    api.declare("shop.empty", columns=columns)
+    assert logged_in("sync").code == 0
+    assert rows("select column_name, data_type, comment from duckdb_columns() where table_name = 'empty'") == [
+        (column["name"], column["type"], column["description"]) for column in columns
+    ]
+    assert rows("select count(*) from empty") == [(0,)]
+
+
+def test_descriptions_become_comments(api: FunctionsApi, logged_in: Da, rows: Rows) -> None:
+    entry = api.put("shop.orders", ORDERS, description="Ann's orders")
+    entry["columns"][0]["description"] = "The key"
+    logged_in("sync")
+    assert rows("select comment from duckdb_views() where view_name = 'orders'") == [("Ann's orders (shop.orders)",)]
+    assert rows("select comment from duckdb_columns() where table_name = 'orders' and column_name = 'id'") == [
+        ("The key",)
+    ]
+
+
+def test_a_new_description_needs_no_download(api: FunctionsApi, logged_in: Da, rows: Rows) -> None:
+    entry = api.put("shop.orders", ORDERS)
+    logged_in("sync")
+    api.forget()
+    entry["description"] = "Orders"
+    assert logged_in("sync").out.startswith("Nothing has changed; 1 table as before.")
+    assert api.counts() == {"GET /api/sync/manifest": 1}
+    assert rows("select comment from duckdb_views() where view_name = 'orders'") == [("Orders (shop.orders)",)]
+
+
+def test_columns_that_only_some_files_have_are_null_elsewhere(api: FunctionsApi, logged_in: Da, rows: Rows) -> None:
+    api.put("shop.mixed", "select 1 as id", "select 2 as id, 'x' as more")
+    logged_in("sync")
+    assert rows("select id, more from mixed order by id") == [(1, None), (2, "x")]
+
+
+def test_a_file_that_a_table_lists_twice_counts_twice(api: FunctionsApi, logged_in: Da, rows: Rows) -> None:
+    api.put("shop.twice", "select 1 as id", "select 1 as id")
+    ran = logged_in("sync")
+    assert (ran.code, api.count("/files/")) == (0, 1)
+    assert rows("select count(*) from twice") == [(2,)]
+
+
+def test_json_says_what_was_done(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+    report = json.loads(logged_in("sync", "--json").out)
+    assert report["updated"] == ["shop.customers", "shop.orders"]
+    assert (report["files"], report["snapshot"], report["failed"]) == (3, shop.snapshot, [])
+    assert report["workspace"] == str(workspace.root)
+    report = json.loads(logged_in("sync", "--json").out)
+    assert (report["updated"], report["unchanged"]) == ([], 2)
+
+
+def test_quiet_prints_nothing(shop: FunctionsApi, logged_in: Da) -> None:  # noqa: ARG001
+    ran = logged_in("sync", "--quiet")
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+
+
+def test_a_dry_run_changes_nothing(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+    ran = logged_in("sync", "--dry-run")
+    assert ran.out.startswith("Would update shop.customers, shop.orders: 3 files, ")
+    assert not workspace.root.exists()
+    logged_in("sync")
+    shop.withdraw("shop.orders")
+    shop.forget()
+    assert "Would remove shop.orders" in logged_in("sync", "--dry-run").out
+    assert workspace.folder("shop.orders").exists()
+    assert shop.counts() == {"GET /api/sync/manifest": 1}
+
+
+def test_one_table_can_be_synced_alone(shop: FunctionsApi, logged_in: Da, rows: Rows, workspace: Workspace) -> None:
+    logged_in("sync", "--table", "orders")
+    assert shop.count("/files/") == 1
+    logged_in("sync")
+    shop.put("shop.orders", "select 7 as id")
+    shop.withdraw("shop.customers")
+    ran = logged_in("sync", "--table", "shop.orders")
+    assert "Updated shop.orders: 1 file" in ran.out
+    assert rows("select id from orders") == [(7,)]
+    assert len(list(workspace.folder("shop.customers").iterdir())) == 2
+    assert rows("select count(*) from customers") == [(2,)]
+
+
+def test_after_a_table_was_synced_alone_the_rest_follows(shop: FunctionsApi, logged_in: Da, rows: Rows) -> None:  # noqa: ARG001
+    logged_in("sync", "--table", "orders")
+    assert "Updated shop.customers: 2 files" in logged_in("sync").out
+    assert rows("select count(*) from customers") == [(2,)]
+
+
+def test_a_table_that_there_is_not_can_not_be_synced(shop: FunctionsApi, logged_in: Da) -> None:  # noqa: ARG001
+    ran = logged_in("sync", "--table", "shop.nothing")
+    assert ran.code == 1
+    assert "There is no table shop.nothing" in ran.err
+
+
+def test_a_mirror_that_lost_a_file_is_made_whole(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+    logged_in("sync")
+    shop.forget()
+    parquet(workspace)[1].unlink()
+    assert logged_in("sync").code == 0
+    assert shop.count("/files/") == 1
+
+
+def test_a_mirror_that_lost_its_database_is_made_whole(
+    shop: FunctionsApi, logged_in: Da, rows: Rows, workspace: Workspace
+) -> None:
+    logged_in("sync")
+    shop.forget()
+    workspace.duckdb.unlink()
+    assert logged_in("sync").code == 0
+    assert shop.count("/files/") == 0
+    assert rows("select count(*) from orders") == [(1000,)]
+
+
+def test_a_mirror_that_lost_its_state_is_found_again(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+    logged_in("sync")
+    shop.forget()
+    (workspace.root / ".da" / "state.json").write_text("{ damaged")
+    assert logged_in("sync").code == 0
+    assert shop.count("/files/") == 0
+
+
+def test_a_moved_workspace_gets_its_views_anew(
+    shop: FunctionsApi, logged_in: Da, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged_in("sync")
+    shop.forget()
+    moved = workspace.root.rename(workspace.root.with_name("it's [1] *moved"))
+    monkeypatch.setenv("DA_LOCAL_DIR", str(moved))
+    assert logged_in("sync").code == 0
+    assert shop.count("/files/") == 0
+    assert "1000" in logged_in("query", "select count(*) from orders").out
+
+
+def test_verify_finds_a_damaged_file(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+    logged_in("sync")
+    shop.forget()
+    damaged = next(iter(workspace.folder("shop.orders").iterdir()))
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:-1] + b"x")
+    assert logged_in("sync").out.startswith("Nothing has changed")
+    assert "Updated shop.orders: 1 file" in logged_in("sync", "--verify").out
+    assert damaged.read_bytes() == content
+
+
+def test_files_appear_under_the_hash_of_their_content(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:  # noqa: ARG001
+    logged_in("sync")
+    for path in parquet(workspace):
+        assert hashlib.sha256(path.read_bytes()).hexdigest()[:32] == path.stem
+
+
+def test_a_failed_manifest_deletes_nothing(shop: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows) -> None:
+    logged_in("sync")
+    before = parquet(workspace)
+    shop.api_faults.append(Fault(status=404))
+    ran = logged_in("sync")
+    assert (ran.code, ran.out, ran.err) == (1, "", "da: told to fail\n")
+    assert parquet(workspace) == before
+    assert rows("select count(*) from orders") == [(1000,)]
+
+
+@pytest.mark.parametrize("answer", [[], {"tables": {}}, {"snapshot": 1, "tables": []}, {"snapshot": "1", "tables": {}}])
+def test_what_is_no_manifest_deletes_nothing(
+    shop: FunctionsApi, logged_in: Da, workspace: Workspace, answer: Any
+) -> None:
+    logged_in("sync")
+    before = parquet(workspace)
+    shop.answers["GET", "/api/sync/manifest"] = [(200, answer)]
+    ran = logged_in("sync")
+    assert ran.code == 1
+    assert "manifest can't be used" in ran.err
+    assert parquet(workspace) == before
+
+
+def test_an_expired_token_says_to_log_in_again(shop: FunctionsApi, logged_in: Da) -> None:
+    shop.tokens.clear()
+    ran = logged_in("sync")
+    assert ran.code == 1
+    assert (
+        ran.err == f"da: the token is not known, or has expired; log in again with: da login --server {shop.address}\n"
+    )
+
+
+def test_a_second_sync_in_a_workspace_leaves(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+    with workspace.locked():
+        ran = logged_in("sync")
+    assert ran.code == 1
+    assert ran.err == f"da: Another da sync is at work in {workspace.root}; wait for it to end\n"
+    assert shop.requests == []
+
+
+def test_a_workspace_that_changes_servers_says_so(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+    logged_in("sync")
+    state = json.loads((workspace.root / ".da" / "state.json").read_text())
+    (workspace.root / ".da" / "state.json").write_text(json.dumps({**state, "server": "https://elsewhere"}))
+    shop.forget()
+    assert "this workspace mirrored https://elsewhere until now" in logged_in("sync").err
+    assert shop.count("/files/") == 0
+
+
+def test_foreign_files_in_the_mirror_are_left_alone(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+    logged_in("sync")
+    foreign = workspace.folder("shop.orders") / "notes.txt"
+    foreign.write_text("mine")
+    outside = workspace.root / "outside"
+    outside.mkdir()
+    (outside / f"{'0' * 32}.parquet").write_text("mine too")
+    (workspace.parquet / "link").symlink_to(outside.parent)
+    (workspace.parquet / "shop" / "link").symlink_to(outside)
+    shop.withdraw("shop.orders")
+    logged_in("sync")
+    assert foreign.exists()
+    assert (outside / f"{'0' * 32}.parquet").exists()
+
+
+def test_the_database_stays_one_that_old_clients_open(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+    logged_in("sync")
+    shop.put("shop.orders", "select 7 as id")
+    logged_in("sync")
+    with duckdb.connect() as connection:
+        connection.execute(f"attach '{workspace.duckdb}' as mirror (read_only)")
+        tags = connection.execute("select tags from duckdb_databases() where database_name = 'mirror'").fetchone()
+    assert tags == ({"storage_version": "v1.0.0+"},)
