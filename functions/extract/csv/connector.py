@@ -1,6 +1,6 @@
 """The connector of files: every table of a folder of CSV, TSV, JSON lines and parquet files, plain, gz or zst."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,15 +9,25 @@ from analyst.catalog import Column
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.errors import SourceError
 from analyst.names import quote_text
-from functions.extract.csv import listing
-from functions.extract.csv.delimited import CsvReading, Read
+from functions.extract.csv import columnar, delimited, jsonlines, listing
+from functions.extract.csv.enforcing import Read, Reading
 from functions.extract.csv.increments import Increment
-from functions.extract.csv.listing import DataFile, Planned, Wanted
+from functions.extract.csv.listing import DataFile, Format, Planned, Wanted
 from functions.extract.csv.places import Place, open_place
 from functions.extract.csv.streams import kind_of, verify
 
 ATTEMPTS = 3
 """How often a table is read whose files change meanwhile."""
+
+
+Reader = Callable[[Reading, Sequence[tuple[DataFile, Path]], Path], Read]
+
+_READERS: dict[Format, Reader] = {
+    "csv": delimited.read,
+    "tsv": delimited.read,
+    "json": jsonlines.read,
+    "parquet": columnar.read,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +90,8 @@ class CsvConnector:
                 _check(item, path)
             con = duckdb_files.connect(memory_limit=self.memory_limit, threads=1, temp_dir=scratch)
             with con:
-                reading = CsvReading(con, planned.options, increment, scratch, planned.required)
-                read = reading.read(files, into)
+                reading = Reading(con, planned.options, planned.required, increment, scratch)
+                read = _READERS[planned.files[0].format](reading, files, into)
                 described = con.execute(f"describe from read_parquet({quote_text(str(read.files[0]))})").fetchall()
                 return Extracted(
                     files=tuple(read.files),

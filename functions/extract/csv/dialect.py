@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
 
-from analyst.errors import InvalidInputError, SourceError
-from analyst.names import normalise
+from analyst.errors import SourceError
+from functions.extract.csv.naming import named
 from functions.extract.csv.options import CsvOptions
 from functions.extract.csv.records import MAX_RECORD_BYTES, Grammar, Record
 
@@ -53,8 +53,8 @@ def detect(sample: bytes, *, whole: bool, file_format: str, name: str, options: 
     delimiter = options.delimiter or _delimiter(text, file_format, options, whole=whole)
     grammar = Grammar(delimiter, options.quote, options.escape)
     first, skipped = _first(grammar, text, name)
-    columns = _columns(first, name, options)
-    return Dialect(delimiter, options.quote, grammar.escape, options.header, skipped, encoding, columns)
+    columns = named(_originals(first, name, options), f"{name}:{first.line}")
+    return Dialect(delimiter, options.quote, grammar.escape, options.header, skipped, encoding, tuple(columns.items()))
 
 
 def read_sample(file: BinaryIO, name: str) -> tuple[bytes, bool]:
@@ -120,17 +120,6 @@ def _first(grammar: Grammar, text: str, name: str) -> tuple[Record, int]:
     raise SourceError(f"{name} is empty: it has not even a header")
 
 
-def _columns(first: Record, name: str, options: CsvOptions) -> tuple[tuple[str, str], ...]:
-    columns: dict[str, str] = {}
-    for index, original in enumerate(_originals(first, name, options)):
-        column = _column_name(original, index)
-        if column in columns:
-            both = f"{columns[column]!r} and {original!r}"
-            raise SourceError(f"{name}:{first.line}: the columns {both} would both be called {column!r}; rename one")
-        columns[column] = original
-    return tuple(columns.items())
-
-
 def _originals(first: Record, name: str, options: CsvOptions) -> list[str]:
     if "\x00" in first.text:
         raise SourceError(f"{name}:{first.line}: the header holds NUL bytes; if this is UTF-16, set encoding to utf-16")
@@ -139,11 +128,3 @@ def _originals(first: Record, name: str, options: CsvOptions) -> list[str]:
     if options.names and len(options.names) != len(first.values):
         raise SourceError(f"{name}:{first.line}: {len(first.values)} values, but {len(options.names)} names are set")
     return list(options.names) or [f"column{index}" for index in range(len(first.values))]
-
-
-def _column_name(original: str, index: int) -> str:
-    """Make a column's name; one without a letter or digit that a name can hold is called by its place."""
-    try:
-        return normalise(original)
-    except InvalidInputError:
-        return f"column{index}"

@@ -1,27 +1,13 @@
 """Making a clean copy of a CSV file: in UTF-8, with one kind of line end, without its malformed rows."""
 
 import io
-from dataclasses import dataclass
 from pathlib import Path
 
 from analyst.errors import SourceError
 from functions.extract.csv.dialect import Dialect
 from functions.extract.csv.records import Record
+from functions.extract.csv.rejects import Rejected
 from functions.extract.csv.streams import Compression, opened
-
-FIRST_FEW = 5
-"""How many of the rows that were set aside are told one by one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The rows that were set aside: how many, and the first few as "file:line: reason"."""
-
-    count: int = 0
-    first: tuple[str, ...] = ()
-
-    def __add__(self, other: "Rejected") -> "Rejected":
-        return Rejected(self.count + other.count, (self.first + other.first)[:FIRST_FEW])
 
 
 def mend(path: Path, compression: Compression, dialect: Dialect, into: Path, *, name: str, collect: bool) -> Rejected:

@@ -13,7 +13,8 @@ MAX_RECORD_BYTES = 8 * 1024 * 1024
 """A longer record is malformed, so that memory and time stay bounded."""
 
 _ENDS = ("\r", "\n")
-_TOO_LONG = f"is longer than {MAX_RECORD_BYTES >> 20} MiB"
+TOO_LONG = f"is longer than {MAX_RECORD_BYTES >> 20} MiB"
+"""Why a longer one is malformed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Grammar:
                 return
             if len(line) > MAX_RECORD_BYTES and not line.endswith(_ENDS):
                 lines.skip_line()
-                yield Record(number, line[:80], problem=_TOO_LONG)
+                yield Record(number, line[:80], problem=TOO_LONG)
             elif not self.quote or self.quote not in line:
                 plain = line.rstrip("\r\n")
                 yield _decoded(Record(number, plain, tuple(plain.split(self.delimiter))))
@@ -143,4 +144,4 @@ def _decoded(record: Record) -> Record:
     except UnicodeEncodeError as error:
         byte = ord(record.text[error.start]) & 0xFF
         return Record(record.line, record.text, problem=f"holds the byte 0x{byte:02x}, which is not in the encoding")
-    return Record(record.line, record.text[:80], problem=_TOO_LONG) if size > MAX_RECORD_BYTES else record
+    return Record(record.line, record.text[:80], problem=TOO_LONG) if size > MAX_RECORD_BYTES else record

@@ -1,0 +1,125 @@
+"""Writing the rows of files as one typed table, with the configured types enforced."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analyst.errors import SourceError
+from analyst.names import quote, quote_text
+from functions.extract.csv import casts
+from functions.extract.csv.casts import Cast
+from functions.extract.csv.increments import Increment
+from functions.extract.csv.options import CsvOptions
+from functions.extract.csv.rejects import FIRST_FEW, Rejected
+from functions.extract.csv.widening import MisfitError, Texts
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of one file: a query of them as texts, its columns, and on which lines some rows (from 1) begin."""
+
+    name: str
+    query: str
+    columns: frozenset[str]
+    lines: Callable[[frozenset[int]], Mapping[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """The rows of all files of a table: one query of them as texts, and what each column may become.
+
+    `originals` are what the columns, by their names, are called in the files; `name` is the first file's.
+    """
+
+    name: str
+    query: str
+    files: Callable[[], Iterable[Rows]]
+    originals: Mapping[str, str]
+    candidates: Mapping[str, tuple[Cast, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What was read of a table: the parquet files, the original of each column's name, and what was set aside."""
+
+    files: list[Path]
+    originals: Mapping[str, str]
+    rejected: Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One reading of a table. `required` are the columns that the table's own options name a type for.
+
+    `scratch` is a local folder for what has to be rewritten.
+    """
+
+    con: "DuckDBPyConnection"
+    options: CsvOptions
+    required: frozenset[str]
+    increment: Increment
+    scratch: Path
+
+    @property
+    def collects(self) -> bool:
+        """Whether rows that can't be read are set aside."""
+        return self.options.on_error == "collect"
+
+    def write(self, relation: Relation, into: Path, rejected: Rejected) -> Read:
+        """Write the rows in their order to parquet files; `rejected` are those that were set aside before.
+
+        Raises:
+            SourceError: a value does not fit its configured type, and is not to be set aside.
+            duckdb.Error: the rows can't be read.
+        """
+        into.mkdir()
+        configured = self._configured(relation)
+        query = relation.query
+        if self.collects and configured:
+            rejected += self._misfits(relation.files(), configured)
+            query = f"select * from ({query}) where {' and '.join(c.fits_of(name) for name, c in configured.items())}"
+        texts = Texts(self.con, query, tuple(relation.originals), configured, relation.candidates)
+        try:
+            return Read(texts.write(into, self.increment.wrap), relation.originals, rejected)
+        except MisfitError:
+            raise SourceError(self._misfits(relation.files(), configured).first[0]) from None
+
+    def _configured(self, relation: Relation) -> dict[str, Cast]:
+        columns = relation.originals
+        unknown = ", ".join(sorted(self.required - columns.keys()))
+        if unknown:
+            raise SourceError(f"{relation.name}: a type is set for {unknown}, but the columns are {', '.join(columns)}")
+        types, separator = self.options.types, self.options.decimal_separator
+        return {name: casts.configured(types[name], separator) for name in columns if name in types}
+
+    def _misfits(self, files: Iterable[Rows], configured: Mapping[str, Cast]) -> Rejected:
+        """Find the rows in which a text does not fit its configured type."""
+        rejected = Rejected()
+        for file in files:
+            rejected += self._misfits_of(file, {name: c for name, c in configured.items() if name in file.columns})
+        return rejected
+
+    def _misfits_of(self, file: Rows, configured: Mapping[str, Cast]) -> Rejected:
+        if not configured:
+            return Rejected()
+        misfit = " ".join(
+            f"when not {cast.fits_of(name)} then [{quote_text(name)}, {quote(name)}, {quote_text(cast.type)}]"
+            for name, cast in configured.items()
+        )
+        found = self.con.execute(
+            f"""
+            select count(*) over (), "row number", misfit
+            from (select case {misfit} end as misfit, row_number() over () as "row number" from ({file.query}))
+            where misfit is not null order by "row number" limit {FIRST_FEW}
+            """
+        ).fetchall()
+        lines = file.lines(frozenset(row for _count, row, _misfit in found))
+        told = (
+            f"{file.name}:{lines.get(row, '?')}: column {name!r}: {text[:80]!r} is no {kind}"
+            for _count, row, (name, text, kind) in found
+        )
+        return Rejected(found[0][0] if found else 0, tuple(told))

@@ -1,0 +1,85 @@
+"""The lines of a JSON lines file, read slowly, with the line and the reason of every malformed one."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from analyst.errors import SourceError
+from functions.extract.csv.records import MAX_RECORD_BYTES, TOO_LONG
+from functions.extract.csv.rejects import Rejected
+from functions.extract.csv.streams import Compression, opened
+
+
+def mend(path: Path, compression: Compression, into: Path, *, name: str, collect: bool) -> Rejected:
+    """Copy the lines of a file that are JSON objects to `into`.
+
+    Raises:
+        SourceError: a line is none and is not to be set aside (`collect`); it names file, line and reason.
+    """
+    rejected = Rejected()
+    with opened(path, compression, name) as file, into.open("wb") as copy:
+        for number, line in _lines(file):
+            problem = _problem(line)
+            if problem is None:
+                copy.write(line + b"\n")
+            elif collect:
+                rejected += Rejected(1, (f"{name}:{number}: {problem}",))
+            else:
+                raise SourceError(f"{name}:{number}: {problem}")
+    return rejected
+
+
+def lines_of(
+    path: Path, compression: Compression, rows: frozenset[int], *, is_array: bool, name: str
+) -> dict[int, int]:
+    """Find the lines on which some rows, counted from 1, stand; in an array a row is its own number."""
+    if is_array:
+        return {row: row for row in rows}
+    lines: dict[int, int] = {}
+    with opened(path, compression, name) as file:
+        for row, (number, _line) in enumerate(_lines(file), start=1):
+            if row in rows:
+                lines[row] = number
+            if len(lines) == len(rows):
+                break
+    return lines
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Give the lines that are not blank, with their numbers; of one that is too long only the first bytes."""
+    number = 0
+    while line := file.readline(MAX_RECORD_BYTES + 1):
+        number += 1
+        piece = line
+        while piece and not piece.endswith(b"\n"):
+            piece = file.readline(MAX_RECORD_BYTES + 1)
+        plain = line.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else line.strip()
+        if plain:
+            yield number, plain
+
+
+def _problem(line: bytes) -> str | None:
+    if len(line) > MAX_RECORD_BYTES:
+        return TOO_LONG
+    try:
+        value = json.loads(line, object_pairs_hook=_without_doubles)
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError as error:
+        return f"holds the byte 0x{line[error.start]:02x}, which is not in the encoding"
+    except UnicodeEncodeError:
+        return "holds half of a surrogate pair"
+    except json.JSONDecodeError as error:
+        return f"is no JSON: {error.msg[0].lower()}{error.msg[1:]} at character {error.pos + 1}"
+    except (ValueError, RecursionError) as error:
+        return f"can't be read: {error}"
+    return None if isinstance(value, dict) else "is no JSON object"
+
+
+def _without_doubles(members: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(members)
+    if len(found) < len(members):
+        names = [name for name, _value in members]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the member {twice!r} stands twice in an object")
+    return found

@@ -1,0 +1,215 @@
+"""Reading files of JSON lines, or of one JSON array, as one table.
+
+The types are found out over all rows, by what JSON itself says: numbers, texts, booleans, objects and lists stay what
+they are; a column of several kinds, or of objects that one STRUCT can't hold unharmed, is written as JSON text.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analyst.errors import SourceError
+from analyst.names import quote, quote_text
+from functions.extract.csv import casts
+from functions.extract.csv.casts import VARCHAR, Cast
+from functions.extract.csv.enforcing import Read, Reading, Relation, Rows
+from functions.extract.csv.json_records import lines_of, mend
+from functions.extract.csv.listing import DataFile
+from functions.extract.csv.naming import named
+from functions.extract.csv.records import MAX_RECORD_BYTES
+from functions.extract.csv.rejects import Rejected
+from functions.extract.csv.streams import Compression, opened
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_MAX_COLUMNS = 5_000
+_MAX_STRUCTURE = 20_000
+_NESTED = frozenset({"OBJECT", "ARRAY"})
+_NUMBERS = frozenset({"BIGINT", "UBIGINT", "DOUBLE"})
+_BIG_NUMBER = r"(?:^|[:,\[])\s*-?[0-9]{16}"
+"""May also be found within a text: then the column is JSON text without need, which harms nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFile:
+    """One file: where it lies on this machine, and whether it is one array instead of a value on each line."""
+
+    name: str
+    path: Path
+    compression: Compression
+    is_array: bool
+
+
+def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -> Read:
+    """Read JSON files in their order, columns united by name.
+
+    Raises:
+        SourceError: a line is no JSON object, or a value does not fit its configured type.
+    """
+    import duckdb
+
+    found = [_file(item, path) for item, path in files]
+    try:
+        return _write(reading, found, into / "plain", Rejected())
+    except duckdb.Error:
+        return _read_mended(reading, found, into)
+
+
+def _file(item: DataFile, path: Path) -> JsonFile:
+    with opened(path, item.compression, item.name) as file:
+        start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not start:
+        raise SourceError(f"{item.name} is empty: it has no JSON value")
+    return JsonFile(item.name, path, item.compression, start.startswith(b"["))
+
+
+def _read_mended(reading: Reading, files: Sequence[JsonFile], into: Path) -> Read:
+    import duckdb
+
+    rejected, mended = Rejected(), list[JsonFile]()
+    for number, file in enumerate(files):
+        if file.is_array:
+            mended.append(file)
+            continue
+        copy = reading.scratch / f"mended{number}.jsonl"
+        rejected += mend(file.path, file.compression, copy, name=file.name, collect=reading.collects)
+        mended.append(replace(file, path=copy, compression="none"))
+    try:
+        return _write(reading, mended, into / "mended", rejected)
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        for file in mended:
+            reason = reason.replace(str(file.path), file.name)
+        raise SourceError(f"{', '.join(file.name for file in files[:3])}: {reason}") from error
+
+
+def _write(reading: Reading, files: Sequence[JsonFile], into: Path, rejected: Rejected) -> Read:
+    columns = named(_keys(reading.con, files), files[0].name)
+    shapes = _shapes(reading.con, files, columns)
+    relation = Relation(
+        name=files[0].name,
+        query=_query(files, columns, shapes, reading.options.types),
+        files=lambda: (_rows(file, columns, shapes, reading.options.types) for file in files),
+        originals=columns,
+        candidates={name: shape.candidates for name, shape in shapes.items()},
+    )
+    return reading.write(relation, into, rejected)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a column holds: the SQL of it as one text or value, where `{j}` is the JSON, and what that may become."""
+
+    value: str
+    candidates: tuple[Cast, ...]
+
+
+_TEXT = "{j} ->> '$'"
+_JSON = "cast({j} as varchar)"
+_NESTED_AS_IS = Cast("STRUCT", "{c}", "true")
+_AS_JSON = Shape(_JSON, (VARCHAR,))
+
+
+def _keys(con: "DuckDBPyConnection", files: Sequence[JsonFile]) -> list[str]:
+    """Find the names of all members, in the order in which they are first seen."""
+    objects = " union all ".join(f"select json from read_json_objects({_source(file)})" for file in files)
+    found = con.execute(
+        f"""
+        select key, min(place) from (
+            select unnest(json_keys(json)) as key, unnest(range(len(json_keys(json)))) + row * {_MAX_COLUMNS} as place
+            from (select json, row_number() over () as row from ({objects}))
+        ) group by key order by 2 limit {_MAX_COLUMNS + 1}
+        """
+    ).fetchall()
+    keys = [str(key) for key, _place in found]
+    if len(keys) > _MAX_COLUMNS:
+        raise SourceError(f"{files[0].name}: has more than {_MAX_COLUMNS} different members; no table is so wide")
+    if "" in keys:
+        raise SourceError(f"{files[0].name}: an object has a member without a name")
+    return keys or ["value"]
+
+
+def _shapes(con: "DuckDBPyConnection", files: Sequence[JsonFile], columns: Mapping[str, str]) -> dict[str, Shape]:
+    """Find out over all rows what the columns hold."""
+    terms = (
+        term
+        for name in map(quote, columns)
+        for term in (
+            f"list(distinct json_type({name})) filter (json_type({name}) <> 'NULL')",
+            f"json_group_structure({name})",
+            f"coalesce(bool_or(regexp_matches(cast({name} as varchar), {quote_text(_BIG_NUMBER)})), false)",
+        )
+    )
+    row = con.execute(f"select {', '.join(terms)} from ({_raw(files, columns)})").fetchone()
+    told = iter(row or ())
+    return {name: _shape(frozenset(next(told) or ()), str(next(told)), has_big_numbers=next(told)) for name in columns}
+
+
+def _shape(kinds: frozenset[str], structure: str, *, has_big_numbers: bool) -> Shape:
+    if kinds <= _NUMBERS:
+        return Shape(_JSON, _without_blanks("BIGINT", "DECIMAL(38,0)", "DOUBLE"))
+    if kinds == {"VARCHAR"}:
+        return Shape(_TEXT, _without_blanks("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"))
+    if kinds == {"BOOLEAN"}:
+        return Shape(_TEXT, _without_blanks("BOOLEAN"))
+    if len(kinds) == 1 and kinds <= _NESTED and not has_big_numbers and _is_plain(json.loads(structure)):
+        return Shape(f"json_transform({{j}}, {quote_text(_portable(structure))})", (_NESTED_AS_IS,))
+    return _AS_JSON
+
+
+def _without_blanks(*types: str) -> tuple[Cast, ...]:
+    """Give the casts of some types; in JSON an empty text is a value like any other."""
+    return (*(cast.without_blanks() for cast in casts.candidates() if cast.type in types), VARCHAR)
+
+
+def _is_plain(structure: object) -> bool:
+    """Tell whether a STRUCT or LIST can hold a structure: no mixed kinds, no empty objects, no names that clash."""
+    if isinstance(structure, dict):
+        folded = {name.casefold() for name in structure}
+        whole = "" not in structure and len(folded) == len(structure) > 0
+        return whole and all(_is_plain(member) for member in structure.values())
+    if isinstance(structure, list):
+        return all(_is_plain(member) for member in structure)
+    return structure != "JSON"
+
+
+def _portable(structure: str) -> str:
+    return structure.replace('"UBIGINT"', '"BIGINT"').replace('"NULL"', '"VARCHAR"')
+
+
+def _query(
+    files: Sequence[JsonFile], columns: Mapping[str, str], shapes: Mapping[str, Shape], configured: Collection[str]
+) -> str:
+    terms = (
+        f"{(_TEXT if name in configured else shapes[name].value).replace('{j}', quote(name))} as {quote(name)}"
+        for name in columns
+    )
+    return f"select {', '.join(terms)} from ({_raw(files, columns)})"
+
+
+def _rows(file: JsonFile, columns: Mapping[str, str], shapes: Mapping[str, Shape], configured: Collection[str]) -> Rows:
+    lines = partial(lines_of, file.path, file.compression, is_array=file.is_array, name=file.name)
+    return Rows(file.name, _query([file], columns, shapes, configured), frozenset(columns), lines)
+
+
+def _raw(files: Sequence[JsonFile], columns: Mapping[str, str]) -> str:
+    """Write the query of all rows as JSON values under the names of the columns."""
+    types = ", ".join(f"{quote(original)}: 'json'" for original in columns.values())
+    terms = ", ".join(f"{quote(original)} as {quote(name)}" for name, original in columns.items())
+    selects = (
+        f"select {terms} from read_json({_source(file)}, records = true, columns = {{{types}}})" for file in files
+    )
+    return " union all ".join(selects)
+
+
+def _source(file: JsonFile) -> str:
+    layout = "array" if file.is_array else "newline_delimited"
+    compression = "uncompressed" if file.compression == "none" else file.compression
+    return (
+        f"[{quote_text(str(file.path))}], format = '{layout}', compression = '{compression}', "
+        f"maximum_object_size = {MAX_RECORD_BYTES}"
+    )
