@@ -9,7 +9,6 @@ versions may have to run ahead of a clock that was turned back, ages never do.
 """
 
 import os
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -18,8 +17,9 @@ from pathlib import Path
 from analyst.errors import InvalidInputError, UnavailableError
 from analyst.store import signing
 from analyst.store.conditions import require
-from analyst.store.keys import OWN_FOLDER, check_folder, check_key, check_prefix, is_part
+from analyst.store.keys import OWN_FOLDER, check_folder, check_key, check_prefix
 from analyst.store.port import ABSENT, Condition, Entry, Object, ObjectMissingError, UnsureWriteError
+from analyst.store.regular import entries, listed_name, open_regular, status_of
 from analyst.store.staging import Staged, copy_all, staged, sweep, write_all
 from analyst.store.stamps import Stamps, locked, mtime_us
 
@@ -114,17 +114,17 @@ class FileStore:
     def head(self, key: str) -> Entry | None:
         """Look at one object without reading it, `None` if there is none."""
         with _answering(f"reading {key}"):
-            status = _status(self._path(key))
+            status = status_of(self._path(key))
             return None if status is None else self._entry(key, status, self._clock())
 
     def delete(self, key: str) -> None:
         """Delete an object, and the folders that are empty without it; deleting none is no error."""
         with _answering(f"deleting {key}"):
             path = self._path(key)
-            if _status(path) is None:
+            if status_of(path) is None:
                 return
             with self._locked() as stamps:
-                if (status := _status(path)) is not None:
+                if (status := status_of(path)) is not None:
                     stamps.outlive(mtime_us(status))
                     path.unlink()
                     self._sync_and_prune(path.parent)
@@ -160,7 +160,7 @@ class FileStore:
         """Give a written file its version and its place."""
         os.fsync(file.descriptor)
         with self._locked() as stamps:
-            current = _status(path)
+            current = status_of(path)
             require(key, None if current is None else _version(current), if_version)
             stamp = stamps.next(None if current is None else mtime_us(current))
             _set_mtime(file.descriptor, stamp)
@@ -195,7 +195,7 @@ class FileStore:
 
     @contextmanager
     def _opened(self, key: str) -> Iterator[int | None]:
-        descriptor = _open(self._path(key))
+        descriptor = open_regular(self._path(key))
         try:
             yield descriptor
         finally:
@@ -218,7 +218,7 @@ class FileStore:
         path = self._path(folder[:-1]) if folder else self._root
         no_keys = _NO_KEYS if not folder else ()
         with _answering(f"listing {folder or 'the bucket'}"):
-            return sorted({_listed_name(entry): entry for entry in _entries(path) if entry.name not in no_keys}.items())
+            return sorted({listed_name(entry): entry for entry in entries(path) if entry.name not in no_keys}.items())
 
     def _entry(self, key: str, status: os.stat_result, now: float) -> Entry:
         return Entry(key, _version(status), status.st_size, max(0.0, now - status.st_ctime))
@@ -241,44 +241,12 @@ def _answering(doing: str) -> Iterator[None]:
         raise UnavailableError(f"{doing} failed: {error}; see to the bucket's disk") from error
 
 
-def _open(path: Path) -> int | None:
-    """Open a regular file, `None` if there is none; neither a pipe nor a link makes it wait or wander."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
-    os.close(descriptor)
-    return None
-
-
-def _entries(path: Path) -> "Iterator[os.DirEntry[str]]":
-    """Read what of a folder can be an object or a folder of some; a folder that is not there is empty."""
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
-        for entry in entries:
-            if is_part(entry.name) and (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
-                yield entry
-
-
-def _listed_name(entry: "os.DirEntry[str]") -> str:
-    return f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
-
-
-def _status(path: Path) -> os.stat_result | None:
-    try:
-        status = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return status if stat.S_ISREG(status.st_mode) else None
-
-
 def _version(status: os.stat_result) -> str:
     return str(mtime_us(status))
 
 
 def _version_at(path: Path) -> str | None:
-    status = _status(path)
+    status = status_of(path)
     return None if status is None else _version(status)
 
 
