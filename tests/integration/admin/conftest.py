@@ -1,0 +1,103 @@
+"""The functions of administration, on a bucket in memory."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from werkzeug.test import Client
+
+from analyst.context import Process
+from analyst.http import app
+from analyst.http.discovery import discover
+from analyst.store.memory import MemoryStore
+
+BOOTSTRAP_SECRET = "bootstrap-" + "b" * 32
+SERVICE_TOKEN = "service-" + "s" * 32
+ENVIRON = {"DATA_URL": "file:///nowhere", "BOOTSTRAP_SECRET": BOOTSTRAP_SECRET, "SERVICE_TOKEN": SERVICE_TOKEN}
+
+
+@dataclass
+class Api:
+    """The API as one caller sees it."""
+
+    client: Client
+    process: Process
+    token: str | None = None
+
+    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Send a request; tell the status and the JSON of the answer."""
+        headers = {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
+        sent = {} if body is None else {"json": body}
+        answer = self.client.open(path, method=method, headers=headers, **sent)
+        return answer.status_code, answer.get_json(silent=True)
+
+    def get(self, path: str) -> Any:
+        """Ask for what must be there."""
+        status, answer = self.ask("GET", path)
+        assert status == 200, answer
+        return answer
+
+    def make(self, path: str, body: Any) -> Any:
+        """Make what must not be there yet."""
+        status, answer = self.ask("POST", path, body)
+        assert status == 201, answer
+        return answer
+
+    def change(self, path: str, **fields: Any) -> Any:
+        """Change what must be there."""
+        status, answer = self.ask("PUT", path, fields)
+        assert status == 200, answer
+        return answer
+
+    def remove(self, path: str) -> None:
+        """Remove what must be there."""
+        status, answer = self.ask("DELETE", path)
+        assert status == 204, answer
+
+    def having(self, token: str | None) -> "Api":
+        """See the API as another caller."""
+        return Api(self.client, self.process, token)
+
+    def user(self, email: str, role: str = "analyst") -> tuple[str, "Api"]:
+        """Add a user with a token: the id, and the API as they see it."""
+        id_ = self.make("/api/users", {"email": email, "role": role})["id"]
+        return id_, self.having(self.make("/auth/tokens", {"name": "laptop", "user": email})["token"])
+
+    def audited(self, action: str) -> list[Any]:
+        """Read the audit rows of an action."""
+        with self.process.state.read() as db:
+            rows = db.execute("select user_id, resource, params from audit_log where action = ?", [action]).fetchall()
+        return [(user, resource, json.loads(params)) for user, resource, params in rows]
+
+
+def serving(store: MemoryStore, environ: dict[str, str]) -> Api:
+    """Serve the API on a bucket, and see it as somebody without a token."""
+    process = Process(environ, store=store)
+    return Api(Client(app(process, discover(["functions.api", "functions.auth"]))), process)
+
+
+def bootstrapped(anybody: Api) -> Api:
+    """Make the first administrator, and see the API as they do."""
+    made = anybody.make("/auth/bootstrap", {"email": "root@example.com", "secret": BOOTSTRAP_SECRET})
+    return anybody.having(made["token"])
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def environ() -> dict[str, str]:
+    return ENVIRON
+
+
+@pytest.fixture
+def anybody(store: MemoryStore, environ: dict[str, str]) -> Api:
+    return serving(store, environ)
+
+
+@pytest.fixture
+def admin(anybody: Api) -> Api:
+    return bootstrapped(anybody)

@@ -1,0 +1,88 @@
+"""The first administrator: by secret, once."""
+
+from typing import Any
+
+import pytest
+
+from analyst.store import ABSENT
+from analyst.store.memory import MemoryStore
+from tests.integration.admin.conftest import BOOTSTRAP_SECRET, Api
+from tests.unit.state import legacy
+
+REQUEST = {"email": " Root@Example.com ", "secret": BOOTSTRAP_SECRET}
+
+
+def test_it_makes_an_administrator_who_can_go_on(anybody: Api) -> None:
+    made = anybody.make("/auth/bootstrap", REQUEST)
+    assert (made["user"]["email"], made["user"]["role"], made["user"]["active"]) == ("root@example.com", "admin", True)
+    me = anybody.having(made["token"]).get("/api/me")
+    assert me["user_id"] == made["user"]["id"]
+    assert me["token"]["id"] == made["token_id"]
+
+
+def test_it_works_once(anybody: Api) -> None:
+    anybody.make("/auth/bootstrap", REQUEST)
+    assert anybody.ask("POST", "/auth/bootstrap", REQUEST)[0] == 409
+    assert anybody.ask("POST", "/auth/bootstrap", {**REQUEST, "email": "eve@example.com"})[0] == 409
+
+
+@pytest.mark.parametrize("secret", ["", "wrong", BOOTSTRAP_SECRET[:-1], BOOTSTRAP_SECRET + "x", "é"])
+def test_a_wrong_secret_is_refused_and_changes_nothing(anybody: Api, store: MemoryStore, secret: str) -> None:
+    status, answer = anybody.ask("POST", "/auth/bootstrap", {**REQUEST, "secret": secret})
+    assert status == 403
+    assert BOOTSTRAP_SECRET not in str(answer)
+    assert list(store.list("")) == []
+
+
+def test_a_wrong_secret_does_not_tell_that_it_was_done_before(anybody: Api, admin: Api) -> None:
+    assert admin.token
+    assert anybody.ask("POST", "/auth/bootstrap", {**REQUEST, "secret": "wrong"})[0] == 403
+
+
+class TestWithoutASecret:
+    @pytest.fixture
+    def environ(self) -> dict[str, str]:
+        return {"DATA_URL": "file:///nowhere"}
+
+    @pytest.mark.parametrize("secret", ["", "None", "null"])
+    def test_there_is_no_bootstrap(self, anybody: Api, secret: str) -> None:
+        assert anybody.ask("POST", "/auth/bootstrap", {**REQUEST, "secret": secret})[0] == 403
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"email": "no address"},
+        {"email": "a@b c"},
+        {"email": ""},
+        {"email": None},
+        {"name": ""},
+        {"name": "two\nlines"},
+        {"role": "admin"},
+        {"secret": 1},
+        {"secret": "x" * 1001},
+    ],
+)
+def test_bad_input_is_named(anybody: Api, wrong: dict[str, Any]) -> None:
+    status, answer = anybody.ask("POST", "/auth/bootstrap", {**REQUEST, **wrong})
+    assert status == 422
+    assert next(iter(wrong)) in answer["detail"]
+    assert BOOTSTRAP_SECRET not in str(answer)
+
+
+def test_it_is_audited_without_secrets(anybody: Api) -> None:
+    made = anybody.make("/auth/bootstrap", REQUEST)
+    ((_, resource, params),) = anybody.audited("auth.bootstrap")
+    assert (resource, params) == (f"user:{made['user']['id']}", {"email": "root@example.com"})
+    with anybody.process.state.read() as db:
+        log = str(db.execute("from audit_log").fetchall())
+    assert made["token"] not in log
+    assert BOOTSTRAP_SECRET not in log
+
+
+def test_in_a_state_taken_over_it_raises_whom_it_names(anybody: Api, store: MemoryStore, tmp_path: Any) -> None:
+    old = legacy.make(tmp_path / "system.duckdb", legacy.V2, legacy.PEOPLE)
+    store.put("state/system.duckdb", old.read_bytes(), if_version=ABSENT)
+    made = anybody.make("/auth/bootstrap", {**REQUEST, "email": "EVE@example.com"})
+    assert (made["user"]["id"], made["user"]["role"]) == ("u-eve", "admin")
+    assert len(anybody.having(made["token"]).get("/api/users")["users"]) == 4

@@ -1,0 +1,169 @@
+"""Groups and permissions over HTTP, and what they let people see."""
+
+import pytest
+
+from tests.integration.admin.conftest import Api
+
+
+@pytest.fixture
+def shop(admin: Api) -> Api:
+    """Two tables in two buckets of a source, and one of another."""
+    for source in ("shop", "crm"):
+        admin.make(f"/api/admin/sources/{source}", {"type": "external"})
+    admin.make("/api/admin/tables/shop.orders", {"bucket": "in.c-main"})
+    admin.make("/api/admin/tables/shop.visits", {"bucket": "web"})
+    admin.make("/api/admin/tables/crm.people", {"bucket": "web"})
+    return admin
+
+
+def readable(somebody: Api) -> set[str]:
+    me = somebody.get("/api/me")
+    access = somebody.process.access
+    who = access.caller_of(somebody.token or "", somebody.process.clock())
+    assert who.user_id == me["user_id"]
+    return set(access.current().readable(who))
+
+
+GRANTS = [
+    pytest.param({"table": "shop.orders"}, {"shop.orders"}, id="table"),
+    pytest.param({"source": "shop"}, {"shop.orders", "shop.visits"}, id="source"),
+    pytest.param({"source": "shop", "bucket": "web"}, {"shop.visits"}, id="bucket"),
+]
+
+
+@pytest.mark.parametrize(("target", "seen"), GRANTS)
+def test_a_user_sees_what_is_granted_until_it_is_taken_back(shop: Api, target: dict[str, str], seen: set[str]) -> None:
+    id_, ann = shop.user("ann@example.com")
+    assert readable(ann) == set()
+    made = shop.make("/api/admin/permissions", {"user": "Ann@example.com", **target})
+    assert made["principal"] == {"type": "user", "id": id_, "name": "ann@example.com"}
+    assert {name: made[name] for name in ("table", "source", "bucket") if made[name]} == target
+    assert readable(ann) == seen
+    shop.remove(f"/api/admin/permissions/{made['id']}")
+    assert readable(ann) == set()
+    assert shop.ask("DELETE", f"/api/admin/permissions/{made['id']}")[0] == 404
+
+
+@pytest.mark.parametrize(("target", "seen"), GRANTS)
+def test_a_group_passes_on_what_it_is_granted(shop: Api, target: dict[str, str], seen: set[str]) -> None:
+    id_, ann = shop.user("ann@example.com")
+    group = shop.make("/api/admin/groups", {"name": "Sales"})
+    shop.make("/api/admin/permissions", {"group": "Sales", **target})
+    member = f"/api/admin/groups/{group['id']}/members/{id_}"
+    for _ in range(2):
+        assert shop.ask("PUT", member)[0] == 204
+        assert readable(ann) == seen
+    assert [listed["members"] for listed in shop.get("/api/admin/groups")["groups"]] == [
+        [{"id": id_, "email": "ann@example.com"}]
+    ]
+    for _ in range(2):
+        shop.remove(member)
+        assert readable(ann) == set()
+
+
+def test_a_group_takes_its_grants_with_it(shop: Api) -> None:
+    id_, ann = shop.user("ann@example.com")
+    group = shop.make("/api/admin/groups", {"name": "Sales"})
+    shop.make("/api/admin/permissions", {"group": group["id"], "source": "shop"})
+    assert shop.ask("PUT", f"/api/admin/groups/{group['id']}/members/{id_}")[0] == 204
+    shop.remove(f"/api/admin/groups/{group['id']}")
+    assert readable(ann) == set()
+    assert shop.get("/api/admin/permissions")["permissions"] == []
+    again = shop.make("/api/admin/groups", {"name": "Sales"})
+    assert (again["id"] != group["id"], again["members"]) == (True, [])
+
+
+def test_a_table_takes_its_grants_with_it(shop: Api) -> None:
+    _, ann = shop.user("ann@example.com")
+    shop.make("/api/admin/permissions", {"user": "ann@example.com", "table": "shop.orders"})
+    shop.remove("/api/admin/tables/shop.orders")
+    shop.make("/api/admin/tables/shop.orders", {})
+    assert readable(ann) == set()
+    assert shop.get("/api/admin/permissions")["permissions"] == []
+
+
+def test_a_grant_on_a_source_covers_what_is_registered_later(shop: Api) -> None:
+    _, ann = shop.user("ann@example.com")
+    shop.make("/api/admin/permissions", {"user": "ann@example.com", "source": "crm"})
+    shop.make("/api/admin/tables/crm.deals", {})
+    assert readable(ann) == {"crm.people", "crm.deals"}
+
+
+def test_what_is_granted_is_not_granted_again(shop: Api) -> None:
+    shop.user("ann@example.com")
+    for target in ({"table": "shop.orders"}, {"source": "shop"}, {"source": "shop", "bucket": "web"}):
+        grant = {"user": "ann@example.com", **target}
+        shop.make("/api/admin/permissions", grant)
+        assert shop.ask("POST", "/api/admin/permissions", grant)[0] == 409
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {"user": "nobody@example.com", "table": "shop.orders"},
+        {"group": "nobodies", "table": "shop.orders"},
+        {"user": "root@example.com", "table": "shop.none"},
+        {"user": "root@example.com", "source": "none"},
+        {"user": "root@example.com", "source": "shop", "bucket": "none"},
+    ],
+)
+def test_what_is_not_known_is_not_granted(shop: Api, unknown: dict[str, str]) -> None:
+    assert shop.ask("POST", "/api/admin/permissions", unknown)[0] == 404
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"user": "root@example.com"},
+        {"table": "shop.orders"},
+        {"user": "root@example.com", "group": "Sales", "table": "shop.orders"},
+        {"user": "root@example.com", "table": "shop.orders", "source": "shop"},
+        {"user": "root@example.com", "bucket": "web"},
+        {"user": "root@example.com", "table": "shop.orders", "bucket": "web"},
+        {"user": "root@example.com", "table": "orders"},
+        {"user": "root@example.com", "table": "shop.orders", "access": "none"},
+    ],
+)
+def test_a_grant_says_whom_and_what_each_once(shop: Api, wrong: dict[str, str]) -> None:
+    assert shop.ask("POST", "/api/admin/permissions", wrong)[0] == 422
+
+
+def test_permissions_are_listed_by_whom_they_reach_and_what_they_cover(shop: Api) -> None:
+    ann, _ = shop.user("ann@example.com")
+    shop.user("bob@example.com")
+    group = shop.make("/api/admin/groups", {"name": "Sales"})
+    assert shop.ask("PUT", f"/api/admin/groups/{group['id']}/members/{ann}")[0] == 204
+    own = shop.make("/api/admin/permissions", {"user": ann, "table": "shop.orders"})["id"]
+    team = shop.make("/api/admin/permissions", {"group": "Sales", "source": "shop"})["id"]
+    web = shop.make("/api/admin/permissions", {"user": "bob@example.com", "source": "shop", "bucket": "web"})["id"]
+
+    def listed(query: str) -> list[str]:
+        return [found["id"] for found in shop.get(f"/api/admin/permissions{query}")["permissions"]]
+
+    assert sorted(listed("")) == sorted([own, team, web])
+    assert sorted(listed("?user=ann@example.com")) == sorted([own, team])
+    assert listed("?group=Sales") == [team]
+    assert sorted(listed("?table=shop.orders")) == sorted([own, team])
+    assert sorted(listed("?table=shop.visits")) == sorted([team, web])
+    assert listed("?table=shop.visits&user=bob@example.com") == [web]
+    assert listed("?table=crm.people") == []
+    assert shop.ask("GET", "/api/admin/permissions?user=nobody@example.com")[0] == 404
+
+
+def test_group_names_are_each_once(shop: Api) -> None:
+    shop.make("/api/admin/groups", {"name": "Sales"})
+    assert shop.ask("POST", "/api/admin/groups", {"name": "Sales"})[0] == 409
+    assert shop.ask("DELETE", "/api/admin/groups/Sales")[0] == 404
+    assert shop.ask("PUT", "/api/admin/groups/none/members/none")[0] == 404
+
+
+def test_permissions_and_groups_are_audited(shop: Api) -> None:
+    ann, _ = shop.user("ann@example.com")
+    group = shop.make("/api/admin/groups", {"name": "Sales"})
+    shop.ask("PUT", f"/api/admin/groups/{group['id']}/members/{ann}")
+    made = shop.make("/api/admin/permissions", {"group": "Sales", "source": "shop"})
+    shop.remove(f"/api/admin/permissions/{made['id']}")
+    shop.remove(f"/api/admin/groups/{group['id']}")
+    for action in ("group.create", "group.add_member", "grant.create", "grant.delete", "group.delete"):
+        assert len(shop.audited(action)) == 1

@@ -1,0 +1,132 @@
+"""Personal access tokens: shown once, one's own, dead when they should be."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from analyst.store.memory import MemoryStore
+from tests.integration.admin.conftest import SERVICE_TOKEN, Api
+
+
+def test_a_token_is_shown_once_and_kept_as_a_hash_only(admin: Api, store: MemoryStore) -> None:
+    made = admin.make("/auth/tokens", {"name": "laptop"})
+    assert made["token"].startswith(made["prefix"])
+    assert len(made["token"]) == 46
+    assert len(made["prefix"]) == 8
+    assert made["token"] not in str(admin.get("/auth/tokens"))
+    everything = b"".join(found.data for entry in store.list("") if (found := store.read(entry.key)))
+    assert made["token"].encode() not in everything
+
+
+def test_a_token_is_valid_for_as_long_as_was_asked(admin: Api) -> None:
+    made = admin.make("/auth/tokens", {"name": "laptop", "expires_in_days": 3650})
+    (listed,) = (token for token in admin.get("/auth/tokens")["tokens"] if token["id"] == made["id"])
+    lasts = datetime.fromisoformat(listed["expires_at"]) - datetime.fromisoformat(listed["created_at"])
+    assert lasts == timedelta(days=3650)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": ""},
+        {},
+        {"name": "x", "expires_in_days": 0},
+        {"name": "x", "expires_in_days": 3651},
+        {"name": "x", "expires_in_days": 1.5},
+        {"name": "x", "expires_in_days": None},
+        {"name": "x", "user": "nobody"},
+        {"name": "x", "scopes": ["all"]},
+    ],
+)
+def test_bad_input_is_refused(admin: Api, wrong: dict[str, object]) -> None:
+    assert admin.ask("POST", "/auth/tokens", wrong)[0] == 422
+
+
+def test_one_lists_and_revokes_ones_own(admin: Api) -> None:
+    _, ann = admin.user("ann@example.com", "viewer")
+    (token,) = ann.get("/auth/tokens")["tokens"]
+    assert token["email"] == "ann@example.com"
+    ann.remove(f"/auth/tokens/{token['id']}")
+    assert ann.ask("GET", "/api/me")[0] == 401
+
+
+def test_revoking_is_for_good_and_once_more_is_no_error(admin: Api) -> None:
+    made = admin.make("/auth/tokens", {"name": "lost"})
+    admin.remove(f"/auth/tokens/{made['id']}")
+    admin.remove(f"/auth/tokens/{made['id']}")
+    (listed,) = (token for token in admin.get("/auth/tokens")["tokens"] if token["id"] == made["id"])
+    assert listed["revoked_at"] is not None
+    assert len(admin.audited("token.revoke")) == 1
+
+
+def test_a_token_of_somebody_else_does_not_exist(admin: Api) -> None:
+    _, ann = admin.user("ann@example.com")
+    _, bob = admin.user("bob@example.com", "km_admin")
+    (token,) = ann.get("/auth/tokens")["tokens"]
+    hidden = bob.ask("DELETE", f"/auth/tokens/{token['id']}")
+    none = bob.ask("DELETE", "/auth/tokens/none")
+    assert hidden[0] == none[0] == 404
+    assert hidden[1]["detail"].replace(token["id"], "none") == none[1]["detail"]
+
+
+def test_who_is_no_administrator_does_not_learn_who_else_exists(admin: Api) -> None:
+    _, ann = admin.user("ann@example.com")
+    known = ann.ask("GET", "/auth/tokens?user=root@example.com")
+    unknown = ann.ask("GET", "/auth/tokens?user=nobody@example.com")
+    assert known[0] == unknown[0] == 403
+    assert known[1]["detail"] == unknown[1]["detail"]
+    made = ann.ask("POST", "/auth/tokens", {"name": "x", "user": "root@example.com"})
+    assert made[0] == 403
+    assert ann.ask("GET", "/auth/tokens?user=all")[0] == 403
+
+
+def test_an_administrator_lists_and_makes_them_for_others(admin: Api) -> None:
+    _, ann = admin.user("ann@example.com")
+    assert {token["email"] for token in admin.get("/auth/tokens?user=all")["tokens"]} == {
+        "root@example.com",
+        "ann@example.com",
+    }
+    (token,) = admin.get("/auth/tokens?user=Ann@Example.com")["tokens"]
+    admin.remove(f"/auth/tokens/{token['id']}")
+    assert ann.ask("GET", "/api/me")[0] == 401
+    assert admin.ask("GET", "/auth/tokens?user=nobody@example.com")[0] == 404
+    assert admin.ask("POST", "/auth/tokens", {"name": "x", "user": "nobody@example.com"})[0] == 404
+
+
+def test_a_service_has_no_tokens_of_its_own(admin: Api) -> None:
+    service = admin.having(SERVICE_TOKEN)
+    assert service.ask("POST", "/auth/tokens", {"name": "x"})[0] == 403
+    assert service.ask("POST", "/auth/tokens", {"name": "x", "user": "root@example.com"})[0] == 403
+    assert service.ask("GET", "/auth/tokens")[0] == 403
+    assert service.ask("GET", "/auth/tokens?user=all")[0] == 403
+    assert service.ask("GET", "/api/users")[0] == 403
+    (token,) = admin.get("/auth/tokens")["tokens"]
+    assert service.ask("DELETE", f"/auth/tokens/{token['id']}")[0] == 404
+
+
+def test_nobody_hoards_tokens(admin: Api) -> None:
+    _, ann = admin.user("ann@example.com")
+    answers = [ann.ask("POST", "/auth/tokens", {"name": "x"})[0] for _ in range(50)]
+    assert answers == [201] * 49 + [409]
+
+
+def test_me_tells_who_one_is(admin: Api) -> None:
+    id_, ann = admin.user("ann@example.com", "viewer")
+    group = admin.make("/api/admin/groups", {"name": "Sales"})
+    assert admin.ask("PUT", f"/api/admin/groups/{group['id']}/members/{id_}")[0] == 204
+    me = ann.get("/api/me")
+    (token,) = ann.get("/auth/tokens")["tokens"]
+    assert me == {
+        "user_id": id_,
+        "email": "ann@example.com",
+        "name": None,
+        "role": "viewer",
+        "groups": ["Sales"],
+        "service": False,
+        "token": {"id": token["id"], "name": "laptop", "expires_at": token["expires_at"]},
+    }
+
+
+def test_me_tells_a_service_that_it_is_one(admin: Api) -> None:
+    me = admin.having(SERVICE_TOKEN).get("/api/me")
+    assert (me["service"], me["user_id"], me["token"]) == (True, None, None)
