@@ -1,13 +1,14 @@
 """The audit log: who did what to what, written in the edit that does it. Secrets never go in."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
 from analyst.access import Caller
-from analyst.state.rows import insert
+from analyst.state.rows import insert_all
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -46,7 +47,18 @@ def actor(request: Request) -> Actor:
 
 def record(db: "DuckDBPyConnection", actor: Actor, action: str, resource: str, **params: Any) -> None:
     """Write a row of the audit log. `params` are JSON values, and no secrets."""
-    values = {
+    record_all(db, actor, action, {resource: params})
+
+
+def record_all(
+    db: "DuckDBPyConnection", actor: Actor, action: str, params_by_resource: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Write a row for each resource that the action was done to."""
+    insert_all(db, "audit_log", [_row(actor, action, *each) for each in params_by_resource.items()])
+
+
+def _row(actor: Actor, action: str, resource: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    return {
         "id": str(uuid4()),
         "timestamp": actor.at,
         "user_id": actor.user_id,
@@ -56,4 +68,3 @@ def record(db: "DuckDBPyConnection", actor: Actor, action: str, resource: str, *
         "result": "ok",
         "request_id": actor.request_id,
     }
-    insert(db, "audit_log", values)

@@ -1,14 +1,14 @@
 """The table registry: which tables there are, and how each is synced."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from analyst.errors import ConflictError, NotFoundError
-from analyst.state.audit import Actor, record
+from analyst.state.audit import Actor, record, record_all
 from analyst.state.registrations import NewTable, RegisteredTable, TableChange, changed, coherent
-from analyst.state.rows import execute, fetch, fetch_one, insert, update
+from analyst.state.rows import execute, fetch, fetch_one, insert_all, update
 from analyst.state.source_types import SourceTypes, check_options
 from analyst.state.sources import Source, exclude, get_source
 
@@ -72,9 +72,8 @@ def register(
         raise ConflictError(f"{new.id} is registered already")
     table = coherent(_new_table(actor, new, public=public))
     check_options(types, source.type, table.options)
-    insert(db, "table_registry", _values(table))
+    _add(db, actor, [table])
     exclude(db, source, set(source.excluded) - {name})
-    record(db, actor, "table.register", f"table:{table.id}", uuid=table.uuid, is_public=table.is_public)
     return table
 
 
@@ -88,8 +87,10 @@ def register_discovered(
     """
     excluded = {f"{source_name}.{name}" for name in get_source(db, source_name).excluded}
     known = excluded | {table.id for table in list_tables(db, source_name)}
-    new = {table.id: table for table in found if table.id not in known}
-    return [register(db, actor, table, {}, public=public) for table in new.values()]
+    new = {table.id: _new_table(actor, table, public=public) for table in found if table.id not in known}
+    tables = [coherent(table) for table in new.values() if table.source == source_name]
+    _add(db, actor, tables)
+    return tables
 
 
 def update_table(db: "DuckDBPyConnection", actor: Actor, change: TableChange, types: SourceTypes) -> RegisteredTable:
@@ -122,6 +123,12 @@ def deregister(db: "DuckDBPyConnection", actor: Actor, table_id: str) -> Registe
     exclude(db, source, {*source.excluded, table.name})
     record(db, actor, "table.deregister", f"table:{table.id}", uuid=table.uuid)
     return table
+
+
+def _add(db: "DuckDBPyConnection", actor: Actor, tables: Sequence[RegisteredTable]) -> None:
+    insert_all(db, "table_registry", [_values(table) for table in tables])
+    audited = {f"table:{table.id}": {"uuid": table.uuid, "is_public": table.is_public} for table in tables}
+    record_all(db, actor, "table.register", audited)
 
 
 def _new_table(actor: Actor, new: NewTable, *, public: bool) -> RegisteredTable:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from analyst import duckdb_files
 from analyst.names import quote
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ def insert(db: "DuckDBPyConnection", table: str, values: Mapping[str, Any]) -> N
     """Insert one row. Names of tables and columns are ours, never somebody's input."""
     marks = ", ".join("?" for _ in values)
     db.execute(f"insert into {table} ({', '.join(map(quote, values))}) values ({marks})", _plain(list(values.values())))
+
+
+def insert_all(db: "DuckDBPyConnection", table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows of the same columns at once; DuckDB's client takes a millisecond for every single one."""
+    if rows:
+        columns = dict.fromkeys(rows[0], "VARCHAR")  # which an insert casts to what the table has
+        duckdb_files.insert(db, table, columns, [list(row.values()) for row in rows])
 
 
 def update(db: "DuckDBPyConnection", table: str, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
