@@ -84,7 +84,7 @@ def _json(body: bytes) -> Any:
 @contextmanager
 def host(home: Path, *, sources: Path | None = None, **settings: str) -> Iterator[Host]:
     """Run all functions on a bucket below `home` until the block ends."""
-    port = _free_port()
+    port = free_port()
     bucket = home / "bucket"
     environ = {
         **os.environ,
@@ -141,7 +141,8 @@ def _wait(running: Host, process: subprocess.Popen[bytes], log: Path) -> None:
     raise AssertionError(f"the host did not start:\n{log.read_text()}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Find a port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

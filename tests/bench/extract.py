@@ -1,0 +1,83 @@
+"""The extract of one large CSV file, beside DuckDB's own COPY of it."""
+
+import statistics
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from analyst.contract.extraction import Extraction
+from analyst.runs import new_run_id
+from analyst.settings import Settings
+from functions.extract.csv.connector import CsvConnector
+from functions.extract.csv.listing import Wanted
+from functions.extract.csv.options import CsvSource
+from tests.bench.buckets import file_store
+from tests.bench.measuring import Row, at_most, cost, python
+
+ROWS = 5_000_000
+TIMES = 3
+_OURS = (
+    "import sys; from pathlib import Path; from tests.bench.extract import publish; publish(*map(Path, sys.argv[1:]))"
+)
+_BARE = "import sys; from pathlib import Path; from tests.bench.extract import copy; copy(*map(Path, sys.argv[1:]))"
+
+
+def measure() -> list[Row]:
+    """Publish a CSV file of 5 million rows and 10 columns."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        size = write_csv(home / "sources" / "large.csv")
+        rounds = [_round(home, str(number)) for number in range(TIMES)]
+    ratio, peak, wall, bare = (statistics.median(figures) for figures in zip(*rounds, strict=True))
+    beside = f"DuckDB's COPY: {bare:.1f} s CPU; the extract: {wall:.1f} s on the wall"
+    return [
+        at_most(f"extract of a CSV of {size / 1e6:.0f} MB, 5M rows: CPU to COPY's", ratio, "×", 1.25, beside),  # noqa: RUF001
+        at_most("extract of that CSV: greatest memory", peak, "MB", 400),
+    ]
+
+
+def _round(home: Path, name: str) -> tuple[float, float, float, float]:
+    bare = cost(python(_BARE, home / "sources" / "large.csv", home / f"{name}.parquet"))
+    ours = cost(python(_OURS, home / "sources", home / name))
+    return ours.cpu / bare.cpu, ours.peak_mb, ours.wall, bare.cpu
+
+
+def publish(sources: Path, bucket: Path) -> None:
+    """Extract a folder as the function does, with its usual settings."""
+    settings = Settings(data_url=bucket.as_uri(), source_roots=(str(sources),))
+    wanted = Wanted(CsvSource(path=str(sources)), {}, frozenset())
+    connector = CsvConnector(wanted, settings.source_roots, settings.memory_limit)
+    extraction = Extraction(file_store(bucket), "bench", new_run_id(), lambda: datetime.now(UTC), settings.memory_limit)
+    record = extraction.run(lambda: connector).record
+    if [table.rows for table in record.tables] != [ROWS]:
+        raise RuntimeError(f"the extract is not whole: {record}")
+
+
+def copy(path: Path, into: Path) -> None:
+    """Do the least that makes parquet of it."""
+    with duckdb.connect() as con:
+        con.execute(f"copy (from read_csv('{path}')) to '{into}' (format parquet, compression zstd)")
+
+
+def write_csv(path: Path) -> int:
+    """Write rows of numbers, texts, times and gaps; tell the size in bytes."""
+    path.parent.mkdir(parents=True)
+    with duckdb.connect() as con:
+        con.execute(f"""
+            copy (
+                select i as id,
+                       printf('C-%07d', (hash(i) % 900000)::bigint) as customer_id,
+                       timestamp '2024-01-01' + to_seconds(i * 13 % 63072000) as created_at,
+                       date '2024-01-01' + (i % 730)::integer as shipped_on,
+                       ['delivered', 'shipped', 'pending', 'cancelled'][1 + (hash(i, 1) % 4)::bigint] as status,
+                       (hash(i, 2) % 500000)::bigint * 0.01::decimal(3, 2) as total,
+                       (hash(i, 3) % 1000000)::bigint / 7 as score,
+                       case when i % 5 <> 0 then (hash(i, 4) % 100)::bigint end as discount,
+                       i % 3 = 0 as is_gift,
+                       case when i % 4 = 0 then concat('note, "', md5(i::varchar)[1:12], '"') else md5(i::varchar)[1:16] end as note
+                from range({ROWS}) r(i)
+            ) to '{path}' (header)
+        """)
+    return path.stat().st_size

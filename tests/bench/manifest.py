@@ -1,0 +1,69 @@
+"""The manifest of an analyst, asked for over one connection of one worker."""
+
+import http.client
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.bench.buckets import analyst_with_half_granted, extract, file_store, rebuild, tables
+from tests.bench.measuring import ROOT, Row, at_most
+from tests.running import host
+
+SOURCES, TABLES = 50, 20
+TIMES = 300
+
+
+def measure() -> list[Row]:
+    """Ask for a manifest of 1,000 tables, half of which are granted one by one."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        token = _fill(home / "bucket")
+        with host(home, FUNCTION_SOURCE=str(ROOT / "functions/api/sync.py"), FUNCTION_TARGET="manifest") as server:
+            whole, size = _ask(server.url, token, etag=False)
+            unchanged, _ = _ask(server.url, token, etag=True)
+    return [
+        at_most("manifest of 1,000 tables, p50", whole, "ms", 8, f"{size / 1e3:.0f} kB, gzipped"),
+        at_most("manifest of 1,000 tables, nothing changed (304), p50", unchanged, "ms", 4),
+    ]
+
+
+def _fill(bucket: Path) -> str:
+    store = file_store(bucket)
+    by_source = {name: tables(name, TABLES) for name in (f"source_{number:02}" for number in range(SOURCES))}
+    for source, names in by_source.items():
+        extract(store, source, names)
+    rebuild(store)
+    return analyst_with_half_granted(store, by_source)
+
+
+def _ask(url: str, token: str, *, etag: bool) -> tuple[float, int]:
+    """Tell the median in ms, and the bytes of an answer."""
+    connection = http.client.HTTPConnection(urlsplit(url).netloc)
+    headers = {"Authorization": f"Bearer {token}", "Accept-Encoding": "gzip"}
+    _, first, found = _once(connection, headers)
+    _check(connection, token)
+    if etag:
+        headers["If-None-Match"] = found
+    taken, sizes, _ = zip(*(_once(connection, headers) for _ in range(TIMES)), strict=True)
+    return statistics.median(taken) * 1000, first if etag else sizes[0]
+
+
+def _once(connection: http.client.HTTPConnection, headers: dict[str, str]) -> tuple[float, int, str]:
+    began = time.perf_counter()
+    connection.request("GET", "/api/sync/manifest", headers=headers)
+    answer = connection.getresponse()
+    body = answer.read()
+    taken = time.perf_counter() - began
+    if answer.status != (304 if "If-None-Match" in headers else 200):
+        raise RuntimeError(f"{answer.status}: {body[:200]!r}")
+    return taken, len(body), answer.headers["ETag"]
+
+
+def _check(connection: http.client.HTTPConnection, token: str) -> None:
+    connection.request("GET", "/api/sync/manifest", headers={"Authorization": f"Bearer {token}"})
+    found = len(json.load(connection.getresponse())["tables"])
+    if found != SOURCES * TABLES:
+        raise RuntimeError(f"the manifest has {found} tables")

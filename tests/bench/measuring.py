@@ -1,0 +1,72 @@
+"""What every benchmark needs: rows of a table, medians, and the cost of a child process."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measured figure. `target` is its bound, `ok` whether it is kept, `peer` what it was measured beside."""
+
+    what: str
+    value: float
+    unit: str
+    target: str
+    ok: bool
+    peer: str = ""
+
+
+def at_most(what: str, value: float, unit: str, bound: float, peer: str = "") -> Row:
+    """Make a row of a figure that must not be above a bound."""
+    return Row(what, value, unit, f"≤ {bound:g}", value <= bound, peer)
+
+
+def at_least(what: str, value: float, unit: str, bound: float, peer: str = "") -> Row:
+    """Make a row of a figure that must not be below a bound."""
+    return Row(what, value, unit, f"≥ {bound:g}", value >= bound, peer)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Time one call."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def median_seconds(work: Callable[[], object], times: int) -> float:
+    """Time several calls; tell the median."""
+    return statistics.median(seconds(work) for _ in range(times))
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a child process took: seconds on the wall and on processors, and its greatest resident memory in MB."""
+
+    wall: float
+    cpu: float
+    peak_mb: float
+
+
+def cost(command: Sequence[str | Path], environ: Mapping[str, str] | None = None, cwd: Path = ROOT) -> Cost:
+    """Run a command to its end, which must be a good one."""
+    began = time.perf_counter()
+    child = subprocess.Popen(command, env={**os.environ, **(environ or {})}, cwd=cwd, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise RuntimeError(f"{command[0]} ended with {child.returncode}")
+    return Cost(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def python(code: str, *arguments: str | Path) -> list[str | Path]:
+    """Write the command that runs some code of the project's in a new Python."""
+    return [sys.executable, "-c", code, *arguments]
