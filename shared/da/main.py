@@ -15,7 +15,7 @@ from da.errors import DaError
 COMMANDS = {
     "login": "da.commands.auth:login",
     "sync": "da.commands.sync:sync",
-    "query": "da.commands.query:query",
+    "query": "da.commands.query:app",
     "tables": "da.commands.tables:tables",
     "status": "da.commands.status:status",
     "auth": "da.commands.auth:app",
@@ -40,6 +40,15 @@ class _LazyGroup(TyperGroup):
         made = typer.main.get_command(target)
         made.name = cmd_name
         return made
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:  # the reader of our output, as `head`, has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        return result
 
 
 app = typer.Typer(cls=_LazyGroup, add_completion=False, no_args_is_help=True, rich_markup_mode=None)
@@ -75,10 +84,6 @@ def execute(arguments: Sequence[str] | None) -> int:
     """Run a command; an error is one message on stderr, never a traceback. Return the exit code."""
     try:
         code = app(arguments, prog_name="da", standalone_mode=False)
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader of our output, as `head`, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except DaError as error:

@@ -24,18 +24,18 @@ class Server:
         self._web = web
         self._patience = patience or Patience()
 
-    def get(self, path: str, **query: str | int | None) -> Any:
+    def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
         """Read a resource."""
         wanted = {name: value for name, value in query.items() if value is not None}
         return self._ask("GET", f"{path}?{urlencode(wanted)}" if wanted else path)
 
-    def post(self, path: str, document: Mapping[str, Any]) -> Any:
+    def post(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
         """Make something, or have something done."""
         return self._ask("POST", path, document)
 
     def delete(self, path: str) -> None:
         """Delete a resource."""
-        self._ask("DELETE", path)
+        self._try("DELETE", path, {}, None, Exchange.read, again=False)
 
     def manifest(self, etag: str | None) -> tuple[str, Any] | None:
         """Read the manifest and its ETag; `None` when it is still the one of `etag`."""
@@ -52,15 +52,20 @@ class Server:
             if error.status == _NOT_FOUND:
                 return {}, 0.0
             raise
-        if not isinstance(answer, dict) or not isinstance(answer.get("urls"), dict):
+        if not isinstance(answer.get("urls"), dict):
             raise BrokenError(f"{self.address} answered no URLs; is it the right server?")
         urls = {str(path): urljoin(self.address + "/", str(url)) for path, url in answer["urls"].items()}
         return urls, float(answer.get("expires_in") or 60.0)
 
-    def _ask(self, method: str, path: str, document: Mapping[str, Any] | None = None, *, again: bool = False) -> Any:
+    def _ask(
+        self, method: str, path: str, document: Mapping[str, Any] | None = None, *, again: bool = False
+    ) -> dict[str, Any]:
         body = None if document is None else json.dumps(document).encode()
         headers = {} if body is None else {"Content-Type": "application/json"}
-        return self._try(method, path, headers, body, Exchange.json, again=again or method == "GET")
+        answer = self._try(method, path, headers, body, Exchange.json, again=again or method == "GET")
+        if not isinstance(answer, dict):
+            raise BrokenError(f"{self.address} answered something that is no object; is it the right server?")
+        return answer
 
     def _try(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, read: Any, *, again: bool = True

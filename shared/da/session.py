@@ -4,13 +4,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from da.config import Config
+from da.errors import DaError
 from da.server import Server
 from da.web import Web
 
 
 @contextmanager
 def session() -> Iterator[Server]:
-    """Open it; raises `DaError` when nobody is logged in."""
+    """Open it.
+
+    Raises:
+        DaError: nobody is logged in, or an answer lacks what the block takes from it.
+    """
     login = Config.read().login()
     with Web() as web:
-        yield Server(login, web)
+        try:
+            yield Server(login, web)
+        except KeyError as error:
+            raise DaError(f"{login.server} answered without {error}; da and the server are of different age") from None

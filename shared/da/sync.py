@@ -111,7 +111,9 @@ class Sync:
                     self._download(todo, progress, missing)
             except KeyboardInterrupt:
                 self._report.interrupted = True
-        return set(+missing)
+        return {
+            each for each in +missing if each in self._report.failed or not self._workspace.holds(todo.chosen[each])
+        }
 
     def _download(self, todo: Plan, progress: "Progress", missing: Counter[str]) -> None:
         from da.download import Downloads

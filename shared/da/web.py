@@ -7,19 +7,18 @@ bytes per second that httpx does; a mirror is limited by the network, not by Pyt
 import email.utils
 import http.client
 import json
-import os
 import ssl
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from da import __version__
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
+from da.proxies import proof, proxy_for
 
 TIMEOUT = 30.0
 """Seconds without a byte after which a connection counts as broken."""
@@ -132,10 +131,9 @@ class Web:
         self, method: str, parts: SplitResult, headers: Mapping[str, str], body: bytes | None
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         connection, reused = self._take(_origin(parts))
-        target = parts.path or "/"
-        target = f"{target}?{parts.query}" if parts.query else target
+        target, more = _request(parts)
         try:
-            return connection, self._answer(connection, method, target, headers, body)
+            return connection, self._answer(connection, method, target, {**headers, **more}, body)
         except BrokenError:
             if reused and method == "GET":  # the server may have closed it while nobody looked
                 return self._send(method, parts, headers, body)
@@ -197,44 +195,22 @@ def _origin(parts: SplitResult) -> _Origin:
 
 def _connection(origin: _Origin, timeout: float) -> http.client.HTTPConnection:
     scheme, host, port = origin
-    proxy = _proxy(scheme, host)
+    proxy = proxy_for(scheme, host)
+    at = (proxy.hostname or "", proxy.port or 8080) if proxy else (host, port)
     if scheme == "http":
-        return http.client.HTTPConnection(host, port, timeout=timeout) if not proxy else _tunnel(origin, proxy, timeout)
+        return http.client.HTTPConnection(*at, timeout=timeout)
+    connection = http.client.HTTPSConnection(*at, timeout=timeout, context=ssl.create_default_context())
     if proxy:
-        return _tunnel(origin, proxy, timeout)
-    return http.client.HTTPSConnection(host, port, timeout=timeout, context=ssl.create_default_context())
-
-
-def _tunnel(origin: _Origin, proxy: SplitResult, timeout: float) -> http.client.HTTPConnection:
-    scheme, host, port = origin
-    kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
-    connection = kind(proxy.hostname or "", proxy.port or 8080, timeout=timeout)
-    connection.set_tunnel(host, port, _proxy_headers(proxy))
+        connection.set_tunnel(host, port, proof(proxy))
     return connection
 
 
-def _proxy_headers(proxy: SplitResult) -> dict[str, str]:
-    if not proxy.username:
-        return {}
-    from base64 import b64encode
-    from urllib.parse import unquote
-
-    user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-    return {"Proxy-Authorization": "Basic " + b64encode(user.encode()).decode()}
-
-
-def _proxy(scheme: str, host: str) -> SplitResult | None:
-    """Find the proxy that the environment, or on macOS and Windows the system, wants used."""
-    asked = any(name.lower() in {f"{scheme}_proxy", "all_proxy"} for name in os.environ)
-    if not asked and sys.platform not in {"darwin", "win32"}:
-        return None
-    from urllib.request import getproxies, proxy_bypass
-
-    proxies = getproxies()
-    address = proxies.get(scheme) or proxies.get("all")
-    if not address or proxy_bypass(host):
-        return None
-    return urlsplit(address if "//" in address else f"//{address}")
+def _request(parts: SplitResult) -> tuple[str, dict[str, str]]:
+    """Return what is asked for, and what a proxy on the way wants to know: without TLS it is given the whole URL."""
+    proxy = proxy_for("http", parts.hostname or "") if parts.scheme == "http" else None
+    if proxy:
+        return urlunsplit(parts._replace(fragment="")), proof(proxy)
+    return urlunsplit(("", "", parts.path or "/", parts.query, "")), {}
 
 
 def _connect(connection: http.client.HTTPConnection) -> None:

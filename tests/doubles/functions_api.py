@@ -29,13 +29,15 @@ class Fault:
     """What happens to the next requests of files: each is used up by one request.
 
     `status` answers with that status; `cut` sends so many bytes and breaks the connection; `flip` damages a byte.
+    `before` is called before the answer, `midway` between the bytes of `cut` and the break.
     """
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
     flip: bool = False
-    before: Callable[[], None] | None = None
+    before: Callable[[], object] | None = None
+    midway: Callable[[], object] | None = None
 
 
 @dataclass
@@ -239,7 +241,7 @@ class _Handler(BaseHTTPRequestHandler):
             content = content[start : end + 1]
         if fault.flip:
             content = bytes([content[0] ^ 1]) + content[1:]
-        self._send(status, content, headers, cut=fault.cut)
+        self._send(status, content, headers, fault)
 
     def _json(self, status: int, document: Any) -> None:
         self._send(
@@ -250,16 +252,19 @@ class _Handler(BaseHTTPRequestHandler):
         problem = json.dumps({"title": "Problem", "status": status, "detail": detail, "code": "told"}).encode()
         self._send(status, problem, {"Content-Type": "application/problem+json", **(headers or {})})
 
-    def _send(self, status: int, body: bytes, headers: dict[str, str], *, cut: int | None = None) -> None:
+    def _send(self, status: int, body: bytes, headers: dict[str, str], fault: Fault | None = None) -> None:
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
         self.end_headers()
-        if cut is None:
+        if fault is None or fault.cut is None:
             self.wfile.write(body)
-        else:
-            self.wfile.write(body[:cut])
-            self._break()
+            return
+        self.wfile.write(body[: fault.cut])
+        self.wfile.flush()
+        if fault.midway:
+            fault.midway()
+        self._break()
 
     def _break(self) -> None:
         with contextlib.suppress(OSError):

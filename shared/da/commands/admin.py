@@ -4,7 +4,12 @@ import typer
 
 from da.commands import admin_people, admin_runs, admin_tables
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Administer users, grants, sources and tables.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Administer users, grants, sources and tables.",
+)
 
 app.command("add-user")(admin_people.add_user)
 app.command("list-users")(admin_people.list_users)

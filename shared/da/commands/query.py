@@ -4,9 +4,10 @@ import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from da.errors import DaError, UsageError
 from da.workspace import Workspace
@@ -20,6 +21,21 @@ Format = Annotated[Literal["table", "csv", "json"], typer.Option("--format", "-f
 Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="Rows to print at most; 0 for all.")]
 
 
+class SqlCommand(TyperCommand):
+    """A command whose SQL may begin with a comment: that would be an option otherwise."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put SQL behind all options."""
+        sql = [each for each in args if each.startswith("--") and ("\n" in each or each[2:3].isspace())]
+        if sql:
+            args = [*(each for each in args if each not in sql), "--", *sql]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command(cls=SqlCommand)
 def query(sql: Sql = None, file: File = None, form: Format = "table", limit: Limit = 1000) -> None:
     """Run SQL on the mirror, offline.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 import pytest
+
 from da.config import Login
 from da.main import execute
 from da.patience import Patience

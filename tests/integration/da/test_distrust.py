@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from da.report import Report
 from da.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from da import wanted
 from da.config import Login
 from da.manifest import Table
@@ -218,7 +219,7 @@ def test_urls_are_asked_for_in_batches_and_again_before_they_end(api: FunctionsA
 
 def test_parts_that_nobody_wants_any_more_are_deleted(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
     api.put("shop.orders", NUMBERS)
-    api.faults += [Fault(cut=1000)] + [Fault(status=404)]
+    api.faults += [Fault(cut=1000), Fault(status=404)]
     assert sync().exit_code == 1
     assert [path.suffix for path in workspace.folder("shop.orders").iterdir()] == [".part"]
     api.put("shop.orders", "select 1 as id")

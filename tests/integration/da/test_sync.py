@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 import pytest
+
 from da.workspace import Workspace
 from tests.doubles.functions_api import Fault, FunctionsApi
 from tests.integration.da.conftest import Da
@@ -94,7 +95,7 @@ def test_remote_and_server_only_tables_are_not_fetched(api: FunctionsApi, logged
 
 
 def test_a_table_without_files_has_its_columns(api: FunctionsApi, logged_in: Da, rows: Rows) -> None:
-    columns = [
+    columns: list[dict[str, Any]] = [
         {"name": "id", "type": "BIGINT", "description": "Key"},
         {"name": "at", "type": "TIMESTAMP WITH TIME ZONE", "description": None},
         {"name": 'od"d, name', "type": 'STRUCT(a INTEGER, "b c" DECIMAL(10,2)[])', "description": "it's odd"},

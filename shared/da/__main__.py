@@ -1,0 +1,5 @@
+"""`python -m da` is `da`."""
+
+from da.main import run
+
+run()

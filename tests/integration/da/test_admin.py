@@ -1,0 +1,240 @@
+"""`da admin`: what administrators do, as the server is asked for it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.doubles.functions_api import FunctionsApi
+from tests.integration.da.conftest import Da
+
+BOB = {
+    "id": "u2",
+    "email": "bob@example.com",
+    "name": "Bob",
+    "role": "analyst",
+    "active": True,
+    "groups": ["finance"],
+    "created_at": "2026-01-01T00:00:00Z",
+}
+GRANT = {"id": "p1", "principal": {"type": "user", "id": "u2", "name": "bob@example.com"}}
+
+
+def run_of(status: str, *tables: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"run_id": "r1", "kind": "extract", "source": "shop", "status": status, "tables": list(tables), **more}
+
+
+def test_a_user_is_added_with_a_token_to_hand_over(api: FunctionsApi, logged_in: Da) -> None:
+    api.answers["POST", "/api/users"] = [(201, BOB)]
+    api.answers["POST", "/auth/tokens"] = [(201, {"id": "t2", "token": "da_bob", "expires_at": "2026-04-01T00:00:00Z"})]
+    ran = logged_in("admin", "add-user", "bob@example.com", "--name", "Bob")
+    assert ran.code == 0
+    assert api.bodies == [
+        {"email": "bob@example.com", "role": "analyst", "name": "Bob"},
+        {"name": "da", "user": "bob@example.com", "expires_in_days": 90},
+    ]
+    assert "Their token, shown only now; it ends on 2026-04-01:\n\n  da_bob\n" in ran.out
+    assert ran.out.endswith(f"  da login --server {api.address}\n")
+
+
+def test_a_user_can_be_added_without_a_token(api: FunctionsApi, logged_in: Da) -> None:
+    api.answers["POST", "/api/users"] = [(201, BOB)]
+    ran = logged_in("admin", "add-user", "bob@example.com", "--role", "viewer", "--no-token", "--json")
+    assert json.loads(ran.out) == {**BOB, "token": None}
+    assert api.count("/auth/tokens") == 0
+
+
+def test_a_role_that_there_is_not_is_a_usage_error(logged_in: Da, api: FunctionsApi) -> None:
+    ran = logged_in("admin", "add-user", "bob@example.com", "--role", "boss")
+    assert ran.code == 2
+    assert "boss" in ran.err
+    assert api.requests == []
+
+
+def test_users_are_listed(api: FunctionsApi, logged_in: Da) -> None:
+    api.answers["GET", "/api/users"] = [(200, {"users": [BOB, {**BOB, "email": "eve@example.com", "active": False}]})]
+    _, _, bob, eve = logged_in("admin", "list-users").out.splitlines()
+    assert bob.split() == ["bob@example.com", "Bob", "analyst", "finance"]
+    assert eve.split() == ["eve@example.com", "Bob", "analyst", "inactive", "finance"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "body"),
+    [
+        (["bob@example.com", "shop.orders"], {"user": "bob@example.com", "table": "shop.orders"}),
+        (["bob@example.com", "shop.*"], {"user": "bob@example.com", "source": "shop"}),
+        (["--group", "finance", "shop.*"], {"group": "finance", "source": "shop"}),
+        (["finance", "shop.*", "--group", "--bucket", "b"], {"group": "finance", "source": "shop", "bucket": "b"}),
+    ],
+)
+def test_tables_and_sources_are_granted(
+    api: FunctionsApi, logged_in: Da, arguments: list[str], body: dict[str, str]
+) -> None:
+    api.answers["POST", "/api/admin/permissions"] = [(201, GRANT)]
+    assert logged_in("admin", "grant", *arguments).code == 0
+    assert api.bodies == [body]
+
+
+def test_what_is_granted_already_is_no_error(api: FunctionsApi, logged_in: Da) -> None:
+    api.answers["POST", "/api/admin/permissions"] = [(409, {"detail": "it is granted already"})]
+    ran = logged_in("admin", "grant", "bob@example.com", "shop.orders")
+    assert (ran.code, ran.out) == (0, "bob@example.com may read shop.orders already.\n")
+
+
+@pytest.mark.parametrize("what", ["shop", "shop.", ".orders", ""])
+def test_what_is_no_table_can_not_be_granted(api: FunctionsApi, logged_in: Da, what: str) -> None:
+    assert logged_in("admin", "grant", "bob@example.com", what).code == 2
+    assert api.requests == []
+
+
+def test_only_the_very_grant_is_revoked(api: FunctionsApi, logged_in: Da) -> None:
+    to_group = {"principal": {"type": "group", "id": "g1", "name": "finance"}}
+    api.answers["GET", "/api/admin/permissions"] = [
+        (
+            200,
+            {
+                "permissions": [
+                    {**GRANT, "id": "p1", "table": "shop.orders", "source": None, "bucket": None},
+                    {**GRANT, "id": "p2", "table": None, "source": "shop", "bucket": None},
+                    {**GRANT, "id": "p3", "table": None, "source": "shop", "bucket": "b"},
+                    {**to_group, "id": "p4", "table": None, "source": "shop", "bucket": None},
+                ]
+            },
+        )
+    ]
+    api.answers["DELETE", "/api/admin/permissions/p2"] = [(204, None)]
+    ran = logged_in("admin", "revoke", "bob@example.com", "shop.*")
+    assert ran.code == 0
+    assert api.counts() == {"GET /api/admin/permissions": 1, "DELETE /api/admin/permissions/p2": 1}
+    assert api.requests[0][1] == "/api/admin/permissions?user=bob%40example.com"
+
+
+def test_a_grant_that_there_is_not_can_not_be_revoked(api: FunctionsApi, logged_in: Da) -> None:
+    api.answers["GET", "/api/admin/permissions"] = [(200, {"permissions": []})]
+    ran = logged_in("admin", "revoke", "bob@example.com", "shop.orders")
+    assert ran.code == 1
+    assert "bob@example.com has no grant on shop.orders" in ran.err
+
+
+def test_a_source_is_added_with_its_options(
+    api: FunctionsApi, logged_in: Da, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    api.answers["POST", "/api/admin/sources/shop"] = [(201, {"name": "shop"})]
+    options = ["-o", "delimiter=;", "-o", "nullstr=NA", "-o", "nullstr=", "-o", 'types={"id": "BIGINT"}', "-o", "a=b=c"]
+    ran = logged_in("admin", "add-source", "shop", "--type", "csv", "--path", "files", *options)
+    assert (ran.code, ran.out) == (0, "Added the source shop. Fetch its tables with: da admin sync shop\n")
+    config = {
+        "path": str(tmp_path / "files"),
+        "delimiter": ";",
+        "nullstr": ["NA", ""],
+        "types": {"id": "BIGINT"},
+        "a": "b=c",
+    }
+    assert api.bodies == [{"type": "csv", "config": config}]
+
+
+@pytest.mark.parametrize("option", ["nothing", "=x", "types={", "list=[1,"])
+def test_a_strange_option_is_a_usage_error(api: FunctionsApi, logged_in: Da, option: str) -> None:
+    assert logged_in("admin", "add-source", "shop", "--path", "/x", "--option", option).code == 2
+    assert api.requests == []
+
+
+def test_a_csv_source_needs_a_path(logged_in: Da) -> None:
+    assert logged_in("admin", "add-source", "shop").code == 2
+
+
+def test_sources_are_listed(api: FunctionsApi, logged_in: Da) -> None:
+    sources = [{"name": "shop", "type": "csv", "config": {"path": "/data"}}]
+    api.answers["GET", "/api/admin/sources"] = [(200, {"sources": sources})]
+    assert logged_in("admin", "list-sources").out.splitlines()[2].split() == ["shop", "csv", "path=/data"]
+    assert json.loads(logged_in("admin", "list-sources", "--json").out) == sources
+
+
+def test_a_table_is_registered_with_what_was_said(api: FunctionsApi, logged_in: Da) -> None:
+    api.answers["POST", "/api/admin/tables/shop.orders"] = [(201, {"id": "shop.orders", "is_public": True})]
+    arguments = ["--public", "--primary-key", "id, line", "--sync-strategy", "incremental", "-o", "files=o-*.csv"]
+    ran = logged_in("admin", "register-table", "shop.orders", *arguments)
+    assert ran.out == "Registered shop.orders, readable by everybody. Publish it with: da admin sync shop\n"
+    assert api.bodies == [
+        {
+            "primary_key": ["id", "line"],
+            "sync_strategy": "incremental",
+            "is_public": True,
+            "options": {"files": "o-*.csv"},
+        }
+    ]
+
+
+def test_registered_tables_are_listed(api: FunctionsApi, logged_in: Da) -> None:
+    table = {"id": "shop.orders", "query_mode": "local", "is_public": False, "sync_strategy": "full_refresh"}
+    api.answers["GET", "/api/admin/tables"] = [(200, {"tables": [table]})]
+    lines = logged_in("admin", "list-tables", "--source", "shop").out.splitlines()
+    assert lines[2].split() == ["shop.orders", "local", "granted", "full_refresh"]
+    assert api.requests[0][1] == "/api/admin/tables?source=shop"
+
+
+def test_a_sync_is_followed_until_it_ends(api: FunctionsApi, logged_in: Da) -> None:
+    orders = {"table": "orders", "status": "ok", "rows": 1500, "size_bytes": 20_000, "rejected": 0, "error": None}
+    api.answers["POST", "/api/sync/trigger"] = [(202, {"runs": [{"source": "shop", "run_id": "r1"}]})]
+    api.answers["GET", "/api/sync/status"] = [
+        (200, {"snapshot": 1, "runs": [run_of("pending")]}),
+        (200, {"snapshot": 2, "runs": [run_of("ok", orders)]}),
+    ]
+    ran = logged_in("admin", "sync", "shop")
+    assert (ran.code, ran.out, ran.err) == (0, "shop.orders: ok, 1,500 rows, 20.0 kB\n", "")
+    assert api.bodies == [{"sources": ["shop"]}]
+    assert api.count("/api/sync/status?run=r1") == 2
+
+
+def test_a_failed_table_is_told(api: FunctionsApi, logged_in: Da) -> None:
+    failed = {"table": "orders", "status": "failed", "rows": None, "rejected": 0, "error": "line 3 is odd"}
+    api.answers["POST", "/api/sync/trigger"] = [(202, {"runs": [{"source": "shop", "run_id": "r1"}]})]
+    api.answers["GET", "/api/sync/status"] = [(200, {"runs": [run_of("partial", failed)]})]
+    ran = logged_in("admin", "sync", "shop.orders")
+    assert (ran.code, ran.out) == (1, "shop.orders: failed: line 3 is odd\n")
+    assert api.bodies == [{"tables": ["shop.orders"]}]
+
+
+def test_a_failed_run_is_told(api: FunctionsApi, logged_in: Da) -> None:
+    api.answers["POST", "/api/sync/trigger"] = [(202, {"runs": [{"source": "shop", "run_id": "r1"}]})]
+    api.answers["GET", "/api/sync/status"] = [(200, {"runs": [run_of("failed", error="the folder is gone")]})]
+    ran = logged_in("admin", "sync")
+    assert (ran.code, ran.err) == (1, "shop: the folder is gone\n")
+    assert json.loads(logged_in("admin", "sync", "--json").out)[0]["error"] == "the folder is gone"
+
+
+def test_a_sync_need_not_be_followed(api: FunctionsApi, logged_in: Da) -> None:
+    api.answers["POST", "/api/sync/trigger"] = [(202, {"runs": [{"source": "shop", "run_id": "r1"}]})]
+    assert logged_in("admin", "sync", "--no-wait").out == "Triggered: shop.\n"
+    assert api.count("/api/sync/status") == 0
+
+
+def test_without_sources_there_is_nothing_to_sync(api: FunctionsApi, logged_in: Da) -> None:
+    api.answers["POST", "/api/sync/trigger"] = [(202, {"runs": []})]
+    ran = logged_in("admin", "sync")
+    assert ran.code == 1
+    assert "There is no source to sync" in ran.err
+
+
+def test_a_rebuild_tells_its_problems(api: FunctionsApi, logged_in: Da) -> None:
+    problem = {"source": "shop", "table": "orders", "code": "contract", "message": "its view can't be placed"}
+    api.answers["POST", "/rebuild"] = [
+        (200, {"snapshot": 3, "status": "published", "tables": 2, "problems": [problem]})
+    ]
+    ran = logged_in("admin", "rebuild")
+    assert (ran.code, ran.out, ran.err) == (1, "Snapshot 3: 2 tables.\n", "shop.orders: its view can't be placed\n")
+
+
+def test_who_may_not_is_told(api: FunctionsApi, logged_in: Da) -> None:
+    api.answers["GET", "/api/users"] = [(403, {"detail": "this is for administrators", "code": "forbidden"})]
+    ran = logged_in("admin", "list-users")
+    assert (ran.code, ran.err) == (1, "da: this is for administrators\n")
+
+
+def test_an_answer_that_lacks_something_is_told(api: FunctionsApi, logged_in: Da) -> None:
+    api.answers["GET", "/api/users"] = [(200, {"people": []})]
+    ran = logged_in("admin", "list-users")
+    assert ran.code == 1
+    assert ran.err == f"da: {api.address} answered without 'users'; da and the server are of different age\n"

@@ -1,0 +1,232 @@
+"""The user's database: our views in it, and everything of theirs left as it is."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from da.errors import DaError
+from da.manifest import Table
+from da.report import Report
+from da.views import Mirrored, publish
+from da.workspace import Workspace
+from tests.doubles.functions_api import FunctionsApi
+
+SyncRun = Callable[..., Report]
+Rows = Callable[[str], list[tuple[Any, ...]]]
+
+
+@pytest.fixture
+def synced(api: FunctionsApi, sync: SyncRun) -> FunctionsApi:
+    api.put("shop.orders", "select 1 as id")
+    api.put("shop.customers", "select 1 as id")
+    assert sync().exit_code == 0
+    return api
+
+
+def user_runs(workspace: Workspace, sql: str) -> None:
+    """Do what a user does with their database."""
+    with duckdb.connect(workspace.duckdb) as connection:
+        connection.execute(sql)
+
+
+@contextmanager
+def opened_elsewhere(path: Path, *, read_only: bool, last: str = "") -> Iterator[int]:
+    """Have another process hold a database open; give its process id. `last` is its way out."""
+    code = f"""
+import duckdb, os, sys
+c = duckdb.connect({str(path)!r}, read_only={read_only})
+print(c.execute('select count(*) from orders').fetchone(), flush=True)
+sys.stdin.readline()
+print(c.execute('select count(*) from orders').fetchone(), flush=True)
+{last}
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process:
+        assert process.stdout.readline() == "(1,)\n"
+        yield process.pid
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "(1,)\n"
+
+
+def test_the_users_own_things_stay(synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace) -> None:
+    user_runs(
+        workspace,
+        """
+        create table mine as select 42 as answer;
+        create view my_view as select * from orders;
+        create schema lab; create table lab.notes as select 'x' as note;
+        create macro twice(x) as 2 * x;
+        create sequence numbers;
+        """,
+    )
+    synced.put("shop.orders", "select 7 as id")
+    assert sync().exit_code == 0
+    assert rows("select answer, twice(answer), (select id from my_view), (select note from lab.notes) from mine") == [
+        (42, 84, 7, "x")
+    ]
+
+
+def test_a_table_of_the_users_keeps_its_name(
+    synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace
+) -> None:
+    user_runs(workspace, 'create table "Refunds" as select 42 as answer')
+    synced.put("shop.refunds", "select 1 as id")
+    report = sync()
+    assert report.exit_code == 0
+    assert report.notes == [
+        "refunds is a table or view of your own, so shop.refunds has no view; rename yours to see it"
+    ]
+    assert rows("select answer from refunds") == [(42,)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "create or replace view orders as select 42 as answer",
+        "drop view orders; create table orders as select 42 as answer",
+        "drop view orders; create view orders as select 42 as answer; comment on view orders is 'mine'",
+    ],
+)
+def test_what_the_user_put_in_the_place_of_a_view_is_theirs(
+    synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace, sql: str
+) -> None:
+    user_runs(workspace, sql)
+    synced.put("shop.orders", "select 7 as id")
+    for _ in range(2):
+        report = sync(verify=True)
+        assert report.notes == [
+            "orders is a table or view of your own, so shop.orders has no view; rename yours to see it"
+        ]
+        assert rows("select answer from orders") == [(42,)]
+    synced.withdraw("shop.orders")
+    sync()
+    assert rows("select answer from orders") == [(42,)]
+
+
+def test_a_view_comes_back_when_its_name_is_free_again(
+    synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace
+) -> None:
+    user_runs(workspace, "drop view orders; create table orders as select 42 as answer")
+    synced.put("shop.orders", "select 7 as id")
+    sync()
+    user_runs(workspace, "drop table orders")
+    synced.put("shop.customers", "select 2 as id")
+    assert sync().notes == []
+    assert rows("select id from orders") == [(7,)]
+
+
+def test_a_view_that_gets_another_name_leaves_none_behind(synced: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
+    synced.tables["shop.orders"]["view"] = "shop_orders"
+    sync()
+    assert rows("select view_name from duckdb_views() where not internal order by 1") == [
+        ("customers",),
+        ("shop_orders",),
+    ]
+
+
+def test_two_views_can_change_places(synced: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
+    synced.put("shop.orders", "select 'orders' as name")
+    synced.put("shop.customers", "select 'customers' as name")
+    synced.tables["shop.orders"]["view"], synced.tables["shop.customers"]["view"] = "customers", "orders"
+    assert sync().exit_code == 0
+    assert rows("select (select name from orders), (select name from customers)") == [("customers", "orders")]
+
+
+def test_the_mirror_describes_itself_in_sql(synced: FunctionsApi, rows: Rows) -> None:  # noqa: ARG001
+    assert rows("select id, view, rows from _da.tables order by id") == [
+        ("shop.customers", "customers", 1),
+        ("shop.orders", "orders", 1),
+    ]
+
+
+def test_who_reads_the_database_is_not_disturbed(
+    synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace
+) -> None:
+    with opened_elsewhere(workspace.duckdb, read_only=True):
+        synced.put("shop.orders", "select 1 as id", "select 2 as id")
+        assert sync().exit_code == 0
+        assert rows("select count(*) from orders") == [(2,)]
+
+
+def test_who_writes_to_the_database_is_named(synced: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
+    with opened_elsewhere(workspace.duckdb, read_only=False) as pid:
+        synced.put("shop.orders", "select 1 as id", "select 2 as id")
+        with pytest.raises(DaError, match=f"is open for writing in process {pid}; close it and run da sync again"):
+            sync()
+        assert len(list(workspace.folder("shop.orders").iterdir())) == 2
+    synced.forget()
+    assert sync().exit_code == 0
+    assert synced.count("/files/") == 0
+
+
+def test_what_a_program_that_died_had_written_is_kept(
+    synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace
+) -> None:
+    last = """
+c.execute("set checkpoint_threshold='1TB'")
+c.execute("create table mine as select 42 as answer")
+os._exit(0)
+"""
+    with opened_elsewhere(workspace.duckdb, read_only=False, last=last):
+        pass
+    assert Path(f"{workspace.duckdb}.wal").exists()
+    synced.put("shop.orders", "select 7 as id")
+    assert sync().exit_code == 0
+    assert rows("select answer, id from mine, orders") == [(42, 7)]
+    assert [path.name for path in workspace.duckdb.parent.iterdir()] == ["analytics.duckdb"]
+
+
+def test_a_damaged_database_is_put_aside(synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace) -> None:
+    workspace.duckdb.write_bytes(b"this is no database" * 1000)
+    synced.put("shop.orders", "select 7 as id")
+    report = sync()
+    assert "was damaged; it is analytics.broken-" in report.notes[0]
+    assert rows("select id from orders") == [(7,)]
+    assert len(list(workspace.duckdb.parent.glob("analytics.broken-*.duckdb"))) == 1
+
+
+def test_a_database_that_is_a_link_stays_one(
+    synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere.duckdb"
+    shutil.move(workspace.duckdb, elsewhere)
+    workspace.duckdb.symlink_to(elsewhere)
+    synced.put("shop.orders", "select 7 as id")
+    assert sync().exit_code == 0
+    assert workspace.duckdb.is_symlink()
+    assert rows("select id from orders") == [(7,)]
+
+
+def test_what_an_interrupted_run_left_beside_the_database_is_cleaned_up(
+    synced: FunctionsApi, sync: SyncRun, workspace: Workspace
+) -> None:
+    (workspace.duckdb.parent / ".analytics.duckdb.new").write_bytes(b"half")
+    (workspace.duckdb.parent / ".analytics.duckdb.new.wal").write_bytes(b"half")
+    synced.put("shop.orders", "select 7 as id")
+    assert sync().exit_code == 0
+    assert [path.name for path in workspace.duckdb.parent.iterdir()] == ["analytics.duckdb"]
+
+
+def test_a_view_that_can_not_be_made_does_not_hurt_the_others(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(b"no parquet")
+    columns = ({"name": "id", "type": "INTEGER"},)
+    entries = {name: Table.from_json(f"shop.{name}", {"view": name, "columns": list(columns)}) for name in "abc"}
+    path = tmp_path / "analytics.duckdb"
+    published = publish(
+        path, [Mirrored(entries["a"], ()), Mirrored(entries["b"], (broken,)), Mirrored(entries["c"], ())]
+    )
+    assert list(published.failed) == ["shop.b"]
+    with duckdb.connect(path, read_only=True) as connection:
+        views = connection.execute("select view_name from duckdb_views() where not internal order by 1").fetchall()
+    assert views == [("a",), ("c",)]

@@ -1,0 +1,138 @@
+"""A sync that does not come to its end leaves a mirror that can be used, and the next one goes on from there."""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+import pytest
+
+from da import sync as syncing
+from da.workspace import Workspace
+from tests.doubles.functions_api import Fault, FunctionsApi
+from tests.integration.da.conftest import Da
+
+NUMBERS = "select hash(i) as id from range(100000) t(i)"
+
+
+@contextmanager
+def stuck_sync(api: FunctionsApi) -> Iterator[subprocess.Popen[str]]:
+    """Run a sync in a process of its own up to the middle of its last file."""
+    midway, leave = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        midway.set()
+        leave.wait(60)
+
+    api.faults += [*(Fault() for _ in range(len(api.tables) - 1)), Fault(cut=300_000, midway=wait)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "da", "sync"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        try:
+            assert midway.wait(60)
+            yield process
+        finally:
+            process.kill()
+            leave.set()
+
+
+def count(workspace: Workspace, view: str) -> Any:
+    with duckdb.connect(workspace.duckdb, read_only=True) as connection:
+        return connection.execute(f"select count(*) from {view}").fetchone()
+
+
+def views(workspace: Workspace) -> int:
+    with duckdb.connect(workspace.duckdb, read_only=True) as connection:
+        return len(connection.execute("from duckdb_views() where not internal").fetchall())
+
+
+@pytest.fixture
+def shop(api: FunctionsApi) -> FunctionsApi:
+    for name in "abc":
+        api.put(f"shop.{name}", f"select '{name}' as name, id from ({NUMBERS})")
+    return api
+
+
+def until_arrived(workspace: Workspace, files: int, process: subprocess.Popen[str]) -> None:
+    """Wait until so many files are there, and some of the one that is under way."""
+    while (
+        len(list(workspace.parquet.rglob("*.parquet"))) < files
+        or sum(path.stat().st_size for path in workspace.parquet.rglob("*.part")) == 0
+    ):
+        assert process.poll() is None
+
+
+def test_ctrl_c_keeps_what_has_arrived(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+    with stuck_sync(shop) as process:
+        until_arrived(workspace, 2, process)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (130, "")
+    assert out.endswith("Interrupted. What has arrived is kept; da sync goes on from there.\n")
+    assert views(workspace) == 2
+    shop.forget()
+    assert logged_in("sync").code == 0
+    assert shop.count("/files/") == 1
+    assert shop.ranges[0].startswith("bytes=")
+    assert views(workspace) == 3
+
+
+def test_a_killed_first_sync_is_resumed(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+    with stuck_sync(shop) as process:
+        until_arrived(workspace, 2, process)
+        process.kill()
+    shop.forget()
+    assert logged_in("sync").code == 0
+    assert shop.count("/files/") == 1
+    assert views(workspace) == 3
+
+
+def test_a_killed_sync_leaves_the_mirror_as_it_was(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+    assert logged_in("sync").code == 0
+    for name in "abc":
+        shop.put(f"shop.{name}", f"select '{name}' as name, id + 1::hugeint as id from ({NUMBERS})")
+    with stuck_sync(shop) as process:
+        until_arrived(workspace, 5, process)
+        process.kill()
+    assert [count(workspace, name) for name in "abc"] == [(100000,)] * 3
+    assert logged_in("query", "select count(*) from a").code == 0
+    assert logged_in("status").code == 3
+    shop.forget()
+    assert logged_in("sync").code == 0
+    assert shop.count("/files/") == 1
+    assert len(list(workspace.parquet.rglob("*.parquet"))) == 3
+
+
+def test_tables_that_are_complete_can_be_queried_before_a_long_sync_ends(
+    shop: FunctionsApi, logged_in: Da, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syncing, "CHECKPOINT", 0.0)
+    seen: list[int] = []
+    shop.faults += [Fault(), Fault(), Fault(cut=300_000, midway=lambda: _until_views(workspace, 2, seen))]
+    assert logged_in("sync").code == 0
+    assert seen == [2]
+    assert views(workspace) == 3
+
+
+def _until_views(workspace: Workspace, number: int, seen: list[int]) -> None:
+    """Wait until another thread has published so many views."""
+    while not workspace.duckdb.exists() or views(workspace) < number:
+        pass
+    seen.append(views(workspace))
+
+
+def test_a_sync_without_news_loads_neither_duckdb_nor_rich(shop: FunctionsApi, logged_in: Da) -> None:  # noqa: ARG001
+    assert logged_in("sync").code == 0
+    code = """
+import sys
+from da.main import execute
+code = execute(["sync"])
+heavy = {"duckdb", "rich", "httpx", "concurrent.futures", "urllib.request"} & set(sys.modules)
+assert (code, heavy) == (0, set()), (code, heavy)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,176 @@
+"""`da query`: SQL in, rows out."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from da.workspace import Workspace
+from tests.doubles.functions_api import FunctionsApi
+from tests.integration.da.conftest import Da
+
+
+@pytest.fixture
+def mirror(api: FunctionsApi, logged_in: Da) -> Da:
+    api.put("shop.orders", "select i as id, i * 1.5 as total, 'x' || i as name from range(1500) t(i)")
+    api.declare("events.clicks", query_mode="remote")
+    assert logged_in("sync").code == 0
+    return logged_in
+
+
+def test_rows_stand_in_a_table(mirror: Da) -> None:
+    ran = mirror("query", "select id, name, null::varchar as nothing from orders order by id limit 2")
+    assert ran.out == "id  name  nothing\n──  ────  ───────\n 0  x0    NULL\n 1  x1    NULL\n"
+    assert (ran.code, ran.err) == (0, "")
+
+
+def test_more_rows_than_the_limit_are_told(mirror: Da) -> None:
+    ran = mirror("query", "select id from orders order by id desc")
+    assert len(ran.out.splitlines()) == 1002
+    assert ran.err == "Only the first 1,000 rows are shown; --limit 0 shows all.\n"
+
+
+@pytest.mark.parametrize(("limit", "shown", "truncated"), [("3", 3, True), ("1500", 1500, False), ("0", 1500, False)])
+def test_the_limit_is_exact(mirror: Da, limit: str, shown: int, truncated: bool) -> None:
+    ran = mirror("query", "select id from orders", "--limit", limit, "--format", "csv")
+    assert len(ran.out.splitlines()) == shown + 1
+    assert bool(ran.err) is truncated
+
+
+def test_csv_is_what_others_read(mirror: Da) -> None:
+    ran = mirror(
+        "query",
+        """select 'a,"b"' as "odd, name", null as n, '' as e, 'x\ny' as lines, now() is null as no, 1.50::decimal(9,2) as d""",
+        "-f",
+        "csv",
+    )
+    assert list(csv.reader(io.StringIO(ran.out))) == [
+        ["odd, name", "n", "e", "lines", "no", "d"],
+        ['a,"b"', "", "", "x\ny", "false", "1.50"],
+    ]
+    assert ',,"",' in ran.out
+
+
+def test_json_is_exact(mirror: Da) -> None:
+    sql = """
+        select 9007199254740993 as big, 'nan'::double as nan, 1.5::double as d, null as n, [1, 2] as list,
+               {'a': 'x"y'} as struct, '2026-01-02 03:04:05+00'::timestamptz as at, true as yes, 'č' as text
+    """
+    ran = mirror("query", sql, "--format", "json")
+    assert json.loads(ran.out) == [
+        {
+            "big": 9007199254740993,
+            "nan": None,
+            "d": 1.5,
+            "n": None,
+            "list": [1, 2],
+            "struct": {"a": 'x"y'},
+            "at": "2026-01-02 03:04:05+00",
+            "yes": True,
+            "text": "č",
+        }
+    ]
+
+
+def test_json_of_no_rows_is_an_empty_list(mirror: Da) -> None:
+    assert json.loads(mirror("query", "select 1 where false", "-f", "json").out) == []
+
+
+def test_times_with_a_zone_show_in_utc(mirror: Da) -> None:
+    assert "2026-06-01 10:00:00+00" in mirror("query", "select '2026-06-01 12:00:00+02'::timestamptz as t").out
+
+
+def test_columns_of_one_name_are_told_apart(mirror: Da) -> None:
+    assert mirror("query", "select 1 as a, 2 as a", "-f", "csv").out == "a,a_1\n1,2\n"
+
+
+def test_sql_comes_from_a_file(mirror: Da, tmp_path: Path) -> None:
+    (tmp_path / "q.sql").write_text("-- how many\nselect count(*) as n from orders; -- done\n", encoding="utf-8")
+    assert mirror("query", "--file", str(tmp_path / "q.sql"), "-f", "csv").out == "n\n1500\n"
+
+
+def test_sql_comes_from_stdin(mirror: Da) -> None:  # noqa: ARG001
+    for arguments in ([], ["-"]):
+        command = [sys.executable, "-m", "da", "query", *arguments, "-f", "csv"]
+        ran = subprocess.run(command, input="select 1 as one", capture_output=True, text=True, check=True)
+        assert ran.stdout == "one\n1\n"
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("select 1 as a;", "a\n1\n"),
+        ("select 1 as a; -- done", "a\n1\n"),
+        ("set threads = 1; select 2 as a", "a\n2\n"),
+        ("describe orders", "column_name,"),
+        ("show tables", "name\norders\n"),
+        ("summarize orders", "column_name,"),
+        ("explain select 1", "explain_key,"),
+        ("pivot (select 'x' as k, 2 as v) on k using sum(v)", "x\n2\n"),
+        ("with a as (select 1 as b) from a", "b\n1\n"),
+        ("values (1, 2)", "col0,col1\n1,2\n"),
+        ("from range(2) t(i)", "i\n0\n1\n"),
+        ("select ';--' as a", "a\n;--\n"),
+        ("select 1 as c0, 2 as result", "c0,result\n1,2\n"),
+        ("create temp table t as select 1; select count(*) as n from t", "n\n1\n"),
+    ],
+)
+def test_every_kind_of_statement_is_printed(mirror: Da, sql: str, expected: str) -> None:
+    ran = mirror("query", sql, "-f", "csv")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("selec 1", 'syntax error at or near "selec"'),
+        ("select * from nothing", "nothing does not exist"),
+        ("select * from clicks", "clicks (events.clicks) is not mirrored: it can be queried at the server only."),
+        ("create table x as select 1", "read-only"),
+        ("drop view orders", "read-only"),
+        ("select error('odd \x1b[2J')", "odd"),
+        ("select 'x'::integer", "Could not convert string 'x'"),
+        ("", "There is no SQL to run"),
+        ("-- nothing", "There is no SQL to run"),
+        ("--nothing\n  --more", "There is no SQL to run"),
+    ],
+)
+def test_an_error_is_told_in_duckdbs_words(mirror: Da, sql: str, message: str) -> None:
+    ran = mirror("query", sql)
+    assert ran.code == 1
+    assert ran.err.startswith("da: ")
+    assert message in ran.err
+    assert "Traceback" not in ran.err
+    assert "\x1b" not in ran.err
+
+
+def test_an_error_in_the_middle_of_the_rows_is_told(mirror: Da) -> None:
+    ran = mirror("query", "select case when i > 5000 then error('late') else i end from range(10000) t(i)", "-n", "0")
+    assert ran.code == 1
+    assert "late" in ran.err
+
+
+def test_without_a_mirror_it_says_what_to_do(da: Da, workspace: Workspace) -> None:
+    ran = da("query", "select 1")
+    assert ran.code == 1
+    assert ran.err == f"da: There is no mirror in {workspace.root} yet; run da sync there, or set DA_LOCAL_DIR\n"
+
+
+def test_sql_and_a_file_are_too_much(mirror: Da) -> None:
+    assert mirror("query", "select 1", "--file", "x.sql").code == 2
+
+
+def test_a_file_that_there_is_not_is_told(mirror: Da) -> None:
+    ran = mirror("query", "--file", "nothing.sql")
+    assert (ran.code, ran.err) == (1, "da: nothing.sql can't be read: No such file or directory\n")
+
+
+def test_a_reader_that_has_had_enough_is_no_error(mirror: Da) -> None:  # noqa: ARG001
+    command = f"{sys.executable} -m da query 'select * from range(1000000)' -n 0 -f csv | head -n 2"
+    ran = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "range\n0\n", "")

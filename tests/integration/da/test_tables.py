@@ -1,0 +1,127 @@
+"""`da tables` and `da status`: what there is, and whether it is up to date."""
+
+import json
+
+import pytest
+
+from da.workspace import Workspace
+from tests.doubles.functions_api import Fault, FunctionsApi
+from tests.integration.da.conftest import Da
+
+
+@pytest.fixture
+def mirror(api: FunctionsApi, logged_in: Da) -> Da:
+    entry = api.put("shop.orders", "select i as id, i * 1.5 as total from range(1500) t(i)", description="All orders")
+    entry["columns"][0]["description"] = "The key"
+    api.declare("events.clicks", query_mode="remote", rows=10**9)
+    api.declare("hr.salaries", server_only=True, view="salaries")
+    assert logged_in("sync").code == 0
+    return logged_in
+
+
+def test_tables_are_listed_with_where_they_are(mirror: Da) -> None:
+    head, _, *lines = mirror("tables").out.splitlines()
+    assert head.split() == ["view", "table", "where", "rows", "size", "updated", "description"]
+    assert [line.split()[:3] for line in lines] == [
+        ["clicks", "events.clicks", "remote"],
+        ["salaries", "hr.salaries", "server"],
+        ["orders", "shop.orders", "local"],
+    ]
+    assert "1,000,000,000" in lines[0]
+    assert lines[2].endswith("All orders")
+
+
+def test_tables_as_json_say_where_the_files_are(mirror: Da, workspace: Workspace) -> None:
+    clicks, _, orders = json.loads(mirror("tables", "--json").out)
+    assert (clicks["where"], clicks["folder"]) == ("remote", None)
+    assert (orders["id"], orders["view"], orders["rows"]) == ("shop.orders", "orders", 1500)
+    assert orders["folder"] == str(workspace.folder("shop.orders"))
+
+
+@pytest.mark.parametrize("name", ["orders", "shop.orders", "ORDERS"])
+def test_a_table_shows_its_columns(mirror: Da, name: str) -> None:
+    head, described, _, *table = mirror("tables", name).out.splitlines()
+    assert head.startswith("orders (shop.orders): local, 1,500 rows, ")
+    assert described == "All orders"
+    assert table[2].split(maxsplit=2) == ["id", "BIGINT", "The key"]
+
+
+def test_a_table_as_json_has_columns_and_files(mirror: Da, workspace: Workspace) -> None:
+    table = json.loads(mirror("tables", "orders", "--json").out)
+    assert table["columns"][0] == {"name": "id", "type": "BIGINT", "description": "The key"}
+    assert table["files"] == [str(path) for path in workspace.folder("shop.orders").iterdir()]
+
+
+def test_a_table_that_there_is_not_is_told(mirror: Da) -> None:
+    ran = mirror("tables", "nothing")
+    assert (ran.code, ran.err) == (
+        1,
+        "da: There is no table nothing; da tables lists what there is, da sync brings what is new\n",
+    )
+
+
+def test_before_the_first_sync_there_are_no_tables(da: Da) -> None:
+    ran = da("tables")
+    assert ran.code == 1
+    assert "There is no mirror in" in ran.err
+
+
+def test_a_mirror_that_is_up_to_date_says_so(mirror: Da, api: FunctionsApi, workspace: Workspace) -> None:
+    api.forget()
+    ran = mirror("status")
+    lines = dict(line.split(maxsplit=1) for line in ran.out.replace("last sync", "last_sync").splitlines())
+    assert ran.code == 0
+    assert (lines["server"], lines["user"]) == (api.address, "ann@example.com")
+    assert lines["workspace"] == str(workspace.root)
+    assert lines["last_sync"] == f"snapshot {api.snapshot}, synced just now"
+    assert lines["tables"].startswith("1 mirrored, 2 at the server only; 1,500 rows, ")
+    assert lines["state"] == "up to date"
+    assert api.counts() == {"GET /api/sync/manifest": 1}
+
+
+def test_a_mirror_that_is_behind_says_by_what(mirror: Da, api: FunctionsApi) -> None:
+    api.withdraw("shop.orders")
+    api.put("shop.customers", "select 1 as id")
+    status = json.loads((ran := mirror("status", "--json")).out)
+    assert (ran.code, status["state"]) == (3, "behind")
+    assert status["detail"].startswith("1 table to fetch (")
+    assert status["detail"].endswith("1 table to remove; run da sync")
+
+
+def test_a_mirror_that_lost_a_file_is_incomplete(mirror: Da, workspace: Workspace) -> None:
+    next(iter(workspace.folder("shop.orders").iterdir())).unlink()
+    ran = mirror("status")
+    assert ran.code == 3
+    assert "incomplete: files of shop.orders are gone; run da sync" in ran.out
+
+
+def test_a_mirror_with_a_failed_table_is_behind(mirror: Da, api: FunctionsApi) -> None:
+    api.put("shop.orders", "select 7 as id")
+    api.faults.append(Fault(status=404))
+    assert mirror("sync").code == 1
+    ran = mirror("status")
+    assert ran.code == 3
+    assert "behind: 1 table to fetch" in ran.out
+
+
+def test_offline_it_says_what_it_knows(mirror: Da, api: FunctionsApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DA_SERVER", "http://127.0.0.1:1")
+    monkeypatch.setenv("DA_TOKEN", "x")
+    ran = mirror("status")
+    assert ran.code == 4
+    assert "1 mirrored" in ran.out
+    assert "unknown: 127.0.0.1:1 can't be reached" in ran.out
+    assert f"snapshot {api.snapshot}, synced just now" in ran.out
+
+
+def test_logged_out_it_says_what_it_knows(mirror: Da) -> None:
+    mirror("auth", "logout")
+    ran = mirror("status")
+    assert ran.code == 4
+    assert "unknown: You are not logged in" in ran.out
+
+
+def test_before_the_first_sync_it_says_so(logged_in: Da) -> None:
+    ran = logged_in("status")
+    assert ran.code == 3
+    assert "never synced: run da sync" in ran.out
