@@ -64,12 +64,15 @@ class StateReader:
         """Open the file; its name may go at once, the connection holds it."""
         with duckdb_files.scratch(self._scratch) as folder:
             fetched = fetch_file(self._store, read_pointer(current), folder)
-            con = attached(fetched) if fetched else None
-            if con is None or not is_current(con):
-                con = self._renewed(fetched, folder / "renewed.duckdb")
-            return _Opened(version, con)
+            return _Opened(version, self._current(fetched, folder / "renewed.duckdb"))
 
-    def _renewed(self, fetched: Path | None, path: Path) -> "DuckDBPyConnection":
+    def _current(self, fetched: Path | None, path: Path) -> "DuckDBPyConnection":
+        """Open the fetched file, or where it is missing or older a new one with what is in it."""
+        if fetched is not None:
+            con = attached(fetched)
+            if is_current(con):
+                return con
+            con.close()
         with renewed(fetched, path, self._now()):
             pass
         return attached(path)

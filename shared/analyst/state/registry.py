@@ -101,7 +101,10 @@ def update_table(db: "DuckDBPyConnection", actor: Actor, change: TableChange, ty
         InvalidInputError: its settings would contradict each other, or its options can't be used.
     """
     before = get_table(db, change.id)
-    after = changed(before, change).model_copy(update={"updated_at": actor.at})
+    after = changed(before, change)
+    if after == before:
+        return before
+    after = after.model_copy(update={"updated_at": actor.at})
     check_options(types, get_source(db, after.source).type, after.options)
     update(db, "table_registry", {"id": after.id}, _differences(before, after))
     record(db, actor, "table.update", f"table:{after.id}", uuid=after.uuid, **_audited(before, after))

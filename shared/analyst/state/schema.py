@@ -60,10 +60,12 @@ def migrate(db: "DuckDBPyConnection", now: datetime) -> None:
     if is_current(db):
         return
     before = schema_version(db)
+    db.execute("begin")
     db.execute("set variable now = ?::timestamp", [now.replace(tzinfo=None)])
     db.execute("set variable migrated_from = ?::integer", [before])
     for version in range(max(before + 1, 2), SCHEMA_VERSION + 1):
         _step(db, version, now)
+    db.execute("commit")
 
 
 def _step(db: "DuckDBPyConnection", version: int, now: datetime) -> None:

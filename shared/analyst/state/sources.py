@@ -11,12 +11,13 @@ from analyst.errors import ConflictError, NotFoundError
 from analyst.state.audit import Actor, record
 from analyst.state.fields import Input, Line, Name, Output, unset
 from analyst.state.rows import execute, fetch, fetch_one, insert, update
-from analyst.state.source_types import SourceTypes, check_config
+from analyst.state.source_types import SOURCE_TYPES, SourceTypes, check_config
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 Config = Annotated[dict[str, Any], Field(max_length=1000)]
+Type = Annotated[Line, Field(json_schema_extra={"enum": sorted(SOURCE_TYPES)})]
 
 
 class Source(Output):
@@ -35,7 +36,7 @@ class NewSource(Input):
     """A source to add. `config` says where it is and how it is read; secrets stay out of it."""
 
     name: Name
-    type: Line
+    type: Type
     config: Config = Field(default_factory=dict)
 
 
@@ -43,7 +44,7 @@ class SourceChange(Input):
     """What to change of a source; what is not named stays as it is. `config` is replaced whole, null empties it."""
 
     name: Name
-    type: Line = Field(default_factory=unset)
+    type: Type = Field(default_factory=unset)
     config: Config | None = None
 
 
@@ -92,6 +93,8 @@ def update_source(db: "DuckDBPyConnection", actor: Actor, change: SourceChange, 
     before = get_source(db, change.name)
     named = change.named(but=["name"])
     after = before.model_copy(update={name: {} if value is None else value for name, value in named.items()})
+    if after == before:
+        return before
     check_config(types, after.type, after.config)
     if after.type != before.type:
         _require_no_tables(db, before.name)

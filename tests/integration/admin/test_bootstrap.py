@@ -1,5 +1,6 @@
 """The first administrator: by secret, once."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -24,6 +25,14 @@ def test_it_works_once(anybody: Api) -> None:
     anybody.make("/auth/bootstrap", REQUEST)
     assert anybody.ask("POST", "/auth/bootstrap", REQUEST)[0] == 409
     assert anybody.ask("POST", "/auth/bootstrap", {**REQUEST, "email": "eve@example.com"})[0] == 409
+
+
+def test_of_many_at_once_one_succeeds(anybody: Api) -> None:
+    def attempt(number: int) -> int:
+        return anybody.ask("POST", "/auth/bootstrap", {**REQUEST, "email": f"root{number}@example.com"})[0]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(attempt, range(4))) == [201, 409, 409, 409]
 
 
 @pytest.mark.parametrize("secret", ["", "wrong", BOOTSTRAP_SECRET[:-1], BOOTSTRAP_SECRET + "x", "é"])

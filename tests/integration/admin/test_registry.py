@@ -136,6 +136,13 @@ def test_only_what_is_named_changes(shop: Api) -> None:
         assert after == before
 
 
+def test_what_changes_nothing_is_not_written_down(shop: Api) -> None:
+    before = shop.make("/api/admin/tables/shop.orders", FULL)
+    assert shop.change("/api/admin/tables/shop.orders", **FULL) == before
+    shop.change("/api/admin/sources/shop", type="csv")
+    assert shop.audited("table.update") == shop.audited("source.update") == []
+
+
 def test_null_clears(shop: Api) -> None:
     before = shop.make("/api/admin/tables/shop.orders", FULL)
     cleared: dict[str, object] = {
