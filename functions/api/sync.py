@@ -17,7 +17,11 @@ from analyst.triggering import Following, SyncStatus, Triggered, trigger
 class TriggerRequest(BaseModel):
     """Which sources, or which tables, to extract; every source when neither is given."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"anyOf": [{"properties": {name: {"type": "null"}}} for name in ("sources", "tables")]},
+    )
 
     sources: Annotated[tuple[Name, ...], Field(max_length=1000)] | None = None
     tables: Annotated[tuple[TableId, ...], Field(max_length=1000)] | None = None

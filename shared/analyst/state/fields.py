@@ -40,7 +40,9 @@ def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-Columns = Annotated[tuple[Name, ...], Field(max_length=100), AfterValidator(_each_once)]
+Columns = Annotated[
+    tuple[Name, ...], Field(max_length=100, json_schema_extra={"uniqueItems": True}), AfterValidator(_each_once)
+]
 """Columns by the names they are published under."""
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import uuid4
 
-from pydantic import model_validator
+from pydantic import ConfigDict, model_validator
 
 from analyst.errors import ConflictError, NotFoundError
 from analyst.state.audit import Actor, record
@@ -52,8 +52,23 @@ class Permission(Output):
     created_by: str | None
 
 
+def _named(name: str, **null: str) -> dict[str, Any]:
+    """Describe inputs that have this field, and nothing in some others."""
+    empty = {other: {"type": "null"} for other in null.values()}
+    return {"required": [name], "properties": {name: {"type": "string"}, **empty}}
+
+
 class NewPermission(Input):
     """A grant to make: to a user (e-mail or id) or a group (name or id), on a table, a source, or a bucket of a source."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                {"oneOf": [_named("user", but="group"), _named("group", but="user")]},
+                {"oneOf": [_named("source", but="table"), _named("table", but="source", without="bucket")]},
+            ]
+        }
+    )
 
     user: Line | None = None
     group: Line | None = None
