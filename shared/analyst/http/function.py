@@ -22,6 +22,7 @@ from analyst.logs import to_stdout
 class HttpFunction(Protocol):
     """A function as the functions framework takes it, with its description."""
 
+    __name__: str
     function: FunctionSpec
 
     def __call__(self, request: Request) -> Response:

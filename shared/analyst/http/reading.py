@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any, Final, Literal, get_args, get_origin
 from urllib.parse import parse_qsl
@@ -24,6 +25,7 @@ _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _WORDS: Final = {"true": True, "false": False}
 _INT64: Final = 1 << 63
+_EXACT: Final = 1 << 53
 _MOST_PARAMETERS: Final = 1000
 _MOST_ERRORS: Final = 20
 _LONGEST_NAME: Final = 100
@@ -140,8 +142,9 @@ def _scalar(text: str, kinds: frozenset[type]) -> bool | int | float | str:
         return _WORDS[text]
     if int in kinds and _INTEGER.fullmatch(text):
         return int(text)
-    if float in kinds and _NUMBER.fullmatch(text) and math.isfinite(number := float(text)):
-        return number
+    if {int, float} & kinds and _NUMBER.fullmatch(text):
+        with suppress(ValueError):  # out of range
+            return _number(text)
     return text
 
 
@@ -198,7 +201,7 @@ def _parse(data: bytes) -> Any:
             data.decode(),
             object_pairs_hook=_unique,
             parse_constant=_no_constant,
-            parse_float=_finite,
+            parse_float=_number,
             parse_int=_bounded,
         )
     except RecursionError as error:
@@ -224,11 +227,12 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _finite(text: str) -> float:
+def _number(text: str) -> int | float:
+    """Read a number; to JSON schemas 1.0 is an integer."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError("a number is out of range")
-    return number
+    return int(number) if number.is_integer() and abs(number) <= _EXACT else number
 
 
 def _bounded(text: str) -> int:

@@ -13,6 +13,18 @@ _REF: Final = "#/components/schemas/"
 _NO_NUL: Final = r"^[^\u0000]*$"
 _NOT_EMPTY: Final = r"^[^\u0000]+$"
 _SEGMENT: Final = r"^[^/\u0000]+$"
+_ANY: Final = {"$ref": _REF + "AnyJson"}
+_ANY_JSON: Final = {
+    "description": "Any JSON value; no text in it holds a NUL.",
+    "anyOf": [
+        {"type": "null"},
+        {"type": "boolean"},
+        {"type": "number", "minimum": -(1 << 53), "maximum": 1 << 53},
+        {"type": "string", "pattern": _NO_NUL},
+        {"type": "array", "items": _ANY},
+        {"type": "object", "additionalProperties": _ANY, "propertyNames": {"pattern": _NO_NUL}},
+    ],
+}
 _SAYS_WHICH_TEXT: Final = frozenset({"pattern", "format", "enum", "const"})
 
 
@@ -32,7 +44,7 @@ class Schemas:
         self._places, definitions = models_json_schema(
             wanted, ref_template=_REF + "{model}", schema_generator=_Untitled
         )
-        self._definitions: dict[str, Json] = definitions.get("$defs", {})
+        self._definitions: dict[str, Json] = {**definitions.get("$defs", {}), "AnyJson": _ANY_JSON}
         self._inputs = {model: self._input(model) for model, mode in wanted if mode == "validation"}
 
     def reference(self, model: type[BaseModel]) -> Json:
@@ -56,11 +68,10 @@ class Schemas:
         """Describe a model as a body; fields that stand in the path are left out."""
         schema = copy.deepcopy(self._inputs[model])
         schema["properties"] = {k: v for k, v in schema.get("properties", {}).items() if k not in without}
-        schema["required"] = [name for name in schema.get("required", ()) if name not in without]
-        required = bool(schema["required"])
-        if not required:
-            del schema["required"]
-        return {"required": required, "content": {"application/json": {"schema": schema}}}
+        required = [name for name in schema.pop("required", ()) if name not in without]
+        if required:
+            schema["required"] = required
+        return {"required": _demands(schema), "content": {"application/json": {"schema": schema}}}
 
     @staticmethod
     def limit_to_segment(schema: Json, *, spans: bool) -> None:
@@ -101,11 +112,23 @@ def _parameter(name: str, schema: Json, *, required: bool) -> Json:
     return {**described, "schema": schema}
 
 
+def _demands(schema: Json) -> bool:
+    """Tell whether an empty object is not enough."""
+    alternatives = [schema[word] for word in ("anyOf", "oneOf") if word in schema]
+    return (
+        bool(schema.get("required"))
+        or any(map(_demands, schema.get("allOf", ())))
+        or any(all(map(_demands, several)) for several in alternatives)
+    )
+
+
 def _tighten(schema: Any) -> None:
-    """Say of what goes in what pydantic leaves out: no text holds a NUL, and names have the pattern that they have."""
+    """Say of what goes in what pydantic leaves out: no text holds a NUL, no name is other than its pattern."""
     for part in _parts(schema):
         if part.get("type") == "string" and not _SAYS_WHICH_TEXT & part.keys():
             part["pattern"] = _NO_NUL
+        if part.get("additionalProperties") is True:
+            part["additionalProperties"] = _ANY
         if isinstance(part.get("additionalProperties"), dict):
             part.setdefault("propertyNames", {"pattern": _NO_NUL})
         if "patternProperties" in part:

@@ -39,6 +39,7 @@ class Thing(Strict):
     parts: tuple[Part, ...]
     sizes: dict[str, int] = {}
     note: str | None = None
+    more: dict[str, Any] = {}
 
 
 class ById(Strict):
@@ -128,9 +129,34 @@ def test_what_stands_in_the_path_is_left_out_of_the_body(document: Json) -> None
     body = operation["requestBody"]
     schema = body["content"]["application/json"]["schema"]
     assert (body["required"], schema["required"], schema["additionalProperties"]) == (True, ["parts"], False)
-    assert sorted(schema["properties"]) == ["note", "parts", "sizes"]
+    assert sorted(schema["properties"]) == ["more", "note", "parts", "sizes"]
     assert schema["properties"]["sizes"]["propertyNames"] == {"pattern": "^[^\\u0000]*$"}
+    assert schema["properties"]["more"]["additionalProperties"] == {"$ref": "#/components/schemas/AnyJson"}
+    assert "AnyJson" in document["components"]["schemas"]
     assert document["components"]["schemas"]["Part"]["properties"]["name"]["pattern"] == "^[^\\u0000]*$"
+
+
+@pytest.mark.parametrize(
+    ("extra", "required"),
+    [
+        ({}, False),
+        ({"required": ["a"]}, True),
+        ({"allOf": [{}, {"required": ["a"]}]}, True),
+        ({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}, True),
+        ({"anyOf": [{"required": ["a"]}, {"properties": {"b": {"type": "null"}}}]}, False),
+    ],
+)
+def test_a_body_is_required_unless_an_empty_one_will_do(extra: Json, required: bool) -> None:
+    class Choice(Strict):
+        model_config = ConfigDict(json_schema_extra=extra)
+        a: str | None = None
+        b: str | None = None
+
+    def choose(choice: Choice, _ctx: Context) -> None: ...
+
+    choose.__annotations__["choice"] = Choice
+    document = build([function("POST", "/choose", allow=Allow.ANYBODY)(choose).function])
+    assert document["paths"]["/choose"]["post"]["requestBody"]["required"] is required
 
 
 def test_a_part_of_a_path_holds_no_slash(document: Json) -> None:

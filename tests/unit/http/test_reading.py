@@ -93,6 +93,7 @@ def client(serving: Serving) -> Client:
         ("q=true", {"q": "true"}),
         ("q=č", {"q": "č"}),
         ("limit=7", {"limit": 7}),
+        ("limit=7.0", {"limit": 7}),
         ("ratio=1", {"ratio": 1.0}),
         ("ratio=-1.5e3", {"ratio": -1500.0}),
         ("all=true", {"all": True}),
@@ -113,7 +114,7 @@ def test_a_query_is_read_as_its_model_wants(client: Client, query: str, got: dic
     ("query", "loc"),
     [
         ("limit=0", "limit"),
-        ("limit=1.0", "limit"),
+        ("limit=1.5", "limit"),
         ("limit=%201", "limit"),
         ("limit=+1", "limit"),
         ("limit=1_0", "limit"),
@@ -202,6 +203,12 @@ def test_nesting_is_refused_however_deep(serving: Serving) -> None:
     for opening, closing in (("[", "]"), ('{"a":', "}")):
         body = '{"name": ' + opening * 100_000 + "1" + closing * 100_000 + "}"
         assert serving(deep).put("/deep/1", data=body, content_type="application/json").status_code in {400, 422}
+
+
+def test_a_number_without_a_fraction_is_an_integer(client: Client) -> None:
+    body = b'{"name": "x", "sizes": {"a": [1.0, 1e3, -0.0]}}'
+    answer = client.put("/things/7", data=body, content_type="application/json")
+    assert answer.json == {"got": {"id": 7, "name": "x", "sizes": {"a": [1, 1000, 0]}}}
 
 
 def test_an_escaped_backslash_before_u0000_is_no_nul(client: Client) -> None:

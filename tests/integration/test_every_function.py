@@ -1,0 +1,231 @@
+"""What holds for every function, found by walking `functions/`."""
+
+import importlib.util
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openapi_spec_validator import validate
+from werkzeug.test import Client, TestResponse
+
+from analyst.context import Process
+from analyst.http import Allow, HttpFunction, app
+from analyst.http.openapi import build
+from analyst.store.memory import MemoryStore
+from tests.integration.world import FUNCTIONS, SERVICE_TOKEN, World
+from tests.running import ROOT
+
+Json = Mapping[str, Any]
+PROBLEM = "application/problem+json"
+DOCUMENT = json.loads(json.dumps(build(function.function for function in FUNCTIONS)))
+HEAVY = ["duckdb", "fsspec", "httpx", "authlib", "cryptography", "rich", "structlog", "stamina"]
+READ_PATH = ["functions.api.catalog", "functions.api.data", "functions.api.files", "functions.api.health"]
+
+each = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+each_with_body = pytest.mark.parametrize(
+    "function",
+    [it for it in FUNCTIONS if it.function.takes_body and it.function.input is not None],
+    ids=lambda function: function.__name__,
+)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world") / "here")
+
+
+def path_of(function: HttpFunction) -> str:
+    """Give a path of the function, whether there is something or not."""
+    template = function.function.path
+    return template.text.format(**dict.fromkeys(template.names, "a.b"))
+
+
+def send(world: World, function: HttpFunction, suffix: str = "", **sent: Any) -> TestResponse:
+    """Call a function as somebody who may."""
+    headers = {"Authorization": f"Bearer {world.admin}", **sent.pop("headers", {})}
+    return world.client.open(
+        path_of(function) + suffix, method=function.function.method, headers=headers, buffered=True, **sent
+    )
+
+
+@each
+def test_it_is_healthy_without_configuration(function: HttpFunction) -> None:
+    answer = Client(app(Process({}), [function])).get("/healthz")
+    assert (answer.status_code, answer.json) == (200, {"status": "ok"})
+
+
+@each
+def test_it_refuses_strangers(world: World, function: HttpFunction) -> None:
+    if function.function.allow is Allow.ANYBODY:
+        pytest.skip("anybody may")
+    for headers in ({}, {"Authorization": "Bearer da_stranger"}, {"Authorization": "Basic YTpi"}):
+        answer = world.client.open(path_of(function), method=function.function.method, headers=headers)
+        assert (answer.status_code, answer.content_type) == (401, PROBLEM)
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+@each
+def test_it_refuses_the_wrong_method(world: World, function: HttpFunction) -> None:
+    for method in ("PATCH", "OPTIONS", "TRACE", "BREW"):
+        answer = world.client.open(path_of(function), method=method)
+        assert (answer.status_code, answer.content_type) == (405, PROBLEM)
+        assert function.function.method in answer.headers["Allow"].split(", ")
+
+
+@each
+def test_it_refuses_what_the_query_can_not_have(world: World, function: HttpFunction) -> None:
+    answer = send(world, function, "?no_such_parameter=1", json={} if function.function.takes_body else None)
+    assert (answer.status_code, answer.content_type) == (422, PROBLEM)
+    wrong = [error["loc"] for error in answer.get_json(force=True)["errors"]]
+    assert ["query", "no_such_parameter"] in wrong
+
+
+@each_with_body
+def test_it_refuses_what_the_body_can_not_have(world: World, function: HttpFunction) -> None:
+    answer = send(world, function, json={"no_such_field": 1})
+    assert (answer.status_code, answer.content_type) == (422, PROBLEM)
+    assert ["body", "no_such_field"] in [error["loc"] for error in answer.get_json(force=True)["errors"]]
+
+
+@each_with_body
+@pytest.mark.parametrize(
+    ("data", "content_type", "status"),
+    [
+        (b"{", "application/json", 400),
+        (b'{"a": 1, "a": 2}', "application/json", 400),
+        (b'{"a": NaN}', "application/json", 400),
+        (b'{"a": "\\ud800"}', "application/json", 400),
+        (b'{"a": "\\u0000"}', "application/json", 400),
+        (b"[" * 100_000, "application/json", 400),
+        (b"[]", "application/json", 422),
+        (b"{}", "text/plain", 415),
+        (b"a=b", "application/x-www-form-urlencoded", 415),
+    ],
+)
+def test_it_refuses_a_body_that_is_no_object(
+    world: World, function: HttpFunction, data: bytes, content_type: str, status: int
+) -> None:
+    answer = send(world, function, data=data, content_type=content_type)
+    assert (answer.status_code, answer.content_type) == (status, PROBLEM)
+
+
+@each
+def test_it_refuses_a_body_over_its_limit(world: World, function: HttpFunction) -> None:
+    answer = send(world, function, data=b" " * (function.function.body_limit + 1), content_type="application/json")
+    assert (answer.status_code, answer.content_type) == (413, PROBLEM)
+
+
+class Broken(MemoryStore):
+    """A store with a bug."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise KeyError(f"hunter2 {name}")
+
+
+@each
+def test_a_bug_does_not_leak_and_is_logged(function: HttpFunction, caplog: pytest.LogCaptureFixture) -> None:
+    process = Process({"DATA_URL": "file:///nowhere", "SERVICE_TOKEN": SERVICE_TOKEN}, store=Broken())
+    client = Client(app(process, [function]))
+    with caplog.at_level(logging.ERROR, "analyst"):
+        answer = client.open(
+            path_of(function), method=function.function.method, headers={"Authorization": "Bearer da_somebody"}
+        )
+    if answer.status_code in {403, 422}:
+        pytest.skip("asks the store for nothing before it has looked at its input")
+    assert (answer.status_code, answer.content_type) == (500, PROBLEM)
+    assert "hunter2" not in answer.text
+    assert "KeyError" not in answer.text
+    assert "hunter2" in caplog.text
+
+
+@each
+def test_it_is_documented(function: HttpFunction) -> None:
+    summary = function.function.description.partition("\n")[0]
+    assert summary.endswith((".", "?"))
+    assert (sys.modules[function.function.module].__doc__ or "").strip()
+
+
+@each
+def test_it_is_in_the_description_of_the_api(function: HttpFunction) -> None:
+    spec = function.function
+    operation = DOCUMENT["paths"][spec.path.text][spec.method.lower()]
+    assert operation["summary"] == spec.description.partition("\n")[0].rstrip(".")
+
+
+def test_the_description_of_the_api_is_openapi() -> None:
+    validate(DOCUMENT)
+    operations = [operation for methods in DOCUMENT["paths"].values() for operation in methods.values()]
+    assert len({operation["operationId"] for operation in operations}) == len(operations) == len(FUNCTIONS)
+
+
+@each
+def test_its_input_is_described_exactly(function: HttpFunction) -> None:
+    spec = function.function
+    for schema in _inputs(DOCUMENT["paths"][spec.path.text][spec.method.lower()]):
+        for part in _parts(schema):
+            if part.get("type") == "integer":
+                assert {"minimum", "maximum"} <= part.keys(), f"an integer without bounds: {part}"
+            if part.get("type") == "object" and "properties" in part:
+                assert part.get("additionalProperties") is False, f"an object that takes anything: {part}"
+
+
+def _inputs(operation: Json) -> Iterable[Json]:
+    yield from (parameter["schema"] for parameter in operation.get("parameters", ()))
+    if "requestBody" in operation:
+        yield operation["requestBody"]["content"]["application/json"]["schema"]
+
+
+def _parts(schema: Any, seen: frozenset[str] = frozenset()) -> Iterator[Json]:
+    if isinstance(schema, list):
+        for value in schema:
+            yield from _parts(value, seen)
+    elif isinstance(schema, dict):
+        yield schema
+        name = str(schema.get("$ref", "")).rpartition("/")[2]
+        if name and name not in seen:
+            yield from _parts(DOCUMENT["components"]["schemas"][name], seen | {name})
+        for value in schema.values():
+            yield from _parts(value, seen)
+
+
+def test_no_module_hides_another_one_when_it_is_deployed_alone() -> None:
+    """The framework registers a source file under its bare stem."""
+    for stem in {path.stem for path in _sources()}:
+        assert stem not in sys.stdlib_module_names
+        assert importlib.util.find_spec(stem) is None, f"{stem} is the name of a package"
+
+
+def _sources() -> list[Path]:
+    files = {sys.modules[function.function.module].__file__ for function in FUNCTIONS}
+    return [*(Path(str(file)) for file in files), ROOT / "functions" / "host.py"]
+
+
+DEPLOY = """
+import sys
+from functions_framework import create_app
+for target in sys.argv[1:]:
+    source, name = target.split(":")
+    answer = create_app(name, source).test_client().get("/healthz")
+    assert (answer.status_code, answer.json) == (200, {"status": "ok"}), (target, answer.status_code)
+"""
+
+
+def test_each_is_deployable_alone_and_all_are_together() -> None:
+    targets = [f"{sys.modules[it.function.module].__file__}:{it.__name__}" for it in FUNCTIONS]
+    host = f"{ROOT / 'functions' / 'host.py'}:host"
+    done = subprocess.run(
+        [sys.executable, "-c", DEPLOY, *targets, host], env={}, cwd="/", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", READ_PATH)
+def test_the_read_path_imports_nothing_heavy(module: str) -> None:
+    code = f"import {module}, sys; print(*sorted({set(HEAVY)!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

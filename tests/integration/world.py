@@ -1,0 +1,46 @@
+"""All functions on a bucket in a folder, with an administrator and something to administrate."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from werkzeug.test import Client, TestResponse
+
+from analyst.context import Process
+from analyst.http import HttpFunction, app
+from analyst.http.discovery import discover
+
+BOOTSTRAP_SECRET = "bootstrap-" + "0" * 32
+SERVICE_TOKEN = "service-" + "0" * 32
+
+FUNCTIONS: list[HttpFunction] = discover(["functions"])
+
+
+class World:
+    """The functions, and the tokens of those who may call them."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "sources").mkdir(parents=True)
+        environ = {
+            "DATA_DIR": str(folder / "bucket"),
+            "SOURCE_ROOTS": str(folder / "sources"),
+            "BOOTSTRAP_SECRET": BOOTSTRAP_SECRET,
+            "SERVICE_TOKEN": SERVICE_TOKEN,
+        }
+        self.process = Process(environ)
+        self.app = app(self.process, FUNCTIONS)
+        self.client = Client(self.app)
+        person = {"email": "admin@example.com", "secret": BOOTSTRAP_SECRET}
+        self.admin = str(self.ask("POST", "/auth/bootstrap", person, token=None)["token"])
+
+    def ask(self, method: str, path: str, body: Any = None, *, token: str | None = "") -> Mapping[str, Any]:
+        """Ask as the administrator (or with another token, or with none) for what must succeed."""
+        answer = self.send(method, path, body, token=token)
+        assert answer.status_code < 400, answer.text
+        found: Mapping[str, Any] = answer.get_json(silent=True) or {}
+        return found
+
+    def send(self, method: str, path: str, body: Any = None, *, token: str | None = "") -> TestResponse:
+        """Send a request as the administrator, with another token, or with none."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token or self.admin}"}
+        return self.client.open(path, method=method, json=body, headers=headers, buffered=True)
