@@ -27,17 +27,17 @@ from functions.extract.csv.listing import data_file
 from functions.extract.csv.places import open_place
 
 ROOT = Path(__file__).resolve().parent.parent
-PLACE = ROOT / ".demo"
 BIN = Path(sys.executable).parent
 START_TIMEOUT = 30.0
+MARK = "made-by-demo"
 
 REVENUE = """\
 select strftime(created_at, '%Y-%m') as month,
        count(*) as orders,
-       sum(total_amount) filter (segment = 'b2c') as consumers,
-       sum(total_amount) filter (segment = 'b2b_small') as small_companies,
-       sum(total_amount) filter (segment = 'b2b_enterprise') as enterprises,
-       sum(total_amount) as revenue
+       round(sum(total_amount) filter (segment = 'b2c'))::bigint as consumers,
+       round(sum(total_amount) filter (segment = 'b2b_small'))::bigint as small_companies,
+       round(sum(total_amount) filter (segment = 'b2b_enterprise'))::bigint as enterprises,
+       round(sum(total_amount))::bigint as revenue
 from orders join customers using (customer_id)
 where status not in ('cancelled', 'returned') and created_at >= '2025-03-01'
 group by month
@@ -45,16 +45,22 @@ order by month
 """
 
 NEXT = """
-Done in {seconds:.1f} s; nothing is left running. What was made is in {place}.
+Done in {seconds:.1f} s; nothing is left running. All that was made is in {place}.
 
 What to try next
-  the mirror, offline:     cd {place}/workspace && {bin}/da tables
-                           cd {place}/workspace && {bin}/da query "select count(*) from {table}"
-  the same server again:   DATA_URL={bucket} {bin}/functions-framework --source functions/host.py --target host --host 127.0.0.1 --port {port}
-                           its API is described on {url}/docs, and in {place}/workspace
-                           DA_CONFIG_DIR=../config {bin}/da status asks it what is new
-  one of your own:         make dev
-  your own files:          make demo DATA=/path/of/a/folder [OPTIONS="nullstr=NA delimiter=;"]"""
+  Query the mirror, offline:
+    cd {place}/workspace
+    {bin}/da tables
+    {bin}/da query "{query}"
+  Serve the same bucket again, and ask it from {place}/workspace in another terminal what is new:
+    DATA_URL={bucket} {bin}/functions-framework --source functions/host.py --target host --host 127.0.0.1 --port {port}
+    DA_CONFIG_DIR=../config {bin}/da status
+  See the API's description while it is served: {url}/docs
+  Serve a bucket of your own, and change the functions meanwhile:
+    make dev
+  Do all this with your own files:
+    make demo DATA=/path/of/a/folder OPTIONS="nullstr=NA"\
+"""
 
 
 class DemoError(Exception):
@@ -111,11 +117,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="a folder of your own files, in place of sample data")
     parser.add_argument("--option", action="append", default=[], help="how they are read, as nullstr=NA")
+    parser.add_argument("--place", type=Path, default=ROOT / ".demo", help="the folder that is made anew for it")
     arguments = parser.parse_args()
     for signalled in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signalled, signal.default_int_handler)
     try:
-        _demo(arguments.data, tuple(arguments.option))
+        _demo(arguments.place.resolve(), arguments.data, tuple(arguments.option))
     except DemoError as error:
         print(f"\nThe demo stopped: {error}", file=sys.stderr)
         return 1
@@ -125,33 +132,45 @@ def main() -> int:
     return 0
 
 
-def _demo(data: Path | None, options: tuple[str, ...]) -> None:
+def _demo(place: Path, data: Path | None, options: tuple[str, ...]) -> None:
     began = time.monotonic()
-    source = _own(data.expanduser().resolve(), options) if data else Source("shop", PLACE / "sources", "*.csv")
-    _make_anew(PLACE)
+    source = _own(data.expanduser().resolve(), options, place) if data else Source("shop", place / "sources", "*.csv")
+    _make_anew(place)
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
-    environ = _environ(source, port)
-    da = Da(PLACE / "workspace", environ)
+    environ = _environ(place, source, port)
+    da = Da(place / "workspace", environ)
     if not data:
         da.run("sample-data", "--size", "m", "--output", str(source.folder))
-    with _functions(environ, url):
+    with _functions(place / "functions.log", environ, url):
         _publish(da, source, url)
         da.run("sync")
         views = da.views()
     if not views:
         raise DemoError("none of the files could be published, for the reasons above.")
     _answer(da, views, is_sample=data is None)
-    names = {"place": _short(PLACE), "bin": BIN, "bucket": environ["DATA_URL"], "port": port, "url": url}
-    print(NEXT.format(seconds=time.monotonic() - began, table=quote(views[0]).strip('"'), **names))
+    query = (
+        f"select count(*) from {views[0]}" if data else "select category, count(*) from support_tickets group by all"
+    )
+    names = {
+        "place": _short(place),
+        "bin": BIN,
+        "bucket": environ["DATA_URL"],
+        "port": port,
+        "url": url,
+        "query": query,
+    }
+    print(NEXT.format(seconds=time.monotonic() - began, **names))
 
 
-def _own(folder: Path, options: tuple[str, ...]) -> Source:
+def _own(folder: Path, options: tuple[str, ...], place: Path) -> Source:
     """Look at the user's folder before anything is made."""
     if not folder.is_dir():
         raise DemoError(f"{folder} is no folder; give one that holds your files.")
-    if folder.is_relative_to(PLACE):
-        raise DemoError(f"{folder} is inside {PLACE}, which every demo makes anew; move your files elsewhere.")
+    if folder.is_relative_to(place):
+        raise DemoError(f"{folder} is inside {place}, which every demo makes anew; move your files elsewhere.")
+    if place.is_relative_to(folder) and not place.name.startswith("."):
+        raise DemoError(f"{place} is inside {folder} and would be taken for files of yours; give another --place.")
     try:
         files = open_place(str(folder), [folder.as_uri()]).files()
     except AnalystError as error:
@@ -172,21 +191,30 @@ def _source_name(text: str) -> str:
 
 def _make_anew(place: Path) -> None:
     try:
-        shutil.rmtree(place, ignore_errors=False) if place.exists() else None
+        if place.exists():
+            _refuse_foreign(place)
+            shutil.rmtree(place)
+        place.mkdir(parents=True)
+        (place / MARK).touch()
         for folder in (place / "sources", place / "bucket", place / "workspace"):
-            folder.mkdir(parents=True)
+            folder.mkdir()
     except OSError as error:
         raise DemoError(f"{place} can't be made anew: {error.strerror} ({error.filename}).") from None
 
 
-def _environ(source: Source, port: int) -> dict[str, str]:
+def _refuse_foreign(place: Path) -> None:
+    if not (place / MARK).exists() and any(place.iterdir()):
+        raise DemoError(f"{place} holds something that no demo has made, and would be deleted; move it away.")
+
+
+def _environ(place: Path, source: Source, port: int) -> dict[str, str]:
     """Give the environment of the functions and of `da`; what is set outside for other servers stays outside."""
     ours = {name.upper() for name in Settings.model_fields} | {"DATA_DIR"}
     outside = {k: v for k, v in os.environ.items() if k not in ours and not k.startswith(("DA_", "FUNCTION_"))}
     return {
         **outside,
         "NO_PROXY": "127.0.0.1",
-        "DATA_URL": (PLACE / "bucket").as_uri(),
+        "DATA_URL": (place / "bucket").as_uri(),
         "SOURCE_ROOTS": source.folder.as_uri(),
         "BOOTSTRAP_SECRET": secrets.token_hex(32),
         "SERVICE_TOKEN": secrets.token_hex(32),
@@ -194,7 +222,7 @@ def _environ(source: Source, port: int) -> dict[str, str]:
         "FUNCTION_TARGET": "host",
         "HOST": "127.0.0.1",
         "PORT": str(port),
-        "DA_CONFIG_DIR": str(PLACE / "config"),
+        "DA_CONFIG_DIR": str(place / "config"),
     }
 
 
@@ -208,9 +236,8 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _functions(environ: Mapping[str, str], url: str) -> Iterator[None]:
+def _functions(log: Path, environ: Mapping[str, str], url: str) -> Iterator[None]:
     """Serve all functions from one process, for as long as the block runs."""
-    log = PLACE / "functions.log"
     began = time.monotonic()
     with log.open("wb") as output:
         child = subprocess.Popen(  # a session of its own: Ctrl-C reaches us, and we end it

@@ -60,7 +60,7 @@ def _curl(server: Host, token: str, into: Path) -> Cost:
     lines = [f'url = "{url}"\noutput = "{into / str(n)}"\n' for n, url in enumerate(signed["urls"].values())]
     config = into.with_suffix(".curl")
     config.write_text("".join(lines))
-    options = ["--silent", "--fail", "--parallel", "--parallel-max", str(PARALLEL)]
+    options = ["--no-progress-meter", "--fail", "--parallel", "--parallel-max", str(PARALLEL)]
     taken = cost(["curl", *options, "--config", config])
     if len(list(into.iterdir())) != TABLES:
         raise RuntimeError("curl has not fetched all")

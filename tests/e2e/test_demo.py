@@ -1,0 +1,178 @@
+"""`make demo`: the whole system once, on sample data and on one's own files, and what it says on a wrong turn."""
+
+import gzip
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command(place: Path, *arguments: str | Path) -> list[str | Path]:
+    return [sys.executable, ROOT / "infra/demo.py", "--place", place, *arguments]
+
+
+def demo(place: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(place, *arguments), capture_output=True, text=True, timeout=120, check=False)
+
+
+def left_running(place: Path) -> list[str]:
+    """List the processes whose environment names the demo's bucket."""
+    mark, found = str(place).encode(), []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text())
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "demo"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "Möbel & [Co], 100 %").mkdir()
+    return tmp_path / "Möbel & [Co], 100 %"
+
+
+def test_the_demo_answers_a_question_on_sample_data_within_a_minute(place: Path) -> None:
+    began = time.monotonic()
+    ran = demo(place)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert time.monotonic() - began < 60
+    assert "2025-12" in ran.stdout
+    assert left_running(place) == []
+    with duckdb.connect(place / "workspace/user/duckdb/analytics.duckdb", read_only=True) as con:
+        assert con.sql("select count(*) from orders join customers using (customer_id)").fetchall() == [(20_000,)]
+
+
+def test_what_it_says_to_try_next_works(place: Path) -> None:
+    shown = demo(place).stdout
+    lines = [line.strip() for line in shown[shown.index("What to try next") :].splitlines()]
+    queries = [line for line in lines if "/da tables" in line or "/da query" in line]
+    assert len(queries) == 2
+    for line in queries:
+        subprocess.run(
+            line, shell=True, cwd=place / "workspace", check=True, stdout=subprocess.DEVNULL
+        )  # as it stands there
+    serving, asking = (
+        next(line for line in lines if "functions-framework" in line),
+        next(line for line in lines if "status" in line),
+    )
+    server = subprocess.Popen(f"exec env {serving}", shell=True, cwd=ROOT)
+    try:
+        deadline = time.monotonic() + 30
+        while (
+            asked := subprocess.run(
+                asking, shell=True, cwd=place / "workspace", capture_output=True, text=True, check=False
+            )
+        ).returncode:
+            assert time.monotonic() < deadline, asked.stderr
+        assert "up to date" in asked.stdout.lower()
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def test_the_demo_takes_a_folder_of_ones_own(folder: Path, place: Path) -> None:
+    (folder / "a.csv").write_text("id;name\n1;NA\n2;Ada\n")
+    (folder / "b.tsv.gz").write_bytes(gzip.compress(b"id\tday\n1\t2026-01-02\n"))
+    (folder / "c.jsonl").write_text('{"id": 1}\n{"id": 2}\n{"id": 3}\n')
+    duckdb.sql("select range as id from range(4)").write_parquet(str(folder / "d.parquet"))
+    (folder / "read me.txt").write_text("not a table")
+    ran = demo(place, "--data", folder, "--option", "nullstr=NA")
+    assert ran.returncode == 0, ran.stderr
+    with duckdb.connect(place / "workspace/user/duckdb/analytics.duckdb", read_only=True) as con:
+        counts = [con.sql(f"select count(*) from {table}").fetchall()[0][0] for table in "abcd"]
+        assert counts == [2, 1, 3, 4]
+        assert con.sql("from a order by id").fetchall() == [(1, None), (2, "Ada")]
+
+
+def test_a_broken_file_is_named_and_the_others_are_shown(folder: Path, place: Path) -> None:
+    (folder / "good.csv").write_text("id\n1\n")
+    (folder / "bad.csv").write_text("id,name\n1,x\n2,y,z,w\n")
+    ran = demo(place, "--data", folder)
+    assert ran.returncode == 0
+    assert "bad.csv:3" in ran.stdout
+    assert "good" in ran.stdout
+
+
+def test_when_no_file_can_be_published_it_says_so(folder: Path, place: Path) -> None:
+    (folder / "bad.csv").write_text("id,name\n1,x\n2,y,z,w\n")
+    ran = demo(place, "--data", folder)
+    assert ran.returncode == 1
+    assert "bad.csv:3" in ran.stdout
+    assert ran.stderr.strip() == "The demo stopped: none of the files could be published, for the reasons above."
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("missing", "is no folder"),
+        ("empty", "holds no .csv"),
+        ("text", "holds no .csv"),
+        ("demo/sources", "is no folder"),
+    ],
+)
+def test_a_wrong_turn_gets_one_clear_sentence(tmp_path: Path, place: Path, folder: str, said: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text/notes.txt").write_text("x")
+    ran = demo(place, "--data", tmp_path / folder)
+    assert ran.returncode == 1
+    assert ran.stderr.count("\n") == 2
+    assert said in ran.stderr
+    assert not place.exists()
+
+
+def test_an_option_that_is_not_known_is_named(folder: Path, place: Path) -> None:
+    (folder / "a.csv").write_text("id\n1\n")
+    ran = demo(place, "--data", folder, "--option", "delimeter=;")
+    assert ran.returncode == 1
+    assert "delimeter" in ran.stderr
+    assert left_running(place) == []
+
+
+def test_a_folder_that_no_demo_has_made_is_not_deleted(place: Path) -> None:
+    place.mkdir()
+    (place / "thesis.txt").write_text("years of work")
+    ran = demo(place)
+    assert ran.returncode == 1
+    assert "move it away" in ran.stderr
+    assert (place / "thesis.txt").read_text() == "years of work"
+
+
+def test_files_around_the_demo_are_not_taken_for_ones_own(tmp_path: Path, place: Path) -> None:
+    (tmp_path / "a.csv").write_text("id\n1\n")
+    ran = demo(place, "--data", tmp_path)
+    assert ran.returncode == 1
+    assert "give another --place" in ran.stderr
+
+
+@pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["da sample-data", "All functions on", "da admin sync"])
+def test_an_interrupted_demo_leaves_nothing_running(place: Path, signalled: signal.Signals, moment: str) -> None:
+    child = subprocess.Popen(
+        command(place),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert child.stdout is not None
+    assert any(moment in line for line in child.stdout)
+    child.send_signal(signalled)
+    _, stderr = child.communicate(timeout=30)
+    assert child.returncode == 130
+    assert "nothing is left running" in stderr
+    assert left_running(place) == []
