@@ -15,7 +15,7 @@ def install(con: duckdb.DuckDBPyConnection, seed: int) -> None:
     con.execute(f"""
         -- a whole number in [0, n), for the row `id`
         create macro draw(what, id, n) as
-            (md5_number_lower(concat_ws('/', {seed}, what, id)) % n::ubigint)::bigint;
+            (md5_number_lower(concat_ws('/', '{seed}', what, id)) % n::ubigint)::bigint;
 
         -- the same, and small numbers are drawn more often: half of the draws fall into the first 35 %
         create macro skewed(what, id, n) as

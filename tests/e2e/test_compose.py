@@ -1,0 +1,208 @@
+"""Docker Compose, as its file and config/.env.template tell: up, a first administrator, a folder, an extract, a mirror."""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.running import BOOTSTRAP_SECRET, ROOT, SERVICE_TOKEN, Host, da, free_port
+
+COMPOSE = {"docker compose": ["docker", "compose"], "docker-compose": ["docker-compose"]}
+
+
+def ends_well(*command: str) -> bool:
+    return (
+        shutil.which(command[0]) is not None
+        and subprocess.run(command, capture_output=True, check=False).returncode == 0
+    )
+
+
+pytestmark = pytest.mark.skipif(not ends_well("docker", "info"), reason="no Docker daemon answers")
+
+
+@dataclass(frozen=True)
+class Project:
+    """One instance of the project's own compose file, under a name of its own."""
+
+    compose: list[str]
+    name: str
+    env_file: Path
+    sources: Path
+    port: int
+
+    @property
+    def server(self) -> Host:
+        return Host(f"http://127.0.0.1:{self.port}", Path())
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        command = [*self.compose, "-p", self.name, "--env-file", str(self.env_file), *arguments]
+        environ = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=600, check=False)
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def up(self, *options: str) -> None:
+        self.run("up", "-d", *options)
+        deadline = time.monotonic() + 60
+        while not self.answers():
+            assert time.monotonic() < deadline, self.run("logs").stdout
+
+    def answers(self) -> bool:
+        try:
+            return self.server.ask("GET", "/api/health")[0] == 200
+        except OSError:
+            return False
+
+    def container(self) -> str:
+        return self.run("ps", "-q", "app").stdout.strip()
+
+    def env(self, **values: str) -> None:
+        """Fill in the template, as its reader does."""
+        text = (ROOT / "config/.env.template").read_text()
+        for name, value in values.items():
+            text, filled = re.subn(rf"^{name}=$", f"{name}={value}", text, flags=re.MULTILINE)
+            assert filled == 1, name
+        self.env_file.write_text(text)
+
+
+SETTINGS = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
+
+
+@pytest.fixture(scope="module", params=COMPOSE)
+def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    compose = COMPOSE[request.param]
+    if not ends_well(*compose, "version"):
+        pytest.skip(f"{request.param} is not installed")
+    home = tmp_path_factory.mktemp("compose")
+    sources = home / "sources"
+    sources.mkdir()
+    sources.chmod(0o755)  # the container's user is another one
+    project = Project(compose, f"da-test-{uuid4().hex[:8]}", home / ".env", sources, free_port())
+    project.env(
+        SERVICE_TOKEN=SERVICE_TOKEN, BOOTSTRAP_SECRET=BOOTSTRAP_SECRET, SOURCES=str(sources), PORT=str(project.port)
+    )
+    try:
+        project.up("--build")
+        yield project
+    finally:
+        project.run("--profile", "extract", "down", "--volumes", "--remove-orphans")
+
+
+@pytest.fixture(scope="module")
+def admin(project: Project) -> str:
+    token = project.server.bootstrap()
+    (project.sources / "people.csv").write_text("id,name\n1,Ada\n2,Grace\n")
+    config = {"type": "csv", "config": {"path": "/sources"}}
+    assert project.server.ask("POST", "/api/admin/sources/files", config, token=token)[0] == 201
+    return token
+
+
+def test_an_extract_reaches_the_laptop(project: Project, admin: str, tmp_path: Path) -> None:
+    ran = project.run("run", "--rm", "extract")
+    assert "files.people: ok, 2 rows" in ran.stdout
+    da(tmp_path, "sync", "--quiet", server=project.server, token=admin)
+    found = da(
+        tmp_path, "query", "select name from people order by id", "--format", "csv", server=project.server, token=admin
+    )
+    assert found.stdout.split() == ["name", "Ada", "Grace"]
+
+
+def test_the_exit_code_tells_how_the_extract_went(project: Project, admin: str) -> None:
+    assert admin
+    assert project.run("run", "--rm", "extract").returncode == 0
+    broken = project.sources / "broken.csv"
+    broken.write_text("id,name\n1,x,y,z\n")
+    try:
+        failed = project.run("run", "--rm", "extract", check=False)
+    finally:
+        broken.unlink()
+    assert failed.returncode == 1
+    assert "broken.csv:2" in failed.stdout
+    assert "files.people: unchanged" in failed.stdout
+
+
+def test_the_extract_runs_once_and_is_not_started_again(project: Project, admin: str) -> None:
+    assert admin
+    project.run("--profile", "extract", "up", "-d", "extract")
+    container = project.run("--profile", "extract", "ps", "-a", "-q", "extract", check=False).stdout.strip()
+    container = container or project.run("--profile", "extract", "ps", "-q", "extract").stdout.strip()
+    assert (
+        subprocess.run(["docker", "wait", container], capture_output=True, text=True, check=True).stdout.strip() == "0"
+    )
+    told = subprocess.run(
+        ["docker", "inspect", "-f", "{{.RestartCount}} {{.State.Status}}", container],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.split() == ["0", "exited"]
+
+
+def test_the_bucket_outlives_its_containers(project: Project, admin: str, tmp_path: Path) -> None:
+    project.run("run", "--rm", "extract")
+    project.run("down")
+    project.up()
+    da(tmp_path, "sync", "--quiet", server=project.server, token=admin)
+    found = da(tmp_path, "query", "select count(*) from people", "--format", "csv", server=project.server, token=admin)
+    assert found.stdout.split()[-1] == "2"
+
+
+def test_the_functions_are_no_root_and_can_not_write_to_the_sources(project: Project) -> None:
+    inside = ["docker", "exec", project.container()]
+    assert subprocess.run([*inside, "id", "-u"], capture_output=True, text=True, check=True).stdout.strip() == "10001"
+    assert subprocess.run([*inside, "touch", "/sources/x"], capture_output=True, check=False).returncode != 0
+
+
+def test_the_container_becomes_healthy(project: Project) -> None:
+    deadline = time.monotonic() + 60
+    health = ["docker", "inspect", "-f", "{{.State.Health.Status}}", project.container()]
+    while subprocess.run(health, capture_output=True, text=True, check=True).stdout.strip() != "healthy":
+        assert time.monotonic() < deadline
+
+
+def test_no_secret_is_in_the_image(project: Project) -> None:
+    assert project.name
+    history = subprocess.run(
+        ["docker", "history", "--no-trunc", "ai-data-analyst"], capture_output=True, text=True, check=True
+    )
+    assert SERVICE_TOKEN not in history.stdout
+    assert BOOTSTRAP_SECRET not in history.stdout
+
+
+@pytest.mark.parametrize("missing", ["SERVICE_TOKEN", "BOOTSTRAP_SECRET"])
+def test_a_missing_secret_is_named(project: Project, missing: str, tmp_path: Path) -> None:
+    secrets = {"SERVICE_TOKEN": SERVICE_TOKEN, "BOOTSTRAP_SECRET": BOOTSTRAP_SECRET}
+    del secrets[missing]
+    lacking = Project(project.compose, project.name, tmp_path / ".env", project.sources, project.port)
+    lacking.env(**secrets)
+    refused = lacking.run("config", check=False)
+    assert refused.returncode != 0
+    assert f"set {missing} in .env, as config/.env.template tells" in refused.stderr
+
+
+def test_the_image_serves_one_function_alone(project: Project) -> None:
+    assert project.name
+    port = free_port()
+    name = f"{project.name}-alone"
+    settings = ["FUNCTION_SOURCE=functions/api/health.py", "FUNCTION_TARGET=health", "PORT=9090", "DATA_DIR=/data"]
+    options = [part for setting in settings for part in ("-e", setting)]
+    subprocess.run(
+        ["docker", "run", "-d", "--rm", "--name", name, "-p", f"127.0.0.1:{port}:9090", *options, "ai-data-analyst"],
+        check=True,
+        capture_output=True,
+    )
+    try:
+        alone = Project([], "", Path(), Path(), port)
+        deadline = time.monotonic() + 30
+        while not alone.answers():
+            assert time.monotonic() < deadline
+        assert alone.server.ask("GET", "/api/me")[0] == 404
+    finally:
+        subprocess.run(["docker", "stop", "-t", "10", name], check=True, capture_output=True)
