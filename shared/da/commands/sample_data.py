@@ -45,7 +45,7 @@ def sample_data(
     try:
         manifest = generate(size.value, seed, format.value, output)
     except (OSError, duckdb.IOException) as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(f"{output} can't be written to: {getattr(error, 'strerror', None) or error}") from None
     for table, rows in manifest.tables.items():
         print(f"{table:<16} {rows:>9,} rows")
     print(f"{manifest.total_rows:,} rows written to {output} in {time.monotonic() - began:.1f} s")

@@ -85,7 +85,7 @@ def _existing(output: Path) -> list[Path]:
 
 def _refuse_foreign(output: Path) -> None:
     if not (output / MANIFEST).exists() and (files := _existing(output)):
-        raise FileExistsError(f"{files[0]} is there already and is no sample data; choose another folder")
+        raise FileExistsError(f"{files[0].name} is there already and is no sample data; choose another folder")
 
 
 def _replace(made: Path, output: Path, manifest: Manifest) -> None:
