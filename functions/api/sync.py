@@ -1,14 +1,12 @@
-"""The manifest that `da sync` follows, and extracts on demand."""
+"""Extracts on demand, and what became of them."""
 
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from analyst.access import Role
 from analyst.context import Context
 from analyst.extracting import RunId
-from analyst.http import Allow, Encoded, function
-from analyst.manifest import ManifestDocument
+from analyst.http import Allow, function
 from analyst.names import Name, TableId
 from analyst.state.sources import list_sources
 from analyst.triggering import Following, SyncStatus, Triggered, trigger
@@ -34,13 +32,6 @@ class StatusQuery(BaseModel):
 
     run: RunId | None = None
     limit: Annotated[int, Field(ge=1, le=100)] = 20
-
-
-@function("GET", "/api/sync/manifest", allow=Role.ANALYST)
-def manifest(ctx: Context) -> Encoded[ManifestDocument]:
-    """List every table that the caller may read, with its files. Ask with If-None-Match: nothing new is a 304."""
-    made = ctx.manifests.manifest(ctx.snapshots.current(), ctx.access.current(), ctx.caller)
-    return Encoded(made.body, made.etag, gzipped=made.gzipped)
 
 
 @function(

@@ -6,12 +6,9 @@ Every function that is called so is idempotent: it may run twice when an answer 
 import json
 import logging
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from http.client import HTTPException
 from typing import Any, Final, Protocol
 
 from analyst.errors import (
@@ -28,13 +25,10 @@ from analyst.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_RETRYABLE: Final = frozenset({429, 502, 503, 504})
 _KINDS: Final = {
     kind.status: kind
     for kind in (InvalidInputError, NotFoundError, UnauthenticatedError, ForbiddenError, ConflictError)
 }
-_TIMEOUT: Final = 3600.0
-_ATTEMPTS: Final = 5
 
 
 class LocalCall(Protocol):
@@ -100,15 +94,8 @@ class Tasks:
             log.exception("a task failed", extra={"fields": {"path": path, "request_id": self.request_id}})
 
     def _remote(self, path: str, data: bytes) -> tuple[int, bytes]:
-        import stamina
+        from analyst.remote import post
 
-        request = self._request(path, data)
-        for attempt in stamina.retry_context(on=UnavailableError, attempts=_ATTEMPTS, timeout=None):
-            with attempt:
-                return _post(request)
-        raise AssertionError("the last attempt returns or raises")  # pragma: no cover
-
-    def _request(self, path: str, data: bytes) -> urllib.request.Request:
         if self.settings.base_url is None or self.settings.service_token is None:
             raise SettingsError(f"{path} is served by another process: set BASE_URL and SERVICE_TOKEN to call it")
         headers = {
@@ -116,38 +103,14 @@ class Tasks:
             "Content-Type": "application/json",
             "X-Request-Id": self.request_id,
         }
-        url = self.settings.base_url.rstrip("/") + path
-        return urllib.request.Request(url, data, headers, method="POST")  # noqa: S310 - BASE_URL is the operator's
-
-
-def _post(request: urllib.request.Request) -> tuple[int, bytes]:
-    try:
-        with _OPENER.open(request, timeout=_TIMEOUT) as response:
-            return response.status, response.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            if error.code in _RETRYABLE:
-                raise UnavailableError(f"{request.selector} answered {error.code}") from error
-            return error.code, error.read()
-    except (OSError, HTTPException) as error:
-        raise UnavailableError(f"{request.selector} does not answer: {error}") from error
-
-
-class _StayHere(urllib.request.HTTPRedirectHandler):
-    """Follow no redirect: the service token is for our own address only."""
-
-    def redirect_request(self, *_: object, **__: object) -> None:
-        return None
-
-
-_OPENER: Final = urllib.request.build_opener(_StayHere)
+        return post(self.settings.base_url.rstrip("/") + path, data, headers)
 
 
 def _read(path: str, status: int, answer: bytes) -> dict[str, Any]:
     document = _document(answer)
     if status < 300:  # noqa: PLR2004
         return document
-    if status in _RETRYABLE:
+    if status == UnavailableError.status:
         raise UnavailableError(document.get("detail") or f"{path} answered {status}")
     kind = _KINDS.get(status, AnalystError)
     raise kind(document.get("detail") or f"{path} answered {status}", answer=document)

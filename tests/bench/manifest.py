@@ -21,7 +21,7 @@ def measure() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         token = _fill(home / "bucket")
-        with host(home, FUNCTION_SOURCE=str(ROOT / "functions/api/sync.py"), FUNCTION_TARGET="manifest") as server:
+        with host(home, FUNCTION_SOURCE=str(ROOT / "functions/api/manifest.py"), FUNCTION_TARGET="manifest") as server:
             whole, size = _ask(server.url, token, etag=False)
             unchanged, _ = _ask(server.url, token, etag=True)
     return [

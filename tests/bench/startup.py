@@ -27,7 +27,7 @@ def measure() -> list[Row]:
         (home / "hello.py").write_text(_BARE)
         bare = {"FUNCTION_SOURCE": str(home / "hello.py"), "FUNCTION_TARGET": "hello"}
         ours = {
-            "FUNCTION_SOURCE": str(ROOT / "functions/api/sync.py"),
+            "FUNCTION_SOURCE": str(ROOT / "functions/api/manifest.py"),
             "FUNCTION_TARGET": "manifest",
             "DATA_URL": (home / "bucket").as_uri(),
         }

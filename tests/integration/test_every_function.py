@@ -24,7 +24,7 @@ Json = Mapping[str, Any]
 PROBLEM = "application/problem+json"
 DOCUMENT = json.loads(json.dumps(build(function.function for function in FUNCTIONS)))
 HEAVY = ["duckdb", "fsspec", "httpx", "authlib", "cryptography", "rich", "structlog", "stamina"]
-READ_PATH = ["functions.api.catalog", "functions.api.data", "functions.api.files", "functions.api.health"]
+READ_PATH = [f"functions.api.{name}" for name in ("catalog", "data", "files", "health", "manifest", "me")]
 
 each = pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
 each_with_body = pytest.mark.parametrize(

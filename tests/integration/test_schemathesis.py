@@ -39,7 +39,7 @@ def world(tmp_path: Path) -> World:
 
 @pytest.mark.slow
 @SCHEMA.parametrize()
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_a_function_keeps_to_its_description(case: Any, world: World) -> None:
     # schemathesis does not unpack what it gets from a WSGI application
     headers = {"Authorization": f"Bearer {world.admin}", "Accept-Encoding": "identity"}
