@@ -3,71 +3,142 @@
 Source: the Delta protocol, 'Schema Serialization Format', and what DuckDB was seen to write for each type.
 """
 
-import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
-from analyst.names import quote
+from analyst.errors import SourceError
+from analyst.names import quote, quote_text
 
-_UNSIGNED = {"UTINYINT": "SMALLINT", "USMALLINT": "INTEGER", "UINTEGER": "BIGINT", "UBIGINT": "DECIMAL(20,0)"}
-_HUGE = {"HUGEINT": "DECIMAL(38,0)", "UHUGEINT": "DECIMAL(38,0)"}
-_TEXT = ("UUID", "TIME", "TIME_NS", "TIME WITH TIME ZONE", "INTERVAL", "BIT", "BIGNUM", "VARINT", '"NULL"', "NULL")
-_MICROSECONDS = {"TIMESTAMP_NS": "TIMESTAMP", "TIMESTAMP_S": "TIMESTAMP", "TIMESTAMP_MS": "TIMESTAMP"}
-_NESTED = re.compile(r"[\[\](]")
+if TYPE_CHECKING:
+    from duckdb.sqltypes import DuckDBPyType
+
+_AS_IT_IS = frozenset(
+    {
+        *("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "VARCHAR", "BLOB", "JSON"),
+        *("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"),
+    }
+)
+_CAST = {
+    "UTINYINT": "SMALLINT",
+    "USMALLINT": "INTEGER",
+    "UINTEGER": "BIGINT",
+    "UBIGINT": "DECIMAL(20,0)",
+    **dict.fromkeys(("UUID", "TIME", "TIME_NS", "TIME WITH TIME ZONE", "INTERVAL", "BIT", "BIGNUM"), "VARCHAR"),
+    '"NULL"': "VARCHAR",
+}
+_CHECKED = {
+    **dict.fromkeys(("HUGEINT", "UHUGEINT"), "DECIMAL(38,0)"),
+    **dict.fromkeys(("TIMESTAMP_NS", "TIMESTAMP_S", "TIMESTAMP_MS"), "TIMESTAMP"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Portable:
-    """How one column is written: its type, and the SQL that makes it of the column."""
+    """How a value is written: its type, and the SQL that makes it of the value."""
 
     type: str
     expression: str
 
 
-def portable(name: str, type_name: str) -> Portable:
-    """Tell how a column of a DuckDB type is written.
+def portable(name: str, kind: "DuckDBPyType") -> Portable:
+    """Tell how a column of a DuckDB type is written; members of nested types are seen to one by one.
 
-    Casts that could lose data (a HUGEINT beyond 38 digits, nanoseconds) fail at run time and name the column and the
-    value. Nested types go as they are, their members cast where they must be.
+    What could lose data (a HUGEINT beyond 38 digits, nanoseconds) is checked at run time, and fails naming the column
+    and the value. A UNION becomes a STRUCT with a `tag`, a GEOMETRY its well-known binary.
+
+    Raises:
+        SourceError: nothing is known of the type.
     """
-    column = quote(name)
-    if type_name in _HUGE:
-        return _checked(name, type_name, _HUGE[type_name])
-    if type_name == "TIMESTAMP_NS":
-        return _checked(name, type_name, "TIMESTAMP")
-    target = portable_type(type_name)
-    return Portable(target, column if target == type_name else f"cast({column} as {target})")
+    return _Writing(name).value(quote(name), kind, 0)
 
 
-def portable_type(type_name: str) -> str:
-    """Tell the type that a DuckDB type is written as."""
-    if type_name in _TEXT or type_name.startswith("ENUM("):
-        return "VARCHAR"
-    simple = _UNSIGNED.get(type_name) or _HUGE.get(type_name) or _MICROSECONDS.get(type_name)
-    if simple:
-        return simple
-    if type_name.startswith("DECIMAL") or not _NESTED.search(type_name):
-        return type_name
-    return _nested(type_name)
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    column: str
+
+    def value(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
+        """Tell how a value, given by an SQL path to it, is written. `depth` counts the lambdas around it."""
+        match kind.id:
+            case "list" | "array":
+                return self._list(value, kind, depth)
+            case "struct":
+                return self._struct(value, kind, depth)
+            case "map":
+                return self._map(value, kind, depth)
+            case "union":
+                return self._union(value, kind, depth)
+            case "enum":
+                return Portable("VARCHAR", f"cast({value} as VARCHAR)")
+            case _:
+                return self._simple(value, str(kind))
+
+    def _simple(self, value: str, kind: str) -> Portable:
+        if kind in _AS_IT_IS or kind.startswith("DECIMAL("):
+            return Portable(kind, value)
+        if kind.startswith("GEOMETRY"):
+            return Portable("BLOB", f"st_aswkb({value})")
+        if kind == "VARIANT":
+            return Portable("JSON", f"case when {value} is not null then cast({value} as JSON) end")
+        if target := _CAST.get(kind):
+            return Portable(target, f"cast({value} as {target})")
+        if target := _CHECKED.get(kind):
+            return Portable(target, self._checked(value, kind, target))
+        raise SourceError(f"the column {self.column!r} is of the type {kind}, which can't be written; cast it")
+
+    def _checked(self, value: str, kind: str, target: str) -> str:
+        cast = f"try_cast({value} as {target})"
+        text = f"{quote_text(f'column {self.column}: ')} || cast({value} as VARCHAR) || ' does not fit {target}'"
+        return f"case when try_cast({cast} as {kind}) is not distinct from {value} then {cast} else error({text}) end"
+
+    def _list(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
+        item = f"item_{depth}"
+        made = self.value(item, _children(kind)[0][1], depth + 1)
+        if made.expression == item:
+            return Portable(f"{made.type}[]", value)
+        return Portable(f"{made.type}[]", f"list_transform({value}, lambda {item}: {made.expression})")
+
+    def _struct(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
+        names = [name for name, _child in _children(kind)]
+        paths = [
+            f"struct_extract({value}, {quote_text(name)})" if name else f"struct_extract_at({value}, {number})"
+            for number, name in enumerate(names, start=1)
+        ]
+        made = [self.value(path, child, depth) for path, (_name, child) in zip(paths, _children(kind), strict=True)]
+        labels = [name or f"_{number}" for number, name in enumerate(names, start=1)]
+        as_it_is = all(names) and [member.expression for member in made] == paths
+        return _packed(f"{value} is null", labels, made, value if as_it_is else None)
+
+    def _map(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
+        entry = f"item_{depth}"
+        paths = [f"struct_extract({entry}, 'key')", f"struct_extract({entry}, 'value')"]
+        made = [self.value(path, child, depth + 1) for path, (_n, child) in zip(paths, _children(kind), strict=True)]
+        target = f"MAP({made[0].type}, {made[1].type})"
+        if [member.expression for member in made] == paths:
+            return Portable(target, value)
+        pack = f"struct_pack(key := {made[0].expression}, value := {made[1].expression})"
+        entries = f"list_transform(map_entries({value}), lambda {entry}: {pack})"
+        return Portable(target, f"case when {value} is null then null else map_from_entries({entries}) end")
+
+    def _union(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
+        members = _children(kind)[1:]  # the first is DuckDB's own tag
+        names = [name for name, _child in members]
+        made = [self.value(f"union_extract({value}, {quote_text(name)})", child, depth) for name, child in members]
+        tag = "tag"
+        while tag in {name.lower() for name in names}:
+            tag += "_"
+        told = Portable("VARCHAR", f"cast(union_tag({value}) as VARCHAR)")
+        return _packed(f"union_tag({value}) is null", [tag, *names], [told, *made])
 
 
-def _checked(name: str, type_name: str, target: str) -> Portable:
-    column, label = quote(name), name.replace("'", "''")
-    expression = (
-        f"case when try_cast(try_cast({column} as {target}) as {type_name}) is not distinct from {column} "
-        f"then try_cast({column} as {target}) "
-        f"else error('column {label}: ' || {column}::varchar || ' does not fit {target}') end"
-    )
-    return Portable(target, expression)
+def _children(kind: "DuckDBPyType") -> "list[tuple[str, DuckDBPyType]]":
+    return cast("list[tuple[str, DuckDBPyType]]", kind.children)
 
 
-_MEMBERS = re.compile(
-    r"\b(UTINYINT|USMALLINT|UINTEGER|UBIGINT|HUGEINT|UHUGEINT|UUID|TIME|INTERVAL|TIMESTAMP_(?:NS|S|MS))\b(?! WITH)"
-)
-
-
-def _nested(type_name: str) -> str:
-    # names of members stand in double quotes when they could be taken for a type; those are left alone
-    parts = re.split(r'("(?:[^"]|"")*")', type_name)
-    return "".join(
-        part if part.startswith('"') else _MEMBERS.sub(lambda m: portable_type(m[1]), part) for part in parts
-    )
+def _packed(absent: str, names: list[str], made: list[Portable], as_it_is: str | None = None) -> Portable:
+    """Make a STRUCT of members, unless it can stay as it is."""
+    named = list(zip(names, made, strict=True))
+    target = f"STRUCT({', '.join(f'{quote(name)} {member.type}' for name, member in named)})"
+    if as_it_is is not None:
+        return Portable(target, as_it_is)
+    members = ", ".join(f"{quote(name)} := {member.expression}" for name, member in named)
+    return Portable(target, f"case when {absent} then null else struct_pack({members}) end")

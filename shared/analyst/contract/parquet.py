@@ -1,29 +1,35 @@
 """Writing parquet so that equal content is equal bytes, and reading what a file says of itself.
 
 DuckDB's COPY gives differing bytes from run to run when it uses several threads, so ours uses one; it costs less
-processor time in all. Several tables are written side by side instead.
+processor time in all. Several tables are written side by side instead. A row group ends after so many rows or bytes,
+whichever comes first, so wide rows fit into memory; DuckDB takes a bound in bytes only when it need not keep the rows'
+order, which one thread does all the same (`tests/unit/contract/test_parquet.py` holds it to that).
 """
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyst.catalog import Column
-from analyst.errors import SourceError
+from analyst.errors import SourceError, UnavailableError
 from analyst.names import quote, quote_text
 from analyst.types import portable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-ROW_GROUP_ROWS = 100_000
 MAX_FILE_BYTES = 128 * 1024 * 1024
-_AIM_BYTES = 96 * 1024 * 1024
-_SAMPLE_ROWS = 20_000
-_OPTIONS = f"format parquet, compression zstd, row_group_size {ROW_GROUP_ROWS}"
+ROW_GROUP_ROWS = 100_000
+_ROW_GROUP_BYTES = 32 * 1024 * 1024
+_OPTIONS = (
+    f"format parquet, compression zstd, row_group_size {ROW_GROUP_ROWS}, row_group_size_bytes {_ROW_GROUP_BYTES}, "
+    f"file_size_bytes {MAX_FILE_BYTES - _ROW_GROUP_BYTES - 4 * 1024 * 1024}, filename_pattern 'data_{{i}}'"
+)
+_PREFIXES = ("Invalid Input Error: ",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,58 +47,96 @@ class ParquetFile:
 def write(con: "DuckDBPyConnection", query: str, into: Path) -> list[Path]:
     """Write the rows of a query, in their order, to parquet files of at most 128 MB in an empty folder.
 
-    An empty result gives one file without rows, which carries the columns. Types become portable ones.
+    An empty result gives one file without rows, which carries the columns. Types become portable ones. The query runs
+    once; one whose rows come from several files or a join needs an `order by` where their order matters.
 
     Raises:
-        SourceError: a value does not fit its portable type, or the query can't be run.
+        SourceError: a value does not fit its portable type, columns can't be told apart, or the query can't be run.
+        UnavailableError: it wants more memory or disk than there is.
     """
-    select = portable_select(con, query)
-    groups = _row_groups_per_file(con, select, into)
-    while True:
-        paths = _copy(con, select, into, groups)
-        if groups == 1 or all(path.stat().st_size <= MAX_FILE_BYTES for path in paths):
-            return paths
-        for path in paths:
-            path.unlink()
-        groups = max(1, groups // 2)
+    with _explained(), _one_thread(con):
+        select = portable_select(con, query)
+        pieces = [piece for part in _copy(con, select, into / "parts") for piece in _cut(con, part)]
+    paths = [piece.rename(into / f"{number:05}.parquet") for number, piece in enumerate(pieces)]
+    (into / "parts").rmdir()
+    return paths
 
 
 def portable_select(con: "DuckDBPyConnection", query: str) -> str:
-    """Wrap a query so that every column has a portable type."""
-    described = con.execute(f"describe {query}").fetchall()
+    """Wrap a query so that every column has a portable type.
+
+    Raises:
+        SourceError: two columns have the same name without regard to case, or a type can't be written.
+    """
+    _check_names([str(row[0]) for row in con.execute(f"describe {query}").fetchall()])
+    described = con.execute(f"select * from ({query}\n) limit 0").description
     columns = ", ".join(f"{portable(name, kind).expression} as {quote(name)}" for name, kind, *_ in described)
-    return f"select {columns} from ({query})"
+    return f"select {columns} from ({query}\n)"
 
 
-def _row_groups_per_file(con: "DuckDBPyConnection", select: str, into: Path) -> int:
-    """Guess from the first rows how many row groups make a file of a good size: a power of two, equal for equal rows."""
-    sample = into / "sample.parquet"
-    con.execute(f"copy (select * from ({select}) limit {_SAMPLE_ROWS}) to {quote_text(str(sample))} ({_OPTIONS})")
-    rows = _count(con, sample)
-    size = max(sample.stat().st_size, 1)
-    sample.unlink()
-    if rows < _SAMPLE_ROWS:
-        return 1024
-    groups = int(_AIM_BYTES / (size * ROW_GROUP_ROWS / rows))
-    return 1 << max(groups, 1).bit_length() - 1
+def _check_names(names: Iterable[str]) -> None:
+    seen: dict[str, str] = {}
+    for name in names:
+        if name.lower() in seen:
+            raise SourceError(f"the columns {seen[name.lower()]!r} and {name!r} have the same name; rename one of them")
+        seen[name.lower()] = name
 
 
-def _copy(con: "DuckDBPyConnection", select: str, into: Path, groups: int) -> list[Path]:
-    folder = into / "parts"
-    threads = con.execute("select current_setting('threads')").fetchone()
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn what DuckDB says into an error of ours, by its first line."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise UnavailableError(
+            f"memory or temporary disk space ran out: {_first_line(error)}; give MEMORY_LIMIT more"
+        ) from error
+    except (duckdb.Error, UnicodeDecodeError) as error:
+        if "No space left on device" in str(error):
+            raise UnavailableError(f"the disk is full: {_first_line(error)}; see to SCRATCH_DIR") from error
+        raise SourceError(_first_line(error)) from error
+
+
+def _first_line(error: Exception) -> str:
+    line = str(error).split("\n")[0]
+    for prefix in _PREFIXES:
+        line = line.removeprefix(prefix)
+    return line
+
+
+@contextmanager
+def _one_thread(con: "DuckDBPyConnection") -> Iterator[None]:
+    asked = "select current_setting('threads'), current_setting('preserve_insertion_order')"
+    threads, ordered = con.execute(asked).fetchall()[0]
     con.execute("set threads = 1")
     try:
-        con.execute(f"copy ({select}) to {quote_text(str(folder))} ({_OPTIONS}, row_groups_per_file {groups})")
+        yield
     finally:
-        con.execute(f"set threads = {threads[0] if threads else 1}")
-    parts = sorted(folder.glob("data_*.parquet"), key=lambda path: int(path.stem.removeprefix("data_")))
-    paths = [part.rename(into / f"{number:05}.parquet") for number, part in enumerate(parts)]
-    folder.rmdir()
-    if paths:
-        return paths
-    empty = into / "00000.parquet"
-    con.execute(f"copy ({select}) to {quote_text(str(empty))} ({_OPTIONS})")
-    return [empty]
+        con.execute(f"set preserve_insertion_order = {str(ordered).lower()}")
+        con.execute(f"set threads = {threads}")
+
+
+def _copy(con: "DuckDBPyConnection", select: str, folder: Path) -> list[Path]:
+    con.execute("set preserve_insertion_order = false")
+    con.execute(f"copy ({select}) to {quote_text(str(folder))} ({_OPTIONS}, write_empty_file true)")
+    return sorted(folder.iterdir(), key=lambda path: int(path.stem.removeprefix("data_")))
+
+
+def _cut(con: "DuckDBPyConnection", path: Path) -> list[Path]:
+    """Halve a file until its pieces are small enough; rows of many kilobytes each can make it too large."""
+    rows = _count(con, path)
+    if path.stat().st_size <= MAX_FILE_BYTES or rows < 2:  # noqa: PLR2004
+        return [path]
+    con.execute("set preserve_insertion_order = true")
+    halves = [path.with_name(f"{path.stem}-{number}.parquet") for number in range(2)]
+    for half, (limit, offset) in zip(halves, ((rows // 2, 0), (rows - rows // 2, rows // 2)), strict=True):
+        scan = f"from read_parquet({quote_text(str(path))}) limit {limit} offset {offset}"
+        options = f"format parquet, compression zstd, row_group_size {ROW_GROUP_ROWS}"
+        con.execute(f"copy ({scan}) to {quote_text(str(half))} ({options})")
+    path.unlink()
+    return [piece for half in halves for piece in _cut(con, half)]
 
 
 def _count(con: "DuckDBPyConnection", path: Path) -> int:
@@ -113,7 +157,7 @@ def inspect(con: "DuckDBPyConnection", path: Path) -> ParquetFile:
         described = con.execute(f"describe from read_parquet({quote_text(str(path))})").fetchall()
         columns = tuple(Column(name=name, type=kind) for name, kind, *_ in described)
         stats = _statistics(con, path, columns)
-    except duckdb.Error as error:
+    except (duckdb.Error, UnicodeDecodeError) as error:
         raise SourceError(f"{path.name} can't be read as parquet: {str(error).splitlines()[0]}") from error
     return ParquetFile(path, rows, path.stat().st_size, sha256_of(path), columns, stats)
 
