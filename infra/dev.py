@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PLACE = ROOT / ".dev"
 SECRETS = ("SECRET_KEY", "BOOTSTRAP_SECRET", "SERVICE_TOKEN")
 WATCHED = ("functions", "shared/analyst")
 SUFFIXES = (".py", ".sql", ".html")
@@ -29,15 +28,16 @@ def main() -> None:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8000)
-    port = parser.parse_args().port
-    url = f"http://localhost:{port}"
-    configure(PLACE, url)
-    names = {"bucket": PLACE / "bucket", "sources": PLACE / "sources", "secrets": PLACE / "env"}
+    parser.add_argument("--place", type=Path, default=ROOT / ".dev", help="where the bucket and the secrets are kept")
+    given = parser.parse_args()
+    url, place = f"http://localhost:{given.port}", given.place.absolute()
+    configure(place, url)
+    names = {"bucket": place / "bucket", "sources": place / "sources", "secrets": place / "env"}
     print(WELCOME.format(url=url, **{name: os.path.relpath(path) for name, path in names.items()}), flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         while True:
-            serve_until_changed(port)
+            serve_until_changed(given.port)
     except KeyboardInterrupt:
         print()
 

@@ -1,5 +1,6 @@
 """Calls to functions of other processes."""
 
+import logging
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -7,8 +8,11 @@ from http.client import HTTPException
 from typing import Final
 
 import stamina
+from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
 from analyst.errors import UnavailableError
+
+log = logging.getLogger(__name__)
 
 _RETRYABLE: Final = frozenset({429, 502, 503, 504})
 _TIMEOUT: Final = 3600.0
@@ -39,6 +43,14 @@ def _post(request: urllib.request.Request) -> tuple[int, bytes]:
             return error.code, error.read()
     except (OSError, HTTPException) as error:
         raise UnavailableError(f"{request.selector} does not answer: {error}") from error
+
+
+def _tell(retry: RetryDetails) -> None:
+    reason = str(retry.caused_by)
+    log.warning("a call is tried again", extra={"fields": {"reason": reason, "after_s": round(retry.wait_for, 1)}})
+
+
+set_on_retry_hooks([_tell])  # stamina's own would print in a format of theirs
 
 
 class _StayHere(urllib.request.HTTPRedirectHandler):

@@ -105,9 +105,13 @@ def test_a_function_elsewhere_is_called_with_the_service_token(elsewhere: Elsewh
     assert (headers["Authorization"], headers["X-Request-Id"]) == (f"Bearer {TOKEN}", "abc")
 
 
-def test_a_busy_function_is_called_again(elsewhere: Elsewhere) -> None:
+def test_a_busy_function_is_called_again(elsewhere: Elsewhere, caplog: pytest.LogCaptureFixture) -> None:
     elsewhere.answers = [(503, {}), (429, {}), (200, {"ok": True})]
     assert tasks(elsewhere.url).call("/rebuild", {}) == {"ok": True}
+    assert [vars(record)["fields"]["reason"] for record in caplog.records] == [
+        "/rebuild answered 503",
+        "/rebuild answered 429",
+    ]
 
 
 def test_a_function_that_stays_busy_is_unavailable(elsewhere: Elsewhere) -> None:

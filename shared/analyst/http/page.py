@@ -32,6 +32,7 @@ class Field:
     place: str
     required: bool
     description: str
+    default: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,12 @@ def _values(schema: Json) -> Json:
     return values if isinstance(values, Mapping) else {}
 
 
+def _default(schema: Json) -> str:
+    """Write the default of a field, nothing if that is nothing."""
+    default = schema.get("default")
+    return "" if default in (None, "", [], {}) else json.dumps(default, ensure_ascii=False)
+
+
 def _limits(schema: Json) -> str:
     """Tell the bounds of a number."""
     least, most = schema.get("minimum"), schema.get("maximum")
@@ -115,7 +122,8 @@ def _operations(document: Json) -> Iterable[Operation]:
 
 def _parameters(operation: Json) -> Iterable[Field]:
     for it in operation.get("parameters", ()):
-        yield Field(it["name"], kind_of(it["schema"]), it["in"], it["required"], it.get("description", ""))
+        schema = it["schema"]
+        yield Field(it["name"], kind_of(schema), it["in"], it["required"], it.get("description", ""), _default(schema))
 
 
 def _body(operation: Json, document: Json) -> Iterable[Field]:
@@ -126,7 +134,7 @@ def _fields(schema: Json, document: Json, place: str = "") -> list[Field]:
     required = schema.get("required", ())
     found = resolved(schema, document).get("properties", {})
     return [
-        Field(name, kind_of(field), place, name in required, field.get("description", ""))
+        Field(name, kind_of(field), place, name in required, field.get("description", ""), _default(field))
         for name, field in found.items()
     ]
 

@@ -188,6 +188,8 @@ def _data(request: Request, limit: int) -> bytes:
         raise MalformedError("the body could not be read") from error
     if len(data) > limit:
         raise _too_large(limit)
+    if len(data) < (request.content_length or 0):
+        raise MalformedError("the body broke off")
     return data
 
 

@@ -112,6 +112,7 @@ def _log(exchange: Exchange, response: Response) -> None:
         "status": status,
         "ms": round((time.perf_counter() - exchange.began) * 1000, 1),
         "bytes": response.content_length,
+        "code": getattr(exchange.error, "code", None),
         "caller": "service" if caller and caller.is_service else caller and caller.user_id,
     }
     failed = status >= HTTPStatus.INTERNAL_SERVER_ERROR

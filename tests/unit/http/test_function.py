@@ -271,3 +271,12 @@ def test_urls_are_made_absolute_as_we_are_reached(serving: Serving, base_url: st
         return Said(text=ctx.absolute("/files/a"))
 
     assert serving(url, BASE_URL=base_url).get("/url").json == {"text": expected}
+
+
+@pytest.mark.parametrize("host", ["a b", "[::1", "evil.example/x", "a:99999", "á", ""])
+def test_a_strange_host_does_no_harm(serving: Serving, host: str) -> None:
+    @function("GET", "/url", allow=Allow.ANYBODY)
+    def url(ctx: Context) -> Said:
+        return Said(text=ctx.absolute("/files/a"))
+
+    assert serving(url).get("/url", headers={"Host": host}).status_code < 500
