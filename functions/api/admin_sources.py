@@ -5,8 +5,9 @@ from pydantic import BaseModel, ConfigDict
 from analyst.access import Role
 from analyst.context import Context
 from analyst.http import function
+from analyst.names import Name
 from analyst.state import actor, sources
-from analyst.state.fields import Input, Name
+from analyst.state.fields import Input
 from analyst.state.sources import NewSource, Source, SourceChange
 from functions.extract.source_types import SOURCE_TYPES
 

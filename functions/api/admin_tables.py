@@ -5,8 +5,9 @@ from pydantic import BaseModel, ConfigDict
 from analyst.access import Role
 from analyst.context import Context
 from analyst.http import function
+from analyst.names import Name, TableId
 from analyst.state import actor, registry
-from analyst.state.fields import Input, Name, TableId
+from analyst.state.fields import Input
 from analyst.state.registry import NewTable, RegisteredTable, TableChange
 from analyst.state.withdrawal import withdraw
 from functions.extract.source_types import SOURCE_TYPES

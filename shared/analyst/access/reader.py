@@ -111,7 +111,9 @@ class AccessReader:
                 raise UnavailableError(f"the access list {place.access} is missing or damaged")
             return AccessList.model_validate_json(published.data)
         except ValidationError as error:
-            raise UnavailableError("the access list can't be read: it is damaged, or this program is too old") from error
+            raise UnavailableError(
+                "the access list can't be read: it is damaged, or this program is too old"
+            ) from error
 
     def _trusted(self) -> AccessList:
         if self._monotonic() - self._as_of > TRUSTED_FOR:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-from analyst.names import NAME_PATTERN, TABLE_ID_PATTERN
+from analyst.names import Name
 
 _EMAIL = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$"
 _LINE = r"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?$"
@@ -23,12 +23,6 @@ Text = Annotated[str, StringConstraints(max_length=10_000, pattern=_TEXT)]
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 """An id that we gave; whatever else it is, it is not found."""
-
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-"""The name of a source, or of a column as it is published."""
-
-TableId = Annotated[str, StringConstraints(pattern=TABLE_ID_PATTERN)]
-"""`<source>.<name>`."""
 
 Schedule = Annotated[str, StringConstraints(max_length=200, pattern=_SCHEDULE)]
 """`every 15m`, `every 6h`, `daily 05:00` or `daily 07:00,13:00` (UTC)."""

@@ -8,8 +8,9 @@ from uuid import uuid4
 from pydantic import ConfigDict, model_validator
 
 from analyst.errors import ConflictError, NotFoundError
+from analyst.names import Name, TableId
 from analyst.state.audit import Actor, record
-from analyst.state.fields import Input, Line, Name, Output, TableId
+from analyst.state.fields import Input, Line, Output
 from analyst.state.groups import get_group
 from analyst.state.registry import get_table
 from analyst.state.rows import execute, fetch, fetch_one, insert

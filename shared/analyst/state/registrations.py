@@ -7,7 +7,8 @@ from pydantic import Field
 
 from analyst.catalog import QueryMode
 from analyst.errors import InvalidInputError
-from analyst.state.fields import Columns, Input, Line, Name, Output, Schedule, TableId, Text, unset
+from analyst.names import Name, TableId
+from analyst.state.fields import Columns, Input, Line, Output, Schedule, Text, unset
 
 SyncStrategy = Literal["full_refresh", "incremental"]
 Options = Annotated[dict[str, Any], Field(max_length=1000)]

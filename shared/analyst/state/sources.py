@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from analyst.errors import ConflictError, NotFoundError
+from analyst.names import Name
 from analyst.state.audit import Actor, record
-from analyst.state.fields import Input, Line, Name, Output, unset
+from analyst.state.fields import Input, Line, Output, unset
 from analyst.state.rows import execute, fetch, fetch_one, insert, update
 from analyst.state.source_types import SOURCE_TYPES, SourceTypes, check_config
 
