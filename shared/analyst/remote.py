@@ -45,9 +45,9 @@ def _post(request: urllib.request.Request) -> tuple[int, bytes]:
         raise UnavailableError(f"{request.selector} does not answer: {error}") from error
 
 
-def _tell(retry: RetryDetails) -> None:
-    reason = str(retry.caused_by)
-    log.warning("a call is tried again", extra={"fields": {"reason": reason, "after_s": round(retry.wait_for, 1)}})
+def _tell(details: RetryDetails) -> None:
+    reason = str(details.caused_by)
+    log.warning("a call is tried again", extra={"fields": {"reason": reason, "after_s": round(details.wait_for, 1)}})
 
 
 set_on_retry_hooks([_tell])  # stamina's own would print in a format of theirs

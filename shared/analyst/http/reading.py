@@ -24,7 +24,7 @@ _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _WORDS: Final = {"true": True, "false": False}
-_INT64: Final = 1 << 63
+_LONGEST_INTEGER: Final = 308
 _EXACT: Final = 1 << 53
 _MOST_PARAMETERS: Final = 1000
 _MOST_ERRORS: Final = 20
@@ -238,7 +238,6 @@ def _number(text: str) -> int | float:
 
 
 def _bounded(text: str) -> int:
-    number = int(text) if len(text) <= 20 else _INT64  # noqa: PLR2004
-    if not -_INT64 <= number < _INT64:
+    if len(text) > _LONGEST_INTEGER:
         raise ValueError("an integer is out of range")
-    return number
+    return int(text)

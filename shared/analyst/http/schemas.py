@@ -19,7 +19,7 @@ _ANY_JSON: Final = {
     "anyOf": [
         {"type": "null"},
         {"type": "boolean"},
-        {"type": "number", "minimum": -(1 << 53), "maximum": 1 << 53},
+        {"type": "number"},
         {"type": "string", "pattern": _NO_NUL},
         {"type": "array", "items": _ANY},
         {"type": "object", "additionalProperties": _ANY, "propertyNames": {"pattern": _NO_NUL}},

@@ -175,7 +175,6 @@ def test_a_body_and_the_path_make_one_model(client: Client) -> None:
         (b'{"name": "x", "sizes": {"a": [Infinity]}}', 400),
         (b'{"name": "x", "sizes": {"a": [-Infinity]}}', 400),
         (b'{"name": "x", "sizes": {"a": [1e999]}}', 400),
-        (b'{"name": "x", "sizes": {"a": [9223372036854775808]}}', 400),
         (b'{"name": "x", "sizes": {"a": [' + b"9" * 500 + b"]}}", 400),
         (b'{"name": "\\ud800"}', 400),
         (b'{"\\udfff": 1}', 400),
