@@ -55,8 +55,8 @@ class FunctionSpec:
 
     @property
     def tag(self) -> str:
-        """Group it with the functions of its module."""
-        return self.module.rpartition(".")[2]
+        """Group it with the functions of its module, which for an extract is named after its folder."""
+        return self.module.removesuffix(".function").rpartition(".")[2]
 
 
 def describe(
