@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from analyst.errors import ContractError
+from analyst.errors import AnalystError, ContractError, UnavailableError
 from analyst.names import quote, quote_text
 
 if TYPE_CHECKING:
@@ -52,14 +52,38 @@ def attach(con: "DuckDBPyConnection", path: Path, alias: str, *, what: str, writ
     Raises:
         ContractError: the file is no DuckDB database, or one of a version that can't be read; `what` names it.
     """
+    mode = "" if writable else " (read_only)"
+    with told_as(ContractError, f"{what} can't be opened as a DuckDB database: ", hide=path):
+        con.execute(f"attach {quote_text(str(path))} as {quote(alias)}{mode}")
+
+
+@contextmanager
+def told_as(error: type[AnalystError], label: str = "", *, hide: Path | None = None) -> Iterator[None]:
+    """Turn what DuckDB says into an error of ours: the label and the first line, without the path to `hide`.
+
+    Raises:
+        UnavailableError: memory or disk space ran out, whatever `error` is.
+    """
     import duckdb
 
-    mode = "" if writable else " (read_only)"
     try:
-        con.execute(f"attach {quote_text(str(path))} as {quote(alias)}{mode}")
-    except (duckdb.Error, UnicodeDecodeError) as error:
-        reason = str(error).split("\n")[0].replace(f'"{path}"', "it").replace(str(path), "it")
-        raise ContractError(f"{what} can't be opened as a DuckDB database: {reason}") from error
+        yield
+    except duckdb.OutOfMemoryException as failure:
+        raise UnavailableError(
+            f"memory or temporary disk space ran out: {_first_line(failure)}; give MEMORY_LIMIT more"
+        ) from failure
+    except (duckdb.Error, UnicodeDecodeError) as failure:
+        reason = _first_line(failure)
+        if "No space left on device" in str(failure):
+            raise UnavailableError(f"the disk is full: {reason}; see to SCRATCH_DIR") from failure
+        if hide is not None:
+            reason = reason.replace(f'"{hide}"', "it").replace(str(hide), "it")
+        raise error(label + reason) from failure
+
+
+def _first_line(failure: Exception) -> str:
+    """Tell the reason alone; errors that our own SQL raises come as 'invalid input'."""
+    return str(failure).split("\n")[0].removeprefix("Invalid Input Error: ")
 
 
 def detach(con: "DuckDBPyConnection", alias: str) -> None:

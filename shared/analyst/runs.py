@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from ulid import ULID
 
 from analyst.errors import NotFoundError
-from analyst.store import ABSENT, Store
+from analyst.store import ABSENT, Store, StoreConflictError, UnsureWriteError
 
 PREFIX = "state/runs/"
 RunStatus = Literal["ok", "unchanged", "partial", "failed"]
@@ -60,8 +60,18 @@ def is_run_id(text: str) -> bool:
 
 
 def write(store: Store, record: RunRecord) -> None:
-    """Keep a run's record."""
-    store.put(_key(record.run_id), record.model_dump_json().encode(), if_version=ABSENT)
+    """Keep a run's record. Of a run that was called twice, the record of the call that ended first is kept.
+
+    Raises:
+        UnavailableError: the store does not answer.
+    """
+    try:
+        store.put(_key(record.run_id), record.model_dump_json().encode(), if_version=ABSENT)
+    except StoreConflictError:
+        return
+    except UnsureWriteError:
+        if store.head(_key(record.run_id)) is None:
+            raise
 
 
 def read(store: Store, run_id: str) -> RunRecord:

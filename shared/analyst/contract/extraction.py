@@ -1,5 +1,7 @@
 """Running a connector: what is unchanged is left alone, the rest is read side by side and published at once."""
 
+import errno
+import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +11,10 @@ from pathlib import Path
 
 from ulid import ULID
 
-from analyst import duckdb_files, runs
+from analyst import duckdb_files, logs, runs
 from analyst.contract import publishing
 from analyst.contract.connector import Connector, Cursor, SourceTable
+from analyst.contract.editing import read_extract
 from analyst.contract.model import Extract, TableState
 from analyst.contract.publishing import NewTable, TableRun, Uploads
 from analyst.contract.staging import Staging
@@ -20,6 +23,7 @@ from analyst.names import is_name
 from analyst.runs import RunRecord, RunStatus, TableResult
 from analyst.store import Store
 
+_LOG = logging.getLogger(f"{logs.ROOT}.extract")
 SIDE_BY_SIDE = 2
 """Tables that are read at the same time; each keeps one processor busy."""
 
@@ -55,8 +59,8 @@ class Extraction:
         try:
             with duckdb_files.scratch(self.scratch) as folder:
                 results, version = self._extract(connector(), only, folder)
-        except AnalystError as failure:
-            error = str(failure)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the run ends with a record of it
+            error = self._explain(failure)
         record = RunRecord(
             run_id=self.run_id,
             kind="extract",
@@ -73,8 +77,8 @@ class Extraction:
     def _extract(
         self, connector: Connector, only: frozenset[str] | None, folder: Path
     ) -> tuple[list[TableResult], str | None]:
-        base, version = publishing.read_extract(self.store, self.source, folder)
-        tables = [table for table in connector.tables() if only is None or table.name in only]
+        base, version = read_extract(self.store, self.source, folder)
+        tables = _without_twins([table for table in connector.tables() if only is None or table.name in only])
         changed = [table for table in tables if base.state(table.name).fingerprint != table.fingerprint]
         uploads = Uploads(self.store, self.source, lambda: str(ULID()))
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
@@ -89,16 +93,13 @@ class Extraction:
     ) -> tuple[TableResult, NewTable | None]:
         began = time.monotonic()
         try:
-            if not is_name(table.name):
-                raise SourceError(f"{table.name!r} is no name of a table")
-            home = folder / table.name
-            home.mkdir()
+            home = _new_home(folder, table)
             staging = Staging(self.store, uploads, table, home, self.memory_limit, self.now())
             state = base.state(table.name)
             extracted = connector.extract(table, _since(table, state), _new_folder(home))
             made = staging.stage(extracted, state, base.files.get(table.name, ()))
-        except AnalystError as failure:
-            return TableResult(table=table.name, status="failed", error=str(failure), ms=_ms(began)), None
+        except Exception as failure:  # noqa: BLE001 - one table's trouble, whatever it is, ends no other's reading
+            return TableResult(table=table.name, status="failed", error=self._explain(failure), ms=_ms(began)), None
         result = TableResult(
             table=table.name,
             status="ok",
@@ -109,6 +110,16 @@ class Extraction:
             ms=_ms(began),
         )
         return result, made
+
+    def _explain(self, failure: Exception) -> str:
+        """Tell what went wrong in words for the source's owner; what only we can mend goes to the log."""
+        if isinstance(failure, AnalystError):
+            return str(failure)
+        if isinstance(failure, OSError) and failure.errno == errno.ENOSPC:
+            return "the disk is full; see to SCRATCH_DIR"
+        fields = {"run_id": self.run_id, "source": self.source}
+        _LOG.error("an extract failed unexpectedly", exc_info=failure, extra={"fields": fields})
+        return f"an unexpected error, which the log tells under run {self.run_id}"
 
     def _publish(
         self, read: Sequence[tuple[TableResult, NewTable | None]], uploads: Uploads, folder: Path
@@ -133,8 +144,31 @@ class Extraction:
         ], published.version
 
 
+def _without_twins(tables: Sequence[SourceTable]) -> Sequence[SourceTable]:
+    """Make sure that every table has a name of its own.
+
+    Raises:
+        SourceError: two have the same; names both.
+    """
+    originals: dict[str, str] = {}
+    for table in tables:
+        if table.name in originals:
+            both = f"{originals[table.name]!r} and {table.original!r}"
+            raise SourceError(f"{both} would both be called {table.name!r}; rename one of them")
+        originals[table.name] = table.original
+    return tables
+
+
 def _since(table: SourceTable, state: TableState) -> Cursor:
     return state.cursor if table.sync_strategy == "incremental" else None
+
+
+def _new_home(folder: Path, table: SourceTable) -> Path:
+    if not is_name(table.name):
+        raise SourceError(f"{table.name!r} is no name of a table; a name has a-z, 0-9 and _ only")
+    home = folder / table.name
+    home.mkdir()
+    return home
 
 
 def _new_folder(home: Path) -> Path:

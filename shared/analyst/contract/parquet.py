@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyst.catalog import Column
-from analyst.errors import SourceError, UnavailableError
+from analyst.duckdb_files import told_as
+from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 from analyst.types import portable
 
@@ -29,7 +30,6 @@ _OPTIONS = (
     f"format parquet, compression zstd, row_group_size {ROW_GROUP_ROWS}, row_group_size_bytes {_ROW_GROUP_BYTES}, "
     f"file_size_bytes {MAX_FILE_BYTES - _ROW_GROUP_BYTES - 4 * 1024 * 1024}, filename_pattern 'data_{{i}}'"
 )
-_PREFIXES = ("Invalid Input Error: ",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def write(con: "DuckDBPyConnection", query: str, into: Path) -> list[Path]:
         SourceError: a value does not fit its portable type, columns can't be told apart, or the query can't be run.
         UnavailableError: it wants more memory or disk than there is.
     """
-    with _explained(), _one_thread(con):
+    with told_as(SourceError), _one_thread(con):
         select = portable_select(con, query)
         pieces = [piece for part in _copy(con, select, into / "parts") for piece in _cut(con, part)]
     paths = [piece.rename(into / f"{number:05}.parquet") for number, piece in enumerate(pieces)]
@@ -80,30 +80,6 @@ def _check_names(names: Iterable[str]) -> None:
         if name.lower() in seen:
             raise SourceError(f"the columns {seen[name.lower()]!r} and {name!r} have the same name; rename one of them")
         seen[name.lower()] = name
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Turn what DuckDB says into an error of ours, by its first line."""
-    import duckdb
-
-    try:
-        yield
-    except duckdb.OutOfMemoryException as error:
-        raise UnavailableError(
-            f"memory or temporary disk space ran out: {_first_line(error)}; give MEMORY_LIMIT more"
-        ) from error
-    except (duckdb.Error, UnicodeDecodeError) as error:
-        if "No space left on device" in str(error):
-            raise UnavailableError(f"the disk is full: {_first_line(error)}; see to SCRATCH_DIR") from error
-        raise SourceError(_first_line(error)) from error
-
-
-def _first_line(error: Exception) -> str:
-    line = str(error).split("\n")[0]
-    for prefix in _PREFIXES:
-        line = line.removeprefix(prefix)
-    return line
 
 
 @contextmanager
@@ -150,15 +126,11 @@ def inspect(con: "DuckDBPyConnection", path: Path) -> ParquetFile:
     Raises:
         SourceError: it is no parquet file.
     """
-    import duckdb
-
-    try:
+    with told_as(SourceError, f"{path.name} can't be read as parquet: ", hide=path):
         rows = _count(con, path)
         described = con.execute(f"describe from read_parquet({quote_text(str(path))})").fetchall()
         columns = tuple(Column(name=name, type=kind) for name, kind, *_ in described)
         stats = _statistics(con, path, columns)
-    except (duckdb.Error, UnicodeDecodeError) as error:
-        raise SourceError(f"{path.name} can't be read as parquet: {str(error).splitlines()[0]}") from error
     return ParquetFile(path, rows, path.stat().st_size, sha256_of(path), columns, stats)
 
 

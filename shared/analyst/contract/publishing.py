@@ -6,38 +6,24 @@ is merged again on what is there now, and a full one gives way to whichever was 
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from analyst import duckdb_files
 from analyst.catalog import Column
-from analyst.contract import reading
 from analyst.contract.connector import Cursor
-from analyst.contract.model import (
-    EDITS_KEPT,
-    Extract,
-    FileRow,
-    TableState,
-    column_types,
-    create_statements,
-    data_prefix,
-    extract_key,
-)
+from analyst.contract.editing import delete_rows, edit_extract, read_extract, replace_rows
+from analyst.contract.model import Extract, FileRow, TableState, data_prefix
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.views import write_view
+from analyst.errors import SourceError
 from analyst.names import quote, quote_text
-from analyst.store import Object, Store
-from analyst.store.swapping import swap
+from analyst.store import Store
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +44,8 @@ class NewTable:
     """One table as a run extracted it, to be published.
 
     `files` are either local parquet files or rows of files that are in the bucket already. `base` is the state that
-    the table had when the run read it; `rebase` makes the table anew on another base, `None` for a full refresh.
-    `read_at` is when reading the source began.
+    the table had when the run read it; `rebase` makes the table anew on another base, `None` where the files are all of
+    it. `read_at` is when reading the source began.
     """
 
     name: str
@@ -73,8 +59,8 @@ class NewTable:
     rebase: "Rebase | None" = None
 
 
-Rebase = Callable[[TableState, tuple[FileRow, ...]], NewTable]
-"""Makes a table anew on another state and its files."""
+Rebase = Callable[[TableState, tuple[FileRow, ...]], NewTable | None]
+"""Makes a table anew on another state and its files; `None` if what was read does not follow on them."""
 
 
 @dataclass(slots=True)
@@ -104,15 +90,6 @@ class Published:
     superseded: frozenset[str] = frozenset()
 
 
-def read_extract(store: Store, source: str, folder: Path) -> tuple[Extract, str | None]:
-    """Read a source's extract as it is now, with its version; an absent one is empty."""
-    found = store.read(extract_key(source))
-    if found is None:
-        return Extract(), None
-    with _local(found.data, folder) as (path, con):
-        return reading.open_extract(con, path, "extract", what=extract_key(source)), found.version
-
-
 def publish(
     store: Store,
     source: str,
@@ -134,89 +111,52 @@ def publish(
     def change(con: "DuckDBPyConnection", base: Extract) -> frozenset[str]:
         placed, superseded = _place(tables, base)
         rows = {table.name: _rows_of(table, base, uploads) for table in placed}
-        _write_tables(con, placed, rows, store.url)
+        _write_tables(con, base, placed, rows, store.url)
         _write_runs(con, [run for run in runs if run.table not in superseded], run_id, now())
         return superseded
 
-    version, superseded = _swap(store, source, change, edit=run_id, now=now, folder=folder)
+    version, superseded = edit_extract(store, source, change, now=now, folder=folder)
     return Published(version, superseded)
 
 
-def drop(store: Store, source: str, table: str, *, edit: str, now: Callable[[], datetime], folder: Path) -> bool:
-    """Take a deregistered table out of its source's extract; tell whether it was there. Its files stay for the sweep."""
+def drop(store: Store, source: str, table: str, *, now: Callable[[], datetime], folder: Path) -> bool:
+    """Take a deregistered table out of its source's extract; tell whether it was there. Its files stay for the sweep.
+
+    Its state stays too, a version on, so that a run that read it before finds out and does not bring it back.
+    """
     base, version = read_extract(store, source, folder)
     if version is None or (table not in base.meta and table not in base.files):
         return False
 
-    def change(con: "DuckDBPyConnection", _base: Extract) -> None:
+    def change(con: "DuckDBPyConnection", current: Extract) -> None:
         con.execute(f"drop view if exists extract.main.{quote(table)}")
-        for listed in ("_meta", "_files", "_state", "_delta", "_runs"):
-            _delete(con, listed, [table])
+        for listed in ("_meta", "_files", "_delta", "_runs"):
+            delete_rows(con, listed, [table])
+        replace_rows(con, "_state", [[table, current.state(table).version + 1, None, None]])
 
-    _swap(store, source, change, edit=edit, now=now, folder=folder)
+    edit_extract(store, source, change, now=now, folder=folder)
     return True
 
 
-def _swap(
-    store: Store,
-    source: str,
-    change: Callable[["DuckDBPyConnection", Extract], T],
-    *,
-    edit: str,
-    now: Callable[[], datetime],
-    folder: Path,
-) -> tuple[str, T]:
-    """Edit a copy of the extract and put it in its place, again and again until nobody came between."""
-    what = extract_key(source)
-    results: list[T] = []
-
-    def edited(current: Object | None) -> bytes:
-        with _local(None if current is None else current.data, folder) as (path, con):
-            if current is None:
-                duckdb_files.create(con, path, "extract")
-            else:
-                duckdb_files.attach(con, path, "extract", what=what, writable=True)
-            base = Extract() if current is None else reading.read(con, "extract", what=what)
-            con.execute(create_statements("extract"))
-            results.append(change(con, base))
-            _write_edit(con, edit, now())
-            duckdb_files.detach(con, "extract")
-            return path.read_bytes()
-
-    def done(current: Object) -> bool:
-        with _local(current.data, folder) as (path, con):
-            duckdb_files.attach(con, path, "extract", what=what)
-            return bool(con.execute("select 1 from extract._edits where id = ?", [edit]).fetchall())
-
-    version = swap(store, what, edited, done=done)
-    return version, results[-1]
-
-
-@contextmanager
-def _local(data: bytes | None, folder: Path) -> Iterator[tuple[Path, "DuckDBPyConnection"]]:
-    """Lend a local copy of an extract, under a name of its own, and a connection."""
-    with duckdb_files.scratch(folder) as home, duckdb_files.connect(threads=1) as con:
-        path = home / "extract.duckdb"
-        if data is not None:
-            path.write_bytes(data)
-        yield path, con
-
-
 def _place(tables: Sequence[NewTable], base: Extract) -> tuple[list[NewTable], frozenset[str]]:
-    """Sort out which tables go in as they are, which are made anew on what is there now, and which give way."""
-    placed: list[NewTable] = []
-    superseded: set[str] = set()
-    for table in tables:
-        state, meta = base.state(table.name), base.meta.get(table.name)
-        if state.version == table.base.version:
-            placed.append(table)
-        elif table.rebase is not None:
-            placed.append(table.rebase(state, base.files.get(table.name, ())))
-        elif meta is not None and meta.extracted_at is not None and meta.extracted_at > table.read_at:
-            superseded.add(table.name)
-        else:
-            placed.append(table)
-    return placed, frozenset(superseded)
+    """Sort out which tables go in, as they are or made anew on what is there now, and which give way."""
+    found = {table.name: _placed(table, base) for table in tables}
+    placed = [table for table in found.values() if table is not None]
+    return placed, frozenset(name for name, table in found.items() if table is None)
+
+
+def _placed(table: NewTable, base: Extract) -> NewTable | None:
+    state, meta = base.state(table.name), base.meta.get(table.name)
+    if state.version == table.base.version:
+        return table
+    if meta is None:  # it was dropped meanwhile, which a run that began before must not undo
+        return None
+    if table.rebase is not None:
+        try:
+            return table.rebase(state, base.files.get(table.name, ()))
+        except SourceError:
+            return None  # the next run reads it on what is there now, and says what is wrong
+    return None if meta.extracted_at is not None and meta.extracted_at > table.read_at else table
 
 
 def _rows_of(table: NewTable, base: Extract, uploads: Uploads) -> list[FileRow]:
@@ -235,11 +175,15 @@ def _rows_of(table: NewTable, base: Extract, uploads: Uploads) -> list[FileRow]:
 
 
 def _write_tables(
-    con: "DuckDBPyConnection", tables: Sequence[NewTable], rows: Mapping[str, Sequence[FileRow]], url: str
+    con: "DuckDBPyConnection",
+    base: Extract,
+    tables: Sequence[NewTable],
+    rows: Mapping[str, Sequence[FileRow]],
+    url: str,
 ) -> None:
-    _replace(con, "_meta", [_meta_row(table, rows[table.name]) for table in tables])
-    _replace(con, "_files", [_file_row(table.name, row) for table in tables for row in rows[table.name]])
-    _replace(con, "_state", [_state_row(table) for table in tables])
+    replace_rows(con, "_meta", [_meta_row(table, rows[table.name]) for table in tables])
+    replace_rows(con, "_files", [_file_row(table.name, row) for table in tables for row in rows[table.name]])
+    replace_rows(con, "_state", [_state_row(table, base.state(table.name)) for table in tables])
     for table in tables:
         write_view(con, "extract", table.name, rows[table.name], table.columns, data_url=url)
         if table.description:
@@ -256,31 +200,10 @@ def _file_row(table: str, row: FileRow) -> list[object]:
     return [table, row.path, row.partition, row.rows, row.size_bytes, row.sha256, json.loads(row.stats or "null")]
 
 
-def _state_row(table: NewTable) -> list[object]:
-    return [table.name, table.base.version + 1, table.cursor, table.fingerprint]
+def _state_row(table: NewTable, replaced: TableState) -> list[object]:
+    return [table.name, replaced.version + 1, table.cursor, table.fingerprint]
 
 
 def _write_runs(con: "DuckDBPyConnection", runs: Sequence[TableRun], run_id: str, now: datetime) -> None:
     rows = [[r.table, run_id, r.status, r.error, r.rows, r.size_bytes, r.rejected, r.ms, now] for r in runs]
-    _replace(con, "_runs", rows)
-
-
-def _replace(con: "DuckDBPyConnection", table: str, rows: Sequence[Sequence[object]]) -> None:
-    """Put rows in the place of all rows of the tables that they are about."""
-    _delete(con, table, [str(row[0]) for row in rows])
-    duckdb_files.insert(con, f"extract.main.{table}", column_types(table), rows)
-
-
-def _delete(con: "DuckDBPyConnection", table: str, names: Sequence[str]) -> None:
-    listed = json.dumps(list(names))
-    con.execute(
-        f"delete from extract.main.{table} where table_name in (select unnest(from_json(?, '[\"varchar\"]')))", [listed]
-    )
-
-
-def _write_edit(con: "DuckDBPyConnection", edit: str, now: datetime) -> None:
-    con.execute("insert into extract._edits values (?, ?)", [edit, now])
-    con.execute(
-        "delete from extract._edits where rowid not in (select rowid from extract._edits order by rowid desc limit ?)",
-        [EDITS_KEPT],
-    )
+    replace_rows(con, "_runs", rows)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from analyst import duckdb_files
 from analyst.contract.model import QUERY_MODES, SCHEMA, Extract, FileRow, Meta, TableState
+from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
 from analyst.names import quote
 
@@ -25,24 +26,25 @@ def open_extract(con: "DuckDBPyConnection", path: Path, alias: str, *, what: str
 
 def read(con: "DuckDBPyConnection", alias: str, *, what: str) -> Extract:
     """Read what an attached extract says. Tables of the contract besides `_meta` may be missing."""
-    import duckdb
-
-    _require_meta(con, alias, what)
-    try:
+    with told_as(ContractError, f"{what} can't be read: "):
+        require_columns(con, alias, "_meta", what)
         return Extract(
             meta=_meta(con, alias, what),
             files=_files(con, alias) if _has(con, alias, "_files") else {},
             states=_states(con, alias) if _has(con, alias, "_state") else {},
         )
-    except duckdb.Error as error:
-        raise ContractError(f"{what} can't be read: {str(error).splitlines()[0]}") from error
 
 
-def _require_meta(con: "DuckDBPyConnection", alias: str, what: str) -> None:
-    columns = _columns(con, alias, "_meta")
-    missing = [column for column in SCHEMA["_meta"] if column not in columns]
+def require_columns(con: "DuckDBPyConnection", alias: str, table: str, what: str) -> None:
+    """Make sure that an attached extract has a table of the contract with its columns.
+
+    Raises:
+        ContractError: it has not.
+    """
+    columns = _columns(con, alias, table)
+    missing = [column for column in SCHEMA[table] if column not in columns]
     if missing:
-        lacks = f"a _meta without {', '.join(missing)}" if columns else "no table _meta"
+        lacks = f"a {table} without {', '.join(missing)}" if columns else f"no table {table}"
         raise ContractError(f"{what} has {lacks}; see the contract of extract.duckdb")
 
 

@@ -1,6 +1,6 @@
 """Staging one table: what a connector read becomes what is to be published, and goes into the bucket file by file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyst import duckdb_files
+from analyst.catalog import Column
 from analyst.contract import merging, parquet
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.contract.model import FileRow, TableState
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.publishing import NewTable, Rebase, Uploads
+from analyst.contract.views import columns_of
+from analyst.errors import SourceError
+from analyst.names import is_name
 from analyst.store import Store
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ class Staging:
         """Make what is to be published of what was extracted on a base, and upload what the base does not list."""
         with self._connect() as con:
             read = tuple(parquet.inspect(con, path) for path in extracted.files)
+        self._check(read)
         if self.table.sync_strategy == "full_refresh":
             new = self._new_table(extracted, state, read)
         else:
@@ -42,21 +47,35 @@ class Staging:
         self._upload(new, base, keep=read if self.table.sync_strategy == "incremental" else ())
         return new
 
+    def _check(self, read: Sequence[ParquetFile]) -> None:
+        """Hold a connector to the contract."""
+        if not read:
+            raise SourceError(f"{self.table.original} gave no file, not even an empty one that carries its columns")
+        names = {column.name for file in read for column in file.columns}
+        if odd := sorted(name for name in names if not is_name(name)):
+            raise SourceError(f"{self.table.original} has the column {odd[0]!r}; a name has a-z, 0-9 and _ only")
+
     def _on(
         self, extracted: Extracted, read: tuple[ParquetFile, ...], state: TableState, base: tuple[FileRow, ...]
     ) -> NewTable:
         with self._connect() as con:
             files = self._merged(con, read, base) if self.table.primary_key else self._added(con, read, state, base)
             cursor = merging.later(con, self._cursor_type(read), state.cursor, extracted.cursor)
-        return self._new_table(
-            extracted, state, files, cursor, rebase=lambda moved, rows: self._on(extracted, read, moved, rows)
-        )
+
+        def rebase(moved: TableState, rows: tuple[FileRow, ...]) -> NewTable | None:
+            # without a key only the cursor tells which of the rows another run has added meanwhile
+            if not self.table.primary_key and (self.table.cursor_column is None or moved.cursor is None):
+                return None
+            return self._on(extracted, read, moved, rows)
+
+        return self._new_table(extracted, state, files, cursor, rebase)
 
     def _merged(
         self, con: "DuckDBPyConnection", read: Sequence[ParquetFile], base: Sequence[FileRow]
     ) -> tuple[ParquetFile, ...]:
         old = [self._local(row) for row in base]
-        paths = merging.merge_by_key(con, old, [file.path for file in read], self.table.primary_key, self._folder())
+        new, table = [file.path for file in read], self.table
+        paths = merging.merge_by_key(con, old, new, self._folder(), key=table.primary_key, cursor=table.cursor_column)
         return tuple(parquet.inspect(con, path) for path in paths)
 
     def _added(
@@ -68,6 +87,8 @@ class Staging:
             )
             read = [parquet.inspect(con, path) for path in paths]
         added = [file for file in read if file.rows] if base else read
+        if added and _differ([columns_of(row) for row in base], [file.columns for file in added]):
+            merging.check_types(con, [self._local(row) for row in base], [file.path for file in added])
         return (*base, *added)
 
     def _new_table(
@@ -119,3 +140,9 @@ class Staging:
 
     def _connect(self) -> "DuckDBPyConnection":
         return duckdb_files.connect(memory_limit=self.memory_limit, temp_dir=self.home / "spill")
+
+
+def _differ(old: Iterable[Sequence[Column]], new: Iterable[Sequence[Column]]) -> bool:
+    """Tell whether a column that both have is of another type in one of them."""
+    types = {column.name: column.type for columns in old for column in columns}
+    return any(types.get(column.name, column.type) != column.type for columns in new for column in columns)

@@ -5,8 +5,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ulid import ULID
-
 from analyst import duckdb_files
 from analyst.errors import NotFoundError
 from analyst.state.audit import Actor
@@ -51,4 +49,4 @@ def _drop(store: Store, source: str, name: str, *, now: Callable[[], datetime], 
     from analyst.contract.publishing import drop
 
     with duckdb_files.scratch(scratch) as folder:
-        return drop(store, source, name, edit=str(ULID()), now=now, folder=folder)
+        return drop(store, source, name, now=now, folder=folder)

@@ -1,5 +1,6 @@
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def hashes(paths: list[Path]) -> list[str]:
     return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
 
 
-def rows(paths: list[Path], what: str) -> list[tuple[object, ...]]:
+def rows(paths: list[Path], what: str) -> list[Any]:
     with duckdb_files.connect() as con:
         return con.execute(f"select {what} from read_parquet(?)", [[str(path) for path in paths]]).fetchall()
 
@@ -200,7 +201,7 @@ def test_a_full_disk_is_no_fault_of_the_source() -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("this system has no device that is always full")
-    with duckdb_files.connect() as con, pytest.raises(UnavailableError, match="SCRATCH_DIR"), parquet._explained():
+    with duckdb_files.connect() as con, pytest.raises(UnavailableError, match="SCRATCH_DIR"), duckdb_files.told_as(SourceError):
         con.execute("copy (select range as n from range(1000)) to '/dev/full' (format csv)")
 
 
