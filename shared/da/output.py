@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from da.text import table, terminal_width
+from da.text import layout, terminal_width
 
 
 def print_json(document: Any) -> None:
@@ -15,7 +15,8 @@ def print_json(document: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
-    """Print rows; the columns named in `right` stand to the right, nothing stands for what is not there."""
+    """Print rows; the columns named in `right` stand to the right, the last one takes the room that is left."""
     texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    for line in table(columns, texts, right=[column in right for column in columns], width=terminal_width()):
+    aligned = [column in right for column in columns]
+    for line in layout(columns, texts, right=aligned, width=terminal_width(), elastic=True).lines:
         print(line)

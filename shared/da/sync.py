@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -119,6 +121,7 @@ class Sync:
         from da.download import Downloads
         from da.urls import SignedUrls
 
+        Thread(target=import_module, args=("da.views",), daemon=True).start()  # DuckDB loads while the network is busy
         downloads = Downloads(self._web, SignedUrls(self._server, todo.wanted), progress, self._patience)
         published_at = monotonic()
         for outcome in downloads.run(todo.wanted):

@@ -3,22 +3,25 @@
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 _KILO = 1000
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
-_LONGEST = 60
-"""Characters of a cell when a terminal is watching."""
+_LONGEST, _SHORTEST = 60, 12
+"""Terminal columns of a cell, and of what an elastic column has at least."""
 
 
 def bytes_text(size: float) -> str:
     """Write a size: `12.3 MB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < _KILO:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"  # noqa: PLR2004
+    if size < _KILO:
+        return f"{size:.0f} B"
+    for unit in ("kB", "MB", "GB"):
         size /= _KILO
-    return f"{size:.1f} TB"
+        if size < _KILO - 0.5:
+            return f"{size:.1f} {unit}" if size < 100 else f"{size:.0f} {unit}"  # noqa: PLR2004
+    return f"{size / _KILO:.1f} TB"
 
 
 def count_text(count: int, noun: str) -> str:
@@ -54,24 +57,36 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def table(
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Rows set under columns, as lines; `hidden` counts the columns for which there was no room."""
+
+    lines: list[str]
+    hidden: int
+
+
+def layout(
     columns: Sequence[str],
     rows: Iterable[Sequence[str | None]],
     *,
     right: Sequence[bool] = (),
     width: int | None = None,
-    longest: int = _LONGEST,
-) -> Iterator[str]:
-    """Set rows under columns; `None` shows as NULL. With a `width`, long cells and columns too many are left out."""
-    limit = longest if width else sys.maxsize
-    cells = [[_cut(clean(cell), limit) for cell in columns]]
-    cells += [[_cut("NULL" if cell is None else clean(cell), limit) for cell in row] for row in rows]
+    elastic: bool = False,
+) -> Layout:
+    """Set rows under columns; `None` shows as NULL.
+
+    With a `width`, long cells are cut, and columns in the middle left out when there is no room. An `elastic` last
+    column takes the room that the others leave.
+    """
+    cells = [[clean(cell) for cell in columns]]
+    cells += [["NULL" if cell is None else clean(cell) for cell in row] for row in rows]
+    if width is not None:
+        cells = _cut(cells, width, elastic=elastic)
     widths = [max(map(columns_of, column)) for column in zip(*cells, strict=True)]
     shown = _fitting(widths, width)
-    for index, line in enumerate(cells):
-        yield _line(line, widths, shown, right)
-        if index == 0:
-            yield "  ".join("─" * widths[i] if i >= 0 else "─" for i in shown)
+    lines = [_line(line, widths, shown, right) for line in cells]
+    lines.insert(1, "  ".join("─" * widths[index] if index >= 0 else "─" for index in shown))
+    return Layout(lines, len(widths) - sum(index >= 0 for index in shown))
 
 
 def columns_of(text: str) -> int:
@@ -81,8 +96,22 @@ def columns_of(text: str) -> int:
     return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
 
 
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+def _cut(cells: list[list[str]], width: int, *, elastic: bool) -> list[list[str]]:
+    limits = [_LONGEST] * len(cells[0])
+    if elastic:
+        taken = sum(min(max(map(len, column)), _LONGEST) + 2 for column in list(zip(*cells, strict=True))[:-1])
+        limits[-1] = max(width - taken, _SHORTEST)
+    return [[_shortened(cell, limit) for cell, limit in zip(line, limits, strict=True)] for line in cells]
+
+
+def _shortened(text: str, limit: int) -> str:
+    """Cut a text to so many terminal columns."""
+    if columns_of(text) <= limit:
+        return text
+    text = text[: limit - 1]
+    while columns_of(text) > limit - 1:
+        text = text[:-1]
+    return f"{text}…"
 
 
 def _fitting(widths: Sequence[int], width: int | None) -> list[int]:

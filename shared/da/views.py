@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,17 +145,41 @@ def _write(connection: duckdb.DuckDBPyConnection, tables: Sequence[Mirrored], no
     there = _relations(connection)
     recorded = connection.execute("select view, comment, definition from _da.tables").fetchall()
     ours = {view: definition for view, comment, definition in recorded if there.get(view) == comment}
-    connection.execute("delete from _da.tables")
     wanted = {each.table.view: each for each in tables}
     for view in ours.keys() - wanted.keys():
         connection.execute(f"drop view main.{quote(view)}")
+    definitions = {}
     for view, each in wanted.items():
         if view in there and view not in ours:
             notes.append(
                 f"{view} is a table or view of your own, so {each.table.id} has no view; rename yours to see it"
             )
         else:
-            _ensure(connection, each, ours.get(view))
+            definitions[view] = _ensure(connection, each, ours.get(view))
+    _record(connection, wanted, definitions)
+
+
+def _record(
+    connection: duckdb.DuckDBPyConnection, wanted: Mapping[str, Mirrored], definitions: Mapping[str, str]
+) -> None:
+    """Write down which views are ours, in one statement: one for each would take half of the time."""
+    rows = [
+        (
+            each.table.id,
+            view,
+            each.comment,
+            each.table.rows,
+            each.table.size_bytes,
+            each.table.updated,
+            definitions[view],
+        )
+        for view, each in wanted.items()
+        if view in definitions
+    ]
+    connection.execute("delete from _da.tables")
+    if rows:
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        connection.execute(f"insert into _da.tables select {', '.join('unnest(?)' for _ in columns)}", columns)
 
 
 def _relations(connection: duckdb.DuckDBPyConnection) -> dict[str, str | None]:
@@ -166,17 +190,16 @@ def _relations(connection: duckdb.DuckDBPyConnection) -> dict[str, str | None]:
     return dict(connection.execute(f"{views} {here} union all {tables} {here}").fetchall())
 
 
-def _ensure(connection: duckdb.DuckDBPyConnection, each: Mirrored, definition: str | None) -> None:
-    table = each.table
+def _ensure(connection: duckdb.DuckDBPyConnection, each: Mirrored, definition: str | None) -> str:
+    """Make a view unless it is as it should be already; return its definition."""
     try:
         wanted = _definition(connection, each)
         if wanted != definition:
             connection.execute(wanted)
     except duckdb.Error as error:
         reason = str(error).splitlines()[0]
-        raise _ViewError(table.id, f"its files can't be read as a table: {reason}") from None
-    values = [table.id, table.view, each.comment, table.rows, table.size_bytes, table.updated, wanted]
-    connection.execute("insert into _da.tables values (?, ?, ?, ?, ?, ?, ?)", values)
+        raise _ViewError(each.table.id, f"its files can't be read as a table: {reason}") from None
+    return wanted
 
 
 def _definition(connection: duckdb.DuckDBPyConnection, each: Mirrored) -> str:

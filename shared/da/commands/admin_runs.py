@@ -1,8 +1,8 @@
 """`da admin`: have sources synced, and snapshots built."""
 
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from time import monotonic, sleep
 from typing import Annotated, Any
 
 import typer
@@ -19,10 +19,11 @@ Sources = Annotated[
     list[str] | None, typer.Argument(metavar="[SOURCE…]", help="Sources, or tables SOURCE.TABLE; else all.")
 ]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the runs until they end.")]
+Timeout = Annotated[int, typer.Option(min=1, help="Seconds to wait at most.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def sync(sources: Sources = None, wait: Wait = True, json: Json = False) -> None:
+def sync(sources: Sources = None, wait: Wait = True, timeout: Timeout = 3600, json: Json = False) -> None:
     """Have the server read sources and publish what changed; ends with 1 when something failed.
 
     Ctrl-C ends the waiting; the runs go on at the server.
@@ -35,51 +36,69 @@ def sync(sources: Sources = None, wait: Wait = True, json: Json = False) -> None
             print_json(runs) if json else print(f"Triggered: {', '.join(run['source'] for run in runs)}.")
             return
         ended = []
-        for run in _followed(server, runs):
+        for run in _followed(server, runs, monotonic() + timeout):
             ended.append(run)
             if not json:
                 _print(run)
+        built = _built(server, monotonic() + timeout)
     if json:
-        print_json(ended)
-    raise typer.Exit(1 if any(_failed(run) for run in ended) else 0)
+        print_json({"snapshot": built.get("snapshot"), "runs": ended, "problems": built.get("problems") or []})
+    else:
+        _print_built(built)
+    raise typer.Exit(1 if built.get("problems") or any(_failed(run) for run in ended) else 0)
 
 
-def rebuild(json: Json = False) -> None:
-    """Have a snapshot built of what the sources have published."""
+def rebuild(timeout: Timeout = 3600, json: Json = False) -> None:
+    """Have a snapshot built of what the sources have published; ends with 1 when some of it can't be used."""
     with session() as server:
-        answer = server.post("/rebuild", {})
+        built = _built(server, monotonic() + timeout)
     if json:
-        print_json(answer)
-        return
-    if answer.get("status") == "running":
-        print("A rebuild is at work already.")
-        return
-    print(f"Snapshot {answer.get('snapshot')}: {count_text(answer.get('tables') or 0, 'table')}.")
-    problems = answer.get("problems") or []
-    for problem in problems:
-        place = ".".join(part for part in (problem.get("source"), problem.get("table")) if part)
-        print(clean(f"{place}: {problem.get('message')}"), file=sys.stderr)
-    raise typer.Exit(1 if problems else 0)
+        print_json(built)
+    else:
+        _print_built(built)
+    raise typer.Exit(1 if built.get("problems") else 0)
 
 
 def _triggered(server: Server, names: list[str]) -> list[dict[str, Any]]:
-    wanted = {"sources": [name for name in names if "." not in name], "tables": [name for name in names if "." in name]}
-    answer = server.post("/api/sync/trigger", {key: value for key, value in wanted.items() if value})
-    return list(answer["runs"])
+    """Trigger sources and tables, which the server wants to be asked for one after the other."""
+    sources, tables = [name for name in names if "." not in name], [name for name in names if "." in name]
+    wanted = [{key: given} for key, given in (("sources", sources), ("tables", tables)) if given] or [{}]
+    return [run for body in wanted for run in server.post("/api/sync/trigger", body)["runs"]]
 
 
-def _followed(server: Server, runs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield each run as it ends, asking in intervals that grow from 0.2 to 2 seconds."""
+def _followed(server: Server, runs: list[dict[str, Any]], deadline: float) -> Iterator[dict[str, Any]]:
+    """Yield each run as it ends."""
     left = {run["run_id"]: run for run in runs}
-    interval = 0.2
-    while True:
+    for _ in _intervals(deadline, lambda: f"{', '.join(run['source'] for run in left.values())}: no end of it yet"):
         for run_id in list(left):
             for run in server.get("/api/sync/status", run=run_id)["runs"]:
                 if run["run_id"] == run_id and run["status"] not in PENDING:
                     yield {**left.pop(run_id), **run}
         if not left:
             return
-        time.sleep(interval)
+
+
+def _built(server: Server, deadline: float) -> dict[str, Any]:
+    """Rebuild, or wait for the rebuild that runs: then the next `da sync` brings what was published."""
+    for _ in _intervals(deadline, lambda: "another rebuild has not come to its end"):
+        answer = server.post("/rebuild", {})
+        if answer["status"] != "running":
+            return answer
+    raise AssertionError
+
+
+def _intervals(deadline: float, late: Callable[[], str]) -> Iterator[None]:
+    """Take turns that are 0.2 to 2 seconds apart.
+
+    Raises:
+        DaError: the deadline is over.
+    """
+    interval = 0.2
+    while True:
+        yield
+        if monotonic() > deadline:
+            raise DaError(f"{late()}; it may still come, ask again later")
+        sleep(interval)
         interval = min(interval * 1.5, 2.0)
 
 
@@ -91,6 +110,13 @@ def _print(run: dict[str, Any]) -> None:
         print(clean(f"{source}: {run['error']}"), file=sys.stderr)
     elif not run.get("tables"):
         print(f"{source}: {run['status']}, no tables")
+
+
+def _print_built(built: dict[str, Any]) -> None:
+    print(f"Snapshot {built.get('snapshot')}: {count_text(built.get('tables') or 0, 'table')}.")
+    for problem in built.get("problems") or []:
+        place = ".".join(part for part in (problem.get("source"), problem.get("table")) if part)
+        print(clean(f"{place}: {problem.get('message')}"), file=sys.stderr)
 
 
 def _outcome(table: dict[str, Any]) -> str:

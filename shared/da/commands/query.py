@@ -94,13 +94,17 @@ def _hint(message: str, workspace: Workspace) -> str:
 
 
 def _table(result: "Result", rows: _Counted) -> None:
-    from da.text import table, terminal_width
+    from da.text import count_text, layout, terminal_width
 
     if not result.columns:
         return
     numbers = [column.is_number for column in result.columns]
-    for line in table([column.name for column in result.columns], rows, right=numbers, width=terminal_width()):
-        print(line)
+    names = [column.name for column in result.columns]
+    text = layout(names, rows, right=numbers, width=terminal_width())
+    print("\n".join(text.lines))
+    if text.hidden:
+        hidden = count_text(text.hidden, "column")
+        print(f"{hidden} of {len(names)} had no room; --format csv or json shows all.", file=sys.stderr)
 
 
 def _csv(result: "Result", rows: _Counted) -> None:

@@ -8,7 +8,7 @@ import typer
 from da.errors import DaError
 from da.manifest import Table
 from da.output import print_json, print_table
-from da.text import ago_text, bytes_text
+from da.text import ago_text, bytes_text, count_text
 from da.workspace import Workspace
 
 Name = Annotated[str | None, typer.Argument(metavar="[TABLE]", help="Show the columns of this one, by view or id.")]
@@ -44,12 +44,8 @@ def _show(workspace: Workspace, table: Table, *, json: bool) -> None:
         files = [str(workspace.path(table.id, file)) for file in table.files]
         print_json({**_document(workspace, table), "columns": columns, "files": files})
         return
-    facts = [
-        _place(table),
-        f"{_number(table.rows)} rows" if table.rows is not None else "",
-        _size(table),
-        _updated(table),
-    ]
+    rows = "" if table.rows is None else count_text(table.rows, "row")
+    facts = [_place(table), rows, _size(table), _updated(table)]
     print(f"{table.view} ({table.id}): {', '.join(fact for fact in facts if fact)}")
     if table.description:
         print(table.description)

@@ -21,6 +21,9 @@ BOB = {
 GRANT = {"id": "p1", "principal": {"type": "user", "id": "u2", "name": "bob@example.com"}}
 
 
+BUILT = [(200, {"status": "published", "snapshot": 2, "tables": 1, "problems": []})]
+
+
 def run_of(status: str, *tables: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"run_id": "r1", "kind": "extract", "source": "shop", "status": status, "tables": list(tables), **more}
 
@@ -182,9 +185,10 @@ def test_a_sync_is_followed_until_it_ends(api: FunctionsApi, logged_in: Da) -> N
         (200, {"snapshot": 1, "runs": [run_of("pending")]}),
         (200, {"snapshot": 2, "runs": [run_of("ok", orders)]}),
     ]
+    api.answers["POST", "/rebuild"] = [(202, {"status": "running"}), *BUILT]
     ran = logged_in("admin", "sync", "shop")
-    assert (ran.code, ran.out, ran.err) == (0, "shop.orders: ok, 1,500 rows, 20.0 kB\n", "")
-    assert api.bodies == [{"sources": ["shop"]}]
+    assert (ran.code, ran.out, ran.err) == (0, "shop.orders: ok, 1,500 rows, 20.0 kB\nSnapshot 2: 1 table.\n", "")
+    assert api.bodies == [{"sources": ["shop"]}, {}, {}]
     assert api.count("/api/sync/status?run=r1") == 2
 
 
@@ -192,17 +196,32 @@ def test_a_failed_table_is_told(api: FunctionsApi, logged_in: Da) -> None:
     failed = {"table": "orders", "status": "failed", "rows": None, "rejected": 0, "error": "line 3 is odd"}
     api.answers["POST", "/api/sync/trigger"] = [(202, {"runs": [{"source": "shop", "run_id": "r1"}]})]
     api.answers["GET", "/api/sync/status"] = [(200, {"runs": [run_of("partial", failed)]})]
+    api.answers["POST", "/rebuild"] = BUILT
     ran = logged_in("admin", "sync", "shop.orders")
-    assert (ran.code, ran.out) == (1, "shop.orders: failed: line 3 is odd\n")
-    assert api.bodies == [{"tables": ["shop.orders"]}]
+    assert (ran.code, ran.out) == (1, "shop.orders: failed: line 3 is odd\nSnapshot 2: 1 table.\n")
+    assert api.bodies == [{"tables": ["shop.orders"]}, {}]
+
+
+def test_sources_and_tables_can_be_synced_together(api: FunctionsApi, logged_in: Da) -> None:
+    api.answers["POST", "/api/sync/trigger"] = [(202, {"runs": [{"source": "shop", "run_id": "r1"}]})]
+    assert logged_in("admin", "sync", "web.visits", "shop", "web.hits", "--no-wait").code == 0
+    assert api.bodies == [{"sources": ["shop"]}, {"tables": ["web.visits", "web.hits"]}]
+
+
+def test_a_run_that_does_not_end_is_not_waited_for_for_ever(api: FunctionsApi, logged_in: Da) -> None:
+    api.answers["POST", "/api/sync/trigger"] = [(202, {"runs": [{"source": "shop", "run_id": "r1"}]})]
+    api.answers["GET", "/api/sync/status"] = [(200, {"runs": [run_of("pending")]})]
+    ran = logged_in("admin", "sync", "--timeout", "1")
+    assert (ran.code, ran.err) == (1, "da: shop: no end of it yet; it may still come, ask again later\n")
 
 
 def test_a_failed_run_is_told(api: FunctionsApi, logged_in: Da) -> None:
     api.answers["POST", "/api/sync/trigger"] = [(202, {"runs": [{"source": "shop", "run_id": "r1"}]})]
     api.answers["GET", "/api/sync/status"] = [(200, {"runs": [run_of("failed", error="the folder is gone")]})]
+    api.answers["POST", "/rebuild"] = BUILT
     ran = logged_in("admin", "sync")
     assert (ran.code, ran.err) == (1, "shop: the folder is gone\n")
-    assert json.loads(logged_in("admin", "sync", "--json").out)[0]["error"] == "the folder is gone"
+    assert json.loads(logged_in("admin", "sync", "--json").out)["runs"][0]["error"] == "the folder is gone"
 
 
 def test_a_sync_need_not_be_followed(api: FunctionsApi, logged_in: Da) -> None:

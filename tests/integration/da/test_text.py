@@ -1,0 +1,71 @@
+"""Numbers, times and tables as people read them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from da.text import ago_text, bytes_text, clean, columns_of, layout, seconds_text
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (123_456, "123 kB"), (999_999, "1.0 MB"), (1.5e12, "1.5 TB")],
+)
+def test_sizes(size: float, text: str) -> None:
+    assert bytes_text(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.04, "0.0 s"), (59.9, "59.9 s"), (59.99, "60.0 s"), (200, "3 min 20 s")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert seconds_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-5, "just now"), (59, "just now"), (60, "1 minute ago"), (7200, "2 hours ago"), (86400 * 3, "3 days ago")],
+)
+def test_times(seconds: float, text: str) -> None:
+    assert ago_text(NOW - timedelta(seconds=seconds), NOW) == text
+
+
+def test_nothing_drives_the_terminal() -> None:
+    assert clean("a\x1b[31m\nb\tc\u202ed") == "a\ufffd[31m b c\ufffdd"
+
+
+def test_without_a_terminal_nothing_is_cut() -> None:
+    text = layout(["a", "b"], [("x" * 500, None)])
+    assert text.lines[2] == "x" * 500 + "  NULL"
+
+
+def test_columns_that_have_no_room_are_counted() -> None:
+    text = layout([f"column{n}" for n in range(20)], [["value"] * 20], width=40)
+    assert text.lines[0] == "column0  column1  …  column18  column19"
+    assert text.hidden == 16
+    assert max(map(len, text.lines)) <= 40
+
+
+@pytest.mark.parametrize("width", range(1, 120, 7))
+def test_the_first_column_is_always_there(width: int) -> None:
+    text = layout(["first", "second", "third"], [["a" * 30, "b" * 30, "c" * 30]], width=width)
+    assert text.lines[0].startswith("first")
+    assert width < 40 or max(map(len, text.lines)) <= width
+
+
+def test_long_cells_are_cut() -> None:
+    assert layout(["a"], [["x" * 500]], width=80).lines[2] == "x" * 59 + "…"
+
+
+def test_an_elastic_column_takes_what_is_left() -> None:
+    text = layout(["name", "description"], [["x", "y" * 500]], width=80, elastic=True)
+    assert text.lines[2] == "x     " + "y" * 73 + "…"
+    assert text.hidden == 0
+
+
+def test_wide_characters_take_two_columns() -> None:
+    text = layout(["名前", "n"], [["東京", "1"], ["e\u0301a", "22"]], right=[False, True])
+    assert text.lines == ["名前   n", "────  ──", "東京   1", "e\u0301a    22"]
+    assert columns_of(layout(["a"], [["東" * 100]], width=80).lines[2]) == 59

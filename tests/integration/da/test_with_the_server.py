@@ -1,0 +1,175 @@
+"""`da` and the functions together: what one says the other understands."""
+
+import json
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from tests.running import BIN, BOOTSTRAP_SECRET, Host, host
+
+pytestmark = pytest.mark.server
+
+
+@dataclass(frozen=True)
+class Laptop:
+    """A machine with `da` on it, whose user logs in as it is told."""
+
+    home: Path
+
+    def da(self, *arguments: str, code: int = 0, stdin: str = "", **environ: str) -> str:
+        """Run a command that is to end with this code; return what it printed, errors included."""
+        self.home.mkdir(exist_ok=True)
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("DA_")}
+        ours = {"DA_CONFIG_DIR": str(self.home / "config"), "DA_LOCAL_DIR": str(self.home / "work"), **environ}
+        command = [str(BIN / "da"), *arguments]
+        ran = subprocess.run(command, env=plain | ours, input=stdin, capture_output=True, text=True, check=False)
+        assert ran.returncode == code, (ran.stdout, ran.stderr)
+        return ran.stdout + ran.stderr
+
+    def rows(self, sql: str) -> list[tuple[object, ...]]:
+        """Query the mirror with DuckDB itself."""
+        with duckdb.connect(self.home / "work/user/duckdb/analytics.duckdb", read_only=True) as connection:
+            return connection.execute(sql).fetchall()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Host]:
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "orders.csv").write_text("Order ID,total\n1,1.50\n2,2.50\n")
+    (files / "customers.csv").write_text("id,name\n1,Ann\n")
+    with host(tmp_path, ACCESS_MAX_AGE="0") as running:
+        yield running
+
+
+@pytest.fixture
+def admin(server: Host, tmp_path: Path) -> Laptop:
+    """The first administrator, who has published two tables."""
+    laptop = Laptop(tmp_path / "admin")
+    laptop.da(
+        "auth", "login", "--server", server.url, "--bootstrap", "eve@example.com", BOOTSTRAP_SECRET=BOOTSTRAP_SECRET
+    )
+    laptop.da("admin", "add-source", "shop", "--path", str(tmp_path / "files"))
+    laptop.da("admin", "sync")
+    return laptop
+
+
+@pytest.fixture
+def ann(server: Host, admin: Laptop, tmp_path: Path) -> Laptop:
+    """An analyst to whom nothing is granted yet."""
+    made = json.loads(admin.da("admin", "add-user", "ann@example.com", "--name", "Ann", "--json"))
+    laptop = Laptop(tmp_path / "ann")
+    laptop.da("login", "--server", server.url, stdin=made["token"]["token"])
+    return laptop
+
+
+def test_the_first_administrator_mirrors_everything(admin: Laptop, server: Host) -> None:
+    assert f"eve@example.com (admin) at {server.url}" in admin.da("auth", "whoami")
+    assert stat.S_IMODE((admin.home / "config/token.json").stat().st_mode) == 0o600
+    assert admin.da("sync").startswith("Updated shop.customers, shop.orders: 2 files, ")
+    assert admin.da("sync").startswith("Nothing has changed; 2 tables as before.")
+    assert admin.da("query", "select sum(total) as t from orders", "-f", "csv") == "t\n4.0\n"
+    assert admin.rows("select comment from duckdb_columns() where column_name = 'order_id'") == [("Order ID",)]
+    assert "up to date" in admin.da("status")
+    assert [table["view"] for table in json.loads(admin.da("tables", "--json"))] == ["customers", "orders"]
+
+
+def test_bootstrap_works_once_and_with_the_secret_only(admin: Laptop, server: Host, tmp_path: Path) -> None:
+    assert admin
+    arguments = ("auth", "login", "--server", server.url, "--bootstrap", "mallory@example.com")
+    for secret in (BOOTSTRAP_SECRET, "x" * 32):
+        Laptop(tmp_path / "other").da(*arguments, code=1, BOOTSTRAP_SECRET=secret)
+    assert not (tmp_path / "other/config").exists()
+
+
+def test_an_analyst_mirrors_what_is_granted_and_loses_what_is_revoked(admin: Laptop, ann: Laptop) -> None:
+    assert ann.da("sync").startswith("Nothing has changed. Snapshot")
+    admin.da("admin", "grant", "ann@example.com", "shop.orders")
+    assert "already" in admin.da("admin", "grant", "ann@example.com", "shop.orders")
+    assert ann.da("sync").startswith("Updated shop.orders: 1 file, ")
+    assert "customers does not exist" in ann.da("query", "from customers", code=1)
+    admin.da("admin", "grant", "ann@example.com", "shop.*")
+    assert ann.da("sync").startswith("Updated shop.customers: 1 file, ")
+    admin.da("admin", "revoke", "ann@example.com", "shop.*")
+    assert ann.da("sync").startswith("Removed shop.customers; 1 table as before.")
+    admin.da("admin", "revoke", "ann@example.com", "shop.orders")
+    ann.da("sync")
+    assert list((ann.home / "work/server/parquet").rglob("*.parquet")) == []
+    assert "has no grant on shop.orders" in admin.da("admin", "revoke", "ann@example.com", "shop.orders", code=1)
+
+
+def test_an_analyst_does_not_administer(ann: Laptop) -> None:
+    for arguments in (["list-users"], ["list-tables"], ["sync"], ["rebuild"], ["grant", "ann@example.com", "shop.*"]):
+        ann.da("admin", *arguments, code=1)
+
+
+def test_only_the_changed_table_is_fetched_again(admin: Laptop, tmp_path: Path) -> None:
+    admin.da("sync")
+    (tmp_path / "files/orders.csv").write_text("Order ID,total\n1,1.50\n2,2.50\n3,3.00\n")
+    assert "shop.orders: ok, 3 rows" in admin.da("admin", "sync", "shop")
+    assert "behind: 1 table to fetch" in admin.da("status", code=3)
+    assert admin.da("sync").startswith("Updated shop.orders: 1 file, ")
+    assert admin.rows("select count(*) from orders") == [(3,)]
+
+
+def test_a_broken_file_fails_its_table_only(admin: Laptop, tmp_path: Path) -> None:
+    admin.da("sync")
+    (tmp_path / "files/orders.csv").write_text('Order ID,total\n1,"1.50\n')
+    (tmp_path / "files/customers.csv").write_text("id,name\n1,Ann\n2,Bob\n")
+    printed = admin.da("admin", "sync", "shop", code=1)
+    assert "shop.customers: ok, 2 rows" in printed
+    assert "shop.orders: failed: " in printed
+    assert admin.da("sync").startswith("Updated shop.customers: 1 file, ")
+    assert admin.rows("select count(*) from orders") == [(2,)]
+
+
+def test_tables_that_stay_at_the_server_are_told_of(admin: Laptop, tmp_path: Path) -> None:
+    (tmp_path / "files/salaries.csv").write_text("id,salary\n1,1000\n")
+    admin.da("admin", "register-table", "shop.salaries", "--server-only")
+    admin.da("admin", "sync", "shop")
+    assert "1 table can be queried at the server only." in admin.da("sync")
+    assert "salaries (shop.salaries) is not mirrored" in admin.da("query", "from salaries", code=1)
+    assert "salaries (shop.salaries): server only, 1 row, " in admin.da("tables", "salaries")
+    assert not (admin.home / "work/server/parquet/shop/salaries").exists()
+
+
+def test_the_registry_and_the_users_are_listed(admin: Laptop, ann: Laptop) -> None:
+    assert ann
+    assert [line.split()[0] for line in admin.da("admin", "list-users").splitlines()[2:]] == [
+        "ann@example.com",
+        "eve@example.com",
+    ]
+    assert [line.split()[:3] for line in admin.da("admin", "list-tables").splitlines()[2:]] == [
+        ["shop.customers", "local", "granted"],
+        ["shop.orders", "local", "granted"],
+    ]
+    assert "shop    csv   path=" in admin.da("admin", "list-sources")
+    assert "Snapshot" in admin.da("admin", "rebuild")
+
+
+OBJECTIONS = {
+    "there is no user": ["grant", "nobody@example.com", "shop.orders"],
+    "shop.nothing": ["grant", "eve@example.com", "shop.nothing"],
+    "shop": ["add-source", "shop", "--path", "/tmp"],
+    "name": ["add-source", "Odd Name", "--path", "/tmp"],
+    "delimiter": ["add-source", "other", "--path", "/tmp", "--option", "delimiter=ab"],
+    "email": ["add-user", "no-address"],
+    "eve@example.com": ["add-user", "eve@example.com"],
+    "nothing": ["sync", "nothing"],
+    "source": ["register-table", "nothing.orders"],
+}
+
+
+def test_the_servers_objections_are_told_in_a_sentence(admin: Laptop) -> None:
+    for message, arguments in OBJECTIONS.items():
+        printed = admin.da("admin", *arguments, code=1)
+        assert printed.startswith("da: ")
+        assert message in printed
+        assert "internal" not in printed
+        assert len(printed.splitlines()) == 1
