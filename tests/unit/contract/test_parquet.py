@@ -201,7 +201,11 @@ def test_a_full_disk_is_no_fault_of_the_source() -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("this system has no device that is always full")
-    with duckdb_files.connect() as con, pytest.raises(UnavailableError, match="SCRATCH_DIR"), duckdb_files.told_as(SourceError):
+    with (
+        duckdb_files.connect() as con,
+        pytest.raises(UnavailableError, match="SCRATCH_DIR"),
+        duckdb_files.told_as(SourceError),
+    ):
         con.execute("copy (select range as n from range(1000)) to '/dev/full' (format csv)")
 
 

@@ -1,0 +1,160 @@
+"""Publishing into an extract.duckdb that somebody else wrote."""
+
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from analyst import runs
+from analyst.contract.extraction import Extraction
+from analyst.runs import RunRecord
+from analyst.store.file import FileStore
+from tests.doubles.toy_source import Toy, ToyTable
+from tests.running import ROOT
+
+NEWEST = ROOT / ".venv-da/bin/python"
+META = """create table _meta (table_name varchar not null, description varchar, rows bigint, size_bytes bigint,
+extracted_at timestamp, query_mode varchar default 'local')"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStore:
+    return FileStore(tmp_path / "bucket", lambda: b"s" * 32)
+
+
+@pytest.fixture
+def path(store: FileStore) -> Path:
+    path = store.local_path("extracts/toy/extract.duckdb")
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def write(path: Path, *statements: str, options: str = "") -> None:
+    with duckdb.connect() as con:
+        con.execute(f"attach '{path}' as theirs {options}")
+        con.execute("use theirs")
+        for statement in statements:
+            con.execute(statement)
+
+
+def write_by_newest(path: Path, *statements: str, options: str = "") -> None:
+    lines = "; ".join((f"attach '{path}' as theirs {options}", "use theirs", *statements))
+    subprocess.run([NEWEST, "-c", "import duckdb, sys; duckdb.connect().execute(sys.argv[1])", lines], check=True)
+
+
+def publish(store: FileStore) -> RunRecord:
+    toy = Toy({"ours": ToyTable("select 1 as x")})
+    return Extraction(store, "toy", runs.new_run_id(), lambda: datetime(2026, 1, 2, tzinfo=UTC)).run(lambda: toy).record
+
+
+def ask(path: Path, sql: str) -> list[Any]:
+    with duckdb.connect(path, read_only=True) as con:
+        return con.execute(sql).fetchall()
+
+
+THEIRS = [
+    META,
+    "insert into _meta (table_name) values ('theirs')",
+    "create view theirs as select 42 as n",
+    "create table notes (t varchar primary key, n int check (n > 0))",
+    "insert into notes values ('kept', 1)",
+    "create macro twice(x) as 2 * x",
+    "create type mood as enum ('sad', 'glad')",
+    "create table moods (m mood)",
+    "create sequence numbers",
+    "create schema other",
+    "create view other.v as select * from main.notes",
+]
+
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "the same DuckDB": lambda path: write(path, *THEIRS),
+    "its newest storage": lambda path: write(path, *THEIRS, options="(storage_version 'latest')"),
+    "its oldest storage": lambda path: write(path, *THEIRS, options="(storage_version 'v0.10.2')"),
+    "large blocks": lambda path: write(path, *THEIRS, options="(block_size 262144)"),
+    "the newest DuckDB, old storage": lambda path: write_by_newest(path, *THEIRS, options="(storage_version 'v1.0.0')"),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_what_strangers_keep_in_an_extract_survives_a_publish(store: FileStore, path: Path, writer: str) -> None:
+    if "newest DuckDB" in writer and not NEWEST.exists():
+        pytest.skip("make .venv-da/installed")
+    WRITERS[writer](path)
+    assert publish(store).error is None
+    assert ask(path, "from ours") == [(1,)]
+    assert ask(path, "from theirs") == [(42,)]
+    assert ask(path, "from other.v") == [("kept", 1)]
+    assert ask(path, "select twice(4), 'glad'::mood::varchar") == [(8, "glad")]
+    assert ask(path, "select table_name from _meta order by 1") == [("ours",), ("theirs",)]
+    assert ask(path, "select count(*) from duckdb_sequences()") == [(1,)]
+
+
+@pytest.mark.skipif(not NEWEST.exists(), reason="make .venv-da/installed")
+def test_a_storage_that_we_can_not_read_is_named_and_left_alone(store: FileStore, path: Path) -> None:
+    write_by_newest(path, *THEIRS)
+    before = path.read_bytes()
+    record = publish(store)
+    assert record.status == "failed"
+    assert record.error is not None
+    assert record.error.startswith("extracts/toy/extract.duckdb can't be opened as a DuckDB database: ")
+    assert path.read_bytes() == before
+
+
+REFUSED = {
+    "no _meta": (["create table x (i int)"], "has no table _meta"),
+    "a _meta of their own": (["create table _meta (name varchar)"], "has a _meta without table_name"),
+    "a _files of their own": ([META, "create table _files (file varchar)"], "has a _files without table_name"),
+    "a view in place of a table": (
+        [META, "create view _state as select 1 as version"],
+        "has a _state without table_name",
+    ),
+    "a base table of our table's name": ([META, "create table ours (i int)"], "can't be changed"),
+    "a stricter _meta": ([META.replace("bigint", "bigint check (rows < 0)", 1)], "can't be changed"),
+    "a table twice": ([META, "insert into _meta (table_name) values ('a'), ('a')"], "has two rows for the table 'a'"),
+    "an unknown mode": ([META, "insert into _meta (table_name, query_mode) values ('a', 'x')"], "query_mode 'x'"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_an_extract_that_breaks_the_contract_is_named_and_left_alone(store: FileStore, path: Path, kind: str) -> None:
+    statements, reason = REFUSED[kind]
+    write(path, *statements)
+    before = path.read_bytes()
+    record = publish(store)
+    assert record.status == "failed"
+    assert record.error is not None
+    assert reason in record.error
+    assert str(path.parent) not in record.error
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", b"\xff\xfe\x00", b"\x00" * 50_000])
+def test_garbage_is_named_and_left_alone(store: FileStore, path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    record = publish(store)
+    assert record.error is not None
+    assert record.error.startswith("extracts/toy/extract.duckdb")
+    assert path.read_bytes() == content
+
+
+def test_a_meta_with_further_columns_is_kept(store: FileStore, path: Path) -> None:
+    write(
+        path,
+        META.replace("query_mode", "extra int, query_mode"),
+        "insert into _meta values ('a', '', 1, 1, null, 9, 'local')",
+    )
+    assert publish(store).error is None
+    assert ask(path, "select table_name, extra from _meta order by 1") == [("a", 9), ("ours", None)]
+
+
+def test_an_extract_does_not_grow_with_every_publish(store: FileStore, path: Path) -> None:
+    sizes = []
+    for number in range(40):
+        toy = Toy({"ours": ToyTable(f"select {number} as x", str(number))})
+        Extraction(store, "toy", runs.new_run_id(), lambda: datetime(2026, 1, 2, tzinfo=UTC)).run(lambda toy=toy: toy)  # type: ignore[misc]
+        sizes.append(path.stat().st_size)
+    assert max(sizes[20:]) <= 2 * sizes[5]

@@ -1,0 +1,126 @@
+"""Our views, as any DuckDB reads them, wherever the bucket lies."""
+
+import json
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from analyst import runs
+from analyst.contract.editing import read_extract
+from analyst.contract.extraction import Extraction
+from analyst.contract.views import is_view_of
+from analyst.rebuild import Rebuild
+from analyst.store.file import FileStore
+from tests.doubles.toy_source import Toy, ToyTable
+from tests.running import ROOT
+
+NEWEST = ROOT / ".venv-da/bin/python"
+NAMES = [
+    "plain",
+    "order",
+    "group",
+    "select",
+    "view",
+    "table",
+    "user",
+    "lambda",
+    "p",
+    "end",
+    "desc",
+    "at",
+    "values",
+    "row",
+    "data_root",
+    "list_transform",
+    "coalesce",
+]
+FOLDERS = [
+    "plain",
+    "a space",
+    "it's",
+    'quo"te',
+    "per%20cent",
+    "ünï €",
+    "semi;colon",
+    "$x{y}",
+    "br[a]ck",
+    "a,b",
+    "#",
+    "?q=1",
+]
+
+READ_ALL = """
+import json, sys, duckdb
+path, root, names = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+for variable in ("", f"set variable data_root = '{root}'"):
+    with duckdb.connect(path, read_only=True) as con:
+        con.execute(variable or "select 1")
+        assert all(con.execute(f'select n from "{name}"').fetchall() == [(7,)] for name in names)
+        assert con.execute("select n, id from several order by id").fetchall() == [(7, 1), (7, 2)]
+"""
+
+
+def now() -> datetime:
+    return datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(params=FOLDERS)
+def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
+    """A bucket in a folder of a strange name, with tables of strange names, of one file and of two."""
+    store = FileStore(tmp_path / request.param, lambda: b"s" * 32)
+
+    def extract(tables: dict[str, ToyTable]) -> None:
+        assert Extraction(store, "toy", runs.new_run_id(), now).run(lambda: Toy(tables)).record.status == "ok"
+
+    extract({name: ToyTable("select 7 as n") for name in NAMES})
+    for number in (1, 2):
+        extract({"several": ToyTable(f"select 7 as n, {number} as id", str(number), cursor_column="id")})
+    assert Rebuild(store, now, tuple).run().problems == ()
+    return store
+
+
+def databases(store: FileStore) -> list[Path]:
+    root = store.local_path("extracts").parent
+    return [root / "extracts/toy/extract.duckdb", root / "analytics/analytics.duckdb"]
+
+
+def quoted_root(store: FileStore) -> str:
+    return str(store.local_path("extracts").parent).replace("'", "''")
+
+
+def test_views_are_read_by_the_duckdb_that_made_them(bucket: FileStore) -> None:
+    for path in databases(bucket):
+        for variable in ("select 1", f"set variable data_root = '{quoted_root(bucket)}'"):
+            with duckdb.connect(path, read_only=True) as con:
+                con.execute(variable)
+                assert all(con.execute(f'select n from "{name}"').fetchall() == [(7,)] for name in NAMES)
+                assert con.execute("select id from several order by id").fetchall() == [(1,), (2,)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not NEWEST.exists(), reason="make .venv-da/installed")
+def test_views_are_read_by_the_newest_duckdb(bucket: FileStore) -> None:
+    for path in databases(bucket):
+        arguments = [str(path), quoted_root(bucket), json.dumps(NAMES)]
+        done = subprocess.run([NEWEST, "-c", READ_ALL, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_view_of_ours_is_known_again_and_taken_as_it_is(bucket: FileStore, tmp_path: Path) -> None:
+    files = read_extract(bucket, "toy", tmp_path)[0].files
+    stored = [views_of(path) for path in databases(bucket)]
+    assert stored[0] == stored[1]
+    assert stored[0].keys() == {*NAMES, "several"}
+    for name, sql in stored[0].items():
+        paths = tuple(file.path for file in files[name])
+        assert is_view_of(sql, name, paths, bucket.url)
+        assert not is_view_of(sql, name, (*paths, "another.parquet"), bucket.url)
+        assert not is_view_of(sql, name, paths, f"{bucket.url}x")
+
+
+def views_of(path: Path) -> dict[str, str]:
+    with duckdb.connect(path, read_only=True) as con:
+        return dict(con.execute("select view_name, sql from duckdb_views() where not internal").fetchall())
