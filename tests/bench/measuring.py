@@ -1,11 +1,10 @@
-"""What every benchmark needs: rows of a table, medians, and the cost of a child process."""
+"""What every benchmark needs: rows of a table, and the cost of a child process."""
 
 import os
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,18 +32,6 @@ def at_most(what: str, value: float, unit: str, bound: float, peer: str = "") ->
 def at_least(what: str, value: float, unit: str, bound: float, peer: str = "") -> Row:
     """Make a row of a figure that must not be below a bound."""
     return Row(what, value, unit, f"≥ {bound:g}", value >= bound, peer)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Time one call."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-def median_seconds(work: Callable[[], object], times: int) -> float:
-    """Time several calls; tell the median."""
-    return statistics.median(seconds(work) for _ in range(times))
 
 
 @dataclass(frozen=True, slots=True)
