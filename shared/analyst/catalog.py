@@ -49,7 +49,7 @@ class Table(_Value):
     extracted_at: datetime | None = None
     version: int = 0
     hash: str
-    """SHA-256 (hex) over the files' hashes in their order: equal hash, equal data."""
+    """SHA-256 (hex) over the files' hashes in their order, of a remote table over its view: equal hash, equal data."""
     columns: tuple[Column, ...] = ()
     files: tuple[File, ...] = ()
 
@@ -68,6 +68,16 @@ class Problem(_Value):
     message: str
 
 
+class RemoteAttach(_Value):
+    """What has to be attached before the remote views of a source are read. The token stands in a variable `token_env`."""
+
+    source: str
+    alias: str
+    extension: str
+    url: str
+    token_env: str
+
+
 class Catalog(_Value):
     """All tables of one snapshot, in the order of their ids."""
 
@@ -75,6 +85,7 @@ class Catalog(_Value):
     built_at: datetime
     tables: tuple[Table, ...] = ()
     problems: tuple[Problem, ...] = ()
+    remote: tuple[RemoteAttach, ...] = ()
     owners: dict[str, str] = Field(default_factory=dict)
     """View name → id of the table that owns it for good, also of tables that are gone."""
 

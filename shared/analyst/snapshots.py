@@ -1,14 +1,18 @@
 """Reading published snapshots: the newest one, kept in memory while it stays the newest, and those before it."""
 
+import hashlib
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
 
+from pydantic import ValidationError
+
 from analyst.catalog import CURRENT, Catalog, Pointer, Table
 from analyst.errors import UnavailableError
-from analyst.store import Store
+from analyst.store import Object, Store
 
 PREFIX = "analytics/"
 CATALOG_SUFFIX = ".catalog.json"
@@ -26,6 +30,35 @@ class Snapshot:
 
 EMPTY = Snapshot(0, Catalog(snapshot=0, built_at=datetime.fromtimestamp(0, UTC)), {}, {})
 """What there is before the first rebuild."""
+
+
+def read_pointer(found: Object) -> Pointer:
+    """Read `analytics/current.json`.
+
+    Raises:
+        UnavailableError: it is none.
+    """
+    try:
+        return Pointer.model_validate_json(found.data)
+    except ValidationError as error:
+        raise UnavailableError(f"{CURRENT} can't be read; delete it, and the next rebuild makes it anew") from error
+
+
+def read_catalog(store: Store, key: str, sha256: str | None = None) -> Catalog:
+    """Read a published catalog, which must have the hash that the pointer gives.
+
+    Raises:
+        UnavailableError: it is not there, or damaged.
+    """
+    found = store.read(key)
+    if found is None:
+        raise UnavailableError(f"the snapshot's catalog {key} is not in the bucket; the next rebuild makes a new one")
+    try:
+        if sha256 is None or hashlib.sha256(found.data).hexdigest() == sha256:
+            return Catalog.model_validate_json(found.data)
+    except ValidationError:
+        pass
+    raise UnavailableError(f"the snapshot's catalog {key} is damaged; the next rebuild makes a new one")
 
 
 @dataclass(slots=True)
@@ -48,8 +81,9 @@ class Snapshots:
             if found is None:
                 self._version, self._newest = None, EMPTY
             elif found.version != self._version:
-                pointer = Pointer.model_validate_json(found.data)
-                self._newest = self._read(pointer.catalog, pointer.built_from)
+                pointer = read_pointer(found)
+                catalog = read_catalog(self.store, pointer.catalog, pointer.sha256.get("catalog"))
+                self._newest = _snapshot(catalog, pointer.built_from)
                 self._version = found.version
             return self._newest
 
@@ -60,13 +94,11 @@ class Snapshots:
         """
         entries = [entry for entry in self.store.list(PREFIX) if entry.key.endswith(CATALOG_SUFFIX)]
         for entry in sorted(entries, key=lambda entry: entry.key, reverse=True):
-            yield self._read(entry.key)
+            with suppress(UnavailableError):  # one that is swept meanwhile, or damaged, hides no other
+                yield _snapshot(read_catalog(self.store, entry.key))
             if entry.age > keep_hours * 3600:
                 return
 
-    def _read(self, key: str, built_from: Mapping[str, str] = MappingProxyType({})) -> Snapshot:
-        found = self.store.read(key)
-        if found is None:
-            raise UnavailableError(f"the snapshot's catalog {key} is not in the bucket")
-        catalog = Catalog.model_validate_json(found.data)
-        return Snapshot(catalog.snapshot, catalog, {table.id: table for table in catalog.tables}, built_from)
+
+def _snapshot(catalog: Catalog, built_from: Mapping[str, str] = MappingProxyType({})) -> Snapshot:
+    return Snapshot(catalog.snapshot, catalog, {table.id: table for table in catalog.tables}, built_from)

@@ -4,32 +4,27 @@ A lease saves the work of two builders; the swap of `analytics/current.json` kee
 a snapshot records what it was built from, and a builder goes on until that is what there is.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
-from ulid import ULID
 
 from analyst import duckdb_files, lease, runs
-from analyst.catalog import CURRENT, Catalog, Pointer, Problem
+from analyst.catalog import CURRENT, Catalog, Problem
 from analyst.contract.model import extract_key
-from analyst.contract.parquet import sha256_of
-from analyst.errors import LeaseLostError, UnavailableError
 from analyst.lease import Lease
-from analyst.rebuild.building import Building, Last
+from analyst.rebuild.building import Building, LastSnapshotError
+from analyst.rebuild.publishing import Last, copy_newest, point, read_last, upload
 from analyst.runs import RunRecord, TableResult
-from analyst.store import ABSENT, ANY, Object, Store
-from analyst.store.swapping import swap
+from analyst.snapshots import read_pointer
+from analyst.store import Store
 
 LEASE = "rebuild"
-COPY = "analytics/analytics.duckdb"
-RECENT_KEPT = 20
 HEADS_AT_ONCE = 16
 
 
@@ -69,83 +64,55 @@ class Rebuild:
     def _run(self, run_id: str) -> RebuildAnswer:
         published = 0
         while True:
-            pointer = self._pointer()
-            held = lease.acquire(self.store, LEASE, published_epoch=pointer.epoch if pointer else 0, run_id=run_id)
+            epoch = self._epoch()
+            held = lease.acquire(self.store, LEASE, published_epoch=epoch, run_id=run_id)
             if held is None:
                 return RebuildAnswer(status="running")
             with held:
                 published += self._until_current(held)
             # a trigger that found the lease held has gone away: what it came for is looked for once more
-            pointer = self._pointer()
-            if self._versions() == (pointer.built_from if pointer else {}):
-                return self._result(pointer, changed=published > 0)
+            last = read_last(self.store)
+            if self._versions() == last.built_from:
+                return self._result(last, changed=published > 0)
+
+    def _epoch(self) -> int:
+        found = self.store.read(CURRENT)
+        return read_pointer(found).epoch if found else 0
 
     def _until_current(self, held: Lease) -> int:
         published = 0
         while True:
-            pointer, versions = self._pointer(), self._versions()
-            built_from = pointer.built_from if pointer else {}
-            if versions == built_from:
+            last, versions = read_last(self.store), self._versions()
+            if versions == last.built_from and (last.is_whole or last.pointer is None):
+                if last.pointer is not None:
+                    copy_newest(self.store, last.pointer)
                 return published
             with duckdb_files.scratch(self.scratch) as folder:
-                published += self._publish(pointer, versions, held, folder)
+                published += self._publish(last, versions, held, folder)
 
-    def _publish(self, pointer: Pointer | None, versions: dict[str, str], held: Lease, folder: Path) -> bool:
+    def _publish(self, last: Last, versions: dict[str, str], held: Lease, folder: Path) -> bool:
         """Build a snapshot and make it the current one; nothing but the record of it if it equals the last."""
-        last = self._catalog(pointer)
-        built_from = pointer.built_from if pointer else {}
-        changed = frozenset(name for name, version in versions.items() if built_from.get(name) != version)
-        building = Building(self.store, Last(last, pointer.duckdb if pointer else None), self.seniority(), folder)
-        catalog, path = building.build(frozenset(versions), changed, self.now())
+        catalog, path = self._build(last, versions, folder)
         held.check()
-        same = pointer is not None and (catalog.tables, catalog.problems) == (last.tables, last.problems)
-        if pointer is not None and same:
-            update = {"built_from": versions, "epoch": held.epoch}
-            self._swap(pointer, pointer.model_copy(update=update))
+        if last.pointer is not None and last.is_whole and _same(catalog, last.catalog):
+            point(
+                self.store, last.pointer, last.pointer.model_copy(update={"built_from": versions, "epoch": held.epoch})
+            )
             return False
-        self._swap(pointer, self._upload(catalog, path, versions, held.epoch))
-        self.store.put(COPY, path.read_bytes(), if_version=ANY)
+        point(self.store, last.pointer, upload(self.store, catalog, path, built_from=versions, epoch=held.epoch))
         return True
 
-    def _upload(self, catalog: Catalog, path: Path, versions: dict[str, str], epoch: int) -> Pointer:
-        stem = f"analytics/{catalog.snapshot:09}-{str(ULID()).lower()}"
-        text = catalog.model_dump_json(exclude_defaults=True).encode()
-        self.store.put(f"{stem}.duckdb", path.read_bytes(), if_version=ABSENT)
-        self.store.put(f"{stem}.catalog.json", text, if_version=ABSENT)
-        return Pointer(
-            snapshot=catalog.snapshot,
-            epoch=epoch,
-            duckdb=f"{stem}.duckdb",
-            catalog=f"{stem}.catalog.json",
-            sha256={"duckdb": sha256_of(path), "catalog": hashlib.sha256(text).hexdigest()},
-            built_from=versions,
-            built_at=catalog.built_at,
-        )
-
-    def _swap(self, seen: Pointer | None, new: Pointer) -> None:
-        """Replace the pointer that was seen, and no other: a builder that woke up late changes nothing."""
-        edit = str(ULID())
-
-        def change(current: Object | None) -> bytes:
-            found = Pointer.model_validate_json(current.data) if current else None
-            if found != seen:
-                raise LeaseLostError("another builder has published a snapshot meanwhile")
-            recent = (*(found.recent if found else ()), edit)[-RECENT_KEPT:]
-            return new.model_copy(update={"recent": recent}).model_dump_json().encode()
-
-        swap(self.store, CURRENT, change, done=lambda o: edit in Pointer.model_validate_json(o.data).recent)
-
-    def _pointer(self) -> Pointer | None:
-        found = self.store.read(CURRENT)
-        return Pointer.model_validate_json(found.data) if found else None
-
-    def _catalog(self, pointer: Pointer | None) -> Catalog:
-        if pointer is None:
-            return Catalog(snapshot=0, built_at=self.now())
-        found = self.store.read(pointer.catalog)
-        if found is None:
-            raise UnavailableError(f"the snapshot's catalog {pointer.catalog} is not in the bucket")
-        return Catalog.model_validate_json(found.data)
+    def _build(self, last: Last, versions: dict[str, str], folder: Path) -> tuple[Catalog, Path]:
+        """Build from what has changed, and from all of it if what was published last can't be built on."""
+        changed = frozenset(name for name, version in versions.items() if last.built_from.get(name) != version)
+        building = Building(self.store, last.catalog, last.duckdb, self.seniority(), folder)
+        try:
+            return building.build(frozenset(versions), changed, self.now())
+        except LastSnapshotError:
+            anew = folder / "anew"
+            anew.mkdir()
+            building = replace(building, last_duckdb=None, folder=anew)
+            return building.build(frozenset(versions), frozenset(versions), self.now())
 
     def _versions(self) -> dict[str, str]:
         """Tell the version of each source's extract: one listing, then a look at each, side by side."""
@@ -154,13 +121,12 @@ class Rebuild:
             entries = pool.map(lambda name: self.store.head(extract_key(name)), names)
         return {name: entry.version for name, entry in zip(names, entries, strict=True) if entry is not None}
 
-    def _result(self, pointer: Pointer | None, *, changed: bool) -> RebuildAnswer:
-        catalog = self._catalog(pointer)
+    def _result(self, last: Last, *, changed: bool) -> RebuildAnswer:
         return RebuildAnswer(
             status="published" if changed else "unchanged",
-            snapshot=catalog.snapshot,
-            tables=len(catalog.tables),
-            problems=catalog.problems,
+            snapshot=last.catalog.snapshot,
+            tables=len(last.catalog.tables),
+            problems=last.catalog.problems,
         )
 
     def _record(self, run_id: str, started: datetime, answer: RebuildAnswer) -> None:
@@ -179,3 +145,8 @@ class Rebuild:
             snapshot=answer.snapshot,
         )
         runs.write(self.store, record)
+
+
+def _same(one: Catalog, other: Catalog) -> bool:
+    """Tell whether two snapshots look the same to whoever reads them."""
+    return (one.tables, one.problems, one.remote) == (other.tables, other.problems, other.remote)

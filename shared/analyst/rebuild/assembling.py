@@ -1,12 +1,17 @@
 """Assembling a snapshot: analytics.duckdb and the catalog."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyst import duckdb_files
 from analyst.catalog import Catalog, Column, Table
+from analyst.contract.model import FileRow
+from analyst.contract.views import write_view
+from analyst.duckdb_files import told_as
+from analyst.errors import ContractError
 from analyst.names import quote
 
 if TYPE_CHECKING:
@@ -51,25 +56,31 @@ def begin(con: "DuckDBPyConnection") -> None:
         con.execute(f"create table merged.{table} ({declared})")
 
 
-def keep_views(
-    con: "DuckDBPyConnection", previous: Path, views: frozenset[str], sources: frozenset[str]
-) -> list[tuple[str, ...]]:
-    """Bring these views of the last snapshot into `merged`; return the rows of `_remote_attach` of these sources.
+def keep_views(con: "DuckDBPyConnection", previous: Path, views: frozenset[str]) -> None:
+    """Bring these views of the last snapshot into `merged`.
 
     Raises:
         ContractError: the last snapshot's file can't be opened.
     """
-    duckdb_files.attach(con, previous, "previous", what="the last snapshot's analytics.duckdb")
+    what = "the last snapshot's analytics.duckdb"
+    duckdb_files.attach(con, previous, "previous", what=what)
     con.execute("attach ':memory:' as kept")
-    con.execute("copy from database previous to kept (schema)")
+    with told_as(ContractError, f"{what} can't be read: ", hide=previous):
+        con.execute("copy from database previous to kept (schema)")
     for table in _OUR_TABLES:
         con.execute(f"drop table kept.main.{table}")
     for view in _view_names(con, "kept") - views:
         con.execute(f"drop view kept.main.{quote(view)}")
-    remote = con.execute("select source, alias, extension, url, token_env from previous._remote_attach").fetchall()
     gather(con, "kept")
     duckdb_files.detach(con, "previous")
-    return [row for row in remote if row[0] in sources]
+
+
+def make_views(con: "DuckDBPyConnection", tables: Iterable[Table], data_url: str) -> None:
+    """Make views in `merged` of tables whose own are lost, by what the catalog says of them."""
+    for table in tables:
+        stats = json.dumps({"columns": {column.name: {"type": column.type} for column in table.columns}})
+        files = [FileRow(f.path, f.partition, f.rows, f.size_bytes, f.sha256, stats) for f in table.files]
+        write_view(con, "merged", table.view, files, table.columns, data_url=data_url)
 
 
 def rename(con: "DuckDBPyConnection", database: str, names: Mapping[str, str]) -> None:
@@ -101,14 +112,16 @@ def columns(con: "DuckDBPyConnection") -> dict[str, tuple[Column, ...]]:
     return {view: tuple(listed) for view, listed in found.items()}
 
 
-def write(con: "DuckDBPyConnection", catalog: Catalog, remote: Iterable[Sequence[str]], path: Path) -> None:
+def write(con: "DuckDBPyConnection", catalog: Catalog, path: Path) -> None:
     """Write `merged` and the catalog's tables to a new analytics.duckdb."""
     duckdb_files.create(con, path, "analytics")
     con.execute("copy from database merged to analytics (schema)")
     insert = partial(duckdb_files.insert, con)
     insert("analytics._tables", _TABLES, [_table_row(table) for table in catalog.tables])
     insert("analytics._files", _FILES, [row for table in catalog.tables for row in _file_rows(table)])
-    insert("analytics._remote_attach", _REMOTE_ATTACH, list(remote))
+    insert(
+        "analytics._remote_attach", _REMOTE_ATTACH, [list(remote.model_dump().values()) for remote in catalog.remote]
+    )
     duckdb_files.detach(con, "analytics")
 
 

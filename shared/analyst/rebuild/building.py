@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyst import duckdb_files, ownership
-from analyst.catalog import Catalog, Column, File, Problem, Table
+from analyst.catalog import Catalog, Column, File, Problem, RemoteAttach, Table
 from analyst.contract.model import FileRow, extract_key
-from analyst.errors import AnalystError
+from analyst.errors import AnalystError, ContractError
 from analyst.rebuild import assembling
 from analyst.rebuild.taking import Found, Placed, Source, Taken
 from analyst.store import ObjectMissingError, Store
@@ -22,23 +22,20 @@ if TYPE_CHECKING:
 DOWNLOADS_AT_ONCE = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Last:
-    """The last snapshot: its catalog, and the key of its analytics.duckdb (`None` before the first)."""
-
-    catalog: Catalog
-    duckdb: str | None
+class LastSnapshotError(AnalystError):
+    """The last snapshot's analytics.duckdb is gone or damaged; everything has to be taken anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class Building:
-    """The making of the snapshot after `last`.
+    """The making of the snapshot after `last`, whose views are in the object `last_duckdb` (`None` if it is not there).
 
     `seniority` has ids of tables in the order of their registration: who is first has the first claim to a view name.
     """
 
     store: Store
-    last: Last
+    last: Catalog
+    last_duckdb: str | None
     seniority: Sequence[str]
     folder: Path
 
@@ -46,29 +43,32 @@ class Building:
         """Build from all `sources`, of which those in `changed` are read anew; return catalog and local file.
 
         A source or table that can't be taken keeps its place from the last snapshot and is reported in the catalog.
+
+        Raises:
+            LastSnapshotError: views of the last snapshot are needed and can't be had.
         """
-        last = _by_source(self.last.catalog)
+        last = _by_source(self.last)
         with duckdb_files.connect(threads=1, temp_dir=self.folder / "spill") as con:
             assembling.begin(con)
             opened, problems = self._open(con, changed & sources, last)
-            owners = ownership.assign(self.last.catalog.owners, self._fresh(opened))
-            taken = self._take(con, opened, {table: view for view, table in owners.items()}, problems)
-            kept = _kept(last, sources, changed, taken)
-            problems += [p for p in self.last.catalog.problems if p.source in sources - changed]
-            remote = [(name, *row) for name, found in taken.items() for row in found.remote]
-            remote += self._keep(con, kept, sources - taken.keys())
-            columns = assembling.columns(con)
+            owners = ownership.assign(self.last.owners, self._fresh(opened))
             views = {table: view for view, table in owners.items()}
+            taken = self._take(con, opened, views, problems)
+            kept = self._keep(con, _kept(last, sources, changed, taken))
+            problems += [p for p in self.last.problems if p.source in sources - changed]
+            remote = [row for row in self.last.remote if row.source in sources - taken.keys()]
+            columns = assembling.columns(con)
             fresh = [_table(name, p, views, columns) for name, found in taken.items() for p in found.tables]
             catalog = Catalog(
-                snapshot=self.last.catalog.snapshot + 1,
+                snapshot=self.last.snapshot + 1,
                 built_at=now,
                 tables=tuple(sorted((*fresh, *kept), key=lambda table: table.id)),
-                problems=tuple(sorted(problems, key=lambda p: (p.source, p.table or ""))),
+                problems=tuple(sorted(problems, key=lambda p: (p.source, p.table or "", p.message))),
+                remote=tuple(sorted((*remote, *_remote(taken)), key=lambda row: (row.source, row.alias))),
                 owners=owners,
             )
             path = self.folder / "analytics.duckdb"
-            assembling.write(con, catalog, remote, path)
+            assembling.write(con, catalog, path)
         return catalog, path
 
     def _open(
@@ -118,12 +118,27 @@ class Building:
             assembling.gather(con, source.alias)
         return taken
 
-    def _keep(self, con: "DuckDBPyConnection", kept: Sequence[Table], sources: frozenset[str]) -> list[tuple[str, ...]]:
-        if not kept or self.last.duckdb is None:
-            return []
-        path = self.folder / "last.duckdb"
-        self.store.download(self.last.duckdb, path)
-        return assembling.keep_views(con, path, frozenset(table.view for table in kept), sources)
+    def _keep(self, con: "DuckDBPyConnection", kept: Sequence[Table]) -> list[Table]:
+        """Bring the views of these tables of the last snapshot into `merged`; tell which are there now.
+
+        If that snapshot is lost they are made anew, but those of remote tables, which stood nowhere else.
+        """
+        if self.last_duckdb is None:
+            local = [table for table in kept if table.files]
+            assembling.make_views(con, local, self.store.url)
+            return local
+        if kept:
+            path = self.folder / "last.duckdb"
+            try:
+                self.store.download(self.last_duckdb, path)
+                assembling.keep_views(con, path, frozenset(table.view for table in kept))
+            except (ObjectMissingError, ContractError) as error:
+                raise LastSnapshotError(str(error)) from error
+        return list(kept)
+
+
+def _remote(taken: Mapping[str, Taken]) -> list[RemoteAttach]:
+    return [row for found in taken.values() for row in found.remote]
 
 
 def _by_source(catalog: Catalog) -> dict[str, dict[str, Table]]:
@@ -153,7 +168,7 @@ def _kept(
 def _table(source: str, placed: Placed, views: Mapping[str, str], columns: Mapping[str, tuple[Column, ...]]) -> Table:
     meta, files = placed.meta, placed.files
     view = views[f"{source}.{meta.table}"]
-    digest = hashlib.sha256("\n".join(file.sha256 for file in files).encode()).hexdigest()
+    content = "\n".join(file.sha256 for file in files) if placed.remote_sql is None else placed.remote_sql
     return Table.model_validate(
         {
             "source": source,
@@ -165,7 +180,7 @@ def _table(source: str, placed: Placed, views: Mapping[str, str], columns: Mappi
             "size_bytes": sum(file.size_bytes for file in files) if files else meta.size_bytes,
             "extracted_at": meta.extracted_at,
             "version": placed.version,
-            "hash": digest,
+            "hash": hashlib.sha256(content.encode()).hexdigest(),
             "columns": columns.get(view, ()),
             "files": [_file(file) for file in files],
         }

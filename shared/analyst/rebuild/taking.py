@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from analyst import duckdb_files
-from analyst.catalog import Problem, Table
+from analyst.catalog import Problem, RemoteAttach, Table
 from analyst.contract import reading
 from analyst.contract.model import Extract, FileRow, Meta, extract_key
 from analyst.contract.views import is_view_of, write_view
@@ -31,23 +31,21 @@ _TOKEN_ENV = re.compile(r"^[A-Z][A-Z0-9_]{0,63}$")
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """One table of a source: its row of `_meta`, its files, and the version of its state."""
+    """One table of a source: its row of `_meta`, its files, the version of its state, and the SQL of a remote one's view."""
 
     meta: Meta
     files: tuple[FileRow, ...]
     version: int
+    remote_sql: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a source gives to a snapshot. Tables with a problem are not in `tables`.
-
-    `remote` are rows of `_remote_attach`: alias, extension, url, token_env.
-    """
+    """What a source gives to a snapshot. Tables with a problem are not in `tables`."""
 
     tables: tuple[Placed, ...]
     problems: tuple[Problem, ...]
-    remote: tuple[tuple[str, ...], ...]
+    remote: tuple[RemoteAttach, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,8 @@ class Source:
             except AnalystError as error:
                 problems.append(Problem(source=self.name, table=meta.table, code=error.code, message=str(error)))
             else:
-                placed.append(Placed(meta, files, self.extract.state(meta.table).version))
+                sql = found.views[self.alias][meta.table] if meta.query_mode == "remote" else None
+                placed.append(Placed(meta, files, self.extract.state(meta.table).version, sql))
         kept = {entry.meta.table for entry in placed}
         for view in found.views.get(self.alias, {}).keys() - kept:
             con.execute(f"drop view {quote(self.alias)}.main.{quote(view)}")
@@ -145,12 +144,13 @@ class Source:
         if not files:
             raise ContractError(f"{label} lists no files")
 
-    def _remote(self) -> tuple[tuple[tuple[str, ...], ...], list[Problem]]:
-        good: list[tuple[str, ...]] = []
+    def _remote(self) -> tuple[tuple[RemoteAttach, ...], list[Problem]]:
+        good: list[RemoteAttach] = []
         problems: list[Problem] = []
         for alias, extension, url, token_env in self.attach:
             if is_name(alias or "") and extension in EXTENSIONS and (not token_env or _TOKEN_ENV.match(token_env)):
-                good.append((alias or "", extension or "", url or "", token_env or ""))
+                row = {"alias": alias, "extension": extension, "url": url or "", "token_env": token_env or ""}
+                good.append(RemoteAttach.model_validate({"source": self.name, **row}))
             else:
                 message = f"the source {self.name} may not attach {alias!r} with the extension {extension!r}"
                 problems.append(Problem(source=self.name, code=ContractError.code, message=message))

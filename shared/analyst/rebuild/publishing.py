@@ -1,0 +1,100 @@
+"""Publishing a snapshot: its two objects, the pointer to them, and the copy under the name that people look for."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ulid import ULID
+
+from analyst.catalog import CURRENT, Catalog, Pointer
+from analyst.contract.parquet import sha256_of
+from analyst.errors import LeaseLostError, UnavailableError
+from analyst.snapshots import CATALOG_SUFFIX, PREFIX, read_catalog, read_pointer
+from analyst.store import ABSENT, ANY, Object, Store
+from analyst.store.swapping import swap
+
+COPY = "analytics/analytics.duckdb"
+RECENT_KEPT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The last snapshot. What is damaged of it is made anew: `is_whole` is false then, and it has no `duckdb`."""
+
+    pointer: Pointer | None
+    catalog: Catalog
+    duckdb: str | None
+    is_whole: bool
+
+    @property
+    def built_from(self) -> Mapping[str, str]:
+        """The version of each source's extract that it was built from, as far as it can be built on."""
+        return self.pointer.built_from if self.pointer and self.is_whole else {}
+
+
+def read_last(store: Store) -> Last:
+    """Read the last snapshot; of a damaged one at least the names that its tables own, by the newest catalog there is."""
+    found = store.read(CURRENT)
+    pointer = read_pointer(found) if found else None
+    if pointer is not None:
+        with suppress(UnavailableError):
+            catalog = read_catalog(store, pointer.catalog, pointer.sha256.get("catalog"))
+            is_whole = store.head(pointer.duckdb) is not None
+            return Last(pointer, catalog, pointer.duckdb if is_whole else None, is_whole)
+    salvaged = next(_catalogs(store), None)
+    number = max(pointer.snapshot if pointer else 0, salvaged.snapshot if salvaged else 0)
+    catalog = salvaged or Catalog.model_validate({"snapshot": 0, "built_at": 0})
+    return Last(pointer, catalog.model_copy(update={"snapshot": number}), None, is_whole=False)
+
+
+def _catalogs(store: Store) -> Iterator[Catalog]:
+    keys = [entry.key for entry in store.list(PREFIX) if entry.key.endswith(CATALOG_SUFFIX)]
+    for key in sorted(keys, reverse=True):
+        with suppress(UnavailableError):
+            yield read_catalog(store, key)
+
+
+def upload(store: Store, catalog: Catalog, path: Path, *, built_from: Mapping[str, str], epoch: int) -> Pointer:
+    """Upload a snapshot's two objects; return the pointer that would make it the current one."""
+    stem = f"{PREFIX}{catalog.snapshot:09}-{str(ULID()).lower()}"
+    text = catalog.model_dump_json(exclude_defaults=True).encode()
+    store.put(f"{stem}.duckdb", path.read_bytes(), if_version=ABSENT)
+    store.put(f"{stem}{CATALOG_SUFFIX}", text, if_version=ABSENT)
+    return Pointer(
+        snapshot=catalog.snapshot,
+        epoch=epoch,
+        duckdb=f"{stem}.duckdb",
+        catalog=f"{stem}{CATALOG_SUFFIX}",
+        sha256={"duckdb": sha256_of(path), "catalog": hashlib.sha256(text).hexdigest()},
+        built_from=dict(built_from),
+        built_at=catalog.built_at,
+    )
+
+
+def point(store: Store, seen: Pointer | None, new: Pointer) -> None:
+    """Replace the pointer that was seen, and no other: a builder that woke up late changes nothing.
+
+    Raises:
+        LeaseLostError: another builder has published meanwhile.
+    """
+    edit = str(ULID())
+
+    def change(current: Object | None) -> bytes:
+        found = read_pointer(current) if current else None
+        if found != seen or (found and found.epoch > new.epoch):
+            raise LeaseLostError("another builder has published a snapshot meanwhile")
+        recent = (*(found.recent if found else ()), edit)[-RECENT_KEPT:]
+        return new.model_copy(update={"recent": recent}).model_dump_json().encode()
+
+    swap(store, CURRENT, change, done=lambda current: edit in read_pointer(current).recent)
+
+
+def copy_newest(store: Store, pointer: Pointer) -> None:
+    """See to it that the copy is of the newest snapshot: a builder may have died before it made it."""
+    copy, newest = store.head(COPY), store.head(pointer.duckdb)
+    if newest is not None and (copy is None or copy.age > newest.age):
+        found = store.read(pointer.duckdb)
+        if found is not None:
+            store.put(COPY, found.data, if_version=ANY)
