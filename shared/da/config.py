@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+from da.atomic import write_atomically
 from da.errors import DaError, UsageError
-from da.files import write_atomically
 
 LOG_IN = "log in with: da login --server URL"
 

@@ -90,7 +90,7 @@ class Downloads:
                     self._outcomes.put((each.wanted, None))
             except _StoppedError:
                 return
-            except (DaError, OSError) as error:
+            except Exception as error:  # noqa: BLE001  whatever it is, the one who waits for the outcome has to be told
                 if each.fails_now():
                     self._outcomes.put((each.wanted, _as_da_error(error)))
 
@@ -231,4 +231,4 @@ def _as_da_error(error: Exception) -> DaError:
         return error
     if isinstance(error, OSError) and error.strerror:
         return DaError(f"{error.filename or 'a file'} can't be written: {error.strerror.lower()}")
-    return DaError(str(error))
+    return DaError(f"internal error: {type(error).__name__}: {error}")

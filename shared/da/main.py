@@ -88,6 +88,9 @@ def execute(arguments: Sequence[str] | None) -> int:
         return _fail("interrupted", 130)
     except DaError as error:
         return _fail(str(error), error.exit_code)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}", 1)
     except Exception as error:  # noqa: BLE001  a user sees no traceback
         return _unforeseen(error)
     return code if isinstance(code, int) else 0

@@ -112,7 +112,7 @@ def _removed(manifest: Manifest, state: State, chosen: Collection[str], request:
 def _has_size(path: Path, file: File) -> bool:
     try:
         return path.stat().st_size == file.size_bytes
-    except FileNotFoundError:
+    except OSError:
         return False
 
 

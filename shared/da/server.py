@@ -22,7 +22,7 @@ class Server:
         self.address = login.server
         self._token = login.token
         self._web = web
-        self._patience = patience or Patience()
+        self._patience = patience or Patience(attempts=4, longest=8.0)
 
     def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
         """Read a resource."""
@@ -106,6 +106,8 @@ class Server:
         message = str(error).rstrip(".")
         if error.status == _UNAUTHORIZED and self._token:
             message = f"{message}; log in again with: da login --server {self.address}"
+        elif error.wait:
+            message = f"{message}; try again in {error.wait:.0f} s"
         return RefusedError(message, status=error.status, code=error.code, wait=error.wait)
 
 

@@ -28,6 +28,7 @@ class SignedUrls:
         self._server = server
         self._wanted = wanted
         self._begun: set[str] = set()
+        self._gone: set[str] = set()
         self._batch = batch
         self._clock = clock
         self._urls: dict[str, tuple[str, float]] = {}
@@ -40,9 +41,9 @@ class SignedUrls:
             DaError: the server does not have the file any more, or does not hand it out.
         """
         with self._lock:
-            if not self._usable(wanted, refused):
+            if wanted.file.path not in self._gone and not self._usable(wanted, refused):
                 self._ask(wanted, refused)
-            if not self._usable(wanted, refused=""):
+            if wanted.file.path in self._gone:
                 raise DaError("the server has another version by now; run da sync again")
             self._begun.add(wanted.file.path)
             return self._urls[wanted.file.path][0]
@@ -61,6 +62,7 @@ class SignedUrls:
         urls, expires_in = self._server.urls(files)
         ends = asked_at + expires_in - min(_MARGIN, expires_in / 2)
         self._urls.update({path: (url, ends) for path, url in urls.items()})
+        self._gone.update(path for paths in files.values() for path in paths if path not in urls)
 
     def _next(self, wanted: Wanted) -> Iterator[Wanted]:
         for each in self._wanted:

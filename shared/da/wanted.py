@@ -33,7 +33,7 @@ class Piece:
         """Bytes that are here."""
         try:
             return self.part.stat().st_size
-        except FileNotFoundError:
+        except OSError:
             return 0
 
     def trim(self) -> None:

@@ -7,6 +7,7 @@ bytes per second that httpx does; a mirror is limited by the network, not by Pyt
 import email.utils
 import http.client
 import json
+import socket
 import ssl
 import threading
 import time
@@ -93,6 +94,7 @@ class Web:
         self._timeout = timeout
         self._idle: dict[_Origin, list[http.client.HTTPConnection]] = {}
         self._live: set[http.client.HTTPConnection] = set()
+        self._tls: ssl.SSLContext | None = None
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -119,13 +121,17 @@ class Web:
             self._give_back(connection, response, _origin(parts))
 
     def close(self) -> None:
-        """Break every connection."""
+        """Break every connection; those that are in use are closed by their users, who notice."""
         with self._lock:
-            connections, self._idle = list(self._live), {}
-        for connection in connections:
-            with suppress(OSError, AttributeError):
-                connection.sock.shutdown(2)
+            idle = [connection for kept in self._idle.values() for connection in kept]
+            busy = self._live.difference(idle)
+            self._idle.clear()
+            self._live.difference_update(idle)
+        for connection in idle:
             connection.close()
+        for connection in busy:
+            with suppress(OSError, AttributeError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
 
     def _send(
         self, method: str, parts: SplitResult, headers: Mapping[str, str], body: bytes | None
@@ -164,9 +170,20 @@ class Web:
         with self._lock:
             if idle := self._idle.get(origin):
                 return idle.pop(), True
-            connection = _connection(origin, self._timeout)
+            connection = self._connection(*origin)
             self._live.add(connection)
             return connection, False
+
+    def _connection(self, scheme: str, host: str, port: int) -> http.client.HTTPConnection:
+        proxy = proxy_for(scheme, host)
+        at = (proxy.hostname or "", proxy.port or 8080) if proxy else (host, port)
+        if scheme == "http":
+            return http.client.HTTPConnection(*at, timeout=self._timeout)
+        self._tls = self._tls or ssl.create_default_context()
+        connection = http.client.HTTPSConnection(*at, timeout=self._timeout, context=self._tls)
+        if proxy:
+            connection.set_tunnel(host, port, proof(proxy))
+        return connection
 
     def _give_back(
         self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, origin: _Origin
@@ -191,18 +208,6 @@ def _origin(parts: SplitResult) -> _Origin:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise DaError(f"{parts.scheme or 'no'}: is not a way to fetch anything; an http(s) address is needed")
     return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)
-
-
-def _connection(origin: _Origin, timeout: float) -> http.client.HTTPConnection:
-    scheme, host, port = origin
-    proxy = proxy_for(scheme, host)
-    at = (proxy.hostname or "", proxy.port or 8080) if proxy else (host, port)
-    if scheme == "http":
-        return http.client.HTTPConnection(*at, timeout=timeout)
-    connection = http.client.HTTPSConnection(*at, timeout=timeout, context=ssl.create_default_context())
-    if proxy:
-        connection.set_tunnel(host, port, proof(proxy))
-    return connection
 
 
 def _request(parts: SplitResult) -> tuple[str, dict[str, str]]:

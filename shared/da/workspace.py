@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from da.atomic import write_atomically
 from da.errors import DaError
-from da.files import write_atomically
 from da.manifest import File, Table
 
 _VERSION = 1

@@ -86,8 +86,11 @@ def _text(sql: str | None, file: Path | None) -> str:
 
 
 def _hint(message: str, workspace: Workspace) -> str:
-    """Say where a table is that DuckDB does not know because it is not mirrored."""
-    for table in workspace.state().tables.values():
+    """Say why DuckDB does not find something: its table is not mirrored, or the workspace is not where it was."""
+    state = workspace.state()
+    if state.root != str(workspace.root) and state.root in message:
+        return f"\nThe mirror has moved here from {state.root}; run da sync."
+    for table in state.tables.values():
         if not table.is_mirrored and f"Table with name {table.view} does not exist" in message:
             return f"\n{table.view} ({table.id}) is not mirrored: it can be queried at the server only."
     return ""

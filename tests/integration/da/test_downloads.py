@@ -9,7 +9,9 @@ import pytest
 
 from da import wanted
 from da.config import Login
+from da.download import Downloads
 from da.manifest import Table
+from da.patience import Patience
 from da.report import Report
 from da.server import Server
 from da.urls import SignedUrls
@@ -215,6 +217,35 @@ def test_urls_are_asked_for_in_batches_and_again_before_they_end(api: FunctionsA
         now += 900 - 30
         urls.url(files[0])
     assert len(api.bodies) == 4
+
+
+def test_tables_that_are_all_gone_are_asked_for_once(api: FunctionsApi, sync: SyncRun) -> None:
+    for name in "abcdefgh":
+        api.put(f"shop.{name}", "select 1 as id")
+        api.withheld.add(f"shop.{name}")
+    report = sync()
+    assert set(report.failed.values()) == {"the server has another version by now; run da sync again"}
+    assert api.count("/api/data/urls") == 1
+
+
+def test_a_fault_of_our_own_ends_the_sync_too(api: FunctionsApi, workspace: Workspace) -> None:
+    class Broken:
+        def add(self, size: int) -> None:
+            raise ZeroDivisionError(size)
+
+    table = Table.from_json("shop.orders", api.put("shop.orders", NUMBERS))
+    files = [Wanted("shop.orders", file, workspace.path("shop.orders", file)) for file in table.files]
+    with Web() as web:
+        urls = SignedUrls(Server(Login(api.address, TOKEN), web), files)
+        ((_, error),) = Downloads(web, urls, Broken(), Patience()).run(files)
+    assert str(error).startswith("internal error: ZeroDivisionError")
+
+
+def test_a_disk_that_can_not_be_written_to_is_told(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
+    api.put("shop.orders", NUMBERS)
+    workspace.parquet.mkdir(parents=True)
+    (workspace.parquet / "shop").write_text("in the way")
+    assert "can't be written: " in sync().failed["shop.orders"]
 
 
 def test_parts_that_nobody_wants_any_more_are_deleted(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:

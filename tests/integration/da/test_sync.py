@@ -134,6 +134,13 @@ def test_columns_that_only_some_files_have_are_null_elsewhere(api: FunctionsApi,
     assert rows("select id, more from mixed order by id") == [(1, None), (2, "x")]
 
 
+@pytest.mark.parametrize("name", ["select", "table", "con", "_", "a" * 63])
+def test_every_name_that_a_table_may_have_is_one_here(api: FunctionsApi, logged_in: Da, rows: Rows, name: str) -> None:
+    api.put(f"{name}.{name}", "select 1 as id")
+    assert logged_in("sync").code == 0
+    assert rows(f'select id from "{name}"') == [(1,)]
+
+
 def test_a_file_that_a_table_lists_twice_counts_twice(api: FunctionsApi, logged_in: Da, rows: Rows) -> None:
     api.put("shop.twice", "select 1 as id", "select 1 as id")
     ran = logged_in("sync")
@@ -226,6 +233,11 @@ def test_a_moved_workspace_gets_its_views_anew(
     shop.forget()
     moved = workspace.root.rename(workspace.root.with_name("it's [1] *moved"))
     monkeypatch.setenv("DA_LOCAL_DIR", str(moved))
+    ran = logged_in("query", "from orders")
+    assert (ran.code, ran.err.splitlines()[-1]) == (
+        1,
+        f"The mirror has moved here from {workspace.root}; run da sync.",
+    )
     assert logged_in("sync").code == 0
     assert shop.count("/files/") == 0
     assert "1000" in logged_in("query", "select count(*) from orders").out

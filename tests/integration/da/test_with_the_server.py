@@ -13,7 +13,7 @@ import pytest
 
 from tests.running import BIN, BOOTSTRAP_SECRET, Host, host
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]
 
 
 @dataclass(frozen=True)
