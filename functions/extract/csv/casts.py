@@ -11,7 +11,7 @@ from analyst.errors import InvalidInputError
 from analyst.names import quote, quote_text
 
 _BOOLEANS = "('true', 'false', 'True', 'False', 'TRUE', 'FALSE')"
-_PLAIN = r"-?(?:0|[1-9][0-9]*)?(?:\.[0-9]*)?"
+_PLAIN = r"-?(?:0|[1-9][0-9]{0,14})?(?:\.[0-9]*)?"
 _NUMBER = rf"{_PLAIN}|-?[0-9](?:\.[0-9]*)?[eE][+-]?(?:[0-9]{{1,2}}|[12][0-9]{{2}})"
 _NOT_A_NUMBER = "('nan', 'NaN', 'inf', '-inf', 'Inf', '-Inf')"
 _NOT_DIGITS = r"^-|\.|[eE].*$"

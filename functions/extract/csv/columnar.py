@@ -10,6 +10,7 @@ from functions.extract.csv.enforcing import Read, Reading, Relation, Rows
 from functions.extract.csv.listing import DataFile
 from functions.extract.csv.naming import named
 from functions.extract.csv.rejects import Rejected
+from functions.extract.csv.widening import UnreadableError
 
 
 def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -> Read:
@@ -18,27 +19,24 @@ def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -
     Raises:
         SourceError: a file is broken, or a value does not fit its configured type.
     """
-    import duckdb
-
     try:
         return reading.write(_relation(reading, files), into / "taken", Rejected())
-    except duckdb.Error as error:
-        names = ", ".join(item.name for item, _path in files[:3])
-        reason = str(error).splitlines()[0]
+    except UnreadableError as error:
+        reason = str(error)
         for item, path in files:
             reason = reason.replace(str(path), item.name)
-        raise SourceError(f"{names}: {reason}") from error
+        raise SourceError(f"{', '.join(item.name for item, _path in files[:3])}: {reason}") from error
 
 
 def _relation(reading: Reading, files: Sequence[tuple[DataFile, Path]]) -> Relation:
     everything = _scan([path for _item, path in files])
-    described = reading.con.execute(f"describe {everything}").fetchall()
+    described = reading.fetch(f"describe {everything}")
     names = named([str(row[0]) for row in described], files[0][0].name)
     types = {name: str(row[1]) for name, row in zip(names, described, strict=True)}
     configured = reading.options.types.keys()
     return Relation(
         name=files[0][0].name,
-        query=_select(everything, names, configured),
+        parts=[_select(everything, names, configured)],
         files=lambda: (_rows(reading, item, path, names) for item, path in files),
         originals=names,
         candidates={name: (Cast(kind, "{c}", "true"),) for name, kind in types.items()},
@@ -47,7 +45,7 @@ def _relation(reading: Reading, files: Sequence[tuple[DataFile, Path]]) -> Relat
 
 def _rows(reading: Reading, item: DataFile, path: Path, names: dict[str, str]) -> Rows:
     scan = _scan([path])
-    own = {str(row[0]) for row in reading.con.execute(f"describe {scan}").fetchall()}
+    own = {str(row[0]) for row in reading.fetch(f"describe {scan}")}
     mine = {name: original for name, original in names.items() if original in own}
     query = _select(scan, mine, reading.options.types.keys())
     return Rows(item.name, query, frozenset(mine), lambda rows: {row: row for row in rows})

@@ -14,7 +14,7 @@ from functions.extract.csv.enforcing import Read, Reading
 from functions.extract.csv.increments import Increment
 from functions.extract.csv.listing import DataFile, Format, Planned, Wanted
 from functions.extract.csv.places import Place, open_place
-from functions.extract.csv.streams import kind_of, verify
+from functions.extract.csv.streams import kind_of
 
 ATTEMPTS = 3
 """How often a table is read whose files change meanwhile."""
@@ -114,12 +114,11 @@ def _source_table(planned: Planned) -> SourceTable:
 
 
 def _check(item: DataFile, path: Path) -> None:
-    """Check that a file is what its name says, and whole."""
+    """Check that a file is what its name says."""
     kind = kind_of(path, item.name) or "none"
     expected = "parquet" if item.format == "parquet" else item.compression
     if kind != expected:
         raise SourceError(f"{item.name} is not what its name says: it holds {_HOLDS.get(kind, kind)}; rename it")
-    verify(path, item.compression, item.name)
 
 
 _HOLDS = {"none": "something else", "gzip": "gzip data", "zstd": "zstd data", "parquet": "parquet"}

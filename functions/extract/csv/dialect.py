@@ -82,9 +82,19 @@ def _encoding(sample: bytes, options: CsvOptions) -> str:
 
 def _decode(sample: bytes, encoding: str, name: str, *, whole: bool) -> str:
     try:
-        return codecs.getincrementaldecoder(encoding)("surrogateescape").decode(sample, final=whole)
+        return codecs.getincrementaldecoder(encoding)(on_broken_bytes(encoding)).decode(sample, final=whole)
     except UnicodeDecodeError as error:
-        raise SourceError(f"{name}:1: byte {error.start} of the file is not in the encoding {encoding}") from error
+        raise broken_end(name, encoding) from error
+
+
+def on_broken_bytes(encoding: str) -> str:
+    """Tell how bytes that are not in an encoding are decoded: to lone surrogates, which no sound text has."""
+    return "surrogatepass" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
+
+
+def broken_end(name: str, encoding: str) -> SourceError:
+    """Say that a file can't be decoded at all."""
+    return SourceError(f"{name} is not in the encoding {encoding}, or ends within a character")
 
 
 def _complete(grammar: Grammar, text: str, *, whole: bool) -> list[Record]:

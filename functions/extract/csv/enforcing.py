@@ -1,9 +1,9 @@
 """Writing the rows of files as one typed table, with the configured types enforced."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
@@ -12,7 +12,7 @@ from functions.extract.csv.casts import Cast
 from functions.extract.csv.increments import Increment
 from functions.extract.csv.options import CsvOptions
 from functions.extract.csv.rejects import FIRST_FEW, Rejected
-from functions.extract.csv.widening import MisfitError, Texts
+from functions.extract.csv.widening import MisfitError, Texts, UnreadableError
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -30,13 +30,13 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """The rows of all files of a table: one query of them as texts, and what each column may become.
+    """The rows of all files of a table, and what each column may become.
 
-    `originals` are what the columns, by their names, are called in the files; `name` is the first file's.
+    `parts` are queries of all columns as texts, which follow each other. `originals` are what the columns, by their names, are called in the files; `name` is the first file's.
     """
 
     name: str
-    query: str
+    parts: Sequence[str]
     files: Callable[[], Iterable[Rows]]
     originals: Mapping[str, str]
     candidates: Mapping[str, tuple[Cast, ...]]
@@ -74,15 +74,16 @@ class Reading:
 
         Raises:
             SourceError: a value does not fit its configured type, and is not to be set aside.
-            duckdb.Error: the rows can't be read.
+            UnreadableError: DuckDB can't read the rows.
         """
         into.mkdir()
         configured = self._configured(relation)
-        query = relation.query
+        parts = relation.parts
         if self.collects and configured:
             rejected += self._misfits(relation.files(), configured)
-            query = f"select * from ({query}) where {' and '.join(c.fits_of(name) for name, c in configured.items())}"
-        texts = Texts(self.con, query, tuple(relation.originals), configured, relation.candidates)
+            fits = " and ".join(cast.fits_of(name) for name, cast in configured.items())
+            parts = [f"select * from ({part}) where {fits}" for part in parts]
+        texts = Texts(self.con, parts, tuple(relation.originals), configured, relation.candidates)
         try:
             return Read(texts.write(into, self.increment.wrap), relation.originals, rejected)
         except MisfitError:
@@ -110,16 +111,29 @@ class Reading:
             f"when not {cast.fits_of(name)} then [{quote_text(name)}, {quote(name)}, {quote_text(cast.type)}]"
             for name, cast in configured.items()
         )
-        found = self.con.execute(
+        found = self.fetch(
             f"""
             select count(*) over (), "row number", misfit
             from (select case {misfit} end as misfit, row_number() over () as "row number" from ({file.query}))
             where misfit is not null order by "row number" limit {FIRST_FEW}
             """
-        ).fetchall()
+        )
         lines = file.lines(frozenset(row for _count, row, _misfit in found))
         told = (
             f"{file.name}:{lines.get(row, '?')}: column {name!r}: {text[:80]!r} is no {kind}"
             for _count, row, (name, text, kind) in found
         )
         return Rejected(found[0][0] if found else 0, tuple(told))
+
+    def fetch(self, query: str) -> list[tuple[Any, ...]]:
+        """Run a query of the files.
+
+        Raises:
+            UnreadableError: DuckDB can't.
+        """
+        import duckdb
+
+        try:
+            return self.con.execute(query).fetchall()
+        except duckdb.Error as error:
+            raise UnreadableError(str(error).split("\n")[0]) from error

@@ -8,8 +8,8 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
@@ -21,10 +21,8 @@ from functions.extract.csv.listing import DataFile
 from functions.extract.csv.naming import named
 from functions.extract.csv.records import MAX_RECORD_BYTES
 from functions.extract.csv.rejects import Rejected
-from functions.extract.csv.streams import Compression, opened
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+from functions.extract.csv.streams import Compression, opened, verify
+from functions.extract.csv.widening import UnreadableError
 
 _MAX_COLUMNS = 5_000
 _MAX_STRUCTURE = 20_000
@@ -50,16 +48,15 @@ def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -
     Raises:
         SourceError: a line is no JSON object, or a value does not fit its configured type.
     """
-    import duckdb
-
     found = [_file(item, path) for item, path in files]
     try:
         return _write(reading, found, into / "plain", Rejected())
-    except duckdb.Error:
+    except UnreadableError:
         return _read_mended(reading, found, into)
 
 
 def _file(item: DataFile, path: Path) -> JsonFile:
+    verify(path, item.compression, item.name)
     with opened(path, item.compression, item.name) as file:
         start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
     if not start:
@@ -68,8 +65,6 @@ def _file(item: DataFile, path: Path) -> JsonFile:
 
 
 def _read_mended(reading: Reading, files: Sequence[JsonFile], into: Path) -> Read:
-    import duckdb
-
     rejected, mended = Rejected(), list[JsonFile]()
     for number, file in enumerate(files):
         if file.is_array:
@@ -80,19 +75,19 @@ def _read_mended(reading: Reading, files: Sequence[JsonFile], into: Path) -> Rea
         mended.append(replace(file, path=copy, compression="none"))
     try:
         return _write(reading, mended, into / "mended", rejected)
-    except duckdb.Error as error:
-        reason = str(error).splitlines()[0]
+    except UnreadableError as error:
+        reason = str(error)
         for file in mended:
             reason = reason.replace(str(file.path), file.name)
         raise SourceError(f"{', '.join(file.name for file in files[:3])}: {reason}") from error
 
 
 def _write(reading: Reading, files: Sequence[JsonFile], into: Path, rejected: Rejected) -> Read:
-    columns = named(_keys(reading.con, files), files[0].name)
-    shapes = _shapes(reading.con, files, columns)
+    columns = named(_keys(reading, files), files[0].name)
+    shapes = _shapes(reading, files, columns)
     relation = Relation(
         name=files[0].name,
-        query=_query(files, columns, shapes, reading.options.types),
+        parts=_parts(files, columns, shapes, reading.options.types),
         files=lambda: (_rows(file, columns, shapes, reading.options.types) for file in files),
         originals=columns,
         candidates={name: shape.candidates for name, shape in shapes.items()},
@@ -114,17 +109,17 @@ _NESTED_AS_IS = Cast("STRUCT", "{c}", "true")
 _AS_JSON = Shape(_JSON, (VARCHAR,))
 
 
-def _keys(con: "DuckDBPyConnection", files: Sequence[JsonFile]) -> list[str]:
+def _keys(reading: Reading, files: Sequence[JsonFile]) -> list[str]:
     """Find the names of all members, in the order in which they are first seen."""
-    objects = " union all ".join(f"select json from read_json_objects({_source(file)})" for file in files)
-    found = con.execute(
+    objects = " union all ".join(f"select json from read_json_objects({_source(group)})" for group in _alike(files))
+    found = reading.fetch(
         f"""
         select key, min(place) from (
             select unnest(json_keys(json)) as key, unnest(range(len(json_keys(json)))) + row * {_MAX_COLUMNS} as place
             from (select json, row_number() over () as row from ({objects}))
         ) group by key order by 2 limit {_MAX_COLUMNS + 1}
         """
-    ).fetchall()
+    )
     keys = [str(key) for key, _place in found]
     if len(keys) > _MAX_COLUMNS:
         raise SourceError(f"{files[0].name}: has more than {_MAX_COLUMNS} different members; no table is so wide")
@@ -133,7 +128,7 @@ def _keys(con: "DuckDBPyConnection", files: Sequence[JsonFile]) -> list[str]:
     return keys or ["value"]
 
 
-def _shapes(con: "DuckDBPyConnection", files: Sequence[JsonFile], columns: Mapping[str, str]) -> dict[str, Shape]:
+def _shapes(reading: Reading, files: Sequence[JsonFile], columns: Mapping[str, str]) -> dict[str, Shape]:
     """Find out over all rows what the columns hold."""
     terms = (
         term
@@ -144,8 +139,8 @@ def _shapes(con: "DuckDBPyConnection", files: Sequence[JsonFile], columns: Mappi
             f"coalesce(bool_or(regexp_matches(cast({name} as varchar), {quote_text(_BIG_NUMBER)})), false)",
         )
     )
-    row = con.execute(f"select {', '.join(terms)} from ({_raw(files, columns)})").fetchone()
-    told = iter(row or ())
+    raw = " union all ".join(_raw(group, columns) for group in _alike(files))
+    told = iter(reading.fetch(f"select {', '.join(terms)} from ({raw})")[0])
     return {name: _shape(frozenset(next(told) or ()), str(next(told)), has_big_numbers=next(told)) for name in columns}
 
 
@@ -181,35 +176,39 @@ def _portable(structure: str) -> str:
     return structure.replace('"UBIGINT"', '"BIGINT"').replace('"NULL"', '"VARCHAR"')
 
 
-def _query(
+def _parts(
     files: Sequence[JsonFile], columns: Mapping[str, str], shapes: Mapping[str, Shape], configured: Collection[str]
-) -> str:
-    terms = (
+) -> list[str]:
+    """Write the queries of all rows: files that are written alike are read together."""
+    terms = ", ".join(
         f"{(_TEXT if name in configured else shapes[name].value).replace('{j}', quote(name))} as {quote(name)}"
         for name in columns
     )
-    return f"select {', '.join(terms)} from ({_raw(files, columns)})"
+    return [f"select {terms} from ({_raw(group, columns)})" for group in _alike(files)]
 
 
 def _rows(file: JsonFile, columns: Mapping[str, str], shapes: Mapping[str, Shape], configured: Collection[str]) -> Rows:
     lines = partial(lines_of, file.path, file.compression, is_array=file.is_array, name=file.name)
-    return Rows(file.name, _query([file], columns, shapes, configured), frozenset(columns), lines)
+    (query,) = _parts([file], columns, shapes, configured)
+    return Rows(file.name, query, frozenset(columns), lines)
 
 
 def _raw(files: Sequence[JsonFile], columns: Mapping[str, str]) -> str:
     """Write the query of all rows as JSON values under the names of the columns."""
     types = ", ".join(f"{quote(original)}: 'json'" for original in columns.values())
     terms = ", ".join(f"{quote(original)} as {quote(name)}" for name, original in columns.items())
-    selects = (
-        f"select {terms} from read_json({_source(file)}, records = true, columns = {{{types}}})" for file in files
-    )
-    return " union all ".join(selects)
+    return f"select {terms} from read_json({_source(files)}, records = true, columns = {{{types}}})"
 
 
-def _source(file: JsonFile) -> str:
-    layout = "array" if file.is_array else "newline_delimited"
-    compression = "uncompressed" if file.compression == "none" else file.compression
+def _alike(files: Sequence[JsonFile]) -> list[list[JsonFile]]:
+    groups = groupby(files, key=lambda file: (file.compression, file.is_array))
+    return [list(group) for _alike, group in groups]
+
+
+def _source(files: Sequence[JsonFile]) -> str:
+    layout = "array" if files[0].is_array else "newline_delimited"
+    compression = "uncompressed" if files[0].compression == "none" else files[0].compression
     return (
-        f"[{quote_text(str(file.path))}], format = '{layout}', compression = '{compression}', "
-        f"maximum_object_size = {MAX_RECORD_BYTES}"
+        f"[{', '.join(quote_text(str(file.path)) for file in files)}], format = '{layout}', "
+        f"compression = '{compression}', maximum_object_size = {MAX_RECORD_BYTES}"
     )

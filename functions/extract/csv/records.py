@@ -30,14 +30,15 @@ class Record:
 class _Lines:
     """The lines of a text with their ends, of which some can be given back. `number` is that of the next one."""
 
-    def __init__(self, text: TextIO) -> None:
+    def __init__(self, text: TextIO, limit: int) -> None:
         self._text = text
+        self._limit = limit
         self._returned: list[str] = []
         self._end: str | None = None
         self.number = 1
 
     def next(self) -> str:
-        line = self._returned.pop() if self._returned else self._text.readline(MAX_RECORD_BYTES + 1)
+        line = self._returned.pop() if self._returned else self._text.readline(self._limit + 1)
         if self._end is None:  # a lone carriage return ends lines only in a file where it ends the first
             self._end = "\r" if line.endswith("\r") else "\n"
         self.number += line.endswith(self._end)
@@ -54,13 +55,16 @@ class _Lines:
 
 
 class Grammar:
-    """How values are set apart. An empty `quote` means that nothing is quoted."""
+    """How values are set apart. An empty `quote` means that nothing is quoted; `limit` is in bytes."""
 
-    def __init__(self, delimiter: str = ",", quote: str = '"', escape: str | None = None) -> None:
+    def __init__(
+        self, delimiter: str = ",", quote: str = '"', escape: str | None = None, *, limit: int = MAX_RECORD_BYTES
+    ) -> None:
         self.delimiter, self.quote, self.escape = delimiter, quote, escape or quote
-        spaces = "" if delimiter == " " else " *"
-        q, e = re.escape(self.quote), re.escape(self.escape)
-        self._opening = re.compile(spaces + q)
+        self.limit = limit
+        space, spaces = ("", "") if delimiter == " " else (" ?", " *")  # as DuckDB lets them stand around quotes
+        q, e = re.escape(self.quote or '"'), re.escape(self.escape or '"')
+        self._opening = re.compile(space + q)
         self._inside = re.compile(
             f"[^{q}]*(?:{q}{q}[^{q}]*)*" if q == e else f"[^{q}{e}]*(?:{e}.[^{q}{e}]*)*", re.DOTALL
         )
@@ -71,19 +75,19 @@ class Grammar:
 
         A malformed record ends with the line that it begins on, so one stray quote costs one line.
         """
-        lines = _Lines(text)
+        lines = _Lines(text, self.limit)
         while True:
             number, line = lines.number, lines.next()
             if not line:
                 return
-            if len(line) > MAX_RECORD_BYTES and not line.endswith(_ENDS):
+            if len(line) > self.limit and not line.endswith(_ENDS):
                 lines.skip_line()
                 yield Record(number, line[:80], problem=TOO_LONG)
             elif not self.quote or self.quote not in line:
                 plain = line.rstrip("\r\n")
-                yield _decoded(Record(number, plain, tuple(plain.split(self.delimiter))))
+                yield self._decoded(Record(number, plain, tuple(plain.split(self.delimiter))))
             else:
-                yield _decoded(self._quoted(number, line, lines))
+                yield self._decoded(self._quoted(number, line, lines))
 
     def _quoted(self, number: int, first: str, lines: _Lines) -> Record:
         used, values, position = [first], list[str](), 0
@@ -114,7 +118,7 @@ class Grammar:
         while (end := self._inside_end(used[-1], position)) == len(used[-1]):
             pieces.append(used[-1][position:])
             size += len(used[-1])
-            following = lines.next() if size <= MAX_RECORD_BYTES else ""
+            following = lines.next() if size <= self.limit else ""
             if not following:
                 return "", "opens a quote that is never closed", -1
             used.append(following)
@@ -134,14 +138,13 @@ class Grammar:
             return value.replace(self.quote * 2, self.quote)
         return re.sub(re.escape(self.escape) + "(.)", r"\1", value, flags=re.DOTALL)
 
-
-def _decoded(record: Record) -> Record:
-    """Find the bytes that could not be decoded, which stand as lone surrogates."""
-    if record.problem or record.text.isascii():
-        return record
-    try:
-        size = len(record.text.encode())
-    except UnicodeEncodeError as error:
-        byte = ord(record.text[error.start]) & 0xFF
-        return Record(record.line, record.text, problem=f"holds the byte 0x{byte:02x}, which is not in the encoding")
-    return Record(record.line, record.text[:80], problem=TOO_LONG) if size > MAX_RECORD_BYTES else record
+    def _decoded(self, record: Record) -> Record:
+        """Find the bytes that could not be decoded, which stand as lone surrogates, and what is too long in bytes."""
+        if record.problem or (record.text.isascii() and len(record.text) <= self.limit):
+            return record
+        try:
+            problem = TOO_LONG if len(record.text.encode()) > self.limit else None
+        except UnicodeEncodeError as error:
+            byte = ord(record.text[error.start]) & 0xFF
+            problem = f"holds the byte 0x{byte:02x}, which is not in the encoding"
+        return Record(record.line, record.text[:80], problem=problem) if problem else record

@@ -7,10 +7,10 @@ on nothing but the content.
 
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analyst.contract import parquet
 from analyst.errors import SourceError
@@ -35,6 +35,10 @@ class MisfitError(SourceError):
         self.column = column
 
 
+class UnreadableError(SourceError):
+    """DuckDB gave up on the rows; its message may not say where."""
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What was seen of a column: whether it has any text, and which candidates hold all of it, narrowest first."""
@@ -45,20 +49,24 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """A relation of text columns: each is configured as one type, or has candidates of which the last takes all."""
+    """Rows of text columns: each is configured as one type, or has candidates of which the last takes all.
+
+    `parts` are queries of all the columns, in the order of the rows. They are written one after the other, because
+    DuckDB keeps the order within each, and not among them.
+    """
 
     con: "DuckDBPyConnection"
-    relation: str
+    parts: Sequence[str]
     columns: tuple[str, ...]
     configured: Mapping[str, Cast]
     candidates: Mapping[str, tuple[Cast, ...]]
 
     def write(self, into: Path, wrap: Wrap) -> list[Path]:
-        """Write the typed rows to parquet files in the order of the relation.
+        """Write the typed rows to parquet files in their order.
 
         Raises:
             MisfitError: a text does not fit a configured type.
-            duckdb.Error: the relation can't be read.
+            UnreadableError: the rows can't be read.
         """
         evidence = self._gather(self._guessed(), _FIRST_ROWS)
         evidence = self._gather(_held(evidence), _SAMPLE_ROWS)
@@ -83,8 +91,8 @@ class Texts:
             for term in (f"count(*) filter (not {casts[0].gap_of(name)})", *(cast.guess_of(name) for cast in casts))
         ]
         limit = "" if rows is None else f" limit {rows}"
-        row = self.con.execute(f"select {', '.join(terms)} from (select * from ({self.relation}){limit})").fetchone()
-        told = iter(row or ())
+        row = self._fetch(f"select {', '.join(terms)} from (select * from ({' union all '.join(self.parts)}){limit})")
+        told = iter(row)
         found = {
             name: self._evidence(next(told), [(cast, next(told)) for cast in casts])
             for name, casts in open_ones.items()
@@ -97,27 +105,42 @@ class Texts:
             return Evidence(seen=False, casts=tuple(cast for cast, _holds in told))
         return Evidence(seen=True, casts=tuple(cast for cast, holds in told if holds or cast.takes_all))
 
-    def _write(self, into: Path, evidence: Mapping[str, Evidence], wrap: Wrap) -> list[Path]:
+    def _fetch(self, query: str) -> tuple[Any, ...]:
         import duckdb
 
-        into.mkdir()
-        token = secrets.token_hex(8)
         try:
-            return parquet.write(self.con, wrap(self._select(evidence, token), self._types(evidence)), into)
-        except (duckdb.Error, SourceError) as error:
+            return self.con.execute(query).fetchone() or ()
+        except duckdb.Error as error:
+            raise UnreadableError(str(error).split("\n")[0]) from error
+
+    def _write(self, into: Path, evidence: Mapping[str, Evidence], wrap: Wrap) -> list[Path]:
+        into.mkdir()
+        written: list[Path] = []
+        types, token = self._types(evidence), secrets.token_hex(8)
+        for number, part in enumerate(self.parts):
+            query = wrap(self._select(part, evidence, token), types)
+            home = into / str(number)
+            home.mkdir()
+            written += self._write_part(query, home, token)
+        return written
+
+    def _write_part(self, query: str, into: Path, token: str) -> list[Path]:
+        try:
+            return parquet.write(self.con, query, into)
+        except SourceError as error:
             before, found, index = str(error).partition(token)
             if not found:
-                raise
-            column = self.columns[int(index.split("\n")[0])]
+                raise UnreadableError(str(error)) from error
+            column = self.columns[int(index)]
             raise (MisfitError(column) if before.endswith("misfit ") else _WidenError(column)) from None
 
     def _types(self, evidence: Mapping[str, Evidence]) -> dict[str, Cast]:
         guessed = {name: found.casts[0] if found.seen else _nothing(found) for name, found in evidence.items()}
         return guessed | dict(self.configured)
 
-    def _select(self, evidence: Mapping[str, Evidence], token: str) -> str:
+    def _select(self, part: str, evidence: Mapping[str, Evidence], token: str) -> str:
         terms = [self._term(name, evidence.get(name), token, index) for index, name in enumerate(self.columns)]
-        return f"select {', '.join(terms)} from ({self.relation})"
+        return f"select {', '.join(terms)} from ({part})"
 
     def _term(self, name: str, found: Evidence | None, token: str, index: int) -> str:
         if found is None:
