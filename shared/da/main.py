@@ -98,6 +98,9 @@ def execute(arguments: Sequence[str] | None) -> int:
 
 def _unforeseen(error: Exception) -> int:
     if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # what the parser of the command line raises
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())
+            return 2
         context = getattr(error, "ctx", None)
         hint = f"\nTry: {context.command_path} --help" if context else ""
         return _fail(f"{error.format_message()}{hint}", error.exit_code)

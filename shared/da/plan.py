@@ -1,9 +1,10 @@
 """Compare a manifest with what is here: what to fetch, what to remove."""
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from da.errors import DaError
 from da.manifest import File, Manifest, Table
@@ -54,7 +55,7 @@ def plan(manifest: Manifest, state: State, workspace: Workspace, request: Reques
     Raises:
         DaError: `request.only` names a table that there is not.
     """
-    chosen = _chosen(manifest, request.only)
+    chosen = choose(manifest.tables, request.only, manifest.refused)
     here = _is_whole if request.verify else _has_size
     wanted = {
         each.path: each
@@ -67,19 +68,24 @@ def plan(manifest: Manifest, state: State, workspace: Workspace, request: Reques
     return Plan(chosen, tuple(wanted.values()), updated, tuple(_removed(manifest, state, chosen, request)))
 
 
-def _chosen(manifest: Manifest, only: Iterable[str]) -> dict[str, Table]:
-    if not only:
-        return dict(manifest.tables)
-    views = {table.view: table for table in manifest.tables.values()}
+def choose(
+    tables: Mapping[str, Table], only: Collection[str], refused: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Table]:
+    """Find tables by ids or views; all when none are named.
+
+    Raises:
+        DaError: there is none of such a name, or it can't be used.
+    """
+    views = {table.view: table for table in tables.values()}
     chosen = {}
     for name in only:
-        if name in manifest.refused:
-            raise DaError(f"{name}: {manifest.refused[name]}")
-        table = manifest.tables.get(name) or views.get(name)
+        if name in refused:
+            raise DaError(f"{name}: {refused[name]}")
+        table = tables.get(name) or views.get(name)
         if table is None:
             raise DaError(f"There is no table {name}, or you may not read it; da tables lists what there is")
         chosen[table.id] = table
-    return chosen
+    return chosen if only else dict(tables)
 
 
 def _files(workspace: Workspace, table: Table) -> Iterable[Wanted]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from da.errors import DaError
 from da.manifest import Manifest, Table
 from da.patience import Patience
-from da.plan import Plan, Request, plan
+from da.plan import Plan, Request, choose, plan
 from da.report import Report
 from da.server import Server
 from da.text import bytes_text
@@ -82,7 +82,7 @@ class Sync:
 
     def _unchanged(self, request: Request) -> None:
         self._report.snapshot = self._before.snapshot
-        self._count(self._before.tables)
+        self._count(choose(self._before.tables, request.only))
         if not request.dry_run:
             self._workspace.touch()
 

@@ -25,7 +25,10 @@ def add_user(
     days: Annotated[int, typer.Option(min=1, max=3650, help="Days until the token expires.")] = 90,
     json: Json = False,
 ) -> None:
-    """Add a user, and make the token that you hand to them; it is shown only once."""
+    """Add a user, and make a token for them.
+
+    Hand it to them; it is shown only this once.
+    """
     with session() as server:
         user = server.post("/api/users", {"email": email, "role": role, **({"name": name} if name else {})})
         made = None
@@ -57,7 +60,7 @@ def list_users(json: Json = False) -> None:
 
 
 def grant(who: Who, what: What, group: Group = False, bucket: Bucket = None) -> None:
-    """Let a user or group read a table, or all tables of a source."""
+    """Let a user or group read tables."""
     with session() as server:
         try:
             server.post("/api/admin/permissions", {**_principal(who, group=group), **_subject(what, bucket)})
@@ -70,7 +73,10 @@ def grant(who: Who, what: What, group: Group = False, bucket: Bucket = None) -> 
 
 
 def revoke(who: Who, what: What, group: Group = False, bucket: Bucket = None) -> None:
-    """Take a grant back; other grants may still let them read it."""
+    """Take a grant back.
+
+    Other grants, such as those of their groups, may still let them read it.
+    """
     principal, subject = _principal(who, group=group), _subject(what, bucket)
     with session() as server:
         found = [

@@ -24,9 +24,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def sync(sources: Sources = None, wait: Wait = True, timeout: Timeout = 3600, json: Json = False) -> None:
-    """Have the server read sources and publish what changed; ends with 1 when something failed.
+    """Have the server sync its sources.
 
-    Ctrl-C ends the waiting; the runs go on at the server.
+    It reads them and publishes what changed. Ends with 1 when something failed. Ctrl-C ends the waiting; the runs go on at the server.
     """
     with session() as server:
         runs = _triggered(server, sources or [])
@@ -49,7 +49,10 @@ def sync(sources: Sources = None, wait: Wait = True, timeout: Timeout = 3600, js
 
 
 def rebuild(timeout: Timeout = 3600, json: Json = False) -> None:
-    """Have a snapshot built of what the sources have published; ends with 1 when some of it can't be used."""
+    """Have a snapshot built.
+
+    It holds what the sources have published. Ends with 1 when some of that can't be used.
+    """
     with session() as server:
         built = _built(server, monotonic() + timeout)
     if json:

@@ -25,7 +25,10 @@ def add_source(
     path: Annotated[str | None, typer.Option(help="Where its files are, as the server sees it.")] = None,
     option: Options = None,
 ) -> None:
-    """Add a source; for csv: a folder of files, each of which becomes a table."""
+    """Add a source.
+
+    Each file in the folder of a csv source becomes a table.
+    """
     if kind == "csv" and path is None:
         raise UsageError("A csv source needs --path, the folder with its files")
     with session() as server:
@@ -66,7 +69,10 @@ def register_table(
     server_only: Annotated[bool, typer.Option("--server-only", help="Never hand its files out.")] = False,
     option: Options = None,
 ) -> None:
-    """Register a table of a source; the next sync of the source publishes it."""
+    """Register a table of a source.
+
+    The next sync of the source publishes it.
+    """
     said = {
         "source_table": source_table,
         "description": description,

@@ -22,7 +22,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command()
 def login(server: ServerUrl = None, token: Token = None, bootstrap: Bootstrap = None) -> None:
-    """Log in with a token, which is kept in a file that only you may read."""
+    """Log in with a token.
+
+    It is kept in a file that only you may read, for the commands that follow.
+    """
     from da.server import Server
     from da.web import Web
 
@@ -44,7 +47,10 @@ def login(server: ServerUrl = None, token: Token = None, bootstrap: Bootstrap = 
 
 @app.command()
 def logout() -> None:
-    """Forget the token. It keeps working elsewhere until it expires or is revoked."""
+    """Forget the token.
+
+    It keeps working elsewhere until it expires or is revoked.
+    """
     print("Logged out." if Config.read().forget() else "You were not logged in.")
 
 

@@ -42,7 +42,7 @@ class Status:
 
 
 def status(json: Json = False) -> None:
-    """Tell what is mirrored, from where, and whether it is up to date.
+    """Tell whether the mirror is up to date.
 
     Ends with 0 when it is up to date, 3 when it is behind the server, incomplete or was never synced, and 4 when the
     server can't be asked: you are offline or not logged in.

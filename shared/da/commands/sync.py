@@ -28,8 +28,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print what was done as JSON.
 def sync(
     table: Table = None, dry_run: DryRun = False, verify: Verify = False, quiet: Quiet = False, json: Json = False
 ) -> None:
-    """Bring the mirror up to date: fetch what is new, remove what you may no longer read.
+    """Bring the mirror up to date.
 
+    What is new is fetched, what you may no longer read is removed, your own tables stay.
     The workspace is DA_LOCAL_DIR, else the nearest folder upwards that has been synced before, else this folder.
     Ends with 1 when a table failed (the others are done), and with 130 when it was interrupted.
     """

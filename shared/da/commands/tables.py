@@ -16,7 +16,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def tables(name: Name = None, json: Json = False) -> None:
-    """List the tables as of the last sync: what is mirrored, and what can be queried at the server only."""
+    """List the tables, or the columns of one.
+
+    What there is was asked at the last sync: tables that are mirrored, and such that can be queried at the server only.
+    """
     workspace = Workspace.find()
     if workspace.checked_at() is None:
         raise DaError(f"There is no mirror in {workspace.root} yet; run da sync there, or set DA_LOCAL_DIR")
