@@ -25,7 +25,10 @@ from functions.extract.csv.streams import Compression, opened, verify
 from functions.extract.csv.widening import UnreadableError
 
 _MAX_COLUMNS = 5_000
-_MAX_STRUCTURE = 20_000
+_MAX_BRACKETS = 5_000
+"""In one value: DuckDB crashes on what is nested some ten thousand levels deep, and this is a cheap bound of that."""
+
+_MAX_DEPTH = 50
 _NESTED = frozenset({"OBJECT", "ARRAY"})
 _NUMBERS = frozenset({"BIGINT", "UBIGINT", "DOUBLE"})
 _BIG_NUMBER = r"(?:^|[:,\[])\s*-?[0-9]{16}"
@@ -130,28 +133,38 @@ def _keys(reading: Reading, files: Sequence[JsonFile]) -> list[str]:
 
 def _shapes(reading: Reading, files: Sequence[JsonFile], columns: Mapping[str, str]) -> dict[str, Shape]:
     """Find out over all rows what the columns hold."""
-    terms = (
-        term
-        for name in map(quote, columns)
-        for term in (
-            f"list(distinct json_type({name})) filter (json_type({name}) <> 'NULL')",
-            f"json_group_structure({name})",
-            f"coalesce(bool_or(regexp_matches(cast({name} as varchar), {quote_text(_BIG_NUMBER)})), false)",
-        )
-    )
+    terms = (term for name in map(quote, columns) for term in _terms(name))
     raw = " union all ".join(_raw(group, columns) for group in _alike(files))
     told = iter(reading.fetch(f"select {', '.join(terms)} from ({raw})")[0])
-    return {name: _shape(frozenset(next(told) or ()), str(next(told)), has_big_numbers=next(told)) for name in columns}
+    return {name: _shape(frozenset(next(told) or ()), str(next(told)), is_tame=next(told)) for name in columns}
 
 
-def _shape(kinds: frozenset[str], structure: str, *, has_big_numbers: bool) -> Shape:
+def _terms(column: str) -> tuple[str, ...]:
+    """Write the SQL aggregates of the kinds of a column's values, their structure, and whether that can hold them."""
+    brackets = f"length(regexp_replace(cast({column} as varchar), '[^\\[{{]', '', 'g'))"
+    has_big_number = f"regexp_matches(cast({column} as varchar), {quote_text(_BIG_NUMBER)})"
+    return (
+        f"list(distinct json_type({column})) filter (json_type({column}) <> 'NULL')",
+        f"json_group_structure(case when {brackets} <= {_MAX_BRACKETS} then {column} end)",
+        f"coalesce(bool_and({brackets} <= {_MAX_BRACKETS} and not {has_big_number}), true)",
+    )
+
+
+def _parsed(structure: str) -> object:
+    try:
+        return json.loads(structure)
+    except RecursionError:
+        return "JSON"
+
+
+def _shape(kinds: frozenset[str], structure: str, *, is_tame: bool) -> Shape:
     if kinds <= _NUMBERS:
         return Shape(_JSON, _without_blanks("BIGINT", "DECIMAL(38,0)", "DOUBLE"))
     if kinds == {"VARCHAR"}:
         return Shape(_TEXT, _without_blanks("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"))
     if kinds == {"BOOLEAN"}:
         return Shape(_TEXT, _without_blanks("BOOLEAN"))
-    if len(kinds) == 1 and kinds <= _NESTED and not has_big_numbers and _is_plain(json.loads(structure)):
+    if len(kinds) == 1 and kinds <= _NESTED and is_tame and _is_plain(_parsed(structure)):
         return Shape(f"json_transform({{j}}, {quote_text(_portable(structure))})", (_NESTED_AS_IS,))
     return _AS_JSON
 
@@ -161,14 +174,16 @@ def _without_blanks(*types: str) -> tuple[Cast, ...]:
     return (*(cast.without_blanks() for cast in casts.candidates() if cast.type in types), VARCHAR)
 
 
-def _is_plain(structure: object) -> bool:
+def _is_plain(structure: object, depth: int = 0) -> bool:
     """Tell whether a STRUCT or LIST can hold a structure: no mixed kinds, no empty objects, no names that clash."""
+    if depth > _MAX_DEPTH:
+        return False
     if isinstance(structure, dict):
         folded = {name.casefold() for name in structure}
         whole = "" not in structure and len(folded) == len(structure) > 0
-        return whole and all(_is_plain(member) for member in structure.values())
+        return whole and all(_is_plain(member, depth + 1) for member in structure.values())
     if isinstance(structure, list):
-        return all(_is_plain(member) for member in structure)
+        return all(_is_plain(member, depth + 1) for member in structure)
     return structure != "JSON"
 
 

@@ -3,18 +3,16 @@
 import gzip
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from backports import zstd
 
 from analyst.errors import SourceError
-
-if TYPE_CHECKING:
-    from conftest import Folder
+from tests.unit.csv.folder import Folder
 
 
-def test_a_file_is_a_table_with_the_types_of_its_values(folder: "Folder") -> None:
+def test_a_file_is_a_table_with_the_types_of_its_values(folder: Folder) -> None:
     folder.write(
         "Orders 2024.csv",
         "Id,Day,Paid At,Amount,Big,Zip,Done,Note\n"
@@ -38,7 +36,7 @@ def test_a_file_is_a_table_with_the_types_of_its_values(folder: "Folder") -> Non
     ]
 
 
-def test_a_value_far_beyond_the_sample_widens_its_column(folder: "Folder") -> None:
+def test_a_value_far_beyond_the_sample_widens_its_column(folder: Folder) -> None:
     lines = [f"{number},{number},{number},,2024-01-01" for number in range(30_000)]
     folder.write("t.csv", "\n".join(["a,b,c,d,e", *lines, "x,1.5,99999999999999999999,7,2024-01-01 10:00", ""]))
     assert folder.types("t") == {
@@ -69,7 +67,7 @@ def test_a_value_far_beyond_the_sample_widens_its_column(folder: "Folder") -> No
         (["", ""], "VARCHAR"),
     ],
 )
-def test_mixed_values_lose_nothing(folder: "Folder", values: list[str], type_name: str) -> None:
+def test_mixed_values_lose_nothing(folder: Folder, values: list[str], type_name: str) -> None:
     folder.write("t.csv", "a,b\n" + "".join(f"{value},x\n" for value in values))
     assert folder.types("t")["a"] == type_name
 
@@ -98,7 +96,7 @@ def test_mixed_values_lose_nothing(folder: "Folder", values: list[str], type_nam
         (b"a,b", []),
     ],
 )
-def test_what_is_well_formed_is_read(folder: "Folder", content: bytes, rows: list[tuple[Any, ...]] | None) -> None:
+def test_what_is_well_formed_is_read(folder: Folder, content: bytes, rows: list[tuple[Any, ...]] | None) -> None:
     folder.write("t.csv", content)
     if rows is None:
         with pytest.raises(SourceError, match=r"t\.csv:2: has 3 values where the header has 2"):
@@ -107,7 +105,7 @@ def test_what_is_well_formed_is_read(folder: "Folder", content: bytes, rows: lis
         assert folder.rows("t") == rows
 
 
-def test_a_header_alone_is_an_empty_table_of_texts(folder: "Folder") -> None:
+def test_a_header_alone_is_an_empty_table_of_texts(folder: Folder) -> None:
     folder.write("t.csv", "a,b\n")
     assert folder.types("t") == {"a": "VARCHAR", "b": "VARCHAR"}
 
@@ -130,7 +128,7 @@ def test_a_header_alone_is_an_empty_table_of_texts(folder: "Folder") -> None:
         (zstd.compress(b"a,b\n1,2\n"), "t.csv is not what its name says: it holds zstd data"),
     ],
 )
-def test_what_is_malformed_is_told_by_file_line_and_reason(folder: "Folder", content: bytes, message: str) -> None:
+def test_what_is_malformed_is_told_by_file_line_and_reason(folder: Folder, content: bytes, message: str) -> None:
     folder.write("t.csv", content)
     folder.write("other.csv", "a\n1\n")
     with pytest.raises(SourceError) as failure:
@@ -139,13 +137,13 @@ def test_what_is_malformed_is_told_by_file_line_and_reason(folder: "Folder", con
     assert folder.rows("other") == [(1,)]
 
 
-def test_a_malformed_row_far_beyond_the_sample_has_its_own_line(folder: "Folder") -> None:
+def test_a_malformed_row_far_beyond_the_sample_has_its_own_line(folder: Folder) -> None:
     folder.write("t.csv", "a,b\n" + '1,"x\ny"\n' * 50_000 + "3\n")
     with pytest.raises(SourceError, match=r"t\.csv:100002: has 1 value"):
         folder.rows("t")
 
 
-def test_malformed_rows_are_set_aside_and_counted(folder: "Folder") -> None:
+def test_malformed_rows_are_set_aside_and_counted(folder: Folder) -> None:
     bad = [b"3", b"4,5,6", b'7,"8"x', b"9,\xff", b'"un,12']
     good = [b"1,2", b"10,11", b'12,"x\ny"', b"13,14"]
     folder.write("t.csv", b"\n".join([b"a,b", good[0], *bad[:4], good[1], good[2], bad[4], good[3], b""]))
@@ -161,12 +159,12 @@ def test_malformed_rows_are_set_aside_and_counted(folder: "Folder") -> None:
     assert folder.rows("t", on_error="collect") == [(1, "2"), (10, "11"), (12, "x\ny"), (13, "14")]
 
 
-def test_nothing_is_set_aside_of_a_sound_file(folder: "Folder") -> None:
+def test_nothing_is_set_aside_of_a_sound_file(folder: Folder) -> None:
     folder.write("t.csv", "a,b\n1,2\n")
     assert folder.extract("t", on_error="collect").rejected == 0
 
 
-def test_a_very_long_line_is_refused_in_little_memory(folder: "Folder") -> None:
+def test_a_very_long_line_is_refused_in_little_memory(folder: Folder) -> None:
     folder.write("t.csv", b"a,b\n1,2\n" + b"x" * 100_000_000 + b",3\n4,5\n")
     with pytest.raises(SourceError, match=r"t\.csv:3: is longer than 8 MiB"):
         folder.rows("t")
@@ -175,13 +173,13 @@ def test_a_very_long_line_is_refused_in_little_memory(folder: "Folder") -> None:
         folder.rows("u")
 
 
-def test_a_long_line_that_is_allowed_is_read(folder: "Folder") -> None:
+def test_a_long_line_that_is_allowed_is_read(folder: Folder) -> None:
     folder.write("t.csv", b"a,b\n1,2\n" + b"x" * 7_000_000 + b",3\n4,5\n" + b"y" * 7_000_000 + b",6\n")
     assert [len(str(row[0])) for row in folder.rows("t")] == [1, 7_000_000, 1, 7_000_000]
 
 
 @pytest.mark.parametrize("suffix", ["gz", "zst"])
-def test_a_compressed_file_is_read_and_a_broken_one_is_told(folder: "Folder", suffix: str) -> None:
+def test_a_compressed_file_is_read_and_a_broken_one_is_told(folder: Folder, suffix: str) -> None:
     rows = "".join(f"{number},x{number}\n" for number in range(50_000))
     compress = gzip.compress if suffix == "gz" else zstd.compress
     whole = compress(f"a,b\n{rows}".encode())
@@ -196,7 +194,7 @@ def test_a_compressed_file_is_read_and_a_broken_one_is_told(folder: "Folder", su
         folder.rows("t")
 
 
-def test_damage_within_a_compressed_file_is_told(folder: "Folder") -> None:
+def test_damage_within_a_compressed_file_is_told(folder: Folder) -> None:
     whole = bytearray(gzip.compress(b"a,b\n" + b"1,2\n" * 1000))
     whole[-6] ^= 1
     folder.write("t.csv.gz", bytes(whole))
@@ -205,14 +203,14 @@ def test_damage_within_a_compressed_file_is_told(folder: "Folder") -> None:
 
 
 @pytest.mark.parametrize("encoding", ["windows-1250", "utf-16-le", "iso8859-2", "utf-8"])
-def test_an_encoding_can_be_set(folder: "Folder", encoding: str) -> None:
+def test_an_encoding_can_be_set(folder: Folder, encoding: str) -> None:
     folder.write("t.csv", 'jm\u00e9no,b\n\u017dlu\u0165,"x\ny"\n'.encode(encoding))
     extracted = folder.extract("t", encoding=encoding)
     assert extracted.columns[0].description == "jm\u00e9no"
     assert folder.rows("t", encoding=encoding) == [("\u017dlu\u0165", "x\ny")]
 
 
-def test_bytes_that_are_not_in_the_encoding_are_told(folder: "Folder") -> None:
+def test_bytes_that_are_not_in_the_encoding_are_told(folder: Folder) -> None:
     folder.write("t.csv", b"a,b\n1,2\n3,\x81\n")
     with pytest.raises(SourceError, match=r"t\.csv:3: holds the byte 0x81"):
         folder.rows("t", encoding="windows-1250")
@@ -221,19 +219,19 @@ def test_bytes_that_are_not_in_the_encoding_are_told(folder: "Folder") -> None:
         folder.rows("u")
 
 
-def test_an_empty_value_is_null_and_an_empty_text_is_a_text(folder: "Folder") -> None:
+def test_an_empty_value_is_null_and_an_empty_text_is_a_text(folder: Folder) -> None:
     folder.write("t.csv", 'a,b,c\n,"",""\n1,x,2\n')
     assert folder.rows("t") == [(None, "", None), (1, "x", 2)]
 
 
-def test_nullstr_is_duckdbs(folder: "Folder") -> None:
+def test_nullstr_is_duckdbs(folder: Folder) -> None:
     folder.write("t.csv", 'a,b,c\nNA,"NA",\n1,x,y\n')
     assert folder.rows("t", nullstr="NA") == [(None, None, ""), (1, "x", "y")]
     assert folder.rows("t", nullstr=["NA", ""]) == [(None, None, None), (1, "x", "y")]
     assert folder.rows("t") == [("NA", "NA", None), ("1", "x", "y")]
 
 
-def test_decimal_commas_are_text_unless_they_are_configured(folder: "Folder") -> None:
+def test_decimal_commas_are_text_unless_they_are_configured(folder: Folder) -> None:
     folder.write("t.csv", "a;b\n1,5;x\n2,25;y\n")
     assert folder.types("t")["a"] == "VARCHAR"
     assert folder.rows("t", decimal_separator=",") == [(1.5, "x"), (2.25, "y")]
@@ -243,7 +241,7 @@ def test_decimal_commas_are_text_unless_they_are_configured(folder: "Folder") ->
     ]
 
 
-def test_configured_types_are_enforced(folder: "Folder") -> None:
+def test_configured_types_are_enforced(folder: Folder) -> None:
     folder.write("t.csv", 'Total Sum,note\n007,"a\nb"\n8,c\n\n9.5,d\n')
     assert folder.rows("t", types={"total_sum": "double"})[0] == (7.0, "a\nb")
     with pytest.raises(SourceError, match=r"t\.csv:6: column 'total_sum': '9\.5' is no INTEGER"):
@@ -253,7 +251,7 @@ def test_configured_types_are_enforced(folder: "Folder") -> None:
     assert folder.rows("t", types={"total_sum": "integer"}, on_error="collect") == [(7, "a\nb"), (8, "c")]
 
 
-def test_a_type_for_a_column_that_is_not_there_is_told(folder: "Folder") -> None:
+def test_a_type_for_a_column_that_is_not_there_is_told(folder: Folder) -> None:
     folder.write("t.csv", "a,b\n1,2\n")
     assert folder.types("t", types={"zip": "varchar"}) == {"a": "BIGINT", "b": "BIGINT"}
     folder.tables["t"] = {"types": {"zip": "varchar"}}
@@ -261,7 +259,7 @@ def test_a_type_for_a_column_that_is_not_there_is_told(folder: "Folder") -> None
         folder.rows("t")
 
 
-def test_options_of_a_table_go_before_those_of_the_source(folder: "Folder") -> None:
+def test_options_of_a_table_go_before_those_of_the_source(folder: Folder) -> None:
     folder.options = {"delimiter": ";", "types": {"a": "varchar", "b": "varchar"}}
     folder.tables["t"] = {"delimiter": "|", "types": {"b": "bigint"}}
     folder.write("t.csv", "a|b\n1|2\n")
@@ -270,7 +268,7 @@ def test_options_of_a_table_go_before_those_of_the_source(folder: "Folder") -> N
     assert folder.rows("u") == [("1", "2")]
 
 
-def test_names_that_would_be_sql_are_only_names(folder: "Folder") -> None:
+def test_names_that_would_be_sql_are_only_names(folder: Folder) -> None:
     folder.write('x"; drop table "y\'.csv', '"a""; drop","b\'c"\n1,2\n')
     extracted = folder.extract("x_drop_table_y")
     assert [(column.name, column.description) for column in extracted.columns] == [
@@ -280,7 +278,7 @@ def test_names_that_would_be_sql_are_only_names(folder: "Folder") -> None:
     assert folder.rows("x_drop_table_y") == [(1, 2)]
 
 
-def test_names_that_would_be_globs_are_only_names(folder: "Folder") -> None:
+def test_names_that_would_be_globs_are_only_names(folder: Folder) -> None:
     for name in ("a[1].csv", "a1.csv", "a*.csv", "b?.csv"):
         folder.write(name, f"name\n{name}\n")
     connector = folder.connector()
@@ -292,7 +290,7 @@ def test_names_that_would_be_globs_are_only_names(folder: "Folder") -> None:
     assert folder.rows("b") == [("b?.csv",)]
 
 
-def test_many_columns_are_no_matter(folder: "Folder") -> None:
+def test_many_columns_are_no_matter(folder: Folder) -> None:
     width = 1000
     folder.write(
         "t.csv", ",".join(f"c{n}" for n in range(width)) + "\n" + ",".join(str(n) for n in range(width)) + "\n"
