@@ -136,12 +136,12 @@ class Web:
     def _send(
         self, method: str, parts: SplitResult, headers: Mapping[str, str], body: bytes | None
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-        connection, reused = self._take(_origin(parts))
+        connection, reused = self._take(_origin(parts), fresh=method != "GET")
         target, more = _request(parts)
         try:
             return connection, self._answer(connection, method, target, {**headers, **more}, body)
         except BrokenError:
-            if reused and method == "GET":  # the server may have closed it while nobody looked
+            if reused:  # the server may have closed it while nobody looked
                 return self._send(method, parts, headers, body)
             raise
 
@@ -166,9 +166,10 @@ class Web:
             self._drop(connection)
             raise BrokenError(f"the connection to {where} broke: {_reason(error)}") from None
 
-    def _take(self, origin: _Origin) -> tuple[http.client.HTTPConnection, bool]:
+    def _take(self, origin: _Origin, *, fresh: bool) -> tuple[http.client.HTTPConnection, bool]:
+        """Return a connection, and whether it was used before; what can't be sent twice goes over a `fresh` one."""
         with self._lock:
-            if idle := self._idle.get(origin):
+            if not fresh and (idle := self._idle.get(origin)):
                 return idle.pop(), True
             connection = self._connection(*origin)
             self._live.add(connection)

@@ -51,6 +51,7 @@ class FunctionsApi:
     requests: list[tuple[str, str]] = field(default_factory=list)
     bodies: list[Any] = field(default_factory=list)
     ranges: list[str] = field(default_factory=list)
+    peers: set[int] = field(default_factory=set)
     faults: deque[Fault] = field(default_factory=deque)
     api_faults: deque[Fault] = field(default_factory=deque)
     withheld: set[str] = field(default_factory=set)
@@ -164,6 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length)) if length else None
         with api.lock:
             api.requests.append((self.command, self.path))
+            api.peers.add(self.client_address[1])
             if body is not None:
                 api.bodies.append(body)
             faults = api.faults if parts.path.startswith("/files/") else api.api_faults

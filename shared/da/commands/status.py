@@ -10,6 +10,7 @@ from da.config import Config
 from da.errors import DaError
 from da.manifest import Manifest
 from da.output import print_json
+from da.patience import Patience
 from da.plan import Request, plan
 from da.server import Server
 from da.text import ago_text, bytes_text, clean, count_text
@@ -17,7 +18,7 @@ from da.web import Web
 from da.workspace import State, Workspace
 
 EXIT_CODES = {"up to date": 0, "behind": 3, "incomplete": 3, "never synced": 3, "unknown": 4}
-_PATIENCE = 5.0
+_TIMEOUT = 5.0
 """Seconds to wait for the server."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -81,8 +82,8 @@ def _compared(workspace: Workspace, state: State, config: Config) -> tuple[str, 
     if workspace.checked_at() is None:
         return "never synced", "run da sync"
     try:
-        with Web(timeout=_PATIENCE) as web:
-            answer = Server(config.login(), web).manifest(state.etag)
+        with Web(timeout=_TIMEOUT) as web:
+            answer = Server(config.login(), web, Patience(attempts=1)).manifest(state.etag)
         return _incomplete(workspace, state) if answer is None else _behind(workspace, state, answer[1])
     except DaError as error:
         return "unknown", str(error)
