@@ -152,15 +152,8 @@ def _demo(place: Path, data: Path | None, options: tuple[str, ...]) -> None:
     query = (
         f"select count(*) from {views[0]}" if data else "select category, count(*) from support_tickets group by all"
     )
-    names = {
-        "place": _short(place),
-        "bin": BIN,
-        "bucket": environ["DATA_URL"],
-        "port": port,
-        "url": url,
-        "query": query,
-    }
-    print(NEXT.format(seconds=time.monotonic() - began, **names))
+    names = {"place": _short(place), "bin": BIN, "bucket": environ["DATA_URL"], "port": port, "url": url}
+    print(NEXT.format(seconds=time.monotonic() - began, query=query, **names))
 
 
 def _own(folder: Path, options: tuple[str, ...], place: Path) -> Source:
