@@ -58,9 +58,12 @@ def edit_extract(
     def edited(current: Object | None) -> bytes:
         with _local(None if current is None else current.data, folder) as (path, con):
             with told_as(ContractError, f"{what} can't be changed: ", hide=path):
-                base = _open(con, path, what, is_new=current is None)
+                _open(con, path, what, is_new=current is None)
+                con.execute("begin")  # one by one, every statement would wait for the disk
+                base = _complete(con, what, is_new=current is None)
                 results.append(change(con, base))
                 _write_edit(con, edit, now())
+                con.execute("commit")
                 duckdb_files.detach(con, "extract")
             return path.read_bytes()
 
@@ -98,13 +101,16 @@ def _local(data: bytes | None, folder: Path) -> Iterator[tuple[Path, "DuckDBPyCo
         yield path, con
 
 
-def _open(con: "DuckDBPyConnection", path: Path, what: str, *, is_new: bool) -> Extract:
+def _open(con: "DuckDBPyConnection", path: Path, what: str, *, is_new: bool) -> None:
     if is_new:
         duckdb_files.create(con, path, "extract")
-        base = Extract()
     else:
         duckdb_files.attach(con, path, "extract", what=what, writable=True)
-        base = reading.read(con, "extract", what=what)
+
+
+def _complete(con: "DuckDBPyConnection", what: str, *, is_new: bool) -> Extract:
+    """Read what the extract says, and make the tables of the contract that it lacks."""
+    base = Extract() if is_new else reading.read(con, "extract", what=what)
     con.execute(create_statements("extract"))
     for table in SCHEMA:
         reading.require_columns(con, "extract", table, what)

@@ -2,7 +2,7 @@
 
 from datetime import UTC
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analyst import duckdb_files
 from analyst.contract.model import QUERY_MODES, SCHEMA, Extract, FileRow, Meta, TableState
@@ -27,12 +27,7 @@ def open_extract(con: "DuckDBPyConnection", path: Path, alias: str, *, what: str
 def read(con: "DuckDBPyConnection", alias: str, *, what: str) -> Extract:
     """Read what an attached extract says. Tables of the contract besides `_meta` may be missing."""
     with told_as(ContractError, f"{what} can't be read: "):
-        require_columns(con, alias, "_meta", what)
-        return Extract(
-            meta=_meta(con, alias, what),
-            files=_files(con, alias) if _has(con, alias, "_files") else {},
-            states=_states(con, alias) if _has(con, alias, "_state") else {},
-        )
+        return Extract(meta=_meta(con, alias, what), files=_files(con, alias), states=_states(con, alias))
 
 
 def require_columns(con: "DuckDBPyConnection", alias: str, table: str, what: str) -> None:
@@ -48,8 +43,14 @@ def require_columns(con: "DuckDBPyConnection", alias: str, table: str, what: str
         raise ContractError(f"{what} has {lacks}; see the contract of extract.duckdb")
 
 
-def _has(con: "DuckDBPyConnection", alias: str, table: str) -> bool:
-    return _columns(con, alias, table) >= SCHEMA[table].keys()
+def _rows(con: "DuckDBPyConnection", query: str) -> list[Any] | None:
+    """Ask a table of the contract; `None` if it is not there, or not with these columns. Looking first takes longer."""
+    import duckdb
+
+    try:
+        return con.execute(query).fetchall()
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return None
 
 
 def _columns(con: "DuckDBPyConnection", alias: str, table: str) -> set[str]:
@@ -63,15 +64,18 @@ def _columns(con: "DuckDBPyConnection", alias: str, table: str) -> set[str]:
 
 
 def _meta(con: "DuckDBPyConnection", alias: str, what: str) -> dict[str, Meta]:
-    rows = con.execute(
+    rows = _rows(
+        con,
         f"""
         select table_name::varchar, description::varchar, rows::bigint, size_bytes::bigint, extracted_at::timestamp,
                coalesce(query_mode, 'local')::varchar
         from {quote(alias)}.main._meta order by rowid
-        """
-    ).fetchall()
+        """,
+    )
+    if rows is None:
+        require_columns(con, alias, "_meta", what)
     meta: dict[str, Meta] = {}
-    for table, description, count, size, extracted_at, mode in rows:
+    for table, description, count, size, extracted_at, mode in rows or ():
         entry = Meta(table, description, count, size, extracted_at and extracted_at.replace(tzinfo=UTC), mode)
         if entry.table in meta:
             raise ContractError(f"{what} has two rows for the table {entry.table!r} in _meta")
@@ -82,14 +86,15 @@ def _meta(con: "DuckDBPyConnection", alias: str, what: str) -> dict[str, Meta]:
 
 
 def _files(con: "DuckDBPyConnection", alias: str) -> dict[str, tuple[FileRow, ...]]:
-    rows = con.execute(
+    rows = _rows(
+        con,
         f"""
         select table_name, path, "partition", rows, size_bytes, sha256, stats::varchar
         from {quote(alias)}.main._files order by rowid
-        """
-    ).fetchall()
+        """,
+    )
     files: dict[str, list[FileRow]] = {}
-    for table, *row in rows:
+    for table, *row in rows or ():
         files.setdefault(table, []).append(FileRow(*row))
     return {table: tuple(found) for table, found in files.items()}
 
@@ -97,10 +102,8 @@ def _files(con: "DuckDBPyConnection", alias: str) -> dict[str, tuple[FileRow, ..
 def _states(con: "DuckDBPyConnection", alias: str) -> dict[str, TableState]:
     import json
 
-    rows = con.execute(
-        f'select table_name, version, "cursor"::varchar, fingerprint from {quote(alias)}.main._state'
-    ).fetchall()
+    rows = _rows(con, f'select table_name, version, "cursor"::varchar, fingerprint from {quote(alias)}.main._state')
     return {
         table: TableState(version, None if cursor is None else json.loads(cursor), fingerprint)
-        for table, version, cursor, fingerprint in rows
+        for table, version, cursor, fingerprint in rows or ()
     }

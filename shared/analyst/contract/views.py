@@ -57,12 +57,18 @@ def write_view(
     view = f"{quote(database)}.main.{quote(name)}"
     with duckdb_files.scratch() as root:
         _stand_in(con, root, files)
-        con.execute(f"set variable data_root = {quote_text(str(root))}")
-        con.execute(f"create or replace view {view} as {view_query(tuple(f.path for f in files), data_url)}")
-        con.execute("reset variable data_root")
-    for column in columns:
-        if column.description:
-            con.execute(f"comment on column {view}.{quote(column.name)} is {quote_text(column.description)}")
+        query = view_query(tuple(file.path for file in files), data_url)
+        con.execute(
+            f"set variable data_root = {quote_text(str(root))}; create or replace view {view} as {query}; "
+            "reset variable data_root"
+        )
+    comments = [
+        f"comment on column {view}.{quote(column.name)} is {quote_text(column.description)}"
+        for column in columns
+        if column.description
+    ]
+    if comments:
+        con.execute(";".join(comments))
 
 
 def columns_of(file: FileRow) -> tuple[Column, ...]:

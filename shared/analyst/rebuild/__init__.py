@@ -6,7 +6,7 @@ a snapshot records what it was built from, and a builder goes on until that is w
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from analyst import duckdb_files, lease, runs
-from analyst.catalog import CURRENT, Catalog, Problem
+from analyst.catalog import CURRENT, Catalog, Pointer, Problem
 from analyst.contract.model import extract_key
 from analyst.lease import Lease
 from analyst.rebuild.building import Building, LastSnapshotError
@@ -52,6 +52,7 @@ class Rebuild:
     now: Callable[[], datetime]
     seniority: Callable[[], Sequence[str]]
     scratch: Path | None = None
+    _known: dict[str, Catalog] = field(default_factory=dict)
 
     def run(self) -> RebuildAnswer:
         """Publish snapshots until the newest is built from what the sources have, and keep a record of it."""
@@ -71,9 +72,19 @@ class Rebuild:
             with held:
                 published += self._until_current(held)
             # a trigger that found the lease held has gone away: what it came for is looked for once more
-            last = read_last(self.store)
+            last = self._last()
             if self._versions() == last.built_from:
                 return self._result(last, changed=published > 0)
+
+    def _last(self) -> Last:
+        last = read_last(self.store, self._known)
+        if last.pointer is not None and last.is_whole:
+            self._know(last.pointer, last.catalog)
+        return last
+
+    def _know(self, pointer: Pointer, catalog: Catalog) -> None:
+        self._known.clear()
+        self._known[pointer.catalog] = catalog
 
     def _epoch(self) -> int:
         found = self.store.read(CURRENT)
@@ -82,7 +93,7 @@ class Rebuild:
     def _until_current(self, held: Lease) -> int:
         published = 0
         while True:
-            last, versions = read_last(self.store), self._versions()
+            last, versions = self._last(), self._versions()
             if versions == last.built_from and (last.is_whole or last.pointer is None):
                 if last.pointer is not None:
                     copy_newest(self.store, last.pointer)
@@ -99,7 +110,9 @@ class Rebuild:
                 self.store, last.pointer, last.pointer.model_copy(update={"built_from": versions, "epoch": held.epoch})
             )
             return False
-        point(self.store, last.pointer, upload(self.store, catalog, path, built_from=versions, epoch=held.epoch))
+        pointer = upload(self.store, catalog, path, built_from=versions, epoch=held.epoch)
+        point(self.store, last.pointer, pointer)
+        self._know(pointer, catalog)
         return True
 
     def _build(self, last: Last, versions: dict[str, str], folder: Path) -> tuple[Catalog, Path]:

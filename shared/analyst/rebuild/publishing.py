@@ -34,13 +34,16 @@ class Last:
         return self.pointer.built_from if self.pointer and self.is_whole else {}
 
 
-def read_last(store: Store) -> Last:
-    """Read the last snapshot; of a damaged one at least the names that its tables own, by the newest catalog there is."""
+def read_last(store: Store, known: Mapping[str, Catalog]) -> Last:
+    """Read the last snapshot; of a damaged one at least the names that its tables own, by the newest catalog there is.
+
+    `known` are catalogs by their keys that need not be read again.
+    """
     found = store.read(CURRENT)
     pointer = read_pointer(found) if found else None
     if pointer is not None:
         with suppress(UnavailableError):
-            catalog = read_catalog(store, pointer.catalog, pointer.sha256.get("catalog"))
+            catalog = known.get(pointer.catalog) or read_catalog(store, pointer.catalog, pointer.sha256.get("catalog"))
             is_whole = store.head(pointer.duckdb) is not None
             return Last(pointer, catalog, pointer.duckdb if is_whole else None, is_whole)
     salvaged = next(_catalogs(store), None)

@@ -214,7 +214,10 @@ class Found:
     def drop_strangers(self, con: "DuckDBPyConnection", database: str) -> None:
         """Drop everything in a database that is no view in `main`."""
         found = self.strangers.get(database, frozenset())
-        for _kind, schema, _name in (s for s in found if s[0] == "schema"):
-            con.execute(f"drop schema {quote(database)}.{quote(schema)} cascade")
-        for kind, schema, name in sorted(s for s in found if s[0] != "schema" and s[1] == "main"):
-            con.execute(f"drop {kind} {quote(database)}.{quote(schema)}.{quote(name)} cascade")
+        drops = [f"schema {quote(database)}.{quote(name)}" for kind, _schema, name in found if kind == "schema"]
+        drops += [
+            f"{kind} {quote(database)}.main.{quote(name)}"
+            for kind, schema, name in sorted(found)
+            if kind != "schema" and schema == "main"
+        ]
+        con.execute("".join(f"drop {what} cascade;" for what in drops) or "select 1")
