@@ -14,13 +14,13 @@ help: ## list the targets
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $(REQ)/uv.txt
-	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r $(REQ)/functions.txt -r $(REQ)/cli.txt -r $(REQ)/dev.txt
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r $(REQ)/functions.txt -r $(REQ)/cli.txt -r $(REQ)/dev.txt
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-build-isolation --no-deps -e . -e shared/da
 	@touch $@
 
 .venv-da/installed: .venv/installed $(REQ)/cli-newest.txt
 	$(PYTHON) -m venv --clear .venv-da
-	$(BIN)/uv pip install -q --python .venv-da/bin/python --require-hashes -r $(REQ)/cli-newest.txt
+	$(BIN)/uv pip install -q --compile-bytecode --python .venv-da/bin/python --require-hashes -r $(REQ)/cli-newest.txt
 	$(BIN)/uv pip install -q --python .venv-da/bin/python --no-build-isolation --no-deps -e shared/da
 	@touch $@
 
