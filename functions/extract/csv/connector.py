@@ -1,5 +1,6 @@
 """The connector of files: every table of a folder of CSV, TSV, JSON lines and parquet files, plain, gz or zst."""
 
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,12 +33,16 @@ _READERS: dict[Format, Reader] = {
 
 @dataclass(frozen=True, slots=True)
 class CsvConnector:
-    """The files of one source. `roots` is SOURCE_ROOTS, `memory_limit` what reading one table may use."""
+    """The files of one source.
+
+    `roots` is SOURCE_ROOTS, `memory_limit` what reading one table may use, `place` opens the source's path.
+    """
 
     wanted: Wanted
     roots: Sequence[str]
     memory_limit: str = "300MB"
     scratch: Path | None = None
+    place: Callable[[str, Sequence[str]], Place] = open_place
     _planned: dict[str, Planned] = field(default_factory=dict, init=False)
 
     def tables(self) -> Iterable[SourceTable]:
@@ -69,19 +74,26 @@ class CsvConnector:
         if planned.problem:
             raise SourceError(planned.problem)
         place = self._place()
+        increment = Increment(table, since, frozenset(planned.options.types))
         for attempt in range(ATTEMPTS):
-            before = [place.mark(item.file) for item in planned.files]
+            before = _marks(place, planned)
             home = into / str(attempt)
             home.mkdir()
-            extracted = self._extract(planned, Increment(table, since, frozenset(planned.options.types)), place, home)
-            if before == [place.mark(item.file) for item in planned.files]:
-                return extracted
+            try:
+                extracted = self._extract(planned, increment, place, home)
+            except SourceError:
+                if before == _marks(place, planned):
+                    raise
+            else:
+                if before == _marks(place, planned):
+                    return extracted
+            shutil.rmtree(home)
         raise SourceError(
             f"{planned.original} changed while it was read, {ATTEMPTS} times; write it elsewhere and move it here"
         )
 
     def _place(self) -> Place:
-        return open_place(self.wanted.source.path, self.roots)
+        return self.place(self.wanted.source.path, self.roots)
 
     def _extract(self, planned: Planned, increment: Increment, place: Place, into: Path) -> Extracted:
         with duckdb_files.scratch(self.scratch) as scratch:
@@ -100,6 +112,10 @@ class CsvConnector:
                     rejected=read.rejected.count,
                     rejects=read.rejected.first,
                 )
+
+
+def _marks(place: Place, planned: Planned) -> list[str]:
+    return [place.mark(item.file) for item in planned.files]
 
 
 def _source_table(planned: Planned) -> SourceTable:

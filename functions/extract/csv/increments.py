@@ -40,7 +40,11 @@ class Increment:
         if self.column is None or self.since is None:
             return select
         cursor = quote(self.column)
-        since = f"cast({quote_text(str(self.since))} as {types[self.column].type})"
+        kind = types[self.column].type
+        misfit = (
+            f"the column {self.column!r} is {kind} now, and the last run reached {str(self.since)!r}: sync it in full"
+        )
+        since = f"coalesce(try_cast({quote_text(str(self.since))} as {kind}), error({quote_text(misfit)}))"
         newer = f"{cursor} >= {since} or {cursor} is null" if self.table.primary_key else f"{cursor} > {since}"
         # numbering the rows keeps the condition above the casts, so that every row is checked and types stay the same
         numbered = f'select *, row_number() over () as "row number" from ({select})'

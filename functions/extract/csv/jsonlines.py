@@ -141,8 +141,9 @@ def _shapes(reading: Reading, files: Sequence[JsonFile], columns: Mapping[str, s
 
 def _terms(column: str) -> tuple[str, ...]:
     """Write the SQL aggregates of the kinds of a column's values, their structure, and whether that can hold them."""
-    brackets = f"length(regexp_replace(cast({column} as varchar), '[^\\[{{]', '', 'g'))"
-    has_big_number = f"regexp_matches(cast({column} as varchar), {quote_text(_BIG_NUMBER)})"
+    text = f"cast({column} as varchar)"
+    brackets = f"length({text}) - length(replace(replace({text}, '[', ''), '{{', ''))"
+    has_big_number = f"regexp_matches({text}, {quote_text(_BIG_NUMBER)})"
     return (
         f"list(distinct json_type({column})) filter (json_type({column}) <> 'NULL')",
         f"json_group_structure(case when {brackets} <= {_MAX_BRACKETS} then {column} end)",

@@ -4,6 +4,7 @@ DuckDB takes a gz or zst file that was cut off for a shorter one, and checks no 
 read through once here.
 """
 
+import errno
 import gzip
 import sys
 import zlib
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
-from analyst.errors import SourceError
+from analyst.errors import SourceError, UnavailableError
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -23,6 +24,7 @@ Compression = Literal["none", "gzip", "zstd"]
 
 _CHUNK = 1 << 20
 _CARRIED = 2
+_DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PAR1": "parquet"}
 
 
@@ -32,6 +34,7 @@ def opened(path: Path, compression: Compression, name: str) -> Iterator[BinaryIO
 
     Raises:
         SourceError: it can't be opened; while reading: it ends too early, or is broken.
+        UnavailableError: what is made of it does not fit on the disk.
     """
     try:
         with _open(path, compression) as file:
@@ -41,6 +44,8 @@ def opened(path: Path, compression: Compression, name: str) -> Iterator[BinaryIO
     except (gzip.BadGzipFile, zlib.error, zstd.ZstdError) as error:
         raise SourceError(f"{name} is broken: {error}") from error
     except OSError as error:
+        if error.errno in _DISK_IS_FULL:
+            raise UnavailableError(f"the disk is full while {name} is rewritten; see to SCRATCH_DIR") from error
         raise SourceError(f"{name} can't be read: {error.strerror or error}") from error
 
 

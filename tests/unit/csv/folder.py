@@ -1,12 +1,15 @@
 """A folder of files, and what the connector makes of it."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from analyst.catalog import Column
 from analyst.contract.connector import Cursor, Extracted, SourceTable
+from analyst.names import quote
 from functions.extract.csv.connector import CsvConnector
 from functions.extract.csv.listing import Wanted
 from functions.extract.csv.options import CsvSource, CsvTableOptions
@@ -39,10 +42,14 @@ class Folder:
     def extract(self, name: str, since: Cursor = None, **options: Any) -> Extracted:
         connector = self.connector(**options)
         table = next(table for table in connector.tables() if table.name == name)
+        return connector.extract(table, since, self.into())
+
+    def into(self) -> Path:
+        """Make a new folder to extract into."""
         self.read += 1
         into = self.work / f"into{self.read}"
         into.mkdir(parents=True)
-        return connector.extract(table, since, into)
+        return into
 
     def rows(self, name: str, since: Cursor = None, **options: Any) -> list[tuple[Any, ...]]:
         return rows_of(self.extract(name, since, **options))
@@ -52,6 +59,20 @@ class Folder:
 
 
 def rows_of(extracted: Extracted) -> list[tuple[Any, ...]]:
+    """The rows of what was extracted; DuckDB hands out instants only through a package that is not there."""
+    instants = [column.type == "TIMESTAMP WITH TIME ZONE" for column in extracted.columns]
     with duckdb.connect() as con:
         con.execute("set TimeZone = 'UTC'")
-        return con.execute("from read_parquet(?)", [[str(path) for path in extracted.files]]).fetchall()
+        paths = [str(path) for path in extracted.files]
+        found = con.execute(
+            f"select {', '.join(map(_term, extracted.columns))} from read_parquet(?)", [paths]
+        ).fetchall()
+    return [tuple(_value(value, instant) for value, instant in zip(row, instants, strict=True)) for row in found]
+
+
+def _term(column: Column) -> str:
+    return f"cast({quote(column.name)} as varchar)" if column.type == "TIMESTAMP WITH TIME ZONE" else quote(column.name)
+
+
+def _value(value: Any, instant: bool) -> Any:
+    return datetime.fromisoformat(value) if instant and value else value

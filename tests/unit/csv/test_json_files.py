@@ -88,6 +88,7 @@ def test_an_array_and_other_layouts_are_read(folder: Folder) -> None:
         ('{"": 1}\n', "a member without a name"),
         ('{"a": "' + "x" * 20_000_000 + '"}\n', "t.jsonl:1: is longer than 8 MiB"),
     ],
+    ids=range(11),  # one content is too long for a name
 )
 def test_what_is_malformed_is_told_by_file_line_and_reason(folder: Folder, content: str | bytes, message: str) -> None:
     folder.write("t.jsonl", content)
