@@ -29,7 +29,9 @@ def run_until(step: int, what: str, bucket: Path, generation: int) -> bool:
     """Run a process that dies at its nth step; tell whether it did."""
     arguments = [what, str(bucket), str(generation), str(step)]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, str(ROOT / "tests/unit/crash_worker.py"), *arguments], env=environ, check=False)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests/unit/crash_worker.py"), *arguments], env=environ, check=False
+    )
     assert done.returncode in (0, -signal.SIGKILL)
     return done.returncode != 0
 

@@ -56,7 +56,7 @@ def test_a_complete_part_is_not_fetched_at_all(api: FunctionsApi, sync: SyncRun,
     assert api.ranges == []
 
 
-@pytest.mark.parametrize("left", [b"x" * 1000, b"x" * 1_000_000])
+@pytest.mark.parametrize("left", [b"x" * 1000, b"x" * 1_000_000], ids=["little", "much"])
 def test_a_damaged_part_is_thrown_away(
     api: FunctionsApi, sync: SyncRun, workspace: Workspace, rows: Rows, left: bytes
 ) -> None:
