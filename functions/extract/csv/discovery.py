@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
 
 from analyst.errors import InvalidInputError
 from analyst.names import is_name
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 TYPE = "csv"
+
+M = TypeVar("M", CsvSource, CsvTableOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +52,8 @@ class Discovery:
         source = registry.get_source(db, self.source)
         if source.type != TYPE:
             raise InvalidInputError(f"the source {self.source!r} is of the type {source.type!r}, not {TYPE!r}")
-        registered = {table.name: _options(table) for table in registry.list_tables(db, self.source)}
-        wanted = Wanted(CsvSource.model_validate(source.config), registered, frozenset(source.excluded))
+        config = _read(CsvSource, source.config, f"the config of the source {self.source!r}")
+        wanted = _wanted(config, frozenset(source.excluded), registry.list_tables(db, self.source))
         settings = self.settings
         return CsvConnector(wanted, settings.source_roots, settings.memory_limit, settings.scratch_dir)
 
@@ -73,12 +77,32 @@ def _is_sound(table: Planned) -> bool:
     return table.problem is None and is_name(table.name)
 
 
-def _options(table: RegisteredTable) -> CsvTableOptions:
-    """Put together what the registry says of a table; its options go before its columns."""
+def _wanted(config: CsvSource, excluded: frozenset[str], tables: Iterable[RegisteredTable]) -> Wanted:
+    """Put together what the registry says; a table whose options can't be used is one that has a problem."""
+    registered: dict[str, CsvTableOptions] = {}
+    unusable: dict[str, str] = {}
+    for table in tables:
+        try:
+            registered[table.name] = _read(CsvTableOptions, _options(table), f"what {table.id} is registered with")
+        except InvalidInputError as error:
+            registered[table.name] = CsvTableOptions()
+            unusable[table.name] = str(error)
+    return Wanted(config, registered, excluded, unusable)
+
+
+def _options(table: RegisteredTable) -> dict[str, Any]:
+    """Give what the registry says of a table; its options go before its columns."""
     columns = {
         "sync_strategy": None if table.sync_strategy == "full_refresh" else table.sync_strategy,
         "primary_key": table.primary_key,
         "cursor_column": table.cursor_column,
     }
-    said = {name: value for name, value in columns.items() if value}
-    return CsvTableOptions.model_validate({**said, **table.options})
+    return {**{name: value for name, value in columns.items() if value}, **table.options}
+
+
+def _read(model: type[M], values: dict[str, Any], what: str) -> M:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise InvalidInputError(f"{what} can't be used: {problems}") from None

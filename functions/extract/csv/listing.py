@@ -77,11 +77,15 @@ def data_file(file: SourceFile) -> DataFile | None:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is wanted of a source: its config, the options of the registered tables by name, and those left alone."""
+    """What is wanted of a source: its config, the options of the registered tables by name, and those left alone.
+
+    `unusable` are tables whose options can't be read, with the reason.
+    """
 
     source: CsvSource
     registered: Mapping[str, CsvTableOptions]
     excluded: frozenset[str] = frozenset()
+    unusable: Mapping[str, str] = field(default_factory=dict)
 
     def takes(self, name: str) -> bool:
         """Tell whether a table is to be extracted."""
@@ -135,7 +139,8 @@ def _planned(name: str, group: Mapping[str, list[DataFile]], wanted: Wanted) -> 
     files = tuple(item for items in group.values() for item in items)
     own = wanted.registered.get(name, CsvTableOptions())
     options = wanted.source.overridden(own)
-    problem = _collision(name, originals) or _mixture(name, files) or _contradiction(name, options)
+    problem = wanted.unusable.get(name) or _collision(name, originals) or _mixture(name, files)
+    problem = problem or _contradiction(name, options)
     return Planned(name, originals[0].rstrip("/"), files, options, frozenset(own.types), problem)
 
 
