@@ -64,15 +64,15 @@ def keep_views(con: "DuckDBPyConnection", previous: Path, views: frozenset[str])
     """
     what = "the last snapshot's analytics.duckdb"
     duckdb_files.attach(con, previous, "previous", what=what)
-    con.execute("attach ':memory:' as kept")
     with told_as(ContractError, f"{what} can't be read: ", hide=previous):
+        con.execute("attach ':memory:' as kept")
         con.execute("copy from database previous to kept (schema)")
-    for table in _OUR_TABLES:
-        con.execute(f"drop table kept.main.{table}")
-    for view in _view_names(con, "kept") - views:
-        con.execute(f"drop view kept.main.{quote(view)}")
-    gather(con, "kept")
-    duckdb_files.detach(con, "previous")
+        for table in _OUR_TABLES:
+            con.execute(f"drop table kept.main.{table}")
+        for view in _view_names(con, "kept") - views:
+            con.execute(f"drop view kept.main.{quote(view)}")
+        gather(con, "kept")
+        duckdb_files.detach(con, "previous")
 
 
 def make_views(con: "DuckDBPyConnection", tables: Iterable[Table], data_url: str) -> None:
@@ -96,6 +96,19 @@ def gather(con: "DuckDBPyConnection", database: str) -> None:
     """Move what is in a database on to `merged`."""
     con.execute(f"copy from database {quote(database)} to merged (schema)")
     duckdb_files.detach(con, database)
+
+
+def write_views(con: "DuckDBPyConnection", path: Path) -> None:
+    """Write the views in `merged` to a database file of their own."""
+    duckdb_files.create(con, path, "written")
+    con.execute("copy from database merged to written (schema)")
+    duckdb_files.detach(con, "written")
+
+
+def add_views(con: "DuckDBPyConnection", path: Path) -> None:
+    """Bring the views of such a file into `merged`."""
+    duckdb_files.attach(con, path, "batch", what="a batch of views")
+    gather(con, "batch")
 
 
 def columns(con: "DuckDBPyConnection") -> dict[str, tuple[Column, ...]]:

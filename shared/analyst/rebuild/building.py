@@ -2,24 +2,22 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyst import duckdb_files, ownership
-from analyst.catalog import Catalog, Column, File, Problem, RemoteAttach, Table
-from analyst.contract.model import FileRow, extract_key
+from analyst.catalog import Catalog, Column, File, RemoteAttach, Table
+from analyst.contract.model import FileRow
 from analyst.errors import AnalystError, ContractError
 from analyst.rebuild import assembling
-from analyst.rebuild.taking import Found, Placed, Source, Taken
+from analyst.rebuild.batches import Batch, Batching, Outcome
+from analyst.rebuild.taking import Placed, Taken
 from analyst.store import ObjectMissingError, Store
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-DOWNLOADS_AT_ONCE = 16
 
 
 class LastSnapshotError(AnalystError):
@@ -50,12 +48,15 @@ class Building:
         last = _by_source(self.last)
         with duckdb_files.connect(threads=1, temp_dir=self.folder / "spill") as con:
             assembling.begin(con)
-            opened, problems = self._open(con, changed & sources, last)
-            owners = ownership.assign(self.last.owners, self._fresh(opened))
+            batching = Batching(self.store, last, self.folder)
+            batches = batching.open(sorted(changed & sources))
+            owners = ownership.assign(self.last.owners, self._fresh(batches))
             views = {table: view for view, table in owners.items()}
-            taken = self._take(con, opened, views, problems)
+            outcomes = batching.take(batches, views)
+            taken = _gathered(con, outcomes)
             kept = self._keep(con, _kept(last, sources, changed, taken))
-            problems += [p for p in self.last.problems if p.source in sources - changed]
+            problems = [p for p in self.last.problems if p.source in sources - changed]
+            problems += [p for outcome in outcomes for p in outcome.problems]
             remote = [row for row in self.last.remote if row.source in sources - taken.keys()]
             columns = assembling.columns(con)
             fresh = [_table(name, p, views, columns) for name, found in taken.items() for p in found.tables]
@@ -71,52 +72,12 @@ class Building:
             assembling.write(con, catalog, path)
         return catalog, path
 
-    def _open(
-        self, con: "DuckDBPyConnection", changed: frozenset[str], last: Mapping[str, Mapping[str, Table]]
-    ) -> tuple[list[Source], list[Problem]]:
-        """Download the changed extracts and read what they say."""
-        names = sorted(changed)
-        with ThreadPoolExecutor(DOWNLOADS_AT_ONCE) as pool:
-            paths = list(pool.map(self._download, range(len(names)), names))
-        opened: list[Source] = []
-        problems: list[Problem] = []
-        for number, (name, path) in enumerate(zip(names, paths, strict=True)):
-            if path is None:
-                continue
-            try:
-                source = Source.open(con, self.store, name, path, alias=f"taken_{number}", last=last.get(name, {}))
-                opened.append(source)
-            except AnalystError as error:
-                problems.append(Problem(source=name, code=error.code, message=str(error)))
-        return opened, problems
-
-    def _download(self, number: int, source: str) -> Path | None:
-        path = self.folder / f"source-{number}.duckdb"
-        try:
-            self.store.download(extract_key(source), path)
-        except ObjectMissingError:
-            return None
-        return path
-
-    def _fresh(self, opened: Sequence[Source]) -> list[str]:
+    def _fresh(self, batches: Sequence[Batch]) -> list[str]:
         """List the tables of the opened sources, senior ones first."""
         rank = {table: number for number, table in enumerate(self.seniority)}
+        opened = [source for batch in batches for source in batch.sources]
         ids = [f"{source.name}.{table}" for source in opened for table in source.extract.meta]
         return sorted(ids, key=lambda table: (rank.get(table, len(rank)), table))
-
-    def _take(
-        self, con: "DuckDBPyConnection", opened: Sequence[Source], views: Mapping[str, str], problems: list[Problem]
-    ) -> dict[str, Taken]:
-        """Bring the views of the opened sources into `merged`, under the names that they own."""
-        taken: dict[str, Taken] = {}
-        found = Found.look(con)
-        for source in opened:
-            taken[source.name] = source.take(con, found, self.folder)
-            problems += taken[source.name].problems
-            placed = [entry.meta.table for entry in taken[source.name].tables]
-            assembling.rename(con, source.alias, {name: views[f"{source.name}.{name}"] for name in placed})
-            assembling.gather(con, source.alias)
-        return taken
 
     def _keep(self, con: "DuckDBPyConnection", kept: Sequence[Table]) -> list[Table]:
         """Bring the views of these tables of the last snapshot into `merged`; tell which are there now.
@@ -135,6 +96,16 @@ class Building:
             except (ObjectMissingError, ContractError) as error:
                 raise LastSnapshotError(str(error)) from error
         return list(kept)
+
+
+def _gathered(con: "DuckDBPyConnection", outcomes: Sequence[Outcome]) -> dict[str, Taken]:
+    """Bring the views of all batches into `merged`; tell what each source gives."""
+    taken: dict[str, Taken] = {}
+    for outcome in outcomes:
+        if outcome.views is not None:
+            assembling.add_views(con, outcome.views)
+        taken.update(outcome.taken)
+    return taken
 
 
 def _remote(taken: Mapping[str, Taken]) -> list[RemoteAttach]:

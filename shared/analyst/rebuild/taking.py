@@ -86,7 +86,7 @@ class Source:
             con.execute(f"detach database if exists {quote(alias)}")
             raise ContractError(f"the views of {what} can't be copied: {str(error).splitlines()[0]}") from error
         finally:
-            duckdb_files.detach(con, "source")
+            con.execute("detach database if exists source")
 
     def take(self, con: "DuckDBPyConnection", found: "Found", folder: Path) -> Taken:
         """Leave in the database `alias` the views that belong, and nothing else."""
