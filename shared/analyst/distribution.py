@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from analyst.access import AccessList, Caller
 from analyst.catalog import Table
-from analyst.errors import ConflictError, NotFoundError
+from analyst.errors import ConflictError, InvalidInputError, NotFoundError
 from analyst.snapshots import Snapshot, Snapshots
 from analyst.store import Store
 
@@ -42,6 +42,7 @@ class Distribution:
 
         Raises:
             NotFoundError: none of it is to be had.
+            InvalidInputError: it is more than a thousand files.
         """
         current = self.snapshots.current()
         found: dict[str, str] = {}
@@ -52,18 +53,19 @@ class Distribution:
             if table is None:
                 missing.append(table_id)
                 continue
-            listed = {file.path: table for file in table.files}
-            for path in listed if paths is None else paths:
-                if path in listed:
-                    found[path] = table_id
-                else:
-                    older.append((table_id, path))
+            listed = {file.path for file in table.files}
+            asked = [file.path for file in table.files] if paths is None else paths
+            found.update({path: table_id for path in asked if path in listed})
+            older += [(table_id, path) for path in asked if path not in listed]
+            if len(found) + len(older) > FILES_AT_ONCE:
+                raise InvalidInputError(f"more than {FILES_AT_ONCE} files at once; ask for some of them at a time")
         earlier = self._in_kept(older)
         found.update(earlier)
         missing += [path for _table, path in older if path not in earlier]
         if wanted and not found and missing:
             raise NotFoundError("no such table or file: " + ", ".join(missing[:5]))
-        return SignedUrls(current.number, {path: self._sign(path) for path in found}, tuple(missing))
+        urls = {path: self._sign(path, table_id) for path, table_id in found.items()}
+        return SignedUrls(current.number, urls, tuple(missing))
 
     def download(self, table_id: str) -> str:
         """Sign the one file of a table.
@@ -78,7 +80,7 @@ class Distribution:
         if len(table.files) != 1:
             has = f"has {len(table.files)} files; POST /api/data/urls signs them all" if table.files else "has no files"
             raise ConflictError(f"the table {table_id} {has}", urls="/api/data/urls", files=len(table.files))
-        return self._sign(table.files[0].path)
+        return self._sign(table.files[0].path, table_id)
 
     def _downloadable(self, snapshot: Snapshot, table_id: str) -> Table | None:
         return snapshot.by_id.get(table_id) if self.access.may_download(self.caller, table_id) else None
@@ -96,10 +98,10 @@ class Distribution:
                 break
         return found
 
-    def _sign(self, path: str) -> str:
-        """Sign a file, which is saved as `<source>.<table>-<the first of its hash>.parquet`."""
-        _extracts, source, _data, table, name = path.split("/", 4)
-        return self.store.sign(path, expires=self.expires, filename=f"{source}.{table}-{name[:12]}.parquet")
+    def _sign(self, path: str, table_id: str) -> str:
+        """Sign a file, which is saved as `<source>.<table>-<the first of its name>.parquet`."""
+        name = path.rsplit("/", 1)[-1].removesuffix(".parquet")[:12]
+        return self.store.sign(path, expires=self.expires, filename=f"{table_id}-{name}.parquet")
 
 
 def _paths(table: Table | None) -> Iterable[str]:

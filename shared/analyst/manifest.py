@@ -20,6 +20,9 @@ from analyst.snapshots import Snapshot
 
 _KEPT = 64
 
+Edition = tuple[int, datetime]
+"""What tells one snapshot from another; in a bucket that was made anew, numbers begin anew."""
+
 
 class ManifestTable(BaseModel):
     """One table. `hash` is equal when the data are; a remote or server-only table has no files to download."""
@@ -67,13 +70,13 @@ class Manifests:
     """Makes manifests, and keeps those made last. Safe to share between threads."""
 
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _made: "OrderedDict[tuple[int, int, Caller], Manifest]" = field(default_factory=OrderedDict)
+    _made: "OrderedDict[tuple[Edition, int, Caller], Manifest]" = field(default_factory=OrderedDict)
     _fragments: dict[tuple[str, bool], bytes] = field(default_factory=dict)
-    _snapshot: int = -1
+    _edition: Edition | None = None
 
     def manifest(self, snapshot: Snapshot, access: AccessList, caller: Caller) -> Manifest:
         """Make the caller's manifest of a snapshot."""
-        key = (snapshot.number, access.version, caller)
+        key = (_edition(snapshot), access.version, caller)
         with self._lock:
             made = self._made.get(key)
             if made is None:
@@ -86,8 +89,8 @@ class Manifests:
             return made
 
     def _make(self, snapshot: Snapshot, access: AccessList, caller: Caller) -> Manifest:
-        if self._snapshot != snapshot.number:
-            self._snapshot, self._fragments = snapshot.number, {}
+        if self._edition != _edition(snapshot):
+            self._edition, self._fragments = _edition(snapshot), {}
         tables = b",".join(self._fragment(table, access) for table in visible(snapshot, access, caller))
         body = b'{"snapshot":%d,"tables":{%b}}' % (snapshot.number, tables)
         etag = hashlib.sha256(tables).hexdigest()[:32]
@@ -101,6 +104,10 @@ class Manifests:
             made = _json(table.id) + b":" + _json(_entry(table, server_only=server_only))
             self._fragments[table.id, server_only] = made
         return made
+
+
+def _edition(snapshot: Snapshot) -> Edition:
+    return snapshot.number, snapshot.catalog.built_at
 
 
 def _entry(table: Table, *, server_only: bool) -> dict[str, object]:

@@ -15,7 +15,7 @@ from analyst import duckdb_files, logs, runs
 from analyst.contract import publishing
 from analyst.contract.connector import Connector, Cursor, SourceTable
 from analyst.contract.editing import read_extract
-from analyst.contract.model import Extract, TableState
+from analyst.contract.model import SCHEMA, Extract, TableState
 from analyst.contract.publishing import NewTable, TableRun, Uploads
 from analyst.contract.staging import Staging
 from analyst.errors import AnalystError, SourceError
@@ -166,6 +166,8 @@ def _since(table: SourceTable, state: TableState) -> Cursor:
 def _new_home(folder: Path, table: SourceTable) -> Path:
     if not is_name(table.name):
         raise SourceError(f"{table.name!r} is no name of a table; a name has a-z, 0-9 and _ only")
+    if table.name in SCHEMA:
+        raise SourceError(f"extract.duckdb has a table {table.name!r} of its own; give this one another name")
     home = folder / table.name
     home.mkdir()
     return home

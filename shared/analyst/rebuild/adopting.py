@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _CONTENT_NAME = re.compile(r"/[0-9a-f]{32}(-[0-9a-z]{26})?\.parquet$")
 
+_PARTITION = re.compile(r"/([^/=]+)=[^/]*(?=/)")
+"""A column that stands in the path only, as Hive partitions have it: content names would lose it."""
+
 
 def adopt(
     store: Store, con: "DuckDBPyConnection", source: str, table: str, *, known: Iterable[File], folder: Path
@@ -53,6 +56,9 @@ def _adopted(store: Store, con: "DuckDBPyConnection", key: str, by_hash: dict[st
         file = parquet.inspect(con, copy)
     except SourceError as error:
         raise ContractError(f"{key} can't be read as parquet; write it whole before its extract.duckdb") from error
+    lost = sorted(set(_PARTITION.findall(key)) - {column.name for column in file.columns})
+    if lost:
+        raise ContractError(f"{key} has {lost[0]!r} in its path and not as a column; write it into the file too")
     path = by_hash.get(file.sha256)
     if path is None:
         path = f"{_home(key)}{file.sha256[:32]}-{str(ULID()).lower()}.parquet"

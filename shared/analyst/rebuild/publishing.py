@@ -46,15 +46,16 @@ def read_last(store: Store, known: Mapping[str, Catalog]) -> Last:
             catalog = known.get(pointer.catalog) or read_catalog(store, pointer.catalog, pointer.sha256.get("catalog"))
             is_whole = store.head(pointer.duckdb) is not None
             return Last(pointer, catalog, pointer.duckdb if is_whole else None, is_whole)
-    salvaged = next(_catalogs(store), None)
+    salvaged = next(_catalogs(store, damaged=pointer.catalog if pointer else None), None)
     number = max(pointer.snapshot if pointer else 0, salvaged.snapshot if salvaged else 0)
     catalog = salvaged or Catalog.model_validate({"snapshot": 0, "built_at": 0})
     return Last(pointer, catalog.model_copy(update={"snapshot": number}), None, is_whole=False)
 
 
-def _catalogs(store: Store) -> Iterator[Catalog]:
+def _catalogs(store: Store, *, damaged: str | None) -> Iterator[Catalog]:
+    """Read the catalogs that can be read, newest first, without one that is known to be damaged."""
     keys = [entry.key for entry in store.list(PREFIX) if entry.key.endswith(CATALOG_SUFFIX)]
-    for key in sorted(keys, reverse=True):
+    for key in sorted(set(keys) - {damaged}, reverse=True):
         with suppress(UnavailableError):
             yield read_catalog(store, key)
 
