@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,15 +42,26 @@ class Cost:
     peak_mb: float
 
 
+_LAUNCHER = """
+import os, subprocess, sys, time
+began = time.perf_counter()
+child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(child.pid, 0)
+print(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+sys.exit(status != 0)
+"""
+
+
 def cost(command: Sequence[str | Path], environ: Mapping[str, str] | None = None, cwd: Path = ROOT) -> Cost:
-    """Run a command to its end, which must be a good one."""
-    began = time.perf_counter()
-    child = subprocess.Popen(command, env={**os.environ, **(environ or {})}, cwd=cwd, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise RuntimeError(f"{command[0]} ended with {child.returncode}")
-    return Cost(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    """Run a command to its end, which must be a good one.
+
+    A small process starts it: Linux counts the memory of the process that starts another towards it.
+    """
+    launched = [sys.executable, "-S", "-c", _LAUNCHER, *command]
+    done = subprocess.run(launched, env={**os.environ, **(environ or {})}, cwd=cwd, stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} did not end well")
+    return Cost(*map(float, done.stdout.split()))
 
 
 def python(code: str, *arguments: str | Path) -> list[str | Path]:

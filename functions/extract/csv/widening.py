@@ -118,7 +118,7 @@ class Texts:
         written: list[Path] = []
         types, token = self._types(evidence), secrets.token_hex(8)
         for number, part in enumerate(self.parts):
-            query = wrap(self._select(part, evidence, token), types)
+            query = wrap(self._select(part, types, token), types)
             home = into / str(number)
             home.mkdir()
             written += self._write_part(query, home, token)
@@ -138,15 +138,14 @@ class Texts:
         guessed = {name: found.casts[0] if found.seen else _nothing(found) for name, found in evidence.items()}
         return guessed | dict(self.configured)
 
-    def _select(self, part: str, evidence: Mapping[str, Evidence], token: str) -> str:
-        terms = [self._term(name, evidence.get(name), token, index) for index, name in enumerate(self.columns)]
-        return f"select {', '.join(terms)} from ({part})"
-
-    def _term(self, name: str, found: Evidence | None, token: str, index: int) -> str:
-        if found is None:
-            return f"{self.configured[name].checked(name, f'misfit {token}{index}')} as {quote(name)}"
-        cast = found.casts[0] if found.seen else _nothing(found)
-        return f"{cast.checked(name, f'widen {token}{index}')} as {quote(name)}"
+    def _select(self, part: str, types: Mapping[str, Cast], token: str) -> str:
+        terms, values = list[str](), ["*"]
+        for index, name in enumerate(self.columns):
+            cast, value = types[name], quote(f"value of {name}")
+            failure = f"{'misfit' if name in self.configured else 'widen'} {token}{index}"
+            terms.append(f"{cast.checked(name, failure, value)} as {quote(name)}")
+            values.append(f"{cast.value_of(name)} as {value}")
+        return f"select {', '.join(terms)} from (select {', '.join(values)} from ({part}))"
 
 
 def _held(evidence: Mapping[str, Evidence]) -> dict[str, tuple[Cast, ...]]:

@@ -89,8 +89,9 @@ def is_same_number(text: str, value: object) -> bool:
         told = Decimal(text)
     except InvalidOperation:
         return False
-    if isinstance(value, float):  # the text can be had back by printing the number with as many digits
-        return float(text) == value and any(told == Decimal(f"{value:.{digits}e}") for digits in range(17))
+    if isinstance(value, float):  # the text can be had back by printing the number, in short or with as many digits
+        printed = (repr(value), *(f"{value:.{digits}e}" for digits in range(17)))
+        return float(text) == value and any(told == Decimal(one) for one in printed)
     return told == Decimal(str(value))
 
 
