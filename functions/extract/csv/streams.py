@@ -6,6 +6,7 @@ read through once here.
 
 import errno
 import gzip
+import re
 import sys
 import zlib
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ else:
 Compression = Literal["none", "gzip", "zstd"]
 
 _CHUNK = 1 << 20
+_JOINED = re.compile(rb'" "')  # found faster so than by bytes.find
 _CARRIED = 2
 _DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PAR1": "parquet"}
@@ -83,7 +85,7 @@ def survey(path: Path, compression: Compression, name: str) -> bool:
         while size := file.readinto(view[_CARRIED:]):  # type: ignore[attr-defined]
             end = _CARRIED + size
             ends.look(buffer, end)
-            joined = joined or (buffer.find(b'"', 0, end) >= 0 and buffer.find(b'" "', 0, end) >= 0)
+            joined = joined or (buffer.find(b'"', 0, end) >= 0 and _JOINED.search(buffer, 0, end) is not None)
             buffer[:_CARRIED] = buffer[end - _CARRIED : end]
     return ends.are_alike and not joined
 
