@@ -16,12 +16,15 @@ from tests.running import Host, host
 TABLES = 50
 ROWS = 1_375_000
 """Random numbers of 8 bytes, which do not compress: 11 MB."""
-TIMES = 3
+TIMES = 5
 PARALLEL = 8
 
 
 def measure() -> list[Row]:
-    """Mirror 50 tables of 11 MB, and then once more when nothing has changed."""
+    """Mirror 50 tables of 11 MB, and then once more when nothing has changed.
+
+    The least of several runs counts, of both: what else the machine does can only add to them.
+    """
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         size = _fill(home / "bucket")
@@ -29,11 +32,10 @@ def measure() -> list[Row]:
             token = server.bootstrap()
             rounds = [_round(server, token, home) for _ in range(TIMES)]
             again = statistics.median(_da(server, token, home / "mirror").wall for _ in range(5))
-    curl, da = (statistics.median(figures) for figures in zip(*rounds, strict=True))
-    ratio = statistics.median(curl / da for curl, da in rounds)
+    curl, da = (min(figures) for figures in zip(*rounds, strict=True))
     beside = f"curl --parallel: {curl:.2f} s, da sync: {da:.2f} s"
     return [
-        at_least(f"da sync of {TABLES} tables, {size / 1e6:.0f} MB: speed to curl's", ratio, "×", 0.7, beside),  # noqa: RUF001
+        at_least(f"da sync of {TABLES} tables, {size / 1e6:.0f} MB: speed to curl's", curl / da, "×", 0.7, beside),  # noqa: RUF001
         at_most("da sync when nothing has changed, whole process", again, "s", 0.4),
     ]
 
