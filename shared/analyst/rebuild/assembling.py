@@ -48,12 +48,17 @@ _REMOTE_ATTACH = {
 _OUR_TABLES = {"_tables": _TABLES, "_files": _FILES, "_remote_attach": _REMOTE_ATTACH}
 
 
-def begin(con: "DuckDBPyConnection") -> None:
-    """Make the empty database `merged`, in which views gather."""
-    con.execute("attach ':memory:' as merged")
+def begin(con: "DuckDBPyConnection", path: Path) -> None:
+    """Make a new analytics.duckdb and attach it as `merged`; views gather in it."""
+    begin_views(con, path)
     for table, columns in _OUR_TABLES.items():
         declared = ", ".join(f"{quote(name)} {kind}" for name, kind in columns.items())
         con.execute(f"create table merged.{table} ({declared})")
+
+
+def begin_views(con: "DuckDBPyConnection", path: Path) -> None:
+    """Make a new database file for views alone and attach it as `merged`."""
+    duckdb_files.create(con, path, "merged")
 
 
 def keep_views(con: "DuckDBPyConnection", previous: Path, views: frozenset[str]) -> None:
@@ -71,7 +76,8 @@ def keep_views(con: "DuckDBPyConnection", previous: Path, views: frozenset[str])
             con.execute(f"drop table kept.main.{table}")
         for view in _view_names(con, "kept") - views:
             con.execute(f"drop view kept.main.{quote(view)}")
-        gather(con, "kept")
+        gather(con, ["kept"])
+        duckdb_files.detach(con, "kept")
         duckdb_files.detach(con, "previous")
 
 
@@ -92,23 +98,22 @@ def rename(con: "DuckDBPyConnection", database: str, names: Mapping[str, str]) -
         con.execute(f"alter view {quote(database)}.main.{quote(f'-{number}')} rename to {quote(new)}")
 
 
-def gather(con: "DuckDBPyConnection", database: str) -> None:
-    """Move what is in a database on to `merged`."""
-    con.execute(f"copy from database {quote(database)} to merged (schema)")
-    duckdb_files.detach(con, database)
+def gather(con: "DuckDBPyConnection", databases: Iterable[str]) -> None:
+    """Copy what is in some databases to `merged`, all at once: every commit is a wait for the disk."""
+    con.begin()
+    for database in databases:
+        con.execute(f"copy from database {quote(database)} to merged (schema)")
+    con.commit()
 
 
-def write_views(con: "DuckDBPyConnection", path: Path) -> None:
-    """Write the views in `merged` to a database file of their own."""
-    duckdb_files.create(con, path, "written")
-    con.execute("copy from database merged to written (schema)")
-    duckdb_files.detach(con, "written")
-
-
-def add_views(con: "DuckDBPyConnection", path: Path) -> None:
-    """Bring the views of such a file into `merged`."""
-    duckdb_files.attach(con, path, "batch", what="a batch of views")
-    gather(con, "batch")
+def add_views(con: "DuckDBPyConnection", paths: Iterable[Path]) -> None:
+    """Bring the views of some files into `merged`."""
+    names = {f"batch_{number}": path for number, path in enumerate(paths)}
+    for name, path in names.items():
+        duckdb_files.attach(con, path, name, what="a batch of views")
+    gather(con, names)
+    for name in names:
+        duckdb_files.detach(con, name)
 
 
 def columns(con: "DuckDBPyConnection") -> dict[str, tuple[Column, ...]]:
@@ -125,17 +130,15 @@ def columns(con: "DuckDBPyConnection") -> dict[str, tuple[Column, ...]]:
     return {view: tuple(listed) for view, listed in found.items()}
 
 
-def write(con: "DuckDBPyConnection", catalog: Catalog, path: Path) -> None:
-    """Write `merged` and the catalog's tables to a new analytics.duckdb."""
-    duckdb_files.create(con, path, "analytics")
-    con.execute("copy from database merged to analytics (schema)")
+def finish(con: "DuckDBPyConnection", catalog: Catalog) -> None:
+    """Write the catalog's tables into analytics.duckdb, and close it."""
     insert = partial(duckdb_files.insert, con)
-    insert("analytics._tables", _TABLES, [_table_row(table) for table in catalog.tables])
-    insert("analytics._files", _FILES, [row for table in catalog.tables for row in _file_rows(table)])
-    insert(
-        "analytics._remote_attach", _REMOTE_ATTACH, [list(remote.model_dump().values()) for remote in catalog.remote]
-    )
-    duckdb_files.detach(con, "analytics")
+    con.begin()
+    insert("merged._tables", _TABLES, [_table_row(table) for table in catalog.tables])
+    insert("merged._files", _FILES, [row for table in catalog.tables for row in _file_rows(table)])
+    insert("merged._remote_attach", _REMOTE_ATTACH, [list(remote.model_dump().values()) for remote in catalog.remote])
+    con.commit()
+    duckdb_files.detach(con, "merged")
 
 
 def _table_row(t: Table) -> list[object]:

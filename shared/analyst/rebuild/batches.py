@@ -44,8 +44,8 @@ class Batching:
         """Download extracts, and read what they say."""
         paths = _side_by_side(self._download, sources, DOWNLOADS_AT_ONCE)
         there = {name: path for name, path in zip(sources, paths, strict=True) if path is not None}
-        names = list(there)
-        parts = [{name: there[name] for name in names[start : start + SIZE]} for start in range(0, len(names), SIZE)]
+        count = -(-len(there) // SIZE)
+        parts = [dict(list(there.items())[number::count]) for number in range(count)]
         return [batch for opened in _side_by_side(self._open, parts, SIDE_BY_SIDE) for batch in opened]
 
     def take(self, batches: Sequence["Batch"], views: Mapping[str, str]) -> "list[Outcome]":
@@ -125,15 +125,15 @@ class Batch:
         """Bring the views together under the names that they own, and write them to a file."""
         if not self.sources:
             return Outcome({}, tuple(self.problems), None)
-        self.con.execute("attach ':memory:' as merged")
         found, taken = Found.look(self.con), dict[str, Taken]()
         for source in self.sources:
             one = taken[source.name] = source.take(self.con, found, folder)
             names = {placed.meta.table: views[f"{source.name}.{placed.meta.table}"] for placed in one.tables}
             assembling.rename(self.con, source.alias, names)
-            assembling.gather(self.con, source.alias)
         path = folder / f"{ULID()}.views"
-        assembling.write_views(self.con, path)
+        assembling.begin_views(self.con, path)
+        assembling.gather(self.con, [source.alias for source in self.sources])
+        duckdb_files.detach(self.con, "merged")
         return Outcome(taken, (*self.problems, *(p for one in taken.values() for p in one.problems)), path)
 
     def fallen(self, error: Exception) -> Outcome:

@@ -47,7 +47,8 @@ class Building:
         """
         last = _by_source(self.last)
         with duckdb_files.connect(threads=1, temp_dir=self.folder / "spill") as con:
-            assembling.begin(con)
+            path = self.folder / "analytics.duckdb"
+            assembling.begin(con, path)
             batching = Batching(self.store, last, self.folder)
             batches = batching.open(sorted(changed & sources))
             owners = ownership.assign(self.last.owners, self._fresh(batches))
@@ -68,8 +69,7 @@ class Building:
                 remote=tuple(sorted((*remote, *_remote(taken)), key=lambda row: (row.source, row.alias))),
                 owners=owners,
             )
-            path = self.folder / "analytics.duckdb"
-            assembling.write(con, catalog, path)
+            assembling.finish(con, catalog)
         return catalog, path
 
     def _fresh(self, batches: Sequence[Batch]) -> list[str]:
@@ -100,12 +100,8 @@ class Building:
 
 def _gathered(con: "DuckDBPyConnection", outcomes: Sequence[Outcome]) -> dict[str, Taken]:
     """Bring the views of all batches into `merged`; tell what each source gives."""
-    taken: dict[str, Taken] = {}
-    for outcome in outcomes:
-        if outcome.views is not None:
-            assembling.add_views(con, outcome.views)
-        taken.update(outcome.taken)
-    return taken
+    assembling.add_views(con, [outcome.views for outcome in outcomes if outcome.views is not None])
+    return {name: taken for outcome in outcomes for name, taken in outcome.taken.items()}
 
 
 def _remote(taken: Mapping[str, Taken]) -> list[RemoteAttach]:
