@@ -24,7 +24,7 @@ from analyst.errors import AnalystError, InvalidInputError
 from analyst.names import normalise, quote, quote_text
 from analyst.settings import Settings
 from functions.extract.csv.listing import data_file
-from functions.extract.csv.places import open_place
+from functions.extract.csv.opening import open_place
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent

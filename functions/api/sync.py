@@ -9,7 +9,7 @@ from analyst.extracting import RunId
 from analyst.http import Allow, function
 from analyst.names import Name, TableId
 from analyst.state.sources import list_sources
-from analyst.triggering import Following, SyncStatus, Triggered, trigger
+from analyst.triggering import Following, SyncStatus, Triggered, record_failure, trigger
 
 
 class TriggerRequest(BaseModel):
@@ -41,7 +41,14 @@ def trigger_extracts(request: TriggerRequest, ctx: Context) -> Triggered:
     """Start an extract of each source asked for; `GET /api/sync/status` tells what becomes of it."""
     with ctx.state.read() as db:
         sources = list_sources(db)
-    return trigger(sources, request.sources, request.tables, ctx.tasks.enqueue)
+    store, clock = ctx.store, ctx.clock
+    return trigger(
+        sources,
+        request.sources,
+        request.tables,
+        ctx.tasks.enqueue,
+        failed=lambda run, error: record_failure(store, run, error, clock()),
+    )
 
 
 @function("GET", "/api/sync/status", allow=Allow.SERVICE)

@@ -51,7 +51,9 @@ def search(
     snapshot: Snapshot, access: AccessList, caller: Caller, *, text: str | None, limit: int, offset: int
 ) -> TableList:
     """List the tables that the caller may read whose id, view or description holds a text, without regard to case."""
-    found = [table for table in visible(snapshot, access, caller) if text is None or _matches(table, text.lower())]
+    found = [
+        table for table in visible(snapshot, access, caller) if text is None or _matches(table, access, text.lower())
+    ]
     page = tuple(_summary(table, access) for table in found[offset : offset + limit])
     return TableList(snapshot=snapshot.number, count=len(found), tables=page)
 
@@ -70,8 +72,9 @@ def find(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str) 
     )
 
 
-def _matches(table: Table, text: str) -> bool:
-    return any(text in part.lower() for part in (table.id, table.view, table.description or ""))
+def _matches(table: Table, access: AccessList, text: str) -> bool:
+    description = access.description(table.id, table.description) or ""
+    return any(text in part.lower() for part in (table.id, table.view, description))
 
 
 def _summary(table: Table, access: AccessList) -> TableSummary:
@@ -81,7 +84,7 @@ def _summary(table: Table, access: AccessList) -> TableSummary:
         view=table.view,
         source=table.source,
         bucket=registration.bucket if registration else None,
-        description=table.description,
+        description=access.description(table.id, table.description),
         query_mode=table.query_mode,
         rows=table.rows,
         size_bytes=table.size_bytes,

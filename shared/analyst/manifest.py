@@ -71,7 +71,7 @@ class Manifests:
 
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _made: "OrderedDict[tuple[Edition, int, Caller], Manifest]" = field(default_factory=OrderedDict)
-    _fragments: dict[tuple[str, bool], bytes] = field(default_factory=dict)
+    _fragments: dict[tuple[str, bool, str | None], bytes] = field(default_factory=dict)
     _edition: Edition | None = None
 
     def manifest(self, snapshot: Snapshot, access: AccessList, caller: Caller) -> Manifest:
@@ -99,10 +99,12 @@ class Manifests:
     def _fragment(self, table: Table, access: AccessList) -> bytes:
         registration = access.tables.get(table.id)
         server_only = registration is not None and registration.server_only
-        made = self._fragments.get((table.id, server_only))
+        description = access.description(table.id, table.description)
+        key = (table.id, server_only, description)
+        made = self._fragments.get(key)
         if made is None:
-            made = _json(table.id) + b":" + _json(_entry(table, server_only=server_only))
-            self._fragments[table.id, server_only] = made
+            made = _json(table.id) + b":" + _json(_entry(table, description, server_only=server_only))
+            self._fragments[key] = made
         return made
 
 
@@ -110,11 +112,11 @@ def _edition(snapshot: Snapshot) -> Edition:
     return snapshot.number, snapshot.catalog.built_at
 
 
-def _entry(table: Table, *, server_only: bool) -> dict[str, object]:
+def _entry(table: Table, description: str | None, *, server_only: bool) -> dict[str, object]:
     """Lay out one table of the manifest; only files that may be downloaded are in it."""
     return ManifestTable(
         view=table.view,
-        description=table.description,
+        description=description,
         query_mode=table.query_mode,
         server_only=server_only,
         hash=table.hash,

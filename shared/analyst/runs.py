@@ -50,6 +50,11 @@ def new_run_id() -> str:
     return str(ULID())
 
 
+def began(run_id: str) -> datetime:
+    """Tell when a run was made, by its id."""
+    return datetime.fromtimestamp(ULID.from_str(run_id).timestamp, UTC)
+
+
 def is_run_id(text: str) -> bool:
     """Tell whether a text is the id of a run."""
     try:
@@ -99,8 +104,7 @@ def newest(store: Store, *, today: date, limit: int, days: int = 7) -> list[RunR
 
 
 def _key(run_id: str) -> str:
-    began = datetime.fromtimestamp(ULID.from_str(run_id).timestamp, UTC)
-    return f"{_day(began.date())}{run_id}.json"
+    return f"{_day(began(run_id).date())}{run_id}.json"
 
 
 def _day(day: date) -> str:

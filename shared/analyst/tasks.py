@@ -79,17 +79,23 @@ class Tasks:
         status, answer = self.local(path, data, self.request_id) or self._remote(path, data)
         return _read(path, status, answer)
 
-    def enqueue(self, path: str, body: Mapping[str, Any]) -> None:
-        """Run a function (POST) after this; that it failed is only logged.
+    def enqueue(
+        self, path: str, body: Mapping[str, Any], failed: Callable[[Exception], object] = lambda _: None
+    ) -> None:
+        """Run a function (POST) after this; that it failed is logged, and `failed` is told.
 
         Raises:
             UnavailableError: too many are waiting.
         """
-        self.background().run(lambda: self._call_logged(path, body))
+        self.background().run(lambda: self._call_logged(path, body, failed))
 
-    def _call_logged(self, path: str, body: Mapping[str, Any]) -> None:
+    def _call_logged(self, path: str, body: Mapping[str, Any], failed: Callable[[Exception], object]) -> None:
         try:
-            self.call(path, body)
+            try:
+                self.call(path, body)
+            except Exception as error:
+                failed(error)
+                raise
         except Exception:
             log.exception("a task failed", extra={"fields": {"path": path, "request_id": self.request_id}})
 

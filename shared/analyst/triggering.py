@@ -2,18 +2,29 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
 from analyst import runs
-from analyst.errors import InvalidInputError, NotFoundError
+from analyst.errors import AnalystError, InvalidInputError, NotFoundError
 from analyst.runs import RunRecord, RunStatus, TableResult
 from analyst.snapshots import Snapshots
 from analyst.state.source_types import EXTERNAL
 from analyst.state.sources import Source
 from analyst.store import Store
+
+LOST_AFTER = timedelta(hours=1)
+"""How long a run may go without a record before it is taken for lost; no host lets a function run longer."""
+
+
+class Enqueue(Protocol):
+    """Runs one of our functions after this; see `analyst.tasks`."""
+
+    def __call__(self, path: str, body: dict[str, Any], failed: Callable[[Exception], object]) -> None:
+        """Run the function at `path`; `failed` is told when that could not be done."""
 
 
 class TriggeredRun(BaseModel):
@@ -34,14 +45,14 @@ class Triggered(BaseModel):
 
 
 class RunView(BaseModel):
-    """One run. A `pending` one has not ended, or never began: only the runs that ended leave a record."""
+    """One run. A `pending` one has not ended, or never began; one that left no record for an hour is `lost`."""
 
     model_config = ConfigDict(frozen=True)
 
     run_id: str
     kind: Literal["extract", "rebuild"] | None = None
     source: str | None = None
-    status: RunStatus | Literal["pending"]
+    status: RunStatus | Literal["pending", "lost"]
     started_at: datetime | None = None
     finished_at: datetime | None = None
     tables: tuple[TableResult, ...] = ()
@@ -62,11 +73,12 @@ def trigger(
     configured: Iterable[Source],
     sources: Sequence[str] | None,
     tables: Sequence[str] | None,
-    enqueue: Callable[[str, dict[str, Any]], None],
+    enqueue: Enqueue,
+    failed: Callable[[TriggeredRun, Exception], object],
 ) -> Triggered:
     """Enqueue an extract of each source asked for; of all when neither sources nor tables (ids) are.
 
-    A source whose extract somebody else writes is left to them.
+    A source whose extract somebody else writes is left to them. `failed` is told of an extract that could not be run.
 
     Raises:
         NotFoundError: a source is not configured.
@@ -84,9 +96,25 @@ def trigger(
         if types[source] == EXTERNAL:
             continue
         run = TriggeredRun(source=source, run_id=runs.new_run_id())
-        enqueue(f"/extract/{types[source]}", {"source": source, "tables": names, "run_id": run.run_id})
+        body = {"source": source, "tables": names, "run_id": run.run_id}
+        enqueue(f"/extract/{types[source]}", body, partial(failed, run))
         triggered.append(run)
     return Triggered(runs=tuple(triggered))
+
+
+def record_failure(store: Store, run: TriggeredRun, error: Exception, now: datetime) -> None:
+    """Keep a record of an extract that could not be run; one that it left itself stands."""
+    told = str(error) if isinstance(error, AnalystError) else "an unexpected error, which the log tells"
+    record = RunRecord(
+        run_id=run.run_id,
+        kind="extract",
+        source=run.source,
+        status="failed",
+        started_at=runs.began(run.run_id),
+        finished_at=now,
+        error=told,
+    )
+    runs.write(store, record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +135,14 @@ class Following:
         try:
             view = _view(runs.read(self.store, run_id))
         except NotFoundError:
-            view = RunView(run_id=run_id, status="pending")
+            view = self._unrecorded(run_id)
         return SyncStatus(snapshot=self._snapshot(), runs=(view,))
+
+    def _unrecorded(self, run_id: str) -> RunView:
+        if self.now - runs.began(run_id) < LOST_AFTER:
+            return RunView(run_id=run_id, status="pending")
+        error = "it has left no record for an hour: its process ended, or never began; trigger it again"
+        return RunView(run_id=run_id, status="lost", error=error)
 
     def _snapshot(self) -> int | None:
         return self.snapshots.current().number or None

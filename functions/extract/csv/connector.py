@@ -14,7 +14,8 @@ from functions.extract.csv import columnar, delimited, jsonlines, listing
 from functions.extract.csv.enforcing import Read, Reading
 from functions.extract.csv.increments import Increment
 from functions.extract.csv.listing import DataFile, Format, Planned, Wanted
-from functions.extract.csv.places import Place, open_place
+from functions.extract.csv.opening import open_place
+from functions.extract.csv.places import Place
 from functions.extract.csv.streams import kind_of
 
 ATTEMPTS = 3

@@ -4,10 +4,16 @@ from analyst.context import Context
 from analyst.extracting import ExtractAnswer, Extracting, ExtractRequest
 from analyst.http import Allow, Answer, function
 from analyst.state import actor
+from analyst.state.sources import get_source
 from functions.extract.csv.discovery import Discovery
 
 
-@function("POST", "/extract/csv", allow=Allow.SERVICE, answers={207: ExtractAnswer, 422: ExtractAnswer})
+@function(
+    "POST",
+    "/extract/csv",
+    allow=Allow.SERVICE,
+    answers={207: ExtractAnswer, 404: "There is no such source.", 422: ExtractAnswer},
+)
 def extract_csv(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnswer]:
     """Read what changed in a source of files, and publish it.
 
@@ -17,6 +23,8 @@ def extract_csv(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnswer]:
     extracting = Extracting(
         ctx.store, ctx.snapshots, ctx.tasks.call, ctx.clock, settings.memory_limit, settings.scratch_dir
     )
+    with ctx.state.read() as db:
+        get_source(db, request.source)
     discovery = Discovery(ctx.state, settings, request.source, actor(ctx))
     answer = extracting.run(request, discovery.connector)
     return Answer(answer, status=answer.http_status)

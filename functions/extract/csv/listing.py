@@ -98,21 +98,30 @@ def plan(wanted: Wanted, files: Iterable[SourceFile]) -> list[Planned]:
     Two groups of files that would become one table are one that has a problem, which names both.
     """
     groups: dict[str, dict[str, list[DataFile]]] = {}
-    for original, item in _grouped(files, wanted.registered):
+    for original, item in _grouped(files, wanted):
         groups.setdefault(_name(original), {}).setdefault(original, []).append(item)
     return [_planned(name, groups[name], wanted) for name in sorted(groups) if wanted.takes(name)]
 
 
-def _grouped(files: Iterable[SourceFile], tables: Mapping[str, CsvTableOptions]) -> Iterable[tuple[str, DataFile]]:
-    """Give each file with what its table is called: the table that asks for it, its folder, or itself."""
-    patterns = {name: options.files for name, options in tables.items() if options.files}
+def _grouped(files: Iterable[SourceFile], wanted: Wanted) -> Iterable[tuple[str, DataFile]]:
+    """Give each file with what its table is called: the table that asks for it, its folder, or itself.
+
+    What begins with `_` or `.`, a file or a folder, is about other files and no data, unless somebody names it.
+    """
+    patterns = {name: options.files for name, options in wanted.registered.items() if options.files}
     for file in files:
         item = _blocked(file) or data_file(file)
         if item is None:
             continue
         takers = [name for name, pattern in patterns.items() if matches(pattern, file.name)]
+        if not takers and _is_aside(file.name) and not wanted.source.path.endswith(file.name):
+            continue
         for original in takers or [_original(item)]:
             yield original, item
+
+
+def _is_aside(name: str) -> bool:
+    return any(part.startswith(("_", ".")) for part in name.split("/"))
 
 
 def _blocked(file: SourceFile) -> DataFile | None:

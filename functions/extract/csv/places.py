@@ -40,29 +40,6 @@ class Place(Protocol):
         """Look at the file again: its mark as of now, empty where it is gone."""
 
 
-def open_place(path: str, roots: Sequence[str]) -> Place:
-    """Find out where a source's path leads.
-
-    Raises:
-        SourceError: it leads out of the roots, there are none, or nothing is there.
-    """
-    if not roots:
-        raise SourceError(
-            f"{path!r} may not be read: SOURCE_ROOTS is not set; set it to the folders that sources may lie under"
-        )
-    if "\x00" in path:
-        raise SourceError(f"{path!r} is no path: it holds a NUL character")
-    if "://" not in path or path.startswith(("file://", "local://")):
-        return _local_place(path, roots)
-    if path.startswith(("http://", "https://")):
-        from functions.extract.csv.web import web_place
-
-        return web_place(path, roots)
-    from functions.extract.csv.remote import remote_place
-
-    return remote_place(path, roots)
-
-
 def matches(pattern: str, name: str) -> bool:
     """Tell whether a relative name matches a glob; `**` stands for any number of folders."""
     return _matches(pattern.split("/"), name.split("/"))
@@ -155,7 +132,12 @@ class LocalPlace:
         return SourceFile(name, str(real), _mark(real.stat()))
 
 
-def _local_place(path: str, roots: Sequence[str]) -> LocalPlace:
+def local_place(path: str, roots: Sequence[str]) -> LocalPlace:
+    """Find out where a path on this machine leads.
+
+    Raises:
+        SourceError: it leads out of the roots, or nothing is there.
+    """
     allowed = tuple(Path(plain).resolve() for plain in map(_local_path, roots) if plain)
     plain = _local_path(path)
     if plain is None:

@@ -54,6 +54,7 @@ class Registration(_Value):
     source: str
     name: str
     bucket: str | None = None
+    description: str | None = None
     is_public: bool = False
     server_only: bool = False
     registered_at: AwareDatetime
@@ -116,6 +117,11 @@ class AccessList(_Value):
         registration = self.tables.get(table_id)
         kept = registration is not None and registration.server_only
         return not kept and self.may_read(caller, table_id)
+
+    def description(self, table_id: str, extracted: str | None) -> str | None:
+        """Tell what a table is said to hold: by the registry, else by what was extracted with it."""
+        registration = self.tables.get(table_id)
+        return (registration and registration.description) or extracted
 
     def caller_of(self, token: str, now: datetime) -> Caller:
         """Find out whom a personal access token speaks for.

@@ -134,4 +134,6 @@ def _outcome(table: dict[str, Any]) -> str:
 
 
 def _failed(run: dict[str, Any]) -> bool:
-    return run["status"] in {"failed", "partial"} or any(table.get("error") for table in run.get("tables") or [])
+    return run["status"] in {"failed", "partial", "lost"} or any(
+        table.get("error") for table in run.get("tables") or []
+    )

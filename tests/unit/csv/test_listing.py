@@ -38,6 +38,17 @@ def test_other_files_are_left_alone() -> None:
     assert planned("README.md", "a.csv.bak", "a.csv.tmp", "notes.txt", "csv", ".csv", "a.xlsx") == {}
 
 
+def test_what_stands_aside_is_no_table_unless_it_is_named() -> None:
+    aside = ("_manifest.json", ".hidden.csv", "_delta_log/0.json", "orders/_temporary/1.csv", "orders/.x.csv")
+    found = planned(*aside, "orders/1.csv", "a_b.csv")
+    assert {name: [item.name for item in table.files] for name, table in found.items()} == {
+        "a_b": ["a_b.csv"],
+        "orders": ["orders/1.csv"],
+    }
+    assert [item.name for item in planned(*aside, tables={"m": {"files": "_*.json"}})["m"].files] == ["_manifest.json"]
+    assert set(planned("_a.csv", path="/x/_a.csv")) == {"_a"}
+
+
 def test_a_sub_folder_is_one_table_of_its_files_in_order_of_their_names() -> None:
     found = planned("orders/2.csv", "orders/10.csv.gz", "orders/b/1.csv", "other.csv")
     assert [item.name for item in found["orders"].files] == ["orders/10.csv.gz", "orders/2.csv", "orders/b/1.csv"]

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from analyst.errors import SourceError
-from functions.extract.csv.places import matches, open_place
+from functions.extract.csv.opening import open_place
+from functions.extract.csv.places import matches
 
 
 def names(path: object, *roots: object) -> list[str]:

@@ -13,8 +13,8 @@ import pytest
 from analyst.errors import SourceError, UnavailableError
 from functions.extract.csv.connector import CsvConnector
 from functions.extract.csv.listing import Wanted
+from functions.extract.csv.opening import open_place
 from functions.extract.csv.options import CsvSource
-from functions.extract.csv.places import open_place
 from functions.extract.csv.web import WebPlace, is_public
 from tests.unit.csv.folder import rows_of
 

@@ -1,0 +1,72 @@
+"""What becomes of the extracts that somebody triggers."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ulid import ULID
+
+from tests.integration.world import World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """All functions, and a source of one file."""
+    world = World(tmp_path)
+    (tmp_path / "sources/orders.csv").write_text("a\n1\n")
+    world.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(tmp_path / "sources")}})
+    return world
+
+
+def triggered(world: World) -> str:
+    (run,) = world.ask("POST", "/api/sync/trigger", {})["runs"]
+    world.process.background.close()
+    return str(run["run_id"])
+
+
+def status(world: World, run_id: str) -> dict[str, Any]:
+    (run,) = world.ask("GET", f"/api/sync/status?run={run_id}")["runs"]
+    assert run["run_id"] == run_id
+    return dict(run)
+
+
+def test_it_ends_with_its_record(world: World) -> None:
+    run = status(world, triggered(world))
+    assert (run["status"], run["tables"][0]["rows"]) == ("ok", 1)
+
+
+def test_one_that_can_not_be_run_leaves_a_record_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("of no interest to the one who asks")
+
+    monkeypatch.setattr("analyst.tasks._read", fail)
+    monkeypatch.setattr("analyst.tasks.Tasks._remote", fail)
+    monkeypatch.setattr("analyst.contract.extraction.Extraction.run", fail)
+    run = status(world, triggered(world))
+    assert (run["status"], run["source"]) == ("failed", "shop")
+    assert "unexpected error" in run["error"]
+
+
+@pytest.mark.parametrize(("age", "told"), [(timedelta(minutes=5), "pending"), (timedelta(hours=2), "lost")])
+def test_one_of_which_nothing_is_heard_is_lost_in_the_end(world: World, age: timedelta, told: str) -> None:
+    run = status(world, str(ULID.from_datetime(datetime.now(UTC) - age)))
+    assert run["status"] == told
+    assert ("trigger it again" in (run["error"] or "")) == (told == "lost")
+
+
+def test_what_the_registry_says_of_a_table_is_told_at_once_and_goes_before_what_was_extracted(world: World) -> None:
+    world.ask("POST", "/extract/csv", {"source": "shop"})
+
+    def told() -> set[str | None]:
+        manifest = world.ask("GET", "/api/sync/manifest")["tables"]["shop.orders"]
+        listed = world.ask("GET", "/api/catalog/tables?q=orders")["tables"][0]
+        detail = world.ask("GET", "/api/catalog/tables/shop.orders")
+        return {manifest["description"], listed["description"], detail["description"]}
+
+    assert told() == {None}
+    world.ask("PUT", "/api/admin/tables/shop.orders", {"description": "All that was ordered"})
+    assert told() == {"All that was ordered"}
+    assert world.ask("GET", "/api/catalog/tables?q=WAS+ordered")["count"] == 1
+    world.ask("PUT", "/api/admin/tables/shop.orders", {"description": None})
+    assert told() == {None}
