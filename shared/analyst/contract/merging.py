@@ -79,6 +79,11 @@ def later(con: "DuckDBPyConnection", kind: str, one: Cursor, other: Cursor) -> C
     return one if row and row[0] else other
 
 
+def united(con: "DuckDBPyConnection", paths: Sequence[Path], into: Path) -> list[Path]:
+    """Write the rows of files anew, each column of one type in all of them, into an empty folder."""
+    return parquet.write(con, f"select * from {_scan(paths)}", into)
+
+
 def check_types(con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path]) -> None:
     """Make sure that old and new rows can be read as one table without losing data.
 

@@ -7,7 +7,6 @@ order, which one thread does all the same (`tests/unit/contract/test_parquet.py`
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyst.catalog import Column
+from analyst.contract.statistics import statistics
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
@@ -36,7 +36,7 @@ _OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class ParquetFile:
-    """One local parquet file. `stats` is what goes into `_files.stats`: the type and number of nulls of each column."""
+    """One local parquet file. `stats` is what goes into `_files.stats`; see `analyst.contract.statistics`."""
 
     path: Path
     rows: int
@@ -131,25 +131,8 @@ def inspect(con: "DuckDBPyConnection", path: Path) -> ParquetFile:
         rows = _count(con, path)
         described = con.execute(f"describe from read_parquet({quote_text(str(path))})").fetchall()
         columns = tuple(Column(name=name, type=kind) for name, kind, *_ in described)
-        stats = _statistics(con, path, columns)
+        stats = statistics(con, path, columns)
     return ParquetFile(path, rows, path.stat().st_size, sha256_of(path), columns, stats)
-
-
-def _statistics(con: "DuckDBPyConnection", path: Path, columns: Iterable[Column]) -> str:
-    """Gather the type and the number of nulls of each column, as JSON."""
-    counted = con.execute(
-        """
-        select path_in_schema, sum(stats_null_count)::bigint from parquet_metadata(?)
-        where stats_null_count is not null group by 1
-        """,
-        [str(path)],
-    ).fetchall()
-    nulls = dict(counted)
-    members = {
-        column.name: {"type": column.type} | ({"nulls": nulls[column.name]} if column.name in nulls else {})
-        for column in columns
-    }
-    return json.dumps({"columns": members}, ensure_ascii=False, separators=(",", ":"))
 
 
 def sha256_of(path: Path) -> str:

@@ -6,24 +6,29 @@ is merged again on what is there now, and a full one gives way to whichever was 
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analyst import logs
 from analyst.catalog import Column
 from analyst.contract.connector import Cursor
+from analyst.contract.delta import Commit, DeltaLog, next_commit
 from analyst.contract.editing import delete_rows, edit_extract, read_extract, replace_rows
 from analyst.contract.model import Extract, FileRow, TableState, data_prefix
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.views import write_view
-from analyst.errors import SourceError
+from analyst.errors import AnalystError, SourceError
 from analyst.names import quote, quote_text
 from analyst.store import Store
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+_LOG = logging.getLogger(f"{logs.ROOT}.publish")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,35 +112,69 @@ def publish(
         ContractError: the extract that is there can't be read; nothing of it is touched.
         UnavailableError: the store does not answer, or others win the swap for minutes.
     """
+    log = DeltaLog(store, source)
 
-    def change(con: "DuckDBPyConnection", base: Extract) -> frozenset[str]:
+    def change(con: "DuckDBPyConnection", base: Extract) -> tuple[frozenset[str], list[Commit]]:
         placed, superseded = _place(tables, base)
         rows = {table.name: _rows_of(table, base, uploads) for table in placed}
+        commits = _commit(con, log, base, rows, now())
         _write_tables(con, base, placed, rows, store.url)
         _write_runs(con, [run for run in runs if run.table not in superseded], run_id, now())
-        return superseded
+        return superseded, commits
 
-    version, superseded = edit_extract(store, source, change, now=now, folder=folder)
+    version, (superseded, commits) = edit_extract(store, source, change, now=now, folder=folder)
+    _copy(log, commits)
     return Published(version, superseded)
 
 
 def drop(store: Store, source: str, table: str, *, now: Callable[[], datetime], folder: Path) -> bool:
     """Take a deregistered table out of its source's extract; tell whether it was there. Its files stay for the sweep.
 
-    Its state stays too, a version on, so that a run that read it before finds out and does not bring it back.
+    Its state stays too, a version on, so that a run that read it before finds out and does not bring it back. To
+    readers of Delta the table is empty from then on.
     """
     base, version = read_extract(store, source, folder)
     if version is None or (table not in base.meta and table not in base.files):
         return False
 
-    def change(con: "DuckDBPyConnection", current: Extract) -> None:
+    log = DeltaLog(store, source)
+
+    def change(con: "DuckDBPyConnection", current: Extract) -> list[Commit]:
         con.execute(f"drop view if exists extract.main.{quote(table)}")
-        for listed in ("_meta", "_files", "_delta", "_runs"):
+        commits = _commit(con, log, current, {table: []}, now())
+        for listed in ("_meta", "_files", "_runs"):
             delete_rows(con, listed, [table])
         replace_rows(con, "_state", [[table, current.state(table).version + 1, None, None]])
+        return commits
 
-    edit_extract(store, source, change, now=now, folder=folder)
+    _, commits = edit_extract(store, source, change, now=now, folder=folder)
+    _copy(log, commits)
     return True
+
+
+def _commit(
+    con: "DuckDBPyConnection", log: DeltaLog, base: Extract, rows: Mapping[str, Sequence[FileRow]], at: datetime
+) -> list[Commit]:
+    """Write the next Delta commit of each table to `_delta`; the last ones are in their logs by then."""
+    listed = con.execute("select table_name, version, commit from extract.main._delta").fetchall()
+    last = {table: Commit(table, version, text) for table, version, text in listed if text and table in rows}
+    log.copy(last.values())
+    made = (
+        next_commit(con, log.source, table, last.get(table), old=base.files.get(table, ()), new=new, at=at)
+        for table, new in rows.items()
+    )
+    commits = [commit for commit in made if commit is not None]
+    replace_rows(con, "_delta", [[commit.table, commit.version, commit.text] for commit in commits])
+    return commits
+
+
+def _copy(log: DeltaLog, commits: Iterable[Commit]) -> None:
+    """Bring the logs up to what was published; where that fails they lag until the next publish."""
+    try:
+        log.copy(commits)
+    except AnalystError as error:
+        fields = {"source": log.source, "tables": [commit.table for commit in commits], "reason": str(error)}
+        _LOG.warning("a Delta log lags behind", extra={"fields": fields})
 
 
 def _place(tables: Sequence[NewTable], base: Extract) -> tuple[list[NewTable], frozenset[str]]:

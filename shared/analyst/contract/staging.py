@@ -87,9 +87,11 @@ class Staging:
             )
             read = [parquet.inspect(con, path) for path in paths]
         added = [file for file in read if file.rows] if base else read
-        if added and _differ([columns_of(row) for row in base], [file.columns for file in added]):
-            merging.check_types(con, [self._local(row) for row in base], [file.path for file in added])
-        return (*base, *added)
+        if not added or not _differ([columns_of(row) for row in base], [file.columns for file in added]):
+            return (*base, *added)
+        old, new = [self._local(row) for row in base], [file.path for file in added]
+        merging.check_types(con, old, new)
+        return tuple(parquet.inspect(con, path) for path in merging.united(con, [*old, *new], self._folder()))
 
     def _new_table(
         self,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _CONTENT_NAME = re.compile(r"/[0-9a-f]{32}(-[0-9a-z]{26})?\.parquet$")
 
+_DELTA_LOG = "/_delta_log/"
+
 _PARTITION = re.compile(r"/([^/=]+)=[^/]*(?=/)")
 """A column that stands in the path only, as Hive partitions have it: content names would lose it."""
 
@@ -40,7 +42,7 @@ def adopt(
 
 
 def _is_theirs(key: str) -> bool:
-    return key.endswith(".parquet") and not _CONTENT_NAME.search(key)
+    return key.endswith(".parquet") and not _CONTENT_NAME.search(key) and _DELTA_LOG not in key
 
 
 def _home(key: str) -> str:
