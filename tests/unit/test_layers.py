@@ -15,7 +15,7 @@ LAYERS = (
     ("duckdb_files", "lease", "runs"),
     ("access", "contract", "ownership", "snapshots"),
     ("rebuild", "state", "manifest"),
-    ("auth", "browsing", "distribution", "extracting", "local_files", "remote", "tasks", "triggering"),
+    ("auth", "browsing", "distribution", "extracting", "local_files", "remote", "sweep", "tasks", "triggering"),
     ("context",),
     ("http",),
 )

@@ -18,12 +18,15 @@ from analyst.contract.editing import read_extract
 from analyst.contract.model import SCHEMA, Extract, TableState
 from analyst.contract.publishing import NewTable, TableRun, Uploads
 from analyst.contract.staging import Staging
-from analyst.errors import AnalystError, SourceError
+from analyst.errors import AnalystError, SourceError, UnavailableError
 from analyst.names import is_name
 from analyst.runs import RunRecord, RunStatus, TableResult
 from analyst.store import Store
 
 _LOG = logging.getLogger(f"{logs.ROOT}.extract")
+LONGEST = 12 * 3600.0
+"""Seconds after which a run publishes nothing any more: the sweep takes a day for enough."""
+
 SIDE_BY_SIDE = 2
 """Tables that are read at the same time; each keeps one processor busy."""
 
@@ -77,12 +80,17 @@ class Extraction:
     def _extract(
         self, connector: Connector, only: frozenset[str] | None, folder: Path
     ) -> tuple[list[TableResult], str | None]:
+        began = time.monotonic()
         base, version = read_extract(self.store, self.source, folder)
         tables = _without_twins([table for table in connector.tables() if only is None or table.name in only])
         changed = [table for table in tables if base.state(table.name).fingerprint != table.fingerprint]
         uploads = Uploads(self.store, self.source, lambda: str(ULID()))
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             read = list(pool.map(lambda table: self._read(connector, table, base, uploads, folder), changed))
+        if time.monotonic() - began > LONGEST:
+            raise UnavailableError(
+                "it took longer than 12 hours, so what was read is not published; extract less at once"
+            )
         results, published = self._publish(read, uploads, folder)
         unchanged = [_unchanged(table, base) for table in tables if table not in changed]
         missing = [_missing(name) for name in sorted((only or frozenset()) - {table.name for table in tables})]

@@ -43,7 +43,7 @@ def require_columns(con: "DuckDBPyConnection", alias: str, table: str, what: str
         raise ContractError(f"{what} has {lacks}; see the contract of extract.duckdb")
 
 
-def _rows(con: "DuckDBPyConnection", query: str) -> list[Any] | None:
+def fetch(con: "DuckDBPyConnection", query: str) -> list[Any] | None:
     """Ask a table of the contract; `None` if it is not there, or not with these columns. Looking first takes longer."""
     import duckdb
 
@@ -64,7 +64,7 @@ def _columns(con: "DuckDBPyConnection", alias: str, table: str) -> set[str]:
 
 
 def _meta(con: "DuckDBPyConnection", alias: str, what: str) -> dict[str, Meta]:
-    rows = _rows(
+    rows = fetch(
         con,
         f"""
         select table_name::varchar, description::varchar, rows::bigint, size_bytes::bigint, extracted_at::timestamp,
@@ -86,7 +86,7 @@ def _meta(con: "DuckDBPyConnection", alias: str, what: str) -> dict[str, Meta]:
 
 
 def _files(con: "DuckDBPyConnection", alias: str) -> dict[str, tuple[FileRow, ...]]:
-    rows = _rows(
+    rows = fetch(
         con,
         f"""
         select table_name, path, "partition", rows, size_bytes, sha256, stats::varchar
@@ -102,7 +102,7 @@ def _files(con: "DuckDBPyConnection", alias: str) -> dict[str, tuple[FileRow, ..
 def _states(con: "DuckDBPyConnection", alias: str) -> dict[str, TableState]:
     import json
 
-    rows = _rows(con, f'select table_name, version, "cursor"::varchar, fingerprint from {quote(alias)}.main._state')
+    rows = fetch(con, f'select table_name, version, "cursor"::varchar, fingerprint from {quote(alias)}.main._state')
     return {
         table: TableState(version, None if cursor is None else json.loads(cursor), fingerprint)
         for table, version, cursor, fingerprint in rows or ()

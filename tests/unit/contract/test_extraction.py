@@ -113,3 +113,11 @@ def test_a_source_that_can_not_be_opened_leaves_a_record_and_its_extract(store: 
     assert (ended.record.status, ended.record.error) == ("failed", "the folder is gone")
     assert runs.read(store, ended.record.run_id) == ended.record
     assert rows(store, "a") == [(1,)]
+
+
+def test_a_run_of_half_a_day_publishes_nothing(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    extract(store, {"a": ToyTable("select 1 as x", "1")})
+    before = rows(store, "_files")
+    monkeypatch.setattr("analyst.contract.extraction.LONGEST", -1.0)
+    record = extract(store, {"a": ToyTable("select 2 as x", "2")}).record
+    assert (record.status, rows(store, "_files")) == ("failed", before)

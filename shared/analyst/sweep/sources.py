@@ -1,0 +1,106 @@
+"""Sweeping one source: its data files, and the Delta logs of its tables."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ValidationError
+
+from analyst import duckdb_files
+from analyst.contract import reading
+from analyst.contract.delta import Commit, DeltaLog
+from analyst.contract.model import extract_key
+from analyst.store import ABSENT, Entry, Object, ObjectMissingError, Store, StoreConflictError
+from analyst.sweep.checkpoints import Log
+from analyst.sweep.pointers import YOUNG, is_older
+
+_DATA_FILE = re.compile(r"extracts/[^/]+/data/[^/]+/[0-9a-f]{32}(-[0-9a-z]{26})?\.parquet")
+"""Only what we named ourselves: other files belong to whoever wrote them."""
+
+_LOG_FILE = re.compile(r"extracts/[^/]+/data/([^/]+)/_delta_log/(.+)")
+
+
+class _Count(BaseModel):
+    """`state/sweep/<source>.json`: for how long each file was unreferenced when the last sweep ended."""
+
+    unreferenced_seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSweep:
+    """What one source has. `unreferenced` are data files that nothing refers to; `commits` the latest of each table."""
+
+    store: Store
+    source: str
+    unreferenced: Sequence[Entry]
+    commits: Sequence[Commit]
+    logs: Mapping[str, Log]
+
+    @classmethod
+    def read(cls, store: Store, source: str, listed: Iterable[Entry], referred: frozenset[str], folder: Path) -> Self:
+        """Read what a source's extract refers to, after its files were `listed`; `referred` are files of snapshots.
+
+        Raises:
+            ContractError: the extract can't be read.
+        """
+        files, commits = _read_extract(store, source, folder)
+        data: list[Entry] = []
+        logs: dict[str, list[tuple[str, Entry]]] = {}
+        for entry in listed:
+            if _DATA_FILE.fullmatch(entry.key):
+                data.append(entry)
+            elif found := _LOG_FILE.fullmatch(entry.key):
+                logs.setdefault(found[1], []).append((found[2], entry))
+        needed = files | referred
+        unreferenced = [entry for entry in data if entry.key not in needed and is_older(entry, YOUNG)]
+        opened = {table: Log.of(store, table, entries, folder) for table, entries in logs.items()}
+        return cls(store, source, unreferenced, commits, opened)
+
+    def due(self, delta_keep: timedelta, *, dry_run: bool) -> list[Entry]:
+        """Count on for how long files have been unreferenced; list those whose time has come."""
+        key = f"state/sweep/{self.source}.json"
+        last = self.store.read(key)
+        known = _known(last)
+        elapsed = last.age if last else 0.0
+        ages = {e.key: known[e.key] + elapsed if e.key in known else 0.0 for e in self.unreferenced}
+        due = [entry for entry in self.unreferenced if ages[entry.key] > delta_keep.total_seconds()]
+        if not dry_run and (ages or known):
+            with suppress(StoreConflictError):  # another sweep has counted
+                text = _Count(unreferenced_seconds=ages).model_dump_json()
+                self.store.put(key, text.encode(), if_version=last.version if last else ABSENT)
+        return due
+
+    def write_checkpoints(self) -> int:
+        """Bring logs up to what was published, and write the checkpoints that are due; tell how many."""
+        log = DeltaLog(self.store, self.source)
+        log.copy(c for c in self.commits if c.table not in self.logs or not self.logs[c.table].has(c.version))
+        return sum(one.checkpoint() for one in self.logs.values())
+
+    def covered(self, delta_keep: timedelta) -> list[Entry]:
+        """List what lies in the logs before checkpoints that are older than what is kept."""
+        return [entry for log in self.logs.values() for entry in log.covered(delta_keep)]
+
+
+def _read_extract(store: Store, source: str, folder: Path) -> tuple[frozenset[str], list[Commit]]:
+    path, what = folder / "extract.duckdb", extract_key(source)
+    try:
+        store.download(what, path)
+    except ObjectMissingError:
+        return frozenset(), []
+    with duckdb_files.connect(threads=1) as con:
+        extract = reading.open_extract(con, path, "extract", what=what)
+        files = frozenset(row.path for rows in extract.files.values() for row in rows)
+        rows = reading.fetch(con, "select table_name, version, commit from extract.main._delta") or []
+        return files, [Commit(*row) for row in rows if row[2]]
+
+
+def _known(last: Object | None) -> Mapping[str, float]:
+    if last is None:
+        return {}
+    with suppress(ValidationError):
+        return _Count.model_validate_json(last.data).unreferenced_seconds
+    return {}
