@@ -1,0 +1,79 @@
+"""The client that speaks to Google Cloud Storage, and what is to be known of its answers."""
+
+import threading
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+
+import google.auth
+from google.cloud.storage import Client  # type: ignore[import-untyped]
+from google.cloud.storage.exceptions import DataCorruption  # type: ignore[import-untyped]
+from google_crc32c import Checksum
+from requests import Response
+from requests.adapters import HTTPAdapter
+
+from analyst.store.gs_answers import reading
+
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"  # that of storage alone is not enough to sign by IAM
+_CONNECTIONS = 64
+
+
+class Answers(threading.local):
+    """The last answer to each thread: its headers say what the library does not."""
+
+    status = 0
+    headers: Mapping[str, str] = {}
+    sums = ""
+
+    def watch(self, client: Client) -> None:
+        """See every answer to a client, and let it keep as many connections as there may be threads."""
+        session = client._http  # noqa: SLF001 - the library shows the headers of an answer nowhere else
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
+        session.hooks["response"].append(self._see)
+        client._bucket_metadata_cache = None  # noqa: SLF001 - asks for the bucket (googleapis/google-cloud-python#17650)
+
+    def now(self) -> float:
+        """Tell the time that the service said, in seconds since 1970."""
+        return parsedate_to_datetime(self.headers["Date"]).timestamp()
+
+    def age(self, version: str) -> float:
+        """Tell the age of the object whose content was answered; its version is a time as well, in µs."""
+        made = self.headers.get("Last-Modified")
+        at = int(version) / 1e6 if made is None else parsedate_to_datetime(made).timestamp()
+        return max(0.0, self.now() - at)
+
+    def check_joined(self, chunks: Iterable[bytes]) -> None:
+        """Check content that came in several answers; the library checks only what came in one.
+
+        Raises:
+            DataCorruption: it has not the CRC32C that came with the first of them.
+        """
+        if self.status != HTTPStatus.PARTIAL_CONTENT:
+            return
+        checksum = Checksum()  # type: ignore[no-untyped-call]
+        for chunk in chunks:
+            checksum.update(chunk)  # type: ignore[no-untyped-call]
+        if f"crc32c={b64encode(checksum.digest()).decode()}" not in self.sums.split(","):  # type: ignore[no-untyped-call]
+            raise DataCorruption(None, "the content does not have its checksum")
+
+    def _see(self, answer: Response, **_: Any) -> None:
+        self.status, self.headers = answer.status_code, answer.headers
+        if answer.status_code == HTTPStatus.OK:
+            self.sums = answer.headers.get("X-Goog-Hash", "")
+        if not answer.ok:
+            answer.content  # noqa: B018 - left unread, as the library leaves it before it repeats, it costs the connection
+
+
+def new_client(url: str, endpoint: str | None) -> Client:
+    """Make a client with the credentials that the environment gives.
+
+    Raises:
+        SettingsError: it gives none; `url` is the `DATA_URL`.
+    """
+    with reading("finding credentials", url):
+        credentials, _ = google.auth.default(scopes=[_SCOPE])
+    options = {"api_endpoint": endpoint} if endpoint else None
+    return Client(project=None, credentials=credentials, client_options=options)
