@@ -1,5 +1,6 @@
 """The settings of a process: one frozen model, read once from a mapping such as `os.environ`."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
@@ -8,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from analyst.errors import SettingsError
 
+_CLOUD_BUCKET = re.compile(r"(gs|s3)://[a-z0-9][a-z0-9._-]+[a-z0-9](/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)*")
+_ADDRESS = re.compile(r"https?://[^/?#@\s]+/?")
+
 
 class Settings(BaseModel):
     """What the environment says. Each field is the environment variable of its name in capitals."""
@@ -15,7 +19,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     data_url: str
-    """Root of the bucket: `file:///…`, later `gs://bucket/prefix` or `s3://bucket/prefix`."""
+    """Root of the bucket: `file:///…`, `gs://bucket/prefix` or `s3://bucket/prefix`; the prefix may be left out."""
+    s3_endpoint: str | None = None
+    """Address of a server that speaks S3, for `s3://`; AWS when it is not set."""
+    s3_public_endpoint: str | None = None
+    """Its address for those who read by signed URLs, when it is another from outside."""
     base_url: str | None = None
     """Where the functions are reached from outside; taken from each request when it is not set."""
     secret_key: SecretStr | None = None
@@ -55,10 +63,21 @@ class Settings(BaseModel):
 
     @field_validator("data_url")
     @classmethod
-    def _known_scheme(cls, value: str) -> str:
-        if not value.startswith("file:///"):
-            raise ValueError("must start with file:///")
-        return value.rstrip("/")
+    def _known_place(cls, value: str) -> str:
+        value = value.rstrip("/") if value != "file:///" else value
+        if not value.startswith("file:///") and not _CLOUD_BUCKET.fullmatch(value):
+            raise ValueError(
+                "must be file:///path, gs://bucket/prefix or s3://bucket/prefix, where the prefix may be left out and "
+                "has only letters, digits and . _ - between its slashes"
+            )
+        return value
+
+    @field_validator("s3_endpoint", "s3_public_endpoint")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value is not None and not _ADDRESS.fullmatch(value):
+            raise ValueError("must be an address such as http://minio:9000")
+        return value
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:

@@ -23,7 +23,7 @@ from google.cloud.storage import Blob, Client  # type: ignore[import-untyped]
 from analyst.store.gs_answers import MissingError, UnchangedError, UnwrittenError, conflict, reading, writing
 from analyst.store.gs_client import Answers, new_client
 from analyst.store.gs_pace import PACE, Pace
-from analyst.store.gs_urls import SignedUrls, disposition, refuse_state, signing_credentials
+from analyst.store.gs_urls import SignedUrls, signing_credentials
 from analyst.store.keys import OWN_FOLDER, check_folder, check_key, check_prefix, is_part
 from analyst.store.port import (
     ABSENT,
@@ -35,6 +35,7 @@ from analyst.store.port import (
     StoreConflictError,
     UnsureWriteError,
 )
+from analyst.store.signing import attachment, refuse_state
 from analyst.store.staging import staged
 
 _TIMEOUT = 60.0
@@ -216,7 +217,7 @@ class GsStore:
             url: str = self._blob(key).generate_signed_url(
                 version="v4",
                 expiration=timedelta(seconds=expires),
-                response_disposition=disposition(filename),
+                response_disposition=attachment(filename),
                 credentials=self._signing,
             )
         return url

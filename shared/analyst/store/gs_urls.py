@@ -6,7 +6,6 @@ request each. So a URL is given out again while two thirds of its life are left.
 
 import threading
 from collections.abc import Callable
-from urllib.parse import quote
 
 from google.auth.credentials import Signing
 from google.auth.iam import Signer
@@ -14,9 +13,8 @@ from google.auth.transport.requests import Request
 from google.cloud.storage import Client  # type: ignore[import-untyped]
 from google.oauth2.service_account import Credentials
 
-from analyst.errors import ForbiddenError, SettingsError
+from analyst.errors import SettingsError
 
-_NEVER_SIGNED = ("state/", "locks/")
 _MOST_KEPT = 10_000
 
 
@@ -42,22 +40,6 @@ class SignedUrls:
             if len(self._kept) < _MOST_KEPT:
                 self._kept[wanted] = (now + expires / 3, url)
         return url
-
-
-def refuse_state(key: str) -> None:
-    """Let only objects through that may be handed out.
-
-    Raises:
-        ForbiddenError: the object is of the system's own state.
-    """
-    if key.startswith(_NEVER_SIGNED):
-        raise ForbiddenError(f"{key} is part of the system's own state and never handed out")
-
-
-def disposition(filename: str) -> str:
-    """Tell a browser to save what it gets as `filename` (RFC 6266)."""
-    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in filename)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='', errors='replace')}"
 
 
 def signing_credentials(client: Client) -> Signing:

@@ -1,4 +1,4 @@
-"""Opens the store that the settings name, and knows its secret."""
+"""Opens the store that the settings name, and knows the secret of an installation."""
 
 import os
 from contextlib import suppress
@@ -13,17 +13,32 @@ from analyst.store.mounts import shared_filesystem
 from analyst.store.port import ABSENT, Object, Store, StoreConflictError, UnsureWriteError
 
 SECRET_KEY = "state/secret.key"  # noqa: S105
-"""Where the secret of a bucket in a folder lies when the settings give none."""
+"""Where the secret lies when the settings give none."""
 
 _SHORTEST_SECRET = 32
 
 
 def open_store(settings: Settings, *, mountinfo: Path = Path("/proc/self/mountinfo")) -> Store:
-    """Open the bucket of `DATA_URL`; its folder is made when it is not there.
+    """Open the bucket of `DATA_URL`. A folder is made when it is not there; a cloud is not asked for anything yet.
 
     Raises:
         SettingsError: the folder can't be made, or lies where other hosts can write to it as well.
     """
+    scheme, _, place = settings.data_url.partition("://")
+    bucket, _, prefix = place.partition("/")
+    if scheme == "gs":
+        from analyst.store.gs import GsStore
+
+        return GsStore(bucket, prefix)
+    if scheme == "s3":
+        from analyst.store.s3 import S3Store
+        from analyst.store.s3_clients import connect
+
+        return S3Store(bucket, prefix, connect(settings.s3_endpoint, settings.s3_public_endpoint))
+    return _open_folder(settings, mountinfo)
+
+
+def _open_folder(settings: Settings, mountinfo: Path) -> FileStore:
     root = _root(settings.data_url)
     _make(root)  # first: this is what mounts it where it is mounted on demand
     _refuse_shared(root, mountinfo)
@@ -36,7 +51,7 @@ def open_store(settings: Settings, *, mountinfo: Path = Path("/proc/self/mountin
     return store
 
 
-def secret_key(settings: Settings, store: FileStore) -> bytes:
+def secret_key(settings: Settings, store: Store) -> bytes:
     """Tell the secret of this installation: of the settings, else of the bucket, where it is made once.
 
     Raises:
@@ -50,9 +65,13 @@ def secret_key(settings: Settings, store: FileStore) -> bytes:
     return found.data.strip()
 
 
-def _make_secret(store: FileStore) -> Object | None:
+def _make_secret(store: Store) -> Object | None:
+    secret = os.urandom(32).hex().encode()
     with suppress(StoreConflictError, UnsureWriteError):  # whoever came first made it for all
-        store.put(SECRET_KEY, os.urandom(32).hex().encode(), if_version=ABSENT, mode=0o600)
+        if isinstance(store, FileStore):
+            store.put(SECRET_KEY, secret, if_version=ABSENT, mode=0o600)
+        else:
+            store.put(SECRET_KEY, secret, if_version=ABSENT)
     return store.read(SECRET_KEY)
 
 

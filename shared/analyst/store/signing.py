@@ -24,7 +24,7 @@ def sign(secret: bytes, key: str, *, expires: int, filename: str) -> str:
     Raises:
         ForbiddenError: the object is of the system's own state, which is never handed out.
     """
-    _refuse_state(key)
+    refuse_state(key)
     parameters = {"expires": str(expires), "filename": filename, "X-Goog-Credential": "da"}
     signature = _signature(secret, key, parameters["expires"], filename)
     return f"{PATH}{quote(key)}?{urlencode({**parameters, 'signature': signature}, quote_via=quote)}"
@@ -36,7 +36,7 @@ def verify(secret: bytes, key: str, parameters: Mapping[str, str], *, now: float
     Raises:
         ForbiddenError: the URL was not signed with this secret for this key, expiry and filename, or it has expired.
     """
-    _refuse_state(key)
+    refuse_state(key)
     expires, filename = parameters.get("expires", ""), parameters.get("filename", "")
     wanted = _signature(secret, key, expires, filename)
     if not hmac.compare_digest(wanted.encode(), parameters.get("signature", "").encode(errors="replace")):
@@ -50,6 +50,17 @@ def _signature(secret: bytes, key: str, expires: str, filename: str) -> str:
     return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
 
 
-def _refuse_state(key: str) -> None:
+def refuse_state(key: str) -> None:
+    """Let only objects through that may be handed out, by whatever store.
+
+    Raises:
+        ForbiddenError: the object is of the system's own state.
+    """
     if key.startswith(_NEVER_SIGNED):
         raise ForbiddenError(f"{key} is part of the system's own state and never handed out")
+
+
+def attachment(filename: str) -> str:
+    """Write the header that has a browser save what it gets as `filename` (RFC 6266)."""
+    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in filename)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='', errors='replace')}"

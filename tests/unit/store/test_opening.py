@@ -6,7 +6,8 @@ import pytest
 from analyst.errors import SettingsError
 from analyst.settings import Settings
 from analyst.store import ABSENT, Store
-from analyst.store.opening import open_store
+from analyst.store.memory import MemoryStore
+from analyst.store.opening import SECRET_KEY, open_store, secret_key
 
 
 def opened(root: Path, **more: str) -> Store:
@@ -29,6 +30,37 @@ def test_a_place_that_can_be_no_bucket_is_refused(tmp_path: Path) -> None:
         opened(tmp_path / "file" / "below")
     with pytest.raises(SettingsError, match="names no folder"):
         open_store(Settings(data_url="file:///"))
+
+
+def test_a_bucket_in_a_cloud_is_opened_without_asking_it_for_anything() -> None:
+    for url in ("s3://company-data", "s3://company-data/da/test/", "gs://company-data", "gs://company-data/da/test/"):
+        store = open_store(Settings.read({"DATA_URL": url, "S3_ENDPOINT": "http://127.0.0.1:1"}))
+        assert store.url == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://",
+        "s3:///a",
+        "s3://A/b",
+        "gs://a b",
+        "s3://data//a",
+        "s3://data/../a",
+        "gs://data/.",
+        "s3://data/*",
+        "data",
+    ],
+)
+def test_an_address_that_names_no_bucket_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="DATA_URL: must be file:///path, gs://bucket/prefix or s3://"):
+        Settings.read({"DATA_URL": url})
+
+
+@pytest.mark.parametrize("address", ["minio:9000", "s3://minio", "http://minio:9000/bucket", "http://key@minio"])
+def test_an_endpoint_is_an_address_without_a_path(address: str) -> None:
+    with pytest.raises(SettingsError, match=r"S3_ENDPOINT: must be an address(.|\n)*S3_PUBLIC_ENDPOINT: must be"):
+        Settings.read({"DATA_URL": "s3://data", "S3_ENDPOINT": address, "S3_PUBLIC_ENDPOINT": address})
 
 
 def test_a_folder_that_other_hosts_reach_is_refused(tmp_path: Path) -> None:
@@ -69,3 +101,11 @@ def test_a_damaged_secret_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "state/secret.key").write_text(text)
     with pytest.raises(SettingsError, match="damaged"):
         opened(tmp_path).sign("a", expires=9, filename="f")
+
+
+def test_a_bucket_elsewhere_can_hold_the_secret_too() -> None:
+    settings, store = Settings.read({"DATA_URL": "s3://company-data"}), MemoryStore()
+    secret = secret_key(settings, store)
+    assert len(secret) == 64
+    assert secret_key(settings, store) == secret
+    assert [entry.key for entry in store.list("")] == [SECRET_KEY]

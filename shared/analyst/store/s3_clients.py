@@ -1,0 +1,50 @@
+"""The clients of one S3 bucket: what may be repeated is, and what may not never is."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from boto3.session import Session
+
+_COMMON = Config(
+    signature_version="s3v4", connect_timeout=5, read_timeout=30, max_pool_connections=32, tcp_keepalive=True
+)
+_REPEATING = Config(retries={"mode": "standard", "total_max_attempts": 4})
+_ONCE = Config(retries={"mode": "standard", "total_max_attempts": 1})
+_BARE = Config(request_checksum_calculation="when_required")
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Clients that may be used from many threads."""
+
+    repeating: Any
+    """Repeats what got no good answer."""
+    once: Any
+    """Never does: a conditional write would report its own success as a conflict."""
+    public: Any
+    """Signs URLs for those who reach the bucket from outside."""
+
+
+def connect(endpoint: str | None, public_endpoint: str | None = None, session: "Session | None" = None) -> Clients:
+    """Make the clients; nothing is sent.
+
+    Args:
+        endpoint: address of a server that speaks S3; AWS when there is none.
+        public_endpoint: its address for others; the same when there is none.
+        session: credentials and region, instead of those that boto3 finds by itself.
+    """
+    import boto3
+
+    session = session or boto3.session.Session()
+    # checksums of AWS's own kind are unknown to older servers; there the signature protects what is sent
+    config = _COMMON if endpoint is None else _COMMON.merge(_BARE)
+
+    def client(retries: Config, url: str | None) -> Any:
+        return session.client("s3", endpoint_url=url, config=config.merge(retries))
+
+    repeating = client(_REPEATING, endpoint)
+    public = repeating if public_endpoint is None else client(_REPEATING, public_endpoint)
+    return Clients(repeating, client(_ONCE, endpoint), public)
