@@ -11,6 +11,11 @@ from analyst.context import Context
 from analyst.http import function
 from analyst.names import TableId
 
+SnapshotNumber = Annotated[int, Field(ge=1, le=999_999_999)]
+"""Of which snapshot; of the newest when it is not given."""
+
+_NONE = "There is no such table or snapshot, or it is kept no more."
+
 
 class TableQuery(BaseModel):
     """Which tables to list: those whose id, view or description holds `q`; one page of them."""
@@ -20,6 +25,7 @@ class TableQuery(BaseModel):
     q: Annotated[str, StringConstraints(max_length=200)] | None = None
     limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
     offset: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    snapshot: SnapshotNumber | None = None
 
 
 class TableRequest(BaseModel):
@@ -28,17 +34,23 @@ class TableRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: TableId
+    snapshot: SnapshotNumber | None = None
 
 
-@function("GET", "/api/catalog/tables", allow=Role.VIEWER)
+@function("GET", "/api/catalog/tables", allow=Role.VIEWER, answers={404: _NONE})
 def list_tables(query: TableQuery, ctx: Context) -> TableList:
     """List the tables that the caller may read."""
     return browsing.search(
-        ctx.snapshots.current(), ctx.access.current(), ctx.caller, text=query.q, limit=query.limit, offset=query.offset
+        ctx.snapshots.at(query.snapshot),
+        ctx.access.current(),
+        ctx.caller,
+        text=query.q,
+        limit=query.limit,
+        offset=query.offset,
     )
 
 
-@function("GET", "/api/catalog/tables/{id}", allow=Role.VIEWER, answers={404: "There is no such table."})
+@function("GET", "/api/catalog/tables/{id}", allow=Role.VIEWER, answers={404: _NONE})
 def get_table(request: TableRequest, ctx: Context) -> TableDetail:
     """Tell all about one table: its columns, size, and when it was updated."""
-    return browsing.find(ctx.snapshots.current(), ctx.access.current(), ctx.caller, request.id)
+    return browsing.find(ctx.snapshots.at(request.snapshot), ctx.access.current(), ctx.caller, request.id)

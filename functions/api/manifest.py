@@ -1,13 +1,33 @@
 """The manifest that `da sync` follows."""
 
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
 from analyst.access import Role
 from analyst.context import Context
 from analyst.http import Encoded, function
 from analyst.manifest import ManifestDocument
 
 
-@function("GET", "/api/sync/manifest", allow=Role.ANALYST)
-def manifest(ctx: Context) -> Encoded[ManifestDocument]:
-    """List every table that the caller may read, with its files. Ask with If-None-Match: nothing new is a 304."""
-    made = ctx.manifests.manifest(ctx.snapshots.current(), ctx.access.current(), ctx.caller)
+class ManifestQuery(BaseModel):
+    """Of which snapshot; of the newest when it is not given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    snapshot: Annotated[int, Field(ge=1, le=999_999_999)] | None = None
+
+
+@function(
+    "GET",
+    "/api/sync/manifest",
+    allow=Role.ANALYST,
+    answers={404: "There is no such snapshot, or it is kept no more."},
+)
+def manifest(query: ManifestQuery, ctx: Context) -> Encoded[ManifestDocument]:
+    """List every table that the caller may read, with its files. Ask with If-None-Match: nothing new is a 304.
+
+    Of an earlier snapshot it lists what the caller may read now.
+    """
+    made = ctx.manifests.manifest(ctx.snapshots.at(query.snapshot), ctx.access.current(), ctx.caller)
     return Encoded(made.body, made.etag, gzipped=made.gzipped)

@@ -88,6 +88,8 @@ class Catalog(_Value):
     remote: tuple[RemoteAttach, ...] = ()
     owners: dict[str, str] = Field(default_factory=dict)
     """View name → id of the table that owns it for good, also of tables that are gone."""
+    previous: str | None = None
+    """Key of the catalog before it; there may be others of that number, which were never published."""
 
 
 class Pointer(_Value):

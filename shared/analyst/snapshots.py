@@ -1,6 +1,7 @@
 """Reading published snapshots: the newest one, kept in memory while it stays the newest, and those before it."""
 
 import hashlib
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -11,11 +12,12 @@ from types import MappingProxyType
 from pydantic import ValidationError
 
 from analyst.catalog import CURRENT, Catalog, Pointer, Table
-from analyst.errors import UnavailableError
+from analyst.errors import NotFoundError, UnavailableError
 from analyst.store import Object, Store
 
 PREFIX = "analytics/"
 CATALOG_SUFFIX = ".catalog.json"
+_CATALOG = re.compile(rf"{PREFIX}([0-9]{{9,}})-[0-9a-z]{{26}}{re.escape(CATALOG_SUFFIX)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Snapshots:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _version: str | None = None
     _newest: Snapshot = EMPTY
+    _newest_key: str = ""
 
     def current(self) -> Snapshot:
         """Read the newest snapshot: one conditional read, and two more only when it has changed.
@@ -84,8 +87,44 @@ class Snapshots:
                 pointer = read_pointer(found)
                 catalog = read_catalog(self.store, pointer.catalog, pointer.sha256.get("catalog"))
                 self._newest = _snapshot(catalog, pointer.built_from)
-                self._version = found.version
+                self._version, self._newest_key = found.version, pointer.catalog
             return self._newest
+
+    def at(self, number: int | None) -> Snapshot:
+        """Read the snapshot of a number, the newest one of `None`.
+
+        Raises:
+            NotFoundError: there was none, or it is kept no more.
+            UnavailableError: as `current`.
+        """
+        newest = self.current()
+        if number is None or number == newest.number:
+            return newest
+        return _snapshot(read_catalog(self.store, self.key_of(number)))
+
+    def key_of(self, number: int) -> str:
+        """Tell the key of the catalog that was published under a number.
+
+        Raises:
+            NotFoundError: there was none, or it is kept no more.
+        """
+        newest = self.current().number
+        keys = [entry.key for entry in self.store.list(f"{PREFIX}{number:09}-") if entry.key.endswith(CATALOG_SUFFIX)]
+        if number == newest:
+            return self._newest_key
+        if not 0 < number < newest or not keys:
+            raise NotFoundError(f"there is no snapshot {number}, or it is kept no more")
+        # what a builder made that was overtaken has the same number; its successor tells which was published
+        return keys[0] if len(keys) == 1 else read_catalog(self.store, self.key_of(number + 1)).previous or keys[-1]
+
+    def ages(self) -> dict[int, float]:
+        """Tell how many seconds ago each kept snapshot was made, newest first."""
+        newest = self.current().number
+        found: dict[int, float] = {}
+        for entry in self.store.list(PREFIX):
+            if (match := _CATALOG.fullmatch(entry.key)) and int(match[1]) <= newest:
+                found[int(match[1])] = entry.age
+        return dict(sorted(found.items(), reverse=True))
 
     def kept(self, keep_hours: float) -> Iterator[Snapshot]:
         """Read the snapshots that were published in the last hours, newest first.

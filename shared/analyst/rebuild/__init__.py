@@ -110,7 +110,7 @@ class Rebuild:
                 self.store, last.pointer, last.pointer.model_copy(update={"built_from": versions, "epoch": held.epoch})
             )
             return False
-        pointer = upload(self.store, catalog, path, built_from=versions, epoch=held.epoch)
+        pointer = upload(self.store, catalog, path, after=last.pointer, built_from=versions, epoch=held.epoch)
         point(self.store, last.pointer, pointer)
         self._know(pointer, catalog)
         return True

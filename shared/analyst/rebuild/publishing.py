@@ -60,8 +60,11 @@ def _catalogs(store: Store, *, damaged: str | None) -> Iterator[Catalog]:
             yield read_catalog(store, key)
 
 
-def upload(store: Store, catalog: Catalog, path: Path, *, built_from: Mapping[str, str], epoch: int) -> Pointer:
-    """Upload a snapshot's two objects; return the pointer that would make it the current one."""
+def upload(
+    store: Store, catalog: Catalog, path: Path, *, after: Pointer | None, built_from: Mapping[str, str], epoch: int
+) -> Pointer:
+    """Upload a snapshot's two objects; return the pointer that would make it the current one `after` another."""
+    catalog = catalog.model_copy(update={"previous": after and after.catalog})
     stem = f"{PREFIX}{catalog.snapshot:09}-{str(ULID()).lower()}"
     text = catalog.model_dump_json(exclude_defaults=True).encode()
     store.put(f"{stem}.duckdb", path.read_bytes(), if_version=ABSENT)

@@ -62,6 +62,22 @@ def rebuild(timeout: Timeout = 3600, json: Json = False) -> None:
     raise typer.Exit(1 if built.get("problems") else 0)
 
 
+def rollback(
+    snapshot: Annotated[int, typer.Argument(metavar="SNAPSHOT", min=1, help="One that da tables --snapshots lists.")],
+    json: Json = False,
+) -> None:
+    """Publish the tables of an earlier snapshot again.
+
+    They stay as they were then until their sources publish anew.
+    """
+    with session() as server:
+        built = server.post(f"/api/admin/snapshots/{snapshot}/rollback", {})
+    if json:
+        print_json(built)
+    else:
+        print(f"Snapshot {built['snapshot']} has the tables of snapshot {snapshot} again.")
+
+
 def _triggered(server: Server, names: list[str]) -> list[dict[str, Any]]:
     """Trigger sources and tables, which the server wants to be asked for one after the other."""
     sources, tables = [name for name in names if "." not in name], [name for name in names if "." in name]

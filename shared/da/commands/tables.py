@@ -8,18 +8,23 @@ import typer
 from da.errors import DaError
 from da.manifest import Table
 from da.output import print_json, print_table
+from da.session import session
 from da.text import ago_text, bytes_text, count_text
 from da.workspace import Workspace
 
 Name = Annotated[str | None, typer.Argument(metavar="[TABLE]", help="Show the columns of this one, by view or id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Snapshots = Annotated[bool, typer.Option("--snapshots", help="List the snapshots that the server keeps instead.")]
 
 
-def tables(name: Name = None, json: Json = False) -> None:
+def tables(name: Name = None, snapshots: Snapshots = False, json: Json = False) -> None:
     """List the tables, or the columns of one.
 
     What there is was asked at the last sync: tables that are mirrored, and such that can be queried at the server only.
     """
+    if snapshots:
+        _list_snapshots(json=json)
+        return
     workspace = Workspace.find()
     if workspace.checked_at() is None:
         raise DaError(f"There is no mirror in {workspace.root} yet; run da sync there, or set DA_LOCAL_DIR")
@@ -28,6 +33,23 @@ def tables(name: Name = None, json: Json = False) -> None:
         _list(workspace, list(known.values()), json=json)
     else:
         _show(workspace, _named(name, list(known.values())), json=json)
+
+
+def _list_snapshots(*, json: bool) -> None:
+    with session() as server:
+        known = server.get("/api/snapshots")["snapshots"]
+    if json:
+        print_json(known)
+        return
+    rows = [
+        (
+            each["snapshot"],
+            ago_text(datetime.fromisoformat(each["published_at"])),
+            "current" if each["is_current"] else "",
+        )
+        for each in known
+    ]
+    print_table(("snapshot", "published", ""), rows, right=("snapshot",))
 
 
 def _list(workspace: Workspace, known: list[Table], *, json: bool) -> None:

@@ -52,6 +52,24 @@ def test_a_table_as_json_has_columns_and_files(mirror: Da, workspace: Workspace)
     assert table["files"] == [str(path) for path in workspace.folder("shop.orders").iterdir()]
 
 
+def test_the_snapshots_of_the_server_are_listed(logged_in: Da, api: FunctionsApi) -> None:
+    listed = [
+        {"snapshot": 12, "published_at": "2026-01-02T03:04:05Z", "is_current": True},
+        {"snapshot": 11, "published_at": "2026-01-01T03:04:05.123456+00:00", "is_current": False},
+    ]
+    api.answers["GET", "/api/snapshots"] = [(200, {"snapshots": listed}), (200, {"snapshots": listed})]
+    head, _, newest, before = logged_in("tables", "--snapshots").out.splitlines()
+    assert head.split() == ["snapshot", "published"]
+    assert (newest.split()[0], newest.split()[-1], before.split()[0]) == ("12", "current", "11")
+    assert json.loads(logged_in("tables", "--snapshots", "--json").out) == listed
+
+
+def test_an_administrator_goes_back_to_an_earlier_one(logged_in: Da, api: FunctionsApi) -> None:
+    api.answers["POST", "/api/admin/snapshots/11/rollback"] = [(200, {"snapshot": 13, "status": "published"})]
+    assert logged_in("admin", "rollback", "11").out == "Snapshot 13 has the tables of snapshot 11 again.\n"
+    assert logged_in("admin", "rollback", "0").code == 2
+
+
 def test_a_table_that_there_is_not_is_told(mirror: Da) -> None:
     ran = mirror("tables", "nothing")
     assert (ran.code, ran.err) == (

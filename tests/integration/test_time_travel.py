@@ -1,0 +1,123 @@
+"""Earlier snapshots: listing them, reading them, and going back to one."""
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from analyst.catalog import CURRENT, Pointer
+from analyst.store import ABSENT
+from analyst.store.file import FileStore
+from tests.integration.world import World
+
+
+class Shop(World):
+    """A world with a source of one table, which has as many rows as it was published times."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.files, self.store = folder / "sources", FileStore(folder / "bucket", lambda: b"s" * 32)
+        config = {"path": str(self.files), "types": {"n": "BIGINT"}}
+        self.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": config})
+        self.rows = 0
+
+    def publish(self) -> None:
+        self.rows += 1
+        (self.files / "orders.csv").write_text("n\n" + "1\n" * self.rows)
+        assert self.ask("POST", "/extract/csv", {"source": "shop"})["status"] == "ok"
+
+    def told(self, snapshot: int | None = None) -> int:
+        """Tell how many rows the table has in a snapshot, as manifest and catalogue agree."""
+        query = "" if snapshot is None else f"?snapshot={snapshot}"
+        manifest = self.ask("GET", f"/api/sync/manifest{query}")["tables"]["shop.orders"]["rows"]
+        listed = {table["id"]: table for table in self.ask("GET", f"/api/catalog/tables{query}")["tables"]}
+        assert (
+            manifest
+            == listed["shop.orders"]["rows"]
+            == self.ask("GET", f"/api/catalog/tables/shop.orders{query}")["rows"]
+        )
+        return int(manifest)
+
+    def queried(self) -> int:
+        found = self.store.read(CURRENT)
+        assert found is not None
+        path = self.store.local_path(Pointer.model_validate_json(found.data).duckdb)
+        with duckdb.connect(path, read_only=True) as con:
+            row = con.execute("select count(*) from orders").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def snapshots(self) -> list[tuple[int, bool]]:
+        listed: list[dict[str, Any]] = self.ask("GET", "/api/snapshots")["snapshots"]
+        return [(each["snapshot"], each["is_current"]) for each in listed]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    shop = Shop(tmp_path)
+    for _ in range(3):
+        shop.publish()
+    return shop
+
+
+def test_every_kept_snapshot_is_listed_and_read(shop: Shop) -> None:
+    assert shop.snapshots() == [(3, True), (2, False), (1, False)]
+    assert [shop.told(number) for number in (1, 2, 3, None)] == [1, 2, 3, 3]
+    files = shop.ask("GET", "/api/sync/manifest?snapshot=1")["tables"]["shop.orders"]["files"]
+    wanted = {"files": {"shop.orders": [files[0]["path"]]}}
+    assert list(shop.ask("POST", "/api/data/urls", wanted)["urls"]) == [files[0]["path"]]
+
+
+@pytest.mark.parametrize("number", [4, 999_999_999])
+def test_a_snapshot_that_there_is_not_is_not_found(shop: Shop, number: int) -> None:
+    for path in ("/api/sync/manifest", "/api/catalog/tables", "/api/catalog/tables/shop.orders"):
+        assert shop.send("GET", f"{path}?snapshot={number}").status_code == 404
+    assert shop.send("POST", f"/api/admin/snapshots/{number}/rollback", {}).status_code == 404
+    assert shop.send("POST", "/api/admin/snapshots/0/rollback", {}).status_code == 422
+
+
+def test_going_back_stays_until_the_source_publishes_anew(shop: Shop) -> None:
+    assert shop.ask("POST", "/api/admin/snapshots/1/rollback", {})["snapshot"] == 4
+    assert (shop.told(), shop.queried()) == (1, 1)
+    assert shop.ask("POST", "/rebuild", {})["status"] == "unchanged"
+    (shop.files / "people.csv").write_text("a\n1\n")
+    shop.ask("POST", "/extract/csv", {"source": "shop", "tables": ["people"]})
+    shop.ask("POST", "/api/admin/sources/crm", {"type": "csv", "config": {"path": str(shop.files / "people.csv")}})
+    shop.ask("POST", "/extract/csv", {"source": "crm"})
+    assert shop.ask("GET", "/api/catalog/tables/crm.people")["rows"] == 1
+    shop.publish()
+    assert (shop.told(), shop.queried()) == (4, 4)
+    assert shop.told(4) == 1
+
+
+def test_only_administrators_go_back_and_it_is_written_down(shop: Shop) -> None:
+    shop.ask("POST", "/api/users", {"email": "ann@example.com", "role": "analyst"})
+    token = shop.ask("POST", "/auth/tokens", {"name": "t", "user": "ann@example.com"})["token"]
+    assert shop.send("POST", "/api/admin/snapshots/1/rollback", {}, token=token).status_code == 403
+    shop.ask("POST", "/api/admin/snapshots/1/rollback", {})
+    with shop.process.state.read() as db:
+        rows = db.execute("select resource, params from audit_log where action = 'snapshot.rollback'").fetchall()
+    assert [(resource, params) for resource, params in rows] == [("snapshot:1", '{"snapshot": 4}')]
+
+
+def test_of_an_earlier_snapshot_one_sees_what_one_may_read_now(shop: Shop) -> None:
+    shop.ask("POST", "/api/users", {"email": "ann@example.com", "role": "analyst"})
+    token = shop.ask("POST", "/auth/tokens", {"name": "t", "user": "ann@example.com"})["token"]
+    assert shop.ask("GET", "/api/sync/manifest?snapshot=1", token=token)["tables"] == {}
+    assert shop.send("GET", "/api/catalog/tables/shop.orders?snapshot=1", token=token).status_code == 404
+
+
+def test_what_was_never_published_is_no_snapshot(shop: Shop) -> None:
+    """A builder that was overtaken leaves a catalog of the same number as the one that was published."""
+    found = shop.store.read(CURRENT)
+    assert found is not None
+    catalog = shop.store.read(Pointer.model_validate_json(found.data).catalog)
+    assert catalog is not None
+    for number in (2, 4):
+        forged = catalog.data.replace(b'"rows":3', b'"rows":77').replace(b'"snapshot":3', b'"snapshot":%d' % number)
+        for letter in ("0", "z"):
+            shop.store.put(f"analytics/{number:09}-{letter * 26}.catalog.json", forged, if_version=ABSENT)
+    assert shop.told(2) == 2
+    assert shop.send("GET", "/api/sync/manifest?snapshot=4").status_code == 404
+    assert shop.snapshots() == [(3, True), (2, False), (1, False)]
