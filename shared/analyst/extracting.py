@@ -107,7 +107,7 @@ class Extracting:
 
     def _rebuild(self, source: str, version: str | None) -> RebuildOutcome | None:
         """Ask for a rebuild; if that fails the extract stands all the same, and the next run asks again."""
-        if version is None or self.snapshots.current().built_from.get(source) == version:
+        if version is None or self.snapshots.is_built_from(source, version):
             return None
         try:
             answer = self.call("/rebuild", {"source": source})

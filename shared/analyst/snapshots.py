@@ -90,6 +90,11 @@ class Snapshots:
                 self._version, self._newest_key = found.version, pointer.catalog
             return self._newest
 
+    def is_built_from(self, source: str, version: str) -> bool:
+        """Tell whether the newest snapshot has a version of a source's extract; asks the store only if the last one had not."""
+        known = self._newest.built_from.get(source) == version
+        return known or self.current().built_from.get(source) == version
+
     def at(self, number: int | None) -> Snapshot:
         """Read the snapshot of a number, the newest one of `None`.
 

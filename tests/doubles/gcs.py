@@ -5,6 +5,7 @@ It speaks the JSON API and signed URLs of version 4. What it holds stands here; 
 
 import base64
 import hashlib
+import re
 import threading
 import time
 from collections import Counter
@@ -201,6 +202,7 @@ class Gcs:
     def list(self, bucket: str, query: dict[str, str]) -> dict[str, Any]:
         """List a page as `objects.list` does: names in the order of their bytes, folders counted as one."""
         prefix, delimiter, after = query.get("prefix", ""), query.get("delimiter"), query.get("pageToken", "")
+        glob = pattern(query["matchGlob"]) if "matchGlob" in query else None
         items, prefixes = list[Held](), list[str]()
         last = ""
         with self.lock:
@@ -208,6 +210,8 @@ class Gcs:
         for name, held in found:
             head, cut, _ = name[len(prefix) :].partition(delimiter) if delimiter else ("", "", "")
             shown = prefix + head + cut if cut else name
+            if glob is not None and not glob.fullmatch(name):
+                continue
             if not name.startswith(prefix) or shown.encode() <= after.encode() or shown in prefixes:
                 continue
             if len(items) + len(prefixes) == min(self.page, int(query.get("maxResults", self.page))):
@@ -215,6 +219,14 @@ class Gcs:
             last = shown
             prefixes.append(shown) if cut else items.append(held)
         return {"items": [described(bucket, held) for held in items], "prefixes": prefixes}
+
+
+def pattern(glob: str) -> re.Pattern[str]:
+    """Translate `matchGlob` as far as we use it: `*` stays within a folder, a backslash takes the next letter literally."""
+    parts = re.findall(r"\\.|\*\*|\*|[^\\*]", glob, re.DOTALL)
+    return re.compile(
+        "".join({"*": "[^/]*", "**": ".*"}.get(p, re.escape(p.removeprefix("\\"))) for p in parts), re.DOTALL
+    )
 
 
 def check(held: Held | None, query: dict[str, str], *, unchanged: int) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -10,17 +10,22 @@ from analyst.errors import InvalidInputError
 from analyst.names import is_name
 from analyst.settings import Settings
 from analyst.state import Actor, State, registry
-from analyst.state.registry import NewTable, RegisteredTable
+from analyst.state.registry import NewTable, RegisteredTable, Source
 from functions.extract.csv.connector import CsvConnector
 from functions.extract.csv.listing import Planned, Wanted
 from functions.extract.csv.options import CsvSource, CsvTableOptions
 
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
 TYPE = "csv"
 
 M = TypeVar("M", CsvSource, CsvTableOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A source and its tables, as the registry has them."""
+
+    source: Source
+    tables: tuple[RegisteredTable, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,28 +37,34 @@ class Discovery:
     source: str
     actor: Actor
 
-    def connector(self) -> CsvConnector:
-        """Give the connector of the source, its new tables registered: in one edit, and none when there are none.
+    def look_up(self) -> Registered:
+        """Read what the registry says of the source.
 
         Raises:
             NotFoundError: there is no such source.
+        """
+        with self.state.read() as db:
+            return Registered(registry.get_source(db, self.source), tuple(registry.list_tables(db, self.source)))
+
+    def connector(self, registered: Registered) -> CsvConnector:
+        """Give the connector of the source, its new tables registered: in one edit, and none when there are none.
+
+        Raises:
             InvalidInputError: it is of another type, or its config can't be used.
             SourceError: its files can't be listed.
         """
-        with self.state.read() as db:
-            connector = self._open(db)
+        connector = self._open(registered.source, registered.tables)
         new = self._new(connector)
         if new:
             public = self.settings.tables_public
             self.state.edit(lambda db: registry.register_discovered(db, self.actor, self.source, new, public=public))
         return connector
 
-    def _open(self, db: "DuckDBPyConnection") -> CsvConnector:
-        source = registry.get_source(db, self.source)
+    def _open(self, source: Source, tables: Iterable[RegisteredTable]) -> CsvConnector:
         if source.type != TYPE:
             raise InvalidInputError(f"the source {self.source!r} is of the type {source.type!r}, not {TYPE!r}")
         config = _read(CsvSource, source.config, f"the config of the source {self.source!r}")
-        wanted = _wanted(config, frozenset(source.excluded), registry.list_tables(db, self.source))
+        wanted = _wanted(config, frozenset(source.excluded), tables)
         settings = self.settings
         return CsvConnector(wanted, settings.source_roots, settings.memory_limit, settings.scratch_dir)
 

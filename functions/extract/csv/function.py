@@ -4,7 +4,6 @@ from analyst.context import Context
 from analyst.extracting import ExtractAnswer, Extracting, ExtractRequest
 from analyst.http import Allow, Answer, function
 from analyst.state import actor
-from analyst.state.sources import get_source
 from functions.extract.csv.discovery import Discovery
 
 
@@ -23,8 +22,7 @@ def extract_csv(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnswer]:
     extracting = Extracting(
         ctx.store, ctx.snapshots, ctx.tasks.call, ctx.clock, settings.memory_limit, settings.scratch_dir
     )
-    with ctx.state.read() as db:
-        get_source(db, request.source)
     discovery = Discovery(ctx.state, settings, request.source, actor(ctx))
-    answer = extracting.run(request, discovery.connector)
+    registered = discovery.look_up()
+    answer = extracting.run(request, lambda: discovery.connector(registered))
     return Answer(answer, status=answer.http_status)

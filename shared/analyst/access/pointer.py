@@ -3,6 +3,9 @@
 from pydantic import BaseModel, ConfigDict
 
 CURRENT = "state/current.json"
+SMALL = 65_536
+"""Up to how many bytes an access list stands in the pointer too."""
+
 """Key of the pointer."""
 
 
@@ -19,5 +22,7 @@ class StatePointer(BaseModel):
     """Key of the access list."""
     sha256: dict[str, str]
     """SHA-256 (hex) of the objects `system` and `access`."""
+    access_text: str | None = None
+    """The access list itself when it is small: one request less for a process that starts."""
     recent: tuple[str, ...] = ()
     """Ids of the last edits, newest last: how a writer whose answer was lost finds out that it succeeded."""

@@ -106,14 +106,20 @@ class AccessReader:
     def _load(self, pointer: bytes) -> AccessList:
         try:
             place = StatePointer.model_validate_json(pointer)
-            published = self._store.read(place.access)
-            if published is None or hashlib.sha256(published.data).hexdigest() != place.sha256.get("access"):
+            text = self._text(place)
+            if text is None or hashlib.sha256(text).hexdigest() != place.sha256.get("access"):
                 raise UnavailableError(f"the access list {place.access} is missing or damaged")
-            return AccessList.model_validate_json(published.data)
+            return AccessList.model_validate_json(text)
         except ValidationError as error:
             raise UnavailableError(
                 "the access list can't be read: it is damaged, or this program is too old"
             ) from error
+
+    def _text(self, place: StatePointer) -> bytes | None:
+        if place.access_text is not None:
+            return place.access_text.encode()
+        published = self._store.read(place.access)
+        return None if published is None else published.data
 
     def _trusted(self) -> AccessList:
         if self._monotonic() - self._as_of > TRUSTED_FOR:

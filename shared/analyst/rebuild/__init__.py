@@ -5,7 +5,6 @@ a snapshot records what it was built from, and a builder goes on until that is w
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from http import HTTPStatus
@@ -16,16 +15,14 @@ from pydantic import BaseModel, ConfigDict
 
 from analyst import duckdb_files, lease, runs
 from analyst.catalog import CURRENT, Catalog, Pointer, Problem
-from analyst.contract.model import extract_key
 from analyst.lease import Lease
 from analyst.rebuild.building import Building, LastSnapshotError
 from analyst.rebuild.publishing import Last, copy_newest, point, read_last, upload
 from analyst.runs import RunRecord, TableResult
 from analyst.snapshots import read_pointer
-from analyst.store import Store
+from analyst.store import Store, look_into_folders
 
 LEASE = "rebuild"
-HEADS_AT_ONCE = 16
 
 
 class RebuildAnswer(BaseModel):
@@ -128,11 +125,9 @@ class Rebuild:
             return building.build(frozenset(versions), frozenset(versions), self.now())
 
     def _versions(self) -> dict[str, str]:
-        """Tell the version of each source's extract: one listing, then a look at each, side by side."""
-        names = sorted(self.store.list_folders("extracts/"))
-        with ThreadPoolExecutor(HEADS_AT_ONCE) as pool:
-            entries = pool.map(lambda name: self.store.head(extract_key(name)), names)
-        return {name: entry.version for name, entry in zip(names, entries, strict=True) if entry is not None}
+        """Tell the version of each source's extract."""
+        found = look_into_folders(self.store, "extracts/", "extract.duckdb")
+        return {entry.key.split("/")[1]: entry.version for entry in found}
 
     def _result(self, last: Last, *, changed: bool) -> RebuildAnswer:
         return RebuildAnswer(

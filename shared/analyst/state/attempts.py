@@ -11,6 +11,7 @@ from ulid import ULID
 
 from analyst import duckdb_files
 from analyst.access import StatePointer
+from analyst.access.pointer import SMALL
 from analyst.state.files import fetch_file, read_pointer, renewed
 from analyst.state.projection import project
 from analyst.state.rows import execute, insert
@@ -93,5 +94,6 @@ def _pointer(before: StatePointer | None, edit_id: str, path: Path, access: byte
         system=f"state/system-{version}-{edit_id.lower()}.duckdb",
         access=f"state/access-{sha256['access']}.json",
         sha256=sha256,
+        access_text=access.decode() if len(access) <= SMALL else None,
         recent=(*recent, edit_id)[-_RECENT:],
     )

@@ -1,5 +1,6 @@
 """Where bytes live: the only code that knows. See `port` for what a store does."""
 
+from analyst.store.looking import look_into_folders
 from analyst.store.port import (
     ABSENT,
     ANY,
@@ -22,4 +23,5 @@ __all__ = [
     "Store",
     "StoreConflictError",
     "UnsureWriteError",
+    "look_into_folders",
 ]

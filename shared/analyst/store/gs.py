@@ -184,6 +184,13 @@ class GsStore:
         names = {name[len(start) : -1] for page in self._pages(start, delimiter="/") for name in page.folders}
         return sorted(name for name in names if is_part(name) and (prefix or name != OWN_FOLDER))
 
+    def look_into_folders(self, prefix: str, name: str) -> Iterable[Entry]:
+        """List the objects `<prefix><folder>/<name>`, in the order of their keys, in one listing."""
+        start = self._base + check_folder(prefix)
+        for page in self._pages(start, match_glob=f"{_literally(start)}*/{_literally(name)}"):
+            for blob in page.blobs:
+                yield self._entry(blob, page.now)
+
     def head(self, key: str) -> Entry | None:
         """Look at one object without reading it, `None` if there is none."""
         found = self._look(key)
@@ -265,6 +272,11 @@ class GsStore:
         client = self._given_client or new_client(self.url, self._endpoint)
         self._answers.watch(client)
         return client
+
+
+def _literally(text: str) -> str:
+    """Write a text as a glob that matches it alone."""
+    return "".join(f"\\{letter}" if letter in "*?[]{}\\" else letter for letter in text)
 
 
 def _condition(key: str, if_version: str | Condition) -> int | None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyst.errors import ForbiddenError, InvalidInputError
-from analyst.store import ABSENT, ANY, ObjectMissingError, Store, StoreConflictError
+from analyst.store import ABSENT, ANY, ObjectMissingError, Store, StoreConflictError, look_into_folders
 
 NewStore = Callable[[], Store]
 
@@ -102,6 +102,15 @@ class StoreSuite:
     @pytest.fixture
     def store(self, new_store: NewStore) -> Store:
         return new_store()
+
+    def test_one_object_of_every_folder_is_looked_at(self, new_store: NewStore) -> None:
+        store = new_store()
+        keys = ["a/x", "a/b/x", "a/c/x", "a/c/y", "a/d/e/x", "a/*/x", "a/č [1]/x", "b/x/x", "a/bx"]
+        versions = {key: store.put(key, key.encode(), if_version=ABSENT) for key in keys if key != "a/x"}
+        found = look_into_folders(store, "a/", "x")
+        assert [entry.key for entry in found] == ["a/*/x", "a/b/x", "a/c/x", "a/č [1]/x"]
+        assert [entry.version for entry in found] == [versions[entry.key] for entry in found]
+        assert look_into_folders(store, "a/c/", "x") == look_into_folders(store, "none/", "x") == []
 
     def test_an_object_is_read_as_it_was_written(self, store: Store) -> None:
         for data in (b"", b"1", bytes(range(256)) * 5000):
