@@ -12,7 +12,7 @@ LAYERS = (
     ("errors", "logs"),
     ("names", "settings", "types"),
     ("store", "catalog"),
-    ("duckdb_files", "lease", "runs"),
+    ("bucket_reading", "duckdb_files", "lease", "runs"),
     ("access", "contract", "ownership", "snapshots"),
     ("rebuild", "state", "manifest"),
     ("auth", "browsing", "distribution", "extracting", "local_files", "remote", "sweep", "tasks", "triggering"),

@@ -9,7 +9,7 @@ Ages are those of the service's clock: the `Date` of the answer, less the time a
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,7 +21,7 @@ from google.auth.credentials import Signing
 from google.cloud.storage import Blob, Client  # type: ignore[import-untyped]
 
 from analyst.store.gs_answers import MissingError, UnchangedError, UnwrittenError, conflict, reading, writing
-from analyst.store.gs_client import Answers, new_client
+from analyst.store.gs_client import Answers, duckdb_secret, literally, new_client
 from analyst.store.gs_pace import PACE, Pace
 from analyst.store.gs_urls import SignedUrls, signing_credentials
 from analyst.store.keys import OWN_FOLDER, check_folder, check_key, check_prefix, is_part
@@ -187,7 +187,7 @@ class GsStore:
     def look_into_folders(self, prefix: str, name: str) -> Iterable[Entry]:
         """List the objects `<prefix><folder>/<name>`, in the order of their keys, in one listing."""
         start = self._base + check_folder(prefix)
-        for page in self._pages(start, match_glob=f"{_literally(start)}*/{_literally(name)}"):
+        for page in self._pages(start, match_glob=f"{literally(start)}*/{literally(name)}"):
             for blob in page.blobs:
                 yield self._entry(blob, page.now)
 
@@ -213,6 +213,10 @@ class GsStore:
         """
         refuse_state(check_key(key))
         return self._urls.get(key, expires, filename, lambda: self._sign(key, expires, filename))
+
+    def duckdb_secret(self) -> Mapping[str, str]:
+        """Give the options of a `CREATE SECRET` that lets DuckDB read this bucket, for as long as its token is good."""
+        return duckdb_secret(self._client, self.url)
 
     def local_path(self, key: str) -> Path | None:
         """Tell that no object lies on this machine."""
@@ -272,11 +276,6 @@ class GsStore:
         client = self._given_client or new_client(self.url, self._endpoint)
         self._answers.watch(client)
         return client
-
-
-def _literally(text: str) -> str:
-    """Write a text as a glob that matches it alone."""
-    return "".join(f"\\{letter}" if letter in "*?[]{}\\" else letter for letter in text)
 
 
 def _condition(key: str, if_version: str | Condition) -> int | None:

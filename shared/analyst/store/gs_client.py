@@ -6,14 +6,18 @@ from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 import google.auth
+from google.auth.exceptions import GoogleAuthError
+from google.auth.transport.requests import Request
 from google.cloud.storage import Client  # type: ignore[import-untyped]
 from google.cloud.storage.exceptions import DataCorruption  # type: ignore[import-untyped]
 from google_crc32c import Checksum
 from requests import Response
 from requests.adapters import HTTPAdapter
 
+from analyst.errors import SettingsError
 from analyst.store.gs_answers import reading
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"  # that of storage alone is not enough to sign by IAM
@@ -77,3 +81,28 @@ def new_client(url: str, endpoint: str | None) -> Client:
         credentials, _ = google.auth.default(scopes=[_SCOPE])
     options = {"api_endpoint": endpoint} if endpoint else None
     return Client(project=None, credentials=credentials, client_options=options)
+
+
+def literally(text: str) -> str:
+    """Write a text as a glob that matches it alone."""
+    return "".join(f"\\{letter}" if letter in "*?[]{}\\" else letter for letter in text)
+
+
+def duckdb_secret(client: Client, url: str) -> dict[str, str]:
+    """Give the options of a `CREATE SECRET` of DuckDB's: the token that the client's credentials have now.
+
+    Raises:
+        SettingsError: they give none.
+    """
+    credentials = client._credentials  # noqa: SLF001 - the library tells them nowhere else
+    try:
+        if not credentials.valid:
+            credentials.refresh(Request())
+    except GoogleAuthError as error:
+        raise SettingsError(f"DATA_URL: no credentials for {url}: {error}") from error
+    options = {"type": "gcs", "scope": url, "bearer_token": str(credentials.token)}
+    address = urlsplit(client._connection.API_BASE_URL)  # noqa: SLF001
+    if address.hostname != "storage.googleapis.com":
+        use_ssl = str(address.scheme == "https").lower()
+        options |= {"endpoint": address.netloc, "url_style": "path", "use_ssl": use_ssl}
+    return options

@@ -4,11 +4,11 @@ Keys are relative to `DATA_URL`, with `/` between parts: `extracts/shop/extract.
 that changes whenever the object does. Times are the store's: an age is its clock minus the object's own time.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from analyst.errors import AnalystError, NotFoundError, UnavailableError
 
@@ -62,6 +62,18 @@ class Entry:
     version: str
     size: int
     age: float
+
+
+@runtime_checkable
+class DuckdbReadable(Protocol):
+    """A store whose objects DuckDB's httpfs can read."""
+
+    def duckdb_secret(self) -> Mapping[str, str]:
+        """Give the options of a `CREATE SECRET` that lets DuckDB read this bucket now; its `type` is among them.
+
+        Raises:
+            SettingsError: there are no credentials.
+        """
 
 
 class Store(Protocol):

@@ -171,6 +171,10 @@ class S3Store:
             url = self._clients.public.generate_presigned_url("get_object", Params=parameters, ExpiresIn=expires)
             return str(url)
 
+    def duckdb_secret(self) -> Mapping[str, str]:
+        """Give the options of a `CREATE SECRET` that lets DuckDB read this bucket, with the credentials as of now."""
+        return self._clients.duckdb_secret(self.url)
+
     def local_path(self, key: str) -> Path | None:
         """Tell that no object lies on a disk."""
         check_key(key)

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from botocore.config import Config
+
+from analyst.errors import SettingsError
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -26,6 +29,29 @@ class Clients:
     """Never does: a conditional write would report its own success as a conflict."""
     public: Any
     """Signs URLs for those who reach the bucket from outside."""
+    session: "Session"
+    """Credentials and region."""
+    endpoint: str | None
+    """Address of the server, if it is not AWS."""
+
+    def duckdb_secret(self, url: str) -> dict[str, str]:
+        """Give the options of a `CREATE SECRET` of DuckDB's for the bucket of a URL, with the credentials as of now.
+
+        Raises:
+            SettingsError: there are none.
+        """
+        found = self.session.get_credentials()
+        if found is None:
+            raise SettingsError(f"DATA_URL: no credentials for {url}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        keys = found.get_frozen_credentials()
+        options = {"type": "s3", "scope": url, "key_id": keys.access_key, "secret": keys.secret_key}
+        options |= {"session_token": keys.token} if keys.token else {}
+        options["region"] = self.repeating.meta.region_name or "us-east-1"
+        if self.endpoint is not None:
+            address = urlsplit(self.endpoint)
+            use_ssl = str(address.scheme == "https").lower()
+            options |= {"endpoint": address.netloc, "url_style": "path", "use_ssl": use_ssl}
+        return options
 
 
 def connect(endpoint: str | None, public_endpoint: str | None = None, session: "Session | None" = None) -> Clients:
@@ -47,4 +73,4 @@ def connect(endpoint: str | None, public_endpoint: str | None = None, session: "
 
     repeating = client(_REPEATING, endpoint)
     public = repeating if public_endpoint is None else client(_REPEATING, public_endpoint)
-    return Clients(repeating, client(_ONCE, endpoint), public)
+    return Clients(repeating, client(_ONCE, endpoint), public, session, endpoint)
