@@ -78,6 +78,28 @@ def rollback(
         print(f"Snapshot {built['snapshot']} has the tables of snapshot {snapshot} again.")
 
 
+def sweep(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False, json: Json = False
+) -> None:
+    """Have the server remove what nothing refers to any more.
+
+    Best once a day. Ends with 1 when a source could not be swept.
+    """
+    with session() as server:
+        swept = server.post("/sweep", {"dry_run": dry_run})
+    if json:
+        print_json(swept)
+    else:
+        verb = "would go" if dry_run else "went"
+        print(
+            f"{count_text(swept['deleted'], 'object')} ({bytes_text(swept['deleted_bytes'])}) {verb}, "
+            f"{count_text(swept['waiting'], 'file')} will in time."
+        )
+        for problem in swept["problems"]:
+            print(clean(f"{problem['source']}: {problem['message']}"), file=sys.stderr)
+    raise typer.Exit(1 if swept["problems"] else 0)
+
+
 def _triggered(server: Server, names: list[str]) -> list[dict[str, Any]]:
     """Trigger sources and tables, which the server wants to be asked for one after the other."""
     sources, tables = [name for name in names if "." not in name], [name for name in names if "." in name]

@@ -70,6 +70,21 @@ def test_an_administrator_goes_back_to_an_earlier_one(logged_in: Da, api: Functi
     assert logged_in("admin", "rollback", "0").code == 2
 
 
+SWEPT = {"dry_run": False, "deleted": 2, "deleted_bytes": 1500, "waiting": 1, "problems": []}
+
+
+def test_an_administrator_has_the_bucket_swept(logged_in: Da, api: FunctionsApi) -> None:
+    api.answers["POST", "/sweep"] = [(200, SWEPT), (200, SWEPT)]
+    assert logged_in("admin", "sweep").out == "2 objects (1.5 kB) went, 1 file will in time.\n"
+    assert logged_in("admin", "sweep", "--dry-run").out == "2 objects (1.5 kB) would go, 1 file will in time.\n"
+
+
+def test_a_source_that_could_not_be_swept_is_told(logged_in: Da, api: FunctionsApi) -> None:
+    api.answers["POST", "/sweep"] = [(200, {**SWEPT, "problems": [{"source": "bad", "message": "it is broken"}]})]
+    ran = logged_in("admin", "sweep")
+    assert (ran.err, ran.code) == ("bad: it is broken\n", 1)
+
+
 def test_a_table_that_there_is_not_is_told(mirror: Da) -> None:
     ran = mirror("tables", "nothing")
     assert (ran.code, ran.err) == (
