@@ -20,6 +20,8 @@ class Settings(BaseModel):
 
     data_url: str
     """Root of the bucket: `file:///…`, `gs://bucket/prefix` or `s3://bucket/prefix`; the prefix may be left out."""
+    gcs_endpoint: str | None = None
+    """Address of a server that speaks as Google Cloud Storage does, for `gs://`; Google's own when it is not set."""
     s3_endpoint: str | None = None
     """Address of a server that speaks S3, for `s3://`; AWS when it is not set."""
     s3_public_endpoint: str | None = None
@@ -72,7 +74,7 @@ class Settings(BaseModel):
             )
         return value
 
-    @field_validator("s3_endpoint", "s3_public_endpoint")
+    @field_validator("gcs_endpoint", "s3_endpoint", "s3_public_endpoint")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         if value is not None and not _ADDRESS.fullmatch(value):

@@ -121,6 +121,9 @@ class _Handler(BaseHTTPRequestHandler):
             if found[1] != EMAIL:
                 raise RefusalError(HTTPStatus.FORBIDDEN, "Permission iam.serviceAccounts.signBlob denied")
             self._json({"signedBlob": _sign(json.loads(self.body)["payload"])})
+        elif self.route == "/token":
+            self._begin("token")
+            self._json({"access_token": TOKEN, "expires_in": 3600, "token_type": "Bearer"})
         else:
             raise RefusalError(HTTPStatus.NOT_FOUND, "Not Found")
 

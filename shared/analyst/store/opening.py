@@ -29,7 +29,7 @@ def open_store(settings: Settings, *, mountinfo: Path = Path("/proc/self/mountin
     if scheme == "gs":
         from analyst.store.gs import GsStore
 
-        return GsStore(bucket, prefix)
+        return GsStore(bucket, prefix, endpoint=settings.gcs_endpoint)
     if scheme == "s3":
         from analyst.store.s3 import S3Store
         from analyst.store.s3_clients import connect
