@@ -24,6 +24,11 @@ help: ## list the targets
 	$(BIN)/uv pip install -q --python .venv-da/bin/python --no-build-isolation --no-deps -e shared/da
 	@touch $@
 
+.venv-engines/installed: .venv/installed $(REQ)/engines.txt
+	$(PYTHON) -m venv --clear .venv-engines
+	$(BIN)/uv pip install -q --compile-bytecode --python .venv-engines/bin/python --require-hashes -r $(REQ)/engines.txt
+	@touch $@
+
 .PHONY: env
 env: .venv/installed ## make .venv, the environment of everything else
 
@@ -51,7 +56,7 @@ test: lint .venv-da/installed ## lint, types and all tests; those of `da` also w
 	.venv-da/bin/pytest tests/integration/da -m "not server"
 
 .PHONY: e2e
-e2e: env ## as a user runs it: demo, containers, many processes at once (minutes; wants Docker)
+e2e: env .venv-engines/installed ## as a user runs it: demo, containers, other engines, many processes at once (minutes; wants Docker)
 	$(BIN)/pytest tests/e2e
 
 .PHONY: bench
@@ -64,4 +69,4 @@ lock: env ## compile infra/requirements anew
 
 .PHONY: clean
 clean: ## remove what make has made
-	rm -rf .venv .venv-da .demo .mypy_cache .ruff_cache .hypothesis build *.egg-info shared/*.egg-info
+	rm -rf .venv .venv-da .venv-engines .demo .mypy_cache .ruff_cache .hypothesis build *.egg-info shared/*.egg-info

@@ -93,7 +93,8 @@ def next_commit(
     if new and schema != before:
         actions += _declared(source, table, schema, before, ms)
     home = data_prefix(source, table)
-    actions += [_remove(row, home, ms) for row in old if row.path in listed - wanted]
+    gone = listed - wanted
+    actions += [_remove(row, home, ms) for row in old if row.path in gone]
     actions += [_add(row, home, ms) for row in new if row.path not in listed]
     if not actions:
         return None
