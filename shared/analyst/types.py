@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _AS_IT_IS = frozenset(
     {
-        *("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "VARCHAR", "BLOB", "JSON"),
+        *("BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "FLOAT", "DOUBLE", "VARCHAR", "BLOB"),
         *("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"),
     }
 )
@@ -23,6 +23,7 @@ _CAST = {
     "USMALLINT": "INTEGER",
     "UINTEGER": "BIGINT",
     "UBIGINT": "DECIMAL(20,0)",
+    "JSON": "VARCHAR",  # parquet has a type JSON, whose content Polars takes for bytes where Delta says text
     **dict.fromkeys(("UUID", "TIME", "TIME_NS", "TIME WITH TIME ZONE", "INTERVAL", "BIT", "BIGNUM"), "VARCHAR"),
     '"NULL"': "VARCHAR",
 }
@@ -78,7 +79,7 @@ class _Writing:
         if kind.startswith("GEOMETRY"):
             return Portable("BLOB", f"st_aswkb({value})")
         if kind == "VARIANT":
-            return Portable("JSON", f"case when {value} is not null then cast({value} as JSON) end")
+            return Portable("VARCHAR", f"case when {value} is not null then cast(cast({value} as JSON) as VARCHAR) end")
         if target := _CAST.get(kind):
             return Portable(target, f"cast({value} as {target})")
         if target := _CHECKED.get(kind):
