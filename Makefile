@@ -57,7 +57,8 @@ test: lint .venv-da/installed ## lint, types and all tests; those of `da` also w
 
 .PHONY: e2e
 e2e: env .venv-engines/installed ## as a user runs it: demo, containers, other engines, many processes at once (minutes; wants Docker)
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest -n 2 --dist loadfile tests/e2e/faults
+	$(BIN)/pytest tests/e2e --ignore tests/e2e/faults
 
 .PHONY: bench
 bench: env ## measure what tests/bench/README.md tells

@@ -93,7 +93,7 @@ class Rebuild:
             last, versions = self._last(), self._versions()
             if versions == last.built_from and (last.is_whole or last.pointer is None):
                 if last.pointer is not None:
-                    copy_newest(self.store, last.pointer)
+                    copy_newest(self.store, last.pointer, anew=published > 0)
                 return published
             with duckdb_files.scratch(self.scratch) as folder:
                 published += self._publish(last, versions, held, folder)

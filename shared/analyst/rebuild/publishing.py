@@ -12,7 +12,7 @@ from analyst.catalog import CURRENT, Catalog, Pointer
 from analyst.contract.parquet import sha256_of
 from analyst.errors import LeaseLostError, UnavailableError
 from analyst.snapshots import CATALOG_SUFFIX, PREFIX, read_catalog, read_pointer
-from analyst.store import ABSENT, ANY, Object, Store
+from analyst.store import ABSENT, Object, Store, StoreConflictError
 from analyst.store.swapping import swap
 
 COPY = "analytics/analytics.duckdb"
@@ -98,10 +98,20 @@ def point(store: Store, seen: Pointer | None, new: Pointer) -> None:
     swap(store, CURRENT, change, done=lambda current: edit in read_pointer(current).recent)
 
 
-def copy_newest(store: Store, pointer: Pointer) -> None:
-    """See to it that the copy is of the newest snapshot: a builder may have died before it made it."""
-    copy, newest = store.head(COPY), store.head(pointer.duckdb)
-    if newest is not None and (copy is None or copy.age > newest.age):
-        found = store.read(pointer.duckdb)
-        if found is not None:
-            store.put(COPY, found.data, if_version=ANY)
+def copy_newest(store: Store, pointer: Pointer, *, anew: bool = True) -> None:
+    """Make the copy of the newest snapshot, by a builder that has just published it, or one that died before it did.
+
+    When not `anew`, only if the copy is not younger than the snapshot. A builder that woke up late changes nothing: the
+    copy is swapped, and only while the pointer is the current one.
+    """
+    while True:
+        copy, newest = store.head(COPY), store.head(pointer.duckdb)
+        if newest is None or not (anew or copy is None or copy.age >= newest.age):
+            return
+        current, found = store.read(CURRENT), store.read(pointer.duckdb)
+        if current is None or found is None or read_pointer(current).duckdb != pointer.duckdb:
+            return
+        with suppress(StoreConflictError):  # another builder has copied: whether a newer one, the pointer tells
+            store.put(COPY, found.data, if_version=ABSENT if copy is None else copy.version)
+            return
+        anew = True

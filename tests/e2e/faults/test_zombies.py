@@ -1,0 +1,95 @@
+"""An actor stands still at any touch of the store, even past its lease, while others go on; then it wakes up."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+
+import pytest
+
+from tests.e2e.faults.actors import DEEDS, Moving, edit, publish, rebuild, sweep
+from tests.e2e.faults.fates import Touches
+from tests.e2e.faults.looking import Seen
+from tests.e2e.faults.places import Place
+from tests.e2e.faults.scenes import STRIDE, Scene, check_copy, check_history, prepare
+
+THINNED = 2
+"""Of the points one of so many has a pause: one before a touch is much like one after the touch before it."""
+
+
+def overtake(scene: Scene, source: Moving) -> None:
+    """Let others publish, build and edit, to whom any lease has lapsed."""
+    source.move(source.generation + 1)
+    for deed in (publish, rebuild, edit):
+        assert deed(scene.later(), source)
+
+
+def contend(scene: Scene, source: Moving) -> None:
+    """Let others publish, and come for a snapshot that they may have to leave to whoever builds one."""
+    source.move(source.generation + 1)
+    assert publish(scene.store(), source)
+    rebuild(scene.store(), source)
+
+
+def sweep_all(scene: Scene, source: Moving) -> None:
+    """Let a sweep find all that was there before 12 days old."""
+    assert sweep(scene.sweeping(), source)
+
+
+def pauses(scene: Scene, meanwhile: Callable[[Scene, Moving], None]) -> Iterator[tuple[Moving, Seen, bool]]:
+    """Do the deed, with a pause at each of its touches; give the source, what the others have left, and how it ended."""
+    for point in scene.chosen()[::THINNED]:
+        source, seen = scene.begin(), list[Seen]()
+
+        def go_on(source: Moving = source, seen: list[Seen] = seen) -> None:
+            meanwhile(scene, source)
+            seen.append(scene.look())
+
+        acknowledged = scene.act(source, Touches(point, meanwhile=go_on))
+        yield source, seen[0], acknowledged
+        check_history(scene.written)
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_who_wakes_up_late_overtakes_nobody(place: Place, deed: str) -> None:
+    scene = prepare(deed, place)
+    for source, left, _acknowledged in pauses(scene, overtake):
+        assert {*left.extracted.values(), *left.shown.values()} == {source.generation}
+        after = scene.look()
+        after.follows(left)
+        assert rebuild(scene.store(), source)
+        check_copy(scene.place.open())
+        assert set(scene.look().shown.values()) == {source.generation}
+
+
+@pytest.mark.parametrize("deed", ["publish", "rebuild"])
+def test_who_finds_a_builder_at_work_leaves_it_nothing_to_forget(place: Place, deed: str) -> None:
+    scene = prepare(deed, place)
+    for source, _left, acknowledged in pauses(scene, contend):
+        after = scene.look()
+        assert set(after.extracted.values()) == {source.generation}
+        assert not acknowledged or set(after.shown.values()) == {source.generation}
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_a_sweep_at_any_moment_takes_nothing_that_is_needed(place: Place, deed: str) -> None:
+    scene = prepare(deed, place)
+    for source, left, acknowledged in pauses(scene, sweep_all):
+        assert acknowledged
+        after = scene.look()
+        after.follows(left)
+        assert rebuild(scene.store(), source)
+        scene.look().follows(after)
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_readers_see_whole_states_while_an_actor_is_slow(place: Place, deed: str) -> None:
+    scene = prepare(deed, place)
+    source, seen, touched = scene.begin(), [scene.seen], count()
+
+    def look() -> None:
+        if place.kind == "file" or next(touched) % STRIDE == 0:
+            seen.append(scene.look())
+
+    assert scene.act(source, Touches(None, meanwhile=look))
+    for former, latter in zip(seen, [*seen[1:], scene.look()], strict=True):
+        latter.follows(former)
+    assert scene.is_done(scene.look())
