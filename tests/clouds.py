@@ -23,13 +23,16 @@ class Cloud:
 
 
 @contextmanager
-def cloud(kind: str, home: Path) -> Iterator[Cloud]:
-    """Run what stands in for a cloud until the block ends; `home` is a folder for a bucket or for credentials."""
+def cloud(kind: str, home: Path, *, latency: float = 0.0) -> Iterator[Cloud]:
+    """Run what stands in for a cloud until the block ends; `home` is a folder for a bucket or for credentials.
+
+    `latency` are the seconds that each request to Google's takes.
+    """
     if kind == "file":
         bucket = home / "bucket"
         yield Cloud({"DATA_URL": bucket.as_uri()}, lambda: _files(bucket))
     elif kind == "gs":
-        with running(Gcs()) as gcs:
+        with running(Gcs(latency=dict.fromkeys(("insert", "list", "get", "media", "delete"), latency))) as gcs:
             yield Cloud(
                 {
                     "DATA_URL": "gs://bucket/some/where",
