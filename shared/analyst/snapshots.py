@@ -20,6 +20,10 @@ CATALOG_SUFFIX = ".catalog.json"
 _CATALOG = re.compile(rf"{PREFIX}([0-9]{{9,}})-[0-9a-z]{{26}}{re.escape(CATALOG_SUFFIX)}")
 
 
+class DamagedError(UnavailableError):
+    """A catalog is gone or damaged: trying again does not help, as it does when only the store does not answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """One published snapshot. `by_id` has its tables by id, `built_from` the version of each source's extract."""
@@ -50,17 +54,18 @@ def read_catalog(store: Store, key: str, sha256: str | None = None) -> Catalog:
     """Read a published catalog, which must have the hash that the pointer gives.
 
     Raises:
-        UnavailableError: it is not there, or damaged.
+        DamagedError: it is not there, or damaged.
+        UnavailableError: the store does not answer.
     """
     found = store.read(key)
     if found is None:
-        raise UnavailableError(f"the snapshot's catalog {key} is not in the bucket; the next rebuild makes a new one")
+        raise DamagedError(f"the snapshot's catalog {key} is not in the bucket; the next rebuild makes a new one")
     try:
         if sha256 is None or hashlib.sha256(found.data).hexdigest() == sha256:
             return Catalog.model_validate_json(found.data)
     except ValidationError:
         pass
-    raise UnavailableError(f"the snapshot's catalog {key} is damaged; the next rebuild makes a new one")
+    raise DamagedError(f"the snapshot's catalog {key} is damaged; the next rebuild makes a new one")
 
 
 @dataclass(slots=True)
@@ -138,7 +143,7 @@ class Snapshots:
         """
         entries = [entry for entry in self.store.list(PREFIX) if entry.key.endswith(CATALOG_SUFFIX)]
         for entry in sorted(entries, key=lambda entry: entry.key, reverse=True):
-            with suppress(UnavailableError):  # one that is swept meanwhile, or damaged, hides no other
+            with suppress(DamagedError):  # one that is swept meanwhile, or damaged, hides no other
                 yield _snapshot(read_catalog(self.store, entry.key))
             if entry.age > keep_hours * 3600:
                 return

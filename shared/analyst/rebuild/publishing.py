@@ -10,8 +10,8 @@ from ulid import ULID
 
 from analyst.catalog import CURRENT, Catalog, Pointer
 from analyst.contract.parquet import sha256_of
-from analyst.errors import LeaseLostError, UnavailableError
-from analyst.snapshots import CATALOG_SUFFIX, PREFIX, read_catalog, read_pointer
+from analyst.errors import LeaseLostError
+from analyst.snapshots import CATALOG_SUFFIX, PREFIX, DamagedError, read_catalog, read_pointer
 from analyst.store import ABSENT, Object, Store, StoreConflictError
 from analyst.store.swapping import swap
 
@@ -42,7 +42,7 @@ def read_last(store: Store, known: Mapping[str, Catalog]) -> Last:
     found = store.read(CURRENT)
     pointer = read_pointer(found) if found else None
     if pointer is not None:
-        with suppress(UnavailableError):
+        with suppress(DamagedError):
             catalog = known.get(pointer.catalog) or read_catalog(store, pointer.catalog, pointer.sha256.get("catalog"))
             is_whole = store.head(pointer.duckdb) is not None
             return Last(pointer, catalog, pointer.duckdb if is_whole else None, is_whole)
@@ -56,7 +56,7 @@ def _catalogs(store: Store, *, damaged: str | None) -> Iterator[Catalog]:
     """Read the catalogs that can be read, newest first, without one that is known to be damaged."""
     keys = [entry.key for entry in store.list(PREFIX) if entry.key.endswith(CATALOG_SUFFIX)]
     for key in sorted(set(keys) - {damaged}, reverse=True):
-        with suppress(UnavailableError):
+        with suppress(DamagedError):
             yield read_catalog(store, key)
 
 

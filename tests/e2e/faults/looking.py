@@ -134,9 +134,8 @@ def _delta(store: Store, data: _Data, folder: Path) -> dict[str, int]:
         log = folder / table / "_delta_log"
         log.mkdir(parents=True)
         for entry in store.list(f"{HOME}/{table}/_delta_log/"):
-            found = store.read(entry.key)
-            assert found is not None
-            (log / entry.key.rsplit("/", 1)[1]).write_bytes(found.data)
+            if (found := store.read(entry.key)) is not None:  # else a sweep took it meanwhile, as no reader needs it
+                (log / entry.key.rsplit("/", 1)[1]).write_bytes(found.data)
         opened = DeltaTable(str(log.parent))
         versions[table] = opened.version()
         names = [Path(uri).name for uri in opened.file_uris()]

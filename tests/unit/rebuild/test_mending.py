@@ -301,3 +301,31 @@ def test_one_file_that_fells_duckdb_hurts_no_other_source(store: FileStore) -> N
         assert {problem.source for problem in answer.problems} <= {"bad"}
         assert answer.tables == 3
         assert query(store, "from orders") == [(number,)]
+
+
+def test_a_store_that_does_not_answer_for_a_moment_is_no_damage(store: FileStore) -> None:
+    extract(store, "alpha", {"orders": "select 1 as n"})
+    rebuild(store)
+    extract(store, "beta", {"people": "select 2 as n"})
+    rebuild(store)
+    before = pointer(store)
+    answered = 0
+    while True:
+        try:
+            rebuild(FaultyStore(store, reads=[*[False] * answered, True]))
+        except UnavailableError:
+            answered += 1
+        else:
+            break
+        lapsed = FileStore(Path(store.url.removeprefix("file://")), lambda: b"s" * 32, clock=lambda: 4e9)
+        assert rebuild(lapsed).status == "unchanged"
+        assert (pointer(store).snapshot, pointer(store).catalog) == (before.snapshot, before.catalog)
+    assert answered >= 5
+
+
+def test_a_snapshot_that_can_not_be_read_for_a_moment_is_still_kept(store: FileStore) -> None:
+    for number in (1, 2):
+        extract(store, "shop", {"orders": f"select {number} as n"})
+        rebuild(store)
+    with pytest.raises(UnavailableError):
+        list(Snapshots(FaultyStore(store, reads=[True])).kept(24))
