@@ -10,9 +10,7 @@ from analyst.browsing import TableDetail, TableList
 from analyst.context import Context
 from analyst.http import function
 from analyst.names import TableId
-
-SnapshotNumber = Annotated[int, Field(ge=1, le=999_999_999)]
-"""Of which snapshot; of the newest when it is not given."""
+from analyst.snapshots import SnapshotNumber
 
 _NONE = "There is no such table or snapshot, or it is kept no more."
 

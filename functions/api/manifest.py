@@ -1,13 +1,12 @@
 """The manifest that `da sync` follows."""
 
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from analyst.access import Role
 from analyst.context import Context
 from analyst.http import Encoded, function
 from analyst.manifest import ManifestDocument
+from analyst.snapshots import SnapshotNumber
 
 
 class ManifestQuery(BaseModel):
@@ -15,7 +14,7 @@ class ManifestQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    snapshot: Annotated[int, Field(ge=1, le=999_999_999)] | None = None
+    snapshot: SnapshotNumber | None = None
 
 
 @function(

@@ -1,14 +1,14 @@
 """Snapshots that are kept, and the way back to one of them."""
 
 from datetime import datetime, timedelta
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from analyst.access import Role
 from analyst.context import Context
 from analyst.http import function
 from analyst.rebuild import RebuildAnswer
+from analyst.snapshots import SnapshotNumber
 from analyst.state import actor
 from analyst.state.audit import record
 from analyst.state.fields import Input
@@ -35,7 +35,7 @@ class SnapshotList(BaseModel):
 class RollbackRequest(Input):
     """Which snapshot to go back to."""
 
-    number: Annotated[int, Field(ge=1, le=999_999_999)]
+    number: SnapshotNumber
 
 
 @function("GET", "/api/snapshots", allow=Role.VIEWER)

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict
 from ulid import ULID
 
 from analyst.errors import NotFoundError
-from analyst.store import ABSENT, Store, StoreConflictError, UnsureWriteError
+from analyst.store import Store
+from analyst.store.swapping import put_once
 
 PREFIX = "state/runs/"
 RunStatus = Literal["ok", "unchanged", "partial", "failed"]
@@ -70,13 +71,7 @@ def write(store: Store, record: RunRecord) -> None:
     Raises:
         UnavailableError: the store does not answer.
     """
-    try:
-        store.put(_key(record.run_id), record.model_dump_json().encode(), if_version=ABSENT)
-    except StoreConflictError:
-        return
-    except UnsureWriteError:
-        if store.head(_key(record.run_id)) is None:
-            raise
+    put_once(store, _key(record.run_id), record.model_dump_json().encode())
 
 
 def read(store: Store, run_id: str) -> RunRecord:

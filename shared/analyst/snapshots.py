@@ -8,12 +8,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
+from typing import Annotated
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from analyst.catalog import CURRENT, Catalog, Pointer, Table
 from analyst.errors import NotFoundError, UnavailableError
 from analyst.store import Object, Store
+
+SnapshotNumber = Annotated[int, Field(ge=1, le=999_999_999)]
+"""The number of a snapshot that somebody asks for."""
 
 PREFIX = "analytics/"
 CATALOG_SUFFIX = ".catalog.json"

@@ -3,10 +3,10 @@
 from pydantic import BaseModel, ConfigDict
 
 CURRENT = "state/current.json"
+"""Key of the pointer."""
+
 SMALL = 65_536
 """Up to how many bytes an access list stands in the pointer too."""
-
-"""Key of the pointer."""
 
 
 class StatePointer(BaseModel):

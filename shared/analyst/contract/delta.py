@@ -9,7 +9,6 @@ Source: the Delta transaction log protocol, 'Actions' and 'Per-file Statistics';
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 from analyst.contract.delta_schema import delta_schema, needs_timestamp_ntz
 from analyst.contract.model import FileRow, data_prefix
-from analyst.store import ABSENT, Store, StoreConflictError, UnsureWriteError
+from analyst.store import Store
+from analyst.store.swapping import put_once
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -58,13 +58,7 @@ class DeltaLog:
             UnavailableError: the store does not answer.
         """
         for commit in commits:
-            key = self.key_of(commit.table, commit.version)
-            with suppress(StoreConflictError):
-                try:
-                    self.store.put(key, commit.text.encode(), if_version=ABSENT)
-                except UnsureWriteError:
-                    if self.store.head(key) is None:
-                        raise
+            put_once(self.store, self.key_of(commit.table, commit.version), commit.text.encode())
 
 
 def next_commit(

@@ -53,6 +53,21 @@ def swap(
     return _last_look(store, key, done, unsure)
 
 
+def put_once(store: Store, key: str, data: bytes) -> None:
+    """Write an object under a name that only this content, or what is as good, is written under; once there, it stays.
+
+    Raises:
+        UnavailableError: the store does not answer, and the object is not there.
+    """
+    try:
+        store.put(key, data, if_version=ABSENT)
+    except StoreConflictError:
+        return
+    except UnsureWriteError:
+        if store.head(key) is None:
+            raise
+
+
 def pauses_for(store: Store) -> Iterator[float]:
     """Yield pauses between attempts, longer and longer and never the same, a minute in sum.
 
