@@ -3,7 +3,7 @@
 import hashlib
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from analyst.catalog import CURRENT, Catalog, Pointer, Table
 from analyst.errors import NotFoundError, UnavailableError
-from analyst.store import Object, Store
+from analyst.store import Entry, Object, Store
 
 SnapshotNumber = Annotated[int, Field(ge=1, le=999_999_999)]
 """The number of a snapshot that somebody asks for."""
@@ -70,6 +70,18 @@ def read_catalog(store: Store, key: str, sha256: str | None = None) -> Catalog:
     except ValidationError:
         pass
     raise DamagedError(f"the snapshot's catalog {key} is damaged; the next rebuild makes a new one")
+
+
+def kept_catalogs(listed: Iterable[Entry], seconds: float) -> Iterator[Entry]:
+    """Give the catalogs among listed objects whose snapshots were current in the last `seconds`, newest first.
+
+    A snapshot is current until its successor is published; so the first that is older was so too.
+    """
+    catalogs = (entry for entry in listed if entry.key.endswith(CATALOG_SUFFIX))
+    for entry in sorted(catalogs, key=lambda entry: entry.key, reverse=True):
+        yield entry
+        if entry.age > seconds:
+            return
 
 
 @dataclass(slots=True)
@@ -141,16 +153,10 @@ class Snapshots:
         return dict(sorted(found.items(), reverse=True))
 
     def kept(self, keep_hours: float) -> Iterator[Snapshot]:
-        """Read the snapshots that were published in the last hours, newest first.
-
-        A snapshot is current until its successor is published; the one before the oldest of these was so too.
-        """
-        entries = [entry for entry in self.store.list(PREFIX) if entry.key.endswith(CATALOG_SUFFIX)]
-        for entry in sorted(entries, key=lambda entry: entry.key, reverse=True):
+        """Read the snapshots that were current in the last hours, newest first."""
+        for entry in kept_catalogs(self.store.list(PREFIX), keep_hours * 3600):
             with suppress(DamagedError):  # one that is swept meanwhile, or damaged, hides no other
                 yield _snapshot(read_catalog(self.store, entry.key))
-            if entry.age > keep_hours * 3600:
-                return
 
 
 def _snapshot(catalog: Catalog, built_from: Mapping[str, str] = MappingProxyType({})) -> Snapshot:

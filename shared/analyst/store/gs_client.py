@@ -19,6 +19,7 @@ from requests.adapters import HTTPAdapter
 
 from analyst.errors import SettingsError
 from analyst.store.gs_answers import reading
+from analyst.store.secrets import endpoint_options
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"  # that of storage alone is not enough to sign by IAM
 _CONNECTIONS = 64
@@ -101,8 +102,6 @@ def duckdb_secret(client: Client, url: str) -> dict[str, str]:
     except GoogleAuthError as error:
         raise SettingsError(f"DATA_URL: no credentials for {url}: {error}") from error
     options = {"type": "gcs", "scope": url, "bearer_token": str(credentials.token)}
-    address = urlsplit(client._connection.API_BASE_URL)  # noqa: SLF001
-    if address.hostname != "storage.googleapis.com":
-        use_ssl = str(address.scheme == "https").lower()
-        options |= {"endpoint": address.netloc, "url_style": "path", "use_ssl": use_ssl}
-    return options
+    address = client._connection.API_BASE_URL  # noqa: SLF001
+    is_googles = urlsplit(address).hostname == "storage.googleapis.com"
+    return options if is_googles else options | endpoint_options(address)

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from botocore.config import Config
 
 from analyst.errors import SettingsError
+from analyst.store.secrets import endpoint_options
 
 if TYPE_CHECKING:
     from boto3.session import Session
@@ -47,11 +47,7 @@ class Clients:
         options = {"type": "s3", "scope": url, "key_id": keys.access_key, "secret": keys.secret_key}
         options |= {"session_token": keys.token} if keys.token else {}
         options["region"] = self.repeating.meta.region_name or "us-east-1"
-        if self.endpoint is not None:
-            address = urlsplit(self.endpoint)
-            use_ssl = str(address.scheme == "https").lower()
-            options |= {"endpoint": address.netloc, "url_style": "path", "use_ssl": use_ssl}
-        return options
+        return options if self.endpoint is None else options | endpoint_options(self.endpoint)
 
 
 def connect(endpoint: str | None, public_endpoint: str | None = None, session: "Session | None" = None) -> Clients:

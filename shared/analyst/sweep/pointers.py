@@ -8,7 +8,7 @@ from analyst import runs as run_records
 from analyst.access import CURRENT as STATE_POINTER
 from analyst.access import StatePointer
 from analyst.catalog import CURRENT as SNAPSHOT_POINTER
-from analyst.snapshots import CATALOG_SUFFIX, PREFIX, read_pointer
+from analyst.snapshots import CATALOG_SUFFIX, PREFIX, kept_catalogs, read_pointer
 from analyst.store import Entry, Store
 
 YOUNG = timedelta(days=1)
@@ -35,11 +35,7 @@ def snapshots(store: Store, keep: timedelta) -> list[Entry]:
         return []
     pointer = read_pointer(found)
     kept = {_stem(pointer.catalog), _stem(pointer.duckdb)}
-    catalogs = (entry for entry in listed if entry.key.endswith(CATALOG_SUFFIX))
-    for entry in sorted(catalogs, key=lambda entry: entry.key, reverse=True):
-        kept.add(_stem(entry.key))
-        if is_older(entry, keep):  # it was current until its successor came, which is not that old
-            break
+    kept |= {_stem(entry.key) for entry in kept_catalogs(listed, keep.total_seconds())}
     return [entry for entry in listed if _stem(entry.key) not in kept and is_older(entry, max(keep, YOUNG))]
 
 

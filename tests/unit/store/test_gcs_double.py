@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -25,22 +25,10 @@ from google.api_core.exceptions import (
 from google.cloud.storage.exceptions import DataCorruption  # type: ignore[import-untyped]
 from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-untyped]
 
-from tests.doubles.gcs import CHUNK, EMAIL, Fault, Gcs, Running, running
+from tests.doubles.gcs import CHUNK, EMAIL, Fault, Gcs, Running
 
 AT_ONCE = DEFAULT_RETRY.with_delay(initial=0.0, maximum=0.0)
 BIG = bytes(range(256)) * (3 * CHUNK // 256) + b"the end"
-
-
-@pytest.fixture
-def gcs() -> Iterator[Gcs]:
-    with running(Gcs()) as gcs:
-        yield gcs
-
-
-@pytest.fixture
-def client(gcs: Gcs) -> Iterator[Any]:
-    with gcs.client() as client:
-        yield client
 
 
 @pytest.fixture

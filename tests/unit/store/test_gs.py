@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import count, islice
 from pathlib import Path
@@ -16,24 +16,12 @@ from analyst.snapshots import Snapshots
 from analyst.store import ABSENT, ANY, Store
 from analyst.store.gs import GsStore
 from analyst.store.gs_pace import Pace
-from tests.doubles.gcs import Fault, Gcs, running
+from tests.doubles.gcs import Fault, Gcs
 from tests.doubles.toy_source import Toy, ToyTable
 from tests.unit.store.suite import StoreSuite
 
 AT_ONCE = Pace(read=0.0, write=0.0, longest=0.0)
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-
-@pytest.fixture
-def gcs() -> Iterator[Gcs]:
-    with running(Gcs()) as gcs:
-        yield gcs
-
-
-@pytest.fixture
-def client(gcs: Gcs) -> Iterator[Any]:
-    with gcs.client() as client:
-        yield client
 
 
 @pytest.fixture

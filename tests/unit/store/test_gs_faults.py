@@ -18,18 +18,6 @@ BIG = bytes(range(256)) * (9 << 12) + b"the end"  # more than one chunk
 
 
 @pytest.fixture
-def gcs() -> Iterator[Gcs]:
-    with running(Gcs()) as gcs:
-        yield gcs
-
-
-@pytest.fixture
-def client(gcs: Gcs) -> Iterator[Any]:
-    with gcs.client() as client:
-        yield client
-
-
-@pytest.fixture
 def store(client: Any) -> GsStore:
     return GsStore("bucket", "", client, pace=AT_ONCE)
 

@@ -1,5 +1,4 @@
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from analyst.errors import SettingsError
 from analyst.store import ABSENT
 from analyst.store.gs import GsStore
 from analyst.store.gs_pace import Pace
-from tests.doubles.gcs import EMAIL, Gcs, Running, pem, running
+from tests.doubles.gcs import EMAIL, Gcs, Running, pem
 
 IAM = "https://iamcredentials.googleapis.com"
 AT_ONCE = Pace(read=0.0, write=0.0, longest=0.0)
@@ -29,18 +28,6 @@ class Redirecting(HTTPAdapter):
     def send(self, request: requests.PreparedRequest, *args: Any, **more: Any) -> requests.Response:
         request.url = str(request.url).replace(IAM, self.address)
         return super().send(request, *args, **more)
-
-
-@pytest.fixture
-def gcs() -> Iterator[Gcs]:
-    with running(Gcs()) as gcs:
-        yield gcs
-
-
-@pytest.fixture
-def client(gcs: Gcs) -> Iterator[Any]:
-    with gcs.client() as client:
-        yield client
 
 
 @pytest.fixture
