@@ -135,9 +135,9 @@ class Snapshots:
             NotFoundError: there was none, or it is kept no more.
         """
         newest = self.current().number
-        keys = [entry.key for entry in self.store.list(f"{PREFIX}{number:09}-") if entry.key.endswith(CATALOG_SUFFIX)]
         if number == newest:
             return self._newest_key
+        keys = [entry.key for entry in self.store.list(f"{PREFIX}{number:09}-") if entry.key.endswith(CATALOG_SUFFIX)]
         if not 0 < number < newest or not keys:
             raise NotFoundError(f"there is no snapshot {number}, or it is kept no more")
         # what a builder made that was overtaken has the same number; its successor tells which was published

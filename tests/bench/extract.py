@@ -10,6 +10,7 @@ import duckdb
 from analyst.contract.extraction import Extraction
 from analyst.runs import new_run_id
 from analyst.settings import Settings
+from analyst.store import Store
 from functions.extract.csv.connector import CsvConnector
 from functions.extract.csv.listing import Wanted
 from functions.extract.csv.options import CsvSource
@@ -49,11 +50,15 @@ def _round(home: Path, name: str) -> tuple[Cost, Cost]:
 
 
 def publish(sources: Path, bucket: Path) -> None:
+    """Extract a folder to a bucket in another."""
+    extract_to(file_store(bucket), sources)
+
+
+def extract_to(store: Store, sources: Path) -> None:
     """Extract a folder as the function does, with its usual settings."""
-    settings = Settings(data_url=bucket.as_uri(), source_roots=(str(sources),))
-    wanted = Wanted(CsvSource(path=str(sources)), {}, frozenset())
-    connector = CsvConnector(wanted, settings.source_roots, settings.memory_limit)
-    extraction = Extraction(file_store(bucket), "bench", new_run_id(), lambda: datetime.now(UTC), settings.memory_limit)
+    limit = Settings(data_url=store.url).memory_limit
+    connector = CsvConnector(Wanted(CsvSource(path=str(sources)), {}, frozenset()), (str(sources),), limit)
+    extraction = Extraction(store, "bench", new_run_id(), lambda: datetime.now(UTC), limit)
     record = extraction.run(lambda: connector).record
     if [table.rows for table in record.tables] != [ROWS]:
         raise RuntimeError(f"the extract is not whole: {record}")

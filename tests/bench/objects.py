@@ -1,7 +1,6 @@
 """Large objects: through our stores beside the client of each backend, and a publish to a cloud beside one to a disk."""
 
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Any
 from analyst.settings import Settings
 from analyst.store import Store
 from analyst.store.opening import open_store
-from tests.bench.extract import write_csv
+from tests.bench.extract import extract_to, write_csv
 from tests.bench.measuring import Row, at_most, cost, python
 from tests.clouds import cloud
 
@@ -57,18 +56,7 @@ def moved(kind: str, home: str, out: str) -> None:
 
 def publish(sources: str) -> None:
     """Extract a folder to the bucket that the environment names."""
-    from datetime import UTC, datetime
-
-    from analyst.contract.extraction import Extraction
-    from analyst.runs import new_run_id
-    from functions.extract.csv.connector import CsvConnector
-    from functions.extract.csv.listing import Wanted
-    from functions.extract.csv.options import CsvSource
-
-    connector = CsvConnector(Wanted(CsvSource(path=sources), {}, frozenset()), (sources,))
-    ended = Extraction(_store(), "bench", new_run_id(), lambda: datetime.now(UTC)).run(lambda: connector)
-    if ended.record.status != "ok":
-        sys.exit(str(ended.record))
+    extract_to(_store(), Path(sources))
 
 
 def _publish_far_and_near(home: Path) -> Row:

@@ -42,6 +42,9 @@ SCHEMA: dict[str, dict[str, str]] = {
 }
 """The tables of the contract with their columns; `_meta` exactly so, in this order."""
 
+FILE_NAME = r"[0-9a-f]{32}(-[0-9a-z]{26})?\.parquet"
+"""The pattern of the names that we give to data files; others belong to whoever wrote them."""
+
 QUERY_MODES = ("local", "remote", "materialized")
 EDITS_KEPT = 20
 

@@ -14,12 +14,11 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from analyst import duckdb_files, lease, runs
-from analyst.catalog import CURRENT, Catalog, Pointer, Problem
+from analyst.catalog import Catalog, Pointer, Problem
 from analyst.lease import Lease
 from analyst.rebuild.building import Building, LastSnapshotError
-from analyst.rebuild.publishing import Last, copy_newest, point, read_last, upload
+from analyst.rebuild.publishing import Last, copy_newest, point, published_epoch, read_last, upload
 from analyst.runs import RunRecord, TableResult
-from analyst.snapshots import read_pointer
 from analyst.store import Store, look_into_folders
 
 LEASE = "rebuild"
@@ -62,8 +61,7 @@ class Rebuild:
     def _run(self, run_id: str) -> RebuildAnswer:
         published = 0
         while True:
-            epoch = self._epoch()
-            held = lease.acquire(self.store, LEASE, published_epoch=epoch, run_id=run_id)
+            held = lease.acquire(self.store, LEASE, published_epoch=published_epoch(self.store), run_id=run_id)
             if held is None:
                 return RebuildAnswer(status="running")
             with held:
@@ -82,10 +80,6 @@ class Rebuild:
     def _know(self, pointer: Pointer, catalog: Catalog) -> None:
         self._known.clear()
         self._known[pointer.catalog] = catalog
-
-    def _epoch(self) -> int:
-        found = self.store.read(CURRENT)
-        return read_pointer(found).epoch if found else 0
 
     def _until_current(self, held: Lease) -> int:
         published = 0

@@ -9,14 +9,14 @@ from ulid import ULID
 
 from analyst.catalog import File
 from analyst.contract import parquet
-from analyst.contract.model import FileRow, data_prefix
+from analyst.contract.model import FILE_NAME, FileRow, data_prefix
 from analyst.errors import ContractError, SourceError
 from analyst.store import Store
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-_CONTENT_NAME = re.compile(r"/[0-9a-f]{32}(-[0-9a-z]{26})?\.parquet$")
+_CONTENT_NAME = re.compile(rf"/{FILE_NAME}$")
 
 _DELTA_LOG = "/_delta_log/"
 

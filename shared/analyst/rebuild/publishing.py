@@ -34,6 +34,12 @@ class Last:
         return self.pointer.built_from if self.pointer and self.is_whole else {}
 
 
+def published_epoch(store: Store) -> int:
+    """Tell the epoch that the newest snapshot was published in, 0 before the first."""
+    found = store.read(CURRENT)
+    return read_pointer(found).epoch if found else 0
+
+
 def read_last(store: Store, known: Mapping[str, Catalog]) -> Last:
     """Read the last snapshot; of a damaged one at least the names that its tables own, by the newest catalog there is.
 

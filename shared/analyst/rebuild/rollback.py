@@ -9,7 +9,7 @@ from pathlib import Path
 from analyst import duckdb_files, lease, runs
 from analyst.errors import ConflictError
 from analyst.rebuild import LEASE, RebuildAnswer
-from analyst.rebuild.publishing import copy_newest, point, read_last, upload
+from analyst.rebuild.publishing import copy_newest, point, published_epoch, read_last, upload
 from analyst.snapshots import CATALOG_SUFFIX, Snapshots, read_catalog
 from analyst.store import Store
 
@@ -24,9 +24,7 @@ def roll_back(store: Store, number: int, now: datetime, scratch: Path | None = N
         ConflictError: a rebuild is running.
     """
     key = Snapshots(store).key_of(number)
-    last = read_last(store, {})
-    epoch = last.pointer.epoch if last.pointer else 0
-    held = lease.acquire(store, LEASE, published_epoch=epoch, run_id=runs.new_run_id())
+    held = lease.acquire(store, LEASE, published_epoch=published_epoch(store), run_id=runs.new_run_id())
     if held is None:
         raise ConflictError("a rebuild is running; try again in a moment")
     with held, duckdb_files.scratch(scratch) as folder:

@@ -13,13 +13,12 @@ from pydantic import BaseModel, ValidationError
 from analyst import duckdb_files
 from analyst.contract import reading
 from analyst.contract.delta import Commit, DeltaLog
-from analyst.contract.model import extract_key
+from analyst.contract.model import FILE_NAME, extract_key
 from analyst.store import ABSENT, Entry, Object, ObjectMissingError, Store, StoreConflictError
 from analyst.sweep.checkpoints import Log
 from analyst.sweep.pointers import YOUNG, is_older
 
-_DATA_FILE = re.compile(r"extracts/[^/]+/data/[^/]+/[0-9a-f]{32}(-[0-9a-z]{26})?\.parquet")
-"""Only what we named ourselves: other files belong to whoever wrote them."""
+_DATA_FILE = re.compile(rf"extracts/[^/]+/data/[^/]+/{FILE_NAME}")
 
 _LOG_FILE = re.compile(r"extracts/[^/]+/data/([^/]+)/_delta_log/(.+)")
 
