@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 REQUEST_ID: Final = "X-Request-Id"
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 _BLOCK: Final = 1 << 16
+_MOST_DRAINED: Final = 8 * BODY_LIMIT
 
 
 @dataclass(slots=True)
@@ -91,11 +92,18 @@ def _request_id(request: Request) -> str:
 
 
 def _drain(request: Request) -> None:
-    """Read what is left of a small body: a connection closed on unread bytes would be reset, and the answer lost."""
+    """Read what is left of a body: a connection closed on unread bytes would be reset, and the answer lost.
+
+    What is far too large stays unread.
+    """
+    environ = request.environ
     try:
-        while request.stream.read(_BLOCK):
-            pass
-    except Exception:  # noqa: BLE001, S110 - too large or broken off: the answer is made, and is given either way
+        ends = environ.get("wsgi.input_terminated", False)  # then it ends by itself, and a limit need not be kept
+        stream = environ["wsgi.input"] if ends else request.stream
+        left = _MOST_DRAINED
+        while left > 0 and (block := stream.read(_BLOCK)):
+            left -= len(block)
+    except Exception:  # noqa: BLE001, S110 - broken off: the answer is made, and is given either way
         pass
 
 
