@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from analyst.access import Role
+from analyst.access import Role, Scope
 from analyst.context import Context
 from analyst.distribution import FILES_AT_ONCE, Distribution
 from analyst.http import Redirect, function
@@ -42,7 +42,7 @@ class DownloadRequest(BaseModel):
     table_id: TableId
 
 
-@function("POST", "/api/data/urls", allow=Role.ANALYST, answers={404: "Nothing of it is to be had."})
+@function("POST", "/api/data/urls", allow=Role.ANALYST, scope=Scope.SYNC, answers={404: "Nothing of it is to be had."})
 def sign_urls(request: UrlsRequest, ctx: Context) -> Urls:
     """Sign URLs of files of the tables that the caller may download."""
     signed = _distribution(ctx).urls(request.files)
@@ -58,6 +58,7 @@ def sign_urls(request: UrlsRequest, ctx: Context) -> Urls:
     "GET",
     "/api/data/{table_id}/download",
     allow=Role.ANALYST,
+    scope=Scope.SYNC,
     answers={404: "There is no such table.", 409: "The table has several files, or none."},
 )
 def download(request: DownloadRequest, ctx: Context) -> Redirect:

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from analyst.access import Role
+from analyst.access import Role, Scope
 from analyst.context import Context
 from analyst.http import Encoded, function
 from analyst.manifest import ManifestDocument
@@ -21,6 +21,7 @@ class ManifestQuery(BaseModel):
     "GET",
     "/api/sync/manifest",
     allow=Role.ANALYST,
+    scope=Scope.SYNC,
     answers={404: "There is no such snapshot, or it is kept no more."},
 )
 def manifest(query: ManifestQuery, ctx: Context) -> Encoded[ManifestDocument]:

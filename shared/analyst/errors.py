@@ -55,6 +55,14 @@ class ConflictError(AnalystError):
     code = "conflict"
 
 
+class RateLimitedError(AnalystError):
+    """Too much of this was asked for; `retry_after` in the details is in seconds."""
+
+    status = 429
+    code = "rate_limited"
+    retryable = True
+
+
 class SourceError(AnalystError):
     """A source, or a table of it, can't be read as it is configured."""
 

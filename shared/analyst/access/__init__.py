@@ -2,11 +2,12 @@
 
 from analyst.access.pointer import CURRENT, StatePointer
 from analyst.access.reader import AccessReader
-from analyst.access.roles import SERVICE, Caller, Role
+from analyst.access.roles import EVERY_SCOPE, SERVICE, Caller, Role, Scope
 from analyst.access.rules import TOKEN_PREFIX, AccessList, Grant, Registration, Token, User, digest
 
 __all__ = [
     "CURRENT",
+    "EVERY_SCOPE",
     "SERVICE",
     "TOKEN_PREFIX",
     "AccessList",
@@ -15,6 +16,7 @@ __all__ = [
     "Grant",
     "Registration",
     "Role",
+    "Scope",
     "StatePointer",
     "Token",
     "User",

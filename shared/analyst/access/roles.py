@@ -1,4 +1,4 @@
-"""Roles, and the caller that a request is answered for."""
+"""Roles, scopes, and the caller that a request is answered for."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,9 +18,28 @@ class Role(StrEnum):
         return order.index(self) >= order.index(other)
 
 
+class Scope(StrEnum):
+    """What a token may be used for, within what its user may do. No scope includes another."""
+
+    READ = "read"
+    """The catalogue, one's own account, and asking for access."""
+    QUERY = "query"
+    """Queries that run at the server."""
+    SYNC = "sync"
+    """The manifest and signed URLs of files."""
+    ADMIN = "admin"
+    """Whatever a role above analyst may do."""
+
+
+EVERY_SCOPE = frozenset(Scope)
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a request. `groups` are ids of groups, `token_id` is the access token that proved it."""
+    """Who makes a request. `groups` are ids of groups.
+
+    `token_id` is the access token that proved it, `session_id` the session; one who signed in has every scope.
+    """
 
     user_id: str | None
     email: str | None
@@ -28,6 +47,8 @@ class Caller:
     groups: frozenset[str] = field(default_factory=frozenset)
     token_id: str | None = None
     is_service: bool = False
+    scopes: frozenset[Scope] = EVERY_SCOPE
+    session_id: str | None = None
 
 
 SERVICE = Caller(user_id=None, email=None, role=Role.VIEWER, is_service=True)

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from analyst.access.roles import Caller, Role
+from analyst.access.roles import Caller, Role, Scope
 from analyst.errors import UnauthenticatedError
 
 TOKEN_PREFIX = "da_"  # noqa: S105
@@ -45,6 +45,7 @@ class Token(_Value):
     id: str
     name: str = ""
     expires: AwareDatetime | None = None
+    scopes: tuple[Scope, ...] = tuple(Scope)
 
 
 class Registration(_Value):
@@ -133,7 +134,9 @@ class AccessList(_Value):
         user = self.users.get(found.user) if found else None
         if found is None or user is None or (found.expires is not None and found.expires <= now):
             raise UnauthenticatedError("the access token is not valid; make a new one or ask an administrator")
-        return Caller(found.user, user.email, user.role, frozenset(user.groups), found.id)
+        return Caller(
+            found.user, user.email, user.role, frozenset(user.groups), found.id, scopes=frozenset(found.scopes)
+        )
 
     def _reach(self, caller: Caller) -> Iterator[frozenset[str]]:
         """Give the sets of table ids that together are what somebody who is no admin may read."""

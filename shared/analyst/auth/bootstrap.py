@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, SecretStr
 
-from analyst.access import Role
+from analyst.access import EVERY_SCOPE, Role
 from analyst.auth.callers import is_secret
 from analyst.errors import ConflictError, ForbiddenError
 from analyst.state.audit import Actor, record
@@ -52,7 +52,7 @@ def _bootstrap(db: "DuckDBPyConnection", actor: Actor, request: Bootstrap) -> Bo
     user = _administrator(db, actor, request)
     insert(db, "bootstrap", {"user_id": user.id, "at": actor.at})
     record(db, actor, "auth.bootstrap", f"user:{user.id}", email=user.email)
-    made = issue(db, actor, user.id, "bootstrap", days=DAYS)
+    made = issue(db, actor, user.id, "bootstrap", days=DAYS, scopes=EVERY_SCOPE)
     return Bootstrapped(token=made.token, token_id=made.id, user=user)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from werkzeug.wrappers import Request
 
-from analyst.access import Role
+from analyst.access import Role, Scope
 from analyst.context import Process
 from analyst.http.builtin import HEALTHZ
 from analyst.http.response import Response
@@ -34,6 +34,7 @@ def function(
     path: str,
     *,
     allow: Role | Allow,
+    scope: Scope | None = None,
     status: int = 200,
     answers: Answers = MappingProxyType({}),
     body_limit: int = BODY_LIMIT,
@@ -48,6 +49,7 @@ def function(
         method: GET (which answers HEAD as well), POST, PUT, PATCH or DELETE.
         path: with `{name}` for one part and `{name:path}` for what may hold slashes.
         allow: the lowest role that may call it, or an `Allow`.
+        scope: what a token must be for, to call it; `read`, and `admin` for the roles above analyst.
         status: of a successful answer.
         answers: further documented answers by status: what it means, or the model that it carries.
         body_limit: bytes that a body may have.
@@ -56,7 +58,15 @@ def function(
 
     def decorate(call: Callable[..., Any]) -> HttpFunction:
         spec = describe(
-            call, method, path, allow=allow, status=status, answers=answers, body_limit=body_limit, hidden=hidden
+            call,
+            method,
+            path,
+            allow=allow,
+            scope=scope,
+            status=status,
+            answers=answers,
+            body_limit=body_limit,
+            hidden=hidden,
         )
         return as_function(call, spec)
 

@@ -66,7 +66,7 @@ def _answer(functions: Router, exchange: Exchange, process: Process) -> Response
     request.max_content_length = BODY_LIMIT  # also where there is no function for it
     exchange.spec, path = functions.match(request.method, request.path)
     check_size(request, exchange.spec.body_limit)
-    exchange.caller = exchange.caller or admit(exchange.spec.allow, request.headers.get("Authorization"), process)
+    exchange.caller = exchange.caller or admit(exchange.spec, request.headers.get("Authorization"), process)
     model = read_input(exchange.spec, path, request)
     context = Context(
         process, request, exchange.request_id, process.clock(), exchange.caller, partial(_local, functions, process)

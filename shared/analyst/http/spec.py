@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 from pydantic import BaseModel
 
-from analyst.access import Role
+from analyst.access import Role, Scope
 from analyst.http.paths import Template
 
 BODY_LIMIT = 1 << 20
@@ -38,6 +38,8 @@ class FunctionSpec:
     method: str
     path: Template
     allow: Role | Allow
+    scope: Scope
+    """What a token must be for, to call it."""
     call: Callable[..., Any]
     input: type[BaseModel] | None = None
     output: Any = None
@@ -65,6 +67,7 @@ def describe(
     path: str,
     *,
     allow: Role | Allow,
+    scope: Scope | None = None,
     status: int = 200,
     answers: Answers = MappingProxyType({}),
     body_limit: int = BODY_LIMIT,
@@ -85,6 +88,7 @@ def describe(
         method=method.upper(),
         path=template,
         allow=allow,
+        scope=scope or _usual_scope(allow),
         call=call,
         input=_input(call, hints, template),
         output=output,
@@ -93,6 +97,11 @@ def describe(
         body_limit=body_limit,
         hidden=hidden,
     )
+
+
+def _usual_scope(allow: Role | Allow) -> Scope:
+    is_plain = allow is Allow.ANYBODY or (isinstance(allow, Role) and Role.ANALYST.includes(allow))
+    return Scope.READ if is_plain else Scope.ADMIN
 
 
 def _input(call: Callable[..., Any], hints: Mapping[str, Any], template: Template) -> type[BaseModel] | None:

@@ -1,5 +1,6 @@
 """Make the access list of the system state: all that the read path needs, and nothing that is secret."""
 
+import json
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -39,13 +40,13 @@ def _tokens(db: "DuckDBPyConnection", now: datetime) -> dict[str, Token]:
     rows = fetch(
         db,
         """
-        select t.sha256, t.user_id as user, t.id, t.name, t.expires_at as expires
+        select t.sha256, t.user_id as user, t.id, t.name, t.expires_at as expires, t.scopes
         from tokens t join users u on u.id = t.user_id
         where u.active and t.revoked_at is null and t.expires_at > ? order by t.id
         """,
         [now],
     )
-    return {row["sha256"]: Token.model_validate(row) for row in rows}
+    return {row["sha256"]: Token.model_validate({**row, "scopes": json.loads(row["scopes"])}) for row in rows}
 
 
 def _tables(db: "DuckDBPyConnection") -> dict[str, Registration]:

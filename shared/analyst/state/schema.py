@@ -13,7 +13,7 @@ from analyst.state.rows import fetch_one, insert
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 """The version that this code reads and writes."""
 
 _BEFORE: Mapping[int, Callable[["DuckDBPyConnection"], None]] = MappingProxyType({4: rename_tables})
@@ -60,17 +60,17 @@ def migrate(db: "DuckDBPyConnection", now: datetime) -> None:
     if is_current(db):
         return
     before = schema_version(db)
-    db.execute("begin")
     db.execute("set variable now = ?::timestamp", [now.replace(tzinfo=None)])
     db.execute("set variable migrated_from = ?::integer", [before])
     for version in range(max(before + 1, 2), SCHEMA_VERSION + 1):
         _step(db, version, now)
-    db.execute("commit")
 
 
 def _step(db: "DuckDBPyConnection", version: int, now: datetime) -> None:
+    db.execute("begin")
     prepare = _BEFORE.get(version)
     if prepare is not None:
         prepare(db)
     db.execute((files("analyst.state.migrations") / f"v{version}.sql").read_text("utf-8"))
     insert(db, "schema_version", {"version": version, "applied_at": now})
+    db.execute("commit")

@@ -1,13 +1,15 @@
 """Personal access tokens: `da_` and 32 random bytes, kept only as their SHA-256."""
 
+import json
 import secrets
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final
 from uuid import uuid4
 
 from pydantic import Field
 
-from analyst.access import TOKEN_PREFIX, Caller, Role, digest
+from analyst.access import TOKEN_PREFIX, Caller, Role, Scope, digest
 from analyst.errors import ConflictError, ForbiddenError, NotFoundError
 from analyst.state.audit import Actor, record
 from analyst.state.fields import Email, Input, Line, Output
@@ -23,7 +25,8 @@ DAYS: Final = 90
 _MOST = 50
 _SHOWN = len(TOKEN_PREFIX) + 5
 _SELECT = """
-    select t.id, t.name, t.prefix, t.user_id, u.email, t.created_at, t.expires_at, t.revoked_at
+    select t.id, t.name, t.prefix, t.user_id, u.email, t.created_at, t.expires_at, t.revoked_at,
+        cast(t.scopes as varchar[]) as scopes
     from tokens t join users u on u.id = t.user_id
 """
 
@@ -36,15 +39,20 @@ class Token(Output):
     prefix: str
     user_id: str
     email: str
+    scopes: tuple[Scope, ...]
     created_at: datetime
     expires_at: datetime
     revoked_at: datetime | None
 
 
 class NewToken(Input):
-    """A token to make: one's own, or as an administrator another user's (by e-mail)."""
+    """A token to make: one's own, or as an administrator another user's (by e-mail).
+
+    A token that may administrate is made only when the scope is named.
+    """
 
     name: Line
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=4)] = (Scope.READ, Scope.QUERY, Scope.SYNC)
     expires_in_days: Annotated[int, Field(ge=1, le=3650)] = DAYS
     user: Email | None = None
 
@@ -56,6 +64,7 @@ class CreatedToken(Output):
     name: str
     token: str
     prefix: str
+    scopes: tuple[Scope, ...]
     expires_at: datetime
 
 
@@ -75,14 +84,20 @@ def create_token(db: "DuckDBPyConnection", actor: Actor, caller: Caller, new: Ne
     """Make a token for the caller, or as an administrator for another active user.
 
     Raises:
-        ForbiddenError: it would be somebody else's, and the caller is no administrator.
+        ForbiddenError: it would be somebody else's, and the caller is no administrator; or it would have a scope that
+            the caller lacks.
         NotFoundError: there is no such user.
         ConflictError: the user is not active, or has 50 valid tokens.
     """
-    return issue(db, actor, _owner(db, caller, new.user), new.name, days=new.expires_in_days)
+    missing = frozenset(new.scopes) - caller.scopes
+    if missing:
+        raise ForbiddenError(f"this token lacks the scope {', '.join(sorted(missing))}, so it can't give it to another")
+    return issue(db, actor, _owner(db, caller, new.user), new.name, days=new.expires_in_days, scopes=new.scopes)
 
 
-def issue(db: "DuckDBPyConnection", actor: Actor, user_id: str, name: str, *, days: int) -> CreatedToken:
+def issue(
+    db: "DuckDBPyConnection", actor: Actor, user_id: str, name: str, *, days: int, scopes: Iterable[Scope]
+) -> CreatedToken:
     """Make a token for a user, whoever asks.
 
     Raises:
@@ -92,12 +107,27 @@ def issue(db: "DuckDBPyConnection", actor: Actor, user_id: str, name: str, *, da
     _require_room(db, actor, user_id)
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
     made = CreatedToken(
-        id=str(uuid4()), name=name, token=token, prefix=token[:_SHOWN], expires_at=actor.at + timedelta(days=days)
+        id=str(uuid4()),
+        name=name,
+        token=token,
+        prefix=token[:_SHOWN],
+        scopes=tuple(sorted(set(scopes))),
+        expires_at=actor.at + timedelta(days=days),
     )
-    shown = made.model_dump(exclude={"token"})
+    shown = {**made.model_dump(exclude={"token"}), "scopes": json.dumps(made.scopes)}
     kept = {"user_id": user_id, "sha256": digest(token), "created_at": actor.at, "created_by": actor.user_id}
     insert(db, "tokens", {**shown, **kept})
-    record(db, actor, "token.create", f"token:{made.id}", user=user_id, prefix=made.prefix, name=name, days=days)
+    record(
+        db,
+        actor,
+        "token.create",
+        f"token:{made.id}",
+        user=user_id,
+        prefix=made.prefix,
+        name=name,
+        days=days,
+        scopes=made.scopes,
+    )
     return made
 
 

@@ -63,7 +63,9 @@ class Api:
     def user(self, email: str, role: str = "analyst") -> tuple[str, "Api"]:
         """Add a user with a token: the id, and the API as they see it."""
         id_ = self.make("/api/users", {"email": email, "role": role})["id"]
-        return id_, self.having(self.make("/auth/tokens", {"name": "laptop", "user": email})["token"])
+        scopes = ["read", "query", "sync", "admin"]
+        made = self.make("/auth/tokens", {"name": "laptop", "user": email, "scopes": scopes})
+        return id_, self.having(made["token"])
 
     def audited(self, action: str) -> list[Any]:
         """Read the audit rows of an action."""

@@ -130,3 +130,20 @@ def test_me_tells_who_one_is(admin: Api) -> None:
 def test_me_tells_a_service_that_it_is_one(admin: Api) -> None:
     me = admin.having(SERVICE_TOKEN).get("/api/me")
     assert (me["service"], me["user_id"], me["token"]) == (True, None, None)
+
+
+def test_a_token_does_what_its_scopes_name(admin: Api) -> None:
+    made = admin.make("/auth/tokens", {"name": "agent", "scopes": ["read"]})
+    agent = admin.having(made["token"])
+    assert made["scopes"] == ["read"]
+    assert agent.ask("GET", "/api/catalog/tables")[0] == 200
+    for path in ("/api/users", "/api/admin/tables"):
+        status, problem = agent.ask("GET", path)
+        assert (status, "scope" in problem["detail"]) == (403, True)
+
+
+def test_a_token_gives_no_scope_that_it_lacks(admin: Api) -> None:
+    agent = admin.having(admin.make("/auth/tokens", {"name": "agent", "scopes": ["read", "sync"]})["token"])
+    assert agent.ask("POST", "/auth/tokens", {"name": "x", "scopes": ["read", "admin"]})[0] == 403
+    assert agent.make("/auth/tokens", {"name": "x", "scopes": ["sync"]})["scopes"] == ["sync"]
+    assert agent.ask("POST", "/auth/tokens", {"name": "x"})[0] == 403  # which would have query as well

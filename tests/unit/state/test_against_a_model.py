@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from analyst.access import AccessList, Caller, Role
+from analyst.access import EVERY_SCOPE, AccessList, Caller, Role
 from analyst.errors import AnalystError, ConflictError, NotFoundError, UnauthenticatedError
 from analyst.state import Actor
 from analyst.state.files import renewed
@@ -162,7 +162,7 @@ class Administration(RuleBasedStateMachine):
     def make_token(self, email: str) -> None:
         id_, person = self.id_of(email), self.model.people.get(email)
         expected = NotFoundError if person is None else (None if person.active else ConflictError)
-        made = self.attempt(lambda db, by: issue(db, by, id_, "laptop", days=1), expected)
+        made = self.attempt(lambda db, by: issue(db, by, id_, "laptop", days=1, scopes=EVERY_SCOPE), expected)
         if made and person:
             person.tokens.append(made.token)
 

@@ -1,0 +1,21 @@
+-- Sign-in: scopes of tokens, sessions that were ended, what an administrator answered to a request for access, and
+-- where an audited act came from. The one-time tokens of the reference system lay in plain text: none is taken over.
+
+alter table users drop column setup_token;
+alter table users drop column setup_token_created;
+alter table users drop column reset_token;
+alter table users drop column reset_token_created;
+alter table users add column password_changed_at timestamp;
+
+alter table tokens add column scopes json;
+update tokens set scopes = '["read", "query", "sync", "admin"]';
+
+create table revoked_sessions (
+    id varchar primary key, user_id varchar not null, expires_at timestamp not null, revoked_at timestamp not null
+);
+
+alter table access_requests add column answer varchar;
+
+alter table audit_log add column caller varchar;
+alter table audit_log add column client_address varchar;
+alter table audit_log add column client_kind varchar;
