@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 from werkzeug.wrappers import Request
 
@@ -21,9 +22,13 @@ from analyst.store import Store
 from analyst.tasks import Background, LocalCall, Tasks
 
 if TYPE_CHECKING:
+    from analyst.auth.keys import Keys
+    from analyst.auth.limits import Limits
     from analyst.state import State
 
 T = TypeVar("T")
+
+_THIS_HOST: Final = ("localhost", "127.0.0.1", "::1")
 
 
 def utc_now() -> datetime:
@@ -93,6 +98,16 @@ class Process:
         return self._once("state", self._open_state)
 
     @property
+    def keys(self) -> "Keys":
+        """What sessions and links are signed with."""
+        return self._once("keys", self._make_keys)
+
+    @property
+    def limits(self) -> "Limits":
+        """How often credentials may be tried."""
+        return self._once("limits", self._make_limits)
+
+    @property
     def background(self) -> Background:
         """What runs after an answer."""
         return self._once("background", Background)
@@ -114,6 +129,18 @@ class Process:
         from analyst.state import State
 
         return State(self.store, self.clock, published=self.access.expire, scratch=self.settings.scratch_dir)
+
+    def _make_keys(self) -> "Keys":
+        from analyst.auth.keys import Keys
+        from analyst.store.opening import secret_key
+
+        old = (secret.get_secret_value().encode() for secret in self.settings.secret_keys_old)
+        return Keys([secret_key(self.settings, self.store), *old])
+
+    def _make_limits(self) -> "Limits":
+        from analyst.auth.limits import Limits
+
+        return Limits(self.store)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +202,22 @@ class Context:
     def state(self) -> "State":
         """The system state; the first use imports DuckDB."""
         return self.process.state
+
+    @property
+    def keys(self) -> "Keys":
+        """What sessions and links are signed with."""
+        return self.process.keys
+
+    @property
+    def limits(self) -> "Limits":
+        """How often credentials may be tried."""
+        return self.process.limits
+
+    @property
+    def is_secure(self) -> bool:
+        """Tell whether browsers come by HTTPS; on this host itself they may come without."""
+        address = urlsplit(self.settings.base_url or self.request.host_url)
+        return address.scheme == "https" or address.hostname not in _THIS_HOST
 
     @property
     def tasks(self) -> Tasks:

@@ -97,6 +97,8 @@ class AccessList(_Value):
     tables: dict[str, Registration] = Field(default_factory=dict)
     """By `<source>.<name>`, in the order of their registration."""
     grants: tuple[Grant, ...] = ()
+    revoked_sessions: tuple[str, ...] = ()
+    """Ids of sessions that were signed out and would not have expired yet."""
 
     def may_read(self, caller: Caller, table_id: str) -> bool:
         """Tell whether the caller may read the table; what may not be read must answer as if it did not exist."""

@@ -1,5 +1,1 @@
-"""How a caller proves who they are: personal access tokens, the service token, and the first administrator."""
-
-from analyst.auth.callers import identify
-
-__all__ = ["identify"]
+"""How a caller proves who they are: access tokens, sessions of people who signed in, and the proof of a service."""

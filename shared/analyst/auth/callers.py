@@ -1,29 +1,53 @@
-"""Find out who makes a request."""
+"""Find out who makes a request: by an access token, a session, or the proof of a service."""
 
 import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import SecretStr
 
-from analyst.access import SERVICE, AccessReader, Caller
+from analyst.access import SERVICE, TOKEN_PREFIX, AccessReader, Caller
+from analyst.auth import sessions
+from analyst.auth.keys import Keys
 from analyst.errors import UnauthenticatedError
 
 
-def identify(
-    authorization: str | None, access: AccessReader, service_token: SecretStr | None, now: datetime
-) -> Caller | None:
-    """Find out who makes a request by its `Authorization` header; without one it is nobody: `None`.
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a request shows: its `Authorization` header, and the token in its session cookie."""
 
-    Raises:
-        UnauthenticatedError: the header proves nothing.
-        UnavailableError: who may do what is not known now.
-    """
-    if authorization is None:
+    authorization: str | None = None
+    cookie: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Identification:
+    """Finds out who callers are. `keys` are made when a session is to be checked, not before."""
+
+    access: AccessReader
+    service_token: SecretStr | None
+    keys: Callable[[], Keys]
+
+    def caller(self, shown: Credentials, now: datetime) -> Caller | None:
+        """Find out who makes a request; without credentials it is nobody: `None`. A header goes before a cookie.
+
+        Raises:
+            UnauthenticatedError: what is shown proves nothing.
+            UnavailableError: who may do what is not known now.
+        """
+        if shown.authorization is not None:
+            return self._bearer(_bearer(shown.authorization), now)
+        if shown.cookie is not None:
+            return sessions.identify(self.keys(), shown.cookie, self.access, now)
         return None
-    token = _bearer(authorization)
-    if is_secret(token, service_token):
-        return SERVICE
-    return access.caller_of(token, now)
+
+    def _bearer(self, token: str, now: datetime) -> Caller:
+        if is_secret(token, self.service_token):
+            return SERVICE
+        if not token.startswith(TOKEN_PREFIX) and token.count(".") == 2:  # noqa: PLR2004 - a JWT
+            return sessions.identify(self.keys(), token, self.access, now)
+        return self.access.caller_of(token, now)
 
 
 def is_secret(given: str, secret: SecretStr | None) -> bool:

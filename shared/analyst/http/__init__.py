@@ -1,8 +1,19 @@
 """HTTP functions: a decorator says method, path, who may call and how it answers; the rest is derived from that."""
 
-from analyst.http.answers import Answer, Encoded, FileAnswer, Redirect
+from analyst.http.answers import Answer, Encoded, FileAnswer, Page, Redirect
 from analyst.http.application import app
 from analyst.http.function import HttpFunction, function
 from analyst.http.spec import Allow, FunctionSpec
 
-__all__ = ["Allow", "Answer", "Encoded", "FileAnswer", "FunctionSpec", "HttpFunction", "Redirect", "app", "function"]
+__all__ = [
+    "Allow",
+    "Answer",
+    "Encoded",
+    "FileAnswer",
+    "FunctionSpec",
+    "HttpFunction",
+    "Page",
+    "Redirect",
+    "app",
+    "function",
+]

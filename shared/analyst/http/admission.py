@@ -1,31 +1,71 @@
 """Who is let in."""
 
+from typing import Final
+from urllib.parse import urlsplit
+
+from werkzeug.wrappers import Request
+
 from analyst.access import Caller, Role
-from analyst.auth.callers import identify
+from analyst.auth.callers import Credentials, Identification
 from analyst.context import Process
 from analyst.errors import ForbiddenError, UnauthenticatedError
 from analyst.http.spec import Allow, FunctionSpec
 
+_COOKIES: Final = ("__Host-da_session", "da_session")
+_SAFE: Final = ("GET", "HEAD")
+_NONE: Final = "sign in, or send an access token: 'Authorization: Bearer <token>'"
 
-def admit(spec: FunctionSpec, authorization: str | None, process: Process) -> Caller | None:
+
+def session_cookie(*, secure: bool) -> str:
+    """Name the cookie of a session. Browsers let nobody but us set the one with the prefix, and only over HTTPS."""
+    return _COOKIES[0] if secure else _COOKIES[1]
+
+
+def admit(spec: FunctionSpec, request: Request, process: Process) -> Caller | None:
     """Find out who calls and whether they may; `None` where anybody may.
 
     Raises:
         UnauthenticatedError: there is no proof, or a wrong one.
-        ForbiddenError: this is not for them.
+        ForbiddenError: this is not for them, or it comes from a page of somebody else.
     """
+    shown = _credentials(request)
+    if spec.is_page or (shown.authorization is None and shown.cookie is not None):
+        _refuse_other_pages(request, process, is_signed_in=shown.cookie is not None)
     if spec.allow is Allow.ANYBODY:
         return None
-    if authorization is None:
-        raise UnauthenticatedError("send an access token: 'Authorization: Bearer <token>'")
-    caller = identify(authorization, process.access, process.settings.service_token, process.clock())
+    settings = process.settings
+    identification = Identification(process.access, settings.service_token, lambda: process.keys)
+    caller = identification.caller(shown, process.clock())
     if caller is None:
-        raise UnauthenticatedError("send an access token: 'Authorization: Bearer <token>'")
+        raise UnauthenticatedError(_NONE)
     if not _may(caller, spec.allow):
         raise ForbiddenError(f"this is for {_whom(spec.allow)}")
     if not caller.is_service and spec.scope not in caller.scopes:
         raise ForbiddenError(f"this access token lacks the scope '{spec.scope}': make one that has it")
     return caller
+
+
+def _credentials(request: Request) -> Credentials:
+    cookies = (request.cookies.get(name) for name in _COOKIES)
+    return Credentials(request.headers.get("Authorization"), next((it for it in cookies if it), None))
+
+
+def _refuse_other_pages(request: Request, process: Process, *, is_signed_in: bool) -> None:
+    """Refuse a change that another site's page had a browser ask for (CSRF): browsers tell where it comes from.
+
+    A browser that tells nothing is refused what a cookie would let it do; other programs send no cookie.
+    """
+    if request.method in _SAFE:
+        return
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    if site is not None:
+        is_ours = site in ("same-origin", "none")
+    elif origin is not None:
+        is_ours = urlsplit(origin).netloc in {request.host, urlsplit(process.settings.base_url or "").netloc} - {""}
+    else:
+        is_ours = not is_signed_in
+    if not is_ours:
+        raise ForbiddenError("this came from a page of another site; open the page here and try again")
 
 
 def _may(caller: Caller, allow: Role | Allow) -> bool:

@@ -1,7 +1,7 @@
 """What a function may answer with besides a model, and how each becomes a response."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
@@ -15,6 +15,7 @@ from werkzeug.wrappers import Request
 from werkzeug.wsgi import FileWrapper, wrap_file
 
 from analyst.errors import NotFoundError
+from analyst.http.html import html_response
 from analyst.http.problems import RangeError
 from analyst.http.response import Response
 
@@ -33,11 +34,31 @@ class Answer(Generic[M]):
 
 
 @dataclass(frozen=True, slots=True)
+class Cookie:
+    """A cookie for our own pages, which no script can read; `max_age` is in seconds, 0 removes it."""
+
+    name: str
+    value: str
+    max_age: int
+    secure: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Redirect:
-    """Send the caller to another URL; 307 keeps the method."""
+    """Send the caller to another URL; 307 keeps the method, 303 makes it GET."""
 
     url: str
     status: int = 307
+    cookies: tuple[Cookie, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page for people, made by `html.render`."""
+
+    html: str
+    status: int = 200
+    cookies: tuple[Cookie, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +84,7 @@ class FileAnswer:
     media_type: str = "application/octet-stream"
 
 
-def render(answer: object, status: int, request: Request) -> Response:
+def render(answer: object, status: int, request: Request) -> Response:  # noqa: PLR0911 - one per kind
     """Make the response of what a function returned; `status` is the function's own.
 
     Raises:
@@ -77,12 +98,22 @@ def render(answer: object, status: int, request: Request) -> Response:
         case Answer():
             return _json(answer.body, answer.status, answer.headers)
         case Redirect():
-            return Response(status=answer.status, headers={"Location": answer.url})
+            return _with_cookies(Response(status=answer.status, headers={"Location": answer.url}), answer.cookies)
+        case Page():
+            return _with_cookies(html_response(answer.html, answer.status), answer.cookies)
         case Encoded():
             return _encoded(answer, status, request)
         case FileAnswer():
             return _file(answer, request)
     raise TypeError(f"a function can't answer with {type(answer).__name__}")
+
+
+def _with_cookies(response: Response, cookies: Iterable[Cookie]) -> Response:
+    for cookie in cookies:
+        response.set_cookie(
+            cookie.name, cookie.value, max_age=cookie.max_age, secure=cookie.secure, httponly=True, samesite="Lax"
+        )
+    return response
 
 
 def _json(model: BaseModel, status: int, headers: Mapping[str, str]) -> Response:

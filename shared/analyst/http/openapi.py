@@ -52,7 +52,7 @@ class WrongPart(BaseModel):
 
 def build(functions: Iterable[FunctionSpec]) -> Json:
     """Describe functions."""
-    shown = [spec for spec in functions if not spec.hidden]
+    shown = [spec for spec in functions if not spec.hidden and not spec.is_page]
     outputs = [model for spec in shown for outcome in outcomes(spec) for model in outcome.models]
     schemas = Schemas([spec.input for spec in shown if spec.input], [*outputs, ProblemDocument])
     names = _operation_ids(shown)

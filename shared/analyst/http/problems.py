@@ -7,11 +7,13 @@ from typing import Any
 from werkzeug.exceptions import HTTPException
 
 from analyst.errors import AnalystError
+from analyst.http.html import html_response, render
 from analyst.http.response import Response
 
 MEDIA_TYPE = "application/problem+json"
 
 _INTERNAL = "something went wrong here; the log has the reason under the request id {}"
+_TITLES = {401: "Please sign in", 403: "This is not for you", 404: "Not found", 429: "Too many attempts"}
 _UNCONFIGURED = "the settings of this function are not usable; its log says which"
 
 
@@ -50,9 +52,11 @@ class RangeError(AnalystError):
     code = "range"
 
 
-def answer(error: Exception, request_id: str) -> Response:
-    """Make the answer to a request that failed. What our own faults say stays in the log."""
+def answer(error: Exception, request_id: str, *, as_page: bool = False) -> Response:
+    """Make the answer to a request that failed, a page where people look. What our own faults say stays in the log."""
     document = describe(error, request_id)
+    if as_page:
+        return _page(error, document)
     body = json.dumps(document, ensure_ascii=False, default=str).encode("utf-8", "replace")
     response = Response(body, status=document["status"], content_type=MEDIA_TYPE)
     response.headers.update(_headers(error, document["status"]))
@@ -69,6 +73,20 @@ def describe(error: Exception, request_id: str) -> dict[str, Any]:
     code = error.code if isinstance(error, AnalystError) else AnalystError.code
     detail = _UNCONFIGURED if code == "settings" else _INTERNAL.format(request_id)
     return {**_document(500, code, detail), "request_id": request_id}
+
+
+def _page(error: Exception, document: dict[str, Any]) -> Response:
+    link = {"url": "/login", "text": "Sign in"} if document["status"] == HTTPStatus.UNAUTHORIZED else None
+    title = _TITLES.get(document["status"], document["title"])
+    response = html_response(
+        render("message.html", title=title, text=_sentence(document["detail"]), link=link), document["status"]
+    )
+    response.headers.update(_headers(error, document["status"]))
+    return response
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _document(status: int, code: str, detail: str) -> dict[str, Any]:

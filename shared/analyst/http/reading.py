@@ -26,6 +26,7 @@ _NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 _WORDS: Final = {"true": True, "false": False}
 _LONGEST_INTEGER: Final = 308
 _EXACT: Final = 1 << 53
+_FORM: Final = "application/x-www-form-urlencoded"
 _MOST_PARAMETERS: Final = 1000
 _MOST_ERRORS: Final = 20
 _LONGEST_NAME: Final = 100
@@ -55,11 +56,17 @@ def read_input(spec: FunctionSpec, path: Mapping[str, str], request: Request) ->
         _refuse("query", query)
     if spec.input is None:
         return None
-    given = _body(request, body) if spec.takes_body else _typed(spec.input, query)
+    given = _given(spec, request, body) if spec.takes_body else _typed(spec.input, query)
     source: Place = "body" if spec.takes_body else "query"
     _refuse(source, given.keys() & path.keys())
     parts = _typed(spec.input, {name: [text] for name, text in path.items()})
     return _validate(spec.input, {**given, **parts}, source, frozenset(path))
+
+
+def _given(spec: FunctionSpec, request: Request, body: bytes) -> Json:
+    if spec.is_page and spec.input is not None and request.mimetype == _FORM:
+        return _typed(spec.input, _pairs(body))
+    return _body(request, body)
 
 
 def _validate(model: type[BaseModel], document: Json, source: Place, path: frozenset[str]) -> BaseModel:
@@ -112,12 +119,15 @@ def _message(kind: str, message: str) -> str:
 
 
 def _query(request: Request) -> dict[str, list[str]]:
+    return _pairs(request.query_string)
+
+
+def _pairs(data: bytes) -> dict[str, list[str]]:
     values: dict[str, list[str]] = {}
     try:
-        text = request.query_string.decode()
-        pairs = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS)
+        pairs = parse_qsl(data.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS)
     except ValueError as error:
-        raise MalformedError("the query is not UTF-8, or has too many parameters") from error
+        raise MalformedError("the query or form is not UTF-8, or has too many parameters") from error
     for name, value in pairs:
         values.setdefault(name, []).append(value)
     return values

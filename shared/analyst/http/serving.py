@@ -52,7 +52,9 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
         response = _answer(functions, exchange, process)
     except Exception as error:  # noqa: BLE001 - the one place where failures become answers
         exchange.error = error
-        response = problems.answer(error, exchange.request_id)
+        response = problems.answer(
+            error, exchange.request_id, as_page=exchange.spec is not None and exchange.spec.is_page
+        )
     _drain(request)
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"
@@ -66,7 +68,7 @@ def _answer(functions: Router, exchange: Exchange, process: Process) -> Response
     request.max_content_length = BODY_LIMIT  # also where there is no function for it
     exchange.spec, path = functions.match(request.method, request.path)
     check_size(request, exchange.spec.body_limit)
-    exchange.caller = exchange.caller or admit(exchange.spec, request.headers.get("Authorization"), process)
+    exchange.caller = exchange.caller or admit(exchange.spec, request, process)
     model = read_input(exchange.spec, path, request)
     context = Context(
         process, request, exchange.request_id, process.clock(), exchange.caller, partial(_local, functions, process)

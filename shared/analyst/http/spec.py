@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel
 
 from analyst.access import Role, Scope
+from analyst.http.answers import Page
 from analyst.http.paths import Template
 
 BODY_LIMIT = 1 << 20
@@ -54,6 +55,11 @@ class FunctionSpec:
     def takes_body(self) -> bool:
         """Tell whether the input (less what stands in the path) comes as the body; else it is the query."""
         return self.method in {"POST", "PUT", "PATCH"}
+
+    @property
+    def is_page(self) -> bool:
+        """Tell whether it is for people with a browser: it takes forms, its failures are pages, the API omits it."""
+        return Page in (self.output, *get_args(self.output))
 
     @property
     def tag(self) -> str:

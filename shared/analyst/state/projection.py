@@ -20,6 +20,7 @@ def project(db: "DuckDBPyConnection", version: int, now: datetime) -> AccessList
         tokens=_tokens(db, now),
         tables=_tables(db),
         grants=_grants(db),
+        revoked_sessions=_revoked_sessions(db, now),
     )
 
 
@@ -64,3 +65,8 @@ def _grants(db: "DuckDBPyConnection") -> tuple[Grant, ...]:
         """,
     )
     return tuple(Grant.model_validate(row) for row in rows)
+
+
+def _revoked_sessions(db: "DuckDBPyConnection", now: datetime) -> tuple[str, ...]:
+    rows = fetch(db, "select id from revoked_sessions where expires_at > ? order by id", [now])
+    return tuple(row["id"] for row in rows)

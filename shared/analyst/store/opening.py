@@ -55,10 +55,12 @@ def secret_key(settings: Settings, store: Store) -> bytes:
     """Tell the secret of this installation: of the settings, else of the bucket, where it is made once.
 
     Raises:
-        SettingsError: the one in the bucket is damaged.
+        SettingsError: none is set for a bucket in a cloud, or the one in the bucket is damaged.
     """
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value().encode()
+    if not store.url.startswith(("file:", "memory:")):
+        raise SettingsError("SECRET_KEY: is not set; make one with: openssl rand -hex 32")
     found = store.read(SECRET_KEY) or _make_secret(store)
     if found is None or len(found.data.strip()) < _SHORTEST_SECRET:
         raise SettingsError(f"{SECRET_KEY} in the bucket is damaged: delete it, or set SECRET_KEY")

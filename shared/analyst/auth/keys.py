@@ -1,0 +1,88 @@
+"""The signing keys of an installation: what they sign, and that several are valid at once while they rotate.
+
+A signed token is a JWT (HS256). Its header names the key (`kid`), its audience the purpose; each purpose signs with a
+key of its own that is derived from the secret, so that a token of one purpose is never one of another.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from analyst.errors import UnauthenticatedError
+
+_ISSUER: Final = "ai-data-analyst"
+_ALGORITHM: Final = "HS256"
+_REQUIRED: Final = ("iss", "aud", "sub", "iat", "exp")
+
+
+class Purpose(StrEnum):
+    """What a signed token is good for, and nothing else."""
+
+    SESSION = "session"
+    REFRESH = "refresh"
+    MAGIC_LINK = "magic-link"
+    SET_UP = "set-up"
+    RESET = "reset"
+    OAUTH = "oauth"
+    """What a browser keeps while it is away at an identity provider."""
+
+
+class Keys:
+    """Signing keys, newest first: the first one signs, all of them verify.
+
+    Args:
+        secrets: of the installation; a rotated one stays behind the new one until all it signed has expired.
+    """
+
+    def __init__(self, secrets: Sequence[bytes]) -> None:
+        self._secrets = {_kid(secret): secret for secret in secrets}
+        self._current = _kid(secrets[0])
+
+    def sign(self, purpose: Purpose, subject: str, now: datetime, lasts: timedelta, **claims: Any) -> str:
+        """Sign a token about a subject. `claims` are JSON values, readable by whoever has the token."""
+        import jwt
+
+        registered = {
+            "iss": _ISSUER,
+            "aud": purpose.value,
+            "sub": subject,
+            "iat": now.timestamp(),
+            "exp": (now + lasts).timestamp(),
+        }
+        key = self._key(self._current, purpose)
+        return jwt.encode({**claims, **registered}, key, algorithm=_ALGORITHM, headers={"kid": self._current})
+
+    def verify(self, purpose: Purpose, token: str, now: datetime) -> Mapping[str, Any]:
+        """Give the claims of a token.
+
+        Raises:
+            UnauthenticatedError: it was not signed here for this purpose, or it has expired.
+        """
+        import jwt
+
+        try:
+            kid = jwt.get_unverified_header(token).get("kid")
+            claims: Mapping[str, Any] = jwt.decode(
+                token,
+                self._key(kid, purpose),
+                algorithms=[_ALGORITHM],
+                audience=purpose.value,
+                issuer=_ISSUER,
+                options={"require": list(_REQUIRED), "verify_exp": False, "verify_iat": False},  # by our clock, below
+            )
+            expires = datetime.fromtimestamp(claims["exp"], UTC)
+        except (jwt.InvalidTokenError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise UnauthenticatedError("this is not a token of this installation, or not for this") from error
+        if expires <= now:
+            raise UnauthenticatedError("this has expired; sign in again")
+        return claims
+
+    def _key(self, kid: object, purpose: Purpose) -> bytes:
+        return hmac.new(self._secrets[str(kid)], f"da {purpose} 1".encode(), hashlib.sha256).digest()
+
+
+def _kid(secret: bytes) -> str:
+    return hashlib.sha256(b"da kid\n" + secret).hexdigest()[:8]

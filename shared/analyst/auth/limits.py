@@ -1,0 +1,94 @@
+"""Rate limits of credential endpoints that hold across instances: one small object in the bucket per limit and key.
+
+An attempt is counted before it is answered, by compare-and-swap, so that attempts side by side can't slip through. When
+attempts at one key come faster than the object can be swapped, that is itself too fast.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import uuid4
+
+from analyst.errors import RateLimitedError, UnavailableError
+from analyst.store import Object, Store
+from analyst.store.swapping import swap
+
+COUNTERS: Final = "state/limits/"
+"""Where attempts are counted."""
+
+_PAUSES: Final = (0.02, 0.1, 0.3)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most so many attempts within a time, counted under a name."""
+
+    name: str
+    attempts: int
+    within: timedelta
+
+
+class Limits:
+    """Counts attempts in a bucket. `sleep` waits before a swap is tried again."""
+
+    def __init__(self, store: Store, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._store = store
+        self._sleep = sleep
+
+    def count(self, limit: Limit, key: str, now: datetime) -> None:
+        """Count an attempt, such as a password tried for an e-mail (`key`, of which only a hash is kept).
+
+        Raises:
+            RateLimitedError: there were too many within the limit's time.
+            UnavailableError: the store does not answer.
+        """
+        attempt = _Attempt(limit, now)
+        place = f"{COUNTERS}{limit.name}/{hashlib.sha256(key.encode(errors='replace')).hexdigest()[:32]}.json"
+        try:
+            swap(self._store, place, attempt.added, done=attempt.is_in, pauses=_PAUSES, sleep=self._sleep)
+        except UnavailableError as error:
+            if error.code != UnavailableError.code or self._store.head(place) is None:
+                raise
+            raise _refusal(1) from error
+
+
+class _Attempt:
+    """One attempt on its way into a counter."""
+
+    def __init__(self, limit: Limit, now: datetime) -> None:
+        self._limit = limit
+        self._now = now.timestamp()
+        self._id = uuid4().hex
+
+    def added(self, current: Object | None) -> bytes:
+        """Give the counter with this attempt in it.
+
+        Raises:
+            RateLimitedError: it is full.
+        """
+        since = self._now - self._limit.within.total_seconds()
+        recent = [(at, id_) for at, id_ in _read(current) if since < at]
+        if len(recent) >= self._limit.attempts:
+            raise _refusal(max(1, round(min(at for at, _ in recent) - since)))
+        return json.dumps([*recent, (self._now, self._id)]).encode()
+
+    def is_in(self, current: Object) -> bool:
+        """Tell whether a counter has this attempt."""
+        return any(id_ == self._id for _, id_ in _read(current))
+
+
+def _read(current: Object | None) -> Sequence[tuple[float, str]]:
+    """Read a counter; one that is damaged counts as empty, which is noticed by nobody but an attacker of the bucket."""
+    try:
+        found: Any = json.loads(current.data) if current else []
+        return [(float(at), str(id_)) for at, id_ in found]
+    except (ValueError, TypeError):
+        return []
+
+
+def _refusal(seconds: int) -> RateLimitedError:
+    return RateLimitedError(f"too many attempts; try again in {seconds} seconds", retry_after=seconds)

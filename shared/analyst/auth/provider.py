@@ -1,0 +1,59 @@
+"""Ways to sign in. Each is one module in `analyst/auth/providers/` with a `PROVIDER`, and its functions."""
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+from analyst.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class LoginButton:
+    """How a way to sign in shows on the sign-in page: `url` is where the button leads, lower `order` stands higher."""
+
+    text: str
+    url: str
+    order: int
+
+
+class AuthProvider(Protocol):
+    """A way to sign in: one that proves an e-mail address. What it proves goes to `signing_in.sign_in`."""
+
+    @property
+    def name(self) -> str:
+        """By which it is listed, and disabled in the settings."""
+
+    def is_available(self, settings: Settings) -> bool:
+        """Tell whether it is configured. It need not look whether it is disabled."""
+
+    def button(self, settings: Settings) -> LoginButton | None:
+        """Give its button; `None` for one that is not for browsers."""
+
+
+@cache
+def all_providers() -> tuple[AuthProvider, ...]:
+    """Find the providers: the `PROVIDER` of each module in `analyst.auth.providers`, by name."""
+    from analyst.auth import providers
+
+    modules = [
+        importlib.import_module(f"{providers.__name__}.{item.name}")
+        for item in pkgutil.iter_modules(providers.__path__)
+    ]
+    return tuple(sorted((module.PROVIDER for module in modules), key=lambda provider: provider.name))
+
+
+def available_providers(settings: Settings) -> tuple[AuthProvider, ...]:
+    """Give the providers that are configured and not disabled, in the order of their buttons."""
+    found = [
+        provider
+        for provider in all_providers()
+        if provider.name not in settings.disabled_auth_providers and provider.is_available(settings)
+    ]
+    return tuple(sorted(found, key=lambda provider: _order(provider, settings)))
+
+
+def _order(provider: AuthProvider, settings: Settings) -> tuple[int, str]:
+    button = provider.button(settings)
+    return (1 << 30 if button is None else button.order, provider.name)

@@ -1,0 +1,73 @@
+"""What happens when somebody has proven an e-mail address: they are let in, or become a user, or are turned away."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from analyst.access import AccessReader, Role
+from analyst.errors import ForbiddenError
+from analyst.settings import Settings
+from analyst.state.audit import Actor
+from analyst.state.editing import State
+from analyst.state.rows import fetch_one
+from analyst.state.users import NewUser, create_user
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """An e-mail address (in lower case) that somebody has proven to be theirs, by which provider, and their name."""
+
+    email: str
+    provider: str
+    name: str | None = None
+
+
+def sign_in(proven: Proven, access: AccessReader, state: State, actor: Actor, settings: Settings) -> str:
+    """Give the id of the user whom an e-mail belongs to; one of an allowed domain becomes a user by this.
+
+    Raises:
+        ForbiddenError: nobody with this e-mail may come in.
+        UnavailableError: the store does not answer.
+    """
+    known = _known(proven.email, access)
+    if known is not None and not _is_first_administrator(proven.email, settings):
+        return known
+    if known is None and not may_come(proven.email, settings):
+        _require_user(proven.email, state)
+    return state.edit(lambda db: _user(db, actor, proven, settings))
+
+
+def may_come(email: str, settings: Settings) -> bool:
+    """Tell whether somebody with this e-mail may become a user by signing in."""
+    return email.rpartition("@")[2] in settings.allowed_domains or _is_first_administrator(email, settings)
+
+
+def _known(email: str, access: AccessReader) -> str | None:
+    """Find an active user by e-mail."""
+    return next((id_ for id_, user in access.refresh().users.items() if user.email == email), None)
+
+
+def _is_first_administrator(email: str, settings: Settings) -> bool:
+    return email == settings.seed_admin_email
+
+
+def _require_user(email: str, state: State) -> None:
+    """Turn away whom the state does not have, without an edit."""
+    with state.read() as db:
+        if not fetch_one(db, "from users where email = ? and active", [email]):
+            raise ForbiddenError(_REFUSED)
+
+
+def _user(db: "DuckDBPyConnection", actor: Actor, proven: Proven, settings: Settings) -> str:
+    known = fetch_one(db, "select id, active from users where email = ?", [proven.email])
+    if known is not None and not known["active"]:
+        raise ForbiddenError(_REFUSED)
+    if known is not None:
+        return str(known["id"])
+    role = Role.ADMIN if _is_first_administrator(proven.email, settings) else Role.ANALYST
+    return create_user(db, actor, NewUser(email=proven.email, name=proven.name, role=role)).id
+
+
+_REFUSED = "this account may not sign in here; ask an administrator to add it"

@@ -1,0 +1,51 @@
+"""Pages for people: plain HTML made of templates, one look, no scripts, nothing loaded from elsewhere."""
+
+import base64
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from analyst.http.response import Response
+
+_FOLDER: Final = Path(__file__).with_name("templates")
+
+
+def render(template: str, **values: Any) -> str:
+    """Render a template of `analyst/http/templates`; a value that it lacks is an error."""
+    return _environment().get_template(template).render(style=Markup(_style()), **values)  # noqa: S704 - our own file
+
+
+def html_response(html: str, status: int) -> Response:
+    """Make the response of a page: it may load nothing, send its forms only to us, and not be framed."""
+    response = Response(html, status=status, content_type="text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = (
+        f"default-src 'none'; style-src 'sha256-{_style_hash()}'; img-src data:; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    )
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _style() -> str:
+    return (_FOLDER / "style.css").read_text("utf-8")
+
+
+@cache
+def _style_hash() -> str:
+    return base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()

@@ -1,0 +1,78 @@
+"""Attempts are counted for all instances together, and none slips through."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analyst.auth.limits import COUNTERS, Limit, Limits
+from analyst.errors import AnalystError, RateLimitedError
+from analyst.store import ANY
+from analyst.store.memory import MemoryStore
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+LIMIT = Limit("test", 5, timedelta(minutes=15))
+
+
+def counted(limits: Limits, key: str, at: datetime) -> bool:
+    try:
+        limits.count(LIMIT, key, at)
+    except RateLimitedError:
+        return False
+    return True
+
+
+def test_so_many_and_no_more_until_the_first_is_old() -> None:
+    limits = Limits(MemoryStore())
+    times = [NOW + timedelta(minutes=minute) for minute in range(5)]
+    assert all(counted(limits, "ann", at) for at in times)
+    with pytest.raises(RateLimitedError) as refused:
+        limits.count(LIMIT, "ann", NOW + timedelta(minutes=10))
+    assert refused.value.details["retry_after"] == 300
+    assert counted(limits, "bob", NOW + timedelta(minutes=10))
+    assert counted(limits, "ann", NOW + timedelta(minutes=15))
+    assert not counted(limits, "ann", NOW + timedelta(minutes=15))
+
+
+@given(st.lists(st.integers(0, 3600), max_size=40))
+def test_never_more_within_any_such_time(seconds: list[int]) -> None:
+    limits = Limits(MemoryStore())
+    times = [NOW + timedelta(seconds=second) for second in sorted(seconds)]
+    passed = [at for at in times if counted(limits, "ann", at)]
+    assert all(
+        later - earlier >= LIMIT.within for earlier, later in zip(passed, passed[LIMIT.attempts :], strict=False)
+    )
+
+
+def test_instances_count_together_even_at_once() -> None:
+    store = MemoryStore()
+
+    def attempt(number: int) -> bool:
+        try:
+            return counted(Limits(store, sleep=lambda _: None), "ann", NOW + timedelta(microseconds=number))
+        except AnalystError:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        passed = sum(pool.map(attempt, range(200)))
+    assert 0 < passed <= LIMIT.attempts
+
+
+def test_the_key_is_not_kept() -> None:
+    store = MemoryStore()
+    Limits(store).count(LIMIT, "ann@example.com", NOW)
+    (entry,) = store.list(COUNTERS)
+    found = store.read(entry.key)
+    assert found is not None
+    assert b"ann" not in found.data + entry.key.encode()
+
+
+def test_a_damaged_counter_is_begun_anew() -> None:
+    store = MemoryStore()
+    limits = Limits(store)
+    limits.count(LIMIT, "ann", NOW)
+    (entry,) = store.list(COUNTERS)
+    store.put(entry.key, b"{", if_version=ANY)
+    assert counted(limits, "ann", NOW)
