@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS = (
     ("errors", "logs"),
-    ("names", "settings", "types"),
+    ("addresses", "names", "types"),
+    ("settings",),
     ("store", "catalog"),
     ("bucket_reading", "duckdb_files", "lease", "runs"),
     ("access", "contract", "ownership", "snapshots"),

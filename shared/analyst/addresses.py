@@ -1,0 +1,79 @@
+"""Addresses of people, hosts and servers: how they are written, checked where they come in."""
+
+import re
+from email.utils import formataddr, parseaddr
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+EMAIL_PATTERN = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$"
+"""An e-mail address as HTML has it."""
+
+_EMAIL = re.compile(EMAIL_PATTERN)
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.(?!\d+$){_LABEL}")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252}[A-Za-z0-9])?|\[?[0-9a-fA-F:]*:[0-9a-fA-F:.]+\]?")
+_PORT = r"(:([1-9][0-9]{0,4}))?"
+_SERVER = re.compile(rf"https?://([A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\]){_PORT}(/[A-Za-z0-9._~/-]*)?")
+_LOOPBACK = re.compile(rf"http://(localhost|127\.0\.0\.1|\[::1\]){_PORT}(/|$)")
+_LONGEST_EMAIL = 254
+
+
+def _email(text: str) -> str:
+    email = text.strip().lower()
+    if len(email) > _LONGEST_EMAIL or not _EMAIL.fullmatch(email):
+        raise ValueError(f'"{text}" is no e-mail address; write for example ann@example.com')
+    return email
+
+
+def _sender(text: str) -> str:
+    name, email = parseaddr(text)
+    if not text.isprintable() or not _EMAIL.fullmatch(email) or text.count("@") != 1:
+        raise ValueError(f'"{text}" is no sender; write for example Data <data@example.com>')
+    return formataddr((name, email.lower()))
+
+
+def _domain(text: str) -> str:
+    domain = text.strip().lower()
+    if not _DOMAIN.fullmatch(domain):
+        raise ValueError(f'"{text}" is no domain; write for example example.com')
+    return domain
+
+
+def _host(text: str) -> str:
+    if not _HOST.fullmatch(text):
+        raise ValueError(f'"{text}" is no host; write for example smtp.example.com')
+    return text
+
+
+def _server(text: str) -> str:
+    if not _SERVER.fullmatch(text):
+        raise ValueError(f'"{text}" is no address of a server; write for example https://data.example.com')
+    return text.rstrip("/")
+
+
+def _issuer(text: str) -> str:
+    if not _SERVER.fullmatch(text) or not (text.startswith("https://") or _LOOPBACK.match(text)):
+        raise ValueError(
+            f'"{text}" is no issuer, which is an https address; write for example https://accounts.google.com'
+        )
+    return text
+
+
+EmailAddress = Annotated[str, AfterValidator(_email)]
+"""An e-mail address, in lower case."""
+
+Sender = Annotated[str, AfterValidator(_sender)]
+"""Whom a mail is from: an e-mail address, with or without a name before it."""
+
+Domain = Annotated[str, AfterValidator(_domain)]
+"""What comes after the @ of a company's e-mail addresses, in lower case."""
+
+HostName = Annotated[str, AfterValidator(_host)]
+"""The name or number of a host."""
+
+ServerUrl = Annotated[str, AfterValidator(_server)]
+"""The http(s) address of a server, maybe with a path; no slash at its end."""
+
+IssuerUrl = Annotated[str, AfterValidator(_issuer)]
+"""Who signs identities (OpenID Connect's `iss`), to the letter; http only on this machine."""

@@ -1,0 +1,5 @@
+"""The settings of a process."""
+
+from analyst.settings.model import Settings
+
+__all__ = ["Settings"]

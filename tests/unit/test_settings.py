@@ -1,0 +1,88 @@
+"""What the environment says becomes settings, or a list of all that is wrong with it."""
+
+import pytest
+
+from analyst.errors import SettingsError
+from analyst.settings import Settings
+
+KEY = "a-secret-of-the-tests-0123456789abcdef"
+
+
+def read(**environ: str) -> Settings:
+    return Settings.read({"DATA_URL": "file:///data", **environ})
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.read({"ALLOWED_DOMAINS": "example.com, ex ample", "SMTP_PORT": "x", "GOOGLE_CLIENT_ID": "id"})
+    assert [line.strip() for line in str(caught.value).splitlines()] == [
+        "The settings are not usable:",
+        "DATA_URL: is not set; for example file:///data",
+        'ALLOWED_DOMAINS[1]: "ex ample" is no domain; write for example example.com',
+        "SMTP_PORT: Input should be a valid integer, unable to parse string as an integer",
+        "GOOGLE_CLIENT_SECRET: is not set; GOOGLE_CLIENT_ID is, and needs it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("ALLOWED_DOMAINS", "@example.com", "no domain"),
+        ("ALLOWED_DOMAINS", "127.0.0.1", "no domain"),
+        ("ALLOWED_DOMAINS", "localhost", "no domain"),
+        ("SEED_ADMIN_EMAIL", "ann", "no e-mail address"),
+        ("SERVICE_ACCOUNT_EMAILS", "a@b.com,c", "no e-mail address"),
+        ("DISABLED_AUTH_PROVIDERS", "pass word", "no way to sign in"),
+        ("GOOGLE_CLIENT_ID", "a b", "one word"),
+        ("GOOGLE_ISSUER", "http://accounts.google.com", "no issuer"),
+        ("SERVICE_ISSUER", "accounts.google.com", "no issuer"),
+        ("SERVICE_AUDIENCE", "a b", "one word"),
+        ("BASE_URL", "data.example.com", "no address of a server"),
+        ("BASE_URL", "https://data.example.com?x=1", "no address of a server"),
+        ("SMTP_HOST", "smtp.example.com:25", "no host"),
+        ("SMTP_PORT", "70000", "less than or equal to 65535"),
+        ("SMTP_SECURITY", "tls", "'starttls', 'ssl' or 'none'"),
+        ("SMTP_FROM", "Ann", "no sender"),
+        ("SMTP_FROM", "a@b.com, c@d.com", "no sender"),
+        ("SMTP_PASSWORD", "x", "SMTP_USER: is not set"),
+        ("SMTP_HOST", "localhost", "SMTP_FROM: is not set"),
+        ("ENVIRONMENT", "test", "'production' or 'development'"),
+        ("INSTANCE_NAME", "a\nb", "INSTANCE_NAME"),
+        ("SECRET_KEYS_OLD", f"{KEY},short-one", r"SECRET_KEYS_OLD\[1\]: must have at least 32"),
+    ],
+)
+def test_what_can_not_be_meant_is_told_by_name(name: str, value: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said) as caught:
+        read(**{name: value})
+    assert name.split("_", maxsplit=1)[0] in str(caught.value)
+
+
+def test_several_values_stand_between_commas() -> None:
+    settings = read(ALLOWED_DOMAINS="Example.com, example.org,", SECRET_KEYS_OLD=f"{KEY},{KEY[::-1]}")
+    assert settings.allowed_domains == ("example.com", "example.org")
+    assert [key.get_secret_value() for key in settings.secret_keys_old] == [KEY, KEY[::-1]]
+
+
+@pytest.mark.parametrize(("security", "port"), [("", 587), ("starttls", 587), ("ssl", 465), ("none", 25)])
+def test_the_port_of_mails_goes_with_their_security(security: str, port: int) -> None:
+    assert read(SMTP_SECURITY=security).smtp_port == port
+    assert read(SMTP_SECURITY=security, SMTP_PORT="2525").smtp_port == 2525
+
+
+def test_addresses_are_taken_in_the_ways_they_are_written() -> None:
+    settings = read(
+        BASE_URL="https://data.example.com/da/",
+        SMTP_HOST="::1",
+        SMTP_FROM="Data Team <Data@Example.com>",
+        SEED_ADMIN_EMAIL="Ann@Example.com",
+        GOOGLE_ISSUER="http://127.0.0.1:8123",
+    )
+    assert settings.base_url == "https://data.example.com/da"
+    assert (settings.smtp_host, settings.smtp_from) == ("::1", "Data Team <data@example.com>")
+    assert settings.seed_admin_email == "ann@example.com"
+
+
+def test_no_message_holds_a_secret() -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(SECRET_KEY="hunter2", SECRET_KEYS_OLD="hunter2", SERVICE_TOKEN="hunter2", GOOGLE_CLIENT_SECRET="hunter2")
+    assert "hunter2" not in str(caught.value)
