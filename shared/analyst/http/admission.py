@@ -70,11 +70,13 @@ def _refuse_other_pages(request: Request, process: Process, *, is_signed_in: boo
 
 def _may(caller: Caller, allow: Role | Allow) -> bool:
     if isinstance(allow, Role):
-        return caller.role.includes(allow)
-    return caller.is_service or caller.role is Role.ADMIN
+        return caller.role.includes(allow) and not caller.is_service
+    return allow is Allow.CALLER or caller.is_service or caller.role is Role.ADMIN
 
 
 def _whom(allow: Role | Allow) -> str:
     if allow is Allow.SERVICE:
         return "services and administrators"
+    if allow is Role.VIEWER:
+        return "people"
     return f"the role {allow.value} and those above it" if allow is not Role.ADMIN else "administrators"

@@ -94,7 +94,7 @@ def _operation(spec: FunctionSpec, operation_id: str, schemas: Schemas) -> Json:
 def _security(allow: Role | Allow) -> list[Mapping[str, list[str]]]:
     if allow is Allow.ANYBODY:
         return []
-    if allow is Allow.SERVICE:
+    if allow in {Allow.SERVICE, Allow.CALLER}:
         return [{"serviceToken": []}, {"accessToken": []}]
     return [{"accessToken": []}]
 

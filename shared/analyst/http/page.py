@@ -15,6 +15,7 @@ from analyst.http.examples import Json, body_schema, curl, resolved
 _TEMPLATE: Final = Path(__file__).with_name("page.html")
 _WHO: Final = {
     "anybody": "anybody",
+    "caller": "everybody with a token, services",
     "service": "services, admins",
     "viewer": "everybody with a token",
     "analyst": "analysts and above",

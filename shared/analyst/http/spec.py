@@ -25,6 +25,8 @@ class Allow(Enum):
 
     ANYBODY = "anybody"
     """No proof is asked for."""
+    CALLER = "caller"
+    """Whoever proves who they are: a person of any role, or a service."""
     SERVICE = "service"
     """Another function or a scheduler, by the service token; or an administrator."""
 
@@ -106,7 +108,7 @@ def describe(
 
 
 def _usual_scope(allow: Role | Allow) -> Scope:
-    is_plain = allow is Allow.ANYBODY or (isinstance(allow, Role) and Role.ANALYST.includes(allow))
+    is_plain = allow in {Allow.ANYBODY, Allow.CALLER} or (isinstance(allow, Role) and Role.ANALYST.includes(allow))
     return Scope.READ if is_plain else Scope.ADMIN
 
 

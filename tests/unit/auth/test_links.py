@@ -27,7 +27,9 @@ def test_a_link_is_read_often_and_used_once() -> None:
         links.consume(KEYS, Purpose.RESET, token, store, NOW)
 
 
-@pytest.mark.parametrize(("purpose", "minutes"), [(Purpose.MAGIC_LINK, 15), (Purpose.RESET, 60), (Purpose.SET_UP, 1440)])
+@pytest.mark.parametrize(
+    ("purpose", "minutes"), [(Purpose.MAGIC_LINK, 15), (Purpose.RESET, 60), (Purpose.SET_UP, 1440)]
+)
 def test_it_lasts_as_long_as_its_kind(purpose: Purpose, minutes: int) -> None:
     token = links.make(KEYS, purpose, Link("ann"), NOW)
     end = NOW + timedelta(minutes=minutes)

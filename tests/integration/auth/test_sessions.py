@@ -1,0 +1,240 @@
+"""Sessions: from a proven e-mail address to a signed-in browser or program, and out again."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from werkzeug.test import Client
+
+from analyst.access import Role
+from analyst.auth import sessions
+from analyst.auth.keys import Keys
+from analyst.auth.sessions import Session
+from analyst.auth.signing_in import Proven
+from analyst.context import Context, Process
+from analyst.http import Allow, HttpFunction, app, function
+from analyst.http.answers import Page, Redirect
+from analyst.http.discovery import discover
+from analyst.http.signed_in import local, sign_browser_in
+from analyst.state.fields import Email, Input
+from analyst.store.memory import MemoryStore
+
+FUNCTIONS = discover(["functions.api", "functions.auth"])
+SECRET = "bootstrap-" + "b" * 32
+
+
+class Proof(Input):
+    email: Email
+    next: str = ""
+
+
+@function("POST", "/auth/trusting", allow=Allow.ANYBODY)
+def trusting(proof: Proof, ctx: Context) -> Redirect | Page:
+    """Believe everybody; what a provider does once it has the proof."""
+    return sign_browser_in(ctx, Proven(proof.email, "trusting"), proof.next)
+
+
+def who_has(token: str, application: Any) -> int:
+    """Ask who one is with a session's token as cookie."""
+    client = Client(application)
+    client.set_cookie("da_session", token)
+    return client.get("/api/me").status_code
+
+
+class Installation:
+    """The functions, with a provider that believes everybody, and a clock."""
+
+    def __init__(self, **environ: str) -> None:
+        self.now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+        self.store = MemoryStore()
+        settings = {"DATA_URL": "file:///nowhere", "BOOTSTRAP_SECRET": SECRET, "SECRET_KEY": "s" * 32, **environ}
+        self.process = Process(settings, store=self.store, clock=lambda: self.now)
+        functions: list[HttpFunction] = [*FUNCTIONS, trusting]
+        self.app = app(self.process, functions)
+
+    def browser(self, address: str = "http://localhost/") -> "Browser":
+        return Browser(Client(self.app), address)
+
+    def admin(self) -> str:
+        client = Client(self.app)
+        answer = client.post("/auth/bootstrap", json={"email": "root@example.com", "secret": SECRET})
+        return str(answer.get_json()["token"])
+
+
+class Browser:
+    """A browser: it keeps cookies, and says where its forms come from."""
+
+    def __init__(self, client: Client, address: str) -> None:
+        self.client = client
+        self.address = address
+
+    def send(self, method: str, path: str, **sent: Any) -> Any:
+        headers = {"Origin": self.address.rstrip("/"), **sent.pop("headers", {})}
+        return self.client.open(path, method=method, base_url=self.address, headers=headers, **sent)
+
+    def sign_in(self, email: str, then: str = "") -> Any:
+        return self.send("POST", "/auth/trusting", data={"email": email, "next": then})
+
+    def who(self) -> Any:
+        answer = self.send("GET", "/api/me")
+        return answer.get_json()["email"] if answer.status_code == 200 else answer.status_code
+
+
+@pytest.fixture
+def installed() -> Installation:
+    return Installation(ALLOWED_DOMAINS="example.com", SEED_ADMIN_EMAIL="boss@elsewhere.org")
+
+
+def test_one_of_an_allowed_domain_becomes_a_user(installed: Installation) -> None:
+    browser = installed.browser()
+    answer = browser.sign_in("Ann@Example.com", "/account")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/account")
+    assert browser.who() == "ann@example.com"
+    assert browser.send("GET", "/api/me").get_json()["role"] == "analyst"
+    page = browser.send("GET", "/account").text
+    assert "ann@example.com" in page
+
+
+def test_others_are_turned_away_and_leave_no_trace(installed: Installation) -> None:
+    installed.admin()
+    before = [(entry.key, entry.version) for entry in installed.store.list("state/")]
+    answer = installed.browser().sign_in("eve@evil.example")
+    assert (answer.status_code, answer.content_type) == (403, "text/html; charset=utf-8")
+    assert "Set-Cookie" not in answer.headers
+    assert [(entry.key, entry.version) for entry in installed.store.list("state/")] == before
+
+
+def test_whom_an_administrator_added_comes_in_from_any_domain(installed: Installation) -> None:
+    headers = {"Authorization": f"Bearer {installed.admin()}"}
+    made = Client(installed.app).post("/api/users", json={"email": "guest@partner.org"}, headers=headers)
+    browser = installed.browser()
+    assert browser.sign_in("guest@partner.org").status_code == 303
+    assert browser.who() == "guest@partner.org"
+    id_ = made.get_json()["id"]
+    Client(installed.app).put(f"/api/users/{id_}", json={"active": False}, headers=headers)
+    assert browser.who() == 401
+    assert browser.sign_in("guest@partner.org").status_code == 403
+
+
+def test_the_seed_administrator_is_one_from_the_first_time_on(installed: Installation) -> None:
+    browser = installed.browser()
+    browser.sign_in("boss@elsewhere.org")
+    assert browser.send("GET", "/api/me").get_json()["role"] == Role.ADMIN
+    assert browser.send("GET", "/api/users").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "secure"),
+    [
+        ("http://localhost/", "da_session", False),
+        ("https://data.example.com/", "__Host-da_session", True),
+        ("http://data.example.com/", "__Host-da_session", True),
+    ],
+)
+def test_the_cookie_is_out_of_reach(installed: Installation, address: str, name: str, secure: bool) -> None:
+    cookie = installed.browser(address).sign_in("ann@example.com").headers["Set-Cookie"]
+    assert cookie.startswith(f"{name}=")
+    assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(cookie.split("; "))
+    assert ("Secure" in cookie.split("; "), "Domain" in cookie) == (secure, False)
+
+
+def test_a_session_ends_with_its_time(installed: Installation) -> None:
+    browser = installed.browser()
+    token = browser.sign_in("ann@example.com").headers["Set-Cookie"].partition("=")[2].partition(";")[0]
+    installed.now += timedelta(hours=11)
+    assert who_has(token, installed.app) == 200
+    assert browser.who() == "ann@example.com"
+    installed.now += timedelta(hours=1)
+    assert who_has(token, installed.app) == 401
+
+
+def test_signing_out_ends_this_session_everywhere_it_was_copied_to(installed: Installation) -> None:
+    here, there = installed.browser(), installed.browser()
+    token = here.sign_in("ann@example.com").headers["Set-Cookie"].partition("=")[2].partition(";")[0]
+    there.sign_in("ann@example.com")
+    answer = here.send("POST", "/auth/logout")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/login")
+    assert here.who() == 401
+    assert there.who() == "ann@example.com"
+    assert who_has(token, installed.app) == 401
+    assert Client(installed.app).get("/api/me", headers={"Authorization": f"Bearer {token}"}).status_code == 401
+
+
+def test_signing_out_everywhere_ends_all_and_a_new_one_begins(installed: Installation) -> None:
+    here, there = installed.browser(), installed.browser()
+    here.sign_in("ann@example.com")
+    there.sign_in("ann@example.com")
+    installed.now += timedelta(seconds=1)
+    assert here.send("POST", "/auth/logout/everywhere").status_code == 303
+    assert (here.who(), there.who()) == (401, 401)
+    here.sign_in("ann@example.com")
+    assert here.who() == "ann@example.com"
+
+
+def test_a_program_signs_out_without_a_page(installed: Installation) -> None:
+    installed.browser().sign_in("ann@example.com")
+    (user_id,) = installed.process.access.refresh().users
+    pair = sessions.for_program(installed.process.keys, sessions.begin(user_id, installed.now), installed.now)
+    program, headers = Client(installed.app), {"Authorization": f"Bearer {pair.token}"}
+    assert program.get("/api/me", headers=headers).status_code == 200
+    assert program.post("/auth/logout", headers=headers).status_code == 204
+    assert program.get("/api/me", headers=headers).status_code == 401
+    answer = program.post("/auth/logout", headers={"Authorization": f"Bearer {installed.admin()}"})
+    assert (answer.status_code, "revoke" in answer.get_json()["detail"]) == (409, True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "http://localhost"}, 201),
+        ({"Sec-Fetch-Site": "same-origin"}, 201),
+        ({"Sec-Fetch-Site": "none"}, 201),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "http://localhost"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "http://localhost.evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": ""}, 403),
+        ({}, 403),
+    ],
+)
+def test_another_site_changes_nothing_with_our_cookie(
+    installed: Installation, headers: dict[str, str], status: int
+) -> None:
+    browser = installed.browser()
+    browser.sign_in("ann@example.com")
+    sent = {"json": {"name": "x"}, "headers": headers, "base_url": "http://localhost/"}
+    assert browser.client.post("/auth/tokens", **sent).status_code == status
+
+
+@pytest.mark.parametrize(
+    "path", ["//evil.example", "https://evil.example", "/\\evil.example", "\\/evil", "/a\r\nb", "", "account", "/ "]
+)
+def test_nobody_is_sent_elsewhere(path: str) -> None:
+    assert local(path) == "/account"
+    assert local("/tables?q=a#b") == "/tables?q=a#b"
+
+
+def test_a_refresh_token_works_once(installed: Installation) -> None:
+    installed.browser().sign_in("ann@example.com")
+    process, now = installed.process, installed.now
+    (user_id,) = process.access.refresh().users
+    pair = sessions.for_program(process.keys, sessions.begin(user_id, now), now)
+    again = sessions.refresh(process.keys, pair.refresh_token, process.access, process.store, now)
+    assert sessions.read(process.keys, again.token, now).id == sessions.read(process.keys, pair.token, now).id
+    for wrong in (pair.refresh_token, pair.token, "x"):
+        with pytest.raises(Exception, match=r"once|token"):
+            sessions.refresh(process.keys, wrong, process.access, process.store, now)
+
+
+def test_a_key_rotates_without_signing_anybody_out(installed: Installation) -> None:
+    token = installed.browser().sign_in("ann@example.com").headers["Set-Cookie"].partition("=")[2].partition(";")[0]
+    environ = {"DATA_URL": "file:///nowhere", "SECRET_KEY": "n" * 32}
+    for old, status in (("s" * 32, 200), ("", 401)):
+        process = Process({**environ, "SECRET_KEYS_OLD": old}, store=installed.store, clock=lambda: installed.now)
+        assert who_has(token, app(process, FUNCTIONS)) == status
+
+
+def test_a_session_of_nobody_is_refused(installed: Installation) -> None:
+    installed.browser().sign_in("ann@example.com")
+    token = sessions.for_browser(Keys([b"s" * 32]), Session("1", "nobody", installed.now), installed.now)
+    assert who_has(token, installed.app) == 401
