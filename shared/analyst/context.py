@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from werkzeug.wrappers import Request
 
 from analyst.access import AccessReader, Caller
+from analyst.clients import ClientKind, client_address, client_kind
 from analyst.errors import UnauthenticatedError
 from analyst.manifest import Manifests
 from analyst.settings import Settings
@@ -167,6 +168,17 @@ class Context:
         if self.caller_or_none is None:
             raise UnauthenticatedError("send an access token: 'Authorization: Bearer <token>'")
         return self.caller_or_none
+
+    @property
+    def client_address(self) -> str | None:
+        """The IP address that the request comes from, `None` when another function of this process makes it."""
+        forwarded_for = self.request.headers.get("X-Forwarded-For")
+        return client_address(self.request.remote_addr, forwarded_for, self.settings.trusted_proxies)
+
+    @property
+    def client_kind(self) -> ClientKind:
+        """What kind of client says that it makes the request."""
+        return client_kind(self.request.headers.get("User-Agent"))
 
     @property
     def clock(self) -> Callable[[], datetime]:

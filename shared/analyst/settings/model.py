@@ -85,6 +85,8 @@ class Settings(BaseModel):
     """Its address for those who read by signed URLs, when it is another from outside."""
     base_url: ServerUrl | None = None
     """Where the functions are reached from outside; taken from each request when it is not set."""
+    trusted_proxies: int = Field(default=0, ge=0, le=10)
+    """How many proxies of ours every request passes; the first of them tells the client's address."""
     instance_name: Line = "AI Data Analyst"
     """What the instance is called on pages and in mails."""
     environment: Literal["production", "development"] = "production"

@@ -71,6 +71,18 @@ def test_head_is_get_without_the_body(serving: Serving) -> None:
     assert headed.headers["Content-Length"] == got.headers["Content-Length"]
 
 
+@pytest.mark.parametrize(("proxies", "address"), [("0", "127.0.0.1"), ("1", "203.0.113.7"), ("2", "198.51.100.1")])
+def test_a_function_learns_where_the_request_comes_from(serving: Serving, proxies: str, address: str) -> None:
+    @function("GET", "/from", allow=Allow.ANYBODY)
+    def origin(ctx: Context) -> Said:
+        return Said(text=f"{ctx.client_kind} at {ctx.client_address}")
+
+    headers = {"X-Forwarded-For": "192.0.2.1, 198.51.100.1, 203.0.113.7", "User-Agent": "da/1.0"}
+    client = serving(origin, TRUSTED_PROXIES=proxies)
+    answer = client.get("/from", headers=headers, environ_overrides={"REMOTE_ADDR": "127.0.0.1"})
+    assert answer.get_json()["text"] == f"da at {address}"
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"])
 def test_a_wrong_method_is_told_the_right_ones(serving: Serving, method: str) -> None:
     answer = serving(hello).open("/hello/world", method=method)

@@ -1,0 +1,58 @@
+"""Where a request comes from: the address of its client, and what kind of client that is."""
+
+from enum import StrEnum
+from ipaddress import ip_address
+from typing import Final
+
+
+class ClientKind(StrEnum):
+    """What makes a request, as it says itself in `User-Agent`."""
+
+    DA = "da"
+    BROWSER = "browser"
+    AGENT = "agent"
+    SCHEDULER = "scheduler"
+    OTHER = "other"
+
+
+_SCHEDULERS: Final = ("google-cloud-scheduler", "google-cloud-tasks", "amazon/eventbridge", "amazon-eventbridge")
+_AGENTS: Final = ("claude", "anthropic", "chatgpt", "openai", "codex", "cursor", "copilot", "gemini", "mcp")
+
+
+def client_address(peer: str | None, forwarded_for: str | None, trusted_proxies: int) -> str | None:
+    """Tell the IP address that a request comes from; `None` when it did not come over a network.
+
+    Every proxy writes at the end of `X-Forwarded-For` whom it was called by. So of what `trusted_proxies` of ours have
+    written the first is the client; what stands before it may be anything. A request that did not pass all of them is
+    its peer's.
+    """
+    written = [part.strip() for part in (forwarded_for or "").split(",")]
+    if 0 < trusted_proxies <= len(written):
+        return _address(written[-trusted_proxies]) or _address(peer)
+    return _address(peer)
+
+
+def client_kind(user_agent: str | None) -> ClientKind:
+    """Tell what kind of client says this of itself. It may lie: nothing is allowed or denied by it."""
+    said = (user_agent or "").lower()
+    if said.startswith("da/"):
+        return ClientKind.DA
+    if said.startswith(_SCHEDULERS):
+        return ClientKind.SCHEDULER
+    if any(name in said for name in _AGENTS):
+        return ClientKind.AGENT
+    return ClientKind.BROWSER if said.startswith("mozilla/") else ClientKind.OTHER
+
+
+def _address(text: str | None) -> str | None:
+    """Read an address as proxies write it: some add a port, and put IPv6 into brackets."""
+    if text is None:
+        return None
+    bare = text.partition("]")[0].removeprefix("[") if text.startswith("[") else text
+    bare = bare.partition(":")[0] if bare.count(":") == 1 else bare
+    try:
+        address = ip_address(bare.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)  # how a socket of both families shows IPv4
+    return str(mapped or address)
