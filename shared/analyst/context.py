@@ -3,6 +3,7 @@
 Everything is made when it is first asked for, so that a function pays only for what it touches.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from analyst.auth.keys import Keys
     from analyst.auth.limits import Limits
     from analyst.state import State
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -236,8 +239,23 @@ class Context:
         """The other functions."""
         return Tasks(self.settings, self.local, lambda: self.process.background, self.request_id)
 
+    def after_answer(self, what: str, task: Callable[[], object]) -> None:
+        """Do something after the answer, whose time tells nothing about it; a failure is logged.
+
+        Raises:
+            UnavailableError: too many things are waiting.
+        """
+        self.process.background.run(lambda: _logged(what, task, self.request_id))
+
     def absolute(self, url: str) -> str:
         """Make a URL that starts with `/` one of our own address: of `BASE_URL`, else as the request called us."""
         if not url.startswith("/"):
             return url
         return (self.settings.base_url or self.request.host_url).rstrip("/") + url
+
+
+def _logged(what: str, task: Callable[[], object], request_id: str) -> None:
+    try:
+        task()
+    except Exception:
+        log.exception("%s failed", what, extra={"fields": {"request_id": request_id}})

@@ -16,7 +16,7 @@ LAYERS = (
     ("bucket_reading", "duckdb_files", "lease", "runs"),
     ("access", "contract", "ownership", "snapshots"),
     ("rebuild", "state", "manifest"),
-    ("auth", "browsing", "distribution", "extracting", "local_files", "remote", "sweep", "tasks", "triggering"),
+    ("auth", "browsing", "distribution", "extracting", "local_files", "mail", "remote", "sweep", "tasks", "triggering"),
     ("context",),
     ("http",),
 )

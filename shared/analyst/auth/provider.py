@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Protocol
 
+from analyst.errors import NotFoundError
 from analyst.settings import Settings
 
 
@@ -42,6 +43,16 @@ def all_providers() -> tuple[AuthProvider, ...]:
         for item in pkgutil.iter_modules(providers.__path__)
     ]
     return tuple(sorted((module.PROVIDER for module in modules), key=lambda provider: provider.name))
+
+
+def require(provider: AuthProvider, settings: Settings) -> None:
+    """Let a provider's functions work only while it is one to sign in by.
+
+    Raises:
+        NotFoundError: it is not configured, or disabled.
+    """
+    if provider not in available_providers(settings):
+        raise NotFoundError(f"signing in by {provider.name} is not set up here")
 
 
 def available_providers(settings: Settings) -> tuple[AuthProvider, ...]:

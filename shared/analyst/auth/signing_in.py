@@ -44,6 +44,15 @@ def may_come(email: str, settings: Settings) -> bool:
     return email.rpartition("@")[2] in settings.allowed_domains or _is_first_administrator(email, settings)
 
 
+def is_welcome(email: str, access: AccessReader, settings: Settings) -> bool:
+    """Tell whether somebody with this e-mail may sign in: as the user they are, or would become.
+
+    Raises:
+        UnavailableError: who may do what is not known now.
+    """
+    return may_come(email, settings) or _known(email, access) is not None
+
+
 def _known(email: str, access: AccessReader) -> str | None:
     """Find an active user by e-mail."""
     return next((id_ for id_, user in access.refresh().users.items() if user.email == email), None)

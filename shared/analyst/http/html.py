@@ -32,13 +32,20 @@ def html_response(html: str, status: int) -> Response:
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["sentence"] = sentence
+    return environment
+
+
+def sentence(text: str) -> str:
+    """Make a sentence of what an error says."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 @cache

@@ -7,7 +7,7 @@ from typing import Any
 from werkzeug.exceptions import HTTPException
 
 from analyst.errors import AnalystError
-from analyst.http.html import html_response, render
+from analyst.http.html import html_response, render, sentence
 from analyst.http.response import Response
 
 MEDIA_TYPE = "application/problem+json"
@@ -79,14 +79,10 @@ def _page(error: Exception, document: dict[str, Any]) -> Response:
     link = {"url": "/login", "text": "Sign in"} if document["status"] == HTTPStatus.UNAUTHORIZED else None
     title = _TITLES.get(document["status"], document["title"])
     response = html_response(
-        render("message.html", title=title, text=_sentence(document["detail"]), link=link), document["status"]
+        render("message.html", title=title, text=sentence(document["detail"]), link=link), document["status"]
     )
     response.headers.update(_headers(error, document["status"]))
     return response
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _document(status: int, code: str, detail: str) -> dict[str, Any]:

@@ -1,0 +1,63 @@
+"""Signing in by a link in a mail: whoever reads the mailbox is its owner. It works once, for 15 minutes."""
+
+from datetime import datetime, timedelta
+from typing import Final
+from urllib.parse import urlencode
+
+from analyst.access import AccessReader
+from analyst.auth import links
+from analyst.auth.keys import Keys, Purpose
+from analyst.auth.limits import Limit
+from analyst.auth.links import Link
+from analyst.auth.provider import AuthProvider, LoginButton
+from analyst.auth.signing_in import is_welcome
+from analyst.mail import can_send, send
+from analyst.settings import Settings
+
+PER_ADDRESS: Final = Limit("email-link-to", 5, timedelta(minutes=15))
+"""Mails to one address."""
+
+PER_CLIENT: Final = Limit("email-link-from", 20, timedelta(minutes=15))
+"""Mails that one client asks for."""
+
+
+class EmailLink:
+    """The provider. It needs a mail server (or development, where the link is logged)."""
+
+    name = "email"
+
+    def is_available(self, settings: Settings) -> bool:
+        """Tell whether mails can be sent."""
+        return can_send(settings)
+
+    def button(self, settings: Settings) -> LoginButton:  # noqa: ARG002 - as every provider
+        """Give the button."""
+        return LoginButton("Get a sign-in link by e-mail", "/auth/email", 20)
+
+
+PROVIDER: Final[AuthProvider] = EmailLink()
+
+
+def mail_link(
+    email: str, then: str, *, keys: Keys, access: AccessReader, settings: Settings, base_url: str, now: datetime
+) -> bool:
+    """Mail a sign-in link to whoever may sign in with this address; tell whether it was sent. Others get nothing.
+
+    Raises:
+        UnavailableError: the mail server does not take it.
+    """
+    if not is_welcome(email, access, settings):
+        return False
+    token = links.make(keys, Purpose.MAGIC_LINK, Link(email, {"next": then}), now)
+    url = f"{base_url}/auth/email/confirm?{urlencode({'token': token})}"
+    send(settings, email, f"Sign in to {settings.instance_name}", _TEXT.format(name=settings.instance_name, url=url))
+    return True
+
+
+_TEXT: Final = """\
+Open this page to sign in to {name}:
+
+{url}
+
+It works once, for 15 minutes. If you did not ask for it, there is nothing to do.
+"""

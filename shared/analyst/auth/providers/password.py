@@ -1,0 +1,164 @@
+"""Signing in by password. An administrator invites a user by a set-up link; one who forgets gets a reset link."""
+
+from datetime import datetime, timedelta
+from typing import Final
+from urllib.parse import urlencode
+
+from analyst.auth import links
+from analyst.auth.keys import Keys, Purpose
+from analyst.auth.limits import Limit, Limits
+from analyst.auth.links import Link
+from analyst.auth.passwords import hash_password, is_password, needs_new_hash, require_good
+from analyst.auth.provider import AuthProvider, LoginButton
+from analyst.errors import UnauthenticatedError
+from analyst.mail import send
+from analyst.settings import Settings
+from analyst.state.audit import Actor
+from analyst.state.editing import State
+from analyst.state.passwords import Account, find_account, renew_hash, set_password
+from analyst.store import Store
+
+_QUARTER: Final = timedelta(minutes=15)
+PER_CLIENT: Final = Limit("password-from", 100, _QUARTER)
+"""Passwords that one client tries, for whomever."""
+PER_ACCOUNT: Final = Limit("password-for", 30, _QUARTER)
+"""Passwords tried for one e-mail, from wherever."""
+PER_BOTH: Final = Limit("password-for-from", 10, _QUARTER)
+"""Passwords that one client tries for one e-mail."""
+RESETS_TO: Final = Limit("reset-to", 5, _QUARTER)
+RESETS_FROM: Final = Limit("reset-from", 20, _QUARTER)
+
+
+class Password:
+    """The provider. Every installation has it; who has no password can't sign in by one."""
+
+    name = "password"
+
+    def is_available(self, settings: Settings) -> bool:  # noqa: ARG002 - as every provider
+        """Tell that it needs nothing."""
+        return True
+
+    def button(self, settings: Settings) -> LoginButton:  # noqa: ARG002 - as every provider
+        """Give the button."""
+        return LoginButton("Sign in with a password", "/auth/password", 30)
+
+
+PROVIDER: Final[AuthProvider] = Password()
+
+
+def check(email: str, password: str, *, client: str, limits: Limits, state: State, actor: Actor) -> Account:
+    """Find the user who has this e-mail and password. For any e-mail it takes as long, and says the same.
+
+    Raises:
+        UnauthenticatedError: there is none, or no password was ever set.
+        RateLimitedError: too many were tried.
+    """
+    limits.count(PER_CLIENT, client, actor.at)
+    limits.count(PER_BOTH, f"{email} {client}", actor.at)
+    limits.count(PER_ACCOUNT, email, actor.at)
+    with state.read() as db:
+        account = find_account(db, email)
+    password_hash = None if account is None else account.password_hash
+    if not is_password(password, password_hash) or account is None:
+        raise UnauthenticatedError("this is not the e-mail and password of anybody here")
+    before = account.password_hash or ""
+    if needs_new_hash(before):
+        after = hash_password(password)
+        state.edit(lambda db: renew_hash(db, actor, account.user_id, before, after))
+    return account
+
+
+def set_up_link(account: Account, *, keys: Keys, base_url: str, now: datetime) -> str:
+    """Make the URL under which a user sets a first password, within 24 hours. Whoever has it is that user."""
+    return _url(Purpose.SET_UP, account, keys, base_url, now)
+
+
+def mail_reset(email: str, *, keys: Keys, state: State, settings: Settings, base_url: str, now: datetime) -> bool:
+    """Mail a link to set a new password to the user of this e-mail, if there is one; tell whether it was sent.
+
+    Raises:
+        UnavailableError: the mail server does not take it.
+    """
+    with state.read() as db:
+        account = find_account(db, email)
+    if account is None:
+        return False
+    text = _RESET.format(name=settings.instance_name, url=_url(Purpose.RESET, account, keys, base_url, now))
+    send(settings, email, f"A new password for {settings.instance_name}", text)
+    return True
+
+
+def whose(token: str, keys: Keys, state: State, now: datetime) -> Account:
+    """Tell whose password a link sets.
+
+    Raises:
+        UnauthenticatedError: it is not valid, or the password was set since it was made.
+    """
+    return _of_link(_read(token, keys, now), state)
+
+
+def choose(token: str, password: str, *, keys: Keys, store: Store, state: State, actor: Actor) -> Account:
+    """Set the password that the user of a link chose, which uses the link up.
+
+    Raises:
+        UnauthenticatedError: the link is not valid, was used, or the password was set since it was made.
+        InvalidInputError: the password is too easy; the link can be used again.
+    """
+    account = whose(token, keys, state, actor.at)
+    require_good(password, account.email)
+    purpose = _purpose(token, keys, actor.at)
+    links.consume(keys, purpose, token, store, actor.at)
+    _set(account, password, state, actor)
+    return account
+
+
+def change(account: Account, old: str, new: str, *, client: str, limits: Limits, state: State, actor: Actor) -> None:
+    """Change the password of a user who knows the old one.
+
+    Raises:
+        UnauthenticatedError: the old one is wrong.
+        InvalidInputError: the new one is too easy.
+        RateLimitedError: too many were tried.
+    """
+    check(account.email, old, client=client, limits=limits, state=state, actor=actor)
+    require_good(new, account.email)
+    _set(account, new, state, actor)
+
+
+def _set(account: Account, password: str, state: State, actor: Actor) -> None:
+    password_hash = hash_password(password)  # not in the edit, which may run again
+    state.edit(lambda db: set_password(db, actor, account.user_id, password_hash))
+
+
+def _url(purpose: Purpose, account: Account, keys: Keys, base_url: str, now: datetime) -> str:
+    token = links.make(keys, purpose, Link(account.user_id, {"stamp": account.stamp}), now)
+    return f"{base_url}/auth/password/set?{urlencode({'token': token})}"
+
+
+def _purpose(token: str, keys: Keys, now: datetime) -> Purpose:
+    try:
+        links.read(keys, Purpose.SET_UP, token, now)
+    except UnauthenticatedError:
+        return Purpose.RESET
+    return Purpose.SET_UP
+
+
+def _read(token: str, keys: Keys, now: datetime) -> Link:
+    return links.read(keys, _purpose(token, keys, now), token, now)
+
+
+def _of_link(link: Link, state: State) -> Account:
+    with state.read() as db:
+        account = find_account(db, link.subject)
+    if account is None or account.stamp != link.claims.get("stamp"):
+        raise UnauthenticatedError("this link is of no use any more: ask for a new one")
+    return account
+
+
+_RESET: Final = """\
+Open this page to set a new password for {name}:
+
+{url}
+
+It works once, for an hour. If you did not ask for it, there is nothing to do.
+"""

@@ -1,0 +1,53 @@
+"""Mails to people: plain text, over SMTP. Where no server is set up, development shows them in the log instead."""
+
+import logging
+import smtplib
+import ssl
+from email.message import EmailMessage
+from typing import Final
+
+from analyst.errors import UnavailableError
+from analyst.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_TIMEOUT: Final = 10.0
+
+
+def can_send(settings: Settings) -> bool:
+    """Tell whether a mail gets to somebody: by a server, or in development by the log."""
+    return settings.smtp_host is not None or settings.environment == "development"
+
+
+def send(settings: Settings, to: str, subject: str, text: str) -> None:
+    """Send a mail. In development, and without a server, its text goes to the log, links and all.
+
+    Raises:
+        UnavailableError: the server does not take it, or none is set up.
+    """
+    if settings.smtp_host is None:
+        if settings.environment != "development":
+            raise UnavailableError("no mail can be sent: set SMTP_HOST and SMTP_FROM")
+        log.warning("mail to %s: %s\n%s", to, subject, text)
+        return
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = settings.smtp_from, to, subject
+    message.set_content(text)
+    try:
+        _deliver(settings, settings.smtp_host, message)
+    except (OSError, smtplib.SMTPException) as error:
+        raise UnavailableError(f"the mail server {settings.smtp_host} did not take a mail: {error}") from error
+
+
+def _deliver(settings: Settings, host: str, message: EmailMessage) -> None:
+    context = ssl.create_default_context()
+    if settings.smtp_security == "ssl":
+        server: smtplib.SMTP = smtplib.SMTP_SSL(host, settings.smtp_port, timeout=_TIMEOUT, context=context)
+    else:
+        server = smtplib.SMTP(host, settings.smtp_port, timeout=_TIMEOUT)
+    with server:
+        if settings.smtp_security == "starttls":
+            server.starttls(context=context)
+        if settings.smtp_user is not None and settings.smtp_password is not None:
+            server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
+        server.send_message(message)
