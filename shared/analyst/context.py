@@ -26,6 +26,7 @@ from analyst.tasks import Background, LocalCall, Tasks
 if TYPE_CHECKING:
     from analyst.auth.keys import Keys
     from analyst.auth.limits import Limits
+    from analyst.auth.oidc import Issuer
     from analyst.state import State
 
 log = logging.getLogger(__name__)
@@ -112,6 +113,23 @@ class Process:
         return self._once("limits", self._make_limits)
 
     @property
+    def google(self) -> "Issuer":
+        """Who says who people are that sign in with Google."""
+        return self._once("google", lambda: self._issuer(self.settings.google_issuer))
+
+    def identify_service(self, token: str, now: datetime) -> Caller:
+        """Find out whether an identity token is one of a service that may call us.
+
+        Raises:
+            UnauthenticatedError: it is not.
+            UnavailableError: the issuer's keys are not to be had.
+        """
+        from analyst.auth.services import identify_service
+
+        issuer = self._once("service_issuer", lambda: self._issuer(self.settings.service_issuer))
+        return identify_service(token, issuer, self.settings, now)
+
+    @property
     def background(self) -> Background:
         """What runs after an answer."""
         return self._once("background", Background)
@@ -140,6 +158,11 @@ class Process:
 
         old = (secret.get_secret_value().encode() for secret in self.settings.secret_keys_old)
         return Keys([secret_key(self.settings, self.store), *old])
+
+    def _issuer(self, url: str) -> "Issuer":
+        from analyst.auth.oidc import Issuer
+
+        return Issuer(url, monotonic=self.monotonic)
 
     def _make_limits(self) -> "Limits":
         from analyst.auth.limits import Limits

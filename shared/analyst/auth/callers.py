@@ -23,11 +23,15 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Identification:
-    """Finds out who callers are. `keys` are made when a session is to be checked, not before."""
+    """Finds out who callers are. `keys` and `services` are made when they are to be asked, not before.
+
+    `services` identifies a service by its identity token.
+    """
 
     access: AccessReader
     service_token: SecretStr | None
     keys: Callable[[], Keys]
+    services: Callable[[str, datetime], Caller]
 
     def caller(self, shown: Credentials, now: datetime) -> Caller | None:
         """Find out who makes a request; without credentials it is nobody: `None`. A header goes before a cookie.
@@ -46,7 +50,8 @@ class Identification:
         if is_secret(token, self.service_token):
             return SERVICE
         if not token.startswith(TOKEN_PREFIX) and token.count(".") == 2:  # noqa: PLR2004 - a JWT
-            return sessions.identify(self.keys(), token, self.access, now)
+            keys = self.keys()
+            return sessions.identify(keys, token, self.access, now) if keys.knows(token) else self.services(token, now)
         return self.access.caller_of(token, now)
 
 

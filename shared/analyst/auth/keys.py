@@ -80,6 +80,15 @@ class Keys:
             raise UnauthenticatedError("this has expired; sign in again")
         return claims
 
+    def knows(self, token: str) -> bool:
+        """Tell whether a token names one of these keys; whether that key signed it is another question."""
+        import jwt
+
+        try:
+            return jwt.get_unverified_header(token).get("kid") in self._secrets
+        except (jwt.InvalidTokenError, TypeError, UnicodeError):
+            return False
+
     def _key(self, kid: object, purpose: Purpose) -> bytes:
         return hmac.new(self._secrets[str(kid)], f"da {purpose} 1".encode(), hashlib.sha256).digest()
 

@@ -33,8 +33,8 @@ def admit(spec: FunctionSpec, request: Request, process: Process) -> Caller | No
         _refuse_other_pages(request, process, is_signed_in=shown.cookie is not None)
     if spec.allow is Allow.ANYBODY:
         return None
-    settings = process.settings
-    identification = Identification(process.access, settings.service_token, lambda: process.keys)
+    token = process.settings.service_token
+    identification = Identification(process.access, token, lambda: process.keys, process.identify_service)
     caller = identification.caller(shown, process.clock())
     if caller is None:
         raise UnauthenticatedError(_NONE)

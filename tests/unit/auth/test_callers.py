@@ -15,8 +15,12 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SECRET = SecretStr("s" * 32)
 
 
+def no_service(_token: str, _now: datetime) -> Caller:
+    raise UnauthenticatedError("no service")
+
+
 def identify(header: str | None, access: AccessReader, secret: SecretStr | None) -> Caller | None:
-    identification = Identification(access, secret, lambda: Keys([b"k" * 32]))
+    identification = Identification(access, secret, lambda: Keys([b"k" * 32]), no_service)
     return identification.caller(Credentials(header), NOW)
 
 

@@ -1,0 +1,89 @@
+"""Signing in with Google, or another OpenID provider."""
+
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+from analyst.auth.provider import require
+from analyst.auth.providers.google import LASTS, PROVIDER, arrive, depart
+from analyst.context import Context
+from analyst.errors import UnauthenticatedError
+from analyst.http import Allow, Page, Redirect, function
+from analyst.http.answers import Cookie
+from analyst.http.html import render
+from analyst.http.signed_in import sign_browser_in
+from analyst.state.fields import Input
+
+Word = Annotated[str, StringConstraints(max_length=4000)]
+
+_CALLBACK = "/auth/google/callback"
+
+
+class GoogleQuery(Input):
+    """Where to go on to when signed in."""
+
+    next: Annotated[str, StringConstraints(max_length=2000)] = ""
+
+
+class GoogleCallback(Input):
+    """What the provider sends somebody back with; most of it is not for us."""
+
+    state: Word = ""
+    code: Word = ""
+    error: Word = ""
+    error_description: Word = ""
+    error_uri: Word = ""
+    scope: Word = ""
+    authuser: Word = ""
+    prompt: Word = ""
+    hd: Word = ""
+    iss: Word = ""
+    session_state: Word = ""
+
+
+@function("GET", "/auth/google", allow=Allow.ANYBODY)
+def google_login(query: GoogleQuery, ctx: Context) -> Redirect | Page:
+    """Send the browser to the provider."""
+    require(PROVIDER, ctx.settings)
+    departure = depart(
+        ctx.process.google,
+        ctx.settings,
+        ctx.keys,
+        redirect_uri=ctx.absolute(_CALLBACK),
+        then=query.next,
+        now=ctx.now,
+    )
+    return Redirect(departure.url, 303, (_kept(ctx, departure.kept, int(LASTS.total_seconds())),))
+
+
+@function("GET", _CALLBACK, allow=Allow.ANYBODY)
+def google_callback(query: GoogleCallback, ctx: Context) -> Redirect | Page:
+    """Sign in whom the provider sends back."""
+    require(PROVIDER, ctx.settings)
+    if query.error:
+        text = "You were not signed in. Nothing has changed; you can try again, or another way."
+        page = render("message.html", title="Not signed in", text=text, link={"url": "/login", "text": "Sign in"})
+        return Page(page, 401, (_kept(ctx, "", 0),))
+    kept = ctx.request.cookies.get(_cookie_name(ctx))
+    if kept is None:
+        raise UnauthenticatedError("this sign-in was begun in another browser, or too long ago; begin again")
+    arrival = arrive(
+        ctx.process.google,
+        ctx.settings,
+        ctx.keys,
+        redirect_uri=ctx.absolute(_CALLBACK),
+        kept=kept,
+        state=query.state,
+        code=query.code,
+        now=ctx.now,
+    )
+    signed_in = sign_browser_in(ctx, arrival.proven, arrival.then)
+    return Redirect(signed_in.url, signed_in.status, (*signed_in.cookies, _kept(ctx, "", 0)))
+
+
+def _kept(ctx: Context, value: str, max_age: int) -> Cookie:
+    return Cookie(_cookie_name(ctx), value, max_age, secure=ctx.is_secure)
+
+
+def _cookie_name(ctx: Context) -> str:
+    return "__Host-da_google" if ctx.is_secure else "da_google"

@@ -1,0 +1,138 @@
+"""Identity tokens of OpenID Connect: whose they are is proven offline, against the issuer's published keys.
+
+The keys are kept. A token that names a key we do not have makes us look again, but at most once in a while, so that
+made-up tokens can't send us back and forth.
+"""
+
+import json
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from analyst.errors import UnauthenticatedError, UnavailableError
+
+if TYPE_CHECKING:
+    from jwt import PyJWK
+
+_ALGORITHMS: Final = ("RS256", "ES256")
+_REQUIRED: Final = ("iss", "aud", "sub", "iat", "exp")
+_TIMEOUT: Final = 10.0
+_LARGEST: Final = 1 << 20
+_FRESH: Final = 3600.0
+_AGAIN: Final = 60.0
+_LEEWAY: Final = 60.0
+"""Seconds that the issuer's clock may differ from ours."""
+
+Fetch = Callable[[str], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """What an issuer published, and when we looked (by the clock that never goes back)."""
+
+    configuration: Mapping[str, Any]
+    keys: Mapping[str, "PyJWK"]
+    at: float
+
+
+class Issuer:
+    """One issuer of identity tokens, such as `https://accounts.google.com`. Safe to use from many threads."""
+
+    def __init__(self, url: str, fetch: Fetch | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.url = url.rstrip("/")
+        self._fetch = fetch or fetch_json
+        self._monotonic = monotonic
+        self._published: _Published | None = None
+        self._looking = threading.Lock()
+
+    def endpoint(self, name: str) -> str:
+        """Give one of the issuer's addresses, such as `authorization_endpoint`.
+
+        Raises:
+            UnavailableError: the issuer does not answer.
+        """
+        found = self._current(_FRESH).configuration.get(name)
+        if not isinstance(found, str):
+            raise UnavailableError(f"{self.url} publishes no {name}")
+        return found
+
+    def verify(self, token: str, audience: str, now: datetime) -> Mapping[str, Any]:
+        """Give the claims of an identity token that was made for `audience`.
+
+        Raises:
+            UnauthenticatedError: this issuer did not sign it, it is for somebody else, or it has expired.
+            UnavailableError: the issuer's keys are not to be had.
+        """
+        import jwt
+
+        try:
+            key = self._key(jwt.get_unverified_header(token).get("kid"))
+            claims: Mapping[str, Any] = jwt.decode(
+                token,
+                key,
+                algorithms=list(_ALGORITHMS),
+                audience=audience,
+                issuer=self._current(_FRESH).configuration["issuer"],
+                options={"require": list(_REQUIRED), "verify_exp": False, "verify_iat": False, "verify_nbf": False},
+            )
+            is_now = float(claims["iat"]) - _LEEWAY <= now.timestamp() < float(claims["exp"]) + _LEEWAY
+        except (jwt.PyJWTError, TypeError, ValueError) as error:
+            raise UnauthenticatedError("this is not an identity token for this installation") from error
+        if not is_now:
+            raise UnauthenticatedError("this identity token has expired")
+        return claims
+
+    def _key(self, kid: object) -> "PyJWK":
+        for age in (_FRESH, _AGAIN):
+            if (key := self._current(age).keys.get(str(kid))) is not None:
+                return key
+        raise UnauthenticatedError("this identity token is not signed with a key of its issuer")
+
+    def _current(self, age: float) -> _Published:
+        """Give what the issuer published, fetched no longer than `age` seconds ago if it can be had."""
+        with self._looking:
+            if self._published is None or self._monotonic() - self._published.at > age:
+                self._published = self._look(self._published)
+            return self._published
+
+    def _look(self, before: _Published | None) -> _Published:
+        try:
+            return self._fetched()
+        except UnavailableError:
+            if before is None:
+                raise
+            return _Published(before.configuration, before.keys, self._monotonic())  # its keys are still good
+
+    def _fetched(self) -> _Published:
+        from jwt import PyJWK, PyJWTError
+
+        now = self._monotonic()
+        configuration = self._fetch(f"{self.url}/.well-known/openid-configuration")
+        if str(configuration.get("issuer", "")).rstrip("/") != self.url:
+            raise UnavailableError(f"{self.url} says that it is another issuer: {configuration.get('issuer')}")
+        try:
+            published = self._fetch(str(configuration["jwks_uri"]))["keys"]
+            keys = {str(key["kid"]): PyJWK(key) for key in published if key.get("use", "sig") == "sig"}
+        except (KeyError, TypeError, AttributeError, PyJWTError) as error:
+            raise UnavailableError(f"{self.url} does not publish what an OpenID issuer does") from error
+        return _Published(configuration, keys, now)
+
+
+def fetch_json(url: str) -> Mapping[str, Any]:
+    """Fetch a JSON object.
+
+    Raises:
+        UnavailableError: it is not to be had.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:  # noqa: S310 - the issuer of the settings
+            document = json.loads(response.read(_LARGEST))
+    except (OSError, ValueError) as error:
+        raise UnavailableError(f"{url} does not answer: {error}") from error
+    if not isinstance(document, dict):
+        raise UnavailableError(f"{url} is not a JSON object")
+    return document

@@ -1,0 +1,144 @@
+"""Signing in with Google, or another OpenID provider: the authorization code flow with PKCE, state and nonce."""
+
+import hmac
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from analyst.auth.keys import Keys, Purpose
+from analyst.auth.oidc import Issuer
+from analyst.auth.provider import AuthProvider, LoginButton
+from analyst.auth.signing_in import Proven
+from analyst.errors import ForbiddenError, UnauthenticatedError, UnavailableError
+from analyst.settings import Settings
+
+LASTS: Final = timedelta(minutes=10)
+"""How long somebody may take at the provider."""
+
+_SCOPE: Final = "openid email profile"
+_TIMEOUT: Final = 10.0
+
+
+class Google:
+    """The provider. It needs `GOOGLE_CLIENT_ID` and `GOOGLE_CLIENT_SECRET`."""
+
+    name = "google"
+
+    def is_available(self, settings: Settings) -> bool:
+        """Tell whether we are known to Google."""
+        return settings.google_client_id is not None and settings.google_client_secret is not None
+
+    def button(self, settings: Settings) -> LoginButton:  # noqa: ARG002 - as every provider
+        """Give the button."""
+        return LoginButton("Sign in with Google", "/auth/google", 10)
+
+
+PROVIDER: Final[AuthProvider] = Google()
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """Somebody goes to the provider: the URL, and what their browser keeps until they are back."""
+
+    url: str
+    kept: str
+
+
+def depart(issuer: Issuer, settings: Settings, keys: Keys, *, redirect_uri: str, then: str, now: datetime) -> Departure:
+    """Send somebody to the provider.
+
+    Raises:
+        UnavailableError: the provider does not answer.
+    """
+    verifier, state, nonce = (secrets.token_urlsafe(size) for size in (48, 24, 24))
+    domains = settings.allowed_domains
+    more = {"hd": domains[0]} if len(domains) == 1 else {}
+    client = _client(settings, redirect_uri)
+    url, _ = client.create_authorization_url(
+        issuer.endpoint("authorization_endpoint"),
+        state=state,
+        nonce=nonce,
+        code_verifier=verifier,
+        prompt="select_account",
+        **more,
+    )
+    kept = keys.sign(Purpose.OAUTH, state, now, LASTS, nonce=nonce, verifier=verifier, next=then)
+    return Departure(str(url), kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Somebody is back: who they proved to be, and where they wanted to go."""
+
+    proven: Proven
+    then: str
+
+
+def arrive(
+    issuer: Issuer,
+    settings: Settings,
+    keys: Keys,
+    *,
+    redirect_uri: str,
+    kept: str,
+    state: str,
+    code: str,
+    now: datetime,
+) -> Arrival:
+    """Find out who is back from the provider.
+
+    Raises:
+        UnauthenticatedError: it is not the browser that we sent there, it took too long, or nothing was proven.
+        ForbiddenError: the provider did not verify the e-mail address.
+        UnavailableError: the provider does not answer.
+    """
+    left = keys.verify(Purpose.OAUTH, kept, now)
+    if not hmac.compare_digest(str(left["sub"]).encode(), state.encode(errors="replace")):
+        raise UnauthenticatedError("this sign-in was begun in another browser or tab; begin again")
+    token = _exchange(issuer, settings, redirect_uri, code, str(left["verifier"]))
+    claims = issuer.verify(token, settings.google_client_id or "", now)
+    if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), str(left["nonce"]).encode()):
+        raise UnauthenticatedError("the identity token is not for this sign-in; begin again")
+    return Arrival(_proven(claims), str(left["next"]))
+
+
+def _exchange(issuer: Issuer, settings: Settings, redirect_uri: str, code: str, verifier: str) -> str:
+    """Get the identity token for a code."""
+    from authlib.common.errors import AuthlibBaseError
+    from requests import RequestException
+
+    endpoint = issuer.endpoint("token_endpoint")
+    try:
+        with _client(settings, redirect_uri) as client:
+            answer = client.fetch_token(endpoint, code=code, code_verifier=verifier, timeout=_TIMEOUT)
+    except AuthlibBaseError as error:
+        raise UnauthenticatedError("the provider does not take this sign-in; begin again") from error
+    except (RequestException, ValueError) as error:
+        raise UnavailableError(f"{issuer.url} does not answer: {type(error).__name__}") from error
+    token = answer.get("id_token")
+    if not isinstance(token, str):
+        raise UnauthenticatedError("the provider gave no identity token")
+    return token
+
+
+def _proven(claims: Mapping[str, Any]) -> Proven:
+    email, name = claims.get("email"), claims.get("name")
+    if not isinstance(email, str) or claims.get("email_verified") is not True:
+        raise ForbiddenError("the provider did not verify this e-mail address; verify it there and try again")
+    return Proven(email.strip().lower(), PROVIDER.name, name if isinstance(name, str) and name.strip() else None)
+
+
+def _client(settings: Settings, redirect_uri: str) -> Any:
+    """Make the OAuth client, with PKCE."""
+    from authlib.integrations.requests_client import OAuth2Session
+
+    secret = settings.google_client_secret
+    return OAuth2Session(
+        client_id=settings.google_client_id,
+        client_secret=None if secret is None else secret.get_secret_value(),
+        scope=_SCOPE,
+        redirect_uri=redirect_uri,
+        code_challenge_method="S256",
+    )

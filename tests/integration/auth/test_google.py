@@ -1,0 +1,179 @@
+"""Signing in with an OpenID provider, which is a real one on loopback, in a client that follows redirects."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import parse_qs, urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+import pytest
+
+from tests.doubles.oidc import CLIENT_ID, CLIENT_SECRET, Provider, oidc_provider
+from tests.integration.auth.installation import Browser, Installation
+
+ANN = {"email": "Ann@Example.com", "email_verified": True, "name": "Ann Ax"}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Provider]:
+    with oidc_provider() as provider:
+        yield provider
+
+
+@pytest.fixture
+def provider(running: Provider) -> Provider:
+    running.user, running.claims, running.down = dict(ANN), {}, False
+    running.requests.clear()
+    return running
+
+
+@pytest.fixture
+def installed(provider: Provider) -> Installation:
+    made = Installation(
+        ALLOWED_DOMAINS="example.com",
+        GOOGLE_CLIENT_ID=CLIENT_ID,
+        GOOGLE_CLIENT_SECRET=CLIENT_SECRET,
+        GOOGLE_ISSUER=provider.url,
+    )
+    made.now = datetime.now(UTC)
+    return made
+
+
+class _Stay(HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def visit(url: str) -> str:
+    """Go to the provider; tell where it sends one."""
+    try:
+        build_opener(_Stay).open(Request(url), timeout=30)
+    except HTTPError as answer:
+        with answer:
+            return str(answer.headers["Location"])
+    raise AssertionError("the provider sends nobody back")
+
+
+def depart(browser: Browser, then: str = "") -> str:
+    answer = browser.send("GET", f"/auth/google?next={then}")
+    assert answer.status_code == 303, answer.text
+    return str(answer.headers["Location"])
+
+
+def come_back(browser: Browser, url: str) -> Any:
+    assert url.startswith("http://localhost/auth/google/callback?")
+    return browser.send("GET", url.removeprefix("http://localhost"))
+
+
+def test_one_signs_in_with_google(installed: Installation) -> None:
+    browser = installed.browser()
+    assert 'href="/auth/google?next=/account"' in browser.send("GET", "/login?next=/account").text
+    away = depart(browser, "/account")
+    query = parse_qs(urlsplit(away).query)
+    assert (query["code_challenge_method"], query["response_type"], query["hd"]) == (
+        ["S256"],
+        ["code"],
+        ["example.com"],
+    )
+    assert {"state", "nonce", "code_challenge"} <= query.keys()
+    answer = come_back(browser, visit(away))
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/account")
+    assert browser.who() == "ann@example.com"
+    assert browser.send("GET", "/api/me").get_json()["name"] == "Ann Ax"
+
+
+def test_a_way_back_is_gone_once(installed: Installation) -> None:
+    browser = installed.browser()
+    back = visit(depart(browser))
+    assert come_back(browser, back).status_code == 303
+    assert come_back(browser, back).status_code == 401
+
+
+def test_another_browser_can_not_come_back_for_one(installed: Installation) -> None:
+    ann, eve = installed.browser(), installed.browser()
+    back = visit(depart(ann))
+    assert come_back(eve, back).status_code == 401
+    depart(eve)
+    assert come_back(eve, back).status_code == 401
+    assert eve.who() == 401
+
+
+def test_it_takes_no_longer_than_ten_minutes(installed: Installation) -> None:
+    browser = installed.browser()
+    back = visit(depart(browser))
+    installed.now += timedelta(minutes=10)
+    assert come_back(browser, back).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("claims", "status"),
+    [
+        ({"email_verified": False}, 403),
+        ({"email_verified": "true"}, 403),
+        ({"email": None}, 403),
+        ({"email": "eve@evil.org"}, 403),
+        ({"email": "eve@evil.example.com"}, 403),
+        ({"email": "eve@example.com@evil.org"}, 403),
+        ({"nonce": "another"}, 401),
+        ({"nonce": None}, 401),
+        ({"aud": "another-client"}, 401),
+        ({"iss": "https://evil.org"}, 401),
+        ({"exp": 1}, 401),
+    ],
+)
+def test_what_does_not_prove_it_is_refused(
+    installed: Installation, provider: Provider, claims: dict[str, Any], status: int
+) -> None:
+    provider.claims = claims
+    browser = installed.browser()
+    answer = come_back(browser, visit(depart(browser)))
+    assert (answer.status_code, answer.content_type) == (status, "text/html; charset=utf-8")
+    assert browser.who() == 401
+
+
+def test_who_says_no_there_is_told_what_to_do(installed: Installation, provider: Provider) -> None:
+    provider.user = {}
+    browser = installed.browser()
+    answer = come_back(browser, visit(depart(browser)))
+    assert (answer.status_code, "/login" in answer.text) == (401, True)
+
+
+def test_codes_of_others_are_not_taken(installed: Installation) -> None:
+    browser = installed.browser()
+    state = parse_qs(urlsplit(depart(browser)).query)["state"][0]
+    answer = browser.send("GET", f"/auth/google/callback?code=made-up&state={state}")
+    assert answer.status_code == 401
+
+
+def test_a_stolen_code_is_of_no_use_without_the_verifier(installed: Installation) -> None:
+    ann, eve = installed.browser(), installed.browser()
+    code = parse_qs(urlsplit(visit(depart(ann))).query)["code"][0]
+    state = parse_qs(urlsplit(depart(eve)).query)["state"][0]
+    assert eve.send("GET", f"/auth/google/callback?code={code}&state={state}").status_code == 401
+
+
+def test_a_provider_that_is_down_is_said_to_be(installed: Installation, provider: Provider) -> None:
+    browser = installed.browser()
+    provider.down = True
+    answer = browser.send("GET", "/auth/google")
+    assert (answer.status_code, answer.content_type) == (503, "text/html; charset=utf-8")
+    provider.down = False
+    back = visit(depart(browser))
+    provider.down = True
+    assert come_back(browser, back).status_code == 503
+
+
+def test_its_keys_may_rotate(installed: Installation, provider: Provider) -> None:
+    installed.tick_by_its_clock()
+    for _ in range(2):
+        browser = installed.browser()
+        assert come_back(browser, visit(depart(browser))).status_code == 303
+        provider.rotate()
+        installed.now += timedelta(minutes=2)
+
+
+def test_without_a_client_there_is_no_such_way_in() -> None:
+    browser = Installation(ALLOWED_DOMAINS="example.com").browser()
+    assert browser.send("GET", "/auth/google").status_code == 404
+    assert "google" not in str(browser.send("GET", "/auth/providers").get_json())
