@@ -1,13 +1,14 @@
 """Where `da` keeps the server's address and the token, and what the environment says instead.
 
-`DA_CONFIG_DIR` (else `~/.config/da`) holds `config.json` {server} and `token.json` {server, token, email}, which only
+`DA_CONFIG_DIR` (else `~/.config/da`) holds `config.json` {server} and `token.json` {server, token, email, refresh_token,
+expires_at}, which only
 its owner may read. `DA_SERVER` and `DA_TOKEN` go before them.
 """
 
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -20,11 +21,16 @@ LOG_IN = "log in with: da login --server URL"
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A server and the proof of who is calling. `email` is whom the server said the token belongs to."""
+    """A server and the proof of who is calling. `email` is whom the server said the token belongs to.
+
+    The token of a session ends soon, at `expires_at` (seconds since 1970); `refresh_token` gives the next one.
+    """
 
     server: str
     token: str
     email: str | None = None
+    refresh_token: str | None = None
+    expires_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,9 @@ class Config:
         saved = self._read("token.json")
         if saved.get("server") != server or not saved.get("token"):
             raise DaError(f"You are not logged in at {server}; log in with: da login --server {server}")
-        return Login(server, str(saved["token"]), saved.get("email"))
+        return Login(
+            server, str(saved["token"]), saved.get("email"), saved.get("refresh_token"), saved.get("expires_at")
+        )
 
     @property
     def email(self) -> str | None:
@@ -72,7 +80,7 @@ class Config:
     def save(self, login: Login) -> None:
         """Keep the server and the token for the next commands; only the user may read the token."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        token = {"server": login.server, "token": login.token, "email": login.email}
+        token = {name: value for name, value in asdict(login).items() if value is not None}
         write_atomically(self.folder / "token.json", json.dumps(token), mode=0o600)
         write_atomically(self.folder / "config.json", json.dumps({"server": login.server}))
 

@@ -29,9 +29,13 @@ class Server:
         wanted = {name: value for name, value in query.items() if value is not None}
         return self._ask("GET", f"{path}?{urlencode(wanted)}" if wanted else path)
 
-    def post(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Make something, or have something done."""
-        return self._ask("POST", path, document)
+    def post(self, path: str, document: Mapping[str, Any], *, again: bool = False) -> dict[str, Any]:
+        """Make something, or have something done; `again` when it does no harm twice."""
+        return self._ask("POST", path, document, again=again)
+
+    def have_done(self, path: str) -> None:
+        """Have something done that answers nothing."""
+        self._try("POST", path, {}, None, Exchange.read, again=False)
 
     def delete(self, path: str) -> None:
         """Delete a resource."""

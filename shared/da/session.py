@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from da.config import Config
 from da.errors import DaError
 from da.server import Server
+from da.signing_in import fresh
 from da.web import Web
 
 
@@ -16,9 +17,10 @@ def session() -> Iterator[Server]:
     Raises:
         DaError: nobody is logged in, or an answer lacks what the block takes from it.
     """
-    login = Config.read().login()
+    config = Config.read()
+    login = config.login()
     with Web() as web:
         try:
-            yield Server(login, web)
+            yield Server(fresh(config, login, web), web)
         except KeyError as error:
             raise DaError(f"{login.server} answered without {error}; da and the server are of different age") from None

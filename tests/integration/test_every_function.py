@@ -82,7 +82,7 @@ def test_a_page_is_a_page_also_when_it_fails(world: World, function: HttpFunctio
             continue
         assert answer.content_type == "text/html; charset=utf-8"
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
-        assert (answer.headers["Referrer-Policy"], answer.headers["Cache-Control"]) == ("no-referrer", "no-store")
+        assert (answer.headers["Referrer-Policy"], answer.headers["Cache-Control"]) == ("same-origin", "no-store")
         assert "http" not in answer.text
         assert "<script" not in answer.text
 

@@ -26,6 +26,7 @@ class Purpose(StrEnum):
     MAGIC_LINK = "magic-link"
     SET_UP = "set-up"
     RESET = "reset"
+    DESKTOP = "desktop"
     OAUTH = "oauth"
     """What a browser keeps while it is away at an identity provider."""
 

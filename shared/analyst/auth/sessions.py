@@ -19,6 +19,8 @@ BROWSER_LASTS: Final = timedelta(hours=12)
 PROGRAM_LASTS: Final = timedelta(hours=1)
 REFRESH_LASTS: Final = timedelta(days=30)
 
+_AGAIN_WITHIN: Final = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -63,7 +65,7 @@ def for_program(keys: Keys, session: Session, now: datetime) -> Pair:
 
 
 def refresh(keys: Keys, token: str, access: AccessReader, store: Store, now: datetime) -> Pair:
-    """Give the next pair for a refresh token, which is used up by it.
+    """Give the next pair for a refresh token, which is used up by it; for a minute, who missed the answer asks again.
 
     Raises:
         UnauthenticatedError: it is not valid, was used before, or its session has ended.
@@ -72,7 +74,7 @@ def refresh(keys: Keys, token: str, access: AccessReader, store: Store, now: dat
     session = _read(keys, Purpose.REFRESH, token, now)
     access.refresh()
     caller_of(session, access.current())
-    use(store, token, now)
+    use(store, token, now, again_within=_AGAIN_WITHIN)
     return for_program(keys, session, now)
 
 

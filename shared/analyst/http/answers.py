@@ -54,11 +54,12 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page for people, made by `html.render`."""
+    """A page for people, made by `html.render`. `form_targets` are origins besides ours that its form may lead to."""
 
     html: str
     status: int = 200
     cookies: tuple[Cookie, ...] = ()
+    form_targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def render(answer: object, status: int, request: Request) -> Response:  # noqa: 
         case Redirect():
             return _with_cookies(Response(status=answer.status, headers={"Location": answer.url}), answer.cookies)
         case Page():
-            return _with_cookies(html_response(answer.html, answer.status), answer.cookies)
+            return _with_cookies(html_response(answer.html, answer.status, answer.form_targets), answer.cookies)
         case Encoded():
             return _encoded(answer, status, request)
         case FileAnswer():

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -19,14 +20,15 @@ def render(template: str, **values: Any) -> str:
     return _environment().get_template(template).render(style=Markup(_style()), **values)  # noqa: S704 - our own file
 
 
-def html_response(html: str, status: int) -> Response:
-    """Make the response of a page: it may load nothing, send its forms only to us, and not be framed."""
+def html_response(html: str, status: int, form_targets: Iterable[str] = ()) -> Response:
+    """Make the response of a page: it may load nothing, send forms only to us and the targets, and not be framed."""
     response = Response(html, status=status, content_type="text/html; charset=utf-8")
+    targets = " ".join(["'self'", *form_targets])
     response.headers["Content-Security-Policy"] = (
         f"default-src 'none'; style-src 'sha256-{_style_hash()}'; img-src data:; "
-        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+        f"form-action {targets}; frame-ancestors 'none'; base-uri 'none'"
     )
-    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Referrer-Policy"] = "same-origin"  # with none at all, browsers don't tell where a form comes from
     return response
 
 

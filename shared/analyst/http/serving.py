@@ -8,19 +8,21 @@ from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
 from analyst.access import SERVICE, Caller
 from analyst.context import Context, Process
+from analyst.errors import UnauthenticatedError
 from analyst.http import problems
 from analyst.http.admission import admit
 from analyst.http.answers import render
 from analyst.http.reading import check_size, read_input
 from analyst.http.response import Response
 from analyst.http.routing import Router
-from analyst.http.spec import BODY_LIMIT, FunctionSpec
+from analyst.http.spec import BODY_LIMIT, Allow, FunctionSpec
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +54,7 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
         response = _answer(functions, exchange, process)
     except Exception as error:  # noqa: BLE001 - the one place where failures become answers
         exchange.error = error
-        response = problems.answer(
-            error, exchange.request_id, as_page=exchange.spec is not None and exchange.spec.is_page
-        )
+        response = _failed(exchange, error)
     _drain(request)
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"
@@ -75,6 +75,18 @@ def _answer(functions: Router, exchange: Exchange, process: Process) -> Response
     )
     arguments: tuple[Any, ...] = (context,) if model is None else (model, context)
     return render(exchange.spec.call(*arguments), exchange.spec.status, request)
+
+
+def _failed(exchange: Exchange, error: Exception) -> Response:
+    """Make the answer to a failure. Who looks at a page without having signed in goes to do so, and comes back."""
+    spec, request = exchange.spec, exchange.request
+    if spec is None or not spec.is_page:
+        return problems.answer(error, exchange.request_id)
+    if isinstance(error, UnauthenticatedError) and request.method == "GET" and spec.allow is not Allow.ANYBODY:
+        return Response(
+            status=303, headers={"Location": f"/login?{urlencode({'next': request.full_path.rstrip('?')})}"}
+        )
+    return problems.answer(error, exchange.request_id, as_page=True)
 
 
 def _local(functions: Router, process: Process, path: str, body: bytes, request_id: str) -> tuple[int, bytes] | None:

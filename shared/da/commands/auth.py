@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -17,16 +18,21 @@ Bootstrap = Annotated[
     str | None,
     typer.Option("--bootstrap", metavar="EMAIL", help="Make the first administrator; needs the BOOTSTRAP_SECRET."),
 ]
+Browser = Annotated[
+    bool | None,
+    typer.Option("--browser/--no-browser", help="Open a browser here; or paste a code that one elsewhere shows."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
-def login(server: ServerUrl = None, token: Token = None, bootstrap: Bootstrap = None) -> None:
-    """Log in with a token.
+def login(server: ServerUrl = None, token: Token = None, bootstrap: Bootstrap = None, browser: Browser = None) -> None:
+    """Log in through a browser, or with a token.
 
-    It is kept in a file that only you may read, for the commands that follow.
+    What comes of it is kept in a file that only you may read, for the commands that follow.
     """
     from da.server import Server
+    from da.signing_in import sign_in
     from da.web import Web
 
     config = Config.read()
@@ -35,11 +41,13 @@ def login(server: ServerUrl = None, token: Token = None, bootstrap: Bootstrap = 
         raise UsageError("Say where the server is: da login --server URL")
     with Web() as web:
         if bootstrap:
-            token = _bootstrap(Server(Login(address, ""), web), bootstrap)
+            made = Login(address, _bootstrap(Server(Login(address, ""), web), bootstrap))
+        elif browser is not None or _is_to_browse(token):
+            made = sign_in(address, web, in_browser=browser is not False)
         else:
-            token = token or os.environ.get("DA_TOKEN") or _ask(f"Token for {address}")
-        me = Server(Login(address, token.strip()), web).get("/api/me")
-    config.save(Login(address, token.strip(), me.get("email")))
+            made = Login(address, (token or os.environ.get("DA_TOKEN") or _ask(f"Token for {address}")).strip())
+        me = Server(made, web).get("/api/me")
+    config.save(replace(made, email=me.get("email")))
     print(f"Logged in at {address} as {_who(me)}.")
     if address.startswith("http:") and not is_loopback(address):
         print("Beware: over http:// your token and data can be read on the way; use https://.", file=sys.stderr)
@@ -47,11 +55,13 @@ def login(server: ServerUrl = None, token: Token = None, bootstrap: Bootstrap = 
 
 @app.command()
 def logout() -> None:
-    """Forget the token.
+    """End the session, or forget the token.
 
-    It keeps working elsewhere until it expires or is revoked.
+    An access token keeps working elsewhere until it expires or is revoked.
     """
-    print("Logged out." if Config.read().forget() else "You were not logged in.")
+    config = Config.read()
+    _end_session(config)
+    print("Logged out." if config.forget() else "You were not logged in.")
 
 
 @app.command()
@@ -71,6 +81,26 @@ def whoami(json: Json = False) -> None:
             print(f"Groups: {', '.join(me['groups'])}")
         if (me.get("token") or {}).get("expires_at"):
             print(f"The token {me['token'].get('name', '')} ends on {me['token']['expires_at'][:10]}.")
+
+
+def _is_to_browse(token: str | None) -> bool:
+    """Tell whether somebody sits here who gave no token."""
+    return token is None and not os.environ.get("DA_TOKEN") and sys.stdin.isatty()
+
+
+def _end_session(config: Config) -> None:
+    """Tell the server that a session ends; that it does not answer keeps nobody logged in here."""
+    from da.server import Server
+    from da.signing_in import fresh
+    from da.web import Web
+
+    try:
+        login = config.login()
+        if login.refresh_token is not None:
+            with Web() as web:
+                Server(fresh(config, login, web), web).have_done("/auth/logout")
+    except DaError as error:
+        print(f"The server was not told: {error}", file=sys.stderr)
 
 
 def _bootstrap(server: Any, email: str) -> str:

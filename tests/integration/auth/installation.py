@@ -42,7 +42,8 @@ class Installation:
 
     def __init__(self, **environ: str) -> None:
         self.now = datetime(2026, 3, 1, 12, tzinfo=UTC)
-        self.store = MemoryStore()
+        self.store_time = 0.0
+        self.store = MemoryStore(lambda: self.store_time)
         self.admin_token = ""
         settings = {"DATA_URL": "file:///nowhere", "BOOTSTRAP_SECRET": SECRET, "SECRET_KEY": "s" * 32, **environ}
         self.process = Process(settings, store=self.store, clock=lambda: self.now)

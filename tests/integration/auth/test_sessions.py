@@ -149,13 +149,16 @@ def test_nobody_is_sent_elsewhere(path: str) -> None:
     assert local("/tables?q=a#b") == "/tables?q=a#b"
 
 
-def test_a_refresh_token_works_once(installed: Installation) -> None:
+def test_a_refresh_token_works_once_and_again_for_a_minute(installed: Installation) -> None:
     installed.browser().sign_in("ann@example.com")
     process, now = installed.process, installed.now
     (user_id,) = process.access.refresh().users
     pair = sessions.for_program(process.keys, sessions.begin(user_id, now), now)
     again = sessions.refresh(process.keys, pair.refresh_token, process.access, process.store, now)
     assert sessions.read(process.keys, again.token, now).id == sessions.read(process.keys, pair.token, now).id
+    lost = sessions.refresh(process.keys, pair.refresh_token, process.access, process.store, now)
+    assert sessions.read(process.keys, lost.token, now).id == sessions.read(process.keys, pair.token, now).id
+    installed.store_time += 61
     for wrong in (pair.refresh_token, pair.token, "x"):
         with pytest.raises(Exception, match=r"once|token"):
             sessions.refresh(process.keys, wrong, process.access, process.store, now)

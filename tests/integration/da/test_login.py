@@ -1,166 +1,141 @@
-"""`da auth`: who one is, and where that is kept."""
+"""`da login` through a browser, as a person does it, on a real server."""
 
 import json
 import os
-import stat
+import re
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from da.web import Web
-from tests.doubles.functions_api import TOKEN, Fault, FunctionsApi
-from tests.integration.da.conftest import Da
+pytestmark = pytest.mark.server
 
-SECRET = "s" * 32
-
-
-def piped(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "da", *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
-
-
-@pytest.mark.parametrize("command", [["login"], ["auth", "login"]])
-def test_a_token_logs_in(api: FunctionsApi, da: Da, command: list[str]) -> None:
-    ran = da(*command, "--server", f"{api.address}/", "--token", TOKEN)
-    assert (ran.code, ran.err) == (0, "")
-    assert ran.out == f"Logged in at {api.address} as ann@example.com (admin).\n"
+BROWSER = """
+import http.cookiejar, os, re, sys, urllib.parse, urllib.request
+url, server = sys.argv[1], os.environ["SERVER"]
+headers = {"Cookie": "da_session=" + os.environ["SESSION"], "Origin": server}
+page = urllib.request.urlopen(urllib.request.Request(url, headers=headers)).read().decode()
+fields = dict(re.findall(r'type="hidden" name="(\\w+)" value="([^"]*)"', page))
+form = urllib.parse.urlencode(fields).encode()
+answer = urllib.request.urlopen(urllib.request.Request(server + "/auth/desktop", form, headers)).read().decode()
+print(re.search(r"<textarea[^>]*>([^<]+)<", answer).group(1) if "<textarea" in answer else answer)
+"""
 
 
-def test_the_token_is_only_for_its_owners_eyes(api: FunctionsApi, da: Da, config_dir: Path) -> None:
-    before = os.umask(0)
-    try:
-        da("login", "--server", api.address, "--token", TOKEN)
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE((config_dir / "token.json").stat().st_mode) == 0o600
-    assert json.loads((config_dir / "token.json").read_text())["token"] == TOKEN
+class Desk:
+    """A machine with `da` and a browser in which somebody is signed in."""
+
+    def __init__(self, server: Any, folder: Path, session: str) -> None:
+        self.server = server
+        self.config = folder / "config"
+        script = folder / "browser.py"
+        script.write_text(BROWSER)
+        self.environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("DA_")},
+            "BROWSER": f"{sys.executable} {script} %s",
+            "SERVER": server.url,
+            "SESSION": session,
+            "DA_CONFIG_DIR": str(self.config),
+        }
+
+    def da(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).with_name("da")), *arguments]
+        return subprocess.run(
+            command, env=self.environ, input=stdin, capture_output=True, text=True, check=False, timeout=120
+        )
+
+    def browse(self, url: str) -> str:
+        command = [*self.environ["BROWSER"].replace("%s", "").split(), url]
+        return subprocess.run(command, env=self.environ, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    @property
+    def saved(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads((self.config / "token.json").read_text())
+        return document
+
+    def save(self, **changed: Any) -> None:
+        (self.config / "token.json").write_text(json.dumps({**self.saved, **changed}))
 
 
-def test_the_token_comes_from_stdin_or_the_environment(
-    api: FunctionsApi, da: Da, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert piped("login", "--server", api.address, stdin=f"{TOKEN}\n").returncode == 0
-    assert da("auth", "logout").out == "Logged out.\n"
-    monkeypatch.setenv("DA_TOKEN", TOKEN)
-    assert da("login", "--server", api.address).code == 0
-    monkeypatch.delenv("DA_TOKEN")
-    assert da("auth", "whoami").code == 0
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from tests.running import host
+
+    with host(tmp_path_factory.mktemp("login")) as running:
+        running.bootstrap()
+        yield running
 
 
-def test_no_token_at_all_is_told(api: FunctionsApi, da: Da) -> None:  # noqa: ARG001
-    ran = piped("login", "--server", api.address)
-    assert ran.returncode == 1
-    assert "nothing came; give --token, DA_TOKEN or a line on stdin" in ran.stderr
+@pytest.fixture
+def desk(server: Any, tmp_path: Path) -> Desk:
+    from datetime import UTC, datetime
+
+    from analyst.auth import sessions
+    from analyst.context import Process
+
+    process = Process({"DATA_URL": server.bucket.as_uri()})
+    (user_id,) = process.access.current().users
+    now = datetime.now(UTC)
+    return Desk(server, tmp_path, sessions.for_browser(process.keys, sessions.begin(user_id, now), now))
 
 
-def test_a_wrong_token_is_not_kept(api: FunctionsApi, da: Da, config_dir: Path) -> None:
-    ran = da("login", "--server", api.address, "--token", "da_wrong")
-    assert ran.code == 1
-    assert "the token is not known, or has expired" in ran.err
-    assert not config_dir.exists()
+def test_one_logs_in_through_the_browser_of_this_machine(desk: Desk) -> None:
+    done = desk.da("login", "--server", desk.server.url, "--browser")
+    assert done.returncode == 0, done.stderr
+    assert "Logged in at" in done.stdout
+    assert (desk.config / "token.json").stat().st_mode & 0o777 == 0o600
+    assert desk.saved["email"] in desk.da("auth", "whoami").stdout
 
 
-def test_a_token_with_a_line_break_never_becomes_a_header(api: FunctionsApi, da: Da) -> None:
-    ran = da("login", "--server", api.address, "--token", "da_x\r\nX-Evil: 1")
-    assert (ran.code, ran.err) == (1, "da: The token holds characters that no token has; copy it again\n")
+def test_one_logs_in_by_a_code_that_another_machine_shows(desk: Desk) -> None:
+    command = [str(Path(sys.executable).with_name("da")), "login", "--server", desk.server.url, "--no-browser"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=desk.environ, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        url = next(line.strip() for line in process.stderr if line.strip().startswith("http"))
+        process.stdin.write(desk.browse(url))
+        process.stdin.close()
+        assert process.wait(60) == 0, process.stderr.read()
+    assert desk.saved["refresh_token"]
 
 
-def test_the_first_administrator_needs_the_secret(api: FunctionsApi, da: Da, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BOOTSTRAP_SECRET", "wrong")
-    ran = da("auth", "login", "--server", api.address, "--bootstrap", "ann@example.com")
-    assert (ran.code, ran.err) == (1, "da: the bootstrap secret is wrong\n")
-    monkeypatch.setenv("BOOTSTRAP_SECRET", SECRET)
-    ran = da("auth", "login", "--server", api.address, "--bootstrap", "ann@example.com")
-    assert ran.out == f"Logged in at {api.address} as ann@example.com (admin).\n"
-    assert {"email": "ann@example.com", "secret": SECRET} in api.bodies
+@pytest.mark.parametrize("code", ["", "made.up.code\n", "x\n"])
+def test_a_wrong_code_logs_nobody_in(desk: Desk, code: str) -> None:
+    done = desk.da("login", "--server", desk.server.url, "--no-browser", stdin=code)
+    assert done.returncode == 1
+    assert "code" in done.stderr
+    assert not desk.config.exists()
 
 
-def test_the_secret_comes_from_stdin_too(api: FunctionsApi, da: Da) -> None:
-    arguments = ("auth", "login", "--server", api.address, "--bootstrap", "ann@example.com")
-    assert piped(*arguments, stdin=SECRET).returncode == 0
-    assert da("auth", "whoami").code == 0
+def test_a_session_is_renewed_by_itself(desk: Desk) -> None:
+    desk.da("login", "--server", desk.server.url, "--browser")
+    before = desk.saved
+    desk.save(expires_at=time.time() + 30)
+    assert desk.da("auth", "whoami").returncode == 0
+    assert desk.saved["refresh_token"] != before["refresh_token"]
+    assert desk.saved["expires_at"] > time.time() + 3000
+    desk.save(**{**before, "expires_at": 0.0})
+    assert desk.da("auth", "whoami").returncode == 0  # as who missed the answer
 
 
-def test_whoami_asks_the_server(api: FunctionsApi, logged_in: Da) -> None:
-    ran = logged_in("auth", "whoami")
-    assert ran.out.splitlines() == [
-        f"ann@example.com (admin) at {api.address}",
-        "Groups: finance",
-        "The token x ends on 2027-01-01.",
-    ]
-    assert json.loads(logged_in("auth", "whoami", "--json").out)["role"] == "admin"
+def test_a_session_that_ended_says_what_to_do(desk: Desk) -> None:
+    desk.da("login", "--server", desk.server.url, "--browser")
+    desk.save(expires_at=0.0, refresh_token="worn.out.token")
+    done = desk.da("auth", "whoami")
+    assert done.returncode == 1
+    assert re.search(r"session at \S+ has ended; log in with: da login", done.stderr)
 
 
-def test_after_a_logout_it_says_to_log_in(api: FunctionsApi, logged_in: Da, config_dir: Path) -> None:
-    assert logged_in("auth", "logout").out == "Logged out.\n"
-    assert logged_in("auth", "logout").out == "You were not logged in.\n"
-    assert not (config_dir / "token.json").exists()
-    ran = logged_in("sync")
-    assert ran.code == 1
-    assert ran.err == f"da: You are not logged in at {api.address}; log in with: da login --server {api.address}\n"
-
-
-def test_the_token_of_one_server_is_not_shown_to_another(
-    api: FunctionsApi, logged_in: Da, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DA_SERVER", api.address.replace("127.0.0.1", "localhost"))
-    ran = logged_in("auth", "whoami")
-    assert ran.code == 1
-    assert "You are not logged in at http://localhost" in ran.err
-    assert api.requests == []
-
-
-def test_nobody_knows_a_server_yet(da: Da) -> None:
-    assert da("sync").err == "da: No server is known yet; log in with: da login --server URL\n"
-    assert da("login", "--token", "x").code == 2
-
-
-@pytest.mark.parametrize("address", ["data.example.com", "ftp://x", "https://", "https://x?y=1", "file:///etc/passwd"])
-def test_an_address_that_is_none_is_a_usage_error(da: Da, address: str) -> None:
-    ran = da("login", "--server", address, "--token", "x")
-    assert ran.code == 2
-    assert "is not the address of a server; it looks like https://data.example.com" in ran.err
-
-
-def test_a_server_that_is_not_there_is_told_at_once(da: Da, api: FunctionsApi) -> None:
-    free = api.address.rpartition(":")[0] + ":1"
-    ran = da("login", "--server", free, "--token", "x")
-    assert ran.code == 1
-    assert ran.err == "da: 127.0.0.1:1 can't be reached: connection refused; check the address and network\n"
-
-
-def test_a_host_that_there_is_not_is_told(da: Da) -> None:
-    ran = da("login", "--server", "http://nothing.invalid", "--token", "x")
-    assert ran.code == 1
-    assert "nothing.invalid:80 can't be reached" in ran.err
-
-
-def test_a_server_that_is_something_else_is_told(da: Da, api: FunctionsApi) -> None:
-    api.answers["GET", "/api/me"] = [(200, None)]
-    ran = da("login", "--server", api.address, "--token", TOKEN)
-    assert ran.code == 1
-    assert "is it the right server?" in ran.err
-
-
-def test_a_server_that_has_moved_is_told(da: Da, api: FunctionsApi) -> None:
-    api.api_faults.append(Fault(status=301, headers={"Location": "https://data.example.com/api/me"}))
-    ran = da("login", "--server", api.address, "--token", TOKEN)
-    assert ran.code == 1
-    assert "is elsewhere: https://data.example.com/api/me; log in there" in ran.err
-
-
-def test_a_damaged_configuration_is_told(logged_in: Da, config_dir: Path) -> None:
-    (config_dir / "token.json").write_text("{")
-    ran = logged_in("sync")
-    assert ran.code == 1
-    assert "repair or delete it and log in again" in ran.err
-
-
-def test_a_proxy_is_used_when_the_environment_names_one(api: FunctionsApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", api.address)
-    monkeypatch.setenv("no_proxy", "")
-    with Web() as web, web.exchange("GET", "http://data.example.com/api/me") as answer:
-        assert answer.status == 401
-    assert api.requests == [("GET", "http://data.example.com/api/me")]
+def test_logging_out_ends_the_session_at_the_server(desk: Desk) -> None:
+    desk.da("login", "--server", desk.server.url, "--browser")
+    kept = desk.saved
+    assert desk.da("auth", "logout").stdout == "Logged out.\n"
+    assert desk.server.ask("GET", "/api/me", token=kept["token"])[0] == 401
+    status, _ = desk.server.ask("POST", "/auth/desktop/refresh", {"refresh_token": kept["refresh_token"]})
+    assert status == 401
+    assert desk.da("auth", "logout").stdout == "You were not logged in.\n"

@@ -1,0 +1,72 @@
+"""Signing `da` in: a browser that is signed in gives it a code, on loopback or to be pasted, for which it gets tokens.
+
+`da` sends the SHA-256 of a secret along (PKCE), so that a code is of no use to who only sees it.
+"""
+
+import base64
+import hashlib
+import hmac
+from datetime import datetime, timedelta
+from typing import Final
+
+from analyst.access import AccessReader, Caller
+from analyst.auth import sessions
+from analyst.auth.keys import Keys, Purpose
+from analyst.auth.limits import Limit
+from analyst.auth.once import use
+from analyst.auth.provider import AuthProvider, LoginButton
+from analyst.auth.sessions import Pair
+from analyst.errors import UnauthenticatedError
+from analyst.settings import Settings
+from analyst.store import Store
+
+LASTS: Final = timedelta(minutes=5)
+"""How long a code works."""
+
+PER_CLIENT: Final = Limit("desktop-from", 60, timedelta(minutes=15))
+"""Codes and refresh tokens that one client tries."""
+
+
+class Desktop:
+    """The provider. It is no way into a browser, so it has no button."""
+
+    name = "desktop"
+
+    def is_available(self, settings: Settings) -> bool:  # noqa: ARG002 - as every provider
+        """Tell that it needs nothing."""
+        return True
+
+    def button(self, settings: Settings) -> LoginButton | None:  # noqa: ARG002 - as every provider
+        """Give no button."""
+        return None
+
+
+PROVIDER: Final[AuthProvider] = Desktop()
+
+
+def give_code(keys: Keys, caller: Caller, challenge: str, now: datetime) -> str:
+    """Give a code for whoever has the secret behind a challenge: base64url of its SHA-256, without padding."""
+    return keys.sign(Purpose.DESKTOP, caller.user_id or "", now, LASTS, challenge=challenge)
+
+
+def take_code(
+    code: str, verifier: str, *, keys: Keys, access: AccessReader, store: Store, now: datetime
+) -> tuple[Pair, Caller]:
+    """Give tokens for a code, which is used up by it.
+
+    Raises:
+        UnauthenticatedError: it is not valid, was used, is for another `da`, or its user may not sign in any more.
+        UnavailableError: the store does not answer.
+    """
+    claims = keys.verify(Purpose.DESKTOP, code, now)
+    if not hmac.compare_digest(_challenge(verifier).encode(), str(claims["challenge"]).encode()):
+        raise UnauthenticatedError("this code was given to another login; run `da login` again")
+    session = sessions.begin(str(claims["sub"]), now)
+    caller = sessions.caller_of(session, access.current())
+    use(store, code, now)
+    return sessions.for_program(keys, session, now), caller
+
+
+def _challenge(verifier: str) -> str:
+    digest = hashlib.sha256(verifier.encode(errors="replace")).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -1,0 +1,143 @@
+"""Sign in through a browser: it comes back to a port of this machine with a code, or shows one to be pasted here."""
+
+import base64
+import hashlib
+import http.server
+import platform
+import secrets
+import sys
+import threading
+import time
+import webbrowser
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import typer
+
+from da.config import Config, Login
+from da.errors import DaError, RefusedError
+from da.server import Server
+from da.web import Web
+
+PATIENCE: Final = 300.0
+"""Seconds to wait for the browser."""
+
+_EARLY: Final = 60.0
+"""Seconds before a token ends at which the next one is asked for."""
+
+_UNAUTHORIZED: Final = 401
+_DONE: Final = (
+    b"<!doctype html><title>da</title><p>You are signed in. Go back to the terminal; this page can be closed."
+)
+_WRONG: Final = b"<!doctype html><title>da</title><p>This is not the sign-in that da waits for. Run da login again."
+
+
+def sign_in(address: str, web: Web, *, in_browser: bool) -> Login:
+    """Sign in at a server: in a browser of this machine, or of any other, which then shows a code to paste.
+
+    Raises:
+        DaError: nobody came back, or the server takes no code.
+    """
+    verifier = secrets.token_urlsafe(48)
+    code = _from_browser(address, verifier) if in_browser else _pasted(address, verifier)
+    try:
+        answer = Server(Login(address, ""), web).post("/auth/desktop/token", {"code": code, "verifier": verifier})
+    except RefusedError as error:
+        if error.status != _UNAUTHORIZED:
+            raise
+        raise DaError(f"{address} does not take this code ({error}); run da login again") from None
+    return _login(address, answer, None)
+
+
+def fresh(config: Config, login: Login, web: Web) -> Login:
+    """Give a login whose token is still good for a moment, renewed if it has to be; the new one is kept.
+
+    Raises:
+        DaError: the session has ended: it is time to sign in again.
+    """
+    if login.refresh_token is None or login.expires_at is None or time.time() < login.expires_at - _EARLY:
+        return login
+    try:
+        server = Server(Login(login.server, ""), web)
+        answer = server.post("/auth/desktop/refresh", {"refresh_token": login.refresh_token}, again=True)
+    except RefusedError as error:
+        if error.status != _UNAUTHORIZED:
+            raise
+        raise DaError(f"Your session at {login.server} has ended; log in with: da login") from None
+    renewed = _login(login.server, answer, login.email)
+    config.save(renewed)
+    return renewed
+
+
+def _login(address: str, answer: dict[str, Any], email: str | None) -> Login:
+    expires_at = time.time() + float(answer["expires_in"])
+    return Login(address, str(answer["token"]), email, str(answer["refresh_token"]), expires_at)
+
+
+def _url(address: str, verifier: str, **more: str) -> str:
+    digest = hashlib.sha256(verifier.encode()).digest()
+    challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    machine = platform.node()[:100].strip() or "this machine"
+    return f"{address}/auth/desktop?{urlencode({'challenge': challenge, 'machine': machine, **more})}"
+
+
+def _pasted(address: str, verifier: str) -> str:
+    print(
+        f"Open this page in a browser, on whatever machine, and sign in:\n\n  {_url(address, verifier)}\n",
+        file=sys.stderr,
+    )
+    code = typer.prompt("Code", err=True) if sys.stdin.isatty() else sys.stdin.readline()
+    if not str(code).strip():
+        raise DaError("No code came. Paste the one that the page shows")
+    return str(code).strip()
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """What the browser is waited for with."""
+
+    state: str
+    came: threading.Event
+    code: str | None = None
+
+
+def _from_browser(address: str, verifier: str) -> str:
+    waiting = _Waiting(secrets.token_urlsafe(24), threading.Event())
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(waiting)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            url = _url(address, verifier, state=waiting.state, port=str(server.server_port))
+            print(f"Your browser opens to sign in. If it does not, open this page in it:\n\n  {url}\n", file=sys.stderr)
+            if not webbrowser.open(url):
+                print("No browser could be started here; on another machine: da login --no-browser", file=sys.stderr)
+            waiting.came.wait(PATIENCE)
+        finally:
+            server.shutdown()
+    if waiting.code is None:
+        raise DaError(f"Nobody signed in within {PATIENCE / 60:.0f} minutes. Run it again, or: da login --no-browser")
+    return waiting.code
+
+
+def _handler(waiting: _Waiting) -> type[http.server.BaseHTTPRequestHandler]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        """Takes the browser's visit; others, who don't know the state, change nothing."""
+
+        def do_GET(self) -> None:
+            query = parse_qs(urlsplit(self.path).query)
+            code = query.get("code", [""])[0]
+            is_ours = secrets.compare_digest(query.get("state", [""])[0].encode(), waiting.state.encode())
+            body = _DONE if is_ours and code else _WRONG
+            self.send_response(200 if body is _DONE else 400)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+            if body is _DONE:
+                waiting.code = code
+                waiting.came.set()
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    return Handler
