@@ -1,13 +1,19 @@
 """A conversation with the server that the user is logged in at."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, Final
 
-from da.config import Config
-from da.errors import DaError
+from da.config import Config, Login
+from da.errors import DaError, RefusedError
 from da.server import Server
-from da.signing_in import fresh
 from da.web import Web
+
+_EARLY: Final = 60.0
+"""Seconds before a token ends at which the next one is asked for."""
+
+_UNAUTHORIZED: Final = 401
 
 
 @contextmanager
@@ -24,3 +30,29 @@ def session() -> Iterator[Server]:
             yield Server(fresh(config, login, web), web)
         except KeyError as error:
             raise DaError(f"{login.server} answered without {error}; da and the server are of different age") from None
+
+
+def fresh(config: Config, login: Login, web: Web) -> Login:
+    """Give a login whose token is still good for a moment, renewed if it has to be; the new one is kept.
+
+    Raises:
+        DaError: the session has ended: it is time to sign in again.
+    """
+    if login.refresh_token is None or login.expires_at is None or time.time() < login.expires_at - _EARLY:
+        return login
+    try:
+        server = Server(Login(login.server, ""), web)
+        answer = server.post("/auth/desktop/refresh", {"refresh_token": login.refresh_token}, again=True)
+    except RefusedError as error:
+        if error.status != _UNAUTHORIZED:
+            raise
+        raise DaError(f"Your session at {login.server} has ended; log in with: da login") from None
+    renewed = login_of(login.server, answer, login.email)
+    config.save(renewed)
+    return renewed
+
+
+def login_of(address: str, answer: Mapping[str, Any], email: str | None = None) -> Login:
+    """Give the login that the server's tokens make."""
+    expires_at = time.time() + float(answer["expires_in"])
+    return Login(address, str(answer["token"]), email, str(answer["refresh_token"]), expires_at)

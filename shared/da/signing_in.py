@@ -7,7 +7,6 @@ import platform
 import secrets
 import sys
 import threading
-import time
 import webbrowser
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,16 +14,14 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import typer
 
-from da.config import Config, Login
+from da.config import Login
 from da.errors import DaError, RefusedError
 from da.server import Server
+from da.session import login_of
 from da.web import Web
 
 PATIENCE: Final = 300.0
 """Seconds to wait for the browser."""
-
-_EARLY: Final = 60.0
-"""Seconds before a token ends at which the next one is asked for."""
 
 _UNAUTHORIZED: Final = 401
 _DONE: Final = (
@@ -47,32 +44,7 @@ def sign_in(address: str, web: Web, *, in_browser: bool) -> Login:
         if error.status != _UNAUTHORIZED:
             raise
         raise DaError(f"{address} does not take this code ({error}); run da login again") from None
-    return _login(address, answer, None)
-
-
-def fresh(config: Config, login: Login, web: Web) -> Login:
-    """Give a login whose token is still good for a moment, renewed if it has to be; the new one is kept.
-
-    Raises:
-        DaError: the session has ended: it is time to sign in again.
-    """
-    if login.refresh_token is None or login.expires_at is None or time.time() < login.expires_at - _EARLY:
-        return login
-    try:
-        server = Server(Login(login.server, ""), web)
-        answer = server.post("/auth/desktop/refresh", {"refresh_token": login.refresh_token}, again=True)
-    except RefusedError as error:
-        if error.status != _UNAUTHORIZED:
-            raise
-        raise DaError(f"Your session at {login.server} has ended; log in with: da login") from None
-    renewed = _login(login.server, answer, login.email)
-    config.save(renewed)
-    return renewed
-
-
-def _login(address: str, answer: dict[str, Any], email: str | None) -> Login:
-    expires_at = time.time() + float(answer["expires_in"])
-    return Login(address, str(answer["token"]), email, str(answer["refresh_token"]), expires_at)
+    return login_of(address, answer)
 
 
 def _url(address: str, verifier: str, **more: str) -> str:

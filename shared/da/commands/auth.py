@@ -91,7 +91,7 @@ def _is_to_browse(token: str | None) -> bool:
 def _end_session(config: Config) -> None:
     """Tell the server that a session ends; that it does not answer keeps nobody logged in here."""
     from da.server import Server
-    from da.signing_in import fresh
+    from da.session import fresh
     from da.web import Web
 
     try:
