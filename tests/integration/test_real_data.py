@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from tests.clouds import KINDS, Cloud, cloud
+from tests.clouds import KINDS, Cloud, cloud, listed
 from tests.running import ROOT, Host, da, host
 
 DATA = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared/data")).resolve() / "nycflights13"
@@ -73,10 +73,10 @@ def test_the_laptop_has_what_the_file_has(mirror: Path, table: str) -> None:
 
 def test_unchanged_files_are_neither_read_nor_published_again(bucket: Cloud, served: tuple[Host, str]) -> None:
     server, token = served
-    before = {name: version for name, version in bucket.listed().items() if "/runs/" not in name}
+    before = listed(bucket)
     status, answer = server.ask("POST", "/extract/csv", {"source": "nyc"}, token=token)
     assert (status, answer["status"], answer["rebuild"]) == (200, "unchanged", None)
-    assert {name: version for name, version in bucket.listed().items() if "/runs/" not in name} == before
+    assert listed(bucket) == before
 
 
 def test_an_answer_comes_from_the_laptop_alone(mirror: Path) -> None:

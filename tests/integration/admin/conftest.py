@@ -1,4 +1,4 @@
-"""The functions of administration, on a bucket in memory."""
+"""The functions of administration, on a bucket in memory if `--store` does not say otherwise."""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from werkzeug.test import Client
 from analyst.context import Process
 from analyst.http import app
 from analyst.http.discovery import discover
-from analyst.store import ABSENT
+from analyst.store import ABSENT, Store
 from analyst.store.memory import MemoryStore
 
 BOOTSTRAP_SECRET = "bootstrap-" + "b" * 32
@@ -74,7 +74,7 @@ class Api:
         return [(user, resource, json.loads(params)) for user, resource, params in rows]
 
 
-def serving(store: MemoryStore, environ: dict[str, str]) -> Api:
+def serving(store: Store, environ: dict[str, str]) -> Api:
     """Serve the API on a bucket, and see it as somebody without a token."""
     process = Process(environ, store=store)
     return Api(Client(app(process, discover(["functions.api", "functions.auth"]))), process)
@@ -87,8 +87,8 @@ def bootstrapped(anybody: Api) -> Api:
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
+def store(quick_store: Store) -> Store:
+    return quick_store
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def environ() -> dict[str, str]:
 
 
 @pytest.fixture
-def anybody(store: MemoryStore, environ: dict[str, str]) -> Api:
+def anybody(store: Store, environ: dict[str, str]) -> Api:
     return serving(store, environ)
 
 
@@ -111,7 +111,7 @@ def installed() -> tuple[MemoryStore, str]:
 
 
 @pytest.fixture
-def admin(anybody: Api, store: MemoryStore, installed: tuple[MemoryStore, str]) -> Api:
+def admin(anybody: Api, store: Store, installed: tuple[MemoryStore, str]) -> Api:
     bucket, token = installed
     for entry in bucket.list(""):
         found = bucket.read(entry.key)

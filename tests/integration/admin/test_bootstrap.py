@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from analyst.store import ABSENT
-from analyst.store.memory import MemoryStore
+from analyst.store import ABSENT, Store
 from tests.integration.admin.conftest import BOOTSTRAP_SECRET, Api
 from tests.unit.state import legacy
 
@@ -36,7 +35,7 @@ def test_of_many_at_once_one_succeeds(anybody: Api) -> None:
 
 
 @pytest.mark.parametrize("secret", ["", "wrong", BOOTSTRAP_SECRET[:-1], BOOTSTRAP_SECRET + "x", "é"])
-def test_a_wrong_secret_is_refused_and_changes_nothing(anybody: Api, store: MemoryStore, secret: str) -> None:
+def test_a_wrong_secret_is_refused_and_changes_nothing(anybody: Api, store: Store, secret: str) -> None:
     status, answer = anybody.ask("POST", "/auth/bootstrap", {**REQUEST, "secret": secret})
     assert status == 403
     assert BOOTSTRAP_SECRET not in str(answer)
@@ -89,7 +88,7 @@ def test_it_is_audited_without_secrets(anybody: Api) -> None:
     assert BOOTSTRAP_SECRET not in log
 
 
-def test_in_a_state_taken_over_it_raises_whom_it_names(anybody: Api, store: MemoryStore, tmp_path: Any) -> None:
+def test_in_a_state_taken_over_it_raises_whom_it_names(anybody: Api, store: Store, tmp_path: Any) -> None:
     old = legacy.make(tmp_path / "system.duckdb", legacy.V2, legacy.PEOPLE)
     store.put("state/system.duckdb", old.read_bytes(), if_version=ABSENT)
     made = anybody.make("/auth/bootstrap", {**REQUEST, "email": "EVE@example.com"})

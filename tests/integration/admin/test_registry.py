@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from analyst.contract.model import extract_key
-from analyst.store import ABSENT
-from analyst.store.memory import MemoryStore
+from analyst.store import ABSENT, Store
 from tests.integration.admin.conftest import Api
 
 CONFIG = {"path": "/srv/files", "nullstr": ["NA", ""]}
@@ -222,7 +221,7 @@ def test_taking_out_what_is_not_there_is_not_found(shop: Api) -> None:
     assert shop.ask("DELETE", "/api/admin/tables/none.none")[0] == 404
 
 
-def test_rights_end_even_when_the_data_can_not_be_dropped(shop: Api, store: MemoryStore) -> None:
+def test_rights_end_even_when_the_data_can_not_be_dropped(shop: Api, store: Store) -> None:
     shop.make("/api/admin/tables/shop.orders", {"is_public": True})
     store.put(extract_key("shop"), b"no database", if_version=ABSENT)
     assert shop.ask("DELETE", "/api/admin/tables/shop.orders")[0] == 422

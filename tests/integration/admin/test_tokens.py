@@ -4,11 +4,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from analyst.store.memory import MemoryStore
+from analyst.store import Store
 from tests.integration.admin.conftest import SERVICE_TOKEN, Api
 
 
-def test_a_token_is_shown_once_and_kept_as_a_hash_only(admin: Api, store: MemoryStore) -> None:
+def test_a_token_is_shown_once_and_kept_as_a_hash_only(admin: Api, store: Store) -> None:
     made = admin.make("/auth/tokens", {"name": "laptop"})
     assert made["token"].startswith(made["prefix"])
     assert len(made["token"]) == 46

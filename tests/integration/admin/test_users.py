@@ -1,8 +1,10 @@
 """Users over HTTP."""
 
+from collections.abc import Iterator
+
 import pytest
 
-from analyst.store.memory import MemoryStore
+from tests.clouds import NewCloud
 from tests.integration.admin.conftest import ENVIRON, Api, bootstrapped, serving
 
 
@@ -122,7 +124,8 @@ def test_administration_is_for_administrators(
 
 
 @pytest.fixture(scope="module")
-def people() -> dict[str, Api]:
+def people(new_cloud: NewCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Api]]:
     """One of each role, on a bucket that these tests don't change."""
-    admin = bootstrapped(serving(MemoryStore(), ENVIRON))
-    return {role: admin.user(f"{role}@example.com", role)[1] for role in ("viewer", "analyst", "km_admin")}
+    with new_cloud(tmp_path_factory.mktemp("people")) as cloud:
+        admin = bootstrapped(serving(cloud.open(), ENVIRON))
+        yield {role: admin.user(f"{role}@example.com", role)[1] for role in ("viewer", "analyst", "km_admin")}

@@ -3,27 +3,26 @@
 import hashlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
 
 from analyst.access import CURRENT, AccessList, AccessReader, Role, StatePointer, Token, User, digest
 from analyst.errors import UnauthenticatedError, UnavailableError
-from analyst.store import ABSENT, ANY, Object
-from analyst.store.memory import MemoryStore
+from analyst.store import ABSENT, ANY, Object, Store
+from tests.doubles.around import Around
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-class FailingStore(MemoryStore):
-    """A store in memory that counts reads, can be down, and can be held up in the middle of a read."""
+@dataclass
+class FailingStore(Around):
+    """A store that counts reads, can be down, and can be held up in the middle of a read."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.down = False
-        self.reads = 0
-        self.meanwhile: Callable[[], None] = lambda: None
+    down: bool = False
+    reads: int = 0
+    meanwhile: Callable[[], None] = lambda: None
 
     def read(self, key: str, *, unless: str | None = None) -> Object | None:
         if self.down:
@@ -39,8 +38,8 @@ class FailingStore(MemoryStore):
 class World:
     """A store, a clock, and a reader of both."""
 
+    store: FailingStore
     max_age: float = 5.0
-    store: FailingStore = field(default_factory=FailingStore)
     seconds: float = 1000.0
 
     def __post_init__(self) -> None:
@@ -59,8 +58,13 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def store(quick_store: Store) -> FailingStore:
+    return FailingStore(quick_store)
+
+
+@pytest.fixture
+def world(store: FailingStore) -> World:
+    return World(store)
 
 
 def test_without_a_state_nobody_may_do_anything(world: World) -> None:
@@ -119,8 +123,8 @@ def test_an_edit_during_a_fetch_is_seen_by_the_next_answer(world: World) -> None
     assert world.reader.current().version == 2
 
 
-def test_with_a_max_age_of_zero_every_answer_looks() -> None:
-    world = World(max_age=0)
+def test_with_a_max_age_of_zero_every_answer_looks(store: FailingStore) -> None:
+    world = World(store, max_age=0)
     world.publish(1)
     world.reader.current()
     world.publish(2)
@@ -211,8 +215,7 @@ def test_what_is_no_token_of_ours_causes_no_fetch(world: World) -> None:
     assert world.store.reads == before
 
 
-def test_threads_share_one_fetch() -> None:
-    world = World()
+def test_threads_share_one_fetch(world: World) -> None:
     world.publish(1)
     inside, go_on = threading.Event(), threading.Event()
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from analyst.contract.publishing import drop
 from analyst.errors import UnavailableError
 from analyst.rebuild import Rebuild
 from analyst.store import Store
-from analyst.store.file import FileStore
 from tests.doubles.faulty_store import FaultyStore
 from tests.doubles.toy_source import Toy, ToyTable
+from tests.reading import database, edited, filled, folder
 
+EXTRACT = "extracts/shop/extract.duckdb"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 TYPES = """
@@ -40,29 +42,26 @@ TYPES = """
 """
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> FileStore:
-    return FileStore(tmp_path / "bucket", lambda: b"s" * 32)
-
-
 def extract(store: Store, content: str | ToyTable, *, at: datetime = NOW) -> None:
     table = ToyTable(content, content) if isinstance(content, str) else content
     ended = Extraction(store, "shop", runs.new_run_id(), lambda: at).run(lambda: Toy({"orders": table}))
     assert ended.record.status in ("ok", "unchanged"), ended.record
 
 
-def root(store: FileStore) -> str:
-    return str(store.local_path("extracts/shop/data/orders"))
+def table(store: Store) -> AbstractContextManager[Path]:
+    """Give a folder that has the table."""
+    return folder(store, "extracts/shop/data/orders/")
 
 
-def rows(store: FileStore, version: int | None = None) -> list[dict[str, Any]]:
+def rows(store: Store, version: int | None = None) -> list[dict[str, Any]]:
     """Read the table with Polars, which uses delta-rs."""
-    found = pl.read_delta(root(store), version=version).to_dicts()
+    with table(store) as path:
+        found = pl.read_delta(str(path), version=version).to_dicts()
     return sorted(found, key=lambda row: json.dumps(row, default=str))
 
 
-def ours(store: FileStore, query: str = "from orders") -> list[dict[str, Any]]:
-    with duckdb.connect(store.local_path("extracts/shop/extract.duckdb"), read_only=True) as con:
+def ours(store: Store, query: str = "from orders") -> list[dict[str, Any]]:
+    with database(store, EXTRACT) as con:
         con.execute("set TimeZone = 'UTC'")
         found = fetched(con.execute(query))
     return sorted(found, key=lambda row: json.dumps(row, default=str))
@@ -73,32 +72,35 @@ def fetched(result: duckdb.DuckDBPyConnection | duckdb.DuckDBPyRelation) -> list
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
-def commits(store: FileStore) -> list[list[dict[str, Any]]]:
-    names = sorted(Path(root(store), "_delta_log").glob("*.json"))
-    assert [int(name.stem) for name in names] == list(range(len(names)))
-    return [[json.loads(line) for line in name.read_text().splitlines()] for name in names]
+def commits(store: Store) -> list[list[dict[str, Any]]]:
+    with table(store) as path:
+        names = sorted((path / "_delta_log").glob("*.json"))
+        assert [int(name.stem) for name in names] == list(range(len(names)))
+        return [[json.loads(line) for line in name.read_text().splitlines()] for name in names]
 
 
 def kinds(commit: list[dict[str, Any]]) -> list[str]:
     return [next(iter(action)) for action in commit]
 
 
-def test_every_type_is_read_as_it_was_written(store: FileStore) -> None:
+def test_every_type_is_read_as_it_was_written(store: Store) -> None:
     extract(store, TYPES)
-    table = DeltaTable(root(store))
-    assert table.version() == 0
-    assert {field.name: json.loads(field.type.to_json()) for field in table.schema().fields}["list"]["type"] == "array"
+    with table(store) as path:
+        read = DeltaTable(str(path))
+    assert read.version() == 0
+    assert {field.name: json.loads(field.type.to_json()) for field in read.schema().fields}["list"]["type"] == "array"
     found = [row | {"instant": row["instant"].replace(tzinfo=None)} for row in rows(store)]
     assert found == ours(store, "select * replace (instant::timestamp as instant) from orders")
-    assert table.protocol().min_reader_version == 3
+    assert read.protocol().min_reader_version == 3
 
 
-def test_without_times_that_lack_a_zone_the_oldest_readers_do(store: FileStore) -> None:
+def test_without_times_that_lack_a_zone_the_oldest_readers_do(store: Store) -> None:
     extract(store, "select 1 as a, timestamptz '2024-01-01 00:00:00+00' as t")
-    assert DeltaTable(root(store)).protocol().min_reader_version == 1
+    with table(store) as path:
+        assert DeltaTable(str(path)).protocol().min_reader_version == 1
 
 
-def test_every_publish_is_a_version_and_earlier_ones_stay(store: FileStore) -> None:
+def test_every_publish_is_a_version_and_earlier_ones_stay(store: Store) -> None:
     history = ["select 1 as a", "select 2 as a", "select 2 as a, 'x' as b", "select timestamp '2024-01-01' as a"]
     for number, query in enumerate(history):
         extract(store, query, at=NOW + timedelta(hours=number))
@@ -113,26 +115,26 @@ def test_every_publish_is_a_version_and_earlier_ones_stay(store: FileStore) -> N
     assert len({commit[2]["metaData"]["id"] for commit in commits(store) if "metaData" in commit[2]}) == 1
 
 
-def test_equal_content_is_no_version(store: FileStore) -> None:
+def test_equal_content_is_no_version(store: Store) -> None:
     extract(store, ToyTable("select 1 as a", "one"))
     extract(store, ToyTable("select 1 as a", "two"))
     assert len(commits(store)) == 1
 
 
-def test_an_increment_adds_a_file_and_a_new_column_is_null_in_old_rows(store: FileStore) -> None:
+def test_an_increment_adds_a_file_and_a_new_column_is_null_in_old_rows(store: Store) -> None:
     extract(store, ToyTable("select 1 as n", "1", cursor_column="n"))
     extract(store, ToyTable("select 2 as n, 'x' as t", "2", cursor_column="n"))
     assert kinds(commits(store)[1]) == ["commitInfo", "metaData", "add"]
     assert rows(store) == [{"n": 1, "t": None}, {"n": 2, "t": "x"}]
 
 
-def test_a_column_that_becomes_wider_is_of_one_type_in_all_files(store: FileStore) -> None:
+def test_a_column_that_becomes_wider_is_of_one_type_in_all_files(store: Store) -> None:
     extract(store, ToyTable("select 1 as n, 1::integer as v", "1", cursor_column="n"))
     extract(store, ToyTable("select 2 as n, 2.5::double as v", "2", cursor_column="n"))
     assert rows(store) == ours(store) == [{"n": 1, "v": 1.0}, {"n": 2, "v": 2.5}]
 
 
-def test_a_withdrawn_table_is_empty_and_may_come_back(store: FileStore, tmp_path: Path) -> None:
+def test_a_withdrawn_table_is_empty_and_may_come_back(store: Store, tmp_path: Path) -> None:
     extract(store, "select 1 as a")
     drop(store, "shop", "orders", now=lambda: NOW, folder=tmp_path)
     assert rows(store) == []
@@ -141,7 +143,7 @@ def test_a_withdrawn_table_is_empty_and_may_come_back(store: FileStore, tmp_path
     assert rows(store, 0) == [{"a": 1}]
 
 
-def test_a_log_that_lags_is_caught_up_with_before_the_next_commit(store: FileStore) -> None:
+def test_a_log_that_lags_is_caught_up_with_before_the_next_commit(store: Store) -> None:
     extract(store, "select 1 as a")
 
     def fail() -> None:
@@ -154,7 +156,7 @@ def test_a_log_that_lags_is_caught_up_with_before_the_next_commit(store: FileSto
     assert [rows(store, version) for version in range(3)] == [[{"a": 1}], [{"a": 2}], [{"a": 3}]]
 
 
-def test_statistics_let_readers_skip_files_and_never_too_many(store: FileStore) -> None:
+def test_statistics_let_readers_skip_files_and_never_too_many(store: Store) -> None:
     extract(store, TYPES)
     (added,) = [action["add"] for action in commits(store)[0] if "add" in action]
     stats: Mapping[str, Any] = json.loads(added["stats"])
@@ -165,15 +167,16 @@ def test_statistics_let_readers_skip_files_and_never_too_many(store: FileStore) 
     assert stats["maxValues"]["local_time"] == "2024-01-01T09:00:00.123456"
     assert stats["maxValues"]["instant"] == "2024-01-01T09:00:00.123456Z"
     assert not {"ratio", "price", "flag", "list", "struct"} & stats["minValues"].keys()
-    scan = pl.scan_delta(root(store))
     last = {
         "id": 9,
         "day": date(2024, 3, 8),
         "local_time": datetime(2024, 1, 1, 9, 0, 0, 123456),  # noqa: DTZ001 - it has none
         "instant": datetime(2024, 1, 1, 9, 0, 0, 123456, tzinfo=UTC),
     }
-    for column, value in last.items():
-        assert scan.filter(pl.col(column) == value).collect().height == 1, column
+    with table(store) as path:
+        scan = pl.scan_delta(str(path))
+        for column, value in last.items():
+            assert scan.filter(pl.col(column) == value).collect().height == 1, column
 
 
 @pytest.mark.parametrize(
@@ -185,17 +188,18 @@ def test_statistics_let_readers_skip_files_and_never_too_many(store: FileStore) 
         "'nan'::double), (1::double",
     ],
 )
-def test_what_readers_would_compare_otherwise_has_no_bounds(store: FileStore, values: str) -> None:
+def test_what_readers_would_compare_otherwise_has_no_bounds(store: Store, values: str) -> None:
     extract(store, f"select v from (values ({values})) t(v)")
     (added,) = [action["add"] for action in commits(store)[0] if "add" in action]
     assert json.loads(added["stats"])["minValues"] == {}
 
 
-def test_the_log_of_a_table_is_none_of_its_files(store: FileStore) -> None:
+def test_the_log_of_a_table_is_none_of_its_files(store: Store) -> None:
     extract(store, "select 1 as a")
-    DeltaTable(root(store)).create_checkpoint()
-    with duckdb_files.connect() as con:
-        con.execute(f"attach '{store.local_path('extracts/shop/extract.duckdb')}' as extract")
+    with filled(store, "extracts/shop/data/orders/") as path:
+        DeltaTable(str(path)).create_checkpoint()
+    with edited(store, EXTRACT) as path, duckdb_files.connect() as con:
+        con.execute(f"attach '{path}' as extract")
         con.execute("delete from extract._files")
     Rebuild(store, lambda: NOW, tuple).run()
     assert rows(store) == [{"a": 1}]

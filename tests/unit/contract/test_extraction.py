@@ -1,49 +1,41 @@
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from analyst import runs
 from analyst.contract.extraction import Ended, Extraction
-from analyst.store.file import FileStore
+from analyst.store import Store
 from tests.doubles.toy_source import Toy, ToyTable
+from tests.reading import ask
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> FileStore:
-    return FileStore(tmp_path / "bucket", lambda: b"s" * 32)
-
-
-def extract(store: FileStore, content: Mapping[str, ToyTable], only: frozenset[str] | None = None) -> Ended:
+def extract(store: Store, content: Mapping[str, ToyTable], only: frozenset[str] | None = None) -> Ended:
     return Extraction(store, "toy", runs.new_run_id(), lambda: NOW).run(lambda: Toy(content), only)
 
 
-def rows(store: FileStore, view: str) -> list[Any]:
+def rows(store: Store, view: str) -> list[Any]:
     """Read a view of the published extract with a DuckDB of its own, as anybody would."""
-    path = store.local_path("extracts/toy/extract.duckdb")
-    with duckdb.connect(path, read_only=True) as con:
-        return con.execute(f"from {view}").fetchall()
+    return ask(store, "extracts/toy/extract.duckdb", f"from {view}")
 
 
-def test_a_table_can_be_read_by_any_duckdb_once_it_is_extracted(store: FileStore) -> None:
+def test_a_table_can_be_read_by_any_duckdb_once_it_is_extracted(store: Store) -> None:
     ended = extract(store, {"numbers": ToyTable("select range as n from range(3)")})
     assert ended.record.status == "ok"
     assert rows(store, "numbers") == [(0,), (1,), (2,)]
 
 
-def test_unchanged_tables_are_neither_read_nor_published_again(store: FileStore) -> None:
+def test_unchanged_tables_are_neither_read_nor_published_again(store: Store) -> None:
     first = extract(store, {"a": ToyTable("select 1 as x")})
     toy = Toy({"a": ToyTable("select 2 as x")})
     again = Extraction(store, "toy", runs.new_run_id(), lambda: NOW).run(lambda: toy)
     assert (again.record.status, toy.read, again.version) == ("unchanged", [], first.version)
 
 
-def test_equal_content_keeps_its_file(store: FileStore) -> None:
+def test_equal_content_keeps_its_file(store: Store) -> None:
     extract(store, {"a": ToyTable("select 1 as x", "1")})
     before = rows(store, "_files")
     extract(store, {"a": ToyTable("select 1 as x", "2")})
@@ -51,7 +43,7 @@ def test_equal_content_keeps_its_file(store: FileStore) -> None:
     assert len([entry for entry in store.list("extracts/toy/data/a/") if entry.key.endswith(".parquet")]) == 1
 
 
-def test_a_failed_table_keeps_its_last_good_version_and_the_others_go_on(store: FileStore) -> None:
+def test_a_failed_table_keeps_its_last_good_version_and_the_others_go_on(store: Store) -> None:
     extract(store, {"a": ToyTable("select 1 as x"), "b": ToyTable("select 1 as x")})
     ended = extract(store, {"a": ToyTable("broken", "2"), "b": ToyTable("select 2 as x", "2")})
     assert ended.record.status == "partial"
@@ -62,7 +54,7 @@ def test_a_failed_table_keeps_its_last_good_version_and_the_others_go_on(store: 
     assert (rows(store, "a"), rows(store, "b")) == ([(1,)], [(2,)])
 
 
-def test_only_the_named_tables_are_extracted_and_the_others_stay(store: FileStore) -> None:
+def test_only_the_named_tables_are_extracted_and_the_others_stay(store: Store) -> None:
     extract(store, {"a": ToyTable("select 1 as x"), "b": ToyTable("select 1 as x")})
     ended = extract(
         store, {"a": ToyTable("select 2 as x", "2"), "b": ToyTable("select 2 as x", "2")}, frozenset({"a", "gone"})
@@ -71,7 +63,7 @@ def test_only_the_named_tables_are_extracted_and_the_others_stay(store: FileStor
     assert (rows(store, "a"), rows(store, "b")) == ([(2,)], [(1,)])
 
 
-def test_an_incremental_table_is_merged_by_key_and_the_last_row_of_a_key_counts(store: FileStore) -> None:
+def test_an_incremental_table_is_merged_by_key_and_the_last_row_of_a_key_counts(store: Store) -> None:
     def table(values: str, fingerprint: str) -> dict[str, ToyTable]:
         return {"t": ToyTable(f"select * from (values {values}) v(id, name)", fingerprint, primary_key=("id",))}
 
@@ -80,28 +72,28 @@ def test_an_incremental_table_is_merged_by_key_and_the_last_row_of_a_key_counts(
     assert rows(store, "t") == [(1, "a"), (2, "BB"), (3, "c")]
 
 
-def test_an_incremental_table_without_a_key_grows_by_what_lies_beyond_its_cursor(store: FileStore) -> None:
+def test_an_incremental_table_without_a_key_grows_by_what_lies_beyond_its_cursor(store: Store) -> None:
     for top in (3, 5, 5):
         extract(store, {"t": ToyTable(f"select range as n from range({top})", f"{top}", cursor_column="n")})
     assert rows(store, "t") == [(0,), (1,), (2,), (3,), (4,)]
     assert len(rows(store, "_files")) == 2
 
 
-def test_a_new_column_of_an_incremental_table_is_united_by_name(store: FileStore) -> None:
+def test_a_new_column_of_an_incremental_table_is_united_by_name(store: Store) -> None:
     extract(store, {"t": ToyTable("select 1 as id, 'x' as a", "1", primary_key=("id",))})
     extract(store, {"t": ToyTable("select 2 as id, 'y' as b", "2", primary_key=("id",))})
     assert rows(store, "t") == [(1, "x", None), (2, None, "y")]
 
 
-def test_the_same_rows_give_the_same_bytes_whenever_they_are_written(tmp_path: Path) -> None:
-    stores = [FileStore(tmp_path / name, lambda: b"s" * 32) for name in ("one", "two")]
+def test_the_same_rows_give_the_same_bytes_whenever_they_are_written(new_store: Callable[[], Store]) -> None:
+    stores = [new_store(), new_store()]
     for store in stores:
         extract(store, {"t": ToyTable("select range as n, md5(range::varchar) as t from range(250_000)")})
     hashes = [[row[5] for row in rows(store, "_files")] for store in stores]
     assert hashes[0] == hashes[1]
 
 
-def test_a_source_that_can_not_be_opened_leaves_a_record_and_its_extract(store: FileStore) -> None:
+def test_a_source_that_can_not_be_opened_leaves_a_record_and_its_extract(store: Store) -> None:
     extract(store, {"a": ToyTable("select 1 as x")})
 
     def broken() -> Toy:
@@ -115,7 +107,7 @@ def test_a_source_that_can_not_be_opened_leaves_a_record_and_its_extract(store: 
     assert rows(store, "a") == [(1,)]
 
 
-def test_a_run_of_half_a_day_publishes_nothing(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_half_a_day_publishes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     extract(store, {"a": ToyTable("select 1 as x", "1")})
     before = rows(store, "_files")
     monkeypatch.setattr("analyst.contract.extraction.LONGEST", -1.0)

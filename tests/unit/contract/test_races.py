@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-import duckdb
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,8 +19,8 @@ from analyst.contract.extraction import Extraction
 from analyst.contract.publishing import drop
 from analyst.runs import RunRecord
 from analyst.store import Store
-from analyst.store.file import FileStore
 from tests.doubles.faulty_store import Fault, FaultyStore
+from tests.reading import ask
 
 Kind = Literal["full", "key", "cursor", "key and cursor"]
 KINDS: tuple[Kind, ...] = ("full", "key", "cursor", "key and cursor")
@@ -96,9 +95,8 @@ def extract(store: Store, clock: Clock, reader: Reader) -> RunRecord:
     return record
 
 
-def published(store: FileStore) -> list[Any]:
-    with duckdb.connect(store.local_path("extracts/s/extract.duckdb"), read_only=True) as con:
-        return sorted(con.execute("select id, change from t").fetchall())
+def published(store: Store) -> list[Any]:
+    return sorted(ask(store, "extracts/s/extract.duckdb", "select id, change from t"))
 
 
 class Run:
@@ -139,8 +137,8 @@ STEPS = st.lists(
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS)
-def test_every_row_is_there_once(kind: Kind, steps: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
-    store = FileStore(tmp_path_factory.mktemp("bucket"), lambda: b"s" * 32)
+def test_every_row_is_there_once(kind: Kind, steps: list[str], new_store: Callable[[], Store]) -> None:
+    store = new_store()
     clock, ledger, begun = Clock(), Ledger(kind), list[Run]()
     ledger.add()
     for step in steps:
@@ -160,8 +158,8 @@ def test_every_row_is_there_once(kind: Kind, steps: list[str], tmp_path_factory:
 @pytest.mark.parametrize(
     "fault", [[fault] for fault in Fault] + [[Fault.LATE, Fault.LATE], [Fault.NEVER, Fault.AT_ONCE]]
 )
-def test_an_answer_that_is_lost_publishes_once(kind: Kind, fault: list[Fault], tmp_path: Path) -> None:
-    store, clock, ledger = FileStore(tmp_path, lambda: b"s" * 32), Clock(), Ledger(kind)
+def test_an_answer_that_is_lost_publishes_once(store: Store, kind: Kind, fault: list[Fault], tmp_path: Path) -> None:
+    clock, ledger = Clock(), Ledger(kind)
     ledger.add()
     extract(FaultyStore(store, puts=[*fault]), clock, Reader(ledger))
     ledger.add()
@@ -172,8 +170,8 @@ def test_an_answer_that_is_lost_publishes_once(kind: Kind, fault: list[Fault], t
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("lost", [Fault.AT_ONCE, Fault.LATE])
-def test_an_answer_may_be_lost_while_another_publishes(kind: Kind, lost: Fault, tmp_path: Path) -> None:
-    store, clock, ledger = FileStore(tmp_path, lambda: b"s" * 32), Clock(), Ledger(kind)
+def test_an_answer_may_be_lost_while_another_publishes(store: Store, kind: Kind, lost: Fault) -> None:
+    clock, ledger = Clock(), Ledger(kind)
     ledger.add()
 
     def another() -> None:
@@ -185,8 +183,8 @@ def test_an_answer_may_be_lost_while_another_publishes(kind: Kind, lost: Fault, 
     assert published(store) == [(0, 1), (1, 2)]
 
 
-def test_a_full_refresh_gives_way_to_one_that_was_read_later(tmp_path: Path) -> None:
-    store, clock, ledger = FileStore(tmp_path, lambda: b"s" * 32), Clock(), Ledger("full")
+def test_a_full_refresh_gives_way_to_one_that_was_read_later(store: Store, tmp_path: Path) -> None:
+    clock, ledger = Clock(), Ledger("full")
     ledger.add()
     slow = Run(store, clock, ledger)
     ledger.add()
@@ -196,8 +194,8 @@ def test_a_full_refresh_gives_way_to_one_that_was_read_later(tmp_path: Path) -> 
     assert read_extract(store, "s", tmp_path)[0].state("t").version == 1
 
 
-def test_a_version_is_never_given_twice(tmp_path: Path) -> None:
-    store, clock, ledger = FileStore(tmp_path, lambda: b"s" * 32), Clock(), Ledger("full")
+def test_a_version_is_never_given_twice(store: Store, tmp_path: Path) -> None:
+    clock, ledger = Clock(), Ledger("full")
     ledger.add()
     first, second = Run(store, clock, ledger), Run(store, clock, ledger)
     first.publish()
@@ -206,8 +204,8 @@ def test_a_version_is_never_given_twice(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_run_does_not_bring_back_a_table_that_was_dropped_meanwhile(kind: Kind, tmp_path: Path) -> None:
-    store, clock, ledger = FileStore(tmp_path / "bucket", lambda: b"s" * 32), Clock(), Ledger(kind)
+def test_a_run_does_not_bring_back_a_table_that_was_dropped_meanwhile(store: Store, kind: Kind, tmp_path: Path) -> None:
+    clock, ledger = Clock(), Ledger(kind)
     ledger.add()
     extract(store, clock, Reader(ledger))
     ledger.add()
@@ -221,9 +219,9 @@ def test_a_run_does_not_bring_back_a_table_that_was_dropped_meanwhile(kind: Kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_is_reused_only_if_the_replaced_extract_lists_it(kind: Kind, tmp_path: Path) -> None:
+def test_a_file_is_reused_only_if_the_replaced_extract_lists_it(store: Store, kind: Kind, tmp_path: Path) -> None:
     """A sweep may take every file that no extract lists; a name once dropped never comes back."""
-    store, clock, ledger = FileStore(tmp_path / "bucket", lambda: b"s" * 32), Clock(), Ledger(kind)
+    clock, ledger = Clock(), Ledger(kind)
     ledger.add()
     extract(store, clock, Reader(ledger))
     (before,) = (row.path for row in read_extract(store, "s", tmp_path)[0].files["t"])

@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from tempfile import gettempdir
 
 import duckdb
 import pytest
@@ -12,25 +12,15 @@ import pytest
 from analyst import runs
 from analyst.contract.extraction import Extraction
 from analyst.runs import RunRecord
-from analyst.store.file import FileStore
+from analyst.store import ANY, Store
 from tests.doubles.toy_source import Toy, ToyTable
+from tests.reading import ask, data, edited
 from tests.running import ROOT
 
+EXTRACT = "extracts/toy/extract.duckdb"
 NEWEST = ROOT / ".venv-da/bin/python"
 META = """create table _meta (table_name varchar not null, description varchar, rows bigint, size_bytes bigint,
 extracted_at timestamp, query_mode varchar default 'local')"""
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> FileStore:
-    return FileStore(tmp_path / "bucket", lambda: b"s" * 32)
-
-
-@pytest.fixture
-def path(store: FileStore) -> Path:
-    path = store.local_path("extracts/toy/extract.duckdb")
-    path.parent.mkdir(parents=True)
-    return path
 
 
 def write(path: Path, *statements: str, options: str = "") -> None:
@@ -46,14 +36,9 @@ def write_by_newest(path: Path, *statements: str, options: str = "") -> None:
     subprocess.run([NEWEST, "-c", "import duckdb, sys; duckdb.connect().execute(sys.argv[1])", lines], check=True)
 
 
-def publish(store: FileStore) -> RunRecord:
+def publish(store: Store) -> RunRecord:
     toy = Toy({"ours": ToyTable("select 1 as x")})
     return Extraction(store, "toy", runs.new_run_id(), lambda: datetime(2026, 1, 2, tzinfo=UTC)).run(lambda: toy).record
-
-
-def ask(path: Path, sql: str) -> list[Any]:
-    with duckdb.connect(path, read_only=True) as con:
-        return con.execute(sql).fetchall()
 
 
 THEIRS = [
@@ -80,28 +65,30 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_what_strangers_keep_in_an_extract_survives_a_publish(store: FileStore, path: Path, writer: str) -> None:
+def test_what_strangers_keep_in_an_extract_survives_a_publish(store: Store, writer: str) -> None:
     if "newest DuckDB" in writer and not NEWEST.exists():
         pytest.skip("make .venv-da/installed")
-    WRITERS[writer](path)
+    with edited(store, EXTRACT) as path:
+        WRITERS[writer](path)
     assert publish(store).error is None
-    assert ask(path, "from ours") == [(1,)]
-    assert ask(path, "from theirs") == [(42,)]
-    assert ask(path, "from other.v") == [("kept", 1)]
-    assert ask(path, "select twice(4), 'glad'::mood::varchar") == [(8, "glad")]
-    assert ask(path, "select table_name from _meta order by 1") == [("ours",), ("theirs",)]
-    assert ask(path, "select count(*) from duckdb_sequences()") == [(1,)]
+    assert ask(store, EXTRACT, "from ours") == [(1,)]
+    assert ask(store, EXTRACT, "from theirs") == [(42,)]
+    assert ask(store, EXTRACT, "from other.v") == [("kept", 1)]
+    assert ask(store, EXTRACT, "select twice(4), 'glad'::mood::varchar") == [(8, "glad")]
+    assert ask(store, EXTRACT, "select table_name from _meta order by 1") == [("ours",), ("theirs",)]
+    assert ask(store, EXTRACT, "select count(*) from duckdb_sequences()") == [(1,)]
 
 
 @pytest.mark.skipif(not NEWEST.exists(), reason="make .venv-da/installed")
-def test_a_storage_that_we_can_not_read_is_named_and_left_alone(store: FileStore, path: Path) -> None:
-    write_by_newest(path, *THEIRS)
-    before = path.read_bytes()
+def test_a_storage_that_we_can_not_read_is_named_and_left_alone(store: Store) -> None:
+    with edited(store, EXTRACT) as path:
+        write_by_newest(path, *THEIRS)
+    before = data(store, EXTRACT)
     record = publish(store)
     assert record.status == "failed"
     assert record.error is not None
     assert record.error.startswith("extracts/toy/extract.duckdb can't be opened as a DuckDB database: ")
-    assert path.read_bytes() == before
+    assert data(store, EXTRACT) == before
 
 
 REFUSED = {
@@ -120,41 +107,43 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_an_extract_that_breaks_the_contract_is_named_and_left_alone(store: FileStore, path: Path, kind: str) -> None:
+def test_an_extract_that_breaks_the_contract_is_named_and_left_alone(store: Store, kind: str) -> None:
     statements, reason = REFUSED[kind]
-    write(path, *statements)
-    before = path.read_bytes()
+    with edited(store, EXTRACT) as path:
+        write(path, *statements)
+    before = data(store, EXTRACT)
     record = publish(store)
     assert record.status == "failed"
     assert record.error is not None
     assert reason in record.error
-    assert str(path.parent) not in record.error
-    assert path.read_bytes() == before
+    assert gettempdir() not in record.error
+    assert data(store, EXTRACT) == before
 
 
 @pytest.mark.parametrize("content", [b"", b"no database", b"\xff\xfe\x00", b"\x00" * 50_000])
-def test_garbage_is_named_and_left_alone(store: FileStore, path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+def test_garbage_is_named_and_left_alone(store: Store, content: bytes) -> None:
+    store.put(EXTRACT, content, if_version=ANY)
     record = publish(store)
     assert record.error is not None
     assert record.error.startswith("extracts/toy/extract.duckdb")
-    assert path.read_bytes() == content
+    assert data(store, EXTRACT) == content
 
 
-def test_a_meta_with_further_columns_is_kept(store: FileStore, path: Path) -> None:
-    write(
-        path,
-        META.replace("query_mode", "extra int, query_mode"),
-        "insert into _meta values ('a', '', 1, 1, null, 9, 'local')",
-    )
+def test_a_meta_with_further_columns_is_kept(store: Store) -> None:
+    with edited(store, EXTRACT) as path:
+        write(
+            path,
+            META.replace("query_mode", "extra int, query_mode"),
+            "insert into _meta values ('a', '', 1, 1, null, 9, 'local')",
+        )
     assert publish(store).error is None
-    assert ask(path, "select table_name, extra from _meta order by 1") == [("a", 9), ("ours", None)]
+    assert ask(store, EXTRACT, "select table_name, extra from _meta order by 1") == [("a", 9), ("ours", None)]
 
 
-def test_an_extract_does_not_grow_with_every_publish(store: FileStore, path: Path) -> None:
+def test_an_extract_does_not_grow_with_every_publish(store: Store) -> None:
     sizes = []
     for number in range(40):
         toy = Toy({"ours": ToyTable(f"select {number} as x", str(number))})
         Extraction(store, "toy", runs.new_run_id(), lambda: datetime(2026, 1, 2, tzinfo=UTC)).run(lambda toy=toy: toy)  # type: ignore[misc]
-        sizes.append(path.stat().st_size)
+        sizes.append(len(data(store, EXTRACT)))
     assert max(sizes[20:]) <= 2 * sizes[5]

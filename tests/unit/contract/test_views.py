@@ -13,8 +13,10 @@ from analyst.contract.editing import read_extract
 from analyst.contract.extraction import Extraction
 from analyst.contract.views import is_view_of
 from analyst.rebuild import Rebuild
+from analyst.store import Store
 from analyst.store.file import FileStore
 from tests.doubles.toy_source import Toy, ToyTable
+from tests.reading import ask, database, folder
 from tests.running import ROOT
 
 NEWEST = ROOT / ".venv-da/bin/python"
@@ -52,12 +54,15 @@ FOLDERS = [
     "?q=1",
 ]
 
+DATABASES = ["extracts/toy/extract.duckdb", "analytics/analytics.duckdb"]
+VIEWS = "select view_name, sql from duckdb_views() where not internal"
+
 READ_ALL = """
 import json, sys, duckdb
-path, root, names = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-for variable in ("", f"set variable data_root = '{root}'"):
+path, names, first = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3:]
+for statement in first:
     with duckdb.connect(path, read_only=True) as con:
-        con.execute(variable or "select 1")
+        con.execute(statement)
         assert all(con.execute(f'select n from "{name}"').fetchall() == [(7,)] for name in names)
         assert con.execute("select n, id from several order by id").fetchall() == [(7, 1), (7, 2)]
 """
@@ -68,9 +73,14 @@ def now() -> datetime:
 
 
 @pytest.fixture(params=FOLDERS)
-def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
+def bucket(request: pytest.FixtureRequest, store_kind: str, tmp_path: Path) -> Store:
     """A bucket in a folder of a strange name, with tables of strange names, of one file and of two."""
-    store = FileStore(tmp_path / request.param, lambda: b"s" * 32)
+    if store_kind == "file":
+        store: Store = FileStore(tmp_path / request.param, lambda: b"s" * 32)
+    elif request.param == "plain":
+        store = request.getfixturevalue("store")
+    else:
+        pytest.skip("a bucket in a cloud has no strange name")
 
     def extract(tables: dict[str, ToyTable]) -> None:
         assert Extraction(store, "toy", runs.new_run_id(), now).run(lambda: Toy(tables)).record.status == "ok"
@@ -82,36 +92,38 @@ def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> FileStore:
     return store
 
 
-def databases(store: FileStore) -> list[Path]:
-    root = store.local_path("extracts").parent
-    return [root / "extracts/toy/extract.duckdb", root / "analytics/analytics.duckdb"]
+def with_data_root(root: Path) -> str:
+    return "set variable data_root = '{}'".format(str(root).replace("'", "''"))
 
 
-def quoted_root(store: FileStore) -> str:
-    return str(store.local_path("extracts").parent).replace("'", "''")
+def check(con: duckdb.DuckDBPyConnection) -> None:
+    assert all(con.execute(f'select n from "{name}"').fetchall() == [(7,)] for name in NAMES)
+    assert con.execute("select id from several order by id").fetchall() == [(1,), (2,)]
 
 
-def test_views_are_read_by_the_duckdb_that_made_them(bucket: FileStore) -> None:
-    for path in databases(bucket):
-        for variable in ("select 1", f"set variable data_root = '{quoted_root(bucket)}'"):
-            with duckdb.connect(path, read_only=True) as con:
-                con.execute(variable)
-                assert all(con.execute(f'select n from "{name}"').fetchall() == [(7,)] for name in NAMES)
-                assert con.execute("select id from several order by id").fetchall() == [(1,), (2,)]
+def test_views_are_read_by_the_duckdb_that_made_them(bucket: Store) -> None:
+    for key in DATABASES:
+        with database(bucket, key) as con:
+            check(con)
+        with folder(bucket, "") as root, duckdb.connect(root / key, read_only=True) as con:
+            con.execute(with_data_root(root))
+            check(con)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not NEWEST.exists(), reason="make .venv-da/installed")
-def test_views_are_read_by_the_newest_duckdb(bucket: FileStore) -> None:
-    for path in databases(bucket):
-        arguments = [str(path), quoted_root(bucket), json.dumps(NAMES)]
-        done = subprocess.run([NEWEST, "-c", READ_ALL, *arguments], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+def test_views_are_read_by_the_newest_duckdb(bucket: Store) -> None:
+    with folder(bucket, "") as root:
+        for key in DATABASES:
+            where_it_lies = ["select 1"] if bucket.local_path(key) else []
+            arguments = [str(root / key), json.dumps(NAMES), *where_it_lies, with_data_root(root)]
+            done = subprocess.run([NEWEST, "-c", READ_ALL, *arguments], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
 
 
-def test_a_view_of_ours_is_known_again_and_taken_as_it_is(bucket: FileStore, tmp_path: Path) -> None:
+def test_a_view_of_ours_is_known_again_and_taken_as_it_is(bucket: Store, tmp_path: Path) -> None:
     files = read_extract(bucket, "toy", tmp_path)[0].files
-    stored = [views_of(path) for path in databases(bucket)]
+    stored = [dict(ask(bucket, key, VIEWS)) for key in DATABASES]
     assert stored[0] == stored[1]
     assert stored[0].keys() == {*NAMES, "several"}
     for name, sql in stored[0].items():
@@ -119,8 +131,3 @@ def test_a_view_of_ours_is_known_again_and_taken_as_it_is(bucket: FileStore, tmp
         assert is_view_of(sql, name, paths, bucket.url)
         assert not is_view_of(sql, name, (*paths, "another.parquet"), bucket.url)
         assert not is_view_of(sql, name, paths, f"{bucket.url}x")
-
-
-def views_of(path: Path) -> dict[str, str]:
-    with duckdb.connect(path, read_only=True) as con:
-        return dict(con.execute("select view_name, sql from duckdb_views() where not internal").fetchall())

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
@@ -11,25 +9,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analyst import ownership, runs
-from analyst.catalog import CURRENT, Pointer
+from analyst.catalog import CURRENT
 from analyst.contract.extraction import Extraction
 from analyst.errors import LeaseLostError, UnavailableError
 from analyst.rebuild import Rebuild, RebuildAnswer
 from analyst.snapshots import Snapshots
 from analyst.store import ANY, Store
-from analyst.store.file import FileStore
+from tests.doubles.around import AgedStore
 from tests.doubles.faulty_store import Fault, FaultyStore
 from tests.doubles.toy_source import Toy, ToyTable
+from tests.reading import edited, pointer, query
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> FileStore:
-    return FileStore(tmp_path / "bucket", lambda: b"s" * 32)
-
-
-def extract(store: FileStore, source: str, tables: Mapping[str, str]) -> None:
+def extract(store: Store, source: str, tables: Mapping[str, str]) -> None:
     toy = Toy({name: ToyTable(query, query) for name, query in tables.items()})
     assert Extraction(store, source, runs.new_run_id(), lambda: NOW).run(lambda: toy).record.status != "failed"
 
@@ -38,31 +32,20 @@ def rebuild(store: Store) -> RebuildAnswer:
     return Rebuild(store, lambda: NOW, tuple).run()
 
 
-def pointer(store: FileStore) -> Pointer:
-    found = store.read(CURRENT)
-    assert found is not None
-    return Pointer.model_validate_json(found.data)
-
-
-def views(store: FileStore) -> dict[str, str]:
+def views(store: Store) -> dict[str, str]:
     return {table.id: table.view for table in Snapshots(store).current().catalog.tables}
 
 
-def query(store: FileStore, sql: str) -> list[Any]:
-    with duckdb.connect(store.local_path(pointer(store).duckdb), read_only=True) as con:
-        return con.execute(sql).fetchall()
-
-
-def damage(store: FileStore, source: str, content: bytes = b"broken") -> None:
+def damage(store: Store, source: str, content: bytes = b"broken") -> None:
     store.put(f"extracts/{source}/extract.duckdb", content, if_version=ANY)
 
 
-def delete(store: FileStore, *keys: str) -> None:
+def delete(store: Store, *keys: str) -> None:
     for key in keys:
         store.delete(key)
 
 
-DAMAGES: dict[str, Callable[[FileStore], object]] = {
+DAMAGES: dict[str, Callable[[Store], object]] = {
     "the catalog is gone": lambda store: store.delete(pointer(store).catalog),
     "the catalog is cut off": lambda store: store.put(pointer(store).catalog, b'{"snapshot":', if_version=ANY),
     "the catalog is another": lambda store: store.put(
@@ -75,7 +58,7 @@ DAMAGES: dict[str, Callable[[FileStore], object]] = {
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_a_damaged_snapshot_is_made_anew_without_any_change_of_a_source(store: FileStore, kind: str) -> None:
+def test_a_damaged_snapshot_is_made_anew_without_any_change_of_a_source(store: Store, kind: str) -> None:
     extract(store, "alpha", {"orders": "select 1 as n"})
     rebuild(store)
     extract(store, "aaa", {"orders": "select 2 as n"})
@@ -90,7 +73,7 @@ def test_a_damaged_snapshot_is_made_anew_without_any_change_of_a_source(store: F
 
 
 @pytest.mark.parametrize("content", [b"", b"no database", b"\x00" * 70_000])
-def test_a_damaged_analytics_duckdb_is_made_anew_when_it_is_needed(store: FileStore, content: bytes) -> None:
+def test_a_damaged_analytics_duckdb_is_made_anew_when_it_is_needed(store: Store, content: bytes) -> None:
     extract(store, "shop", {"orders": "select 1 as n"})
     extract(store, "crm", {"people": "select 1 as n"})
     rebuild(store)
@@ -100,7 +83,7 @@ def test_a_damaged_analytics_duckdb_is_made_anew_when_it_is_needed(store: FileSt
     assert (query(store, "from orders"), query(store, "from people")) == ([(1,)], [(2,)])
 
 
-def test_a_broken_source_keeps_its_tables_even_when_the_snapshot_is_damaged(store: FileStore) -> None:
+def test_a_broken_source_keeps_its_tables_even_when_the_snapshot_is_damaged(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as n, 'x' as t"})
     rebuild(store)
     before = Snapshots(store).current().catalog.tables
@@ -111,7 +94,7 @@ def test_a_broken_source_keeps_its_tables_even_when_the_snapshot_is_damaged(stor
     assert query(store, "from orders") == [(1, "x")]
 
 
-def test_a_pointer_that_is_none_is_told_and_mended_by_deleting_it(store: FileStore) -> None:
+def test_a_pointer_that_is_none_is_told_and_mended_by_deleting_it(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as n"})
     rebuild(store)
     store.put(CURRENT, b"{", if_version=ANY)
@@ -123,7 +106,7 @@ def test_a_pointer_that_is_none_is_told_and_mended_by_deleting_it(store: FileSto
     assert rebuild(store).snapshot == 2
 
 
-def test_a_pointer_with_members_of_a_later_version_is_read(store: FileStore) -> None:
+def test_a_pointer_with_members_of_a_later_version_is_read(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as n"})
     rebuild(store)
     text = pointer(store).model_dump_json()[:-1] + ', "of_later": {"x": 1}}'
@@ -133,7 +116,7 @@ def test_a_pointer_with_members_of_a_later_version_is_read(store: FileStore) -> 
     assert rebuild(store).snapshot == 2
 
 
-def test_problems_come_and_go_with_their_cause(store: FileStore) -> None:
+def test_problems_come_and_go_with_their_cause(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as n"})
     extract(store, "crm", {"people": "select 1 as n"})
     good = store.read("extracts/shop/extract.duckdb")
@@ -159,7 +142,7 @@ def test_problems_come_and_go_with_their_cause(store: FileStore) -> None:
     assert views(store) == {"crm.people": "people"}
 
 
-def test_when_all_sources_are_gone_so_are_their_tables(store: FileStore) -> None:
+def test_when_all_sources_are_gone_so_are_their_tables(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as n"})
     rebuild(store)
     store.delete("extracts/shop/extract.duckdb")
@@ -169,19 +152,19 @@ def test_when_all_sources_are_gone_so_are_their_tables(store: FileStore) -> None
     assert views(store) == {"other.orders": "other_orders"}
 
 
-def test_a_table_that_left_meta_leaves_the_snapshot(store: FileStore) -> None:
+def test_a_table_that_left_meta_leaves_the_snapshot(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as n", "items": "select 1 as n"})
     rebuild(store)
-    with duckdb.connect(store.local_path("extracts/shop/extract.duckdb")) as con:
+    with edited(store, "extracts/shop/extract.duckdb") as path, duckdb.connect(path) as con:
         con.execute("delete from _meta where table_name = 'orders'")
     rebuild(store)
     assert views(store) == {"shop.items": "items"}
 
 
-def test_what_nobody_can_see_is_recorded_without_a_snapshot(store: FileStore) -> None:
+def test_what_nobody_can_see_is_recorded_without_a_snapshot(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as n"})
     rebuild(store)
-    with duckdb.connect(store.local_path("extracts/shop/extract.duckdb")) as con:
+    with edited(store, "extracts/shop/extract.duckdb") as path, duckdb.connect(path) as con:
         con.execute("create table notes (t varchar)")
     before = pointer(store)
     assert rebuild(store).status == "unchanged"
@@ -189,11 +172,11 @@ def test_what_nobody_can_see_is_recorded_without_a_snapshot(store: FileStore) ->
     assert pointer(store).catalog == before.catalog
 
 
-def test_a_changed_remote_view_or_attachment_is_published(store: FileStore) -> None:
+def test_a_changed_remote_view_or_attachment_is_published(store: Store) -> None:
     extract(store, "big", {"orders": "select 1 as n"})
 
     def change(*statements: str) -> int | None:
-        with duckdb.connect(store.local_path("extracts/big/extract.duckdb")) as con:
+        with edited(store, "extracts/big/extract.duckdb") as path, duckdb.connect(path) as con:
             for statement in statements:
                 con.execute(statement)
         return rebuild(store).snapshot
@@ -215,24 +198,23 @@ POINTER_WRITE = 3
 
 @pytest.mark.parametrize("fault", Fault)
 @pytest.mark.parametrize("write", range(7))
-def test_an_answer_that_is_lost_does_no_harm(store: FileStore, fault: Fault, write: int) -> None:
+def test_an_answer_that_is_lost_does_no_harm(store: Store, fault: Fault, write: int) -> None:
     extract(store, "shop", {"orders": "select 1 as n"})
     rebuild(store)
     extract(store, "shop", {"orders": "select 2 as n"})
     try:
         rebuild(FaultyStore(store, puts=[*[None] * write, fault]))
     except UnavailableError:
-        lapsed = FileStore(Path(store.url.removeprefix("file://")), lambda: b"s" * 32, clock=lambda: 4e9)
-        rebuild(lapsed)
+        rebuild(AgedStore(store))
     assert query(store, "from orders") == [(2,)]
     assert Snapshots(store).current().number in (2, 3)
 
 
-def test_a_builder_that_wakes_up_late_changes_nothing(store: FileStore) -> None:
+def test_a_builder_that_wakes_up_late_changes_nothing(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as n"})
     rebuild(store)
     extract(store, "shop", {"orders": "select 2 as n"})
-    another = FileStore(Path(store.url.removeprefix("file://")), lambda: b"s" * 32, clock=lambda: 4e9)
+    another = AgedStore(store)
     sleeping = FaultyStore(store, puts=[*[None] * POINTER_WRITE, lambda: rebuild(another)])
     with pytest.raises(LeaseLostError):
         rebuild(sleeping)
@@ -268,8 +250,8 @@ def test_view_names_never_move_and_are_never_shared(history: list[list[str]]) ->
         max_size=4,
     )
 )
-def test_the_snapshot_keeps_to_it(history: list[dict[str, set[str]]], tmp_path_factory: pytest.TempPathFactory) -> None:
-    store = FileStore(tmp_path_factory.mktemp("bucket"), lambda: b"s" * 32)
+def test_the_snapshot_keeps_to_it(history: list[dict[str, set[str]]], new_store: Callable[[], Store]) -> None:
+    store = new_store()
     owned: dict[str, str] = {}
     for number, sources in enumerate(history):
         for source in ("a", "b", "a_b"):
@@ -283,7 +265,7 @@ def test_the_snapshot_keeps_to_it(history: list[dict[str, set[str]]], tmp_path_f
         assert set(views(store)) == {f"{source}.{table}" for source, tables in sources.items() for table in tables}
 
 
-def test_one_file_that_fells_duckdb_hurts_no_other_source(store: FileStore) -> None:
+def test_one_file_that_fells_duckdb_hurts_no_other_source(store: Store) -> None:
     """Found by turning bits over at random: reading it invalidates the whole DuckDB."""
     extract(store, "good", {"orders": "select 1 as n"})
     extract(store, "bad", {"people": "select 1 as n"})
@@ -303,7 +285,7 @@ def test_one_file_that_fells_duckdb_hurts_no_other_source(store: FileStore) -> N
         assert query(store, "from orders") == [(number,)]
 
 
-def test_a_store_that_does_not_answer_for_a_moment_is_no_damage(store: FileStore) -> None:
+def test_a_store_that_does_not_answer_for_a_moment_is_no_damage(store: Store) -> None:
     extract(store, "alpha", {"orders": "select 1 as n"})
     rebuild(store)
     extract(store, "beta", {"people": "select 2 as n"})
@@ -317,13 +299,12 @@ def test_a_store_that_does_not_answer_for_a_moment_is_no_damage(store: FileStore
             answered += 1
         else:
             break
-        lapsed = FileStore(Path(store.url.removeprefix("file://")), lambda: b"s" * 32, clock=lambda: 4e9)
-        assert rebuild(lapsed).status == "unchanged"
+        assert rebuild(AgedStore(store)).status == "unchanged"
         assert (pointer(store).snapshot, pointer(store).catalog) == (before.snapshot, before.catalog)
     assert answered >= 5
 
 
-def test_a_snapshot_that_can_not_be_read_for_a_moment_is_still_kept(store: FileStore) -> None:
+def test_a_snapshot_that_can_not_be_read_for_a_moment_is_still_kept(store: Store) -> None:
     for number in (1, 2):
         extract(store, "shop", {"orders": f"select {number} as n"})
         rebuild(store)

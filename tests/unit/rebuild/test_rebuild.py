@@ -1,33 +1,23 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
 
 from analyst import lease, runs
-from analyst.catalog import Catalog, Pointer
+from analyst.catalog import Catalog
 from analyst.contract.extraction import Extraction
 from analyst.rebuild import Rebuild, RebuildAnswer
 from analyst.snapshots import Snapshots
-from analyst.store.file import FileStore
+from analyst.store import ANY, Store
 from tests.doubles.toy_source import Toy, ToyTable
+from tests.reading import data, edited, filled, query
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> FileStore:
-    return FileStore(tmp_path / "bucket", lambda: b"s" * 32)
-
-
-def root(store: FileStore) -> Path:
-    return Path(store.url.removeprefix("file://"))
-
-
-def extract(store: FileStore, source: str, tables: Mapping[str, str]) -> None:
+def extract(store: Store, source: str, tables: Mapping[str, str]) -> None:
     toy = Toy({name: ToyTable(query, query) for name, query in tables.items()})
     assert Extraction(store, source, runs.new_run_id(), lambda: NOW).run(lambda: toy).record.status in (
         "ok",
@@ -35,39 +25,37 @@ def extract(store: FileStore, source: str, tables: Mapping[str, str]) -> None:
     )
 
 
-def rebuild(store: FileStore, seniority: Sequence[str] = ()) -> RebuildAnswer:
+def rebuild(store: Store, seniority: Sequence[str] = ()) -> RebuildAnswer:
     answer = Rebuild(store, lambda: NOW, lambda: seniority).run()
     assert answer.status in ("published", "unchanged")
     return answer
 
 
-def catalog(store: FileStore) -> Catalog:
+def catalog(store: Store) -> Catalog:
     return Snapshots(store).current().catalog
 
 
-def query(store: FileStore, sql: str) -> list[Any]:
-    """Ask the published analytics.duckdb with a DuckDB of its own, as anybody would."""
-    pointer = Pointer.model_validate_json((root(store) / "analytics/current.json").read_bytes())
-    with duckdb.connect(root(store) / pointer.duckdb, read_only=True) as con:
-        return con.execute(sql).fetchall()
-
-
-def foreign(store: FileStore, source: str, *statements: str) -> Path:
+def foreign(store: Store, source: str, *statements: str) -> None:
     """Write an extract as somebody would who has read no more than the contract."""
-    home = root(store) / "extracts" / source
-    (home / "data").mkdir(parents=True, exist_ok=True)
-    (home / "extract.duckdb").unlink(missing_ok=True)
-    with duckdb.connect(home / "extract.duckdb") as con:
-        con.execute(
-            """create table _meta (table_name varchar not null, description varchar, rows bigint, size_bytes bigint,
-               extracted_at timestamp, query_mode varchar default 'local')"""
-        )
-        for statement in statements:
-            con.execute(statement.replace("{home}", str(home)))
-    return home
+    with filled(store, f"extracts/{source}/") as home:
+        (home / "data").mkdir(exist_ok=True)
+        (home / "extract.duckdb").unlink(missing_ok=True)
+        with duckdb.connect(home / "extract.duckdb") as con:
+            con.execute(
+                """create table _meta (table_name varchar not null, description varchar, rows bigint, size_bytes bigint,
+                   extracted_at timestamp, query_mode varchar default 'local')"""
+            )
+            for statement in statements:
+                con.execute(statement.replace("{home}", str(home)))
 
 
-def test_every_table_of_every_source_is_a_view_of_the_snapshot(store: FileStore) -> None:
+def change(store: Store, source: str, statement: str) -> None:
+    """Change an extract behind our back."""
+    with edited(store, f"extracts/{source}/extract.duckdb") as path, duckdb.connect(path) as con:
+        con.execute(statement)
+
+
+def test_every_table_of_every_source_is_a_view_of_the_snapshot(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as id, 9.5 as total", "items": "select range as id from range(3)"})
     extract(store, "crm", {"people": "select 'Ada' as name"})
     done = rebuild(store)
@@ -77,18 +65,18 @@ def test_every_table_of_every_source_is_a_view_of_the_snapshot(store: FileStore)
     assert query(store, "from people") == [("Ada",)]
 
 
-def test_the_catalog_says_what_the_files_hold(store: FileStore) -> None:
+def test_the_catalog_says_what_the_files_hold(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as id, 'x' as note"})
     rebuild(store)
     (table,) = catalog(store).tables
     (file,) = table.files
-    content = (root(store) / file.path).read_bytes()
+    content = data(store, file.path)
     assert (table.id, table.view, table.rows, table.version) == ("shop.orders", "orders", 1, 1)
     assert [(column.name, column.type) for column in table.columns] == [("id", "INTEGER"), ("note", "VARCHAR")]
     assert (file.sha256, file.size_bytes) == (hashlib.sha256(content).hexdigest(), len(content))
 
 
-def test_nothing_is_published_when_nothing_has_changed(store: FileStore) -> None:
+def test_nothing_is_published_when_nothing_has_changed(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as id"})
     rebuild(store)
     before = sorted(entry.key for entry in store.list("analytics/"))
@@ -96,7 +84,7 @@ def test_nothing_is_published_when_nothing_has_changed(store: FileStore) -> None
     assert sorted(entry.key for entry in store.list("analytics/")) == before
 
 
-def test_one_changed_source_leaves_the_views_of_the_others(store: FileStore) -> None:
+def test_one_changed_source_leaves_the_views_of_the_others(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as id"})
     extract(store, "crm", {"people": "select 'Ada' as name"})
     rebuild(store)
@@ -105,7 +93,7 @@ def test_one_changed_source_leaves_the_views_of_the_others(store: FileStore) -> 
     assert (query(store, "from orders"), query(store, "from people")) == ([(1,)], [("Grace",)])
 
 
-def test_a_view_name_belongs_to_the_senior_table_for_good(store: FileStore) -> None:
+def test_a_view_name_belongs_to_the_senior_table_for_good(store: Store) -> None:
     extract(store, "alpha", {"orders": "select 'alpha' as origin"})
     extract(store, "beta", {"orders": "select 'beta' as origin", "alpha_orders": "select 'odd' as origin"})
     rebuild(store, seniority=["beta.orders", "beta.alpha_orders", "alpha.orders"])
@@ -115,12 +103,12 @@ def test_a_view_name_belongs_to_the_senior_table_for_good(store: FileStore) -> N
         "alpha.orders": "alpha_orders_2",
     }
     assert query(store, "from alpha_orders_2") == [("alpha",)]
-    (root(store) / "extracts/beta/extract.duckdb").unlink()
+    store.delete("extracts/beta/extract.duckdb")
     rebuild(store)
     assert {t.id: t.view for t in catalog(store).tables} == {"alpha.orders": "alpha_orders_2"}
 
 
-def test_a_builder_that_finds_another_at_work_leaves(store: FileStore) -> None:
+def test_a_builder_that_finds_another_at_work_leaves(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as id"})
     held = lease.acquire(store, "rebuild")
     assert held is not None
@@ -135,12 +123,12 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_extract_keeps_its_last_place_and_hurts_no_other(store: FileStore, kind: str) -> None:
+def test_a_broken_extract_keeps_its_last_place_and_hurts_no_other(store: Store, kind: str) -> None:
     extract(store, "good", {"orders": "select 1 as id"})
     extract(store, "bad", {"people": "select 'Ada' as name"})
     rebuild(store)
     content, reason = BROKEN[kind]
-    (root(store) / "extracts/bad/extract.duckdb").write_bytes(content)
+    store.put("extracts/bad/extract.duckdb", content, if_version=ANY)
     extract(store, "good", {"orders": "select 2 as id"})
     (problem,) = rebuild(store).problems
     assert (problem.source, problem.table) == ("bad", None)
@@ -149,13 +137,13 @@ def test_a_broken_extract_keeps_its_last_place_and_hurts_no_other(store: FileSto
     assert (query(store, "from orders"), query(store, "from people")) == ([(2,)], [("Ada",)])
 
 
-def test_an_extract_without_meta_is_named(store: FileStore) -> None:
+def test_an_extract_without_meta_is_named(store: Store) -> None:
     foreign(store, "odd", "drop table _meta")
     (problem,) = rebuild(store).problems
     assert problem.message == "extracts/odd/extract.duckdb has no table _meta; see the contract of extract.duckdb"
 
 
-def test_a_connector_that_nobody_here_wrote_needs_only_meta_views_and_parquet(store: FileStore) -> None:
+def test_a_connector_that_nobody_here_wrote_needs_only_meta_views_and_parquet(store: Store) -> None:
     foreign(
         store,
         "theirs",
@@ -163,19 +151,17 @@ def test_a_connector_that_nobody_here_wrote_needs_only_meta_views_and_parquet(st
         "insert into _meta values ('single', 'one file', 1, 1, now(), 'local')",
         "create view single as from read_parquet('{home}/data/single.parquet')",
     )
-    folder = root(store) / "extracts/theirs/data/monthly"
-    folder.mkdir()
-    duckdb.execute(f"copy (select 1 as n) to '{folder}/2026-01.parquet'")
-    duckdb.execute(f"copy (select 2 as n, 'new' as extra) to '{folder}/2026-02.parquet'")
-    with duckdb.connect(root(store) / "extracts/theirs/extract.duckdb") as con:
-        con.execute("insert into _meta (table_name) values ('monthly')")
+    with filled(store, "extracts/theirs/data/monthly/") as folder:
+        duckdb.execute(f"copy (select 1 as n) to '{folder}/2026-01.parquet'")
+        duckdb.execute(f"copy (select 2 as n, 'new' as extra) to '{folder}/2026-02.parquet'")
+    change(store, "theirs", "insert into _meta (table_name) values ('monthly')")
     assert rebuild(store).problems == ()
-    (root(store) / "extracts/theirs/data/single.parquet").write_bytes(b"overwritten")
+    store.put("extracts/theirs/data/single.parquet", b"overwritten", if_version=ANY)
     assert query(store, "from single") == [(7,)]
     assert query(store, "from monthly order by n") == [(1, None), (2, "new")]
 
 
-def test_adopted_parquet_is_not_copied_again(store: FileStore) -> None:
+def test_adopted_parquet_is_not_copied_again(store: Store) -> None:
     def write(description: str) -> None:
         foreign(
             store,
@@ -215,7 +201,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_a_table_that_can_not_be_taken_is_named_and_the_rest_goes_on(store: FileStore, kind: str) -> None:
+def test_a_table_that_can_not_be_taken_is_named_and_the_rest_goes_on(store: Store, kind: str) -> None:
     statements, reason = REFUSED[kind]
     foreign(
         store,
@@ -230,7 +216,7 @@ def test_a_table_that_can_not_be_taken_is_named_and_the_rest_goes_on(store: File
     assert query(store, "from good") == [(7,)]
 
 
-def test_macros_types_and_strange_views_are_left_out(store: FileStore) -> None:
+def test_macros_types_and_strange_views_are_left_out(store: Store) -> None:
     foreign(
         store,
         "theirs",
@@ -251,23 +237,21 @@ def test_macros_types_and_strange_views_are_left_out(store: FileStore) -> None:
     assert query(store, "select count(*) from duckdb_functions() where not internal") == [(0,)]
 
 
-def test_a_listed_file_outside_of_its_source_is_refused(store: FileStore) -> None:
+def test_a_listed_file_outside_of_its_source_is_refused(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as id"})
-    with duckdb.connect(root(store) / "extracts/shop/extract.duckdb") as con:
-        con.execute("update _files set path = 'extracts/shop/data/../../../state/secret.key'")
+    change(store, "shop", "update _files set path = 'extracts/shop/data/../../../state/secret.key'")
     (problem,) = rebuild(store).problems
     assert "does not lie in extracts/shop/data/" in problem.message
 
 
-def test_a_view_that_somebody_bent_is_made_right(store: FileStore) -> None:
+def test_a_view_that_somebody_bent_is_made_right(store: Store) -> None:
     extract(store, "shop", {"orders": "select 1 as id"})
-    with duckdb.connect(root(store) / "extracts/shop/extract.duckdb") as con:
-        con.execute("create or replace view orders as select 666 as id")
+    change(store, "shop", "create or replace view orders as select 666 as id")
     rebuild(store)
     assert query(store, "from orders") == [(1,)]
 
 
-def test_descriptions_reach_the_snapshot(store: FileStore) -> None:
+def test_descriptions_reach_the_snapshot(store: Store) -> None:
     foreign(
         store,
         "theirs",
@@ -279,7 +263,7 @@ def test_descriptions_reach_the_snapshot(store: FileStore) -> None:
 
 
 @pytest.mark.parametrize("name", ["bad-name", "Über", "a.b", "x" * 80])
-def test_a_folder_that_is_no_name_of_a_source_is_named(store: FileStore, name: str) -> None:
+def test_a_folder_that_is_no_name_of_a_source_is_named(store: Store, name: str) -> None:
     foreign(store, name)
     (problem,) = rebuild(store).problems
     assert name in problem.message

@@ -1,4 +1,4 @@
-"""A state in memory, and the open file alone for what needs no bucket."""
+"""A state in memory if `--store` does not say otherwise, and the open file alone for what needs no bucket."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from duckdb import DuckDBPyConnection
 
 from analyst.state import Actor, State
 from analyst.state.files import renewed
-from analyst.store.memory import MemoryStore
+from analyst.store import Store
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -25,12 +25,12 @@ def actor() -> Actor:
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
+def store(quick_store: Store) -> Store:
+    return quick_store
 
 
 @pytest.fixture
-def state(store: MemoryStore) -> State:
+def state(store: Store) -> State:
     return State(store, lambda: NOW, sleep=lambda _: None)
 
 

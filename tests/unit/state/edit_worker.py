@@ -1,17 +1,16 @@
-"""A process of the state tests: `python edit_worker.py <bucket> <name> <times>` adds groups named after it, once told to."""
+"""A process of the state tests: `python edit_worker.py <name> <times>` adds groups named after it, once told to."""
 
 import sys
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 from analyst.state import Actor, State
 from analyst.state.groups import NewGroup, create_group
-from analyst.store.file import FileStore
+from tests.opening import opened
 
 
-def main(bucket: str, name: str, times: str) -> None:
-    state = State(FileStore(Path(bucket), lambda: b""), lambda: datetime.now(UTC))
+def main(name: str, times: str) -> None:
+    state = State(opened(), lambda: datetime.now(UTC))
     actor = Actor(None, datetime.now(UTC))
     print("ready", flush=True)
     sys.stdin.readline()

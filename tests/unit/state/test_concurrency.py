@@ -1,25 +1,27 @@
 """Edits of several processes and threads at once lose nothing."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 
 from analyst.access import AccessReader
 from analyst.state import Actor, State
 from analyst.state.groups import NewGroup, create_group, list_groups
-from analyst.store.file import FileStore
-from analyst.store.memory import MemoryStore
+from analyst.store import Store
+from tests.clouds import Cloud
+from tests.running import ROOT
 from tests.unit.state import edit_worker
 
 PROCESSES, EDITS = 4, 5
 
 
-def start(bucket: Path, name: str) -> subprocess.Popen[str]:
-    command = [sys.executable, str(edit_worker.__file__), str(bucket), name, str(EDITS)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def start(cloud: Cloud, name: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(edit_worker.__file__), name, str(EDITS)]
+    environ = {**os.environ, **cloud.settings, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def let_go(worker: subprocess.Popen[str]) -> None:
@@ -30,8 +32,8 @@ def let_go(worker: subprocess.Popen[str]) -> None:
     worker.stdin.flush()
 
 
-def test_processes_lose_nothing(tmp_path: Path, now: datetime) -> None:
-    workers = [start(tmp_path, f"p{number}") for number in range(PROCESSES)]
+def test_processes_lose_nothing(cloud: Cloud, now: datetime) -> None:
+    workers = [start(cloud, f"p{number}") for number in range(PROCESSES)]
     for worker in workers:
         let_go(worker)
     for worker in workers:
@@ -39,7 +41,7 @@ def test_processes_lose_nothing(tmp_path: Path, now: datetime) -> None:
     assert [worker.returncode for worker in workers] == [0] * PROCESSES
 
     expected = sorted(f"p{process}-{edit}" for process in range(PROCESSES) for edit in range(EDITS))
-    store = FileStore(tmp_path, lambda: b"")
+    store = cloud.open()
     with State(store, lambda: now).read() as db:
         assert [group.name for group in list_groups(db)] == expected
         assert db.execute("select count(*) from audit_log").fetchone() == (len(expected),)
@@ -48,7 +50,7 @@ def test_processes_lose_nothing(tmp_path: Path, now: datetime) -> None:
     assert sorted(access.groups.values()) == expected
 
 
-def test_threads_edit_and_read_at_once(store: MemoryStore, state: State, actor: Actor) -> None:
+def test_threads_edit_and_read_at_once(store: Store, state: State, actor: Actor) -> None:
     def work(name: str) -> int:
         state.edit(partial(create_group, actor=actor, new=NewGroup(name=name)))
         with state.read() as db:

@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
+from pathlib import Path
 
 import pytest
 from duckdb import DuckDBPyConnection
@@ -12,23 +14,23 @@ from analyst.access import CURRENT, AccessList, AccessReader, StatePointer
 from analyst.errors import NotFoundError, UnavailableError
 from analyst.state import Actor, State
 from analyst.state.groups import NewGroup, create_group, list_groups
-from analyst.store import ANY, Condition, StoreConflictError, UnsureWriteError
+from analyst.store import ANY, Condition, Object, Store, StoreConflictError, UnsureWriteError
 from analyst.store.memory import MemoryStore
+from tests.doubles.around import Around
 
 
-class ScriptedStore(MemoryStore):
-    """A store in memory whose writes of the pointer go as a script says, one word each, then well.
+@dataclass
+class ScriptedStore(Around):
+    """A store whose writes of the pointer go as a script says, one word each, then well.
 
     `lost`: written, without an answer. `dropped`: not written, without an answer. `late`: written, without an answer,
     right before the next write. `down`: nothing answers from then on.
     """
 
-    def __init__(self, *script: str) -> None:
-        super().__init__()
-        self.script = list(script)
-        self.late: Callable[[], str] | None = None
-        self.before: Callable[[], None] = lambda: None
-        self.down = False
+    script: list[str] = field(default_factory=list)
+    late: Callable[[], str] | None = None
+    before: Callable[[], None] = lambda: None
+    down: bool = False
 
     def put(self, key: str, data: bytes, *, if_version: str | Condition) -> str:
         if key != CURRENT:
@@ -40,7 +42,7 @@ class ScriptedStore(MemoryStore):
             late()
         word = self.script.pop(0) if self.script else "well"
         if word == "late":
-            self.late = lambda: MemoryStore.put(self, key, data, if_version=if_version)
+            self.late = lambda: self.inner.put(key, data, if_version=if_version)
         if word in ("lost", "well"):
             version = super().put(key, data, if_version=if_version)
         if word == "well":
@@ -48,13 +50,18 @@ class ScriptedStore(MemoryStore):
         self.down = word == "down"
         raise UnsureWriteError(f"no answer ({word})")
 
-    def read(self, key: str, *, unless: str | None = None):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    def read(self, key: str, *, unless: str | None = None) -> Object | None:
         if self.down:
             raise UnavailableError("the store is down")
         return super().read(key, unless=unless)
 
 
-def state_in(store: MemoryStore, now: datetime) -> State:
+@pytest.fixture
+def scripted(store: Store) -> ScriptedStore:
+    return ScriptedStore(store)
+
+
+def state_in(store: Store, now: datetime) -> State:
     return State(store, lambda: now, sleep=lambda _: None)
 
 
@@ -71,7 +78,7 @@ def names(state: State) -> list[str]:
         return [group.name for group in list_groups(db)]
 
 
-def pointer(store: MemoryStore) -> StatePointer:
+def pointer(store: Store) -> StatePointer:
     found = store.read(CURRENT)
     assert found is not None
     return StatePointer.model_validate_json(found.data)
@@ -84,7 +91,7 @@ def test_what_is_edited_can_be_read(state: State, actor: Actor) -> None:
         assert [group.id for group in list_groups(db)] == [id_]
 
 
-def test_a_pair_is_published_whose_hashes_are_in_the_pointer(state: State, store: MemoryStore, actor: Actor) -> None:
+def test_a_pair_is_published_whose_hashes_are_in_the_pointer(state: State, store: Store, actor: Actor) -> None:
     state.edit(add(actor, "sales"))
     state.edit(add(actor, "ops"))
     current = pointer(store)
@@ -99,7 +106,7 @@ def test_a_pair_is_published_whose_hashes_are_in_the_pointer(state: State, store
     assert sorted(AccessList.model_validate_json(access.data).groups.values()) == ["ops", "sales"]
 
 
-def test_an_edit_that_fails_changes_nothing(state: State, store: MemoryStore, actor: Actor) -> None:
+def test_an_edit_that_fails_changes_nothing(state: State, store: Store, actor: Actor) -> None:
     def change(db: DuckDBPyConnection) -> None:
         create_group(db, actor, NewGroup(name="sales"))
         raise NotFoundError("something else")
@@ -109,69 +116,76 @@ def test_an_edit_that_fails_changes_nothing(state: State, store: MemoryStore, ac
     assert list(store.list("")) == []
 
 
-def test_an_edit_on_what_somebody_changed_meanwhile_runs_again(now: datetime, actor: Actor) -> None:
-    store = ScriptedStore()
-    state, other = state_in(store, now), state_in(store, now)
-    store.before = lambda: edit(other, add(actor, "ops"))
+def test_an_edit_on_what_somebody_changed_meanwhile_runs_again(
+    scripted: ScriptedStore, now: datetime, actor: Actor
+) -> None:
+    state, other = state_in(scripted, now), state_in(scripted, now)
+    scripted.before = lambda: edit(other, add(actor, "ops"))
     state.edit(add(actor, "sales"))
     assert names(state) == ["ops", "sales"]
-    assert pointer(store).version == 2
+    assert pointer(scripted).version == 2
 
 
-def test_of_an_edit_that_runs_again_only_the_published_result_counts(now: datetime, actor: Actor) -> None:
-    store = ScriptedStore()
-    state, other = state_in(store, now), state_in(store, now)
-    store.before = lambda: edit(other, add(actor, "ops"))
+def test_of_an_edit_that_runs_again_only_the_published_result_counts(
+    scripted: ScriptedStore, now: datetime, actor: Actor
+) -> None:
+    state, other = state_in(scripted, now), state_in(scripted, now)
+    scripted.before = lambda: edit(other, add(actor, "ops"))
     runs = count(1)
     assert state.edit(lambda _: next(runs)) == 2
 
 
 @pytest.mark.parametrize("word", ["lost", "dropped", "late"])
-def test_an_edit_without_an_answer_happens_once(word: str, now: datetime, actor: Actor) -> None:
-    store = ScriptedStore(word)
-    state = state_in(store, now)
+def test_an_edit_without_an_answer_happens_once(
+    scripted: ScriptedStore, word: str, now: datetime, actor: Actor
+) -> None:
+    scripted.script = [word]
+    state = state_in(scripted, now)
     id_ = state.edit(add(actor, "sales"))
     with state.read() as db:
         assert [(group.name, group.id) for group in list_groups(db)] == [("sales", id_)]
 
 
-def test_others_may_build_on_an_edit_whose_answer_was_lost(now: datetime, actor: Actor) -> None:
-    store = ScriptedStore("lost")
-    other = state_in(store, now)
-    state = State(store, lambda: now, sleep=lambda _: edit(other, add(actor, "ops")))
+def test_others_may_build_on_an_edit_whose_answer_was_lost(
+    scripted: ScriptedStore, now: datetime, actor: Actor
+) -> None:
+    scripted.script = ["lost"]
+    other = state_in(scripted, now)
+    state = State(scripted, lambda: now, sleep=lambda _: edit(other, add(actor, "ops")))
     runs = count(1)
     assert state.edit(lambda db: (create_group(db, actor, NewGroup(name="sales")), next(runs))[1]) == 1
     assert names(state) == ["ops", "sales"]
 
 
-def test_many_lost_answers_in_a_row_are_no_many_edits(now: datetime, actor: Actor) -> None:
-    store = ScriptedStore("dropped", "late", "dropped", "lost")
-    state = state_in(store, now)
+def test_many_lost_answers_in_a_row_are_no_many_edits(scripted: ScriptedStore, now: datetime, actor: Actor) -> None:
+    scripted.script = ["dropped", "late", "dropped", "lost"]
+    state = state_in(scripted, now)
     state.edit(add(actor, "sales"))
     assert names(state) == ["sales"]
 
 
-def test_when_nothing_can_be_read_back_the_caller_is_told(now: datetime, actor: Actor) -> None:
-    store = ScriptedStore("down")
+def test_when_nothing_can_be_read_back_the_caller_is_told(scripted: ScriptedStore, now: datetime, actor: Actor) -> None:
+    scripted.script = ["down"]
     with pytest.raises(UnsureWriteError, match="look before you repeat it"):
-        state_in(store, now).edit(add(actor, "sales"))
+        state_in(scripted, now).edit(add(actor, "sales"))
 
 
-def test_a_crash_before_the_pointer_is_swapped_leaves_the_state_as_it_was(now: datetime, actor: Actor) -> None:
+def test_a_crash_before_the_pointer_is_swapped_leaves_the_state_as_it_was(
+    scripted: ScriptedStore, now: datetime, actor: Actor
+) -> None:
     class Crash(BaseException):
         pass
 
     def crash() -> None:
         raise Crash
 
-    store = ScriptedStore()
-    state = state_in(store, now)
+    state = state_in(scripted, now)
     state.edit(add(actor, "sales"))
-    store.before = crash
+    scripted.before = crash
     with pytest.raises(Crash):
         state.edit(add(actor, "ops"))
-    assert names(state_in(store, now)) == ["sales"]
-    state_in(store, now).edit(add(actor, "ops"))
+    assert names(state_in(scripted, now)) == ["sales"]
+    state_in(scripted, now).edit(add(actor, "ops"))
     assert names(state) == ["ops", "sales"]
 
 
@@ -189,7 +203,7 @@ def test_an_edit_that_always_loses_gives_up(now: datetime, actor: Actor) -> None
         state.edit(add(actor, "sales"))
 
 
-def test_this_process_sees_its_own_edit_in_the_access_list(store: MemoryStore, now: datetime, actor: Actor) -> None:
+def test_this_process_sees_its_own_edit_in_the_access_list(store: Store, now: datetime, actor: Actor) -> None:
     reader = AccessReader(store, 60, lambda: 0.0)
     state = State(store, lambda: now, published=reader.expire)
     assert reader.current().version == 0
@@ -211,25 +225,23 @@ def test_readers_can_not_write(state: State, actor: Actor) -> None:
         db.execute("delete from groups")
 
 
-def test_an_unchanged_state_is_downloaded_once(now: datetime, actor: Actor) -> None:
-    class Counting(MemoryStore):
+def test_an_unchanged_state_is_downloaded_once(store: Store, now: datetime, actor: Actor) -> None:
+    class Counting(Around):
         downloads = 0
 
-        def download(self, key, path):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        def download(self, key: str, path: Path) -> str:
             self.downloads += 1
             return super().download(key, path)
 
-    store = Counting()
-    state_in(store, now).edit(add(actor, "sales"))
-    state = state_in(store, now)
+    counting = Counting(store)
+    state_in(counting, now).edit(add(actor, "sales"))
+    state = state_in(counting, now)
     assert [names(state) for _ in range(3)] == [["sales"]] * 3
-    assert store.downloads == 1
+    assert counting.downloads == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"no database", b"\x00" * 5000])
-def test_a_damaged_state_is_refused_and_not_replaced(
-    state: State, store: MemoryStore, actor: Actor, damage: bytes
-) -> None:
+def test_a_damaged_state_is_refused_and_not_replaced(state: State, store: Store, actor: Actor, damage: bytes) -> None:
     state.edit(add(actor, "sales"))
     store.put(pointer(store).system, damage, if_version=ANY)
     before = pointer(store)
@@ -238,7 +250,7 @@ def test_a_damaged_state_is_refused_and_not_replaced(
     assert pointer(store) == before
 
 
-def test_a_state_whose_file_is_gone_is_no_empty_state(state: State, store: MemoryStore, actor: Actor) -> None:
+def test_a_state_whose_file_is_gone_is_no_empty_state(state: State, store: Store, actor: Actor) -> None:
     state.edit(add(actor, "sales"))
     store.delete(pointer(store).system)
     with pytest.raises(UnavailableError, match="missing"):

@@ -17,7 +17,7 @@ from analyst.state.files import LEGACY
 from analyst.state.registry import list_tables
 from analyst.state.renaming import renamed
 from analyst.state.users import get_user, list_users
-from analyst.store import ABSENT
+from analyst.store import ABSENT, Store
 from analyst.store.memory import MemoryStore
 from tests.unit.state import legacy
 
@@ -29,7 +29,7 @@ VERSIONS = pytest.mark.parametrize(
 
 
 @pytest.fixture
-def adopt(store: MemoryStore, tmp_path: Path) -> Callable[..., None]:
+def adopt(store: Store, tmp_path: Path) -> Callable[..., None]:
     """Put a file of the reference system into the bucket, where that kept it."""
 
     def put(*statements: str, make: Make = legacy.make) -> None:
@@ -42,7 +42,7 @@ def adopt(store: MemoryStore, tmp_path: Path) -> Callable[..., None]:
     return put
 
 
-def published(store: MemoryStore) -> AccessList:
+def published(store: Store) -> AccessList:
     return AccessReader(store, 0, lambda: 0.0).current()
 
 
@@ -87,7 +87,7 @@ def test_each_source_type_becomes_a_source(state: State, adopt: Callable[..., No
 
 @VERSIONS
 def test_permissions_become_grants_of_what_they_meant(
-    state: State, store: MemoryStore, adopt: Callable[..., None], schema: tuple[str, ...]
+    state: State, store: Store, adopt: Callable[..., None], schema: tuple[str, ...]
 ) -> None:
     adopt(
         *schema, "alter table table_registry add column if not exists is_public boolean", legacy.PEOPLE, legacy.TABLES
@@ -111,9 +111,7 @@ def test_permissions_that_meant_nothing_are_kept_with_the_reason(
     ]
 
 
-def test_a_private_table_of_version_3_stays_private(
-    state: State, store: MemoryStore, adopt: Callable[..., None]
-) -> None:
+def test_a_private_table_of_version_3_stays_private(state: State, store: Store, adopt: Callable[..., None]) -> None:
     adopt(legacy.V2, legacy.V3, legacy.TABLES, "update table_registry set is_public = false where id = 'visits'")
     state.edit(lambda _: None)
     assert {id_ for id_, table in published(store).tables.items() if not table.is_public} == {"bigquery.visits"}
@@ -127,7 +125,7 @@ def test_access_requests_follow_their_table(state: State, adopt: Callable[..., N
 
 @VERSIONS
 def test_of_accounts_that_differ_in_case_the_stronger_one_stays(
-    state: State, store: MemoryStore, adopt: Callable[..., None], schema: tuple[str, ...]
+    state: State, store: Store, adopt: Callable[..., None], schema: tuple[str, ...]
 ) -> None:
     adopt(*schema, legacy.PEOPLE)
     with state.read() as db:
@@ -205,14 +203,14 @@ def test_changes_that_are_still_in_the_log_are_taken_over(state: State, adopt: C
         assert len(list_tables(db)) == 7
 
 
-def test_reading_takes_over_without_writing(state: State, store: MemoryStore, adopt: Callable[..., None]) -> None:
+def test_reading_takes_over_without_writing(state: State, store: Store, adopt: Callable[..., None]) -> None:
     adopt(legacy.V2, legacy.PEOPLE)
     with state.read() as db:
         assert len(list_users(db)) == 4
     assert [entry.key for entry in store.list("")] == [LEGACY]
 
 
-def test_the_old_file_stays_as_it_was(state: State, store: MemoryStore, adopt: Callable[..., None]) -> None:
+def test_the_old_file_stays_as_it_was(state: State, store: Store, adopt: Callable[..., None]) -> None:
     adopt(legacy.V2, legacy.PEOPLE)
     before = store.head(LEGACY)
     state.edit(lambda _: None)
@@ -229,7 +227,7 @@ def test_a_new_state_has_nothing_to_tell_of_a_migration(state: State) -> None:
     assert rows(state, "select max(version) from schema_version") == [(SCHEMA_VERSION,)]
 
 
-def test_a_newer_state_is_refused_and_not_touched(state: State, store: MemoryStore, adopt: Callable[..., None]) -> None:
+def test_a_newer_state_is_refused_and_not_touched(state: State, store: Store, adopt: Callable[..., None]) -> None:
     adopt(legacy.V2, f"update schema_version set version = {SCHEMA_VERSION + 1}")
     with pytest.raises(StateTooNewError, match="schema version 6"), state.read():
         pass
@@ -239,7 +237,7 @@ def test_a_newer_state_is_refused_and_not_touched(state: State, store: MemorySto
 
 
 def test_migrated_files_have_the_storage_that_every_duckdb_reads(
-    state: State, store: MemoryStore, adopt: Callable[..., None], tmp_path: Path
+    state: State, store: Store, adopt: Callable[..., None], tmp_path: Path
 ) -> None:
     adopt(legacy.V2, legacy.PEOPLE)
     state.edit(lambda _: None)

@@ -1,0 +1,77 @@
+"""A bucket for each test that wants one, of the kind that `--store` says."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:  # not there where only the packages of `da` are
+    from analyst.store import Store
+    from tests.clouds import Cloud, NewCloud
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--store",
+        choices=("file", "gs", "s3"),
+        help="the kind of bucket that tests work on: file (the default; in memory where that does), or a double of a cloud",
+    )
+
+
+@pytest.fixture(scope="session")
+def store_kind(pytestconfig: pytest.Config) -> str:
+    """Which kind of bucket the tests work on."""
+    return pytestconfig.getoption("--store") or "file"
+
+
+@pytest.fixture(scope="session")
+def new_cloud(store_kind: str) -> "Iterator[NewCloud]":
+    """Give what makes buckets."""
+    from tests.clouds import clouds
+
+    with clouds(store_kind) as new:
+        yield new
+
+
+@pytest.fixture
+def cloud(new_cloud: "NewCloud", tmp_path: Path, at_once: None) -> "Iterator[Cloud]":  # noqa: ARG001
+    """Where an empty bucket is."""
+    with new_cloud(tmp_path) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def store(cloud: "Cloud") -> "Store":
+    """An empty bucket."""
+    return cloud.open()
+
+
+@pytest.fixture
+def new_store(
+    new_cloud: "NewCloud",
+    tmp_path_factory: pytest.TempPathFactory,
+    at_once: None,  # noqa: ARG001
+) -> "Iterator[Callable[[], Store]]":
+    """Give what makes empty buckets, for tests that want more than one."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(new_cloud(tmp_path_factory.mktemp("bucket"))).open()
+
+
+@pytest.fixture
+def quick_store(request: pytest.FixtureRequest) -> "Store":
+    """An empty bucket in memory, if `--store` does not say otherwise."""
+    from analyst.store.memory import MemoryStore
+
+    store: Store = request.getfixturevalue("store") if request.config.getoption("--store") else MemoryStore()
+    return store
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a cloud no longer than for this host."""
+    from tests.opening import WAITERS, pauses_here
+
+    for module in WAITERS:
+        monkeypatch.setattr(module, "pauses_for", pauses_here)
