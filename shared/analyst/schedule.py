@@ -131,7 +131,11 @@ def _expression(text: str, fields: str) -> str:
     return expression
 
 
-def _none(text: str, reason: str = "") -> InvalidInputError:
+def what_to_write(text: str) -> str:
+    """Tell what to write instead of a text that is no schedule: all kinds, or the one that was meant."""
     kind = text.partition(" ")[0]
-    ways = [_WRITE[kind]] if kind in _WRITE else _WRITE.values()
-    return InvalidInputError(f"{text!r} is no schedule: {reason}write {', '.join(ways)}")
+    return ", ".join([_WRITE[kind]] if kind in _WRITE else _WRITE.values())
+
+
+def _none(text: str, reason: str = "") -> InvalidInputError:
+    return InvalidInputError(f"{text!r} is no schedule: {reason}write {what_to_write(text)}")
