@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS = (
     ("errors", "logs"),
-    ("addresses", "clients", "names", "types"),
+    ("addresses", "clients", "names", "schedule", "types"),
     ("settings",),
     ("store", "catalog"),
     ("bucket_reading", "duckdb_files", "lease", "runs"),

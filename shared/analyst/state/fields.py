@@ -1,16 +1,17 @@
 """The shapes of what people type: e-mails, names, ids; and the models that hold them."""
 
+import re
 from collections.abc import Collection
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
+from analyst import schedule
 from analyst.addresses import EMAIL_PATTERN
 from analyst.names import Name
 
 _LINE = r"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?$"
 _TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
-_SCHEDULE = r"^(every [1-9][0-9]{0,4}[mh]|daily ([01][0-9]|2[0-3]):[0-5][0-9](,([01][0-9]|2[0-3]):[0-5][0-9])*)$"
 
 Email = Annotated[str, StringConstraints(strip_whitespace=True, to_lower=True, max_length=254, pattern=EMAIL_PATTERN)]
 """An e-mail address, in lower case."""
@@ -24,8 +25,17 @@ Text = Annotated[str, StringConstraints(max_length=10_000, pattern=_TEXT)]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 """An id that we gave; whatever else it is, it is not found."""
 
-Schedule = Annotated[str, StringConstraints(max_length=200, pattern=_SCHEDULE)]
-"""`every 15m`, `every 6h`, `daily 05:00` or `daily 07:00,13:00` (UTC)."""
+
+def _like_a_schedule(text: str) -> str:
+    if re.fullmatch(schedule.PATTERN, text) is None:
+        raise ValueError(f"is no schedule: write {schedule.what_to_write(text)}")
+    return text
+
+
+Schedule = Annotated[
+    str, Field(max_length=200, json_schema_extra={"pattern": schedule.PATTERN}), AfterValidator(_like_a_schedule)
+]
+"""What looks like a schedule; `check_schedule` knows whether it is one."""
 
 
 def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -38,6 +48,16 @@ Columns = Annotated[
     tuple[Name, ...], Field(max_length=100, json_schema_extra={"uniqueItems": True}), AfterValidator(_each_once)
 ]
 """Columns by the names they are published under."""
+
+
+def check_schedule(text: str | None) -> None:
+    """Make sure that there are the time zone and the days that a schedule names.
+
+    Raises:
+        InvalidInputError: there are not; the message says what to write.
+    """
+    if text is not None:
+        schedule.Schedule.parse(text)
 
 
 class Input(BaseModel):

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from analyst.errors import ConflictError, NotFoundError
 from analyst.state.audit import Actor, record, record_all
+from analyst.state.fields import check_schedule
 from analyst.state.registrations import NewTable, RegisteredTable, TableChange, changed, coherent
 from analyst.state.rows import execute, fetch, fetch_one, insert_all, update
 from analyst.state.source_types import SourceTypes, check_options
@@ -64,7 +65,7 @@ def register(
     Raises:
         NotFoundError: there is no such source.
         ConflictError: it is registered already.
-        InvalidInputError: its settings contradict each other, or its options can't be used.
+        InvalidInputError: its settings contradict each other, or its options or schedule can't be used.
     """
     source_name, _, name = new.id.partition(".")
     source = get_source(db, source_name)
@@ -72,6 +73,7 @@ def register(
         raise ConflictError(f"{new.id} is registered already")
     table = coherent(_new_table(actor, new, public=public))
     check_options(types, source.type, table.options)
+    check_schedule(table.sync_schedule)
     _add(db, actor, [table])
     exclude(db, source, set(source.excluded) - {name})
     return table
@@ -98,7 +100,7 @@ def update_table(db: "DuckDBPyConnection", actor: Actor, change: TableChange, ty
 
     Raises:
         NotFoundError: it is not registered.
-        InvalidInputError: its settings would contradict each other, or its options can't be used.
+        InvalidInputError: its settings would contradict each other, or its options or schedule can't be used.
     """
     before = get_table(db, change.id)
     after = changed(before, change)
@@ -106,6 +108,7 @@ def update_table(db: "DuckDBPyConnection", actor: Actor, change: TableChange, ty
         return before
     after = after.model_copy(update={"updated_at": actor.at})
     check_options(types, get_source(db, after.source).type, after.options)
+    check_schedule(change.sync_schedule)
     update(db, "table_registry", {"id": after.id}, _differences(before, after))
     record(db, actor, "table.update", f"table:{after.id}", uuid=after.uuid, **_audited(before, after))
     return after

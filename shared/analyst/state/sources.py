@@ -10,7 +10,7 @@ from pydantic import Field
 from analyst.errors import ConflictError, NotFoundError
 from analyst.names import Name
 from analyst.state.audit import Actor, record
-from analyst.state.fields import Input, Line, Output, unset
+from analyst.state.fields import Input, Line, Output, Schedule, check_schedule, unset
 from analyst.state.rows import execute, fetch, fetch_one, insert, update
 from analyst.state.source_types import SOURCE_TYPES, SourceTypes, check_config
 
@@ -22,11 +22,15 @@ Type = Annotated[Line, Field(json_schema_extra={"enum": sorted(SOURCE_TYPES)})]
 
 
 class Source(Output):
-    """A source. `excluded` are tables that an administrator took out of the registry: discovery leaves them alone."""
+    """A source. `excluded` are tables that an administrator took out of the registry: discovery leaves them alone.
+
+    `sync_schedule` is when it is looked through for new tables, and when those of its tables are synced that have none.
+    """
 
     name: str
     type: str
     config: dict[str, Any]
+    sync_schedule: str | None = None
     excluded: tuple[str, ...] = ()
     created_at: datetime
     created_by: str | None
@@ -39,14 +43,16 @@ class NewSource(Input):
     name: Name
     type: Type
     config: Config = Field(default_factory=dict)
+    sync_schedule: Schedule | None = None
 
 
 class SourceChange(Input):
-    """What to change of a source; what is not named stays as it is. `config` is replaced whole, null empties it."""
+    """What to change of a source; what is not named stays as it is, and null clears. `config` is replaced whole."""
 
     name: Name
     type: Type = Field(default_factory=unset)
     config: Config | None = None
+    sync_schedule: Schedule | None = None
 
 
 def list_sources(db: "DuckDBPyConnection") -> tuple[Source, ...]:
@@ -71,12 +77,13 @@ def create_source(db: "DuckDBPyConnection", actor: Actor, new: NewSource, types:
 
     Raises:
         ConflictError: there is one of this name.
-        InvalidInputError: its type is not known or its config can't be used.
+        InvalidInputError: its type is not known, or its config or schedule can't be used.
     """
     if fetch_one(db, "from sources where name = ?", [new.name]):
         raise ConflictError(f"there is a source {new.name!r} already")
     check_config(types, new.type, new.config)
-    values = {"name": new.name, "type": new.type, "config": json.dumps(new.config), "excluded": "[]"}
+    check_schedule(new.sync_schedule)
+    values = {**new.model_dump(), "config": json.dumps(new.config), "excluded": "[]"}
     at = {"created_at": actor.at, "created_by": actor.user_id, "updated_at": actor.at}
     insert(db, "sources", {**values, **at})
     record(db, actor, "source.create", f"source:{new.name}", type=new.type, config=sorted(new.config))
@@ -89,18 +96,21 @@ def update_source(db: "DuckDBPyConnection", actor: Actor, change: SourceChange, 
     Raises:
         NotFoundError: there is no such source.
         ConflictError: it would get another type while tables of it are registered.
-        InvalidInputError: its type is not known or its config can't be used.
+        InvalidInputError: its type is not known, or its config or schedule can't be used.
     """
     before = get_source(db, change.name)
     named = change.named(but=["name"])
-    after = before.model_copy(update={name: {} if value is None else value for name, value in named.items()})
+    cleared: dict[str, Any] = {"config": {}}
+    values = {name: cleared.get(name) if value is None else value for name, value in named.items()}
+    after = before.model_copy(update=values)
     if after == before:
         return before
     check_config(types, after.type, after.config)
+    check_schedule(change.sync_schedule)
     if after.type != before.type:
         _require_no_tables(db, before.name)
-    values = {"type": after.type, "config": json.dumps(after.config), "updated_at": actor.at}
-    update(db, "sources", {"name": after.name}, values)
+    now = {"type": after.type, "config": json.dumps(after.config), "sync_schedule": after.sync_schedule}
+    update(db, "sources", {"name": after.name}, {**now, "updated_at": actor.at})
     record(db, actor, "source.update", f"source:{after.name}", type=after.type, config=sorted(after.config))
     return get_source(db, after.name)
 

@@ -44,6 +44,8 @@ def test_sources_are_added_changed_and_removed(admin: Api) -> None:
         ({"type": "csv", "config": {"path": "x", "encoding": "klingon"}}, "encoding"),
         ({"type": "csv", "config": []}, "config"),
         ({"type": "csv", "config": {"path": "x"}, "excluded": []}, "excluded"),
+        ({"type": "csv", "config": {"path": "x"}, "sync_schedule": "every day"}, "write every 15m"),
+        ({"type": "csv", "config": {"path": "x"}, "sync_schedule": "daily 05:00 Mars"}, "no time zone 'Mars'"),
     ],
 )
 def test_a_source_that_could_not_work_is_refused(admin: Api, wrong: dict[str, Any], told: str) -> None:
@@ -66,6 +68,15 @@ def test_a_source_with_tables_stays(shop: Api) -> None:
     shop.remove("/api/admin/tables/shop.orders")
     assert shop.change("/api/admin/sources/shop", type="external", config=None)["config"] == {}
     shop.remove("/api/admin/sources/shop")
+
+
+def test_a_source_has_a_schedule_until_it_is_cleared(admin: Api) -> None:
+    wanted = {"type": "csv", "config": CONFIG, "sync_schedule": "daily 05:00,13:00 Europe/Prague"}
+    assert admin.make("/api/admin/sources/shop", wanted)["sync_schedule"] == wanted["sync_schedule"]
+    assert admin.change("/api/admin/sources/shop", config={"path": "x"})["sync_schedule"] == wanted["sync_schedule"]
+    assert admin.change("/api/admin/sources/shop", sync_schedule="cron 0 5 * * 1-5")["config"] == {"path": "x"}
+    assert admin.ask("PUT", "/api/admin/sources/shop", {"sync_schedule": "daily 05:00 Mars"})[0] == 422
+    assert admin.change("/api/admin/sources/shop", sync_schedule=None)["sync_schedule"] is None
 
 
 def test_the_log_of_a_source_does_not_hold_its_config(admin: Api) -> None:
@@ -174,7 +185,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"primary_key": "a"}, "primary_key"),
     ({"sync_schedule": "every 0m"}, "sync_schedule"),
     ({"sync_schedule": "daily 24:00"}, "sync_schedule"),
-    ({"sync_schedule": "hourly"}, "sync_schedule"),
+    ({"sync_schedule": "hourly"}, "sync_schedule: is no schedule: write every 15m or every 6h, daily 05:00"),
+    ({"sync_schedule": "daily 05:00 Prague"}, "no time zone 'Prague'; write daily 05:00"),
+    ({"sync_schedule": "cron 0 5 31 2 *"}, "bad day-of-month; write cron"),
+    ({"sync_schedule": "daily 05:00," + "05:00," * 40 + "05:00"}, "sync_schedule"),
     ({"query_mode": "remote", "server_only": True}, "server_only"),
     ({"query_mode": "remote", "sync_strategy": "incremental", "primary_key": ["a"]}, "full_refresh"),
     ({"options": {"delimeter": ";"}}, "delimeter"),

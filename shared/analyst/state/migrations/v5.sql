@@ -1,5 +1,6 @@
 -- Sign-in: scopes of tokens, sessions that were ended, what an administrator answered to a request for access, and
 -- where an audited act came from. The one-time tokens of the reference system lay in plain text: none is taken over.
+-- Sources have schedules, for their tables that have none.
 
 alter table users drop column setup_token;
 alter table users drop column setup_token_created;
@@ -19,3 +20,5 @@ alter table access_requests add column answer varchar;
 alter table audit_log add column caller varchar;
 alter table audit_log add column client_address varchar;
 alter table audit_log add column client_kind varchar;
+
+alter table sources add column sync_schedule varchar;

@@ -1,0 +1,141 @@
+"""Schedules: when something is due.
+
+| text | due |
+|---|---|
+| `every 15m`, `every 6h` | at fixed marks, counted from 1970-01-01 00:00 UTC: `every 6h` at 00:00, 06:00, 12:00 and 18:00 |
+| `daily 05:00,13:00 [Europe/Prague]` | at these times of day, of UTC when no time zone is named |
+| `cron 0 5 * * 1-5 [Europe/Prague]` | as Debian's cron has it: minute, hour, day of month, month, day of week |
+| `never` | not by itself |
+
+A time that is missed, for however long, is caught up once. A time of day that a clock change leaves out is due at the
+next moment that there is, one that comes twice at its first. A cron whose hour is `*` goes by hours that pass.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import islice
+from typing import Final, Self
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from analyst.errors import InvalidInputError
+
+_TIME: Final = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
+_FIELD: Final = r"[0-9A-Za-z*/,#-]+"
+_ZONE: Final = r"(?: (?P<zone>[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+)*))?"
+_EVERY: Final = re.compile(r"every (?P<count>[1-9][0-9]{0,4})(?P<unit>[mh])")
+_DAILY: Final = re.compile(rf"daily (?P<times>{_TIME}(?:,{_TIME})*){_ZONE}")
+_CRON: Final = re.compile(rf"cron (?P<fields>{_FIELD}(?: {_FIELD}){{4}}){_ZONE}")
+
+PATTERN: Final = "^(never|{})$".format(
+    "|".join(re.sub(r"\?P<\w+>", "?:", rule.pattern) for rule in (_EVERY, _DAILY, _CRON))
+)
+"""What every schedule looks like; one that looks so may still name a time zone or a day that there is not."""
+
+_WRITE: Final = {
+    "every": "every 15m or every 6h",
+    "daily": "daily 05:00 or daily 05:00,13:00 Europe/Prague",
+    "cron": "cron 0 5 * * 1-5 or cron 0 5 * * 1-5 Europe/Prague (minute, hour, day, month, day of week)",
+    "never": "never",
+}
+_MARK_ZERO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class _Every:
+    """Marks that are one `step` apart."""
+
+    step: timedelta
+
+    def first_after(self, moment: datetime) -> datetime | None:
+        return _MARK_ZERO + ((moment - _MARK_ZERO) // self.step + 1) * self.step
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """Times of the clock that hangs in `zone`, as expressions of cron."""
+
+    expressions: tuple[str, ...]
+    zone: tzinfo
+
+    def first_after(self, moment: datetime) -> datetime | None:
+        return min((due for expression in self.expressions for due in self._after(expression, moment)), default=None)
+
+    def _after(self, expression: str, moment: datetime) -> Iterator[datetime]:
+        """Give the first time of an expression; in an hour that comes twice, the clock goes over times that have been."""
+        times = (due.astimezone(UTC) for due in CronSim(expression, moment.astimezone(self.zone)))
+        return islice((due for due in times if due > moment), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When something is due; `parse` makes it. Moments are aware, and given in UTC."""
+
+    text: str
+    _rule: _Every | _Times | None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a schedule.
+
+        Raises:
+            InvalidInputError: it is none; the message says what to write.
+        """
+        if text == "never":
+            return cls(text, None)
+        if found := _EVERY.fullmatch(text):
+            count = int(found["count"])
+            return cls(text, _Every(timedelta(minutes=count) if found["unit"] == "m" else timedelta(hours=count)))
+        if found := _DAILY.fullmatch(text):
+            times = sorted({(int(time[:2]), int(time[3:])) for time in found["times"].split(",")})
+            return cls(text, _Times(tuple(f"{minute} {hour} * * *" for hour, minute in times), _zone(text, found)))
+        if found := _CRON.fullmatch(text):
+            return cls(text, _Times((_expression(text, found["fields"]),), _zone(text, found)))
+        raise _none(text)
+
+    def next_due(self, after: datetime) -> datetime | None:
+        """Tell the first time after a moment; `None` if there is none."""
+        return None if self._rule is None else self._rule.first_after(after.astimezone(UTC))
+
+    def is_due(self, last_run: datetime | None, now: datetime) -> bool:
+        """Tell whether a time has come since the last run; what never ran is due at once."""
+        if self._rule is None or last_run is None:
+            return self._rule is not None
+        due = self.next_due(last_run)
+        return due is not None and due <= now
+
+
+def _zone(text: str, found: re.Match[str]) -> tzinfo:
+    name = found["zone"]
+    try:
+        return UTC if name in (None, "UTC") else ZoneInfo(name)
+    except (LookupError, ValueError, OSError):  # of no name, of no zone, of a folder of zones
+        raise _none(text, f"there is no time zone {name!r}; ") from None
+
+
+def _expression(text: str, fields: str) -> str:
+    """Check the fields, and spell stars out where they stand beside an hour: to cron a star means to go by hours that pass."""
+    minute, hour, *days = fields.split()
+    if hour != "*":
+        minute, hour = minute.replace("*", "0-59"), hour.replace("*", "0-23")
+    expression = " ".join((minute, hour, *days))
+    try:
+        comes = next(CronSim(expression, _MARK_ZERO), None) is not None
+    except CronSimError as error:
+        raise _none(text, f"{str(error).lower()}; ") from None
+    if not comes:
+        raise _none(text, "there is no such day; ")
+    return expression
+
+
+def what_to_write(text: str) -> str:
+    """Tell what to write instead of a text that is no schedule: all kinds, or the one that was meant."""
+    kind = text.partition(" ")[0]
+    return ", ".join([_WRITE[kind]] if kind in _WRITE else _WRITE.values())
+
+
+def _none(text: str, reason: str = "") -> InvalidInputError:
+    return InvalidInputError(f"{text!r} is no schedule: {reason}write {what_to_write(text)}")
