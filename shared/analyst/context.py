@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from werkzeug.wrappers import Request
 
 from analyst.access import AccessReader, Caller
+from analyst.audit import Audit, Note
 from analyst.clients import ClientKind, client_address, client_kind
 from analyst.errors import UnauthenticatedError
 from analyst.manifest import Manifests
@@ -39,6 +40,11 @@ _THIS_HOST: Final = ("localhost", "127.0.0.1", "::1")
 def utc_now() -> datetime:
     """Tell the time."""
     return datetime.now(UTC)
+
+
+def address_of(request: Request, settings: Settings) -> str | None:
+    """Tell the IP address that a request comes from, `None` when another function of this process makes it."""
+    return client_address(request.remote_addr, request.headers.get("X-Forwarded-For"), settings.trusted_proxies)
 
 
 class Process:
@@ -130,9 +136,23 @@ class Process:
         return identify_service(token, issuer, self.settings, now)
 
     @property
+    def audit(self) -> Audit:
+        """What everybody does is written here."""
+        return self._once("audit", lambda: Audit(self.store, self.clock))
+
+    @property
     def background(self) -> Background:
         """What runs after an answer."""
         return self._once("background", Background)
+
+    def close(self) -> None:
+        """Write what is only in memory: the process is about to end.
+
+        Raises:
+            UnavailableError: the store does not answer.
+        """
+        if "audit" in self._made:
+            self.audit.close()
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         if name not in self._made:
@@ -183,6 +203,26 @@ class Context:
     caller_or_none: Caller | None
     """Who asks; `None` where anybody may."""
     local: LocalCall
+    began: float = field(default_factory=time.perf_counter)
+    """When the request came, by `time.perf_counter`."""
+    note: Note = field(default_factory=Note)
+    """What the audit will know of it."""
+
+    def audited(self, *resources: str, is_unchanged: bool = False, **params: Any) -> None:
+        """Tell the audit what this is done to, and more about it. `params` are JSON values, and no secrets.
+
+        What is said more than once is added up. Of answers that say that nothing has changed, many are counted as one.
+        """
+        self.note.resources = (*self.note.resources, *resources)
+        self.note.params.update(params)
+        self.note.is_unchanged = is_unchanged
+
+    def signs_in(self, email: str, user_id: str | None = None, **params: Any) -> None:
+        """Tell the audit that this is a sign-in, of whom, and how; of which user when that is certain."""
+        self.note.action = "auth.sign_in"
+        self.note.user_id = user_id
+        self.note.email = email
+        self.note.params.update(params)
 
     @property
     def caller(self) -> Caller:
@@ -198,8 +238,7 @@ class Context:
     @property
     def client_address(self) -> str | None:
         """The IP address that the request comes from, `None` when another function of this process makes it."""
-        forwarded_for = self.request.headers.get("X-Forwarded-For")
-        return client_address(self.request.remote_addr, forwarded_for, self.settings.trusted_proxies)
+        return address_of(self.request, self.settings)
 
     @property
     def client_kind(self) -> ClientKind:
