@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from werkzeug.wrappers import Request
 
 from analyst.access import AccessReader, Caller
-from analyst.audit import Audit, Note
+from analyst.audit import Audit, Note, Noting
 from analyst.clients import ClientKind, client_address, client_kind
 from analyst.errors import UnauthenticatedError
 from analyst.manifest import Manifests
@@ -40,11 +40,6 @@ _THIS_HOST: Final = ("localhost", "127.0.0.1", "::1")
 def utc_now() -> datetime:
     """Tell the time."""
     return datetime.now(UTC)
-
-
-def address_of(request: Request, settings: Settings) -> str | None:
-    """Tell the IP address that a request comes from, `None` when another function of this process makes it."""
-    return client_address(request.remote_addr, request.headers.get("X-Forwarded-For"), settings.trusted_proxies)
 
 
 class Process:
@@ -191,7 +186,7 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class Context(Noting):
     """One request, and what it takes to answer it."""
 
     process: Process
@@ -208,22 +203,6 @@ class Context:
     note: Note = field(default_factory=Note)
     """What the audit will know of it."""
 
-    def audited(self, *resources: str, is_unchanged: bool = False, **params: Any) -> None:
-        """Tell the audit what this is done to, and more about it. `params` are JSON values, and no secrets.
-
-        What is said more than once is added up. Of answers that say that nothing has changed, many are counted as one.
-        """
-        self.note.resources = (*self.note.resources, *resources)
-        self.note.params.update(params)
-        self.note.is_unchanged = is_unchanged
-
-    def signs_in(self, email: str, user_id: str | None = None, **params: Any) -> None:
-        """Tell the audit that this is a sign-in, of whom, and how; of which user when that is certain."""
-        self.note.action = "auth.sign_in"
-        self.note.user_id = user_id
-        self.note.email = email
-        self.note.params.update(params)
-
     @property
     def caller(self) -> Caller:
         """Who asks.
@@ -238,7 +217,8 @@ class Context:
     @property
     def client_address(self) -> str | None:
         """The IP address that the request comes from, `None` when another function of this process makes it."""
-        return address_of(self.request, self.settings)
+        forwarded_for = self.request.headers.get("X-Forwarded-For")
+        return client_address(self.request.remote_addr, forwarded_for, self.settings.trusted_proxies)
 
     @property
     def client_kind(self) -> ClientKind:

@@ -4,8 +4,9 @@ What an edit of the system state does is a row of its `audit_log`, written in th
 is an `Event`, in batches of JSON lines that answers wait for: `state/audit/date=2026-01-31/<ulid>.jsonl`.
 """
 
-from analyst.audit.events import AuditEvent, Note, Outcome
+from analyst.audit.events import AuditEvent, Outcome
+from analyst.audit.noting import Note, Noting
 from analyst.audit.tally import DENIED, UNCHANGED, Rule
 from analyst.audit.writing import Audit
 
-__all__ = ["DENIED", "UNCHANGED", "Audit", "AuditEvent", "Note", "Outcome", "Rule"]
+__all__ = ["DENIED", "UNCHANGED", "Audit", "AuditEvent", "Note", "Noting", "Outcome", "Rule"]

@@ -1,6 +1,6 @@
 """What the audit knows of one thing that happened, or of several that were alike."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -76,18 +76,6 @@ class Place:
 
     ms: int
     id: str = ""
-
-
-@dataclass(slots=True)
-class Note:
-    """What a function tells of a request for the audit: it knows what was done to what."""
-
-    action: str | None = None
-    resources: tuple[str, ...] = ()
-    params: dict[str, Any] = field(default_factory=dict)
-    is_unchanged: bool = False
-    user_id: str | None = None
-    email: str | None = None
 
 
 def new_id(at: datetime) -> str:

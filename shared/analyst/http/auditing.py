@@ -7,8 +7,8 @@ from typing import Any, Final
 from analyst.access import TOKEN_PREFIX, TOKEN_SHOWN, CallerKind, redacted
 from analyst.audit import DENIED, UNCHANGED, AuditEvent, Note, Outcome, Rule
 from analyst.audit.events import new_id
-from analyst.clients import client_kind
-from analyst.context import Process, address_of
+from analyst.clients import client_address, client_kind
+from analyst.context import Process
 from analyst.http.admission import shows_credentials
 from analyst.http.exchange import Exchange
 from analyst.http.spec import Allow, FunctionSpec
@@ -61,6 +61,7 @@ def _rule(event: AuditEvent, exchange: Exchange) -> Rule | None:
 
 def _event(spec: FunctionSpec, exchange: Exchange, status: int, process: Process) -> AuditEvent:
     note, request, now = exchange.note, exchange.request, process.clock()
+    forwarded_for = request.headers.get("X-Forwarded-For")
     return AuditEvent(
         id=new_id(now),
         at=now,
@@ -72,7 +73,7 @@ def _event(spec: FunctionSpec, exchange: Exchange, status: int, process: Process
         status=status,
         code=getattr(exchange.error, "code", None) if status >= HTTPStatus.BAD_REQUEST else None,
         request_id=exchange.request_id,
-        client_address=address_of(request, process.settings),
+        client_address=client_address(request.remote_addr, forwarded_for, process.settings.trusted_proxies),
         client_kind=client_kind(request.headers.get("User-Agent")),
         duration_ms=round((time.perf_counter() - exchange.began) * 1000),
     )
