@@ -16,7 +16,7 @@ class RebuildRequest(BaseModel):
     source: Name | None = None
 
 
-@function("POST", "/rebuild", allow=Allow.SERVICE, answers={202: RebuildAnswer})
+@function("POST", "/rebuild", allow=Allow.SERVICE, answers={202: RebuildAnswer}, audit="snapshot.rebuild")
 def rebuild(request: RebuildRequest, ctx: Context) -> Answer[RebuildAnswer]:  # noqa: ARG001
     """Publish a snapshot of what the sources have now, unless the newest one has it already.
 
@@ -24,4 +24,5 @@ def rebuild(request: RebuildRequest, ctx: Context) -> Answer[RebuildAnswer]:  # 
     """
     rebuilding = Rebuild(ctx.store, ctx.clock, lambda: tuple(ctx.access.current().tables), ctx.settings.scratch_dir)
     answer = rebuilding.run()
+    ctx.audited(snapshot=answer.snapshot, status=answer.status, is_unchanged=answer.status == "unchanged")
     return Answer(answer, status=answer.http_status)

@@ -17,9 +17,11 @@ class SweepRequest(BaseModel):
     dry_run: bool = False
 
 
-@function("POST", "/sweep", allow=Allow.SERVICE)
+@function("POST", "/sweep", allow=Allow.SERVICE, audit="bucket.sweep")
 def sweep(request: SweepRequest, ctx: Context) -> SweepAnswer:
     """Delete what nothing refers to any more, and write the checkpoints of Delta logs that are due; best once a day."""
     settings = ctx.settings
     sweeping = Sweep(ctx.store, timedelta(hours=settings.keep_hours), scratch=settings.scratch_dir)
-    return sweeping.run(dry_run=request.dry_run)
+    answer = sweeping.run(dry_run=request.dry_run)
+    ctx.audited(dry_run=answer.dry_run, deleted=answer.deleted, deleted_bytes=answer.deleted_bytes)
+    return answer

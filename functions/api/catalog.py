@@ -48,7 +48,15 @@ def list_tables(query: TableQuery, ctx: Context) -> TableList:
     )
 
 
-@function("GET", "/api/catalog/tables/{id}", allow=Role.VIEWER, answers={404: _NONE})
+@function(
+    "GET",
+    "/api/catalog/tables/{id}",
+    allow=Role.VIEWER,
+    answers={404: _NONE},
+    audit="catalog.table",
+    audit_success=False,
+)
 def get_table(request: TableRequest, ctx: Context) -> TableDetail:
     """Tell all about one table: its columns, size, and when it was updated."""
+    ctx.audited(f"table:{request.id}")
     return browsing.find(ctx.snapshots.at(request.snapshot), ctx.access.current(), ctx.caller, request.id)

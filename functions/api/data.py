@@ -42,10 +42,19 @@ class DownloadRequest(BaseModel):
     table_id: TableId
 
 
-@function("POST", "/api/data/urls", allow=Role.ANALYST, scope=Scope.SYNC, answers={404: "Nothing of it is to be had."})
+@function(
+    "POST",
+    "/api/data/urls",
+    allow=Role.ANALYST,
+    scope=Scope.SYNC,
+    answers={404: "Nothing of it is to be had."},
+    audit="data.urls",
+)
 def sign_urls(request: UrlsRequest, ctx: Context) -> Urls:
     """Sign URLs of files of the tables that the caller may download."""
+    ctx.audited(*(f"table:{table_id}" for table_id in request.files))
     signed = _distribution(ctx).urls(request.files)
+    ctx.audited(snapshot=signed.snapshot, files=len(signed.urls), missing=len(signed.missing))
     return Urls(
         snapshot=signed.snapshot,
         expires_in=ctx.settings.url_expires,
@@ -60,9 +69,11 @@ def sign_urls(request: UrlsRequest, ctx: Context) -> Urls:
     allow=Role.ANALYST,
     scope=Scope.SYNC,
     answers={404: "There is no such table.", 409: "The table has several files, or none."},
+    audit="data.download",
 )
 def download(request: DownloadRequest, ctx: Context) -> Redirect:
     """Redirect to the signed URL of a table that is one file."""
+    ctx.audited(f"table:{request.table_id}")
     return Redirect(ctx.absolute(_distribution(ctx).download(request.table_id)))
 
 

@@ -22,4 +22,5 @@ class SignedUrl(BaseModel):
 @function("GET", "/files/{path:path}", allow=Allow.ANYBODY, answers={403: "The link is wrong or has expired."})
 def files(url: SignedUrl, ctx: Context) -> FileAnswer:
     """Read a file by a signed URL; no further proof is asked for. Ranges are served."""
+    ctx.audited(f"file:{url.path}")
     return FileAnswer(locate(ctx.store, url.path, url.model_dump(by_alias=True)), url.filename)

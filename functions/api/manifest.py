@@ -22,6 +22,7 @@ class ManifestQuery(BaseModel):
     "/api/sync/manifest",
     allow=Role.ANALYST,
     scope=Scope.SYNC,
+    audit="sync.manifest",
     answers={404: "There is no such snapshot, or it is kept no more."},
 )
 def manifest(query: ManifestQuery, ctx: Context) -> Encoded[ManifestDocument]:
@@ -29,5 +30,7 @@ def manifest(query: ManifestQuery, ctx: Context) -> Encoded[ManifestDocument]:
 
     Of an earlier snapshot it lists what the caller may read now.
     """
-    made = ctx.manifests.manifest(ctx.snapshots.at(query.snapshot), ctx.access.current(), ctx.caller)
+    snapshot = ctx.snapshots.at(query.snapshot)
+    ctx.audited(snapshot=snapshot.number)
+    made = ctx.manifests.manifest(snapshot, ctx.access.current(), ctx.caller)
     return Encoded(made.body, made.etag, gzipped=made.gzipped)

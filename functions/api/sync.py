@@ -35,20 +35,28 @@ class StatusQuery(BaseModel):
 
 
 @function(
-    "POST", "/api/sync/trigger", allow=Allow.SERVICE, status=202, answers={404: "A source or table is not configured."}
+    "POST",
+    "/api/sync/trigger",
+    allow=Allow.SERVICE,
+    status=202,
+    answers={404: "A source or table is not configured."},
+    audit="sync.trigger",
 )
 def trigger_extracts(request: TriggerRequest, ctx: Context) -> Triggered:
     """Start an extract of each source asked for; `GET /api/sync/status` tells what becomes of it."""
+    ctx.audited(*(f"table:{table_id}" for table_id in request.tables or ()))
     with ctx.state.read() as db:
         sources = list_sources(db)
     store, clock = ctx.store, ctx.clock
-    return trigger(
+    triggered = trigger(
         sources,
         request.sources,
         request.tables,
         ctx.tasks.enqueue,
         failed=lambda run, error: record_failure(store, run, error, clock()),
     )
+    ctx.audited(*(f"source:{run.source}" for run in triggered.runs))
+    return triggered
 
 
 @function("GET", "/api/sync/status", allow=Allow.SERVICE)

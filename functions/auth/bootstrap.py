@@ -13,7 +13,10 @@ from analyst.state import actor
     allow=Allow.ANYBODY,
     status=201,
     answers={403: "The secret is wrong, or none is set.", 409: "The first administrator was made before."},
+    audit="auth.bootstrap",
+    audit_success=False,
 )
 def bootstrap(request: Bootstrap, ctx: Context) -> Bootstrapped:
     """Make the first administrator, by the bootstrap secret. It works once; the token is shown this once."""
+    ctx.audited(email=request.email)
     return make_first_administrator(ctx.state, actor(ctx), request, ctx.settings.bootstrap_secret)

@@ -81,5 +81,6 @@ def confirm_page(request: LinkToken, ctx: Context) -> Page:
 def confirm(request: LinkToken, ctx: Context) -> Redirect | Page:
     """Sign in by the link, which is used up."""
     require(PROVIDER, ctx.settings)
+    ctx.signs_in(PROVIDER.name)
     link = links.consume(ctx.keys, Purpose.MAGIC_LINK, request.token, ctx.store, ctx.now)
     return sign_browser_in(ctx, Proven(link.subject, PROVIDER.name), str(link.claims.get("next", "")))

@@ -60,6 +60,7 @@ def google_login(query: GoogleQuery, ctx: Context) -> Redirect | Page:
 def google_callback(query: GoogleCallback, ctx: Context) -> Redirect | Page:
     """Sign in whom the provider sends back."""
     require(PROVIDER, ctx.settings)
+    ctx.signs_in(PROVIDER.name)
     if query.error:
         text = "You were not signed in. Nothing has changed; you can try again, or another way."
         page = render("message.html", title="Not signed in", text=text, link={"url": "/login", "text": "Sign in"})

@@ -76,6 +76,7 @@ def password_page(query: PasswordPageQuery, ctx: Context) -> Page:
 def password_login(request: PasswordLogin, ctx: Context) -> Redirect | Page:
     """Sign in. Whether the e-mail or the password is wrong is not told, neither by the answer nor by its time."""
     require(PROVIDER, ctx.settings)
+    ctx.signs_in(PROVIDER.name, request.email)
     try:
         account = passwords.check(
             request.email,

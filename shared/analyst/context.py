@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from werkzeug.wrappers import Request
 
 from analyst.access import AccessReader, Caller
+from analyst.audit import Audit, Note, Noting
 from analyst.clients import ClientKind, client_address, client_kind
 from analyst.errors import UnauthenticatedError
 from analyst.manifest import Manifests
@@ -130,9 +131,23 @@ class Process:
         return identify_service(token, issuer, self.settings, now)
 
     @property
+    def audit(self) -> Audit:
+        """What everybody does is written here."""
+        return self._once("audit", lambda: Audit(self.store, self.clock))
+
+    @property
     def background(self) -> Background:
         """What runs after an answer."""
         return self._once("background", Background)
+
+    def close(self) -> None:
+        """Write what is only in memory: the process is about to end.
+
+        Raises:
+            UnavailableError: the store does not answer.
+        """
+        if "audit" in self._made:
+            self.audit.close()
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         if name not in self._made:
@@ -171,7 +186,7 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class Context(Noting):
     """One request, and what it takes to answer it."""
 
     process: Process
@@ -183,6 +198,10 @@ class Context:
     caller_or_none: Caller | None
     """Who asks; `None` where anybody may."""
     local: LocalCall
+    began: float = field(default_factory=time.perf_counter)
+    """When the request came, by `time.perf_counter`."""
+    note: Note = field(default_factory=Note)
+    """What the audit will know of it."""
 
     @property
     def caller(self) -> Caller:

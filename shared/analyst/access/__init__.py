@@ -2,17 +2,20 @@
 
 from analyst.access.pointer import CURRENT, StatePointer
 from analyst.access.reader import AccessReader
-from analyst.access.roles import EVERY_SCOPE, SERVICE, Caller, Role, Scope
-from analyst.access.rules import TOKEN_PREFIX, AccessList, Grant, Registration, Token, User, digest
+from analyst.access.redaction import redacted
+from analyst.access.roles import EVERY_SCOPE, SERVICE, Caller, CallerKind, Role, Scope
+from analyst.access.rules import TOKEN_PREFIX, TOKEN_SHOWN, AccessList, Grant, Registration, Token, User, digest
 
 __all__ = [
     "CURRENT",
     "EVERY_SCOPE",
     "SERVICE",
     "TOKEN_PREFIX",
+    "TOKEN_SHOWN",
     "AccessList",
     "AccessReader",
     "Caller",
+    "CallerKind",
     "Grant",
     "Registration",
     "Role",
@@ -21,4 +24,5 @@ __all__ = [
     "Token",
     "User",
     "digest",
+    "redacted",
 ]

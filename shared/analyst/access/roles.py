@@ -34,6 +34,17 @@ class Scope(StrEnum):
 EVERY_SCOPE = frozenset(Scope)
 
 
+class CallerKind(StrEnum):
+    """What speaks for a caller."""
+
+    ANONYMOUS = "anonymous"
+    SERVICE = "service"
+    TOKEN = "token"  # noqa: S105
+    SESSION = "session"
+    USER = "user"
+    """Somebody who has just proven who they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who makes a request. `groups` are ids of groups.
@@ -49,6 +60,15 @@ class Caller:
     is_service: bool = False
     scopes: frozenset[Scope] = EVERY_SCOPE
     session_id: str | None = None
+
+    @property
+    def kind(self) -> CallerKind:
+        """What speaks for the caller."""
+        if self.is_service:
+            return CallerKind.SERVICE
+        if self.token_id is not None:
+            return CallerKind.TOKEN
+        return CallerKind.USER if self.session_id is None else CallerKind.SESSION
 
 
 SERVICE = Caller(user_id=None, email=None, role=Role.VIEWER, is_service=True)

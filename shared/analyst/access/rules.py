@@ -19,6 +19,9 @@ from analyst.errors import UnauthenticatedError
 TOKEN_PREFIX = "da_"  # noqa: S105
 """How every access token begins, so that leaked ones are found by scanners."""
 
+TOKEN_SHOWN = len(TOKEN_PREFIX) + 5
+"""How much of a token is kept and shown, to tell it from others."""
+
 Principal = tuple[str, str]
 """`("user", id)` or `("group", id)`."""
 

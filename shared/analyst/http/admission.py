@@ -21,12 +21,12 @@ def session_cookie(*, secure: bool) -> str:
     return _COOKIES[0] if secure else _COOKIES[1]
 
 
-def admit(spec: FunctionSpec, request: Request, process: Process) -> Caller | None:
-    """Find out who calls and whether they may; `None` where anybody may.
+def identify(spec: FunctionSpec, request: Request, process: Process) -> Caller | None:
+    """Find out who calls; `None` where anybody may.
 
     Raises:
         UnauthenticatedError: there is no proof, or a wrong one.
-        ForbiddenError: this is not for them, or it comes from a page of somebody else.
+        ForbiddenError: this comes from a page of somebody else.
     """
     shown = _credentials(request)
     if spec.is_page or (shown.authorization is None and shown.cookie is not None):
@@ -38,11 +38,26 @@ def admit(spec: FunctionSpec, request: Request, process: Process) -> Caller | No
     caller = identification.caller(shown, process.clock())
     if caller is None:
         raise UnauthenticatedError(_NONE)
+    return caller
+
+
+def authorize(spec: FunctionSpec, caller: Caller | None) -> None:
+    """Let a caller through who may.
+
+    Raises:
+        ForbiddenError: this is not for them.
+    """
+    if spec.allow is Allow.ANYBODY or caller is None:
+        return
     if not _may(caller, spec.allow):
         raise ForbiddenError(f"this is for {_whom(spec.allow)}")
     if not caller.is_service and spec.scope not in caller.scopes:
         raise ForbiddenError(f"this access token lacks the scope '{spec.scope}': make one that has it")
-    return caller
+
+
+def shows_credentials(request: Request) -> bool:
+    """Tell whether a request comes with proof of who makes it, be it good or bad."""
+    return _credentials(request) != Credentials()
 
 
 def _credentials(request: Request) -> Credentials:

@@ -1,5 +1,6 @@
 """The decorator that makes a Python function an HTTP function."""
 
+import atexit
 import os
 import threading
 from collections.abc import Callable
@@ -39,6 +40,8 @@ def function(
     answers: Answers = MappingProxyType({}),
     body_limit: int = BODY_LIMIT,
     hidden: bool = False,
+    audit: str | None = None,
+    audit_success: bool = True,
 ) -> Callable[[Callable[..., Any]], HttpFunction]:
     """Make `call([model,] ctx)` an HTTP function.
 
@@ -54,6 +57,9 @@ def function(
         answers: further documented answers by status: what it means, or the model that it carries.
         body_limit: bytes that a body may have.
         hidden: left out of the API's description and, while it succeeds, of the log.
+        audit: the action as which calls of it are audited, before they are answered; `ctx.audited` adds to it. Failed
+            authorization is audited for every function.
+        audit_success: whether a call that succeeds is audited too; not where it is a row of an edit.
     """
 
     def decorate(call: Callable[..., Any]) -> HttpFunction:
@@ -67,6 +73,8 @@ def function(
             answers=answers,
             body_limit=body_limit,
             hidden=hidden,
+            audit=audit,
+            audit_success=audit_success,
         )
         return as_function(call, spec)
 
@@ -99,4 +107,5 @@ def process() -> Process:
         if _One.process is None:
             to_stdout()
             _One.process = Process(os.environ)
+            atexit.register(_One.process.close)
         return _One.process

@@ -4,7 +4,6 @@ import logging
 import re
 import secrets
 import time
-from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -13,16 +12,18 @@ from urllib.parse import urlencode
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
-from analyst.access import SERVICE, Caller
+from analyst.access import SERVICE, Caller, redacted
 from analyst.context import Context, Process
 from analyst.errors import UnauthenticatedError
 from analyst.http import problems
-from analyst.http.admission import admit
+from analyst.http.admission import authorize, identify
 from analyst.http.answers import render
+from analyst.http.auditing import audit
+from analyst.http.exchange import Exchange
 from analyst.http.reading import check_size, read_input
 from analyst.http.response import Response
 from analyst.http.routing import Router
-from analyst.http.spec import BODY_LIMIT, Allow, FunctionSpec
+from analyst.http.spec import BODY_LIMIT, Allow
 
 log = logging.getLogger(__name__)
 
@@ -30,18 +31,6 @@ REQUEST_ID: Final = "X-Request-Id"
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 _BLOCK: Final = 1 << 16
 _MOST_DRAINED: Final = 8 * BODY_LIMIT
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One request and what becomes known while it is answered."""
-
-    request: Request
-    request_id: str
-    began: float = field(default_factory=time.perf_counter)
-    spec: FunctionSpec | None = None
-    caller: Caller | None = None
-    error: Exception | None = None
 
 
 def serve(functions: Router, request: Request, process: Process, caller: Caller | None = None) -> Response:
@@ -53,8 +42,8 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
     try:
         response = _answer(functions, exchange, process)
     except Exception as error:  # noqa: BLE001 - the one place where failures become answers
-        exchange.error = error
-        response = _failed(exchange, error)
+        response = _failure(exchange, error)
+    response = _audited(exchange, response, process)
     _drain(request)
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Content-Type-Options"] = "nosniff"
@@ -68,25 +57,45 @@ def _answer(functions: Router, exchange: Exchange, process: Process) -> Response
     request.max_content_length = BODY_LIMIT  # also where there is no function for it
     exchange.spec, path = functions.match(request.method, request.path)
     check_size(request, exchange.spec.body_limit)
-    exchange.caller = exchange.caller or admit(exchange.spec, request, process)
+    if exchange.caller is None:
+        exchange.caller = identify(exchange.spec, request, process)
+        authorize(exchange.spec, exchange.caller)
     model = read_input(exchange.spec, path, request)
     context = Context(
-        process, request, exchange.request_id, process.clock(), exchange.caller, partial(_local, functions, process)
+        process,
+        request,
+        exchange.request_id,
+        process.clock(),
+        exchange.caller,
+        partial(_local, functions, process),
+        exchange.began,
+        exchange.note,
     )
     arguments: tuple[Any, ...] = (context,) if model is None else (model, context)
     return render(exchange.spec.call(*arguments), exchange.spec.status, request)
 
 
-def _failed(exchange: Exchange, error: Exception) -> Response:
+def _failure(exchange: Exchange, error: Exception) -> Response:
     """Make the answer to a failure. Who looks at a page without having signed in goes to do so, and comes back."""
+    exchange.error = error
     spec, request = exchange.spec, exchange.request
     if spec is None or not spec.is_page:
         return problems.answer(error, exchange.request_id)
     if isinstance(error, UnauthenticatedError) and request.method == "GET" and spec.allow is not Allow.ANYBODY:
-        return Response(
-            status=303, headers={"Location": f"/login?{urlencode({'next': request.full_path.rstrip('?')})}"}
-        )
+        path = request.full_path.rstrip("?")
+        return Response(status=303, headers={"Location": f"/login?{urlencode({'next': path})}"})
     return problems.answer(error, exchange.request_id, as_page=True)
+
+
+def _audited(exchange: Exchange, response: Response, process: Process) -> Response:
+    """Let the audit know before the answer is sent; what it can't be told is not answered, unless it failed anyway."""
+    try:
+        audit(exchange, response.status_code, process)
+    except Exception as error:  # noqa: BLE001 - a failure is an answer too
+        if response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+            response.close()
+            return _failure(exchange, error)
+    return response
 
 
 def _local(functions: Router, process: Process, path: str, body: bytes, request_id: str) -> tuple[int, bytes] | None:
@@ -130,7 +139,7 @@ def _log(exchange: Exchange, response: Response) -> None:
         "request_id": exchange.request_id,
         "function": spec.name if spec else None,
         "method": exchange.request.method,
-        "path": spec.path.text if spec else exchange.request.path[:200],
+        "path": spec.path.text if spec else redacted(exchange.request.path)[:200],
         "status": status,
         "ms": round((time.perf_counter() - exchange.began) * 1000, 1),
         "bytes": response.content_length,

@@ -20,7 +20,9 @@ def sign_browser_in(ctx: Context, proven: Proven, then: str | None = None) -> Re
     Raises:
         ForbiddenError: nobody with this e-mail may come in.
     """
+    ctx.signs_in(proven.provider, proven.email)
     user_id = sign_in(proven, ctx.access, ctx.state, actor(ctx), ctx.settings)
+    ctx.signs_in(proven.provider, proven.email, user_id)
     session = sessions.begin(user_id, ctx.now)
     token = sessions.for_browser(ctx.keys, session, ctx.now)
     cookie = _cookie(ctx, token, int(sessions.BROWSER_LASTS.total_seconds()))

@@ -52,6 +52,15 @@ class FunctionSpec:
     body_limit: int = BODY_LIMIT
     hidden: bool = False
     """Left out of the API's description."""
+    audit: str | None = None
+    """The action as which calls of it are audited."""
+    audit_success: bool = True
+    """Whether a call that succeeds is audited as well."""
+
+    @property
+    def action(self) -> str:
+        """What the audit calls it."""
+        return self.audit or f"{self.tag}.{self.name}"
 
     @property
     def takes_body(self) -> bool:
@@ -80,6 +89,8 @@ def describe(
     answers: Answers = MappingProxyType({}),
     body_limit: int = BODY_LIMIT,
     hidden: bool = False,
+    audit: str | None = None,
+    audit_success: bool = True,
 ) -> FunctionSpec:
     """Describe a function `call([model,] ctx)`.
 
@@ -104,6 +115,8 @@ def describe(
         answers=answers,
         body_limit=body_limit,
         hidden=hidden,
+        audit=audit,
+        audit_success=audit_success,
     )
 
 

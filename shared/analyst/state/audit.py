@@ -1,26 +1,47 @@
 """The audit log: who did what to what, written in the edit that does it. Secrets never go in."""
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from analyst.access import Caller
+from analyst.access import Caller, CallerKind, redacted
+from analyst.audit.events import new_id
 from analyst.state.rows import insert_all
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
+EVENTS: Final = """
+    select
+        a.id, a.timestamp as "at", a.action, case when coalesce(a.result, 'ok') = 'ok' then 'ok' else 'failed' end as outcome,
+        a.caller, a.user_id, coalesce(a.email, u.email) as email, a.token_id,
+        case when a.resource is null then [] else [a.resource] end as resources, a.params::varchar as params,
+        a.request_id, a.client_address, a.client_kind, a.duration_ms
+    from audit_log a left join users u on u.id = a.user_id
+"""
+"""The query of all rows as events (`analyst.audit`)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who makes an edit, when, and in which request. Without a user it is the service, or this program itself."""
+    """Who makes an edit, when, in which request, and from where. Without a user it is the service, or this program itself.
+
+    `began` is when the request came, by `time.perf_counter`.
+    """
 
     user_id: str | None
     at: datetime
     request_id: str | None = None
+    kind: CallerKind | None = None
+    email: str | None = None
+    token_id: str | None = None
+    client_address: str | None = None
+    client_kind: str | None = None
+    began: float | None = None
 
 
 class Request(Protocol):
@@ -38,11 +59,27 @@ class Request(Protocol):
     def request_id(self) -> str:
         """Under which it is logged."""
 
+    @property
+    def client_address(self) -> str | None:
+        """The IP address that it comes from."""
+
+    @property
+    def client_kind(self) -> str:
+        """What kind of client says that it makes it."""
+
+    @property
+    def began(self) -> float:
+        """When it came, by `time.perf_counter`."""
+
 
 def actor(request: Request) -> Actor:
     """Give the actor of an edit that a request asks for."""
     caller = request.caller_or_none
-    return Actor(None if caller is None else caller.user_id, request.now, request.request_id)
+    about = (request.client_address, request.client_kind, request.began)
+    if caller is None:
+        return Actor(None, request.now, request.request_id, CallerKind.ANONYMOUS, None, None, *about)
+    who = (caller.kind, caller.email, caller.token_id)
+    return Actor(caller.user_id, request.now, request.request_id, *who, *about)
 
 
 def record(db: "DuckDBPyConnection", actor: Actor, action: str, resource: str, **params: Any) -> None:
@@ -59,12 +96,18 @@ def record_all(
 
 def _row(actor: Actor, action: str, resource: str, params: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "id": str(uuid4()),
+        "id": new_id(actor.at),
         "timestamp": actor.at,
         "user_id": actor.user_id,
         "action": action,
         "resource": resource,
-        "params": json.dumps(params),
+        "params": json.dumps(redacted(params)),
         "result": "ok",
+        "duration_ms": None if actor.began is None else round((time.perf_counter() - actor.began) * 1000),
         "request_id": actor.request_id,
+        "caller": actor.kind,
+        "email": actor.email,
+        "token_id": actor.token_id,
+        "client_address": actor.client_address,
+        "client_kind": actor.client_kind,
     }

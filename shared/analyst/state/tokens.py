@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from pydantic import Field
 
-from analyst.access import TOKEN_PREFIX, Caller, Role, Scope, digest
+from analyst.access import TOKEN_PREFIX, TOKEN_SHOWN, Caller, Role, Scope, digest
 from analyst.errors import ConflictError, ForbiddenError, NotFoundError
 from analyst.state.audit import Actor, record
 from analyst.state.fields import Email, Input, Line, Output
@@ -23,7 +23,6 @@ DAYS: Final = 90
 """How long a token is valid when nothing else is asked for."""
 
 _MOST = 50
-_SHOWN = len(TOKEN_PREFIX) + 5
 _SELECT = """
     select t.id, t.name, t.prefix, t.user_id, u.email, t.created_at, t.expires_at, t.revoked_at,
         cast(t.scopes as varchar[]) as scopes
@@ -110,7 +109,7 @@ def issue(
         id=str(uuid4()),
         name=name,
         token=token,
-        prefix=token[:_SHOWN],
+        prefix=token[:TOKEN_SHOWN],
         scopes=tuple(sorted(set(scopes))),
         expires_at=actor.at + timedelta(days=days),
     )

@@ -18,6 +18,8 @@ create table revoked_sessions (
 alter table access_requests add column answer varchar;
 
 alter table audit_log add column caller varchar;
+alter table audit_log add column email varchar;
+alter table audit_log add column token_id varchar;
 alter table audit_log add column client_address varchar;
 alter table audit_log add column client_kind varchar;
 

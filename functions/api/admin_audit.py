@@ -1,0 +1,19 @@
+"""The audit log."""
+
+from analyst.access import Role
+from analyst.audit.reading import Events
+from analyst.audit_search import AuditPage, AuditQuery, AuditSearch
+from analyst.context import Context
+from analyst.http import function
+
+
+@function("GET", "/api/admin/audit", allow=Role.ADMIN, audit="audit.read")
+def read_audit(query: AuditQuery, ctx: Context) -> AuditPage:
+    """List what was done and tried, newest first: by whom, to what, from where, and how it ended.
+
+    A page takes seconds at most: it may hold fewer events than asked for, and tell in `next` where to go on.
+    """
+    settings = ctx.settings
+    ctx.audited(**query.model_dump(mode="json", exclude_none=True, exclude={"cursor", "limit"}))
+    with ctx.state.read() as db, Events(ctx.store, settings.memory_limit, settings.scratch_dir) as events:
+        return AuditSearch(events, db, ctx.process.monotonic).page(query)

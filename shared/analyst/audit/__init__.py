@@ -1,0 +1,12 @@
+"""The audit: who did what to what, from where, and how it ended.
+
+What an edit of the system state does is a row of its `audit_log`, written in that edit. Everything else that is audited
+is an `Event`, in batches of JSON lines that answers wait for: `state/audit/date=2026-01-31/<ulid>.jsonl`.
+"""
+
+from analyst.audit.events import AuditEvent, Outcome
+from analyst.audit.noting import Note, Noting
+from analyst.audit.tally import DENIED, UNCHANGED, Rule
+from analyst.audit.writing import Audit
+
+__all__ = ["DENIED", "UNCHANGED", "Audit", "AuditEvent", "Note", "Noting", "Outcome", "Rule"]

@@ -1,0 +1,172 @@
+"""Archives: the events of a day that is over, as parquet, in the place of its batches.
+
+An archive has a column for each field of an event, `params` as JSON text, times in UTC; any engine reads it. It is there
+before its batches go, so for a while an event is in both; readers find it once.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from analyst import duckdb_files
+from analyst.audit.writing import PREFIX, SUFFIX
+from analyst.errors import UnavailableError
+from analyst.names import quote_text
+from analyst.store import Entry, Store, StoreConflictError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+OVER: Final = timedelta(days=2)
+"""The age of a day's youngest batch from which on the day is over. Later ones are gathered in turn."""
+
+MOST_GATHERED: Final = 50_000
+"""Batches that are gathered at once."""
+
+_ARCHIVE: Final = re.compile(r"archive-[0-9a-f]{32}\.parquet")
+_ARCHIVE_BYTES: Final = 32 * 1024 * 1024
+_AT_ONCE: Final = 16
+_READ_AHEAD: Final = 1000
+_COLUMNS: Final = {
+    "id": "varchar",
+    "at": "timestamp",
+    "action": "varchar",
+    "outcome": "varchar",
+    "caller": "varchar",
+    "user_id": "varchar",
+    "email": "varchar",
+    "token_id": "varchar",
+    "resources": "varchar[]",
+    "params": "json",
+    "status": "integer",
+    "code": "varchar",
+    "request_id": "varchar",
+    "client_address": "varchar",
+    "client_kind": "varchar",
+    "duration_ms": "integer",
+    "count": "bigint",
+    "since": "timestamp",
+}
+
+
+def is_archive(name: str) -> bool:
+    """Tell whether an object of a day's folder is an archive."""
+    return _ARCHIVE.fullmatch(name) is not None
+
+
+def rows_of(paths: Iterable[Path]) -> str:
+    """Write the query that gives the events of archives on this machine."""
+    return f"from read_parquet([{', '.join(quote_text(str(path)) for path in paths)}])"
+
+
+@dataclass(frozen=True, slots=True)
+class Archiving:
+    """Puts batches into archives. `memory_limit` is DuckDB's."""
+
+    store: Store
+    memory_limit: str
+    scratch: Path | None = None
+
+    def due(self) -> dict[str, list[Entry]]:
+        """Tell which batches are to be gathered, by the folders of their days, the earliest days first."""
+        due: dict[str, list[Entry]] = {}
+        room = MOST_GATHERED
+        for day in sorted(self.store.list_folders(PREFIX)):
+            batches = self._batches(f"{PREFIX}{day}/", room)
+            if batches:
+                due[f"{PREFIX}{day}/"] = batches
+                room -= len(batches)
+        return due
+
+    def gather(self, due: Mapping[str, Sequence[Entry]]) -> None:
+        """Write the archives of what is due, and delete it then. Cut off anywhere, the next time goes on.
+
+        Raises:
+            UnavailableError: the store does not answer, or a batch is damaged.
+        """
+        for folder, entries in due.items():
+            for part in _parts(entries):
+                self._archive(folder, part)
+                with ThreadPoolExecutor(_AT_ONCE) as pool:
+                    list(pool.map(self.store.delete, [entry.key for entry in part]))
+
+    def _batches(self, folder: str, room: int) -> list[Entry]:
+        """List the batches of a day, as many as there is room for; none of a day that is not over."""
+        batches: list[Entry] = []
+        for entry in self.store.list(folder) if room else ():
+            if entry.key.endswith(SUFFIX):
+                if entry.age <= OVER.total_seconds():
+                    return []
+                if len(batches) < room:
+                    batches.append(entry)
+        return batches
+
+    def _archive(self, folder: str, entries: Sequence[Entry]) -> None:
+        """Write the archive of some batches, less what is in one already: an earlier time may have been cut off."""
+        with duckdb_files.scratch(self.scratch) as home:
+            lines, made = home / "lines.jsonl", home / "made.parquet"
+            with lines.open("wb") as file:
+                self._collect(entries, file)
+            known = self._archives(folder, home)
+            with duckdb_files.connect(memory_limit=self.memory_limit, threads=1, temp_dir=home / "spill") as con:
+                count = _convert(con, lines, known, made)
+            if count:
+                name = hashlib.sha256(made.read_bytes()).hexdigest()[:32]
+                with suppress(StoreConflictError):  # it is named by its content
+                    self.store.upload(f"{folder}archive-{name}.parquet", made)
+
+    def _collect(self, entries: Sequence[Entry], file: BinaryIO) -> None:
+        """Write the lines of batches into one file, but for those that are gone: another sweep has gathered them."""
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for start in range(0, len(entries), _READ_AHEAD):
+                file.writelines(
+                    b"" if found is None else found.data
+                    for found in pool.map(
+                        self.store.read, [entry.key for entry in entries[start : start + _READ_AHEAD]]
+                    )
+                )
+
+    def _archives(self, folder: str, home: Path) -> list[Path]:
+        keys = [entry.key for entry in self.store.list(f"{folder}archive-")]
+        paths = [home / key.rsplit("/", 1)[1] for key in keys if is_archive(key.rsplit("/", 1)[1])]
+        for path in paths:
+            self.store.download(folder + path.name, path)
+        return paths
+
+
+def _convert(con: "DuckDBPyConnection", lines: Path, known: Sequence[Path], into: Path) -> int:
+    columns = ", ".join(f"{name}: '{kind}'" for name, kind in _COLUMNS.items())
+    known_ids = f"select id {rows_of(known)}" if known else "select ''::varchar where false"
+    with duckdb_files.told_as(UnavailableError, "a batch of the audit can't be read: ", hide=lines):
+        rows = con.execute(
+            f"""
+            copy (
+                select * replace (
+                    params::varchar as params, coalesce(resources, []) as resources, coalesce("count", 1) as "count"
+                )
+                from read_json({quote_text(str(lines))}, format = 'newline_delimited', columns = {{{columns}}})
+                where id not in ({known_ids})
+                order by epoch_ms("at"), id
+            ) to {quote_text(str(into))} (format parquet, compression zstd, row_group_size 20000)
+            """
+        ).fetchone()
+    return int(rows[0]) if rows else 0
+
+
+def _parts(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    part: list[Entry] = []
+    size = 0
+    for entry in entries:
+        part.append(entry)
+        size += entry.size
+        if size >= _ARCHIVE_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part

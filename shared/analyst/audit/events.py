@@ -1,0 +1,88 @@
+"""What the audit knows of one thing that happened, or of several that were alike."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+from ulid import ULID
+
+from analyst.access import CallerKind
+from analyst.clients import ClientKind
+
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_OF_ONE: Final = {"id", "at", "duration_ms", "count", "since"}
+
+
+class Outcome(StrEnum):
+    """How it ended."""
+
+    OK = "ok"
+    DENIED = "denied"
+    """For want of proof or rights, or because of too many attempts."""
+    FAILED = "failed"
+
+
+class AuditEvent(BaseModel):
+    """One thing that happened. Of `count` alike, the first was at `since`, and what they do not share is left out.
+
+    `at` is when it was written, which is when the answer was ready; `resources` are of kinds, as `table:shop.orders`. What
+    an edit did has no `status`, which is the answer's.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    at: AwareDatetime
+    action: str
+    outcome: Outcome
+    caller: CallerKind | None = None
+    user_id: str | None = None
+    email: str | None = None
+    token_id: str | None = None
+    resources: tuple[str, ...] = ()
+    params: dict[str, Any] = {}
+    status: int | None = None
+    code: str | None = None
+    request_id: str | None = None
+    client_address: str | None = None
+    client_kind: ClientKind | None = None
+    duration_ms: int | None = None
+    count: int = 1
+    since: AwareDatetime | None = None
+
+    @property
+    def place(self) -> "Place":
+        """Where it stands among all events."""
+        return Place(milliseconds(self.at), self.id)
+
+    def joined(self, other: "AuditEvent") -> "AuditEvent":
+        """Make one of this and a later one, of what they share."""
+        ours, theirs = self.model_dump(exclude=_OF_ONE), other.model_dump(exclude=_OF_ONE)
+        same = {name: value for name, value in ours.items() if theirs[name] == value}
+        required = {"action": self.action, "outcome": self.outcome}
+        count, since = self.count + other.count, self.since or self.at
+        return AuditEvent(**{**required, **same}, id=other.id, at=other.at, count=count, since=since)
+
+    def again(self, at: datetime) -> "AuditEvent":
+        """Give it a place of its own, at another time."""
+        return self.model_copy(update={"id": new_id(at), "at": at})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A place in the order of all events: in ms since 1970, then by id."""
+
+    ms: int
+    id: str = ""
+
+
+def new_id(at: datetime) -> str:
+    """Make the id of an event: a ULID of its time."""
+    return str(ULID.from_timestamp(milliseconds(at)))
+
+
+def milliseconds(at: datetime) -> int:
+    """Tell a time in whole ms since 1970."""
+    return (at - _EPOCH) // timedelta(milliseconds=1)

@@ -1,0 +1,120 @@
+"""Looking things up in the audit: what edits have written and what lies in the bucket, as one list, a page at a time."""
+
+import re
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from heapq import merge
+from operator import attrgetter
+from typing import TYPE_CHECKING, Annotated, Final
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from analyst.audit import AuditEvent, Outcome
+from analyst.audit.events import Place, milliseconds
+from analyst.audit.reading import Events, Item, Reached
+from analyst.audit.wanted import Wanted
+from analyst.errors import InvalidInputError
+from analyst.state.audit import EVENTS
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+PATIENCE: Final = 5.0
+"""Seconds after which a page ends with what was found, if it is not full."""
+
+_CURSOR: Final = re.compile(r"(-?[0-9]{1,15}):([ -~]{0,100})")
+_LAST_MS: Final = 10**15
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=300)]
+
+
+class AuditQuery(BaseModel):
+    """What to look for, newest first. `user` is an e-mail or an id, `action` how actions begin, `until` is not included."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    user: Text | None = None
+    action: Text | None = None
+    resource: Text | None = None
+    outcome: Outcome | None = None
+    request_id: Text | None = None
+    cursor: Annotated[str, StringConstraints(max_length=200)] | None = None
+    """Where an earlier page of the same query ended."""
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class AuditPage(BaseModel):
+    """Events, newest first. With `next` as the cursor there may be more, also when there are few or none here."""
+
+    model_config = ConfigDict(frozen=True)
+
+    events: tuple[AuditEvent, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSearch:
+    """What a search works with. `db` is the open system state."""
+
+    events: Events
+    db: "DuckDBPyConnection"
+    monotonic: Callable[[], float] = time.monotonic
+
+    def page(self, query: AuditQuery) -> AuditPage:
+        """Find a page of events.
+
+        Raises:
+            InvalidInputError: the cursor is none.
+            UnavailableError: the store does not answer, or an object is damaged.
+        """
+        until = self.monotonic() + PATIENCE
+        found: list[AuditEvent] = []
+        for item in self._items(_wanted(query)):
+            if isinstance(item, Reached):
+                if self.monotonic() > until:
+                    return _page(found, item.place)
+            elif len(found) == query.limit:
+                return _page(found, found[-1].place)
+            else:
+                found.append(item)
+        return _page(found, None)
+
+    def _items(self, wanted: Wanted) -> Iterator[Item]:
+        streams = (self.events.newest(wanted), wanted.among(self.db, EVENTS))
+        return merge(*streams, key=attrgetter("place"), reverse=True)
+
+
+def _wanted(query: AuditQuery) -> Wanted:
+    before = [_read_cursor(query.cursor)] if query.cursor is not None else []
+    before += [Place(milliseconds(query.until))] if query.until is not None else []
+    return Wanted(
+        before=min(before, default=Place(_LAST_MS)),
+        since_ms=milliseconds(query.since) if query.since is not None else -_LAST_MS,
+        user=query.user,
+        action=query.action,
+        resource=query.resource,
+        outcome=query.outcome,
+        request_id=query.request_id,
+    )
+
+
+def _page(events: list[AuditEvent], place: Place | None) -> AuditPage:
+    return AuditPage(events=tuple(events), next=None if place is None else _cursor(place))
+
+
+def _cursor(place: Place) -> str:
+    return urlsafe_b64encode(f"{place.ms}:{place.id}".encode()).decode().rstrip("=")
+
+
+def _read_cursor(text: str) -> Place:
+    try:
+        found = _CURSOR.fullmatch(urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode())
+    except ValueError:
+        found = None
+    if found is None:
+        raise InvalidInputError("this is no cursor of the audit; leave it out to begin with the newest")
+    return Place(int(found[1]), found[2])
