@@ -18,6 +18,7 @@ COMMANDS = {
     "query": "da.commands.query:app",
     "tables": "da.commands.tables:tables",
     "status": "da.commands.status:status",
+    "diagnose": "da.commands.diagnose:diagnose",
     "auth": "da.commands.auth:app",
     "admin": "da.commands.admin:app",
     "sample-data": "da.commands.sample_data:sample_data",

@@ -1,7 +1,7 @@
 """The server's API, as its functions describe it in /openapi.json."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin
 
@@ -16,13 +16,20 @@ _NOT_MODIFIED = 304
 
 
 class Server:
-    """A server, as one user sees it."""
+    """A server, as one user sees it. `renew` gives a login that is still good, before each request."""
 
-    def __init__(self, login: Login, web: Web, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        login: Login,
+        web: Web,
+        patience: Patience | None = None,
+        renew: Callable[[Login], Login] = lambda login: login,
+    ) -> None:
         self.address = login.server
-        self._token = login.token
+        self._login = login
         self._web = web
         self._patience = patience or Patience(attempts=4, longest=8.0)
+        self._renew = renew
 
     def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
         """Read a resource."""
@@ -100,15 +107,17 @@ class Server:
             return read(answer)
 
     def _proof(self) -> dict[str, str]:
-        if not self._token:
+        self._login = self._renew(self._login)
+        token = self._login.token
+        if not token:
             return {}
-        if not self._token.isascii() or not self._token.isprintable():
+        if not token.isascii() or not token.isprintable():
             raise DaError("The token holds characters that no token has; copy it again")
-        return {"Authorization": f"Bearer {self._token}"}
+        return {"Authorization": f"Bearer {token}"}
 
     def _explained(self, error: RefusedError) -> RefusedError:
         message = str(error).rstrip(".")
-        if error.status == _UNAUTHORIZED and self._token:
+        if error.status == _UNAUTHORIZED and self._login.token:
             message = f"{message}; log in again with: da login --server {self.address}"
         elif error.wait:
             message = f"{message}; try again in {error.wait:.0f} s"

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from da.config import Config, Login
 from da.errors import DaError, RefusedError
+from da.patience import Patience
 from da.server import Server
 from da.web import Web
 
@@ -27,12 +28,17 @@ def session() -> Iterator[Server]:
     login = config.login()
     with Web() as web:
         try:
-            yield Server(fresh(config, login, web), web)
+            yield server_of(config, login, web)
         except KeyError as error:
             raise DaError(f"{login.server} answered without {error}; da and the server are of different age") from None
 
 
-def fresh(config: Config, login: Login, web: Web) -> Login:
+def server_of(config: Config, login: Login, web: Web, patience: Patience | None = None) -> Server:
+    """Give the server of a login that is renewed whenever it has to be, and kept."""
+    return Server(login, web, patience, renew=lambda current: _fresh(config, current, web))
+
+
+def _fresh(config: Config, login: Login, web: Web) -> Login:
     """Give a login whose token is still good for a moment, renewed if it has to be; the new one is kept.
 
     Raises:

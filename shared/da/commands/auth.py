@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from da.commands.auth_tokens import app as tokens_app
 from da.config import Config, Login, is_loopback, server_address
 from da.errors import DaError, UsageError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Log in and out.")
+app.add_typer(tokens_app, name="tokens")
 
 ServerUrl = Annotated[str | None, typer.Option("--server", metavar="URL", help="The server; else the one used last.")]
 Token = Annotated[str | None, typer.Option("--token", help="The token; else DA_TOKEN, stdin or a prompt gives it.")]
@@ -90,15 +92,14 @@ def _is_to_browse(token: str | None) -> bool:
 
 def _end_session(config: Config) -> None:
     """Tell the server that a session ends; that it does not answer keeps nobody logged in here."""
-    from da.server import Server
-    from da.session import fresh
+    from da.session import server_of
     from da.web import Web
 
     try:
         login = config.login()
         if login.refresh_token is not None:
             with Web() as web:
-                Server(fresh(config, login, web), web).have_done("/auth/logout")
+                server_of(config, login, web).have_done("/auth/logout")
     except DaError as error:
         print(f"The server was not told: {error}", file=sys.stderr)
 

@@ -12,7 +12,7 @@ from da.manifest import Manifest
 from da.output import print_json
 from da.patience import Patience
 from da.plan import Request, plan
-from da.server import Server
+from da.session import server_of
 from da.text import ago_text, bytes_text, clean, count_text
 from da.web import Web
 from da.workspace import State, Workspace
@@ -83,7 +83,7 @@ def _compared(workspace: Workspace, state: State, config: Config) -> tuple[str, 
         return "never synced", "run da sync"
     try:
         with Web(timeout=_TIMEOUT) as web:
-            answer = Server(config.login(), web, Patience(attempts=1)).manifest(state.etag)
+            answer = server_of(config, config.login(), web, Patience(attempts=1)).manifest(state.etag)
         return _incomplete(workspace, state) if answer is None else _behind(workspace, state, answer[1])
     except DaError as error:
         return "unknown", str(error)

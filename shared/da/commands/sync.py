@@ -10,7 +10,7 @@ from da.config import Config
 from da.plan import Request
 from da.progress import progress
 from da.report import Report
-from da.server import Server
+from da.session import server_of
 from da.sync import Sync
 from da.web import Web
 from da.workspace import Workspace
@@ -34,7 +34,8 @@ def sync(
     The workspace is DA_LOCAL_DIR, else the nearest folder upwards that has been synced before, else this folder.
     Ends with 1 when a table failed (the others are done), and with 130 when it was interrupted.
     """
-    login = Config.read().login()
+    config = Config.read()
+    login = config.login()
     workspace = Workspace.find()
     with nullcontext() if dry_run else workspace.locked(), Web() as web:
 
@@ -42,7 +43,7 @@ def sync(
             return progress(total, files, wanted=not (quiet or json))
 
         request = Request(tuple(table or ()), dry_run, verify)
-        report = Sync(workspace, Server(login, web), web, bar).run(request)
+        report = Sync(workspace, server_of(config, login, web), web, bar).run(request)
     _print(report, quiet=quiet, json=json)
     raise typer.Exit(report.exit_code)
 

@@ -1,0 +1,184 @@
+"""`da diagnose`: what is wrong here, and what to do about it."""
+
+import email.utils
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Final, Literal
+
+import typer
+
+from da import __version__
+from da.config import Config, is_loopback
+from da.errors import DaError
+from da.output import print_json, print_table
+from da.patience import Patience
+from da.session import server_of
+from da.text import ago_text, bytes_text
+from da.web import Exchange, Web
+from da.workspace import Workspace
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Verdict = Literal["ok", "warning", "problem"]
+
+_TIMEOUT: Final = 10.0
+_CLOCK: Final = 120.0
+"""Seconds that the clocks may differ before signed links and sessions suffer."""
+
+_LITTLE: Final = 1 << 30
+_WEEK: Final = 7 * 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check found, and what to do about it."""
+
+    check: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+
+def diagnose(json: Json = False) -> None:
+    """Check server, login, clock, versions, disk and the local database, and say what to do.
+
+    Ends with 1 when something is broken.
+    """
+    findings = list(_findings(Config.read()))
+    if json:
+        print_json({"da": __version__, "checks": [asdict(finding) for finding in findings]})
+    else:
+        rows = [(it.check, it.verdict, it.found) for it in findings]
+        print_table(("check", "verdict", "found"), rows)
+        for finding in findings:
+            if finding.advice:
+                print(f"\n{finding.check}: {finding.advice}")
+    if any(finding.verdict == "problem" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _findings(config: Config) -> Iterator[Finding]:
+    yield from _server(config)
+    yield _checked("workspace", _workspace)
+    yield _checked("disk", _disk)
+    yield _checked("local database", _database)
+
+
+def _checked(check: str, look: Callable[[], Finding]) -> Finding:
+    try:
+        return look()
+    except DaError as error:
+        return Finding(check, "problem", str(error))
+
+
+def _server(config: Config) -> Iterator[Finding]:
+    """Look at what takes the server: whether it answers, how its clock goes, and who it takes us for."""
+    try:
+        address = config.server
+    except DaError as error:
+        yield Finding("server", "problem", str(error), "Say where it is: da login --server URL")
+        return
+    if address is None:
+        yield Finding("server", "problem", "none is known", "Say where it is: da login --server URL")
+        return
+    with Web(timeout=_TIMEOUT) as web:
+        try:
+            health, date = _health(address, web)
+        except DaError as error:
+            advice = "Check the address and your network; is it running? Locally: make dev, or docker-compose up"
+            yield Finding("server", "problem", f"{address}: {error}", advice)
+            return
+        is_open = address.startswith("http:") and not is_loopback(address)
+        advice = "Over http:// your token and data can be read on the way: use https://" if is_open else ""
+        yield Finding("server", "warning" if is_open else "ok", f"{address} answers", advice)
+        yield _versions(health)
+        yield _clock(date)
+        yield _login(config, web)
+
+
+def _health(address: str, web: Web) -> tuple[dict[str, Any], str]:
+    def read(answer: Exchange) -> tuple[Any, str]:
+        return answer.json(), answer.header("date")
+
+    with web.exchange("GET", f"{address}/api/health", {"Accept": "application/json"}, None) as answer:
+        if answer.status != 200:  # noqa: PLR2004
+            raise answer.refusal()
+        document, date = read(answer)
+    if not isinstance(document, dict) or "version" not in document:
+        raise DaError("something else answers there; is it the right address?")
+    return document, date
+
+
+def _versions(health: dict[str, Any]) -> Finding:
+    import duckdb
+
+    theirs = str(health["version"])
+    found = f"da {__version__}, server {theirs}, DuckDB {duckdb.__version__}"
+    if theirs.split(".")[:2] == __version__.split(".")[:2]:
+        return Finding("versions", "ok", found)
+    return Finding(
+        "versions",
+        "warning",
+        found,
+        "Install the da of the server's version: pip install --upgrade ai-data-analyst-cli",
+    )
+
+
+def _clock(date: str) -> Finding:
+    try:
+        theirs = email.utils.parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return Finding("clock", "ok", "the server tells no time")
+    ahead = time.time() - theirs
+    if abs(ahead) <= _CLOCK:
+        return Finding("clock", "ok", "as the server's")
+    found = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
+    return Finding("clock", "warning", found, "Set this machine's clock: sessions and links end too early or late")
+
+
+def _login(config: Config, web: Web) -> Finding:
+    try:
+        me = server_of(config, config.login(), web, Patience(attempts=1)).get("/api/me")
+    except DaError as error:
+        return Finding("login", "problem", str(error), "Log in: da login")
+    token = me.get("token") or {}
+    ends = f", until {token['expires_at'][:10]}" if token.get("expires_at") else ""
+    name = me.get("email") or "a service"
+    return Finding("login", "ok", f"{name} ({me.get('role')}), by {'a session' if not token else 'a token'}{ends}")
+
+
+def _workspace() -> Finding:
+    workspace = Workspace.find()
+    checked_at = workspace.checked_at()
+    if checked_at is None:
+        return Finding("workspace", "warning", f"{workspace.root} was never synced", "Run: da sync")
+    found = f"{workspace.root}, synced {ago_text(checked_at)}"
+    if time.time() - checked_at.timestamp() > _WEEK:
+        return Finding("workspace", "warning", found, "Run: da sync")
+    return Finding("workspace", "ok", found)
+
+
+def _disk() -> Finding:
+    place = Workspace.find().root
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free >= _LITTLE:
+        return Finding("disk", "ok", f"{bytes_text(free)} free")
+    return Finding("disk", "warning", f"{bytes_text(free)} free", "A sync may not fit: make room")
+
+
+def _database() -> Finding:
+    import duckdb
+
+    path = Workspace.find().duckdb
+    if not path.exists():
+        return Finding("local database", "warning", f"there is no {path} yet", "Run: da sync")
+    try:
+        with duckdb.connect(str(path), read_only=True) as db:
+            row = db.execute("select count(*) from duckdb_views() where not internal").fetchone()
+    except duckdb.Error as error:
+        advice = f"If no other program has it open, delete it and run da sync: {path}"
+        return Finding("local database", "problem", str(error).partition("\n")[0], advice)
+    return Finding("local database", "ok", f"{row[0] if row else 0} views")
