@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from analyst.access import Role
+from analyst.auth.last_use import with_last_use
 from analyst.context import Context
 from analyst.http import function
 from analyst.state import actor, tokens
@@ -32,9 +33,10 @@ class TokenRequest(Input):
 
 @function("GET", "/auth/tokens", allow=Role.VIEWER, answers={404: "There is no such user."})
 def list_tokens(query: TokenQuery, ctx: Context) -> TokenList:
-    """List access tokens: when they expire and whether they are revoked, never the tokens themselves."""
+    """List access tokens: when they expire, were used last, and whether they are revoked, never the tokens themselves."""
     with ctx.state.read() as db:
-        return TokenList(tokens=tokens.list_tokens(db, ctx.caller, query.user))
+        found = tokens.list_tokens(db, ctx.caller, query.user)
+    return TokenList(tokens=with_last_use(ctx.store, found))
 
 
 @function(

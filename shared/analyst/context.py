@@ -26,6 +26,7 @@ from analyst.tasks import Background, LocalCall, Tasks
 
 if TYPE_CHECKING:
     from analyst.auth.keys import Keys
+    from analyst.auth.last_use import LastUses
     from analyst.auth.limits import Limits
     from analyst.auth.oidc import Issuer
     from analyst.state import State
@@ -114,6 +115,11 @@ class Process:
         return self._once("limits", self._make_limits)
 
     @property
+    def last_uses(self) -> "LastUses":
+        """When access tokens were used last."""
+        return self._once("last_uses", self._make_last_uses)
+
+    @property
     def google(self) -> "Issuer":
         """Who says who people are that sign in with Google."""
         return self._once("google", lambda: self._issuer(self.settings.google_issuer))
@@ -173,6 +179,11 @@ class Process:
 
         old = (secret.get_secret_value().encode() for secret in self.settings.secret_keys_old)
         return Keys([secret_key(self.settings, self.store), *old])
+
+    def _make_last_uses(self) -> "LastUses":
+        from analyst.auth.last_use import LastUses
+
+        return LastUses(self.store, self.background.run)
 
     def _issuer(self, url: str) -> "Issuer":
         from analyst.auth.oidc import Issuer

@@ -60,6 +60,8 @@ def _answer(functions: Router, exchange: Exchange, process: Process) -> Response
     if exchange.caller is None:
         exchange.caller = identify(exchange.spec, request, process)
         authorize(exchange.spec, exchange.caller)
+    if exchange.caller is not None and exchange.caller.token_id is not None:
+        process.last_uses.saw(exchange.caller.token_id, process.clock())
     model = read_input(exchange.spec, path, request)
     context = Context(
         process,

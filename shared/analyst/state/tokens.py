@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final
 from uuid import uuid4
 
@@ -42,6 +42,7 @@ class Token(Output):
     created_at: datetime
     expires_at: datetime
     revoked_at: datetime | None
+    last_used_on: date | None = None
 
 
 class NewToken(Input):
