@@ -17,6 +17,9 @@ create table revoked_sessions (
 
 alter table access_requests add column answer varchar;
 
+-- E-mails that the instance's settings made administrators of, each once.
+create table seeded_admins (email varchar primary key, user_id varchar not null, "at" timestamp not null);
+
 alter table audit_log add column caller varchar;
 alter table audit_log add column email varchar;
 alter table audit_log add column token_id varchar;
