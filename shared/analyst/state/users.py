@@ -131,7 +131,7 @@ def seed_admin(db: "DuckDBPyConnection", actor: Actor, email: str) -> User | Non
     """
     address = email.strip().lower()
     known = fetch_one(db, "from users where email = ?", [address])
-    if fetch_one(db, "from seeded_admins where email = ?", [address]) or (known and not known["active"]):
+    if is_seeded(db, address) or (known and not known["active"]):
         return None
     user = get_user(db, address) if known else create_user(db, actor, NewUser(email=address, role=Role.ADMIN))
     insert(db, "seeded_admins", {"email": address, "user_id": user.id, "at": actor.at})
@@ -152,6 +152,11 @@ def delete_user(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
     execute(db, "delete from users where id = ?", [user.id])
     record(db, actor, "user.delete", f"user:{user.id}", email=user.email)
     _keep_an_admin(db, user)
+
+
+def is_seeded(db: "DuckDBPyConnection", email: str) -> bool:
+    """Tell whether the user of an e-mail (in lower case) was made an administrator by `seed_admin` before."""
+    return fetch_one(db, "from seeded_admins where email = ?", [email]) is not None
 
 
 def _by_id(db: "DuckDBPyConnection", user_id: str) -> User:
