@@ -48,7 +48,7 @@ def update_user(change: UserChange, ctx: Context) -> User:
 
 @function("DELETE", "/api/users/{id}", allow=Role.ADMIN, answers={404: _NONE, 409: _LAST})
 def delete_user(request: UserRequest, ctx: Context) -> None:
-    """Remove a user with all grants, memberships and tokens."""
+    """Remove a user with all grants, memberships, tokens and requests."""
     ctx.state.edit(lambda db: users.delete_user(db, actor(ctx), request.id))
 
 

@@ -22,6 +22,7 @@ _SELECT = """
     from users u left join group_members m on m.user_id = u.id left join groups g on g.id = m.group_id
 """
 _GROUPED = "group by all order by u.email"
+_OF_USERS = ("grants", "group_members", "tokens", "access_requests", "telegram_links", "user_sync_settings")
 
 
 class User(Output):
@@ -140,14 +141,14 @@ def seed_admin(db: "DuckDBPyConnection", actor: Actor, email: str) -> User | Non
 
 
 def delete_user(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
-    """Remove a user with all grants, memberships and tokens. Added again, it is another user.
+    """Remove a user with all grants, memberships, tokens and requests. Added again, it is another user.
 
     Raises:
         NotFoundError: there is no such user.
         ConflictError: nobody would be left to administer.
     """
     user = _by_id(db, user_id)
-    for table in ("grants", "group_members", "tokens", "telegram_links", "user_sync_settings"):
+    for table in _OF_USERS:
         execute(db, f"delete from {table} where user_id = ?", [user.id])
     execute(db, "delete from users where id = ?", [user.id])
     record(db, actor, "user.delete", f"user:{user.id}", email=user.email)
