@@ -7,7 +7,7 @@ from analyst.context import Context
 from analyst.http import function
 from analyst.state import actor, users
 from analyst.state.fields import Id, Input
-from analyst.state.users import NewUser, User, UserChange
+from analyst.state.users import NewUser, SignOut, User, UserChange
 
 _NONE = "There is no such user."
 _LAST = "Nobody would be left to administer."
@@ -48,5 +48,11 @@ def update_user(change: UserChange, ctx: Context) -> User:
 
 @function("DELETE", "/api/users/{id}", allow=Role.ADMIN, answers={404: _NONE, 409: _LAST})
 def delete_user(request: UserRequest, ctx: Context) -> None:
-    """Remove a user with all grants, memberships and tokens."""
+    """Remove a user with all grants, memberships, tokens and requests."""
     ctx.state.edit(lambda db: users.delete_user(db, actor(ctx), request.id))
+
+
+@function("POST", "/api/users/{id}/sign-out", allow=Role.ADMIN, answers={404: _NONE})
+def sign_out(request: SignOut, ctx: Context) -> None:
+    """End all sessions of a user, and with `tokens` revoke all access tokens of theirs too."""
+    ctx.state.edit(lambda db: users.sign_out(db, actor(ctx), request))

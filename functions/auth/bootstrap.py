@@ -19,4 +19,7 @@ from analyst.state import actor
 def bootstrap(request: Bootstrap, ctx: Context) -> Bootstrapped:
     """Make the first administrator, by the bootstrap secret. It works once; the token is shown this once."""
     ctx.audited(email=request.email)
-    return make_first_administrator(ctx.state, actor(ctx), request, ctx.settings.bootstrap_secret)
+    settings = ctx.settings
+    return make_first_administrator(
+        ctx.state, actor(ctx), request, settings.bootstrap_secret, settings.seed_admin_email
+    )

@@ -4,7 +4,17 @@ from analyst.access.pointer import CURRENT, StatePointer
 from analyst.access.reader import AccessReader
 from analyst.access.redaction import redacted
 from analyst.access.roles import EVERY_SCOPE, SERVICE, Caller, CallerKind, Role, Scope
-from analyst.access.rules import TOKEN_PREFIX, TOKEN_SHOWN, AccessList, Grant, Registration, Token, User, digest
+from analyst.access.rules import (
+    TOKEN_PREFIX,
+    TOKEN_SHOWN,
+    AccessList,
+    Granted,
+    Grants,
+    Registration,
+    Token,
+    User,
+    digest,
+)
 
 __all__ = [
     "CURRENT",
@@ -16,7 +26,8 @@ __all__ = [
     "AccessReader",
     "Caller",
     "CallerKind",
-    "Grant",
+    "Granted",
+    "Grants",
     "Registration",
     "Role",
     "Scope",

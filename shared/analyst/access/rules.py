@@ -6,8 +6,7 @@ exist. Everything that shows, signs or queries data asks here.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import datetime
 from functools import cached_property
 
@@ -24,6 +23,9 @@ TOKEN_SHOWN = len(TOKEN_PREFIX) + 5
 
 Principal = tuple[str, str]
 """`("user", id)` or `("group", id)`."""
+
+Place = tuple[str, str | None]
+"""`(source, bucket)`, or `(source, None)` for all of the source."""
 
 
 class _Value(BaseModel):
@@ -64,27 +66,45 @@ class Registration(_Value):
     registered_at: AwareDatetime
 
 
-class Grant(_Value):
-    """The right of a `user` or a `group` (ids) to read a `table` (uuid), or all of a `source` or of one `bucket` of it."""
+class Granted(_Value):
+    """What one user or group was granted: `tables` by uuid, and `places`: a whole source, or one bucket of it."""
 
-    user: str | None = None
-    group: str | None = None
-    table: str | None = None
-    source: str | None = None
-    bucket: str | None = None
-
-    @property
-    def principal(self) -> Principal:
-        """Whom the grant is for."""
-        return ("user", self.user) if self.user is not None else ("group", self.group or "")
+    tables: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+class Grants(_Value):
+    """All grants, by the ids of the users and groups that they are for."""
+
+    users: dict[str, Granted] = Field(default_factory=dict)
+    groups: dict[str, Granted] = Field(default_factory=dict)
+
+
 class _Index:
-    """The list turned round for asking. Sets of a source or a bucket are shared by all who were granted it."""
+    """The list turned round for asking, no more of it than is asked for. Sets of places are shared by all callers."""
 
-    public: frozenset[str]
-    granted: dict[Principal, tuple[frozenset[str], ...]]
+    def __init__(self, access: "AccessList") -> None:
+        self.public = frozenset(id_ for id_, table in access.tables.items() if table.is_public)
+        self._grants = access.grants
+        self._ids = {table.uuid: id_ for id_, table in access.tables.items()}
+        self._places = _by_place(access.tables)
+        self._reach: dict[Principal, tuple[frozenset[str], ...]] = {}
+
+    def reach(self, principal: Principal) -> tuple[frozenset[str], ...]:
+        """Give the sets of table ids that were granted: one of single tables, and one for each place."""
+        reach = self._reach.get(principal)
+        if reach is None:
+            kind, id_ = principal
+            granted = (self._grants.users if kind == "user" else self._grants.groups).get(id_, _NOTHING)
+            single = frozenset(self._ids[uuid] for uuid in granted.tables if uuid in self._ids)
+            reach = self._reach[principal] = (
+                single,
+                *(self._places[at] for at in granted.places if at in self._places),
+            )
+        return reach
+
+
+_NOTHING = Granted()
 
 
 class AccessList(_Value):
@@ -99,7 +119,7 @@ class AccessList(_Value):
     """By the SHA-256 (hex) of the token."""
     tables: dict[str, Registration] = Field(default_factory=dict)
     """By `<source>.<name>`, in the order of their registration."""
-    grants: tuple[Grant, ...] = ()
+    grants: Grants = Field(default_factory=Grants)
     revoked_sessions: tuple[str, ...] = ()
     """Ids of sessions that were signed out and would not have expired yet."""
 
@@ -149,12 +169,11 @@ class AccessList(_Value):
             return
         yield self._index.public
         for principal in _principals(caller):
-            yield from self._index.granted.get(principal, ())
+            yield from self._index.reach(principal)
 
     @cached_property
     def _index(self) -> _Index:
-        public = frozenset(id_ for id_, table in self.tables.items() if table.is_public)
-        return _Index(public, _granted(self.tables, self.grants))
+        return _Index(self)
 
 
 def digest(token: str) -> str:
@@ -169,23 +188,9 @@ def _principals(caller: Caller) -> Iterator[Principal]:
         yield ("group", group)
 
 
-def _granted(tables: dict[str, Registration], grants: Iterable[Grant]) -> dict[Principal, tuple[frozenset[str], ...]]:
-    """Give each principal the sets of ids granted to it: one of single tables, and one for each source or bucket."""
-    ids = {table.uuid: id_ for id_, table in tables.items()}
-    wider = _by_place(tables)
-    single: dict[Principal, set[str]] = {}
-    places: dict[Principal, list[frozenset[str]]] = {}
-    for grant in grants:
-        if grant.table is None:
-            places.setdefault(grant.principal, []).append(wider.get((grant.source, grant.bucket), frozenset()))
-        elif grant.table in ids:
-            single.setdefault(grant.principal, set()).add(ids[grant.table])
-    return {who: (frozenset(single.get(who, ())), *places.get(who, ())) for who in {*single, *places}}
-
-
-def _by_place(tables: dict[str, Registration]) -> dict[tuple[str | None, str | None], frozenset[str]]:
-    """Collect the ids of each source, `(source, None)`, and of each bucket, `(source, bucket)`."""
-    found: dict[tuple[str | None, str | None], set[str]] = {}
+def _by_place(tables: dict[str, Registration]) -> dict[Place, frozenset[str]]:
+    """Collect the ids of each source and of each bucket."""
+    found: dict[Place, set[str]] = {}
     for id_, table in tables.items():
         for place in {(table.source, None), (table.source, table.bucket)}:
             found.setdefault(place, set()).add(id_)

@@ -12,7 +12,7 @@ from analyst.state.editing import State
 from analyst.state.fields import Email, Input, Line, Output
 from analyst.state.rows import fetch_one, insert
 from analyst.state.tokens import DAYS, issue
-from analyst.state.users import NewUser, User, UserChange, create_user, get_user, update_user
+from analyst.state.users import NewUser, User, UserChange, create_user, get_user, seed_admin, update_user
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -34,8 +34,12 @@ class Bootstrapped(Output):
     user: User
 
 
-def bootstrap(state: State, actor: Actor, request: Bootstrap, secret: SecretStr | None) -> Bootstrapped:
+def bootstrap(
+    state: State, actor: Actor, request: Bootstrap, secret: SecretStr | None, seed: str | None = None
+) -> Bootstrapped:
     """Make the user an administrator and give an access token. In a state taken over, the user may exist.
+
+    Whoever has the e-mail `seed` becomes one as well.
 
     Raises:
         ForbiddenError: the secret is wrong, or none is set.
@@ -43,15 +47,17 @@ def bootstrap(state: State, actor: Actor, request: Bootstrap, secret: SecretStr 
     """
     if not is_secret(request.secret.get_secret_value(), secret):
         raise ForbiddenError("this is not the bootstrap secret (BOOTSTRAP_SECRET), or none is set")
-    return state.edit(lambda db: _bootstrap(db, actor, request))
+    return state.edit(lambda db: _bootstrap(db, actor, request, seed))
 
 
-def _bootstrap(db: "DuckDBPyConnection", actor: Actor, request: Bootstrap) -> Bootstrapped:
+def _bootstrap(db: "DuckDBPyConnection", actor: Actor, request: Bootstrap, seed: str | None) -> Bootstrapped:
     if fetch_one(db, "from bootstrap"):
         raise ConflictError("the first administrator was made before; ask an administrator for access")
     user = _administrator(db, actor, request)
     insert(db, "bootstrap", {"user_id": user.id, "at": actor.at})
     record(db, actor, "auth.bootstrap", f"user:{user.id}", email=user.email)
+    if seed is not None:
+        seed_admin(db, actor, seed)
     made = issue(db, actor, user.id, "bootstrap", days=DAYS, scopes=EVERY_SCOPE)
     return Bootstrapped(token=made.token, token_id=made.id, user=user)
 

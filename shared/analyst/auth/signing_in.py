@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from analyst.access import AccessReader, Role
+from analyst.access import AccessReader
 from analyst.errors import ForbiddenError
 from analyst.settings import Settings
 from analyst.state.audit import Actor
 from analyst.state.editing import State
 from analyst.state.rows import fetch_one
-from analyst.state.users import NewUser, create_user
+from analyst.state.users import NewUser, create_user, is_seeded, seed_admin
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -32,7 +32,7 @@ def sign_in(proven: Proven, access: AccessReader, state: State, actor: Actor, se
         UnavailableError: the store does not answer.
     """
     known = _known(proven.email, access)
-    if known is not None and not _is_first_administrator(proven.email, settings):
+    if known is not None and not _is_to_be_raised(proven.email, state, settings):
         return known
     if known is None and not may_come(proven.email, settings):
         _require_user(proven.email, state)
@@ -62,6 +62,13 @@ def _is_first_administrator(email: str, settings: Settings) -> bool:
     return email == settings.seed_admin_email
 
 
+def _is_to_be_raised(email: str, state: State, settings: Settings) -> bool:
+    if not _is_first_administrator(email, settings):
+        return False
+    with state.read() as db:
+        return not is_seeded(db, email)
+
+
 def _require_user(email: str, state: State) -> None:
     """Turn away whom the state does not have, without an edit."""
     with state.read() as db:
@@ -73,10 +80,11 @@ def _user(db: "DuckDBPyConnection", actor: Actor, proven: Proven, settings: Sett
     known = fetch_one(db, "select id, active from users where email = ?", [proven.email])
     if known is not None and not known["active"]:
         raise ForbiddenError(_REFUSED)
-    if known is not None:
-        return str(known["id"])
-    role = Role.ADMIN if _is_first_administrator(proven.email, settings) else Role.ANALYST
-    return create_user(db, actor, NewUser(email=proven.email, name=proven.name, role=role)).id
+    if known is None:
+        known = {"id": create_user(db, actor, NewUser(email=proven.email, name=proven.name)).id}
+    if _is_first_administrator(proven.email, settings):
+        seed_admin(db, actor, proven.email)
+    return str(known["id"])
 
 
 _REFUSED = "this account may not sign in here; ask an administrator to add it"

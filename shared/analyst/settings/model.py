@@ -108,7 +108,7 @@ class Settings(BaseModel):
     allowed_domains: Annotated[tuple[Domain, ...], Commas] = ()
     """Domains of the company: who proves an e-mail address there may sign in, others only when they were added."""
     seed_admin_email: EmailAddress | None = None
-    """Who becomes an administrator when they sign in for the first time."""
+    """Who becomes an administrator with the first one or by signing in, once."""
     disabled_auth_providers: Annotated[tuple[Annotated[str, AfterValidator(_provider)], ...], Commas] = ()
     """Ways to sign in that are not offered though they could be."""
     google_client_id: Word | None = None

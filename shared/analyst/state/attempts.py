@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
@@ -12,7 +12,7 @@ from ulid import ULID
 from analyst import duckdb_files
 from analyst.access import StatePointer
 from analyst.access.pointer import SMALL
-from analyst.state.files import fetch_file, read_pointer, renewed
+from analyst.state.files import edited, fetch_file, read_pointer, renewed
 from analyst.state.projection import project
 from analyst.state.rows import execute, insert
 from analyst.store import ABSENT, Object, Store, StoreConflictError
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 T = TypeVar("T")
+
+_Opened = Callable[[Path | None, Path, datetime], AbstractContextManager["DuckDBPyConnection"]]
 
 _RECENT: Final = 100
 
@@ -52,9 +54,7 @@ class Attempts(Generic[T]):
         before = read_pointer(current)
         self._published = edit_id = str(ULID())
         with duckdb_files.scratch(self._scratch) as folder:
-            path = folder / "next.duckdb"
-            with renewed(fetch_file(self._store, before, folder), path, self._now()) as db:
-                access = self._edit(db, edit_id, _version(before))
+            path, access = self._attempt(before, edit_id, folder)
             after = _pointer(before, edit_id, path, access)
             self._store.upload(after.system, path)
         self._put_access(after.access, access)
@@ -67,14 +67,29 @@ class Attempts(Generic[T]):
         self._published = ours[0] if ours else self._published
         return bool(ours)
 
-    def _edit(self, db: "DuckDBPyConnection", edit_id: str, version: int) -> bytes:
-        """Run the change and give the access list that follows."""
-        db.execute("begin")
-        self._results[edit_id] = self._change(db)
-        insert(db, "_edits", {"id": edit_id, "at": self._now()})
-        execute(db, "delete from _edits where id not in (select id from _edits order by id desc limit ?)", [_RECENT])
-        db.execute("commit")
-        return project(db, version, self._now()).model_dump_json().encode()
+    def _attempt(self, before: StatePointer | None, edit_id: str, folder: Path) -> tuple[Path, bytes]:
+        """Build the next system file and access list: of the old file, or where DuckDB can't, of a renewed one.
+
+        What is renewed has sound indexes, whatever became of the old ones.
+        """
+        import duckdb
+
+        try:
+            return self._edit(edited, before, edit_id, folder / "next.duckdb")
+        except duckdb.Error:
+            return self._edit(renewed, before, edit_id, folder / "renewed.duckdb")
+
+    def _edit(self, opened: _Opened, before: StatePointer | None, edit_id: str, path: Path) -> tuple[Path, bytes]:
+        """Run the change in a file at `path`, and give the access list that follows."""
+        with opened(fetch_file(self._store, before, path.parent), path, self._now()) as db:
+            db.execute("begin")
+            self._results[edit_id] = self._change(db)
+            insert(db, "_edits", {"id": edit_id, "at": self._now()})
+            execute(
+                db, "delete from _edits where id not in (select id from _edits order by id desc limit ?)", [_RECENT]
+            )
+            db.execute("commit")
+            return path, project(db, _version(before), self._now())
 
     def _put_access(self, key: str, data: bytes) -> None:
         with suppress(StoreConflictError):  # named by its content: what is there is the same

@@ -22,6 +22,9 @@ Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_L
 Text = Annotated[str, StringConstraints(max_length=10_000, pattern=_TEXT)]
 """Text of several lines."""
 
+Note = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=_TEXT)]
+"""What people write to each other in a few sentences."""
+
 Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 """An id that we gave; whatever else it is, it is not found."""
 

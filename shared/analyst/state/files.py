@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from analyst import duckdb_files
 from analyst.access import CURRENT, StatePointer
 from analyst.errors import UnavailableError
-from analyst.state.schema import migrate
+from analyst.state.rows import fetch_one
+from analyst.state.schema import is_current, migrate
 from analyst.store import Object, ObjectMissingError, Store
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ LEGACY: Final = "state/system.duckdb"
 ALIAS: Final = "state"
 """What the file is called in a connection; statements need not say it."""
 
+_OLD: Final = "old"
 _WHAT: Final = "the system state"
 
 
@@ -56,24 +58,35 @@ def fetch_file(store: Store, pointer: StatePointer | None, folder: Path) -> Path
 def renewed(old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyConnection]":
     """Make a new file at `path` that has what is in the old one, in today's schema, and open it for writing.
 
-    A file that is edited in place grows; and an old one may have any storage. When the block ends, all is in the file.
+    When the block ends, all is in the file.
 
     Raises:
         StateTooNewError: a newer program has written the old file.
         ContractError: it can't be opened.
     """
-    con = duckdb_files.connect(threads=1)
-    try:
-        duckdb_files.create(con, path, ALIAS)
-        if old is not None:
-            _copy(con, old)
-        con.execute(f"use {ALIAS}")
-        migrate(con, now)
+    with _writing() as con:
+        _renew(con, old, path, now)
         yield con
-        con.execute("use memory")
-        duckdb_files.detach(con, ALIAS)
-    finally:
-        con.close()
+
+
+@contextmanager
+def edited(old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyConnection]":
+    """Open the old file for writing, moved to `path`: that takes no longer the more there is in it.
+
+    It is renewed instead where it has an older schema, and where most of it is room that edits have left behind.
+
+    Raises:
+        StateTooNewError: a newer program has written the old file.
+        ContractError: it can't be opened.
+    """
+    with _writing() as con:
+        if old is None or not _is_fit(con, old):
+            _renew(con, old, path, now)
+        else:
+            old.replace(path)
+            duckdb_files.attach(con, path, ALIAS, what=_WHAT, writable=True)
+            con.execute(f"use {ALIAS}")
+        yield con
 
 
 def attached(path: Path) -> "DuckDBPyConnection":
@@ -88,10 +101,37 @@ def attached(path: Path) -> "DuckDBPyConnection":
     return con
 
 
-def _copy(con: "DuckDBPyConnection", old: Path) -> None:
-    duckdb_files.attach(con, old, "old", what=_WHAT)
-    con.execute(f"copy from database old to {ALIAS}")
-    duckdb_files.detach(con, "old")
+@contextmanager
+def _writing() -> "Iterator[DuckDBPyConnection]":
+    """Lend a connection, in which the block opens a file; when it ends well, all is in the file."""
+    con = duckdb_files.connect(threads=1)
+    try:
+        yield con
+        con.execute("use memory")
+        duckdb_files.detach(con, ALIAS)
+    finally:
+        con.close()
+
+
+def _renew(con: "DuckDBPyConnection", old: Path | None, path: Path, now: datetime) -> None:
+    duckdb_files.create(con, path, ALIAS)
+    if old is not None:
+        duckdb_files.attach(con, old, _OLD, what=_WHAT)
+        con.execute(f"copy from database {_OLD} to {ALIAS}")
+        duckdb_files.detach(con, _OLD)
+    con.execute(f"use {ALIAS}")
+    migrate(con, now)
+
+
+def _is_fit(con: "DuckDBPyConnection", old: Path) -> bool:
+    """Tell whether a file can be edited as it is."""
+    duckdb_files.attach(con, old, _OLD, what=_WHAT)
+    con.execute(f"use {_OLD}")
+    used = fetch_one(con, "from pragma_database_size() where database_name = ? and free_blocks <= used_blocks", [_OLD])
+    fit = used is not None and is_current(con)
+    con.execute("use memory")
+    duckdb_files.detach(con, _OLD)
+    return fit
 
 
 def _download(store: Store, pointer: StatePointer, path: Path) -> None:

@@ -125,13 +125,19 @@ def create_permission(db: "DuckDBPyConnection", actor: Actor, new: NewPermission
         ConflictError: there is the same one already.
     """
     fields = {**_principal(db, new), **_target(db, new)}
-    same = " and ".join(f"{name} is not distinct from ${name}" for name in fields)
-    if fetch_one(db, f"from grants where {same}", fields):
+    if _same(db, fields):
         raise ConflictError("this is granted already")
-    id_ = str(uuid4())
-    insert(db, "grants", {"id": id_, **fields, "created_at": actor.at, "created_by": actor.user_id})
-    record(db, actor, "grant.create", f"grant:{id_}", **new.model_dump(exclude_none=True), **_ids(fields))
-    return get_permission(db, id_)
+    return _grant(db, actor, new, fields)
+
+
+def ensure_permission(db: "DuckDBPyConnection", actor: Actor, new: NewPermission) -> Permission:
+    """Make a grant, or find the same one.
+
+    Raises:
+        NotFoundError: the user, group, table, source or bucket is not known.
+    """
+    fields = {**_principal(db, new), **_target(db, new)}
+    return _same(db, fields) or _grant(db, actor, new, fields)
 
 
 def get_permission(db: "DuckDBPyConnection", grant_id: str) -> Permission:
@@ -156,6 +162,19 @@ def delete_permission(db: "DuckDBPyConnection", actor: Actor, grant_id: str) -> 
     execute(db, "delete from grants where id = ?", [grant_id])
     said = grant.model_dump(include={"table", "source", "bucket"}, exclude_none=True)
     record(db, actor, "grant.delete", f"grant:{grant_id}", principal=grant.principal.model_dump(), **said)
+
+
+def _grant(db: "DuckDBPyConnection", actor: Actor, new: NewPermission, fields: dict[str, str | None]) -> Permission:
+    id_ = str(uuid4())
+    insert(db, "grants", {"id": id_, **fields, "created_at": actor.at, "created_by": actor.user_id})
+    record(db, actor, "grant.create", f"grant:{id_}", **new.model_dump(exclude_none=True), **_ids(fields))
+    return get_permission(db, id_)
+
+
+def _same(db: "DuckDBPyConnection", fields: dict[str, str | None]) -> Permission | None:
+    same = " and ".join(f"p.{name} is not distinct from ${name}" for name in fields)
+    row = fetch_one(db, f"{_SELECT} where {same}", fields)
+    return None if row is None else _permission(row)
 
 
 def _principal(db: "DuckDBPyConnection", new: NewPermission) -> dict[str, str | None]:

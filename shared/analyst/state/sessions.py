@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from analyst.state.audit import Actor, record
-from analyst.state.rows import execute, fetch_one, insert, update
+from analyst.state.rows import execute, fetch_one, insert
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -21,5 +21,11 @@ def end_session(db: "DuckDBPyConnection", actor: Actor, session_id: str, user_id
 
 def end_all_sessions(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
     """End every session of a user that began before; access tokens stay as they are."""
-    update(db, "users", {"id": user_id}, {"sessions_valid_from": actor.at})
+    void_sessions(db, actor, user_id)
     record(db, actor, "auth.sign_out_everywhere", f"user:{user_id}")
+
+
+def void_sessions(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
+    """Make every session void that a user began before; whoever calls this tells the audit log why."""
+    later = "update users set sessions_valid_from = greatest(sessions_valid_from, ?) where id = ?"
+    execute(db, later, [actor.at, user_id])

@@ -11,6 +11,7 @@ from analyst.errors import ConflictError, NotFoundError
 from analyst.state.audit import Actor, record
 from analyst.state.fields import Email, Id, Input, Line, Output, unset
 from analyst.state.rows import execute, fetch, fetch_one, insert, update
+from analyst.state.sessions import void_sessions
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -21,6 +22,7 @@ _SELECT = """
     from users u left join group_members m on m.user_id = u.id left join groups g on g.id = m.group_id
 """
 _GROUPED = "group by all order by u.email"
+_OF_USERS = ("grants", "group_members", "tokens", "access_requests", "telegram_links", "user_sync_settings")
 
 
 class User(Output):
@@ -50,6 +52,13 @@ class UserChange(Input):
     name: Line | None = None
     role: Role = Field(default_factory=unset)
     active: bool = Field(default_factory=unset)
+
+
+class SignOut(Input):
+    """Whose sessions to end; with `tokens`, their access tokens are revoked as well."""
+
+    id: Id
+    tokens: bool = False
 
 
 def list_users(db: "DuckDBPyConnection") -> tuple[User, ...]:
@@ -98,23 +107,57 @@ def update_user(db: "DuckDBPyConnection", actor: Actor, change: UserChange) -> U
         record(db, actor, "user.update", f"user:{before.id}", **_audited(before, changes))
         _keep_an_admin(db, before)
     if changes.get("active") is False:
-        _sign_out(db, actor, before.id)
+        void_sessions(db, actor, before.id)
+        _revoke_tokens(db, actor, before.id)
     return get_user(db, before.id)
 
 
+def sign_out(db: "DuckDBPyConnection", actor: Actor, request: SignOut) -> None:
+    """End all sessions of a user, who may sign in again.
+
+    Raises:
+        NotFoundError: there is no such user.
+    """
+    user = _by_id(db, request.id)
+    void_sessions(db, actor, user.id)
+    if request.tokens:
+        _revoke_tokens(db, actor, user.id)
+    record(db, actor, "user.sign_out", f"user:{user.id}", tokens=request.tokens)
+
+
+def seed_admin(db: "DuckDBPyConnection", actor: Actor, email: str) -> User | None:
+    """Make the user of an e-mail an administrator, once: what administrators do with the account afterwards stays.
+
+    Who is missing is added, who is deactivated stays so. Returns the user when this was the time.
+    """
+    address = email.strip().lower()
+    known = fetch_one(db, "from users where email = ?", [address])
+    if is_seeded(db, address) or (known and not known["active"]):
+        return None
+    user = get_user(db, address) if known else create_user(db, actor, NewUser(email=address, role=Role.ADMIN))
+    insert(db, "seeded_admins", {"email": address, "user_id": user.id, "at": actor.at})
+    record(db, actor, "user.seed_admin", f"user:{user.id}", email=address)
+    return update_user(db, actor, UserChange(id=user.id, role=Role.ADMIN))
+
+
 def delete_user(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
-    """Remove a user with all grants, memberships and tokens. Added again, it is another user.
+    """Remove a user with all grants, memberships, tokens and requests. Added again, it is another user.
 
     Raises:
         NotFoundError: there is no such user.
         ConflictError: nobody would be left to administer.
     """
     user = _by_id(db, user_id)
-    for table in ("grants", "group_members", "tokens", "telegram_links", "user_sync_settings"):
+    for table in _OF_USERS:
         execute(db, f"delete from {table} where user_id = ?", [user.id])
     execute(db, "delete from users where id = ?", [user.id])
     record(db, actor, "user.delete", f"user:{user.id}", email=user.email)
     _keep_an_admin(db, user)
+
+
+def is_seeded(db: "DuckDBPyConnection", email: str) -> bool:
+    """Tell whether the user of an e-mail (in lower case) was made an administrator by `seed_admin` before."""
+    return fetch_one(db, "from seeded_admins where email = ?", [email]) is not None
 
 
 def _by_id(db: "DuckDBPyConnection", user_id: str) -> User:
@@ -138,6 +181,5 @@ def _keep_an_admin(db: "DuckDBPyConnection", before: User) -> None:
         raise ConflictError("this is the last active administrator: make another one first")
 
 
-def _sign_out(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
+def _revoke_tokens(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
     execute(db, "update tokens set revoked_at = ? where user_id = ? and revoked_at is null", [actor.at, user_id])
-    update(db, "users", {"id": user_id}, {"sessions_valid_from": actor.at})

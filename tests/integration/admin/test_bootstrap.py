@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from analyst.store import ABSENT, Store
-from tests.integration.admin.conftest import BOOTSTRAP_SECRET, Api
+from tests.integration.admin.conftest import BOOTSTRAP_SECRET, ENVIRON, Api
 from tests.unit.state import legacy
 
 REQUEST = {"email": " Root@Example.com ", "secret": BOOTSTRAP_SECRET}
@@ -94,3 +94,18 @@ def test_in_a_state_taken_over_it_raises_whom_it_names(anybody: Api, store: Stor
     made = anybody.make("/auth/bootstrap", {**REQUEST, "email": "EVE@example.com"})
     assert (made["user"]["id"], made["user"]["role"]) == ("u-eve", "admin")
     assert len(anybody.having(made["token"]).get("/api/users")["users"]) == 4
+
+
+class TestWithASeed:
+    @pytest.fixture
+    def environ(self) -> dict[str, str]:
+        return {**ENVIRON, "SEED_ADMIN_EMAIL": " Seed@Example.com"}
+
+    def test_who_is_named_in_the_settings_becomes_an_administrator_too(self, anybody: Api) -> None:
+        admin = anybody.having(anybody.make("/auth/bootstrap", REQUEST)["token"])
+        roles = {user["email"]: user["role"] for user in admin.get("/api/users")["users"]}
+        assert roles == {"root@example.com": "admin", "seed@example.com": "admin"}
+
+    def test_they_may_be_the_first_administrator(self, anybody: Api) -> None:
+        made = anybody.make("/auth/bootstrap", {**REQUEST, "email": "seed@example.com"})
+        assert len(anybody.having(made["token"]).get("/api/users")["users"]) == 1

@@ -1,6 +1,7 @@
 """Users over HTTP."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -64,6 +65,25 @@ def test_a_deactivated_user_is_out_at_once_and_old_tokens_stay_dead(admin: Api) 
     assert ann.ask("GET", "/api/me")[0] == 401
 
 
+def test_signing_out_ends_sessions_and_tokens_only_when_asked(admin: Api) -> None:
+    id_, ann = admin.user("ann@example.com")
+    assert valid_from(admin, id_) is None
+    assert admin.ask("POST", f"/api/users/{id_}/sign-out", {})[0] == 204
+    first = valid_from(admin, id_)
+    assert first is not None
+    assert ann.ask("GET", "/api/me")[0] == 200
+    assert admin.ask("POST", f"/api/users/{id_}/sign-out", {"tokens": True})[0] == 204
+    assert valid_from(admin, id_) > first
+    assert ann.ask("GET", "/api/me")[0] == 401
+    assert [params for _, _, params in admin.audited("user.sign_out")] == [{"tokens": False}, {"tokens": True}]
+    assert admin.ask("POST", "/api/users/none/sign-out", {})[0] == 404
+    assert admin.make("/auth/tokens", {"name": "new", "user": "ann@example.com"})["token"]
+
+
+def valid_from(admin: Api, user: str) -> Any:
+    return admin.process.access.current().users[user].sessions_valid_from
+
+
 def test_a_removed_user_is_out_at_once_and_does_not_come_back_with_the_address(admin: Api) -> None:
     id_, ann = admin.user("ann@example.com")
     admin.make("/api/admin/sources/shop", {"type": "external"})
@@ -100,6 +120,7 @@ def test_changes_are_audited_with_what_they_changed(admin: Api) -> None:
         ("POST", "/api/users"),
         ("PUT", "/api/users/x"),
         ("DELETE", "/api/users/x"),
+        ("POST", "/api/users/x/sign-out"),
         ("GET", "/api/admin/groups"),
         ("POST", "/api/admin/groups"),
         ("DELETE", "/api/admin/groups/x"),

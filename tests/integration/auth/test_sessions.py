@@ -63,6 +63,27 @@ def test_the_seed_administrator_is_one_from_the_first_time_on(installed: Install
     assert browser.send("GET", "/api/users").status_code == 200
 
 
+def test_the_seed_administrator_is_raised_once_also_when_they_were_there_before(installed: Installation) -> None:
+    headers = {"Authorization": f"Bearer {installed.admin()}"}
+    client = Client(installed.app)
+    boss = next(
+        user for user in client.get("/api/users", headers=headers).get_json()["users"] if "boss" in user["email"]
+    )
+    assert boss["role"] == "admin"
+    client.put(f"/api/users/{boss['id']}", json={"role": "viewer"}, headers=headers)
+    browser = installed.browser()
+    browser.sign_in("boss@elsewhere.org")
+    assert browser.send("GET", "/api/me").get_json()["role"] == "viewer"
+
+
+def test_a_user_whom_the_settings_come_to_name_is_raised_by_signing_in(installed: Installation) -> None:
+    other = Installation(installed.store, ALLOWED_DOMAINS="elsewhere.org")
+    other.browser().sign_in("boss@elsewhere.org")
+    browser = installed.browser()
+    browser.sign_in("boss@elsewhere.org")
+    assert browser.send("GET", "/api/me").get_json()["role"] == Role.ADMIN
+
+
 @pytest.mark.parametrize(
     ("address", "name", "secure"),
     [

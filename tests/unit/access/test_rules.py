@@ -2,77 +2,18 @@
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
-from analyst.access import SERVICE, AccessList, Caller, Grant, Registration, Role, Token, User, digest
+from analyst.access import SERVICE, AccessList, Caller, Granted, Grants, Registration, Role, Token, User, digest
 from analyst.errors import UnauthenticatedError
-
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-PEOPLE = ("ann", "bob", "eve")
-TEAMS = ("sales", "ops")
-SOURCES = ("shop", "crm")
-BUCKETS = (None, "in", "out")
-
-
-def registration(
-    id_: str, *, bucket: str | None = None, public: bool = False, server_only: bool = False
-) -> Registration:
-    source, _, name = id_.partition(".")
-    return Registration(
-        uuid=f"uuid of {id_}",
-        source=source,
-        name=name,
-        bucket=bucket,
-        is_public=public,
-        server_only=server_only,
-        registered_at=NOW,
-    )
+from tests.unit.access.lists import NOW, access_lists, callers, registration
 
 
 def caller(user: str | None, *groups: str, role: Role = Role.ANALYST) -> Caller:
     return Caller(user, f"{user}@example.com", role, frozenset(groups))
-
-
-tables = st.dictionaries(
-    st.builds("{}.{}".format, st.sampled_from(SOURCES), st.sampled_from("abcd")),
-    st.tuples(st.sampled_from(BUCKETS), st.booleans(), st.booleans()),
-)
-principals = st.one_of(
-    st.builds(lambda id_: {"user": id_}, st.sampled_from(PEOPLE)),
-    st.builds(lambda id_: {"group": id_}, st.sampled_from(TEAMS)),
-)
-targets = st.one_of(
-    st.builds(
-        lambda source, name: {"table": f"uuid of {source}.{name}"}, st.sampled_from(SOURCES), st.sampled_from("abcde")
-    ),
-    st.builds(
-        lambda source, bucket: {"source": source, "bucket": bucket}, st.sampled_from(SOURCES), st.sampled_from(BUCKETS)
-    ),
-)
-grants = st.lists(st.builds(lambda who, what: Grant(**who, **what), principals, targets), max_size=8)
-callers = st.builds(
-    Caller,
-    st.sampled_from((*PEOPLE, None)),
-    st.just(None),
-    st.sampled_from(Role),
-    st.frozensets(st.sampled_from(TEAMS)),
-)
-
-
-@st.composite
-def access_lists(draw: st.DrawFn) -> AccessList:
-    drawn = draw(tables)
-    return AccessList(
-        tables={
-            id_: registration(id_, bucket=bucket, public=public, server_only=kept)
-            for id_, (bucket, public, kept) in drawn.items()
-        },
-        grants=tuple(draw(grants)),
-    )
 
 
 @dataclass
@@ -87,17 +28,16 @@ class Model:
         if who.user_id is None or id_ not in self.access.tables:
             return False
         table = self.access.tables[id_]
-        return table.is_public or any(
-            self.is_for(grant, who) and self.covers(grant, table) for grant in self.access.grants
-        )
+        return table.is_public or any(self.covers(granted, table) for granted in self.granted(who))
 
-    def is_for(self, grant: Grant, who: Caller) -> bool:
-        return grant.user == who.user_id if grant.user is not None else grant.group in who.groups
+    def granted(self, who: Caller) -> list[Granted]:
+        grants = self.access.grants
+        own = [granted for id_, granted in grants.users.items() if id_ == who.user_id]
+        return own + [granted for id_, granted in grants.groups.items() if id_ in who.groups]
 
-    def covers(self, grant: Grant, table: Registration) -> bool:
-        if grant.table is not None:
-            return grant.table == table.uuid
-        return grant.source == table.source and (grant.bucket is None or grant.bucket == table.bucket)
+    def covers(self, granted: Granted, table: Registration) -> bool:
+        of_places = [bucket in (None, table.bucket) for source, bucket in granted.places if source == table.source]
+        return table.uuid in granted.tables or any(of_places)
 
 
 @given(access_lists(), callers)
@@ -128,7 +68,7 @@ def test_an_admin_reads_what_nobody_registered() -> None:
 
 
 def test_a_table_that_is_not_registered_exists_for_nobody_else_even_when_its_source_is_granted() -> None:
-    access = AccessList(grants=(Grant(user="ann", source="shop"),))
+    access = AccessList(grants=Grants(users={"ann": Granted(places=(("shop", None),))}))
     assert not access.may_read(caller("ann", role=Role.KM_ADMIN), "shop.orders")
 
 
@@ -139,15 +79,15 @@ def test_a_service_reads_nothing_not_even_what_is_public() -> None:
 
 
 def test_a_grant_ends_with_the_registration_it_was_for() -> None:
-    granted = Grant(user="ann", table="an older uuid")
-    access = AccessList(tables={"shop.orders": registration("shop.orders")}, grants=(granted,))
+    grants = Grants(users={"ann": Granted(tables=("an older uuid",))})
+    access = AccessList(tables={"shop.orders": registration("shop.orders")}, grants=grants)
     assert not access.may_read(caller("ann"), "shop.orders")
 
 
 def test_a_bucket_is_granted_in_its_source_only() -> None:
     access = AccessList(
         tables={id_: registration(id_, bucket="in") for id_ in ("shop.orders", "crm.orders")},
-        grants=(Grant(user="ann", source="shop", bucket="in"),),
+        grants=Grants(users={"ann": Granted(places=(("shop", "in"),))}),
     )
     assert access.readable(caller("ann")) == {"shop.orders"}
 
@@ -191,7 +131,7 @@ def large_list() -> AccessList:
         users={f"u{n}": User(email=f"user{n}@example.com", role=Role.ANALYST, groups=("g",)) for n in range(200)},
         tokens={digest(f"da_{n}"): Token(user=f"u{n}", id=f"t{n}", expires=NOW) for n in range(200)},
         tables={id_: registration(id_, bucket="b") for id_ in ids},
-        grants=tuple(Grant(user="u1", table=f"uuid of {id_}") for id_ in ids[::2]),
+        grants=Grants(users={"u1": Granted(tables=tuple(f"uuid of {id_}" for id_ in ids[::2]))}),
     )
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import count
 from pathlib import Path
 
+import duckdb
 import pytest
 from duckdb import DuckDBPyConnection
 
@@ -84,6 +85,12 @@ def pointer(store: Store) -> StatePointer:
     return StatePointer.model_validate_json(found.data)
 
 
+def system_size(store: Store) -> int:
+    found = store.head(pointer(store).system)
+    assert found is not None
+    return found.size
+
+
 def test_what_is_edited_can_be_read(state: State, actor: Actor) -> None:
     assert names(state) == []
     id_ = state.edit(add(actor, "sales"))
@@ -114,6 +121,40 @@ def test_an_edit_that_fails_changes_nothing(state: State, store: Store, actor: A
     with pytest.raises(NotFoundError):
         state.edit(change)
     assert list(store.list("")) == []
+
+
+def test_a_state_stays_small_however_often_it_is_edited(state: State, store: Store, actor: Actor) -> None:
+    state.edit(add(actor, "first"))
+    sizes = [system_size(store)]
+    for number in range(12):
+        state.edit(add(actor, f"group {number}"))
+        sizes.append(system_size(store))
+    assert max(sizes) < 2.5 * sizes[0]
+    assert len(names(state)) == 13
+
+
+def test_an_edit_that_duckdb_breaks_off_is_made_in_a_renewed_file(state: State, actor: Actor) -> None:
+    state.edit(add(actor, "sales"))
+    runs = count(1)
+
+    def change(db: DuckDBPyConnection) -> str:
+        made = create_group(db, actor, NewGroup(name="ops"))
+        if next(runs) == 1:
+            raise duckdb.FatalException("an index is damaged")
+        return made.id
+
+    id_ = state.edit(change)
+    with state.read() as db:
+        assert {group.name: group.id for group in list_groups(db)}["ops"] == id_
+    assert (names(state), next(runs)) == (["ops", "sales"], 3)
+
+
+def test_what_duckdb_breaks_off_again_is_an_error(state: State, store: Store, actor: Actor) -> None:
+    state.edit(add(actor, "sales"))
+    before = pointer(store)
+    with pytest.raises(duckdb.Error):
+        state.edit(lambda db: db.execute("from nowhere"))
+    assert pointer(store) == before
 
 
 def test_an_edit_on_what_somebody_changed_meanwhile_runs_again(

@@ -241,7 +241,8 @@ def test_migrated_files_have_the_storage_that_every_duckdb_reads(
 ) -> None:
     adopt(legacy.V2, legacy.PEOPLE)
     state.edit(lambda _: None)
-    (entry,) = store.list("state/system-")
+    state.edit(lambda db: db.execute("delete from users where id = 'u-eve'") and None)
+    *_, entry = store.list("state/system-")
     store.download(entry.key, tmp_path / "copy.duckdb")
     with duckdb.connect() as con:
         con.execute(f"attach '{tmp_path / 'copy.duckdb'}' as copy (read_only)")

@@ -17,6 +17,9 @@ create table revoked_sessions (
 
 alter table access_requests add column answer varchar;
 
+-- E-mails that the instance's settings made administrators of, each once.
+create table seeded_admins (email varchar primary key, user_id varchar not null, "at" timestamp not null);
+
 alter table audit_log add column caller varchar;
 alter table audit_log add column email varchar;
 alter table audit_log add column token_id varchar;
@@ -24,3 +27,16 @@ alter table audit_log add column client_address varchar;
 alter table audit_log add column client_kind varchar;
 
 alter table sources add column sync_schedule varchar;
+
+-- What grows with every person has no index: an edit would write all of it anew. Edits come one after the other, so
+-- their own look before they insert is enough.
+create table unindexed as from grants; drop table grants; alter table unindexed rename to grants;
+create table unindexed as from tokens; drop table tokens; alter table unindexed rename to tokens;
+create table unindexed as from group_members; drop table group_members; alter table unindexed rename to group_members;
+alter table grants alter column id set not null;
+alter table tokens alter column id set not null;
+alter table tokens alter column user_id set not null;
+alter table tokens alter column sha256 set not null;
+alter table tokens alter column expires_at set not null;
+alter table group_members alter column group_id set not null;
+alter table group_members alter column user_id set not null;

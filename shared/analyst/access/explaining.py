@@ -1,0 +1,118 @@
+"""Why somebody may read a table, or may not: every reason, in the words of `AccessList.may_read`."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from analyst.access.roles import Caller, Role
+from analyst.access.rules import AccessList, Granted, Place, Registration
+
+Kind = Literal[
+    "admin", "public", "grant", "deactivated", "not_registered", "no_grant", "server_only", "viewer", "not_published"
+]
+"""The first three let somebody read a table, the next three say why nothing does; the others say what limits it."""
+
+_TEXTS: dict[Kind, str] = {
+    "admin": "administrators read every table",
+    "public": "the table is public",
+    "deactivated": "the user is deactivated",
+    "not_registered": "the table is not registered: only administrators read it",
+    "no_grant": "the table is not public, and nothing that covers it is granted to them or to a group of theirs",
+    "server_only": "the table can be queried at the server, its files are never handed out",
+    "viewer": "viewers download nothing",
+    "not_published": "nothing of the table is published yet",
+}
+
+
+class Reason(BaseModel):
+    """One reason. A grant is for a user (e-mail) or a group (name), on `shop.orders`, `shop.*` or `shop.<bucket>.*`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Kind
+    text: str
+    user: str | None = None
+    group: str | None = None
+    on: str | None = None
+
+
+class Explanation(BaseModel):
+    """Whether a user may read a table and download its files, and every reason why or why not."""
+
+    model_config = ConfigDict(frozen=True)
+
+    user_id: str
+    user: str
+    table: str
+    readable: bool
+    downloadable: bool
+    reasons: tuple[Reason, ...]
+
+
+def explain(
+    access: AccessList, who: Caller, table_id: str, *, active: bool = True, published: bool = True
+) -> Explanation:
+    """Tell whether a user may read a table, and why; `published` says whether there is anything to be read."""
+    allowing = tuple(_allowing(access, who, table_id)) if active else ()
+    downloadable = bool(allowing) and who.role.includes(Role.ANALYST) and access.may_download(who, table_id)
+    reasons = (*allowing, *_limiting(access, who, table_id, published=published)) if allowing else ()
+    return Explanation(
+        user_id=who.user_id or "",
+        user=who.email or "",
+        table=table_id,
+        readable=bool(allowing),
+        downloadable=downloadable,
+        reasons=reasons or (_reason(_obstacle(access, table_id, active=active)),),
+    )
+
+
+def _allowing(access: AccessList, who: Caller, table_id: str) -> Iterator[Reason]:
+    table = access.tables.get(table_id)
+    if who.role is Role.ADMIN:
+        yield _reason("admin")
+    if table is None or who.user_id is None:
+        return
+    if table.is_public:
+        yield _reason("public")
+    for on in _covering(access.grants.users.get(who.user_id), table, table_id):
+        yield Reason(kind="grant", text=f"granted to {who.email} on {on}", user=who.email, on=on)
+    for name, granted in sorted((access.groups.get(id_, id_), access.grants.groups.get(id_)) for id_ in who.groups):
+        for on in _covering(granted, table, table_id):
+            yield Reason(kind="grant", text=f"granted to the group {name} on {on}", group=name, on=on)
+
+
+def _covering(granted: Granted | None, table: Registration, table_id: str) -> Iterator[str]:
+    """Tell what was granted that covers a table."""
+    if granted is None:
+        return
+    if table.uuid in granted.tables:
+        yield table_id
+    for place in granted.places:
+        if place in ((table.source, None), (table.source, table.bucket)):
+            yield _named(place)
+
+
+def _named(place: Place) -> str:
+    source, bucket = place
+    return f"{source}.*" if bucket is None else f"{source}.{bucket}.*"
+
+
+def _limiting(access: AccessList, who: Caller, table_id: str, *, published: bool) -> Iterator[Reason]:
+    table = access.tables.get(table_id)
+    if table is not None and table.server_only:
+        yield _reason("server_only")
+    if not who.role.includes(Role.ANALYST):
+        yield _reason("viewer")
+    if not published:
+        yield _reason("not_published")
+
+
+def _obstacle(access: AccessList, table_id: str, *, active: bool) -> Kind:
+    if not active:
+        return "deactivated"
+    return "no_grant" if table_id in access.tables else "not_registered"
+
+
+def _reason(kind: Kind) -> Reason:
+    return Reason(kind=kind, text=_TEXTS[kind])

@@ -1,0 +1,179 @@
+"""Requests for access: somebody asks to read a table, an administrator grants it or says no.
+
+Asking tells nobody whether a table exists: a request is kept for any id, and only who reviews it learns what it is of.
+"""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Literal
+from uuid import uuid4
+
+from analyst.access import AccessList, Caller
+from analyst.errors import ConflictError, NotFoundError
+from analyst.names import TableId
+from analyst.state.audit import Actor, record
+from analyst.state.fields import Id, Input, Line, Note, Output
+from analyst.state.grants import NewPermission, ensure_permission
+from analyst.state.groups import get_group
+from analyst.state.registry import find_table
+from analyst.state.rows import fetch, fetch_one, insert, update
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+Status = Literal["pending", "approved", "denied"]
+
+MOST_PENDING: Final = 20
+"""How many requests of one user can wait at once."""
+
+_SHOWN: Final = 1000
+_SELECT: Final = """
+    select r.id, r.table_id as table, r.reason, r.status, r.created_at, r.reviewed_at, r.answer,
+        r.user_id, coalesce(u.email, r.user_email) as user, coalesce(a.email, r.reviewed_by) as reviewed_by,
+        t.id is not null as registered
+    from access_requests r
+    left join users u on u.id = r.user_id
+    left join users a on a.id = r.reviewed_by
+    left join table_registry t on t.id = r.table_id
+"""
+_NEWEST: Final = f"order by r.created_at desc nulls last, r.id limit {_SHOWN}"
+
+
+class NewAccessRequest(Input):
+    """Which table to ask for, and what for."""
+
+    table: TableId
+    reason: Note
+
+
+class AccessRequest(Output):
+    """A request as the one who asked sees it. `answer` is what the administrator wrote to it."""
+
+    id: str
+    table: str
+    reason: str | None
+    status: Status
+    created_at: datetime | None
+    reviewed_at: datetime | None
+    answer: str | None
+
+
+class ReviewedRequest(AccessRequest):
+    """A request as administrators see it: who asked and who answered (e-mails), and whether there is such a table."""
+
+    user_id: str
+    user: str
+    reviewed_by: str | None
+    registered: bool
+
+
+class RequestQuery(Input):
+    """Which requests to list: those that wait, or all."""
+
+    status: Literal["pending", "all"] = "pending"
+
+
+class Approval(Input):
+    """Grant what was asked for: to the user who asked, or to a group (name or id) of theirs."""
+
+    id: Id
+    group: Line | None = None
+    answer: Note | None = None
+
+
+class Denial(Input):
+    """Say no to a request, and why."""
+
+    id: Id
+    answer: Note | None = None
+
+
+def ask(
+    db: "DuckDBPyConnection", actor: Actor, caller: Caller, access: AccessList, new: NewAccessRequest
+) -> AccessRequest:
+    """Ask for access to a table. All but a table that the caller reads already is answered alike.
+
+    Raises:
+        ConflictError: the caller reads it already, has asked for it, or has too many requests waiting.
+    """
+    if access.may_read(caller, new.table):
+        raise ConflictError(f"you may read {new.table} already")
+    waiting = fetch(db, "from access_requests where user_id = ? and status = 'pending'", [caller.user_id])
+    if any(row["table_id"] == new.table for row in waiting):
+        raise ConflictError(f"you have asked for {new.table} already; an administrator has yet to answer")
+    if len(waiting) >= MOST_PENDING:
+        raise ConflictError(f"{MOST_PENDING} requests of yours are waiting: ask again when some are answered")
+    id_ = str(uuid4())
+    asked = {"user_id": caller.user_id, "user_email": caller.email, "table_id": new.table, "reason": new.reason}
+    insert(db, "access_requests", {"id": id_, **asked, "status": "pending", "created_at": actor.at})
+    record(db, actor, "request.create", f"request:{id_}", table=new.table)
+    return AccessRequest.model_validate(_row(db, id_))
+
+
+def list_own(db: "DuckDBPyConnection", user_id: str) -> tuple[AccessRequest, ...]:
+    """List the requests of a user, newest first."""
+    rows = fetch(db, f"{_SELECT} where r.user_id = ? {_NEWEST}", [user_id])
+    return tuple(AccessRequest.model_validate(row) for row in rows)
+
+
+def list_requests(db: "DuckDBPyConnection", query: RequestQuery) -> tuple[ReviewedRequest, ...]:
+    """List requests of everybody, newest first."""
+    where = "where r.status = 'pending'" if query.status == "pending" else ""
+    return tuple(ReviewedRequest.model_validate(row) for row in fetch(db, f"{_SELECT} {where} {_NEWEST}"))
+
+
+def approve(db: "DuckDBPyConnection", actor: Actor, approval: Approval) -> ReviewedRequest:
+    """Grant what was asked for.
+
+    Raises:
+        NotFoundError: there is no such request or group.
+        ConflictError: it was answered before, there is no such table, or the grant would not reach who asked.
+    """
+    request = _pending(db, approval.id)
+    if find_table(db, request.table) is None:
+        raise ConflictError(f"there is no table {request.table!r} in the registry: register it first, or deny this")
+    if not fetch_one(db, "from users where id = ? and active", [request.user_id]):
+        raise ConflictError(f"{request.user} is no active user any more: deny this")
+    to = {"user": request.user_id} if approval.group is None else {"group": _group_of(db, request, approval.group)}
+    ensure_permission(db, actor, NewPermission(table=request.table, **to))
+    return _answered(db, actor, request, "approved", approval.answer, **to)
+
+
+def deny(db: "DuckDBPyConnection", actor: Actor, denial: Denial) -> ReviewedRequest:
+    """Say no. Who asked may ask again.
+
+    Raises:
+        NotFoundError: there is no such request.
+        ConflictError: it was answered before.
+    """
+    return _answered(db, actor, _pending(db, denial.id), "denied", denial.answer)
+
+
+def _row(db: "DuckDBPyConnection", request_id: str) -> dict[str, Any]:
+    row = fetch_one(db, f"{_SELECT} where r.id = ?", [request_id])
+    if row is None:
+        raise NotFoundError(f"there is no request {request_id!r}")
+    return row
+
+
+def _pending(db: "DuckDBPyConnection", request_id: str) -> ReviewedRequest:
+    request = ReviewedRequest.model_validate(_row(db, request_id))
+    if request.status != "pending":
+        raise ConflictError(f"this request was {request.status} by {request.reviewed_by} before")
+    return request
+
+
+def _group_of(db: "DuckDBPyConnection", request: ReviewedRequest, name: str) -> str:
+    group = get_group(db, name)
+    if all(member.id != request.user_id for member in group.members):
+        raise ConflictError(f"{request.user} is not in the group {group.name!r}: put them into it first")
+    return group.id
+
+
+def _answered(
+    db: "DuckDBPyConnection", actor: Actor, request: ReviewedRequest, status: Status, answer: str | None, **to: str
+) -> ReviewedRequest:
+    said = {"status": status, "answer": answer, "reviewed_by": actor.user_id, "reviewed_at": actor.at}
+    update(db, "access_requests", {"id": request.id}, said)
+    action = "request.approve" if status == "approved" else "request.deny"
+    record(db, actor, action, f"request:{request.id}", table=request.table, asked_by=request.user_id, **to)
+    return ReviewedRequest.model_validate(_row(db, request.id))

@@ -1,0 +1,93 @@
+"""Who can read what and why, over HTTP."""
+
+from typing import Any
+
+import pytest
+
+from tests.integration.admin.conftest import Api
+
+
+@pytest.fixture
+def shop(admin: Api) -> Api:
+    """Ann may read one table by herself and one through a group, Bob nothing; and everybody one that is public."""
+    admin.make("/api/admin/sources/shop", {"type": "external"})
+    admin.make("/api/admin/tables/shop.orders", {"bucket": "in.c-main"})
+    admin.make("/api/admin/tables/shop.pay", {"server_only": True})
+    admin.make("/api/admin/tables/shop.stores", {"is_public": True})
+    ann, _ = admin.user("ann@example.com")
+    admin.user("bob@example.com", "viewer")
+    group = admin.make("/api/admin/groups", {"name": "Sales"})["id"]
+    assert admin.ask("PUT", f"/api/admin/groups/{group}/members/{ann}")[0] == 204
+    admin.make("/api/admin/permissions", {"group": "Sales", "source": "shop", "bucket": "in.c-main"})
+    admin.make("/api/admin/permissions", {"user": "ann@example.com", "table": "shop.pay"})
+    return admin
+
+
+def told(report: Any) -> dict[tuple[str, str], list[str]]:
+    return {(it["user"], it["table"]): [reason["kind"] for reason in it["reasons"]] for it in report["access"]}
+
+
+def test_of_a_user_every_readable_table_is_told(shop: Api) -> None:
+    report = shop.get("/api/admin/access?user=Ann@example.com")
+    assert (report["count"], report["user"]["groups"]) == (3, ["Sales"])
+    assert told(report) == {
+        ("ann@example.com", "shop.orders"): ["grant", "not_published"],
+        ("ann@example.com", "shop.pay"): ["grant", "server_only", "not_published"],
+        ("ann@example.com", "shop.stores"): ["public", "not_published"],
+    }
+    orders = report["access"][0]["reasons"][0]
+    assert (orders["group"], orders["user"], orders["on"]) == ("Sales", None, "shop.in.c-main.*")
+
+
+def test_of_a_table_every_reader_is_told(shop: Api) -> None:
+    report = shop.get("/api/admin/access?table=shop.orders")
+    assert (report["count"], report["user"]) == (2, None)
+    assert told(report) == {
+        ("ann@example.com", "shop.orders"): ["grant", "not_published"],
+        ("root@example.com", "shop.orders"): ["admin", "not_published"],
+    }
+    assert len(shop.get("/api/admin/access?table=shop.stores")["access"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("user", "table", "readable", "kinds"),
+    [
+        ("ann@example.com", "shop.orders", True, ["grant", "not_published"]),
+        ("bob@example.com", "shop.orders", False, ["no_grant"]),
+        ("bob@example.com", "shop.stores", True, ["public", "viewer", "not_published"]),
+        ("root@example.com", "shop.pay", True, ["admin", "server_only", "not_published"]),
+    ],
+)
+def test_of_both_it_is_yes_or_no_with_every_reason(
+    shop: Api, user: str, table: str, readable: bool, kinds: list[str]
+) -> None:
+    (found,) = shop.get(f"/api/admin/access?user={user}&table={table}")["access"]
+    assert (found["readable"], [reason["kind"] for reason in found["reasons"]]) == (readable, kinds)
+
+
+def test_who_is_deactivated_reads_nothing(shop: Api) -> None:
+    id_ = shop.get("/api/admin/access?user=ann@example.com")["user"]["id"]
+    shop.change(f"/api/users/{id_}", active=False)
+    assert shop.get(f"/api/admin/access?user={id_}")["access"] == []
+    (found,) = shop.get(f"/api/admin/access?user={id_}&table=shop.pay")["access"]
+    assert (found["readable"], [reason["kind"] for reason in found["reasons"]]) == (False, ["deactivated"])
+    assert all(reader != "ann@example.com" for reader, _ in told(shop.get("/api/admin/access?table=shop.pay")))
+
+
+def test_of_nobody_and_nothing_it_is_ones_own_page_by_page(shop: Api) -> None:
+    whole = shop.get("/api/admin/access")
+    assert (whole["count"], whole["user"]["email"]) == (3, "root@example.com")
+    pages = [shop.get(f"/api/admin/access?limit=1&offset={offset}") for offset in range(4)]
+    assert [found for page in pages for found in page["access"]] == whole["access"]
+    assert {page["count"] for page in pages} == {3}
+
+
+@pytest.mark.parametrize("query", ["user=nobody", "table=shop.none", "user=nobody&table=shop.pay"])
+def test_who_or_what_there_is_not_is_told(shop: Api, query: str) -> None:
+    assert shop.ask("GET", f"/api/admin/access?{query}")[0] == 404
+
+
+def test_it_is_for_administrators(shop: Api) -> None:
+    _, eve = shop.user("eve@example.com", "km_admin")
+    for query in ("", "?table=shop.pay", "?table=shop.none"):
+        assert eve.ask("GET", f"/api/admin/access{query}")[0] == 403
