@@ -11,6 +11,7 @@ from analyst.auth.provider import require
 from analyst.auth.providers.desktop import PER_CLIENT, PROVIDER, give_code, take_code
 from analyst.auth.sessions import Pair
 from analyst.context import Context
+from analyst.errors import ForbiddenError
 from analyst.http import Allow, Page, Redirect, function
 from analyst.http.html import render
 from analyst.state.fields import Input, Line
@@ -63,8 +64,10 @@ def desktop_page(request: DesktopRequest, ctx: Context) -> Page:
 
 @function("POST", "/auth/desktop", allow=Role.VIEWER)
 def desktop_code(request: DesktopRequest, ctx: Context) -> Redirect | Page:
-    """Give `da` its code: by the browser, or shown to be pasted."""
+    """Give `da` its code: by the browser, or shown to be pasted. Only who signed in can: a token gives no session."""
     require(PROVIDER, ctx.settings)
+    if ctx.caller.session_id is None:
+        raise ForbiddenError("an access token can't begin a session: sign in with a browser")
     code = give_code(ctx.keys, ctx.caller, request.challenge, ctx.now)
     if request.port is None:
         return Page(render("desktop_code.html", title="Copy this to da", code=code))

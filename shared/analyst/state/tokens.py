@@ -136,10 +136,15 @@ def revoke_token(db: "DuckDBPyConnection", actor: Actor, caller: Caller, token_i
 
     Raises:
         NotFoundError: the caller has none such.
+        ForbiddenError: it may do more than the token that is to revoke it.
     """
     token = fetch_one(db, f"{_SELECT} where t.id = ?", [token_id])
     if token is None or (caller.role is not Role.ADMIN and token["user_id"] != caller.user_id):
         raise NotFoundError(f"there is no token {token_id!r}")
+    if not caller.scopes.issuperset(token["scopes"]):
+        raise ForbiddenError(
+            "a token revokes only what may do no more than itself: sign in, or use one with its scopes"
+        )
     if token["revoked_at"] is None:
         execute(db, "update tokens set revoked_at = ? where id = ?", [actor.at, token_id])
         record(db, actor, "token.revoke", f"token:{token_id}", user=token["user_id"], prefix=token["prefix"])

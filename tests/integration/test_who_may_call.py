@@ -1,0 +1,255 @@
+"""Who may call which function: every function has a row, and every kind of caller is tried on each.
+
+A row says who is let in and which scope a token needs, not how the function is declared: it is what we promise.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pytest
+from werkzeug.test import Client
+
+from analyst.access import Role, Scope
+from analyst.auth import sessions
+from analyst.context import Process
+from analyst.http import HttpFunction, app
+from analyst.http.discovery import discover
+from analyst.store.memory import MemoryStore
+from tests.doubles.oidc import Provider, oidc_provider
+
+FUNCTIONS = discover(["functions"])
+SECRET = "bootstrap-" + "b" * 32
+SERVICE = "service-" + "s" * 32
+SCHEDULER = "scheduler@project.iam.gserviceaccount.com"
+AUDIENCE = "https://data.example.com"
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+ANYBODY, CALLERS, SERVICES = "anybody", "whoever proves who they are", "services and admins"
+READ, SYNC, ADMINISTER = Scope.READ, Scope.SYNC, Scope.ADMIN
+
+TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
+    "GET /account": (Role.VIEWER, READ),
+    "POST /api/access-requests": (Role.VIEWER, READ),
+    "GET /api/access-requests/mine": (Role.VIEWER, READ),
+    "GET /api/admin/access": (Role.ADMIN, ADMINISTER),
+    "GET /api/admin/access-requests": (Role.ADMIN, ADMINISTER),
+    "POST /api/admin/access-requests/{id}/approve": (Role.ADMIN, ADMINISTER),
+    "POST /api/admin/access-requests/{id}/deny": (Role.ADMIN, ADMINISTER),
+    "GET /api/admin/audit": (Role.ADMIN, ADMINISTER),
+    "GET /api/admin/groups": (Role.ADMIN, ADMINISTER),
+    "POST /api/admin/groups": (Role.ADMIN, ADMINISTER),
+    "DELETE /api/admin/groups/{id}": (Role.ADMIN, ADMINISTER),
+    "DELETE /api/admin/groups/{id}/members/{user_id}": (Role.ADMIN, ADMINISTER),
+    "PUT /api/admin/groups/{id}/members/{user_id}": (Role.ADMIN, ADMINISTER),
+    "GET /api/admin/permissions": (Role.ADMIN, ADMINISTER),
+    "POST /api/admin/permissions": (Role.ADMIN, ADMINISTER),
+    "DELETE /api/admin/permissions/{id}": (Role.ADMIN, ADMINISTER),
+    "POST /api/admin/snapshots/{number}/rollback": (Role.ADMIN, ADMINISTER),
+    "GET /api/admin/sources": (Role.ADMIN, ADMINISTER),
+    "GET /api/admin/sources/{name}": (Role.ADMIN, ADMINISTER),
+    "POST /api/admin/sources/{name}": (Role.ADMIN, ADMINISTER),
+    "PUT /api/admin/sources/{name}": (Role.ADMIN, ADMINISTER),
+    "DELETE /api/admin/sources/{name}": (Role.ADMIN, ADMINISTER),
+    "GET /api/admin/tables": (Role.ADMIN, ADMINISTER),
+    "GET /api/admin/tables/{id}": (Role.ADMIN, ADMINISTER),
+    "POST /api/admin/tables/{id}": (Role.ADMIN, ADMINISTER),
+    "PUT /api/admin/tables/{id}": (Role.ADMIN, ADMINISTER),
+    "DELETE /api/admin/tables/{id}": (Role.ADMIN, ADMINISTER),
+    "GET /api/catalog/tables": (Role.VIEWER, READ),
+    "GET /api/catalog/tables/{id}": (Role.VIEWER, READ),
+    "POST /api/data/urls": (Role.ANALYST, SYNC),
+    "GET /api/data/{table_id}/download": (Role.ANALYST, SYNC),
+    "GET /api/health": (ANYBODY, READ),
+    "GET /api/me": (CALLERS, READ),
+    "GET /api/snapshots": (Role.VIEWER, READ),
+    "GET /api/sync/manifest": (Role.ANALYST, SYNC),
+    "GET /api/sync/status": (SERVICES, ADMINISTER),
+    "POST /api/sync/trigger": (SERVICES, ADMINISTER),
+    "GET /api/users": (Role.ADMIN, ADMINISTER),
+    "POST /api/users": (Role.ADMIN, ADMINISTER),
+    "PUT /api/users/{id}": (Role.ADMIN, ADMINISTER),
+    "DELETE /api/users/{id}": (Role.ADMIN, ADMINISTER),
+    "POST /api/users/{id}/sign-out": (Role.ADMIN, ADMINISTER),
+    "POST /auth/bootstrap": (ANYBODY, READ),
+    "GET /auth/desktop": (Role.VIEWER, READ),
+    "POST /auth/desktop": (Role.VIEWER, READ),
+    "POST /auth/desktop/refresh": (ANYBODY, READ),
+    "POST /auth/desktop/token": (ANYBODY, READ),
+    "GET /auth/email": (ANYBODY, READ),
+    "POST /auth/email": (ANYBODY, READ),
+    "GET /auth/email/confirm": (ANYBODY, READ),
+    "POST /auth/email/confirm": (ANYBODY, READ),
+    "GET /auth/google": (ANYBODY, READ),
+    "GET /auth/google/callback": (ANYBODY, READ),
+    "POST /auth/logout": (Role.VIEWER, READ),
+    "POST /auth/logout/everywhere": (Role.VIEWER, READ),
+    "GET /auth/password": (ANYBODY, READ),
+    "POST /auth/password": (ANYBODY, READ),
+    "POST /auth/password/change": (Role.VIEWER, READ),
+    "GET /auth/password/forgot": (ANYBODY, READ),
+    "POST /auth/password/forgot": (ANYBODY, READ),
+    "GET /auth/password/set": (ANYBODY, READ),
+    "POST /auth/password/set": (ANYBODY, READ),
+    "GET /auth/providers": (ANYBODY, READ),
+    "GET /auth/tokens": (Role.VIEWER, READ),
+    "POST /auth/tokens": (Role.VIEWER, READ),
+    "DELETE /auth/tokens/{id}": (Role.VIEWER, READ),
+    "POST /extract/csv": (SERVICES, ADMINISTER),
+    "GET /files/{path}": (ANYBODY, READ),
+    "GET /login": (ANYBODY, READ),
+    "POST /rebuild": (SERVICES, ADMINISTER),
+    "POST /sweep": (SERVICES, ADMINISTER),
+}
+
+REFUSED: Final = {
+    "expired",
+    "revoked",
+    "deactivated",
+    "made up",
+    "expired session",
+    "forged session",
+    "other service",
+    "service of others",
+    "identity of an admin",
+}
+"""Kinds of callers that show a proof, which proves nothing."""
+
+
+def row(function: HttpFunction) -> str:
+    return f"{function.function.method} {function.function.path.text}"
+
+
+def expected(function: HttpFunction, kind: str) -> int | None:
+    """Tell the status that the table promises: 401, 403, or `None` for whoever is let in."""
+    who, scope = TABLE[row(function)]
+    if who == ANYBODY:
+        return None
+    if kind == "anonymous" or kind in REFUSED:
+        return 401
+    if kind in {"service", "scheduler"}:
+        return None if who in {CALLERS, SERVICES} else 403
+    role, _, scopes = kind.partition(" with ")
+    least = Role.ADMIN if who == SERVICES else Role.VIEWER if who == CALLERS else Role(who)
+    lacks = scopes not in {"", "session"} and scope != scopes
+    return 403 if not Role(role).includes(least) or lacks else None
+
+
+class People:
+    """An installation with somebody of each kind; `proofs` are the tokens that they show."""
+
+    def __init__(self, issuer: Provider) -> None:
+        self.now = NOW
+        environ = {
+            "DATA_URL": "file:///nowhere",
+            "BOOTSTRAP_SECRET": SECRET,
+            "SERVICE_TOKEN": SERVICE,
+            "SECRET_KEY": "s" * 32,
+            "SERVICE_ACCOUNT_EMAILS": SCHEDULER,
+            "SERVICE_AUDIENCE": AUDIENCE,
+            "SERVICE_ISSUER": issuer.url,
+            "ENVIRONMENT": "development",
+        }
+        self.process = Process(environ, store=MemoryStore(), clock=lambda: self.now)
+        self.client = Client(app(self.process, FUNCTIONS))
+        self.admin = str(self.make("/auth/bootstrap", {"email": "root@example.com", "secret": SECRET}, None)["token"])
+        self.proofs: dict[str, str | None] = {"anonymous": None, "service": SERVICE, "made up": "da_" + "x" * 43}
+        self._add_users()
+        self._add_spoilt()
+        self._add_services(issuer)
+
+    def make(self, path: str, body: Mapping[str, Any], token: str | None) -> Mapping[str, Any]:
+        answer = self.client.post(path, json=body, headers=self.headers(token))
+        assert answer.status_code in {200, 201}, answer.text
+        made: Mapping[str, Any] = answer.get_json()
+        return made
+
+    @staticmethod
+    def headers(token: str | None) -> dict[str, str]:
+        return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+    def token(self, email: str, *scopes: Scope, days: int = 90) -> Mapping[str, Any]:
+        wanted = {"name": "x", "user": email, "scopes": scopes or tuple(Scope), "expires_in_days": days}
+        return self.make("/auth/tokens", wanted, self.admin)
+
+    def proof(self, kind: str) -> str | None:
+        """Give what somebody of this kind shows: of a session a new one each time, since some functions end it."""
+        proof = self.proofs[kind]
+        if not kind.endswith(" with session"):
+            return proof
+        session = sessions.begin(str(proof), self.now)
+        return sessions.for_browser(self.process.keys, session, self.now)
+
+    def _add_users(self) -> None:
+        for role in Role:
+            user = self.make("/api/users", {"email": f"{role}@example.com", "role": role}, self.admin)
+            self.proofs[role] = self.token(user["email"])["token"]
+            for scope in Scope:
+                self.proofs[f"{role} with {scope}"] = self.token(user["email"], scope)["token"]
+            self.proofs[f"{role} with session"] = user["id"]
+
+    def _add_spoilt(self) -> None:
+        long_ago = self.now - timedelta(days=30)
+        self.now = long_ago
+        self.proofs["expired"] = self.token("admin@example.com", days=1)["token"]
+        self.now = NOW
+        revoked = self.token("admin@example.com")
+        self.client.delete(f"/auth/tokens/{revoked['id']}", headers=self.headers(self.admin))
+        gone = self.make("/api/users", {"email": "gone@example.com", "role": "admin"}, self.admin)
+        self.proofs |= {"revoked": revoked["token"], "deactivated": self.token("gone@example.com")["token"]}
+        self.client.put(f"/api/users/{gone['id']}", json={"active": False}, headers=self.headers(self.admin))
+        old = sessions.for_browser(self.process.keys, sessions.begin(gone["id"], long_ago), long_ago)
+        self.proofs |= {
+            "expired session": old,
+            "forged session": f"{old.rpartition('.')[0]}.{'A' * 43}",
+        }
+
+    def _add_services(self, issuer: Provider) -> None:
+        claims = {"email_verified": True, "iat": NOW.timestamp(), "exp": NOW.timestamp() + 3600}
+        self.proofs |= {
+            "scheduler": issuer.token(AUDIENCE, email=SCHEDULER, **claims),
+            "other service": issuer.token(AUDIENCE, email="other@project.iam.gserviceaccount.com", **claims),
+            "service of others": issuer.token("https://elsewhere.example.com", email=SCHEDULER, **claims),
+            "identity of an admin": issuer.token("our-client", email="root@example.com", **claims),
+        }
+
+
+@pytest.fixture(scope="module")
+def people() -> Iterator[People]:
+    with oidc_provider() as issuer:
+        yield People(issuer)
+
+
+def test_every_function_has_a_row_and_every_row_a_function() -> None:
+    assert {row(function) for function in FUNCTIONS} == TABLE.keys()
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=row)
+def test_every_kind_of_caller_gets_the_answer_of_the_table(people: People, function: HttpFunction) -> None:
+    template = function.function.path
+    path = template.text.format(**dict.fromkeys(template.names, "a.b"))
+    ask = asking(people, function.function.method, path)
+    plain = ask(None)
+    wrong = {}
+    for kind in people.proofs:
+        status, promised = ask(people.proof(kind)), expected(function, kind)
+        if TABLE[row(function)][0] == ANYBODY:
+            is_right = status == plain
+        elif function.function.is_page and promised == 401 and function.function.method == "GET":
+            is_right = status == 303  # to the page where one signs in
+        else:
+            is_right = status == promised if promised else status not in {401, 403, 500, 503}
+        if not is_right:
+            wrong[kind] = (status, promised)
+    assert wrong == {}
+
+
+def asking(people: People, method: str, path: str) -> Callable[[str | None], int]:
+    """Ask with an input that does nothing: it lacks what every input needs, or names what is not there."""
+
+    def ask(proof: str | None) -> int:
+        body = None if method in {"GET", "DELETE"} else {"no_such_field": 1}
+        answer = people.client.open(path, method=method, json=body, headers=people.headers(proof), buffered=True)
+        return answer.status_code
+
+    return ask
