@@ -21,7 +21,7 @@ class SweepRequest(BaseModel):
 def sweep(request: SweepRequest, ctx: Context) -> SweepAnswer:
     """Delete what nothing refers to any more, and write the checkpoints of Delta logs that are due; best once a day."""
     settings = ctx.settings
-    sweeping = Sweep(ctx.store, timedelta(hours=settings.keep_hours), scratch=settings.scratch_dir)
-    answer = sweeping.run(dry_run=request.dry_run)
+    keep, delta_keep = timedelta(hours=settings.keep_hours), timedelta(hours=settings.delta_keep_hours)
+    answer = Sweep(ctx.store, keep, delta_keep, settings.scratch_dir).run(dry_run=request.dry_run)
     ctx.audited(dry_run=answer.dry_run, deleted=answer.deleted, deleted_bytes=answer.deleted_bytes)
     return answer
