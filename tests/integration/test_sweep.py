@@ -1,0 +1,60 @@
+"""The sweep as whoever calls it sees it: in its answer, and in the snapshots."""
+
+from pathlib import Path
+
+import pytest
+
+from analyst import runs
+from analyst.contract.extraction import Extraction
+from tests.doubles.pieces import Pieces
+from tests.integration.world import World
+
+
+class Shop(World):
+    """All functions, and a table of many small files."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.source = Pieces()
+        self.extract(40)
+
+    def extract(self, pieces: int) -> None:
+        self.source.grow(pieces)
+        extraction = Extraction(self.process.store, "shop", runs.new_run_id(), self.process.clock)
+        assert extraction.run(lambda: self.source).record.status == "ok"
+        self.ask("POST", "/rebuild", {})
+
+    def files(self, snapshot: int | None = None) -> int:
+        query = "" if snapshot is None else f"?snapshot={snapshot}"
+        return len(self.ask("GET", f"/api/sync/manifest{query}")["tables"]["shop.orders"]["files"])
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+def test_a_scattered_table_is_told_of_rewritten_and_built(world: Shop) -> None:
+    assert world.files() == 40
+    told = world.ask("POST", "/sweep", {"dry_run": True})
+    assert [(t["source"], t["table"], t["files"]) for t in told["compacted"]] == [("shop", "orders", 40)]
+    assert told["rebuild"] is None
+    swept = world.ask("POST", "/sweep", {})
+    assert swept == {**told, "dry_run": False, "rebuild": {"status": "published", "snapshot": 2, "error": None}}
+    table = world.ask("GET", "/api/sync/manifest")["tables"]["shop.orders"]
+    assert (len(table["files"]), table["rows"]) == (1, 40)
+    assert world.files(snapshot=1) == 40
+    assert world.ask("POST", "/sweep", {})["compacted"] == []
+
+
+def test_a_way_back_to_an_earlier_snapshot_stays(world: Shop) -> None:
+    world.extract(1)
+    assert world.ask("POST", "/api/admin/snapshots/1/rollback", {})["snapshot"] == 3
+    for dry_run in (True, False):
+        assert world.ask("POST", "/sweep", {"dry_run": dry_run})["compacted"] == []
+    assert world.ask("POST", "/rebuild", {})["snapshot"] == 3
+    assert world.files() == 40
+    world.extract(1)
+    assert [table["files"] for table in world.ask("POST", "/sweep", {})["compacted"]] == [42]
+    table = world.ask("GET", "/api/sync/manifest")["tables"]["shop.orders"]
+    assert (table["rows"], len(table["files"])) == (42, 1)
