@@ -37,5 +37,6 @@ def sweep(request: SweepRequest, ctx: Context) -> SweepAnswer:
         deleted=answer.deleted,
         deleted_bytes=answer.deleted_bytes,
         compacted=len(answer.compacted),
+        gathered=answer.gathered,
     )
     return answer

@@ -1,11 +1,17 @@
-"""The sweep as whoever calls it sees it: in its answer, and in the snapshots."""
+"""The sweep as whoever calls it sees it: in its answer, in the snapshots, and in what becomes of runs."""
 
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from ulid import ULID
 
 from analyst import runs
 from analyst.contract.extraction import Extraction
+from analyst.runs import RunRecord
+from analyst.store.file import FileStore
+from analyst.sweep import Sweep
 from tests.doubles.pieces import Pieces
 from tests.integration.world import World
 
@@ -58,3 +64,19 @@ def test_a_way_back_to_an_earlier_snapshot_stays(world: Shop) -> None:
     assert [table["files"] for table in world.ask("POST", "/sweep", {})["compacted"]] == [42]
     table = world.ask("GET", "/api/sync/manifest")["tables"]["shop.orders"]
     assert (table["rows"], len(table["files"])) == (42, 1)
+
+
+def test_what_became_of_runs_is_told_of_gathered_ones_too(world: Shop, tmp_path: Path) -> None:
+    began = datetime.now(UTC) - timedelta(days=4)
+    run_id = str(ULID.from_datetime(began))
+    record = RunRecord(
+        run_id=run_id, kind="extract", source="shop", status="failed", started_at=began, finished_at=began
+    )
+    runs.write(world.process.store, record)
+    before = [world.ask("GET", path) for path in ("/api/sync/status", f"/api/sync/status?run={run_id}")]
+    later = FileStore(tmp_path / "bucket", lambda: b"s" * 32, clock=lambda: time.time() + 3 * 86400)
+    assert Sweep(later, timedelta(days=1)).run().gathered == 3
+    assert not [entry for entry in later.list("state/runs/") if "archive-" not in entry.key]
+    assert [world.ask("GET", path) for path in ("/api/sync/status", f"/api/sync/status?run={run_id}")] == before
+    assert before[1]["runs"][0]["status"] == "failed"
+    assert len(before[0]["runs"]) == 3

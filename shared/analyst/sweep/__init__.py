@@ -6,17 +6,18 @@ A data file goes when neither its source's extract nor a kept snapshot has refer
 every Delta version of that time can be read. How long that has been is counted from sweep to sweep. It is never taken
 while it is younger than a day: a publish that is under way may be about to refer to it.
 
-Delta logs get checkpoints (`checkpoints`), and tables of many small files are compacted (`compaction`, `rewriting`).
+Delta logs get checkpoints (`checkpoints`), tables of many small files are compacted (`compaction`, `rewriting`), and
+records of days that are over are gathered (`gathering`).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from analyst import duckdb_files
+from analyst import duckdb_files, runs
 from analyst.errors import AnalystError
 from analyst.extracting import Caller, RebuildOutcome, ask_for_rebuild
 from analyst.snapshots import Snapshots
@@ -24,12 +25,15 @@ from analyst.store import Entry, Store
 from analyst.sweep import pointers
 from analyst.sweep.answers import Compacted, SweepAnswer, SweepProblem
 from analyst.sweep.compaction import Rule, Scattered, choose, is_set_back
+from analyst.sweep.gathering import Records
 from analyst.sweep.rewriting import Rewriting, Rewritten
 from analyst.sweep.sources import SourceSweep
 
-__all__ = ["Rule", "Sweep", "SweepAnswer"]
+__all__ = ["KEPT_BY_DAY", "Rule", "Sweep", "SweepAnswer"]
 
 DELETES_AT_ONCE = 16
+KEPT_BY_DAY: Mapping[str, timedelta | None] = {runs.PREFIX: timedelta(days=90)}
+"""The prefixes of records that are kept by day, and for how long each kind is kept; for good where it is `None`."""
 
 
 @dataclass(slots=True)
@@ -39,6 +43,7 @@ class _Found:
     unneeded: list[Entry] = field(default_factory=list)
     waiting: int = 0
     checkpoints: int = 0
+    gathered: int = 0
     scattered: list[Scattered] = field(default_factory=list)
     problems: list[SweepProblem] = field(default_factory=list)
 
@@ -69,18 +74,21 @@ class Sweep:
     call: Caller | None = None
 
     def run(self, *, dry_run: bool = False) -> SweepAnswer:
-        """Delete what may go, write the checkpoints that are due and compact; with `dry_run` only tell.
+        """Delete what may go, write the checkpoints that are due, compact and gather; with `dry_run` only tell.
 
         Raises:
             UnavailableError: the store does not answer, or the newest snapshot can't be read.
         """
         snapshots, found = Snapshots(self.store), _Found()
+        records = [Records.of(self.store, prefix, kept) for prefix, kept in KEPT_BY_DAY.items()]
         found.unneeded += [*pointers.snapshots(self.store, self.keep), *pointers.states(self.store)]
-        found.unneeded += pointers.runs(self.store)
+        found.unneeded += [entry for kind in records for entry in kind.old()]
         self._look_at_sources(snapshots, found, dry_run=dry_run)
         if not dry_run:
             _each(self.store.delete, [entry.key for entry in found.unneeded])
         compacted = self._compact(snapshots, found, dry_run=dry_run)
+        for kind in records:
+            _gather(kind, found, dry_run=dry_run)
         return SweepAnswer(
             dry_run=dry_run,
             deleted=len(found.unneeded),
@@ -88,6 +96,7 @@ class Sweep:
             waiting=found.waiting,
             checkpoints=found.checkpoints,
             compacted=tuple(_compacted(table) for table in compacted),
+            gathered=found.gathered,
             rebuild=self._rebuild() if compacted and not dry_run else None,
             problems=tuple(found.problems),
         )
@@ -134,6 +143,15 @@ class Sweep:
 
     def _rebuild(self) -> RebuildOutcome | None:
         return None if self.call is None else ask_for_rebuild(self.call)
+
+
+def _gather(kind: Records, found: _Found, *, dry_run: bool) -> None:
+    """Gather the records that are due, and count them."""
+    with found.trouble(kind.prefix.rstrip("/")):
+        due = kind.due()
+        if not dry_run:
+            kind.gather(due)
+        found.gathered += sum(map(len, due.values()))
 
 
 def _compacted(table: Scattered) -> Compacted:

@@ -6,7 +6,7 @@ from analyst.extracting import RebuildOutcome
 
 
 class SweepProblem(BaseModel):
-    """A source of which something could not be done, and why; the rest of it stays as it is."""
+    """A source, or a folder of records, of which something could not be done, and why; the rest of it stays as it is."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,7 +28,7 @@ class Compacted(BaseModel):
 class SweepAnswer(BaseModel):
     """What a sweep did, or would do. `waiting` files are referred to by nothing, and go when their time has come.
 
-    `rebuild` is null when nothing was compacted.
+    `gathered` counts records that went into archives. `rebuild` is null when nothing was compacted.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -39,5 +39,6 @@ class SweepAnswer(BaseModel):
     waiting: int
     checkpoints: int
     compacted: tuple[Compacted, ...]
+    gathered: int
     rebuild: RebuildOutcome | None
     problems: tuple[SweepProblem, ...]

@@ -170,6 +170,8 @@ def _print_swept(swept: dict[str, Any], *, dry_run: bool) -> None:
     for table in swept.get("compacted") or []:
         files = f"{count_text(table['files'], 'small file')} ({bytes_text(table['size_bytes'])})"
         print(clean(f"{table['source']}.{table['table']}: {files} {became} few."))
+    if gathered := swept.get("gathered"):
+        print(f"{count_text(gathered, 'record')} of days that are over {became} archives.")
 
 
 def _outcome(table: dict[str, Any]) -> str:

@@ -87,14 +87,16 @@ def test_what_became_few_is_told(logged_in: Da, api: FunctionsApi) -> None:
         "gathered": 1,
         "rebuild": {"status": "published", "snapshot": 3, "error": None},
     }
-    failed = {**swept, "rebuild": {"status": "failed", "snapshot": None, "error": "it is away"}}
+    failed = {**swept, "gathered": 0, "rebuild": {"status": "failed", "snapshot": None, "error": "it is away"}}
     api.answers["POST", "/sweep"] = [(200, {**swept, "rebuild": None}), (200, swept), (200, failed)]
     assert logged_in("admin", "sweep", "--dry-run").out.splitlines()[1:] == [
         "shop.orders: 5,000 small files (14.0 MB) would become few.",
+        "1 record of days that are over would become archives.",
     ]
     ran = logged_in("admin", "sweep")
     assert ran.out.splitlines()[1:] == [
         "shop.orders: 5,000 small files (14.0 MB) became few.",
+        "1 record of days that are over became archives.",
     ]
     assert (ran.err, ran.code) == ("", 0)
     ran = logged_in("admin", "sweep")
