@@ -66,6 +66,24 @@ def test_a_way_back_to_an_earlier_snapshot_stays(world: Shop) -> None:
     assert (table["rows"], len(table["files"])) == (42, 1)
 
 
+def in_three_days(folder: Path) -> FileStore:
+    return FileStore(folder / "bucket", lambda: b"s" * 32, clock=lambda: time.time() + 3 * 86400)
+
+
+def test_the_audit_tells_of_what_is_gathered_too(world: Shop, tmp_path: Path) -> None:
+    for dry_run in (True, False):
+        world.ask("POST", "/sweep", {"dry_run": dry_run})
+    before = world.ask("GET", "/api/admin/audit?action=bucket.sweep")
+    later = in_three_days(tmp_path)
+    batches = len(list(later.list("state/audit/")))
+    answers = [Sweep(later, timedelta(days=1)).run(dry_run=dry_run) for dry_run in (True, False)]
+    assert [(answer.problems, answer.gathered >= batches) for answer in answers] == [((), True)] * 2
+    assert answers[0].gathered == answers[1].gathered
+    assert all(entry.key.endswith(".parquet") for entry in later.list("state/audit/"))
+    assert world.ask("GET", "/api/admin/audit?action=bucket.sweep") == before
+    assert [event["params"]["compacted"] for event in before["events"]] == [1, 1]
+
+
 def test_what_became_of_runs_is_told_of_gathered_ones_too(world: Shop, tmp_path: Path) -> None:
     began = datetime.now(UTC) - timedelta(days=4)
     run_id = str(ULID.from_datetime(began))
@@ -74,8 +92,8 @@ def test_what_became_of_runs_is_told_of_gathered_ones_too(world: Shop, tmp_path:
     )
     runs.write(world.process.store, record)
     before = [world.ask("GET", path) for path in ("/api/sync/status", f"/api/sync/status?run={run_id}")]
-    later = FileStore(tmp_path / "bucket", lambda: b"s" * 32, clock=lambda: time.time() + 3 * 86400)
-    assert Sweep(later, timedelta(days=1)).run().gathered == 3
+    later = in_three_days(tmp_path)
+    Sweep(later, timedelta(days=1)).run()
     assert not [entry for entry in later.list("state/runs/") if "archive-" not in entry.key]
     assert [world.ask("GET", path) for path in ("/api/sync/status", f"/api/sync/status?run={run_id}")] == before
     assert before[1]["runs"][0]["status"] == "failed"

@@ -7,17 +7,20 @@ every Delta version of that time can be read. How long that has been is counted 
 while it is younger than a day: a publish that is under way may be about to refer to it.
 
 Delta logs get checkpoints (`checkpoints`), tables of many small files are compacted (`compaction`, `rewriting`), and
-records of days that are over are gathered (`gathering`).
+records of days that are over are gathered (`gathering`, `analyst.audit.archives`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from analyst import duckdb_files, runs
+from analyst.audit.archives import Archiving
+from analyst.audit.writing import PREFIX as AUDIT_PREFIX
 from analyst.errors import AnalystError
 from analyst.extracting import Caller, RebuildOutcome, ask_for_rebuild
 from analyst.snapshots import Snapshots
@@ -34,6 +37,16 @@ __all__ = ["KEPT_BY_DAY", "Rule", "Sweep", "SweepAnswer"]
 DELETES_AT_ONCE = 16
 KEPT_BY_DAY: Mapping[str, timedelta | None] = {runs.PREFIX: timedelta(days=90)}
 """The prefixes of records that are kept by day, and for how long each kind is kept; for good where it is `None`."""
+
+
+class _Gathering(Protocol):
+    """Puts the records of days that are over into archives."""
+
+    def due(self) -> Mapping[str, Sequence[Entry]]:
+        """Tell which records are to be gathered, by the folders of their days."""
+
+    def gather(self, due: Mapping[str, Sequence[Entry]]) -> None:
+        """Write their archives, and delete them then."""
 
 
 @dataclass(slots=True)
@@ -88,7 +101,8 @@ class Sweep:
             _each(self.store.delete, [entry.key for entry in found.unneeded])
         compacted = self._compact(snapshots, found, dry_run=dry_run)
         for kind in records:
-            _gather(kind, found, dry_run=dry_run)
+            _gather(kind.prefix, kind, found, dry_run=dry_run)
+        _gather(AUDIT_PREFIX, Archiving(self.store, self.memory_limit, self.scratch), found, dry_run=dry_run)
         return SweepAnswer(
             dry_run=dry_run,
             deleted=len(found.unneeded),
@@ -145,9 +159,9 @@ class Sweep:
         return None if self.call is None else ask_for_rebuild(self.call)
 
 
-def _gather(kind: Records, found: _Found, *, dry_run: bool) -> None:
+def _gather(prefix: str, kind: _Gathering, found: _Found, *, dry_run: bool) -> None:
     """Gather the records that are due, and count them."""
-    with found.trouble(kind.prefix.rstrip("/")):
+    with found.trouble(prefix.rstrip("/")):
         due = kind.due()
         if not dry_run:
             kind.gather(due)
