@@ -1,4 +1,4 @@
-"""The sweep: what nothing refers to any more goes, in its time."""
+"""The sweep: what nothing refers to any more goes, in its time, and what is many becomes few."""
 
 from datetime import timedelta
 
@@ -19,9 +19,24 @@ class SweepRequest(BaseModel):
 
 @function("POST", "/sweep", allow=Allow.SERVICE, audit="bucket.sweep")
 def sweep(request: SweepRequest, ctx: Context) -> SweepAnswer:
-    """Delete what nothing refers to any more, and write the checkpoints of Delta logs that are due; best once a day."""
+    """Delete what nothing refers to any more, write checkpoints of Delta logs, make few files of many; best once a day."""
     settings = ctx.settings
-    sweeping = Sweep(ctx.store, timedelta(hours=settings.keep_hours), scratch=settings.scratch_dir)
+    keep, delta_keep = timedelta(hours=settings.keep_hours), timedelta(hours=settings.delta_keep_hours)
+    sweeping = Sweep(
+        ctx.store,
+        keep,
+        delta_keep,
+        settings.scratch_dir,
+        ctx.clock,
+        settings.memory_limit,
+        call=ctx.tasks.call,
+    )
     answer = sweeping.run(dry_run=request.dry_run)
-    ctx.audited(dry_run=answer.dry_run, deleted=answer.deleted, deleted_bytes=answer.deleted_bytes)
+    ctx.audited(
+        dry_run=answer.dry_run,
+        deleted=answer.deleted,
+        deleted_bytes=answer.deleted_bytes,
+        compacted=len(answer.compacted),
+        gathered=answer.gathered,
+    )
     return answer

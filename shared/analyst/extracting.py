@@ -109,8 +109,13 @@ class Extracting:
         """Ask for a rebuild; if that fails the extract stands all the same, and the next run asks again."""
         if version is None or self.snapshots.is_built_from(source, version):
             return None
-        try:
-            answer = self.call("/rebuild", {"source": source})
-        except AnalystError as error:
-            return RebuildOutcome(status="failed", error=str(error))
-        return RebuildOutcome(status=answer["status"], snapshot=answer.get("snapshot"))
+        return ask_for_rebuild(self.call, source)
+
+
+def ask_for_rebuild(call: Caller, source: str | None = None) -> RebuildOutcome:
+    """Have a snapshot built of what was published; that this fails is told, not raised."""
+    try:
+        answer = call("/rebuild", {"source": source})
+    except AnalystError as error:
+        return RebuildOutcome(status="failed", error=str(error))
+    return RebuildOutcome(status=answer["status"], snapshot=answer.get("snapshot"))

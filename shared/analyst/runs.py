@@ -1,11 +1,14 @@
-"""Run records: what each extract and rebuild did, one immutable object each."""
+"""Run records: what each extract and rebuild did, one immutable record each, kept by the day on which it began."""
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 from ulid import ULID
 
+from analyst.days import Day, Lines, folder_of
 from analyst.errors import NotFoundError
 from analyst.store import Store
 from analyst.store.swapping import put_once
@@ -74,33 +77,46 @@ def write(store: Store, record: RunRecord) -> None:
     put_once(store, _key(record.run_id), record.model_dump_json().encode())
 
 
-def read(store: Store, run_id: str) -> RunRecord:
-    """Read one run's record.
+def read(store: Store, run_id: str, *, today: date) -> RunRecord:
+    """Read one run's record. Nothing of `today` is in an archive.
 
     Raises:
         NotFoundError: no such run has ended.
+        UnavailableError: the store does not answer.
     """
-    found = store.read(_key(run_id)) if is_run_id(run_id) else None
-    if found is None:
+    lines = _lines(store, run_id, today) if is_run_id(run_id) else None
+    if lines is None:
         raise NotFoundError(f"no run {run_id} has ended")
-    return RunRecord.model_validate_json(found.data)
+    return _record(lines)
 
 
 def newest(store: Store, *, today: date, limit: int, days: int = 7) -> list[RunRecord]:
-    """Read the newest records of the last days, newest first."""
-    keys: list[str] = []
+    """Read the newest records of the last days, newest first.
+
+    Raises:
+        UnavailableError: the store does not answer.
+    """
+    return list(islice(_newest(store, today, days), limit))
+
+
+def _newest(store: Store, today: date, days: int) -> Iterator[RunRecord]:
     for back in range(days):
-        listed = [entry.key for entry in store.list(_day(today - timedelta(days=back)))]
-        keys.extend(sorted(listed, reverse=True))
-        if len(keys) >= limit:
-            break
-    found = (store.read(key) for key in keys[:limit])
-    return [RunRecord.model_validate_json(item.data) for item in found if item is not None]
+        day = Day.open(store, folder_of(PREFIX, today - timedelta(days=back)))
+        found = (day.lines(name) for name in reversed(day.names))
+        yield from (_record(lines) for lines in found if lines is not None)
+
+
+def _lines(store: Store, run_id: str, today: date) -> Lines | None:
+    folder, name = folder_of(PREFIX, began(run_id).date()), f"{run_id}.json"
+    if began(run_id).date() < today:
+        return Day.open(store, folder).lines(name)
+    found = store.read(folder + name)
+    return None if found is None else (found.data,)
+
+
+def _record(lines: Lines) -> RunRecord:
+    return RunRecord.model_validate_json(b"".join(lines))
 
 
 def _key(run_id: str) -> str:
-    return f"{_day(began(run_id).date())}{run_id}.json"
-
-
-def _day(day: date) -> str:
-    return f"{PREFIX}date={day.isoformat()}/"
+    return f"{folder_of(PREFIX, began(run_id).date())}{run_id}.json"

@@ -133,7 +133,7 @@ class Following:
     def of(self, run_id: str) -> SyncStatus:
         """Tell how one run fares."""
         try:
-            view = _view(runs.read(self.store, run_id))
+            view = _view(runs.read(self.store, run_id, today=self.now.date()))
         except NotFoundError:
             view = self._unrecorded(run_id)
         return SyncStatus(snapshot=self._snapshot(), runs=(view,))

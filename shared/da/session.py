@@ -9,7 +9,7 @@ from da.config import Config, Login
 from da.errors import DaError, RefusedError
 from da.patience import Patience
 from da.server import Server
-from da.web import Web
+from da.web import TIMEOUT, Web
 
 _EARLY: Final = 60.0
 """Seconds before a token ends at which the next one is asked for."""
@@ -18,15 +18,15 @@ _UNAUTHORIZED: Final = 401
 
 
 @contextmanager
-def session() -> Iterator[Server]:
-    """Open it.
+def session(timeout: float = TIMEOUT) -> Iterator[Server]:
+    """Open it; `timeout` is for how many seconds an answer is waited for.
 
     Raises:
         DaError: nobody is logged in, or an answer lacks what the block takes from it.
     """
     config = Config.read()
     login = config.login()
-    with Web() as web:
+    with Web(timeout=timeout) as web:
         try:
             yield server_of(config, login, web)
         except KeyError as error:

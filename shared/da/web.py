@@ -237,7 +237,7 @@ def _where(url: str) -> str:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
-        return f"nothing came for {TIMEOUT:.0f} s"
+        return "nothing came for too long"
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
 
 

@@ -13,7 +13,7 @@ LAYERS = (
     ("addresses", "clients", "names", "schedule", "types"),
     ("settings",),
     ("store", "catalog"),
-    ("bucket_reading", "duckdb_files", "lease", "runs"),
+    ("bucket_reading", "days", "duckdb_files", "lease", "runs"),
     ("access", "contract", "ownership", "snapshots"),
     ("audit",),
     ("rebuild", "state", "manifest"),

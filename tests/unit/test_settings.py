@@ -6,6 +6,7 @@ from analyst.errors import SettingsError
 from analyst.settings import Settings
 
 KEY = "a-secret-of-the-tests-0123456789abcdef"
+NO_TIMES = ("0", "-1", "nan", "inf", "1e300", "a week")
 
 
 def read(**environ: str) -> Settings:
@@ -48,6 +49,8 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         ("SMTP_HOST", "localhost", "SMTP_FROM: is not set"),
         ("ENVIRONMENT", "test", "'production' or 'development'"),
         ("INSTANCE_NAME", "a\nb", "INSTANCE_NAME"),
+        *[("KEEP_HOURS", hours, "KEEP_HOURS: Input should be") for hours in NO_TIMES],
+        *[("DELTA_KEEP_HOURS", hours, "DELTA_KEEP_HOURS: Input should be") for hours in NO_TIMES],
         ("SECRET_KEYS_OLD", f"{KEY},short-one", r"SECRET_KEYS_OLD\[1\]: must have at least 32"),
     ],
 )
@@ -86,3 +89,8 @@ def test_no_message_holds_a_secret() -> None:
     with pytest.raises(SettingsError) as caught:
         read(SECRET_KEY="hunter2", SECRET_KEYS_OLD="hunter2", SERVICE_TOKEN="hunter2", GOOGLE_CLIENT_SECRET="hunter2")
     assert "hunter2" not in str(caught.value)
+
+
+def test_snapshots_are_kept_for_a_day_and_delta_versions_for_a_week() -> None:
+    settings = read(KEEP_HOURS="", DELTA_KEEP_HOURS="")
+    assert (settings.keep_hours, settings.delta_keep_hours) == (24, 168)

@@ -70,8 +70,9 @@ def next_commit(
     old: Sequence[FileRow],
     new: Sequence[FileRow],
     at: datetime,
+    same_rows: bool = False,
 ) -> Commit | None:
-    """Make the commit that turns the files `old` into `new`.
+    """Make the commit that turns the files `old` into `new`. With `same_rows` it says that their rows are the same.
 
     `None` when there is nothing to tell: the files are the same, or have columns of the same name and different types,
     which Delta has no word for.
@@ -88,12 +89,15 @@ def next_commit(
         actions += _declared(source, table, schema, before, ms)
     home = data_prefix(source, table)
     gone = listed - wanted
-    actions += [_remove(row, home, ms) for row in old if row.path in gone]
-    actions += [_add(row, home, ms) for row in new if row.path not in listed]
+    changes_data = last is None or not same_rows
+    actions += [_remove(row, home, ms, changes_data) for row in old if row.path in gone]
+    actions += [_add(row, home, ms, changes_data) for row in new if row.path not in listed]
     if not actions:
         return None
-    about = {"commitInfo": {"timestamp": ms, "operation": "WRITE", "operationParameters": {"mode": "Overwrite"}}}
-    text = "".join(json.dumps(action, ensure_ascii=False, separators=(",", ":")) + "\n" for action in (about, *actions))
+    operation = ("WRITE", {"mode": "Overwrite"}) if changes_data else ("OPTIMIZE", {})
+    about = {"timestamp": ms, "operation": operation[0], "operationParameters": operation[1]}
+    lines = [{"commitInfo": about}, *actions]
+    text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
     return Commit(table, 0 if last is None else last.version + 1, text)
 
 
@@ -116,14 +120,14 @@ def _declared(
     return [*actions, {"metaData": metadata}]
 
 
-def _add(row: FileRow, home: str, ms: int) -> dict[str, Any]:
-    about = {"partitionValues": {}, "size": row.size_bytes, "modificationTime": ms, "dataChange": True}
+def _add(row: FileRow, home: str, ms: int, changes_data: bool) -> dict[str, Any]:
+    about = {"partitionValues": {}, "size": row.size_bytes, "modificationTime": ms, "dataChange": changes_data}
     return {"add": {"path": row.path.removeprefix(home), **about, "stats": _stats(row)}}
 
 
-def _remove(row: FileRow, home: str, ms: int) -> dict[str, Any]:
-    about = {"extendedFileMetadata": True, "partitionValues": {}, "size": row.size_bytes}
-    return {"remove": {"path": row.path.removeprefix(home), "deletionTimestamp": ms, "dataChange": True, **about}}
+def _remove(row: FileRow, home: str, ms: int, changes_data: bool) -> dict[str, Any]:
+    about = {"dataChange": changes_data, "extendedFileMetadata": True, "partitionValues": {}, "size": row.size_bytes}
+    return {"remove": {"path": row.path.removeprefix(home), "deletionTimestamp": ms, **about}}
 
 
 def _stats(row: FileRow) -> str:

@@ -131,4 +131,4 @@ def _numbered(paths: Sequence[Path], *, is_new: bool) -> str:
 
 def _scan(paths: Sequence[Path]) -> str:
     files = ", ".join(quote_text(str(path)) for path in paths)
-    return f"read_parquet([{files}], union_by_name = true)"
+    return f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"

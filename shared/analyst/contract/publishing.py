@@ -7,7 +7,7 @@ is merged again on what is there now, and a full one gives way to whichever was 
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -50,18 +50,20 @@ class NewTable:
 
     `files` are either local parquet files or rows of files that are in the bucket already. `base` is the state that
     the table had when the run read it; `rebase` makes the table anew on another base, `None` where the files are all of
-    it. `read_at` is when reading the source began.
+    it. `read_at` is when reading the source began. `same_rows` says that these are the rows of the base in their order, in
+    other files, so that who has read the one need not read the other.
     """
 
     name: str
     description: str | None
     columns: tuple[Column, ...]
     files: tuple[ParquetFile | FileRow, ...]
-    fingerprint: str
+    fingerprint: str | None
     cursor: Cursor
     base: TableState
     read_at: datetime
     rebase: "Rebase | None" = None
+    same_rows: bool = False
 
 
 Rebase = Callable[[TableState, tuple[FileRow, ...]], NewTable | None]
@@ -117,7 +119,7 @@ def publish(
     def change(con: "DuckDBPyConnection", base: Extract) -> tuple[frozenset[str], list[Commit]]:
         placed, superseded = _place(tables, base)
         rows = {table.name: _rows_of(table, base, uploads) for table in placed}
-        commits = _commit(con, log, base, rows, now())
+        commits = _commit(con, log, base, rows, now(), same={table.name for table in placed if table.same_rows})
         _write_tables(con, base, placed, rows, store.url)
         _write_runs(con, [run for run in runs if run.table not in superseded], run_id, now())
         return superseded, commits
@@ -153,14 +155,32 @@ def drop(store: Store, source: str, table: str, *, now: Callable[[], datetime], 
 
 
 def _commit(
-    con: "DuckDBPyConnection", log: DeltaLog, base: Extract, rows: Mapping[str, Sequence[FileRow]], at: datetime
+    con: "DuckDBPyConnection",
+    log: DeltaLog,
+    base: Extract,
+    rows: Mapping[str, Sequence[FileRow]],
+    at: datetime,
+    *,
+    same: Collection[str] = (),
 ) -> list[Commit]:
-    """Write the next Delta commit of each table to `_delta`; the last ones are in their logs by then."""
+    """Write the next Delta commit of each table to `_delta`; the last ones are in their logs by then.
+
+    The rows of those in `same` are what they were.
+    """
     listed = con.execute("select table_name, version, commit from extract.main._delta").fetchall()
     last = {table: Commit(table, version, text) for table, version, text in listed if text and table in rows}
     log.copy(last.values())
     made = (
-        next_commit(con, log.source, table, last.get(table), old=base.files.get(table, ()), new=new, at=at)
+        next_commit(
+            con,
+            log.source,
+            table,
+            last.get(table),
+            old=base.files.get(table, ()),
+            new=new,
+            at=at,
+            same_rows=table in same,
+        )
         for table, new in rows.items()
     )
     commits = [commit for commit in made if commit is not None]

@@ -23,6 +23,7 @@ from analyst.errors import SettingsError
 _CLOUD_BUCKET = re.compile(r"(gs|s3)://[a-z0-9][a-z0-9._-]+[a-z0-9](/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)*")
 _ADDRESS = re.compile(r"https?://[^/?#@\s]+/?")
 _SECRET_LENGTH = 32
+_TEN_YEARS = 87_600
 _GOOGLE = "https://accounts.google.com"
 _PORTS = {"starttls": 587, "ssl": 465, "none": 25}
 _TOGETHER = (
@@ -135,8 +136,10 @@ class Settings(BaseModel):
     """Seconds for which a fetched access list is taken as current."""
     tables_public: bool = False
     """Whether a newly registered table is readable by everybody who can sign in."""
-    keep_hours: float = Field(default=24.0, gt=0)
+    keep_hours: float = Field(default=24.0, gt=0, le=_TEN_YEARS)
     """How long a snapshot that is no longer current can still be synced."""
+    delta_keep_hours: float = Field(default=7 * 24.0, gt=0, le=_TEN_YEARS)
+    """How long a Delta version that is no longer current can still be read."""
     url_expires: int = Field(default=900, ge=10, le=7 * 86400)
     """Seconds for which a signed URL works."""
     memory_limit: str = "300MB"

@@ -1,103 +1,175 @@
-"""The sweep: what nothing refers to any more goes, in its time; Delta logs get checkpoints.
+"""The sweep: what nothing refers to any more goes, in its time, and what is many becomes few.
 
 Nothing here is urgent and everything may be cut off anywhere: the next sweep goes on. All ages are the store's.
 
 A data file goes when neither its source's extract nor a kept snapshot has referred to it for `delta_keep`, so that
 every Delta version of that time can be read. How long that has been is counted from sweep to sweep. It is never taken
 while it is younger than a day: a publish that is under way may be about to refer to it.
+
+Delta logs get checkpoints (`checkpoints`), tables of many small files are compacted (`compaction`, `rewriting`), and
+records of days that are over are gathered (`gathering`, `analyst.audit.archives`).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import timedelta
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict
-
-from analyst import duckdb_files
+from analyst import duckdb_files, runs
+from analyst.audit.archives import Archiving
+from analyst.audit.writing import PREFIX as AUDIT_PREFIX
 from analyst.errors import AnalystError
+from analyst.extracting import Caller, RebuildOutcome, ask_for_rebuild
 from analyst.snapshots import Snapshots
-from analyst.store import Store
+from analyst.store import Entry, Store
 from analyst.sweep import pointers
+from analyst.sweep.answers import Compacted, SweepAnswer, SweepProblem
+from analyst.sweep.compaction import Rule, Scattered, choose, is_set_back
+from analyst.sweep.gathering import Records
+from analyst.sweep.rewriting import Rewriting, Rewritten
 from analyst.sweep.sources import SourceSweep
 
+__all__ = ["KEPT_BY_DAY", "Rule", "Sweep", "SweepAnswer"]
+
 DELETES_AT_ONCE = 16
+KEPT_BY_DAY: Mapping[str, timedelta | None] = {runs.PREFIX: timedelta(days=90)}
+"""The prefixes of records that are kept by day, and for how long each kind is kept; for good where it is `None`."""
 
 
-class SweepProblem(BaseModel):
-    """A source that could not be swept, and why; nothing of it was deleted."""
+class _Gathering(Protocol):
+    """Puts the records of days that are over into archives."""
 
-    model_config = ConfigDict(frozen=True)
+    def due(self) -> Mapping[str, Sequence[Entry]]:
+        """Tell which records are to be gathered, by the folders of their days."""
 
-    source: str
-    message: str
+    def gather(self, due: Mapping[str, Sequence[Entry]]) -> None:
+        """Write their archives, and delete them then."""
 
 
-class SweepAnswer(BaseModel):
-    """What a sweep did, or would do. `waiting` files are referred to by nothing, and go when their time has come."""
+@dataclass(slots=True)
+class _Found:
+    """What a sweep has found so far."""
 
-    model_config = ConfigDict(frozen=True)
+    unneeded: list[Entry] = field(default_factory=list)
+    waiting: int = 0
+    checkpoints: int = 0
+    gathered: int = 0
+    scattered: list[Scattered] = field(default_factory=list)
+    problems: list[SweepProblem] = field(default_factory=list)
 
-    dry_run: bool
-    deleted: int
-    deleted_bytes: int
-    waiting: int
-    checkpoints: int
-    problems: tuple[SweepProblem, ...]
+    @contextmanager
+    def trouble(self, where: str, what: str = "") -> Iterator[None]:
+        """Take down what can't be done in the block; the rest goes on."""
+        try:
+            yield
+        except AnalystError as error:
+            self.problems.append(SweepProblem(source=where, message=f"{what}{error}"))
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What a sweep works with. `keep` is how long snapshots are kept that were current, `delta_keep` Delta versions."""
+    """What a sweep works with.
+
+    `keep` is how long snapshots are kept that were current, `delta_keep` Delta versions. `rule` says which tables are
+    compacted, `memory_limit` what that may use. `call` reaches the rebuild function; without it, nobody is asked.
+    """
 
     store: Store
     keep: timedelta
     delta_keep: timedelta = timedelta(days=7)
     scratch: Path | None = None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    memory_limit: str = "300MB"
+    rule: Rule = field(default_factory=Rule)
+    call: Caller | None = None
 
     def run(self, *, dry_run: bool = False) -> SweepAnswer:
-        """Delete what may go, and write the checkpoints that are due; with `dry_run` only tell.
+        """Delete what may go, write the checkpoints that are due, compact and gather; with `dry_run` only tell.
 
         Raises:
             UnavailableError: the store does not answer, or the newest snapshot can't be read.
         """
-        unneeded = [
-            *pointers.snapshots(self.store, self.keep),
-            *pointers.states(self.store),
-            *pointers.runs(self.store),
-        ]
-        waiting = checkpoints = 0
-        problems: list[SweepProblem] = []
-        sources = sorted(self.store.list_folders("extracts/"))
-        listed = {source: [*self.store.list(f"extracts/{source}/data/")] for source in sources}
-        referred = self._referred()
-        for source in sources:
-            try:
-                with duckdb_files.scratch(self.scratch) as folder:
-                    sweep = SourceSweep.read(self.store, source, listed[source], referred, folder)
-                    due = sweep.due(self.delta_keep, dry_run=dry_run)
-                    checkpoints += 0 if dry_run else sweep.write_checkpoints()
-                    unneeded += [*due, *sweep.covered(self.delta_keep)]
-                    waiting += len(sweep.unreferenced) - len(due)
-            except AnalystError as error:
-                problems.append(SweepProblem(source=source, message=str(error)))
+        snapshots, found = Snapshots(self.store), _Found()
+        records = [Records.of(self.store, prefix, kept) for prefix, kept in KEPT_BY_DAY.items()]
+        found.unneeded += [*pointers.snapshots(self.store, self.keep), *pointers.states(self.store)]
+        found.unneeded += [entry for kind in records for entry in kind.old()]
+        self._look_at_sources(snapshots, found, dry_run=dry_run)
         if not dry_run:
-            _each(self.store.delete, [entry.key for entry in unneeded])
+            _each(self.store.delete, [entry.key for entry in found.unneeded])
+        compacted = self._compact(snapshots, found, dry_run=dry_run)
+        for kind in records:
+            _gather(kind.prefix, kind, found, dry_run=dry_run)
+        _gather(AUDIT_PREFIX, Archiving(self.store, self.memory_limit, self.scratch), found, dry_run=dry_run)
         return SweepAnswer(
             dry_run=dry_run,
-            deleted=len(unneeded),
-            deleted_bytes=sum(entry.size for entry in unneeded),
-            waiting=waiting,
-            checkpoints=checkpoints,
-            problems=tuple(problems),
+            deleted=len(found.unneeded),
+            deleted_bytes=sum(entry.size for entry in found.unneeded),
+            waiting=found.waiting,
+            checkpoints=found.checkpoints,
+            compacted=tuple(_compacted(table) for table in compacted),
+            gathered=found.gathered,
+            rebuild=self._rebuild() if compacted and not dry_run else None,
+            problems=tuple(found.problems),
         )
 
-    def _referred(self) -> frozenset[str]:
+    def _look_at_sources(self, snapshots: Snapshots, found: _Found, *, dry_run: bool) -> None:
+        """Find what may go of each source, and which of its tables are scattered; write its checkpoints."""
+        sources = sorted(self.store.list_folders("extracts/"))
+        listed = {source: [*self.store.list(f"extracts/{source}/data/")] for source in sources}
+        referred = self._referred(snapshots)
+        for source in sources:
+            with found.trouble(source), duckdb_files.scratch(self.scratch) as folder:
+                sweep = SourceSweep.read(self.store, source, listed[source], referred, folder=folder, rule=self.rule)
+                due = sweep.due(self.delta_keep, dry_run=dry_run)
+                found.checkpoints += 0 if dry_run else sweep.write_checkpoints()
+                found.unneeded += [*due, *sweep.covered(self.delta_keep)]
+                found.waiting += len(sweep.unreferenced) - len(due)
+                if sweep.scattered and not is_set_back(snapshots.current(), source, sweep.extract, sweep.version):
+                    found.scattered += sweep.scattered
+
+    def _referred(self, snapshots: Snapshots) -> frozenset[str]:
         """Tell the files of the kept snapshots. The newest one has to be readable: it may be all that holds a file."""
-        snapshots = Snapshots(self.store)
         kept = [snapshots.current(), *snapshots.kept(self.keep / timedelta(hours=1))]
         return frozenset(file.path for one in kept for table in one.catalog.tables for file in table.files)
+
+    def _compact(self, snapshots: Snapshots, found: _Found, *, dry_run: bool) -> list[Scattered]:
+        """Compact the tables that are chosen; give those of which it was done.
+
+        All is rewritten before the first is published, so that they are built soon after that: somebody who goes back to
+        an earlier snapshot in between would find it undone.
+        """
+        chosen = choose(found.scattered, self.rule)
+        if dry_run:
+            return chosen
+        rewriting = Rewriting(self.store, snapshots, self.now, self.memory_limit, self.scratch)
+        rewritten: list[Rewritten] = []
+        for table in chosen:
+            with found.trouble(table.source, f"{table.meta.table} can't be compacted: "):
+                rewritten.append(rewriting.rewrite(table))
+        done: list[Scattered] = []
+        for one in rewritten:
+            with found.trouble(one.table.source, f"{one.table.meta.table} can't be compacted: "):
+                done += [one.table] if rewriting.publish(one) else []
+        return done
+
+    def _rebuild(self) -> RebuildOutcome | None:
+        return None if self.call is None else ask_for_rebuild(self.call)
+
+
+def _gather(prefix: str, kind: _Gathering, found: _Found, *, dry_run: bool) -> None:
+    """Gather the records that are due, and count them."""
+    with found.trouble(prefix.rstrip("/")):
+        due = kind.due()
+        if not dry_run:
+            kind.gather(due)
+        found.gathered += sum(map(len, due.values()))
+
+
+def _compacted(table: Scattered) -> Compacted:
+    return Compacted(source=table.source, table=table.meta.table, files=table.count, size_bytes=table.size_bytes)
 
 
 def _each(work: Callable[[str], object], keys: Iterable[str]) -> None:

@@ -1,10 +1,8 @@
-"""What pointers no longer lead to: snapshots and system states that were replaced, and old records of runs."""
+"""What pointers no longer lead to: snapshots and system states that were replaced."""
 
 import re
-from collections.abc import Iterable
 from datetime import timedelta
 
-from analyst import runs as run_records
 from analyst.access import CURRENT as STATE_POINTER
 from analyst.access import StatePointer
 from analyst.catalog import CURRENT as SNAPSHOT_POINTER
@@ -14,7 +12,6 @@ from analyst.store import Entry, Store
 YOUNG = timedelta(days=1)
 """What is younger may be about to be referred to."""
 
-RUNS_KEPT = timedelta(days=90)
 STATES_KEPT = 3
 """The current state and those just before it, which somebody may be about to read."""
 
@@ -51,11 +48,6 @@ def states(store: Store) -> list[Entry]:
         of_kind = sorted((e for e in listed if e.key.startswith(kind)), key=lambda e: e.age)
         kept |= {entry.key for entry in of_kind[:STATES_KEPT]}
     return [entry for entry in listed if entry.key not in kept and is_older(entry, YOUNG)]
-
-
-def runs(store: Store) -> Iterable[Entry]:
-    """List the records of runs that are too old to be asked for."""
-    return [entry for entry in store.list(run_records.PREFIX) if is_older(entry, RUNS_KEPT)]
 
 
 def _stem(key: str) -> str:

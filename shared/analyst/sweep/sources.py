@@ -13,9 +13,12 @@ from pydantic import BaseModel, ValidationError
 from analyst import duckdb_files
 from analyst.contract import reading
 from analyst.contract.delta import Commit, DeltaLog
-from analyst.contract.model import FILE_NAME, extract_key
+from analyst.contract.model import FILE_NAME, Extract, extract_key
+from analyst.duckdb_files import told_as
+from analyst.errors import ContractError
 from analyst.store import ABSENT, Entry, Object, ObjectMissingError, Store, StoreConflictError
 from analyst.sweep.checkpoints import Log
+from analyst.sweep.compaction import Rule, Scattered, find
 from analyst.sweep.pointers import YOUNG, is_older
 
 _DATA_FILE = re.compile(rf"extracts/[^/]+/data/[^/]+/{FILE_NAME}")
@@ -31,22 +34,31 @@ class _Count(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class SourceSweep:
-    """What one source has. `unreferenced` are data files that nothing refers to; `commits` the latest of each table."""
+    """What one source has.
+
+    `unreferenced` are data files that nothing refers to; `commits` the latest of each table. `extract` is what its
+    extract says, at a `version` of it; `scattered` are the tables that may be compacted.
+    """
 
     store: Store
     source: str
     unreferenced: Sequence[Entry]
     commits: Sequence[Commit]
     logs: Mapping[str, Log]
+    extract: Extract
+    version: str | None
+    scattered: Sequence[Scattered]
 
     @classmethod
-    def read(cls, store: Store, source: str, listed: Iterable[Entry], referred: frozenset[str], folder: Path) -> Self:
+    def read(
+        cls, store: Store, source: str, listed: Iterable[Entry], referred: frozenset[str], *, folder: Path, rule: Rule
+    ) -> Self:
         """Read what a source's extract refers to, after its files were `listed`; `referred` are files of snapshots.
 
         Raises:
             ContractError: the extract can't be read.
         """
-        files, commits = _read_extract(store, source, folder)
+        read = _read_extract(store, source, folder, rule)
         data: list[Entry] = []
         logs: dict[str, list[tuple[str, Entry]]] = {}
         for entry in listed:
@@ -54,10 +66,10 @@ class SourceSweep:
                 data.append(entry)
             elif found := _LOG_FILE.fullmatch(entry.key):
                 logs.setdefault(found[1], []).append((found[2], entry))
-        needed = files | referred
+        needed = referred.union(row.path for rows in read.extract.files.values() for row in rows)
         unreferenced = [entry for entry in data if entry.key not in needed and is_older(entry, YOUNG)]
         opened = {table: Log.of(store, table, entries, folder) for table, entries in logs.items()}
-        return cls(store, source, unreferenced, commits, opened)
+        return cls(store, source, unreferenced, read.commits, opened, read.extract, read.version, read.scattered)
 
     def due(self, delta_keep: timedelta, *, dry_run: bool) -> list[Entry]:
         """Count on for how long files have been unreferenced; list those whose time has come."""
@@ -84,17 +96,29 @@ class SourceSweep:
         return [entry for log in self.logs.values() for entry in log.covered(delta_keep)]
 
 
-def _read_extract(store: Store, source: str, folder: Path) -> tuple[frozenset[str], list[Commit]]:
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What an extract says; see `SourceSweep`."""
+
+    extract: Extract
+    version: str | None
+    commits: Sequence[Commit] = ()
+    scattered: Sequence[Scattered] = ()
+
+
+def _read_extract(store: Store, source: str, folder: Path, rule: Rule) -> _Read:
     path, what = folder / "extract.duckdb", extract_key(source)
     try:
-        store.download(what, path)
+        version = store.download(what, path)
     except ObjectMissingError:
-        return frozenset(), []
+        return _Read(Extract(), None)
     with duckdb_files.connect(threads=1) as con:
         extract = reading.open_extract(con, path, "extract", what=what)
-        files = frozenset(row.path for rows in extract.files.values() for row in rows)
         rows = reading.fetch(con, "select table_name, version, commit from extract.main._delta") or []
-        return files, [Commit(*row) for row in rows if row[2]]
+        commits = [Commit(*row) for row in rows if row[2]]
+        with told_as(ContractError, f"{what} can't be read: "):
+            scattered = tuple(find(con, source, extract, rule))
+        return _Read(extract, version, commits, scattered)
 
 
 def _known(last: Object | None) -> Mapping[str, float]:

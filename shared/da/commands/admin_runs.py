@@ -79,25 +79,26 @@ def rollback(
 
 
 def sweep(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would go.")] = False, json: Json = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")] = False,
+    timeout: Timeout = 3600,
+    json: Json = False,
 ) -> None:
-    """Have the server remove what nothing refers to any more.
+    """Have the server remove what nothing refers to any more, and make few files of many small ones.
 
-    Best once a day. Ends with 1 when a source could not be swept.
+    Best once a day. Ends with 1 when something of that could not be done.
     """
-    with session() as server:
+    with session(timeout) as server:
         swept = server.post("/sweep", {"dry_run": dry_run})
+    problems = [(problem["source"], problem["message"]) for problem in swept["problems"]]
+    if error := (swept.get("rebuild") or {}).get("error"):
+        problems.append(("rebuild", error))
     if json:
         print_json(swept)
     else:
-        verb = "would go" if dry_run else "went"
-        print(
-            f"{count_text(swept['deleted'], 'object')} ({bytes_text(swept['deleted_bytes'])}) {verb}, "
-            f"{count_text(swept['waiting'], 'file')} will in time."
-        )
-        for problem in swept["problems"]:
-            print(clean(f"{problem['source']}: {problem['message']}"), file=sys.stderr)
-    raise typer.Exit(1 if swept["problems"] else 0)
+        _print_swept(swept, dry_run=dry_run)
+        for source, message in problems:
+            print(clean(f"{source}: {message}"), file=sys.stderr)
+    raise typer.Exit(1 if problems else 0)
 
 
 def _triggered(server: Server, names: list[str]) -> list[dict[str, Any]]:
@@ -158,6 +159,19 @@ def _print_built(built: dict[str, Any]) -> None:
     for problem in built.get("problems") or []:
         place = ".".join(part for part in (problem.get("source"), problem.get("table")) if part)
         print(clean(f"{place}: {problem.get('message')}"), file=sys.stderr)
+
+
+def _print_swept(swept: dict[str, Any], *, dry_run: bool) -> None:
+    print(
+        f"{count_text(swept['deleted'], 'object')} ({bytes_text(swept['deleted_bytes'])}) "
+        f"{'would go' if dry_run else 'went'}, {count_text(swept['waiting'], 'file')} will in time."
+    )
+    became = "would become" if dry_run else "became"
+    for table in swept.get("compacted") or []:
+        files = f"{count_text(table['files'], 'small file')} ({bytes_text(table['size_bytes'])})"
+        print(clean(f"{table['source']}.{table['table']}: {files} {became} few."))
+    if gathered := swept.get("gathered"):
+        print(f"{count_text(gathered, 'record')} of days that are over {became} archives.")
 
 
 def _outcome(table: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from analyst.sweep import Sweep, checkpoints
+from analyst.sweep import Rule, Sweep, checkpoints
 from tests.doubles.toy_source import ToyTable
 from tests.e2e.engines.world import ENGINES, Bucket, Readers
 
@@ -182,3 +182,27 @@ def test_the_commits_before_a_checkpoint_are_not_needed(
     for version in (checkpoints.EVERY - 1, checkpoints.EVERY):
         expected = readers["view"].ask(checkpointed.view("orders", version), None, "select * from t")
         assert readers[engine].ask(table, version, "select * from t") == expected
+
+
+@pytest.fixture(scope="module")
+def compacted(tmp_path_factory: pytest.TempPathFactory) -> Bucket:
+    """Publish four increments, have the sweep make one file of theirs, and publish another."""
+    bucket = Bucket(tmp_path_factory.mktemp("compacted"))
+    for version in range(6):
+        if version == 4:
+            assert Sweep(bucket.store, KEEP, rule=Rule(fewest=4)).run().compacted
+            bucket.keep("orders", version)
+        else:
+            table = ToyTable(f"{VALUES} where i < {30 * (version + 1)}", str(version), cursor_column="id")
+            bucket.publish("orders", table, version)
+    return bucket
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("version", [1, 3, 4, None])
+def test_a_compaction_changes_no_row(compacted: Bucket, readers: Readers, engine: str, version: int | None) -> None:
+    view = compacted.view("orders", 5 if version is None else version)
+    for query in ("select * from t", summary(ORDERED), *(f"select id from t where {c}" for c in FILTERS["everything"])):
+        expected = readers["view"].ask(view, None, query)
+        assert isinstance(expected, list), expected
+        assert readers[engine].ask(compacted.table("orders"), version, query) == expected

@@ -68,6 +68,10 @@ class Bucket:
         at = NOW + timedelta(minutes=version)
         ended = Extraction(self.store, "shop", runs.new_run_id(), lambda: at).run(lambda: Toy({name: table}))
         assert ended.record.status == "ok", ended.record
+        self.keep(name, version)
+
+    def keep(self, name: str, version: int) -> None:
+        """Keep a copy of what is published now."""
         self.view(name, version).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(self.store.local_path("extracts/shop/extract.duckdb"), self.view(name, version))
 

@@ -79,6 +79,30 @@ def test_an_administrator_has_the_bucket_swept(logged_in: Da, api: FunctionsApi)
     assert logged_in("admin", "sweep", "--dry-run").out == "2 objects (1.5 kB) would go, 1 file will in time.\n"
 
 
+def test_what_became_few_is_told(logged_in: Da, api: FunctionsApi) -> None:
+    compacted = [{"source": "shop", "table": "orders", "files": 5000, "size_bytes": 14_000_000}]
+    swept = {
+        **SWEPT,
+        "compacted": compacted,
+        "gathered": 1,
+        "rebuild": {"status": "published", "snapshot": 3, "error": None},
+    }
+    failed = {**swept, "gathered": 0, "rebuild": {"status": "failed", "snapshot": None, "error": "it is away"}}
+    api.answers["POST", "/sweep"] = [(200, {**swept, "rebuild": None}), (200, swept), (200, failed)]
+    assert logged_in("admin", "sweep", "--dry-run").out.splitlines()[1:] == [
+        "shop.orders: 5,000 small files (14.0 MB) would become few.",
+        "1 record of days that are over would become archives.",
+    ]
+    ran = logged_in("admin", "sweep")
+    assert ran.out.splitlines()[1:] == [
+        "shop.orders: 5,000 small files (14.0 MB) became few.",
+        "1 record of days that are over became archives.",
+    ]
+    assert (ran.err, ran.code) == ("", 0)
+    ran = logged_in("admin", "sweep")
+    assert (len(ran.out.splitlines()), ran.err, ran.code) == (2, "rebuild: it is away\n", 1)
+
+
 def test_a_source_that_could_not_be_swept_is_told(logged_in: Da, api: FunctionsApi) -> None:
     api.answers["POST", "/sweep"] = [(200, {**SWEPT, "problems": [{"source": "bad", "message": "it is broken"}]})]
     ran = logged_in("admin", "sweep")

@@ -1,0 +1,110 @@
+"""Records that are kept by day: each is an object of its own at first, and those of a day long over lie in archives.
+
+A record is `<prefix>date=2026-01-31/<name>`, with one line of JSON or several, and never changes. An archive lies in the
+same folder, `archive-<hash>.jsonl.gz`: its first line tells how many lines each of its records has, and they follow. It is
+there before its records go, so for a while a record is in both, and sometimes in two archives; readers find it once.
+"""
+
+import gzip
+import hashlib
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from itertools import chain, islice
+from typing import Self
+
+from pydantic import BaseModel, NonNegativeInt
+
+from analyst.errors import UnavailableError
+from analyst.store import Store
+
+_ARCHIVE = re.compile(r"archive-[0-9a-f]{32}\.jsonl\.gz")
+_RECORD = re.compile(r"(?!archive-)[^/]+\.jsonl?")
+
+Lines = tuple[bytes, ...]
+"""The lines of a record, each a JSON value, without their ends."""
+
+
+class _Contents(BaseModel):
+    """The first line of an archive: how many lines each record has, in their order."""
+
+    lines: dict[str, NonNegativeInt]
+
+
+def folder_of(prefix: str, day: date) -> str:
+    """Tell the prefix of the keys of a day's records; days are those of UTC."""
+    return f"{prefix}date={day.isoformat()}/"
+
+
+def is_record(name: str) -> bool:
+    """Tell whether an object of a day's folder is a record, and no archive nor anybody else's."""
+    return _RECORD.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """The records of one day: the names of those that lie by themselves, and the lines of those in archives."""
+
+    store: Store
+    folder: str
+    single: frozenset[str]
+    archived: Mapping[str, Lines]
+
+    @classmethod
+    def open(cls, store: Store, folder: str) -> Self:
+        """List what is in the folder of a day, and read its archives.
+
+        Raises:
+            UnavailableError: the store does not answer, or an archive is damaged.
+        """
+        names = [entry.key.removeprefix(folder) for entry in store.list(folder)]
+        archived: dict[str, Lines] = {}
+        for name in filter(_ARCHIVE.fullmatch, names):
+            found = store.read(folder + name)
+            if found is not None:  # else it has become too old to be kept
+                archived |= _unpack(folder + name, found.data)
+        return cls(store, folder, frozenset(filter(is_record, names)), archived)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all records, in their order."""
+        return sorted(self.single | self.archived.keys())
+
+    def lines(self, name: str) -> Lines | None:
+        """Read a record; `None` if there is none, or none any more."""
+        if name in self.archived:
+            return self.archived[name]
+        found = self.store.read(self.folder + name)
+        if found is not None:
+            return _lines(found.data)
+        return self.open(self.store, self.folder).archived.get(name)  # it may have been gathered meanwhile
+
+
+def pack(records: Mapping[str, bytes]) -> tuple[str, bytes]:
+    """Make an archive of records, given by their names; equal ones make the same. Returns its own name, and it."""
+    lines = {name: _lines(data) for name, data in sorted(records.items())}
+    contents = _Contents(lines={name: len(found) for name, found in lines.items()})
+    text = b"\n".join([contents.model_dump_json().encode(), *chain.from_iterable(lines.values()), b""])
+    return f"archive-{hashlib.sha256(text).hexdigest()[:32]}.jsonl.gz", gzip.compress(text, mtime=0)
+
+
+def _unpack(key: str, data: bytes) -> dict[str, Lines]:
+    try:
+        first, *lines = _lines(gzip.decompress(data))
+        counts = _Contents.model_validate_json(first).lines
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise _damaged(key) from error
+    if sum(counts.values()) != len(lines):
+        raise _damaged(key)
+    left = iter(lines)
+    return {name: tuple(islice(left, count)) for name, count in counts.items()}
+
+
+def _damaged(key: str) -> UnavailableError:
+    return UnavailableError(f"{key} is damaged; put it back from a copy, or delete it")
+
+
+def _lines(data: bytes) -> Lines:
+    return tuple(line for line in data.split(b"\n") if line.strip())
