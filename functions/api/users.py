@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from analyst.access import Role
+from analyst.auth.inviting import Invitation, InvitationRequest, invite
 from analyst.context import Context
 from analyst.http import function
 from analyst.state import actor, users
@@ -50,6 +51,18 @@ def update_user(change: UserChange, ctx: Context) -> User:
 def delete_user(request: UserRequest, ctx: Context) -> None:
     """Remove a user with all grants, memberships, tokens and requests."""
     ctx.state.edit(lambda db: users.delete_user(db, actor(ctx), request.id))
+
+
+@function(
+    "POST",
+    "/api/users/{id}/invite",
+    allow=Role.ADMIN,
+    answers={404: _NONE, 409: "The user is deactivated."},
+)
+def invite_user(request: InvitationRequest, ctx: Context) -> Invitation:
+    """Mail a user the link under which they set a password, or give it back to be handed over. It works for a day."""
+    base_url = ctx.absolute("/").rstrip("/")
+    return invite(request, keys=ctx.keys, state=ctx.state, settings=ctx.settings, base_url=base_url, actor=actor(ctx))
 
 
 @function("POST", "/api/users/{id}/sign-out", allow=Role.ADMIN, answers={404: _NONE})

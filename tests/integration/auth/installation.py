@@ -40,11 +40,15 @@ def who_has(token: str, application: Any) -> int:
 class Installation:
     """The functions, with a provider that believes everybody, and a clock."""
 
-    def __init__(self, store: MemoryStore | None = None, **environ: str) -> None:
+    def __init__(self, **environ: str) -> None:
         self.now = datetime(2026, 3, 1, 12, tzinfo=UTC)
         self.store_time = 0.0
-        self.store = store or MemoryStore(lambda: self.store_time)
+        self.store = MemoryStore(lambda: self.store_time)
         self.admin_token = ""
+        self.start(**environ)
+
+    def start(self, **environ: str) -> None:
+        """Run the functions, anew and with other settings when they ran before."""
         settings = {"DATA_URL": "file:///nowhere", "BOOTSTRAP_SECRET": SECRET, "SECRET_KEY": "s" * 32, **environ}
         self.process = Process(settings, store=self.store, clock=lambda: self.now)
         functions: list[HttpFunction] = [*FUNCTIONS, trusting]

@@ -77,11 +77,11 @@ def test_the_seed_administrator_is_raised_once_also_when_they_were_there_before(
 
 
 def test_a_user_whom_the_settings_come_to_name_is_raised_by_signing_in(installed: Installation) -> None:
-    other = Installation(installed.store, ALLOWED_DOMAINS="elsewhere.org")
-    other.browser().sign_in("boss@elsewhere.org")
-    browser = installed.browser()
-    browser.sign_in("boss@elsewhere.org")
-    assert browser.send("GET", "/api/me").get_json()["role"] == Role.ADMIN
+    for settings, role in (({}, Role.ANALYST), ({"SEED_ADMIN_EMAIL": "boss@elsewhere.org"}, Role.ADMIN)):
+        installed.start(ALLOWED_DOMAINS="elsewhere.org", **settings)
+        browser = installed.browser()
+        browser.sign_in("boss@elsewhere.org")
+        assert browser.send("GET", "/api/me").get_json()["role"] == role
 
 
 @pytest.mark.parametrize(
