@@ -8,6 +8,7 @@ from analyst.context import Context
 from analyst.extracting import RunId
 from analyst.http import Allow, function
 from analyst.names import Name, TableId
+from analyst.scheduling import note
 from analyst.state.sources import list_sources
 from analyst.triggering import Following, SyncStatus, Triggered, record_failure, trigger
 
@@ -52,7 +53,8 @@ def trigger_extracts(request: TriggerRequest, ctx: Context) -> Triggered:
         sources,
         request.sources,
         request.tables,
-        ctx.tasks.enqueue,
+        note=lambda extracts: note(store, extracts, ctx.now),
+        enqueue=ctx.tasks.enqueue,
         failed=lambda run, error: record_failure(store, run, error, clock()),
     )
     ctx.audited(*(f"source:{run.source}" for run in triggered.runs))

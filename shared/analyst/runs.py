@@ -49,9 +49,9 @@ class RunRecord(BaseModel):
     snapshot: int | None = None
 
 
-def new_run_id() -> str:
-    """Make the id of a run that begins now."""
-    return str(ULID())
+def new_run_id(at: datetime | None = None) -> str:
+    """Make the id of a run that begins now, or then."""
+    return str(ULID() if at is None else ULID.from_datetime(at))
 
 
 def began(run_id: str) -> datetime:

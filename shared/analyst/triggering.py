@@ -1,6 +1,6 @@
 """Triggering extracts, and telling what became of them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from analyst import runs
-from analyst.errors import AnalystError, InvalidInputError, NotFoundError
+from analyst.errors import AnalystError, InvalidInputError, NotFoundError, UnavailableError
 from analyst.runs import RunRecord, RunStatus, TableResult
 from analyst.snapshots import Snapshots
 from analyst.state.source_types import EXTERNAL
@@ -34,6 +34,28 @@ class TriggeredRun(BaseModel):
 
     source: str
     run_id: str
+
+
+Failed = Callable[[TriggeredRun, Exception], object]
+"""Is told of an extract that could not be run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extract:
+    """An extract to run, of a source of this type; `tables` are names, `None` for all."""
+
+    run: TriggeredRun
+    type: str
+    tables: tuple[str, ...] | None
+
+    def enqueue(self, enqueue: Enqueue, failed: Failed) -> None:
+        """Have it run after this.
+
+        Raises:
+            UnavailableError: too much is waiting already.
+        """
+        body = {"source": self.run.source, "tables": self.tables, "run_id": self.run.run_id}
+        enqueue(f"/extract/{self.type}", body, partial(failed, self.run))
 
 
 class Triggered(BaseModel):
@@ -73,17 +95,37 @@ def trigger(
     configured: Iterable[Source],
     sources: Sequence[str] | None,
     tables: Sequence[str] | None,
+    *,
+    note: Callable[[Sequence[Extract]], object],
     enqueue: Enqueue,
-    failed: Callable[[TriggeredRun, Exception], object],
+    failed: Failed,
 ) -> Triggered:
     """Enqueue an extract of each source asked for; of all when neither sources nor tables (ids) are.
 
-    A source whose extract somebody else writes is left to them. `failed` is told of an extract that could not be run.
+    A source whose extract somebody else writes is left to them. `note` is told beforehand, `failed` of an extract that
+    could not be run.
 
     Raises:
         NotFoundError: a source is not configured.
         InvalidInputError: both sources and tables are given.
+        UnavailableError: too much is waiting already, or `note` raises it.
     """
+    extracts = list(_planned(configured, sources, tables))
+    if extracts:
+        note(extracts)
+    for index, extract in enumerate(extracts):
+        try:
+            extract.enqueue(enqueue, failed)
+        except UnavailableError as error:
+            for left in extracts[index:]:
+                failed(left.run, error)
+            raise
+    return Triggered(runs=tuple(extract.run for extract in extracts))
+
+
+def _planned(
+    configured: Iterable[Source], sources: Sequence[str] | None, tables: Sequence[str] | None
+) -> Iterator[Extract]:
     if sources is not None and tables is not None:
         raise InvalidInputError("give sources or tables, not both")
     types = {source.name: source.type for source in configured}
@@ -91,20 +133,14 @@ def trigger(
     wanted = dict.fromkeys(types if sources is None else sources) if tables is None else dict(_by_source(tables))
     if unknown := sorted(wanted.keys() - types.keys()):
         raise NotFoundError(f"no source {unknown[0]!r} is configured")
-    triggered: list[TriggeredRun] = []
     for source, names in wanted.items():
-        if types[source] == EXTERNAL:
-            continue
-        run = TriggeredRun(source=source, run_id=runs.new_run_id())
-        body = {"source": source, "tables": names, "run_id": run.run_id}
-        enqueue(f"/extract/{types[source]}", body, partial(failed, run))
-        triggered.append(run)
-    return Triggered(runs=tuple(triggered))
+        if types[source] != EXTERNAL:
+            run = TriggeredRun(source=source, run_id=runs.new_run_id())
+            yield Extract(run, types[source], None if names is None else tuple(names))
 
 
 def record_failure(store: Store, run: TriggeredRun, error: Exception, now: datetime) -> None:
     """Keep a record of an extract that could not be run; one that it left itself stands."""
-    told = str(error) if isinstance(error, AnalystError) else "an unexpected error, which the log tells"
     record = RunRecord(
         run_id=run.run_id,
         kind="extract",
@@ -112,9 +148,14 @@ def record_failure(store: Store, run: TriggeredRun, error: Exception, now: datet
         status="failed",
         started_at=runs.began(run.run_id),
         finished_at=now,
-        error=told,
+        error=explain(error),
     )
     runs.write(store, record)
+
+
+def explain(error: Exception) -> str:
+    """Tell why something could not be run, without what only we can mend."""
+    return str(error) if isinstance(error, AnalystError) else "an unexpected error, which the log tells"
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,10 @@ class Server:
         """Have something done that answers nothing."""
         self._try("POST", path, {}, None, Exchange.read, again=False)
 
+    def put(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Change a resource; asking twice changes nothing more."""
+        return self._ask("PUT", path, document, again=True)
+
     def delete(self, path: str) -> None:
         """Delete a resource."""
         self._try("DELETE", path, {}, None, Exchange.read, again=False)

@@ -49,7 +49,7 @@ class Project:
         return done
 
     def up(self, *options: str) -> None:
-        self.run("up", "-d", *options)
+        self.run("up", "-d", *options, "app")
         deadline = time.monotonic() + 60
         while not self.answers():
             assert time.monotonic() < deadline, self.run("logs").stdout
@@ -143,6 +143,21 @@ def test_the_extract_runs_once_and_is_not_started_again(project: Project, admin:
         check=True,
     )
     assert told.stdout.split() == ["0", "exited"]
+
+
+def test_the_scheduler_syncs_a_new_source_by_itself(project: Project, admin: str) -> None:
+    (project.sources / "more").mkdir()
+    (project.sources / "more/places.csv").write_text("id\n1\n")
+    config = {"type": "csv", "config": {"path": "/sources/more"}}
+    assert project.server.ask("POST", "/api/admin/sources/more", config, token=admin)[0] == 201
+    project.run("up", "-d", "scheduler")
+    try:
+        deadline = time.monotonic() + 120
+        while project.server.ask("GET", "/api/catalog/tables/more.places", token=admin)[0] != 200:
+            assert time.monotonic() < deadline, project.run("logs", "scheduler").stdout
+    finally:
+        project.run("rm", "-s", "-f", "scheduler")
+        shutil.rmtree(project.sources / "more")
 
 
 def test_the_bucket_outlives_its_containers(project: Project, admin: str, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """All functions on a bucket in a folder, with an administrator and something to administrate."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,25 @@ FUNCTIONS: list[HttpFunction] = discover(["functions"])
 class World:
     """The functions, and the tokens of those who may call them."""
 
-    def __init__(self, folder: Path) -> None:
-        (folder / "sources").mkdir(parents=True)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        admin: str | None = None,
+        process: Callable[[Mapping[str, str]], Process] = Process,
+    ) -> None:
+        """Serve a bucket; it is empty unless the token of its `admin` is given."""
+        (folder / "sources").mkdir(parents=True, exist_ok=True)
         environ = {
             "DATA_DIR": str(folder / "bucket"),
             "SOURCE_ROOTS": str(folder / "sources"),
             "BOOTSTRAP_SECRET": BOOTSTRAP_SECRET,
             "SERVICE_TOKEN": SERVICE_TOKEN,
         }
-        self.process = Process(environ)
+        self.process = process(environ)
         self.app = app(self.process, FUNCTIONS)
         self.client = Client(self.app)
-        person = {"email": "admin@example.com", "secret": BOOTSTRAP_SECRET}
-        self.admin = str(self.ask("POST", "/auth/bootstrap", person, token=None)["token"])
+        self.admin = admin or self._bootstrap()
 
     def ask(self, method: str, path: str, body: Any = None, *, token: str | None = "") -> Mapping[str, Any]:
         """Ask as the administrator (or with another token, or with none) for what must succeed."""
@@ -39,6 +45,10 @@ class World:
         assert answer.status_code < 400, answer.text
         found: Mapping[str, Any] = answer.get_json(silent=True) or {}
         return found
+
+    def _bootstrap(self) -> str:
+        person = {"email": "admin@example.com", "secret": BOOTSTRAP_SECRET}
+        return str(self.ask("POST", "/auth/bootstrap", person, token=None)["token"])
 
     def send(self, method: str, path: str, body: Any = None, *, token: str | None = "") -> TestResponse:
         """Send a request as the administrator, with another token, or with none."""

@@ -30,6 +30,7 @@ LAYERS = (
         "tasks",
         "triggering",
     ),
+    ("scheduling",),
     ("context",),
     ("http",),
 )

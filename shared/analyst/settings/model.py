@@ -18,7 +18,8 @@ from pydantic import (
 )
 
 from analyst.addresses import Domain, EmailAddress, HostName, IssuerUrl, Sender, ServerUrl
-from analyst.errors import SettingsError
+from analyst.errors import InvalidInputError, SettingsError
+from analyst.schedule import Schedule
 
 _CLOUD_BUCKET = re.compile(r"(gs|s3)://[a-z0-9][a-z0-9._-]+[a-z0-9](/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)*")
 _ADDRESS = re.compile(r"https?://[^/?#@\s]+/?")
@@ -56,6 +57,13 @@ def _word(text: str) -> str:
     return text.strip()
 
 
+def _schedule(text: str) -> str:
+    try:
+        return Schedule.parse(text).text
+    except InvalidInputError as error:
+        raise ValueError(str(error)) from None
+
+
 Commas = BeforeValidator(_split)
 """Several values, which the environment separates by commas."""
 
@@ -64,6 +72,9 @@ Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
 
 Word = Annotated[str, AfterValidator(_word)]
 """What machines call each other by."""
+
+When = Annotated[str, AfterValidator(_schedule)]
+"""A schedule."""
 
 Line = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
@@ -140,6 +151,10 @@ class Settings(BaseModel):
     """How long a snapshot that is no longer current can still be synced."""
     delta_keep_hours: float = Field(default=7 * 24.0, gt=0, le=_TEN_YEARS)
     """How long a Delta version that is no longer current can still be read."""
+    sync_schedule: When = "every 15m"
+    """When those sources and tables are synced that have no schedule of their own; such as `daily 05:00`, or `never`."""
+    sweep_schedule: When = "daily 03:00"
+    """When the scheduler has a sweep run."""
     url_expires: int = Field(default=900, ge=10, le=7 * 86400)
     """Seconds for which a signed URL works."""
     memory_limit: str = "300MB"

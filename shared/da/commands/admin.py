@@ -2,7 +2,7 @@
 
 import typer
 
-from da.commands import admin_people, admin_runs, admin_tables
+from da.commands import admin_people, admin_runs, admin_schedule, admin_tables
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,6 +20,8 @@ app.command("list-sources")(admin_tables.list_sources)
 app.command("register-table")(admin_tables.register_table)
 app.command("list-tables")(admin_tables.list_tables)
 app.command("sync")(admin_runs.sync)
+app.command("schedule")(admin_schedule.schedule)
+app.command("set-schedule")(admin_schedule.set_schedule)
 app.command("rebuild")(admin_runs.rebuild)
 app.command("rollback")(admin_runs.rollback)
 app.command("sweep")(admin_runs.sweep)

@@ -23,6 +23,7 @@ def add_source(
     name: Annotated[str, typer.Argument(metavar="NAME")],
     kind: Annotated[str, typer.Option("--type", help="What kind of source it is.")] = "csv",
     path: Annotated[str | None, typer.Option(help="Where its files are, as the server sees it.")] = None,
+    sync_schedule: Annotated[str | None, typer.Option(help="When it is synced: every 6h, daily 05:00.")] = None,
     option: Options = None,
 ) -> None:
     """Add a source.
@@ -32,8 +33,9 @@ def add_source(
     if kind == "csv" and path is None:
         raise UsageError("A csv source needs --path, the folder with its files")
     with session() as server:
+        said = {"sync_schedule": sync_schedule} if sync_schedule else {}
         config = {**({"path": _as_the_server_sees(path, server.address)} if path else {}), **read_options(option or ())}
-        server.post(f"/api/admin/sources/{segment(name)}", {"type": kind, "config": config})
+        server.post(f"/api/admin/sources/{segment(name)}", {"type": kind, "config": config, **said})
     print(f"Added the source {name}. Fetch its tables with: da admin sync {name}")
 
 
@@ -44,8 +46,11 @@ def list_sources(json: Json = False) -> None:
     if json:
         print_json(sources)
         return
-    rows = [(source["name"], source["type"], _told(source["config"])) for source in sources]
-    print_table(("source", "type", "config"), rows)
+    rows = [
+        (source["name"], source["type"], source.get("sync_schedule") or "", _told(source["config"]))
+        for source in sources
+    ]
+    print_table(("source", "type", "schedule", "config"), rows)
 
 
 def register_table(

@@ -149,9 +149,15 @@ def test_a_csv_source_needs_a_path(logged_in: Da) -> None:
 
 
 def test_sources_are_listed(api: FunctionsApi, logged_in: Da) -> None:
-    sources = [{"name": "shop", "type": "csv", "config": {"path": "/data"}}]
+    sources = [{"name": "shop", "type": "csv", "config": {"path": "/data"}, "sync_schedule": "every 6h"}]
     api.answers["GET", "/api/admin/sources"] = [(200, {"sources": sources})]
-    assert logged_in("admin", "list-sources").out.splitlines()[2].split() == ["shop", "csv", "path=/data"]
+    assert logged_in("admin", "list-sources").out.splitlines()[2].split() == [
+        "shop",
+        "csv",
+        "every",
+        "6h",
+        "path=/data",
+    ]
     assert json.loads(logged_in("admin", "list-sources", "--json").out) == sources
 
 

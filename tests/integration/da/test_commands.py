@@ -6,7 +6,8 @@ from da.main import COMMANDS
 from tests.integration.da.conftest import Da
 
 ADMIN = ["add-user", "list-users", "grant", "revoke", "add-source", "list-sources", "register-table", "list-tables"]
-GROUPS = {"auth": ["login", "logout", "whoami", "tokens"], "admin": [*ADMIN, "sync", "rebuild"]}
+RUNS = ["sync", "schedule", "set-schedule", "rebuild"]
+GROUPS = {"auth": ["login", "logout", "whoami", "tokens"], "admin": [*ADMIN, *RUNS]}
 
 
 @pytest.mark.parametrize(

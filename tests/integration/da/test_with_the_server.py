@@ -149,7 +149,15 @@ def test_the_registry_and_the_users_are_listed(admin: Laptop, ann: Laptop) -> No
         ["shop.customers", "local", "granted"],
         ["shop.orders", "local", "granted"],
     ]
-    assert "shop    csv   path=" in admin.da("admin", "list-sources")
+    admin.da("admin", "set-schedule", "shop", "never")
+    assert "shop    csv   never     path=" in admin.da("admin", "list-sources")
+    assert admin.da("admin", "schedule", "--start") == "Started a sweep.\n"
+    assert [line.split()[:2] for line in admin.da("admin", "schedule").splitlines()[2:]] == [
+        ["shop", "never"],
+        ["shop.customers", "never"],
+        ["shop.orders", "never"],
+        ["(sweep)", "daily"],
+    ]
     assert "Snapshot" in admin.da("admin", "rebuild")
 
 
@@ -163,6 +171,8 @@ OBJECTIONS = {
     "eve@example.com": ["add-user", "eve@example.com"],
     "nothing": ["sync", "nothing"],
     "source": ["register-table", "nothing.orders"],
+    "write every 15m": ["set-schedule", "shop", "hourly"],
+    "no time zone 'Prague'": ["set-schedule", "shop.orders", "daily", "05:00", "Prague"],
 }
 
 

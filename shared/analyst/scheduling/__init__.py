@@ -1,0 +1,117 @@
+"""The scheduler: syncs what is due, whoever calls it and how often.
+
+What is started is marked in a ledger first, by compare-and-swap, so that calls at the same time start each thing once;
+what was marked and not handed over, because a process ended in between, is handed over by a later call. A run tells how
+it ended by its record, which later calls look for. A call that starts nothing has read the registry and the ledger.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict
+
+from analyst import runs
+from analyst.runs import RunRecord
+from analyst.scheduling import ledger
+from analyst.scheduling.deciding import Decision, SourceOutcome, SweepOutcome, decide
+from analyst.scheduling.folding import folded
+from analyst.scheduling.ledger import Attempt, Ledger, Start
+from analyst.scheduling.timetable import Registry
+from analyst.store import Store
+from analyst.triggering import Enqueue, Extract, TriggeredRun, explain, record_failure
+
+
+class ScheduleAnswer(BaseModel):
+    """What a call of the scheduler started, and why it did not start the rest."""
+
+    model_config = ConfigDict(frozen=True)
+
+    sources: tuple[SourceOutcome, ...]
+    sweep: SweepOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduler:
+    """What the scheduler works with. `enqueue` reaches the functions that it starts."""
+
+    store: Store
+    registry: Registry
+    sweep_schedule: str
+    enqueue: Enqueue
+    now: Callable[[], datetime]
+
+    def call(self) -> ScheduleAnswer:
+        """Start what is due; what was missed is caught up once.
+
+        Raises:
+            UnavailableError: the store does not answer, the ledger is damaged, or too much is waiting already. What was
+                started goes on all the same, and a later call starts the rest.
+        """
+        decision = self._decide(self.now())
+        handed_over: list[Start] = []
+        try:
+            for start in decision.starts:
+                self._hand_over(start)
+                handed_over.append(start)
+        finally:
+            if handed_over:
+                ledger.edit(self.store, lambda before: (_under_way(before, handed_over), None))
+        return ScheduleAnswer(sources=decision.sources, sweep=decision.sweep)
+
+    def _decide(self, at: datetime) -> Decision:
+        known: dict[str, RunRecord] = {}
+
+        def change(before: Ledger) -> tuple[Ledger, Decision]:
+            known.update(ledger.records(self.store, before, known))
+            current = folded(before, self.registry, known, at)
+            return decide(self.registry, current, self.sweep_schedule, at, lambda: runs.new_run_id(at))
+
+        return ledger.edit(self.store, change)
+
+    def _hand_over(self, start: Start) -> None:
+        if start.source is None:
+            self.enqueue("/sweep", {}, self._note_sweep)
+        else:
+            run = TriggeredRun(source=start.source, run_id=start.run_id)
+            Extract(run, self._type_of(start.source), start.tables).enqueue(self.enqueue, self._record)
+
+    def _type_of(self, source: str) -> str:
+        return next(found.type for found in self.registry.sources if found.name == source)
+
+    def _record(self, run: TriggeredRun, error: Exception) -> None:
+        record_failure(self.store, run, error, self.now())
+
+    def _note_sweep(self, error: Exception) -> None:
+        ledger.edit(self.store, lambda before: (_sweep_failed(before, explain(error)), None))
+
+
+def note(store: Store, extracts: Sequence[Extract], at: datetime) -> None:
+    """Note extracts that somebody else starts: the scheduler leaves their sources alone meanwhile, and counts them.
+
+    Raises:
+        UnavailableError: the store does not answer, or the ledger is damaged.
+    """
+    starts = {
+        extract.run.run_id: Start(
+            run_id=extract.run.run_id, source=extract.run.source, tables=extract.tables, at=at, under_way=True
+        )
+        for extract in extracts
+    }
+    ledger.edit(store, lambda before: (before.model_copy(update={"starts": {**before.starts, **starts}}), None))
+
+
+def _under_way(before: Ledger, handed_over: Sequence[Start]) -> Ledger:
+    """Mark extracts as under way, unless they have ended already. A sweep is not followed."""
+    left = dict(before.starts)
+    for start in handed_over:
+        marked = left.pop(start.run_id, None)
+        if marked and start.source is not None:
+            left[start.run_id] = marked.model_copy(update={"under_way": True})
+    return before.model_copy(update={"starts": left})
+
+
+def _sweep_failed(before: Ledger, error: str) -> Ledger:
+    last = before.sweep
+    failed = last and Attempt(at=last.at, failures=last.failures + 1, error=error)
+    return before.model_copy(update={"sweep": failed})

@@ -1,0 +1,127 @@
+"""Deciding what a call of the scheduler starts: a pure matter of the registry, the ledger and the time."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from analyst.scheduling.ledger import Attempt, Ledger, Start
+from analyst.scheduling.timetable import Entry, Registry, entries, judge, judge_attempt
+
+MOST_AT_ONCE = 20
+"""Extracts that are under way at the same time; what else is due waits for a later call."""
+
+STARTED_ANEW_AFTER = timedelta(minutes=2)
+"""How long what is marked may wait to be handed over; then the process that marked it is taken for dead."""
+
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+
+Outcome = Literal["started", "running", "waiting", "not_due"]
+
+
+class SourceOutcome(BaseModel):
+    """What became of one source. `tables` are those that were started, null for all; `next_due` is null for never."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    outcome: Outcome
+    why: str
+    run_id: str | None = None
+    tables: tuple[str, ...] | None = None
+    next_due: datetime | None = None
+
+
+class SweepOutcome(BaseModel):
+    """What became of the sweep."""
+
+    model_config = ConfigDict(frozen=True)
+
+    outcome: Outcome
+    why: str
+    next_due: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be started, and what there is to tell of every source and of the sweep."""
+
+    starts: tuple[Start, ...]
+    sources: tuple[SourceOutcome, ...]
+    sweep: SweepOutcome
+
+
+def decide(
+    registry: Registry, ledger: Ledger, sweep_schedule: str, now: datetime, new_run_id: Callable[[], str]
+) -> tuple[Ledger, Decision]:
+    """Mark in the ledger what is to be started, and tell of it. What was not attempted for longest comes first."""
+    starts = dict(ledger.starts)
+    told: list[SourceOutcome] = []
+    for found in sorted(entries(registry, ledger).values(), key=lambda found: _last(found[0].last)):
+        outcome, start = _source(found, starts.values(), now, new_run_id)
+        told.append(outcome)
+        starts |= {start.run_id: start} if start else {}
+    sweep, start = _sweep(sweep_schedule, ledger, now, new_run_id)
+    starts |= {start.run_id: start} if start else {}
+    new = tuple(start for run_id, start in starts.items() if start != ledger.starts.get(run_id))
+    last_sweep = _attempted(ledger.sweep, now) if start else ledger.sweep
+    decision = Decision(new, tuple(sorted(told, key=lambda outcome: outcome.source)), sweep)
+    return ledger.model_copy(update={"starts": starts, "sweep": last_sweep}), decision
+
+
+def _source(
+    found: Sequence[Entry], starts: Collection[Start], now: datetime, new_run_id: Callable[[], str]
+) -> tuple[SourceOutcome, Start | None]:
+    """Decide about a source: whichever of its tables are due are read, and new ones are looked for by the way."""
+    name = found[0].source.name
+    before = [start for start in starts if start.source == name]
+    if any(_goes_on(start, now) for start in before):
+        return SourceOutcome(source=name, outcome="running", why="an extract of it is under way"), None
+    if before:
+        return _started(before[0].model_copy(update={"at": now}), "the process that was to start it has ended")
+    verdicts = [(entry, judge(entry, now)) for entry in found]
+    due = [(entry, verdict) for entry, verdict in verdicts if verdict.is_due]
+    if not due:
+        soonest = min((verdict for _, verdict in verdicts), key=lambda verdict: verdict.next_due or _NEVER)
+        told = SourceOutcome(source=name, outcome="not_due", why=soonest.why, next_due=soonest.next_due)
+        return told, None
+    if sum(start.source is not None for start in starts) >= MOST_AT_ONCE:
+        why = f"{MOST_AT_ONCE} extracts are under way; it is started when one of them has ended"
+        return SourceOutcome(source=name, outcome="waiting", why=why, next_due=due[0][1].next_due), None
+    tables = tuple(entry.table.name for entry, _ in due if entry.table) if len(found) > 1 else None
+    return _started(Start(run_id=new_run_id(), source=name, tables=tables, at=now), due[0][1].why)
+
+
+def _sweep(
+    schedule: str, ledger: Ledger, now: datetime, new_run_id: Callable[[], str]
+) -> tuple[SweepOutcome, Start | None]:
+    before = [start for start in ledger.starts.values() if start.source is None]
+    if any(_goes_on(start, now) for start in before):
+        return SweepOutcome(outcome="running", why="it is being started"), None
+    verdict = judge_attempt(schedule, ledger.sweep, now)
+    if not before and not verdict.is_due:
+        return SweepOutcome(outcome="not_due", why=verdict.why, next_due=verdict.next_due), None
+    start = before[0] if before else Start(run_id=new_run_id(), source=None, at=now)
+    return SweepOutcome(outcome="started", why=verdict.why), start.model_copy(update={"at": now})
+
+
+def _started(start: Start, why: str) -> tuple[SourceOutcome, Start]:
+    told = SourceOutcome(
+        source=start.source or "", outcome="started", why=why, run_id=start.run_id, tables=start.tables
+    )
+    return told, start
+
+
+def _goes_on(start: Start, now: datetime) -> bool:
+    return start.under_way or now - start.at < STARTED_ANEW_AFTER
+
+
+def _attempted(last: Attempt | None, now: datetime) -> Attempt:
+    """Note an attempt whose end is told only when it fails; failures in a row go on counting."""
+    return Attempt(at=now, failures=last.failures if last and last.error else 0)
+
+
+def _last(attempt: Attempt | None) -> datetime:
+    return attempt.at if attempt else datetime.min.replace(tzinfo=UTC)

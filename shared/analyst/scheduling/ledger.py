@@ -1,0 +1,120 @@
+"""The scheduler's ledger: what was started when, and how it ended. One small object, changed by compare-and-swap."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Final, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from ulid import ULID
+
+from analyst import runs
+from analyst.errors import NotFoundError, UnavailableError
+from analyst.runs import RunRecord
+from analyst.store import Object, Store
+from analyst.store.swapping import swap
+
+T = TypeVar("T")
+
+KEY: Final = "state/schedule.json"
+_RECENT: Final = 20
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Attempt(_Value):
+    """The last attempt at a table, a source or the sweep. `failures` are those in a row; one that failed has an `error`."""
+
+    at: AwareDatetime
+    failures: int = 0
+    error: str | None = None
+
+
+class Start(_Value):
+    """What was started and has not ended, as far as is known: an extract, or without a `source` the sweep.
+
+    `tables` are names, `None` for whatever the source has. It is marked first and `under_way` once it was handed over.
+    """
+
+    run_id: str
+    source: str | None
+    tables: tuple[str, ...] | None = None
+    at: AwareDatetime
+    under_way: bool = False
+
+
+class Ledger(_Value):
+    """`state/schedule.json`: attempts at sources by name, at tables by the uuid of their registration; starts by run."""
+
+    sources: Mapping[str, Attempt] = {}
+    tables: Mapping[str, Attempt] = {}
+    sweep: Attempt | None = None
+    starts: Mapping[str, Start] = {}
+    recent: tuple[str, ...] = ()
+    """Ids of the last edits, newest last: how a writer whose answer was lost finds out that it succeeded."""
+
+
+def read(store: Store) -> Ledger:
+    """Read the ledger; there is none before the first start.
+
+    Raises:
+        UnavailableError: it is damaged, or the store does not answer.
+    """
+    return _ledger(store.read(KEY))
+
+
+def edit(store: Store, change: Callable[[Ledger], tuple[Ledger, T]]) -> T:
+    """Change the ledger and give what `change` gave beside it; nothing is written when it stays as it was.
+
+    `change` runs again, on what others wrote, whenever they came between.
+
+    Raises:
+        UnavailableError: the ledger is damaged, the store does not answer, or others came between all the time.
+    """
+    results: dict[str, T] = {}
+    edits = [""]
+
+    def changed(current: Object | None) -> bytes:
+        before = _ledger(current)
+        after, result = change(before)
+        edits.append("" if after == before else str(ULID()))
+        results[edits[-1]] = result
+        if after == before:
+            raise _UnchangedError
+        recent = (*before.recent, edits[-1])[-_RECENT:]
+        return after.model_copy(update={"recent": recent}).model_dump_json(exclude_defaults=True).encode()
+
+    def done(current: Object) -> bool:
+        ours = [edit for edit in _ledger(current).recent if edit in results]
+        edits.extend(ours)
+        return bool(ours)
+
+    with suppress(_UnchangedError):
+        swap(store, KEY, changed, done=done)
+    return results[edits[-1]]
+
+
+def records(store: Store, ledger: Ledger, known: Mapping[str, RunRecord]) -> dict[str, RunRecord]:
+    """Read the records of those starts that have ended, by run; those that are `known` are not read again.
+
+    Raises:
+        UnavailableError: the store does not answer.
+    """
+    found: dict[str, RunRecord] = {}
+    for start in ledger.starts.values():
+        if start.source is not None:
+            with suppress(NotFoundError):
+                found[start.run_id] = known.get(start.run_id) or runs.read(store, start.run_id)
+    return found
+
+
+class _UnchangedError(Exception):
+    """There is nothing to write."""
+
+
+def _ledger(found: Object | None) -> Ledger:
+    try:
+        return Ledger() if found is None else Ledger.model_validate_json(found.data)
+    except ValidationError as error:
+        raise UnavailableError(f"{KEY} can't be read; delete it, and everything is synced at the next call") from error

@@ -1,0 +1,140 @@
+"""What has a schedule, and whether it is due: a pure matter of the registry, the ledger and the time."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal, Self
+
+from analyst.errors import InvalidInputError
+from analyst.schedule import Schedule
+from analyst.scheduling.ledger import Attempt, Ledger
+from analyst.state.registry import RegisteredTable, list_tables
+from analyst.state.source_types import EXTERNAL
+from analyst.state.sources import Source, list_sources
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+FIRST_PAUSE = timedelta(minutes=5)
+"""How long what has failed is left alone; doubled with every further failure in a row."""
+LONGEST_PAUSE = timedelta(days=1)
+TIMES_KEPT_AFTER = timedelta(hours=1)
+"""How long ago the last attempt must be for a time of the schedule to be kept though the pause is not over."""
+_CLOCKS_DIFFER = timedelta(minutes=10)
+
+SaidBy = Literal["table", "source", "instance"]
+"""Where a schedule is written: with the table, with its source, or in the settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The sources and tables there are; `default` is the schedule of those that have none."""
+
+    sources: tuple[Source, ...]
+    tables: tuple[RegisteredTable, ...]
+    default: str
+
+    @classmethod
+    def read(cls, db: "DuckDBPyConnection", default: str) -> Self:
+        """Read it from the open system state."""
+        return cls(list_sources(db), tuple(list_tables(db)), default)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A table, or a source as a whole (then `table` is `None`): what says when it is synced, and its last attempt."""
+
+    source: Source
+    table: RegisteredTable | None
+    schedule: str
+    said_by: SaidBy
+    last: Attempt | None
+
+    @property
+    def id(self) -> str:
+        """The name of the source, or the id of the table."""
+        return self.source.name if self.table is None else self.table.id
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether something is due, and why; `next_due` is when it is or was, `None` for never."""
+
+    is_due: bool
+    why: str
+    next_due: datetime | None
+
+
+def entries(registry: Registry, ledger: Ledger) -> dict[str, list[Entry]]:
+    """List what has a schedule, by source: the source as a whole, which is looked through for new tables, and its tables."""
+    found = {source.name: [_of_source(source, registry, ledger)] for source in registry.sources}
+    for table in registry.tables:
+        found[table.source].append(_of_table(table, found[table.source][0], ledger))
+    return found
+
+
+def judge(entry: Entry, now: datetime) -> Verdict:
+    """Tell whether a table or source is due."""
+    if entry.source.type == EXTERNAL:
+        return Verdict(is_due=False, why="somebody else writes its extract", next_due=None)
+    return judge_attempt(entry.schedule, entry.last, now)
+
+
+def judge_attempt(schedule: str, last: Attempt | None, now: datetime) -> Verdict:
+    """Tell whether something is due that has this schedule and was attempted then."""
+    try:
+        if last is None or last.at > now + _CLOCKS_DIFFER:  # a clock was wrong: its times would never come
+            is_due = _parsed(schedule).is_due(None, now)
+            return Verdict(is_due, "it was never started" if is_due else _ON_DEMAND, now if is_due else None)
+        due = _due_again(schedule, last)
+    except InvalidInputError as error:
+        return Verdict(is_due=False, why=str(error), next_due=None)
+    if due is None:
+        return Verdict(is_due=False, why=_ON_DEMAND, next_due=None)
+    return Verdict(due <= now, _why(last, is_due=due <= now), due)
+
+
+_ON_DEMAND = "it is started only when somebody asks"
+
+
+def _why(last: Attempt, *, is_due: bool) -> str:
+    if last.error is None:
+        return "its time has come" if is_due else "its time has not come"
+    times = "once" if last.failures == 1 else f"{last.failures} times in a row"
+    return f"it failed {times}{' and is tried again' if is_due else ''}: {last.error}"
+
+
+def _due_again(schedule: str, last: Attempt) -> datetime | None:
+    """Tell the next time after an attempt.
+
+    After a failure that is the end of a pause, or a time of the schedule if one comes sooner; but while the pause is
+    not over, none in the first hour of it.
+    """
+    time = _next_due(schedule, last.at)
+    if time is None or last.error is None:
+        return time
+    pause = min(FIRST_PAUSE * (1 << min(last.failures - 1, 16)), LONGEST_PAUSE)
+    return min(last.at + pause, max(time, last.at + min(pause, TIMES_KEPT_AFTER)))
+
+
+@lru_cache(maxsize=1000)
+def _parsed(schedule: str) -> Schedule:
+    return Schedule.parse(schedule)
+
+
+@lru_cache(maxsize=10_000)
+def _next_due(schedule: str, after: datetime) -> datetime | None:
+    """Tell the next time; tables that were synced together share it."""
+    return _parsed(schedule).next_due(after)
+
+
+def _of_source(source: Source, registry: Registry, ledger: Ledger) -> Entry:
+    own = source.sync_schedule
+    return Entry(
+        source, None, own or registry.default, "source" if own else "instance", ledger.sources.get(source.name)
+    )
+
+
+def _of_table(table: RegisteredTable, whole: Entry, ledger: Ledger) -> Entry:
+    own, last = table.sync_schedule, ledger.tables.get(table.uuid)
+    return Entry(whole.source, table, own or whole.schedule, "table" if own else whole.said_by, last)

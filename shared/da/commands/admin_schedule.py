@@ -1,0 +1,75 @@
+"""`da admin`: when sources and tables are synced."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from da.output import print_json, print_table
+from da.server import segment
+from da.session import session
+from da.text import clean
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def schedule(
+    start: Annotated[
+        bool, typer.Option("--start", help="Start what is due, as a scheduler does; prints what that is.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Tell when each source and table is synced.
+
+    It tells when that was last, what is due and why. Times are of UTC.
+    """
+    with session() as server:
+        told = server.post("/schedule", {}) if start else server.get("/api/admin/schedule")
+        if json:
+            print_json(told)
+        elif start:
+            _print_started(told)
+        else:
+            rows = [_row(entry["id"], entry) for entry in told["entries"]]
+            print_table(_COLUMNS, [*rows, _row("(sweep)", told["sweep"])])
+
+
+def set_schedule(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A source, or a table SOURCE.TABLE.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SCHEDULE]", help="every 6h; daily 05:00 Europe/Prague; 'cron 0 5 * * 1-5'; never."),
+    ] = None,
+) -> None:
+    """Give a source or a table its schedule.
+
+    Without a schedule a table has that of its source again, and a source that of the instance.
+    """
+    when = " ".join(words or ()) or None
+    kind = "tables" if "." in name else "sources"
+    with session() as server:
+        server.put(f"/api/admin/{kind}/{segment(name)}", {"sync_schedule": when})
+    whose = "that of its source" if kind == "tables" else "that of the instance"
+    print(clean(f"The schedule of {name} is {when or whose}."))
+
+
+_COLUMNS = ("name", "schedule", "last", "next", "why")
+
+
+def _row(name: str, entry: dict[str, Any]) -> tuple[str, ...]:
+    next_ = "running" if entry.get("is_running") else "now" if entry["is_due"] else _time(entry["next_due"])
+    return name, entry["schedule"], _time(entry["last_run"]), next_, entry["why"]
+
+
+def _time(text: str | None) -> str:
+    return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M}" if text else "never"
+
+
+def _print_started(told: dict[str, Any]) -> None:
+    for outcome in told["sources"]:
+        if outcome["outcome"] == "started":
+            tables = outcome["tables"]
+            what = "all tables" if tables is None else ", ".join(tables) or "a look for new tables"
+            print(clean(f"Started {outcome['source']}: {what}."))
+    if told["sweep"]["outcome"] == "started":
+        print("Started a sweep.")

@@ -1,0 +1,74 @@
+"""`da admin schedule`: what is synced when, as the server tells it."""
+
+import json
+
+import pytest
+
+from tests.doubles.functions_api import FunctionsApi
+from tests.integration.da.conftest import Da
+
+LAST = {"last_run": "2026-03-27T12:00:00Z", "failures": 0, "error": None}
+SWEEP = {"schedule": "daily 03:00", **LAST, "is_due": False, "next_due": "2026-03-28T03:00:00Z", "why": "not yet"}
+ENTRY = {"source": "shop", "said_by": "table", "is_running": False, "schedule": "every 6h"}
+SCHEDULE = {
+    "at": "2026-03-27T13:00:00Z",
+    "entries": [
+        {**ENTRY, "id": "shop", "table": None, **LAST, "is_due": False, "next_due": "2026-03-27T18:00:00Z", "why": "y"},
+        {**ENTRY, "id": "shop.a", "table": "a", **LAST, "is_due": True, "next_due": "2026-03-27T12:05:00Z", "why": "z"},
+        {**ENTRY, "id": "web", "table": None, **LAST, "is_due": True, "next_due": None, "why": "w", "is_running": True},
+        {**ENTRY, "id": "off", "table": None, "last_run": None, "is_due": False, "next_due": None, "why": "v"},
+    ],
+    "sweep": SWEEP,
+}
+
+
+def test_the_schedule_is_told(api: FunctionsApi, logged_in: Da) -> None:
+    api.answers["GET", "/api/admin/schedule"] = [(200, SCHEDULE)]
+    _, _, *lines = logged_in("admin", "schedule").out.splitlines()
+    assert [[cell.strip() for cell in line.split("  ") if cell] for line in lines] == [
+        ["shop", "every 6h", "2026-03-27 12:00", "2026-03-27 18:00", "y"],
+        ["shop.a", "every 6h", "2026-03-27 12:00", "now", "z"],
+        ["web", "every 6h", "2026-03-27 12:00", "running", "w"],
+        ["off", "every 6h", "never", "never", "v"],
+        ["(sweep)", "daily 03:00", "2026-03-27 12:00", "2026-03-28 03:00", "not yet"],
+    ]
+    assert json.loads(logged_in("admin", "schedule", "--json").out) == SCHEDULE
+
+
+def test_what_is_due_can_be_started_and_only_that_is_told(api: FunctionsApi, logged_in: Da) -> None:
+    started = {"outcome": "started", "why": "its time has come"}
+    sources = [
+        {**started, "source": "crm", "tables": None},
+        {**started, "source": "shop", "tables": ["a", "b"]},
+        {**started, "source": "web", "tables": []},
+        {"outcome": "running", "source": "erp", "why": "an extract of it is under way", "tables": None},
+    ]
+    idle = {"outcome": "not_due", "why": "its time has not come"}
+    api.answers["POST", "/schedule"] = [
+        (200, {"sources": sources, "sweep": started}),
+        (200, {"sources": [], "sweep": idle}),
+    ]
+    assert logged_in("admin", "schedule", "--start").out.splitlines() == [
+        "Started crm: all tables.",
+        "Started shop: a, b.",
+        "Started web: a look for new tables.",
+        "Started a sweep.",
+    ]
+    assert logged_in("admin", "schedule", "--start").out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path", "told"),
+    [
+        (["shop", "every 6h"], "sources/shop", "every 6h"),
+        (["shop.a", "daily", "05:00"], "tables/shop.a", "daily 05:00"),
+        (["shop.a"], "tables/shop.a", "that of its source"),
+        (["shop"], "sources/shop", "that of the instance"),
+    ],
+)
+def test_a_source_or_table_is_given_its_schedule(
+    api: FunctionsApi, logged_in: Da, arguments: list[str], path: str, told: str
+) -> None:
+    api.answers["PUT", f"/api/admin/{path}"] = [(200, {})]
+    assert logged_in("admin", "set-schedule", *arguments).out == f"The schedule of {arguments[0]} is {told}.\n"
+    assert api.bodies == [{"sync_schedule": told if arguments[1:] else None}]

@@ -1,0 +1,153 @@
+"""A source of files, a scheduler that calls, and a clock that the test sets."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analyst.context import Process
+from analyst.state import Actor
+from analyst.state.sources import NewSource, create_source
+from analyst.store import Store
+from analyst.tasks import Background
+from tests.integration.world import SERVICE_TOKEN, World
+
+NOON = datetime(2026, 3, 27, 12, tzinfo=UTC)
+
+
+class OneByOne(Background):
+    """Runs what comes after the answers on one thread, so that one can wait for it."""
+
+    def __init__(self, room: int = 100) -> None:
+        super().__init__(workers=1, room=room)
+
+    def wait(self) -> None:
+        """Wait until all has run that was handed over before."""
+        self._pool.submit(lambda: None).result()
+
+
+@dataclass
+class Clock:
+    now: datetime = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass
+class Schedule:
+    """The functions as the scheduler calls them. `started` has what was started: when, which source, and its run."""
+
+    world: World
+    clock: Clock
+    files: Path
+    background: OneByOne
+    started: list[tuple[datetime, str, Any]] = field(default_factory=list)
+
+    def call(self, at: datetime | None = None) -> Mapping[str, Any]:
+        """Call the scheduler at a time, and wait for what it starts; give what it says of each source."""
+        self.clock.now = at or self.clock.now
+        answer = self.world.ask("POST", "/schedule", token=SERVICE_TOKEN)
+        self.background.wait()
+        outcomes = {told["source"]: told for told in answer["sources"]}
+        ours = [(self.clock.now, name, told) for name, told in outcomes.items() if told["outcome"] == "started"]
+        self.started.extend(ours)
+        return {**outcomes, "": answer["sweep"]}
+
+    def call_every(self, minutes: int, until: datetime) -> None:
+        """Call the scheduler again and again."""
+        while self.clock.now < until:
+            self.call(self.clock.now + timedelta(minutes=minutes))
+
+    def synced(self, source: str = "shop") -> dict[str, str]:
+        """Tell which tables the last run of a source looked at, and what became of them."""
+        run_id = next(told["run_id"] for _, name, told in reversed(self.started) if name == source)
+        (run,) = self.world.ask("GET", f"/api/sync/status?run={run_id}", token=SERVICE_TOKEN)["runs"]
+        return {table["table"]: table["status"] for table in run["tables"]}
+
+    def times(self, source: str = "shop") -> list[str]:
+        """Tell when a source was started, as `27 12:00`."""
+        return [f"{at:%d %H:%M}" for at, name, _ in self.started if name == source]
+
+    def shown(self) -> dict[str, Any]:
+        """Ask what is scheduled, by id."""
+        return {entry["id"]: entry for entry in self.world.ask("GET", "/api/admin/schedule")["entries"]}
+
+    def set(self, table_or_source: str, schedule: str | None) -> None:
+        """Give a table or a source its schedule."""
+        kind = "tables" if "." in table_or_source else "sources"
+        self.world.ask("PUT", f"/api/admin/{kind}/{table_or_source}", {"sync_schedule": schedule})
+
+    def write(self, file: str, text: str) -> None:
+        """Write a file of a source: `shop/orders.csv`."""
+        path = self.files / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+    def add_source(self, name: str, schedule: str | None = None) -> None:
+        """Add a source of the files in a folder of this name."""
+        (self.files / name).mkdir(exist_ok=True)
+        config = {"path": str(self.files / name)}
+        self.world.ask(
+            "POST", f"/api/admin/sources/{name}", {"type": "csv", "config": config, "sync_schedule": schedule}
+        )
+
+    def add_empty_sources(self, count: int) -> None:
+        """Add sources without files, in one edit."""
+        new = [NewSource(name=f"s{number}", type="csv", config={"path": "nowhere"}) for number in range(count)]
+        actor = Actor(None, self.clock.now)
+        self.world.process.state.edit(lambda db: [create_source(db, actor, source, {}) for source in new])
+
+
+def serve(
+    folder: Path, admin: str | None = None, *, store: Store | None = None, background: OneByOne | None = None
+) -> Schedule:
+    """Serve the bucket of a folder, or another one."""
+    clock, one_by_one = Clock(), background or OneByOne()
+
+    class Waiting(Process):
+        background = one_by_one
+
+    world = World(folder, admin=admin, process=lambda environ: Waiting(environ, store=store, clock=clock))
+    return Schedule(world, clock, folder / "sources", one_by_one)
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder with a bucket that has an administrator, and their token. Tests work on copies."""
+    folder = tmp_path_factory.mktemp("installed")
+    return folder, serve(folder).world.admin
+
+
+@pytest.fixture
+def schedule(installed: tuple[Path, str], tmp_path: Path) -> Schedule:
+    """Nothing to sync yet, at noon of a Friday."""
+    folder, admin = installed
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    return serve(tmp_path, admin)
+
+
+@pytest.fixture(scope="session")
+def synced(installed: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a source of two tables, synced at noon; what is put in its place must lie where it lies."""
+    folder = tmp_path_factory.mktemp("synced") / "here"
+    shutil.copytree(installed[0], folder)
+    schedule = serve(folder, installed[1])
+    schedule.write("shop/orders.csv", "id\n1\n2\n")
+    schedule.write("shop/items.csv", "id\n1\n")
+    schedule.add_source("shop")
+    schedule.call()
+    shutil.copytree(folder, folder.with_name("kept"))
+    return folder
+
+
+@pytest.fixture
+def shop(synced: Path, installed: tuple[Path, str]) -> Schedule:
+    """A source of two tables, synced at noon."""
+    shutil.rmtree(synced)
+    shutil.copytree(synced.with_name("kept"), synced)
+    return serve(synced, installed[1])

@@ -1,0 +1,175 @@
+"""What is due is synced, once, whenever the scheduler calls."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.integration.schedule.conftest import NOON, Schedule
+from tests.integration.world import SERVICE_TOKEN
+
+DAY = timedelta(days=1)
+
+
+def test_a_new_source_is_read_whole_at_the_first_call_and_not_at_the_next(schedule: Schedule) -> None:
+    shop = schedule
+    for table in ("orders", "items"):
+        shop.write(f"shop/{table}.csv", "id\n1\n")
+    shop.add_source("shop")
+    shop.call()
+    ((at, source, told),) = shop.started
+    assert (at, source, told["tables"], told["why"]) == (NOON, "shop", None, "it was never started")
+    assert shop.synced() == {"items": "ok", "orders": "ok"}
+    told = shop.call(NOON + timedelta(minutes=5))["shop"]
+    assert (told["outcome"], told["why"], told["next_due"]) == (
+        "not_due",
+        "its time has not come",
+        "2026-03-27T12:15:00Z",
+    )
+    assert shop.call(NOON + timedelta(minutes=15))["shop"]["tables"] == ["items", "orders"]
+    assert shop.synced() == {"items": "unchanged", "orders": "unchanged"}
+
+
+def test_only_the_tables_that_are_due_are_read(shop: Schedule) -> None:
+    shop.set("shop", "never")
+    shop.set("shop.orders", "daily 15:30")
+    shop.set("shop.items", "every 2h")
+    found = {}
+    for hours in (1, 2, 3, 4, 6):
+        told = shop.call(NOON + timedelta(hours=hours))["shop"]
+        found[hours] = told["tables"] if told["outcome"] == "started" else told["next_due"]
+    assert found == {
+        1: "2026-03-27T14:00:00Z",
+        2: ["items"],
+        3: "2026-03-27T15:30:00Z",
+        4: ["items", "orders"],
+        6: ["items"],
+    }
+    assert shop.synced() == {"items": "unchanged"}
+
+
+def test_a_time_that_was_missed_is_caught_up_once_also_after_midnight(shop: Schedule) -> None:
+    shop.set("shop", "daily 23:00")
+    shop.call(NOON.replace(hour=22, minute=59))
+    shop.call_every(40, until=NOON.replace(hour=2) + DAY)
+    shop.call_every(80, until=NOON.replace(hour=8) + 3 * DAY)  # the first of these comes after a night and a day
+    assert shop.times() == ["27 23:39", "28 23:39", "29 23:39"]
+    shop.call(NOON.replace(hour=8) + 7 * DAY)
+    shop.call(NOON.replace(hour=9) + 7 * DAY)
+    shop.call(NOON.replace(hour=23) + 7 * DAY)
+    assert shop.times()[3:] == ["03 08:00", "03 23:00"]
+
+
+def test_a_time_of_day_is_that_of_its_zone_when_clocks_change(shop: Schedule) -> None:
+    shop.set("shop", "daily 02:30 Europe/Prague")
+    shop.call_every(30, until=NOON + 3 * DAY)
+    assert shop.times() == ["28 01:30", "29 01:00", "30 00:30"]
+    shop.set("shop", "daily 12:00 America/New_York")
+    shop.call_every(30, until=NOON + 4 * DAY)
+    assert shop.times()[3:] == ["30 16:00"]
+
+
+def test_a_table_without_a_schedule_has_that_of_its_source_and_else_that_of_the_instance(shop: Schedule) -> None:
+    shop.set("shop.orders", "daily 05:00")
+    assert {id_: (found["schedule"], found["said_by"]) for id_, found in shop.shown().items()} == {
+        "shop": ("every 15m", "instance"),
+        "shop.items": ("every 15m", "instance"),
+        "shop.orders": ("daily 05:00", "table"),
+    }
+    shop.set("shop", "every 6h")
+    assert (shop.shown()["shop.items"]["schedule"], shop.shown()["shop.items"]["said_by"]) == ("every 6h", "source")
+    shop.set("shop.orders", None)
+    assert shop.shown()["shop.orders"]["schedule"] == "every 6h"
+
+
+def test_what_is_never_due_is_left_to_those_who_ask_for_it(schedule: Schedule) -> None:
+    schedule.write("shop/orders.csv", "id\n1\n")
+    schedule.add_source("shop", "never")
+    told = schedule.call()["shop"]
+    assert (told["outcome"], told["why"], told["next_due"]) == (
+        "not_due",
+        "it is started only when somebody asks",
+        None,
+    )
+    schedule.world.ask("POST", "/api/sync/trigger", {"sources": ["shop"]}, token=SERVICE_TOKEN)
+    schedule.background.wait()
+    assert schedule.shown()["shop.orders"]["last_run"] == "2026-03-27T12:00:00Z"
+
+
+def test_an_extract_that_somebody_writes_is_left_to_them(schedule: Schedule) -> None:
+    schedule.world.ask("POST", "/api/admin/sources/theirs", {"type": "external"})
+    told = schedule.call()["theirs"]
+    assert (told["outcome"], told["why"]) == ("not_due", "somebody else writes its extract")
+
+
+def test_new_files_are_found_when_their_source_is_looked_through_and_read_at_the_call_after(shop: Schedule) -> None:
+    shop.write("shop/returns.csv", "id\n1\n")
+    shop.call(NOON + timedelta(minutes=15))
+    assert sorted(shop.synced()) == ["items", "orders"]
+    assert shop.call(NOON + timedelta(minutes=16))["shop"]["tables"] == ["returns"]
+    assert shop.synced() == {"returns": "ok"}
+
+
+def test_a_source_is_looked_through_though_all_its_tables_have_schedules_of_their_own(shop: Schedule) -> None:
+    for table in ("orders", "items"):
+        shop.set(f"shop.{table}", "daily 05:00")
+    shop.write("shop/returns.csv", "id\n1\n")
+    assert shop.call(NOON + timedelta(minutes=15))["shop"]["tables"] == []
+    assert shop.synced() == {}
+    assert shop.call(NOON + timedelta(minutes=16))["shop"]["tables"] == ["returns"]
+
+
+def test_a_table_that_was_deregistered_is_read_no_more_until_it_is_registered_again(shop: Schedule) -> None:
+    shop.world.ask("DELETE", "/api/admin/tables/shop.orders")
+    assert shop.call(NOON + timedelta(minutes=15))["shop"]["tables"] == ["items"]
+    shop.world.ask("POST", "/api/admin/tables/shop.orders", {"sync_schedule": "daily 05:00"})
+    told = shop.call(NOON + timedelta(minutes=16))["shop"]
+    assert (told["tables"], shop.synced()) == (["orders"], {"orders": "ok"})
+
+
+def test_a_table_is_synced_as_the_registry_has_it(shop: Schedule) -> None:
+    merged = {"sync_strategy": "incremental", "primary_key": ["id"]}
+    shop.world.ask("PUT", "/api/admin/tables/shop.orders", merged)
+    for table in ("orders", "items"):
+        shop.write(f"shop/{table}.csv", "id\n2\n3\n")
+    shop.call(NOON + timedelta(minutes=15))
+    tables = {table["id"]: table["rows"] for table in shop.world.ask("GET", "/api/catalog/tables")["tables"]}
+    assert tables == {"shop.orders": 3, "shop.items": 2}
+
+
+def test_a_schedule_that_can_not_be_read_is_told_and_hurts_no_other(shop: Schedule) -> None:
+    shop.world.process.state.edit(
+        lambda db: db.execute("update table_registry set sync_schedule = 'hourly' where name = 'orders'")
+    )
+    assert shop.call(NOON + timedelta(minutes=15))["shop"]["tables"] == ["items"]
+    orders = shop.shown()["shop.orders"]
+    assert (orders["is_due"], orders["next_due"]) == (False, None)
+    assert orders["why"].startswith("'hourly' is no schedule: write every 15m")
+    shop.world.ask("PUT", "/api/admin/tables/shop.orders", {"description": "can be changed all the same"})
+
+
+BODIES: list[Any] = [None, {}, {"any": "thing"}]
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_whatever_calls_may_send_what_it_has_to(schedule: Schedule, body: Any) -> None:
+    assert schedule.world.ask("POST", "/schedule", body, token=SERVICE_TOKEN)["sources"] == []
+
+
+def test_extracts_that_others_ask_for_count_and_keep_the_scheduler_away_meanwhile(shop: Schedule) -> None:
+    shop.clock.now = NOON + timedelta(minutes=14)
+    shop.world.ask("POST", "/api/sync/trigger", {"tables": ["shop.items"]}, token=SERVICE_TOKEN)
+    shop.background.wait()
+    shown = shop.shown()
+    assert (shown["shop.items"]["last_run"], shown["shop.orders"]["last_run"]) == (
+        "2026-03-27T12:14:00Z",
+        "2026-03-27T12:00:00Z",
+    )
+
+
+def test_without_anything_to_sync_there_is_only_the_sweep(schedule: Schedule) -> None:
+    assert schedule.call() == {"": {"outcome": "started", "why": "it was never started", "next_due": None}}
+    told = schedule.call(NOON + timedelta(minutes=5))[""]
+    assert (told["outcome"], told["next_due"]) == ("not_due", "2026-03-28T03:00:00Z")
+    schedule.call_every(60, until=NOON + DAY)
+    assert schedule.world.ask("GET", "/api/admin/schedule")["sweep"]["last_run"] == "2026-03-28T03:05:00Z"

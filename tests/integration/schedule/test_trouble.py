@@ -1,0 +1,238 @@
+"""Whatever fails, ends or comes between: nothing is started twice, and nothing is lost."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any, cast
+
+import pytest
+
+from analyst.scheduling.ledger import KEY
+from analyst.store import ABSENT, Store
+from analyst.store.memory import MemoryStore
+from tests.doubles.faulty_store import Fault, FaultyStore
+from tests.integration.schedule.conftest import NOON, OneByOne, Schedule, serve
+from tests.integration.world import SERVICE_TOKEN
+
+MINUTE = timedelta(minutes=1)
+DUE = NOON + 15 * MINUTE
+
+
+def runs_of(shop: Schedule) -> int:
+    """Count the extracts that have ended."""
+    listed = shop.world.ask("GET", "/api/sync/status?limit=100", token=SERVICE_TOKEN)["runs"]
+    return sum(run["kind"] == "extract" for run in listed)
+
+
+def test_a_table_that_fails_is_tried_again_in_pauses_that_double_and_at_its_times(shop: Schedule) -> None:
+    shop.set("shop", "daily 15:00")
+    shop.write("shop/orders.csv", "id\n1,2\n")
+    shop.write("shop/items.csv", "id\n7\n")
+    shop.clock.now = NOON + 175 * MINUTE
+    shop.call_every(5, until=NOON + 8 * 60 * MINUTE)
+    assert shop.times() == ["27 15:00", "27 15:05", "27 15:15", "27 15:35", "27 16:15", "27 17:35"]
+    assert [told["tables"] for _, _, told in shop.started] == [["items", "orders"]] + 5 * [["orders"]]
+    orders = shop.shown()["shop.orders"]
+    assert (orders["failures"], orders["next_due"]) == (6, "2026-03-27T20:15:00Z")
+    assert orders["why"] == "it failed 6 times in a row: orders.csv:2: has 2 values where the header has 1"
+    shop.set("shop", "cron 10 20 * * *")
+    assert shop.call(NOON + 490 * MINUTE)["shop"]["tables"] == ["items", "orders"]
+    shop.write("shop/orders.csv", "id\n1\n")
+    shop.call(NOON + 24 * 60 * MINUTE)
+    assert shop.synced() == {"orders": "ok"}
+    assert (shop.shown()["shop.orders"]["failures"], shop.shown()["shop.orders"]["error"]) == (0, None)
+
+
+def test_a_table_that_goes_on_failing_is_tried_once_an_hour_however_often_it_is_due(shop: Schedule) -> None:
+    shop.write("shop/orders.csv", "id\n1,2\n")
+    shop.set("shop.orders", "every 1m")
+    shop.set("shop", "never")
+    shop.set("shop.items", "never")
+    shop.call_every(5, until=NOON + 300 * MINUTE)
+    assert shop.times() == [
+        "27 12:05", "27 12:10", "27 12:20", "27 12:40", "27 13:20", "27 14:20", "27 15:20", "27 16:20",
+    ]  # fmt: skip
+
+
+def test_a_source_that_can_not_be_read_is_tried_again_as_a_whole(shop: Schedule) -> None:
+    (shop.files / "shop").rename(shop.files / "gone")
+    shop.call(DUE)
+    assert shop.call(DUE + 4 * MINUTE)["shop"]["outcome"] == "not_due"
+    assert {id_: found["failures"] for id_, found in shop.shown().items()} == {
+        "shop": 1,
+        "shop.items": 1,
+        "shop.orders": 1,
+    }
+    assert "no such file or folder" in shop.shown()["shop"]["why"]
+    (shop.files / "gone").rename(shop.files / "shop")
+    shop.call(DUE + 5 * MINUTE)
+    assert sorted(shop.synced()) == ["items", "orders"]
+
+
+def test_a_source_whose_function_is_not_there_leaves_a_record_of_that(shop: Schedule) -> None:
+    shop.world.ask("POST", "/api/admin/sources/crm", {"type": "keboola"})
+    assert shop.call(NOON + MINUTE)["crm"]["outcome"] == "started"
+    assert shop.call(NOON + 2 * MINUTE)["crm"]["outcome"] == "not_due"
+    assert shop.shown()["crm"]["failures"] == 1
+
+
+def beside(shop: Schedule, store: Store | None = None, *, background: OneByOne | None = None) -> Schedule:
+    """Serve the same bucket, or a copy of it, in another process."""
+    other = serve(shop.files.parent, shop.world.admin, store=store, background=background)
+    other.clock.now = shop.clock.now
+    return other
+
+
+def test_of_calls_at_the_same_time_one_starts_what_is_due(shop: Schedule) -> None:
+    shop.clock.now = DUE
+    processes = [beside(shop) for _ in range(4)]
+    together = threading.Barrier(8)
+
+    def call(schedule: Schedule) -> str:
+        together.wait()
+        answer = schedule.world.ask("POST", "/schedule", token=SERVICE_TOKEN)
+        return str(answer["sources"][0]["outcome"])
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = Counter(pool.map(call, processes * 2))
+    for process in processes:
+        process.background.wait()
+    assert outcomes["started"] == 1
+    assert set(outcomes) <= {"started", "running", "not_due"}
+    assert runs_of(shop) == 2
+
+
+def test_a_call_that_comes_between_wins_and_the_other_one_starts_nothing(shop: Schedule) -> None:
+    shop.clock.now = DUE
+    slow = beside(shop, FaultyStore(shop.world.process.store, puts=[lambda: shop.call(DUE)]))
+    assert slow.call(DUE)["shop"]["outcome"] in ("running", "not_due")
+    assert [shop.times(), slow.times()] == [["27 12:15"], []]
+    assert runs_of(shop) == 2
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_an_answer_of_the_store_that_is_lost_changes_nothing(shop: Schedule, fault: Fault) -> None:
+    store = FaultyStore(shop.world.process.store, puts=[fault])
+    told = beside(shop, store).call(DUE)["shop"]
+    store.land()
+    assert (told["outcome"], runs_of(shop)) == ("started", 2)
+    assert shop.call(DUE + MINUTE)["shop"]["outcome"] == "not_due"
+
+
+class Dying(OneByOne):
+    """The process ends when something is handed over."""
+
+    def run(self, task: Callable[[], object]) -> None:  # noqa: ARG002
+        raise SystemExit
+
+
+class Forgetful(OneByOne):
+    """The process ends while things wait to be run."""
+
+    def run(self, task: Callable[[], object]) -> None:
+        """Forget it."""
+
+
+def test_what_was_marked_when_a_process_ended_is_started_by_a_later_call(shop: Schedule) -> None:
+    shop.clock.now = DUE
+    dying = beside(shop, background=Dying())
+    with pytest.raises(SystemExit):
+        dying.call(DUE)
+    assert shop.call(DUE + MINUTE)["shop"]["outcome"] == "running"
+    told = shop.call(DUE + 2 * MINUTE)["shop"]
+    assert (told["outcome"], told["tables"]) == ("started", ["items", "orders"])
+    assert shop.call(DUE + 3 * MINUTE)["shop"]["outcome"] == "not_due"
+    assert runs_of(shop) == 2
+
+
+def test_a_run_that_leaves_no_record_is_lost_after_an_hour_and_tried_again(shop: Schedule) -> None:
+    shop.clock.now = DUE
+    beside(shop, background=Forgetful()).call(DUE)
+    assert shop.call(DUE + 60 * MINUTE)["shop"]["outcome"] == "running"
+    told = shop.call(DUE + 61 * MINUTE)["shop"]
+    assert told["outcome"] == "started"
+    assert "no record for an hour" in told["why"]
+    assert shop.shown()["shop.orders"]["failures"] == 0
+
+
+def test_what_finds_no_room_is_started_later(shop: Schedule) -> None:
+    shop.add_source("web")
+    shop.clock.now = DUE
+    full = OneByOne(room=1)
+    busy = threading.Event()
+    full.run(busy.wait)
+    crowded = beside(shop, background=full)
+    answer = crowded.world.send("POST", "/schedule", token=SERVICE_TOKEN)
+    assert (answer.status_code, "too many tasks" in answer.text) == (503, True)
+    busy.set()
+    outcomes = shop.call(DUE + 2 * MINUTE)
+    assert {outcomes["shop"]["outcome"], outcomes["web"]["outcome"]} == {"started"}
+
+
+def test_no_more_than_twenty_extracts_are_under_way(shop: Schedule) -> None:
+    shop.add_empty_sources(21)
+    shop.clock.now = NOON + MINUTE
+    forgetful = beside(shop, background=Forgetful())
+    outcomes = Counter(told["outcome"] for name, told in forgetful.call(NOON + MINUTE).items() if name)
+    assert outcomes == {"started": 20, "waiting": 1, "not_due": 1}
+
+
+def test_a_sweep_that_fails_is_tried_again(shop: Schedule) -> None:
+    pointer = shop.files.parent / "bucket/analytics/current.json"
+    kept = pointer.read_bytes()
+    pointer.write_text("{}")
+    three = NOON.replace(hour=3) + timedelta(days=1)
+    told = [shop.call(three + minutes * MINUTE)[""]["outcome"] for minutes in (0, 4, 5, 14)]
+    assert told == ["started", "not_due", "started", "not_due"]
+    assert shop.world.ask("GET", "/api/admin/schedule")["sweep"]["failures"] == 2
+    pointer.write_bytes(kept)
+    told = [shop.call(three + minutes * MINUTE)[""]["outcome"] for minutes in (15, 40)]
+    assert told == ["started", "not_due"]
+    assert shop.world.ask("GET", "/api/admin/schedule")["sweep"]["error"] is None
+
+
+def test_a_ledger_that_can_not_be_read_is_told_and_may_be_deleted(shop: Schedule) -> None:
+    ledger = shop.files.parent / "bucket" / KEY
+    ledger.write_text("{")
+    answer = shop.world.send("POST", "/schedule", token=SERVICE_TOKEN)
+    assert (answer.status_code, f"{KEY} can't be read; delete it" in answer.text) == (503, True)
+    ledger.unlink()
+    assert shop.call()["shop"]["outcome"] == "started"
+
+
+class Counting:
+    """A bucket in memory that counts what it is asked for."""
+
+    def __init__(self) -> None:
+        self.inner = MemoryStore()
+        self.asked: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "url":
+            self.asked[name] += 1
+        return getattr(self.inner, name)
+
+
+def test_a_call_asks_the_store_for_little(shop: Schedule) -> None:
+    shop.add_empty_sources(5)
+    store = Counting()
+    bucket = shop.files.parent / "bucket"
+    for path in sorted(path for path in bucket.rglob("[!.]*.*") if path.is_file()):
+        store.inner.put(path.relative_to(bucket).as_posix(), path.read_bytes(), if_version=ABSENT)
+
+    def asked(at: timedelta, process: Schedule) -> dict[str, int]:
+        before = Counter(store.asked)
+        process.call(NOON + at)
+        return dict(store.asked - before)
+
+    forgetful = beside(shop, cast("Store", store), background=Forgetful())
+    state, ledger, record = 1, 1, 1
+    assert asked(MINUTE, forgetful) == {"read": state + ledger + record + ledger, "download": state, "put": 2 * ledger}
+    assert asked(2 * MINUTE, forgetful) == {"read": state + ledger + 5 * record}
+    for run in (told for _, _, told in forgetful.started):
+        body = {"source": run["source"], "tables": run["tables"], "run_id": run["run_id"]}
+        forgetful.world.send("POST", "/extract/csv", body, token=SERVICE_TOKEN)
+    assert asked(3 * MINUTE, forgetful) == {"read": state + ledger + 5 * record, "put": ledger}
+    assert asked(4 * MINUTE, forgetful) == {"read": state + ledger}
