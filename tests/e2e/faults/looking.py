@@ -37,14 +37,15 @@ class Seen:
     state: int
     groups: frozenset[str]
 
-    def follows(self, former: "Seen") -> None:
-        """Hold it against what was seen before: nothing ever goes back."""
+    def follows(self, former: "Seen", *, back_to: int | None = None) -> None:
+        """Hold it against what was seen before: nothing ever goes back, unless a newer snapshot shows that generation."""
         assert (self.snapshot, self.epoch, self.state) >= (former.snapshot, former.epoch, former.state)
         assert self.epoch >= former.epoch
         assert self.state >= former.state
         assert self.groups >= former.groups
+        went_back = self.snapshot > former.snapshot and set(self.shown.values()) == {back_to}
         for mine, others in (
-            (self.shown, former.shown),
+            (self.shown, {} if went_back else former.shown),
             (self.extracted, former.extracted),
             (self.commits, former.commits),
         ):

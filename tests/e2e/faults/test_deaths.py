@@ -62,8 +62,7 @@ def test_a_process_may_die_at_any_touch(place: Place, deed: str, die: Die) -> No
             source = scene.begin()
             assert die(scene, point, fate) == -signal.SIGKILL
             try:
-                seen = scene.look()
-                seen.follows(scene.seen)
+                seen = scene.look(scene.seen)
                 scene.go_on(source, seen, again=bool(point % 2))
             except AssertionError as error:
                 wrong.append(f"{fate.name} at {point}: {error}"[:1500])

@@ -28,8 +28,7 @@ def test_one_touch_may_go_wrong(place: Place, deed: str) -> None:
 def befall(scene: Scene, point: int, touches: Touches) -> None:
     source = scene.begin()
     acknowledged = scene.act(source, touches)
-    seen = scene.look()
-    seen.follows(scene.seen)
+    seen = scene.look(scene.seen)
     assert scene.is_done(seen) or not acknowledged
     unsure = touches.fate in LOST and touches.made[point - 1][0] in WRITES
     assert acknowledged or not unsure, "one write without an answer fails nothing"
