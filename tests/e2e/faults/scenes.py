@@ -163,7 +163,7 @@ def prepare(deed: str, place: Place) -> Scene:
     for _ in range(3 if deed == "sweep" else 1):
         more(publish, rebuild, edit)
     if deed == "sweep":
-        assert sweep(FatedStore(store, Touches(), _all(store), 3 * DAY), source)
+        assert sweep(FatedStore(store, Touches(), everything(store), 3 * DAY), source)
         for _ in range(3):
             more(publish, rebuild, edit)
     elif deed == "rebuild":
@@ -174,10 +174,10 @@ def prepare(deed: str, place: Place) -> Scene:
         source.move(2)
     seen = look(store)
     young = f"{PREFIX}{seen.snapshot:09}-" if deed == "rollback" else None
-    return Scene(deed, place, place.save(), seen, source.generation, _all(store, but=young))
+    return Scene(deed, place, place.save(), seen, source.generation, everything(store, but=young))
 
 
-def _all(store: Store, *, but: str | None = None) -> frozenset[tuple[str, str]]:
+def everything(store: Store, *, but: str | None = None) -> frozenset[tuple[str, str]]:
     """Tell all objects, but those whose keys begin so."""
     return frozenset((e.key, e.version) for e in store.list("") if but is None or not e.key.startswith(but))
 

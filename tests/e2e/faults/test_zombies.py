@@ -1,16 +1,18 @@
 """An actor stands still at any touch of the store, even past its lease, while others go on; then it wakes up."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import count
 
 import pytest
 
+from analyst.errors import NotFoundError
 from analyst.rebuild.publishing import COPY
 from tests.e2e.faults.actors import BACK_TO, DEEDS, Moving, edit, publish, rebuild, rollback, sweep
 from tests.e2e.faults.fates import Touches
 from tests.e2e.faults.looking import Seen
 from tests.e2e.faults.places import Place
-from tests.e2e.faults.scenes import STRIDE, Scene, check_copy, check_history, prepare
+from tests.e2e.faults.scenes import STRIDE, Scene, check_copy, check_history, everything, prepare
 
 THINNED = 2
 """Of the points one of so many has a pause: one before a touch is much like one after the touch before it."""
@@ -100,6 +102,20 @@ def test_a_sweep_at_any_moment_takes_nothing_that_is_needed(place: Place, deed: 
         after = scene.look(left)
         assert rebuild(scene.store(), source)
         scene.look(after)
+
+
+def test_a_sweep_may_take_away_what_is_being_gone_back_to(place: Place) -> None:
+    """It is kept no more: who goes back has it by then, or is told so, and nothing has changed."""
+    scene = prepare("rollback", place)
+    scene.old = everything(place.open())
+    for point in scene.chosen():
+        source, done = scene.begin(), False
+        touches = Touches(point, meanwhile=lambda source=source: sweep_all(scene, source))  # type: ignore[misc]
+        with suppress(NotFoundError):
+            done = scene.act(source, touches)
+        after = scene.look(scene.seen)
+        assert set(after.shown.values()) == {BACK_TO if done else source.generation}
+        check_history(scene.written)
 
 
 @pytest.mark.parametrize("deed", DEEDS)
