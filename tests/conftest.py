@@ -71,7 +71,7 @@ def quick_store(request: pytest.FixtureRequest) -> "Store":
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for a cloud no longer than for this host."""
-    from tests.opening import WAITERS, pauses_here
+    from analyst.store import swapping
+    from tests.opening import pauses_here
 
-    for module in WAITERS:
-        monkeypatch.setattr(module, "pauses_for", pauses_here)
+    monkeypatch.setattr(swapping, "pauses_for", pauses_here)

@@ -3,15 +3,11 @@
 import os
 from collections.abc import Iterator
 
-from analyst import lease
 from analyst.settings import Settings
 from analyst.store import Store, swapping
 from analyst.store.memory import MemoryStore
 from analyst.store.opening import open_store
 from analyst.store.swapping import pauses_for
-
-WAITERS = (swapping, lease)
-"""The modules that wait between attempts to swap, by their `pauses_for`."""
 
 
 def pauses_here(_store: Store) -> Iterator[float]:
@@ -21,6 +17,5 @@ def pauses_here(_store: Store) -> Iterator[float]:
 
 def opened() -> Store:
     """Open the bucket of `DATA_URL`; from now on this process does not wait as it would for a cloud."""
-    for module in WAITERS:
-        module.pauses_for = pauses_here  # type: ignore[attr-defined]
+    swapping.pauses_for = pauses_here  # type: ignore[assignment]
     return open_store(Settings.read(os.environ))

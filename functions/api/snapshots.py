@@ -63,7 +63,7 @@ def roll_back_to(request: RollbackRequest, ctx: Context) -> RebuildAnswer:
     """
     from analyst.rebuild.rollback import roll_back
 
-    answer = roll_back(ctx.store, request.number, ctx.now, ctx.settings.scratch_dir)
+    answer = roll_back(ctx.rebuilding, request.number)
     by, to = actor(ctx), answer.snapshot
     ctx.state.edit(lambda db: record(db, by, "snapshot.rollback", f"snapshot:{request.number}", snapshot=to))
     return answer

@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import islice
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analyst.errors import AnalystError, LeaseLostError, UnavailableError
 from analyst.store.port import Object, Store, StoreConflictError, UnsureWriteError
-from analyst.store.swapping import pauses_for, swap
+from analyst.store.swapping import FEW, swap
 
 GRACE = 5.0
 """Seconds by which a lease may be overdue, by the store's clock, before another may take it over."""
@@ -47,7 +46,15 @@ class Lease:
     """A lease that this process holds, or has held; `acquire` makes it. A thread renews it three times per ttl."""
 
     def __init__(
-        self, store: Store, key: str, lock: Lock, version: str, *, since: float, monotonic: Callable[[], float]
+        self,
+        store: Store,
+        key: str,
+        lock: Lock,
+        version: str,
+        *,
+        since: float,
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], None],
     ) -> None:
         self._store = store
         self._key = key
@@ -55,6 +62,7 @@ class Lease:
         self._version = version
         self._renewed = since
         self._monotonic = monotonic
+        self._sleep = sleep
         self._lost = False
         self._turn = threading.Lock()
         self._ended = threading.Event()
@@ -92,7 +100,8 @@ class Lease:
                     self._key,
                     self._released,
                     done=self._is_released,
-                    pauses=islice(pauses_for(self._store), 4),
+                    most=FEW,
+                    sleep=self._sleep,
                 )
 
     def __enter__(self) -> Self:
@@ -166,6 +175,7 @@ def acquire(
     run_id: str = "",
     owner: str = "",
     monotonic: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Lease | None:
     """Take the lease `name`, or tell at once, by `None`, that somebody else holds it.
 
@@ -179,6 +189,7 @@ def acquire(
         run_id: the run that holds it, for people who look.
         owner: who holds it, for people who look; the process when not given.
         monotonic: seconds that never go back.
+        sleep: waits before another attempt to take the lease, or to give it back.
 
     Raises:
         UnavailableError: the store does not answer, or what stands in the lock's place is none.
@@ -201,10 +212,10 @@ def acquire(
         return claims[-1].body()
 
     try:
-        version = swap(store, key, claimed, done=lambda current: _lock_of(key, current).id == claim.id)
+        version = swap(store, key, claimed, done=lambda current: _lock_of(key, current).id == claim.id, sleep=sleep)
     except _HeldByAnotherError:
         return None
-    return Lease(store, key, claims[-1], version, since=since, monotonic=monotonic)
+    return Lease(store, key, claims[-1], version, since=since, monotonic=monotonic, sleep=sleep)
 
 
 class _HeldByAnotherError(AnalystError):

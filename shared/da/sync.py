@@ -1,8 +1,9 @@
 """Bring the mirror up to date: one request when nothing changed, else only the files that are new.
 
-The order makes every moment safe: files appear under names that are new, then the database is replaced, then files
-that nothing refers to are deleted, then it is remembered what the mirror holds. Whatever breaks off in between, the
-database refers to files that are there, and the next run begins where this one ended.
+The order makes every moment safe: it is remembered that the mirror is no true copy any more, files appear under names
+that are new, then the database is replaced, then files that nothing refers to are deleted, then it is remembered what
+the mirror holds. Whatever breaks off in between, the database refers to files that are there, and the next run begins
+where this one ended, also when the server has gone back to what was there before.
 """
 
 import shutil
@@ -95,6 +96,7 @@ class Sync:
         if request.dry_run:
             self._report.files, self._report.size_bytes = len(todo.wanted), todo.size_bytes
         else:
+            self._workspace.doubt(self._before)
             unfinished = self._fetch(todo)
             tables, broken = self._publish(todo, unfinished)
             unfinished |= broken

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -102,6 +102,13 @@ class Workspace:
         """Remember what the mirror holds."""
         write_atomically(self._state_path, json.dumps(state.to_json(), separators=(",", ":")))
 
+    def doubt(self, state: State) -> None:
+        """Remember, before anything is changed, that the mirror is no true copy of the manifest that it was one of."""
+        if state.etag is not None:
+            times = self._state_path.stat()
+            self.save(replace(state, etag=None))
+            os.utime(self._state_path, ns=(times.st_atime_ns, times.st_mtime_ns))  # it is no news of the server's
+
     def touch(self) -> None:
         """Remember that the server had nothing new just now."""
         os.utime(self._state_path)
@@ -144,9 +151,15 @@ class Workspace:
         try:
             if not _lock(handle):
                 raise DaError(f"Another da sync is at work in {self.root}; wait for it to end")
+            self._remove_unfinished()
             yield
         finally:
             os.close(handle)
+
+    def _remove_unfinished(self) -> None:
+        """Remove what a sync left that died while it wrote its state."""
+        for path in self._state_path.parent.glob(f".{self._state_path.name}.*"):
+            path.unlink(missing_ok=True)
 
     @property
     def _state_path(self) -> Path:

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 
 from analyst.errors import UnavailableError
-from analyst.store import Condition, Entry, Object, StoreConflictError, UnsureWriteError
+from analyst.store import ABSENT, Condition, Entry, Object, StoreConflictError, UnsureWriteError
 from tests.doubles.around import Around
 
 
@@ -17,15 +18,20 @@ class Fault(Enum):
     LATE = "it happens, or conflicts, just before the next write"
 
 
+Befalling = list[Fault | Callable[[], object] | None]
+"""What befalls the next calls, one item per call."""
+
+
 @dataclass
 class FaultyStore(Around):
     """Wraps a store. Each list holds what befalls the next calls, one item per call; further calls are as they should be.
 
-    `puts`: a fault, or something that somebody else does just before. `reads` (also `head`): whether it fails.
+    `puts` and `uploads`: a fault, or something that somebody else does just before. `reads` (also `head`): whether it fails.
     """
 
-    puts: list[Fault | Callable[[], object] | None] = field(default_factory=list)
+    puts: Befalling = field(default_factory=list)
     reads: list[bool] = field(default_factory=list)
+    uploads: Befalling = field(default_factory=list)
     _late: Callable[[], object] | None = None
 
     def read(self, key: str, *, unless: str | None = None) -> Object | None:
@@ -33,19 +39,7 @@ class FaultyStore(Around):
         return super().read(key, unless=unless)
 
     def put(self, key: str, data: bytes, *, if_version: str | Condition) -> str:
-        self.land()
-        fault = self.puts.pop(0) if self.puts else None
-        if fault is Fault.NEVER:
-            raise UnsureWriteError(f"no answer to writing {key}")
-        if fault is Fault.LATE:
-            self._late = lambda: self.inner.put(key, data, if_version=if_version)
-            raise UnsureWriteError(f"no answer to writing {key}")
-        if callable(fault):
-            fault()
-        version = super().put(key, data, if_version=if_version)
-        if fault is Fault.AT_ONCE:
-            raise UnsureWriteError(f"no answer to writing {key}")
-        return version
+        return self._write(self.puts, key, lambda: self.inner.put(key, data, if_version=if_version))
 
     def land(self) -> None:
         """Let a late write happen now, or conflict."""
@@ -56,9 +50,28 @@ class FaultyStore(Around):
             except StoreConflictError:
                 return
 
+    def upload(self, key: str, path: Path) -> str:
+        data = path.read_bytes()  # the file may be gone when a late upload comes
+        return self._write(self.uploads, key, lambda: self.inner.put(key, data, if_version=ABSENT))
+
     def head(self, key: str) -> Entry | None:
         self._fail_read(key)
         return super().head(key)
+
+    def _write(self, faults: Befalling, key: str, write: Callable[[], str]) -> str:
+        self.land()
+        fault = faults.pop(0) if faults else None
+        if fault is Fault.NEVER:
+            raise UnsureWriteError(f"no answer to writing {key}")
+        if fault is Fault.LATE:
+            self._late = write
+            raise UnsureWriteError(f"no answer to writing {key}")
+        if callable(fault):
+            fault()
+        version = write()
+        if fault is Fault.AT_ONCE:
+            raise UnsureWriteError(f"no answer to writing {key}")
+        return version
 
     def _fail_read(self, key: str) -> None:
         if self.reads and self.reads.pop(0):

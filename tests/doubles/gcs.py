@@ -90,13 +90,17 @@ class Running(credentials.Credentials):
 
 
 class Keyed(Running, credentials.Signing):
-    """A service account with a key."""
+    """A service account with a key: that of this process, or one that is given as its file has it."""
 
     signer_email = EMAIL
 
+    def __init__(self, given: str | None = None) -> None:
+        super().__init__()
+        self._pem = given or pem()
+
     @property
     def signer(self) -> RSASigner:
-        return signer()
+        return signer(self._pem)
 
     def sign_bytes(self, message: bytes) -> bytes:
         signed: bytes = self.signer.sign(message)
@@ -280,9 +284,9 @@ def pem() -> str:
 
 
 @cache
-def signer() -> RSASigner:
-    """Make the signer that has this key."""
-    made: RSASigner = RSASigner.from_string(pem())  # type: ignore[no-untyped-call]
+def signer(text: str) -> RSASigner:
+    """Make the signer that has a key."""
+    made: RSASigner = RSASigner.from_string(text)  # type: ignore[no-untyped-call]
     return made
 
 

@@ -21,7 +21,14 @@ from analyst.store.s3 import S3Store
 from analyst.store.s3_clients import Clients, connect
 
 BUCKET = "bucket"
-REASONS = {403: "Forbidden", 409: "Conflict", 500: "Internal Server Error", 501: "Not Implemented", 503: "Slow Down"}
+REASONS = {
+    403: "Forbidden",
+    409: "Conflict",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    501: "Not Implemented",
+    503: "Slow Down",
+}
 
 
 class Drop(Enum):

@@ -158,6 +158,14 @@ def test_a_lease_whose_answer_was_lost_is_held_all_the_same(world: World, fault:
         assert world.take() is None
 
 
+def test_it_waits_as_it_is_told(world: World) -> None:
+    waits: list[float] = []
+    lost = [Fault.NEVER] * 3
+    world.taken(FaultyStore(world.store, puts=[*lost, None, *lost]), sleep=waits.append).release()
+    assert len(waits) == 6
+    assert world.lock()["released"]
+
+
 def test_a_lease_that_somebody_else_took_first_is_not_ours(world: World) -> None:
     others = []
     store = FaultyStore(world.store, puts=[lambda: others.append(world.taken())])

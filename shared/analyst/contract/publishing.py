@@ -24,6 +24,7 @@ from analyst.contract.views import write_view
 from analyst.errors import AnalystError, SourceError
 from analyst.names import quote, quote_text
 from analyst.store import Store
+from analyst.store.swapping import upload_once
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -84,7 +85,7 @@ class Uploads:
         known = self.keys.get((table, file.sha256))
         if known is None:
             known = f"{data_prefix(self.source, table)}{file.sha256[:32]}-{self.new_id().lower()}.parquet"
-            self.store.upload(known, file.path)
+            upload_once(self.store, known, file.path)
             self.keys[(table, file.sha256)] = known
         return known
 

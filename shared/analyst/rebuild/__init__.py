@@ -14,11 +14,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from analyst import duckdb_files, lease, runs
-from analyst.catalog import Catalog, Pointer, Problem
+from analyst.catalog import CURRENT, Catalog, Pointer, Problem
 from analyst.lease import Lease
 from analyst.rebuild.building import Building, LastSnapshotError
 from analyst.rebuild.publishing import Last, copy_newest, point, published_epoch, read_last, upload
 from analyst.runs import RunRecord, TableResult
+from analyst.snapshots import read_pointer
 from analyst.store import Store, look_into_folders
 
 LEASE = "rebuild"
@@ -57,6 +58,11 @@ class Rebuild:
         if answer.status == "published":
             self._record(run_id, started, answer)
         return answer
+
+    def is_current(self) -> bool:
+        """Tell whether the newest snapshot is built from what the sources have now."""
+        found = self.store.read(CURRENT)
+        return self._versions() == (read_pointer(found).built_from if found else {})
 
     def _run(self, run_id: str) -> RebuildAnswer:
         published = 0

@@ -12,6 +12,7 @@ from analyst.contract import parquet
 from analyst.contract.model import FILE_NAME, FileRow, data_prefix
 from analyst.errors import ContractError, SourceError
 from analyst.store import Store
+from analyst.store.swapping import upload_once
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -64,6 +65,6 @@ def _adopted(store: Store, con: "DuckDBPyConnection", key: str, by_hash: dict[st
     path = by_hash.get(file.sha256)
     if path is None:
         path = f"{_home(key)}{file.sha256[:32]}-{str(ULID()).lower()}.parquet"
-        store.upload(path, copy)
+        upload_once(store, path, copy)
     copy.unlink(missing_ok=True)
     return FileRow(path, None, file.rows, file.size_bytes, file.sha256, file.stats)

@@ -137,8 +137,26 @@ def finish(con: "DuckDBPyConnection", catalog: Catalog) -> None:
     insert("merged._tables", _TABLES, [_table_row(table) for table in catalog.tables])
     insert("merged._files", _FILES, [row for table in catalog.tables for row in _file_rows(table)])
     insert("merged._remote_attach", _REMOTE_ATTACH, [list(remote.model_dump().values()) for remote in catalog.remote])
+    _number(con, catalog)
     con.commit()
     duckdb_files.detach(con, "merged")
+
+
+def renumber(path: Path, catalog: Catalog) -> None:
+    """Make the analytics.duckdb of an earlier snapshot that of another with the same tables.
+
+    Raises:
+        ContractError: the file can't be opened.
+    """
+    with duckdb_files.connect(threads=1) as con:
+        duckdb_files.attach(con, path, "merged", what="the earlier snapshot's analytics.duckdb", writable=True)
+        _number(con, catalog)
+        duckdb_files.detach(con, "merged")
+
+
+def _number(con: "DuckDBPyConnection", catalog: Catalog) -> None:
+    """Say in the file which snapshot it is of: on S3 equal bytes are one version, whatever came between."""
+    con.execute(f"comment on table merged._tables is 'snapshot {catalog.snapshot}'")
 
 
 def _table_row(t: Table) -> list[object]:

@@ -10,10 +10,10 @@ from ulid import ULID
 
 from analyst.catalog import CURRENT, Catalog, Pointer
 from analyst.contract.parquet import sha256_of
-from analyst.errors import LeaseLostError
+from analyst.errors import LeaseLostError, UnavailableError
 from analyst.snapshots import CATALOG_SUFFIX, PREFIX, DamagedError, read_catalog, read_pointer
-from analyst.store import ABSENT, Object, Store, StoreConflictError
-from analyst.store.swapping import swap
+from analyst.store import ABSENT, Object, Store, StoreConflictError, UnsureWriteError
+from analyst.store.swapping import FEW, attempts, put_once, swap
 
 COPY = "analytics/analytics.duckdb"
 RECENT_KEPT = 20
@@ -73,8 +73,8 @@ def upload(
     catalog = catalog.model_copy(update={"previous": after and after.catalog})
     stem = f"{PREFIX}{catalog.snapshot:09}-{str(ULID()).lower()}"
     text = catalog.model_dump_json(exclude_defaults=True).encode()
-    store.put(f"{stem}.duckdb", path.read_bytes(), if_version=ABSENT)
-    store.put(f"{stem}{CATALOG_SUFFIX}", text, if_version=ABSENT)
+    put_once(store, f"{stem}.duckdb", path.read_bytes())
+    put_once(store, f"{stem}{CATALOG_SUFFIX}", text)
     return Pointer(
         snapshot=catalog.snapshot,
         epoch=epoch,
@@ -110,14 +110,16 @@ def copy_newest(store: Store, pointer: Pointer, *, anew: bool = True) -> None:
     When not `anew`, only if the copy is not younger than the snapshot. A builder that woke up late changes nothing: the
     copy is swapped, and only while the pointer is the current one.
     """
-    while True:
+    for _ in attempts(store, FEW):
         copy, newest = store.head(COPY), store.head(pointer.duckdb)
         if newest is None or not (anew or copy is None or copy.age >= newest.age):
             return
         current, found = store.read(CURRENT), store.read(pointer.duckdb)
         if current is None or found is None or read_pointer(current).duckdb != pointer.duckdb:
             return
-        with suppress(StoreConflictError):  # another builder has copied: whether a newer one, the pointer tells
+        # another builder has copied: whether a newer one, the pointer tells; or the answer to ours was lost
+        with suppress(StoreConflictError, UnsureWriteError):
             store.put(COPY, found.data, if_version=ABSENT if copy is None else copy.version)
             return
         anew = True
+    raise UnavailableError(f"{COPY} can't be written; the next rebuild sees to it")

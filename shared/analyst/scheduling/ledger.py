@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import date
 from typing import Final, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
@@ -95,7 +96,7 @@ def edit(store: Store, change: Callable[[Ledger], tuple[Ledger, T]]) -> T:
     return results[edits[-1]]
 
 
-def records(store: Store, ledger: Ledger, known: Mapping[str, RunRecord]) -> dict[str, RunRecord]:
+def records(store: Store, ledger: Ledger, known: Mapping[str, RunRecord], *, today: date) -> dict[str, RunRecord]:
     """Read the records of those starts that have ended, by run; those that are `known` are not read again.
 
     Raises:
@@ -105,7 +106,7 @@ def records(store: Store, ledger: Ledger, known: Mapping[str, RunRecord]) -> dic
     for start in ledger.starts.values():
         if start.source is not None:
             with suppress(NotFoundError):
-                found[start.run_id] = known.get(start.run_id) or runs.read(store, start.run_id)
+                found[start.run_id] = known.get(start.run_id) or runs.read(store, start.run_id, today=today)
     return found
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
@@ -15,7 +15,8 @@ from analyst.access.pointer import SMALL
 from analyst.state.files import edited, fetch_file, read_pointer, renewed
 from analyst.state.projection import project
 from analyst.state.rows import execute, insert
-from analyst.store import ABSENT, Object, Store, StoreConflictError
+from analyst.store import Object, Store
+from analyst.store.swapping import put_once, upload_once
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -36,11 +37,13 @@ class Attempts(Generic[T]):
         now: Callable[[], datetime],
         scratch: Path | None,
         change: "Callable[[DuckDBPyConnection], T]",
+        sleep: Callable[[float], None],
     ) -> None:
         self._store = store
         self._now = now
         self._scratch = scratch
         self._change = change
+        self._sleep = sleep
         self._results: dict[str, T] = {}
         self._published = ""
 
@@ -56,8 +59,8 @@ class Attempts(Generic[T]):
         with duckdb_files.scratch(self._scratch) as folder:
             path, access = self._attempt(before, edit_id, folder)
             after = _pointer(before, edit_id, path, access)
-            self._store.upload(after.system, path)
-        self._put_access(after.access, access)
+            upload_once(self._store, after.system, path, sleep=self._sleep)
+        put_once(self._store, after.access, access, sleep=self._sleep)
         return after.model_dump_json().encode()
 
     def is_in(self, current: Object) -> bool:
@@ -90,10 +93,6 @@ class Attempts(Generic[T]):
             )
             db.execute("commit")
             return path, project(db, _version(before), self._now())
-
-    def _put_access(self, key: str, data: bytes) -> None:
-        with suppress(StoreConflictError):  # named by its content: what is there is the same
-            self._store.put(key, data, if_version=ABSENT)
 
 
 def _version(before: StatePointer | None) -> int:

@@ -24,7 +24,7 @@ class State:
     """The system state in a bucket.
 
     `now` is the clock, `published` is called after each edit of this process (see `AccessReader.expire`), `sleep` waits
-    before an edit is tried again.
+    before an edit, or a write of it, is tried again.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class State:
             UnsureWriteError: a write got no answer and can't be read back; the change may have been made.
             StateTooNewError: a newer program has written the state.
         """
-        attempts = Attempts(self._store, self._now, self._scratch, change)
+        attempts = Attempts(self._store, self._now, self._scratch, change, self._sleep)
         with self._editing:  # one at a time in this process: they would only come between each other
             try:
                 swap(self._store, CURRENT, attempts.next, done=attempts.is_in, sleep=self._sleep)

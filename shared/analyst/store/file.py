@@ -77,6 +77,7 @@ class FileStore:
 
         Raises:
             StoreConflictError: the key is taken.
+            UnsureWriteError: the object is there and may not outlast a power failure.
         """
         with path.open("rb", buffering=0) as source, _answering(f"writing {key}"):
             target = self._path(key)

@@ -131,6 +131,7 @@ class GsStore:
 
         Raises:
             StoreConflictError: the key is taken.
+            UnsureWriteError: no answer came, however often it was sent.
         """
         blob = self._blob(key, chunk_size=_CHUNK)
         mark = {"upload": os.urandom(16).hex()}

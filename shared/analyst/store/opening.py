@@ -11,6 +11,7 @@ from analyst.settings import Settings
 from analyst.store.file import FileStore
 from analyst.store.mounts import shared_filesystem
 from analyst.store.port import ABSENT, Object, Store, StoreConflictError, UnsureWriteError
+from analyst.store.swapping import put_once
 
 SECRET_KEY = "state/secret.key"  # noqa: S105
 """Where the secret lies when the settings give none."""
@@ -69,11 +70,11 @@ def secret_key(settings: Settings, store: Store) -> bytes:
 
 def _make_secret(store: Store) -> Object | None:
     secret = os.urandom(32).hex().encode()
-    with suppress(StoreConflictError, UnsureWriteError):  # whoever came first made it for all
-        if isinstance(store, FileStore):
+    if isinstance(store, FileStore):
+        with suppress(StoreConflictError, UnsureWriteError):  # whoever came first made it for all
             store.put(SECRET_KEY, secret, if_version=ABSENT, mode=0o600)
-        else:
-            store.put(SECRET_KEY, secret, if_version=ABSENT)
+    else:
+        put_once(store, SECRET_KEY, secret)
     return store.read(SECRET_KEY)
 
 

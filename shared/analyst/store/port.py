@@ -26,7 +26,7 @@ class ObjectMissingError(NotFoundError):
 
 
 class UnsureWriteError(UnavailableError):
-    """A conditional write got no answer: it may or may not have happened. Read back to know."""
+    """A write got no answer: it may have happened, happen yet, or never. Read back to know, or repeat what may be repeated."""
 
     code = "store_unsure"
 
@@ -106,6 +106,7 @@ class Store(Protocol):
 
         Raises:
             StoreConflictError: the key is taken.
+            UnsureWriteError: no answer came, however often it was sent; the object may be there.
         """
 
     def download(self, key: str, path: Path) -> str:

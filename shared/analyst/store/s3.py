@@ -21,7 +21,7 @@ from typing import IO, Any, TypeVar
 
 from botocore.exceptions import ClientError
 
-from analyst.errors import InvalidInputError, UnavailableError
+from analyst.errors import InvalidInputError
 from analyst.store.keys import check_folder, check_key, check_prefix
 from analyst.store.port import (
     ABSENT,
@@ -32,7 +32,7 @@ from analyst.store.port import (
     StoreConflictError,
     UnsureWriteError,
 )
-from analyst.store.s3_answers import BROKEN, FAILURES, code_of, status_of, told, unwritten
+from analyst.store.s3_answers import BROKEN, FAILURES, code_of, has_not_happened, status_of, told, unwritten
 from analyst.store.s3_clients import Clients
 from analyst.store.s3_headers import age_of, condition_of, etag_of, headers_of, version_of
 from analyst.store.signing import attachment, refuse_state
@@ -44,7 +44,7 @@ _LARGEST = 5 << 30
 _LONGEST_NAME = 1024
 _ATTEMPTS = 4
 _BLOCK = 1 << 20
-_NOT_MODIFIED, _RACE = 304, 409
+_NOT_MODIFIED = 304
 _MISSING = ("NoSuchKey", "404")
 _MARK = "upload"
 
@@ -205,15 +205,16 @@ class S3Store:
     def _put(self, key: str, body: IO[bytes], if_version: str | Condition, **more: Any) -> str:
         condition, name = condition_of(if_version), self._name(key)
         client = self._clients.once if condition else self._clients.repeating
-        for _ in self._attempts():  # again only after a race with another write, in which this one did not happen
+        for _ in self._attempts():  # again only where this write has certainly not happened
             try:
                 body.seek(0)
                 answer = client.put_object(Bucket=self._bucket, Key=name, Body=body, **condition, **more)
                 return version_of(answer["ETag"])
             except FAILURES as error:
-                if not (isinstance(error, ClientError) and status_of(error) == _RACE):
-                    raise unwritten(error, key, self.url, if_version) from error
-        raise UnavailableError(f"writing {key} failed: others write to it all the time; try again later")
+                failure = unwritten(error, key, self.url, if_version)
+                if not has_not_happened(error):
+                    raise failure from error
+        raise failure
 
     def _ask(self, key: str, ask: Callable[..., Any], **condition: str) -> Any:
         """Ask for an object, `None` if there is none; an answer without `Body` to GET says that nothing has changed."""

@@ -20,7 +20,7 @@ FAILURES = (ClientError, BotoCoreError, HTTPError)
 BROKEN = (BotoCoreError, HTTPError)
 """Those of them that are no answer of S3."""
 
-_NOT_FOUND, _NOT_MET = 404, 412
+_NOT_FOUND, _RACE, _NOT_MET, _TOO_MANY = 404, 409, 412, 429
 _NEVER_SENT = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
 _NO_CREDENTIALS = (NoCredentialsError, PartialCredentialsError)
 _OF_THE_SETTINGS = {
@@ -74,7 +74,16 @@ def unwritten(error: Exception, key: str, url: str, if_version: str | Condition)
         there = "exists no more" if status == _NOT_FOUND else "has changed, or is there already"
         wanted = "it to be absent" if if_version is ABSENT else f"version {if_version}"
         return StoreConflictError(f"{key} {there}, and the write expects {wanted}; read it again and repeat the change")
+    if status == _RACE:
+        return UnavailableError(f"writing {key} failed: others write to it all the time; try again later")
     return told(error, f"writing {key}", url, writing=True)
+
+
+def has_not_happened(error: Exception) -> bool:
+    """Tell of a write that met one of `FAILURES` whether it may be sent again: it was not, or lost a race, or is one too many."""
+    if isinstance(error, ClientError):
+        return status_of(error) in (_RACE, _TOO_MANY)
+    return isinstance(error, _NEVER_SENT)
 
 
 def _refused(error: ClientError, doing: str, url: str, *, writing: bool) -> AnalystError:

@@ -1,12 +1,19 @@
-"""Compare-and-swap: read an object, make its next state, write it if it is still the one that was read."""
+"""Compare-and-swap: read an object, make its next state, write it if it is still the one that was read.
+
+And what is simpler: writing once what nobody else would write in another way.
+"""
 
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from itertools import islice
+from pathlib import Path
 
 from analyst.errors import UnavailableError
-from analyst.store.port import ABSENT, Object, Store, StoreConflictError, UnsureWriteError
+from analyst.store.port import ABSENT, Condition, Object, Store, StoreConflictError, UnsureWriteError
+
+FEW = 5
+"""Attempts where somebody waits for whom it is better to know that the store does not answer."""
 
 _PATIENCE = 60.0
 
@@ -18,6 +25,7 @@ def swap(
     *,
     done: Callable[[Object], bool],
     pauses: Iterable[float] | None = None,
+    most: int | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> str:
     """Replace an object by what `change` makes of it; return the version in which the change is.
@@ -30,6 +38,7 @@ def swap(
         done: tells whether an object has this change already, by an id of it in the body. It is asked after a write
             that got no answer, when others may have built on it since.
         pauses: seconds to wait before each further attempt; those of `pauses_for` when not given.
+        most: how many attempts are made at most.
         sleep: waits.
 
     Raises:
@@ -37,7 +46,7 @@ def swap(
         UnsureWriteError: a write got no answer and can't be read back; the change may be there.
     """
     unsure: UnsureWriteError | None = None
-    for pause in chain(pauses_for(store) if pauses is None else pauses, [None]):
+    for _ in attempts(store, most, pauses=pauses, sleep=sleep):
         current = _read_back(store, key, unsure)
         if unsure is not None and current is not None and done(current):
             return current.version
@@ -48,24 +57,52 @@ def swap(
             unsure = error
         except StoreConflictError:
             pass  # somebody came between, or an earlier attempt of ours came late: the next reading tells
-        if pause is not None:
-            sleep(pause)
     return _last_look(store, key, done, unsure)
 
 
-def put_once(store: Store, key: str, data: bytes) -> None:
-    """Write an object under a name that only this content, or what is as good, is written under; once there, it stays.
+def put_once(
+    store: Store,
+    key: str,
+    data: bytes,
+    *,
+    if_version: str | Condition = ABSENT,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Write an object that nobody writes anything else in the place of: whoever came first has written what is as good.
+
+    So a name is written once, or one version is replaced once, however often the answer is lost.
+
+    Args:
+        store: the bucket.
+        key: the object.
+        data: what it is to hold.
+        if_version: the version that it replaces; there is none when not given.
+        sleep: waits.
 
     Raises:
-        UnavailableError: the store does not answer, and the object is not there.
+        UnavailableError: the store does not answer.
+        UnsureWriteError: no attempt got an answer; the object may be there.
     """
-    try:
-        store.put(key, data, if_version=ABSENT)
-    except StoreConflictError:
-        return
-    except UnsureWriteError:
-        if store.head(key) is None:
-            raise
+    _write_once(store, lambda: store.put(key, data, if_version=if_version), sleep)
+
+
+def upload_once(store: Store, key: str, path: Path, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Copy a local file to a name that only this content, or what is as good, is written under: as `put_once`."""
+    _write_once(store, lambda: store.upload(key, path), sleep)
+
+
+def attempts(
+    store: Store,
+    most: int | None = None,
+    *,
+    pauses: Iterable[float] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[None]:
+    """Yield once for each attempt, with `pauses` between them: those of `pauses_for` when not given."""
+    yield
+    for pause in islice(pauses_for(store) if pauses is None else pauses, None if most is None else most - 1):
+        sleep(pause)
+        yield
 
 
 def pauses_for(store: Store) -> Iterator[float]:
@@ -79,6 +116,20 @@ def pauses_for(store: Store) -> Iterator[float]:
         pause = random.uniform(shortest, most)  # noqa: S311 - only spreads the contenders
         yield pause
         waited, most = waited + pause, min(most * 2, longest)
+
+
+def _write_once(store: Store, write: Callable[[], object], sleep: Callable[[float], None]) -> None:
+    unsure = UnsureWriteError("")
+    for _ in attempts(store, FEW, sleep=sleep):
+        try:
+            write()
+        except UnsureWriteError as error:
+            unsure = error
+        except StoreConflictError:
+            return  # somebody was first, or an attempt of ours that got no answer
+        else:
+            return
+    raise unsure
 
 
 def _read_back(store: Store, key: str, unsure: UnsureWriteError | None) -> Object | None:

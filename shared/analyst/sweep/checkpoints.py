@@ -5,14 +5,14 @@ They are made by delta-rs on a local copy of the log; no data file is read.
 
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
 from analyst.errors import ContractError
-from analyst.store import ANY, Entry, Store, StoreConflictError
+from analyst.store import Entry, Store
+from analyst.store.swapping import swap, upload_once
 from analyst.sweep.pointers import is_older
 
 EVERY = 100
@@ -57,9 +57,9 @@ class Log:
         made = self._make(needed, last)
         home = next(iter(self.commits.values())).key.rsplit("/", 1)[0]
         name = f"{newest:020}.checkpoint.parquet"
-        with suppress(StoreConflictError):  # another sweep has made the same
-            self.store.upload(f"{home}/{name}", made / name)
-        self.store.put(f"{home}/{_LAST}", (made / _LAST).read_bytes(), if_version=ANY)
+        upload_once(self.store, f"{home}/{name}", made / name)  # another sweep would make the same
+        last_checkpoint = (made / _LAST).read_bytes()
+        swap(self.store, f"{home}/{_LAST}", lambda _: last_checkpoint, done=lambda found: found.data == last_checkpoint)
         return True
 
     def covered(self, delta_keep: timedelta) -> list[Entry]:

@@ -16,7 +16,8 @@ STATES_KEPT = 3
 """The current state and those just before it, which somebody may be about to read."""
 
 _SNAPSHOT = re.compile(rf"{PREFIX}[0-9]{{9,}}-[0-9a-z]{{26}}(\.duckdb|{re.escape(CATALOG_SUFFIX)})")
-_STATE = re.compile(r"state/(system-[0-9]+-[0-9a-z]{26}\.duckdb|access-[0-9a-f]{64}\.json)")
+_SYSTEM = re.compile(r"state/system-([0-9]+)-[0-9a-z]{26}\.duckdb")
+_ACCESS = re.compile(r"state/access-[0-9a-f]{64}\.json")
 
 
 def is_older(entry: Entry, age: timedelta) -> bool:
@@ -37,17 +38,20 @@ def snapshots(store: Store, keep: timedelta) -> list[Entry]:
 
 
 def states(store: Store) -> list[Entry]:
-    """List the objects of system states that were replaced a while ago."""
-    listed = [entry for entry in store.list("state/") if _STATE.fullmatch(entry.key)]
+    """List the objects of system states that were replaced a while ago.
+
+    Names of access lists don't tell versions, and on some stores many have the same age: then all of them are kept.
+    """
+    systems = [(entry, match) for entry in store.list("state/system-") if (match := _SYSTEM.fullmatch(entry.key))]
+    lists = [entry for entry in store.list("state/access-") if _ACCESS.fullmatch(entry.key)]
     found = store.read(STATE_POINTER)
     if found is None:
         return []
     pointer = StatePointer.model_validate_json(found.data)
-    kept = {pointer.system, pointer.access}
-    for kind in ("state/system-", "state/access-"):
-        of_kind = sorted((e for e in listed if e.key.startswith(kind)), key=lambda e: e.age)
-        kept |= {entry.key for entry in of_kind[:STATES_KEPT]}
-    return [entry for entry in listed if entry.key not in kept and is_older(entry, YOUNG)]
+    youngest = sorted(entry.age for entry in lists)[:STATES_KEPT]
+    replaced = [entry for entry, match in systems if int(match[1]) <= pointer.version - STATES_KEPT]
+    replaced += [entry for entry in lists if entry.age > youngest[-1]]
+    return [entry for entry in replaced if entry.key not in (pointer.system, pointer.access) and is_older(entry, YOUNG)]
 
 
 def _stem(key: str) -> str:

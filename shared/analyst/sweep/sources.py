@@ -16,7 +16,8 @@ from analyst.contract.delta import Commit, DeltaLog
 from analyst.contract.model import FILE_NAME, Extract, extract_key
 from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
-from analyst.store import ABSENT, Entry, Object, ObjectMissingError, Store, StoreConflictError
+from analyst.store import ABSENT, Entry, Object, ObjectMissingError, Store
+from analyst.store.swapping import put_once
 from analyst.sweep.checkpoints import Log
 from analyst.sweep.compaction import Rule, Scattered, find
 from analyst.sweep.pointers import YOUNG, is_older
@@ -80,9 +81,8 @@ class SourceSweep:
         ages = {e.key: known[e.key] + elapsed if e.key in known else 0.0 for e in self.unreferenced}
         due = [entry for entry in self.unreferenced if ages[entry.key] > delta_keep.total_seconds()]
         if not dry_run and (ages or known):
-            with suppress(StoreConflictError):  # another sweep has counted
-                text = _Count(unreferenced_seconds=ages).model_dump_json()
-                self.store.put(key, text.encode(), if_version=last.version if last else ABSENT)
+            text = _Count(unreferenced_seconds=ages).model_dump_json()
+            put_once(self.store, key, text.encode(), if_version=last.version if last else ABSENT)  # or another sweep's
         return due
 
     def write_checkpoints(self) -> int:

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from analyst import runs
 from analyst.contract.extraction import Extraction
-from analyst.errors import LeaseLostError, UnavailableError
+from analyst.errors import ConflictError, LeaseLostError, UnavailableError
 from analyst.rebuild import Rebuild
+from analyst.rebuild.rollback import roll_back
 from analyst.state import Actor, State
 from analyst.state.groups import NewGroup, create_group
 from analyst.store import Store
@@ -15,6 +16,8 @@ from analyst.sweep import Sweep
 from tests.doubles.toy_source import Toy, ToyTable
 
 SOURCE = "toy"
+BACK_TO = 1
+"""The number of the snapshot that is gone back to, and the generation that it shows."""
 KEEP = timedelta(hours=24)
 WEEK = timedelta(days=7)
 
@@ -63,6 +66,14 @@ def rebuild(store: Store, _source: Moving) -> bool:
         return False
 
 
+def rollback(store: Store, _source: Moving) -> bool:
+    """Go back to the snapshot `BACK_TO`."""
+    try:
+        return roll_back(Rebuild(store, now, tuple), BACK_TO).status == "published"
+    except (UnavailableError, LeaseLostError, ConflictError):
+        return False
+
+
 def edit(store: Store, source: Moving) -> bool:
     """Add a group named for the source's generation."""
     group = NewGroup(name=f"group {source.generation}")
@@ -80,4 +91,10 @@ def sweep(store: Store, _source: Moving) -> bool:
         return False
 
 
-DEEDS: dict[str, Deed] = {"publish": publish, "rebuild": rebuild, "edit": edit, "sweep": sweep}
+DEEDS: dict[str, Deed] = {
+    "publish": publish,
+    "rebuild": rebuild,
+    "rollback": rollback,
+    "edit": edit,
+    "sweep": sweep,
+}

@@ -10,6 +10,8 @@ from analyst.store import swapping
 from analyst.sweep import checkpoints
 from tests.e2e.faults.places import PLACES, Place
 
+pytest.register_assert_rewrite("tests.e2e.faults.laptops", "tests.e2e.faults.mirroring", "tests.e2e.faults.scenes")
+
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,14 +37,15 @@ class Seen:
     state: int
     groups: frozenset[str]
 
-    def follows(self, former: "Seen") -> None:
-        """Hold it against what was seen before: nothing ever goes back."""
+    def follows(self, former: "Seen", *, back_to: int | None = None) -> None:
+        """Hold it against what was seen before: nothing ever goes back, unless a newer snapshot shows that generation."""
         assert (self.snapshot, self.epoch, self.state) >= (former.snapshot, former.epoch, former.state)
         assert self.epoch >= former.epoch
         assert self.state >= former.state
         assert self.groups >= former.groups
+        went_back = self.snapshot > former.snapshot and set(self.shown.values()) == {back_to}
         for mine, others in (
-            (self.shown, former.shown),
+            (self.shown, {} if went_back else former.shown),
             (self.extracted, former.extracted),
             (self.commits, former.commits),
         ):
@@ -83,11 +84,15 @@ class _Data:
     def generation(self, table: str, files: list[tuple[str, str | None]]) -> int:
         """Check that a table is of one generation, with nothing lost and nothing twice; tell which."""
         rows = pl.concat([self.frame(path, sha256) for path, sha256 in files])
-        generations = rows["generation"].sort().to_list()
-        newest = int(generations[-1])
-        expected = {"whole": [newest] * 10, "grown": list(range(1, newest + 1)), "merged": [newest] * 3}[table]
-        assert generations == expected, (table, generations)
-        return newest
+        return generation_of(table, rows["generation"].sort().to_list())
+
+
+def generation_of(table: str, generations: list[int]) -> int:
+    """Tell the generation of a table by that of each of its rows, which are in order; they must be all of them."""
+    newest = int(generations[-1])
+    expected = {"whole": [newest] * 10, "grown": list(range(1, newest + 1)), "merged": [newest] * 3}[table]
+    assert generations == expected, (table, generations)
+    return newest
 
 
 def _extract(store: Store, data: _Data, folder: Path) -> tuple[dict[str, int], dict[str, int]]:

@@ -135,15 +135,15 @@ def s3_store(address: str) -> Store:
     return S3Store(BUCKET, prefix, _clients(url, None), sleep=lambda _: None)
 
 
-def open_at(kind: str, address: str) -> Store:
-    """Open a bucket from another process."""
+def open_at(kind: str, address: str, pem: str | None = None) -> Store:
+    """Open a bucket from another process; on gs, URLs are signed with the key that is given."""
     if kind == "file":
         return FileStore(Path(address), lambda: b"s" * 32)
     if kind == "s3":
         return s3_store(address)
-    from tests.doubles.gcs import Gcs
+    from tests.doubles.gcs import Gcs, Keyed
 
-    return gs_store(Gcs(address=address).client())
+    return gs_store(Gcs(address=address).client(Keyed(pem)))
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from typing import Any
 from analyst.access import CURRENT as STATE
 from analyst.catalog import CURRENT, Pointer
 from analyst.rebuild.publishing import COPY
+from analyst.snapshots import PREFIX
 from analyst.store import Store
-from tests.e2e.faults.actors import DEEDS, Moving, edit, publish, rebuild, sweep
+from tests.e2e.faults.actors import BACK_TO, DEEDS, Moving, edit, publish, rebuild, sweep
 from tests.e2e.faults.fates import FATES, Fate, FatedStore, Touches
 from tests.e2e.faults.looking import Seen, look
 from tests.e2e.faults.places import Place
@@ -26,7 +27,7 @@ Written = list[tuple[str, bytes]]
 class Scene:
     """A place as it is before a deed: what was seen there, and the generation that the source has come to.
 
-    Its objects are 12 days old for a sweep, and new for all others.
+    Its objects are 12 days old for a sweep, and new for all others. What is to be gone back to is kept all the same.
     """
 
     deed: str
@@ -61,8 +62,12 @@ class Scene:
         held = frozenset({(LOCK, lock.version)} if lock else set())
         return FatedStore(inner, Touches(), held, 60.0, written=self.written)
 
-    def look(self) -> Seen:
-        return look(self.place.open())
+    def look(self, former: Seen | None = None) -> Seen:
+        """See what readers see, and check that it follows on what was seen before."""
+        seen = look(self.place.open())
+        if former is not None:
+            seen.follows(former, back_to=BACK_TO if self.deed == "rollback" else None)
+        return seen
 
     def act(self, source: Moving, touches: Touches) -> bool:
         """Do the deed; tell whether it was acknowledged. What was late has come when it is over."""
@@ -98,6 +103,7 @@ class Scene:
         return {
             "publish": set(seen.extracted.values()) == {self.generation},
             "rebuild": set(seen.shown.values()) == {self.generation},
+            "rollback": set(seen.shown.values()) == {BACK_TO},
             "edit": f"group {self.generation}" in seen.groups,
             "sweep": True,
         }[self.deed]
@@ -107,11 +113,13 @@ class Scene:
 
         It is the same one `again`, or another of whom something new is wanted.
         """
+        if self.deed == "rollback" and not again:
+            self._go_on_after_rollback(source, before)
+            return
         if self.deed == "edit" or (self.deed == "publish" and not again):
             source.move(source.generation + 1)
-        assert DEEDS[self.deed](self.later() if self.deed == "rebuild" else self.store(), source)
-        after = self.look()
-        after.follows(before)
+        assert DEEDS[self.deed](self.later() if self.deed in ("rebuild", "rollback") else self.store(), source)
+        after = self.look(before)
         if self.deed == "publish":
             assert set(after.extracted.values()) == {source.generation}
             assert again or not after.lags
@@ -119,11 +127,27 @@ class Scene:
             assert set(after.shown.values()) == {source.generation}
             assert after.snapshot == self.seen.snapshot + 1
             check_copy(self.place.open())
+        elif self.deed == "rollback":
+            assert set(after.shown.values()) == {BACK_TO}
+            assert after.snapshot == before.snapshot + 1
+            check_copy(self.place.open())
         elif self.deed == "edit":
             assert f"group {source.generation}" in after.groups
         else:
             assert self.left() == self.keys
             assert not after.lags
+        check_history(self.written)
+
+    def _go_on_after_rollback(self, source: Moving, before: Seen) -> None:
+        """Let a rebuild come, which leaves what is shown as it is, and others when the source has moved on."""
+        assert rebuild(self.later(), source)
+        after = self.look(before)
+        assert (after.snapshot, after.shown) == (before.snapshot, before.shown)
+        check_copy(self.place.open())
+        source.move(source.generation + 1)
+        assert publish(self.store(), source)
+        assert rebuild(self.store(), source)
+        assert set(self.look(after).shown.values()) == {source.generation}
         check_history(self.written)
 
 
@@ -139,18 +163,23 @@ def prepare(deed: str, place: Place) -> Scene:
     for _ in range(3 if deed == "sweep" else 1):
         more(publish, rebuild, edit)
     if deed == "sweep":
-        assert sweep(FatedStore(store, Touches(), _all(store), 3 * DAY), source)
+        assert sweep(FatedStore(store, Touches(), everything(store), 3 * DAY), source)
         for _ in range(3):
             more(publish, rebuild, edit)
     elif deed == "rebuild":
         more(publish)
+    elif deed == "rollback":
+        more(publish, rebuild)
     else:
         source.move(2)
-    return Scene(deed, place, place.save(), look(store), source.generation, _all(store))
+    seen = look(store)
+    young = f"{PREFIX}{seen.snapshot:09}-" if deed == "rollback" else None
+    return Scene(deed, place, place.save(), seen, source.generation, everything(store, but=young))
 
 
-def _all(store: Store) -> frozenset[tuple[str, str]]:
-    return frozenset((entry.key, entry.version) for entry in store.list(""))
+def everything(store: Store, *, but: str | None = None) -> frozenset[tuple[str, str]]:
+    """Tell all objects, but those whose keys begin so."""
+    return frozenset((e.key, e.version) for e in store.list("") if but is None or not e.key.startswith(but))
 
 
 def check_copy(store: Store) -> None:

@@ -1,15 +1,18 @@
 """An actor stands still at any touch of the store, even past its lease, while others go on; then it wakes up."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import count
 
 import pytest
 
-from tests.e2e.faults.actors import DEEDS, Moving, edit, publish, rebuild, sweep
+from analyst.errors import NotFoundError
+from analyst.rebuild.publishing import COPY
+from tests.e2e.faults.actors import BACK_TO, DEEDS, Moving, edit, publish, rebuild, rollback, sweep
 from tests.e2e.faults.fates import Touches
 from tests.e2e.faults.looking import Seen
 from tests.e2e.faults.places import Place
-from tests.e2e.faults.scenes import STRIDE, Scene, check_copy, check_history, prepare
+from tests.e2e.faults.scenes import STRIDE, Scene, check_copy, check_history, everything, prepare
 
 THINNED = 2
 """Of the points one of so many has a pause: one before a touch is much like one after the touch before it."""
@@ -34,9 +37,16 @@ def sweep_all(scene: Scene, source: Moving) -> None:
     assert sweep(scene.sweeping(), source)
 
 
-def pauses(scene: Scene, meanwhile: Callable[[Scene, Moving], None]) -> Iterator[tuple[Moving, Seen, bool]]:
+def go_back(scene: Scene, source: Moving) -> None:
+    """Let others go back to an earlier snapshot, to whom any lease has lapsed."""
+    assert rollback(scene.later(), source)
+
+
+def pauses(
+    scene: Scene, meanwhile: Callable[[Scene, Moving], None], points: Iterable[int] | None = None
+) -> Iterator[tuple[Moving, Seen, bool]]:
     """Do the deed, with a pause at each of its touches; give the source, what the others have left, and how it ended."""
-    for point in scene.chosen()[::THINNED]:
+    for point in points or scene.chosen()[::THINNED]:
         source, seen = scene.begin(), list[Seen]()
 
         def go_on(source: Moving = source, seen: list[Seen] = seen) -> None:
@@ -51,22 +61,37 @@ def pauses(scene: Scene, meanwhile: Callable[[Scene, Moving], None]) -> Iterator
 @pytest.mark.parametrize("deed", DEEDS)
 def test_who_wakes_up_late_overtakes_nobody(place: Place, deed: str) -> None:
     scene = prepare(deed, place)
-    for source, left, _acknowledged in pauses(scene, overtake):
+    for source, left, acknowledged in pauses(scene, overtake):
         assert {*left.extracted.values(), *left.shown.values()} == {source.generation}
-        after = scene.look()
-        after.follows(left)
+        after = scene.look(left)
+        went_back = deed == "rollback" and after.snapshot > left.snapshot  # it had not begun when others overtook it
+        assert acknowledged or not went_back
         assert rebuild(scene.store(), source)
         check_copy(scene.place.open())
-        assert set(scene.look().shown.values()) == {source.generation}
+        assert set(scene.look().shown.values()) == {BACK_TO if went_back else source.generation}
 
 
-@pytest.mark.parametrize("deed", ["publish", "rebuild"])
+@pytest.mark.parametrize("deed", ["rebuild", "rollback"])
+def test_who_wakes_up_late_undoes_no_going_back(place: Place, deed: str) -> None:
+    scene = prepare(deed, place)
+    of_the_copy = [point for point, (_, key) in enumerate(scene.points(), 1) if key == COPY]
+    for source, left, acknowledged in pauses(scene, go_back, of_the_copy):
+        assert acknowledged
+        assert set(left.shown.values()) == {BACK_TO}
+        for _ in range(2):
+            assert scene.look(left) == left
+            check_copy(scene.place.open())
+            assert rebuild(scene.store(), source)
+
+
+@pytest.mark.parametrize("deed", ["publish", "rebuild", "rollback"])
 def test_who_finds_a_builder_at_work_leaves_it_nothing_to_forget(place: Place, deed: str) -> None:
     scene = prepare(deed, place)
-    for source, _left, acknowledged in pauses(scene, contend):
-        after = scene.look()
+    for source, left, acknowledged in pauses(scene, contend):
+        after = scene.look(left)
         assert set(after.extracted.values()) == {source.generation}
-        assert not acknowledged or set(after.shown.values()) == {source.generation}
+        built = set(left.shown.values()) == {source.generation}  # then whoever goes back does it afterwards
+        assert not acknowledged or set(after.shown.values()) == {source.generation} or (built and deed == "rollback")
 
 
 @pytest.mark.parametrize("deed", DEEDS)
@@ -74,10 +99,23 @@ def test_a_sweep_at_any_moment_takes_nothing_that_is_needed(place: Place, deed: 
     scene = prepare(deed, place)
     for source, left, acknowledged in pauses(scene, sweep_all):
         assert acknowledged
-        after = scene.look()
-        after.follows(left)
+        after = scene.look(left)
         assert rebuild(scene.store(), source)
-        scene.look().follows(after)
+        scene.look(after)
+
+
+def test_a_sweep_may_take_away_what_is_being_gone_back_to(place: Place) -> None:
+    """It is kept no more: who goes back has it by then, or is told so, and nothing has changed."""
+    scene = prepare("rollback", place)
+    scene.old = everything(place.open())
+    for point in scene.chosen():
+        source, done = scene.begin(), False
+        touches = Touches(point, meanwhile=lambda source=source: sweep_all(scene, source))  # type: ignore[misc]
+        with suppress(NotFoundError):
+            done = scene.act(source, touches)
+        after = scene.look(scene.seen)
+        assert set(after.shown.values()) == {BACK_TO if done else source.generation}
+        check_history(scene.written)
 
 
 @pytest.mark.parametrize("deed", DEEDS)
@@ -87,9 +125,7 @@ def test_readers_see_whole_states_while_an_actor_is_slow(place: Place, deed: str
 
     def look() -> None:
         if place.kind == "file" or next(touched) % STRIDE == 0:
-            seen.append(scene.look())
+            seen.append(scene.look(seen[-1]))
 
     assert scene.act(source, Touches(None, meanwhile=look))
-    for former, latter in zip(seen, [*seen[1:], scene.look()], strict=True):
-        latter.follows(former)
-    assert scene.is_done(scene.look())
+    assert scene.is_done(scene.look(seen[-1]))

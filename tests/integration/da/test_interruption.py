@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -136,3 +136,51 @@ heavy = {"duckdb", "rich", "httpx", "concurrent.futures", "urllib.request"} & se
 assert (code, heavy) == (0, set()), (code, heavy)
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+class DeadError(BaseException):
+    """The process ends here."""
+
+
+@contextmanager
+def dying_in(
+    monkeypatch: pytest.MonkeyPatch, place: str, before: Callable[..., object] = lambda *_: None
+) -> Iterator[None]:
+    """Let the process die when it calls something, after it has done something else."""
+
+    def die(*arguments: object) -> None:
+        before(*arguments)
+        raise DeadError
+
+    with monkeypatch.context() as dying:
+        dying.setattr(place, die)
+        with pytest.raises(DeadError):
+            yield
+
+
+def test_after_a_sync_that_died_the_server_may_go_back_to_what_was_there_before(
+    shop: FunctionsApi, logged_in: Da, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert logged_in("sync").code == 0
+    before, checked_at = (shop.snapshot, dict(shop.tables)), workspace.checked_at()
+    shop.put("shop.a", "select 'a' as name, 1 as id")
+    with dying_in(monkeypatch, "da.workspace.Workspace.prune"):  # when the database is replaced already
+        logged_in("sync")
+    assert count(workspace, "a") == (1,)
+    assert workspace.checked_at() == checked_at, "it was not up to date then"
+    shop.snapshot, shop.tables = before
+    assert logged_in("sync").code == 0
+    assert count(workspace, "a") == (100_000,)
+    assert len(list(workspace.parquet.rglob("*.parquet"))) == 3
+
+
+def test_what_a_sync_left_that_died_while_it_wrote_down_its_state_is_gone_after_the_next(
+    shop: FunctionsApi, logged_in: Da, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half_written = lambda path, *_: path.with_name(f".{path.name}.1").touch()  # noqa: E731
+    with dying_in(monkeypatch, "da.workspace.write_atomically", half_written):
+        logged_in("sync")
+    shop.forget()
+    assert logged_in("sync").code == 0
+    assert shop.count("/files/") == 0
+    assert sorted(path.name for path in (workspace.root / ".da").iterdir()) == ["lock", "state.json"]

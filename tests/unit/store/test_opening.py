@@ -8,6 +8,7 @@ from analyst.settings import Settings
 from analyst.store import ABSENT, Store
 from analyst.store.memory import MemoryStore
 from analyst.store.opening import SECRET_KEY, open_store, secret_key
+from tests.doubles.faulty_store import Fault, FaultyStore
 
 
 def opened(root: Path, **more: str) -> Store:
@@ -109,3 +110,10 @@ def test_a_bucket_elsewhere_can_hold_the_secret_too() -> None:
     assert len(secret) == 64
     assert secret_key(settings, store) == secret
     assert [entry.key for entry in store.list("")] == [SECRET_KEY]
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_the_answer_to_making_the_secret_may_be_lost(fault: Fault) -> None:
+    settings, store = Settings.read({"DATA_URL": "s3://company-data"}), MemoryStore()
+    secret = secret_key(settings, FaultyStore(store, puts=[fault]))
+    assert secret_key(settings, store) == secret

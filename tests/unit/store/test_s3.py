@@ -22,6 +22,7 @@ from tests.unit.store.suite import StoreSuite
 
 SLOW_DOWN = Refusal(503, "SlowDown")
 RACE = Refusal(409, "ConditionalRequestConflict")
+TOO_MANY = Refusal(429, "TooManyRequests")
 LOST: list[Fault] = [Drop.BEFORE, Drop.AFTER, SLOW_DOWN, Refusal(500, "InternalError", after=True)]
 
 
@@ -148,18 +149,21 @@ def test_a_write_without_an_answer_is_sent_once_and_is_unsure(
     assert held(store, "a") == (b"2" if happened else start)
 
 
-def test_a_write_that_never_left_is_no_unsure_one(server: FaultyS3) -> None:
+def test_a_write_that_never_left_is_sent_again_and_no_unsure_one(server: FaultyS3) -> None:
+    waits = list[float]()
     with pytest.raises(UnavailableError) as caught:
-        new_store(server, endpoint="http://127.0.0.1:1").put("a", b"1", if_version=ABSENT)
+        new_store(server, endpoint="http://127.0.0.1:1", sleep=waits.append).put("a", b"1", if_version=ABSENT)
     assert not isinstance(caught.value, UnsureWriteError)
+    assert len(waits) == 3
 
 
-def test_a_write_that_met_another_is_sent_again(faulty: FaultyS3) -> None:
+@pytest.mark.parametrize("fault", [RACE, TOO_MANY])
+def test_a_write_that_has_not_happened_is_sent_again(faulty: FaultyS3, fault: Fault) -> None:
     waits = list[float]()
     store = new_store(faulty, sleep=waits.append)
-    faulty.faults.extend([RACE, RACE])
+    faulty.faults.extend([fault, fault])
     version = store.put("a", b"1", if_version=ABSENT)
-    faulty.faults.append(RACE)
+    faulty.faults.append(fault)
     store.put("a", b"2", if_version=version)
     assert held(store, "a") == b"2"
     assert len(waits) == 3

@@ -11,7 +11,7 @@ from analyst.errors import ConflictError, UnavailableError
 from analyst.store import ABSENT, Object, UnsureWriteError
 from analyst.store.file import FileStore
 from analyst.store.memory import MemoryStore
-from analyst.store.swapping import pauses_for, swap
+from analyst.store.swapping import FEW, pauses_for, put_once, swap, upload_once
 from tests.doubles.faulty_store import Fault, FaultyStore
 
 KEY = "state/current.json"
@@ -128,6 +128,59 @@ def test_between_attempts_it_waits_as_it_is_told() -> None:
     store = FaultyStore(inner, puts=[lambda: add(inner, "theirs")] * 2)
     swap(store, KEY, adding("mine"), done=having("mine"), pauses=[1.0, 2.0, 3.0], sleep=waits.append)
     assert waits == [1.0, 2.0]
+
+
+def test_it_makes_no_more_attempts_than_it_is_told() -> None:
+    inner, waits = MemoryStore(), list[float]()
+    store = FaultyStore(inner, puts=[Fault.NEVER] * 9)
+    with pytest.raises(UnsureWriteError):
+        swap(store, KEY, adding("mine"), done=having("mine"), most=3, sleep=waits.append)
+    assert (len(waits), len(store.puts)) == (2, 6)
+
+
+@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("again", [None, *Fault])
+def test_what_is_written_once_is_there_however_often_the_answer_is_lost(
+    fault: Fault, again: Fault | None, tmp_path: Path
+) -> None:
+    inner, path = MemoryStore(), tmp_path / "file"
+    path.write_bytes(b"mine")
+    store = FaultyStore(inner, puts=[fault, again], uploads=[fault, again])
+    put_once(store, "put", b"mine")
+    upload_once(store, "uploaded", path)
+    store.land()
+    for key in ("put", "uploaded"):
+        found = inner.read(key)
+        assert found is not None
+        assert found.data == b"mine"
+
+
+def test_whoever_came_first_has_written_what_is_as_good(tmp_path: Path) -> None:
+    store, path = MemoryStore(), tmp_path / "file"
+    path.write_bytes(b"mine")
+    version = store.put(KEY, b"theirs", if_version=ABSENT)
+    put_once(store, KEY, b"mine")
+    upload_once(store, KEY, path)
+    put_once(store, KEY, b"mine", if_version="another")
+    found = store.read(KEY)
+    assert found is not None
+    assert (found.data, found.version) == (b"theirs", version)
+    put_once(store, KEY, b"mine", if_version=version)
+    replaced = store.read(KEY)
+    assert replaced is not None
+    assert replaced.data == b"mine"
+
+
+def test_what_can_not_be_written_once_is_told_after_a_few_attempts(tmp_path: Path) -> None:
+    path, waits = tmp_path / "file", list[float]()
+    path.write_bytes(b"mine")
+    store = FaultyStore(MemoryStore(), puts=[Fault.NEVER] * 9, uploads=[Fault.NEVER] * 9)
+    with pytest.raises(UnsureWriteError, match="no answer to writing"):
+        put_once(store, KEY, b"mine", sleep=waits.append)
+    with pytest.raises(UnsureWriteError, match="no answer to writing"):
+        upload_once(store, KEY, path, sleep=waits.append)
+    assert len(store.puts) == len(store.uploads) == 9 - FEW
+    assert len(waits) == 2 * (FEW - 1)
 
 
 def test_pauses_grow_from_milliseconds_here_and_from_a_second_elsewhere(tmp_path: Path) -> None:

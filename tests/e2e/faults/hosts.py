@@ -1,0 +1,75 @@
+"""Hosts of the functions on loopback, on whatever store they are given."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.wsgi import ClosingIterator
+
+from analyst.context import Process
+from analyst.http import app
+from analyst.http.application import WSGIApp
+from analyst.http.discovery import discover
+from analyst.store import Store
+from tests.running import BOOTSTRAP_SECRET
+
+FUNCTIONS = discover(["functions.api", "functions.auth"])
+ENVIRON = {"DATA_DIR": "/nowhere", "BOOTSTRAP_SECRET": BOOTSTRAP_SECRET, "ACCESS_MAX_AGE": "0"}
+"""The store is given; and who may do what is looked up for every request."""
+
+
+@dataclass
+class Clock:
+    """Seconds that pass only while somebody sleeps."""
+
+    seconds: float = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+class _Quiet(WSGIRequestHandler):
+    def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+def _whole(application: WSGIApp) -> WSGIApp:
+    """Read each answer whole before it is sent: this server closes no file that it has begun to send to who is gone."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        with closing(ClosingIterator(application(environ, start_response))) as parts:
+            return [b"".join(parts)]
+
+    return answer
+
+
+@contextmanager
+def hosting(store: Store, port: int, monotonic: Callable[[], float] = time.monotonic) -> Iterator[None]:
+    """Serve a bucket at a port of loopback, from a process that has only begun."""
+    process = Process(ENVIRON, store=store, monotonic=monotonic)
+    server = make_server("127.0.0.1", port, _whole(app(process, FUNCTIONS)), threaded=True, request_handler=_Quiet)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def steady_port() -> int:
+    """Find a port that nothing listens on, and that the system gives to nobody who does not ask for it."""
+    for port in range(20_000 + threading.get_native_id() % 1000 * 10, 32_000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise AssertionError("there is no free port")
