@@ -63,7 +63,7 @@ class Scheduler:
         known: dict[str, RunRecord] = {}
 
         def change(before: Ledger) -> tuple[Ledger, Decision]:
-            known.update(ledger.records(self.store, before, known, today=at.date()))
+            known.update(ledger.records(self.store, before, known, at))
             current = folded(before, self.registry, known, at)
             return decide(self.registry, current, self.sweep_schedule, at, lambda: runs.new_run_id(at))
 

@@ -13,6 +13,9 @@ from analyst.scheduling.timetable import Entry, Registry, entries, judge, judge_
 MOST_AT_ONCE = 20
 """Extracts that are under way at the same time; what else is due waits for a later call."""
 
+MOST_TABLES = 10_000
+"""That can be named to an extract; what else is due is so at the next call."""
+
 STARTED_ANEW_AFTER = timedelta(minutes=2)
 """How long what is marked may wait to be handed over; then the process that marked it is taken for dead."""
 
@@ -90,7 +93,8 @@ def _source(
     if sum(start.source is not None for start in starts) >= MOST_AT_ONCE:
         why = f"{MOST_AT_ONCE} extracts are under way; it is started when one of them has ended"
         return SourceOutcome(source=name, outcome="waiting", why=why, next_due=due[0][1].next_due), None
-    tables = tuple(entry.table.name for entry, _ in due if entry.table) if len(found) > 1 else None
+    names = tuple(entry.table.name for entry, _ in due if entry.table)[:MOST_TABLES]
+    tables = None if len(due) == len(found) else names
     return _started(Start(run_id=new_run_id(), source=name, tables=tables, at=now), due[0][1].why)
 
 

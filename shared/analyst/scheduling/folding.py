@@ -1,7 +1,8 @@
 """Bringing the ledger up to date: runs that ended, or were lost, become attempts; what is registered no more goes."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import TypeVar
 
 from analyst.runs import RunRecord, TableResult
 from analyst.scheduling.ledger import Attempt, Ledger, Start
@@ -10,6 +11,9 @@ from analyst.triggering import LOST_AFTER
 
 _LOST = "it has left no record for an hour: its process ended, or never began"
 _LONGEST_ERROR = 500
+_CLOCKS_DIFFER = timedelta(minutes=10)
+
+T = TypeVar("T", Attempt, Start)
 
 Outcome = tuple[str, str | None]
 """What was attempted (a table's uuid or a source's name), and why it failed; `None` when it did not."""
@@ -18,17 +22,24 @@ Outcome = tuple[str, str | None]
 def folded(ledger: Ledger, registry: Registry, records: Mapping[str, RunRecord], now: datetime) -> Ledger:
     """Give the ledger with what became of its starts. `records` are those of the runs that have ended."""
     names = {source.name for source in registry.sources}
-    ended = [start for start in ledger.starts.values() if start.run_id in records or _is_lost(start, names, now)]
-    sources = {name: attempt for name, attempt in ledger.sources.items() if name in names}
-    tables = {table.uuid: ledger.tables[table.uuid] for table in registry.tables if table.uuid in ledger.tables}
-    for start in sorted(ended, key=lambda start: start.at):
+    sources = _believed(ledger.sources, now, names)
+    tables = _believed(ledger.tables, now, {table.uuid for table in registry.tables})
+    starts = _believed(ledger.starts, now)
+    for start in sorted(starts.values(), key=lambda start: start.at):
         record = records.get(start.run_id)
+        if record is None and not _is_lost(start, names, now):
+            continue
+        del starts[start.run_id]
         if start.source in names:
             _attempt(sources, start, [(start.source, _LOST if record is None else record.error)])
         _attempt(tables, start, _outcomes(start, record, registry))
-    gone = {start.run_id for start in ended}
-    starts = {run_id: start for run_id, start in ledger.starts.items() if run_id not in gone}
-    return ledger.model_copy(update={"sources": sources, "tables": tables, "starts": starts})
+    sweep = ledger.sweep and _believed({"": ledger.sweep}, now).get("")
+    return ledger.model_copy(update={"sources": sources, "tables": tables, "sweep": sweep, "starts": starts})
+
+
+def _believed(noted: Mapping[str, T], now: datetime, keys: Collection[str] | None = None) -> dict[str, T]:
+    """Leave out what is not among the keys, and what a clock that was wrong has written: its time would never come."""
+    return {key: it for key, it in noted.items() if (keys is None or key in keys) and it.at <= now + _CLOCKS_DIFFER}
 
 
 def _is_lost(start: Start, names: Collection[str], now: datetime) -> bool:

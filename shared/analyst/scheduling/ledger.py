@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import date
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
@@ -96,8 +96,10 @@ def edit(store: Store, change: Callable[[Ledger], tuple[Ledger, T]]) -> T:
     return results[edits[-1]]
 
 
-def records(store: Store, ledger: Ledger, known: Mapping[str, RunRecord], *, today: date) -> dict[str, RunRecord]:
+def records(store: Store, ledger: Ledger, known: Mapping[str, RunRecord], now: datetime) -> dict[str, RunRecord]:
     """Read the records of those starts that have ended, by run; those that are `known` are not read again.
+
+    Of what began within a day nothing is in an archive, so each is one look.
 
     Raises:
         UnavailableError: the store does not answer.
@@ -105,6 +107,8 @@ def records(store: Store, ledger: Ledger, known: Mapping[str, RunRecord], *, tod
     found: dict[str, RunRecord] = {}
     for start in ledger.starts.values():
         if start.source is not None:
+            began = runs.began(start.run_id)
+            today = (began if now - began < timedelta(days=1) else now).date()
             with suppress(NotFoundError):
                 found[start.run_id] = known.get(start.run_id) or runs.read(store, start.run_id, today=today)
     return found

@@ -20,7 +20,6 @@ FIRST_PAUSE = timedelta(minutes=5)
 LONGEST_PAUSE = timedelta(days=1)
 TIMES_KEPT_AFTER = timedelta(hours=1)
 """How long ago the last attempt must be for a time of the schedule to be kept though the pause is not over."""
-_CLOCKS_DIFFER = timedelta(minutes=10)
 
 SaidBy = Literal["table", "source", "instance"]
 """Where a schedule is written: with the table, with its source, or in the settings."""
@@ -69,7 +68,8 @@ def entries(registry: Registry, ledger: Ledger) -> dict[str, list[Entry]]:
     """List what has a schedule, by source: the source as a whole, which is looked through for new tables, and its tables."""
     found = {source.name: [_of_source(source, registry, ledger)] for source in registry.sources}
     for table in registry.tables:
-        found[table.source].append(_of_table(table, found[table.source][0], ledger))
+        if table.source in found:  # what the reference system left may lack one
+            found[table.source].append(_of_table(table, found[table.source][0], ledger))
     return found
 
 
@@ -83,7 +83,7 @@ def judge(entry: Entry, now: datetime) -> Verdict:
 def judge_attempt(schedule: str, last: Attempt | None, now: datetime) -> Verdict:
     """Tell whether something is due that has this schedule and was attempted then."""
     try:
-        if last is None or last.at > now + _CLOCKS_DIFFER:  # a clock was wrong: its times would never come
+        if last is None:
             is_due = _parsed(schedule).is_due(None, now)
             return Verdict(is_due, "it was never started" if is_due else _ON_DEMAND, now if is_due else None)
         due = _due_again(schedule, last)
@@ -107,8 +107,8 @@ def _why(last: Attempt, *, is_due: bool) -> str:
 def _due_again(schedule: str, last: Attempt) -> datetime | None:
     """Tell the next time after an attempt.
 
-    After a failure that is the end of a pause, or a time of the schedule if one comes sooner; but while the pause is
-    not over, none in the first hour of it.
+    After a failure that is the end of a pause, or the schedule's next time if that comes sooner: then, or when an hour
+    of the pause is over.
     """
     time = _next_due(schedule, last.at)
     if time is None or last.error is None:

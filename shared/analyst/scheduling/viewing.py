@@ -59,7 +59,7 @@ def view(store: Store, registry: Registry, sweep_schedule: str, now: datetime) -
         UnavailableError: the store does not answer, or the ledger is damaged.
     """
     found = ledger.read(store)
-    current = folded(found, registry, ledger.records(store, found, {}, today=now.date()), now)
+    current = folded(found, registry, ledger.records(store, found, {}, now), now)
     running = {start.source for start in current.starts.values()}
     return ScheduleView(
         at=now,

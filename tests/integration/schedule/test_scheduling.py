@@ -26,7 +26,7 @@ def test_a_new_source_is_read_whole_at_the_first_call_and_not_at_the_next(schedu
         "its time has not come",
         "2026-03-27T12:15:00Z",
     )
-    assert shop.call(NOON + timedelta(minutes=15))["shop"]["tables"] == ["items", "orders"]
+    assert shop.call(NOON + timedelta(minutes=15))["shop"]["outcome"] == "started"
     assert shop.synced() == {"items": "unchanged", "orders": "unchanged"}
 
 
@@ -102,15 +102,14 @@ def test_an_extract_that_somebody_writes_is_left_to_them(schedule: Schedule) -> 
     assert (told["outcome"], told["why"]) == ("not_due", "somebody else writes its extract")
 
 
-def test_new_files_are_found_when_their_source_is_looked_through_and_read_at_the_call_after(shop: Schedule) -> None:
+def test_new_files_are_read_with_the_others(shop: Schedule) -> None:
     shop.write("shop/returns.csv", "id\n1\n")
-    shop.call(NOON + timedelta(minutes=15))
-    assert sorted(shop.synced()) == ["items", "orders"]
-    assert shop.call(NOON + timedelta(minutes=16))["shop"]["tables"] == ["returns"]
-    assert shop.synced() == {"returns": "ok"}
+    assert shop.call(NOON + timedelta(minutes=15))["shop"]["tables"] is None
+    assert sorted(shop.synced()) == ["items", "orders", "returns"]
+    assert shop.call(NOON + timedelta(minutes=16))["shop"]["outcome"] == "not_due"
 
 
-def test_a_source_is_looked_through_though_all_its_tables_have_schedules_of_their_own(shop: Schedule) -> None:
+def test_new_files_are_found_at_the_times_of_their_source_though_its_tables_have_others(shop: Schedule) -> None:
     for table in ("orders", "items"):
         shop.set(f"shop.{table}", "daily 05:00")
     shop.write("shop/returns.csv", "id\n1\n")
@@ -121,7 +120,8 @@ def test_a_source_is_looked_through_though_all_its_tables_have_schedules_of_thei
 
 def test_a_table_that_was_deregistered_is_read_no_more_until_it_is_registered_again(shop: Schedule) -> None:
     shop.world.ask("DELETE", "/api/admin/tables/shop.orders")
-    assert shop.call(NOON + timedelta(minutes=15))["shop"]["tables"] == ["items"]
+    shop.call(NOON + timedelta(minutes=15))
+    assert shop.synced().keys() == {"items"}
     shop.world.ask("POST", "/api/admin/tables/shop.orders", {"sync_schedule": "daily 05:00"})
     told = shop.call(NOON + timedelta(minutes=16))["shop"]
     assert (told["tables"], shop.synced()) == (["orders"], {"orders": "ok"})

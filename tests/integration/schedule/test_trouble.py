@@ -33,12 +33,12 @@ def test_a_table_that_fails_is_tried_again_in_pauses_that_double_and_at_its_time
     shop.clock.now = NOON + 175 * MINUTE
     shop.call_every(5, until=NOON + 8 * 60 * MINUTE)
     assert shop.times() == ["27 15:00", "27 15:05", "27 15:15", "27 15:35", "27 16:15", "27 17:35"]
-    assert [told["tables"] for _, _, told in shop.started] == [["items", "orders"]] + 5 * [["orders"]]
+    assert [told["tables"] for _, _, told in shop.started] == [None] + 5 * [["orders"]]
     orders = shop.shown()["shop.orders"]
     assert (orders["failures"], orders["next_due"]) == (6, "2026-03-27T20:15:00Z")
     assert orders["why"] == "it failed 6 times in a row: orders.csv:2: has 2 values where the header has 1"
     shop.set("shop", "cron 10 20 * * *")
-    assert shop.call(NOON + 490 * MINUTE)["shop"]["tables"] == ["items", "orders"]
+    assert shop.call(NOON + 490 * MINUTE)["shop"]["tables"] is None
     shop.write("shop/orders.csv", "id\n1\n")
     shop.call(NOON + 24 * 60 * MINUTE)
     assert shop.synced() == {"orders": "ok"}
@@ -113,8 +113,9 @@ def test_a_call_that_comes_between_wins_and_the_other_one_starts_nothing(shop: S
 
 
 @pytest.mark.parametrize("fault", Fault)
-def test_an_answer_of_the_store_that_is_lost_changes_nothing(shop: Schedule, fault: Fault) -> None:
-    store = FaultyStore(shop.world.process.store, puts=[fault])
+@pytest.mark.parametrize("before", [0, 1])
+def test_an_answer_of_the_store_that_is_lost_changes_nothing(shop: Schedule, before: int, fault: Fault) -> None:
+    store = FaultyStore(shop.world.process.store, puts=[*before * [None], fault])
     told = beside(shop, store).call(DUE)["shop"]
     store.land()
     assert (told["outcome"], runs_of(shop)) == ("started", 2)
@@ -142,7 +143,7 @@ def test_what_was_marked_when_a_process_ended_is_started_by_a_later_call(shop: S
         dying.call(DUE)
     assert shop.call(DUE + MINUTE)["shop"]["outcome"] == "running"
     told = shop.call(DUE + 2 * MINUTE)["shop"]
-    assert (told["outcome"], told["tables"]) == ("started", ["items", "orders"])
+    assert (told["outcome"], told["why"]) == ("started", "the process that was to start it has ended")
     assert shop.call(DUE + 3 * MINUTE)["shop"]["outcome"] == "not_due"
     assert runs_of(shop) == 2
 
@@ -155,6 +156,14 @@ def test_a_run_that_leaves_no_record_is_lost_after_an_hour_and_tried_again(shop:
     assert told["outcome"] == "started"
     assert "no record for an hour" in told["why"]
     assert shop.shown()["shop.orders"]["failures"] == 0
+
+
+def test_what_a_wrong_clock_has_written_is_not_believed(shop: Schedule) -> None:
+    wrong = beside(shop, background=Forgetful())
+    wrong.call(NOON + timedelta(days=40_000))
+    assert shop.call(DUE)["shop"]["outcome"] == "started"
+    assert shop.call(DUE + MINUTE)["shop"]["outcome"] == "not_due"
+    assert shop.shown()["shop.orders"]["last_run"] == "2026-03-27T12:15:00Z"
 
 
 def test_what_finds_no_room_is_started_later(shop: Schedule) -> None:
