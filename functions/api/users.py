@@ -7,11 +7,17 @@ from analyst.auth.inviting import Invitation, InvitationRequest, invite
 from analyst.context import Context
 from analyst.http import function
 from analyst.state import actor, users
-from analyst.state.fields import Id, Input
+from analyst.state.fields import Email, Id, Input
 from analyst.state.users import NewUser, SignOut, User, UserChange
 
 _NONE = "There is no such user."
 _LAST = "Nobody would be left to administer."
+
+
+class UserQuery(Input):
+    """Which users to list: all, or the one of an e-mail."""
+
+    email: Email | None = None
 
 
 class UserRequest(Input):
@@ -29,10 +35,10 @@ class UserList(BaseModel):
 
 
 @function("GET", "/api/users", allow=Role.ADMIN)
-def list_users(ctx: Context) -> UserList:
-    """List all users."""
+def list_users(query: UserQuery, ctx: Context) -> UserList:
+    """List all users, or the one of an e-mail."""
     with ctx.state.read() as db:
-        return UserList(users=users.list_users(db))
+        return UserList(users=users.list_users(db, query.email))
 
 
 @function("POST", "/api/users", allow=Role.ADMIN, status=201, answers={409: "Somebody has the e-mail."})

@@ -18,6 +18,8 @@ COMMANDS = {
     "query": "da.commands.query:app",
     "tables": "da.commands.tables:tables",
     "status": "da.commands.status:status",
+    "request": "da.commands.requests:request",
+    "requests": "da.commands.requests:requests",
     "diagnose": "da.commands.diagnose:diagnose",
     "auth": "da.commands.auth:app",
     "admin": "da.commands.admin:app",
@@ -52,7 +54,7 @@ class _LazyGroup(TyperGroup):
         return result
 
 
-app = typer.Typer(cls=_LazyGroup, add_completion=False, no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, rich_markup_mode=None)
 
 
 def _version(wanted: bool) -> None:

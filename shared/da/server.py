@@ -40,9 +40,9 @@ class Server:
         """Make something, or have something done; `again` when it does no harm twice."""
         return self._ask("POST", path, document, again=again)
 
-    def have_done(self, path: str) -> None:
+    def have_done(self, path: str, document: Mapping[str, Any] | None = None, *, method: str = "POST") -> None:
         """Have something done that answers nothing."""
-        self._try("POST", path, {}, None, Exchange.read, again=False)
+        self._try(method, path, *_body(document), Exchange.read, again=False)
 
     def put(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
         """Change a resource; asking twice changes nothing more."""
@@ -75,9 +75,7 @@ class Server:
     def _ask(
         self, method: str, path: str, document: Mapping[str, Any] | None = None, *, again: bool = False
     ) -> dict[str, Any]:
-        body = None if document is None else json.dumps(document).encode()
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        answer = self._try(method, path, headers, body, Exchange.json, again=again or method == "GET")
+        answer = self._try(method, path, *_body(document), Exchange.json, again=again or method == "GET")
         if not isinstance(answer, dict):
             raise BrokenError(f"{self.address} answered something that is no object; is it the right server?")
         return answer
@@ -131,6 +129,11 @@ class Server:
 def segment(text: str) -> str:
     """Make one segment of a URL's path of any text."""
     return quote(text, safe="")
+
+
+def _body(document: Mapping[str, Any] | None) -> tuple[dict[str, str], bytes | None]:
+    """Write what is sent: headers that tell what it is, and the bytes."""
+    return ({}, None) if document is None else ({"Content-Type": "application/json"}, json.dumps(document).encode())
 
 
 def _manifest(answer: Exchange) -> tuple[str, Any] | None:

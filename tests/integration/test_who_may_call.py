@@ -70,6 +70,7 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "POST /api/users": (Role.ADMIN, ADMINISTER),
     "PUT /api/users/{id}": (Role.ADMIN, ADMINISTER),
     "DELETE /api/users/{id}": (Role.ADMIN, ADMINISTER),
+    "POST /api/users/{id}/invite": (Role.ADMIN, ADMINISTER),
     "POST /api/users/{id}/sign-out": (Role.ADMIN, ADMINISTER),
     "POST /auth/bootstrap": (ANYBODY, READ),
     "GET /auth/desktop": (Role.VIEWER, READ),

@@ -61,9 +61,10 @@ class SignOut(Input):
     tokens: bool = False
 
 
-def list_users(db: "DuckDBPyConnection") -> tuple[User, ...]:
-    """List all users by e-mail."""
-    return tuple(User.model_validate(row) for row in fetch(db, f"{_SELECT} {_GROUPED}"))
+def list_users(db: "DuckDBPyConnection", email: str | None = None) -> tuple[User, ...]:
+    """List all users by e-mail, or the one of an e-mail (in lower case)."""
+    where, values = ("", []) if email is None else ("where u.email = ?", [email])
+    return tuple(User.model_validate(row) for row in fetch(db, f"{_SELECT} {where} {_GROUPED}", values))
 
 
 def get_user(db: "DuckDBPyConnection", user: str) -> User:

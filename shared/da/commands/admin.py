@@ -2,7 +2,16 @@
 
 import typer
 
-from da.commands import admin_people, admin_runs, admin_schedule, admin_tables
+from da.commands import (
+    admin_grants,
+    admin_groups,
+    admin_requests,
+    admin_runs,
+    admin_schedule,
+    admin_tables,
+    admin_tokens,
+    admin_users,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -11,10 +20,12 @@ app = typer.Typer(
     help="Administer users, grants, sources and tables.",
 )
 
-app.command("add-user")(admin_people.add_user)
-app.command("list-users")(admin_people.list_users)
-app.command("grant")(admin_people.grant)
-app.command("revoke")(admin_people.revoke)
+app.add_typer(admin_users.app, name="users")
+app.add_typer(admin_groups.app, name="groups")
+app.add_typer(admin_grants.app, name="grants")
+app.command("access")(admin_grants.access)
+app.add_typer(admin_requests.app, name="requests")
+app.add_typer(admin_tokens.app, name="tokens")
 app.command("add-source")(admin_tables.add_source)
 app.command("list-sources")(admin_tables.list_sources)
 app.command("register-table")(admin_tables.register_table)
@@ -25,3 +36,9 @@ app.command("set-schedule")(admin_schedule.set_schedule)
 app.command("rebuild")(admin_runs.rebuild)
 app.command("rollback")(admin_runs.rollback)
 app.command("sweep")(admin_runs.sweep)
+
+# As they were called before; they go on working.
+app.command("add-user", hidden=True)(admin_users.add_user)
+app.command("list-users", hidden=True)(admin_users.list_users)
+app.command("grant", hidden=True)(admin_grants.grant)
+app.command("revoke", hidden=True)(admin_grants.revoke)

@@ -40,6 +40,7 @@ def set_schedule(
         list[str] | None,
         typer.Argument(metavar="[SCHEDULE]", help="every 6h; daily 05:00 Europe/Prague; 'cron 0 5 * * 1-5'; never."),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Give a source or a table its schedule.
 
@@ -48,7 +49,10 @@ def set_schedule(
     when = " ".join(words or ()) or None
     kind = "tables" if "." in name else "sources"
     with session() as server:
-        server.put(f"/api/admin/{kind}/{segment(name)}", {"sync_schedule": when})
+        changed = server.put(f"/api/admin/{kind}/{segment(name)}", {"sync_schedule": when})
+    if json:
+        print_json(changed)
+        return
     whose = "that of its source" if kind == "tables" else "that of the instance"
     print(clean(f"The schedule of {name} is {when or whose}."))
 

@@ -21,10 +21,12 @@ Options = Annotated[
 
 def add_source(
     name: Annotated[str, typer.Argument(metavar="NAME")],
+    *,
     kind: Annotated[str, typer.Option("--type", help="What kind of source it is.")] = "csv",
     path: Annotated[str | None, typer.Option(help="Where its files are, as the server sees it.")] = None,
     sync_schedule: Annotated[str | None, typer.Option(help="When it is synced: every 6h, daily 05:00.")] = None,
     option: Options = None,
+    json: Json = False,
 ) -> None:
     """Add a source.
 
@@ -35,8 +37,8 @@ def add_source(
     with session() as server:
         said = {"sync_schedule": sync_schedule} if sync_schedule else {}
         config = {**({"path": _as_the_server_sees(path, server.address)} if path else {}), **read_options(option or ())}
-        server.post(f"/api/admin/sources/{segment(name)}", {"type": kind, "config": config, **said})
-    print(f"Added the source {name}. Fetch its tables with: da admin sync {name}")
+        made = server.post(f"/api/admin/sources/{segment(name)}", {"type": kind, "config": config, **said})
+    print_json(made) if json else print(f"Added the source {name}. Fetch its tables with: da admin sync {name}")
 
 
 def list_sources(json: Json = False) -> None:
@@ -73,6 +75,7 @@ def register_table(
     public: Annotated[bool | None, typer.Option("--public/--private", help="Whether everybody may read it.")] = None,
     server_only: Annotated[bool, typer.Option("--server-only", help="Never hand its files out.")] = False,
     option: Options = None,
+    json: Json = False,
 ) -> None:
     """Register a table of a source.
 
@@ -94,6 +97,9 @@ def register_table(
     with session() as server:
         body = {key: value for key, value in said.items() if value is not None}
         made = server.post(f"/api/admin/tables/{segment(table)}", body)
+    if json:
+        print_json(made)
+        return
     readers = "everybody" if made.get("is_public") else "those it is granted to"
     print(f"Registered {table}, readable by {readers}. Publish it with: da admin sync {table.partition('.')[0]}")
 

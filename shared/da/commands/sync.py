@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from da.completion import tables
 from da.config import Config
 from da.plan import Request
 from da.progress import progress
@@ -17,7 +18,13 @@ from da.workspace import Workspace
 
 Table = Annotated[
     list[str] | None,
-    typer.Option("--table", "-t", metavar="TABLE", help="Only this table, by id or view; may be given several times."),
+    typer.Option(
+        "--table",
+        "-t",
+        metavar="TABLE",
+        help="Only this table, by id or view; may be given several times.",
+        autocompletion=tables,
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Verify = Annotated[bool, typer.Option("--verify", help="Check the content of every file; fetch damaged ones again.")]

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from da import completion
 from da.errors import DaError
 from da.manifest import Table
 from da.output import print_json, print_table
@@ -12,7 +13,12 @@ from da.session import session
 from da.text import ago_text, bytes_text, count_text
 from da.workspace import Workspace
 
-Name = Annotated[str | None, typer.Argument(metavar="[TABLE]", help="Show the columns of this one, by view or id.")]
+Name = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[TABLE]", help="Show the columns of this one, by view or id.", autocompletion=completion.tables
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Snapshots = Annotated[bool, typer.Option("--snapshots", help="List the snapshots that the server keeps instead.")]
 

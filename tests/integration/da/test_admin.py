@@ -9,115 +9,11 @@ import pytest
 from tests.doubles.functions_api import FunctionsApi
 from tests.integration.da.conftest import Da
 
-BOB = {
-    "id": "u2",
-    "email": "bob@example.com",
-    "name": "Bob",
-    "role": "analyst",
-    "active": True,
-    "groups": ["finance"],
-    "created_at": "2026-01-01T00:00:00Z",
-}
-GRANT = {"id": "p1", "principal": {"type": "user", "id": "u2", "name": "bob@example.com"}}
-
-
 BUILT = [(200, {"status": "published", "snapshot": 2, "tables": 1, "problems": []})]
 
 
 def run_of(status: str, *tables: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"run_id": "r1", "kind": "extract", "source": "shop", "status": status, "tables": list(tables), **more}
-
-
-def test_a_user_is_added_with_a_token_to_hand_over(api: FunctionsApi, logged_in: Da) -> None:
-    api.answers["POST", "/api/users"] = [(201, BOB)]
-    api.answers["POST", "/auth/tokens"] = [(201, {"id": "t2", "token": "da_bob", "expires_at": "2026-04-01T00:00:00Z"})]
-    ran = logged_in("admin", "add-user", "bob@example.com", "--name", "Bob")
-    assert ran.code == 0
-    assert api.bodies == [
-        {"email": "bob@example.com", "role": "analyst", "name": "Bob"},
-        {"name": "da", "user": "bob@example.com", "expires_in_days": 90},
-    ]
-    assert "Their token, shown only now; it ends on 2026-04-01:\n\n  da_bob\n" in ran.out
-    assert ran.out.endswith(f"  da login --server {api.address}\n")
-
-
-def test_a_user_can_be_added_without_a_token(api: FunctionsApi, logged_in: Da) -> None:
-    api.answers["POST", "/api/users"] = [(201, BOB)]
-    ran = logged_in("admin", "add-user", "bob@example.com", "--role", "viewer", "--no-token", "--json")
-    assert json.loads(ran.out) == {**BOB, "token": None}
-    assert api.count("/auth/tokens") == 0
-
-
-def test_a_role_that_there_is_not_is_a_usage_error(logged_in: Da, api: FunctionsApi) -> None:
-    ran = logged_in("admin", "add-user", "bob@example.com", "--role", "boss")
-    assert ran.code == 2
-    assert "boss" in ran.err
-    assert api.requests == []
-
-
-def test_users_are_listed(api: FunctionsApi, logged_in: Da) -> None:
-    api.answers["GET", "/api/users"] = [(200, {"users": [BOB, {**BOB, "email": "eve@example.com", "active": False}]})]
-    _, _, bob, eve = logged_in("admin", "list-users").out.splitlines()
-    assert bob.split() == ["bob@example.com", "Bob", "analyst", "finance"]
-    assert eve.split() == ["eve@example.com", "Bob", "analyst", "inactive", "finance"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "body"),
-    [
-        (["bob@example.com", "shop.orders"], {"user": "bob@example.com", "table": "shop.orders"}),
-        (["bob@example.com", "shop.*"], {"user": "bob@example.com", "source": "shop"}),
-        (["--group", "finance", "shop.*"], {"group": "finance", "source": "shop"}),
-        (["finance", "shop.*", "--group", "--bucket", "b"], {"group": "finance", "source": "shop", "bucket": "b"}),
-    ],
-)
-def test_tables_and_sources_are_granted(
-    api: FunctionsApi, logged_in: Da, arguments: list[str], body: dict[str, str]
-) -> None:
-    api.answers["POST", "/api/admin/permissions"] = [(201, GRANT)]
-    assert logged_in("admin", "grant", *arguments).code == 0
-    assert api.bodies == [body]
-
-
-def test_what_is_granted_already_is_no_error(api: FunctionsApi, logged_in: Da) -> None:
-    api.answers["POST", "/api/admin/permissions"] = [(409, {"detail": "it is granted already"})]
-    ran = logged_in("admin", "grant", "bob@example.com", "shop.orders")
-    assert (ran.code, ran.out) == (0, "bob@example.com may read shop.orders already.\n")
-
-
-@pytest.mark.parametrize("what", ["shop", "shop.", ".orders", ""])
-def test_what_is_no_table_can_not_be_granted(api: FunctionsApi, logged_in: Da, what: str) -> None:
-    assert logged_in("admin", "grant", "bob@example.com", what).code == 2
-    assert api.requests == []
-
-
-def test_only_the_very_grant_is_revoked(api: FunctionsApi, logged_in: Da) -> None:
-    to_group = {"principal": {"type": "group", "id": "g1", "name": "finance"}}
-    api.answers["GET", "/api/admin/permissions"] = [
-        (
-            200,
-            {
-                "permissions": [
-                    {**GRANT, "id": "p1", "table": "shop.orders", "source": None, "bucket": None},
-                    {**GRANT, "id": "p2", "table": None, "source": "shop", "bucket": None},
-                    {**GRANT, "id": "p3", "table": None, "source": "shop", "bucket": "b"},
-                    {**to_group, "id": "p4", "table": None, "source": "shop", "bucket": None},
-                ]
-            },
-        )
-    ]
-    api.answers["DELETE", "/api/admin/permissions/p2"] = [(204, None)]
-    ran = logged_in("admin", "revoke", "bob@example.com", "shop.*")
-    assert ran.code == 0
-    assert api.counts() == {"GET /api/admin/permissions": 1, "DELETE /api/admin/permissions/p2": 1}
-    assert api.requests[0][1] == "/api/admin/permissions?user=bob%40example.com"
-
-
-def test_a_grant_that_there_is_not_can_not_be_revoked(api: FunctionsApi, logged_in: Da) -> None:
-    api.answers["GET", "/api/admin/permissions"] = [(200, {"permissions": []})]
-    ran = logged_in("admin", "revoke", "bob@example.com", "shop.orders")
-    assert ran.code == 1
-    assert "bob@example.com has no grant on shop.orders" in ran.err
 
 
 def test_a_source_is_added_with_its_options(
@@ -250,16 +146,3 @@ def test_a_rebuild_tells_its_problems(api: FunctionsApi, logged_in: Da) -> None:
     ]
     ran = logged_in("admin", "rebuild")
     assert (ran.code, ran.out, ran.err) == (1, "Snapshot 3: 2 tables.\n", "shop.orders: its view can't be placed\n")
-
-
-def test_who_may_not_is_told(api: FunctionsApi, logged_in: Da) -> None:
-    api.answers["GET", "/api/users"] = [(403, {"detail": "this is for administrators", "code": "forbidden"})]
-    ran = logged_in("admin", "list-users")
-    assert (ran.code, ran.err) == (1, "da: this is for administrators\n")
-
-
-def test_an_answer_that_lacks_something_is_told(api: FunctionsApi, logged_in: Da) -> None:
-    api.answers["GET", "/api/users"] = [(200, {"people": []})]
-    ran = logged_in("admin", "list-users")
-    assert ran.code == 1
-    assert ran.err == f"da: {api.address} answered without 'users'; da and the server are of different age\n"

@@ -1,11 +1,20 @@
 """What holds for every command."""
 
-import pytest
+from collections.abc import Iterator
+from typing import Any
 
-from da.main import COMMANDS
+import pytest
+import typer
+
+from da import completion
+from da.commands import admin
+from da.main import COMMANDS, execute
+from da.manifest import Table
+from da.workspace import State, Workspace
 from tests.integration.da.conftest import Da
 
-ADMIN = ["add-user", "list-users", "grant", "revoke", "add-source", "list-sources", "register-table", "list-tables"]
+PEOPLE = ["users", "groups", "grants", "access", "requests", "tokens", "add-user", "list-users", "grant", "revoke"]
+ADMIN = [*PEOPLE, "add-source", "list-sources", "register-table", "list-tables"]
 RUNS = ["sync", "schedule", "set-schedule", "rebuild"]
 GROUPS = {"auth": ["login", "logout", "whoami", "tokens"], "admin": [*ADMIN, *RUNS]}
 
@@ -36,6 +45,56 @@ def test_a_wrong_call_is_a_usage_error(da: Da, arguments: list[str]) -> None:
     assert (ran.code, ran.out) == (2, "")
     assert ran.err.startswith("da: ")
     assert "--help" in ran.err.splitlines()[-1]
+
+
+def leaves(group: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in group.commands.items():
+        yield from leaves(command, *path, name) if hasattr(command, "commands") else [((*path, name), command)]
+
+
+def test_every_command_of_administration_speaks_json() -> None:
+    silent = [
+        path
+        for path, command in leaves(typer.main.get_command(admin.app))
+        if "--json" not in [option for parameter in command.params for option in parameter.opts]
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("da sy", ["sync"]),
+        ("da admin us", ["users"]),
+        ("da admin users set", ["set-role"]),
+        ("da tables or", ["orders"]),
+        ("da tables shop", ["shop.items", "shop.orders"]),
+        ("da sync --table shop.o", ["shop.orders"]),
+        ("da admin grants add ann@x shop.", ["shop.*", "shop.items", "shop.orders"]),
+        ("da admin access --table web", []),
+    ],
+)
+def test_the_shell_completes_commands_and_tables(
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    typed: str,
+    completed: list[str],
+) -> None:
+    tables = {f"shop.{name}": Table(f"shop.{name}", name, "") for name in ("orders", "items")}
+    with workspace.locked():
+        workspace.save(State(tables=tables))
+    monkeypatch.setenv("_DA_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(len(typed.split()) - 1))
+    with pytest.raises(SystemExit) as ended:
+        execute(())
+    assert (ended.value.code, capsys.readouterr().out.split()) == (0, completed)
+
+
+def test_without_a_mirror_no_tables_are_completed(workspace: Workspace) -> None:
+    assert workspace.state().tables == {}
+    assert (completion.tables("o"), completion.table_ids(""), completion.grantable("")) == ([], [], [])
 
 
 def test_the_version_is_told(da: Da) -> None:

@@ -1,0 +1,167 @@
+"""`da admin grants` and `da admin access`: what users and groups may read, and why."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import typer
+
+from da.administering import WHAT, doing
+from da.completion import grantable, table_ids
+from da.errors import DaError, RefusedError, UsageError
+from da.output import print_json, print_table
+from da.server import Server
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Grants: what users and groups may read."
+)
+
+Who = Annotated[str, typer.Argument(metavar="EMAIL", help="The user's e-mail; with --group the name of a group.")]
+What = Annotated[
+    str,
+    typer.Argument(
+        metavar="TABLE",
+        help="SOURCE.TABLE; SOURCE.* for all tables of a source, SOURCE.BUCKET.* for those of a bucket.",
+        autocompletion=grantable,
+    ),
+]
+Group = Annotated[bool, typer.Option("--group", "-g", help="EMAIL is the name of a group.")]
+Bucket = Annotated[str | None, typer.Option(help="With SOURCE.*: only the tables of this bucket.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+User = Annotated[str | None, typer.Option("--user", "-u", metavar="EMAIL", help="Only what reaches this user.")]
+OfGroup = Annotated[str | None, typer.Option("--group", "-g", metavar="GROUP", help="Only what this group has.")]
+Table = Annotated[
+    str | None,
+    typer.Option(
+        "--table", "-t", metavar="SOURCE.TABLE", help="Only what covers this table.", autocompletion=table_ids
+    ),
+]
+
+_CONFLICT: Final = 409
+_PAGE: Final = 1000
+
+
+@app.command("list")
+def list_grants(user: User = None, group: OfGroup = None, table: Table = None, json: Json = False) -> None:
+    """List the grants: all, or those that reach a user, are of a group or cover a table."""
+    with doing("list the grants", missing=WHAT) as server:
+        grants = server.get("/api/admin/permissions", user=user, group=group, table=table)["permissions"]
+    if json:
+        print_json(grants)
+        return
+    rows = [(it["principal"]["name"], it["principal"]["type"], _on(it), it["created_at"][:10]) for it in grants]
+    print_table(("to", "", "on", "since"), rows)
+
+
+@app.command("add")
+def grant(who: Who, what: What, group: Group = False, bucket: Bucket = None, json: Json = False) -> None:
+    """Let a user or group read tables."""
+    principal, subject = _principal(who, group=group), _subject(what, bucket)
+    on = _on(subject)
+    with doing(f"grant {on} to {who}", missing=WHAT) as server:
+        try:
+            made, already = server.post("/api/admin/permissions", {**principal, **subject}), False
+        except RefusedError as error:
+            if error.status != _CONFLICT:
+                raise
+            made, already = _same(server, principal, subject)[0], True
+    if json:
+        print_json(made)
+    else:
+        print(f"{who} may read {on} already." if already else f"{who} may read {on}; it comes with their next da sync.")
+
+
+@app.command("remove")
+def revoke(who: Who, what: What, group: Group = False, bucket: Bucket = None, json: Json = False) -> None:
+    """Take a grant back.
+
+    Other grants, such as those of their groups, may still let them read it.
+    """
+    principal, subject = _principal(who, group=group), _subject(what, bucket)
+    on = _on(subject)
+    with doing(f"take {on} from {who}", missing=WHAT) as server:
+        found = _same(server, principal, subject)
+        for permission in found:
+            server.delete(f"/api/admin/permissions/{permission['id']}")
+    if not found:
+        raise DaError(f"{who} has no grant on {on}; what they can read and why: da admin access --user EMAIL")
+    print_json(found) if json else print(f"Revoked: {who} on {on}. Their next da sync removes it.")
+
+
+def access(user: User = None, table: Table = None, json: Json = False) -> None:
+    """Explain who can read what, and why.
+
+    Of a user all readable tables, of a table all its readers, of both the answer; of neither, what you can read.
+    """
+    with doing("explain access", missing=WHAT) as server:
+        report = _report(server, user, table)
+    if json:
+        print_json(report)
+    elif user and table:
+        _print_answer(report["access"][0])
+    elif not report["access"]:
+        whose = report["user"]
+        print(f"{whose['email']} is deactivated." if not whose["active"] else f"{whose['email']} can read nothing.")
+    else:
+        rows = [(it["user"], it["table"], _does(it), _reasons(it)) for it in report["access"]]
+        print_table(("user", "table", "", "why"), rows)
+
+
+def _report(server: Server, user: str | None, table: str | None) -> dict[str, Any]:
+    """Ask for all pages."""
+    report = server.get("/api/admin/access", user=user, table=table, limit=_PAGE)
+    while len(report["access"]) < report["count"]:
+        offset = len(report["access"])
+        page = server.get("/api/admin/access", user=user, table=table, limit=_PAGE, offset=offset)["access"]
+        if not page:
+            break
+        report["access"] += page
+    return report
+
+
+def _print_answer(found: Mapping[str, Any]) -> None:
+    verb = {"reads": "can read", "reads, downloads": "can read and download"}.get(_does(found), "can't read")
+    print(f"{found['user']} {verb} {found['table']}:")
+    for reason in found["reasons"]:
+        print(f"- {reason['text']}")
+
+
+def _does(found: Mapping[str, Any]) -> str:
+    return "reads, downloads" if found["downloadable"] else "reads" if found["readable"] else ""
+
+
+def _reasons(found: Mapping[str, Any]) -> str:
+    return "; ".join(reason["text"] for reason in found["reasons"])
+
+
+def _principal(who: str, *, group: bool) -> dict[str, str]:
+    return {"group" if group else "user": who}
+
+
+def _subject(what: str, bucket: str | None) -> dict[str, str]:
+    source, _, rest = what.partition(".")
+    named, dot, star = rest.rpartition(".") if "." in rest else ("", "", rest)
+    if not source or not rest or (dot and (star != "*" or not named)):
+        raise UsageError(f"{what!r} is neither SOURCE.TABLE, nor SOURCE.*, nor SOURCE.BUCKET.*")
+    if bucket and (named or star != "*"):
+        raise UsageError("--bucket goes with SOURCE.*")
+    if star != "*":
+        return {"table": what}
+    return {"source": source, **({"bucket": bucket or named} if bucket or named else {})}
+
+
+def _on(subject: Mapping[str, Any]) -> str:
+    if subject.get("table"):
+        return str(subject["table"])
+    return f"{subject['source']}.{subject['bucket']}.*" if subject.get("bucket") else f"{subject['source']}.*"
+
+
+def _same(server: Server, principal: dict[str, str], subject: dict[str, str]) -> list[dict[str, Any]]:
+    """Find the grants to just this user or group on just this."""
+    found: list[dict[str, Any]] = server.get("/api/admin/permissions", **principal)["permissions"]
+    (kind,) = principal
+    return [
+        it
+        for it in found
+        if it["principal"]["type"] == kind
+        and {name: it[name] for name in ("table", "source", "bucket") if it.get(name)} == subject
+    ]

@@ -1,0 +1,74 @@
+"""`da admin groups`: users to grant to at once."""
+
+from typing import Annotated
+
+import typer
+
+from da.administering import confirm, doing, find_group, find_user
+from da.output import print_json, print_table
+from da.server import segment
+from da.text import count_text
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Groups of users, to grant to at once."
+)
+
+Name = Annotated[str, typer.Argument(metavar="GROUP", help="The group's name.")]
+Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The user's e-mail.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@app.command("list")
+def list_groups(json: Json = False) -> None:
+    """List the groups and who is in them."""
+    with doing("list the groups") as server:
+        groups = server.get("/api/admin/groups")["groups"]
+    if json:
+        print_json(groups)
+        return
+    rows = [
+        (group["name"], len(group["members"]), ", ".join(it["email"] for it in group["members"])) for group in groups
+    ]
+    print_table(("group", "users", "who"), rows, right=("users",))
+
+
+@app.command("add")
+def add_group(name: Name, json: Json = False) -> None:
+    """Add a group."""
+    with doing(f"add the group {name}") as server:
+        made = server.post("/api/admin/groups", {"name": name})
+    print_json(made) if json else print(f"Added the group {name}. Put users into it with: da admin groups join")
+
+
+@app.command("remove")
+def remove_group(name: Name, yes: Yes = False, json: Json = False) -> None:
+    """Remove a group and what was granted to it."""
+    with doing(f"remove the group {name}") as server:
+        group = find_group(server, name)
+        confirm(f"Remove {name}, of {count_text(len(group['members']), 'user')}, and its grants?", yes=yes)
+        server.delete(f"/api/admin/groups/{segment(group['id'])}")
+    print_json(group) if json else print(f"Removed the group {name}.")
+
+
+@app.command("join")
+def join(name: Name, email: Email, json: Json = False) -> None:
+    """Put a user into a group."""
+    _change_members(name, email, "PUT", json=json)
+
+
+@app.command("leave")
+def leave(name: Name, email: Email, json: Json = False) -> None:
+    """Take a user out of a group."""
+    _change_members(name, email, "DELETE", json=json)
+
+
+def _change_members(name: str, email: str, method: str, *, json: bool) -> None:
+    is_in = method == "PUT"
+    with doing(f"put {email} into {name}" if is_in else f"take {email} out of {name}") as server:
+        group, user = find_group(server, name), find_user(server, email)
+        server.have_done(f"/api/admin/groups/{segment(group['id'])}/members/{segment(user['id'])}", method=method)
+        if json:
+            print_json(find_group(server, name))
+            return
+    print(f"{user['email']} is {'in' if is_in else 'not in'} {name} from now on.")
