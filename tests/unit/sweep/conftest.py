@@ -1,0 +1,23 @@
+"""What the tests of compactions share."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.doubles.pieces import Pieces
+from tests.unit.sweep.scattered import Bucket
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Bucket:
+    return Bucket(tmp_path)
+
+
+@pytest.fixture
+def source(bucket: Bucket) -> Pieces:
+    """A source of a table of five small files, which is published."""
+    source = Pieces()
+    source.grow(5)
+    bucket.extract(source)
+    bucket.rebuild()
+    return source

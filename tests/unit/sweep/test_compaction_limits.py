@@ -1,0 +1,67 @@
+"""What a compaction leaves alone, and what it tells of what is broken."""
+
+import pytest
+
+from analyst.store import ANY
+from tests.doubles.pieces import Pieces
+from tests.unit.sweep.scattered import Bucket
+
+LEFT_ALONE = {
+    "others' files": "update extract._files set path = replace(path, '-01', '-part-01')",
+    "a file that stands twice": "insert into extract._files from extract._files limit 1",
+    "no statistics": "update extract._files set stats = null",
+    "a type that is no longer written": "update extract._files set stats = replace(stats::varchar, 'VARCHAR', 'JSON')",
+    "a type that nobody knows": "update extract._files set stats = replace(stats::varchar, 'VARCHAR', 'THING')",
+    "several types": "update extract._files set stats = replace(stats::varchar, 'INTEGER', 'BIGINT') where path in "
+    "(select max(path) from extract._files)",
+    "another query mode": "update extract._meta set query_mode = 'materialized'",
+    "no version": "delete from extract._state",
+    "few files of each partition": 'update extract._files set "partition" = right(path, 20)',
+}
+
+
+def test_what_may_not_be_rewritten_is_left_alone(bucket: Bucket, source: Pieces) -> None:
+    assert source.pieces
+    key = "extracts/shop/extract.duckdb"
+    whole = bucket.store.read(key)
+    assert whole is not None
+    for what, statement in LEFT_ALONE.items():
+        bucket.store.put(key, whole.data, if_version=ANY)
+        bucket.edit(statement)
+        before = bucket.files()
+        answer = bucket.sweep()
+        assert (answer.compacted, answer.problems, bucket.files()) == ((), (), before), what
+
+
+def test_a_table_whose_files_are_broken_stays_as_it_is_and_hinders_no_other(bucket: Bucket, source: Pieces) -> None:
+    other = Pieces(name="people")
+    other.grow(3)
+    bucket.extract(other)
+    bucket.extract(source, name="crm")
+    listed, whole = bucket.files(), bucket.extracted("crm").files["orders"]
+    path = bucket.store.local_path(listed[2].path)
+    path.unlink()
+    path.write_bytes(b"no parquet")
+    answer = bucket.sweep()
+    assert {(table.source, table.table) for table in answer.compacted} == {("crm", "orders"), ("shop", "people")}
+    (problem,) = answer.problems
+    assert (problem.source, problem.message.startswith("orders can't be compacted: ")) == ("shop", True)
+    assert (bucket.files(), len(whole)) == (listed, 5)
+
+
+@pytest.mark.parametrize(
+    ("statement", "wrong"),
+    [
+        ("update extract._files set rows = rows + 1", "hold 5 rows, and are listed with 10"),
+        ("update extract._files set stats = replace(stats::varchar, '\"t\"', '\"u\"')", "have other columns than"),
+    ],
+)
+def test_what_is_not_as_it_is_listed_is_told_and_not_published(
+    bucket: Bucket, source: Pieces, statement: str, wrong: str
+) -> None:
+    assert source.pieces
+    bucket.edit(statement)
+    before = bucket.files()
+    answer = bucket.sweep()
+    assert (answer.compacted, bucket.files()) == ((), before)
+    assert wrong in answer.problems[0].message

@@ -1,0 +1,116 @@
+"""A compaction among others who publish, and one that is cut off: nothing is lost, and nothing is there twice."""
+
+import itertools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analyst.contract.publishing import drop
+from analyst.store import Condition
+from analyst.store.file import FileStore
+from tests.doubles.faulty_store import Fault, FaultyStore
+from tests.doubles.pieces import Pieces
+from tests.unit.sweep.scattered import Bucket
+
+
+@pytest.mark.parametrize("kind", ["cursor", "blind", "full"])
+def test_an_extract_that_began_before_publishes_upon_the_few(bucket: Bucket, kind: Any) -> None:
+    source = Pieces(kind)
+    source.grow(4)
+    bucket.extract(source)
+    source.grow(1)
+    source.skipped = 4 if kind == "blind" else 0
+    source.then = lambda: swept.append(bucket.compacted())
+    swept: list[Any] = []
+    assert bucket.extract(source) == "ok"
+    assert swept == [[("orders", 4)]]
+    assert len(bucket.files()) == (5 if kind == "full" else 2)
+    assert [row["n"] for row in bucket.told()["delta"]] == [n for n, _ in bucket.ask("from orders")] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("kind", ["cursor", "full"])
+def test_a_table_that_moves_meanwhile_is_left_for_the_next_time(bucket: Bucket, kind: Any) -> None:
+    source = Pieces(kind)
+    source.grow(4)
+    bucket.extract(source)
+    source.grow(1)
+    assert bucket.compacted(store=FaultyStore(bucket.store, puts=[lambda: bucket.extract(source)])) == []
+    assert (len(bucket.files()), bucket.asked) == (5, [])
+    assert [n for n, _ in bucket.ask("from orders")] == [1, 2, 3, 4, 5]
+    assert bucket.compacted() == [("orders", 5)]
+
+
+def test_of_two_sweeps_at_once_one_gives_way(bucket: Bucket, source: Pieces) -> None:
+    before = bucket.told()
+    other: list[Any] = []
+    assert source.pieces
+    faulty = FaultyStore(bucket.store, puts=[lambda: other.append(bucket.compacted())])
+    assert (bucket.compacted(store=faulty), other) == ([], [[("orders", 5)]])
+    assert bucket.told() == before
+
+
+def test_a_table_that_was_dropped_meanwhile_stays_away(bucket: Bucket, source: Pieces) -> None:
+    def withdraw() -> None:
+        drop(bucket.store, "shop", source.name, now=lambda: bucket.now, folder=bucket.folder)
+
+    assert bucket.compacted(store=FaultyStore(bucket.store, puts=[withdraw])) == []
+    assert bucket.extracted().meta == {}
+
+
+@pytest.mark.parametrize("fault", Fault)
+def test_an_answer_that_is_lost_publishes_once(bucket: Bucket, source: Pieces, fault: Fault) -> None:
+    assert source.pieces
+    before = bucket.told()
+    assert bucket.compacted(store=FaultyStore(bucket.store, puts=[None, fault])) == [("orders", 5)]
+    assert bucket.told() == before
+    assert (bucket.extracted().state("orders").version, len(bucket.files())) == (2, 1)
+
+
+class Dead(BaseException):
+    """The process ends here."""
+
+
+class DyingStore(FileStore):
+    """A store in a folder whose process dies at the nth step; each change is two, before it and after it."""
+
+    steps = 0
+
+    def put(self, key: str, data: bytes, *, if_version: str | Condition, mode: int = 0o666) -> str:
+        self._step()
+        version = super().put(key, data, if_version=if_version, mode=mode)
+        self._step()
+        return version
+
+    def upload(self, key: str, path: Path) -> str:
+        self._step()
+        version = super().upload(key, path)
+        self._step()
+        return version
+
+    def _step(self) -> None:
+        self.steps -= 1
+        if self.steps <= 0:
+            raise Dead
+
+
+def test_a_sweep_that_dies_anywhere_leaves_the_table_whole_and_the_next_goes_on(
+    bucket: Bucket, source: Pieces, tmp_path: Path
+) -> None:
+    assert source.pieces
+    before = bucket.told()
+    for step in itertools.count(1):
+        crashed = Bucket(tmp_path / str(step), bucket.now)
+        shutil.copytree(tmp_path / "bucket", crashed.folder / "bucket")
+        store = DyingStore(crashed.folder / "bucket", lambda: b"s" * 32)
+        store.steps = step
+        try:
+            crashed.sweep(store)
+        except Dead:
+            assert crashed.ask("from orders") == before["rows"]
+            assert crashed.compacted() in ([], [("orders", 5)])
+            assert (len(crashed.files()), crashed.told()) == (1, before)
+        else:
+            break
+    assert step > 6
