@@ -5,7 +5,6 @@ before its batches go, so for a while an event is in both; readers find it once.
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -29,7 +28,9 @@ OVER: Final = timedelta(days=2)
 MOST_GATHERED: Final = 50_000
 """Batches that are gathered at once."""
 
-_ARCHIVE: Final = re.compile(r"archive-[0-9a-f]{32}\.parquet")
+ARCHIVE_PREFIX: Final = "archive-"
+"""How names of archives begin; those of batches do not."""
+
 _ARCHIVE_BYTES: Final = 32 * 1024 * 1024
 _AT_ONCE: Final = 16
 _READ_AHEAD: Final = 1000
@@ -53,11 +54,6 @@ _COLUMNS: Final = {
     "count": "bigint",
     "since": "timestamp",
 }
-
-
-def is_archive(name: str) -> bool:
-    """Tell whether an object of a day's folder is an archive."""
-    return _ARCHIVE.fullmatch(name) is not None
 
 
 def rows_of(paths: Iterable[Path]) -> str:
@@ -119,7 +115,7 @@ class Archiving:
             if count:
                 name = hashlib.sha256(made.read_bytes()).hexdigest()[:32]
                 with suppress(StoreConflictError):  # it is named by its content
-                    self.store.upload(f"{folder}archive-{name}.parquet", made)
+                    self.store.upload(f"{folder}{ARCHIVE_PREFIX}{name}.parquet", made)
 
     def _collect(self, entries: Sequence[Entry], file: BinaryIO) -> None:
         """Write the lines of batches into one file, but for those that are gone: another sweep has gathered them."""
@@ -133,11 +129,10 @@ class Archiving:
                 )
 
     def _archives(self, folder: str, home: Path) -> list[Path]:
-        keys = [entry.key for entry in self.store.list(f"{folder}archive-")]
-        paths = [home / key.rsplit("/", 1)[1] for key in keys if is_archive(key.rsplit("/", 1)[1])]
-        for path in paths:
-            self.store.download(folder + path.name, path)
-        return paths
+        names = [entry.key.removeprefix(folder) for entry in self.store.list(f"{folder}{ARCHIVE_PREFIX}")]
+        for name in names:
+            self.store.download(folder + name, home / name)
+        return [home / name for name in names]
 
 
 def _convert(con: "DuckDBPyConnection", lines: Path, known: Sequence[Path], into: Path) -> int:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from ulid import ULID
 
 from analyst import duckdb_files
-from analyst.audit.archives import is_archive, rows_of
+from analyst.audit.archives import ARCHIVE_PREFIX, rows_of
 from analyst.audit.events import AuditEvent, Place
 from analyst.audit.wanted import Wanted
 from analyst.audit.writing import PREFIX, SPREAD, SUFFIX, folder_of
@@ -38,7 +38,7 @@ _MOST_LISTED: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """All that is looked for and not before a place has been given."""
+    """All that is looked for and not before a place has been given; the place lies before where the search began."""
 
     place: Place
 
@@ -75,7 +75,8 @@ class Events:
             left: Wanted | None = wanted
             while left is not None:
                 left = yield from self._some_of_day(day, left)
-            yield Reached(Place(day * _DAY_MS))
+            if Place(day * _DAY_MS) < wanted.before:
+                yield Reached(Place(day * _DAY_MS))
 
     def _days(self, wanted: Wanted) -> list[int]:
         """List the days, counted since 1970, that may have what is looked for; the newest first."""
@@ -86,9 +87,10 @@ class Events:
     def _some_of_day(self, day: int, wanted: Wanted) -> Generator[Item, None, Wanted | None]:
         """Give what is looked for of a day. Returns what is left to look for, `None` if nothing is."""
         folder = _folder(day)
-        names = _Names.among((entry.key.removeprefix(folder) for entry in self.store.list(folder)), wanted)
-        batches = self._batched(folder, names.batches[:_MOST_LISTED], wanted)
-        archives = (self._archived(folder + name, wanted) for name in names.archives)
+        names = _newest((entry.key.removeprefix(folder) for entry in self.store.list(folder)), wanted)
+        batches = self._batched(folder, names[:_MOST_LISTED], wanted)
+        # listed afterwards: an archive is there before the first of its batches goes
+        archives = (self._archived(entry.key, wanted) for entry in self.store.list(f"{folder}{ARCHIVE_PREFIX}"))
         reached = wanted.before
         try:
             for item in merge(batches, *archives, key=attrgetter("place"), reverse=True):
@@ -97,7 +99,7 @@ class Events:
                 reached = item.place
         except _GatheredError:
             return replace(wanted, before=reached)
-        more = names.batches[_MOST_LISTED:]
+        more = names[_MOST_LISTED:]
         return replace(wanted, before=_just_after(more[0])) if more else None
 
     def _batched(self, folder: str, names: Sequence[str], wanted: Wanted) -> Iterator[Item]:
@@ -147,24 +149,14 @@ class Events:
         return self._held.enter_context(duckdb_files.connect(memory_limit=self.memory_limit, threads=1))
 
 
-@dataclass(frozen=True, slots=True)
-class _Names:
-    """What a day has: the names of archives, and of the newest batches that may have what is looked for."""
-
-    archives: Sequence[str]
-    batches: Sequence[str]
-
-    @classmethod
-    def among(cls, listed: Iterable[str], wanted: Wanted) -> Self:
-        archives: list[str] = []
-        newest: list[str] = []
-        for name in listed:
-            if is_archive(name):
-                archives.append(name)
-            elif _BATCH.fullmatch(name) and wanted.since_ms <= _ms(name) <= wanted.before.ms + _SPREAD_MS:
-                put = heappush if len(newest) <= _MOST_LISTED else heappushpop
-                put(newest, name)
-        return cls(archives, sorted(newest, reverse=True))
+def _newest(names: Iterable[str], wanted: Wanted) -> list[str]:
+    """Give the newest of the batches that may have what is looked for, one more than are read at once; newest first."""
+    newest: list[str] = []
+    for name in names:
+        if _BATCH.fullmatch(name) and wanted.since_ms <= _ms(name) <= wanted.before.ms + _SPREAD_MS:
+            put = heappush if len(newest) <= _MOST_LISTED else heappushpop
+            put(newest, name)
+    return sorted(newest, reverse=True)
 
 
 def _number(folder: str) -> int | None:

@@ -26,6 +26,7 @@ def test_what_is_answered_is_audited_whatever_the_store_does(
     store = FaultyStore(bucket)
     api = serve(store)
     api.make("ann", "GET", "/api/sync/manifest")
+    api.settle()
     before = len(api.written())
     store.puts = [*faults]
     answered = []
@@ -80,6 +81,8 @@ def test_what_is_not_audited_is_answered_without_the_store(serve: Serve, shut: S
 def test_the_first_unchanged_manifest_that_is_answered_is_written(serve: Serve, bucket: MemoryStore) -> None:
     store = FaultyStore(bucket)
     api = serve(store)
+    api.make("ann", "GET", "/api/me")
+    api.settle()
     store.puts = [Fault.NEVER, Fault.NEVER]
     assert api.send("ann", "GET", "/api/sync/manifest", **ETAG).status_code == 503
     assert api.send("ann", "GET", "/api/sync/manifest", **ETAG).status_code == 304

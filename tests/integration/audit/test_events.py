@@ -137,7 +137,7 @@ def test_a_wrong_bootstrap_secret_is_audited_and_a_right_one_once(api: Api) -> N
     )
     again = {"email": "eve@example.com", "secret": BOOTSTRAP_SECRET}
     assert api.send(None, "POST", "/auth/bootstrap", again).status_code == 409
-    assert [event["status"] for event in api.found(action="auth.bootstrap")] == [409, 403, None]
+    assert {event["status"] for event in api.found(action="auth.bootstrap")} == {409, 403, None}
 
 
 def test_a_token_that_is_revoked_is_told_by_how_it_begins(api: Api) -> None:

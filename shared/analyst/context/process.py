@@ -1,42 +1,30 @@
-"""What a function is given: one `Process` for the whole process, and a `Context` for each request.
+"""What the requests of a process share.
 
 Everything is made when it is first asked for, so that a function pays only for what it touches.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
-from urllib.parse import urlsplit
-
-from werkzeug.wrappers import Request
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from analyst.access import AccessReader, Caller
-from analyst.audit import Audit, Note, Noting
-from analyst.clients import ClientKind, client_address, client_kind
-from analyst.errors import UnauthenticatedError
+from analyst.audit import Audit
 from analyst.manifest import Manifests
 from analyst.settings import Settings
 from analyst.snapshots import Snapshots
 from analyst.store import Store
-from analyst.tasks import Background, LocalCall, Tasks
+from analyst.tasks import Background
 
 if TYPE_CHECKING:
     from analyst.auth.keys import Keys
     from analyst.auth.last_use import LastUses
     from analyst.auth.limits import Limits
     from analyst.auth.oidc import Issuer
-    from analyst.rebuild import Rebuild
     from analyst.state import State
 
-log = logging.getLogger(__name__)
-
 T = TypeVar("T")
-
-_THIS_HOST: Final = ("localhost", "127.0.0.1", "::1")
 
 
 def utc_now() -> datetime:
@@ -195,128 +183,3 @@ class Process:
         from analyst.auth.limits import Limits
 
         return Limits(self.store)
-
-
-@dataclass(frozen=True, slots=True)
-class Context(Noting):
-    """One request, and what it takes to answer it."""
-
-    process: Process
-    request: Request
-    """Raw bytes, headers and all."""
-    request_id: str
-    now: datetime
-    """When the request came, in UTC."""
-    caller_or_none: Caller | None
-    """Who asks; `None` where anybody may."""
-    local: LocalCall
-    began: float = field(default_factory=time.perf_counter)
-    """When the request came, by `time.perf_counter`."""
-    note: Note = field(default_factory=Note)
-    """What the audit will know of it."""
-
-    @property
-    def caller(self) -> Caller:
-        """Who asks.
-
-        Raises:
-            UnauthenticatedError: nobody in particular.
-        """
-        if self.caller_or_none is None:
-            raise UnauthenticatedError("send an access token: 'Authorization: Bearer <token>'")
-        return self.caller_or_none
-
-    @property
-    def client_address(self) -> str | None:
-        """The IP address that the request comes from, `None` when another function of this process makes it."""
-        forwarded_for = self.request.headers.get("X-Forwarded-For")
-        return client_address(self.request.remote_addr, forwarded_for, self.settings.trusted_proxies)
-
-    @property
-    def client_kind(self) -> ClientKind:
-        """What kind of client says that it makes the request."""
-        return client_kind(self.request.headers.get("User-Agent"))
-
-    @property
-    def clock(self) -> Callable[[], datetime]:
-        """Tells the time, for what takes longer than a moment."""
-        return self.process.clock
-
-    @property
-    def settings(self) -> Settings:
-        """The settings."""
-        return self.process.settings
-
-    @property
-    def store(self) -> Store:
-        """The bucket."""
-        return self.process.store
-
-    @property
-    def snapshots(self) -> Snapshots:
-        """The published snapshots."""
-        return self.process.snapshots
-
-    @property
-    def manifests(self) -> Manifests:
-        """The manifests made last."""
-        return self.process.manifests
-
-    @property
-    def access(self) -> AccessReader:
-        """Who may do what."""
-        return self.process.access
-
-    @property
-    def state(self) -> "State":
-        """The system state; the first use imports DuckDB."""
-        return self.process.state
-
-    @property
-    def keys(self) -> "Keys":
-        """What sessions and links are signed with."""
-        return self.process.keys
-
-    @property
-    def limits(self) -> "Limits":
-        """How often credentials may be tried."""
-        return self.process.limits
-
-    @property
-    def is_secure(self) -> bool:
-        """Tell whether browsers come by HTTPS; on this host itself they may come without."""
-        address = urlsplit(self.settings.base_url or self.request.host_url)
-        return address.scheme == "https" or address.hostname not in _THIS_HOST
-
-    @property
-    def rebuilding(self) -> "Rebuild":
-        """What a rebuild works with."""
-        from analyst.rebuild import Rebuild
-
-        return Rebuild(self.store, self.clock, lambda: tuple(self.access.current().tables), self.settings.scratch_dir)
-
-    @property
-    def tasks(self) -> Tasks:
-        """The other functions."""
-        return Tasks(self.settings, self.local, lambda: self.process.background, self.request_id)
-
-    def after_answer(self, what: str, task: Callable[[], object]) -> None:
-        """Do something after the answer, whose time tells nothing about it; a failure is logged.
-
-        Raises:
-            UnavailableError: too many things are waiting.
-        """
-        self.process.background.run(lambda: _logged(what, task, self.request_id))
-
-    def absolute(self, url: str) -> str:
-        """Make a URL that starts with `/` one of our own address: of `BASE_URL`, else as the request called us."""
-        if not url.startswith("/"):
-            return url
-        return (self.settings.base_url or self.request.host_url).rstrip("/") + url
-
-
-def _logged(what: str, task: Callable[[], object], request_id: str) -> None:
-    try:
-        task()
-    except Exception:
-        log.exception("%s failed", what, extra={"fields": {"request_id": request_id}})
