@@ -46,6 +46,7 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "POST /api/admin/permissions": (Role.ADMIN, ADMINISTER),
     "DELETE /api/admin/permissions/{id}": (Role.ADMIN, ADMINISTER),
     "POST /api/admin/snapshots/{number}/rollback": (Role.ADMIN, ADMINISTER),
+    "GET /api/admin/schedule": (Role.ADMIN, ADMINISTER),
     "GET /api/admin/sources": (Role.ADMIN, ADMINISTER),
     "GET /api/admin/sources/{name}": (Role.ADMIN, ADMINISTER),
     "POST /api/admin/sources/{name}": (Role.ADMIN, ADMINISTER),
@@ -100,6 +101,7 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "GET /files/{path}": (ANYBODY, READ),
     "GET /login": (ANYBODY, READ),
     "POST /rebuild": (SERVICES, ADMINISTER),
+    "POST /schedule": (SERVICES, ADMINISTER),
     "POST /sweep": (SERVICES, ADMINISTER),
 }
 
