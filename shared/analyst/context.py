@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from analyst.auth.last_use import LastUses
     from analyst.auth.limits import Limits
     from analyst.auth.oidc import Issuer
-    from analyst.rebuild import Rebuild
     from analyst.state import State
 
 log = logging.getLogger(__name__)
@@ -287,13 +286,6 @@ class Context(Noting):
         """Tell whether browsers come by HTTPS; on this host itself they may come without."""
         address = urlsplit(self.settings.base_url or self.request.host_url)
         return address.scheme == "https" or address.hostname not in _THIS_HOST
-
-    @property
-    def rebuilding(self) -> "Rebuild":
-        """What a rebuild works with."""
-        from analyst.rebuild import Rebuild
-
-        return Rebuild(self.store, self.clock, lambda: tuple(self.access.current().tables), self.settings.scratch_dir)
 
     @property
     def tasks(self) -> Tasks:
