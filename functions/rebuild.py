@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict
 from analyst.context import Context
 from analyst.http import Allow, Answer, function
 from analyst.names import Name
-from analyst.rebuild import RebuildAnswer
+from analyst.rebuild import Rebuild, RebuildAnswer
 
 
 class RebuildRequest(BaseModel):
@@ -22,6 +22,7 @@ def rebuild(request: RebuildRequest, ctx: Context) -> Answer[RebuildAnswer]:  # 
 
     202 means that another rebuild is running and will see to it.
     """
-    answer = ctx.rebuilding.run()
+    rebuilding = Rebuild(ctx.store, ctx.clock, lambda: tuple(ctx.access.current().tables), ctx.settings.scratch_dir)
+    answer = rebuilding.run()
     ctx.audited(snapshot=answer.snapshot, status=answer.status, is_unchanged=answer.status == "unchanged")
     return Answer(answer, status=answer.http_status)

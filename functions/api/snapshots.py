@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from analyst.access import Role
 from analyst.context import Context
 from analyst.http import function
-from analyst.rebuild import RebuildAnswer
+from analyst.rebuild import Rebuild, RebuildAnswer
 from analyst.snapshots import SnapshotNumber
 from analyst.state import actor
 from analyst.state.audit import record
@@ -63,7 +63,8 @@ def roll_back_to(request: RollbackRequest, ctx: Context) -> RebuildAnswer:
     """
     from analyst.rebuild.rollback import roll_back
 
-    answer = roll_back(ctx.rebuilding, request.number)
+    rebuilding = Rebuild(ctx.store, ctx.clock, lambda: tuple(ctx.access.current().tables), ctx.settings.scratch_dir)
+    answer = roll_back(rebuilding, request.number)
     by, to = actor(ctx), answer.snapshot
     ctx.state.edit(lambda db: record(db, by, "snapshot.rollback", f"snapshot:{request.number}", snapshot=to))
     return answer

@@ -7,7 +7,6 @@ before its batches go, so for a while an event is in both; readers find it once.
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +16,8 @@ from analyst import duckdb_files
 from analyst.audit.writing import PREFIX, SUFFIX
 from analyst.errors import UnavailableError
 from analyst.names import quote_text
-from analyst.store import Entry, Store, StoreConflictError
+from analyst.store import Entry, Store
+from analyst.store.swapping import upload_once
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -114,8 +114,7 @@ class Archiving:
                 count = _convert(con, lines, known, made)
             if count:
                 name = hashlib.sha256(made.read_bytes()).hexdigest()[:32]
-                with suppress(StoreConflictError):  # it is named by its content
-                    self.store.upload(f"{folder}{ARCHIVE_PREFIX}{name}.parquet", made)
+                upload_once(self.store, f"{folder}{ARCHIVE_PREFIX}{name}.parquet", made)
 
     def _collect(self, entries: Sequence[Entry], file: BinaryIO) -> None:
         """Write the lines of batches into one file, but for those that are gone: another sweep has gathered them."""

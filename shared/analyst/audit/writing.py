@@ -171,7 +171,7 @@ def _put(store: Store, key: str, data: bytes) -> None:
     """Write a batch; once more if the store does not answer, as that alone would fail what has gone well."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            put_once(store, key, data)
+            put_once(store, key, data, most=1)
         except UnavailableError:
             if attempt == _ATTEMPTS:
                 raise

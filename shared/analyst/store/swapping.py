@@ -66,6 +66,7 @@ def put_once(
     data: bytes,
     *,
     if_version: str | Condition = ABSENT,
+    most: int = FEW,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Write an object that nobody writes anything else in the place of: whoever came first has written what is as good.
@@ -77,18 +78,19 @@ def put_once(
         key: the object.
         data: what it is to hold.
         if_version: the version that it replaces; there is none when not given.
+        most: how many attempts are made at most.
         sleep: waits.
 
     Raises:
         UnavailableError: the store does not answer.
         UnsureWriteError: no attempt got an answer; the object may be there.
     """
-    _write_once(store, lambda: store.put(key, data, if_version=if_version), sleep)
+    _write_once(store, lambda: store.put(key, data, if_version=if_version), most, sleep)
 
 
 def upload_once(store: Store, key: str, path: Path, *, sleep: Callable[[float], None] = time.sleep) -> None:
     """Copy a local file to a name that only this content, or what is as good, is written under: as `put_once`."""
-    _write_once(store, lambda: store.upload(key, path), sleep)
+    _write_once(store, lambda: store.upload(key, path), FEW, sleep)
 
 
 def attempts(
@@ -118,9 +120,9 @@ def pauses_for(store: Store) -> Iterator[float]:
         waited, most = waited + pause, min(most * 2, longest)
 
 
-def _write_once(store: Store, write: Callable[[], object], sleep: Callable[[float], None]) -> None:
+def _write_once(store: Store, write: Callable[[], object], most: int, sleep: Callable[[float], None]) -> None:
     unsure = UnsureWriteError("")
-    for _ in attempts(store, FEW, sleep=sleep):
+    for _ in attempts(store, most, sleep=sleep):
         try:
             write()
         except UnsureWriteError as error:

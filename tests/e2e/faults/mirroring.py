@@ -8,7 +8,7 @@ from typing import Any
 from analyst.store import Store
 from da.config import Login
 from tests.e2e.faults.actors import Moving, publish, rebuild, rollback
-from tests.e2e.faults.fates import FatedStore, Touches
+from tests.e2e.faults.fates import FATES, Fate, FatedStore, Touches
 from tests.e2e.faults.hosts import Clock, hosting, steady_port
 from tests.e2e.faults.laptops import Laptop
 from tests.e2e.faults.places import Place
@@ -41,13 +41,13 @@ class Mirroring:
         """Serve the place."""
         return hosting(FatedStore(self.place.open(), touches or Touches()), self.port, clock or Clock())
 
-    def touches(self) -> int:
-        """Count the touches of the store by an undisturbed sync."""
-        touches = Touches()
+    def points(self, fate: Fate | None = None) -> list[int]:
+        """Sync undisturbed; tell the touches of the store, by number, that a fate can befall."""
+        touches, kinds = Touches(), None if fate is None else FATES[fate]
         self.begin()
         assert self.sync(touches)
         assert self.laptop.is_at(2)
-        return len(touches.made)
+        return [point for point, (what, _) in enumerate(touches.made, 1) if kinds is None or what in kinds]
 
     def go_on(self) -> None:
         """Let the next sync come, undisturbed; check that it mends everything, also when what was new is taken back."""

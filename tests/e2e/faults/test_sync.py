@@ -9,13 +9,14 @@ import pytest
 from analyst.store import Store
 from tests.doubles.gcs import pem
 from tests.e2e.faults.actors import Moving, publish, rebuild, rollback, sweep
-from tests.e2e.faults.fates import Fate, FatedStore, Touches
+from tests.e2e.faults.fates import FATES, FatedStore, Touches
 from tests.e2e.faults.forks import Forks, forking
 from tests.e2e.faults.looking import TABLES
 from tests.e2e.faults.mirroring import Mirroring, prepare_mirroring
 from tests.e2e.faults.places import PLACES, Place
 from tests.e2e.faults.scenes import DAY, everything
 
+FAULTS = [fate for fate in FATES if not fate.name.startswith("KILLED")]
 Meanwhile = Callable[[Store], bool]
 
 
@@ -37,16 +38,17 @@ def syncs() -> Iterator[Forks]:
 
 
 def test_one_touch_of_the_hosts_store_may_fail(mirroring: Mirroring) -> None:
-    for point in range(1, mirroring.touches() + 1):
-        mirroring.begin()
-        touches = Touches(point, Fate.REFUSED)
-        assert mirroring.sync(touches), f"one failure fails no sync: {touches.made[point - 1]}"
-        assert mirroring.laptop.is_at(2)
-        mirroring.laptop.look_at_own()
+    for fate in FAULTS:
+        for point in mirroring.points(fate):
+            mirroring.begin()
+            touches = Touches(point, fate)
+            assert mirroring.sync(touches), f"one failure fails no sync: {fate.name} at {touches.made[point - 1]}"
+            assert mirroring.laptop.is_at(2)
+            mirroring.laptop.look_at_own()
 
 
 def test_a_host_may_die_at_any_touch(mirroring: Mirroring, hosts: Forks) -> None:
-    for point in range(1, mirroring.touches() + 1):
+    for point in mirroring.points():
         mirroring.begin()
         place = mirroring.place
         job = {"kind": place.kind, "address": place.address, "port": mirroring.port, "pem": pem(), "point": point}
@@ -83,7 +85,7 @@ def publish_and_sweep(store: Store) -> bool:
 
 @pytest.mark.parametrize(("meanwhile", "generation"), [(publish_and_sweep, 3), (take_back, 1)])
 def test_others_may_publish_at_any_touch(mirroring: Mirroring, meanwhile: Meanwhile, generation: int) -> None:
-    for point in range(1, mirroring.touches() + 1):
+    for point in mirroring.points():
         mirroring.begin()
         done: list[bool] = []
         touches = Touches(point, meanwhile=lambda done=done: done.append(meanwhile(mirroring.place.open())))  # type: ignore[misc]
