@@ -25,7 +25,7 @@ from analyst.errors import AnalystError
 from analyst.extracting import Caller, RebuildOutcome, ask_for_rebuild
 from analyst.snapshots import Snapshots
 from analyst.store import Entry, Store
-from analyst.sweep import pointers
+from analyst.sweep import credentials, pointers
 from analyst.sweep.answers import Compacted, SweepAnswer, SweepProblem
 from analyst.sweep.compaction import Rule, Scattered, choose, is_set_back
 from analyst.sweep.gathering import Records
@@ -95,6 +95,7 @@ class Sweep:
         snapshots, found = Snapshots(self.store), _Found()
         records = [Records.of(self.store, prefix, kept) for prefix, kept in KEPT_BY_DAY.items()]
         found.unneeded += [*pointers.snapshots(self.store, self.keep), *pointers.states(self.store)]
+        found.unneeded += credentials.spent(self.store)
         found.unneeded += [entry for kind in records for entry in kind.old()]
         self._look_at_sources(snapshots, found, dry_run=dry_run)
         if not dry_run:
