@@ -64,7 +64,8 @@ class FilePlace:
         return str(self.folder / "bucket")
 
     def open(self, ahead: float = 0.0) -> Store:
-        return _FileStoreAhead(self._store(0.0), self._store(ahead), ahead, self.ahead)
+        right, wrong = self._store(0.0), self._store(ahead)
+        return _FileStoreAhead(right, wrong, ahead, self.ahead) if ahead else right
 
     def _store(self, ahead: float) -> Store:
         return FileStore(self.folder / "bucket", lambda: b"s" * 32, clock=lambda: time.time() + ahead)
