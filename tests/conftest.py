@@ -60,12 +60,20 @@ def new_store(
 
 
 @pytest.fixture
-def quick_store(request: pytest.FixtureRequest) -> "Store":
-    """An empty bucket in memory, if `--store` does not say otherwise."""
+def new_quick_store(request: pytest.FixtureRequest) -> "Callable[[], Store]":
+    """Give what makes empty buckets in memory, if `--store` does not say otherwise."""
     from analyst.store.memory import MemoryStore
 
-    store: Store = request.getfixturevalue("store") if request.config.getoption("--store") else MemoryStore()
-    return store
+    made: Callable[[], Store] = (
+        request.getfixturevalue("new_store") if request.config.getoption("--store") else MemoryStore
+    )
+    return made
+
+
+@pytest.fixture
+def quick_store(new_quick_store: "Callable[[], Store]") -> "Store":
+    """An empty bucket in memory, if `--store` does not say otherwise."""
+    return new_quick_store()
 
 
 @pytest.fixture

@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # not there where only the packages of `da` are
+    from tests.clouds import Cloud
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -23,10 +26,9 @@ _START_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A running host of functions. `bucket` is its folder."""
+    """A running host of functions."""
 
     url: str
-    bucket: Path
 
     def ask(
         self,
@@ -82,17 +84,17 @@ def _json(body: bytes) -> Any:
 
 
 @contextmanager
-def host(home: Path, *, sources: Path | None = None, **settings: str) -> Iterator[Host]:
-    """Run all functions on a bucket below `home` until the block ends."""
+def host(home: Path, cloud: "Cloud | None" = None, *, sources: Path | None = None, **settings: str) -> Iterator[Host]:
+    """Run all functions until the block ends, on a bucket below `home` if none is given."""
     port = free_port()
-    bucket = home / "bucket"
+    bucket = {"DATA_URL": (home / "bucket").as_uri()} if cloud is None else cloud.settings
     environ = {
         **os.environ,
         "FUNCTION_SOURCE": str(ROOT / "functions/host.py"),
         "FUNCTION_TARGET": "host",
         "HOST": "127.0.0.1",
         "PORT": str(port),
-        "DATA_URL": bucket.as_uri(),
+        **bucket,
         "BOOTSTRAP_SECRET": BOOTSTRAP_SECRET,
         "SERVICE_TOKEN": SERVICE_TOKEN,
         "SOURCE_ROOTS": str(sources or home),
@@ -102,7 +104,7 @@ def host(home: Path, *, sources: Path | None = None, **settings: str) -> Iterato
     with log.open("wb") as output:
         process = subprocess.Popen([BIN / "functions-framework"], env=environ, stdout=output, stderr=output)
     try:
-        running = Host(f"http://127.0.0.1:{port}", bucket)
+        running = Host(f"http://127.0.0.1:{port}")
         _wait(running, process, log)
         yield running
     finally:

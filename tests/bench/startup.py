@@ -31,8 +31,8 @@ def measure() -> list[Row]:
             "FUNCTION_TARGET": "manifest",
             "DATA_URL": (home / "bucket").as_uri(),
         }
-        nothing, nothing_mb = _medians(bare, home, "/", token)
-        taken, taken_mb = _medians(ours, home, "/api/sync/manifest", token)
+        nothing, nothing_mb = _medians(bare, "/", token)
+        taken, taken_mb = _medians(ours, "/api/sync/manifest", token)
     return [
         at_most(
             "start of a read-path function to its first answer", taken, "s", 0.75, f"bare function: {nothing:.2f} s"
@@ -41,19 +41,19 @@ def measure() -> list[Row]:
     ]
 
 
-def _medians(environ: Mapping[str, str], home: Path, path: str, token: str) -> tuple[float, float]:
-    figures = [_start(environ, home, path, token) for _ in range(TIMES)]
+def _medians(environ: Mapping[str, str], path: str, token: str) -> tuple[float, float]:
+    figures = [_start(environ, path, token) for _ in range(TIMES)]
     return statistics.median(taken for taken, _ in figures), statistics.median(size for _, size in figures)
 
 
-def _start(environ: Mapping[str, str], home: Path, path: str, token: str) -> tuple[float, float]:
+def _start(environ: Mapping[str, str], path: str, token: str) -> tuple[float, float]:
     """Tell the seconds to the first answer, and the MB after it."""
     port = free_port()
     began = time.perf_counter()
     command: list[str | Path] = [BIN / "functions-framework", "--host", "127.0.0.1", "--port", str(port)]
     child = subprocess.Popen(command, env={**os.environ, **environ}, stdout=subprocess.DEVNULL)
     try:
-        server = Host(f"http://127.0.0.1:{port}", home)
+        server = Host(f"http://127.0.0.1:{port}")
         while child.poll() is None:
             try:
                 status, answer = server.ask("GET", path, token=token)

@@ -54,28 +54,29 @@ class RetoldStore(Around):
 
     def read(self, key: str, *, unless: str | None = None) -> Object | None:
         found = super().read(key, unless=unless)
-        return None if found is None else replace(found, age=self.age(key, found.age))
+        return None if found is None else replace(found, age=self.age(key, found.version, found.age))
 
     def list(self, prefix: str) -> Iterable[Entry]:
-        return [replace(entry, age=self.age(entry.key, entry.age)) for entry in super().list(prefix)]
+        return [replace(entry, age=self.age(entry.key, entry.version, entry.age)) for entry in super().list(prefix)]
 
     def head(self, key: str) -> Entry | None:
         found = super().head(key)
-        return None if found is None else replace(found, age=self.age(key, found.age))
+        return None if found is None else replace(found, age=self.age(key, found.version, found.age))
 
-    def age(self, key: str, age: float) -> float:
+    def age(self, key: str, version: str, age: float) -> float:
         """Tell the age of an object that has this one."""
         raise NotImplementedError
 
 
 @dataclass
 class AgedStore(RetoldStore):
-    """Tells every age so many seconds greater: so a lease looks to whoever comes when it has lapsed."""
+    """Tells ages so many seconds greater, of all objects or of those at a version: so lapsed leases look."""
 
     by: float = 1e9
+    version: str | None = None
 
-    def age(self, key: str, age: float) -> float:  # noqa: ARG002
-        return age + self.by
+    def age(self, key: str, version: str, age: float) -> float:  # noqa: ARG002
+        return age + self.by if self.version in (None, version) else age
 
 
 @dataclass
@@ -95,6 +96,6 @@ class ClockedStore(RetoldStore):
         self._written[key] = self.clock()
         return version
 
-    def age(self, key: str, age: float) -> float:  # noqa: ARG002
+    def age(self, key: str, version: str, age: float) -> float:  # noqa: ARG002
         now = self.clock()
         return max(0.0, now - self._written.get(key, now))

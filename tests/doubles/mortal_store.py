@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analyst.store import Condition
-from analyst.store.file import FileStore
+from tests.doubles.around import Around
 
 
 @dataclass
@@ -21,21 +21,20 @@ class Fate:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class MortalStore(FileStore):
-    """A store in a folder whose writes count down the fate of the process."""
+@dataclass
+class MortalStore(Around):
+    """A store whose writes count down the fate of the process."""
 
-    def __init__(self, root: Path, fate: Fate) -> None:
-        super().__init__(root, lambda: b"s" * 32)
-        self._fate = fate
+    fate: Fate
 
-    def put(self, key: str, data: bytes, *, if_version: str | Condition, mode: int = 0o666) -> str:
-        self._fate.step()
-        version = super().put(key, data, if_version=if_version, mode=mode)
-        self._fate.step()
+    def put(self, key: str, data: bytes, *, if_version: str | Condition) -> str:
+        self.fate.step()
+        version = super().put(key, data, if_version=if_version)
+        self.fate.step()
         return version
 
     def upload(self, key: str, path: Path) -> str:
-        self._fate.step()
+        self.fate.step()
         version = super().upload(key, path)
-        self._fate.step()
+        self.fate.step()
         return version

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from functools import cache
 from typing import Any
@@ -13,6 +14,7 @@ from uuid import uuid4
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import boto3
+from moto.backends import get_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 from werkzeug.wsgi import get_input_stream
@@ -63,7 +65,7 @@ class FaultyS3:
     sent: list[int] = field(default_factory=list)
     """How many bytes each answer had."""
     ahead: float = 0.0
-    """Seconds by which its clock is ahead of when it keeps what it is given."""
+    """Seconds by which its clock is ahead of ours."""
     _writing: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
@@ -85,7 +87,14 @@ class FaultyS3:
         if environ["REQUEST_METHOD"] == "GET":
             return list(self.app(environ, start))
         with self._writing:  # moto looks at a condition and writes in two steps
-            return list(self.app(environ, start))
+            answer = list(self.app(environ, start))
+            if environ["REQUEST_METHOD"] == "PUT" and self.ahead:
+                self._stamp(environ["PATH_INFO"].removeprefix(f"/{BUCKET}/"))
+            return answer
+
+    def _stamp(self, name: str) -> None:
+        if (key := keys().get(name)) is not None:
+            key.last_modified = datetime.now(UTC) + timedelta(seconds=self.ahead)
 
     @staticmethod
     def _refuse(environ: WSGIEnvironment, start: StartResponse, fault: Refusal) -> list[bytes]:
@@ -94,6 +103,11 @@ class FaultyS3:
         text = f"<Error><Code>{fault.code}</Code><Message>so it is told</Message></Error>".encode()
         start(f"{fault.status} {REASONS[fault.status]}", [("Content-Length", str(len(text)))])
         return [text]
+
+
+def keys() -> Any:
+    """Give the objects of the bucket, which all servers of a process share, as moto has them, by name."""
+    return get_backend("s3")["123456789012"]["aws"].buckets[BUCKET].keys
 
 
 def _broken_off(body: list[bytes]) -> Iterator[bytes]:

@@ -39,7 +39,7 @@ class Project:
 
     @property
     def server(self) -> Host:
-        return Host(f"http://127.0.0.1:{self.port}", Path())
+        return Host(f"http://127.0.0.1:{self.port}")
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         command = [*self.compose, "-p", self.name, "--env-file", str(self.env_file), *arguments]

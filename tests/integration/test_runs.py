@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from ulid import ULID
 
+from tests.clouds import Cloud
 from tests.integration.world import World
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path, cloud: Cloud) -> World:
     """All functions, and a source of one file."""
-    world = World(tmp_path)
+    world = World(tmp_path, cloud)
     (tmp_path / "sources/orders.csv").write_text("a\n1\n")
     world.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(tmp_path / "sources")}})
     return world

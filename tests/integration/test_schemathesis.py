@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from analyst.http.openapi import build
+from tests.clouds import Cloud
 from tests.integration.world import FUNCTIONS, World
 
 
@@ -32,8 +33,8 @@ REFUSES_MORE = {"create_source", "update_source", "extract_csv"}
 
 
 @pytest.fixture(autouse=True)
-def world(tmp_path: Path) -> World:
-    CURRENT.world = World(tmp_path)
+def world(tmp_path: Path, cloud: Cloud) -> World:
+    CURRENT.world = World(tmp_path, cloud)
     return CURRENT.world
 
 

@@ -1,6 +1,5 @@
 """The sweep as whoever calls it sees it: in its answer, in the snapshots, and in what becomes of runs."""
 
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,8 +9,10 @@ from ulid import ULID
 from analyst import runs
 from analyst.contract.extraction import Extraction
 from analyst.runs import RunRecord
-from analyst.store.file import FileStore
+from analyst.store import Store
 from analyst.sweep import Sweep
+from tests.clouds import Cloud
+from tests.doubles.around import AgedStore
 from tests.doubles.pieces import Pieces
 from tests.integration.world import World
 
@@ -19,8 +20,8 @@ from tests.integration.world import World
 class Shop(World):
     """All functions, and a table of many small files."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, cloud: Cloud) -> None:
+        super().__init__(folder, cloud)
         self.source = Pieces()
         self.extract(40)
 
@@ -36,8 +37,8 @@ class Shop(World):
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Shop:
-    return Shop(tmp_path)
+def world(tmp_path: Path, cloud: Cloud) -> Shop:
+    return Shop(tmp_path, cloud)
 
 
 def test_a_scattered_table_is_told_of_rewritten_and_built(world: Shop) -> None:
@@ -66,15 +67,15 @@ def test_a_way_back_to_an_earlier_snapshot_stays(world: Shop) -> None:
     assert (table["rows"], len(table["files"])) == (42, 1)
 
 
-def in_three_days(folder: Path) -> FileStore:
-    return FileStore(folder / "bucket", lambda: b"s" * 32, clock=lambda: time.time() + 3 * 86400)
+def in_three_days(world: Shop) -> Store:
+    return AgedStore(world.process.store, 3 * 86400)
 
 
-def test_the_audit_tells_of_what_is_gathered_too(world: Shop, tmp_path: Path) -> None:
+def test_the_audit_tells_of_what_is_gathered_too(world: Shop) -> None:
     for dry_run in (True, False):
         world.ask("POST", "/sweep", {"dry_run": dry_run})
     before = world.ask("GET", "/api/admin/audit?action=bucket.sweep")
-    later = in_three_days(tmp_path)
+    later = in_three_days(world)
     batches = len(list(later.list("state/audit/")))
     answers = [Sweep(later, timedelta(days=1)).run(dry_run=dry_run) for dry_run in (True, False)]
     assert [(answer.problems, answer.gathered >= batches) for answer in answers] == [((), True)] * 2
@@ -84,7 +85,7 @@ def test_the_audit_tells_of_what_is_gathered_too(world: Shop, tmp_path: Path) ->
     assert [event["params"]["compacted"] for event in before["events"]] == [1, 1]
 
 
-def test_what_became_of_runs_is_told_of_gathered_ones_too(world: Shop, tmp_path: Path) -> None:
+def test_what_became_of_runs_is_told_of_gathered_ones_too(world: Shop) -> None:
     began = datetime.now(UTC) - timedelta(days=4)
     run_id = str(ULID.from_datetime(began))
     record = RunRecord(
@@ -92,7 +93,7 @@ def test_what_became_of_runs_is_told_of_gathered_ones_too(world: Shop, tmp_path:
     )
     runs.write(world.process.store, record)
     before = [world.ask("GET", path) for path in ("/api/sync/status", f"/api/sync/status?run={run_id}")]
-    later = in_three_days(tmp_path)
+    later = in_three_days(world)
     Sweep(later, timedelta(days=1)).run()
     assert not [entry for entry in later.list("state/runs/") if "archive-" not in entry.key]
     assert [world.ask("GET", path) for path in ("/api/sync/status", f"/api/sync/status?run={run_id}")] == before

@@ -3,21 +3,20 @@
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
-from analyst.catalog import CURRENT, Pointer
 from analyst.store import ABSENT
-from analyst.store.file import FileStore
+from tests.clouds import Cloud
 from tests.integration.world import World
+from tests.reading import data, pointer, query
 
 
 class Shop(World):
     """A world with a source of one table, which has as many rows as it was published times."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.files, self.store = folder / "sources", FileStore(folder / "bucket", lambda: b"s" * 32)
+    def __init__(self, folder: Path, cloud: Cloud) -> None:
+        super().__init__(folder, cloud)
+        self.files, self.store = folder / "sources", cloud.open()
         config = {"path": str(self.files), "types": {"n": "BIGINT"}}
         self.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": config})
         self.rows = 0
@@ -40,13 +39,8 @@ class Shop(World):
         return int(manifest)
 
     def queried(self) -> int:
-        found = self.store.read(CURRENT)
-        assert found is not None
-        path = self.store.local_path(Pointer.model_validate_json(found.data).duckdb)
-        with duckdb.connect(path, read_only=True) as con:
-            row = con.execute("select count(*) from orders").fetchone()
-        assert row is not None
-        return int(row[0])
+        ((rows,),) = query(self.store, "select count(*) from orders")
+        return int(rows)
 
     def snapshots(self) -> list[tuple[int, bool]]:
         listed: list[dict[str, Any]] = self.ask("GET", "/api/snapshots")["snapshots"]
@@ -54,8 +48,8 @@ class Shop(World):
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    shop = Shop(tmp_path)
+def shop(tmp_path: Path, cloud: Cloud) -> Shop:
+    shop = Shop(tmp_path, cloud)
     for _ in range(3):
         shop.publish()
     return shop
@@ -110,12 +104,9 @@ def test_of_an_earlier_snapshot_one_sees_what_one_may_read_now(shop: Shop) -> No
 
 def test_what_was_never_published_is_no_snapshot(shop: Shop) -> None:
     """A builder that was overtaken leaves a catalog of the same number as the one that was published."""
-    found = shop.store.read(CURRENT)
-    assert found is not None
-    catalog = shop.store.read(Pointer.model_validate_json(found.data).catalog)
-    assert catalog is not None
+    catalog = data(shop.store, pointer(shop.store).catalog)
     for number in (2, 4):
-        forged = catalog.data.replace(b'"rows":3', b'"rows":77').replace(b'"snapshot":3', b'"snapshot":%d' % number)
+        forged = catalog.replace(b'"rows":3', b'"rows":77').replace(b'"snapshot":3', b'"snapshot":%d' % number)
         for letter in ("0", "z"):
             shop.store.put(f"analytics/{number:09}-{letter * 26}.catalog.json", forged, if_version=ABSENT)
     assert shop.told(2) == 2

@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
+from tests.clouds import Cloud
 from tests.running import SERVICE_TOKEN, Host, da, host
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Host]:
+def server(tmp_path: Path, cloud: Cloud) -> Iterator[Host]:
     files = tmp_path / "files"
     files.mkdir()
     (files / "open.csv").write_text("id,name\n1,a\n")
     (files / "secret.csv").write_text("id,name\n2,b\n")
-    with host(tmp_path, ACCESS_MAX_AGE="0") as running:
+    with host(tmp_path, cloud, ACCESS_MAX_AGE="0") as running:
         yield running
 
 

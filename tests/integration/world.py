@@ -1,4 +1,4 @@
-"""All functions on a bucket in a folder, with an administrator and something to administrate."""
+"""All functions on a bucket, with an administrator and something to administrate."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,6 +9,7 @@ from werkzeug.test import Client, TestResponse
 from analyst.context import Process
 from analyst.http import HttpFunction, app
 from analyst.http.discovery import discover
+from tests.clouds import Cloud
 
 BOOTSTRAP_SECRET = "bootstrap-" + "0" * 32
 SERVICE_TOKEN = "service-" + "0" * 32
@@ -20,21 +21,17 @@ class World:
     """The functions, and the tokens of those who may call them."""
 
     def __init__(
-        self,
-        folder: Path,
-        *,
-        admin: str | None = None,
-        process: Callable[[Mapping[str, str]], Process] = Process,
+        self, folder: Path, cloud: Cloud, *, admin: str | None = None, process: Callable[..., Process] = Process
     ) -> None:
-        """Serve a bucket; it is empty unless the token of its `admin` is given."""
+        """Serve a bucket by a `process` of settings and a store; it is empty unless the token of its `admin` is given."""
         (folder / "sources").mkdir(parents=True, exist_ok=True)
         environ = {
-            "DATA_DIR": str(folder / "bucket"),
+            **cloud.settings,
             "SOURCE_ROOTS": str(folder / "sources"),
             "BOOTSTRAP_SECRET": BOOTSTRAP_SECRET,
             "SERVICE_TOKEN": SERVICE_TOKEN,
         }
-        self.process = process(environ)
+        self.process = process(environ, store=cloud.open())
         self.app = app(self.process, FUNCTIONS)
         self.client = Client(self.app)
         self.admin = admin or self._bootstrap()

@@ -1,22 +1,27 @@
-"""A process that dies at its nth step: `python crash_worker.py extract|rebuild BUCKET GENERATION STEP`."""
+"""Processes that die: `python crash_worker.py`, once ready, forks one for each line of JSON, of what `act` takes.
 
+The answer is a line with the process's exit code.
+"""
+
+import json
+import os
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 from analyst import runs
 from analyst.contract.extraction import Extraction
 from analyst.rebuild import Rebuild
-from analyst.store.file import FileStore
+from analyst.store import Store
 from tests.doubles.mortal_store import Fate, MortalStore
 from tests.doubles.toy_source import Toy, ToyTable
+from tests.opening import opened
 
 
 def now() -> datetime:
     return datetime.now(UTC)
 
 
-def extract(store: FileStore, generation: int) -> None:
+def extract(store: Store, generation: int) -> None:
     """Publish a full table and an incremental one, each of this generation."""
     toy = Toy(
         {
@@ -30,18 +35,27 @@ def extract(store: FileStore, generation: int) -> None:
     assert Extraction(store, "toy", runs.new_run_id(), now).run(lambda: toy).record.status == "ok"
 
 
-def rebuild(store: FileStore) -> None:
+def rebuild(store: Store) -> None:
     """Publish a snapshot."""
     assert Rebuild(store, now, tuple).run().status == "published"
 
 
+def act(*, settings: dict[str, str], what: str, generation: int, step: int) -> None:
+    """Do something in the bucket of the settings, and die at that step."""
+    os.environ.update(settings)
+    store = MortalStore(opened(), Fate(step))
+    extract(store, generation) if what == "extract" else rebuild(store)
+
+
 def main() -> None:
-    what, bucket, generation, step = sys.argv[1:]
-    store = MortalStore(Path(bucket), Fate(int(step)))
-    if what == "extract":
-        extract(store, int(generation))
-    else:
-        rebuild(store)
+    """Fork, and wait, for each line."""
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            act(**json.loads(line))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,50 +1,55 @@
 """A process that is killed at any point leaves the old state whole or the new one, and the next run mends the rest."""
 
+import json
 import os
-import shutil
 import signal
-import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from collections.abc import Iterator
+from subprocess import PIPE, Popen
 from typing import Any
 
-import duckdb
 import polars as pl
 import pytest
 
 from analyst.rebuild import Rebuild
 from analyst.snapshots import Snapshots
-from analyst.store.file import FileStore
+from analyst.store import Store
+from tests.clouds import Cloud
+from tests.doubles.around import AgedStore
+from tests.reading import database, folder
 from tests.running import ROOT
 from tests.unit import crash_worker
 
 pytestmark = pytest.mark.slow
 
-MOST_STEPS = 30
 EXTRACT = "extracts/toy/extract.duckdb"
 
 
-def run_until(step: int, what: str, bucket: Path, generation: int) -> bool:
-    """Run a process that dies at its nth step; tell whether it did."""
-    arguments = [what, str(bucket), str(generation), str(step)]
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Popen[str]]:
+    """A process that forks others."""
+    command = [sys.executable, str(ROOT / "tests/unit/crash_worker.py")]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tests/unit/crash_worker.py"), *arguments], env=environ, check=False
-    )
-    assert done.returncode in (0, -signal.SIGKILL)
-    return done.returncode != 0
+    with Popen(command, env=environ, stdin=PIPE, stdout=PIPE, text=True) as forks:
+        yield forks
+        assert forks.stdin is not None
+        forks.stdin.close()
 
 
-def later(bucket: Path) -> FileStore:
-    """Open the bucket when the lease of a dead builder has lapsed."""
-    return FileStore(bucket, lambda: b"s" * 32, clock=lambda: time.time() + 60)
+def dies(forks: Popen[str], step: int, what: str, cloud: Cloud, generation: int) -> bool:
+    """Run a process that dies at its nth step; tell whether it did."""
+    assert forks.stdin is not None
+    assert forks.stdout is not None
+    job = {"settings": dict(cloud.settings), "what": what, "generation": generation, "step": step}
+    print(json.dumps(job), file=forks.stdin, flush=True)
+    code = int(forks.stdout.readline())
+    assert code in (0, -signal.SIGKILL)
+    return code != 0
 
 
-def generations(bucket: Path, path: str) -> list[Any]:
-    with duckdb.connect(bucket / path, read_only=True) as con:
-        con.execute(f"set variable data_root = '{bucket}'")
+def generations(store: Store, key: str) -> list[Any]:
+    with database(store, key) as con:
+        con.execute(f"set variable data_root = '{store.url}'")
         return [
             con.execute("select min(generation), max(generation), count(*) from whole").fetchone(),
             con.execute("select max(generation), count(*), count(distinct generation) from grown").fetchone(),
@@ -52,61 +57,56 @@ def generations(bucket: Path, path: str) -> list[Any]:
         ]
 
 
-def delta_generations(bucket: Path) -> set[Any]:
+def delta_generations(store: Store) -> set[Any]:
     """Tell the newest generation of each table as readers of Delta see it."""
-    tables = [str(log.parent) for log in bucket.glob("extracts/toy/data/*/_delta_log")]
-    assert len(tables) == 3
-    return {pl.read_delta(table)["generation"].max() for table in tables}
+    with folder(store, "extracts/toy/data/") as tables:
+        logs = list(tables.glob("*/_delta_log"))
+        assert len(logs) == 3
+        return {pl.read_delta(str(log.parent))["generation"].max() for log in logs}
 
 
 def whole(generation: int) -> list[Any]:
     return [(generation, generation, 10), (generation, generation, generation), [(generation, 1)]]
 
 
-def crash_everywhere(prepared: Path, tmp_path: Path, what: str, generation: int) -> list[Path]:
+def crash_everywhere(forks: Popen[str], prepared: Cloud, what: str, generation: int) -> list[Store]:
     """Run a process on a copy of a bucket once for every point at which it can die."""
-
-    def crash(step: int) -> tuple[Path, bool]:
-        bucket = tmp_path / f"{what}-{step}"
-        shutil.copytree(prepared, bucket)
-        return bucket, run_until(step, what, bucket, generation)
-
-    with ThreadPoolExecutor(2) as pool:
-        crashed = list(pool.map(crash, range(1, MOST_STEPS)))
-    assert not crashed[-1][1]
-    return [bucket for bucket, died in crashed if died]
+    crashed: list[Store] = []
+    while True:
+        cloud = prepared.copy()
+        if not dies(forks, len(crashed) + 1, what, cloud, generation):
+            return crashed
+        crashed.append(cloud.open())
 
 
 @pytest.fixture
-def prepared(tmp_path: Path) -> Path:
-    bucket = tmp_path / "prepared"
-    store = FileStore(bucket, lambda: b"s" * 32)
+def prepared(cloud: Cloud) -> Cloud:
+    store = cloud.open()
     crash_worker.extract(store, 1)
     crash_worker.rebuild(store)
-    return bucket
+    return cloud
 
 
-def test_a_publish_may_be_cut_anywhere(prepared: Path, tmp_path: Path) -> None:
-    crashed = crash_everywhere(prepared, tmp_path, "extract", 2)
+def test_a_publish_may_be_cut_anywhere(forks: Popen[str], prepared: Cloud) -> None:
+    crashed = crash_everywhere(forks, prepared, "extract", 2)
     assert len(crashed) >= 8
-    for bucket in crashed:
-        published = generations(bucket, EXTRACT)
+    for store in crashed:
+        published = generations(store, EXTRACT)
         assert published in (whole(1), whole(2))
-        assert delta_generations(bucket) <= {1, 2} if published == whole(2) else delta_generations(bucket) == {1}
-        crash_worker.extract(FileStore(bucket, lambda: b"s" * 32), 3)
-        assert generations(bucket, EXTRACT) == whole(3)
-        assert delta_generations(bucket) == {3}
+        assert delta_generations(store) <= {1, 2} if published == whole(2) else delta_generations(store) == {1}
+        crash_worker.extract(store, 3)
+        assert generations(store, EXTRACT) == whole(3)
+        assert delta_generations(store) == {3}
 
 
-def test_a_rebuild_may_be_cut_anywhere(prepared: Path, tmp_path: Path) -> None:
-    crash_worker.extract(FileStore(prepared, lambda: b"s" * 32), 2)
-    crashed = crash_everywhere(prepared, tmp_path, "rebuild", 2)
+def test_a_rebuild_may_be_cut_anywhere(forks: Popen[str], prepared: Cloud) -> None:
+    crash_worker.extract(prepared.open(), 2)
+    crashed = crash_everywhere(forks, prepared, "rebuild", 2)
     assert len(crashed) >= 12
-    for bucket in crashed:
-        store = later(bucket)
+    for store in crashed:
         assert Snapshots(store).current().number in (1, 2)
-        assert Rebuild(store, crash_worker.now, tuple).run().status in ("published", "unchanged")
+        assert Rebuild(AgedStore(store), crash_worker.now, tuple).run().status in ("published", "unchanged")
         newest = Snapshots(store).current()
         assert newest.number == 2
         assert {table.version for table in newest.catalog.tables} == {2}
-        assert generations(bucket, "analytics/analytics.duckdb") == whole(2)
+        assert generations(store, "analytics/analytics.duckdb") == whole(2)

@@ -1,8 +1,8 @@
 import json
+import os
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -13,8 +13,10 @@ import pytest
 from analyst.errors import LeaseLostError, UnavailableError
 from analyst.lease import Lease, acquire
 from analyst.store import ABSENT, ANY, Store
-from analyst.store.memory import MemoryStore
+from tests.clouds import Cloud
+from tests.doubles.around import ClockedStore
 from tests.doubles.faulty_store import Fault, FaultyStore
+from tests.running import ROOT
 
 KEY = "locks/rebuild.json"
 
@@ -22,10 +24,10 @@ KEY = "locks/rebuild.json"
 class World:
     """A store and a clock for it, and another for this process; both tell 0 at first."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
         self.store_time = 0.0
         self.time = 0.0
-        self.store = MemoryStore(lambda: self.store_time)
+        self.store = ClockedStore(store, lambda: self.store_time)
 
     def take(self, store: Store | None = None, **more: Any) -> Lease | None:
         return acquire(store or self.store, "rebuild", monotonic=lambda: self.time, **more)
@@ -42,8 +44,8 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world(quick_store: Store) -> World:
+    return World(quick_store)
 
 
 def test_one_holds_it_and_the_next_takes_it_when_it_is_released(world: World) -> None:
@@ -253,33 +255,33 @@ def test_it_gives_no_sign_of_life_once_it_is_lost(world: World) -> None:
     lease.release()
 
 
-def test_of_fifty_contenders_one_wins_every_epoch(world: World) -> None:
-    barrier = threading.Barrier(50)
-
-    def contend(_: int) -> Lease | None:
-        barrier.wait()
-        return world.take()
-
-    with ThreadPoolExecutor(50) as pool:
-        for epoch in (1, 2, 3):
-            (winner,) = [lease for lease in pool.map(contend, range(50)) if lease is not None]
-            assert winner.epoch == epoch
-            winner.release()
+def contend(cloud: Cloud, *how: str) -> list[tuple[int, ...]]:
+    """Let processes contend; tell the numbers of each line that they have printed, in the order of epochs."""
+    command = [sys.executable, str(Path(__file__).with_name("lease_worker.py")), *how]
+    environ = {**os.environ, **cloud.settings, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, text=True, check=True, timeout=300)
+    return sorted(tuple(map(int, line.split())) for line in done.stdout.splitlines())
 
 
-def test_of_contenders_in_many_processes_one_at_a_time_holds_it(tmp_path: Path) -> None:
-    command = [sys.executable, str(Path(__file__).with_name("lease_worker.py")), str(tmp_path), "4"]
-    workers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    for worker in workers:
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "ready\n"
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-    lines = [line.split() for worker in workers for line in worker.communicate(timeout=60)[0].splitlines()]
-    held = sorted((int(epoch), int(began), int(ended)) for epoch, began, ended in lines)
-    assert [epoch for epoch, _, _ in held] == list(range(1, 4 * 4 + 1))
+def test_of_fifty_processes_one_wins_every_epoch_whatever_their_clocks_say(cloud: Cloud) -> None:
+    assert contend(cloud, "rounds", "50", "3") == [(1,), (2,), (3,)]
+
+
+def test_of_fifty_processes_that_find_a_dead_holder_one_takes_over(cloud: Cloud) -> None:
+    store = cloud.open()
+    dead = acquire(store, "rebuild")
+    lock = store.head(KEY)
+    assert dead is not None
+    assert lock is not None
+    assert contend(cloud, "rounds", "50", "1", lock.version) == [(2,)]
+    with pytest.raises(LeaseLostError):
+        dead.check()
+    dead.release()
+
+
+def test_of_contenders_in_many_processes_one_at_a_time_holds_it(cloud: Cloud) -> None:
+    held = contend(cloud, "turns", "16")
+    assert [epoch for epoch, _, _ in held] == list(range(1, 16 + 1))
     assert all(former[2] <= latter[1] for former, latter in pairwise(held))
 
 

@@ -1,4 +1,4 @@
-"""The processes of the concurrency test: `python actors.py ROLE BUCKET …`. Each prints one JSON line at its end.
+"""The processes of the concurrency test: `python actors.py ROLE …`. Each prints one JSON line at its end.
 
 publish   full refreshes of a table of its own: every row of generation g holds g, in two files
 append    increments of a shared table: every run adds one row that no other adds
@@ -17,7 +17,8 @@ from analyst.contract import parquet
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.contract.extraction import Extraction
 from analyst.rebuild import Rebuild
-from analyst.store.file import FileStore
+from analyst.store import Store
+from tests.opening import opened
 
 ROWS = 1000
 SOURCE = "busy"
@@ -49,12 +50,12 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def extract(store: FileStore, connector: OneTable) -> None:
+def extract(store: Store, connector: OneTable) -> None:
     record = Extraction(store, SOURCE, runs.new_run_id(), now).run(lambda: connector).record
     assert record.status == "ok", record
 
 
-def publish(store: FileStore, table: str, times: int) -> None:
+def publish(store: Store, table: str, times: int) -> None:
     half = f"select {{0}}::bigint as generation, range as n from range({ROWS // 2})"
     for generation in range(1, times + 1):
         first = half.format(generation)
@@ -63,13 +64,13 @@ def publish(store: FileStore, table: str, times: int) -> None:
         )
 
 
-def append(store: FileStore, table: str, writer: int, times: int) -> None:
+def append(store: Store, table: str, writer: int, times: int) -> None:
     for number in range(times):
         row = f"select '{writer}-{number:03}' as id, {writer} as writer"
         extract(store, OneTable(table, f"{writer}-{number}", [row], ("id",)))
 
 
-def rebuild(store: FileStore, stop: Path) -> dict[str, object]:
+def rebuild(store: Store, stop: Path) -> dict[str, object]:
     seen: list[tuple[int, int]] = []
     while True:
         last_round = stop.exists()
@@ -84,8 +85,8 @@ def rebuild(store: FileStore, stop: Path) -> dict[str, object]:
 
 
 def main() -> None:
-    role, bucket, *rest = sys.argv[1:]
-    store = FileStore(Path(bucket), lambda: b"s" * 32)
+    role, *rest = sys.argv[1:]
+    store = opened()
     result: dict[str, object] = {}
     if role == "publish":
         publish(store, rest[0], int(rest[1]))

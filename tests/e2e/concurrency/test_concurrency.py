@@ -1,6 +1,7 @@
 """Many publishers, builders and readers at once, each a process of its own, on one bucket."""
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -10,15 +11,17 @@ from typing import Any
 import duckdb
 import pytest
 
-from analyst.store.file import FileStore
+from tests.clouds import Cloud
 from tests.running import ROOT, Host, da, host
 
 ACTORS = ROOT / "tests/e2e/concurrency/actors.py"
 ROWS = 1000
 
 
-def start(*arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen([sys.executable, ACTORS, *map(str, arguments)], stdout=subprocess.PIPE, text=True)
+def start(cloud: Cloud, *arguments: object) -> subprocess.Popen[str]:
+    environ = {**os.environ, **cloud.settings, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ACTORS), *map(str, arguments)]
+    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)
 
 
 def finish(process: subprocess.Popen[str]) -> Any:
@@ -60,15 +63,14 @@ def check_mirror(database: Path, appended: int) -> int:
 
 @pytest.mark.parametrize(("publishers", "times", "readers"), [(8, 25, 4)])
 def test_no_update_is_lost_and_no_reader_sees_half_of_one(
-    tmp_path: Path, publishers: int, times: int, readers: int
+    cloud: Cloud, tmp_path: Path, publishers: int, times: int, readers: int
 ) -> None:
     stop = tmp_path / "stop"
-    with host(tmp_path) as server, ThreadPoolExecutor(readers) as pool:
+    with host(tmp_path, cloud) as server, ThreadPoolExecutor(readers) as pool:
         token = server.bootstrap()
-        bucket = server.bucket
-        builders = [start("rebuild", bucket, stop) for _ in range(2)]
-        writers = [start("publish", bucket, f"t{number}", times) for number in range(publishers)]
-        writers += [start("append", bucket, "shared", writer, times) for writer in range(2)]
+        builders = [start(cloud, "rebuild", stop) for _ in range(2)]
+        writers = [start(cloud, "publish", f"t{number}", times) for number in range(publishers)]
+        writers += [start(cloud, "append", "shared", writer, times) for writer in range(2)]
         reading = [
             pool.submit(read_along, server, token, tmp_path / f"reader{number}", stop) for number in range(readers)
         ]
@@ -86,6 +88,6 @@ def test_no_update_is_lost_and_no_reader_sees_half_of_one(
     assert all(rounds > 0 for rounds, _appended in read)
     for epochs_and_snapshots in seen:
         assert epochs_and_snapshots == sorted(epochs_and_snapshots)
-    published = [entry.key for entry in FileStore(bucket, bytes).list("analytics/") if "catalog" in entry.key]
+    published = [entry.key for entry in cloud.open().list("analytics/") if "catalog" in entry.key]
     numbers = [int(key.removeprefix("analytics/").split("-")[0]) for key in published]
     assert numbers == list(range(1, len(numbers) + 1))

@@ -81,5 +81,5 @@ def _publish(store: Store, source: Moving) -> None:
 
 
 def _log_in(port: int) -> Login:
-    host = Host(f"http://127.0.0.1:{port}", Path())
+    host = Host(f"http://127.0.0.1:{port}")
     return Login(host.url, host.bootstrap())

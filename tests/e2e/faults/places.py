@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
-from analyst.store import ANY, Store
+from analyst.store import ANY, Condition, Store
 from analyst.store.file import FileStore
+from tests.doubles.around import RetoldStore
 
 
 class Place(Protocol):
@@ -34,16 +35,39 @@ class Place(Protocol):
 
 
 @dataclass
+class _FileStoreAhead(RetoldStore):
+    """A folder of a host whose clock is ahead: both that of the system, which ages count from, and that of versions."""
+
+    writer: Store
+    ahead: float
+    written: dict[str, float]
+
+    def put(self, key: str, data: bytes, *, if_version: str | Condition) -> str:
+        version = self.writer.put(key, data, if_version=if_version)
+        self.written[key] = self.ahead
+        return version
+
+    def age(self, key: str, version: str, age: float) -> float:  # noqa: ARG002
+        return max(0.0, age + self.ahead - self.written.get(key, self.ahead))
+
+
+@dataclass
 class FilePlace:
     folder: Path
     kind: str = "file"
     saves: int = 0
+    ahead: dict[str, float] = field(default_factory=dict)
+    """By key, how far the clock was ahead when an object got its file's times, which only the system sets."""
 
     @property
     def address(self) -> str:
         return str(self.folder / "bucket")
 
     def open(self, ahead: float = 0.0) -> Store:
+        right, wrong = self._store(0.0), self._store(ahead)
+        return _FileStoreAhead(right, wrong, ahead, self.ahead) if ahead else right
+
+    def _store(self, ahead: float) -> Store:
         return FileStore(self.folder / "bucket", lambda: b"s" * 32, clock=lambda: time.time() + ahead)
 
     def save(self) -> Path:
@@ -113,11 +137,9 @@ class S3Place:
 
     @staticmethod
     def _keys() -> Any:
-        from moto.backends import get_backend
+        from tests.doubles.s3 import keys
 
-        from tests.doubles.s3 import BUCKET
-
-        return get_backend("s3")["123456789012"]["aws"].buckets[BUCKET].keys
+        return keys()
 
 
 def gs_store(client: Any) -> Store:

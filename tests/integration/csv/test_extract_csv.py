@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
+from tests.clouds import Cloud, listed
 from tests.integration.world import World
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path, cloud: Cloud) -> World:
     """All functions on an empty bucket."""
-    return World(tmp_path)
+    return World(tmp_path, cloud)
 
 
 @pytest.fixture
@@ -47,11 +48,6 @@ def edits(world: World) -> int:
     return int(row[0])
 
 
-def bucket(tmp_path: Path) -> set[str]:
-    folder = tmp_path / "bucket"
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and "runs" not in path.parts}
-
-
 def test_a_folder_becomes_tables_of_the_registry_and_of_a_snapshot(world: World, files: Path) -> None:
     (files / "Orders 2024.csv").write_text("Id,Paid At\n1,2024-01-01\n")
     (files / "items").mkdir()
@@ -68,15 +64,15 @@ def test_a_folder_becomes_tables_of_the_registry_and_of_a_snapshot(world: World,
     ]
 
 
-def test_unchanged_files_are_not_read_and_nothing_is_written(world: World, files: Path, tmp_path: Path) -> None:
+def test_unchanged_files_are_not_read_and_nothing_is_written(world: World, files: Path, cloud: Cloud) -> None:
     (files / "a.csv").write_text("x\n1\n")
     configure(world, files)
     extract(world)
-    before, edited = bucket(tmp_path), edits(world)
+    before, edited = listed(cloud), edits(world)
     (files / "a.csv").chmod(0)  # it could not be read by anybody but root, who runs some of our tests
     answer = extract(world)
     assert (answer["status"], outcomes(answer), answer["rebuild"]) == ("unchanged", {"a": "unchanged"}, None)
-    assert (bucket(tmp_path), edits(world)) == (before, edited)
+    assert (listed(cloud), edits(world)) == (before, edited)
 
 
 def test_new_tables_are_registered_in_one_edit(world: World, files: Path) -> None:

@@ -7,11 +7,15 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
 
 from tests.running import BIN, BOOTSTRAP_SECRET, Host, host
+
+if TYPE_CHECKING:  # not there where only the packages of `da` are
+    from tests.clouds import Cloud
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -39,12 +43,12 @@ class Laptop:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Host]:
+def server(tmp_path: Path, cloud: "Cloud") -> Iterator[Host]:
     files = tmp_path / "files"
     files.mkdir()
     (files / "orders.csv").write_text("Order ID,total\n1,1.50\n2,2.50\n")
     (files / "customers.csv").write_text("id,name\n1,Ann\n")
-    with host(tmp_path, ACCESS_MAX_AGE="0") as running:
+    with host(tmp_path, cloud, ACCESS_MAX_AGE="0") as running:
         yield running
 
 

@@ -38,7 +38,7 @@ def test_all_functions_are_served_on_a_bucket_of_their_own_with_secrets_that_sta
         port = free_port()
         with dev(tmp_path / "dev", port) as process:
             try:
-                server = Host(f"http://localhost:{port}", tmp_path / "dev" / "bucket")
+                server = Host(f"http://localhost:{port}")
                 assert status(server, "/api/health", process) == 200
                 assert status(server, "/docs", process) == 200
             finally:

@@ -14,6 +14,7 @@ from analyst.state import Actor
 from analyst.state.sources import NewSource, create_source
 from analyst.store import Store
 from analyst.tasks import Background
+from tests.clouds import FileCloud
 from tests.integration.world import SERVICE_TOKEN, World
 
 NOON = datetime(2026, 3, 27, 12, tzinfo=UTC)
@@ -104,7 +105,7 @@ class Schedule:
 
 
 def serve(
-    folder: Path, admin: str | None = None, *, store: Store | None = None, background: OneByOne | None = None
+    folder: Path, admin: str | None = None, *, another: Store | None = None, background: OneByOne | None = None
 ) -> Schedule:
     """Serve the bucket of a folder, or another one."""
     clock, one_by_one = Clock(), background or OneByOne()
@@ -112,7 +113,10 @@ def serve(
     class Waiting(Process):
         background = one_by_one
 
-    world = World(folder, admin=admin, process=lambda environ: Waiting(environ, store=store, clock=clock))
+    def waiting(environ: Mapping[str, str], store: Store) -> Process:
+        return Waiting(environ, store=another or store, clock=clock)
+
+    world = World(folder, FileCloud(folder / "bucket"), admin=admin, process=waiting)
     return Schedule(world, clock, folder / "sources", one_by_one)
 
 

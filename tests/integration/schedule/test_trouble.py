@@ -80,7 +80,7 @@ def test_a_source_whose_function_is_not_there_leaves_a_record_of_that(shop: Sche
 
 def beside(shop: Schedule, store: Store | None = None, *, background: OneByOne | None = None) -> Schedule:
     """Serve the same bucket, or a copy of it, in another process."""
-    other = serve(shop.files.parent, shop.world.admin, store=store, background=background)
+    other = serve(shop.files.parent, shop.world.admin, another=store, background=background)
     other.clock.now = shop.clock.now
     return other
 

@@ -2,8 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,9 +19,9 @@ from analyst.contract.extraction import Extraction
 from analyst.contract.publishing import drop
 from analyst.rebuild import Rebuild
 from analyst.snapshots import Snapshots
-from analyst.store import ANY
-from analyst.store.memory import MemoryStore
+from analyst.store import ANY, Store
 from analyst.sweep import Sweep, SweepAnswer, checkpoints
+from tests.doubles.around import ClockedStore
 from tests.doubles.toy_source import Toy, ToyTable
 
 HOUR = 3600.0
@@ -34,13 +34,13 @@ ROOT = "extracts/shop/data/orders"
 class Bucket:
     """A bucket whose clock is ours to move, with one source of one table."""
 
+    inner: Store
     folder: Path
     seconds: float = 1_767_322_800.0
     generation: int = 0
-    store: MemoryStore = field(init=False)
 
     def __post_init__(self) -> None:
-        self.store = MemoryStore(lambda: self.seconds)
+        self.store = ClockedStore(self.inner, lambda: self.seconds)
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.seconds, UTC)
@@ -93,8 +93,8 @@ class Bucket:
 
 
 @pytest.fixture
-def bucket(tmp_path: Path) -> Bucket:
-    return Bucket(tmp_path)
+def bucket(quick_store: Store, tmp_path: Path) -> Bucket:
+    return Bucket(quick_store, tmp_path)
 
 
 def test_nothing_goes_before_its_time_and_all_of_it_then(bucket: Bucket) -> None:
@@ -241,8 +241,10 @@ STEPS = st.lists(
 @pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS)
-def test_every_reader_finds_its_files(steps: list[str | float], tmp_path_factory: pytest.TempPathFactory) -> None:
-    bucket = Bucket(tmp_path_factory.mktemp("sweep"))
+def test_every_reader_finds_its_files(
+    steps: list[str | float], new_quick_store: Callable[[], Store], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    bucket = Bucket(new_quick_store(), tmp_path_factory.mktemp("sweep"))
     for step in steps:
         if isinstance(step, float):
             bucket.wait(step)
