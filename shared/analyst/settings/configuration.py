@@ -82,7 +82,8 @@ def check(
 ) -> Findings:
     """Check what is to be the file of an instance, in an environment; `configs` are those of sources, by kind."""
     file = _in_file(text, environ, configs)
-    problems = [*file.problems, *_missing(file, _in_environment(environ))]
+    found = [*file.problems, *_missing(file, _in_environment(environ))]
+    problems = sorted(found, key=lambda problem: problem.line or 0)
     return Findings(problems=tuple(problems), warnings=tuple(file.warnings))
 
 

@@ -68,6 +68,7 @@ sources:
         "f:2 instance.name: a list can't be used: input should be a valid string; write for example AI Data Analyst",
         'f:6 auth.allowed_domains[1]: "ex ample" is no domain; write for example example.com',
         f"f:7 auth.google_client_id: {unset}",
+        "f:7 auth.google_client_secret: is not set; auth.google_client_id is, and needs it",
         'f:8 auth.access_max_age: "100" can\'t be used: input should be less than or equal to 60; write for example 5',
         "f:9 email: is a section: write its keys below it, as smtp_host",
         f'f:11 tables.public: "maybe" can\'t be used: {boolean}',
@@ -76,7 +77,6 @@ sources:
         "f:14 sources.Shop.config.path: is not set, and is needed",
         "f:16 sources.shop.config.delimiter: must be one ASCII character, not a line break",
         "f:16 sources.shop.config.path: is not set, and is needed",
-        "f:7 auth.google_client_secret: is not set; auth.google_client_id is, and needs it",
     ]
 
 
