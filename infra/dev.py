@@ -14,6 +14,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from da.dotenv import read_dotenv
+
 ROOT = Path(__file__).resolve().parent.parent
 SECRETS = ("SECRET_KEY", "BOOTSTRAP_SECRET", "SERVICE_TOKEN")
 WATCHED = ("functions", "shared/analyst")
@@ -37,7 +39,7 @@ def main() -> None:
     given = parser.parse_args()
     url, place = f"http://localhost:{given.port}", given.place.absolute()
     environ = configured(place, url)
-    secrets_file = ENV_FILE if env_file(ENV_FILE).get("BOOTSTRAP_SECRET") else place / "env"
+    secrets_file = ENV_FILE if read_dotenv(ENV_FILE).get("BOOTSTRAP_SECRET") else place / "env"
     names = {
         "bucket": environ["DATA_URL"],
         "sources": environ["SOURCE_ROOTS"],
@@ -80,27 +82,13 @@ def configured(place: Path, url: str) -> dict[str, str]:
     """Give the environment of the functions: what is set already goes first, then what `.env` says."""
     for folder in (place / "bucket", place / "sources"):
         folder.mkdir(parents=True, exist_ok=True)
-    said = env_file(ENV_FILE)
+    said = read_dotenv(ENV_FILE)
     ours = {
         "DATA_URL": (place / "bucket").as_uri(),
         "SOURCE_ROOTS": str(Path(said.pop("SOURCES", place / "sources")).expanduser().absolute()),
         "BASE_URL": url,
     }
     return {**ours, **made_up_once(place / "env"), **said, **os.environ}
-
-
-def env_file(path: Path) -> dict[str, str]:
-    """Read what a file as Compose takes it sets: `NAME=value` lines, a value in quotes or without."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return {}
-    pairs = (line.strip().partition("=") for line in lines if not line.lstrip().startswith("#"))
-    values = {name.strip(): value.strip() for name, _, value in pairs}
-    plain = {
-        name: value[1:-1] if value[:1] in {"'", '"'} else value.partition(" #")[0] for name, value in values.items()
-    }
-    return {name: value for name, value in plain.items() if value}
 
 
 def made_up_once(path: Path) -> dict[str, str]:

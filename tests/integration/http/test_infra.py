@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from openapi_spec_validator import validate
 
 from tests.running import BOOTSTRAP_SECRET, ROOT, Host, free_port
@@ -51,6 +52,7 @@ def test_all_functions_are_served_on_a_bucket_of_their_own_with_secrets_that_sta
     assert stat.S_IMODE((tmp_path / "dev" / "env").stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 def test_what_the_files_of_the_instance_say_is_taken_as_soon_as_it_is_written(tmp_path: Path) -> None:
     file = tmp_path / "config" / "instance.yaml"
     file.parent.mkdir()
