@@ -207,6 +207,7 @@ def _environ(place: Path, source: Source, port: int) -> dict[str, str]:
     return {
         **outside,
         "NO_PROXY": "127.0.0.1",
+        "CONFIG_FILE": os.devnull,
         "DATA_URL": (place / "bucket").as_uri(),
         "SOURCE_ROOTS": source.folder.as_uri(),
         "BOOTSTRAP_SECRET": secrets.token_hex(32),

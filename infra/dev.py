@@ -1,4 +1,7 @@
-"""All functions in one process, started anew when a file changes, on a bucket and with secrets kept in `.dev/`."""
+"""All functions in one process, started anew when a file changes, on a bucket and with secrets kept in `.dev/`.
+
+What `.env` and `config/instance.yaml` of the folder it is started in say goes before that.
+"""
 
 import argparse
 import itertools
@@ -11,10 +14,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from da.dotenv import read_dotenv
+
 ROOT = Path(__file__).resolve().parent.parent
 SECRETS = ("SECRET_KEY", "BOOTSTRAP_SECRET", "SERVICE_TOKEN")
 WATCHED = ("functions", "shared/analyst")
 SUFFIXES = (".py", ".sql", ".html")
+ENV_FILE = Path(".env")
+INSTANCE_FILE = Path("config/instance.yaml")
 
 WELCOME = """\
 AI Data Analyst on {url}, described on {url}/docs
@@ -31,24 +38,29 @@ def main() -> None:
     parser.add_argument("--place", type=Path, default=ROOT / ".dev", help="where the bucket and the secrets are kept")
     given = parser.parse_args()
     url, place = f"http://localhost:{given.port}", given.place.absolute()
-    configure(place, url)
-    names = {"bucket": place / "bucket", "sources": place / "sources", "secrets": place / "env"}
-    print(WELCOME.format(url=url, **{name: os.path.relpath(path) for name, path in names.items()}), flush=True)
+    environ = configured(place, url)
+    secrets_file = ENV_FILE if read_dotenv(ENV_FILE).get("BOOTSTRAP_SECRET") else place / "env"
+    names = {
+        "bucket": environ["DATA_URL"],
+        "sources": environ["SOURCE_ROOTS"],
+        "secrets": os.path.relpath(secrets_file),
+    }
+    print(WELCOME.format(url=url, **names), flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         while True:
-            serve_until_changed(given.port)
+            serve_until_changed(given.port, place, url)
     except KeyboardInterrupt:
         print()
 
 
-def serve_until_changed(port: int) -> None:
+def serve_until_changed(port: int, place: Path, url: str) -> None:
     """Serve all functions as they are now."""
     framework = Path(sys.executable).with_name("functions-framework")
     host = ROOT / "functions" / "host.py"
     command = [str(framework), "--source", str(host), "--target", "host", "--host", "localhost", "--port", str(port)]
     before = stamps()
-    with subprocess.Popen(command) as child:
+    with subprocess.Popen(command, env=configured(place, url)) as child:
         try:
             while stamps() == before:
                 time.sleep(0.5)
@@ -59,25 +71,24 @@ def serve_until_changed(port: int) -> None:
 def stamps() -> dict[Path, int]:
     """Tell when each file of ours was changed last."""
     found: dict[Path, int] = {}
-    for folder, suffix in itertools.product(WATCHED, SUFFIXES):
-        for path in (ROOT / folder).rglob(f"*{suffix}"):
-            with suppress(FileNotFoundError):  # gone since it was listed
-                found[path] = path.stat().st_mtime_ns
+    code = ((ROOT / folder).rglob(f"*{suffix}") for folder, suffix in itertools.product(WATCHED, SUFFIXES))
+    for path in itertools.chain((ENV_FILE, INSTANCE_FILE), *code):
+        with suppress(FileNotFoundError):  # gone since it was listed, or never there
+            found[path] = path.stat().st_mtime_ns
     return found
 
 
-def configure(place: Path, url: str) -> None:
-    """Set the environment; what is set in it already stays."""
+def configured(place: Path, url: str) -> dict[str, str]:
+    """Give the environment of the functions: what is set already goes first, then what `.env` says."""
     for folder in (place / "bucket", place / "sources"):
         folder.mkdir(parents=True, exist_ok=True)
-    settings = {
+    said = read_dotenv(ENV_FILE)
+    ours = {
         "DATA_URL": (place / "bucket").as_uri(),
-        "SOURCE_ROOTS": str(place / "sources"),
+        "SOURCE_ROOTS": str(Path(said.pop("SOURCES", place / "sources")).expanduser().absolute()),
         "BASE_URL": url,
-        **made_up_once(place / "env"),
     }
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
+    return {**ours, **made_up_once(place / "env"), **said, **os.environ}
 
 
 def made_up_once(path: Path) -> dict[str, str]:

@@ -102,7 +102,7 @@ def host(home: Path, cloud: "Cloud | None" = None, *, sources: Path | None = Non
     }
     log = home / "host.log"
     with log.open("wb") as output:
-        process = subprocess.Popen([BIN / "functions-framework"], env=environ, stdout=output, stderr=output)
+        process = subprocess.Popen([BIN / "functions-framework"], cwd=home, env=environ, stdout=output, stderr=output)
     try:
         running = Host(f"http://127.0.0.1:{port}")
         _wait(running, process, log)

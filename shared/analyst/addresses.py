@@ -5,6 +5,7 @@ from email.utils import formataddr, parseaddr
 from typing import Annotated
 
 from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
 
 EMAIL_PATTERN = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$"
 """An e-mail address as HTML has it."""
@@ -19,44 +20,51 @@ _LOOPBACK = re.compile(rf"http://(localhost|127\.0\.0\.1|\[::1\]){_PORT}(/|$)")
 _LONGEST_EMAIL = 254
 
 
+def _wrong(value: str, what: str, example: str) -> PydanticCustomError:
+    """Say what is wrong, so that the value can be left out of it where it must not be told."""
+    return PydanticCustomError(
+        "address",
+        '"{value}" is no {what}; write for example {example}',
+        {"value": value, "what": what, "example": example},
+    )
+
+
 def _email(text: str) -> str:
     email = text.strip().lower()
     if len(email) > _LONGEST_EMAIL or not _EMAIL.fullmatch(email):
-        raise ValueError(f'"{text}" is no e-mail address; write for example ann@example.com')
+        raise _wrong(text, "e-mail address", "ann@example.com")
     return email
 
 
 def _sender(text: str) -> str:
     name, email = parseaddr(text)
     if not text.isprintable() or not _EMAIL.fullmatch(email) or text.count("@") != 1:
-        raise ValueError(f'"{text}" is no sender; write for example Data <data@example.com>')
+        raise _wrong(text, "sender", "Data <data@example.com>")
     return formataddr((name, email.lower()))
 
 
 def _domain(text: str) -> str:
     domain = text.strip().lower()
     if not _DOMAIN.fullmatch(domain):
-        raise ValueError(f'"{text}" is no domain; write for example example.com')
+        raise _wrong(text, "domain", "example.com")
     return domain
 
 
 def _host(text: str) -> str:
     if not _HOST.fullmatch(text):
-        raise ValueError(f'"{text}" is no host; write for example smtp.example.com')
+        raise _wrong(text, "host", "smtp.example.com")
     return text
 
 
 def _server(text: str) -> str:
     if not _SERVER.fullmatch(text):
-        raise ValueError(f'"{text}" is no address of a server; write for example https://data.example.com')
+        raise _wrong(text, "address of a server", "https://data.example.com")
     return text.rstrip("/")
 
 
 def _issuer(text: str) -> str:
     if not _SERVER.fullmatch(text) or not (text.startswith("https://") or _LOOPBACK.match(text)):
-        raise ValueError(
-            f'"{text}" is no issuer, which is an https address; write for example https://accounts.google.com'
-        )
+        raise _wrong(text, "issuer (an https address)", "https://accounts.google.com")
     return text
 
 

@@ -13,6 +13,7 @@ from da import __version__
 from da.errors import DaError
 
 COMMANDS = {
+    "setup": "da.commands.setup:setup",
     "login": "da.commands.auth:login",
     "sync": "da.commands.sync:sync",
     "query": "da.commands.query:app",

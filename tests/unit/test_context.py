@@ -8,7 +8,9 @@ import pytest
 
 from analyst.context import Process
 from analyst.errors import SettingsError
+from analyst.store import ABSENT
 from analyst.store.memory import MemoryStore
+from tests.clouds import cloud
 
 HEAVY = ["duckdb", "fsspec", "httpx", "authlib", "cryptography", "rich", "structlog", "stamina", "google.cloud.storage"]
 READ_PATH = [
@@ -25,6 +27,28 @@ def test_settings_are_read_when_they_are_asked_for() -> None:
     process = Process({})
     with pytest.raises(SettingsError, match="DATA_URL"):
         _ = process.settings
+
+
+def test_the_file_of_the_instance_is_read_once_and_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "instance.yaml"
+    file.write_text("instance: {name: Example, nmae: x}")
+    process = Process({"DATA_DIR": str(tmp_path)}, default_file=file)
+    assert [process.settings.instance_name for _ in range(2)] == ["Example"] * 2
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{file}:1 instance.nmae: is not known, and not used; did you mean instance.name?"
+    ]
+
+
+def test_the_file_of_the_instance_may_lie_in_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with cloud("s3", tmp_path) as bucket:
+        for name, value in bucket.settings.items():
+            monkeypatch.setenv(name, value)
+        environ = {**bucket.settings, "CONFIG_FILE": f"{bucket.settings['DATA_URL']}/config/instance.yaml"}
+        with pytest.raises(SettingsError, match=r"CONFIG_FILE: s3://.*/config/instance\.yaml is not there"):
+            _ = Process(environ).settings
+        process = Process(bucket.settings)
+        process.store.put("config/instance.yaml", b"instance: {name: Example}", if_version=ABSENT)
+        assert Process(environ).settings.instance_name == "Example"
 
 
 def test_everything_is_made_once_however_many_ask_at_once(tmp_path: Path) -> None:

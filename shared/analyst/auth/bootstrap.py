@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, SecretStr
 
-from analyst.access import EVERY_SCOPE, Role
+from analyst.access import EVERY_SCOPE, TOKEN_PREFIX, Role, digest
 from analyst.auth.callers import is_secret
 from analyst.errors import ConflictError, ForbiddenError
 from analyst.state.audit import Actor, record
@@ -18,12 +18,20 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
+_TOKEN = rf"^{TOKEN_PREFIX}[A-Za-z0-9_-]{{43}}$"
+
+
 class Bootstrap(Input):
-    """The first administrator, and the proof of the right to make one."""
+    """The first administrator, and the proof of the right to make one.
+
+    A `token` that the caller has made up (`da_`, and 32 random bytes in URL-safe base64) becomes theirs. Who sends it
+    again, because the answer was lost, gets the same answer.
+    """
 
     email: Email
     name: Line | None = None
     secret: Annotated[SecretStr, Field(max_length=1000)]
+    token: Annotated[str, Field(pattern=_TOKEN)] | None = Field(default=None, repr=False)
 
 
 class Bootstrapped(Output):
@@ -51,15 +59,25 @@ def bootstrap(
 
 
 def _bootstrap(db: "DuckDBPyConnection", actor: Actor, request: Bootstrap, seed: str | None) -> Bootstrapped:
-    if fetch_one(db, "from bootstrap"):
-        raise ConflictError("the first administrator was made before; ask an administrator for access")
+    if first := fetch_one(db, "from bootstrap"):
+        return _again(db, actor, request, first["user_id"])
     user = _administrator(db, actor, request)
     insert(db, "bootstrap", {"user_id": user.id, "at": actor.at})
     record(db, actor, "auth.bootstrap", f"user:{user.id}", email=user.email)
     if seed is not None:
         seed_admin(db, actor, seed)
-    made = issue(db, actor, user.id, "bootstrap", days=DAYS, scopes=EVERY_SCOPE)
+    made = issue(db, actor, user.id, "bootstrap", days=DAYS, scopes=EVERY_SCOPE, token=request.token)
     return Bootstrapped(token=made.token, token_id=made.id, user=user)
+
+
+def _again(db: "DuckDBPyConnection", actor: Actor, request: Bootstrap, user_id: str) -> Bootstrapped:
+    """Answer once more to whom it was done for, who proves it by the token."""
+    valid = "user_id = ? and sha256 = ? and revoked_at is null and expires_at > ?"
+    kept = [user_id, digest(request.token or ""), actor.at]
+    token = fetch_one(db, f"select id from tokens where name = 'bootstrap' and {valid}", kept)
+    if token is None or request.token is None:
+        raise ConflictError("the first administrator was made before; ask an administrator for access")
+    return Bootstrapped(token=request.token, token_id=token["id"], user=get_user(db, user_id))
 
 
 def _administrator(db: "DuckDBPyConnection", actor: Actor, request: Bootstrap) -> User:

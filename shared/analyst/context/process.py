@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from analyst.access import AccessReader, Caller
 from analyst.audit import Audit
 from analyst.manifest import Manifests
-from analyst.settings import Settings
+from analyst.settings import Configuration, Settings
 from analyst.snapshots import Snapshots
 from analyst.store import Store
 from analyst.tasks import Background
@@ -37,6 +38,7 @@ class Process:
 
     Args:
         environ: where settings are read from when the first request needs them.
+        default_file: the file of the instance when `environ` names none, if it is there.
         settings: instead of `environ`.
         store: instead of the one that the settings name.
         clock: tells the time, with its zone.
@@ -47,13 +49,15 @@ class Process:
         self,
         environ: Mapping[str, str] | None = None,
         *,
+        default_file: Path | None = None,
         settings: Settings | None = None,
         store: Store | None = None,
         clock: Callable[[], datetime] = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._environ = environ or {}
-        self._given: dict[str, Any] = {"settings": settings, "store": store}
+        self.environ = environ or {}
+        self._default_file = default_file
+        self._given: dict[str, Any] = {"configuration": settings and Configuration(settings), "store": store}
         self._made = {name: value for name, value in self._given.items() if value is not None}
         self._making = threading.RLock()
         self.clock = clock
@@ -66,7 +70,18 @@ class Process:
         Raises:
             SettingsError: they are not usable.
         """
-        return self._once("settings", lambda: Settings.read(self._environ))
+        return self.configuration.settings
+
+    @property
+    def configuration(self) -> Configuration:
+        """The settings with where each comes from.
+
+        Raises:
+            SettingsError: they are not usable.
+        """
+        from analyst.store.opening import read_configuration
+
+        return self._once("configuration", lambda: read_configuration(self.environ, self._default_file))
 
     @property
     def store(self) -> Store:

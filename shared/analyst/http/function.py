@@ -18,6 +18,7 @@ from analyst.http.routing import Router
 from analyst.http.serving import serve
 from analyst.http.spec import BODY_LIMIT, Allow, Answers, FunctionSpec, describe
 from analyst.logs import to_stdout
+from analyst.settings.configuration import DEFAULT_FILE
 
 
 class HttpFunction(Protocol):
@@ -106,6 +107,6 @@ def process() -> Process:
     with _One.making:
         if _One.process is None:
             to_stdout()
-            _One.process = Process(os.environ)
+            _One.process = Process(os.environ, default_file=DEFAULT_FILE)
             atexit.register(_One.process.close)
         return _One.process

@@ -1,5 +1,10 @@
-"""The settings of a process."""
+"""The settings of a process: read once, from its environment and from config/instance.yaml.
 
+`Settings` is what the code asks. `get_value` and `get_data_source_type` give single values by their keys.
+"""
+
+from analyst.settings.configuration import Configuration
+from analyst.settings.lookups import get_data_source_type, get_value
 from analyst.settings.model import Settings
 
-__all__ = ["Settings"]
+__all__ = ["Configuration", "Settings", "get_data_source_type", "get_value"]

@@ -1,89 +1,28 @@
-"""The settings of a process: one frozen model, read once from a mapping such as `os.environ`."""
+"""The settings of a process: one frozen model."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    StringConstraints,
-    ValidationError,
-    field_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from analyst.addresses import Domain, EmailAddress, HostName, IssuerUrl, Sender, ServerUrl
-from analyst.errors import InvalidInputError, SettingsError
-from analyst.schedule import Schedule
+from analyst.names import Name
+from analyst.settings.kinds import Commas, DeclaredSource, Line, Provider, Secret, Size, SourceKind, When, Word
 
 _CLOUD_BUCKET = re.compile(r"(gs|s3)://[a-z0-9][a-z0-9._-]+[a-z0-9](/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)*")
 _ADDRESS = re.compile(r"https?://[^/?#@\s]+/?")
-_SECRET_LENGTH = 32
 _TEN_YEARS = 87_600
 _GOOGLE = "https://accounts.google.com"
 _PORTS = {"starttls": 587, "ssl": 465, "none": 25}
-_TOGETHER = (
-    ("google_client_id", "google_client_secret"),
-    ("smtp_user", "smtp_password"),
-    ("smtp_host", "smtp_from"),
-)
-"""Settings of which the first is of no use without the second."""
-
-
-def _split(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-def _long_enough(value: SecretStr) -> SecretStr:
-    if len(value.get_secret_value()) < _SECRET_LENGTH:
-        raise ValueError("must have at least 32 characters; make one with: openssl rand -hex 32")
-    return value
-
-
-def _provider(name: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise ValueError(f'"{name}" is no way to sign in; write for example password')
-    return name
-
-
-def _word(text: str) -> str:
-    if not text.isprintable() or len(text.split()) != 1:
-        raise ValueError(f'"{text}" has spaces in it; write it as one word')
-    return text.strip()
-
-
-def _schedule(text: str) -> str:
-    try:
-        return Schedule.parse(text).text
-    except InvalidInputError as error:
-        raise ValueError(str(error)) from None
-
-
-Commas = BeforeValidator(_split)
-"""Several values, which the environment separates by commas."""
-
-Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
-"""What nobody may guess; at least 32 characters."""
-
-Word = Annotated[str, AfterValidator(_word)]
-"""What machines call each other by."""
-
-When = Annotated[str, AfterValidator(_schedule)]
-"""A schedule."""
-
-Line = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
-]
-"""One line of text for people."""
 
 
 class Settings(BaseModel):
-    """What the environment says. Each field is the environment variable of its name in capitals."""
+    """What the environment and the file of the instance say.
+
+    Each field is the environment variable of its name in capitals, and stands in config/instance.yaml under its key.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -101,6 +40,8 @@ class Settings(BaseModel):
     """How many proxies of ours every request passes; the first of them tells the client's address."""
     instance_name: Line = "AI Data Analyst"
     """What the instance is called on pages and in mails."""
+    instance_subtitle: Line | None = None
+    """What stands below the name."""
     environment: Literal["production", "development"] = "production"
     """What it is for: in development, what must not be seen elsewhere may be shown."""
     secret_key: Secret | None = None
@@ -121,7 +62,7 @@ class Settings(BaseModel):
     """Domains of the company: who proves an e-mail address there may sign in, others only when they were added."""
     seed_admin_email: EmailAddress | None = None
     """Who becomes an administrator with the first one or by signing in, once."""
-    disabled_auth_providers: Annotated[tuple[Annotated[str, AfterValidator(_provider)], ...], Commas] = ()
+    disabled_auth_providers: Annotated[tuple[Provider, ...], Commas] = ()
     """Ways to sign in that are not offered though they could be."""
     google_client_id: Word | None = None
     """The instance as Google knows it; together with the next one, it lets people sign in with Google."""
@@ -157,12 +98,18 @@ class Settings(BaseModel):
     """When the scheduler has a sweep run."""
     url_expires: int = Field(default=900, ge=10, le=7 * 86400)
     """Seconds for which a signed URL works."""
-    memory_limit: str = "300MB"
+    memory_limit: Size = "300MB"
     """What one DuckDB connection of an extract or rebuild may use."""
     scratch_dir: Path | None = None
     """Where functions put temporary files; the system's place when it is not set."""
+    data_source: SourceKind = "csv"
+    """What kind of source the instance is for: that of the sources it declares, unless they say otherwise."""
+    sources: Mapping[Name, DeclaredSource] = {}
+    """The sources that the file declares, by name; `POST /api/admin/config/apply` takes them over."""
     functions: str = ""
-    """Which modules the host serves, separated by commas; all when empty."""
+    """Which modules the host serves, separated by commas; all when empty. Only the environment says that."""
+    config_file: str | None = None
+    """The file of the instance, a path or the URL of an object in a bucket. Only the environment says that."""
 
     @field_validator("data_url")
     @classmethod
@@ -182,40 +129,15 @@ class Settings(BaseModel):
             raise ValueError("must be an address such as http://minio:9000")
         return value
 
-    @classmethod
-    def read(cls, environ: Mapping[str, str]) -> Self:
-        """Read the settings from a mapping.
+    @staticmethod
+    def read(environ: Mapping[str, str], default: Path | None = None) -> "Settings":
+        """Read the settings from a mapping and the file that its `CONFIG_FILE` names, else from `default` if it is there.
+
+        What the environment says goes before what the file says.
 
         Raises:
-            SettingsError: something is missing or wrong; the message lists all of it, by variable.
+            SettingsError: something is missing or wrong; the message lists all of it, by variable or key.
         """
-        values = {name: environ[name.upper()] for name in cls.model_fields if environ.get(name.upper())}
-        if "data_url" not in values and environ.get("DATA_DIR"):
-            values["data_url"] = Path(environ["DATA_DIR"]).absolute().as_uri()
-        problems = [f"{name}: {what}" for name, what in _lonely(values.keys())]
-        try:
-            made = cls.model_validate(values)
-        except ValidationError as error:
-            problems = [f"{_variable(e['loc'])}: {_hint(e['type'], e['msg'])}" for e in error.errors()] + problems
-        if problems:
-            raise SettingsError("The settings are not usable:\n" + "\n".join(f"  {line}" for line in problems))
-        return made
+        from analyst.settings.configuration import Configuration
 
-
-def _lonely(named: Collection[str]) -> list[tuple[str, str]]:
-    """Tell the variables that are not set though another one that is set needs them."""
-    return [
-        (missing.upper(), f"is not set; {there.upper()} is, and needs it")
-        for pair in _TOGETHER
-        for there, missing in (pair, pair[::-1])
-        if there in named and missing not in named and (there, missing) != ("smtp_from", "smtp_host")
-    ]
-
-
-def _variable(location: tuple[int | str, ...]) -> str:
-    name, *places = location
-    return str(name).upper() + "".join(f"[{place}]" for place in places)
-
-
-def _hint(kind: str, message: str) -> str:
-    return "is not set; for example file:///data" if kind == "missing" else message.removeprefix("Value error, ")
+        return Configuration.read(environ, default).settings

@@ -96,16 +96,23 @@ def create_token(db: "DuckDBPyConnection", actor: Actor, caller: Caller, new: Ne
 
 
 def issue(
-    db: "DuckDBPyConnection", actor: Actor, user_id: str, name: str, *, days: int, scopes: Iterable[Scope]
+    db: "DuckDBPyConnection",
+    actor: Actor,
+    user_id: str,
+    name: str,
+    *,
+    days: int,
+    scopes: Iterable[Scope],
+    token: str | None = None,
 ) -> CreatedToken:
-    """Make a token for a user, whoever asks.
+    """Make a token for a user, whoever asks; one that is given is taken as it is.
 
     Raises:
         NotFoundError: there is no such user.
         ConflictError: the user is not active, or has 50 valid tokens.
     """
     _require_room(db, actor, user_id)
-    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+    token = token or TOKEN_PREFIX + secrets.token_urlsafe(32)
     made = CreatedToken(
         id=str(uuid4()),
         name=name,

@@ -1,17 +1,21 @@
 """Opens the store that the settings name, and knows the secret of an installation."""
 
+import logging
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
 
 from analyst.errors import SettingsError
-from analyst.settings import Settings
+from analyst.settings import Configuration, Settings
 from analyst.store.file import FileStore
 from analyst.store.mounts import shared_filesystem
 from analyst.store.port import ABSENT, Object, Store, StoreConflictError, UnsureWriteError
 from analyst.store.swapping import put_once
+
+log = logging.getLogger(__name__)
 
 SECRET_KEY = "state/secret.key"  # noqa: S105
 """Where the secret lies when the settings give none."""
@@ -37,6 +41,28 @@ def open_store(settings: Settings, *, mountinfo: Path = Path("/proc/self/mountin
 
         return S3Store(bucket, prefix, connect(settings.s3_endpoint, settings.s3_public_endpoint))
     return _open_folder(settings, mountinfo)
+
+
+def read_configuration(environ: Mapping[str, str], default: Path | None) -> Configuration:
+    """Read the settings of a process, and log what is odd about the file of the instance, which may lie in a bucket.
+
+    Raises:
+        SettingsError: the settings are not usable, or the file is not there or may not be read.
+        UnavailableError: the bucket of the file does not answer.
+    """
+    made = Configuration.read(environ, default, _read_object)
+    for warning in made.warnings:
+        log.warning("%s", warning.told(made.file))
+    return made
+
+
+def _read_object(url: str, environ: Mapping[str, str]) -> bytes:
+    folder, _, name = url.rpartition("/")
+    endpoints = {variable: environ.get(variable, "") for variable in ("GCS_ENDPOINT", "S3_ENDPOINT")}
+    found = open_store(Settings.read({"DATA_URL": folder, **endpoints})).read(name)
+    if found is None:
+        raise SettingsError(f"CONFIG_FILE: {url} is not there")
+    return found.data
 
 
 def _open_folder(settings: Settings, mountinfo: Path) -> FileStore:

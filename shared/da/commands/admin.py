@@ -3,6 +3,7 @@
 import typer
 
 from da.commands import (
+    admin_config,
     admin_grants,
     admin_groups,
     admin_requests,
@@ -36,6 +37,7 @@ app.command("set-schedule")(admin_schedule.set_schedule)
 app.command("rebuild")(admin_runs.rebuild)
 app.command("rollback")(admin_runs.rollback)
 app.command("sweep")(admin_runs.sweep)
+app.add_typer(admin_config.app, name="config")
 
 # As they were called before; they go on working.
 app.command("add-user", hidden=True)(admin_users.add_user)

@@ -48,6 +48,18 @@ def sync(sources: Sources = None, wait: Wait = True, timeout: Timeout = 3600, js
     raise typer.Exit(1 if built.get("problems") or any(_failed(run) for run in ended) else 0)
 
 
+def synced(server: Server, source: str, timeout: float) -> bool:
+    """Have one source synced and a snapshot built, and print what comes of it; tell whether all went well."""
+    deadline = monotonic() + timeout
+    well = True
+    for run in _followed(server, _triggered(server, [source]), deadline):
+        _print(run)
+        well = well and not _failed(run)
+    built = _built(server, deadline)
+    _print_built(built)
+    return well and not built.get("problems")
+
+
 def rebuild(timeout: Timeout = 3600, json: Json = False) -> None:
     """Have a snapshot built.
 

@@ -26,6 +26,19 @@ def test_it_works_once(anybody: Api) -> None:
     assert anybody.ask("POST", "/auth/bootstrap", {**REQUEST, "email": "eve@example.com"})[0] == 409
 
 
+def test_who_did_not_get_the_answer_asks_again_with_the_token_that_was_to_be(anybody: Api) -> None:
+    token = "da_" + "t" * 43
+    made = anybody.make("/auth/bootstrap", {**REQUEST, "token": token})
+    assert made["token"] == token
+    assert anybody.make("/auth/bootstrap", {**REQUEST, "token": token}) == made
+    assert len(anybody.audited("auth.bootstrap")) == 1
+    for other in (None, "da_" + "u" * 43):
+        assert anybody.ask("POST", "/auth/bootstrap", {**REQUEST, "token": other})[0] == 409
+    assert anybody.ask("POST", "/auth/bootstrap", {**REQUEST, "token": token, "secret": "wrong"})[0] == 403
+    anybody.having(token).remove(f"/auth/tokens/{made['token_id']}")
+    assert anybody.ask("POST", "/auth/bootstrap", {**REQUEST, "token": token})[0] == 409
+
+
 def test_of_many_at_once_one_succeeds(anybody: Api) -> None:
     def attempt(number: int) -> int:
         return anybody.ask("POST", "/auth/bootstrap", {**REQUEST, "email": f"root{number}@example.com"})[0]
@@ -69,6 +82,8 @@ class TestWithoutASecret:
         {"role": "admin"},
         {"secret": 1},
         {"secret": "x" * 1001},
+        {"token": "da_short"},
+        {"token": "x" * 46},
     ],
 )
 def test_bad_input_is_named(anybody: Api, wrong: dict[str, Any]) -> None:

@@ -18,9 +18,9 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         Settings.read({"ALLOWED_DOMAINS": "example.com, ex ample", "SMTP_PORT": "x", "GOOGLE_CLIENT_ID": "id"})
     assert [line.strip() for line in str(caught.value).splitlines()] == [
         "The settings are not usable:",
-        "DATA_URL: is not set; for example file:///data",
         'ALLOWED_DOMAINS[1]: "ex ample" is no domain; write for example example.com',
-        "SMTP_PORT: Input should be a valid integer, unable to parse string as an integer",
+        'SMTP_PORT: "x" can\'t be used: input should be a valid integer, unable to parse string as an integer',
+        "DATA_URL: is not set; write for example file:///data",
         "GOOGLE_CLIENT_SECRET: is not set; GOOGLE_CLIENT_ID is, and needs it",
     ]
 

@@ -1,0 +1,155 @@
+"""The settings of a process with where each comes from: its environment first, then the file of the instance."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from analyst.errors import SettingsError
+from analyst.settings.findings import Finding, Said, dotted, errors_of, wording
+from analyst.settings.keys import KEYS, SECRETS, VARIABLES
+from analyst.settings.model import Settings
+
+DEFAULT_FILE: Final = Path("config/instance.yaml")
+"""Where the file of an instance is looked for when `CONFIG_FILE` does not say."""
+
+Origin = Literal["environment", "file", "default"]
+
+Fetch = Callable[[str, Mapping[str, str]], bytes]
+"""Reads an object by its URL, in an environment."""
+
+_TOGETHER: Final = (
+    ("google_client_id", "google_client_secret"),
+    ("smtp_user", "smtp_password"),
+    ("smtp_host", "smtp_from"),
+)
+"""Settings of which the first is of no use without the second."""
+
+_KEY_OF: Final = {name: key for key, name in KEYS.items()}
+
+
+class Findings(BaseModel):
+    """What is wrong with a file, and what is odd about it, each in the order of the file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    problems: tuple[Finding, ...]
+    warnings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The settings of a process, and the `origins` and `lines` of those that are not as they are by default.
+
+    `file` is the one that was read; the `warnings` are about it.
+    """
+
+    settings: Settings
+    file: str | None = None
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    lines: Mapping[str, int | None] = field(default_factory=dict)
+    warnings: tuple[Finding, ...] = ()
+
+    @staticmethod
+    def read(environ: Mapping[str, str], default: Path | None = None, fetch: Fetch | None = None) -> "Configuration":
+        """Read it: what the environment says goes before what the file says.
+
+        Args:
+            environ: the variables.
+            default: the file to read when `CONFIG_FILE` names none, if it is there.
+            fetch: reads a file that lies in a bucket.
+
+        Raises:
+            SettingsError: something is missing or wrong; the message lists all of it, by variable or key.
+            UnavailableError: the bucket of the file does not answer.
+        """
+        name, text = _file(environ, default, fetch)
+        file, here = _in_file(text, environ), _in_environment(environ)
+        problems = [*_wrong(here), *file.problems, *_missing(file, here)]
+        if problems:
+            lines = "\n".join(f"  {problem.told(name)}" for problem in problems)
+            raise SettingsError(f"The settings are not usable:\n{lines}")
+        origins: dict[str, Origin] = {**dict.fromkeys(file.values, "file"), **dict.fromkeys(here, "environment")}
+        settings = Settings.model_validate({**file.values, **here})
+        return Configuration(settings, name, origins, file.lines, tuple(file.warnings))
+
+
+def check(
+    text: str, environ: Mapping[str, str], configs: Mapping[str, type[BaseModel]] = MappingProxyType({})
+) -> Findings:
+    """Check what is to be the file of an instance, in an environment; `configs` are those of sources, by kind."""
+    file = _in_file(text, environ, configs)
+    found = [*file.problems, *_missing(file, _in_environment(environ))]
+    problems = sorted(found, key=lambda problem: problem.line or 0)
+    return Findings(problems=tuple(problems), warnings=tuple(file.warnings))
+
+
+def _file(environ: Mapping[str, str], default: Path | None, fetch: Fetch | None) -> tuple[str | None, str]:
+    """Read the file of the instance; its name is `None` when there is none."""
+    named = environ.get("CONFIG_FILE")
+    if not named and (default is None or not default.is_file()):
+        return None, ""
+    name = named or str(default)
+    try:
+        data = fetch(name, environ) if fetch and name.startswith(("gs://", "s3://")) else Path(name).read_bytes()
+        return name, data.decode("utf-8-sig")
+    except OSError as error:
+        raise SettingsError(f"CONFIG_FILE: {name} can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"CONFIG_FILE: {name} is no text in UTF-8") from error
+
+
+def _in_file(
+    text: str, environ: Mapping[str, str], configs: Mapping[str, type[BaseModel]] = MappingProxyType({})
+) -> Said:
+    if not text:
+        return Said()
+    from analyst.settings.instance import read_instance
+
+    return read_instance(text, environ, configs)
+
+
+def _in_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Give what the environment says, by setting; an empty variable says nothing."""
+    here = {name: environ[variable] for variable, name in VARIABLES.items() if environ.get(variable)}
+    if "data_url" not in here and environ.get("DATA_DIR"):
+        here["data_url"] = Path(environ["DATA_DIR"]).absolute().as_uri()
+    return here
+
+
+def _wrong(here: Mapping[str, str]) -> list[Finding]:
+    """Find what is wrong with the variables that are set."""
+    try:
+        Settings.model_validate({"data_url": "file:///", **here})
+    except ValidationError as error:
+        return [_of_a_variable(each) for each in errors_of(error)]
+    return []
+
+
+def _of_a_variable(error: Any) -> Finding:
+    setting, *inside = error["loc"]
+    default = Settings.model_fields[setting].default
+    hidden = "this" if setting in SECRETS else None
+    return Finding(path=dotted([setting.upper(), *inside]), message=wording(error, default=default, hidden=hidden))
+
+
+def _missing(file: Said, here: Mapping[str, str]) -> list[Finding]:
+    """Find what is not set though it is needed, by itself or by something else that is set."""
+    found, named = [], {*file.lines, *here}
+    if "data_url" not in named:
+        found.append(Finding(path="DATA_URL", message="is not set; write for example file:///data"))
+    for pair in _TOGETHER:
+        for there, missing in (pair, pair[::-1]):
+            if there in named and missing not in named and there != "smtp_from":
+                found.append(_lonely(there, missing, file))
+    return found
+
+
+def _lonely(there: str, missing: str, file: Said) -> Finding:
+    if there not in file.lines:
+        return Finding(path=missing.upper(), message=f"is not set; {there.upper()} is, and needs it")
+    message = f"is not set; {_KEY_OF[there]} is, and needs it"
+    return Finding(path=_KEY_OF[missing], line=file.lines[there], message=message)

@@ -1,0 +1,95 @@
+"""What a file says of settings, what is wrong with it, and how that is told."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails, PydanticUndefined
+
+Path = tuple[str | int, ...]
+"""The way to a value in a file: keys, and numbers of list items from 0."""
+
+
+class Finding(BaseModel):
+    """What is wrong, or odd, with one setting, and what to write instead.
+
+    `path` is a key of config/instance.yaml (`auth.allowed_domains[0]`) or a variable; `line` is that of the file,
+    from 1, where there is one.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    line: int | None = None
+    message: str
+
+    def told(self, file: str | None = None) -> str:
+        """Say it in one line, with the place in the file that it is about."""
+        place = f"{file}:{self.line} " if file and self.line else ""
+        return f"{place}{self.path}: {self.message}" if self.path else f"{place}{self.message}"
+
+
+@dataclass(slots=True)
+class Said:
+    """What a file says: the `values` and `lines` of settings, what is wrong, and what is odd."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    lines: dict[str, int | None] = field(default_factory=dict)
+    """Of every setting that the file speaks of, be it wrongly."""
+    problems: list[Finding] = field(default_factory=list)
+    warnings: list[Finding] = field(default_factory=list)
+
+
+def dotted(path: Iterable[str | int]) -> str:
+    """Write a way as people do: `auth.allowed_domains[0]`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+
+
+def wording(error: ErrorDetails, *, default: Any = None, hidden: str | None = None, known: Iterable[str] = ()) -> str:
+    """Say what is wrong with a value and what to write, after what pydantic found.
+
+    Args:
+        error: one of a `ValidationError`.
+        default: of the setting; it serves as an example.
+        hidden: stands for the value where that must not be told.
+        known: names of which an unknown one may be meant for.
+    """
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return "is not set, and is needed"
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(error["loc"][-1]), list(known), 1)
+        return f"is not known; did you mean {near[0]}?" if near else "is not known; leave it out"
+    context = error.get("ctx", {})
+    if value := context.get("value"):
+        told = f"{hidden} {context['plain']}" if "plain" in context else message.replace(f'"{value}"', f"{hidden}", 1)
+        return message if hidden is None else told
+    if error["type"] == "value_error":
+        return message
+    given = error["input"]
+    shown = hidden if hidden is not None else f'"{given}"' if isinstance(given, str) else _shape(given)
+    example = f"; write for example {_plain(default)}" if default not in (None, (), {}, PydanticUndefined) else ""
+    return f"{shown} can't be used: {_lower(message)}{example}"
+
+
+def errors_of(error: ValidationError) -> list[ErrorDetails]:
+    """List what pydantic found, each place once: of the ways in which a value could be meant the first counts."""
+    found: dict[tuple[int | str, ...], ErrorDetails] = {}
+    for each in error.errors(include_url=False):
+        if each["type"] != "default_factory_not_called":  # it only follows from the others
+            found.setdefault(each["loc"], each)
+    return list(found.values())
+
+
+def _shape(value: object) -> str:
+    return "a section" if isinstance(value, Mapping) else "a list" if isinstance(value, (list, tuple)) else "this"
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]

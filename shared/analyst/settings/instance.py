@@ -1,0 +1,164 @@
+"""What config/instance.yaml says of each setting, and what is wrong or odd about it."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from analyst.settings.document import Document, parse
+from analyst.settings.findings import Finding, Path, Said, dotted, errors_of, wording
+from analyst.settings.keys import KEYS, SECRETS
+from analyst.settings.model import Settings
+from analyst.settings.variables import Filled, fill_in
+
+_PATHS: Final[dict[Path, str]] = {tuple(key.split(".")): name for key, name in KEYS.items()}
+_PATH_OF: Final = {name: path for path, name in _PATHS.items()}
+_SECTIONS: Final = {path[:length] for path in _PATHS for length in range(len(path))}
+_KNOWN: Final = sorted({dotted(path[:length]) for path in _PATHS for length in range(1, len(path) + 1)})
+_SECRET: Final = re.compile(r"(^|_)(token|secret|password|api_key|private_key)$")
+_PLACEHOLDER: Final = "file:///"
+
+
+Configs = Mapping[str, type[BaseModel]]
+"""What the config of a source must look like, by kind; a kind that is not there takes anything."""
+
+
+def read_instance(text: str, environ: Mapping[str, str], configs: Configs = MappingProxyType({})) -> Said:
+    """Read a file, fill in its variables, and check each setting by itself."""
+    document = parse(text)
+    reading = _Reading(document, fill_in(document, environ), Said(problems=document.problems))
+    reading.section(reading.filled.values, ())
+    reading.check()
+    reading.check_sources(configs)
+    reading.said.problems.sort(key=lambda problem: problem.line or 0)
+    return reading.said
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    document: Document
+    filled: Filled
+    said: Said
+
+    def section(self, values: Mapping[str, Any], path: Path) -> None:
+        for key, value in values.items():
+            here = (*path, key)
+            if setting := _PATHS.get(here):
+                self.setting(setting, value, here)
+            elif here not in _SECTIONS:
+                self.warn(here, f"is not known, and not used{_did_you_mean(here)}")
+            elif isinstance(value, dict):
+                self.section(value, here)
+            elif value is not None:
+                inside = next(key for key in KEYS if key.startswith(f"{dotted(here)}."))
+                self.document.problem(here, f"is a section: write its keys below it, as {inside.rpartition('.')[2]}")
+
+    def setting(self, setting: str, value: Any, path: Path) -> None:
+        if value in (None, "") and path not in self.filled.lacking:
+            return
+        self.said.lines[setting] = self.document.line(path)
+        if path in self.filled.lacking:
+            return
+        self.said.values[setting] = value
+        if setting in SECRETS:
+            for place in _texts(value, path):
+                if _is_literal(self.filled.written.get(place)):
+                    self.warn(place, f"is a secret; write ${{{setting.upper()}}} here, and set that variable to it")
+        self.members(Settings.model_fields[setting].annotation, value, path)
+
+    def members(self, kind: Any, value: Any, path: Path) -> None:
+        """Look for what is odd in a section that is a setting as a whole."""
+        if not isinstance(value, dict):
+            return
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            for key, member in value.items():
+                if key not in kind.model_fields:
+                    near = difflib.get_close_matches(key, kind.model_fields, 1, 0.5)
+                    known = f"did you mean {near[0]}?" if near else f"known are {', '.join(kind.model_fields)}"
+                    self.warn((*path, key), f"is not known, and not used; {known}")
+                else:
+                    self.members(kind.model_fields[key].annotation, member, (*path, key))
+        elif (members := get_args(kind)) and members[-1] is not Any:
+            for key, member in value.items():
+                self.members(members[-1], member, (*path, key))
+        else:
+            self.secrets(value, path)
+
+    def secrets(self, value: Any, path: Path) -> None:
+        for place in _texts(value, path):
+            if _SECRET.search(str(place[-1]).lower()):
+                self.warn(place, "looks like a secret, and all administrators see this; name a variable that holds it")
+
+    def warn(self, path: Path, message: str) -> None:
+        self.said.warnings.append(Finding(path=dotted(path), line=self.document.line(path), message=message))
+
+    def check(self) -> None:
+        try:
+            Settings.model_validate({"data_url": _PLACEHOLDER, **self.said.values})
+        except ValidationError as error:
+            for each in errors_of(error):
+                setting = str(each["loc"][0])
+                path = (*_PATH_OF[setting], *(part for part in each["loc"][1:] if part != "[key]"))
+                default = Settings.model_fields[setting].default
+                self.problem(path, wording(each, default=default, hidden=self.hidden(setting, path)))
+
+    def check_sources(self, configs: Configs) -> None:
+        sources = self.said.values.get("sources")
+        for name, source in sources.items() if isinstance(sources, dict) else ():
+            kind, config = _kind_and_config(source, self.said.values.get("data_source"))
+            if kind in configs and isinstance(config, dict):
+                try:
+                    configs[kind].model_validate(config)
+                except ValidationError as error:
+                    for each in errors_of(error):
+                        path = ("sources", name, "config", *each["loc"])
+                        known = configs[kind].model_fields
+                        self.problem(path, wording(each, hidden=self.hidden("sources", path), known=known))
+
+    def problem(self, path: Path, message: str) -> None:
+        if path not in self.filled.lacking:  # that has been told
+            self.document.problem(path, message)
+
+    def hidden(self, setting: str, path: Path) -> str | None:
+        """Tell what to say in place of a value that may hold a secret."""
+        if setting in SECRETS:
+            return "this"
+        around = (path[:length] for length in range(len(path), 0, -1))
+        return next((f"what {self.filled.written[it]} stands for" for it in around if it in self.filled.written), None)
+
+
+def _kind_and_config(source: Any, kind: Any) -> tuple[str, Any]:
+    members = source if isinstance(source, dict) else {}
+    usual = Settings.model_fields["data_source"].default
+    return str(members.get("type") or kind or usual), members.get("config") or {}
+
+
+def _texts(value: Any, path: Path) -> Iterator[Path]:
+    """Find the ways to all texts in a value."""
+    if isinstance(value, dict):
+        for key, one in value.items():
+            yield from _texts(one, (*path, key))
+    elif isinstance(value, list):
+        for number, one in enumerate(value):
+            yield from _texts(one, (*path, number))
+    elif isinstance(value, str):
+        yield path
+
+
+def _is_literal(written: str | None) -> bool:
+    return written is None or re.search(r"\$\{\w+:-[^}]", written) is not None
+
+
+def _did_you_mean(path: Path) -> str:
+    """Find the known key that is the nearest: in the same section, else anywhere."""
+    section, _, key = dotted(path).rpartition(".")
+    for known in ([it for it in _KNOWN if it.rpartition(".")[0] == section], _KNOWN):
+        last = {it.rpartition(".")[2]: it for it in known}
+        if near := difflib.get_close_matches(key, last, 1, 0.7):
+            return f"; did you mean {last[near[0]]}?"
+    nearest = difflib.get_close_matches(dotted(path), _KNOWN, 1, 0.5)
+    return f"; the nearest known key is {nearest[0]}" if nearest else ""

@@ -1,0 +1,81 @@
+"""The kinds of values that settings have."""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, StringConstraints
+from pydantic_core import PydanticCustomError
+
+from analyst.errors import InvalidInputError
+from analyst.schedule import Schedule, what_to_write
+
+_SECRET_LENGTH = 32
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _long_enough(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < _SECRET_LENGTH:
+        raise ValueError("must have at least 32 characters; make one with: openssl rand -hex 32")
+    return value
+
+
+def _provider(name: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise PydanticCustomError(
+            "provider", '"{value}" is no way to sign in; write for example password', {"value": name}
+        )
+    return name
+
+
+def _schedule(text: str) -> str:
+    try:
+        return Schedule.parse(text).text
+    except InvalidInputError as error:
+        plain = f"is no schedule; write {what_to_write('')}"
+        raise PydanticCustomError("schedule", "{said}", {"said": str(error), "value": text, "plain": plain}) from None
+
+
+def _word(text: str) -> str:
+    if not text.isprintable() or len(text.split()) != 1:
+        raise PydanticCustomError("word", '"{value}" has spaces in it; write it as one word', {"value": text})
+    return text.strip()
+
+
+Commas = BeforeValidator(_split)
+"""Several values, which a text separates by commas."""
+
+Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
+"""What nobody may guess; at least 32 characters."""
+
+Word = Annotated[str, AfterValidator(_word)]
+"""What machines call each other by."""
+
+When = Annotated[str, AfterValidator(_schedule)]
+"""A schedule."""
+
+Line = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+]
+"""One line of text for people."""
+
+Size = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[0-9]+(\.[0-9]+)? ?(?i:[kmgt]i?b)$")]
+"""An amount of memory as DuckDB has it, such as `300MB`."""
+
+Provider = Annotated[str, AfterValidator(_provider)]
+"""A way to sign in, by the name of its module."""
+
+SourceKind = Literal["csv", "keboola", "bigquery", "jira", "external"]
+"""What a source is; an `external` one is a folder of the bucket that somebody else writes."""
+
+
+class DeclaredSource(BaseModel):
+    """A source that the file of an instance declares. Without a `type` it is of the kind that the instance is for."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    type: SourceKind | None = None
+    config: Mapping[str, Any] = {}

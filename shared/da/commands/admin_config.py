@@ -1,0 +1,111 @@
+"""`da admin config`: the settings of the instance, and the file that says them."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from da.errors import DaError
+from da.output import print_json, print_table
+from da.session import session
+from da.text import clean, count_text
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="The settings of the instance, and config/instance.yaml that says them.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="What is to be config/instance.yaml; - is stdin.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Tell what is wrong with a file, and what to write instead.
+
+    The server checks it, with its own variables, and changes nothing. Without a FILE it tells which settings are in
+    force and where each comes from. Ends with 1 when something is wrong.
+    """
+    if file is None:
+        _tell_settings(json=json)
+        return
+    text = _text(file)
+    with session() as server:
+        found = server.post("/api/admin/config/check", {"text": text}, again=True)
+        problems, warnings = found["problems"], found["warnings"]
+    if json:
+        print_json(found)
+    else:
+        name = "stdin" if str(file) == "-" else str(file)
+        _tell(name, problems, "")
+        _tell(name, warnings, "warning: ")
+        told = f"{count_text(len(problems), 'problem')}, {count_text(len(warnings), 'warning')}"
+        print(f"{name}: {told}." if problems or warnings else f"{name}: nothing is wrong with it.")
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def apply(json: Json = False) -> None:
+    """Make the sources that config/instance.yaml declares, and change those that differ.
+
+    The server takes the file as it was when it was started. No source is taken away.
+    """
+    with session() as server:
+        sources = server.post("/api/admin/config/apply", {}, again=True)["sources"]
+    if json:
+        print_json(sources)
+    else:
+        for source in sources:
+            print(f"{source['name']} ({source['type']}): {source['outcome']}")
+        if not sources:
+            print("config/instance.yaml declares no source.")
+
+
+def _tell_settings(*, json: bool) -> None:
+    with session() as server:
+        found = server.get("/api/admin/config")
+        rows = [(s["key"] or s["variable"], _value(s), _origin(s, found["file"])) for s in found["settings"]]
+    if json:
+        print_json(found)
+        return
+    print_table(("setting", "value", "from"), rows)
+    _tell(str(found["file"]), found["warnings"], "warning: ")
+
+
+def _tell(file: str, findings: list[dict[str, Any]], kind: str) -> None:
+    for finding in findings:
+        line = f":{finding['line']}" if finding.get("line") else ""
+        path = f" {finding['path']}:" if finding.get("path") else ""
+        print(clean(f"{file}{line}:{path} {kind}{finding['message']}"), file=sys.stderr)
+
+
+def _value(setting: dict[str, Any]) -> str:
+    if setting["is_secret"]:
+        return "(set)" if setting["is_set"] else ""
+    value = setting["value"]
+    if isinstance(value, list | dict):
+        return ", ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+
+
+def _origin(setting: dict[str, Any], file: str | None) -> str:
+    if setting["origin"] == "file":
+        return f"{file}:{setting['line']}"
+    return str(setting["variable"]) if setting["origin"] == "environment" else "default"
+
+
+def _text(file: Path) -> str:
+    try:
+        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        return data.decode("utf-8-sig")
+    except OSError as error:
+        raise DaError(f"{file} can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise DaError(f"{file} is no text in UTF-8") from None

@@ -1,0 +1,251 @@
+"""`da setup`: what it asks and writes, and what it says on a wrong turn."""
+
+import io
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from da.setup.answers import AVAILABLE, LATER
+from tests.doubles.functions_api import ADMIN, TOKEN, FunctionsApi
+from tests.integration.da.conftest import Da, Ran
+
+APPLY = "/api/admin/config/apply"
+RUN = {"run_id": "r1", "kind": "extract", "source": "shop", "status": "ok", "tables": []}
+Typed = Callable[..., Ran]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config_dir: Path) -> Path:
+    """The project's folder, where the user is, with a folder of files in it."""
+    assert config_dir
+    folder = tmp_path / "my project"
+    (folder / "shop").mkdir(parents=True)
+    (folder / "shop" / "orders.csv").write_text("id\n1\n")
+    (folder / "docker-compose.yml").touch()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def typed(da: Da, monkeypatch: pytest.MonkeyPatch) -> Typed:
+    """Run `da setup` with these lines on stdin."""
+
+    def run(*lines: str, options: tuple[str, ...] = ()) -> Ran:
+        monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+        return da("setup", *options)
+
+    return run
+
+
+@pytest.fixture
+def ready(api: FunctionsApi) -> FunctionsApi:
+    """A server that has read the files."""
+    api.answers["POST", "/auth/bootstrap"] = [(201, {"token": TOKEN, "token_id": "t1", "user": ADMIN})]
+    api.answers["POST", APPLY] = [(200, {"sources": [{"name": "shop", "type": "csv", "outcome": "created"}]})]
+    api.answers["POST", "/api/sync/trigger"] = [(202, {"runs": [{"source": "shop", "run_id": "r1"}]})]
+    api.answers["GET", "/api/sync/status"] = [(200, {"runs": [RUN]})]
+    api.answers["POST", "/rebuild"] = [(200, {"status": "published", "snapshot": 1, "tables": 1, "problems": []})]
+    api.put("shop.orders", "select 1 as id")
+    return api
+
+
+def options(server: str, **more: str) -> tuple[str, ...]:
+    said = {"domain": "example.com", "email": "Ann@example.com", "data": "shop", "server": server, **more}
+    return ("--yes", *(part for name, value in said.items() for part in (f"--{name}", value)))
+
+
+def env(project: Path) -> dict[str, str]:
+    lines = (project / ".env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def test_from_the_first_question_to_the_mirrored_table(typed: Typed, ready: FunctionsApi, project: Path) -> None:
+    ran = typed("Example.com", "", "Ann@Example.com", "", "shop", "", ready.address)
+    assert (ran.code, ran.err) == (0, "")
+    assert "Made ann@example.com the first administrator, and logged in." in ran.out
+    assert "Source shop (csv): created." in ran.out
+    assert "cd analysis" in ran.out
+    assert len(list((project / "analysis/server/parquet/shop/orders").iterdir())) == 1
+
+
+def test_the_files_say_what_was_answered(da: Da, project: Path) -> None:
+    da("setup", *options("http://127.0.0.1:1", name='Ex. ${A} "Č"'))
+    text = (project / "config/instance.yaml").read_text()
+    assert 'name: "Ex. $${A} \\"Č\\""' in text
+    assert 'allowed_domains: ["example.com"]' in text
+    assert "  shop:\n    config:\n" in text
+    assert stat.S_IMODE((project / ".env").stat().st_mode) == 0o600
+    said = env(project)
+    assert (said["SOURCES"], said["PORT"]) == (f"'{project / 'shop'}'", "1")
+    secrets = [said[name] for name in ("SERVICE_TOKEN", "BOOTSTRAP_SECRET", "SECRET_KEY")]
+    assert len(set(secrets)) == 3
+    assert {len(secret) for secret in secrets} == {64}
+
+
+def test_a_server_elsewhere_is_named_in_the_file(da: Da, project: Path) -> None:
+    ran = da("setup", *options("https://data.invalid/da/"))
+    assert (ran.code, "Start the functions there" in ran.err) == (1, True)
+    assert 'base_url: "https://data.invalid/da"' in (project / "config/instance.yaml").read_text()
+    assert "PORT" not in env(project)
+
+
+def test_what_was_answered_is_not_asked_again(typed: Typed, ready: FunctionsApi, project: Path) -> None:
+    ran = typed("example.com", "", "ann@example.com")
+    assert (ran.code, ran.err) == (2, "da: No answer came; give --source\n")
+    assert not (project / ".env").exists()
+    ran = typed("", "shop", "", ready.address)
+    assert ran.code == 0
+    assert "domain" not in ran.out
+    assert 'name: "Example Data Analyst"' in (project / "config/instance.yaml").read_text()
+
+
+def test_once_more_it_changes_nothing_and_goes_through_all_the_same(da: Da, ready: FunctionsApi, project: Path) -> None:
+    assert da("setup", *options(ready.address)).code == 0
+    before = {path: (project / path).read_bytes() for path in (".env", "config/instance.yaml", ".setup.json")}
+    (project / "config/instance.yaml").write_text("# edited since\n")
+    ready.forget()
+    ran = da("setup")
+    assert (ran.code, ran.err) == (0, "")
+    assert "stay as they are" in ran.out
+    assert "Logged in as ann@example.com (admin)." in ran.out
+    assert ready.count("/auth/bootstrap") == 0
+    assert (project / "config/instance.yaml").read_text() == "# edited since\n"
+    assert {path: (project / path).read_bytes() for path in (".env", ".setup.json")} == {
+        path: before[path] for path in (".env", ".setup.json")
+    }
+
+
+def test_when_the_answer_to_the_bootstrap_was_lost_the_same_token_is_asked_for(
+    da: Da, ready: FunctionsApi, project: Path
+) -> None:
+    made = ready.answers.pop(("POST", "/auth/bootstrap"))
+    ready.answers["POST", "/auth/bootstrap"] = [(500, {"detail": "lost"})]
+    assert da("setup", *options(ready.address)).code == 1
+    ready.answers["POST", "/auth/bootstrap"] = made
+    assert da("setup").code == 0
+    tokens = {body["token"] for body in ready.bodies if "secret" in body}
+    assert len(tokens) == 1
+    assert tokens != {None}
+    assert json.loads((project / ".setup.json").read_text())["token"] is None
+
+
+def test_files_that_say_something_else_stay(da: Da, project: Path) -> None:
+    (project / ".env").write_text("SECRET_KEY=old\n")
+    ran = da("setup", *options("http://127.0.0.1:1"))
+    assert (ran.code, "--force" in ran.err, ran.err.count("\n")) == (1, True, 1)
+    assert not (project / "config").exists()
+    assert (project / ".env").read_text() == "SECRET_KEY=old\n"
+
+
+def test_other_answers_need_force_which_keeps_secrets_and_a_backup(da: Da, project: Path) -> None:
+    da("setup", *options("http://127.0.0.1:1"))
+    before, text = env(project), (project / "config/instance.yaml").read_text()
+    with (project / ".env").open("a") as file:
+        file.write("SMTP_HOST=smtp.example.com # ours\n")
+    ran = da("setup", "--domain", "example.org")
+    assert (ran.code, "written with other answers" in ran.err) == (1, True)
+    assert (project / "config/instance.yaml").read_text() == text
+    for number, domain in (("", "example.org"), ("1", "example.net")):
+        ran = da("setup", "--domain", domain, "--force")
+        assert f"what was there is in instance.yaml.backup{number}" in ran.out
+    assert (project / "config/instance.yaml.backup").read_text() == text
+    assert 'allowed_domains: ["example.net"]' in (project / "config/instance.yaml").read_text()
+    assert env(project) == {**before, "SMTP_HOST": "smtp.example.com # ours"}
+
+
+WRONG: dict[str, tuple[dict[str, str], str]] = {
+    "domain": ({"domain": "ex ample"}, "'ex ample' is no domain"),
+    "email": ({"email": "ann"}, "'ann' is no e-mail address"),
+    "name": ({"name": "a\tb"}, "is no name of one line"),
+    "folder": ({"data": "nowhere"}, "is no folder; make it, or try sample data"),
+    "no files": ({"data": "empty"}, "holds no .csv"),
+    "elsewhere": ({"data": "gs://bucket/x"}, "da admin add-source"),
+    "odd folder": ({"data": "it's"}, "rename it"),
+    "source": ({"source": "oracle"}, "'oracle' is no kind of source; there are csv"),
+    "later": ({"source": "Keboola"}, "keboola is not available yet: this version reads csv"),
+    "source name": ({"source-name": "My Shop"}, "is no name of a source"),
+    "server": ({"server": "data.example.com"}, "is not the address of a server"),
+}
+
+
+@pytest.mark.parametrize(("wrong", "said"), WRONG.values(), ids=WRONG)
+def test_an_answer_that_can_not_be_meant_is_told(da: Da, project: Path, wrong: dict[str, str], said: str) -> None:
+    for name in ("empty", "it's"):
+        (project / name).mkdir()
+    (project / "empty" / ".hidden.csv").touch()
+    ran = da("setup", *options(**{"server": "http://127.0.0.1:1", **wrong}))
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert said in ran.err
+    assert not (project / ".env").exists()
+
+
+def test_what_can_not_be_asked_has_to_be_told(da: Da, project: Path) -> None:
+    assert project
+    ran = da("setup", "--yes")
+    assert (ran.code, ran.err) == (2, "da: Without asking, it has to be told --domain, --email\n")
+
+
+def test_elsewhere_than_in_the_project_it_does_nothing(da: Da, project: Path) -> None:
+    (project / "docker-compose.yml").unlink()
+    ran = da("setup", *options("http://127.0.0.1:1"))
+    assert (ran.code, "is not the project's folder" in ran.err) == (2, True)
+    assert [path.name for path in project.iterdir()] == ["shop"]
+
+
+def test_a_server_that_is_not_there_yet_is_to_be_started(da: Da, project: Path) -> None:
+    ran = da("setup", *options("http://127.0.0.1:1"))
+    assert ran.code == 1
+    assert f"in {project}:\n  docker compose up --build -d" in ran.err
+    assert "  make dev PORT=1  " in ran.err
+    assert ran.err.endswith("Then run da setup again; it goes on from here.\n")
+
+
+TURNS: dict[str, tuple[tuple[str, str], tuple[int, Any], str]] = {
+    "another secret": (("POST", "/auth/bootstrap"), (403, {"detail": "no"}), "has another BOOTSTRAP_SECRET than"),
+    "done before": (("POST", "/auth/bootstrap"), (409, {"detail": "no"}), "Log in as an administrator: da login"),
+    "stale": (("POST", APPLY), (200, {"sources": []}), "does not know the source shop"),
+    "settings": (("GET", "/api/health"), (500, {"detail": "x", "code": "settings"}), "its settings are not usable"),
+    "something else": (("GET", "/api/health"), (404, None), "is something else; give another --server"),
+    "not admin": (("GET", "/api/me"), (200, {**ADMIN, "role": "analyst"}), "log in as an administrator"),
+    "older": (("POST", APPLY), (200, {"other": []}), "da and the server are of different age"),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_wrong_turn_gets_a_clear_next_step(da: Da, ready: FunctionsApi, project: Path, turn: str) -> None:
+    assert project
+    asked, answer, said = TURNS[turn]
+    if turn == "not admin":
+        da("login", "--server", ready.address, "--token", TOKEN)
+    ready.answers[asked] = [answer]
+    ran = da("setup", *options(ready.address))
+    assert ran.code == 1
+    assert said in ran.err
+
+
+def test_a_failed_table_is_told_and_the_others_are_mirrored(da: Da, ready: FunctionsApi, project: Path) -> None:
+    failed = {"table": "bad", "status": "failed", "error": "line 3 is odd"}
+    ready.answers["GET", "/api/sync/status"] = [(200, {"runs": [{**RUN, "status": "partial", "tables": [failed]}]})]
+    ran = da("setup", *options(ready.address))
+    assert ran.code == 1
+    assert "shop.bad: failed: line 3 is odd" in ran.out
+    assert "When that is mended: da admin sync shop" in ran.out
+    assert (project / "analysis/server/parquet/shop/orders").is_dir()
+
+
+def test_a_damaged_memory_is_told(da: Da, project: Path) -> None:
+    (project / ".setup.json").write_text("{}")
+    ran = da("setup", *options("http://127.0.0.1:1"))
+    assert (ran.code, "delete it, and da setup asks everything again" in ran.err) == (1, True)
+
+
+@pytest.mark.server
+def test_the_kinds_of_sources_are_those_that_there_are() -> None:
+    from functions.extract.source_types import SOURCE_TYPES
+
+    assert set(AVAILABLE) == set(SOURCE_TYPES)
+    assert not set(AVAILABLE) & set(LATER)

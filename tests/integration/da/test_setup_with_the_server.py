@@ -1,0 +1,98 @@
+"""`da setup` and the functions together: a first installation that is interrupted, and goes on."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from tests.running import BIN, ROOT, Host, free_port
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+
+class Installation:
+    """The project's folder of somebody who has just got it, and their commands in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.server = Host(f"http://localhost:{self.port}", folder / ".dev" / "bucket")
+        (folder / "shop").mkdir(parents=True)
+        (folder / "shop" / "orders.csv").write_text("id,total\n1,1.50\n2,2.50\n")
+        shutil.copy(ROOT / "docker-compose.yml", folder)
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("DA_")}
+        self.environ = {**outside, "DA_CONFIG_DIR": str(folder / ".config")}
+
+    def setup(self, *options: str, code: int, stdin: str = "") -> str:
+        """Run it to the end; return what it printed, errors included."""
+        command = [str(BIN / "da"), "setup", *options]
+        ran = subprocess.run(
+            command, cwd=self.folder, env=self.environ, input=stdin, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == code, (ran.stdout, ran.stderr)
+        return ran.stdout + ran.stderr
+
+    def begin(self, *options: str) -> subprocess.Popen[str]:
+        """Run it, to be interrupted."""
+        return subprocess.Popen(
+            [str(BIN / "da"), "setup", *options],
+            cwd=self.folder,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def make_dev(self) -> subprocess.Popen[bytes]:
+        """Start the functions as it is told to."""
+        script, place = str(ROOT / "infra" / "dev.py"), str(self.folder / ".dev")
+        command = [sys.executable, script, "--port", str(self.port), "--place", place]
+        plain = {"PATH": os.environ["PATH"]}
+        return subprocess.Popen(command, cwd=self.folder, env=plain, stdout=subprocess.DEVNULL)
+
+    def rows(self) -> list[tuple[object, ...]]:
+        """Query the mirror with DuckDB itself."""
+        with duckdb.connect(self.folder / "analysis/user/duckdb/analytics.duckdb", read_only=True) as connection:
+            return connection.sql("select count(*), sum(total) from orders").fetchall()
+
+
+def test_a_first_installation_goes_on_wherever_it_stopped(tmp_path: Path) -> None:
+    at = Installation(tmp_path / "project")
+
+    assert "give --source" in at.setup(code=2, stdin="example.com\n\nann@example.com\n")
+    assert f"make dev PORT={at.port}" in at.setup("--yes", "--data", "shop", "--server", at.server.url, code=1)
+
+    waiting = at.begin("--wait", "600")
+    assert waiting.stdout is not None
+    assert any("Waiting for it" in line for line in waiting.stdout)
+    waiting.send_signal(signal.SIGINT)
+    _, told = waiting.communicate(timeout=60)
+    assert (waiting.returncode, "Run da setup again" in told) == (130, True)
+
+    with at.make_dev() as functions:
+        try:
+            printed = at.setup("--wait", "300", code=0)
+            assert "Made ann@example.com the first administrator, and logged in." in printed
+            assert "shop.orders: ok, 2 rows" in printed
+            assert at.rows() == [(2, 4.0)]
+
+            saved, memory = at.folder / ".config/token.json", at.folder / ".setup.json"
+            token = json.loads(saved.read_text())["token"]
+            saved.unlink()  # as if it had died before the answer came
+            memory.write_text(json.dumps({**json.loads(memory.read_text()), "token": token}))
+            assert "Made ann@example.com the first administrator" in at.setup(code=0)
+            assert json.loads(saved.read_text())["token"] == token
+
+            settings = at.server.ask("GET", "/api/admin/config", token=token)[1]["settings"]
+            found = {setting["name"]: (setting["value"], setting["origin"]) for setting in settings}
+            assert found["allowed_domains"] == (["example.com"], "file")
+            assert found["source_roots"] == ([str(at.folder / "shop")], "environment")
+        finally:
+            functions.terminate()

@@ -1,0 +1,254 @@
+"""What the file of an instance says becomes settings; what is wrong with it is told all at once."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from analyst.errors import SettingsError
+from analyst.settings import Configuration, Settings, get_data_source_type, get_value
+from analyst.settings.configuration import Findings, check
+from analyst.settings.instance import read_instance
+from functions.extract.source_types import SOURCE_TYPES
+from tests.unit.settings.test_environment import KEY
+
+PLAIN = {"DATA_URL": "file:///data"}
+
+
+def found(text: str, **environ: str) -> Findings:
+    return check(text, {**PLAIN, **environ}, {kind: known.config for kind, known in SOURCE_TYPES.items()})
+
+
+def problems(text: str, **environ: str) -> list[str]:
+    return [problem.told("f") for problem in found(text, **environ).problems]
+
+
+def warnings(text: str, **environ: str) -> list[str]:
+    return [warning.told("f") for warning in found(text, **environ).warnings]
+
+
+def read(folder: Path, text: str, **environ: str) -> Settings:
+    (folder / "instance.yaml").write_text(text)
+    return Settings.read({**PLAIN, "CONFIG_FILE": str(folder / "instance.yaml"), **environ})
+
+
+def test_it_says_what_the_environment_does_not(tmp_path: Path) -> None:
+    text = "auth:\n  allowed_domains: [Example.com, example.org]\ninstance: {name: From the file, subtitle: Too}\n"
+    made = read(tmp_path, text, INSTANCE_NAME="From the environment", INSTANCE_SUBTITLE="")
+    assert made.allowed_domains == ("example.com", "example.org")
+    assert (made.instance_name, made.instance_subtitle) == ("From the environment", "Too")
+
+
+def test_everything_that_is_wrong_is_told_at_once_with_its_line_and_what_to_write() -> None:
+    text = """\
+instance:
+  name: [a]
+auth:
+  allowed_domains:
+    - example.com
+    - ex ample
+  google_client_id: ${NOBODY}
+  access_max_age: 100
+email: smtp.example.com
+tables:
+  public: maybe
+  public: no
+sources:
+  Shop: {type: csv}
+  shop:
+    config: {delimiter: ";;"}
+"""
+    unset = "the variable NOBODY is not set; set it, or write ${NOBODY:-something} for when it is not"
+    boolean = "input should be a valid boolean, unable to interpret input; write for example false"
+    assert problems(text) == [
+        "f:2 instance.name: a list can't be used: input should be a valid string; write for example AI Data Analyst",
+        'f:6 auth.allowed_domains[1]: "ex ample" is no domain; write for example example.com',
+        f"f:7 auth.google_client_id: {unset}",
+        "f:7 auth.google_client_secret: is not set; auth.google_client_id is, and needs it",
+        'f:8 auth.access_max_age: "100" can\'t be used: input should be less than or equal to 60; write for example 5',
+        "f:9 email: is a section: write its keys below it, as smtp_host",
+        f'f:11 tables.public: "maybe" can\'t be used: {boolean}',
+        "f:12 tables.public: stands here and in line 11; leave one of them out",
+        "f:14 sources.Shop: \"Shop\" can't be used: string should match pattern '^[a-z_][a-z0-9_]{0,62}$'",
+        "f:14 sources.Shop.config.path: is not set, and is needed",
+        "f:16 sources.shop.config.delimiter: must be one ASCII character, not a line break",
+        "f:16 sources.shop.config.path: is not set, and is needed",
+    ]
+
+
+def test_the_problems_of_both_are_told_together(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(tmp_path, "auth: {seed_admin_email: ann}", KEEP_HOURS="0")
+    assert [line.strip().removeprefix(f"{tmp_path}/") for line in str(caught.value).splitlines()] == [
+        "The settings are not usable:",
+        'KEEP_HOURS: "0" can\'t be used: input should be greater than 0; write for example 24',
+        'instance.yaml:1 auth.seed_admin_email: "ann" is no e-mail address; write for example ann@example.com',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("auth: {allowed_domain: example.com}", "auth.allowed_domain: .* did you mean auth.allowed_domains"),
+        ("allowed_domains: [example.com]", "did you mean auth.allowed_domains"),
+        ("instance: {nmae: x}", "did you mean instance.name"),
+        ("instnace: {name: x}", "did you mean instance?"),
+        ("email: {smtp_pasword: x}", "did you mean email.smtp_password"),
+        ("server: {keep_hours: 3}", "did you mean bucket.keep_hours"),
+        ("sources: {shop: {typ: csv, config: {path: /x}}}", "sources.shop.typ: .* did you mean type"),
+        ("theme: {primary: red}", "theme: is not known, and not used$"),
+    ],
+)
+def test_an_unknown_key_is_told_with_the_nearest_known_one(key: str, meant: str) -> None:
+    (warning,) = warnings(key)
+    assert problems(key) == []
+    assert re.search(meant, warning), warning
+
+
+def test_variables_are_filled_in() -> None:
+    text = 'instance: {name: "${NAME} & ${OTHER:-Co} $${NAME} $NAME", subtitle: "${NONE:-}"}'
+    assert value(text, "instance_name", NAME="${OTHER}") == "${OTHER} & Co ${NAME} $NAME"
+    assert value(text, "instance_subtitle", NAME="x") is None
+    assert value("auth: {allowed_domains: '${DOMAINS}'}", "allowed_domains", DOMAINS="a.com,b.com") == (
+        "a.com",
+        "b.com",
+    )
+
+
+def value(text: str, setting: str, **environ: str) -> Any:
+    said = read_instance(text, environ)
+    assert said.problems == []
+    return getattr(Settings.model_validate({"data_url": "file:///x", **said.values}), setting)
+
+
+@pytest.mark.parametrize("text", ["${}", "${A B}", "${A:x}", "${1}", "x ${A", "${A-b}"])
+def test_what_only_looks_like_a_variable_is_told(text: str) -> None:
+    (problem,) = problems(f"instance:\n  name: '{text}'\n", A="a")
+    assert "is no variable; write ${NAME}, or $${ for the characters ${" in problem
+
+
+def test_what_a_variable_holds_is_told_to_nobody() -> None:
+    text = """\
+auth: {allowed_domains: "${KEY}", seed_admin_email: "${KEY}", access_max_age: "${KEY}"}
+server: {base_url: "http://${KEY} x", secret_key: "${KEY}"}
+email: {from: "x${KEY}"}
+sources: {shop: {type: "${KEY}"}}
+"""
+    told = problems(text, KEY="hunter2 ,b c")
+    assert len(told) == 8
+    assert "hunter2" not in "".join(told)
+    assert "what ${KEY} stands for is no domain; write for example example.com" in told[0]
+
+
+def test_secrets_in_the_file_are_warned_of_and_never_told() -> None:
+    text = f"""\
+server:
+  secret_key: hunter2-{KEY}
+  secret_keys_old: ["${{OLD}}", hunter2]
+email: {{smtp_user: u, smtp_password: "${{PASSWORD:-hunter2}}"}}
+service: {{token: "${{TOKEN}}"}}
+sources: {{shop: {{type: keboola, config: {{storage_token: hunter2, token_env: A}}}}}}
+"""
+    assert problems(text, OLD=KEY, TOKEN=KEY) == [
+        "f:3 server.secret_keys_old[1]: must have at least 32 characters; make one with: openssl rand -hex 32"
+    ]
+    told = warnings(text, OLD=KEY, TOKEN=KEY)
+    assert [line.split(":")[1].split()[1] for line in told] == [
+        "server.secret_key",
+        "server.secret_keys_old[1]",
+        "email.smtp_password",
+        "sources.shop.config.storage_token",
+    ]
+    assert "write ${SECRET_KEY} here, and set that variable to it" in told[0]
+    assert "hunter2" not in "".join(told)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "f:1 this is no YAML: expected the node content"),
+        ("a:\n\t- b", "f:2 this is no YAML: found character"),
+        ("- a", "f:1 must be made of keys"),
+        ("a", "f:1 must be made of keys"),
+        ("auth: &a {}\nemail: *a", "f:2 this is no YAML: *a is an alias; write it out"),
+        ("[" * 10_000, "f:1 this is no YAML: too much is nested here"),
+        ("instance: {name: !x y}", "instance.name: has the tag !x"),
+        ("instance: {name: !!python/name:os.system }", "has the tag tag:yaml.org,2002:python/name:os.system"),
+        ("auth: {? [a] : b}", "f:1 auth: has something for a key that is no text"),
+        ("auth: {<<: {a: b}}", "f:1 auth: has something for a key that is no text"),
+        ("instance: {name: ${NAME}}", "put quotes around what has ${…} in it"),
+        ("a: \x00", "this is no YAML: special characters are not allowed"),
+        ("a: x" * 100_000, "has more than 256 kB"),
+    ],
+)
+def test_what_is_no_file_of_settings_is_told(text: str, said: str) -> None:
+    assert any(said in problem for problem in problems(text)), problems(text)
+
+
+@pytest.mark.parametrize("text", ["", "~", "# nothing\n", "instance:\nauth: ~\n", "instance: {name: ''}", "\ufeff"])
+def test_a_file_may_say_nothing(text: str) -> None:
+    assert found(text.removeprefix("\ufeff")) == Findings(problems=(), warnings=())
+
+
+@pytest.mark.parametrize("text", ["No", "007", "12:30", "1e3", "2026-01-01", "null and void"])
+def test_a_text_stays_as_it_is_written(text: str) -> None:
+    assert value(f"instance: {{name: {text}}}", "instance_name") == text
+
+
+@given(st.text(alphabet=st.sampled_from("ab:-[]{}\n \t'\"${}&*!#,|>?~\x00é"), max_size=60))
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    assert found(text).problems is not None
+
+
+class TestWhereItIs:
+    def test_without_a_name_it_is_read_where_it_usually_is(self, tmp_path: Path) -> None:
+        usual = tmp_path / "instance.yaml"
+        assert Configuration.read(PLAIN, usual).file is None
+        usual.write_bytes("\ufeffinstance: {name: Čapek}".encode())
+        made = Configuration.read(PLAIN, usual)
+        assert (made.file, made.settings.instance_name) == (str(usual), "Čapek")
+        assert (made.origins, made.lines) == (
+            {"instance_name": "file", "data_url": "environment"},
+            {"instance_name": 1},
+        )
+
+    def test_one_that_is_named_must_be_there(self, tmp_path: Path) -> None:
+        with pytest.raises(SettingsError, match=r"CONFIG_FILE: .*nowhere.yaml can't be read: No such file"):
+            Settings.read({**PLAIN, "CONFIG_FILE": str(tmp_path / "nowhere.yaml")})
+        (tmp_path / "latin.yaml").write_bytes(b"instance: {name: \xe9}")
+        with pytest.raises(SettingsError, match="is no text in UTF-8"):
+            Settings.read({**PLAIN, "CONFIG_FILE": str(tmp_path / "latin.yaml")})
+
+
+class TestLookups:
+    @pytest.fixture(autouse=True)
+    def here(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "config").mkdir()
+        (tmp_path / "config/instance.yaml").write_text(
+            "auth: {allowed_domains: [example.com]}\ndata_source: {type: keboola}\n"
+        )
+
+    def test_a_value_is_given_by_its_key(self) -> None:
+        assert get_value("auth.allowed_domains", environ=PLAIN) == ("example.com",)
+        assert get_value("auth.allowed_domains", environ={**PLAIN, "ALLOWED_DOMAINS": "a.com"}) == ("a.com",)
+        assert get_value("server.secret_key", environ={**PLAIN, "SECRET_KEY": KEY}) == SecretStr(KEY)
+        assert get_value("tables", environ=PLAIN) == {"public": False}
+
+    def test_what_is_not_set_or_known_is_the_default(self) -> None:
+        assert get_value("instance.subtitle", "none", PLAIN) == "none"
+        assert get_value("auth.nothing", "none", PLAIN) == "none"
+        assert get_value("nothing", environ=PLAIN) is None
+
+    def test_the_kind_of_source_is_told(self) -> None:
+        assert get_data_source_type(PLAIN) == "keboola"
+        assert get_data_source_type({**PLAIN, "DATA_SOURCE": "jira"}) == "jira"
+
+    def test_settings_that_are_not_usable_are_an_error(self) -> None:
+        with pytest.raises(SettingsError):
+            get_value("instance.name", environ={})
