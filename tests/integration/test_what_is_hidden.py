@@ -14,7 +14,9 @@ from analyst.access import Scope
 from analyst.context import Process, utc_now
 from analyst.http import HttpFunction
 from analyst.names import TABLE_ID_PATTERN
+from analyst.store import Store
 from analyst.store.file import FileStore
+from tests.clouds import FileCloud
 from tests.integration.world import FUNCTIONS, World
 
 HIDDEN, ABSENT = "shop.payroll", "shop.parlour"
@@ -29,7 +31,7 @@ class Hidden:
     """A bucket with two tables, of which one is granted, and people of each role."""
 
     def __init__(self, folder: Path) -> None:
-        self.world = World(folder)
+        self.world = World(folder, FileCloud(folder / "bucket"))
         (folder / "sources/open.csv").write_text("id,name\n1,a\n")
         (folder / "sources/payroll.csv").write_text("id,salary_of_all\n1,1000\n")
         source = {"type": "csv", "config": {"path": str(folder / "sources")}}
@@ -161,7 +163,9 @@ class Ticking:
     def __init__(self, folder: Path) -> None:
         self.passed = 0.0
         self.began = utc_now()
-        self.first = World(folder, process=self._process)
+        self.cloud = FileCloud(folder / "bucket")
+        self.folder = folder / "bucket"
+        self.first = World(folder, self.cloud, process=self._process)
         (folder / "sources/pay.csv").write_text("id\n1\n")
         source = {"type": "csv", "config": {"path": str(folder / "sources")}}
         self.first.ask("POST", "/api/admin/sources/shop", source)
@@ -170,12 +174,11 @@ class Ticking:
         self.ann = str(self.first.ask("POST", "/auth/tokens", {"name": "x", "user": "ann@example.com"})["token"])
         grant = {"user": "ann@example.com", "table": "shop.pay"}
         self.grant = str(self.first.ask("POST", "/api/admin/permissions", grant)["id"])
-        self.second = World(folder, admin=self.first.admin, process=self._process)
+        self.second = World(folder, self.cloud, admin=self.first.admin, process=self._process)
 
-    def _process(self, environ: Mapping[str, str]) -> Process:
-        store = FileStore(
-            Path(environ["DATA_DIR"]), lambda: b"s" * 32, clock=lambda: self.began.timestamp() + self.passed
-        )
+    def _process(self, environ: Mapping[str, str], store: Store) -> Process:
+        assert isinstance(store, FileStore)
+        store = FileStore(self.folder, lambda: b"s" * 32, clock=lambda: self.began.timestamp() + self.passed)
         now = lambda: self.began + timedelta(seconds=self.passed)  # noqa: E731
         return Process(environ, store=store, clock=now, monotonic=lambda: self.passed)
 
