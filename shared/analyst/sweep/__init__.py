@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from analyst import duckdb_files
 from analyst.errors import AnalystError
+from analyst.imports.parts import abandoned
 from analyst.snapshots import Snapshots
 from analyst.store import Store
 from analyst.sweep import pointers
@@ -66,6 +67,7 @@ class Sweep:
             *pointers.snapshots(self.store, self.keep),
             *pointers.states(self.store),
             *pointers.runs(self.store),
+            *abandoned(self.store),
         ]
         waiting = checkpoints = 0
         problems: list[SweepProblem] = []
