@@ -63,7 +63,7 @@ _EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """An older system in today's schema. `names` are its tables' ids of today by those of then."""
+    """An older system in today's schema. `names` are its tables' ids of today by those of then, `spelled` the e-mails as they were."""
 
     users: Sequence[Row]
     sources: Sequence[Row]
@@ -73,6 +73,7 @@ class Migrated:
     requests: Sequence[Row]
     kept: Mapping[str, Sequence[Row]]
     names: Mapping[str, str]
+    spelled: Mapping[str, str]
     found: Sequence[FoundTable]
     places: Sequence[Place]
 
@@ -103,6 +104,7 @@ def migrated(old: OldSystem, now: datetime, report: Gathered) -> Migrated:
                 for table, kind in KEPT.items()
             },
             names={row["old_id"]: row["id"] for row in fetch(con, "from renamed")},
+            spelled={user.id: user.email for user in users},
             found=old.found,
             places=combined.places,
         )

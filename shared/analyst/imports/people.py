@@ -1,27 +1,27 @@
 """Taking the users of an older system."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from uuid import uuid4
 
 from analyst.imports.memory import Memory
-from analyst.imports.migrated import Row
+from analyst.imports.migrated import Migrated, Row
 from analyst.state.audit import record_all
 from analyst.state.rows import fetch, insert_all
 
 _LONGEST_NAME = 200
 
 
-def take_users(memory: Memory, users: Sequence[Row]) -> Mapping[str, Row]:
+def take_users(memory: Memory, old: Migrated) -> Mapping[str, Row]:
     """Add the users whose e-mail is not here; tell who here is whom, by the ids there. Who is here stays as they are."""
     rows = fetch(memory.db, "from users")
     by_email, ids = {row["email"]: row for row in rows}, {row["id"] for row in rows}
     found: dict[str, Row] = {}
     added: list[Row] = []
-    for user in users:
+    for user in old.users:
         email = user["email"]
         if not user["active"]:
             kept, _, _ = email.rpartition("#")
-            memory.report.leave("user", email, f"{kept} is there in another spelling too, and only one is taken")
+            memory.report.leave("user", old.spelled[user["id"]], f"it is {kept} in another spelling, who is taken")
         elif memory.admits("user", email, is_there=email in by_email):
             id_ = user["id"] if user["id"] and user["id"] not in ids else str(uuid4())
             ids.add(id_)

@@ -47,6 +47,8 @@ class ImportReport(BaseModel):
     left: tuple[Left, ...]
     public_tables: tuple[str, ...]
     """Tables that were taken and are readable by everybody who can sign in, as they were."""
+    unconfigured: tuple[str, ...]
+    """Sources that were added, and whose next sync needs to know where they are."""
     found: tuple[Placed, ...]
 
 

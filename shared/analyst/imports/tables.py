@@ -13,6 +13,7 @@ from analyst.names import normalise
 from analyst.state.audit import record_all
 from analyst.state.registrations import NewTable
 from analyst.state.rows import fetch, insert_all
+from analyst.state.source_types import EXTERNAL
 
 _OTHER = "another table is registered under this name here: {}"
 _OUT = "it was taken out of the registry here"
@@ -26,6 +27,13 @@ class TakenTables:
     here: dict[str, Row] = field(default_factory=dict)
     ids: set[str] = field(default_factory=set)
     reasons: dict[str, str] = field(default_factory=dict)
+    unconfigured: set[str] = field(default_factory=set)
+    """Sources that were added, and nobody has said yet where they are."""
+
+    def without_files(self, placed: frozenset[str]) -> list[str]:
+        """List the tables that ought to have files, and of which none were placed."""
+        local = {row["id"] for row in self.here.values() if row["query_mode"] == "local"}
+        return sorted(local - placed)
 
 
 def take_tables(memory: Memory, tables: Sequence[Row], sources: Sequence[Row]) -> TakenTables:
@@ -48,7 +56,8 @@ def take_tables(memory: Memory, tables: Sequence[Row], sources: Sequence[Row]) -
             taken.ids.add(id_)
     for id_, reason in taken.reasons.items():
         memory.report.leave("table", id_, reason)
-    _add_sources(memory, [source for source in sources if any(row["source"] == source["name"] for row in added)])
+    needed = {row["source"] for row in added}
+    taken.unconfigured |= _add_sources(memory, [source for source in sources if source["name"] in needed])
     _add(memory, added)
     return taken
 
@@ -62,14 +71,15 @@ def _add(memory: Memory, tables: Sequence[Row]) -> None:
     memory.report.public_tables += [row["id"] for row in tables if row["is_public"]]
 
 
-def _add_sources(memory: Memory, sources: Sequence[Row]) -> None:
-    """Add sources that are not here; one that was removed comes back with its tables."""
+def _add_sources(memory: Memory, sources: Sequence[Row]) -> set[str]:
+    """Add sources that are not here; tell which of them are to be configured yet."""
     here = {row["name"] for row in fetch(memory.db, "select name from sources")}
     added = [{**row, "created_by": memory.actor.user_id} for row in sources if row["name"] not in here]
     insert_all(memory.db, "sources", added)
     audited = {f"source:{row['name']}": {"type": row["type"], "imported": True} for row in added}
     record_all(memory.db, memory.actor, "source.create", audited)
     memory.report.taken["source"] += len(added)
+    return {row["name"] for row in added if row["type"] != EXTERNAL}
 
 
 def _excluded(memory: Memory) -> set[str]:

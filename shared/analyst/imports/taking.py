@@ -47,12 +47,15 @@ def import_system(state: State, actor: Actor, old: OldSystem) -> ImportReport:
 
 
 def _take(memory: Memory, old: Migrated, *, dry_run: bool) -> ImportReport:
-    users = take_users(memory, old.users)
+    users = take_users(memory, old)
     tables = take_tables(memory, old.tables, old.sources)
     take_grants(memory, old, users, tables)
     take_requests(memory, old, users, tables)
     take_kept(memory, old, users)
+    places = _placed(old, tables)
     gathered = memory.report
+    for id_ in tables.without_files(frozenset(place.id for place in places if place.id is not None)):
+        gathered.leave("file", id_, "no parquet of it was found; the next sync of its source brings it")
     return ImportReport(
         dry_run=dry_run,
         taken=dict(+gathered.taken),
@@ -60,7 +63,8 @@ def _take(memory: Memory, old: Migrated, *, dry_run: bool) -> ImportReport:
         altered=tuple(gathered.altered),
         left=tuple(gathered.left),
         public_tables=tuple(gathered.public_tables),
-        found=_placed(old, tables),
+        unconfigured=tuple(sorted(tables.unconfigured)),
+        found=places,
     )
 
 

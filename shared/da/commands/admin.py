@@ -2,7 +2,7 @@
 
 import typer
 
-from da.commands import admin_people, admin_runs, admin_tables
+from da.commands import admin_import, admin_people, admin_runs, admin_tables
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,3 +23,4 @@ app.command("sync")(admin_runs.sync)
 app.command("rebuild")(admin_runs.rebuild)
 app.command("rollback")(admin_runs.rollback)
 app.command("sweep")(admin_runs.sweep)
+app.command("import")(admin_import.import_)

@@ -98,9 +98,11 @@ def test_it_is_told_what_is_taken(take: Take) -> None:
         "audit_log": 1,
     }
     assert len(report.public_tables) == 7
-    assert reasons(report, "user") == {
-        "bob@example.com#u-bob2": "bob@example.com is there in another spelling too, and only one is taken"
-    }
+    assert report.unconfigured == ("bigquery", "keboola", "local")
+    without = "no parquet of it was found; the next sync of its source brings it"
+    assert reasons(report, "file")["keboola.orders"] == without
+    assert "bigquery.visits" not in reasons(report, "file")
+    assert reasons(report, "user") == {"BOB@example.com": "it is bob@example.com in another spelling, who is taken"}
     assert reasons(report, "grant") == {
         "bob@example.com on finance": "there is no such table or bucket",
         "bob@example.com on visits": "it grants nothing",
@@ -323,6 +325,14 @@ ODD = {
     ),
     "knowledge_votes": ({"item_id": "k", "user_id": "u", "vote": "1.5"}, None),
 }
+
+
+def test_a_permission_on_a_table_that_nobody_registered_is_kept(take: Take, store: MemoryStore) -> None:
+    permission = "insert into dataset_permissions values ('u-bob', 'issues', 'read')"
+    report = take(*V3, PRIVATE, permission, found=[{"source": "jira", "table": "issues"}])
+    assert [place.id for place in report.found] == ["jira.issues"]
+    assert "jira.issues" in published(store).readable(Caller("u-bob", None, Role.ANALYST))
+    assert "jira.issues" not in published(store).readable(Caller("u-eve", None, Role.ANALYST))
 
 
 @pytest.mark.parametrize("table", ODD)
