@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -13,7 +13,7 @@ from analyst.contract.connector import Connector
 from analyst.contract.extraction import Extraction
 from analyst.errors import AnalystError
 from analyst.names import Name
-from analyst.runs import RunStatus, TableResult, new_run_id
+from analyst.runs import RunRecord, RunStatus, TableResult, new_run_id
 from analyst.snapshots import Snapshots
 from analyst.store import Store
 
@@ -53,6 +53,18 @@ class ExtractAnswer(BaseModel):
     tables: tuple[TableResult, ...]
     error: str | None = None
     rebuild: RebuildOutcome | None = None
+
+    @classmethod
+    def of(cls, record: RunRecord, rebuild: RebuildOutcome | None = None) -> Self:
+        """Tell how an extract of a source ended, by its record."""
+        return cls(
+            run_id=record.run_id,
+            source=record.source or "",
+            status=record.status,
+            tables=record.tables,
+            error=record.error,
+            rebuild=rebuild,
+        )
 
     @property
     def http_status(self) -> int:
@@ -95,15 +107,7 @@ class Extracting:
         run_id = request.run_id or new_run_id()
         extraction = Extraction(self.store, request.source, run_id, self.now, self.memory_limit, self.scratch)
         ended = extraction.run(connector, None if request.tables is None else frozenset(request.tables))
-        record = ended.record
-        return ExtractAnswer(
-            run_id=run_id,
-            source=request.source,
-            status=record.status,
-            tables=record.tables,
-            error=record.error,
-            rebuild=self._rebuild(request.source, ended.version),
-        )
+        return ExtractAnswer.of(ended.record, self._rebuild(request.source, ended.version))
 
     def _rebuild(self, source: str, version: str | None) -> RebuildOutcome | None:
         """Ask for a rebuild; if that fails the extract stands all the same, and the next run asks again."""

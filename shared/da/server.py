@@ -40,6 +40,10 @@ class Server:
         """Make something, or have something done; `again` when it does no harm twice."""
         return self._ask("POST", path, document, again=again)
 
+    def put_bytes(self, path: str, data: bytes) -> None:
+        """Keep bytes at a path that is theirs alone; sent again they are the same."""
+        self._try("PUT", path, {"Content-Type": "application/octet-stream"}, data, Exchange.read)
+
     def have_done(self, path: str, document: Mapping[str, Any] | None = None, *, method: str = "POST") -> None:
         """Have something done that answers nothing."""
         self._try(method, path, *_body(document), Exchange.read, again=False)

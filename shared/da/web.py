@@ -6,6 +6,7 @@ bytes per second that httpx does; a mirror is limited by the network, not by Pyt
 
 import email.utils
 import http.client
+import io
 import json
 import socket
 import ssl
@@ -23,6 +24,8 @@ from da.proxies import proof, proxy_for
 
 TIMEOUT = 30.0
 """Seconds without a byte after which a connection counts as broken."""
+
+_BLOCK = 1 << 16
 
 _Origin = tuple[str, str, int]
 
@@ -157,7 +160,7 @@ class Web:
         try:
             if connection.sock is None:
                 _connect(connection)
-            connection.request(method, target, body=body, headers=dict(headers))
+            connection.request(method, target, body=_flowing(body), headers=_with_length(headers, body))
             return connection.getresponse()
         except UnreachableError:
             self._drop(connection)
@@ -229,6 +232,15 @@ def _connect(connection: http.client.HTTPConnection) -> None:
         raise UnreachableError(message) from None
     except OSError as error:
         raise UnreachableError(f"{where} can't be reached: {_reason(error)}; check the address and network") from None
+
+
+def _flowing(body: bytes | None) -> bytes | io.BytesIO | None:
+    """Let a long body go out block by block: the timeout is for each then, and not for all of it."""
+    return io.BytesIO(body) if body is not None and len(body) > _BLOCK else body
+
+
+def _with_length(headers: Mapping[str, str], body: bytes | None) -> dict[str, str]:
+    return dict(headers) if body is None else {**headers, "Content-Length": str(len(body))}
 
 
 def _where(url: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from analyst import duckdb_files
@@ -16,6 +17,7 @@ class ToyTable:
     fingerprint: str = "1"
     primary_key: tuple[str, ...] = ()
     cursor_column: str | None = None
+    read_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -35,6 +37,7 @@ class Toy:
                 primary_key=table.primary_key,
                 sync_strategy="incremental" if incremental else "full_refresh",
                 cursor_column=table.cursor_column,
+                read_at=table.read_at,
             )
 
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:

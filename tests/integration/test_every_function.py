@@ -211,7 +211,7 @@ def test_its_input_is_described_exactly(function: HttpFunction) -> None:
 def _inputs(operation: Json) -> Iterable[Json]:
     yield from (parameter["schema"] for parameter in operation.get("parameters", ()))
     if "requestBody" in operation:
-        yield operation["requestBody"]["content"]["application/json"]["schema"]
+        yield from (content["schema"] for content in operation["requestBody"]["content"].values())
 
 
 def _parts(schema: Any, seen: frozenset[str] = frozenset()) -> Iterator[Json]:

@@ -23,6 +23,7 @@ LAYERS = (
         "browsing",
         "distribution",
         "extracting",
+        "imports",
         "local_files",
         "mail",
         "remote",

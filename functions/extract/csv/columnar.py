@@ -3,12 +3,12 @@
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from analyst.contract.naming import named
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 from functions.extract.csv.casts import Cast
 from functions.extract.csv.enforcing import Read, Reading, Relation, Rows
 from functions.extract.csv.listing import DataFile
-from functions.extract.csv.naming import named
 from functions.extract.csv.rejects import Rejected
 from functions.extract.csv.widening import UnreadableError
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
 
+from analyst.contract.naming import named
 from analyst.errors import SourceError
-from functions.extract.csv.naming import named
 from functions.extract.csv.options import CsvOptions
 from functions.extract.csv.records import MAX_RECORD_BYTES, Grammar, Record
 

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
+from analyst.contract.naming import named
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 from functions.extract.csv import casts
@@ -18,7 +19,6 @@ from functions.extract.csv.casts import VARCHAR, Cast
 from functions.extract.csv.enforcing import Read, Reading, Relation, Rows
 from functions.extract.csv.json_records import lines_of, mend
 from functions.extract.csv.listing import DataFile
-from functions.extract.csv.naming import named
 from functions.extract.csv.records import MAX_RECORD_BYTES
 from functions.extract.csv.rejects import Rejected
 from functions.extract.csv.streams import Compression, opened, verify

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -18,7 +19,8 @@ class SourceTable:
     """One table as its source offers it and the registry wants it.
 
     `name` is normalised, `original` is what the source calls it. `fingerprint` changes whenever the table's content
-    or the options it is read with may have changed; while it stays, nothing is read.
+    or the options it is read with may have changed; while it stays, nothing is read. `read_at` is when its rows were
+    read of where they come from, if that was before this run.
     """
 
     name: str
@@ -28,6 +30,7 @@ class SourceTable:
     primary_key: tuple[str, ...] = ()
     sync_strategy: SyncStrategy = "full_refresh"
     cursor_column: str | None = None
+    read_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,10 +102,10 @@ class Extraction:
         began = time.monotonic()
         try:
             home = _new_home(folder, table)
-            staging = Staging(self.store, uploads, table, home, self.memory_limit, self.now())
+            staging = Staging(self.store, uploads, table, home, self.memory_limit, table.read_at or self.now())
             state = base.state(table.name)
             extracted = connector.extract(table, _since(table, state), _new_folder(home))
-            made = staging.stage(extracted, state, base.files.get(table.name, ()))
+            made = staging.stage(extracted, state, base.own_files(table.name))
         except Exception as failure:  # noqa: BLE001 - one table's trouble, whatever it is, ends no other's reading
             return TableResult(table=table.name, status="failed", error=self._explain(failure), ms=_ms(began)), None
         result = TableResult(

@@ -45,6 +45,9 @@ SCHEMA: dict[str, dict[str, str]] = {
 FILE_NAME = r"[0-9a-f]{32}(-[0-9a-z]{26})?\.parquet"
 """The pattern of the names that we give to data files; others belong to whoever wrote them."""
 
+IMPORTED = "import:"
+"""How the fingerprint of a table begins that came from another system's files."""
+
 QUERY_MODES = ("local", "remote", "materialized")
 EDITS_KEPT = 20
 
@@ -105,6 +108,11 @@ class TableState:
     cursor: Cursor = None
     fingerprint: str | None = None
 
+    @property
+    def is_imported(self) -> bool:
+        """Tell whether it was published from another system's files, and not from its source."""
+        return (self.fingerprint or "").startswith(IMPORTED)
+
 
 @dataclass(frozen=True, slots=True)
 class Extract:
@@ -117,3 +125,7 @@ class Extract:
     def state(self, table: str) -> TableState:
         """Tell a table's state; one that was never published is at version 0."""
         return self.states.get(table, TableState())
+
+    def own_files(self, table: str) -> tuple[FileRow, ...]:
+        """Tell the files that an increment follows on: none of a table that was imported, which it replaces."""
+        return () if self.state(table).is_imported else self.files.get(table, ())

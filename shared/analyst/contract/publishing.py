@@ -213,7 +213,7 @@ def _placed(table: NewTable, base: Extract) -> NewTable | None:
         return None
     if table.rebase is not None:
         try:
-            return table.rebase(state, base.files.get(table.name, ()))
+            return table.rebase(state, base.own_files(table.name))
         except SourceError:
             return None  # the next run reads it on what is there now, and says what is wrong
     return None if meta.extracted_at is not None and meta.extracted_at > table.read_at else table

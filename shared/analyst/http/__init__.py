@@ -3,6 +3,7 @@
 from analyst.http.answers import Answer, Encoded, FileAnswer, Page, Redirect
 from analyst.http.application import app
 from analyst.http.function import HttpFunction, function
+from analyst.http.reading import blocks
 from analyst.http.spec import Allow, FunctionSpec
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "Page",
     "Redirect",
     "app",
+    "blocks",
     "function",
 ]

@@ -4,11 +4,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from analyst.http.spec import BINARY
+
 Json = Mapping[str, Any]
 
 
 def curl(method: str, path: str, operation: Json, document: Json) -> str:
-    """Write a call of an operation; `$SERVER`, `$TOKEN` and what is in braces are for the reader to fill in."""
+    """Write a call of an operation; `$SERVER`, `$TOKEN`, `$FILE` and what is in braces are for the reader to fill in."""
     query = "&".join(f"{it['name']}={{{it['name']}}}" for it in operation.get("parameters", ()) if _is_needed(it))
     lines = [f'curl "$SERVER{path}{"?" if query else ""}{query}"']
     if method not in {"GET", "POST"} or (method == "POST" and not body_schema(operation)):
@@ -18,6 +20,8 @@ def curl(method: str, path: str, operation: Json, document: Json) -> str:
     if body_schema(operation):
         example = json.dumps(_example(body_schema(operation), document), ensure_ascii=False)
         lines.append("--json '" + example.replace("'", "'\\''") + "'")
+    if BINARY in operation.get("requestBody", {}).get("content", {}):
+        lines.append(f'-H "Content-Type: {BINARY}" --data-binary "@$FILE"')
     return " \\\n  ".join(lines)
 
 

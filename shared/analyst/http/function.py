@@ -43,6 +43,7 @@ def function(
     hidden: bool = False,
     audit: str | None = None,
     audit_success: bool = True,
+    binary: bool = False,
 ) -> Callable[[Callable[..., Any]], HttpFunction]:
     """Make `call([model,] ctx)` an HTTP function.
 
@@ -61,6 +62,7 @@ def function(
         audit: the action as which calls of it are audited, before they are answered; `ctx.audited` adds to it. Failed
             authorization is audited for every function.
         audit_success: whether a call that succeeds is audited too; not where it is a row of an edit.
+        binary: the body is bytes of any kind, which the function takes from `blocks(ctx.request)` as they come.
     """
 
     def decorate(call: Callable[..., Any]) -> HttpFunction:
@@ -76,6 +78,7 @@ def function(
             hidden=hidden,
             audit=audit,
             audit_success=audit_success,
+            binary=binary,
         )
         return as_function(call, spec)
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from analyst.access import Role
 from analyst.http.outcomes import outcomes, standard_failures
 from analyst.http.schemas import Json, Schemas
-from analyst.http.spec import Allow, FunctionSpec
+from analyst.http.spec import BINARY, Allow, FunctionSpec
 
 _TITLE: Final = "AI Data Analyst"
 _ABOUT: Final = (
@@ -85,6 +85,8 @@ def _operation(spec: FunctionSpec, operation_id: str, schemas: Schemas) -> Json:
         operation["parameters"] = parameters
     if spec.input is not None and spec.takes_body:
         operation["requestBody"] = schemas.body(spec.input, without=spec.path.names)
+    if spec.binary:
+        operation["requestBody"] = {"required": True, "content": {BINARY: {"schema": {"format": "binary"}}}}
     operation["responses"] = {
         str(outcome.status): outcome.describe(schemas) for outcome in sorted(outcomes(spec), key=lambda it: it.status)
     }

@@ -11,10 +11,9 @@ from pydantic import BaseModel
 from analyst.http import problems
 from analyst.http.answers import Answer, Encoded, FileAnswer, Redirect
 from analyst.http.schemas import Json, Schemas
-from analyst.http.spec import Allow, FunctionSpec
+from analyst.http.spec import BINARY, Allow, FunctionSpec
 
 _JSON: Final = "application/json"
-_BINARY: Final = "application/octet-stream"
 _NOT_MODIFIED: Final = "The caller has the newest version already (`If-None-Match`)."
 
 _FAILURES: Final = {
@@ -23,7 +22,7 @@ _FAILURES: Final = {
     403: "The caller's role does not suffice.",
     404: "There is no such thing, or none that the caller may know of.",
     413: "The body is too large.",
-    415: "The body is not JSON.",
+    415: "The body is not of the type that this takes.",
     422: "The input is wrong; `errors` tells where.",
     503: "Something that this needs does not answer now; try again after `Retry-After` seconds.",
 }
@@ -91,7 +90,7 @@ def _failures(spec: FunctionSpec) -> Iterator[Outcome]:
         statuses |= {401, 403}
     if spec.path.names:
         statuses.add(404)
-    if spec.takes_body and spec.input is not None:
+    if spec.binary or (spec.takes_body and spec.input is not None):
         statuses |= {413, 415}
     return (_failure(status, _FAILURES[status]) for status in sorted(statuses))
 
@@ -123,10 +122,8 @@ def _successes(spec: FunctionSpec) -> Iterator[Outcome]:
 
 
 def _file() -> Iterable[Outcome]:
-    yield Outcome(200, "The whole file.", media_types=(_BINARY,), headers=("ETag", "Content-Disposition"))
-    yield Outcome(
-        206, "The part of the file that `Range` asks for.", media_types=(_BINARY,), headers=("Content-Range",)
-    )
+    yield Outcome(200, "The whole file.", media_types=(BINARY,), headers=("ETag", "Content-Disposition"))
+    yield Outcome(206, "The part of the file that `Range` asks for.", media_types=(BINARY,), headers=("Content-Range",))
     yield Outcome(304, _NOT_MODIFIED)
     yield _failure(416, "The file has nothing in this range.")
 

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from typing import Any, Final, Literal, get_args, get_origin
@@ -11,11 +11,12 @@ from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.wrappers import Request
 
 from analyst.errors import InvalidInputError
 from analyst.http.problems import MalformedError, MediaTypeError, TooLargeError
-from analyst.http.spec import FunctionSpec
+from analyst.http.spec import BINARY, FunctionSpec
 
 Json = dict[str, Any]
 Place = Literal["path", "query", "body"]
@@ -27,6 +28,7 @@ _WORDS: Final = {"true": True, "false": False}
 _LONGEST_INTEGER: Final = 308
 _EXACT: Final = 1 << 53
 _FORM: Final = "application/x-www-form-urlencoded"
+_BLOCK: Final = 1 << 18
 _MOST_PARAMETERS: Final = 1000
 _MOST_ERRORS: Final = 20
 _LONGEST_NAME: Final = 100
@@ -60,7 +62,10 @@ def read_input(spec: FunctionSpec, path: Mapping[str, str], request: Request) ->
     source: Place = "body" if spec.takes_body else "query"
     _refuse(source, given.keys() & path.keys())
     parts = _typed(spec.input, {name: [text] for name, text in path.items()})
-    return _validate(spec.input, {**given, **parts}, source, frozenset(path))
+    read = _validate(spec.input, {**given, **parts}, source, frozenset(path))
+    if spec.binary:
+        _require_type(request, BINARY)
+    return read
 
 
 def _given(spec: FunctionSpec, request: Request, body: bytes) -> Json:
@@ -182,12 +187,16 @@ def _types(annotation: Any) -> Iterable[type]:
 def _body(request: Request, data: bytes) -> Json:
     if not data:
         return {}
-    if request.mimetype != "application/json" or request.headers.get("Content-Encoding", "identity") != "identity":
-        raise MediaTypeError("the body must be application/json")
+    _require_type(request, "application/json")
     document = _parse(data)
     if not isinstance(document, dict):
         raise _invalid([{"loc": ["body"], "msg": "Input should be an object"}])
     return document
+
+
+def _require_type(request: Request, media_type: str) -> None:
+    if request.mimetype != media_type or request.headers.get("Content-Encoding", "identity") != "identity":
+        raise MediaTypeError(f"the body must be {media_type}")
 
 
 def _data(request: Request, limit: int) -> bytes:
@@ -201,6 +210,26 @@ def _data(request: Request, limit: int) -> bytes:
     if len(data) < (request.content_length or 0):
         raise MalformedError("the body broke off")
     return data
+
+
+def blocks(request: Request) -> Iterator[bytes]:
+    """Give a binary body as it comes, a block at a time.
+
+    Raises:
+        MalformedError: it breaks off.
+        RequestEntityTooLarge: it did not say its size, and is larger than the function takes.
+    """
+    while block := _block(request):
+        yield block
+
+
+def _block(request: Request) -> bytes:
+    try:
+        return request.stream.read(_BLOCK)
+    except RequestEntityTooLarge:
+        raise
+    except Exception as error:  # servers have exceptions of their own here too
+        raise MalformedError("the body broke off") from error
 
 
 def _too_large(limit: int) -> TooLargeError:

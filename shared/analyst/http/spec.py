@@ -16,6 +16,9 @@ from analyst.http.paths import Template
 BODY_LIMIT = 1 << 20
 """Bytes that a body may have unless the function says otherwise."""
 
+BINARY = "application/octet-stream"
+"""The type of a body that is bytes of any kind."""
+
 Answers = Mapping[int, str | type[BaseModel]]
 """Further documented answers by status: what it means, or the model that it carries."""
 
@@ -56,6 +59,8 @@ class FunctionSpec:
     """The action as which calls of it are audited."""
     audit_success: bool = True
     """Whether a call that succeeds is audited as well."""
+    binary: bool = False
+    """The body is no input: the function reads it from the request."""
 
     @property
     def action(self) -> str:
@@ -65,7 +70,7 @@ class FunctionSpec:
     @property
     def takes_body(self) -> bool:
         """Tell whether the input (less what stands in the path) comes as the body; else it is the query."""
-        return self.method in {"POST", "PUT", "PATCH"}
+        return self.method in {"POST", "PUT", "PATCH"} and not self.binary
 
     @property
     def is_page(self) -> bool:
@@ -91,6 +96,7 @@ def describe(
     hidden: bool = False,
     audit: str | None = None,
     audit_success: bool = True,
+    binary: bool = False,
 ) -> FunctionSpec:
     """Describe a function `call([model,] ctx)`.
 
@@ -117,6 +123,7 @@ def describe(
         hidden=hidden,
         audit=audit,
         audit_success=audit_success,
+        binary=binary,
     )
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 SCHEMA_VERSION: Final = 5
 """The version that this code reads and writes."""
 
+REFERENCE_VERSION: Final = 3
+"""The last version of the reference system's schema."""
+
 _BEFORE: Mapping[int, Callable[["DuckDBPyConnection"], None]] = MappingProxyType({4: rename_tables})
 """What SQL alone can't do, done before the step of that number."""
 
@@ -51,8 +54,8 @@ def is_current(db: "DuckDBPyConnection") -> bool:
     return version == SCHEMA_VERSION
 
 
-def migrate(db: "DuckDBPyConnection", now: datetime) -> None:
-    """Bring the open file to this program's schema. It is a copy of ours: a step that fails leaves no trace.
+def migrate(db: "DuckDBPyConnection", now: datetime, to: int = SCHEMA_VERSION) -> None:
+    """Bring the open file to a schema, this program's or one before. It is a copy: a step that fails leaves no trace.
 
     Raises:
         StateTooNewError: it has a newer schema.
@@ -62,7 +65,7 @@ def migrate(db: "DuckDBPyConnection", now: datetime) -> None:
     before = schema_version(db)
     db.execute("set variable now = ?::timestamp", [now.replace(tzinfo=None)])
     db.execute("set variable migrated_from = ?::integer", [before])
-    for version in range(max(before + 1, 2), SCHEMA_VERSION + 1):
+    for version in range(max(before + 1, 2), to + 1):
         _step(db, version, now)
 
 

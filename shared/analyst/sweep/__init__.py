@@ -23,6 +23,7 @@ from analyst.audit.archives import Archiving
 from analyst.audit.writing import PREFIX as AUDIT_PREFIX
 from analyst.errors import AnalystError
 from analyst.extracting import Caller, RebuildOutcome, ask_for_rebuild
+from analyst.imports.parts import abandoned
 from analyst.snapshots import Snapshots
 from analyst.store import Entry, Store
 from analyst.sweep import credentials, pointers
@@ -95,7 +96,7 @@ class Sweep:
         snapshots, found = Snapshots(self.store), _Found()
         records = [Records.of(self.store, prefix, kept) for prefix, kept in KEPT_BY_DAY.items()]
         found.unneeded += [*pointers.snapshots(self.store, self.keep), *pointers.states(self.store)]
-        found.unneeded += credentials.spent(self.store)
+        found.unneeded += [*credentials.spent(self.store), *abandoned(self.store)]
         found.unneeded += [entry for kind in records for entry in kind.old()]
         self._look_at_sources(snapshots, found, dry_run=dry_run)
         if not dry_run:

@@ -6,6 +6,7 @@ from da.commands import (
     admin_config,
     admin_grants,
     admin_groups,
+    admin_import,
     admin_requests,
     admin_runs,
     admin_schedule,
@@ -44,3 +45,4 @@ app.command("add-user", hidden=True)(admin_users.add_user)
 app.command("list-users", hidden=True)(admin_users.list_users)
 app.command("grant", hidden=True)(admin_grants.grant)
 app.command("revoke", hidden=True)(admin_grants.revoke)
+app.command("import")(admin_import.import_)

@@ -1,19 +1,17 @@
 """`da admin`: have sources synced, and snapshots built."""
 
 import sys
-from collections.abc import Callable, Iterator
-from time import monotonic, sleep
+from time import monotonic
 from typing import Annotated, Any
 
 import typer
 
 from da.errors import DaError
 from da.output import print_json
+from da.runs import followed, rebuilt
 from da.server import Server
 from da.session import session
 from da.text import bytes_text, clean, count_text
-
-PENDING = frozenset({"pending", "running"})
 
 Sources = Annotated[
     list[str] | None, typer.Argument(metavar="[SOURCE…]", help="Sources, or tables SOURCE.TABLE; else all.")
@@ -36,11 +34,11 @@ def sync(sources: Sources = None, wait: Wait = True, timeout: Timeout = 3600, js
             print_json(runs) if json else print(f"Triggered: {', '.join(run['source'] for run in runs)}.")
             return
         ended = []
-        for run in _followed(server, runs, monotonic() + timeout):
+        for run in followed(server, runs, monotonic() + timeout):
             ended.append(run)
             if not json:
                 _print(run)
-        built = _built(server, monotonic() + timeout)
+        built = rebuilt(server, monotonic() + timeout)
     if json:
         print_json({"snapshot": built.get("snapshot"), "runs": ended, "problems": built.get("problems") or []})
     else:
@@ -52,10 +50,10 @@ def synced(server: Server, source: str, timeout: float) -> bool:
     """Have one source synced and a snapshot built, and print what comes of it; tell whether all went well."""
     deadline = monotonic() + timeout
     well = True
-    for run in _followed(server, _triggered(server, [source]), deadline):
+    for run in followed(server, _triggered(server, [source]), deadline):
         _print(run)
         well = well and not _failed(run)
-    built = _built(server, deadline)
+    built = rebuilt(server, deadline)
     _print_built(built)
     return well and not built.get("problems")
 
@@ -66,7 +64,7 @@ def rebuild(timeout: Timeout = 3600, json: Json = False) -> None:
     It holds what the sources have published. Ends with 1 when some of that can't be used.
     """
     with session() as server:
-        built = _built(server, monotonic() + timeout)
+        built = rebuilt(server, monotonic() + timeout)
     if json:
         print_json(built)
     else:
@@ -118,42 +116,6 @@ def _triggered(server: Server, names: list[str]) -> list[dict[str, Any]]:
     sources, tables = [name for name in names if "." not in name], [name for name in names if "." in name]
     wanted = [{key: given} for key, given in (("sources", sources), ("tables", tables)) if given] or [{}]
     return [run for body in wanted for run in server.post("/api/sync/trigger", body)["runs"]]
-
-
-def _followed(server: Server, runs: list[dict[str, Any]], deadline: float) -> Iterator[dict[str, Any]]:
-    """Yield each run as it ends."""
-    left = {run["run_id"]: run for run in runs}
-    for _ in _intervals(deadline, lambda: f"{', '.join(run['source'] for run in left.values())}: no end of it yet"):
-        for run_id in list(left):
-            for run in server.get("/api/sync/status", run=run_id)["runs"]:
-                if run["run_id"] == run_id and run["status"] not in PENDING:
-                    yield {**left.pop(run_id), **run}
-        if not left:
-            return
-
-
-def _built(server: Server, deadline: float) -> dict[str, Any]:
-    """Rebuild, or wait for the rebuild that runs: then the next `da sync` brings what was published."""
-    for _ in _intervals(deadline, lambda: "another rebuild has not come to its end"):
-        answer = server.post("/rebuild", {})
-        if answer["status"] != "running":
-            return answer
-    raise AssertionError
-
-
-def _intervals(deadline: float, late: Callable[[], str]) -> Iterator[None]:
-    """Take turns that are 0.2 to 2 seconds apart.
-
-    Raises:
-        DaError: the deadline is over.
-    """
-    interval = 0.2
-    while True:
-        yield
-        if monotonic() > deadline:
-            raise DaError(f"{late()}; it may still come, ask again later")
-        sleep(interval)
-        interval = min(interval * 1.5, 2.0)
 
 
 def _print(run: dict[str, Any]) -> None:

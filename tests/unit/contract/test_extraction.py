@@ -1,10 +1,12 @@
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from analyst import runs
+from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.contract.extraction import Ended, Extraction
 from analyst.store import Store
 from tests.doubles.toy_source import Toy, ToyTable
@@ -114,3 +116,29 @@ def test_a_run_of_half_a_day_publishes_nothing(store: Store, monkeypatch: pytest
     monkeypatch.setattr("analyst.contract.extraction.LONGEST", -1.0)
     record = extract(store, {"a": ToyTable("select 2 as x", "2")}).record
     assert (record.status, rows(store, "_files")) == ("failed", before)
+
+
+@pytest.mark.parametrize("kind", [{}, {"primary_key": ("id",)}, {"cursor_column": "id"}])
+def test_the_first_extract_of_a_table_that_was_imported_replaces_it(store: Store, kind: dict[str, Any]) -> None:
+    extract(store, {"t": ToyTable("select 'x' as id, 'old' as name", "import:1")})
+    extract(store, {"t": ToyTable("select 1 as id, 'a' as name", "1", **kind)})
+    assert rows(store, "t") == [(1, "a")]
+    extract(store, {"t": ToyTable("select range as id, 'b' as name from range(1, 3)", "2", **kind)})
+    assert rows(store, "t") == ([(1, "a"), (2, "b")] if "cursor_column" in kind else [(1, "b"), (2, "b")])
+
+
+def test_a_table_was_read_when_its_source_says_so(store: Store) -> None:
+    extract(store, {"t": ToyTable("select 1 as x", "import:1", read_at=NOW - timedelta(days=3))})
+    assert [row[4] for row in rows(store, "_meta")] == [datetime(2025, 12, 30, 3, 4, 5)]  # noqa: DTZ001
+
+
+def test_an_import_gives_way_to_an_extract_that_came_between(store: Store) -> None:
+    class Late(Toy):
+        def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
+            extract(store, {"t": ToyTable("select 'of the source' as x", "1")})
+            return super().extract(table, since, into)
+
+    late = Late({"t": ToyTable("select 'imported' as x", "import:1", read_at=NOW - timedelta(days=3))})
+    ended = Extraction(store, "toy", runs.new_run_id(), lambda: NOW).run(lambda: late)
+    assert [table.status for table in ended.record.tables] == ["superseded"]
+    assert rows(store, "t") == [("of the source",)]

@@ -40,3 +40,6 @@ alter table tokens alter column sha256 set not null;
 alter table tokens alter column expires_at set not null;
 alter table group_members alter column group_id set not null;
 alter table group_members alter column user_id set not null;
+
+-- What an import brought, or found here: a repeated one brings nothing back that was taken away since.
+create table imported (kind varchar not null, key varchar not null, "at" timestamp not null);

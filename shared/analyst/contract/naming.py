@@ -1,4 +1,4 @@
-"""Names of columns: made of what the files call them."""
+"""Names of columns: made of what the source calls them."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from analyst.names import normalise
 
 
 def named(originals: Iterable[str], where: str) -> dict[str, str]:
-    """Make names of the columns of a file: `{name: original}`, in their order.
+    """Make names of columns: `{name: original}`, in their order.
 
     A column without a letter or digit that a name can hold is called by its place: `column0` is the first.
 

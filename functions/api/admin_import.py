@@ -1,0 +1,66 @@
+"""Taking in an older system of this kind: its users, registry and rights, and its parquet."""
+
+from analyst.access import Role
+from analyst.context import Context
+from analyst.http import blocks, function
+from analyst.imports.files import BODY_BYTES, ImportedTables, ImportStanding, look_up, require_registered
+from analyst.imports.old import OldSystem
+from analyst.imports.parts import PART_BYTES, Parts, Sha256
+from analyst.imports.report import ImportReport
+from analyst.imports.taking import import_system
+from analyst.state import actor
+from analyst.state.fields import Input
+from analyst.triggering import TriggeredRun, record_failure
+
+
+class PartRequest(Input):
+    """A part of a file, by its SHA-256."""
+
+    sha256: Sha256
+
+
+@function("POST", "/api/admin/import", allow=Role.ADMIN, body_limit=BODY_BYTES)
+def import_older_system(old: OldSystem, ctx: Context) -> ImportReport:
+    """Take what is not here yet of an older system: users, sources, tables, grants, requests, and what people wrote.
+
+    What is here stays as it is, and what an import brought before and was taken away since does not come back. Done
+    again, it changes nothing.
+    """
+    return import_system(ctx.state, actor(ctx), old)
+
+
+@function(
+    "POST",
+    "/api/admin/import/tables",
+    allow=Role.ADMIN,
+    body_limit=BODY_BYTES,
+    answers={404: "A table is not registered."},
+    audit="source.import",
+)
+def import_tables(request: ImportedTables, ctx: Context) -> ImportStanding:
+    """Publish tables of a source from parquet files, as soon as all parts of the files are here.
+
+    Ask which parts are missing, send them, ask again.
+    """
+    ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{table.name}" for table in request.tables))
+    require_registered(ctx.state, request)
+    found = look_up(Parts(ctx.store, ctx.settings.scratch_dir), request)
+    ctx.audited(missing=len(found.missing), run_id=found.run_id)
+    if found.run_id is not None:
+        run = TriggeredRun(source=request.source, run_id=found.run_id)
+        body = {**request.model_dump(mode="json"), "run_id": found.run_id}
+        store, clock = ctx.store, ctx.clock
+        ctx.tasks.enqueue("/extract/imported", body, lambda error: record_failure(store, run, error, clock()))
+    return found
+
+
+@function("PUT", "/api/admin/import/parts/{sha256}", allow=Role.ADMIN, body_limit=PART_BYTES, binary=True)
+def put_part(request: PartRequest, ctx: Context) -> None:
+    """Keep a part of a file for the time of an import."""
+    Parts(ctx.store, ctx.settings.scratch_dir).keep(request.sha256, blocks(ctx.request))
+
+
+@function("DELETE", "/api/admin/import/parts", allow=Role.ADMIN)
+def forget_parts(ctx: Context) -> None:
+    """Delete the parts that came for imports; what was published of them stays."""
+    Parts(ctx.store, ctx.settings.scratch_dir).forget()

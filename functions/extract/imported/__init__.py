@@ -1,0 +1,1 @@
+"""Extracts of tables that come from an older system, as parquet files."""

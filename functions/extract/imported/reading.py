@@ -1,0 +1,111 @@
+"""Reading parquet files of an older system as one table, with the columns that only their paths had."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analyst.contract import parquet
+from analyst.contract.connector import Extracted
+from analyst.contract.naming import named
+from analyst.duckdb_files import told_as
+from analyst.errors import SourceError
+from analyst.names import quote, quote_text
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_PARTITION = re.compile(r"([^=]+)=.*")
+_PATTERN = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A local file: `original` is the path that it had, `types` are those of its own columns."""
+
+    path: Path
+    original: str
+    types: Mapping[str, str]
+    partitions: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Reading:
+    """The files of the table `name`, gathered in the local `folder`."""
+
+    con: "DuckDBPyConnection"
+    name: str
+    folder: Path
+    files: list[_File] = field(default_factory=list)
+
+    def new_path(self) -> Path:
+        """Give the place for the next file."""
+        return self.folder / f"{len(self.files):06}.parquet"
+
+    def add(self, path: Path, original: str) -> None:
+        """Add a file; a folder of its `original` path such as `month=2025-01` is a column, unless it has that itself.
+
+        Raises:
+            SourceError: it is no parquet.
+        """
+        with told_as(SourceError, f"{original} can't be read as parquet: ", hide=path):
+            types = self._types(_scan([path], partitioned=False))
+        own = {name.lower() for name in types}
+        folders = [(part, _PARTITION.fullmatch(part)) for part in original.split("/")[:-1]]
+        partitions = tuple(part for part, found in folders if found and found[1].lower() not in own)
+        place = self.folder.joinpath("files", *partitions, path.name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self.files.append(_File(path.rename(place), original, types, partitions))
+
+    def write(self, into: Path) -> Extracted:
+        """Write the rows of all files, in their order, to parquet files in an empty folder.
+
+        Raises:
+            SourceError: they can't be read as one table without bending a value, or two columns have the same name.
+        """
+        scan = _scan((file.path for file in self.files), partitioned=any(file.partitions for file in self.files))
+        with told_as(SourceError, "the files can't be read as one table: ", hide=self.folder):
+            types = self._types(scan)
+            self._check_types({name.lower(): kind for name, kind in types.items()})
+        ours = {name.lower() for file in self.files for name in (*file.types, *_keys(file.partitions))}
+        names = named([name for name in types if name.lower() in ours], self.name)
+        select = ", ".join(f"{quote(original)} as {quote(name)}" for name, original in names.items())
+        written = parquet.write(self.con, f"select {select} from ({scan})", into)
+        columns = tuple(
+            column
+            if column.name == names[column.name]
+            else column.model_copy(update={"description": names[column.name]})
+            for column in parquet.inspect(self.con, written[0]).columns
+        )
+        return Extracted(tuple(written), columns)
+
+    def _types(self, scan: str) -> dict[str, str]:
+        return {str(row[0]): str(row[1]) for row in self.con.execute(f"describe {scan}").fetchall()}
+
+    def _check_types(self, united: Mapping[str, str]) -> None:
+        """Make sure that no value is bent where a column is of several types."""
+        for file in self.files:
+            for column, kind in file.types.items():
+                if kind != united[column.lower()]:
+                    self._check_column(file, column, kind, united[column.lower()])
+
+    def _check_column(self, file: _File, column: str, kind: str, target: str) -> None:
+        name = quote(column)
+        back = f"try_cast(try_cast({name} as {target}) as {kind})"
+        scan = _scan([file.path], partitioned=False)
+        query = f"select {name}::varchar from ({scan}) where {back} is distinct from {name} limit 1"
+        lost = self.con.execute(query).fetchone()
+        if lost is not None:
+            reason = f"{lost[0]} does not fit {target}, as it is with the others"
+            raise SourceError(f"the column {column!r} is {kind} in {file.original}, and {reason}")
+
+
+def _keys(partitions: Iterable[str]) -> list[str]:
+    return [partition.partition("=")[0] for partition in partitions]
+
+
+def _scan(paths: Iterable[Path], *, partitioned: bool) -> str:
+    listed = ", ".join(quote_text(_PATTERN.sub(r"[\g<0>]", str(path))) for path in paths)
+    how = "true, hive_types_autocast = false" if partitioned else "false"
+    return f"select * from read_parquet([{listed}], union_by_name = true, hive_partitioning = {how})"

@@ -1,0 +1,177 @@
+"""Making one registry of what an older system says in several places.
+
+Its registry counts. A `data_description.md` fills its gaps, and is the registry where there is none. Tables whose parquet
+is there and that nobody registered are private: only what was granted by their name may be read.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from analyst.errors import InvalidInputError
+from analyst.imports.description import Description
+from analyst.imports.old import FoundTable, OldTable
+from analyst.imports.report import Gathered
+from analyst.names import normalise
+
+_GAPS = ("description", "primary_key", "folder", "source_type", "sync_schedule")
+
+_AMBIGUOUS = "several registered tables have this name, so whose files these are can't be told: {}"
+_TWICE = "its table {} has other files, which are taken"
+_REMOTE = "its table {} is remote: it is queried where it lies"
+
+
+def _plain(text: str) -> str:
+    try:
+        return normalise(text)
+    except InvalidInputError:
+        return text
+
+
+_WAYS: Sequence[tuple[Callable[[OldTable], str], Callable[[str], str]]] = (
+    (lambda table: table.name, str),
+    (lambda table: table.id, str),
+    (lambda table: _plain(table.name), _plain),
+    (lambda table: _plain(table.id), _plain),
+)
+"""The ways in which the name of files is compared with a table, the surest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The id in the registry of the table that files are of; none, for a reason, where they can't be taken."""
+
+    id: str | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """One registry, and the places of the found tables in it, in their order."""
+
+    tables: tuple[OldTable, ...]
+    places: tuple[Place, ...]
+
+
+def combine(
+    registry: Iterable[OldTable], description: Description, found: Sequence[FoundTable], report: Gathered
+) -> Combined:
+    """Make one registry; what of the description is nowhere else is told in the report."""
+    tables: dict[str, OldTable] = {}
+    for table in registry:
+        tables.setdefault(table.id, table)
+    described = _describe(tables, description)
+    placing = _Placing(tables, found)
+    places = placing.places()
+    for id_ in sorted(described - placing.taken):
+        if tables[id_].query_mode != "remote":
+            del tables[id_]
+            report.leave("description", id_, "it is nowhere: neither in the registry nor in any folder")
+    return Combined(tuple(tables.values()), tuple(places))
+
+
+def _describe(tables: dict[str, OldTable], description: Description) -> set[str]:
+    """Fill the gaps of the registry, and add what it has not; tell what that is."""
+    by_place = {_place(it): it.id for it in tables.values() if it.bucket}
+    by_name = {it.name: it.id for it in tables.values() if not it.bucket}
+    added = set[str]()
+    for said in description.tables:
+        table = said.model_copy(update={"folder": said.folder or description.folders.get(said.bucket or "")})
+        known = {table.id: table.id} if table.id in tables else {}
+        id_ = known.get(table.id) or by_place.get(_place(table)) or by_name.get(table.name)
+        if id_ is None:
+            tables[table.id] = table
+            added.add(table.id)
+        else:
+            here = tables[id_]
+            filled = {name: getattr(table, name) for name in _GAPS if not getattr(here, name)}
+            tables[id_] = here.model_copy(update=filled)
+    return added
+
+
+def _place(table: OldTable) -> tuple[str | None, str | None]:
+    return table.bucket, table.source_table
+
+
+@dataclass(slots=True)
+class _Placing:
+    """Finds the tables that files are of: in their own source first, by name and then by id."""
+
+    tables: dict[str, OldTable]
+    found: Sequence[FoundTable]
+    taken: set[str] = field(default_factory=set)
+    _index: list[dict[str, list[str]]] = field(default_factory=list)
+
+    def places(self) -> list[Place]:
+        """Place all tables; those that nobody registered are added."""
+        self._index = [_by(self.tables.values(), key) for key, _ in _WAYS]
+        placed: dict[int, Place] = {}
+        # the last of several sources counts where the registry names none: its view replaced the others
+        ordered = sorted(enumerate(self.found), key=lambda item: item[1].source or "", reverse=True)
+        for candidates in (self._own, self._sourceless, self._elsewhere, self._old_layout):
+            for way in range(len(_WAYS)):
+                for number, found in ordered:
+                    if number not in placed and (several := candidates(found, way)):
+                        placed[number] = self._place(several, found)
+        return [placed.get(number) or self._add(found) for number, found in enumerate(self.found)]
+
+    def _own(self, found: FoundTable, way: int) -> list[OldTable]:
+        home = _plain(found.source or "")
+        return [it for it in self._free(found, way) if it.source_type and _plain(it.source_type) == home]
+
+    def _sourceless(self, found: FoundTable, way: int) -> list[OldTable]:
+        return [it for it in self._free(found, way) if not it.source_type]
+
+    def _elsewhere(self, found: FoundTable, way: int) -> list[OldTable]:
+        return self._free(found, way)
+
+    def _old_layout(self, found: FoundTable, way: int) -> list[OldTable]:
+        several = self._like(found, way) if found.source is None else []
+        return [table for table in several if table.folder == found.folder] or several
+
+    def _free(self, found: FoundTable, way: int) -> list[OldTable]:
+        several = self._like(found, way) if found.source is not None else []
+        return [table for table in several if table.id not in self.taken]
+
+    def _like(self, found: FoundTable, way: int) -> list[OldTable]:
+        """List the tables that are called like the files, in one way of comparing."""
+        name = _WAYS[way][1](found.table)
+        return [self.tables[id_] for id_ in self._index[way].get(name, ())]
+
+    def _place(self, several: Sequence[OldTable], found: FoundTable) -> Place:
+        table = several[0]
+        if len(several) > 1:
+            return Place(None, _AMBIGUOUS.format(", ".join(sorted(table.id for table in several))))
+        if table.id in self.taken:
+            return Place(None, _TWICE.format(table.id))
+        if table.query_mode == "remote":
+            return Place(None, _REMOTE.format(table.id))
+        self.taken.add(table.id)
+        known = {
+            "source_type": table.source_type or found.source,
+            "description": table.description or found.description,
+        }
+        self.tables[table.id] = table.model_copy(update=known)
+        return Place(table.id)
+
+    def _add(self, found: FoundTable) -> Place:
+        """Add a table that nobody registered."""
+        home = f"{found.source or found.folder or 'found'}/{found.table}"
+        names = (found.table, home, *(f"{home}_{number}" for number in range(2, len(self.tables) + 3)))
+        id_ = next(name for name in names if name not in self.tables)
+        self.tables[id_] = OldTable(
+            id=id_,
+            name=found.table,
+            source_type=found.source,
+            bucket=found.folder,
+            description=found.description,
+            is_public=False,
+        )
+        self.taken.add(id_)
+        return Place(id_)
+
+
+def _by(tables: Iterable[OldTable], key: Callable[[OldTable], str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for table in tables:
+        found.setdefault(key(table), []).append(table.id)
+    return found

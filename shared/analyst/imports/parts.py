@@ -1,0 +1,99 @@
+"""Files of an older system on their way into the bucket: in parts that are named by their content.
+
+A part is kept once, whichever file it is of and however often it is sent, so that an upload that was cut off goes on
+where it ended. Parts are for the time of an import: it forgets them at its end, and the sweep sees to the rest.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import StringConstraints
+
+from analyst import duckdb_files
+from analyst.errors import InvalidInputError, SourceError
+from analyst.store import Entry, Store, StoreConflictError
+
+PREFIX: Final = "uploads/import/"
+
+PART_BYTES: Final = 16 << 20
+"""Bytes that a part may have: hosts of functions take requests of 32 MB."""
+
+KEPT: Final = timedelta(days=7)
+"""For how long a part waits for the rest of its file."""
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""SHA-256, in hex."""
+
+_DELETES_AT_ONCE: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts in a bucket. `scratch` is a local folder, or the system's place."""
+
+    store: Store
+    scratch: Path | None = None
+
+    def keep(self, sha256: str, blocks: Iterable[bytes]) -> None:
+        """Keep a part; one that is there already is the same.
+
+        Raises:
+            InvalidInputError: its bytes are not those of its name.
+        """
+        with duckdb_files.scratch(self.scratch) as folder:
+            path, digest = folder / "part", hashlib.sha256()
+            with path.open("wb") as file:
+                for block in blocks:
+                    digest.update(block)
+                    file.write(block)
+            if digest.hexdigest() != sha256:
+                raise InvalidInputError(f"what came is not the part {sha256}: it changed on the way, or was cut off")
+            with suppress(StoreConflictError):
+                self.store.upload(_key(sha256), path)
+
+    def missing(self, wanted: Iterable[str]) -> list[str]:
+        """Tell which parts are not there, in their order and each once."""
+        there = {entry.key.removeprefix(PREFIX) for entry in self.store.list(PREFIX)}
+        return [sha256 for sha256 in dict.fromkeys(wanted) if sha256 not in there]
+
+    def join(self, parts: Sequence[str], sha256: str, path: Path) -> None:
+        """Make a local file of its parts.
+
+        Raises:
+            SourceError: a part is missing, or they do not make the file of this hash.
+        """
+        digest = hashlib.sha256()
+        with path.open("wb") as file:
+            for part in parts:
+                found = self.store.read(_key(part))
+                if found is None:
+                    raise SourceError(f"the part {part} is not here any more; import it again")
+                digest.update(found.data)
+                file.write(found.data)
+        if digest.hexdigest() != sha256:
+            raise SourceError(f"the parts of the file {sha256} do not make it; import it again")
+
+    def forget(self) -> None:
+        """Delete all parts; whoever still sends some is told that they are missing, and sends them again."""
+        _delete(self.store, self.store.list(PREFIX))
+
+
+def abandoned(store: Store) -> list[Entry]:
+    """List the parts that nobody has come back for."""
+    return [entry for entry in store.list(PREFIX) if entry.age > KEPT.total_seconds()]
+
+
+def _key(sha256: str) -> str:
+    return f"{PREFIX}{sha256}"
+
+
+def _delete(store: Store, entries: Iterable[Entry]) -> None:
+    with ThreadPoolExecutor(_DELETES_AT_ONCE) as pool:
+        for _ in pool.map(store.delete, [entry.key for entry in entries]):
+            pass

@@ -1,0 +1,82 @@
+"""What an import took, what was there already, and what it left, each with its reason."""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+Kind = str
+"""What a row is: `user`, `source`, `table`, `grant`, `access_request`, or the table of the state that it is of."""
+
+
+class Left(BaseModel):
+    """Something that was not taken, or not as it was, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Kind
+    name: str
+    reason: str
+
+
+class Placed(BaseModel):
+    """What a table is called here whose parquet was found; without an `id` its files are not taken, for the reason."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str | None
+    table: str
+    id: str | None = None
+    reason: str | None = None
+
+
+class ImportReport(BaseModel):
+    """What came of an import, or in a dry run would come: counts by kind, and what was left.
+
+    `altered` was taken, with something about it changed or left out. `found` has the tables with parquet, in the order
+    in which they were sent.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    dry_run: bool
+    taken: dict[Kind, int]
+    there: dict[Kind, int]
+    altered: tuple[Left, ...]
+    left: tuple[Left, ...]
+    public_tables: tuple[str, ...]
+    """Tables that were taken and are readable by everybody who can sign in, as they were."""
+    unconfigured: tuple[str, ...]
+    """Sources that were added, and whose next sync needs to know where they are."""
+    found: tuple[Placed, ...]
+
+
+@dataclass(slots=True)
+class Gathered:
+    """A report in the making."""
+
+    taken: Counter[Kind] = field(default_factory=Counter)
+    there: Counter[Kind] = field(default_factory=Counter)
+    altered: list[Left] = field(default_factory=list)
+    left: list[Left] = field(default_factory=list)
+    public_tables: list[str] = field(default_factory=list)
+
+    def copy(self) -> Self:
+        """Give another one to go on with: an edit may be made several times."""
+        return replace(
+            self,
+            taken=self.taken.copy(),
+            there=self.there.copy(),
+            altered=[*self.altered],
+            left=[*self.left],
+            public_tables=[*self.public_tables],
+        )
+
+    def leave(self, kind: Kind, name: str, reason: str) -> None:
+        """Tell of something that is not taken."""
+        self.left.append(Left(kind=kind, name=name, reason=reason))
+
+    def alter(self, kind: Kind, name: str, reason: str) -> None:
+        """Tell of something that is not taken as it was."""
+        self.altered.append(Left(kind=kind, name=name, reason=reason))

@@ -1,0 +1,60 @@
+"""Opening DuckDB files of a system that may be running: copies of them, each with the log that belongs to it."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+
+from da.errors import DaError
+
+_ATTEMPTS = 3
+
+
+@contextmanager
+def opened_copy(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a copy of a DuckDB file; what is in its log is in the copy.
+
+    Raises:
+        DaError: it is no database that can be read, or it is being written all the time.
+    """
+    with TemporaryDirectory(prefix="da-import-") as folder:
+        copy = _copied(path, Path(folder))
+        try:
+            connection = duckdb.connect(str(copy))
+        except (duckdb.Error, UnicodeDecodeError) as error:
+            raise DaError(f"{path} can't be read as a DuckDB database: {_reason(error, copy)}") from None
+        with connection:
+            connection.execute("set TimeZone = 'UTC'")
+            try:
+                yield connection
+            except duckdb.Error as error:
+                raise DaError(f"{path} can't be read: {_reason(error, copy)}") from None
+
+
+def _copied(path: Path, folder: Path) -> Path:
+    """Copy a file and its log as they were at one moment."""
+    files = (path, path.with_name(f"{path.name}.wal"))
+    for _ in range(_ATTEMPTS):
+        before = [_mark(file) for file in files]
+        for file, mark in zip(files, before, strict=True):
+            (folder / file.name).unlink(missing_ok=True)
+            if mark is not None:
+                shutil.copyfile(file, folder / file.name)
+        if before == [_mark(file) for file in files]:
+            return folder / path.name
+    raise DaError(f"{path} is being written all the time; stop the older system and try again")
+
+
+def _mark(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def _reason(error: Exception, copy: Path) -> str:
+    return str(error).splitlines()[0].replace(f'"{copy}"', "it").replace(str(copy), "it")

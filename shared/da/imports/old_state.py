@@ -1,0 +1,116 @@
+"""Reading the `system.duckdb` of an older system, in its versions 1 to 3."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from da.errors import DaError
+from da.imports.copying import opened_copy
+from da.imports.leaving import Left
+from da.sql import quote
+from da.text import count_text
+
+NEWEST: Final = 3
+
+Row = dict[str, str | None]
+
+_TAKEN: Final = (
+    "users",
+    "table_registry",
+    "dataset_permissions",
+    "access_requests",
+    "telegram_links",
+    "user_sync_settings",
+    "knowledge_items",
+    "knowledge_votes",
+    "audit_log",
+)
+_SECRET: Final = {"setup_token", "reset_token"}
+_MADE_ANEW: Final = "is made anew by the next sync"
+_REASONS: Final[Mapping[str, str]] = {
+    "sync_state": _MADE_ANEW,
+    "sync_history": _MADE_ANEW,
+    "table_profiles": _MADE_ANEW,
+    "pending_codes": "codes are secret, and good for minutes only",
+    "script_registry": "there are no scripts here that the server runs",
+}
+_UNKNOWN: Final = "nothing here knows it"
+_TIMES: Final = "strftime({0}, '%Y-%m-%dT%H:%M:%S.%f')"
+
+
+@dataclass(frozen=True, slots=True)
+class OldState:
+    """What an older system says: the rows of its tables as texts, and what of it is left. Version 0 has nothing."""
+
+    version: int = 0
+    rows: Mapping[str, list[Row]] = field(default_factory=dict)
+    left: tuple[Left, ...] = ()
+
+
+def read_state(path: Path) -> OldState:
+    """Read a system file; one that is not there has nothing.
+
+    Raises:
+        DaError: it can't be read, or is of a version that nobody here knows.
+    """
+    if not path.exists():
+        return OldState()
+    with opened_copy(path) as connection:
+        there = [name for (name,) in connection.execute(_TABLES).fetchall()]
+        version = _version(connection, path) if "schema_version" in there else 0
+        rows = {table: _rows(connection, table) for table in _TAKEN if table in there}
+        left = [
+            Left("state", f"{table} ({count_text(count, 'row')})", _REASONS.get(table, _UNKNOWN))
+            for table in there
+            if table not in {*_TAKEN, "schema_version"} and (count := _count(connection, table))
+        ]
+        return OldState(version, rows, (*left, *_tokens(connection, there)))
+
+
+_TABLES: Final = "select table_name from duckdb_tables() where schema_name = 'main' and not internal order by 1"
+
+
+def _version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
+    found = connection.execute("select coalesce(max(version), 0) from schema_version").fetchone()
+    version = int(found[0]) if found else 0
+    if version > NEWEST:
+        raise DaError(f"{path} is of version {version}; versions 1 to {NEWEST} can be taken")
+    return version
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, table: str) -> list[Row]:
+    """Read a table as texts; one-time tokens stay where they are."""
+    described = connection.execute(f"describe {quote(table)}").fetchall()
+    columns = {name: kind for name, kind, *_ in described if not name.startswith(tuple(_SECRET))}
+    if not columns:
+        return []
+    values = (
+        f"{_TIMES.format(quote(name)) if kind.startswith('TIMESTAMP') else f'{quote(name)}::varchar'}"
+        for name, kind in columns.items()
+    )
+    found = connection.execute(f"select {', '.join(values)} from {quote(table)} order by rowid").fetchall()
+    return [{name: _clean(value) for name, value in zip(columns, row, strict=True)} for row in found]
+
+
+def _clean(value: str | None) -> str | None:
+    """Leave out what no text of JSON may hold."""
+    return None if value is None else value.replace("\x00", "")
+
+
+def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    found = connection.execute(f"select count(*) from {quote(table)}").fetchone()
+    return int(found[0]) if found else 0
+
+
+def _tokens(connection: duckdb.DuckDBPyConnection, there: list[str]) -> list[Left]:
+    columns = {name for name, *_ in connection.execute("describe users").fetchall()} if "users" in there else set()
+    left = []
+    for name in sorted(_SECRET & columns):
+        found = connection.execute(f"select count({quote(name)}) from users").fetchone()
+        if found and found[0]:
+            reason = "one-time tokens are secret, and never taken: have new ones sent"
+            left.append(Left("state", f"users.{name} ({count_text(found[0], 'row')})", reason))
+    return left

@@ -1,0 +1,192 @@
+"""Parquet of an older system comes in parts, is published like any extract, and gives way to one."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from tests.clouds import FileCloud
+from tests.integration.world import World
+
+RUN = "01JQ0000000000000000000000"
+REGISTERED = {"id": "orders", "name": "Orders", "source_type": "csv", "is_public": "false"}
+Made = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """All functions, and the registry of an older system: one table of one source."""
+    world = World(tmp_path, FileCloud(tmp_path / "bucket"))
+    world.ask("POST", "/api/admin/import", {"rows": {"table_registry": [REGISTERED]}})
+    return world
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def parts_of(data: bytes, size: int = 100) -> dict[str, bytes]:
+    return {sha256(data[at : at + size]): data[at : at + size] for at in range(0, len(data), size)}
+
+
+@pytest.fixture
+def parquet(tmp_path: Path) -> Callable[[str], bytes]:
+    def make(query: str) -> bytes:
+        path = tmp_path / "made.parquet"
+        duckdb.execute(f"copy ({query}) to '{path}' (format parquet)")
+        return path.read_bytes()
+
+    return make
+
+
+def put(world: World, sha256: str, data: bytes, **more: Any) -> int:
+    headers = {"Authorization": f"Bearer {world.admin}", "Content-Type": "application/octet-stream"}
+    path = f"/api/admin/import/parts/{sha256}"
+    return world.client.put(path, data=data, headers=headers, buffered=True, **more).status_code
+
+
+def wanted(*files: bytes, name: str = "orders", **more: Any) -> dict[str, Any]:
+    said = [
+        {"path": f"{number}.parquet", "sha256": sha256(data), "parts": list(parts_of(data))}
+        for number, data in enumerate(files)
+    ]
+    return {"source": "csv", "tables": [{"name": name, "files": said, **more}]}
+
+
+def send(world: World, *files: bytes) -> None:
+    for data in files:
+        for name, part in parts_of(data).items():
+            assert put(world, name, part) == 204
+
+
+def publish(world: World, request: dict[str, Any], status: int = 200) -> dict[str, Any]:
+    answer = world.send("POST", "/extract/imported", {**request, "run_id": RUN})
+    assert answer.status_code == status, answer.text
+    return dict(answer.get_json())
+
+
+def rows(world: World) -> list[Any]:
+    world.ask("POST", "/rebuild", {})
+    manifest = world.ask("GET", "/api/sync/manifest")
+    paths = [str(world.process.store.local_path(file["path"])) for file in manifest["tables"]["csv.orders"]["files"]]
+    return duckdb.execute("from read_parquet(?, union_by_name = true)", [paths]).fetchall()
+
+
+def test_a_part_is_kept_once_and_only_whole(world: World) -> None:
+    assert put(world, sha256(b"one"), b"one") == 204
+    assert put(world, sha256(b"one"), b"one") == 204
+    assert put(world, sha256(b"one"), b"on") == 422
+    assert put(world, sha256(b"two"), b"") == 422
+    assert [entry.size for entry in world.process.store.list("uploads/import/")] == [3]
+
+
+@pytest.mark.parametrize("name", ["..", "A" * 64, "a" * 63, "a" * 65])
+def test_a_part_has_the_name_of_its_content(world: World, name: str) -> None:
+    assert put(world, name, b"one") in {404, 422}
+
+
+def test_files_are_published_once_all_their_parts_are_here(world: World, parquet: Callable[[str], bytes]) -> None:
+    data = parquet("select range as n from range(3)")
+    first, *others = parts_of(data)
+    request = wanted(data, extracted_at="2025-01-02T03:04:05Z")
+    asked = world.ask("POST", "/api/admin/import/tables", request)
+    assert asked == {
+        "tables": [{"name": "orders", "standing": "wanted"}],
+        "missing": [first, *others],
+        "run_id": None,
+    }
+    assert put(world, first, parts_of(data)[first]) == 204
+    assert world.ask("POST", "/api/admin/import/tables", request)["missing"] == others
+    send(world, data)
+    run_id = world.ask("POST", "/api/admin/import/tables", request)["run_id"]
+    world.process.background.close()
+    (run,) = world.ask("GET", f"/api/sync/status?run={run_id}")["runs"]
+    assert [(run["status"], table["table"], table["rows"]) for table in run["tables"]] == [("ok", "orders", 3)]
+    again = world.ask("POST", "/api/admin/import/tables", request)
+    assert again == {"tables": [{"name": "orders", "standing": "there"}], "missing": [], "run_id": None}
+    assert rows(world) == [(0,), (1,), (2,)]
+    updated = world.ask("GET", "/api/sync/manifest")["tables"]["csv.orders"]["updated"]
+    assert updated.startswith("2025-01-02T03:04:05")
+
+
+def test_what_is_not_registered_is_not_published(world: World) -> None:
+    answer = world.send("POST", "/api/admin/import/tables", wanted(b"x", name="other"))
+    assert (answer.status_code, answer.get_json(force=True)["detail"]) == (
+        404,
+        "there is no table 'csv.other' in the registry",
+    )
+
+
+def test_newer_files_replace_the_older_ones(world: World, parquet: Callable[[str], bytes]) -> None:
+    old, new = parquet("select 1 as n"), parquet("select 'two' as n")
+    for files in ([old], [old, new], [new]):
+        send(world, *files)
+        publish(world, wanted(*files))
+    assert rows(world) == [("two",)]
+    assert publish(world, wanted(new))["status"] == "unchanged"
+
+
+def test_a_table_that_was_extracted_here_is_left_alone(
+    world: World, parquet: Callable[[str], bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "sources/orders.csv").write_text("n\n7\n")
+    config = {"config": {"path": str(tmp_path / "sources")}}
+    data, newer = parquet("select 1 as n"), parquet("select 2 as n")
+    send(world, data, newer)
+    publish(world, wanted(data))
+    world.ask("PUT", "/api/admin/sources/csv", config)
+    world.ask("POST", "/extract/csv", {"source": "csv"})
+    assert rows(world) == [(7,)]
+    asked = world.ask("POST", "/api/admin/import/tables", wanted(newer))
+    assert asked == {"tables": [{"name": "orders", "standing": "extracted"}], "missing": [], "run_id": None}
+    assert publish(world, wanted(newer))["tables"] == []
+    assert rows(world) == [(7,)]
+
+
+def test_a_broken_table_does_not_hold_up_the_others(world: World, parquet: Callable[[str], bytes]) -> None:
+    world.ask("POST", "/api/admin/import", {"rows": {"table_registry": [{**REGISTERED, "id": "b", "name": "b"}]}})
+    good, bad = parquet("select 1 as n"), b"no parquet at all"
+    send(world, good, bad)
+    request = wanted(good)
+    request["tables"] += wanted(bad, name="b")["tables"]
+    found = {table["table"]: table for table in publish(world, request, status=207)["tables"]}
+    assert (found["orders"]["status"], found["b"]["status"]) == ("ok", "failed")
+    assert found["b"]["error"].startswith("0.parquet can't be read as parquet")
+    assert rows(world) == [(1,)]
+
+
+def test_a_part_that_is_gone_is_told(world: World, parquet: Callable[[str], bytes]) -> None:
+    data = parquet("select 1 as n")
+    send(world, data)
+    world.ask("DELETE", "/api/admin/import/parts")
+    assert list(world.process.store.list("uploads/")) == []
+    (table,) = publish(world, wanted(data), status=422)["tables"]
+    assert table["error"].endswith("is not here any more; import it again")
+
+
+def test_parts_that_make_another_file_are_refused(world: World) -> None:
+    send(world, b"one", b"two")
+    request = wanted(b"one")
+    request["tables"][0]["files"][0]["parts"] = [sha256(b"two")]
+    (table,) = publish(world, request, status=422)["tables"]
+    assert "do not make it" in table["error"]
+
+
+@pytest.mark.parametrize("path", ["", "/a", "a//b", "a\\b", "a/", "a\x00", "..", "a/../b", "x" * 256])
+def test_a_path_is_a_relative_one(world: World, path: str) -> None:
+    request = wanted(b"x")
+    request["tables"][0]["files"][0]["path"] = path
+    assert world.send("POST", "/api/admin/import/tables", request).status_code in {400, 422}
+
+
+def test_a_path_leads_nowhere(world: World, parquet: Callable[[str], bytes], tmp_path: Path) -> None:
+    data = parquet("select 1 as n")
+    send(world, data)
+    request = wanted(data)
+    request["tables"][0]["files"][0]["path"] = "month=../a=x/a.parquet"
+    assert publish(world, request)["tables"][0]["status"] == "ok"
+    assert rows(world) == [(1, "x", "..")]
+    assert not list(tmp_path.rglob("a.parquet"))

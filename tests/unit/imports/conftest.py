@@ -1,0 +1,56 @@
+"""A state in memory, and older systems made of the reference system's own tables."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+import pytest
+
+from analyst.imports.old import OldSystem
+from analyst.imports.report import ImportReport
+from analyst.imports.taking import import_system
+from analyst.state import Actor, State
+from analyst.store.memory import MemoryStore
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def old_system(*statements: str, **more: Any) -> OldSystem:
+    """Make what is sent of a system file with these statements."""
+    with duckdb.connect() as con:
+        con.execute(";".join(statements))
+        there = con.execute("select table_name from duckdb_tables()").fetchall()
+        rows = {table: _rows(con, table) for (table,) in there}
+    return OldSystem.model_validate({"rows": rows, **more})
+
+
+def _rows(con: duckdb.DuckDBPyConnection, table: str) -> list[dict[str, str | None]]:
+    found = con.execute(f"select columns(*)::varchar from {table}")
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def state(store: MemoryStore) -> State:
+    return State(store, lambda: NOW, sleep=lambda _: None)
+
+
+@pytest.fixture
+def actor() -> Actor:
+    return Actor("u-root", NOW, "req-1")
+
+
+@pytest.fixture
+def take(state: State, actor: Actor) -> Callable[..., ImportReport]:
+    """Import a system made of statements, or given."""
+
+    def run(*statements: str, old: OldSystem | None = None, **more: Any) -> ImportReport:
+        return import_system(state, actor, old or old_system(*statements, **more))
+
+    return run
