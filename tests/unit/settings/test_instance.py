@@ -137,9 +137,10 @@ auth: {allowed_domains: "${KEY}", seed_admin_email: "${KEY}", access_max_age: "$
 server: {base_url: "http://${KEY} x", secret_key: "${KEY}"}
 email: {from: "x${KEY}"}
 sources: {shop: {type: "${KEY}"}}
+schedules: {sync: "${KEY}", sweep: "daily 05:00 ${ZONE}"}
 """
-    told = problems(text, KEY="hunter2 ,b c")
-    assert len(told) == 8
+    told = problems(text, KEY="hunter2 ,b c", ZONE="hunter2")
+    assert len(told) == 10
     assert "hunter2" not in "".join(told)
     assert "what ${KEY} stands for is no domain; write for example example.com" in told[0]
 
