@@ -180,6 +180,19 @@ def test_what_finds_no_room_is_started_later(shop: Schedule) -> None:
     assert {outcomes["shop"]["outcome"], outcomes["web"]["outcome"]} == {"started"}
 
 
+def test_what_somebody_asked_for_and_found_no_room_has_failed_and_is_tried_again(shop: Schedule) -> None:
+    full = OneByOne(room=1)
+    busy = threading.Event()
+    full.run(busy.wait)
+    crowded = beside(shop, background=full)
+    answer = crowded.world.send("POST", "/api/sync/trigger", {"sources": ["shop"]}, token=SERVICE_TOKEN)
+    assert answer.status_code == 503
+    busy.set()
+    assert shop.call(NOON + MINUTE)["shop"]["outcome"] == "not_due"
+    assert "too many tasks are waiting" in shop.shown()["shop.orders"]["why"]
+    assert shop.call(NOON + 5 * MINUTE)["shop"]["outcome"] == "started"
+
+
 def test_no_more_than_twenty_extracts_are_under_way(shop: Schedule) -> None:
     shop.add_empty_sources(21)
     shop.clock.now = NOON + MINUTE
