@@ -22,7 +22,7 @@ class Installation:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
-        self.server = Host(f"http://localhost:{self.port}", folder / ".dev" / "bucket")
+        self.server = Host(f"http://localhost:{self.port}")
         (folder / "shop").mkdir(parents=True)
         (folder / "shop" / "orders.csv").write_text("id,total\n1,1.50\n2,2.50\n")
         shutil.copy(ROOT / "docker-compose.yml", folder)

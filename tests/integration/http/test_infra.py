@@ -59,7 +59,7 @@ def test_what_the_files_of_the_instance_say_is_taken_as_soon_as_it_is_written(tm
     file.write_text("instance: {name: Example}\n")
     (tmp_path / ".env").write_text(f"# ours\nBOOTSTRAP_SECRET='{BOOTSTRAP_SECRET}'\nSOURCES=./my files # here\nPORT=\n")
     port = free_port()
-    server = Host(f"http://localhost:{port}", tmp_path / "dev" / "bucket")
+    server = Host(f"http://localhost:{port}")
     with dev(tmp_path / "dev", port) as process:
         try:
             assert status(server, "/api/health", process) == 200
