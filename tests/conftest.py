@@ -42,6 +42,13 @@ def cloud(new_cloud: "NewCloud", tmp_path: Path, at_once: None) -> "Iterator[Clo
         yield cloud
 
 
+@pytest.fixture(scope="module")
+def shared_cloud(new_cloud: "NewCloud", tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Cloud]":
+    """Where a bucket is that the tests of a module share, empty at first."""
+    with new_cloud(tmp_path_factory.mktemp("shared")) as cloud:
+        yield cloud
+
+
 @pytest.fixture
 def store(cloud: "Cloud") -> "Store":
     """An empty bucket."""

@@ -17,7 +17,7 @@ from analyst.context import Process
 from analyst.http import Allow, HttpFunction, app
 from analyst.http.openapi import build
 from analyst.store.memory import MemoryStore
-from tests.clouds import NewCloud
+from tests.clouds import Cloud
 from tests.integration.world import FUNCTIONS, SERVICE_TOKEN, World
 from tests.running import ROOT
 
@@ -39,10 +39,8 @@ each_with_body = pytest.mark.parametrize(
 
 
 @pytest.fixture(scope="module")
-def world(new_cloud: NewCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    folder = tmp_path_factory.mktemp("world")
-    with new_cloud(folder) as cloud:
-        yield World(folder / "here", cloud)
+def world(shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"), shared_cloud)
 
 
 def path_of(function: HttpFunction) -> str:

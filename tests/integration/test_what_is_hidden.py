@@ -16,7 +16,7 @@ from analyst.http import HttpFunction
 from analyst.names import TABLE_ID_PATTERN
 from analyst.store import Store
 from analyst.store.file import FileStore
-from tests.clouds import FileCloud
+from tests.clouds import Cloud, FileCloud
 from tests.integration.world import FUNCTIONS, World
 
 HIDDEN, ABSENT = "shop.payroll", "shop.parlour"
@@ -30,8 +30,8 @@ PLACES: Final = re.compile(
 class Hidden:
     """A bucket with two tables, of which one is granted, and people of each role."""
 
-    def __init__(self, folder: Path) -> None:
-        self.world = World(folder, FileCloud(folder / "bucket"))
+    def __init__(self, folder: Path, cloud: Cloud) -> None:
+        self.world = World(folder, cloud)
         (folder / "sources/open.csv").write_text("id,name\n1,a\n")
         (folder / "sources/payroll.csv").write_text("id,salary_of_all\n1,1000\n")
         source = {"type": "csv", "config": {"path": str(folder / "sources")}}
@@ -50,8 +50,8 @@ class Hidden:
 
 
 @pytest.fixture(scope="module")
-def hidden(tmp_path_factory: pytest.TempPathFactory) -> Hidden:
-    return Hidden(tmp_path_factory.mktemp("hidden"))
+def hidden(shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Hidden:
+    return Hidden(tmp_path_factory.mktemp("hidden"), shared_cloud)
 
 
 def input_about(table: str, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Any:

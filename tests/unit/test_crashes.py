@@ -1,11 +1,7 @@
 """A process that is killed at any point leaves the old state whole or the new one, and the next run mends the rest."""
 
-import json
-import os
 import signal
-import sys
 from collections.abc import Iterator
-from subprocess import PIPE, Popen
 from typing import Any
 
 import polars as pl
@@ -16,6 +12,7 @@ from analyst.snapshots import Snapshots
 from analyst.store import Store
 from tests.clouds import Cloud
 from tests.doubles.around import AgedStore
+from tests.forks import Forks, forking
 from tests.reading import database, folder
 from tests.running import ROOT
 from tests.unit import crash_worker
@@ -26,23 +23,14 @@ EXTRACT = "extracts/toy/extract.duckdb"
 
 
 @pytest.fixture(scope="module")
-def forks() -> Iterator[Popen[str]]:
-    """A process that forks others."""
-    command = [sys.executable, str(ROOT / "tests/unit/crash_worker.py")]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with Popen(command, env=environ, stdin=PIPE, stdout=PIPE, text=True) as forks:
+def forks() -> Iterator[Forks]:
+    with forking(ROOT / "tests/unit/crash_worker.py") as forks:
         yield forks
-        assert forks.stdin is not None
-        forks.stdin.close()
 
 
-def dies(forks: Popen[str], step: int, what: str, cloud: Cloud, generation: int) -> bool:
+def dies(forks: Forks, step: int, what: str, cloud: Cloud, generation: int) -> bool:
     """Run a process that dies at its nth step; tell whether it did."""
-    assert forks.stdin is not None
-    assert forks.stdout is not None
-    job = {"settings": dict(cloud.settings), "what": what, "generation": generation, "step": step}
-    print(json.dumps(job), file=forks.stdin, flush=True)
-    code = int(forks.stdout.readline())
+    code = forks.run({"settings": dict(cloud.settings), "what": what, "generation": generation, "step": step})
     assert code in (0, -signal.SIGKILL)
     return code != 0
 
@@ -69,7 +57,7 @@ def whole(generation: int) -> list[Any]:
     return [(generation, generation, 10), (generation, generation, generation), [(generation, 1)]]
 
 
-def crash_everywhere(forks: Popen[str], prepared: Cloud, what: str, generation: int) -> list[Store]:
+def crash_everywhere(forks: Forks, prepared: Cloud, what: str, generation: int) -> list[Store]:
     """Run a process on a copy of a bucket once for every point at which it can die."""
     crashed: list[Store] = []
     while True:
@@ -87,7 +75,7 @@ def prepared(cloud: Cloud) -> Cloud:
     return cloud
 
 
-def test_a_publish_may_be_cut_anywhere(forks: Popen[str], prepared: Cloud) -> None:
+def test_a_publish_may_be_cut_anywhere(forks: Forks, prepared: Cloud) -> None:
     crashed = crash_everywhere(forks, prepared, "extract", 2)
     assert len(crashed) >= 8
     for store in crashed:
@@ -99,7 +87,7 @@ def test_a_publish_may_be_cut_anywhere(forks: Popen[str], prepared: Cloud) -> No
         assert delta_generations(store) == {3}
 
 
-def test_a_rebuild_may_be_cut_anywhere(forks: Popen[str], prepared: Cloud) -> None:
+def test_a_rebuild_may_be_cut_anywhere(forks: Forks, prepared: Cloud) -> None:
     crash_worker.extract(prepared.open(), 2)
     crashed = crash_everywhere(forks, prepared, "rebuild", 2)
     assert len(crashed) >= 12

@@ -2,22 +2,23 @@
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.faults.actors import DEEDS
 from tests.e2e.faults.fates import FATES, Fate
-from tests.e2e.faults.forks import Forks, forking
 from tests.e2e.faults.places import Place
 from tests.e2e.faults.scenes import Scene, prepare
+from tests.forks import Forks, forking
 
 DEATHS = [fate for fate in FATES if fate.name.startswith("KILLED")]
 
 
 @pytest.fixture(scope="module")
 def forks() -> Iterator[Forks]:
-    with forking("dying.py") as forks:
+    with forking(Path(__file__).with_name("dying.py")) as forks:
         yield forks
 
 

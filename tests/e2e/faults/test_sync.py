@@ -10,11 +10,11 @@ from analyst.store import Store
 from tests.doubles.gcs import pem
 from tests.e2e.faults.actors import Moving, publish, rebuild, rollback, sweep
 from tests.e2e.faults.fates import FATES, FatedStore, Touches
-from tests.e2e.faults.forks import Forks, forking
 from tests.e2e.faults.looking import TABLES
 from tests.e2e.faults.mirroring import Mirroring, prepare_mirroring
 from tests.e2e.faults.places import PLACES, Place
 from tests.e2e.faults.scenes import DAY, everything
+from tests.forks import Forks, forking
 
 FAULTS = [fate for fate in FATES if not fate.name.startswith("KILLED")]
 Meanwhile = Callable[[Store], bool]
@@ -27,13 +27,13 @@ def mirroring(place: Place, tmp_path: Path) -> Mirroring:
 
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[Forks]:
-    with forking("dying_host.py") as forks:
+    with forking(Path(__file__).with_name("dying_host.py")) as forks:
         yield forks
 
 
 @pytest.fixture(scope="module")
 def syncs() -> Iterator[Forks]:
-    with forking("dying_sync.py") as forks:
+    with forking(Path(__file__).with_name("dying_sync.py")) as forks:
         yield forks
 
 

@@ -1,11 +1,10 @@
 """Users over HTTP."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.clouds import NewCloud
+from tests.clouds import Cloud
 from tests.integration.admin.conftest import ENVIRON, Api, bootstrapped, serving
 
 
@@ -145,8 +144,7 @@ def test_administration_is_for_administrators(
 
 
 @pytest.fixture(scope="module")
-def people(new_cloud: NewCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Api]]:
+def people(shared_cloud: Cloud) -> dict[str, Api]:
     """One of each role, on a bucket that these tests don't change."""
-    with new_cloud(tmp_path_factory.mktemp("people")) as cloud:
-        admin = bootstrapped(serving(cloud.open(), ENVIRON))
-        yield {role: admin.user(f"{role}@example.com", role)[1] for role in ("viewer", "analyst", "km_admin")}
+    admin = bootstrapped(serving(shared_cloud.open(), ENVIRON))
+    return {role: admin.user(f"{role}@example.com", role)[1] for role in ("viewer", "analyst", "km_admin")}

@@ -62,27 +62,22 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("login")
-
-
-@pytest.fixture(scope="module")
-def server(home: Path) -> Iterator[Any]:
+def server(shared_cloud: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from tests.running import host
 
-    with host(home) as running:
+    with host(tmp_path_factory.mktemp("login"), shared_cloud) as running:
         running.bootstrap()
         yield running
 
 
 @pytest.fixture
-def desk(server: Any, home: Path, tmp_path: Path) -> Desk:
+def desk(server: Any, shared_cloud: Any, tmp_path: Path) -> Desk:
     from datetime import UTC, datetime
 
     from analyst.auth import sessions
     from analyst.context import Process
 
-    process = Process({"DATA_URL": (home / "bucket").as_uri()})
+    process = Process(shared_cloud.settings, store=shared_cloud.open())
     (user_id,) = process.access.current().users
     now = datetime.now(UTC)
     return Desk(server, tmp_path, sessions.for_browser(process.keys, sessions.begin(user_id, now), now))

@@ -14,13 +14,13 @@ pytestmark = pytest.mark.server
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, str]]:
+def installed(shared_cloud: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, str]]:
     """A server with one table, and the token of Eve, who administers it."""
     home: Path = tmp_path_factory.mktemp("people")
     files = home / "files"
     files.mkdir()
     (files / "orders.csv").write_text("id\n1\n")
-    with host(home, ACCESS_MAX_AGE="0") as running:
+    with host(home, shared_cloud, ACCESS_MAX_AGE="0") as running:
         token = running.bootstrap("eve@example.com")
         source = {"type": "csv", "config": {"path": str(files)}}
         assert running.ask("POST", "/api/admin/sources/shop", source, token=token)[0] == 201

@@ -12,10 +12,10 @@ pytestmark = pytest.mark.server
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
+def server(shared_cloud: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
     from tests.running import host
 
-    with host(tmp_path_factory.mktemp("tokens")) as running:
+    with host(tmp_path_factory.mktemp("tokens"), shared_cloud) as running:
         yield running, running.bootstrap()
 
 

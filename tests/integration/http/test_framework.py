@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from analyst.store.file import FileStore
-from tests.clouds import Cloud, FileCloud, NewCloud
+from tests.clouds import Cloud, FileCloud
 from tests.running import Host, host
 
 JSON = b"Host: a\r\nConnection: close\r\nContent-Type: application/json\r\n"
@@ -20,22 +20,16 @@ MEGABYTE = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
 
 
 @pytest.fixture(scope="module")
-def bucket(new_cloud: NewCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with new_cloud(tmp_path_factory.mktemp("cloud")) as cloud:
-        yield cloud
-
-
-@pytest.fixture(scope="module")
-def server(bucket: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    with host(tmp_path_factory.mktemp("host"), bucket) as running:
+def server(shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    with host(tmp_path_factory.mktemp("host"), shared_cloud) as running:
         yield running
 
 
 @pytest.fixture
-def folder(bucket: Cloud) -> FileCloud:
-    if not isinstance(bucket, FileCloud):
+def folder(shared_cloud: Cloud) -> FileCloud:
+    if not isinstance(shared_cloud, FileCloud):
         pytest.skip("a cloud signs its own URLs and reads them itself")
-    return bucket
+    return shared_cloud
 
 
 def tell(server: Host, data: bytes, *, and_stop: bool = False) -> bytes:

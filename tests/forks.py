@@ -36,9 +36,9 @@ class Forks:
 
 
 @contextmanager
-def forking(script: str) -> Iterator[Forks]:
-    """Run a script of this folder until the block ends."""
-    command = [sys.executable, str(Path(__file__).with_name(script))]
+def forking(script: Path) -> Iterator[Forks]:
+    """Run a script until the block ends."""
+    command = [sys.executable, str(script)]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield Forks(process)
