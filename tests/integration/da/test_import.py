@@ -87,13 +87,13 @@ def token_of(server: Host, admin: str, email: str) -> str:
     return str(made["token"])
 
 
-def bucket(server: Host) -> dict[str, bytes]:
+def bucket(home: Path) -> dict[str, bytes]:
     """Tell all that is in the bucket, but for records of what was read and rebuilt."""
     passing = ("state/runs", "state/audit", "state/token-uses", "locks", ".store")
     return {
         name: path.read_bytes()
-        for path in sorted(server.bucket.rglob("*"))
-        if path.is_file() and not (name := str(path.relative_to(server.bucket))).startswith(passing)
+        for path in sorted((home / "bucket").rglob("*"))
+        if path.is_file() and not (name := str(path.relative_to(home / "bucket"))).startswith(passing)
     }
 
 
@@ -108,9 +108,9 @@ def test_an_older_system_moves_in_with_its_rights_and_data(
     server: Host, admin: str, move: Move, old: Path, tmp_path: Path
 ) -> None:
     lying = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
-    before = bucket(server)
+    before = bucket(tmp_path)
     dry = move("--dry-run")
-    assert bucket(server) == before
+    assert bucket(tmp_path) == before
     _, zoe = server.user(admin, "zoe@example.com")
     arguments = ("admin", "import", "--from", str(old))
     refused = da(tmp_path / "zoe", *arguments, server=server, token=zoe, check=False)
@@ -133,10 +133,10 @@ def test_an_older_system_moves_in_with_its_rights_and_data(
     assert server.ask("GET", "/api/sync/manifest", token=zoe)[1]["tables"] == {}
     assert server.ask("GET", "/api/catalog/tables/keboola.orders", token=zoe)[0] == 404
 
-    moved = bucket(server)
+    moved = bucket(tmp_path)
     assert not any(name.startswith("uploads/") for name in moved)
     again = move()
-    assert bucket(server) == moved
+    assert bucket(tmp_path) == moved
     assert (again["taken"], statuses(again)) == ({}, dict.fromkeys(TABLES, "there"))
     assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == lying
     told = da(tmp_path / "admin", *arguments, server=server, token=admin).stdout.splitlines()
@@ -159,12 +159,12 @@ def test_a_system_that_had_files_alone_moves_in(move: Move, old: Path) -> None:
     assert (report["version"], report["public_tables"]) == (0, [])
 
 
-def test_what_is_damaged_is_told(server: Host, move: Move, old: Path) -> None:
+def test_what_is_damaged_is_told(move: Move, old: Path, tmp_path: Path) -> None:
     state, salaries = old / "state/system.duckdb", old / "extracts/keboola/data/salaries.parquet"
-    whole, before = state.read_bytes(), bucket(server)
+    whole, before = state.read_bytes(), bucket(tmp_path)
     state.write_bytes(b"no database")
     assert "can't be read as a DuckDB database" in move(code=1)["error"]
-    assert bucket(server) == before
+    assert bucket(tmp_path) == before
 
     state.write_bytes(whole)
     salaries.write_bytes(b"PAR1 and no more")
