@@ -96,5 +96,6 @@ What to try next
   cd {os.path.relpath(mirror)}
   da tables
   da query "show tables"
-  da admin add-user EMAIL        lets somebody in; da admin grant EMAIL '{source}.*' lets them read
+  da admin users add EMAIL --invite          lets somebody in
+  da admin grants add EMAIL '{source}.*'     lets them read
   {server}/docs describes the server""")

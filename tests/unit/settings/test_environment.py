@@ -49,8 +49,8 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         ("SMTP_HOST", "localhost", "SMTP_FROM: is not set"),
         ("ENVIRONMENT", "test", "'production' or 'development'"),
         ("INSTANCE_NAME", "a\nb", "INSTANCE_NAME"),
-        *[("KEEP_HOURS", hours, "KEEP_HOURS: Input should be") for hours in NO_TIMES],
-        *[("DELTA_KEEP_HOURS", hours, "DELTA_KEEP_HOURS: Input should be") for hours in NO_TIMES],
+        *[("KEEP_HOURS", hours, "KEEP_HOURS: .* input should be") for hours in NO_TIMES],
+        *[("DELTA_KEEP_HOURS", hours, "DELTA_KEEP_HOURS: .* input should be") for hours in NO_TIMES],
         ("SECRET_KEYS_OLD", f"{KEY},short-one", r"SECRET_KEYS_OLD\[1\]: must have at least 32"),
     ],
 )
