@@ -9,6 +9,7 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from analyst.errors import InvalidInputError
 from analyst.settings.document import Document, parse
 from analyst.settings.findings import Finding, Path, Said, dotted, errors_of, wording
 from analyst.settings.keys import KEYS, SECRETS
@@ -21,7 +22,6 @@ _SECTIONS: Final = {path[:length] for path in _PATHS for length in range(len(pat
 _KNOWN: Final = sorted({dotted(path[:length]) for path in _PATHS for length in range(1, len(path) + 1)})
 _SECRET: Final = re.compile(r"(^|_)(token|secret|password|api_key|private_key)$")
 _PLACEHOLDER: Final = "file:///"
-
 
 Configs = Mapping[str, type[BaseModel]]
 """What the config of a source must look like, by kind; a kind that is not there takes anything."""
@@ -111,24 +111,33 @@ class _Reading:
         for name, source in sources.items() if isinstance(sources, dict) else ():
             kind, config = _kind_and_config(source, self.said.values.get("data_source"))
             if kind in configs and isinstance(config, dict):
-                try:
-                    configs[kind].model_validate(config)
-                except ValidationError as error:
-                    for each in errors_of(error):
-                        path = ("sources", name, "config", *each["loc"])
-                        known = configs[kind].model_fields
-                        self.problem(path, wording(each, hidden=self.hidden("sources", path), known=known))
+                self.check_config(configs[kind], config, ("sources", name, "config"))
+
+    def check_config(self, model: type[BaseModel], config: dict[str, Any], path: Path) -> None:
+        """Check the config of a source. What its connector says of a value may repeat it."""
+        try:
+            model.model_validate(config)
+        except InvalidInputError as error:
+            hidden = self.hidden("sources", path)
+            self.problem(path, f"can't be used: {error}" if hidden is None else f"{hidden} can't be used here")
+        except ValidationError as error:
+            for each in errors_of(error):
+                place = (*path, *each["loc"])
+                hidden = self.hidden("sources", place)
+                is_told = hidden is None or each["type"] in {"missing", "extra_forbidden"}
+                known = model.model_fields
+                self.problem(place, wording(each, known=known) if is_told else f"{hidden} can't be used here")
 
     def problem(self, path: Path, message: str) -> None:
         if path not in self.filled.lacking:  # that has been told
             self.document.problem(path, message)
 
     def hidden(self, setting: str, path: Path) -> str | None:
-        """Tell what to say in place of a value that may hold a secret."""
+        """Tell what to say in place of a value that is a secret, or holds or is part of what a variable holds."""
         if setting in SECRETS:
             return "this"
-        around = (path[:length] for length in range(len(path), 0, -1))
-        return next((f"what {self.filled.written[it]} stands for" for it in around if it in self.filled.written), None)
+        near = (it for it in self.filled.written if it[: len(path)] == path or path[: len(it)] == it)
+        return next((f"what {self.filled.written[it]} stands for" for it in near), None)
 
 
 def _kind_and_config(source: Any, kind: Any) -> tuple[str, Any]:

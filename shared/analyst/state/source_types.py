@@ -6,16 +6,17 @@ description there takes any JSON object.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from analyst.errors import InvalidInputError
+from analyst.settings.kinds import SourceKind
 
 EXTERNAL: Final = "external"
 """A source whose extract.duckdb somebody else writes."""
 
-SOURCE_TYPES: Final = frozenset({"csv", "keboola", "bigquery", "jira", EXTERNAL})
+SOURCE_TYPES: Final = frozenset(get_args(SourceKind))
 
 
 @dataclass(frozen=True, slots=True)

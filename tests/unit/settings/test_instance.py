@@ -145,6 +145,14 @@ schedules: {sync: "${KEY}", sweep: "daily 05:00 ${ZONE}"}
     assert "what ${KEY} stands for is no domain; write for example example.com" in told[0]
 
 
+@pytest.mark.parametrize(
+    "config", ["encoding: '${KEY}'", "types: {a: '${KEY}'}", "primary_key: ['${KEY}']", "delimiter: '${KEY}'"]
+)
+def test_a_connector_does_not_tell_it_either(config: str) -> None:
+    (told,) = problems(f"sources: {{shop: {{config: {{path: /x, {config}}}}}}}", KEY="¤¤¤")
+    assert told.endswith("what ${KEY} stands for can't be used here")
+
+
 def test_secrets_in_the_file_are_warned_of_and_never_told() -> None:
     text = f"""\
 server:
