@@ -12,6 +12,15 @@ if TYPE_CHECKING:  # not there where only the packages of `da` are
     from tests.clouds import Cloud, NewCloud
 
 
+try:
+    from hypothesis import HealthCheck, settings
+except ImportError:
+    pass  # where only the packages of `da` are, nothing needs it
+else:  # how long an example takes tells of the machine, not of the program
+    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--store",
