@@ -1,6 +1,7 @@
 """The attempts of one edit: each builds the next pair of system file and access list on what is current."""
 
 import hashlib
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -46,6 +47,8 @@ class Attempts(Generic[T]):
         self._sleep = sleep
         self._results: dict[str, T] = {}
         self._published = ""
+        self.seconds = 0.0
+        """What the last attempt took."""
 
     @property
     def result(self) -> T:
@@ -54,6 +57,7 @@ class Attempts(Generic[T]):
 
     def next(self, current: Object | None) -> bytes:
         """Build the next pair on the current one and upload it; give the pointer to it."""
+        began = time.monotonic()
         before = read_pointer(current)
         self._published = edit_id = str(ULID())
         with duckdb_files.scratch(self._scratch) as folder:
@@ -61,6 +65,7 @@ class Attempts(Generic[T]):
             after = _pointer(before, edit_id, path, access)
             upload_once(self._store, after.system, path, sleep=self._sleep)
         put_once(self._store, after.access, access, sleep=self._sleep)
+        self.seconds = time.monotonic() - began
         return after.model_dump_json().encode()
 
     def is_in(self, current: Object) -> bool:

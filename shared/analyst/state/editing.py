@@ -1,23 +1,28 @@
 """The system state in a bucket: read it, and edit it."""
 
+import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from analyst.access import CURRENT
 from analyst.state.attempts import Attempts
 from analyst.state.reading import StateReader
-from analyst.store import Store
+from analyst.store import Store, swapping
 from analyst.store.swapping import swap
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 T = TypeVar("T")
+
+_PATIENCE: Final = 60.0
+_DOUBLED: Final = 5
+"""How often the pauses between attempts grow."""
 
 
 class State:
@@ -67,7 +72,22 @@ class State:
         attempts = Attempts(self._store, self._now, self._scratch, change, self._sleep)
         with self._editing:  # one at a time in this process: they would only come between each other
             try:
-                swap(self._store, CURRENT, attempts.next, done=attempts.is_in, sleep=self._sleep)
+                pauses = self._pauses(attempts)
+                swap(self._store, CURRENT, attempts.next, done=attempts.is_in, pauses=pauses, sleep=self._sleep)
             finally:
                 self._published()
         return attempts.result
+
+    def _pauses(self, attempts: Attempts[T]) -> Iterator[float]:
+        """Yield pauses between attempts, which are in proportion to what an attempt takes.
+
+        Those who come between each other would else go on doing so: of many attempts side by side, one is of use.
+        """
+        waited = 0.0
+        for tries, pause in enumerate(swapping.pauses_for(self._store)):
+            spread = attempts.seconds * 2 ** min(tries, _DOUBLED)
+            longer = max(pause, random.uniform(0.0, spread))  # noqa: S311 - only spreads the contenders
+            yield longer
+            waited += longer
+            if waited > _PATIENCE:
+                return
