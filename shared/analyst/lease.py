@@ -95,14 +95,13 @@ class Lease:
         with self._turn:
             self._lost = True
             with suppress(_HeldByAnotherError, UnavailableError):
-                swap(
-                    self._store,
-                    self._key,
-                    self._released,
-                    done=self._is_released,
-                    most=FEW,
-                    sleep=self._sleep,
-                )
+                self._give_back()
+
+    def _give_back(self) -> None:
+        try:
+            self._store.put(self._key, self._free().body(), if_version=self._version)
+        except (StoreConflictError, UnsureWriteError):
+            swap(self._store, self._key, self._released, done=self._is_released, most=FEW, sleep=self._sleep)
 
     def __enter__(self) -> Self:
         return self
@@ -159,7 +158,10 @@ class Lease:
     def _released(self, current: Object | None) -> bytes:
         if current is None or not self._is_mine(current):
             raise _HeldByAnotherError(self._key)
-        return self._lock.model_copy(update={"released": True, "beat": self._lock.beat + 1}).body()
+        return self._free().body()
+
+    def _free(self) -> Lock:
+        return self._lock.model_copy(update={"released": True, "beat": self._lock.beat + 1})
 
     def _is_released(self, current: Object) -> bool:
         lock = _lock_of(self._key, current)

@@ -164,7 +164,7 @@ def test_it_waits_as_it_is_told(world: World) -> None:
     waits: list[float] = []
     lost = [Fault.NEVER] * 3
     world.taken(FaultyStore(world.store, puts=[*lost, None, *lost]), sleep=waits.append).release()
-    assert len(waits) == 6
+    assert len(waits) == 5  # a release is tried twice before it waits: by what is known, and by what is there
     assert world.lock()["released"]
 
 

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from analyst.audit.events import AuditEvent
 from analyst.audit.tally import Rule, Tally
 from analyst.errors import AnalystError, UnavailableError
-from analyst.store import Store
+from analyst.store import Store, UnsureWriteError
 from analyst.store.swapping import put_once
 
 log = logging.getLogger(__name__)
@@ -168,11 +168,11 @@ def folder_of(at: datetime) -> str:
 
 
 def _put(store: Store, key: str, data: bytes) -> None:
-    """Write a batch; once more if the store does not answer, as that alone would fail what has gone well."""
+    """Write a batch; at once again when the answer is lost, as that alone would fail what has gone well."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             put_once(store, key, data, most=1)
-        except UnavailableError:
+        except UnsureWriteError:
             if attempt == _ATTEMPTS:
                 raise
         else:
