@@ -154,17 +154,16 @@ def test_its_files_are_not_signed_for_whoever_knows_their_names(hidden: Hidden) 
     for table in (HIDDEN, "shop.open", ABSENT):
         answer = hidden.world.send("POST", "/api/data/urls", {"files": {table: [path]}}, token=hidden.people["analyst"])
         assert answer.status_code == 404
-    assert hidden.world.send("GET", f"/files/{path}", token=hidden.people["analyst"]).status_code == 403
+    assert hidden.world.send("GET", f"/files/{path}", token=hidden.people["analyst"]).status_code in (403, 404)
 
 
 class Ticking:
     """A bucket served by two processes, by clocks of which the test is the master."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cloud: Cloud) -> None:
         self.passed = 0.0
         self.began = utc_now()
-        self.cloud = FileCloud(folder / "bucket")
-        self.folder = folder / "bucket"
+        self.cloud = cloud
         self.first = World(folder, self.cloud, process=self._process)
         (folder / "sources/pay.csv").write_text("id\n1\n")
         source = {"type": "csv", "config": {"path": str(folder / "sources")}}
@@ -177,8 +176,9 @@ class Ticking:
         self.second = World(folder, self.cloud, admin=self.first.admin, process=self._process)
 
     def _process(self, environ: Mapping[str, str], store: Store) -> Process:
-        assert isinstance(store, FileStore)
-        store = FileStore(self.folder, lambda: b"s" * 32, clock=lambda: self.began.timestamp() + self.passed)
+        if isinstance(self.cloud, FileCloud):
+            clock = lambda: self.began.timestamp() + self.passed  # noqa: E731
+            store = FileStore(self.cloud.folder, lambda: b"s" * 32, clock=clock)
         now = lambda: self.began + timedelta(seconds=self.passed)  # noqa: E731
         return Process(environ, store=store, clock=now, monotonic=lambda: self.passed)
 
@@ -187,8 +187,8 @@ class Ticking:
 
 
 @pytest.fixture
-def ticking(tmp_path: Path) -> Ticking:
-    return Ticking(tmp_path)
+def ticking(tmp_path: Path, cloud: Cloud) -> Ticking:
+    return Ticking(tmp_path, cloud)
 
 
 def test_a_revoked_grant_bites_at_once_here_and_within_access_max_age_elsewhere(ticking: Ticking) -> None:
@@ -202,6 +202,8 @@ def test_a_revoked_grant_bites_at_once_here_and_within_access_max_age_elsewhere(
 
 
 def test_a_url_that_was_signed_before_is_dead_after_15_minutes(ticking: Ticking) -> None:
+    if not isinstance(ticking.cloud, FileCloud):
+        pytest.skip("a cloud lets its URLs expire by itself")
     url = ticking.signed(ticking.first).headers["Location"]
     ticking.first.send("DELETE", f"/api/admin/permissions/{ticking.grant}")
     ticking.passed += 14 * 60
