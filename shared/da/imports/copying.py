@@ -57,4 +57,4 @@ def _mark(path: Path) -> tuple[int, int] | None:
 
 
 def _reason(error: Exception, copy: Path) -> str:
-    return str(error).splitlines()[0].replace(f'"{copy}"', "it").replace(str(copy), "it")
+    return str(error).splitlines()[0].replace(str(copy), copy.name)

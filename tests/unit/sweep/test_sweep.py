@@ -1,5 +1,6 @@
 """What goes, what stays, and for how long, by the store's clock."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from analyst import runs
 from analyst.contract.extraction import Extraction
 from analyst.contract.publishing import drop
+from analyst.imports.parts import Parts
 from analyst.rebuild import Rebuild
 from analyst.snapshots import Snapshots
 from analyst.store import ANY, Store
@@ -297,3 +299,14 @@ def test_a_count_is_kept_for_each_source(bucket: Bucket) -> None:
         found = bucket.store.read(f"state/sweep/{source}.json")
         assert found is not None
         assert list(json.loads(found.data)["unreferenced_seconds"].values()) == [0.0]
+
+
+def test_parts_of_an_import_wait_a_week_for_the_rest(bucket: Bucket) -> None:
+    Parts(bucket.store).keep(hashlib.sha256(b"old").hexdigest(), [b"old"])
+    bucket.wait(24 * 6)
+    Parts(bucket.store).keep(hashlib.sha256(b"new").hexdigest(), [b"new"])
+    bucket.sweep()
+    assert len(bucket.listed("uploads/import/")) == 2
+    bucket.wait(25)
+    bucket.sweep()
+    assert bucket.listed("uploads/import/") == {f"uploads/import/{hashlib.sha256(b'new').hexdigest()}"}
