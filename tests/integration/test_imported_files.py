@@ -8,8 +8,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from tests.clouds import FileCloud
+from tests.clouds import Cloud
 from tests.integration.world import World
+from tests.reading import query
 
 RUN = "01JQ0000000000000000000000"
 REGISTERED = {"id": "orders", "name": "Orders", "source_type": "csv", "is_public": "false"}
@@ -17,9 +18,9 @@ Made = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path, cloud: Cloud) -> World:
     """All functions, and the registry of an older system: one table of one source."""
-    world = World(tmp_path, FileCloud(tmp_path / "bucket"))
+    world = World(tmp_path, cloud)
     world.ask("POST", "/api/admin/import", {"rows": {"table_registry": [REGISTERED]}})
     return world
 
@@ -70,9 +71,7 @@ def publish(world: World, request: dict[str, Any], status: int = 200) -> dict[st
 
 def rows(world: World) -> list[Any]:
     world.ask("POST", "/rebuild", {})
-    manifest = world.ask("GET", "/api/sync/manifest")
-    paths = [str(world.process.store.local_path(file["path"])) for file in manifest["tables"]["csv.orders"]["files"]]
-    return duckdb.execute("from read_parquet(?, union_by_name = true)", [paths]).fetchall()
+    return query(world.process.store, "from orders")
 
 
 def test_a_part_is_kept_once_and_only_whole(world: World) -> None:

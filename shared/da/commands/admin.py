@@ -38,6 +38,7 @@ app.command("set-schedule")(admin_schedule.set_schedule)
 app.command("rebuild")(admin_runs.rebuild)
 app.command("rollback")(admin_runs.rollback)
 app.command("sweep")(admin_runs.sweep)
+app.command("import")(admin_import.import_)
 app.add_typer(admin_config.app, name="config")
 
 # As they were called before; they go on working.
@@ -45,4 +46,3 @@ app.command("add-user", hidden=True)(admin_users.add_user)
 app.command("list-users", hidden=True)(admin_users.list_users)
 app.command("grant", hidden=True)(admin_grants.grant)
 app.command("revoke", hidden=True)(admin_grants.revoke)
-app.command("import")(admin_import.import_)

@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pytest
@@ -13,12 +13,18 @@ from da.config import Login
 from da.imports.folder import read_folder
 from da.imports.importing import Importing
 from da.imports.report import Report
+from da.main import execute
 from da.patience import Patience
 from da.progress import progress
 from da.server import Server
 from da.web import Web
-from tests.running import Host, da, host
+from tests.running import Host, da
 from tests.unit.state import legacy
+
+if TYPE_CHECKING:  # not there where only the packages of `da` are
+    from analyst.store import Store
+    from tests.clouds import Cloud
+    from tests.integration.world import World
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -53,30 +59,52 @@ def put(path: Path, query: str) -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Host]:
-    with host(tmp_path, ACCESS_MAX_AGE="0") as running:
-        yield running
+def world(tmp_path: Path, cloud: "Cloud") -> "World":
+    from tests.integration.world import World
+
+    return World(tmp_path, cloud)
 
 
 @pytest.fixture
-def admin(server: Host) -> str:
-    return server.bootstrap()
+def server(world: "World") -> Iterator[Host]:
+    """All functions behind a server on loopback."""
+    from werkzeug.serving import make_server
+
+    serving = make_server("127.0.0.1", 0, world.app, threaded=True)
+    thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield Host(f"http://127.0.0.1:{serving.server_port}")
+    finally:
+        serving.shutdown()
+        thread.join()
+        serving.server_close()
+        world.process.background.close()
+
+
+@pytest.fixture
+def admin(world: "World") -> str:
+    return world.admin
 
 
 Move = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def move(server: Host, admin: str, old: Path, tmp_path: Path) -> Move:
+def move(
+    server: Host, admin: str, old: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Move:
     """Run `da admin import`, which is to end with this code; return its report."""
+    monkeypatch.setenv("DA_SERVER", server.url)
+    monkeypatch.setenv("DA_CONFIG_DIR", str(old.parent / "config"))
 
-    def run(*arguments: str, code: int = 0) -> dict[str, Any]:
-        ran = da(
-            tmp_path / "admin", "admin", "import", "--from", str(old), "--json", *arguments,
-            server=server, token=admin, check=False,
-        )  # fmt: skip
-        assert ran.returncode == code, (ran.stdout, ran.stderr)
-        return dict(json.loads(ran.stdout)) if ran.stdout else {"error": ran.stderr}
+    def run(*arguments: str, code: int = 0, token: str = admin) -> dict[str, Any]:
+        monkeypatch.setenv("DA_TOKEN", token)
+        capsys.readouterr()
+        ended = execute(["admin", "import", "--from", str(old), "--json", *arguments])
+        printed = capsys.readouterr()
+        assert ended == code, printed
+        return dict(json.loads(printed.out)) if printed.out else {"error": printed.err}
 
     return run
 
@@ -87,14 +115,10 @@ def token_of(server: Host, admin: str, email: str) -> str:
     return str(made["token"])
 
 
-def bucket(home: Path) -> dict[str, bytes]:
-    """Tell all that is in the bucket, but for records of what was read and rebuilt."""
-    passing = ("state/runs", "state/audit", "state/token-uses", "locks", ".store")
-    return {
-        name: path.read_bytes()
-        for path in sorted((home / "bucket").rglob("*"))
-        if path.is_file() and not (name := str(path.relative_to(home / "bucket"))).startswith(passing)
-    }
+def versions(store: "Store") -> dict[str, str]:
+    """Tell all that is in the bucket, but for records of what was asked for."""
+    passing = ("state/runs", "state/audit", "state/token-uses", "locks")
+    return {entry.key: entry.version for entry in store.list("") if not entry.key.startswith(passing)}
 
 
 def statuses(report: dict[str, Any]) -> dict[str, str]:
@@ -105,25 +129,21 @@ TABLES = ("jira.issues", "keboola.orders", "keboola.salaries", "local.files")
 
 
 def test_an_older_system_moves_in_with_its_rights_and_data(
-    server: Host, admin: str, move: Move, old: Path, tmp_path: Path
+    server: Host, admin: str, move: Move, old: Path, store: "Store"
 ) -> None:
     lying = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
-    before = bucket(tmp_path)
-    dry = move("--dry-run")
-    assert bucket(tmp_path) == before
     _, zoe = server.user(admin, "zoe@example.com")
-    arguments = ("admin", "import", "--from", str(old))
-    refused = da(tmp_path / "zoe", *arguments, server=server, token=zoe, check=False)
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert "administrators" in refused.stderr
+    before = versions(store)
+    assert "administrators" in move(code=1, token=zoe)["error"]
+    dry = move("--dry-run")
+    assert versions(store) == before
     report = move()
     assert (dry["dry_run"], dry["taken"], dry["left"]) == (True, report["taken"], report["left"])
     assert statuses(dry) == dict.fromkeys(TABLES, "wanted")
     assert statuses(report) == dict.fromkeys(TABLES, "published")
     assert (report["version"], report["taken"]["user"], report["taken"]["grant"]) == (3, 3, 2)
 
-    bob = tmp_path / "bob"
-    token = token_of(server, admin, "bob@example.com")
+    bob, token = old.parent / "bob", token_of(server, admin, "bob@example.com")
     assert da(bob, "sync", server=server, token=token).stdout.startswith("Updated jira.issues, keboola.orders: ")
     asked = "select count(*) as orders, sum(total) as total, (select max(title) from issues) as issue from orders"
     assert da(bob, "query", asked, "-f", "csv", server=server, token=token).stdout == (
@@ -133,13 +153,11 @@ def test_an_older_system_moves_in_with_its_rights_and_data(
     assert server.ask("GET", "/api/sync/manifest", token=zoe)[1]["tables"] == {}
     assert server.ask("GET", "/api/catalog/tables/keboola.orders", token=zoe)[0] == 404
 
-    moved = bucket(tmp_path)
+    moved = versions(store)
     assert not any(name.startswith("uploads/") for name in moved)
-    again = move()
-    assert bucket(tmp_path) == moved
-    assert (again["taken"], statuses(again)) == ({}, dict.fromkeys(TABLES, "there"))
+    told = da(bob, "admin", "import", "--from", str(old), server=server, token=admin).stdout.splitlines()
+    assert versions(store) == moved
     assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == lying
-    told = da(tmp_path / "admin", *arguments, server=server, token=admin).stdout.splitlines()
     assert told[0] == "Took nothing new."
     assert told[2].startswith("Published before: the files of 4 tables: 1,004 rows, ")
     assert "  user BOB@example.com: it is bob@example.com in another spelling, who is taken" in told
@@ -159,12 +177,12 @@ def test_a_system_that_had_files_alone_moves_in(move: Move, old: Path) -> None:
     assert (report["version"], report["public_tables"]) == (0, [])
 
 
-def test_what_is_damaged_is_told(move: Move, old: Path, tmp_path: Path) -> None:
+def test_what_is_damaged_is_told(move: Move, old: Path, store: "Store") -> None:
     state, salaries = old / "state/system.duckdb", old / "extracts/keboola/data/salaries.parquet"
-    whole, before = state.read_bytes(), bucket(tmp_path)
+    whole, before = state.read_bytes(), versions(store)
     state.write_bytes(b"no database")
     assert "can't be read as a DuckDB database" in move(code=1)["error"]
-    assert bucket(tmp_path) == before
+    assert versions(store) == before
 
     state.write_bytes(whole)
     salaries.write_bytes(b"PAR1 and no more")
@@ -187,7 +205,6 @@ def test_newer_files_replace_older_ones_and_an_extract_of_the_source_replaces_bo
     put(old / "extracts/jira/data/issues/2025-03.parquet", "select 3 as id, 'y' as title")
     assert statuses(move()) == {**dict.fromkeys(TABLES, "there"), "jira.issues": "published"}
 
-    (tmp_path / "sources").mkdir()
     (tmp_path / "sources/files.csv").write_text("t\nnew\n")
     config = {"config": {"path": str(tmp_path / "sources")}}
     assert server.ask("PUT", "/api/admin/sources/local", config, token=admin)[0] == 200
