@@ -1,6 +1,6 @@
 """The first administrator."""
 
-from analyst.auth.bootstrap import Bootstrap, Bootstrapped
+from analyst.auth.bootstrap import PER_CLIENT, Bootstrap, Bootstrapped
 from analyst.auth.bootstrap import bootstrap as make_first_administrator
 from analyst.context import Context
 from analyst.http import Allow, function
@@ -12,13 +12,18 @@ from analyst.state import actor
     "/auth/bootstrap",
     allow=Allow.ANYBODY,
     status=201,
-    answers={403: "The secret is wrong, or none is set.", 409: "The first administrator was made before."},
+    answers={
+        403: "The secret is wrong, or none is set.",
+        409: "The first administrator was made before.",
+        429: "Too many were tried.",
+    },
     audit="auth.bootstrap",
     audit_success=False,
 )
 def bootstrap(request: Bootstrap, ctx: Context) -> Bootstrapped:
     """Make the first administrator, by the bootstrap secret. It works once; the token is shown this once."""
     ctx.audited(email=request.email)
+    ctx.limits.count(PER_CLIENT, ctx.client_address or "", ctx.now)
     settings = ctx.settings
     return make_first_administrator(
         ctx.state, actor(ctx), request, settings.bootstrap_secret, settings.seed_admin_email

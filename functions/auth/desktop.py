@@ -75,7 +75,12 @@ def desktop_code(request: DesktopRequest, ctx: Context) -> Redirect | Page:
     return Redirect(f"http://127.0.0.1:{request.port}/?{query}", 303)
 
 
-@function("POST", "/auth/desktop/token", allow=Allow.ANYBODY, answers={401: "The code is wrong, used, or too old."})
+@function(
+    "POST",
+    "/auth/desktop/token",
+    allow=Allow.ANYBODY,
+    answers={401: "The code is wrong, used, or too old.", 429: "Too many were tried."},
+)
 def desktop_token(request: CodeRequest, ctx: Context) -> Tokens:
     """Give tokens for a code. It works once."""
     require(PROVIDER, ctx.settings)
@@ -86,7 +91,12 @@ def desktop_token(request: CodeRequest, ctx: Context) -> Tokens:
     return _tokens(pair)
 
 
-@function("POST", "/auth/desktop/refresh", allow=Allow.ANYBODY, answers={401: "The session has ended: sign in again."})
+@function(
+    "POST",
+    "/auth/desktop/refresh",
+    allow=Allow.ANYBODY,
+    answers={401: "The session has ended: sign in again.", 429: "Too many were tried."},
+)
 def desktop_refresh(request: RefreshRequest, ctx: Context) -> Tokens:
     """Give the next tokens for a refresh token, which works once; again within a minute, when the answer was lost."""
     require(PROVIDER, ctx.settings)

@@ -147,7 +147,12 @@ def set_password(request: ChosenPassword, ctx: Context) -> Redirect | Page:
     return sign_browser_in(ctx, Proven(account.email, PROVIDER.name))
 
 
-@function("POST", "/auth/password/change", allow=Role.VIEWER, answers={401: "The old password is wrong."})
+@function(
+    "POST",
+    "/auth/password/change",
+    allow=Role.VIEWER,
+    answers={401: "The old password is wrong.", 429: "Too many were tried."},
+)
 def change_password(request: PasswordChange, ctx: Context) -> None:
     """Change one's password. All sessions end, this one as well."""
     require(PROVIDER, ctx.settings)

@@ -9,7 +9,7 @@ from heapq import merge
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from analyst.audit import AuditEvent, Outcome
 from analyst.audit.events import Place, milliseconds
@@ -29,14 +29,27 @@ _LAST_MS: Final = 10**15
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
+
+
+def _written(value: object) -> object:
+    """Take times as they are written, and no numbers of seconds."""
+    if isinstance(value, str) and not _DAY.match(value):
+        raise ValueError("must be a time such as 2026-03-01T00:00:00Z")
+    return value
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_written)]
+"""A time with its zone, as RFC 3339 writes it."""
+
 
 class AuditQuery(BaseModel):
     """What to look for, newest first. `user` is an e-mail or an id, `action` how actions begin, `until` is not included."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: Time | None = None
+    until: Time | None = None
     user: Text | None = None
     action: Text | None = None
     resource: Text | None = None

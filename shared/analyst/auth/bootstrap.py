@@ -1,11 +1,13 @@
 """Make the first administrator. It needs the bootstrap secret and works once."""
 
-from typing import TYPE_CHECKING, Annotated
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import Field, SecretStr
 
 from analyst.access import EVERY_SCOPE, TOKEN_PREFIX, Role, digest
 from analyst.auth.callers import is_secret
+from analyst.auth.limits import Limit
 from analyst.errors import ConflictError, ForbiddenError
 from analyst.state.audit import Actor, record
 from analyst.state.editing import State
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
 
 _TOKEN = rf"^{TOKEN_PREFIX}[A-Za-z0-9_-]{{43}}$"
+
+PER_CLIENT: Final = Limit("bootstrap-from", 30, timedelta(minutes=15))
+"""Secrets that one client tries."""
 
 
 class Bootstrap(Input):

@@ -7,6 +7,7 @@ made-up tokens can't send us back and forth.
 import json
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -131,6 +132,9 @@ def fetch_json(url: str) -> Mapping[str, Any]:
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:  # noqa: S310 - the issuer of the settings
             document = json.loads(response.read(_LARGEST))
+    except urllib.error.HTTPError as error:
+        with error:
+            raise UnavailableError(f"{url} answers {error.code}") from error
     except (OSError, ValueError) as error:
         raise UnavailableError(f"{url} does not answer: {error}") from error
     if not isinstance(document, dict):

@@ -125,7 +125,8 @@ def _demands(schema: Json) -> bool:
 def _tighten(schema: Any) -> None:
     """Say of what goes in what pydantic leaves out: no text holds a NUL, no name is other than its pattern."""
     for part in _parts(schema):
-        if part.get("type") == "string" and not _SAYS_WHICH_TEXT & part.keys():
+        says_which = _SAYS_WHICH_TEXT & part.keys() and (part.get("format") != "password" or "pattern" in part)
+        if part.get("type") == "string" and not says_which:
             part["pattern"] = _NO_NUL
         if part.get("additionalProperties") is True:
             part["additionalProperties"] = _ANY

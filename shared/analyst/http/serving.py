@@ -92,12 +92,17 @@ def _failure(exchange: Exchange, error: Exception) -> Response:
 def _audited(exchange: Exchange, response: Response, process: Process) -> Response:
     """Let the audit know before the answer is sent; what it can't be told is not answered, unless it failed anyway."""
     try:
-        audit(exchange, response.status_code, process)
+        audit(exchange, _status(exchange, response), process)
     except Exception as error:  # noqa: BLE001 - a failure is an answer too
         if response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
             response.close()
             return _failure(exchange, error)
     return response
+
+
+def _status(exchange: Exchange, response: Response) -> int:
+    """Tell the status of what happened; a page sends who has not signed in on to where they can."""
+    return exchange.error.status if isinstance(exchange.error, UnauthenticatedError) else response.status_code
 
 
 def _local(functions: Router, process: Process, path: str, body: bytes, request_id: str) -> tuple[int, bytes] | None:
