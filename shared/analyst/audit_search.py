@@ -5,6 +5,7 @@ import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from heapq import merge
 from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Final
@@ -33,10 +34,15 @@ _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
 
 
 def _written(value: object) -> object:
-    """Take times as they are written, and no numbers of seconds."""
-    if isinstance(value, str) and not _DAY.match(value):
-        raise ValueError("must be a time such as 2026-03-01T00:00:00Z")
-    return value
+    """Read a time as it is written; a number of seconds is none."""
+    if not isinstance(value, str):
+        return value
+    try:
+        if _DAY.match(value):
+            return datetime.fromisoformat(value.upper())
+    except ValueError:
+        pass
+    raise ValueError("must be a time such as 2026-03-01T00:00:00Z")
 
 
 Time = Annotated[AwareDatetime, BeforeValidator(_written)]

@@ -241,3 +241,9 @@ def test_a_batch_that_is_damaged_is_named(api: Api) -> None:
     api.store.put(key, b"{]\n", if_version=ABSENT)
     answer = api.send("admin", "GET", "/api/admin/audit")
     assert (answer.status_code, key in answer.get_json()["detail"]) == (503, True)
+
+
+def test_times_are_told_as_they_are_written_and_not_as_numbers(api: Api) -> None:
+    assert api.send("admin", "GET", "/api/admin/audit?since=2000-01-01T00:00:00Z").status_code == 200
+    for wrong in ("0.5", "1767225600", "yesterday", "2026-01-01", "2026-01-01T00:00:00"):
+        assert api.send("admin", "GET", f"/api/admin/audit?until={wrong}").status_code == 422
