@@ -52,6 +52,10 @@ class JiraClient:
         answer = self._object("issue", path, {"fields": "*all", "expand": "changelog"})
         return self.completed(answer)
 
+    def look(self, id_: str, fields: Sequence[str]) -> Document:
+        """Get some fields of an issue, by their ids."""
+        return self._object("issue", f"{API}/issue/{quote(id_, safe='')}", {"fields": ",".join(fields)})
+
     def completed(self, answer: Document) -> Document:
         """Read to their ends the lists of an issue that a search or `issue` has answered, and its remote links."""
         issue_id, fields = str(answer.get("id")), dict(documents.fields(answer))

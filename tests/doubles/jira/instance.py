@@ -187,7 +187,14 @@ class Instance(Holding):
 
     def _project(self, key: str) -> dict[str, Any]:
         id_ = str(10000 + [*self.projects].index(key))
-        return {"self": f"{self.url}/rest/api/2/project/{id_}", "id": id_, "key": key, "name": self.projects[key]}
+        kind = "service_desk" if key == "SUP" else "software"
+        return {
+            "self": f"{self.url}/rest/api/2/project/{id_}",
+            "id": id_,
+            "key": key,
+            "name": self.projects[key],
+            "projectTypeKey": kind,
+        }
 
     def _fields(self, project: str, summary: str, more: Mapping[str, Any]) -> dict[str, Any]:
         return {
