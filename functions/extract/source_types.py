@@ -5,5 +5,8 @@ from typing import Final
 
 from analyst.state.source_types import SourceType, SourceTypes
 from functions.extract.csv.options import CsvSource, CsvTableOptions
+from functions.extract.jira.registering import JiraSource, JiraTableOptions
 
-SOURCE_TYPES: Final[SourceTypes] = MappingProxyType({"csv": SourceType(CsvSource, CsvTableOptions)})
+SOURCE_TYPES: Final[SourceTypes] = MappingProxyType(
+    {"csv": SourceType(CsvSource, CsvTableOptions), "jira": SourceType(JiraSource, JiraTableOptions)}
+)

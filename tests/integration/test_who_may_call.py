@@ -106,11 +106,16 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "DELETE /auth/tokens/{id}": (Role.VIEWER, READ),
     "POST /extract/csv": (SERVICES, ADMINISTER),
     "POST /extract/imported": (SERVICES, ADMINISTER),
+    "POST /extract/jira/fold": (SERVICES, ADMINISTER),
+    "POST /extract/jira/gather": (SERVICES, ADMINISTER),
+    "POST /extract/jira/replay": (SERVICES, ADMINISTER),
     "GET /files/{path}": (ANYBODY, READ),
     "GET /login": (ANYBODY, READ),
     "POST /rebuild": (SERVICES, ADMINISTER),
     "POST /schedule": (SERVICES, ADMINISTER),
     "POST /sweep": (SERVICES, ADMINISTER),
+    "POST /webhooks/jira": (ANYBODY, READ),
+    "GET /webhooks/jira/health": (SERVICES, ADMINISTER),
 }
 
 REFUSED: Final = {
