@@ -70,15 +70,7 @@ class Tally:
 
     counts: Counter[str] = field(default_factory=Counter)
     failures: dict[str, str] = field(default_factory=dict)
-    absorbed: list[Absorbed] = field(default_factory=list)
     is_complete: bool = True
-
-    def took(self, absorbed: Absorbed) -> None:
-        """Note what was published."""
-        self.absorbed.append(absorbed)
-        self.counts["changed"] += len(absorbed.changed)
-        for name, count in absorbed.misshapen.items():
-            self.counts[f"misshapen {name}"] += count
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +96,23 @@ class Backfill:
         if progress.failed:
             progress = self._retry(progress, tally)
         if progress.created is not None:
-            jql = self.scope.and_(f"created >= {progress.created}", order="created")
-            progress = self._read(jql, "created", progress, tally, until)
+            progress = self._read(self.next_query(progress), "created", progress, tally, until)
             if not tally.is_complete:
                 return
             progress = progress.through()
-        jql = self.scope.and_(f"updated >= {progress.began_at()}", order="updated")
-        progress = self._read(jql, "updated", progress, tally, until)
-        tally.took(self.absorb({}, progress))
+        progress = self._read(self.next_query(progress), "updated", progress, tally, until)
+        self.absorb({}, progress)
 
     def again(self, since: int | None, jql: str | None, tally: Tally) -> None:
         """Read what was updated since a time, in epoch ms, or what a query finds; how far the source was read stays."""
         until = self.monotonic() + self.seconds
         self._read(self.query(since, jql), "updated", None, tally, until)
+
+    def next_query(self, progress: Progress | None) -> str:
+        """Write the query of what `go_on` reads first."""
+        if progress is None or progress.created is not None:
+            return self.scope.and_(f"created >= {progress.created if progress else 0}", order="created")
+        return self.scope.and_(f"updated >= {progress.began_at()}", order="updated")
 
     def query(self, since: int | None, jql: str | None) -> str:
         """Write the query of `again`."""
@@ -149,15 +145,15 @@ class Backfill:
             progress = progress.after(reached, changes.keys(), failed)
             if len(progress.failed) > MOST_FAILED:
                 raise SourceError(f"more than {MOST_FAILED} issues can't be had: {min(tally.failures.values())}")
-        if changes or progress is not None:
-            tally.took(self.absorb(changes, progress))
+        if changes:  # else how far it came is kept at the end
+            self.absorb(changes, progress)
         _LOG.info("issues were read", extra={"fields": {"by": by, **tally.counts}})
         return progress
 
     def _retry(self, progress: Progress, tally: Tally) -> Progress:
         changes, failed = self._fetch(dict.fromkeys(sorted(progress.failed)), tally)
         progress = progress.after(0, changes.keys(), failed)
-        tally.took(self.absorb(changes, progress))
+        self.absorb(changes, progress)
         return progress
 
     def _fetch(self, wanted: Mapping[str, Document | None], tally: Tally) -> tuple[dict[str, Change], set[str]]:

@@ -10,6 +10,7 @@ from functions.extract.jira.archive import Archived
 from functions.extract.jira.events import SetAside, read_event
 from functions.extract.jira.fetching import Fetched
 from functions.extract.jira.inbox import EVENT_BYTES, Received
+from functions.extract.jira.instance import known
 from functions.extract.jira.state import IssueState
 
 
@@ -66,4 +67,4 @@ def _changed(before: IssueState, *, fact: IssueState, fetched: Fetched) -> Issue
     if fact.issue_id in fetched.gone:
         return after.gone()
     answer = fetched.documents.get(fact.issue_id)
-    return after if answer is None else after.fetched(answer)
+    return after if answer is None else known(after, answer)

@@ -126,24 +126,17 @@ def client_of(settings: Settings, patience: Patience | None = None) -> JiraClien
     return JiraClient(Connection(base_url(settings.jira_domain), credential, patience or Patience()))
 
 
-def jira_of(
-    settings: Settings, options: TransformOptions, parallel: int = PARALLEL, patience: Patience | None = None
-) -> Jira | None:
-    """Open the instance of the settings, which has the SLA fields of the transform; None as in `client_of`."""
-    client = client_of(settings, patience)
-    if client is None:
-        return None
+def desk_of(settings: Settings, options: TransformOptions, client: JiraClient) -> Desk | None:
+    """Make the desk of the settings, which is asked for the SLA fields of the transform.
+
+    None where there are none, or the settings name no account of the service desk.
+    """
     names = tuple(name for field in options.custom if field.type == "sla" for name in field.ids)
-    return Jira(client, desk_of(settings, names, client.connection.patience) if names else None, parallel)
-
-
-def desk_of(settings: Settings, fields: tuple[str, ...], patience: Patience) -> Desk | None:
-    """Make the desk of the settings; None where they name no account of the service desk."""
-    if settings.jira_cloud_id is None or settings.jira_sla_api_token is None:
+    if not names or settings.jira_cloud_id is None or settings.jira_sla_api_token is None:
         return None
     credential = Credential(settings.jira_sla_api_token, settings.jira_sla_email, "JIRA_SLA_API_TOKEN")
     url = f"{settings.jira_cloud_url}/ex/jira/{settings.jira_cloud_id}"
-    return Desk(JiraClient(Connection(url, credential, patience)), fields)
+    return Desk(JiraClient(Connection(url, credential, client.connection.patience)), names)
 
 
 def base_url(domain: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from analyst import lease
 from analyst.context import Context
@@ -12,8 +13,12 @@ from analyst.settings import Settings
 from analyst.state import actor
 from functions.extract.jira import registering
 from functions.extract.jira.archive import Archive
+from functions.extract.jira.backfilling import Scope
+from functions.extract.jira.catalogue import Catalogue, is_needed
+from functions.extract.jira.client import JiraClient
 from functions.extract.jira.documents import Document
 from functions.extract.jira.inbox import Inbox
+from functions.extract.jira.instance import PARALLEL, Jira, client_of, desk_of
 from functions.extract.jira.transform.fields import CustomField, TransformOptions
 from functions.extract.jira.warehouse import Warehouse
 
@@ -28,7 +33,14 @@ class Opened:
     ctx: Context
     source: str
     warehouse: Warehouse
-    fetch: Callable[[str], Document] | None
+    scope: Scope
+    jira: Jira | None = None
+    """The instance; `None` where the settings have no credential for it."""
+
+    @property
+    def fetch(self) -> Callable[[str], Document] | None:
+        """What asks Jira for one issue."""
+        return None if self.jira is None else self.jira.issue
 
     @property
     def inbox(self) -> Inbox:
@@ -57,8 +69,14 @@ class Opened:
         return ask_for_rebuild(self.ctx.tasks.call, self.source)
 
 
-def open_source(ctx: Context, name: str) -> Opened:
+def open_source(ctx: Context, name: str, *, parallel: int = PARALLEL, look_again: bool = False) -> Opened:
     """Open a source, its tables registered.
+
+    Args:
+        ctx: the request that works with it.
+        name: what it is called.
+        parallel: how many issues are fetched at the same time.
+        look_again: whether Jira is asked anew which fields it has; else only when that is not known and needed.
 
     Raises:
         NotFoundError: there is no such source.
@@ -66,22 +84,26 @@ def open_source(ctx: Context, name: str) -> Opened:
     """
     settings = ctx.settings
     source = registering.register(ctx.state, settings, name, actor(ctx))
-    warehouse = Warehouse(
-        ctx.store,
-        name,
-        options_of(settings),
-        ctx.clock,
-        settings.memory_limit,
-        settings.scratch_dir,
-        frozenset(source.excluded),
-    )
-    return Opened(ctx, name, warehouse, None)
+    scope = Scope(settings.jira_projects, registering.config_of(source).jql)
+    client = client_of(settings)
+    options = _options(settings, Catalogue(ctx.store, name), client, look_again=look_again)
+    excluded = frozenset(source.excluded)
+    warehouse = Warehouse(ctx.store, name, options, ctx.clock, settings.memory_limit, settings.scratch_dir, excluded)
+    jira = None if client is None else Jira(client, desk_of(settings, options, client), parallel)
+    return Opened(ctx, name, warehouse, scope, jira)
 
 
-def options_of(settings: Settings) -> TransformOptions:
-    """Give what rows depend on besides the issues."""
-    custom = [CustomField.model_validate(field.model_dump()) for field in settings.jira_custom_fields]
-    return TransformOptions.of(settings.jira_domain or "", custom)
+def _options(
+    settings: Settings, catalogue: Catalogue, client: JiraClient | None, *, look_again: bool
+) -> TransformOptions:
+    """Give what rows depend on besides the issues; fields that are configured by name are looked up."""
+    custom = tuple(CustomField.model_validate(field.model_dump()) for field in settings.jira_custom_fields)
+    told: list[Any] = []
+    if is_needed(custom):
+        told = [] if look_again else catalogue.read()
+        if not told and client is not None:
+            told = catalogue.ask(client)
+    return TransformOptions.of(settings.jira_domain or "", custom, told)
 
 
 def interval_of(settings: Settings) -> float:

@@ -17,8 +17,8 @@ from tests.doubles.jira.issues import Api, Issue, Look, chosen
 
 EMAIL = "sync@example.com"
 TOKEN = "token-of-the-double"
-SERVICE_EMAIL = "service@serviceaccount.example.com"
-SERVICE_TOKEN = "service-token-of-the-double"
+DESK_EMAIL = "desk@serviceaccount.example.com"
+DESK_TOKEN = "token-of-the-desk"
 CLOUD_ID = "11111111-2222-3333-4444-555555555555"
 _CLOUD = {
     "versionNumbers": [1001, 0, 0],
@@ -52,6 +52,8 @@ class Fault:
     cut: int | None = None
     times: int = 1
     skip: int = 0
+    about: str = ""
+    """What is in the addresses of the requests that it befalls."""
 
 
 @dataclass
@@ -74,7 +76,7 @@ class Service:
 
     instance: Instance = field(default_factory=Instance)
     faults: list[Fault] = field(default_factory=list)
-    accounts: dict[str, str] = field(default_factory=lambda: {TOKEN: EMAIL, SERVICE_TOKEN: SERVICE_EMAIL})
+    accounts: dict[str, str] = field(default_factory=lambda: {TOKEN: EMAIL, DESK_TOKEN: DESK_EMAIL})
     now: Callable[[], float] = time.monotonic
     down_until: float = 0.0
     limits: dict[str, int] = field(default_factory=dict)
@@ -97,7 +99,7 @@ class Service:
                 raise RefusalError(HTTPStatus.SERVICE_UNAVAILABLE, "Jira is down for a moment")
             self._limit(kind)
             for fault in self.faults:
-                if fault.kind in {"", kind}:
+                if fault.kind in {"", kind} and fault.about in path:
                     return self._befallen(fault)
         return None
 
@@ -149,7 +151,7 @@ class Service:
 
     def look(self, api: Api, email: str) -> Look:
         """Look at issues as an account does."""
-        return self.instance.look(api, sees_sla=not self.sla_is_hidden or email == SERVICE_EMAIL)
+        return self.instance.look(api, sees_sla=not self.sla_is_hidden or email == DESK_EMAIL)
 
     def server_info(self, look: Look) -> dict[str, Any]:
         """Tell what the instance is."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from werkzeug.test import TestResponse
 
 from analyst.context import Process
@@ -18,11 +19,15 @@ from analyst.store import Store
 from analyst.tasks import Background
 from tests.clouds import FileCloud
 from tests.doubles.jira.instance import Instance
-from tests.doubles.jira.service import Service
+from tests.doubles.jira.service import CLOUD_ID, DESK_EMAIL, DESK_TOKEN, EMAIL, TOKEN, Service
 from tests.doubles.jira.serving import serving
 from tests.integration.world import JIRA_SECRET, SERVICE_TOKEN, World
 from tests.reading import ask
 
+CUSTOM_FIELDS = [
+    {"field": "Severity", "column": "severity", "type": "option"},
+    {"field": "customfield_10161", "column": "time_to_resolution", "type": "sla"},
+]
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
@@ -89,12 +94,15 @@ class Jira:
         return {(name, part): sha for name, part, sha in self.rows("select table_name, partition, sha256 from _files")}
 
 
-def serve(folder: Path, admin: str | None = None) -> Jira:
+def serve(folder: Path, admin: str | None = None, **settings: str) -> Jira:
     """Serve the bucket of a folder, which is empty unless it has an administrator."""
     later = Later()
 
     class Serving(Process):
         background = later
+
+        def __init__(self, environ: Mapping[str, str], **more: Any) -> None:
+            super().__init__({**environ, **settings}, **more)
 
     return Jira(World(folder, FileCloud(folder / "bucket"), admin=admin, process=Serving), later)
 
@@ -145,3 +153,22 @@ def service() -> Iterator[Service]:
 def instance(service: Service) -> Instance:
     """What people act on."""
     return service.instance
+
+
+@pytest.fixture
+def asking(installed: tuple[Path, str], tmp_path: Path, service: Service) -> Jira:
+    """A source of which nothing is known yet, and that may ask Jira."""
+    folder, admin = installed
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "instance.yaml").write_text(yaml.safe_dump({"jira": {"custom_fields": CUSTOM_FIELDS}}))
+    settings = {
+        "CONFIG_FILE": str(tmp_path / "instance.yaml"),
+        "JIRA_DOMAIN": service.instance.url,
+        "JIRA_EMAIL": EMAIL,
+        "JIRA_API_TOKEN": TOKEN,
+        "JIRA_CLOUD_ID": CLOUD_ID,
+        "JIRA_CLOUD_URL": service.instance.url,
+        "JIRA_SLA_EMAIL": DESK_EMAIL,
+        "JIRA_SLA_API_TOKEN": DESK_TOKEN,
+    }
+    return serve(tmp_path, admin, **settings)

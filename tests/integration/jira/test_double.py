@@ -10,7 +10,7 @@ from jira import JIRA, JIRAError
 from tests.doubles.jira.holding import START
 from tests.doubles.jira.instance import Instance
 from tests.doubles.jira.issues import Sla
-from tests.doubles.jira.service import CLOUD_ID, EMAIL, SERVICE_EMAIL, SERVICE_TOKEN, TOKEN, Fault, Service
+from tests.doubles.jira.service import CLOUD_ID, DESK_EMAIL, DESK_TOKEN, EMAIL, TOKEN, Fault, Service
 from tests.doubles.jira.webhooks import SECRET, sign, troubled
 
 
@@ -195,7 +195,7 @@ def test_slas_are_for_the_service_account_at_the_address_of_the_cloud(service: S
     service.sla_is_hidden = True
     assert client.issue(issue.id).fields.customfield_10161 is None
     address = f"{service.instance.url}/ex/jira/{CLOUD_ID}"
-    other = JIRA(address, options={"rest_api_version": "3"}, basic_auth=(SERVICE_EMAIL, SERVICE_TOKEN), max_retries=0)
+    other = JIRA(address, options={"rest_api_version": "3"}, basic_auth=(DESK_EMAIL, DESK_TOKEN), max_retries=0)
     service.instance.clock += 60_000
     cycle = other.issue(issue.id).raw["fields"]["customfield_10161"]["ongoingCycle"]
     assert (cycle["breached"], cycle["elapsedTime"]["millis"]) == (True, 61_000)
