@@ -110,7 +110,12 @@ def replay_jira(request: ReplayRequest, ctx: Context) -> ReplayAnswer:
     return answer
 
 
-@function("POST", "/extract/jira/gather", allow=Allow.SERVICE, answers={409: "Somebody else writes the tables now."})
+@function(
+    "POST",
+    "/extract/jira/gather",
+    allow=Allow.SERVICE,
+    answers={404: "There is no such source.", 409: "Somebody else writes the tables now."},
+)
 def gather_jira(request: GatherRequest, ctx: Context) -> GatherAnswer:
     """Make one object of the many that the archive has of each hour that is over."""
     source = request.source or ctx.settings.jira_source
