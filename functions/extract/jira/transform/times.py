@@ -5,14 +5,14 @@ Jira keeps its times. Jira's years that no reader of parquet knows (before 1 or 
 """
 
 import re
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _ZONE_WORD = re.compile(r"\s*(?:UTC|GMT|z)$")
-_FORMATS = ("%m/%d/%Y, %I:%M:%S %p", "%Y-%m-%d %H:%M:%S", "%d/%b/%y %I:%M %p")
-_MILLIS_AFTER_COMMA = re.compile(r",\d{3}$")
+_LOCAL = ("%Y-%m-%d %H:%M:%S,%f", "%m/%d/%Y, %I:%M:%S %p,%f")
 
 
 def instant(value: Any) -> datetime | None:
@@ -77,15 +77,11 @@ def text_of(moment: datetime | None) -> str | None:
 
 def of_event(value: Any) -> int | None:
     """Read the timestamp of an event as microseconds; some relays write it as local time, which is taken for UTC."""
-    if (count := micros(value)) is not None or not isinstance(value, str):
-        return count
-    text = _MILLIS_AFTER_COMMA.sub("", value.strip())
-    for form in _FORMATS:
-        try:
-            return micros_of(datetime.strptime(text, form).replace(tzinfo=UTC))
-        except ValueError:
-            continue
-    return None
+    if isinstance(value, str) and "," in value:
+        for form in _LOCAL:
+            with suppress(ValueError):
+                return micros_of(datetime.strptime(value, form).replace(tzinfo=UTC))
+    return micros(value)
 
 
 def day(value: Any) -> str | None:
