@@ -5,6 +5,7 @@ What stands between two marks is looked for so far only that no text, whatever i
 
 import re
 from collections.abc import Iterator
+from operator import itemgetter
 
 _SPAN = 400
 """Between the two marks of a phrase are at most so many characters."""
@@ -22,7 +23,9 @@ _LINK = re.compile(
     r"|(?:(?P<text>[^\[\]|\n]+)\|)?(?P<address>(?:[A-Za-z][A-Za-z0-9+.-]*:|www\.|[#^/])[^\[\]|\n]*)(?:\|[^\[\]\n]*)?)\]"
 )
 _IMAGE = re.compile(r"!([^!|\s][^!|\n]*\.[A-Za-z0-9]{2,5})(?:\|[^!\n]*)?!")
-_MARK = re.compile(rf"(?<![\w\\*_+^~?-])([*_+^~-]|\?\?)(?=\S)(?!\1)([^\n]{{0,{_SPAN}}}?[^\s\\])\1(?!\w)")
+_MARK = re.compile(rf"([*_+^~-])(?<![\w\\*_+^~-].)(?=\S)(?!\1)([^\n]{{0,{_SPAN}}}?[^\s\\])\1(?!\w)")
+_CITED = re.compile(rf"\?\?(?=\S)([^\n]{{0,{_SPAN}}}?\S)\?\?")
+_INSIDE = itemgetter(2)
 _NESTED = 3
 _BREAK = re.compile(r"\\\\[ \t]*\n?")
 _ESCAPED = re.compile(r"\\([*_+^~{}\[\]!|?#-])")
@@ -58,8 +61,10 @@ def _unmarked(text: str) -> str:
         text = _LINK.sub(_link, text)
     if "|" in text:
         text = "\n".join(map(_cells, text.split("\n")))
+    if "??" in text:
+        text = _CITED.sub(r"\1", text)
     for _ in range(_NESTED):
-        text, marks = _MARK.subn(r"\2", text)
+        text, marks = _MARK.subn(_INSIDE, text)
         if not marks:
             break
     return _ESCAPED.sub(r"\1", text) if "\\" in text else text
