@@ -50,6 +50,7 @@ KEYS: Final = {
     "jira.projects": "jira_projects",
     "jira.custom_fields": "jira_custom_fields",
     "jira.cloud_id": "jira_cloud_id",
+    "jira.cloud_url": "jira_cloud_url",
     "jira.sla_email": "jira_sla_email",
     "jira.sla_api_token": "jira_sla_api_token",
     "jira.fold_interval": "jira_fold_interval",

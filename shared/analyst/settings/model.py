@@ -134,6 +134,8 @@ class Settings(BaseModel):
     """Custom fields that have columns."""
     jira_cloud_id: Word | None = None
     """The id of the instance in Atlassian's cloud, under which SLA fields are asked for."""
+    jira_cloud_url: ServerUrl = "https://api.atlassian.com"
+    """Where instances are asked by that id."""
     jira_sla_email: EmailAddress | None = None
     """Who asks for them."""
     jira_sla_api_token: SecretStr | None = None

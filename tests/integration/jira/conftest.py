@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,9 @@ from analyst.context import Process
 from analyst.store import Store
 from analyst.tasks import Background
 from tests.clouds import FileCloud
+from tests.doubles.jira.instance import Instance
+from tests.doubles.jira.service import Service
+from tests.doubles.jira.serving import serving
 from tests.integration.world import JIRA_SECRET, SERVICE_TOKEN, World
 from tests.reading import ask
 
@@ -129,3 +132,16 @@ def event(name: str, at: datetime = NOON, **members: Any) -> dict[str, Any]:
 def stamp(at: datetime) -> str:
     """Write a time as Jira does."""
     return at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "+0000"
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    """An empty instance of Jira that is served."""
+    with serving() as service:
+        yield service
+
+
+@pytest.fixture
+def instance(service: Service) -> Instance:
+    """What people act on."""
+    return service.instance
