@@ -105,7 +105,7 @@ def fields(document: Document) -> Document:
 
 def updated(document: Document) -> int:
     """Tell when the issue of a document was last updated, in microseconds since 1970; 0 where it does not say."""
-    return times.micros(fields(document).get("updated")) or 0
+    return max(times.micros(fields(document).get("updated")) or 0, 0)
 
 
 def is_full(document: Document) -> bool:

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from functions.extract.jira import documents
 from functions.extract.jira.documents import KINDS, Document, Kind
-from functions.extract.jira.state import UNKNOWN_TIME, IssueState, Register
+from functions.extract.jira.registers import Register
+from functions.extract.jira.state import UNKNOWN_TIME, IssueState
 from functions.extract.jira.transform import times
 
 _THINGS: Final[dict[str, Kind]] = {"comment": "comments", "worklog": "worklogs", "attachment": "attachments"}
@@ -50,8 +51,9 @@ def read_event(body: bytes) -> Event | SetAside:
         return SetAside(f"the body is no JSON: {error}")
     if not isinstance(payload, dict):
         return SetAside("the body is no JSON object")
-    name = payload.get("webhookEvent")
-    return _Reading(payload, name.removeprefix("jira:") if isinstance(name, str) else "").answer()
+    names = (payload.get(member) for member in ("webhookEvent", "issue_event_type_name"))
+    name = next((name for name in names if isinstance(name, str)), "")
+    return _Reading(payload, name.removeprefix("jira:")).answer()
 
 
 class _Reading:
@@ -114,7 +116,7 @@ class _Reading:
         """Take a whole issue apart: what it lists is newer or older than what other events tell."""
         lists: dict[str, Register] = {}
         registers: dict[str, dict[str, Register]] = {}
-        at = max(documents.updated(issue), 0)
+        at = documents.updated(issue)
         for kind in KINDS:
             if (listed := documents.listed(issue, kind)) is None:
                 continue

@@ -14,6 +14,7 @@ from analyst.extracting import RebuildOutcome, RunId
 from analyst.http import Allow, function
 from analyst.names import Name
 from analyst.runs import RunRecord
+from functions.extract.jira.archive import Archive
 from functions.extract.jira.facts import Facts
 from functions.extract.jira.inbox import Received
 from functions.extract.jira.opening import open_source
@@ -110,15 +111,11 @@ def replay_jira(request: ReplayRequest, ctx: Context) -> ReplayAnswer:
     return answer
 
 
-@function("POST", "/extract/jira/gather", allow=Allow.SERVICE, answers={409: "Somebody else writes the tables now."})
+@function("POST", "/extract/jira/gather", allow=Allow.SERVICE)
 def gather_jira(request: GatherRequest, ctx: Context) -> GatherAnswer:
     """Make one object of the many that the archive has of each hour that is over."""
     source = request.source or ctx.settings.jira_source
-    opened = open_source(ctx, source)
-    with opened.alone(runs.new_run_id()) as held:
-        if held is None:
-            raise ConflictError(_BUSY.format(source))
-        return GatherAnswer(source=source, gathered=opened.archive.gather(ctx.now - _OVER))
+    return GatherAnswer(source=source, gathered=Archive(ctx.store, source).gather(ctx.now - _OVER))
 
 
 def _some(events: Iterator[Received]) -> Iterator[Received]:

@@ -1,15 +1,15 @@
 """The rows that one issue has in every table, from all that is known of it."""
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from functions.extract.jira import documents
 from functions.extract.jira.documents import Document
 from functions.extract.jira.state import UNKNOWN_TIME, IssueState
 from functions.extract.jira.tables import PRESET
-from functions.extract.jira.transform import rich_text, sla, times, values
+from functions.extract.jira.transform import rich_text, times, values
 from functions.extract.jira.transform.attachments import hierarchical_path
-from functions.extract.jira.transform.fields import BoundField, TransformOptions
+from functions.extract.jira.transform.custom import columns_of
+from functions.extract.jira.transform.fields import TransformOptions
 from functions.extract.jira.transform.report import Report
 
 Row = tuple[Any, ...]
@@ -61,7 +61,7 @@ class _Issue:
         fields = documents.fields(document)
         status, project = fields.get("status"), fields.get("project")
         category = status.get("statusCategory") if isinstance(status, dict) else None
-        custom = self._custom(fields)
+        custom = columns_of(fields, self._options.custom, report)
         description = fields.get("description")
         return (
             self._key,
@@ -101,14 +101,6 @@ class _Issue:
         if not base and isinstance(own := document.get("self"), str):
             base = own.partition("/rest/")[0] if "/rest/" in own else ""
         return f"{base}/browse/{self._key}" if base and self._key else None
-
-    def _custom(self, fields: Document) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for field in self._options.custom:
-            values_of = (fields[name] for name in field.ids if fields.get(name) is not None)
-            if (value := next(values_of, None)) is not None:
-                found |= zip(field.columns, _converted(field, value, self._report), strict=True)
-        return found
 
     def comments(self) -> list[Row]:
         """Give the rows of `comments`."""
@@ -259,34 +251,3 @@ class _Issue:
             values.member(application, "type", "remote_links.application", report),
             self._id,
         )
-
-
-_Convert = Callable[[Any, str, Report], Any]
-
-_ONE: Final[dict[str, _Convert]] = {
-    "option": values.option,
-    "options": values.options,
-    "user": values.user,
-    "users": values.users,
-    "number": values.number,
-    "integer": values.whole,
-    "date": values.day,
-    "instant": values.instant,
-}
-_SEVERAL: Final[dict[str, Callable[[Any, str, Report], Row]]] = {"sla": sla.sla, "request_type": sla.request_type}
-
-
-def _converted(field: BoundField, value: Any, report: Report) -> Row:
-    """Give what a custom field fills its columns with; it is counted under the name of its first column."""
-    if field.type in _SEVERAL:
-        return _SEVERAL[field.type](value, field.column, report)
-    if field.type == "json":
-        return (values.json(value),)
-    if field.type == "text":
-        return (_plain_text(value, field.column, report),)
-    return (_ONE[field.type](value, field.column, report),)
-
-
-def _plain_text(value: Any, name: str, report: Report) -> str | None:
-    """Take a text as it is: whether it is wiki markup, a field does not say. ADF becomes plain text."""
-    return value if isinstance(value, str) else rich_text.plain(value, name, report)

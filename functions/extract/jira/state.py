@@ -5,37 +5,40 @@ so order, duplication and replay do not matter. What REST answers replaces (`fet
 whatever it makes obsolete is left out; the same is left out when the events come later. Equal knowledge is equal bytes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from dataclasses import fields as dataclass_fields
 from datetime import datetime
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 
 from functions.extract.jira import documents
 from functions.extract.jira.documents import Document, Kind
+from functions.extract.jira.registers import (
+    HOOK,
+    NAMELESS,
+    PARTIAL,
+    REST,
+    Name,
+    Register,
+    hook_age,
+    merged,
+    name_of,
+    newer_list,
+    newer_things,
+    newest,
+    not_older,
+    partial_age,
+)
 from functions.extract.jira.transform import times
 
-Register = dict[str, Any]
-"""The newest that is known of one thing: `at` in microseconds since 1970, and its `document`, or that it is `deleted`.
-
-Of an embedded issue `at` is the timestamp of its event. A list of things has, beside `at`, the event's `seen`.
-"""
-
-Name = tuple[int, int, int, str, str]
-"""What the newest document calls the issue: when it was updated, its kind, its event's timestamp, key and creation."""
-
-_NAMELESS: Name = (0, 0, 0, "", "")
-_PARTIAL, _HOOK, _REST = range(3)
 _EDITED: frozenset[Kind] = frozenset({"comments", "worklogs"})
 """Things that change; of the others every document tells the same, and a list tells more than an event."""
 
 UNKNOWN_TIME = 2**53 - 1
 """Stands for a deletion whose event did not say when it was."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +55,7 @@ class IssueState:
 
     issue_id: str
     deleted: int | None = None
-    named: Name = _NAMELESS
+    named: Name = NAMELESS
     is_gone: bool = False
     rest: Document | None = None
     hook: Register | None = None
@@ -85,22 +88,29 @@ class IssueState:
         return documents.canonical(parts)
 
     def joined(self, other: "IssueState") -> "IssueState":
-        """Know what either of two states of the same issue knows."""
-        if self.issue_id != other.issue_id:
-            raise ValueError(f"the issues {self.issue_id} and {other.issue_id} are two")
+        """Know what either of two states knows.
+
+        Raises:
+            ValueError: they are of two issues.
+        """
+        self._check(other.issue_id)
         deleted = [at for at in (self.deleted, other.deleted) if at is not None]
         if deleted:
             return IssueState(self.issue_id, min(deleted), max(self.newest_name, other.newest_name))
         return IssueState(
             self.issue_id,
             is_gone=self.is_gone or other.is_gone,
-            rest=_newest(self.rest, other.rest, _rest_age),
-            hook=_newest(self.hook, other.hook, _document_age),
-            partial=_newest(self.partial, other.partial, _document_age),
-            lists=_merged(self.lists, other.lists, _newer_list),
-            registers=_merged(self.registers, other.registers, _merged_registers),
-            stored=_merged(self.stored, other.stored, max),
+            rest=newest(self.rest, other.rest, documents.updated),
+            hook=newest(self.hook, other.hook, hook_age),
+            partial=newest(self.partial, other.partial, partial_age),
+            lists=merged(self.lists, other.lists, newer_list),
+            registers=merged(self.registers, other.registers, newer_things),
+            stored=merged(self.stored, other.stored, max),
         ).settled()
+
+    def _check(self, issue_id: str | None) -> None:
+        if issue_id != self.issue_id:
+            raise ValueError(f"what is told of the issue {issue_id} is not of the issue {self.issue_id}")
 
     def settled(self) -> "IssueState":
         """Leave out what is obsolete."""
@@ -112,16 +122,21 @@ class IssueState:
         registers = {
             kind: kept
             for kind, known in self.registers.items()
-            if (kept := _not_older(known, fetched, lists[kind]["at"] if kind in lists else -1))
+            if (kept := not_older(known, fetched, lists[kind]["at"] if kind in lists else -1))
         }
         partial = self.partial if hook is None and self.rest is None else None
-        return replace(self, hook=hook, partial=partial, lists=lists, registers=registers, named=_NAMELESS)
+        return replace(self, hook=hook, partial=partial, lists=lists, registers=registers, named=NAMELESS)
 
     def fetched(self, document: Document) -> "IssueState":
-        """Know what REST answered: an older answer is replaced unless it was updated later."""
-        if self.deleted is not None:
-            return self
+        """Know what REST answered: an older answer is replaced unless it was updated later.
+
+        Raises:
+            ValueError: it is another issue.
+        """
+        self._check(documents.issue_id(document.get("id")))
         answer = documents.clean(document)
+        if self.deleted is not None:
+            return replace(self, named=max(self.named, name_of(answer, REST, 0)))
         if self.rest is not None and documents.updated(answer) < documents.updated(self.rest):
             answer = self.rest
         return replace(self, rest=answer, is_gone=False).settled()
@@ -160,11 +175,11 @@ class IssueState:
     def newest_name(self) -> Name:
         """What the newest document calls the issue."""
         if self.hook is not None:
-            return _name(self.hook["document"], _HOOK, self.hook["at"])
+            return name_of(self.hook["document"], HOOK, self.hook["at"])
         if self.rest is not None:
-            return _name(self.rest, _REST, 0)
+            return name_of(self.rest, REST, 0)
         if self.partial is not None:
-            return _name(self.partial["document"], _PARTIAL, self.partial["at"])
+            return name_of(self.partial["document"], PARTIAL, self.partial["at"])
         return self.named
 
     @property
@@ -195,11 +210,11 @@ class IssueState:
         known += [register["at"] for things in self.registers.values() for register in things.values()]
         if self.deleted is not None and self.deleted != UNKNOWN_TIME:
             known.append(self.deleted)
-        newest = max(known)
-        return times.of_micros(newest) if newest else None
+        last = max(known)
+        return times.of_micros(last) if last else None
 
     def things(self, kind: Kind) -> dict[str, Document]:
-        """Give the things of a kind that are alive, by their ids."""
+        """Give the things of a kind that are alive, by their ids and in the order of these."""
         known: list[Any] = []
         if kind in self.lists:
             known = self.lists[kind]["things"]
@@ -211,7 +226,7 @@ class IssueState:
                 alive.pop(name, None)
             elif name not in alive or (kind in _EDITED and register["at"] > (documents.touched(alive[name]) or 0)):
                 alive[name] = register["document"]
-        return alive
+        return dict(sorted(alive.items()))
 
 
 _EMPTY = {part.name: part.default for part in dataclass_fields(IssueState)} | {
@@ -220,52 +235,3 @@ _EMPTY = {part.name: part.default for part in dataclass_fields(IssueState)} | {
     "stored": {},
 }
 """The parts of a state, and what they are when they are not written."""
-
-
-def _name(document: Document, kind: int, at: int) -> Name:
-    created = times.text_of(times.instant(documents.fields(document).get("created")))
-    return (documents.updated(document), kind, at, documents.key(document) or "", created or "")
-
-
-def _newest(mine: T | None, theirs: T | None, age: Callable[[T], Any]) -> T | None:
-    """Choose the newer of two; their canonical bytes decide between those of one age."""
-    if mine is None or theirs is None:
-        return theirs if mine is None else mine
-    ages = age(mine), age(theirs)
-    if ages[0] == ages[1]:
-        return max(mine, theirs, key=documents.canonical)
-    return mine if ages[0] > ages[1] else theirs
-
-
-def _rest_age(document: Document) -> Any:
-    return documents.updated(document)
-
-
-def _document_age(known: Register) -> Any:
-    return _name(known["document"], _HOOK, known["at"])
-
-
-def _newer_list(mine: Register, theirs: Register) -> Register:
-    return _newest(mine, theirs, lambda listing: (listing["at"], listing["seen"])) or mine
-
-
-def _newer_register(mine: Register, theirs: Register) -> Register:
-    return _newest(mine, theirs, lambda register: (register.get("deleted", False), register["at"])) or mine
-
-
-def _merged_registers(mine: Mapping[str, Register], theirs: Mapping[str, Register]) -> Mapping[str, Register]:
-    return _merged(mine, theirs, _newer_register)
-
-
-def _merged(mine: Mapping[str, T], theirs: Mapping[str, T], choose: Callable[[T, T], T]) -> dict[str, T]:
-    both = {**mine, **theirs}
-    return both | {name: choose(mine[name], theirs[name]) for name in mine.keys() & theirs.keys()}
-
-
-def _not_older(known: Mapping[str, Register], fetched: int, listed: int) -> dict[str, Register]:
-    """Keep deletions, and what neither REST nor a list can have known."""
-    return {
-        name: register
-        for name, register in known.items()
-        if register.get("deleted") or (register["at"] > fetched and register["at"] >= listed)
-    }

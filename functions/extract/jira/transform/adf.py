@@ -3,17 +3,14 @@
 Nodes of unknown types are what is in them. Source: the format's reference, 'Document structure', and what REST v3 gives.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
 from functions.extract.jira.transform.times import EPOCH
 
 Node = dict[str, Any]
-
-_INLINE: Final = frozenset(
-    {"text", "hardBreak", "mention", "emoji", "inlineCard", "date", "status", "mediaInline", "placeholder"}
-)
+_MOST_DIGITS = 9
 
 
 def is_document(value: Any) -> bool:
@@ -23,7 +20,34 @@ def is_document(value: Any) -> bool:
 
 def plain(document: Node) -> str:
     """Give the text of a document, its lines without blanks at their ends."""
-    return "\n".join(line.rstrip() for line in _lines(document)).strip("\n")
+    return "\n".join([line.rstrip() for line in _lines(document)]).strip("\n")
+
+
+def _lines(node: Node) -> list[str]:
+    """Give the lines of what is in a node; inline nodes side by side stand in one line."""
+    lines: list[str] = []
+    inline: list[str] = []
+    for child in _children(node):
+        kind = child.get("type")
+        if kind == "text":
+            inline.append(_words(child) if "marks" in child else _text(child))
+            continue
+        if not isinstance(kind, str):
+            kind = ""
+        if write := _INLINE.get(kind):
+            inline.append(write(child))
+            continue
+        block = _BLOCKS.get(kind)
+        if block is None and isinstance(child.get("text"), str):
+            inline.append(_words(child))
+            continue
+        if inline:
+            lines += "".join(inline).split("\n")
+            inline = []
+        lines += _lines(child) if block is None else block(child)
+    if inline:
+        lines += "".join(inline).split("\n")
+    return lines
 
 
 def _children(node: Node) -> list[Node]:
@@ -41,44 +65,14 @@ def _attribute(node: Node, *names: str) -> str:
     return ""
 
 
-def _lines(node: Node) -> Iterator[str]:
-    """Give the lines of a block; inline nodes side by side make lines of their own."""
-    if block := _BLOCKS.get(_type(node)):
-        yield from block(node)
-        return
-    inline: list[str] = []
-    for child in _children(node):
-        if _is_inline(child):
-            inline.append(_text(child))
-            continue
-        if inline:
-            yield from "".join(inline).split("\n")
-            inline = []
-        yield from _lines(child)
-    if inline:
-        yield from "".join(inline).split("\n")
-
-
-def _type(node: Node) -> str:
-    found = node.get("type")
+def _text(node: Node) -> str:
+    found = node.get("text")
     return found if isinstance(found, str) else ""
 
 
-def _is_inline(node: Node) -> bool:
-    kind = _type(node)
-    return kind in _INLINE or (kind not in _BLOCKS and isinstance(node.get("text"), str))
-
-
-def _text(node: Node) -> str:
-    written = _WRITTEN.get(_type(node))
-    return written(node) if written else _linked(node)
-
-
-def _linked(node: Node) -> str:
+def _words(node: Node) -> str:
     """Give a text; where it is a link that does not show its address, with the address."""
-    found = node.get("text")
-    text = found if isinstance(found, str) else ""
-    marks = node.get("marks")
+    text, marks = _text(node), node.get("marks")
     for mark in marks if isinstance(marks, list) else ():
         if isinstance(mark, dict) and mark.get("type") == "link":
             address = _attribute(mark, "href")
@@ -94,7 +88,7 @@ def _date(node: Node) -> str:
         return told
 
 
-_WRITTEN: Final[dict[str, Callable[[Node], str]]] = {
+_INLINE: Final[dict[str, Callable[[Node], str]]] = {
     "hardBreak": lambda _node: "\n",
     "mention": lambda node: _attribute(node, "text", "id"),
     "emoji": lambda node: _attribute(node, "text", "shortName"),
@@ -106,51 +100,45 @@ _WRITTEN: Final[dict[str, Callable[[Node], str]]] = {
 }
 
 
-def _marked(node: Node, mark: str) -> Iterator[str]:
+def _marked(node: Node, mark: str) -> list[str]:
     """Give the lines of an entry of a list, those after the first indented below it."""
-    for number, line in enumerate(_lines({"content": node.get("content")})):
-        yield (mark if number == 0 else " " * len(mark)) + line
+    return [(" " * len(mark) if number else mark) + line for number, line in enumerate(_lines(node))]
 
 
-def _bullets(node: Node) -> Iterator[str]:
-    for item in _children(node):
-        yield from _marked(item, "- ")
+def _bullets(node: Node) -> list[str]:
+    return [line for item in _children(node) for line in _marked(item, "- ")]
 
 
-def _numbers(node: Node) -> Iterator[str]:
+def _numbers(node: Node) -> list[str]:
     order = _attribute(node, "order")
-    first = int(order) if order.isdecimal() and len(order) < 10 else 1  # noqa: PLR2004  # beyond that it is no number of a list
-    for number, item in enumerate(_children(node), start=first):
-        yield from _marked(item, f"{number}. ")
+    first = int(order) if order.isdecimal() and len(order) <= _MOST_DIGITS else 1
+    items = enumerate(_children(node), start=first)
+    return [line for number, item in items for line in _marked(item, f"{number}. ")]
 
 
-def _tasks(node: Node) -> Iterator[str]:
+def _tasks(node: Node) -> list[str]:
+    lines: list[str] = []
     for item in _children(node):
-        if _type(item) == "taskItem":
-            yield from _marked(item, "[x] " if _attribute(item, "state") == "DONE" else "[ ] ")
+        if item.get("type") == "taskItem":
+            lines += _marked(item, "[x] " if _attribute(item, "state") == "DONE" else "[ ] ")
         else:
-            yield from _marked({"content": [item]}, "")
-
-
-def _row(node: Node) -> Iterator[str]:
-    yield " | ".join(" ".join(line for line in _lines(cell) if line) for cell in _children(node))
-
-
-def _titled(node: Node) -> Iterator[str]:
-    if title := _attribute(node, "title"):
-        yield title
-    yield from _lines({"content": node.get("content")})
-
-
-def _attributed(*names: str) -> Callable[[Node], Iterator[str]]:
-    def lines(node: Node) -> Iterator[str]:
-        if told := _attribute(node, *names):
-            yield told
-
+            lines += ["    " + line for line in _lines({"content": [item]})]
     return lines
 
 
-_BLOCKS: Final[dict[str, Callable[[Node], Iterator[str]]]] = {
+def _row(node: Node) -> list[str]:
+    return [" | ".join(" ".join(filter(None, _lines(cell))) for cell in _children(node))]
+
+
+def _titled(node: Node) -> list[str]:
+    return [title, *_lines(node)] if (title := _attribute(node, "title")) else _lines(node)
+
+
+def _told_by(*names: str) -> Callable[[Node], list[str]]:
+    return lambda node: [told] if (told := _attribute(node, *names)) else []
+
+
+_BLOCKS: Final[dict[str, Callable[[Node], list[str]]]] = {
     "bulletList": _bullets,
     "orderedList": _numbers,
     "taskList": _tasks,
@@ -158,9 +146,9 @@ _BLOCKS: Final[dict[str, Callable[[Node], Iterator[str]]]] = {
     "tableRow": _row,
     "expand": _titled,
     "nestedExpand": _titled,
-    "rule": lambda _node: iter(("---",)),
-    "media": _attributed("alt", "url"),
-    "blockCard": _attributed("url"),
-    "embedCard": _attributed("url"),
-    "extension": _attributed("text"),
+    "rule": lambda _node: ["---"],
+    "media": _told_by("alt", "url"),
+    "blockCard": _told_by("url"),
+    "embedCard": _told_by("url"),
+    "extension": _told_by("text"),
 }

@@ -12,7 +12,8 @@ def hierarchical_path(issue_key: str | None, attachment_id: str, filename: str |
     name = _UNSAFE.sub("_", f"{attachment_id}_{filename or ''}")
     found = _NUMBER.search(issue_key or "")
     if found is None:
-        return f"other/{_UNSAFE.sub('_', issue_key or 'unknown')}/{name}"
+        folder = _UNSAFE.sub("_", issue_key or "").lstrip(".") or "unknown"
+        return f"other/{folder}/{name}"
     number = int(found[1])
     if number < _THOUSAND:
         return f"0/{number}/{name}"

@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from analyst.errors import InvalidInputError
 from analyst.names import Name
@@ -39,7 +39,7 @@ class CustomField(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    field: str
+    field: Annotated[str, StringConstraints(min_length=1)]
     column: Name
     type: FieldType = "text"
 
@@ -81,7 +81,7 @@ class TransformOptions:
 
     @staticmethod
     def of(
-        domain: str = "", custom_fields: Iterable[CustomField] = (), catalogue: Iterable[Any] = ()
+        domain: str = "", custom_fields: Iterable[CustomField | Mapping[str, Any]] = (), catalogue: Iterable[Any] = ()
     ) -> "TransformOptions":
         """Bind custom fields to what `GET /rest/api/3/field` answered (`catalogue`); fields named by id need none.
 
@@ -92,7 +92,8 @@ class TransformOptions:
         known = {found for several in ids.values() for found in several}
         bound: list[BoundField] = []
         added: dict[str, str] = {}
-        for custom in custom_fields:
+        for spelled in custom_fields:
+            custom = CustomField.model_validate(spelled)
             _check(custom, {column for one in bound for column in one.columns})
             columns = custom.columns()
             added |= {name: kind for name, kind in columns.items() if name not in PRESET}
@@ -112,6 +113,31 @@ class TransformOptions:
         fields = [[one.ids, one.column, one.type] for one in self.custom]
         schema = [[table.name, dict(table.columns), table.key] for table in self.tables.values()]
         return hashlib.sha256(documents.canonical([VERSION, self.base_url, fields, schema])).hexdigest()[:16]
+
+
+_BY_SCHEMA: dict[str, FieldType] = {
+    "string": "text",
+    "number": "number",
+    "option": "option",
+    "option-with-child": "option",
+    "user": "user",
+    "date": "date",
+    "datetime": "instant",
+    "sd-servicelevelagreement": "sla",
+    "sd-customerrequesttype": "request_type",
+    "sd-feedback": "integer",
+    **dict.fromkeys(("priority", "resolution", "status", "issuetype", "project", "version", "group"), "option"),
+}
+_NAMED = ("option", "string", "version", "component", "group", "sd-customerorganization")
+
+
+def suggested_type(told: Mapping[str, Any]) -> FieldType:
+    """Suggest the type of a field by the `schema` that `GET /rest/api/3/field` tells of it."""
+    schema = told.get("schema")
+    kind, items = (schema.get("type"), schema.get("items")) if isinstance(schema, dict) else (None, None)
+    if kind == "array" and items in ("user", *_NAMED):
+        return "users" if items == "user" else "options"
+    return _BY_SCHEMA.get(kind, "json") if isinstance(kind, str) else "json"
 
 
 def _base_url(domain: str) -> str:

@@ -5,30 +5,39 @@ Jira keeps its times. Jira's years that no reader of parquet knows (before 1 or 
 """
 
 import re
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _ZONE_WORD = re.compile(r"\s*(?:UTC|GMT|z)$")
-_FORMATS = ("%m/%d/%Y, %I:%M:%S %p", "%Y-%m-%d %H:%M:%S", "%d/%b/%y %I:%M %p")
-_MILLIS_AFTER_COMMA = re.compile(r",\d{3}$")
+_LOCAL = ("%Y-%m-%d %H:%M:%S,%f", "%m/%d/%Y, %I:%M:%S %p,%f")
 
 
 def instant(value: Any) -> datetime | None:
     """Read a time; None where the value is none."""
-    try:
-        if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-        elif isinstance(value, dict):
-            return _of_object(value)
-        elif isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, str):
+        return _of_text(value)
+    if isinstance(value, dict):
+        return _of_object(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(ValueError, OverflowError):
             return EPOCH + timedelta(milliseconds=value)
-        else:
-            return None
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        return _loose(value)
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _of_text(text: str) -> datetime | None:
+    """Read a time that is written; the same ones stand in many places of an issue."""
+    for spelled in (text, _ZONE_WORD.sub("+00:00", text.strip()).replace(" +", "+").replace(" -", "-")):
+        try:
+            moment = datetime.fromisoformat(spelled)
+            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
+            continue
+    return None
 
 
 def _of_object(value: dict[str, Any]) -> datetime | None:
@@ -38,16 +47,6 @@ def _of_object(value: dict[str, Any]) -> datetime | None:
         if isinstance(told, str | int) and (moment := instant(told)):
             return moment
     return None
-
-
-def _loose(value: Any) -> datetime | None:
-    if not isinstance(value, str):
-        return None
-    text = _ZONE_WORD.sub("+00:00", value.strip()).replace(" +", "+").replace(" -", "-")
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC) if text != value else None
-    except (ValueError, OverflowError):
-        return None
 
 
 def micros(value: Any) -> int | None:
@@ -77,15 +76,11 @@ def text_of(moment: datetime | None) -> str | None:
 
 def of_event(value: Any) -> int | None:
     """Read the timestamp of an event as microseconds; some relays write it as local time, which is taken for UTC."""
-    if (count := micros(value)) is not None or not isinstance(value, str):
-        return count
-    text = _MILLIS_AFTER_COMMA.sub("", value.strip())
-    for form in _FORMATS:
-        try:
-            return micros_of(datetime.strptime(text, form).replace(tzinfo=UTC))
-        except ValueError:
-            continue
-    return None
+    if isinstance(value, str) and "," in value:
+        for form in _LOCAL:
+            with suppress(ValueError):
+                return micros_of(datetime.strptime(value, form).replace(tzinfo=UTC))
+    return micros(value)
 
 
 def day(value: Any) -> str | None:

@@ -10,6 +10,7 @@ from functions.extract.jira.transform import times
 from functions.extract.jira.transform.report import Report
 
 _MOST, _LEAST = 2**63 - 1, -(2**63)
+_NUMBER = re.compile(r"-?[0-9]{1,19}((?:\.[0-9]{0,30})?(?:[eE][+-]?[0-9]{1,4})?)")
 _WHO = re.compile(r"[?&](?:accountId|username|key)=([^&#]+)")
 
 
@@ -60,10 +61,10 @@ def number(value: Any, name: str, report: Report) -> float | int | None:
 
 
 def _read_number(value: str) -> float | int | None:
-    try:
-        return int(value) if value.lstrip("-").isdecimal() else float(value)
-    except ValueError:
+    found = _NUMBER.fullmatch(value)
+    if found is None:
         return None
+    return float(value) if found[1] else int(value)
 
 
 def instant(value: Any, name: str, report: Report) -> str | None:
