@@ -229,6 +229,13 @@ def test_a_comment_that_a_newer_complete_list_leaves_out_is_dead() -> None:
     assert names(told(created, body("jira:issue_updated", 5, issue=issue(5))), "comments") == ["1"]
 
 
+def test_an_empty_page_of_no_things_says_nothing_of_comments() -> None:
+    created = body("comment_created", 2, comment=comment(1, updated=2))
+    for page, left in (({"maxResults": 0}, ["1"]), ({"maxResults": 20}, [])):
+        empty = issue(5, comment={"comments": [], "total": 0, "startAt": 0, **page})
+        assert names(told(created, body("jira:issue_updated", 5, issue=empty)), "comments") == left
+
+
 def test_a_comment_is_as_it_was_last_edited() -> None:
     edited = body("comment_updated", 7, comment=comment(1, "new", updated=7))
     listed = answer(6, comments=[comment(1, "old", updated=2)])
@@ -254,6 +261,12 @@ def test_a_deleted_issue_is_a_tombstone_that_knows_its_name_and_month_and_nothin
     assert state.document is None
     assert (state.key, state.month) == ("ABC-12", "2024-05")
     assert {name: len(found) for name, found in made(state).items() if found} == {"raw_issues": 1}
+
+
+def test_a_deletion_that_tells_but_the_key_keeps_it() -> None:
+    state = fact(body("jira:issue_deleted", 3, issue={"id": ISSUE_ID, "key": "ABC-12"}))
+    assert (state.key, state.month) == ("ABC-12", "unknown")
+    assert state.joined(fact(body("jira:issue_updated", 1, issue=issue(1)))).month == "2024-05"
 
 
 def test_the_first_of_two_deletions_counts() -> None:
