@@ -40,6 +40,15 @@ def _embedded(draw: st.DrawFn) -> dict[str, Any]:
     return issue(draw(seconds), key=key, created=draw(st.integers(0, 1)), **parts)
 
 
+@st.composite
+def _few_fields(draw: st.DrawFn) -> dict[str, Any]:
+    """A few fields of an issue, perhaps with one of its times."""
+    found = partial(draw(_texts), draw(st.sampled_from(["ABC-12", "XYZ-1"])))
+    for name in draw(st.sampled_from([[], ["created"], ["updated"]])):
+        found["fields"][name] = bodies.at(draw(seconds))
+    return found
+
+
 def _changes(names: list[str], **members: Any) -> st.SearchStrategy[bytes]:
     return st.builds(body, st.sampled_from(names), seconds, **members)
 
@@ -49,7 +58,7 @@ _events = st.one_of(
     _updates,
     _changes(["jira:issue_updated"], issue=_embedded(), changelog=_histories, user=st.just(bodies.person())),
     _changes(["comment_created", "comment_updated", "comment_deleted"], comment=_comments),
-    _changes(["comment_created", "comment_deleted"], comment=_comments, issue=st.builds(partial, _texts)),
+    _changes(["comment_created", "comment_deleted"], comment=_comments, issue=_few_fields()),
     _changes(["worklog_created", "worklog_updated", "worklog_deleted"], worklog=_worklogs),
     _changes(["attachment_created", "attachment_deleted"], attachment=_attachments, issue=st.builds(partial)),
     _changes(
@@ -60,7 +69,7 @@ _events = st.one_of(
     ),
     _changes(["issue_property_set"], issue=st.just({"id": ISSUE_ID})),
 )
-_deletions = _changes(["jira:issue_deleted"], issue=st.one_of(_embedded(), st.builds(partial)))
+_deletions = _changes(["jira:issue_deleted"], issue=st.one_of(_embedded(), _few_fields()))
 _answers = st.builds(
     answer,
     seconds,
@@ -190,7 +199,7 @@ def test_fields_of_a_newer_event_are_laid_over_what_rest_answered() -> None:
 
 def test_what_an_answer_knows_already_is_not_kept_twice() -> None:
     events = [
-        body("jira:issue_updated", 2, issue=issue(2)),
+        body("jira:issue_updated", 2, issue=issue(2, attachment=[])),
         body("comment_created", 2, comment=comment(1, updated=2), issue=partial()),
     ]
     fetched = answer(2, comments=[comment(1, updated=2)])
@@ -227,6 +236,25 @@ def test_a_comment_that_a_newer_complete_list_leaves_out_is_dead() -> None:
     assert names(told(created, body("jira:issue_updated", 5, issue=all_of_them)), "comments") == ["2"]
     assert names(told(created, body("jira:issue_updated", 5, issue=some_of_them)), "comments") == ["1", "2"]
     assert names(told(created, body("jira:issue_updated", 5, issue=issue(5))), "comments") == ["1"]
+
+
+def test_a_comment_of_the_very_time_of_a_list_is_alive_though_the_list_leaves_it_out() -> None:
+    created = body("comment_created", 5, comment=comment(1, updated=5))
+    empty = body("jira:issue_updated", 5, issue=issue(5, comment=bodies.page("comments", [])))
+    assert names(told(created, empty), "comments") == ["1"]
+
+
+def test_of_two_lists_of_one_time_that_of_the_later_event_counts() -> None:
+    one, other = (
+        body("jira:issue_updated", sent, issue=issue(5, attachment=[bodies.attachment(number)]))
+        for sent, number in ((6, 1), (7, 2))
+    )
+    assert names(told(one, other), "attachments") == names(told(other, one), "attachments") == ["2"]
+    one, other = (
+        body("jira:issue_updated", sent, issue=issue(5, attachment=[bodies.attachment(number)]))
+        for sent, number in ((6, 2), (7, 1))
+    )
+    assert names(told(one, other), "attachments") == ["1"]
 
 
 def test_an_empty_page_of_no_things_says_nothing_of_comments() -> None:
