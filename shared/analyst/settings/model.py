@@ -128,16 +128,3 @@ class Settings(BaseModel):
         if value is not None and not _ADDRESS.fullmatch(value):
             raise ValueError("must be an address such as http://minio:9000")
         return value
-
-    @staticmethod
-    def read(environ: Mapping[str, str], default: Path | None = None) -> "Settings":
-        """Read the settings from a mapping and the file that its `CONFIG_FILE` names, else from `default` if it is there.
-
-        What the environment says goes before what the file says.
-
-        Raises:
-            SettingsError: something is missing or wrong; the message lists all of it, by variable or key.
-        """
-        from analyst.settings.configuration import Configuration
-
-        return Configuration.read(environ, default).settings
