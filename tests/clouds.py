@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
-from analyst.settings import Settings
+from analyst.settings import read_settings
 from analyst.store import ANY, Store
 from analyst.store.gs import GsStore
 from analyst.store.gs_pace import Pace
@@ -49,7 +49,7 @@ class FileCloud:
         return {"DATA_URL": self.folder.as_uri()}
 
     def open(self) -> Store:
-        return open_store(Settings.read(self.settings))
+        return open_store(read_settings(self.settings))
 
     def copy(self) -> Cloud:
         copy = self.folder.with_name(f"{self.folder.name}-{uuid4().hex}")

@@ -1,5 +1,6 @@
 """A bucket for each test that wants one, of the kind that `--store` says."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +20,10 @@ except ImportError:
 else:  # how long an example takes tells of the machine, not of the program
     settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("any machine")
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # or Ctrl-C would do nothing in the processes of tests
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

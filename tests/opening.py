@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from analyst.settings import Settings
+from analyst.settings import read_settings
 from analyst.store import Store, swapping
 from analyst.store.memory import MemoryStore
 from analyst.store.opening import open_store
@@ -18,4 +18,4 @@ def pauses_here(_store: Store) -> Iterator[float]:
 def opened() -> Store:
     """Open the bucket of `DATA_URL`; from now on this process does not wait as it would for a cloud."""
     swapping.pauses_for = pauses_here  # type: ignore[assignment]
-    return open_store(Settings.read(os.environ))
+    return open_store(read_settings(os.environ))

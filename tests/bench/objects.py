@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from analyst.settings import Settings
+from analyst.settings import read_settings
 from analyst.store import Store
 from analyst.store.opening import open_store
 from tests.bench.extract import extract_to, write_csv
@@ -73,7 +73,7 @@ def _publish_far_and_near(home: Path) -> Row:
 
 
 def _store() -> Store:
-    return open_store(Settings.read(os.environ))
+    return open_store(read_settings(os.environ))
 
 
 def _client(kind: str, store: Any) -> tuple[Callable[[Path], object], Callable[[Path], object]]:

@@ -157,7 +157,6 @@ def test_the_scheduler_syncs_a_new_source_by_itself(project: Project, admin: str
             assert time.monotonic() < deadline, project.run("logs", "scheduler").stdout
     finally:
         project.run("rm", "-s", "-f", "scheduler")
-        shutil.rmtree(project.sources / "more")
 
 
 def test_the_bucket_outlives_its_containers(project: Project, admin: str, tmp_path: Path) -> None:
@@ -173,6 +172,18 @@ def test_the_functions_are_no_root_and_can_not_write_to_the_sources(project: Pro
     inside = ["docker", "exec", project.container()]
     assert subprocess.run([*inside, "id", "-u"], capture_output=True, text=True, check=True).stdout.strip() == "10001"
     assert subprocess.run([*inside, "touch", "/sources/x"], capture_output=True, check=False).returncode != 0
+
+
+def test_the_functions_see_the_folder_of_the_configuration(project: Project) -> None:
+    seen = [
+        "docker",
+        "exec",
+        project.container(),
+        "cat",
+        "config/instance.yaml.example",
+    ]  # where CONFIG_FILE is looked for
+    here = (ROOT / "config/instance.yaml.example").read_text()
+    assert subprocess.run(seen, capture_output=True, text=True, check=True).stdout == here
 
 
 def test_the_container_becomes_healthy(project: Project) -> None:

@@ -12,7 +12,7 @@ from werkzeug.test import Client
 from analyst.context import Context, Process
 from analyst.errors import AnalystError, ConflictError, InvalidInputError, SettingsError, UnavailableError
 from analyst.http import Allow, app, function
-from analyst.settings import Settings
+from analyst.settings import read_settings
 from analyst.store.memory import MemoryStore
 from analyst.tasks import Background, Tasks
 
@@ -93,7 +93,7 @@ def elsewhere() -> Iterator[Elsewhere]:
 
 
 def tasks(base_url: str | None, background: Background | None = None) -> Tasks:
-    settings = Settings.read({"DATA_URL": "file:///nowhere", "SERVICE_TOKEN": TOKEN, "BASE_URL": base_url or ""})
+    settings = read_settings({"DATA_URL": "file:///nowhere", "SERVICE_TOKEN": TOKEN, "BASE_URL": base_url or ""})
     return Tasks(settings, lambda *_: None, lambda: background or Background(), "abc")
 
 

@@ -107,7 +107,8 @@ def _parts(files: Sequence[CsvFile], options: CsvOptions, columns: Iterable[str]
     """Write the queries of all rows as texts: files that are written alike are read together."""
     parts = []
     for (dialect, compression), group in groupby(files, key=lambda file: (file.dialect, file.compression)):
-        terms = (quote(name) if name in dialect.names else f"null::varchar as {quote(name)}" for name in columns)
+        here = frozenset(dialect.names)
+        terms = (quote(name) if name in here else f"null::varchar as {quote(name)}" for name in columns)
         parts.append(f"select {', '.join(terms)} from {_read_csv(dialect, compression, list(group), options)}")
     return parts
 

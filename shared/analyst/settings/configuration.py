@@ -83,6 +83,17 @@ class Configuration:
         return Configuration(settings, name, origins, file.lines, tuple(file.warnings))
 
 
+def read_settings(environ: Mapping[str, str], default: Path | None = None) -> Settings:
+    """Read the settings from a mapping and the file that its `CONFIG_FILE` names, else from `default` if it is there.
+
+    What the environment says goes before what the file says.
+
+    Raises:
+        SettingsError: something is missing or wrong; the message lists all of it, by variable or key.
+    """
+    return Configuration.read(environ, default).settings
+
+
 def check(
     text: str, environ: Mapping[str, str], configs: Mapping[str, type[BaseModel]] = MappingProxyType({})
 ) -> Findings:

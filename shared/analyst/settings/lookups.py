@@ -4,9 +4,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from analyst.settings.configuration import DEFAULT_FILE
+from analyst.settings.configuration import DEFAULT_FILE, read_settings
 from analyst.settings.keys import KEYS
-from analyst.settings.model import Settings
 
 
 def get_value(path: str, default: Any = None, environ: Mapping[str, str] = os.environ) -> Any:
@@ -21,7 +20,7 @@ def get_value(path: str, default: Any = None, environ: Mapping[str, str] = os.en
     Raises:
         SettingsError: the settings are not usable.
     """
-    settings = Settings.read(environ, DEFAULT_FILE)
+    settings = read_settings(environ, DEFAULT_FILE)
     if path in KEYS:
         value = getattr(settings, KEYS[path])
         return default if value is None else value

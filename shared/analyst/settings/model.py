@@ -174,16 +174,3 @@ class Settings(BaseModel):
         if twice := sorted({column for column in columns if columns.count(column) > 1}):
             raise ValueError(f"has two fields for the column {twice[0]}; leave one of them out")
         return fields
-
-    @staticmethod
-    def read(environ: Mapping[str, str], default: Path | None = None) -> "Settings":
-        """Read the settings from a mapping and the file that its `CONFIG_FILE` names, else from `default` if it is there.
-
-        What the environment says goes before what the file says.
-
-        Raises:
-            SettingsError: something is missing or wrong; the message lists all of it, by variable or key.
-        """
-        from analyst.settings.configuration import Configuration
-
-        return Configuration.read(environ, default).settings

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from analyst.errors import SettingsError
-from analyst.settings import Configuration, Settings
+from analyst.settings import Configuration, Settings, read_settings
 from analyst.store.file import FileStore
 from analyst.store.mounts import shared_filesystem
 from analyst.store.port import ABSENT, Object, Store, StoreConflictError, UnsureWriteError
@@ -59,7 +59,7 @@ def read_configuration(environ: Mapping[str, str], default: Path | None) -> Conf
 def _read_object(url: str, environ: Mapping[str, str]) -> bytes:
     folder, _, name = url.rpartition("/")
     endpoints = {variable: environ.get(variable, "") for variable in ("GCS_ENDPOINT", "S3_ENDPOINT")}
-    found = open_store(Settings.read({"DATA_URL": folder, **endpoints})).read(name)
+    found = open_store(read_settings({"DATA_URL": folder, **endpoints})).read(name)
     if found is None:
         raise SettingsError(f"CONFIG_FILE: {url} is not there")
     return found.data

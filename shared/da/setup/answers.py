@@ -108,7 +108,7 @@ QUESTIONS: Final = (
     Question("domain", "Your company's domain, whose people may sign in", _domain),
     Question("name", "What the instance is called", _title, _usual_title),
     Question("email", "Your e-mail; you become the first administrator", _email),
-    Question("source", f"Where your data comes from ({', '.join((*AVAILABLE, *LATER))})", _source, lambda _: "csv"),
+    Question("source", f"Where your data comes from, of {', '.join(AVAILABLE)}", _source, lambda _: "csv"),
     Question("data", "The folder of your files", _data, lambda _: "sources"),
     Question("source_name", "What this source is called in tables' names", _source_name, _usual_source_name),
     Question("server", "Where the server is", server_address, lambda _: "http://localhost:8000"),

@@ -6,7 +6,7 @@ import pytest
 
 from analyst.errors import UnavailableError
 from analyst.mail import send
-from analyst.settings import Settings
+from analyst.settings import Settings, read_settings
 from tests.doubles.mailbox import Mailbox, Security, mailbox, make_certificate
 
 
@@ -23,7 +23,7 @@ def settings(box: Mailbox, security: str, **more: str) -> Settings:
         "SMTP_SECURITY": security,
         "SMTP_FROM": "data@example.com",
     }
-    return Settings.read({**environ, **more})
+    return read_settings({**environ, **more})
 
 
 @pytest.mark.parametrize("security", ["starttls", "ssl", "none"])

@@ -30,7 +30,10 @@ def stuck_sync(api: FunctionsApi) -> Iterator[subprocess.Popen[str]]:
 
     api.faults += [*(Fault() for _ in range(len(api.tables) - 1)), Fault(cut=300_000, midway=wait)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "da", "sync"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-X", "faulthandler", "-m", "da", "sync"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     with process:
         try:
@@ -67,11 +70,20 @@ def until_arrived(workspace: Workspace, files: int, process: subprocess.Popen[st
         assert process.poll() is None
 
 
+def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Wait for a process to end by itself; of one that does not, what it is doing stands on stderr."""
+    try:
+        return process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        return process.communicate()
+
+
 def test_ctrl_c_keeps_what_has_arrived(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
     with stuck_sync(shop) as process:
         until_arrived(workspace, 2, process)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = ended(process)
     assert (process.returncode, err) == (130, "")
     assert out.endswith("Interrupted. What has arrived is kept; da sync goes on from there.\n")
     assert views(workspace) == 2

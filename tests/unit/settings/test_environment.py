@@ -3,19 +3,19 @@
 import pytest
 
 from analyst.errors import SettingsError
-from analyst.settings import Settings
+from analyst.settings import Settings, read_settings
 
 KEY = "a-secret-of-the-tests-0123456789abcdef"
 NO_TIMES = ("0", "-1", "nan", "inf", "1e300", "a week")
 
 
 def read(**environ: str) -> Settings:
-    return Settings.read({"DATA_URL": "file:///data", **environ})
+    return read_settings({"DATA_URL": "file:///data", **environ})
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
-        Settings.read({"ALLOWED_DOMAINS": "example.com, ex ample", "SMTP_PORT": "x", "GOOGLE_CLIENT_ID": "id"})
+        read_settings({"ALLOWED_DOMAINS": "example.com, ex ample", "SMTP_PORT": "x", "GOOGLE_CLIENT_ID": "id"})
     assert [line.strip() for line in str(caught.value).splitlines()] == [
         "The settings are not usable:",
         'ALLOWED_DOMAINS[1]: "ex ample" is no domain; write for example example.com',

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from analyst.errors import SettingsError
-from analyst.settings import Configuration, Settings, get_data_source_type, get_value
+from analyst.settings import Configuration, Settings, get_data_source_type, get_value, read_settings
 from analyst.settings.configuration import Findings, check
 from analyst.settings.instance import read_instance
 from functions.extract.source_types import SOURCE_TYPES
@@ -33,7 +33,7 @@ def warnings(text: str, **environ: str) -> list[str]:
 
 def read(folder: Path, text: str, **environ: str) -> Settings:
     (folder / "instance.yaml").write_text(text)
-    return Settings.read({**PLAIN, "CONFIG_FILE": str(folder / "instance.yaml"), **environ})
+    return read_settings({**PLAIN, "CONFIG_FILE": str(folder / "instance.yaml"), **environ})
 
 
 def test_it_says_what_the_environment_does_not(tmp_path: Path) -> None:
@@ -228,10 +228,10 @@ class TestWhereItIs:
 
     def test_one_that_is_named_must_be_there(self, tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match=r"CONFIG_FILE: .*nowhere.yaml can't be read: No such file"):
-            Settings.read({**PLAIN, "CONFIG_FILE": str(tmp_path / "nowhere.yaml")})
+            read_settings({**PLAIN, "CONFIG_FILE": str(tmp_path / "nowhere.yaml")})
         (tmp_path / "latin.yaml").write_bytes(b"instance: {name: \xe9}")
         with pytest.raises(SettingsError, match="is no text in UTF-8"):
-            Settings.read({**PLAIN, "CONFIG_FILE": str(tmp_path / "latin.yaml")})
+            read_settings({**PLAIN, "CONFIG_FILE": str(tmp_path / "latin.yaml")})
 
 
 class TestLookups:

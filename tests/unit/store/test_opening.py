@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from analyst.errors import SettingsError
-from analyst.settings import Settings
+from analyst.settings import Settings, read_settings
 from analyst.store import ABSENT, Store
 from analyst.store.memory import MemoryStore
 from analyst.store.opening import SECRET_KEY, open_store, secret_key
@@ -12,7 +12,7 @@ from tests.doubles.faulty_store import Fault, FaultyStore
 
 
 def opened(root: Path, **more: str) -> Store:
-    return open_store(Settings.read({"DATA_DIR": str(root), **more}))
+    return open_store(read_settings({"DATA_DIR": str(root), **more}))
 
 
 def test_the_folder_is_made_when_it_is_not_there(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_a_place_that_can_be_no_bucket_is_refused(tmp_path: Path) -> None:
 
 def test_a_bucket_in_a_cloud_is_opened_without_asking_it_for_anything() -> None:
     for url in ("s3://company-data", "s3://company-data/da/test/", "gs://company-data", "gs://company-data/da/test/"):
-        store = open_store(Settings.read({"DATA_URL": url, "S3_ENDPOINT": "http://127.0.0.1:1"}))
+        store = open_store(read_settings({"DATA_URL": url, "S3_ENDPOINT": "http://127.0.0.1:1"}))
         assert store.url == url.rstrip("/")
 
 
@@ -55,13 +55,13 @@ def test_a_bucket_in_a_cloud_is_opened_without_asking_it_for_anything() -> None:
 )
 def test_an_address_that_names_no_bucket_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="DATA_URL: must be file:///path, gs://bucket/prefix or s3://"):
-        Settings.read({"DATA_URL": url})
+        read_settings({"DATA_URL": url})
 
 
 @pytest.mark.parametrize("address", ["minio:9000", "s3://minio", "http://minio:9000/bucket", "http://key@minio"])
 def test_an_endpoint_is_an_address_without_a_path(address: str) -> None:
     with pytest.raises(SettingsError, match=r"S3_ENDPOINT: must be an address(.|\n)*S3_PUBLIC_ENDPOINT: must be"):
-        Settings.read({"DATA_URL": "s3://data", "S3_ENDPOINT": address, "S3_PUBLIC_ENDPOINT": address})
+        read_settings({"DATA_URL": "s3://data", "S3_ENDPOINT": address, "S3_PUBLIC_ENDPOINT": address})
 
 
 def test_a_folder_that_other_hosts_reach_is_refused(tmp_path: Path) -> None:
@@ -72,9 +72,9 @@ def test_a_folder_that_other_hosts_reach_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "office")
     for name in ("office", "office/bucket", "link"):
         with pytest.raises(SettingsError, match=r"shared file system \(nfs4\)"):
-            open_store(Settings.read({"DATA_DIR": str(tmp_path / name)}), mountinfo=mountinfo)
-    open_store(Settings.read({"DATA_DIR": str(tmp_path / "own")}), mountinfo=mountinfo)
-    open_store(Settings.read({"DATA_DIR": str(tmp_path / "office")}), mountinfo=tmp_path / "none")
+            open_store(read_settings({"DATA_DIR": str(tmp_path / name)}), mountinfo=mountinfo)
+    open_store(read_settings({"DATA_DIR": str(tmp_path / "own")}), mountinfo=mountinfo)
+    open_store(read_settings({"DATA_DIR": str(tmp_path / "office")}), mountinfo=tmp_path / "none")
 
 
 def test_the_secret_of_the_settings_signs(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_damaged_secret_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_bucket_elsewhere_can_hold_the_secret_too() -> None:
-    settings, store = Settings.read({"DATA_URL": "s3://company-data"}), MemoryStore()
+    settings, store = read_settings({"DATA_URL": "s3://company-data"}), MemoryStore()
     secret = secret_key(settings, store)
     assert len(secret) == 64
     assert secret_key(settings, store) == secret
@@ -114,6 +114,6 @@ def test_a_bucket_elsewhere_can_hold_the_secret_too() -> None:
 
 @pytest.mark.parametrize("fault", Fault)
 def test_the_answer_to_making_the_secret_may_be_lost(fault: Fault) -> None:
-    settings, store = Settings.read({"DATA_URL": "s3://company-data"}), MemoryStore()
+    settings, store = read_settings({"DATA_URL": "s3://company-data"}), MemoryStore()
     secret = secret_key(settings, FaultyStore(store, puts=[fault]))
     assert secret_key(settings, store) == secret
