@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 from analyst.context import Process
 from analyst.store import Store
 from analyst.tasks import Background
-from tests.clouds import FileCloud
+from tests.clouds import Cloud, FileCloud
 from tests.doubles.jira.instance import Instance
 from tests.doubles.jira.service import CLOUD_ID, DESK_EMAIL, DESK_TOKEN, EMAIL, TOKEN, Service
 from tests.doubles.jira.serving import serving
@@ -96,6 +96,11 @@ class Jira:
 
 def serve(folder: Path, admin: str | None = None, **settings: str) -> Jira:
     """Serve the bucket of a folder, which is empty unless it has an administrator."""
+    return serve_cloud(FileCloud(folder / "bucket"), folder, admin, settings)
+
+
+def serve_cloud(cloud: Cloud, folder: Path, admin: str | None, settings: Mapping[str, str]) -> Jira:
+    """Serve a bucket."""
     later = Later()
 
     class Serving(Process):
@@ -104,7 +109,7 @@ def serve(folder: Path, admin: str | None = None, **settings: str) -> Jira:
         def __init__(self, environ: Mapping[str, str], **more: Any) -> None:
             super().__init__({**environ, **settings}, **more)
 
-    return Jira(World(folder, FileCloud(folder / "bucket"), admin=admin, process=Serving), later)
+    return Jira(World(folder, cloud, admin=admin, process=Serving), later)
 
 
 @pytest.fixture(scope="session")
