@@ -16,6 +16,9 @@ SOURCE_TYPES: Final[SourceTypes] = MappingProxyType(
             jobs=(
                 Job("fold", "/extract/jira/fold", "every 1m"),
                 Job("gather", "/extract/jira/gather", "every 1h"),
+                Job("sla", "/extract/jira/sla", "every 15m"),
+                Job("attachments", "/extract/jira/attachments", "every 15m"),
+                Job("check", "/extract/jira/check", "daily 03:30"),
             ),
         ),
     }

@@ -12,7 +12,7 @@ from analyst.http import Allow, Answer, function
 from functions.extract.jira.absorbing import Absorbed, Change
 from functions.extract.jira.backfilling import Backfill, Tally
 from functions.extract.jira.instance import PARALLEL
-from functions.extract.jira.jobs import Job
+from functions.extract.jira.jobs import HTTP_STATUS, UNASKED, Job
 from functions.extract.jira.opening import Opened, open_source
 from functions.extract.jira.progress import Progress
 from functions.extract.jira.published import look
@@ -85,12 +85,12 @@ def extract_jira(request: BackfillRequest, ctx: Context) -> Answer[BackfillAnswe
         notes=tuple(job.notes),
         is_complete=tally.is_complete and job.error is None,
     )
-    return Answer(answer, status=answer.http_status)
+    return Answer(answer, status=HTTP_STATUS[status])
 
 
 def _backfill(request: BackfillRequest, job: Job, tally: Tally) -> None:
     if job.opened.jira is None and not _is_narrow(request):
-        job.note("Jira is not asked: there is no JIRA_API_TOKEN")
+        job.note(UNASKED)
         job.absorb({})
         return
     backfill = _of(job)

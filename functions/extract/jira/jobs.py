@@ -6,21 +6,59 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from http import HTTPStatus
 from typing import Final
+
+from pydantic import BaseModel, ConfigDict
 
 from analyst import runs
 from analyst.contract.connector import Cursor
 from analyst.errors import AnalystError, InvalidInputError, UnavailableError
-from analyst.extracting import RebuildOutcome
+from analyst.extracting import RebuildOutcome, RunId
+from analyst.http import Answer
+from analyst.names import Name
 from analyst.runs import RunKind, RunRecord, RunStatus, TableResult
 from functions.extract.jira.absorbing import Absorbed, Change
 from functions.extract.jira.fold import PATH as FOLD
 from functions.extract.jira.instance import Jira
 from functions.extract.jira.opening import Opened
 
+HTTP_STATUS: Final[dict[RunStatus, int]] = {
+    "ok": HTTPStatus.OK,
+    "unchanged": HTTPStatus.OK,
+    "partial": HTTPStatus.MULTI_STATUS,
+    "failed": HTTPStatus.UNPROCESSABLE_ENTITY,
+}
+"""Of the answers of jobs: all, some and none failed are different."""
+
+UNASKED: Final = "Jira is not asked: there is no JIRA_API_TOKEN"
 _PAUSE: Final = 0.25
 _PATIENCE: Final = 60.0
 _MOST_NOTES: Final = 50
+
+
+class JobRequest(BaseModel):
+    """Of which source; of that which webhooks are of, when it is not given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Name | None = None
+    run_id: RunId | None = None
+    """Under which the run is recorded; made when it is not given."""
+
+
+class JobAnswer(BaseModel):
+    """How a job ended: what it has counted, and what is worth a look."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    source: str
+    status: RunStatus
+    counts: Mapping[str, int] = {}
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+    rebuild: RebuildOutcome | None = None
 
 
 @dataclass(slots=True)
@@ -63,7 +101,8 @@ class Job:
             absorbed = self.opened.warehouse.absorb(changes, cursor=cursor)
         self.version = absorbed.version
         self.tables |= {table.table: table for table in absorbed.tables}
-        self.counts["changed"] += len(absorbed.changed)
+        if absorbed.changed:
+            self.counts["changed"] += len(absorbed.changed)
         for name, count in absorbed.misshapen.items():
             self.counts[f"misshapen {name}"] += count
         return absorbed
@@ -89,6 +128,13 @@ class Job:
         for issue_id, reason in failures.items():
             self.note(f"{issue_id}: {reason}")
 
+    def ask(self, work: Callable[[], object]) -> None:
+        """Do work that asks Jira; where there is no credential for it that is no error, and nothing is done."""
+        if self.opened.jira is None:
+            self.note(UNASKED)
+        else:
+            self.attempt(work)
+
     def attempt(self, work: Callable[[], object]) -> None:
         """Do the work; what goes wrong with Jira or the store is the job's error, and what was published stays."""
         try:
@@ -97,7 +143,7 @@ class Job:
             self.error = str(error)
 
     def end(self, *, all_tables: bool = False) -> RunStatus:
-        """Have a snapshot built of what was published, keep a record, and see to what came for a fold meanwhile.
+        """Have a snapshot built of what was published, keep a record unless nothing was done, and see to what came for a fold meanwhile.
 
         `all_tables` are told of, also those that are as they were; none are when something went wrong.
 
@@ -120,7 +166,8 @@ class Job:
             counts=self.counts,
             notes=tuple(self.notes),
         )
-        runs.write(opened.ctx.store, record)
+        if self.kind == "extract" or self.error is not None or self.counts:
+            runs.write(opened.ctx.store, record)
         if next(iter(opened.inbox.waiting()), None) is not None:
             with suppress(UnavailableError):  # the next webhook, or the scheduler, has it folded
                 opened.ctx.tasks.enqueue_alone(FOLD, {"source": opened.source})
@@ -138,3 +185,18 @@ class Job:
         options, excluded = self.opened.warehouse.options, self.opened.warehouse.excluded
         names = [name for name in options.tables if name not in excluded]
         return [self.tables.get(name) or TableResult(table=name, status="unchanged") for name in names]
+
+
+def answer_of(job: Job) -> Answer[JobAnswer]:
+    """End a job, and tell how it did."""
+    status = job.end()
+    answer = JobAnswer(
+        run_id=job.run_id,
+        source=job.opened.source,
+        status=status,
+        counts=dict(job.counts),
+        notes=tuple(job.notes),
+        error=job.error,
+        rebuild=job.rebuild,
+    )
+    return Answer(answer, status=HTTP_STATUS[status])

@@ -22,6 +22,13 @@ _BATCH: Final = 200
 _KINDS: Final[tuple[Kind, ...]] = ("missing", "stale", "deleted")
 
 
+def level_of(count: int) -> Level:
+    """Tell how bad it is that so many issues differ."""
+    if count > ERROR_ABOVE:
+        return "ERROR"
+    return "WARNING" if count > WARNING_ABOVE else "INFO"
+
+
 @dataclass(slots=True)
 class Mended:
     """What became of differences, by kind: those that Jira confirmed, and were mended; why others were not, by issue."""
@@ -40,9 +47,7 @@ class Mended:
     @property
     def level(self) -> Level:
         """How bad it is."""
-        if self.count > ERROR_ABOVE or self.failures or self.left:
-            return "ERROR"
-        return "WARNING" if self.count > WARNING_ABOVE else "INFO"
+        return "ERROR" if self.failures or self.left else level_of(self.count)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,11 @@ def receive_webhook(ctx: Context) -> WebhookAnswer:
 @function("GET", "/webhooks/jira/health", allow=Allow.SERVICE)
 def check_webhooks(ctx: Context) -> WebhookHealth:
     """Tell whether webhooks are taken, and whether they are folded."""
+    return health_of(ctx)
+
+
+def health_of(ctx: Context) -> WebhookHealth:
+    """Tell how it is with webhooks."""
     settings = ctx.settings
     waiting = [
         entry.age for entry, _ in zip(Inbox(ctx.store, settings.jira_source).waiting(), range(_SHOWN), strict=False)

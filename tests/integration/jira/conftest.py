@@ -171,6 +171,7 @@ def asking(installed: tuple[Path, str], tmp_path: Path, service: Service) -> Jir
         "JIRA_DOMAIN": service.instance.url,
         "JIRA_EMAIL": EMAIL,
         "JIRA_API_TOKEN": TOKEN,
+        "JIRA_ATTACHMENT_MAX_BYTES": "1000",
         "JIRA_CLOUD_ID": CLOUD_ID,
         "JIRA_CLOUD_URL": service.instance.url,
         "JIRA_SLA_EMAIL": DESK_EMAIL,
