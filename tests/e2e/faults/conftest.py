@@ -11,6 +11,7 @@ from analyst.sweep import checkpoints
 from tests.e2e.faults.places import PLACES, Place
 
 pytest.register_assert_rewrite("tests.e2e.faults.laptops", "tests.e2e.faults.mirroring", "tests.e2e.faults.scenes")
+pytest.register_assert_rewrite("tests.integration.jira.crashing")
 
 
 @pytest.fixture(autouse=True)

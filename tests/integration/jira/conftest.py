@@ -115,7 +115,12 @@ def serve_cloud(cloud: Cloud, folder: Path, admin: str | None, settings: Mapping
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder with a bucket in which the source is registered and its tables are published; tests work on copies."""
-    jira = serve(folder := tmp_path_factory.mktemp("installed"))
+    return install(tmp_path_factory.mktemp("installed"))
+
+
+def install(folder: Path) -> tuple[Path, str]:
+    """Make a bucket in a folder in which the source is registered; give it with the token of an administrator."""
+    jira = serve(folder)
     jira.world.ask("POST", "/api/admin/sources/jira", {"type": "jira"})
     jira.fold()
     return folder, jira.world.admin

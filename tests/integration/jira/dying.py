@@ -1,0 +1,41 @@
+"""Folds that die: `python dying.py`, once ready, forks one process for each line of JSON that it is given.
+
+A line has the `kind` and `address` of a place, a local `folder`, the touch of the store (`point`) and the `fate` that
+befalls the process there. The answer is a line with its exit code.
+"""
+
+import json
+import logging
+import os
+import sys
+from itertools import repeat
+from pathlib import Path
+
+from analyst.store import swapping
+from tests.e2e.faults.fates import Fate, FatedStore, Touches
+from tests.e2e.faults.places import open_at
+from tests.integration.jira.conftest import serve_cloud
+from tests.integration.jira.crashing import Held
+
+
+def fold(*, kind: str, address: str, folder: str, point: int, fate: str) -> None:
+    """Fold, and meet the fate."""
+    store = FatedStore(open_at(kind, address), Touches(point, Fate[fate]))
+    serve_cloud(Held(store), Path(folder), "nobody", {}).fold()
+
+
+def main() -> None:
+    """Fork, and wait, for each line."""
+    logging.disable()
+    swapping.pauses_for = lambda _store: repeat(0.0, 50)  # type: ignore[assignment]
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            fold(**json.loads(line))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()
