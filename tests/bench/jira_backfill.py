@@ -1,11 +1,9 @@
-"""Reading all issues of an instance of Jira: the greatest memory, and the processor time of the transform alone."""
+"""Reading all issues of an instance of Jira: the greatest memory."""
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +14,7 @@ from werkzeug.test import Client
 from analyst.context import Process
 from analyst.http import app
 from analyst.http.discovery import discover
-from functions.extract.jira.rows import rows
-from functions.extract.jira.state import IssueState
-from functions.extract.jira.transform.fields import TransformOptions
-from functions.extract.jira.transform.report import Report
-from tests.bench.measuring import ROOT, Row, at_least, at_most, cost, python
+from tests.bench.measuring import ROOT, Row, at_most, cost, python
 from tests.doubles.jira.holding import CUSTOM, START
 from tests.doubles.jira.instance import Instance
 from tests.doubles.jira.service import EMAIL, TOKEN, Service
@@ -28,7 +22,6 @@ from tests.doubles.jira.serving import serving
 
 ISSUES = int(os.environ.get("BENCH_ISSUES", "50000"))
 MONTHS = 24
-SAMPLE = 3000
 _SECRET = "bootstrap-" + "0" * 32
 _SERVE = "from tests.bench.jira_backfill import serve; serve()"
 _OURS = "import sys; from tests.bench.jira_backfill import backfill; backfill(*sys.argv[1:])"
@@ -40,10 +33,7 @@ def measure() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder, _instance() as url:
         took = cost(python(_OURS, folder, url))
     beside = f"{ISSUES / took.wall:.0f} issues/s on the wall, {ISSUES / took.cpu:.0f} per second of CPU, all in all"
-    return [
-        at_most(f"backfill of {ISSUES:,} issues: greatest memory", took.peak_mb, "MB", 400, beside),
-        at_least("transform of fetched issues, for each second of CPU", transformed(), "issues", 3000),
-    ]
+    return [at_most(f"backfill of {ISSUES:,} issues: greatest memory", took.peak_mb, "MB", 400, beside)]
 
 
 def fill(instance: Instance, count: int) -> None:
@@ -97,23 +87,3 @@ def backfill(folder: str, url: str) -> None:
     answer = client.post("/extract/jira", json={"source": "jira", "parallel": 8}, headers=sent).get_json()
     if answer["status"] != "ok" or answer["counts"]["fetched"] != ISSUES:
         raise RuntimeError(f"the backfill is not whole: {answer}")
-
-
-def transformed() -> float:
-    """Tell how many documents become rows in a second of processor time."""
-    service = Service()
-    fill(service.instance, SAMPLE)
-    look, options = service.instance.look(), TransformOptions.of(service.instance.url)
-    texts = []
-    for issue in service.instance.issues.values():
-        document = service.described(issue, look, ["*all"], ["changelog"])
-        texts.append((issue.id, json.dumps(document | {"remote_links": []})))
-    documents = [(id_, json.loads(text)) for id_, text in texts]
-    began, report, count = time.process_time(), Report(), 0
-    for id_, document in documents:
-        state = IssueState(id_).fetched(document)
-        state.to_json()
-        count += sum(map(len, rows(state, options, report).values()))
-    if count < SAMPLE * 8:
-        raise RuntimeError(f"there are {count} rows only")
-    return len(documents) / (time.process_time() - began)
