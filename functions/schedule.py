@@ -4,15 +4,16 @@ from analyst.context import Context
 from analyst.http import Allow, function
 from analyst.scheduling import ScheduleAnswer, Scheduler
 from analyst.scheduling.timetable import Registry
+from functions.extract.source_types import SOURCE_TYPES
 
 
 @function("POST", "/schedule", allow=Allow.SERVICE)
 def schedule(ctx: Context) -> ScheduleAnswer:
-    """Start the extracts of tables that are due, and the sweep when that is; best every minute or every few.
+    """Start the extracts of tables, the jobs of sources and the sweep, as each is due; best every minute or every few.
 
     It may be called as often as one likes, also by several at once. `GET /api/sync/status` tells what becomes of the
     extracts.
     """
     with ctx.state.read() as db:
-        registry = Registry.read(db, ctx.settings.sync_schedule)
+        registry = Registry.read(db, ctx.settings.sync_schedule, SOURCE_TYPES)
     return Scheduler(ctx.store, registry, ctx.settings.sweep_schedule, ctx.tasks.enqueue, ctx.clock).call()

@@ -5,11 +5,12 @@ from analyst.context import Context
 from analyst.http import function
 from analyst.scheduling.timetable import Registry
 from analyst.scheduling.viewing import ScheduleView, view
+from functions.extract.source_types import SOURCE_TYPES
 
 
 @function("GET", "/api/admin/schedule", allow=Role.ADMIN)
 def show_schedule(ctx: Context) -> ScheduleView:
     """Tell when each table is synced, what became of that last, and what is due now and why."""
     with ctx.state.read() as db:
-        registry = Registry.read(db, ctx.settings.sync_schedule)
+        registry = Registry.read(db, ctx.settings.sync_schedule, SOURCE_TYPES)
     return view(ctx.store, registry, ctx.settings.sweep_schedule, ctx.now)

@@ -3,7 +3,23 @@
 from types import MappingProxyType
 from typing import Final
 
-from analyst.state.source_types import SourceType, SourceTypes
+from analyst.state.source_types import Job, SourceType, SourceTypes
 from functions.extract.csv.options import CsvSource, CsvTableOptions
+from functions.extract.jira.registering import JiraSource, JiraTableOptions
 
-SOURCE_TYPES: Final[SourceTypes] = MappingProxyType({"csv": SourceType(CsvSource, CsvTableOptions)})
+SOURCE_TYPES: Final[SourceTypes] = MappingProxyType(
+    {
+        "csv": SourceType(CsvSource, CsvTableOptions),
+        "jira": SourceType(
+            JiraSource,
+            JiraTableOptions,
+            jobs=(
+                Job("fold", "/extract/jira/fold", "every 1m"),
+                Job("gather", "/extract/jira/gather", "every 1h"),
+                Job("sla", "/extract/jira/sla", "every 15m"),
+                Job("attachments", "/extract/jira/attachments", "every 15m"),
+                Job("check", "/extract/jira/check", "daily 03:30"),
+            ),
+        ),
+    }
+)

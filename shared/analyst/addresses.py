@@ -62,6 +62,12 @@ def _server(text: str) -> str:
     return text.rstrip("/")
 
 
+def _site(text: str) -> str:
+    if not _HOST.fullmatch(text) and not _SERVER.fullmatch(text):
+        raise _wrong(text, "host or address of a server", "example.atlassian.net")
+    return text.rstrip("/")
+
+
 def _issuer(text: str) -> str:
     if not _SERVER.fullmatch(text) or not (text.startswith("https://") or _LOOPBACK.match(text)):
         raise _wrong(text, "issuer (an https address)", "https://accounts.google.com")
@@ -82,6 +88,9 @@ HostName = Annotated[str, AfterValidator(_host)]
 
 ServerUrl = Annotated[str, AfterValidator(_server)]
 """The http(s) address of a server, maybe with a path; no slash at its end."""
+
+Site = Annotated[str, AfterValidator(_site)]
+"""A server by the name of its host, which speaks HTTPS, or by its http(s) address."""
 
 IssuerUrl = Annotated[str, AfterValidator(_issuer)]
 """Who signs identities (OpenID Connect's `iss`), to the letter; http only on this machine."""

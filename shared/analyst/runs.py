@@ -1,6 +1,6 @@
 """Run records: what each extract and rebuild did, one immutable record each, kept by the day on which it began."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Literal
@@ -14,6 +14,7 @@ from analyst.store import Store
 from analyst.store.swapping import put_once
 
 PREFIX = "state/runs/"
+RunKind = Literal["extract", "rebuild", "job"]
 RunStatus = Literal["ok", "unchanged", "partial", "failed"]
 TableStatus = Literal["ok", "unchanged", "failed", "missing", "superseded"]
 
@@ -34,12 +35,16 @@ class TableResult(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """One run, as it ended. `run_id` is a ULID, so that records sort by when their runs began."""
+    """One run, as it ended. `run_id` is a ULID, so that records sort by when their runs began.
+
+    A `job` of a source besides its extract has a name. `counts` are of what it did, `notes` of what is worth a look.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     run_id: str
-    kind: Literal["extract", "rebuild"]
+    kind: RunKind
+    job: str | None = None
     source: str | None
     status: RunStatus
     started_at: datetime
@@ -47,6 +52,8 @@ class RunRecord(BaseModel):
     tables: tuple[TableResult, ...] = ()
     error: str | None = None
     snapshot: int | None = None
+    counts: Mapping[str, int] = {}
+    notes: tuple[str, ...] = ()
 
 
 def new_run_id(at: datetime | None = None) -> str:

@@ -44,6 +44,8 @@ class Background:
     def __init__(self, workers: int = 2, room: int = 100) -> None:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="task")
         self._room = threading.BoundedSemaphore(room)
+        self._turn = threading.Lock()
+        self._again: dict[str, bool] = {}
 
     def run(self, task: Callable[[], object]) -> None:
         """Run a task soon.
@@ -54,6 +56,41 @@ class Background:
         if not self._room.acquire(blocking=False):
             raise UnavailableError("too many tasks are waiting; try again in a moment")
         self._pool.submit(task).add_done_callback(lambda _: self._room.release())
+
+    def run_alone(self, name: str, task: Callable[[], object]) -> None:
+        """Run a task soon, but never two of a name at once: while one runs, one more waits at most, and comes after it.
+
+        Raises:
+            UnavailableError: too many are waiting.
+        """
+        with self._turn:
+            if name in self._again:
+                self._again[name] = True
+                return
+            self._again[name] = True
+        try:
+            self.run(lambda: self._repeat(name, task))
+        except UnavailableError:
+            self._again.pop(name)
+            raise
+
+    def _repeat(self, name: str, task: Callable[[], object]) -> None:
+        """Run a task until nobody has asked for it while it ran."""
+        try:
+            while self._is_asked_for(name):
+                task()
+        except BaseException:
+            self._again.pop(name, None)
+            raise
+
+    def _is_asked_for(self, name: str) -> bool:
+        with self._turn:
+            asked = self._again[name]
+            if asked:
+                self._again[name] = False
+            else:
+                del self._again[name]
+            return asked
 
     def close(self) -> None:
         """Wait for what runs and waits, and take no more."""
@@ -89,6 +126,15 @@ class Tasks:
         """
         self.background().run(lambda: self._call_logged(path, body, failed))
 
+    def enqueue_alone(self, path: str, body: Mapping[str, Any]) -> None:
+        """Run a function (POST) after this, but one call of it with this body at a time, and at most one waiting.
+
+        Raises:
+            UnavailableError: too many are waiting.
+        """
+        name = f"{path} {json.dumps(body, sort_keys=True)}"
+        self.background().run_alone(name, lambda: self._call_logged(path, body, lambda _: None))
+
     def _call_logged(self, path: str, body: Mapping[str, Any], failed: Callable[[Exception], object]) -> None:
         try:
             try:
@@ -119,7 +165,8 @@ def _read(path: str, status: int, answer: bytes) -> dict[str, Any]:
     if status == UnavailableError.status:
         raise UnavailableError(document.get("detail") or f"{path} answered {status}")
     kind = _KINDS.get(status, AnalystError)
-    raise kind(document.get("detail") or f"{path} answered {status}", answer=document)
+    told = document.get("detail") or document.get("error")  # of a problem, or of what was done in vain
+    raise kind(told or f"{path} answered {status}", answer=document)
 
 
 def _document(answer: bytes) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from analyst import runs
 from analyst.errors import AnalystError, InvalidInputError, NotFoundError, UnavailableError
-from analyst.runs import RunRecord, RunStatus, TableResult
+from analyst.runs import RunKind, RunRecord, RunStatus, TableResult
 from analyst.snapshots import Snapshots
 from analyst.state.source_types import EXTERNAL
 from analyst.state.sources import Source
@@ -72,7 +72,8 @@ class RunView(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     run_id: str
-    kind: Literal["extract", "rebuild"] | None = None
+    kind: RunKind | None = None
+    job: str | None = None
     source: str | None = None
     status: RunStatus | Literal["pending", "lost"]
     started_at: datetime | None = None
@@ -80,6 +81,8 @@ class RunView(BaseModel):
     tables: tuple[TableResult, ...] = ()
     error: str | None = None
     snapshot: int | None = None
+    counts: Mapping[str, int] = {}
+    notes: tuple[str, ...] = ()
 
 
 class SyncStatus(BaseModel):

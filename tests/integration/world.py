@@ -13,6 +13,7 @@ from tests.clouds import Cloud
 
 BOOTSTRAP_SECRET = "bootstrap-" + "0" * 32
 SERVICE_TOKEN = "service-" + "0" * 32
+JIRA_SECRET = "It's a Secret to Everybody"
 
 FUNCTIONS: list[HttpFunction] = discover(["functions"])
 
@@ -30,6 +31,7 @@ class World:
             "SOURCE_ROOTS": str(folder / "sources"),
             "BOOTSTRAP_SECRET": BOOTSTRAP_SECRET,
             "SERVICE_TOKEN": SERVICE_TOKEN,
+            "JIRA_WEBHOOK_SECRET": JIRA_SECRET,
         }
         self.process = process(environ, store=cloud.open())
         self.app = app(self.process, FUNCTIONS)

@@ -169,3 +169,32 @@ def test_a_task_that_ends_makes_room() -> None:
         background.run(lambda: None)
         background._pool.submit(lambda: None).result()  # the one worker has come to the end of the task before
     background.close()
+
+
+def test_a_task_that_runs_alone_comes_once_more_when_it_was_asked_for_meanwhile() -> None:
+    background, began, go = Background(), threading.Semaphore(0), threading.Semaphore(0)
+    runs: list[int] = []
+
+    def task() -> None:
+        runs.append(len(runs))
+        began.release()
+        go.acquire()
+
+    background.run_alone("a", task)
+    assert began.acquire(timeout=60)
+    for _ in range(3):
+        background.run_alone("a", task)
+    go.release()
+    assert began.acquire(timeout=60)
+    go.release(2)
+    background.close()
+    assert runs == [0, 1]
+
+
+def test_a_task_that_ran_alone_can_be_asked_for_again() -> None:
+    background, done = Background(workers=1), threading.Semaphore(0)
+    for fails in (True, False):
+        background.run_alone("a", lambda fails=fails: done.release() if not fails else 1 / 0)  # type: ignore[misc]
+        background._pool.submit(lambda: None).result()  # the one worker has come to the end of it
+    assert done.acquire(blocking=False)
+    background.close()

@@ -36,7 +36,11 @@ _OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class ParquetFile:
-    """One local parquet file. `stats` is what goes into `_files.stats`; see `analyst.contract.statistics`."""
+    """One local parquet file.
+
+    `stats` is what goes into `_files.stats`; see `analyst.contract.statistics`. `partition` is the part of the table that
+    it holds, where a table has parts.
+    """
 
     path: Path
     rows: int
@@ -44,6 +48,7 @@ class ParquetFile:
     sha256: str
     columns: tuple[Column, ...]
     stats: str
+    partition: str | None = None
 
 
 def write(con: "DuckDBPyConnection", query: str, into: Path) -> list[Path]:

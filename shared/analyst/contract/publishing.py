@@ -21,7 +21,7 @@ from analyst.contract.editing import delete_rows, edit_extract, read_extract, re
 from analyst.contract.model import Extract, FileRow, TableState, data_prefix
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.views import write_view
-from analyst.errors import AnalystError, SourceError
+from analyst.errors import AnalystError, ConflictError, SourceError
 from analyst.names import quote, quote_text
 from analyst.store import Store
 from analyst.store.swapping import upload_once
@@ -73,20 +73,21 @@ Rebase = Callable[[TableState, tuple[FileRow, ...]], NewTable | None]
 
 @dataclass(slots=True)
 class Uploads:
-    """The files that this run has put into the bucket: hash → key. Nothing is uploaded twice."""
+    """The files that this run has put into the bucket: table, partition, hash → key. Nothing is uploaded twice."""
 
     store: Store
     source: str
     new_id: Callable[[], str]
-    keys: dict[tuple[str, str], str] = field(default_factory=dict)
+    keys: dict[tuple[str, str | None, str], str] = field(default_factory=dict)
 
     def key_of(self, table: str, file: ParquetFile) -> str:
         """Upload a file unless this run did, and tell its key, which no other object has had or will have."""
-        known = self.keys.get((table, file.sha256))
+        about = (table, file.partition, file.sha256)
+        known = self.keys.get(about)
         if known is None:
             known = f"{data_prefix(self.source, table)}{file.sha256[:32]}-{self.new_id().lower()}.parquet"
             upload_once(self.store, known, file.path)
-            self.keys[(table, file.sha256)] = known
+            self.keys[about] = known
         return known
 
 
@@ -96,6 +97,10 @@ class Published:
 
     version: str | None
     superseded: frozenset[str] = frozenset()
+
+
+class MovedError(ConflictError):
+    """A table moved meanwhile, so that none of those was published that go together with it."""
 
 
 def publish(
@@ -108,17 +113,23 @@ def publish(
     uploads: Uploads,
     now: Callable[[], datetime],
     folder: Path,
+    together: bool = False,
 ) -> Published:
     """Upload what is new of `tables` and swap the source's extract.duckdb, keeping every other table in it.
 
+    `together` are they published all or not at all.
+
     Raises:
         ContractError: the extract that is there can't be read; nothing of it is touched.
+        MovedError: one of the tables gave way, and they go `together`.
         UnavailableError: the store does not answer, or others win the swap for minutes.
     """
     log = DeltaLog(store, source)
 
     def change(con: "DuckDBPyConnection", base: Extract) -> tuple[frozenset[str], list[Commit]]:
         placed, superseded = _place(tables, base)
+        if together and superseded:
+            raise MovedError(f"{source}.{min(superseded)} moved meanwhile; begin again on what is there now")
         rows = {table.name: _rows_of(table, base, uploads) for table in placed}
         commits = _commit(con, log, base, rows, now(), same={table.name for table in placed if table.same_rows})
         _write_tables(con, base, placed, rows, store.url)
@@ -221,16 +232,16 @@ def _placed(table: NewTable, base: Extract) -> NewTable | None:
 
 def _rows_of(table: NewTable, base: Extract, uploads: Uploads) -> list[FileRow]:
     """Find a place in the bucket for each file: the one that the replaced extract lists, else a new one."""
-    listed = {row.sha256: row for row in base.files.get(table.name, ())}
+    listed = {(row.sha256, row.partition): row for row in base.files.get(table.name, ())}
     rows: list[FileRow] = []
     for file in table.files:
         if isinstance(file, FileRow):
             rows.append(file)
-        elif file.sha256 in listed:
-            rows.append(listed[file.sha256])
+        elif (file.sha256, file.partition) in listed:
+            rows.append(listed[file.sha256, file.partition])
         else:
             key = uploads.key_of(table.name, file)
-            rows.append(FileRow(key, None, file.rows, file.size_bytes, file.sha256, file.stats))
+            rows.append(FileRow(key, file.partition, file.rows, file.size_bytes, file.sha256, file.stats))
     return rows
 
 

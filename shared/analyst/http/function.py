@@ -44,6 +44,7 @@ def function(
     audit: str | None = None,
     audit_success: bool = True,
     binary: bool = False,
+    foreign: bool = False,
 ) -> Callable[[Callable[..., Any]], HttpFunction]:
     """Make `call([model,] ctx)` an HTTP function.
 
@@ -63,6 +64,7 @@ def function(
             authorization is audited for every function.
         audit_success: whether a call that succeeds is audited too; not where it is a row of an edit.
         binary: the body is bytes of any kind, which the function takes from `blocks(ctx.request)` as they come.
+        foreign: it is called as another system has it, which may say more in the query, and any type of a binary body.
     """
 
     def decorate(call: Callable[..., Any]) -> HttpFunction:
@@ -79,6 +81,7 @@ def function(
             audit=audit,
             audit_success=audit_success,
             binary=binary,
+            foreign=foreign,
         )
         return as_function(call, spec)
 

@@ -86,7 +86,8 @@ def _operation(spec: FunctionSpec, operation_id: str, schemas: Schemas) -> Json:
     if spec.input is not None and spec.takes_body:
         operation["requestBody"] = schemas.body(spec.input, without=spec.path.names)
     if spec.binary:
-        operation["requestBody"] = {"required": True, "content": {BINARY: {"schema": {"format": "binary"}}}}
+        media_type = "*/*" if spec.foreign else BINARY
+        operation["requestBody"] = {"required": True, "content": {media_type: {"schema": {"format": "binary"}}}}
     operation["responses"] = {
         str(outcome.status): outcome.describe(schemas) for outcome in sorted(outcomes(spec), key=lambda it: it.status)
     }

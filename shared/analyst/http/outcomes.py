@@ -90,7 +90,9 @@ def _failures(spec: FunctionSpec) -> Iterator[Outcome]:
         statuses |= {401, 403}
     if spec.path.names:
         statuses.add(404)
-    if spec.binary or (spec.takes_body and spec.input is not None):
+    if spec.binary:
+        statuses |= {413} if spec.foreign else {413, 415}
+    if spec.takes_body and spec.input is not None:
         statuses |= {413, 415}
     return (_failure(status, _FAILURES[status]) for status in sorted(statuses))
 

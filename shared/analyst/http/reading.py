@@ -52,7 +52,7 @@ def read_input(spec: FunctionSpec, path: Mapping[str, str], request: Request) ->
         MalformedError, MediaTypeError, TooLargeError: the body can't be read.
         InvalidInputError: the input is not what the model wants; `errors` has the places and reasons, not the values.
     """
-    query = _query(request)
+    query = {} if spec.foreign else _query(request)
     body = _data(request, spec.body_limit) if spec.takes_body else b""
     if spec.input is None or spec.takes_body:
         _refuse("query", query)

@@ -61,6 +61,8 @@ class FunctionSpec:
     """Whether a call that succeeds is audited as well."""
     binary: bool = False
     """The body is no input: the function reads it from the request."""
+    foreign: bool = False
+    """Another system says how it is called: what else the query says, and the type of a binary body, is its own affair."""
 
     @property
     def action(self) -> str:
@@ -97,6 +99,7 @@ def describe(
     audit: str | None = None,
     audit_success: bool = True,
     binary: bool = False,
+    foreign: bool = False,
 ) -> FunctionSpec:
     """Describe a function `call([model,] ctx)`.
 
@@ -124,6 +127,7 @@ def describe(
         audit=audit,
         audit_success=audit_success,
         binary=binary,
+        foreign=foreign,
     )
 
 

@@ -8,13 +8,14 @@ it ended by its record, which later calls look for. A call that starts nothing h
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from pydantic import BaseModel, ConfigDict
 
 from analyst import runs
 from analyst.runs import RunRecord
 from analyst.scheduling import ledger
-from analyst.scheduling.deciding import Decision, SourceOutcome, SweepOutcome, decide
+from analyst.scheduling.deciding import Decision, JobOutcome, SourceOutcome, SweepOutcome, decide
 from analyst.scheduling.folding import folded
 from analyst.scheduling.ledger import Attempt, Ledger, Start
 from analyst.scheduling.timetable import Registry
@@ -28,6 +29,7 @@ class ScheduleAnswer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     sources: tuple[SourceOutcome, ...]
+    jobs: tuple[JobOutcome, ...]
     sweep: SweepOutcome
 
 
@@ -57,7 +59,7 @@ class Scheduler:
         finally:
             if handed_over:
                 ledger.edit(self.store, lambda before: (_under_way(before, handed_over), None))
-        return ScheduleAnswer(sources=decision.sources, sweep=decision.sweep)
+        return ScheduleAnswer(sources=decision.sources, jobs=decision.jobs, sweep=decision.sweep)
 
     def _decide(self, at: datetime) -> Decision:
         known: dict[str, RunRecord] = {}
@@ -72,6 +74,11 @@ class Scheduler:
     def _hand_over(self, start: Start) -> None:
         if start.source is None:
             self.enqueue("/sweep", {}, self._note_sweep)
+        elif start.job is not None:
+            job = next(
+                found for found in self.registry.jobs() if (found.source, found.job.name) == (start.source, start.job)
+            )
+            self.enqueue(job.job.path, {"source": job.source}, partial(self._note_job, job.id))
         else:
             run = TriggeredRun(source=start.source, run_id=start.run_id)
             Extract(run, self._type_of(start.source), start.tables).enqueue(self.enqueue, self._record)
@@ -81,6 +88,9 @@ class Scheduler:
 
     def _record(self, run: TriggeredRun, error: Exception) -> None:
         record_failure(self.store, run, error, self.now())
+
+    def _note_job(self, job: str, error: Exception) -> None:
+        ledger.edit(self.store, lambda before: (_job_failed(before, job, explain(error)), None))
 
     def _note_sweep(self, error: Exception) -> None:
         ledger.edit(self.store, lambda before: (_sweep_failed(before, explain(error)), None))
@@ -102,13 +112,19 @@ def note(store: Store, extracts: Sequence[Extract], at: datetime) -> None:
 
 
 def _under_way(before: Ledger, handed_over: Sequence[Start]) -> Ledger:
-    """Mark extracts as under way, unless they have ended already. A sweep is not followed."""
+    """Mark extracts as under way, unless they have ended already. Jobs and the sweep are not followed."""
     left = dict(before.starts)
     for start in handed_over:
         marked = left.pop(start.run_id, None)
-        if marked and start.source is not None:
+        if marked and start.is_extract:
             left[start.run_id] = marked.model_copy(update={"under_way": True})
     return before.model_copy(update={"starts": left})
+
+
+def _job_failed(before: Ledger, job: str, error: str) -> Ledger:
+    last = before.jobs.get(job)
+    failed = {job: Attempt(at=last.at, failures=last.failures + 1, error=error)} if last else {}
+    return before.model_copy(update={"jobs": {**before.jobs, **failed}})
 
 
 def _sweep_failed(before: Ledger, error: str) -> Ledger:

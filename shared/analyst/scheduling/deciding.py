@@ -8,7 +8,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from analyst.scheduling.ledger import Attempt, Ledger, Start
-from analyst.scheduling.timetable import Entry, Registry, entries, judge, judge_attempt
+from analyst.scheduling.timetable import Entry, Registry, SourceJob, entries, judge, judge_attempt
 
 MOST_AT_ONCE = 20
 """Extracts that are under way at the same time; what else is due waits for a later call."""
@@ -37,6 +37,18 @@ class SourceOutcome(BaseModel):
     next_due: datetime | None = None
 
 
+class JobOutcome(BaseModel):
+    """What became of one job of a source."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    job: str
+    outcome: Outcome
+    why: str
+    next_due: datetime | None = None
+
+
 class SweepOutcome(BaseModel):
     """What became of the sweep."""
 
@@ -49,10 +61,11 @@ class SweepOutcome(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be started, and what there is to tell of every source and of the sweep."""
+    """What is to be started, and what there is to tell of every source, of the jobs and of the sweep."""
 
     starts: tuple[Start, ...]
     sources: tuple[SourceOutcome, ...]
+    jobs: tuple[JobOutcome, ...]
     sweep: SweepOutcome
 
 
@@ -66,12 +79,20 @@ def decide(
         outcome, start = _source(found, starts.values(), now, new_run_id)
         told.append(outcome)
         starts |= {start.run_id: start} if start else {}
+    jobs: list[JobOutcome] = []
+    attempts = dict(ledger.jobs)
+    for job in registry.jobs():
+        done, start = _job(job, ledger, starts.values(), now, new_run_id)
+        jobs.append(done)
+        if start:
+            starts[start.run_id] = start
+            attempts[job.id] = _attempted(ledger.jobs.get(job.id), now)
     sweep, start = _sweep(sweep_schedule, ledger, now, new_run_id)
     starts |= {start.run_id: start} if start else {}
     new = tuple(start for run_id, start in starts.items() if start != ledger.starts.get(run_id))
     last_sweep = _attempted(ledger.sweep, now) if start else ledger.sweep
-    decision = Decision(new, tuple(sorted(told, key=lambda outcome: outcome.source)), sweep)
-    return ledger.model_copy(update={"starts": starts, "sweep": last_sweep}), decision
+    decision = Decision(new, tuple(sorted(told, key=lambda outcome: outcome.source)), tuple(jobs), sweep)
+    return ledger.model_copy(update={"starts": starts, "jobs": attempts, "sweep": last_sweep}), decision
 
 
 def _source(
@@ -79,7 +100,7 @@ def _source(
 ) -> tuple[SourceOutcome, Start | None]:
     """Decide about a source: whichever of its tables are due are read, and new ones are looked for by the way."""
     name = found[0].source.name
-    before = [start for start in starts if start.source == name]
+    before = [start for start in starts if start.is_extract and start.source == name]
     if any(_goes_on(start, now) for start in before):
         return SourceOutcome(source=name, outcome="running", why="an extract of it is under way"), None
     if before:
@@ -90,12 +111,29 @@ def _source(
         soonest = min((verdict for _, verdict in verdicts), key=lambda verdict: verdict.next_due or _NEVER)
         told = SourceOutcome(source=name, outcome="not_due", why=soonest.why, next_due=soonest.next_due)
         return told, None
-    if sum(start.source is not None for start in starts) >= MOST_AT_ONCE:
+    if sum(start.is_extract for start in starts) >= MOST_AT_ONCE:
         why = f"{MOST_AT_ONCE} extracts are under way; it is started when one of them has ended"
         return SourceOutcome(source=name, outcome="waiting", why=why, next_due=due[0][1].next_due), None
     names = tuple(entry.table.name for entry, _ in due if entry.table)[:MOST_TABLES]
     tables = None if len(due) == len(found) else names
     return _started(Start(run_id=new_run_id(), source=name, tables=tables, at=now), due[0][1].why)
+
+
+def _job(
+    found: SourceJob, ledger: Ledger, starts: Collection[Start], now: datetime, new_run_id: Callable[[], str]
+) -> tuple[JobOutcome, Start | None]:
+    """Decide about a job: as about the sweep, how it ended is told only when it failed."""
+    source, job = found.source, found.job
+    before = [start for start in starts if (start.source, start.job) == (source, job.name)]
+    if any(_goes_on(start, now) for start in before):
+        return JobOutcome(source=source, job=job.name, outcome="running", why="it is being started"), None
+    verdict = judge_attempt(job.schedule, ledger.jobs.get(found.id), now)
+    if not before and not verdict.is_due:
+        why, due = verdict.why, verdict.next_due
+        return JobOutcome(source=source, job=job.name, outcome="not_due", why=why, next_due=due), None
+    start = before[0] if before else Start(run_id=new_run_id(), source=source, job=job.name, at=now)
+    told = JobOutcome(source=source, job=job.name, outcome="started", why=verdict.why)
+    return told, start.model_copy(update={"at": now})
 
 
 def _sweep(

@@ -24,17 +24,21 @@ def folded(ledger: Ledger, registry: Registry, records: Mapping[str, RunRecord],
     names = {source.name for source in registry.sources}
     sources = _believed(ledger.sources, now, names)
     tables = _believed(ledger.tables, now, {table.uuid for table in registry.tables})
+    jobs = _believed(ledger.jobs, now, {job.id for job in registry.jobs()})
     starts = _believed(ledger.starts, now)
     for start in sorted(starts.values(), key=lambda start: start.at):
         record = records.get(start.run_id)
         if record is None and not _is_lost(start, names, now):
             continue
         del starts[start.run_id]
+        if not start.is_extract:
+            continue
         if start.source in names:
             _attempt(sources, start, [(start.source, _LOST if record is None else record.error)])
         _attempt(tables, start, _outcomes(start, record, registry))
     sweep = ledger.sweep and _believed({"": ledger.sweep}, now).get("")
-    return ledger.model_copy(update={"sources": sources, "tables": tables, "sweep": sweep, "starts": starts})
+    known = {"sources": sources, "tables": tables, "jobs": jobs, "sweep": sweep, "starts": starts}
+    return ledger.model_copy(update=known)
 
 
 def _believed(noted: Mapping[str, T], now: datetime, keys: Collection[str] | None = None) -> dict[str, T]:
@@ -44,7 +48,7 @@ def _believed(noted: Mapping[str, T], now: datetime, keys: Collection[str] | Non
 
 def _is_lost(start: Start, names: Collection[str], now: datetime) -> bool:
     """Tell whether nothing will be heard of a start; one that was never handed over is started anew instead."""
-    if start.source is None or (start.source in names and not start.under_way):
+    if start.source is None or (start.is_extract and start.source in names and not start.under_way):
         return False
     return now - start.at > LOST_AFTER
 

@@ -25,7 +25,7 @@ class _Value(BaseModel):
 
 
 class Attempt(_Value):
-    """The last attempt at a table, a source or the sweep. `failures` are those in a row; one that failed has an `error`."""
+    """The last attempt at a table, a source, a job or the sweep. `failures` are those in a row, which have an `error`."""
 
     at: AwareDatetime
     failures: int = 0
@@ -33,23 +33,33 @@ class Attempt(_Value):
 
 
 class Start(_Value):
-    """What was started and has not ended, as far as is known: an extract, or without a `source` the sweep.
+    """What was started and has not ended, as far as is known: an extract, a `job` of a source, or without one the sweep.
 
     `tables` are names, `None` for whatever the source has. It is marked first and `under_way` once it was handed over.
     """
 
     run_id: str
     source: str | None
+    job: str | None = None
     tables: tuple[str, ...] | None = None
     at: AwareDatetime
     under_way: bool = False
 
+    @property
+    def is_extract(self) -> bool:
+        """Tell whether it is one that leaves a record which is looked for."""
+        return self.source is not None and self.job is None
+
 
 class Ledger(_Value):
-    """`state/schedule.json`: attempts at sources by name, at tables by the uuid of their registration; starts by run."""
+    """`state/schedule.json`: attempts at sources by name, tables by the uuid of their registration, jobs by their id.
+
+    Starts are by run.
+    """
 
     sources: Mapping[str, Attempt] = {}
     tables: Mapping[str, Attempt] = {}
+    jobs: Mapping[str, Attempt] = {}
     sweep: Attempt | None = None
     starts: Mapping[str, Start] = {}
     recent: tuple[str, ...] = ()
@@ -106,7 +116,7 @@ def records(store: Store, ledger: Ledger, known: Mapping[str, RunRecord], now: d
     """
     found: dict[str, RunRecord] = {}
     for start in ledger.starts.values():
-        if start.source is not None:
+        if start.is_extract:
             began = runs.began(start.run_id)
             today = (began if now - began < timedelta(days=1) else now).date()
             with suppress(NotFoundError):

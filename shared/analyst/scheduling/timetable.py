@@ -1,6 +1,7 @@
 """What has a schedule, and whether it is due: a pure matter of the registry, the ledger and the time."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, Self
@@ -9,7 +10,7 @@ from analyst.errors import InvalidInputError
 from analyst.schedule import Schedule
 from analyst.scheduling.ledger import Attempt, Ledger
 from analyst.state.registry import RegisteredTable, list_tables
-from analyst.state.source_types import EXTERNAL
+from analyst.state.source_types import EXTERNAL, Job, SourceTypes
 from analyst.state.sources import Source, list_sources
 
 if TYPE_CHECKING:
@@ -27,16 +28,36 @@ SaidBy = Literal["table", "source", "instance"]
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The sources and tables there are; `default` is the schedule of those that have none."""
+    """The sources and tables there are; `default` is the schedule of those that have none. `types` have jobs."""
 
     sources: tuple[Source, ...]
     tables: tuple[RegisteredTable, ...]
     default: str
+    types: SourceTypes = field(default_factory=dict)
 
     @classmethod
-    def read(cls, db: "DuckDBPyConnection", default: str) -> Self:
+    def read(cls, db: "DuckDBPyConnection", default: str, types: SourceTypes) -> Self:
         """Read it from the open system state."""
-        return cls(list_sources(db), tuple(list_tables(db)), default)
+        return cls(list_sources(db), tuple(list_tables(db)), default, types)
+
+    def jobs(self) -> "Iterator[SourceJob]":
+        """List the jobs of all sources."""
+        for source in self.sources:
+            if source.type in self.types:
+                yield from (SourceJob(source.name, job) for job in self.types[source.type].jobs)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceJob:
+    """A job of one source."""
+
+    source: str
+    job: Job
+
+    @property
+    def id(self) -> str:
+        """What the ledger knows it by."""
+        return f"{self.source}/{self.job.name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from analyst.scheduling import ledger
 from analyst.scheduling.folding import folded
 from analyst.scheduling.ledger import Attempt
-from analyst.scheduling.timetable import Registry, SaidBy, Verdict, entries, judge, judge_attempt
+from analyst.scheduling.timetable import Registry, SaidBy, SourceJob, Verdict, entries, judge, judge_attempt
 from analyst.store import Store
 
 
@@ -42,13 +42,21 @@ class ScheduledEntry(Scheduled):
     is_running: bool
 
 
+class ScheduledJob(Scheduled):
+    """When something is done for a source besides its extract."""
+
+    source: str
+    job: str
+
+
 class ScheduleView(BaseModel):
-    """Sources with their tables, by name, and the sweep, as they are at this moment."""
+    """Sources with their tables, by name, their jobs, and the sweep, as they are at this moment."""
 
     model_config = ConfigDict(frozen=True)
 
     at: datetime
     entries: tuple[ScheduledEntry, ...]
+    jobs: tuple[ScheduledJob, ...]
     sweep: Scheduled
 
 
@@ -60,7 +68,7 @@ def view(store: Store, registry: Registry, sweep_schedule: str, now: datetime) -
     """
     found = ledger.read(store)
     current = folded(found, registry, ledger.records(store, found, {}, now), now)
-    running = {start.source for start in current.starts.values()}
+    running = {start.source for start in current.starts.values() if start.is_extract}
     return ScheduleView(
         at=now,
         entries=tuple(
@@ -75,8 +83,15 @@ def view(store: Store, registry: Registry, sweep_schedule: str, now: datetime) -
             for listed in entries(registry, current).values()
             for entry in listed
         ),
+        jobs=tuple(_scheduled_job(job, current.jobs.get(job.id), now) for job in registry.jobs()),
         sweep=_scheduled(sweep_schedule, current.sweep, judge_attempt(sweep_schedule, current.sweep, now)),
     )
+
+
+def _scheduled_job(found: SourceJob, last: Attempt | None, now: datetime) -> ScheduledJob:
+    schedule = found.job.schedule
+    told = _scheduled(schedule, last, judge_attempt(schedule, last, now)).model_dump()
+    return ScheduledJob(source=found.source, job=found.job.name, **told)
 
 
 def _scheduled(schedule: str, last: Attempt | None, verdict: Verdict) -> Scheduled:

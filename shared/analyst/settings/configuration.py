@@ -21,10 +21,16 @@ Origin = Literal["environment", "file", "default"]
 Fetch = Callable[[str, Mapping[str, str]], bytes]
 """Reads an object by its URL, in an environment."""
 
-_TOGETHER: Final = (
+_NEEDS: Final = (
     ("google_client_id", "google_client_secret"),
+    ("google_client_secret", "google_client_id"),
     ("smtp_user", "smtp_password"),
+    ("smtp_password", "smtp_user"),
     ("smtp_host", "smtp_from"),
+    ("jira_email", "jira_api_token"),
+    ("jira_api_token", "jira_domain"),
+    ("jira_sla_email", "jira_sla_api_token"),
+    ("jira_sla_api_token", "jira_cloud_id"),
 )
 """Settings of which the first is of no use without the second."""
 
@@ -152,10 +158,7 @@ def _missing(file: Said, here: Mapping[str, str]) -> list[Finding]:
     found, named = [], {*file.lines, *here}
     if "data_url" not in named:
         found.append(Finding(path="DATA_URL", message="is not set; write for example file:///data"))
-    for pair in _TOGETHER:
-        for there, missing in (pair, pair[::-1]):
-            if there in named and missing not in named and there != "smtp_from":
-                found.append(_lonely(there, missing, file))
+    found += [_lonely(there, missing, file) for there, missing in _NEEDS if there in named and missing not in named]
     return found
 
 

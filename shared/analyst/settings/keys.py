@@ -42,6 +42,19 @@ KEYS: Final = {
     "email.smtp_user": "smtp_user",
     "email.smtp_password": "smtp_password",
     "email.from": "smtp_from",
+    "jira.domain": "jira_domain",
+    "jira.email": "jira_email",
+    "jira.api_token": "jira_api_token",
+    "jira.webhook_secret": "jira_webhook_secret",
+    "jira.source": "jira_source",
+    "jira.projects": "jira_projects",
+    "jira.custom_fields": "jira_custom_fields",
+    "jira.cloud_id": "jira_cloud_id",
+    "jira.cloud_url": "jira_cloud_url",
+    "jira.sla_email": "jira_sla_email",
+    "jira.sla_api_token": "jira_sla_api_token",
+    "jira.fold_interval": "jira_fold_interval",
+    "jira.attachment_max_bytes": "jira_attachment_max_bytes",
     "tables.public": "tables_public",
     "schedules.sync": "sync_schedule",
     "schedules.sweep": "sweep_schedule",
@@ -50,7 +63,7 @@ KEYS: Final = {
 }
 """`{key: setting}`, in the order of the file. The settings that are missing here are of the environment only."""
 
-FILE_ONLY: Final = frozenset({"sources"})
+FILE_ONLY: Final = frozenset({"sources", "jira_custom_fields"})
 """Settings that no variable can say."""
 
 VARIABLES: Final = {name.upper(): name for name in Settings.model_fields if name not in FILE_ONLY}

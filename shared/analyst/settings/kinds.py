@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Sec
 from pydantic_core import PydanticCustomError
 
 from analyst.errors import InvalidInputError
+from analyst.names import Name
 from analyst.schedule import Schedule, what_to_write
 
 _SECRET_LENGTH = 32
@@ -45,6 +46,12 @@ def _word(text: str) -> str:
     return text.strip()
 
 
+def _project(key: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,254}", key):
+        raise PydanticCustomError("project", '"{value}" is no key of a project; write for example SHOP', {"value": key})
+    return key.upper()
+
+
 Commas = BeforeValidator(_split)
 """Several values, which a text separates by commas."""
 
@@ -68,6 +75,9 @@ Size = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[0-9]+
 Provider = Annotated[str, AfterValidator(_provider)]
 """A way to sign in, by the name of its module."""
 
+ProjectKey = Annotated[str, AfterValidator(_project)]
+"""The key of a project in Jira, in capitals."""
+
 SourceKind = Literal["csv", "keboola", "bigquery", "jira", "external"]
 """What a source is; an `external` one is a folder of the bucket that somebody else writes."""
 
@@ -79,3 +89,30 @@ class DeclaredSource(BaseModel):
 
     type: SourceKind | None = None
     config: Mapping[str, Any] = {}
+
+
+CustomFieldType = Literal[
+    "text",
+    "option",
+    "options",
+    "user",
+    "users",
+    "number",
+    "integer",
+    "date",
+    "instant",
+    "sla",
+    "request_type",
+    "json",
+]
+"""What a custom field of Jira holds, and so the type of its column."""
+
+
+class CustomField(BaseModel):
+    """A custom field of Jira, by its name or id (`customfield_10004`), and the column of `issues` that it goes to."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    field: Line
+    column: Name
+    type: CustomFieldType = "text"

@@ -7,9 +7,21 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from analyst.addresses import Domain, EmailAddress, HostName, IssuerUrl, Sender, ServerUrl
+from analyst.addresses import Domain, EmailAddress, HostName, IssuerUrl, Sender, ServerUrl, Site
 from analyst.names import Name
-from analyst.settings.kinds import Commas, DeclaredSource, Line, Provider, Secret, Size, SourceKind, When, Word
+from analyst.settings.kinds import (
+    Commas,
+    CustomField,
+    DeclaredSource,
+    Line,
+    ProjectKey,
+    Provider,
+    Secret,
+    Size,
+    SourceKind,
+    When,
+    Word,
+)
 
 _CLOUD_BUCKET = re.compile(r"(gs|s3)://[a-z0-9][a-z0-9._-]+[a-z0-9](/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)*")
 _ADDRESS = re.compile(r"https?://[^/?#@\s]+/?")
@@ -106,6 +118,32 @@ class Settings(BaseModel):
     """What kind of source the instance is for: that of the sources it declares, unless they say otherwise."""
     sources: Mapping[Name, DeclaredSource] = {}
     """The sources that the file declares, by name; `POST /api/admin/config/apply` takes them over."""
+    jira_domain: Site | None = None
+    """The Jira instance: the name of its host, or its address."""
+    jira_email: EmailAddress | None = None
+    """Who asks it; without it the next one is a token by itself (a Bearer token)."""
+    jira_api_token: SecretStr | None = None
+    """The proof of it; without it Jira is not asked, and webhooks say all."""
+    jira_webhook_secret: SecretStr | None = None
+    """What Jira signs its webhooks with; without it none are taken."""
+    jira_source: Name = "jira"
+    """The source that webhooks are of."""
+    jira_projects: Annotated[tuple[ProjectKey, ...], Commas] = ()
+    """The projects that are asked for, by their keys; all when it is empty."""
+    jira_custom_fields: tuple[CustomField, ...] = ()
+    """Custom fields that have columns."""
+    jira_cloud_id: Word | None = None
+    """The id of the instance in Atlassian's cloud, under which SLA fields are asked for."""
+    jira_cloud_url: ServerUrl = "https://api.atlassian.com"
+    """Where instances are asked by that id."""
+    jira_sla_email: EmailAddress | None = None
+    """Who asks for them."""
+    jira_sla_api_token: SecretStr | None = None
+    """The proof of it."""
+    jira_fold_interval: float | None = Field(default=None, ge=0, le=3600)
+    """Seconds between two publishes of what webhooks said; 0 in a local bucket, else 15, when it is not set."""
+    jira_attachment_max_bytes: int = Field(default=50_000_000, ge=0)
+    """The largest attachment that is stored."""
     functions: str = ""
     """Which modules the host serves, separated by commas; all when empty. Only the environment says that."""
     config_file: str | None = None
@@ -128,3 +166,11 @@ class Settings(BaseModel):
         if value is not None and not _ADDRESS.fullmatch(value):
             raise ValueError("must be an address such as http://minio:9000")
         return value
+
+    @field_validator("jira_custom_fields")
+    @classmethod
+    def _one_field_per_column(cls, fields: tuple[CustomField, ...]) -> tuple[CustomField, ...]:
+        columns = [field.column for field in fields]
+        if twice := sorted({column for column in columns if columns.count(column) > 1}):
+            raise ValueError(f"has two fields for the column {twice[0]}; leave one of them out")
+        return fields

@@ -20,11 +20,24 @@ SOURCE_TYPES: Final = frozenset(get_args(SourceKind))
 
 
 @dataclass(frozen=True, slots=True)
+class Job:
+    """What is done for a source besides its extract: the function at `path` is called with its name, on a schedule.
+
+    It may be called at any time, also while an earlier call goes on.
+    """
+
+    name: str
+    path: str
+    schedule: str
+
+
+@dataclass(frozen=True, slots=True)
 class SourceType:
-    """What a connector understands: the `config` of a source, and the `options` of one of its tables."""
+    """What a connector understands: the `config` of a source, and the `options` of one of its tables; and its jobs."""
 
     config: type[BaseModel]
     options: type[BaseModel]
+    jobs: tuple[Job, ...] = ()
 
 
 SourceTypes = Mapping[str, SourceType]

@@ -7,6 +7,7 @@ from da.commands import (
     admin_grants,
     admin_groups,
     admin_import,
+    admin_jira,
     admin_requests,
     admin_runs,
     admin_schedule,
@@ -39,6 +40,7 @@ app.command("rebuild")(admin_runs.rebuild)
 app.command("rollback")(admin_runs.rollback)
 app.command("sweep")(admin_runs.sweep)
 app.command("import")(admin_import.import_)
+app.add_typer(admin_jira.app, name="jira")
 app.add_typer(admin_config.app, name="config")
 
 # As they were called before; they go on working.

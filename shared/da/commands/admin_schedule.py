@@ -31,6 +31,7 @@ def schedule(
             _print_started(told)
         else:
             rows = [_row(entry["id"], entry) for entry in told["entries"]]
+            rows += [_row(f"{job['source']} ({job['job']})", job) for job in told.get("jobs") or []]
             print_table(_COLUMNS, [*rows, _row("(sweep)", told["sweep"])])
 
 
@@ -75,5 +76,8 @@ def _print_started(told: dict[str, Any]) -> None:
             tables = outcome["tables"]
             what = "all tables" if tables is None else ", ".join(tables) or "a look for new tables"
             print(clean(f"Started {outcome['source']}: {what}."))
+    for job in told.get("jobs") or []:
+        if job["outcome"] == "started":
+            print(clean(f"Started {job['source']}: {job['job']}."))
     if told["sweep"]["outcome"] == "started":
         print("Started a sweep.")

@@ -57,6 +57,7 @@ def test_secrets_are_not_told_but_whether_they_are_set(admin: Api) -> None:
     assert told == {
         **dict.fromkeys(("bootstrap_secret", "service_token"), (True, None)),
         **dict.fromkeys(("secret_key", "secret_keys_old", "smtp_password", "google_client_secret"), (False, None)),
+        **dict.fromkeys(("jira_api_token", "jira_sla_api_token", "jira_webhook_secret"), (False, None)),
     }
 
 

@@ -47,6 +47,13 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         ("SMTP_FROM", "a@b.com, c@d.com", "no sender"),
         ("SMTP_PASSWORD", "x", "SMTP_USER: is not set"),
         ("SMTP_HOST", "localhost", "SMTP_FROM: is not set"),
+        ("JIRA_DOMAIN", "example.atlassian.net/browse?x", "no host or address"),
+        ("JIRA_EMAIL", "sync@example.com", "JIRA_API_TOKEN: is not set"),
+        ("JIRA_API_TOKEN", "x", "JIRA_DOMAIN: is not set"),
+        ("JIRA_SLA_API_TOKEN", "x", "JIRA_CLOUD_ID: is not set"),
+        ("JIRA_PROJECTS", "SHOP,a b", "no key of a project"),
+        ("JIRA_SOURCE", "My Jira", "JIRA_SOURCE"),
+        ("JIRA_FOLD_INTERVAL", "-1", "greater than or equal to 0"),
         ("ENVIRONMENT", "test", "'production' or 'development'"),
         ("INSTANCE_NAME", "a\nb", "INSTANCE_NAME"),
         *[("KEEP_HOURS", hours, "KEEP_HOURS: .* input should be") for hours in NO_TIMES],
@@ -83,6 +90,12 @@ def test_addresses_are_taken_in_the_ways_they_are_written() -> None:
     assert settings.base_url == "https://data.example.com/da"
     assert (settings.smtp_host, settings.smtp_from) == ("::1", "Data Team <data@example.com>")
     assert settings.seed_admin_email == "ann@example.com"
+
+
+def test_jira_is_named_by_its_host_or_address() -> None:
+    assert read(JIRA_DOMAIN="example.atlassian.net").jira_domain == "example.atlassian.net"
+    settings = read(JIRA_DOMAIN="http://127.0.0.1:8123/", JIRA_API_TOKEN="t", JIRA_PROJECTS="shop, HELP")
+    assert (settings.jira_domain, settings.jira_projects) == ("http://127.0.0.1:8123", ("SHOP", "HELP"))
 
 
 def test_no_message_holds_a_secret() -> None:

@@ -261,3 +261,19 @@ class TestLookups:
     def test_settings_that_are_not_usable_are_an_error(self) -> None:
         with pytest.raises(SettingsError):
             get_value("instance.name", environ={})
+
+
+def test_custom_fields_of_jira_have_columns(tmp_path: Path) -> None:
+    made = read(tmp_path, "jira:\n  custom_fields: [{field: Severity, column: severity, type: option}]\n")
+    assert [field.model_dump() for field in made.jira_custom_fields] == [
+        {"field": "Severity", "column": "severity", "type": "option"}
+    ]
+
+
+def test_a_custom_field_of_jira_that_can_not_be_meant_is_told() -> None:
+    text = "jira:\n  custom_fields:\n    - {field: A, column: Not A Name}\n    - {field: B, column: b, type: word}\n"
+    kind, column = problems(text)[1], problems(text)[0]
+    assert "custom_fields[0].column" in column
+    assert "custom_fields[1].type" in kind
+    twice = "jira: {custom_fields: [{field: A, column: a}, {field: B, column: a}]}"
+    assert problems(twice) == ["f:1 jira.custom_fields: has two fields for the column a; leave one of them out"]

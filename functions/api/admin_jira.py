@@ -1,0 +1,98 @@
+"""Administering the source of Jira: reading it anew, comparing it, folding its archive again."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, Field
+
+from analyst.access import Role
+from analyst.context import Context
+from analyst.errors import InvalidInputError, SourceError
+from analyst.http import function
+from analyst.state.fields import Input
+from functions.extract.jira.check import CheckAnswer
+from functions.extract.jira.function import BackfillAnswer
+from functions.extract.jira.instance import PARALLEL
+from functions.extract.jira.replay import ReplayAnswer
+from functions.extract.jira.status import JiraStatus, status_of
+
+_NONE = "There is no source of Jira."
+_FAILED = "It failed; the message tells why."
+
+
+class BackfillOrder(Input):
+    """Which issues to read: those that were not read yet and what was updated since, or what is asked for.
+
+    That is what was updated since a time, or what a query finds (without ORDER BY). A `dry_run` only counts.
+    """
+
+    since: AwareDatetime | None = None
+    jql: Annotated[str, Field(min_length=1, max_length=10_000)] | None = None
+    parallel: Annotated[int, Field(ge=1, le=16)] = PARALLEL
+    dry_run: bool = False
+
+
+class CheckOrder(Input):
+    """Which issues to compare with Jira: those that were created in the last `max_age_days`, else all.
+
+    At most `limit` that differ are mended; without `repair` none are.
+    """
+
+    max_age_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    repair: bool = True
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 200
+
+
+class ReplayOrder(Input):
+    """Which events to fold again: those of the hours from `since` to `until`, all when these are not given."""
+
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+
+
+@function(
+    "POST", "/api/admin/jira/backfill", allow=Role.ADMIN, answers={404: _NONE, 422: _FAILED}, audit="source.backfill"
+)
+def backfill(order: BackfillOrder, ctx: Context) -> BackfillAnswer:
+    """Read issues of Jira; one that is not complete goes on where it was when it is asked for again."""
+    return BackfillAnswer.model_validate(_called(ctx, "/extract/jira", order))
+
+
+@function("POST", "/api/admin/jira/check", allow=Role.ADMIN, answers={404: _NONE, 422: _FAILED}, audit="source.check")
+def check(order: CheckOrder, ctx: Context) -> CheckAnswer:
+    """Compare issues with Jira by their ids, and read what is missing or stale."""
+    return CheckAnswer.model_validate(_called(ctx, "/extract/jira/check", order))
+
+
+@function(
+    "POST",
+    "/api/admin/jira/replay",
+    allow=Role.ADMIN,
+    answers={404: _NONE, 409: "Somebody else writes the tables now."},
+    audit="source.replay",
+)
+def replay(order: ReplayOrder, ctx: Context) -> ReplayAnswer:
+    """Fold webhooks that lie in the archive once more, without asking Jira."""
+    return ReplayAnswer.model_validate(_called(ctx, "/extract/jira/replay", order))
+
+
+@function("GET", "/api/admin/jira/status", allow=Role.ADMIN, answers={404: _NONE})
+def show_status(ctx: Context) -> JiraStatus:
+    """Tell how far Jira was read, what waits, and how jobs ended last."""
+    return status_of(ctx)
+
+
+def _called(ctx: Context, path: str, order: Input) -> Mapping[str, Any]:
+    """Run a function of the source; when it fails as a whole, its error is ours.
+
+    Raises:
+        AnalystError: it failed.
+    """
+    source = ctx.settings.jira_source
+    ctx.audited(f"source:{source}")
+    try:
+        return ctx.tasks.call(path, {"source": source, **order.model_dump(mode="json")})
+    except InvalidInputError as error:
+        answer = error.details.get("answer")
+        reason = answer.get("error") if isinstance(answer, dict) else None
+        raise SourceError(reason or str(error)) from error

@@ -1,0 +1,229 @@
+"""Absorbing: what became known of issues is put upon what was published, and what follows from it published with it."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+from ulid import ULID
+
+from analyst import runs
+from analyst.contract import publishing
+from analyst.contract.connector import Cursor
+from analyst.contract.model import Extract, FileRow
+from analyst.contract.parquet import ParquetFile
+from analyst.contract.publishing import NewTable, TableRun, Uploads
+from analyst.runs import TableResult
+from analyst.store import Store
+from functions.extract.jira import parts
+from functions.extract.jira.parts import RAW, Rewriting
+from functions.extract.jira.rows import Row, rows
+from functions.extract.jira.state import IssueState
+from functions.extract.jira.transform.fields import TransformOptions
+from functions.extract.jira.transform.report import Report
+from functions.extract.jira.writing import Writers
+
+Change = Callable[[IssueState], IssueState]
+"""Makes of what is known of an issue what is known now."""
+
+_RAW_MADE: Final = "raw"
+_ROWS_AT_ONCE: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Absorbed:
+    """What became of changes.
+
+    `version` is that of the source's extract, `changed` are the issues of which something else is known than before.
+    `tables` are those that were published, `misshapen` counts values that became NULL, by their fields.
+    """
+
+    version: str | None
+    changed: frozenset[str] = frozenset()
+    tables: tuple[TableResult, ...] = ()
+    misshapen: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What was known of an issue, and what is."""
+
+    before: IssueState
+    after: IssueState
+
+
+@dataclass(slots=True)
+class _Part:
+    """What changes in a part: the rows of some issues go, and rows come."""
+
+    without: set[str] = field(default_factory=set)
+    rows: list[Row] = field(default_factory=list)
+
+
+NewFiles = dict[str, Sequence[ParquetFile]]
+"""The files of parts that were written anew, by part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absorbing:
+    """One attempt, on what an extract said at a version; local files are in `folder`. See `Warehouse`."""
+
+    store: Store
+    source: str
+    options: TransformOptions
+    now: Callable[[], datetime]
+    memory_limit: str
+    excluded: Collection[str]
+    folder: Path
+    base: Extract
+    version: str | None
+
+    def states_of(self, issue_ids: Collection[str]) -> dict[str, IssueState]:
+        """Tell what is known of issues, by the parts that hold their blocks."""
+        with self._writers() as writers:
+            return self._known(issue_ids, writers)
+
+    def all_states(self) -> Iterator[IssueState]:
+        """Tell what is known of all issues, part by part."""
+        raw = parts.by_part(self.base.files.get(RAW, ()))
+        with self._writers() as writers:
+            for part in parts.in_order(raw):
+                yield from writers.states(raw[part])
+
+    def absorb(self, change: Mapping[str, Change], cursor: Cursor) -> Absorbed:
+        """Change what is known, and publish what follows.
+
+        Raises:
+            MovedError: others have published meanwhile.
+        """
+        began, report = self.now(), Report()
+        stale = {name for name in self._derived if self.base.state(name).fingerprint != self.options.fingerprint}
+        cursor = self.base.state(RAW).cursor if cursor is None else cursor
+        with self._writers() as writers:
+            changed = self._changed(change, writers)
+            if not changed and not stale and cursor == self.base.state(RAW).cursor:
+                return Absorbed(self.version)
+            anew = writers.rewritten(self._rewritings(changed, {RAW, *self._derived} - stale, report))
+            files = {name: self._files(name, anew.get(name, {}), writers) for name in {RAW, *self._derived} - stale}
+            files |= self._made_anew(files[RAW], stale, writers, report)
+            published, version = self._publish(files, writers.uploads, cursor, began)
+        return Absorbed(version, frozenset(one.after.issue_id for one in changed), published, dict(report.misshapen))
+
+    @property
+    def _derived(self) -> list[str]:
+        return [name for name in self.options.tables if name != RAW and name not in self.excluded]
+
+    def _writers(self) -> Writers:
+        uploads = Uploads(self.store, self.source, lambda: str(ULID()))
+        listed = {(table, file.partition, file.sha256) for table, files in self.base.files.items() for file in files}
+        return Writers(self.store, uploads, listed, self.folder, self.memory_limit)
+
+    def _known(self, issue_ids: Collection[str], writers: Writers) -> dict[str, IssueState]:
+        blocks = {int(issue_id) // parts.BLOCK for issue_id in issue_ids}
+        raw = parts.by_part(self.base.files.get(RAW, ()))
+        files = [file for part, listed in raw.items() if parts.block_of(part) in blocks for file in listed]
+        return {state.issue_id: state for state in writers.states(files, issue_ids)}
+
+    def _changed(self, change: Mapping[str, Change], writers: Writers) -> list[Changed]:
+        known = self._known(change.keys(), writers)
+        before = {issue_id: known.get(issue_id) or IssueState(issue_id) for issue_id in change}
+        made = [Changed(before[issue_id], make(before[issue_id])) for issue_id, make in change.items()]
+        return [one for one in made if one.before != one.after]
+
+    def _rewritings(self, changed: Sequence[Changed], names: Collection[str], report: Report) -> list[Rewriting]:
+        """Tell which parts of tables change, and how."""
+        found: dict[tuple[str, str], _Part] = {}
+        for one in changed:
+            before, after = rows(one.before, self.options, Report()), rows(one.after, self.options, report)
+            for name in names:
+                there, here = (parts.part_of(name, it.month, it.issue_id) for it in (one.before, one.after))
+                if (there, before[name]) != (here, after[name]):
+                    found.setdefault((name, there), _Part()).without.add(one.before.issue_id)
+                    found.setdefault((name, here), _Part()).rows += after[name]
+        listed = {name: parts.by_part(self.base.files.get(name, ())) for name in names}
+        return [
+            Rewriting(self.options.tables[name], part, listed[name].get(part, ()), frozenset(it.without), it.rows)
+            for (name, part), it in found.items()
+            if part in listed[name] or it.rows
+        ]
+
+    def _files(self, name: str, anew: NewFiles, writers: Writers) -> list[ParquetFile | FileRow]:
+        """Give the files of a table, some parts of which were written anew."""
+        listed = self.base.files.get(name, ())
+        empty: list[ParquetFile | FileRow] = [file for file in listed if file.partition is None]
+        empty = empty or [writers.empty(self.options.tables[name])]
+        there: dict[str, Sequence[ParquetFile | FileRow]] = {**parts.by_part(listed), **anew}
+        return [*empty, *(file for part in parts.in_order(there) for file in there[part])]
+
+    def _made_anew(
+        self, raw: Iterable[ParquetFile | FileRow], stale: Collection[str], writers: Writers, report: Report
+    ) -> dict[str, list[ParquetFile | FileRow]]:
+        """Make tables anew of `raw_issues`, month by month."""
+        if not stale:
+            return {}
+        tables = [self.options.tables[name] for name in sorted(stale)]
+        months = [
+            (month, list(found))
+            for month, found in groupby(
+                (file for file in raw if file.partition is not None),
+                key=lambda file: parts.month_of(file.partition or ""),
+            )
+        ]
+        made = writers.made(tables, months, lambda state: rows(state, self.options, report))
+        return {
+            table.name: [writers.empty(table), *(file for month in made for file in month[table.name])]
+            for table in tables
+        }
+
+    def _publish(
+        self,
+        files: Mapping[str, Sequence[ParquetFile | FileRow]],
+        uploads: Uploads,
+        cursor: Cursor,
+        began: datetime,
+    ) -> tuple[tuple[TableResult, ...], str | None]:
+        """Publish `raw_issues`, and with it the tables that have other files or were made in another way."""
+        moved = [name for name in files if name == RAW or self._is_other(name, files[name])]
+        tables = [self._table(name, files[name], cursor if name == RAW else None, began) for name in sorted(moved)]
+        results = tuple(_result(table) for table in tables)
+        published = publishing.publish(
+            self.store,
+            self.source,
+            tables,
+            [TableRun(one.table, one.status, one.rows, one.size_bytes) for one in results],
+            run_id=runs.new_run_id(),
+            uploads=uploads,
+            now=self.now,
+            folder=self.folder,
+            together=True,
+        )
+        return results, published.version
+
+    def _is_other(self, name: str, files: Sequence[ParquetFile | FileRow]) -> bool:
+        listed = self.base.files.get(name, ())
+        same = [(one.sha256, one.partition) for one in files] == [(one.sha256, one.partition) for one in listed]
+        return not same or self.base.state(name).fingerprint != self.options.fingerprint
+
+    def _table(self, name: str, files: Sequence[ParquetFile | FileRow], cursor: Cursor, began: datetime) -> NewTable:
+        return NewTable(
+            name=name,
+            description=None,
+            columns=(),
+            files=tuple(files),
+            fingerprint=_RAW_MADE if name == RAW else self.options.fingerprint,
+            cursor=cursor,
+            base=self.base.state(name),
+            read_at=began,
+            rebase=lambda *_: None,
+        )
+
+
+def _result(table: NewTable) -> TableResult:
+    return TableResult(
+        table=table.name,
+        status="ok",
+        rows=sum(file.rows for file in table.files),
+        size_bytes=sum(file.size_bytes for file in table.files),
+    )

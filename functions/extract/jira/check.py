@@ -1,0 +1,66 @@
+"""The consistency check of a Jira source: whether it is what Jira is, and mending it."""
+
+import logging
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from analyst import logs, runs
+from analyst.context import Context
+from analyst.extracting import RebuildOutcome, RunId
+from analyst.http import Allow, Answer, function
+from analyst.names import Name
+from analyst.runs import RunStatus
+from functions.extract.jira.checking import Check, CheckReport, Reports
+from functions.extract.jira.jobs import HTTP_STATUS, Job
+from functions.extract.jira.mending import Level
+from functions.extract.jira.opening import open_source
+
+_LOG = logging.getLogger(f"{logs.ROOT}.jira")
+_SEVERITY: Final[dict[Level, int]] = {"INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
+
+
+class CheckRequest(BaseModel):
+    """Which issues to compare: those that were created in the last `max_age_days`, else all.
+
+    At most `limit` issues are mended; without `repair` none are, and differences are as Jira's index tells them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: Name | None = None
+    max_age_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    repair: bool = True
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 200
+    run_id: RunId | None = None
+
+
+class CheckAnswer(CheckReport):
+    """How a check ended; its report lies in the bucket at `report`, unless Jira was not asked."""
+
+    status: RunStatus
+    report: str | None
+    rebuild: RebuildOutcome | None = None
+
+
+@function(
+    "POST",
+    "/extract/jira/check",
+    allow=Allow.SERVICE,
+    answers={207: CheckAnswer, 404: "There is no such source.", 422: CheckAnswer},
+    audit="source.check",
+)
+def check_jira(request: CheckRequest, ctx: Context) -> Answer[CheckAnswer]:
+    """Compare issues with Jira by their ids, read what is missing or stale, and write a report of that."""
+    source = request.source or ctx.settings.jira_source
+    ctx.audited(f"source:{source}")
+    job = Job(open_source(ctx, source), "job", "check", request.run_id or runs.new_run_id(), ctx.clock())
+    check = Check(job, request.max_age_days, request.limit if request.repair else None)
+    job.ask(check.run)
+    report = check.report()
+    key = Reports(ctx.store, source).keep(report) if job.opened.jira else None
+    _LOG.log(_SEVERITY[report.level], "Jira was compared", extra={"fields": {"source": source, **report.totals}})
+    status = job.end()
+    ctx.audited(level=report.level, totals=dict(report.totals))
+    answer = CheckAnswer(**report.model_dump(), status=status, report=key, rebuild=job.rebuild)
+    return Answer(answer, status=HTTP_STATUS[status])

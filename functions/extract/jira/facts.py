@@ -1,0 +1,70 @@
+"""What a batch of events tells: facts about issues, and which events tell nothing."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Self
+
+from functions.extract.jira.absorbing import Change
+from functions.extract.jira.archive import Archived
+from functions.extract.jira.events import SetAside, read_event
+from functions.extract.jira.fetching import Fetched
+from functions.extract.jira.inbox import EVENT_BYTES, Received
+from functions.extract.jira.instance import known
+from functions.extract.jira.state import IssueState
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What events tell, joined by issue. `told` has the events with the issues that each is about."""
+
+    by_issue: dict[str, IssueState] = field(default_factory=dict)
+    told: list[tuple[Received, frozenset[str]]] = field(default_factory=list)
+    set_aside: list[Archived] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, events: Iterable[Received]) -> Self:
+        """Read events."""
+        facts = cls()
+        for event in events:
+            found = _read(event)
+            if isinstance(found, SetAside):
+                facts.set_aside.append(Archived(event, found.reason))
+                continue
+            facts.told.append((event, frozenset(fact.issue_id for fact in found)))
+            for fact in found:
+                known = facts.by_issue.get(fact.issue_id)
+                facts.by_issue[fact.issue_id] = fact if known is None else known.joined(fact)
+        return facts
+
+    def to_fetch(self) -> list[str]:
+        """Tell the issues that Jira may know more of: not those that were deleted."""
+        return [issue_id for issue_id, fact in self.by_issue.items() if not fact.is_tombstone]
+
+    def changes(self, fetched: Fetched | None = None) -> dict[str, Change]:
+        """Give the changes that follow, without those of issues that could not be fetched."""
+        answers = fetched or Fetched()
+        return {
+            issue_id: partial(_changed, fact=fact, fetched=answers)
+            for issue_id, fact in self.by_issue.items()
+            if issue_id not in answers.failed
+        }
+
+    def about(self, issue_ids: Collection[str]) -> list[Received]:
+        """Give the events that are about one of these issues at least."""
+        return [event for event, about in self.told if not about.isdisjoint(issue_ids)]
+
+
+def _read(event: Received) -> tuple[IssueState, ...] | SetAside:
+    if len(event.body) > EVENT_BYTES:
+        return SetAside(f"it is larger than {EVENT_BYTES} bytes")
+    found = read_event(event.body)
+    return found if isinstance(found, SetAside) else found.facts
+
+
+def _changed(before: IssueState, *, fact: IssueState, fetched: Fetched) -> IssueState:
+    after = before.joined(fact)
+    if fact.issue_id in fetched.gone:
+        return after.gone()
+    answer = fetched.documents.get(fact.issue_id)
+    return after if answer is None else known(after, answer)

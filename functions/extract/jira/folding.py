@@ -1,0 +1,145 @@
+"""Folding: what waits in the inbox is put upon what is known, a batch at a time, until nothing waits any more.
+
+Each step may be cut off: what was published is found so by the next fold, events stay in the inbox until they are in the
+archive, and to fold one again changes nothing.
+"""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from analyst import logs
+from analyst.contract.model import extract_key
+from analyst.extracting import RebuildOutcome
+from analyst.runs import TableResult
+from analyst.store import Entry
+from functions.extract.jira.absorbing import Change
+from functions.extract.jira.archive import Archive, Archived
+from functions.extract.jira.documents import Document
+from functions.extract.jira.facts import Facts
+from functions.extract.jira.fetching import Fetching
+from functions.extract.jira.inbox import Inbox
+from functions.extract.jira.warehouse import Warehouse
+
+_LOG = logging.getLogger(f"{logs.ROOT}.jira")
+_MOST_EVENTS: Final = 1_000
+_MOST_BYTES: Final = 32 * 1024 * 1024
+_MOST_NOTES: Final = 50
+
+Rebuild = Callable[[str | None], RebuildOutcome | None]
+"""Has a snapshot built if the newest one lacks a version of the source's extract."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a fold has done. `left` are the events that stay in the inbox, `failures` why, by issue.
+
+    One that `is_cut` has had its time, and more waits.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    tables: dict[str, TableResult] = field(default_factory=dict)
+    left: set[str] = field(default_factory=set)
+    failures: dict[str, str] = field(default_factory=dict)
+    rebuild: RebuildOutcome | None = None
+    is_cut: bool = False
+
+    def note(self, text: str) -> None:
+        """Take down what is worth a look, as far as there is room."""
+        if len(self.notes) < _MOST_NOTES:
+            self.notes.append(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Folding:
+    """What a fold works with.
+
+    `interval` is in seconds, between two publishes; after `seconds` it leaves the rest to the next one. Without `fetch`,
+    what events say of an issue is all there is.
+    """
+
+    inbox: Inbox
+    archive: Archive
+    warehouse: Warehouse
+    rebuild: Rebuild
+    fetch: Callable[[str], Document] | None = None
+    interval: float = 0.0
+    seconds: float = 50.0
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    def run(self, tally: Tally, check: Callable[[], None]) -> None:
+        """Fold until nothing waits; `check` tells whether we may go on.
+
+        Raises:
+            AnalystError: what is published can't be read, the store does not answer, or others publish all the time.
+        """
+        until = self.monotonic() + self.seconds
+        fetching = Fetching(self.fetch)
+        while entries := self._next(tally.left):
+            if self.monotonic() > until:
+                tally.is_cut = True
+                return
+            check()
+            self._wait()
+            self._fold(self._next(tally.left) if self.interval else entries, tally, fetching)
+        if not tally.counts:
+            self._publish({}, tally)  # what an earlier one has left
+
+    def waits(self, tally: Tally) -> bool:
+        """Tell whether there is more than what stays in the inbox for now."""
+        return bool(self._next(tally.left))
+
+    def _next(self, left: Collection[str]) -> list[Entry]:
+        """List the next batch, without what stays in the inbox for now."""
+        batch: list[Entry] = []
+        size = 0
+        for entry in self.inbox.waiting():
+            if entry.key.removeprefix(self.inbox.prefix) in left:
+                continue
+            size += entry.size
+            if batch and size > _MOST_BYTES:
+                break
+            batch.append(entry)
+            if len(batch) == _MOST_EVENTS:
+                break
+        return batch
+
+    def _wait(self) -> None:
+        """Let the time pass that lies between two publishes."""
+        if self.interval:
+            last = self.warehouse.store.head(extract_key(self.warehouse.source))
+            if last is not None and last.age < self.interval:
+                self.sleep(self.interval - last.age)
+
+    def _fold(self, entries: Sequence[Entry], tally: Tally, fetching: Fetching) -> None:
+        facts = Facts.of(self.inbox.read(entries))
+        fetched = fetching.fetch(facts.to_fetch())
+        self._publish(facts.changes(fetched), tally)
+        left = {event.name for event in facts.about(fetched.failed)}
+        done = [*facts.set_aside, *(Archived(event) for event, _ in facts.told if event.name not in left)]
+        self.archive.put(done)
+        self.inbox.remove([one.event.name for one in done])
+        tally.left |= left
+        tally.failures |= fetched.failed
+        tally.counts["events"] += len(done)
+        if facts.set_aside:
+            tally.counts["set_aside"] += len(facts.set_aside)
+        for one in facts.set_aside:
+            tally.note(f"{one.event.name} was set aside: {one.set_aside}")
+
+    def _publish(self, changes: Mapping[str, Change], tally: Tally) -> None:
+        absorbed = self.warehouse.absorb(changes)
+        tally.tables |= {table.table: table for table in absorbed.tables}
+        tally.rebuild = self.rebuild(absorbed.version) or tally.rebuild
+        if changes:
+            tally.counts["issues"] += len(absorbed.changed)
+        for name, count in absorbed.misshapen.items():
+            tally.counts[f"misshapen {name}"] += count
+        if absorbed.tables:
+            fields = {"source": self.warehouse.source, "issues": len(absorbed.changed), "tables": len(absorbed.tables)}
+            _LOG.info("events were folded", extra={"fields": fields})

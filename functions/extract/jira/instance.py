@@ -1,0 +1,144 @@
+"""Fetching issues of one Jira instance as they are to be known: complete, and with SLA fields of the service desk.
+
+SLA fields may be shown to an account of the service desk only. It is asked beside the one that is asked for the rest;
+when it does not answer, what was known of these fields stays.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from analyst import logs
+from analyst.errors import AnalystError
+from analyst.settings import Settings
+from functions.extract.jira import documents
+from functions.extract.jira.client import JiraClient
+from functions.extract.jira.connection import Connection, Credential, Patience
+from functions.extract.jira.documents import Document
+from functions.extract.jira.state import IssueState
+from functions.extract.jira.transform.fields import TransformOptions
+
+_LOG = logging.getLogger(f"{logs.ROOT}.jira")
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+PARALLEL: Final = 4
+"""How many issues are fetched at the same time, if nobody says otherwise."""
+_UNASKED: Final = "unasked"
+"""The member of a fetched document that names fields which could not be asked for."""
+_STANDING: Final = ("status", "resolution", "resolutiondate", "updated")
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The account of the service desk, and the ids of the SLA fields that it is shown."""
+
+    client: JiraClient
+    fields: tuple[str, ...]
+
+    def standing(self, issue_id: str) -> Document:
+        """Get how an issue stands: its SLA fields, status, resolution, and when it was updated."""
+        return documents.fields(self.client.look(issue_id, (*self.fields, *_STANDING)))
+
+    def is_asked_about(self, document: Document) -> bool:
+        """Tell whether an issue may have SLA fields that the other account is not shown."""
+        fields = documents.fields(document)
+        project = fields.get("project")
+        kind = project.get("projectTypeKey") if isinstance(project, dict) else None
+        return kind in {None, "service_desk"} and any(not _is_told(fields.get(name)) for name in self.fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Jira:
+    """The instance, as issues are fetched of it; `desk` is there where SLA fields are asked for by an account of their own."""
+
+    client: JiraClient
+    desk: Desk | None = None
+    parallel: int = PARALLEL
+
+    def issue(self, issue_id: str) -> Document:
+        """Get an issue; see `JiraClient.issue`."""
+        return self._with_slas(self.client.issue(issue_id))
+
+    def completed(self, answer: Document) -> Document:
+        """Complete an issue that a search has answered."""
+        return self._with_slas(self.client.completed(answer))
+
+    def each(self, items: Iterable[T], fetch: Callable[[T], R]) -> Iterator[tuple[T, R | AnalystError]]:
+        """Fetch something for each of many items, a few at once, and give it in their order, or why it can't be had."""
+
+        def attempt(item: T) -> R | AnalystError:
+            try:
+                return fetch(item)
+            except AnalystError as error:
+                return error
+
+        waiting: deque[tuple[T, Future[R | AnalystError]]] = deque()
+        pool = ThreadPoolExecutor(self.parallel, thread_name_prefix="jira")
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(attempt, item)))
+                if len(waiting) > 2 * self.parallel:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            for rest, future in waiting:
+                yield rest, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _with_slas(self, document: Document) -> Document:
+        if self.desk is None or not self.desk.is_asked_about(document):
+            return document
+        fields = {name: value for name, value in documents.fields(document).items() if name not in self.desk.fields}
+        try:
+            standing = self.desk.standing(str(document.get("id")))
+        except AnalystError as error:
+            _LOG.warning(
+                "SLA fields can't be had", extra={"fields": {"issue": document.get("id"), "reason": str(error)}}
+            )
+            return {**document, "fields": fields, _UNASKED: list(self.desk.fields)}
+        return {**document, "fields": fields | {name: standing.get(name) for name in self.desk.fields}}
+
+
+def known(state: IssueState, document: Document) -> IssueState:
+    """Know of an issue what was fetched of it; SLA fields that could not be asked for stay as they were known."""
+    if _UNASKED not in document:
+        return state.fetched(document)
+    before = documents.fields(state.rest or {})
+    kept = {name: before[name] for name in document[_UNASKED] if name in before}
+    whole = {name: value for name, value in document.items() if name != _UNASKED}
+    return state.fetched({**whole, "fields": {**documents.fields(document), **kept}})
+
+
+def _is_told(value: object) -> bool:
+    return isinstance(value, dict) and "errorMessage" not in value
+
+
+def client_of(settings: Settings, patience: Patience | None = None) -> JiraClient | None:
+    """Make the client of the instance of the settings; None where they do not say which, or have no credential."""
+    if settings.jira_domain is None or settings.jira_api_token is None:
+        return None
+    credential = Credential(settings.jira_api_token, settings.jira_email)
+    return JiraClient(Connection(base_url(settings.jira_domain), credential, patience or Patience()))
+
+
+def desk_of(settings: Settings, options: TransformOptions, client: JiraClient) -> Desk | None:
+    """Make the desk of the settings, which is asked for the SLA fields of the transform.
+
+    None where there are none, or the settings name no account of the service desk.
+    """
+    names = tuple(name for field in options.custom if field.type == "sla" for name in field.ids)
+    if not names or settings.jira_cloud_id is None or settings.jira_sla_api_token is None:
+        return None
+    credential = Credential(settings.jira_sla_api_token, settings.jira_sla_email, "JIRA_SLA_API_TOKEN")
+    url = f"{settings.jira_cloud_url}/ex/jira/{settings.jira_cloud_id}"
+    return Desk(JiraClient(Connection(url, credential, client.connection.patience)), names)
+
+
+def base_url(domain: str) -> str:
+    """Give the address of a host, which may be one already."""
+    return (domain if "://" in domain else f"https://{domain}").rstrip("/")

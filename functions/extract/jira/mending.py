@@ -1,0 +1,99 @@
+"""Mending what differs between a Jira source and its instance: each issue is asked for by its id, which is never behind."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import Final, Literal
+
+from analyst.errors import AnalystError
+from functions.extract.jira.absorbing import Absorbed, Change
+from functions.extract.jira.answers import MissingError
+from functions.extract.jira.backfilling import newer
+from functions.extract.jira.consistency import Differences, Kind
+from functions.extract.jira.instance import Jira
+from functions.extract.jira.state import IssueState
+
+Level = Literal["INFO", "WARNING", "ERROR"]
+
+WARNING_ABOVE: Final = 5
+ERROR_ABOVE: Final = 10
+_BATCH: Final = 200
+_KINDS: Final[tuple[Kind, ...]] = ("missing", "stale", "deleted")
+
+
+def level_of(count: int) -> Level:
+    """Tell how bad it is that so many issues differ."""
+    if count > ERROR_ABOVE:
+        return "ERROR"
+    return "WARNING" if count > WARNING_ABOVE else "INFO"
+
+
+@dataclass(slots=True)
+class Mended:
+    """What became of differences, by kind: those that Jira confirmed, and were mended; why others were not, by issue."""
+
+    confirmed: dict[Kind, list[str]] = field(default_factory=lambda: {"missing": [], "stale": [], "deleted": []})
+    failures: dict[str, str] = field(default_factory=dict)
+    left: int = 0
+    absorbed: list[Absorbed] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        """How many issues differed, as far as that is known."""
+        return sum(map(len, self.confirmed.values())) + len(self.failures) + self.left
+
+    @property
+    def level(self) -> Level:
+        """How bad it is."""
+        return "ERROR" if self.failures or self.left else level_of(self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class Mending:
+    """Mends at most `limit` issues. When more than that seem to be deleted, access to them was lost more likely."""
+
+    jira: Jira
+    absorb: Callable[[Mapping[str, Change]], Absorbed]
+    limit: int
+
+    def run(self, found: Differences) -> Mended:
+        """Ask for what differs, and publish what comes of it.
+
+        Raises:
+            AnalystError: the store does not answer, or what is published can't be read.
+        """
+        mended = Mended()
+        wanted = {issue_id: kind for kind in _KINDS for issue_id in found.ids[kind]}
+        if found.totals["deleted"] > self.limit:
+            mended.notes.append(
+                f"Jira finds {found.totals['deleted']} issues no more that are published, and at most {self.limit} are "
+                "believed: can its account still see all projects?"
+            )
+            wanted = {issue_id: kind for issue_id, kind in wanted.items() if kind != "deleted"}
+        mended.left = sum(found.totals[kind] for kind in _KINDS) - min(len(wanted), self.limit)
+        answers = self.jira.each(dict(islice(wanted.items(), self.limit)), self.jira.issue)
+        while changes := self._changes(islice(answers, _BATCH), wanted, mended):
+            mended.absorbed.append(self.absorb({issue_id: change for issue_id, change in changes if change}))
+        return mended
+
+    def _changes(
+        self, answers: Iterator[tuple[str, object]], wanted: Mapping[str, Kind], mended: Mended
+    ) -> list[tuple[str, Change | None]]:
+        """Tell what to know of issues, and what was wrong with each."""
+        changes: list[tuple[str, Change | None]] = []
+        for issue_id, answer in answers:
+            kind, change = wanted[issue_id], None
+            if isinstance(answer, MissingError):
+                if kind != "missing":  # else it has been deleted, and the index has not heard
+                    mended.confirmed["deleted"].append(issue_id)
+                    change = IssueState.gone
+            elif isinstance(answer, AnalystError):
+                mended.failures[issue_id] = str(answer)
+            elif isinstance(answer, dict):
+                if kind != "deleted":  # else the index has not heard of it, or it has moved out of reach
+                    mended.confirmed[kind].append(issue_id)
+                change = partial(newer, document=answer)
+            changes.append((issue_id, change))
+        return changes

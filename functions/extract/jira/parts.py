@@ -1,0 +1,142 @@
+"""The parts of a published table, each a file or a few: written anew when rows in it change, and left alone otherwise.
+
+A part of a table is a month. One of `raw_issues` is a month's issues of one block of ids, so that it stays small: nobody
+downloads these, and every event changes one. Which part an issue is in follows from what is known of it alone, and rows
+stand in the order of the table's key, so that equal knowledge is equal files.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from analyst import duckdb_files
+from analyst.contract import parquet
+from analyst.contract.model import FileRow
+from analyst.contract.parquet import ParquetFile
+from analyst.duckdb_files import told_as
+from analyst.errors import ContractError
+from analyst.names import quote, quote_text
+from functions.extract.jira.rows import Row
+from functions.extract.jira.tables import Table
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+RAW: Final = "raw_issues"
+BLOCK: Final = 128
+"""How many ids of issues one block has."""
+
+Files = tuple[FileRow, ...]
+
+
+def part_of(table: str, month: str, issue_id: str) -> str:
+    """Tell in which part of a table an issue of a month is."""
+    return f"{month}/{int(issue_id) // BLOCK}" if table == RAW else month
+
+
+def month_of(part: str) -> str:
+    """Tell the month of a part."""
+    return part.partition("/")[0]
+
+
+def block_of(part: str) -> int:
+    """Tell the block of ids of a part of `raw_issues`."""
+    return int(part.partition("/")[2])
+
+
+def in_order(parts: Iterable[str]) -> list[str]:
+    """Sort parts by month, and by block."""
+    return sorted(parts, key=lambda part: (month_of(part), int(part.partition("/")[2] or 0)))
+
+
+def by_part(files: Iterable[FileRow]) -> dict[str, Files]:
+    """Sort the files of a table by part, without the one that has its columns alone."""
+    found: dict[str, list[FileRow]] = {}
+    for file in files:
+        if file.partition is not None:
+            found.setdefault(file.partition, []).append(file)
+    return {part: tuple(listed) for part, listed in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Rewriting:
+    """A part that is to be written anew: `files` without the rows of some issues, and with others."""
+
+    table: Table
+    part: str
+    files: Files = ()
+    without: frozenset[str] = frozenset()
+    rows: Sequence[Row] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Writes files of tables on one connection, into a local folder. `local` has files of the bucket on this disk."""
+
+    con: "DuckDBPyConnection"
+    folder: Path
+    local: Callable[[FileRow], Path]
+    _numbers: Iterator[int] = field(default_factory=count)
+
+    def empty(self, table: Table) -> ParquetFile:
+        """Write the file without rows that carries a table's columns, whatever the others lack."""
+        self._make("incoming", table)
+        (file,) = self._write(table, "from incoming")
+        return file
+
+    def rewrite(self, rewriting: Rewriting) -> list[ParquetFile]:
+        """Write a part anew; of one that has no rows any more nothing is written."""
+        table = rewriting.table
+        self._make("incoming", table)
+        duckdb_files.insert(self.con, "incoming", table.columns, rewriting.rows)
+        kept = [self._kept(rewriting)] if rewriting.files else []
+        query = " union all by name ".join([*kept, "from incoming"])
+        with told_as(ContractError, f"{table.name} of {rewriting.part} can't be written anew: "):
+            files = self._write(table, f"from ({query})")
+        return [replace(file, partition=rewriting.part) for file in files if file.rows]
+
+    def begin(self, tables: Iterable[Table]) -> None:
+        """Make place for the rows of whole parts, which come in any order."""
+        for table in tables:
+            self._make(table.name, table)
+
+    def add(self, table: Table, rows: Sequence[Row]) -> None:
+        """Take rows of a part."""
+        duckdb_files.insert(self.con, quote(table.name), table.columns, rows)
+
+    def end(self, table: Table, part: str) -> list[ParquetFile]:
+        """Write a part of the rows that came."""
+        files = self._write(table, f"from {quote(table.name)}")
+        return [replace(file, partition=part) for file in files if file.rows]
+
+    def _kept(self, rewriting: Rewriting) -> str:
+        paths = ", ".join(quote_text(str(self.local(file))) for file in rewriting.files)
+        scan = f"from read_parquet([{paths}], union_by_name = true, hive_partitioning = false)"
+        gone = ", ".join(quote_text(issue_id) for issue_id in sorted(rewriting.without))
+        return f"{scan} where issue_id not in ({gone})" if gone else scan
+
+    def _make(self, name: str, table: Table) -> None:
+        columns = ", ".join(f"{quote(column)} {kind}" for column, kind in table.columns.items())
+        self.con.execute(f"create or replace temp table {quote(name)} ({columns})")
+
+    def _write(self, table: Table, rows: str) -> list[ParquetFile]:
+        columns, key = (", ".join(map(quote, names)) for names in (table.columns, table.key))
+        into = self.folder / f"{next(self._numbers)}"
+        into.mkdir(parents=True)
+        paths = parquet.write(self.con, f"select {columns} {rows} order by {key}", into)
+        return [parquet.inspect(self.con, path) for path in paths]
+
+
+def documents(
+    con: "DuckDBPyConnection", paths: Sequence[Path], issue_ids: Collection[str] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Read the ids and documents of issues from files of `raw_issues`: of some issues, or of all."""
+    files = ", ".join(quote_text(str(path)) for path in paths)
+    wanted = "" if issue_ids is None else f"where issue_number in ({', '.join(str(int(one)) for one in issue_ids)})"
+    query = f"select issue_id, document from read_parquet([{files}], hive_partitioning = false) {wanted}"
+    with told_as(ContractError, f"{RAW} can't be read: "):
+        found = con.execute(query)
+        while some := found.fetchmany(BLOCK):
+            yield from some

@@ -1,0 +1,58 @@
+"""How far a Jira source was read, as the cursor of its tables has it."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Final, Self
+
+import orjson
+
+from analyst.contract.connector import Cursor
+
+OVERLAP: Final = int(timedelta(minutes=15).total_seconds() * 1000)
+"""By how many milliseconds an increment reads what came before: Jira's index lags, and orders by what it has seen."""
+
+MOST_FAILED: Final = 1000
+"""How many issues may fail before something else is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far it was read; times are Jira's, in epoch milliseconds.
+
+    `created` is from when on issues are left that have never been read, until all have been: then it is `None`. Before
+    `updated` nothing changes any more that was not read. `failed` are issues that could not be had, and are tried again.
+    """
+
+    updated: int
+    created: int | None = None
+    failed: frozenset[str] = field(default=frozenset())
+
+    @classmethod
+    def read(cls, cursor: Cursor) -> "Self | None":
+        """Read a cursor; `None` where nothing was read yet, or by something else."""
+        try:
+            told = orjson.loads(cursor) if isinstance(cursor, str) else None
+            return None if told is None else cls(told["updated"], told["created"], frozenset(told["failed"]))
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    def cursor(self) -> Cursor:
+        """Write it as a cursor."""
+        told = {"created": self.created, "failed": sorted(self.failed), "updated": self.updated}
+        return orjson.dumps(told).decode()
+
+    def began_at(self) -> int:
+        """Tell from when on an increment reads."""
+        return max(self.updated - OVERLAP, 0)
+
+    def after(self, moment: int, read: Collection[str], failed: Collection[str]) -> Self:
+        """Tell how far it was read when the issues up to a moment were, but for some that failed."""
+        left = (self.failed - frozenset(read)) | frozenset(failed)
+        if self.created is not None:
+            return replace(self, created=max(self.created, moment), failed=left)
+        return replace(self, updated=max(self.updated, moment), failed=left)
+
+    def through(self) -> Self:
+        """Tell that all issues were read once."""
+        return replace(self, created=None)

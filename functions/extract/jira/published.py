@@ -1,0 +1,73 @@
+"""Looking at what a Jira source has published: a few columns of a table, file by file."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analyst import duckdb_files
+from analyst.contract.editing import read_extract
+from analyst.contract.model import Extract, FileRow
+from analyst.duckdb_files import told_as
+from analyst.errors import ContractError
+from analyst.names import quote_text
+from analyst.store import Store
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was published at one time. Files of a bucket elsewhere are copied into `folder` one after the other."""
+
+    con: "DuckDBPyConnection"
+    store: Store
+    extract: Extract
+    folder: Path
+
+    def has(self, table: str) -> bool:
+        """Tell whether a table is published."""
+        return table in self.extract.files
+
+    def take(self, table: str, into: str, columns: str, where: str = "true") -> None:
+        """Put columns of a table, which `columns` names as a select does, into a table of the connection.
+
+        Raises:
+            ContractError: a file of it can't be read.
+        """
+        for file in self.extract.files.get(table, ()):
+            with self._local(file) as path, told_as(ContractError, f"{table} can't be read: "):
+                scan = f"read_parquet({quote_text(str(path))}, hive_partitioning = false)"
+                self.con.execute(f"insert into {into} select {columns} from {scan} where {where}")
+
+    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Ask the connection."""
+        return self.con.execute(query, list(parameters)).fetchall()
+
+    @contextmanager
+    def _local(self, file: FileRow) -> Iterator[Path]:
+        here = self.store.local_path(file.path)
+        if here is not None:
+            yield here
+            return
+        copy = self.folder / "copy.parquet"
+        self.store.download(file.path, copy)
+        try:
+            yield copy
+        finally:
+            copy.unlink()
+
+
+@contextmanager
+def look(store: Store, source: str, memory_limit: str, scratch: Path | None) -> Iterator[Look]:
+    """Look at what is published now.
+
+    Raises:
+        ContractError: it can't be read.
+    """
+    with duckdb_files.scratch(scratch) as folder:
+        extract, _ = read_extract(store, source, folder)
+        with duckdb_files.connect(memory_limit=memory_limit, threads=1, temp_dir=folder / "spill") as con:
+            yield Look(con, store, extract, folder)

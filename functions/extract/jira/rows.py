@@ -1,0 +1,253 @@
+"""The rows that one issue has in every table, from all that is known of it."""
+
+from typing import Any
+
+from functions.extract.jira import documents
+from functions.extract.jira.documents import Document
+from functions.extract.jira.state import UNKNOWN_TIME, IssueState
+from functions.extract.jira.tables import PRESET
+from functions.extract.jira.transform import rich_text, times, values
+from functions.extract.jira.transform.attachments import hierarchical_path
+from functions.extract.jira.transform.custom import columns_of
+from functions.extract.jira.transform.fields import TransformOptions
+from functions.extract.jira.transform.report import Report
+
+Row = tuple[Any, ...]
+"""The values of a row in the order of the table's columns, as JSON has them: times and dates are texts that DuckDB reads."""
+
+
+def rows(state: IssueState, options: TransformOptions, report: Report) -> dict[str, list[Row]]:
+    """Give the rows of an issue by table (`options.tables`); a field of no known shape is NULL, and counted in `report`.
+
+    An issue that was deleted, or that REST does not know, has a row of `raw_issues` only; an empty state has none.
+    """
+    if state.is_empty:
+        return {name: [] for name in options.tables}
+    found: dict[str, list[Row]] = {name: [] for name in options.tables} | {"raw_issues": [_raw(state)]}
+    if state.is_tombstone or state.is_gone:
+        return found
+    issue = _Issue(state, options, report)
+    found |= {
+        "comments": issue.comments(),
+        "attachments": issue.attachments(),
+        "changelog": issue.changelog(),
+        "issuelinks": issue.links(),
+        "remote_links": issue.remote_links(),
+        "worklogs": issue.worklogs(),
+    }
+    if state.document is not None:
+        counts = tuple(len(found[table]) for table in ("attachments", "comments", "issuelinks"))
+        found["issues"] = [issue.row(state.document, counts)]
+    return found
+
+
+def _raw(state: IssueState) -> Row:
+    deleted = None if state.deleted in (None, UNKNOWN_TIME) else times.of_micros(state.deleted or 0)
+    dates = (times.text_of(moment) for moment in (state.created, state.updated, deleted))
+    return (state.issue_id, state.key, *dates, int(state.issue_id), state.to_json().decode())
+
+
+class _Issue:
+    def __init__(self, state: IssueState, options: TransformOptions, report: Report) -> None:
+        self._state = state
+        self._options = options
+        self._report = report
+        self._id = state.issue_id
+        self._key = state.key
+
+    def row(self, document: Document, counts: Row) -> Row:
+        """Give the row of `issues`."""
+        report, state = self._report, self._state
+        fields = documents.fields(document)
+        status, project = fields.get("status"), fields.get("project")
+        category = status.get("statusCategory") if isinstance(status, dict) else None
+        custom = columns_of(fields, self._options.custom, report)
+        description = fields.get("description")
+        return (
+            self._key,
+            self._id,
+            self._url(document),
+            values.text(fields.get("summary"), "summary", report),
+            rich_text.plain(description, "description", report),
+            values.member(fields.get("issuetype"), "name", "issuetype", report),
+            values.member(status, "name", "status", report),
+            values.member(category, "name", "status.statusCategory", report),
+            values.member(fields.get("priority"), "name", "priority", report),
+            values.member(fields.get("resolution"), "name", "resolution", report),
+            values.member(project, "key", "project", report),
+            values.member(project, "name", "project", report),
+            *self._person(fields, "creator"),
+            *self._person(fields, "reporter"),
+            *self._person(fields, "assignee"),
+            values.instant(fields.get("created"), "created", report),
+            values.instant(fields.get("updated"), "updated", report),
+            values.instant(fields.get("resolutiondate"), "resolutiondate", report),
+            values.day(fields.get("duedate"), "duedate", report),
+            values.options(fields.get("labels"), "labels", report),
+            *counts,
+            *[custom.get(name) for name in PRESET],
+            times.text_of(state.as_of),
+            f"raw_issues/{self._id}",
+            rich_text.source(description),
+            *[custom.get(name) for name in self._options.added],
+        )
+
+    def _person(self, fields: Document, name: str) -> tuple[str | None, str | None]:
+        found = fields.get(name)
+        return values.user(found, name, self._report), values.user_name(found)
+
+    def _url(self, document: Document) -> str | None:
+        base = self._options.base_url
+        if not base and isinstance(own := document.get("self"), str):
+            base = own.partition("/rest/")[0] if "/rest/" in own else ""
+        return f"{base}/browse/{self._key}" if base and self._key else None
+
+    def comments(self) -> list[Row]:
+        """Give the rows of `comments`."""
+        return [self._comment(name, comment) for name, comment in self._state.things("comments").items()]
+
+    def _comment(self, name: str, comment: Document) -> Row:
+        report, author, body = self._report, comment.get("author"), comment.get("body")
+        return (
+            name,
+            self._key,
+            values.user(author, "comment.author", report),
+            values.user_name(author),
+            rich_text.plain(body, "comment.body", report),
+            values.instant(comment.get("created"), "comment.created", report),
+            values.instant(comment.get("updated"), "comment.updated", report),
+            values.user(comment.get("updateAuthor"), "comment.updateAuthor", report),
+            self._id,
+            rich_text.source(body),
+        )
+
+    def worklogs(self) -> list[Row]:
+        """Give the rows of `worklogs`."""
+        return [self._worklog(name, worklog) for name, worklog in self._state.things("worklogs").items()]
+
+    def _worklog(self, name: str, worklog: Document) -> Row:
+        report, author, comment = self._report, worklog.get("author"), worklog.get("comment")
+        return (
+            name,
+            self._key,
+            values.user(author, "worklog.author", report),
+            values.user_name(author),
+            rich_text.plain(comment, "worklog.comment", report),
+            values.instant(worklog.get("started"), "worklog.started", report),
+            values.text(worklog.get("timeSpent"), "worklog.timeSpent", report),
+            values.whole(worklog.get("timeSpentSeconds"), "worklog.timeSpentSeconds", report),
+            values.instant(worklog.get("created"), "worklog.created", report),
+            values.instant(worklog.get("updated"), "worklog.updated", report),
+            values.user(worklog.get("updateAuthor"), "worklog.updateAuthor", report),
+            self._id,
+            rich_text.source(comment),
+        )
+
+    def attachments(self) -> list[Row]:
+        """Give the rows of `attachments`."""
+        return [self._attachment(name, found) for name, found in self._state.things("attachments").items()]
+
+    def _attachment(self, name: str, attachment: Document) -> Row:
+        report = self._report
+        filename = values.text(attachment.get("filename"), "attachment.filename", report)
+        return (
+            name,
+            self._key,
+            filename,
+            self._state.stored.get(name),
+            hierarchical_path(self._key, name, filename),
+            values.whole(attachment.get("size"), "attachment.size", report),
+            values.text(attachment.get("mimeType"), "attachment.mimeType", report),
+            values.user(attachment.get("author"), "attachment.author", report),
+            values.instant(attachment.get("created"), "attachment.created", report),
+            values.text(attachment.get("content"), "attachment.content", report),
+            values.text(attachment.get("thumbnail"), "attachment.thumbnail", report),
+            self._id,
+        )
+
+    def changelog(self) -> list[Row]:
+        """Give the rows of `changelog`, one for each item of a history."""
+        found = []
+        for name, history in self._state.things("changelog").items():
+            items, author = history.get("items"), history.get("author")
+            who = values.user(author, "changelog.author", self._report), values.user_name(author)
+            at = values.instant(history.get("created"), "changelog.created", self._report)
+            if not isinstance(items, list):
+                self._report.count("changelog.items")
+                continue
+            found += [row for item in items if (row := self._item(name, who, at, item))]
+        return found
+
+    def _item(self, name: str, who: Row, at: str | None, item: Any) -> Row | None:
+        report = self._report
+        if not isinstance(item, dict):
+            report.count("changelog.items")
+            return None
+        ends = []
+        for side in ("from", "to"):
+            told = item.get(f"{side}String")
+            ends.append(values.text(item.get(side) if told is None else told, f"changelog.{side}", report))
+        return (
+            name,
+            self._key,
+            *who,
+            values.text(item.get("field"), "changelog.field", report),
+            values.text(item.get("fieldtype"), "changelog.fieldtype", report),
+            *ends,
+            at,
+            self._id,
+        )
+
+    def links(self) -> list[Row]:
+        """Give the rows of `issuelinks`, one for each end that a link names."""
+        found = []
+        for name, link in self._state.things("links").items():
+            kind = values.member(link.get("type"), "name", "issuelinks.type", self._report)
+            found += [
+                self._link(name, kind, direction, other)
+                for direction in ("inward", "outward")
+                if (other := link.get(f"{direction}Issue")) is not None
+            ]
+        return found
+
+    def _link(self, name: str, kind: str | None, direction: str, other: Any) -> Row:
+        report = self._report
+        if not isinstance(other, dict):
+            report.count("issuelinks.issue")
+            other = {}
+        fields = documents.fields(other)
+        return (
+            self._key,
+            name,
+            kind,
+            direction,
+            values.text(other.get("key"), "issuelinks.key", report),
+            values.text(fields.get("summary"), "issuelinks.summary", report),
+            values.member(fields.get("status"), "name", "issuelinks.status", report),
+            values.member(fields.get("priority"), "name", "issuelinks.priority", report),
+            self._id,
+            values.text(other.get("id"), "issuelinks.id", report),
+        )
+
+    def remote_links(self) -> list[Row]:
+        """Give the rows of `remote_links`, which only REST tells."""
+        listed = None if self._state.rest is None else self._state.rest.get("remote_links")
+        if listed is None:
+            return []
+        if not isinstance(listed, list):
+            self._report.count("remote_links")
+            return []
+        return [self._remote_link(name, link) for name, link in dict(documents.things(listed)).items()]
+
+    def _remote_link(self, name: str, link: Document) -> Row:
+        report = self._report
+        target, application = link.get("object"), link.get("application")
+        return (
+            self._key,
+            name,
+            values.member(target, "url", "remote_links.object", report),
+            values.member(target, "title", "remote_links.object", report),
+            values.member(application, "name", "remote_links.application", report),
+            values.member(application, "type", "remote_links.application", report),
+            self._id,
+        )

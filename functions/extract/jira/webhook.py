@@ -1,0 +1,133 @@
+"""Webhooks of Jira: each is kept before it is answered, and folded after that."""
+
+import hashlib
+import hmac
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from analyst.context import Context
+from analyst.errors import UnauthenticatedError, UnavailableError
+from analyst.http import Allow, blocks, function
+from analyst.http.problems import MalformedError, TooLargeError
+from functions.extract.jira.events import Event, read_event
+from functions.extract.jira.fold import PATH as FOLD
+from functions.extract.jira.inbox import EVENT_BYTES, Inbox
+
+BODY_BYTES: Final = 64 * 1024 * 1024
+"""What is larger is not even read."""
+
+_CLOCKS_DIFFER: Final = timedelta(days=1)
+_EARLIEST: Final = datetime(2002, 1, 1, tzinfo=UTC)
+_SIGNATURES: Final = ("X-Hub-Signature-256", "X-Hub-Signature")
+_IDENTIFIER: Final = "X-Atlassian-Webhook-Identifier"
+_UNSIGNED: Final = "no webhooks are taken: JIRA_WEBHOOK_SECRET is not set; set it, and the same secret in Jira"
+_NO_JSON: Final = "the body is no JSON"
+_SHOWN: Final = 1_000
+
+
+class WebhookAnswer(BaseModel):
+    """What became of an event. One that was `ignored` names no issue; it is kept all the same, for a `reason`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    outcome: Literal["kept", "known", "ignored"]
+    event: str | None = None
+    issues: tuple[str, ...] = ()
+    reason: str | None = None
+
+
+class WebhookHealth(BaseModel):
+    """Whether webhooks are taken, and for how long they have waited. `waiting` counts to 1,000."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    domain: str | None
+    is_secret_set: bool
+    is_jira_asked: bool
+    waiting: int
+    oldest_seconds: float | None
+
+
+@function(
+    "POST",
+    "/webhooks/jira",
+    allow=Allow.ANYBODY,
+    body_limit=BODY_BYTES,
+    answers={
+        401: "The body is not signed with our secret.",
+        503: "There is no secret, or the event could not be kept.",
+    },
+    binary=True,
+    foreign=True,
+)
+def receive_webhook(ctx: Context) -> WebhookAnswer:
+    """Keep an event that Jira has signed, and have it folded after the answer.
+
+    The signature is the one of the raw body in `X-Hub-Signature`. What comes twice is kept once. What is not JSON or
+    too large is refused, and kept all the same if it is signed.
+    """
+    body = b"".join(blocks(ctx.request))
+    _check(ctx, body)
+    found = read_event(body) if len(body) <= EVENT_BYTES else None
+    source = ctx.settings.jira_source
+    at = _plausible(found.at if found else None, ctx.now)
+    is_new = Inbox(ctx.store, source).put(body, ctx.request.headers.get(_IDENTIFIER), at)
+    with suppress(UnavailableError):  # it is kept: the next webhook, or the scheduler, has it folded
+        ctx.tasks.enqueue_alone(FOLD, {"source": source})
+    if found is None:
+        raise TooLargeError(f"the event is larger than {EVENT_BYTES} bytes; it is kept, and not looked into")
+    if isinstance(found, Event):
+        ids = tuple(fact.issue_id for fact in found.facts)
+        return WebhookAnswer(outcome="kept" if is_new else "known", event=found.name, issues=ids)
+    if found.reason.startswith(_NO_JSON):
+        raise MalformedError(found.reason)
+    return WebhookAnswer(outcome="ignored", event=found.name or None, reason=found.reason)
+
+
+@function("GET", "/webhooks/jira/health", allow=Allow.SERVICE)
+def check_webhooks(ctx: Context) -> WebhookHealth:
+    """Tell whether webhooks are taken, and whether they are folded."""
+    return health_of(ctx)
+
+
+def health_of(ctx: Context) -> WebhookHealth:
+    """Tell how it is with webhooks."""
+    settings = ctx.settings
+    waiting = [
+        entry.age for entry, _ in zip(Inbox(ctx.store, settings.jira_source).waiting(), range(_SHOWN), strict=False)
+    ]
+    return WebhookHealth(
+        source=settings.jira_source,
+        domain=settings.jira_domain,
+        is_secret_set=settings.jira_webhook_secret is not None,
+        is_jira_asked=settings.jira_api_token is not None,
+        waiting=len(waiting),
+        oldest_seconds=max(waiting, default=None),
+    )
+
+
+def _check(ctx: Context, body: bytes) -> None:
+    """Make sure that the body is signed with our secret, and whole: HMAC-SHA256, in hex, after `sha256=`.
+
+    Raises:
+        UnavailableError: we have none.
+        UnauthenticatedError: it is not.
+    """
+    secret = ctx.settings.jira_webhook_secret
+    if secret is None:
+        raise UnavailableError(_UNSIGNED)
+    shown = next((text for name in _SIGNATURES if (text := ctx.request.headers.get(name))), None)
+    if shown is None:
+        raise UnauthenticatedError("the webhook is not signed; give it in Jira the secret of JIRA_WEBHOOK_SECRET")
+    made = hmac.new(secret.get_secret_value().encode(), body, hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(shown.strip().removeprefix("sha256=").encode(), made.encode()):
+        raise UnauthenticatedError("the webhook is signed with another secret than JIRA_WEBHOOK_SECRET, or was changed")
+
+
+def _plausible(told: datetime | None, now: datetime) -> datetime:
+    """Give the time that an event tells of, or now if that can't be."""
+    return told if told is not None and _EARLIEST < told < now + _CLOCKS_DIFFER else now

@@ -1,0 +1,154 @@
+"""`da admin jira`: the source of Jira is read anew, compared with Jira, and folded again."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from da.output import print_json, print_table
+from da.session import session
+from da.text import clean, count_text
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="The source of Jira: read it anew, compare it, look at it.",
+)
+
+_HOUR = 3600.0
+
+Since = Annotated[str | None, typer.Option(metavar="TIME", help="Only what was updated since; 2026-01-31T00:00:00Z.")]
+Jql = Annotated[str | None, typer.Option("--jql", metavar="JQL", help="Only what this query finds, without ORDER BY.")]
+Parallel = Annotated[int, typer.Option(min=1, max=16, help="How many issues are fetched at the same time.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count what would be read.")]
+Timeout = Annotated[int, typer.Option(min=1, help="Seconds to wait at most for one answer.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("backfill")
+def backfill(
+    since: Since = None,
+    jql: Jql = None,
+    parallel: Parallel = 4,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Have issues read of Jira.
+
+    Without --since and --jql that is what was not read yet, and what was updated since; it goes on where it was. Ends
+    with 1 when some could not be read.
+    """
+    order = {"since": since, "jql": jql, "parallel": parallel, "dry_run": dry_run}
+    is_narrow = since is not None or jql is not None
+    with session(_HOUR) as server:
+        told = server.post("/api/admin/jira/backfill", order)
+        while not (told["is_complete"] or is_narrow or told.get("error")):
+            if not json:
+                _print_backfilled(told)
+            told = server.post("/api/admin/jira/backfill", order)
+    if json:
+        print_json(told)
+    elif dry_run:
+        print(clean(f"About {count_text(told['found'] or 0, 'issue')} would be read: {told['jql']}"))
+    else:
+        _print_backfilled(told)
+        _print_problems(told)
+    failed = told.get("error") or told["counts"].get("failed") or not told["is_complete"]
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command("check")
+def check(
+    days: Annotated[int | None, typer.Option("--max-age-days", min=1, help="Only issues as young as that.")] = None,
+    repair: Annotated[bool, typer.Option("--repair/--no-repair", help="Read what is missing or stale.")] = True,
+    limit: Annotated[int, typer.Option(min=1, help="How many issues are mended at most.")] = 200,
+    timeout: Timeout = 3600,
+    json: Json = False,
+) -> None:
+    """Compare the issues with Jira's by their ids.
+
+    What is missing or stale is read, and what Jira has no more goes. Ends with 1 when the level is ERROR.
+    """
+    with session(timeout) as server:
+        told = server.post("/api/admin/jira/check", {"max_age_days": days, "repair": repair, "limit": limit})
+    if json:
+        print_json(told)
+    else:
+        _print_check(told)
+        _print_problems(told)
+    raise typer.Exit(1 if told["level"] == "ERROR" else 0)
+
+
+@app.command("replay")
+def replay(
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="From the hour of this time on.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Up to the hour of this time.")] = None,
+    timeout: Timeout = 3600,
+    json: Json = False,
+) -> None:
+    """Have webhooks folded again that lie in the archive, without asking Jira."""
+    with session(timeout) as server:
+        told = server.post("/api/admin/jira/replay", {"since": since, "until": until})
+    if json:
+        print_json(told)
+    else:
+        print(f"{count_text(told['events'], 'event')} folded again, {count_text(told['issues'], 'issue')} changed.")
+
+
+@app.command("status")
+def status(json: Json = False) -> None:
+    """Tell how far Jira was read, what waits, and how jobs ended last."""
+    with session() as server:
+        told = server.get("/api/admin/jira/status")
+    if json:
+        print_json(told)
+        return
+    _print_standing(told)
+    rows = [(job["job"], job["status"], job["finished_at"][:16], _counts(job)) for job in told["jobs"]]
+    print_table(("job", "status", "ended (UTC)", "what"), rows)
+    if told["check"]:
+        _print_check(told["check"])
+
+
+def _print_standing(told: dict[str, Any]) -> None:
+    webhooks = told["webhooks"]
+    asked = "asked" if webhooks["is_jira_asked"] else "not asked: there is no JIRA_API_TOKEN"
+    taken = "taken" if webhooks["is_secret_set"] else "not taken: there is no JIRA_WEBHOOK_SECRET"
+    print(clean(f"Jira at {webhooks['domain'] or 'no address'} is {asked}; webhooks are {taken}."))
+    waiting = count_text(webhooks["waiting"], "event")
+    age = f", the oldest for {webhooks['oldest_seconds']:.0f} s" if webhooks["oldest_seconds"] else ""
+    print(f"{waiting} {'waits' if webhooks['waiting'] == 1 else 'wait'}{age}.")
+    if told["read_until"]:
+        print(f"All issues were read once, and what was updated until {told['read_until'][:19]}.")
+    elif told["reading_from"]:
+        print(f"Issues that were created before {told['reading_from'][:19]} were read, later ones were not.")
+    else:
+        print("No issues were read yet: da admin jira backfill")
+    if told["failed"]:
+        print(clean(f"{count_text(len(told['failed']), 'issue')} could not be read: {', '.join(told['failed'][:20])}"))
+    for name in told["unresolved"]:
+        print(clean(f"Jira has no field {name}."))
+
+
+def _print_backfilled(told: dict[str, Any]) -> None:
+    counts = told["counts"]
+    print(
+        f"{count_text(counts.get('read', 0), 'issue')} read, {counts.get('fetched', 0):,} fetched, "
+        f"{counts.get('known', 0):,} known, {counts.get('gone', 0):,} gone, {counts.get('failed', 0):,} failed"
+        f"{'.' if told['is_complete'] else '; not complete yet.'}"
+    )
+
+
+def _print_check(told: dict[str, Any]) -> None:
+    totals = ", ".join(f"{count:,} {kind}" for kind, count in told["totals"].items())
+    print(f"{told['level']}: of {told['jira']:,} issues of Jira and {told['published']:,} published ones {totals}.")
+
+
+def _print_problems(told: dict[str, Any]) -> None:
+    for line in [*told.get("notes", ()), *([told["error"]] if told.get("error") else [])]:
+        print(clean(line), file=sys.stderr)
+
+
+def _counts(job: dict[str, Any]) -> str:
+    return job["error"] or ", ".join(f"{count:,} {name}" for name, count in sorted(job["counts"].items()))

@@ -1,0 +1,112 @@
+"""`da admin jira`: what the server is asked for, and how its answers are told."""
+
+import json
+from typing import Any
+
+from tests.doubles.functions_api import FunctionsApi
+from tests.integration.da.conftest import Da
+
+BACKFILL = "/api/admin/jira/backfill"
+RAN: dict[str, Any] = {
+    "status": "ok",
+    "counts": {"read": 1200, "fetched": 1100, "known": 90, "gone": 10},
+    "notes": [],
+    "error": None,
+    "is_complete": True,
+    "jql": None,
+    "found": None,
+}
+CHECKED = {
+    "level": "WARNING",
+    "totals": {"missing": 4, "stale": 2, "deleted": 0},
+    "jira": 5000,
+    "published": 4996,
+    "notes": [],
+    "error": None,
+}
+WEBHOOKS = {
+    "source": "jira",
+    "domain": "example.atlassian.net",
+    "is_secret_set": True,
+    "is_jira_asked": True,
+    "waiting": 2,
+    "oldest_seconds": 31.4,
+}
+STATUS = {
+    "webhooks": WEBHOOKS,
+    "read_until": "2026-03-27T12:00:00Z",
+    "reading_from": None,
+    "failed": ["10001"],
+    "unresolved": ["Severity"],
+    "jobs": [
+        {
+            "job": "fold",
+            "status": "ok",
+            "finished_at": "2026-03-27T12:00:01Z",
+            "counts": {"events": 3, "issues": 2},
+            "error": None,
+        }
+    ],
+    "check": CHECKED,
+}
+
+
+def test_a_backfill_is_asked_for_until_it_is_complete(api: FunctionsApi, logged_in: Da) -> None:
+    api.answers["POST", BACKFILL] = [(200, {**RAN, "is_complete": False}), (200, RAN)]
+    ran = logged_in("admin", "jira", "backfill", "--parallel", "8")
+    assert (ran.code, ran.out.splitlines()) == (
+        0,
+        [
+            "1,200 issues read, 1,100 fetched, 90 known, 10 gone, 0 failed; not complete yet.",
+            "1,200 issues read, 1,100 fetched, 90 known, 10 gone, 0 failed.",
+        ],
+    )
+    assert api.bodies == [{"since": None, "jql": None, "parallel": 8, "dry_run": False}] * 2
+
+
+def test_a_backfill_of_a_query_can_be_counted_and_tells_what_failed(api: FunctionsApi, logged_in: Da) -> None:
+    counted = {**RAN, "jql": "(project = SUP) AND updated >= 0", "found": 7}
+    failed = {**RAN, "counts": {"read": 1, "failed": 1}, "notes": ["10001: Jira refuses it"]}
+    api.answers["POST", BACKFILL] = [(200, counted), (200, failed)]
+    arguments = ("admin", "jira", "backfill", "--jql", "project = SUP", "--since", "2026-01-01T00:00:00Z")
+    assert logged_in(*arguments, "--dry-run").out == (
+        "About 7 issues would be read: (project = SUP) AND updated >= 0\n"
+    )
+    ran = logged_in(*arguments)
+    assert (ran.code, ran.err) == (1, "10001: Jira refuses it\n")
+    assert api.bodies[1] == {"since": "2026-01-01T00:00:00Z", "jql": "project = SUP", "parallel": 4, "dry_run": False}
+
+
+def test_a_check_ends_with_1_when_its_level_is_error(api: FunctionsApi, logged_in: Da) -> None:
+    api.answers["POST", "/api/admin/jira/check"] = [(200, CHECKED), (200, {**CHECKED, "level": "ERROR"})]
+    ran = logged_in("admin", "jira", "check", "--max-age-days", "30", "--no-repair")
+    assert (ran.code, ran.out) == (
+        0,
+        "WARNING: of 5,000 issues of Jira and 4,996 published ones 4 missing, 2 stale, 0 deleted.\n",
+    )
+    assert api.bodies == [{"max_age_days": 30, "repair": False, "limit": 200}]
+    ran = logged_in("admin", "jira", "check", "--json")
+    assert (ran.code, json.loads(ran.out)["level"]) == (1, "ERROR")
+
+
+def test_a_replay_tells_what_changed(api: FunctionsApi, logged_in: Da) -> None:
+    api.answers["POST", "/api/admin/jira/replay"] = [(200, {"events": 1, "issues": 0, "status": "unchanged"})]
+    assert logged_in("admin", "jira", "replay").out == "1 event folded again, 0 issues changed.\n"
+
+
+def test_the_status_is_told(api: FunctionsApi, logged_in: Da) -> None:
+    first = {**STATUS, "read_until": None, "reading_from": "2024-05-01T00:00:00Z", "jobs": [], "check": None}
+    nothing = {**first, "reading_from": None, "failed": [], "unresolved": []}
+    api.answers["GET", "/api/admin/jira/status"] = [(200, STATUS), (200, first), (200, nothing), (200, STATUS)]
+    lines = logged_in("admin", "jira", "status").out.splitlines()
+    assert lines[:5] == [
+        "Jira at example.atlassian.net is asked; webhooks are taken.",
+        "2 events wait, the oldest for 31 s.",
+        "All issues were read once, and what was updated until 2026-03-27T12:00:00.",
+        "1 issue could not be read: 10001",
+        "Jira has no field Severity.",
+    ]
+    assert lines[7].split() == ["fold", "ok", "2026-03-27T12:00", "3", "events,", "2", "issues"]
+    assert "Issues that were created before 2024-05-01T00:00:00 were read" in logged_in("admin", "jira", "status").out
+    assert "No issues were read yet" in logged_in("admin", "jira", "status").out
+    assert json.loads(logged_in("admin", "jira", "status", "--json").out) == STATUS

@@ -1,0 +1,90 @@
+"""Telling a history to copies of one bucket, in order or anyhow, and from the archive of another copy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, Self
+
+from analyst.store import ANY, Store
+from analyst.store.memory import MemoryStore
+from tests.clouds import Cloud, FileCloud
+from tests.integration.jira.conftest import Jira, serve_cloud
+from tests.integration.jira.history import Event
+from tests.integration.world import SERVICE_TOKEN
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryCloud:
+    """A bucket in memory."""
+
+    store: MemoryStore
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {"DATA_URL": "file:///nowhere"}
+
+    def open(self) -> Store:
+        return self.store
+
+    def copy(self) -> Cloud:
+        return MemoryCloud(copied(self.store))
+
+
+def copied(store: Store) -> MemoryStore:
+    """Copy all objects of a bucket into memory."""
+    copy = MemoryStore()
+    for entry in store.list(""):
+        found = store.read(entry.key)
+        assert found is not None
+        copy.put(entry.key, found.data, if_version=ANY)
+    return copy
+
+
+@dataclass(frozen=True, slots=True)
+class Retelling:
+    """Buckets in which a source is registered, of which nothing is known yet."""
+
+    folder: Path
+    admin: str
+    cloud: Cloud
+
+    @classmethod
+    def of(cls, folder: Path, admin: str) -> Self:
+        """Take them from a folder."""
+        return cls(folder, admin, MemoryCloud(copied(FileCloud(folder / "bucket").open())))
+
+    def empty(self) -> Jira:
+        """Serve one."""
+        return serve_cloud(self.cloud.copy(), self.folder, self.admin, {})
+
+    def in_order(self, events: list[Event]) -> Jira:
+        """Tell events one by one, and fold them once."""
+        jira = self.empty()
+        for number, event in enumerate(events):
+            assert jira.take(event, f"e{number}")["outcome"] == "kept"
+        assert jira.fold()["left"] == 0
+        return jira
+
+    def anyhow(self, events: list[Event], random: Random) -> Jira:
+        """Tell events in any order, each once or several times, as when answers were lost, and fold now and then."""
+        jira = self.empty()
+        sent = [number for number in range(len(events)) for _ in range(random.choice((1, 1, 2, 3)))]
+        random.shuffle(sent)
+        for number in sent:
+            jira.take(events[number], f"e{number}")
+            if random.random() < 2 / len(sent):
+                jira.fold()
+        jira.fold()
+        assert jira.waiting() == []
+        return jira
+
+    def replayed(self, jira: Jira) -> Jira:
+        """Fold the archive of one bucket in another."""
+        empty = self.empty()
+        for entry in jira.store.list("extracts/jira/events/archive/"):
+            found = jira.store.read(entry.key)
+            assert found is not None
+            empty.store.put(entry.key, found.data, if_version=ANY)
+        answer: dict[str, Any] = dict(empty.world.ask("POST", "/extract/jira/replay", {}, token=SERVICE_TOKEN))
+        assert answer["status"] == "ok"
+        return empty

@@ -1,0 +1,215 @@
+"""The jobs of a Jira source: what differs is found and mended, SLAs run on, attachments are stored, each on a schedule."""
+
+import json
+from typing import Any
+
+import pytest
+
+from functions.extract.jira.storing import safe
+from tests.doubles.jira.holding import START
+from tests.doubles.jira.instance import Instance
+from tests.doubles.jira.issues import Sla
+from tests.doubles.jira.service import DESK_TOKEN, TOKEN, Fault, Service
+from tests.integration.jira.conftest import Jira
+from tests.integration.world import SERVICE_TOKEN
+
+HOUR = 3_600_000
+
+
+def run(jira: Jira, job: str = "", *, status: int = 200, **wanted: Any) -> dict[str, Any]:
+    body = {"source": "jira", **wanted}
+    answer = jira.world.send("POST", f"/extract/jira{job and f'/{job}'}", body, token=SERVICE_TOKEN)
+    assert answer.status_code == status, answer.text
+    found: dict[str, Any] = answer.get_json()
+    return found
+
+
+def issues(jira: Jira, columns: str = "issue_key") -> list[Any]:
+    return jira.rows(f"select {columns} from issues order by issue_id::int")
+
+
+def test_what_is_missing_stale_or_deleted_is_found_mended_and_reported(asking: Jira, instance: Instance) -> None:
+    same, stale, deleted, moved = (instance.create() for _ in range(4))
+    run(asking)
+    instance.clock += HOUR
+    missing = instance.create("DEV")
+    instance.edit(stale.id, summary="other")
+    instance.move(moved.id, "DEV")
+    instance.delete(deleted.id)
+    instance.clock += HOUR
+    told = run(asking, "check", repair=False)
+    assert (told["level"], told["totals"]) == ("INFO", {"missing": 1, "stale": 2, "deleted": 1})
+    found = run(asking, "check")
+    assert found["found"] == {"missing": [missing.id], "stale": [stale.id, moved.id], "deleted": [deleted.id]}
+    assert (found["level"], found["jira"], found["published"], found["status"]) == ("INFO", 4, 4, "ok")
+    assert issues(asking, "issue_key, summary") == [
+        (same.key, "It does not work"),
+        (stale.key, "other"),
+        ("DEV-2", "It does not work"),
+        ("DEV-1", "It does not work"),
+    ]
+    again = run(asking, "check")
+    assert (again["totals"], again["status"]) == ({"missing": 0, "stale": 0, "deleted": 0}, "unchanged")
+    report = asking.store.read(found["report"])
+    assert report is not None
+    assert json.loads(report.data)["found"] == found["found"]
+
+
+def test_an_index_that_lags_makes_nothing_missing_or_deleted(asking: Jira, instance: Instance) -> None:
+    known = instance.create()
+    run(asking)
+    instance.is_lagging = True
+    gone = instance.create()
+    instance.reindex(gone.id)
+    del instance.issues[gone.id]
+    instance.index.pop(known.id)
+    instance.clock += HOUR
+    found = run(asking, "check")
+    assert (found["totals"], found["level"]) == ({"missing": 0, "stale": 0, "deleted": 0}, "INFO")
+    assert issues(asking) == [("SUP-1",)]
+
+
+def test_what_is_more_than_may_be_mended_is_an_error_and_deletions_are_not_believed(
+    asking: Jira, service: Service, instance: Instance
+) -> None:
+    ids = [instance.create().id for _ in range(4)]
+    run(asking)
+    instance.clock += HOUR
+    service.hidden = {*ids[:3]}
+    found = run(asking, "check", limit=2)
+    assert (found["level"], found["left"], found["totals"]["deleted"]) == ("ERROR", 3, 0)
+    assert "can its account still see all projects?" in found["notes"][0]
+    assert len(issues(asking)) == 4
+    service.hidden = set()
+    for id_ in ids:
+        instance.edit(id_, summary="other")
+    instance.clock += HOUR
+    found = run(asking, "check", limit=3)
+    assert (found["level"], found["totals"]["stale"], found["left"]) == ("ERROR", 3, 1)
+    found = run(asking, "check", limit=3)
+    assert (found["level"], found["totals"]["stale"], found["left"]) == ("INFO", 1, 0)
+
+
+def test_only_what_was_created_within_the_window_is_compared_on_both_sides(asking: Jira, instance: Instance) -> None:
+    old = instance.create()
+    run(asking)
+    instance.clock += 40 * 24 * HOUR
+    instance.create()
+    instance.edit(old.id, summary="other")
+    instance.clock += HOUR
+    found = run(asking, "check", max_age_days=30)
+    assert (found["totals"], found["jira"], found["published"]) == ({"missing": 1, "stale": 0, "deleted": 0}, 1, 0)
+    run(asking, "check")
+    assert issues(asking, "summary") == [("other",), ("It does not work",)]
+
+
+def test_before_all_issues_were_read_once_nothing_is_missing(asking: Jira, instance: Instance) -> None:
+    instance.create()
+    instance.clock += HOUR
+    found = run(asking, "check")
+    assert (found["totals"]["missing"], found["notes"][0].startswith("not all issues were read yet")) == (0, True)
+
+
+def test_a_check_that_can_not_ask_is_an_error_that_is_reported(asking: Jira, service: Service) -> None:
+    service.accounts.pop(TOKEN)
+    found = run(asking, "check", status=422)
+    assert (found["level"], "set JIRA_API_TOKEN anew" in found["error"]) == ("ERROR", True)
+    assert asking.store.read(found["report"]) is not None
+
+
+def test_slas_of_open_issues_run_on_and_what_was_updated_unnoticed_is_healed(
+    asking: Jira, service: Service, instance: Instance
+) -> None:
+    service.sla_is_hidden = True
+    sla = Sla("Time to resolution", START, HOUR)
+    first, second, third = (instance.create(customfield_10161=sla) for _ in range(3))
+    instance.create("DEV")
+    instance.transition(third.id, "Done")
+    run(asking)
+    instance.clock += 2 * HOUR
+    instance.transition(second.id, "Done")
+    service.counts.clear()
+    answer = run(asking, "sla")
+    assert answer["counts"] == {"polled": 2, "healed": 1, "changed": 2}
+    columns = "issue_key, status, time_to_resolution_breached, time_to_resolution_elapsed_millis > 7200000"
+    assert issues(asking, columns)[:3] == [
+        (first.key, "To Do", "true", True),
+        (second.key, "Done", "true", True),
+        (third.key, "Done", "false", False),
+    ]
+    assert run(asking, "sla")["counts"] == {"polled": 1}
+
+
+def test_a_poll_whose_token_has_expired_is_told_and_changes_nothing(
+    asking: Jira, service: Service, instance: Instance
+) -> None:
+    instance.create(customfield_10161=Sla("Time to resolution", START, HOUR))
+    run(asking)
+    before = issues(asking, "time_to_resolution_goal_millis")
+    service.accounts.pop(DESK_TOKEN)
+    answer = run(asking, "sla", status=422)
+    assert "set JIRA_SLA_API_TOKEN anew" in answer["error"]
+    assert issues(asking, "time_to_resolution_goal_millis") == before == [(HOUR,)]
+
+
+def test_attachments_are_stored_once_and_the_table_tells_where(
+    asking: Jira, service: Service, instance: Instance
+) -> None:
+    issue = instance.create()
+    small = instance.attach(issue.id, "Übersicht (1).PNG", b"pixels")
+    instance.attach(issue.id, "large.bin", b"x" * 2000)
+    gone = instance.attach(issue.id, "gone.txt", b"y")
+    run(asking)
+    del instance.issues[issue.id].attachments[gone]
+    answer = run(asking, "attachments")
+    assert answer["counts"] == {"stored": 1, "bytes": 6, "too_large": 1, "missing": 1, "changed": 1}
+    key = f"extracts/jira/attachments/{issue.id}/{small}_bersicht_1_.PNG"
+    assert asking.rows(f"select local_path from attachments where attachment_id = '{small}'") == [(key,)]
+    stored = asking.store.read(key)
+    assert stored is not None
+    assert (stored.data, set(service.credentials)) == (b"pixels", {None})
+    service.counts.clear()
+    run(asking, "attachments")
+    assert service.counts["media"] == 0
+    instance.edit(issue.id, summary="other")
+    run(asking)
+    assert asking.rows(f"select local_path from attachments where attachment_id = '{small}'") == [(key,)]
+
+
+def test_an_attachment_that_can_not_be_had_holds_up_no_other(
+    asking: Jira, service: Service, instance: Instance
+) -> None:
+    issue = instance.create()
+    bad, _ = instance.attach(issue.id, "a.txt", b"a"), instance.attach(issue.id, "b.txt", b"b")
+    run(asking)
+    service.faults.append(Fault("content", 403, about=bad))
+    answer = run(asking, "attachments")
+    assert (answer["counts"]["stored"], answer["counts"]["failed"], TOKEN in str(answer)) == (1, 1, False)
+    assert run(asking, "attachments")["counts"]["stored"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("a.txt", "a.txt"),
+        ("../../etc/passwd", "etc_passwd"),
+        ("", "file"),
+        ("отчёт.pdf", "pdf"),
+        ("x" * 300 + ".jpeg", "x" * 95 + ".jpeg"),
+        (".hidden", "hidden"),
+        ("a/b\\c\x00d", "a_b_c_d"),
+    ],
+)
+def test_names_of_files_are_safe(name: str, written: str) -> None:
+    assert safe(name) == written
+
+
+def test_the_jobs_are_scheduled(asking: Jira) -> None:
+    told = asking.world.ask("GET", "/api/admin/schedule")
+    assert {job["job"] for job in told["jobs"]} >= {"sla", "check", "attachments"}
+
+
+@pytest.mark.parametrize("job", ["sla", "check", "attachments"])
+def test_without_a_credential_nothing_is_asked_and_that_is_no_failure(jira: Jira, job: str) -> None:
+    answer = run(jira, job)
+    assert (answer["status"], answer["notes"]) == ("unchanged", ["Jira is not asked: there is no JIRA_API_TOKEN"])

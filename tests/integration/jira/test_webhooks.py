@@ -1,0 +1,174 @@
+"""A webhook is kept before it is answered, becomes rows that laptops fetch, and nothing that is signed is lost."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from werkzeug.test import Client
+
+from analyst.context import Process
+from analyst.http import app
+from analyst.store.memory import MemoryStore
+from functions.extract.jira import inbox, webhook
+from tests.integration.jira.conftest import Jira, event, issue, serve, signature
+from tests.integration.world import FUNCTIONS, JIRA_SECRET, SERVICE_TOKEN
+from tests.running import ROOT
+
+CREATED = event("jira:issue_created", issue=issue(1, summary="Broken"))
+PAYLOADS = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared/data")).resolve() / "jira/webhooks"
+
+
+def test_an_event_becomes_rows_of_a_published_snapshot(jira: Jira) -> None:
+    answer = jira.take(CREATED, "one")
+    assert answer == {"outcome": "kept", "event": "issue_created", "issues": ["1"], "reason": None}
+    assert jira.waiting() == ["extracts/jira/events/2026-03-01T12-00/one.json"]
+    jira.later.run_all()
+    assert jira.rows("select issue_key, summary from issues") == [("ABC-1", "Broken")]
+    assert jira.waiting() == []
+    tables = jira.world.ask("GET", "/api/sync/manifest")["tables"]
+    assert len(tables) == 8
+    assert tables["jira.raw_issues"]["server_only"]
+    assert tables["jira.issues"]["rows"] == 1
+    assert [file["partition"] for file in tables["jira.issues"]["files"]] == [None, "2026-03"]
+
+
+def test_what_comes_again_changes_nothing(jira: Jira) -> None:
+    assert [jira.take(CREATED, "one")["outcome"] for _ in range(2)] == ["kept", "known"]
+    jira.fold()
+    before = jira.rows("select version from _state")
+    assert jira.take(CREATED, "one")["outcome"] == "kept"  # the inbox is empty again
+    assert jira.fold()["counts"] == {"events": 1, "issues": 0}
+    assert jira.rows("select version from _state") == before
+
+
+def test_two_events_of_one_name_are_both_kept(jira: Jira) -> None:
+    jira.take(CREATED, "one")
+    assert jira.take(event("jira:issue_created", issue=issue(2)), "one")["outcome"] == "kept"
+    assert jira.take(event("jira:issue_created", issue=issue(2)), "one")["outcome"] == "known"
+    assert jira.fold()["counts"] == {"events": 2, "issues": 2}
+
+
+@pytest.mark.parametrize("name", [None, "", "../one", "a/b", ".hidden", "x" * 300, "Ú"])
+def test_an_event_without_a_name_that_can_be_used_is_named_by_its_content(jira: Jira, name: str | None) -> None:
+    assert [jira.take(CREATED, name)["outcome"] for _ in range(2)] == ["kept", "known"]
+    (key,) = jira.waiting()
+    assert len(key.rpartition("/")[2]) == 64 + len(".json")
+
+
+def test_a_time_that_can_not_be_is_replaced_by_now(jira: Jira) -> None:
+    for timestamp in (-1, 10**18, "soon", None):
+        jira.take({**CREATED, "timestamp": timestamp})
+    minutes = {key.split("/")[3] for key in jira.waiting()}
+    now = datetime.now(UTC)
+    assert minutes <= {f"{at:%Y-%m-%dT%H-%M}" for at in (now, now - timedelta(minutes=1))}
+
+
+def test_either_header_and_form_of_a_signature_will_do(jira: Jira) -> None:
+    made = signature(b"Hello World!")
+    assert made == "sha256=a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9"
+    for header in ("X-Hub-Signature", "X-Hub-Signature-256"):
+        for shown in (made, made.removeprefix("sha256=")):
+            answer = jira.world.client.post("/webhooks/jira", data=b"Hello World!", headers={header: shown})
+            assert answer.status_code == 400  # it is signed, and no JSON
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"X-Hub-Signature": ""},
+        {"X-Hub-Signature": "sha256="},
+        {"X-Hub-Signature": "sha1=" + "0" * 40},
+        {"X-Hub-Signature": signature(b"{}", "another secret")},
+        {"X-Hub-Signature": signature(b"{ }")},
+        {"X-Hub-Signature": "sha256=\xfa"},
+        {"Authorization": f"Bearer {SERVICE_TOKEN}"},
+    ],
+)
+def test_what_is_not_signed_is_refused_and_not_kept(jira: Jira, headers: dict[str, str]) -> None:
+    answer = jira.world.client.post("/webhooks/jira", data=b"{}", headers=headers)
+    assert answer.status_code == 401
+    assert JIRA_SECRET not in answer.text
+    assert jira.waiting() == []
+
+
+def test_without_a_secret_no_webhook_is_taken() -> None:
+    client = Client(app(Process({"DATA_URL": "file:///nowhere"}, store=MemoryStore()), FUNCTIONS))
+    answer = client.post("/webhooks/jira", data=b"{}", headers={"X-Hub-Signature": signature(b"{}", "")})
+    assert (answer.status_code, "JIRA_WEBHOOK_SECRET" in answer.get_json()["detail"]) == (503, True)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[]", b"null", b'{"a": 1'])
+def test_what_is_not_json_is_refused_kept_and_set_aside(jira: Jira, body: bytes) -> None:
+    answer = jira.send(body)
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "malformed")
+    assert len(jira.waiting()) == 1
+    folded = jira.fold()
+    assert folded["counts"] == {"events": 1, "set_aside": 1}
+    assert "was set aside: the body is no JSON" in folded["notes"][0]
+    assert jira.waiting() == []
+
+
+def test_an_event_of_no_issue_is_kept_and_set_aside_with_the_reason(jira: Jira) -> None:
+    answer = jira.take(event("project_created", project={"id": 1}), "p")
+    assert (answer["outcome"], answer["reason"]) == ("ignored", "project_created names no issue")
+    assert jira.fold()["notes"] == ["2026-03-01T12-00/p.json was set aside: project_created names no issue"]
+
+
+def test_what_is_too_large_is_refused_kept_and_set_aside(jira: Jira, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook, "EVENT_BYTES", 1000)
+    monkeypatch.setattr("functions.extract.jira.facts.EVENT_BYTES", 1000)
+    answer = jira.send(event("jira:issue_created", issue=issue(1, summary="x" * 1000)))
+    assert (answer.status_code, answer.get_json()["code"]) == (413, "too_large")
+    assert jira.fold()["counts"]["set_aside"] == 1
+    assert inbox.EVENT_BYTES == 25 * 1024 * 1024
+
+
+def test_what_jira_adds_to_the_address_is_no_hindrance(jira: Jira) -> None:
+    body = b"{}"
+    headers = {"X-Hub-Signature": signature(body), "Content-Type": "text/plain"}
+    answer = jira.world.client.post("/webhooks/jira?user_id=ann&user_key=a&x=%ff", data=body, headers=headers)
+    assert answer.status_code == 200
+
+
+def test_health_tells_whether_webhooks_are_taken_and_folded(jira: Jira) -> None:
+    jira.take(CREATED)
+    told = jira.world.ask("GET", "/webhooks/jira/health", token=SERVICE_TOKEN)
+    assert (told["source"], told["is_secret_set"], told["is_jira_asked"], told["waiting"]) == ("jira", True, False, 1)
+    assert told["oldest_seconds"] >= 0
+    assert JIRA_SECRET not in str(told)
+
+
+@pytest.mark.skipif(not PAYLOADS.is_dir(), reason=f"the payloads are not in {PAYLOADS}; set SHARED_DATA")
+def test_all_recorded_payloads_are_folded_or_set_aside(jira: Jira) -> None:
+    payloads = [path.read_bytes() for path in sorted(PAYLOADS.glob("*.json"))]
+    assert {jira.send(payload).status_code for payload in payloads} == {200}
+    folded = jira.fold()
+    assert (folded["status"], folded["left"]) == ("ok", 0)
+    assert folded["counts"]["events"] == len(payloads)
+    assert folded["counts"]["set_aside"] == 1
+    assert jira.waiting() == []
+    assert len(jira.rows("select issue_id from issues")) > 8
+
+
+def test_events_wait_for_their_source_to_be_registered(tmp_path: Path) -> None:
+    jira = serve(tmp_path)
+    jira.take(CREATED)
+    jira.later.run_all()
+    assert len(jira.waiting()) == 1
+    jira.world.ask("POST", "/api/admin/sources/jira", {"type": "jira"})
+    assert jira.fold()["counts"] == {"events": 1, "issues": 1}
+
+
+def test_a_fold_leaves_a_record(jira: Jira) -> None:
+    jira.take(CREATED)
+    run_id = jira.fold()["run_id"]
+    (run,) = jira.world.ask("GET", f"/api/sync/status?run={run_id}", token=SERVICE_TOKEN)["runs"]
+    assert (run["kind"], run["job"], run["source"], run["status"]) == ("job", "fold", "jira", "ok")
+    assert run["counts"] == {"events": 1, "issues": 1}
+    assert {table["table"]: table["rows"] for table in run["tables"]}["issues"] == 1
+    again = jira.fold()
+    assert (again["status"], again["counts"]) == ("unchanged", {})
+    missing = jira.world.ask("GET", f"/api/sync/status?run={again['run_id']}", token=SERVICE_TOKEN)["runs"]
+    assert missing[0]["status"] == "pending"

@@ -1,0 +1,346 @@
+"""What bodies of webhooks tell: those of Cloud and Data Center, old and new, and those of no known shape."""
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from functions.extract.jira.events import Event, SetAside, read_event
+from functions.extract.jira.rows import rows
+from functions.extract.jira.state import UNKNOWN_TIME, IssueState
+from functions.extract.jira.tables import TABLES
+from functions.extract.jira.transform.fields import TransformOptions
+from functions.extract.jira.transform.report import Report
+from tests.unit.jira import bodies
+from tests.unit.jira.bodies import ISSUE_ID, body, comment, fact, issue, partial, person, read
+
+LINK = {
+    "id": 10656,
+    "sourceIssueId": int(ISSUE_ID),
+    "destinationIssueId": 10999,
+    "issueLinkType": {"id": 1, "name": "Blocks", "outwardName": "blocks", "inwardName": "is blocked by"},
+}
+SERVER_USER = {"name": "ann", "key": "JIRAUSER10100", "emailAddress": "ann@jira.example", "displayName": "Ann"}
+SERVER_COMMENT = comment(5) | {"author": SERVER_USER, "self": f"http://j:8080/rest/api/2/issue/{ISSUE_ID}/comment/5"}
+CHANGE = {"id": "10230", "items": bodies.history(1)["items"]}
+
+SPRINT = {"id": 7, "self": "https://jira.example/rest/agile/1.0/sprint/7", "state": "active", "name": "Sprint 7"}
+VERSION = {"id": "3", "self": "https://jira.example/rest/api/2/version/3", "name": "1.0", "projectId": 10000}
+PROJECT = {"id": 10000, "key": "ABC", "name": "Alphabet"}
+
+
+def count(state: IssueState) -> dict[str, int]:
+    """How many rows an issue has in the tables, without those of which there are none."""
+    made = rows(state, TransformOptions(), Report())
+    return {name: len(found) for name, found in made.items() if found and name != "raw_issues"}
+
+
+@pytest.mark.parametrize(
+    ("name", "members", "expected"),
+    [
+        ("jira:issue_created", {"issue": issue(), "user": person()}, {"issues": 1}),
+        ("jira:issue_updated", {"issue": issue(), "changelog": CHANGE}, {"issues": 1, "changelog": 1}),
+        ("issue_updated", {"issue": issue(), "changelog": CHANGE}, {"issues": 1, "changelog": 1}),
+        ("jira:issue_updated", {"issue": issue(), "comment": comment(1)}, {"issues": 1, "comments": 1}),
+        ("jira:issue_deleted", {"issue": issue()}, {}),
+        ("jira:issue_deleted", {"issue": {"id": ISSUE_ID, "key": "ABC-12"}}, {}),
+        ("comment_created", {"comment": comment(1), "issue": partial()}, {"issues": 1, "comments": 1}),
+        ("comment_created", {"comment": SERVER_COMMENT}, {"comments": 1}),
+        ("comment_updated", {"comment": comment(1), "issue": partial()}, {"issues": 1, "comments": 1}),
+        ("comment_deleted", {"comment": comment(1), "issue": partial()}, {"issues": 1}),
+        ("comment_deleted", {"comment": SERVER_COMMENT}, {}),
+        ("worklog_created", {"worklog": bodies.worklog(1)}, {"worklogs": 1}),
+        ("worklog_updated", {"worklog": bodies.worklog(1)}, {"worklogs": 1}),
+        ("worklog_deleted", {"worklog": bodies.worklog(1)}, {}),
+        ("jira:worklog_updated", {"issue": issue()}, {"issues": 1}),
+        (
+            "attachment_created",
+            {"attachment": bodies.attachment(1), "issue": partial()},
+            {"issues": 1, "attachments": 1},
+        ),
+        ("attachment_deleted", {"attachment": bodies.attachment(1), "issue": partial()}, {"issues": 1}),
+        ("issue_property_set", {"issue": {"id": ISSUE_ID}, "property": {"key": "k", "value": 1}}, {}),
+    ],
+)
+def test_an_event_tells_of_its_issue(name: str, members: dict[str, Any], expected: dict[str, int]) -> None:
+    event = read(body(name, **members))
+    (state,) = event.facts
+    assert state.issue_id == ISSUE_ID
+    assert count(state) == expected
+    assert event.unread == ()
+    assert event.name == name.removeprefix("jira:")
+    assert event.at == datetime(2024, 5, 1, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("kind", "member"), [("issue_comment_deleted", "comment"), ("issue_worklog_deleted", "worklog")]
+)
+def test_data_center_tells_of_deleted_things_in_updates_of_the_issue(kind: str, member: str) -> None:
+    members: dict[str, Any] = {member: {"comment": comment(1), "worklog": bodies.worklog(1)}[member]}
+    state = fact(body("jira:issue_updated", issue=issue(), issue_event_type_name=kind, **members))
+    assert count(state) == {"issues": 1}
+
+
+def test_a_link_is_told_of_both_issues() -> None:
+    made = {
+        state.issue_id: rows(state, TransformOptions(), Report())["issuelinks"]
+        for state in read(body("issuelink_created", issueLink=LINK)).facts
+    }
+    columns = list(TABLES["issuelinks"].columns)
+    told = {name: dict(zip(columns, row, strict=True)) for name, (row,) in made.items()}
+    assert {name: (row["direction"], row["linked_issue_id"], row["link_type"]) for name, row in told.items()} == {
+        ISSUE_ID: ("outward", "10999", "Blocks"),
+        "10999": ("inward", ISSUE_ID, "Blocks"),
+    }
+
+
+def test_a_deleted_link_is_deleted_of_both_issues() -> None:
+    created, deleted = (read(body(name, issueLink=LINK)) for name in ("issuelink_created", "issuelink_deleted"))
+    for one, other in zip(created.facts, deleted.facts, strict=True):
+        assert count(one) == {"issuelinks": 1}
+        assert count(one.joined(other)) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "members"),
+    [
+        ("sprint_started", {"sprint": SPRINT}),
+        ("sprint_closed", {"sprint": SPRINT}),
+        ("board_created", {"board": {"id": 1, "name": "b", "type": "scrum"}}),
+        ("user_created", {"user": person()}),
+        ("user_deleted", {"user": SERVER_USER}),
+        ("jira:version_released", {"version": VERSION}),
+        ("jira:version_deleted", {"version": VERSION, "mergedTo": VERSION}),
+        ("project_created", {"project": PROJECT}),
+        ("project_soft_deleted", {"project": PROJECT}),
+        ("issuetype_created", {"issuetype": {"id": 1, "name": "Bug"}}),
+        ("filter_updated", {"filter": {"id": 1}}),
+        ("option_voting_changed", {"property": {"key": "jira.option.voting", "value": True}}),
+        ("jira_expression_evaluation_failed", {"expression": "x"}),
+        ("attachment_created", {"attachment": bodies.attachment(1)}),
+        ("issue_property_set", {"property": {"key": "k"}}),
+    ],
+)
+def test_an_event_of_no_issue_is_set_aside_with_the_reason(name: str, members: dict[str, Any]) -> None:
+    found = read_event(body(name, **members))
+    assert isinstance(found, SetAside)
+    assert found.name == name.removeprefix("jira:")
+    assert "issue" in found.reason
+    assert found.at == datetime(2024, 5, 1, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe\x00",
+        b"null",
+        b"[]",
+        b"7",
+        b'"text"',
+        b"{}",
+        b"[" * 100_000,
+        b'{"issue": ' * 900 + b"1" + b"}" * 900,
+        b'{"issue": null, "comment": []}',
+        b'{"issue": {"id": "ABC"}}',
+        b'{"issue": {"id": true}}',
+        b'{"issue": {"id": "-1"}}',
+        b'{"issue": {"id": 12345678901234567890}}',
+        b'{"issue": {"id": 1.5, "fields": {}}}',
+        b'{"comment": {"id": "1", "self": "https://jira.example/issue/ABC-1/comment/1"}}',
+        b'{"comment": {"self": "https://jira.example/issue/7/comment/1"}}',
+        b'{"worklog": {"id": "1", "issueId": {}}}',
+        b'{"issueLink": {"id": 1}}',
+        b'{"issueLink": {"sourceIssueId": 1, "destinationIssueId": 2}}',
+    ],
+)
+def test_a_body_of_another_shape_is_set_aside(content: bytes) -> None:
+    found = read_event(content)
+    assert isinstance(found, SetAside)
+    assert found.reason
+
+
+def test_members_that_cannot_be_read_are_told_beside_those_that_can() -> None:
+    event = read(body("jira:issue_updated", issue=issue(), comment=["no comment"], changelog={"items": 1}))
+    assert set(event.unread) == {"comment", "changelog"}
+    assert count(event.facts[0]) == {"issues": 1}
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "expected"),
+    [
+        (1550286678321, "2019-02-16T03:11:18.321+00:00"),
+        ("2018-12-20 15:45:59,695", "2018-12-20T15:45:59.695+00:00"),
+        ("2019-1-30 19:48:08,900", "2019-01-30T19:48:08.900+00:00"),
+        ("6/13/2019, 12:51:58 PM,687", "2019-06-13T12:51:58.687+00:00"),
+        ("2019-02-15T19:11:18.321-0800", "2019-02-16T03:11:18.321+00:00"),
+        ("soon", None),
+        (None, None),
+        ({}, None),
+        (True, None),
+        (10**18, None),
+    ],
+)
+def test_the_time_of_an_event_is_read_as_relays_write_it_too(timestamp: Any, expected: str | None) -> None:
+    found = read_event(json.dumps({"timestamp": timestamp, "webhookEvent": "comment_deleted"}).encode())
+    assert found.at == (None if expected is None else datetime.fromisoformat(expected))
+
+
+def test_a_deletion_that_does_not_say_when_is_one() -> None:
+    content = json.dumps({"webhookEvent": "jira:issue_deleted", "issue": issue()}).encode()
+    state = fact(content)
+    assert state.is_tombstone
+    assert state.deleted == UNKNOWN_TIME
+    later = state.joined(fact(body("jira:issue_deleted", issue=issue())))
+    assert later.deleted == bodies.START * 1000
+    raw = dict(
+        zip(TABLES["raw_issues"].columns, rows(state, TransformOptions(), Report())["raw_issues"][0], strict=True)
+    )
+    assert raw["deleted_at"] is None
+
+
+def test_a_body_without_its_event_is_an_update() -> None:
+    state = fact(json.dumps({"issue": issue()}).encode())
+    assert count(state) == {"issues": 1}
+
+
+def test_halves_of_surrogate_pairs_are_replaced() -> None:
+    content = body("jira:issue_updated", issue=issue(summary="cut \ud83d")).replace(b"\xed\xa0\xbd", b"\\ud83d")
+    state = fact(content)
+    assert state.document is not None
+    assert state.document["fields"]["summary"] == "cut \ufffd"
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", "9" * 400, str(2**64), str(-(2**63) - 1)])
+def test_numbers_that_json_has_no_room_for_do_no_harm(number: str) -> None:
+    content = body("jira:issue_updated", issue=issue(customfield_1="here")).replace(b'"here"', number.encode())
+    state = fact(content)
+    assert IssueState.from_json(state.to_json()) == state
+    assert count(state) == {"issues": 1}
+
+
+def test_what_is_nested_very_deeply_is_cut_off() -> None:
+    deep: Any = "deep"
+    for _ in range(300):
+        deep = [deep]
+    state = fact(body("jira:issue_updated", issue=issue(customfield_1=deep)))
+    assert IssueState.from_json(state.to_json()) == state
+    assert count(state) == {"issues": 1}
+
+
+WHOLE = issue(
+    9,
+    comment=bodies.page("comments", [comment(1), comment(2)]),
+    worklog=bodies.page("worklogs", [bodies.worklog(1)], total=7),
+    attachment=[bodies.attachment(1)],
+    issuelinks=[bodies.link(1)],
+    description={"type": "doc", "content": [{"type": "paragraph", "content": [{"type": "text", "text": "x"}]}]},
+    customfield_1={"value": "a", "child": {"value": "b"}},
+    customfield_2={"ongoingCycle": {"breached": True, "goalDuration": {"millis": 1}, "elapsedTime": {"millis": 2}}},
+    duedate="2024-05-02",
+)
+SAMPLES: list[dict[str, Any]] = [
+    json.loads(body("jira:issue_updated", 9, issue=WHOLE, changelog=CHANGE, comment=comment(3), user=person())),
+    json.loads(body("comment_created", 9, issue=partial(), comment=comment(1))),
+    json.loads(body("worklog_updated", 9, worklog=bodies.worklog(1))),
+    json.loads(body("attachment_created", 9, issue=partial(), attachment=bodies.attachment(1))),
+    json.loads(body("issuelink_created", 9, issueLink=LINK)),
+    json.loads(body("jira:issue_deleted", 9, issue=WHOLE)),
+]
+CUSTOM = [
+    {"field": "customfield_1", "column": f"c_{kind}", "type": kind}
+    for kind in ("text", "option", "options", "user", "users", "number", "integer", "date", "instant", "json")
+] + [
+    {"field": "customfield_2", "column": "first_response", "type": "sla"},
+    {"field": "customfield_2", "column": "request_type", "type": "request_type"},
+]
+
+anything = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.text(max_size=4),
+        st.sampled_from(
+            ["9999-12-31T23:59:59-0900", "0000-01-01", "10000-01-01T00:00:00Z", "2024-05-01", "1e400", "7"]
+        ),
+    ),
+    lambda some: st.one_of(
+        st.lists(some, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["id", "name", "value", "type", "content", "text", "attrs", "fields", "total", "items"]),
+            some,
+            max_size=3,
+        ),
+    ),
+    max_leaves=6,
+)
+
+
+@st.composite
+def spoiled(draw: st.DrawFn) -> Any:
+    """The body of a webhook in which something, somewhere, is replaced by anything."""
+    payload = json.loads(json.dumps(draw(st.sampled_from(SAMPLES))))
+    for _ in range(draw(st.integers(1, 4))):
+        where: Any = payload
+        while True:
+            steps = sorted(where) if isinstance(where, dict) else range(len(where))
+            if not steps:
+                break
+            step = draw(st.sampled_from(steps))
+            if isinstance(where[step], dict | list) and draw(st.integers(0, 4)):
+                where = where[step]
+                continue
+            where[step] = draw(anything)
+            break
+    return payload
+
+
+def fits(value: Any, kind: str) -> object:
+    if value is None:
+        return True
+    match kind:
+        case "VARCHAR":
+            return isinstance(value, str)
+        case "BIGINT":
+            return type(value) is int and -(2**63) <= value < 2**63
+        case "DOUBLE":
+            return type(value) in (int, float) and math.isfinite(value)
+        case "DATE":
+            return str(datetime.fromisoformat(value).date()) == value
+        case _:
+            return datetime.fromisoformat(value).utcoffset() == datetime.now(UTC).utcoffset()
+
+
+def assert_rows_fit(state: IssueState, options: TransformOptions) -> None:
+    for name, made in rows(state, options, Report()).items():
+        columns = options.tables[name].columns
+        for row in made:
+            for (column, kind), value in zip(columns.items(), row, strict=True):
+                assert fits(value, kind), (name, column, value)
+
+
+@settings(max_examples=300)
+@given(spoiled())
+def test_no_shape_anywhere_in_a_body_raises_and_rows_fit_their_types(payload: Any) -> None:
+    options = TransformOptions.of("jira.example", CUSTOM)
+    found = read_event(json.dumps(payload).encode())
+    for state in found.facts if isinstance(found, Event) else ():
+        assert_rows_fit(state, options)
+        assert IssueState.from_json(state.to_json()) == state
+        assert state.joined(state) == state
+
+
+@settings(max_examples=200)
+@given(spoiled())
+def test_no_shape_anywhere_in_an_answer_of_rest_raises(payload: Any) -> None:
+    document = payload.get("issue") if isinstance(payload, dict) else None
+    if isinstance(document, dict):
+        document |= {"id": ISSUE_ID, "changelog": payload.get("changelog"), "remote_links": payload.get("comment")}
+        assert_rows_fit(IssueState(ISSUE_ID).fetched(document), TransformOptions.of("jira.example", CUSTOM))

@@ -1,0 +1,118 @@
+"""Which custom fields become columns, by their ids or names."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from analyst.errors import InvalidInputError
+from functions.extract.jira.tables import TABLES
+from functions.extract.jira.transform.fields import TransformOptions, suggested_type
+
+CATALOGUE: list[Any] = [
+    {"id": "summary", "name": "Summary", "custom": False, "schema": {"type": "string"}},
+    {"id": "customfield_10004", "name": "Závažnost", "untranslatedName": "Severity", "schema": {"type": "option"}},
+    {"id": "customfield_10011", "name": "Team", "schema": {"type": "string"}},
+    {"id": "customfield_10010", "name": "team", "schema": {"type": "string"}},
+    {"id": 7, "name": None},
+    "no field",
+]
+
+
+def bound(field: str, catalogue: list[Any] | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The ids of a field, and what of it is not known."""
+    options = TransformOptions.of("", [{"field": field, "column": "mine"}], catalogue or [])
+    return options.custom[0].ids, options.unresolved
+
+
+def test_a_field_is_found_by_its_id_or_either_of_its_names() -> None:
+    assert bound("customfield_10004") == (("customfield_10004",), ())
+    for name in ("customfield_10004", "Severity", "severity", "Závažnost"):
+        assert bound(name, CATALOGUE) == (("customfield_10004",), ())
+
+
+def test_of_fields_with_one_name_all_are_looked_at() -> None:
+    assert bound("Team", CATALOGUE) == (("customfield_10010", "customfield_10011"), ())
+
+
+def test_a_field_that_jira_does_not_know_is_told() -> None:
+    assert bound("Severities", CATALOGUE)[1] == ("Severities",)
+    assert bound("customfield_9", CATALOGUE)[1] == ("customfield_9",)
+
+
+def test_columns_besides_the_preset_ones_stand_behind_all_others() -> None:
+    fields = [
+        {"field": "a", "column": "points", "type": "number"},
+        {"field": "b", "column": "severity", "type": "option"},
+        {"field": "c", "column": "next_response", "type": "sla"},
+    ]
+    columns = TransformOptions.of("", fields).tables["issues"].columns
+    assert list(columns)[: len(TABLES["issues"].columns)] == list(TABLES["issues"].columns)
+    assert dict(list(columns.items())[len(TABLES["issues"].columns) :]) == {
+        "points": "DOUBLE",
+        "next_response_breached": "VARCHAR",
+        "next_response_goal_millis": "BIGINT",
+        "next_response_elapsed_millis": "BIGINT",
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ([("a", "status", "text")], "'status', which is taken"),
+        ([("a", "mine", "text"), ("b", "mine", "text")], "'mine', which is taken"),
+        ([("a", "mine", "sla"), ("b", "mine_breached", "text")], "'mine_breached', which is taken"),
+        ([("a", "satisfaction", "text")], "'satisfaction' of type BIGINT"),
+    ],
+)
+def test_a_column_that_cannot_be_filled_is_refused(fields: list[tuple[str, str, str]], message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        TransformOptions.of("", [dict(zip(("field", "column", "type"), field, strict=True)) for field in fields])
+
+
+@pytest.mark.parametrize(
+    "field", [{"column": "c"}, {"field": "f", "column": "C c"}, {"field": "f", "column": "c", "type": "blob"}]
+)
+def test_a_field_that_is_configured_wrongly_is_refused(field: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        TransformOptions.of("", [field])
+
+
+def test_the_fingerprint_changes_with_what_rows_depend_on() -> None:
+    field = {"field": "Severity", "column": "severity", "type": "option"}
+    one = TransformOptions.of("a.example", [field], CATALOGUE)
+    assert one.fingerprint == TransformOptions.of("https://a.example/", [field], CATALOGUE).fingerprint
+    others = [
+        TransformOptions.of("b.example", [field], CATALOGUE),
+        TransformOptions.of("a.example", [field]),
+        TransformOptions.of("a.example", [field | {"type": "text"}], CATALOGUE),
+        TransformOptions.of("a.example"),
+    ]
+    assert len({one.fingerprint, *(other.fingerprint for other in others)}) == len(others) + 1
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        ({"type": "string", "custom": "com.atlassian…:textfield"}, "text"),
+        ({"type": "number", "custom": "com.atlassian…:float"}, "number"),
+        ({"type": "option"}, "option"),
+        ({"type": "option-with-child"}, "option"),
+        ({"type": "array", "items": "option"}, "options"),
+        ({"type": "array", "items": "string"}, "options"),
+        ({"type": "array", "items": "user"}, "users"),
+        ({"type": "user"}, "user"),
+        ({"type": "date"}, "date"),
+        ({"type": "datetime"}, "instant"),
+        ({"type": "sd-servicelevelagreement"}, "sla"),
+        ({"type": "sd-customerrequesttype"}, "request_type"),
+        ({"type": "sd-feedback"}, "integer"),
+        ({"type": "array", "items": "sd-customerorganization"}, "options"),
+        ({"type": "any"}, "json"),
+        ({"type": []}, "json"),
+        ({}, "json"),
+        (None, "json"),
+    ],
+)
+def test_a_type_is_suggested_by_what_jira_tells_of_a_field(schema: Any, expected: str) -> None:
+    assert suggested_type({"id": "customfield_1", "schema": schema}) == expected
