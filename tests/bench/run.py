@@ -10,7 +10,10 @@ sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from tests.bench.measuring import Row  # noqa: E402 - the project is found by the line above
 
-NAMES = ("rebuild", "extract", "delta", "manifest", "access", "sync", "startup", "store_requests", "objects")
+NAMES = (
+    *("rebuild", "extract", "delta", "manifest", "access", "sync", "startup", "store_requests", "objects"),
+    "jira_transform",
+)
 
 
 def main() -> int:

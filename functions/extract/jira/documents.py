@@ -123,7 +123,8 @@ def key(document: Document) -> str | None:
 def listed(document: Document, kind: Kind) -> tuple[list[Any], bool] | None:
     """Give the things of a kind that a document lists, and whether these are all; None where it lists none at all.
 
-    Comments and worklogs come as a page with a `total`, histories too; attachments and links are always all.
+    Comments and worklogs come as a page with a `total`, histories too; attachments and links are always all. Of an
+    empty page of at most no things nothing follows: that is how events write what they leave out.
     """
     if kind == "changelog":
         held, member = document.get("changelog"), "histories"
@@ -135,7 +136,8 @@ def listed(document: Document, kind: Kind) -> tuple[list[Any], bool] | None:
     if not isinstance(held, dict) or not isinstance(things := held.get(member), list):
         return None
     total = held.get("total")
-    return things, isinstance(total, int) and total <= len(things)
+    is_told = bool(things) or held.get("maxResults") != 0
+    return things, is_told and isinstance(total, int) and total <= len(things)
 
 
 def things(listing: list[Any]) -> Iterator[tuple[str, Document]]:

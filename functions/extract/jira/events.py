@@ -17,6 +17,7 @@ from functions.extract.jira.state import UNKNOWN_TIME, IssueState
 from functions.extract.jira.transform import times
 
 _THINGS: Final[dict[str, Kind]] = {"comment": "comments", "worklog": "worklogs", "attachment": "attachments"}
+_NAME = 100
 _OWN_URL = re.compile(r"/issue/([0-9]{1,18})(?:/|$)")
 
 
@@ -53,7 +54,7 @@ def read_event(body: bytes) -> Event | SetAside:
         return SetAside("the body is no JSON object")
     names = (payload.get(member) for member in ("webhookEvent", "issue_event_type_name"))
     name = next((name for name in names if isinstance(name, str)), "")
-    return _Reading(payload, name.removeprefix("jira:")).answer()
+    return _Reading(payload, name.removeprefix("jira:")[:_NAME]).answer()
 
 
 class _Reading:
@@ -103,11 +104,12 @@ class _Reading:
 
     def _of_issue(self, issue: Document, issue_id: str) -> Iterator[IssueState]:
         yield IssueState(issue_id)
-        if self._name == "issue_deleted":
+        is_deleted = self._name == "issue_deleted"
+        if is_deleted:
             yield IssueState(issue_id, UNKNOWN_TIME if self._micros is None else self._at)
         if documents.is_full(issue):
             yield self._whole(issue, issue_id)
-        elif documents.fields(issue):
+        elif documents.fields(issue) or is_deleted:
             yield IssueState(issue_id, partial={"at": self._at, "document": issue})
         if change := self._member("changelog"):
             yield from self._of_change(change, issue, issue_id)

@@ -12,6 +12,14 @@ SECOND = 1_000
 START = 1_714_557_600_000
 """2024-05-01 10:00 UTC, in milliseconds since 1970."""
 
+LINK = {
+    "id": 10656,
+    "sourceIssueId": int(ISSUE_ID),
+    "destinationIssueId": 10999,
+    "issueLinkType": {"id": 1, "name": "Blocks", "outwardName": "blocks", "inwardName": "is blocked by"},
+}
+"""A link as events have it, from the issue to another."""
+
 
 def at(seconds: int) -> str:
     """Write a time so many seconds after the start, as a Jira in India does."""

@@ -84,6 +84,14 @@ def test_blocks_of_adf_become_lines(content: list[Any], expected: str) -> None:
     assert adf.plain({"type": "doc", "version": 1, "content": content}) == expected
 
 
+@pytest.mark.parametrize("kinds", [("blockquote",), ("bulletList", "listItem"), ("taskList",), ("table", "tableRow")])
+def test_blocks_in_blocks_are_read_however_deep_a_document_may_be(kinds: tuple[str, ...]) -> None:
+    inner = paragraph(text("x"))
+    for level in range(120):
+        inner = node(kinds[level % len(kinds)], inner)
+    assert adf.plain({"type": "doc", "content": [inner]}).endswith("x")
+
+
 @pytest.mark.parametrize(
     ("markup", "expected"),
     [

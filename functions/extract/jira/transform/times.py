@@ -1,7 +1,7 @@
 """Times as Jira writes them, in UTC.
 
 `2019-08-27T12:43:24.674-0700`, `+05:30`, `Z` and epoch milliseconds are taken; what tells no zone is taken for UTC, as
-Jira keeps its times. Jira's years that no reader of parquet knows (before 1 or after 9999) are no times.
+Jira keeps its times. Years before 1 or after 9999, which not every reader of parquet knows, make no time.
 """
 
 import re
@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ZONE_WORD = re.compile(r"\s*(?:UTC|GMT|z)$")
 _LOCAL = ("%Y-%m-%d %H:%M:%S,%f", "%m/%d/%Y, %I:%M:%S %p,%f")
 

@@ -16,10 +16,10 @@ _WHO = re.compile(r"[?&](?:accountId|username|key)=([^&#]+)")
 
 def text(value: Any, name: str, report: Report) -> str | None:
     """Take a text; numbers and truths are written as JSON has them."""
-    if value is None or type(value) is str:
+    if value is None or isinstance(value, str):
         return value
-    if isinstance(value, str | int | float):
-        return documents.canonical(value).decode() if not isinstance(value, str) else value
+    if isinstance(value, int | float):
+        return documents.canonical(value).decode()
     report.count(name)
     return None
 
