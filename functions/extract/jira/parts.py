@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from analyst import duckdb_files
+from analyst.catalog import Column
 from analyst.contract import parquet
 from analyst.contract.model import FileRow
 from analyst.contract.parquet import ParquetFile
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 RAW: Final = "raw_issues"
-BLOCK: Final = 128
+BLOCK: Final = 256
 """How many ids of issues one block has."""
 
 Files = tuple[FileRow, ...]
@@ -125,8 +126,9 @@ class Writer:
         columns, key = (", ".join(map(quote, names)) for names in (table.columns, table.key))
         into = self.folder / f"{next(self._numbers)}"
         into.mkdir(parents=True)
-        paths = parquet.write(self.con, f"select {columns} {rows} order by {key}", into)
-        return [parquet.inspect(self.con, path) for path in paths]
+        paths = parquet.write(self.con, f"select {columns} {rows} order by {key}", into, is_portable=True)
+        described = [Column(name=name, type=kind) for name, kind in table.columns.items()]
+        return [parquet.inspect(self.con, path, described) for path in paths]
 
 
 def documents(

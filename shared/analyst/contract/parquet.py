@@ -7,7 +7,7 @@ order, which one thread does all the same (`tests/unit/contract/test_parquet.py`
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,18 +51,19 @@ class ParquetFile:
     partition: str | None = None
 
 
-def write(con: "DuckDBPyConnection", query: str, into: Path) -> list[Path]:
+def write(con: "DuckDBPyConnection", query: str, into: Path, *, is_portable: bool = False) -> list[Path]:
     """Write the rows of a query, in their order, to parquet files of at most 128 MB in an empty folder.
 
-    An empty result gives one file without rows, which carries the columns. Types become portable ones. The query runs
-    once; one whose rows come from several files or a join needs an `order by` where their order matters.
+    An empty result gives one file without rows, which carries the columns. Types become portable ones, unless the query
+    `is_portable` as it stands. It runs once; one whose rows come from several files or a join needs an `order by` where
+    their order matters.
 
     Raises:
         SourceError: a value does not fit its portable type, columns can't be told apart, or the query can't be run.
         UnavailableError: it wants more memory or disk than there is.
     """
     with told_as(SourceError), _one_thread(con):
-        select = portable_select(con, query)
+        select = query if is_portable else portable_select(con, query)
         pieces = [piece for part in _copy(con, select, into / "parts") for piece in _cut(con, part)]
     paths = [piece.rename(into / f"{number:05}.parquet") for number, piece in enumerate(pieces)]
     (into / "parts").rmdir()
@@ -126,18 +127,19 @@ def _count(con: "DuckDBPyConnection", path: Path) -> int:
     return int(row[0]) if row else 0
 
 
-def inspect(con: "DuckDBPyConnection", path: Path) -> ParquetFile:
-    """Read what a parquet file says of itself, and hash it.
+def inspect(con: "DuckDBPyConnection", path: Path, columns: Sequence[Column] | None = None) -> ParquetFile:
+    """Read what a parquet file says of itself, and hash it; who knows its `columns` need not have them read.
 
     Raises:
         SourceError: it is no parquet file.
     """
     with told_as(SourceError, f"{path.name} can't be read as parquet: ", hide=path):
         rows = _count(con, path)
-        described = con.execute(f"describe from read_parquet({quote_text(str(path))})").fetchall()
-        columns = tuple(Column(name=name, type=kind) for name, kind, *_ in described)
+        if columns is None:
+            described = con.execute(f"describe from read_parquet({quote_text(str(path))})").fetchall()
+            columns = [Column(name=name, type=kind) for name, kind, *_ in described]
         stats = statistics(con, path, columns)
-    return ParquetFile(path, rows, path.stat().st_size, sha256_of(path), columns, stats)
+    return ParquetFile(path, rows, path.stat().st_size, sha256_of(path), tuple(columns), stats)
 
 
 def sha256_of(path: Path) -> str:

@@ -125,10 +125,12 @@ class FileStore:
             if status_of(path) is None:
                 return
             with self._locked() as stamps:
-                if (status := status_of(path)) is not None:
-                    stamps.outlive(mtime_us(status))
-                    path.unlink()
-                    self._sync_and_prune(path.parent)
+                if (status := status_of(path)) is None:
+                    return
+                stamps.outlive(mtime_us(status))
+                path.unlink()
+            _sync_nearest(path.parent)
+            self._prune(path.parent)
 
     def sign(self, key: str, *, expires: int, filename: str) -> str:
         """Make a URL, relative to our own functions, that reads this object for `expires` seconds."""
@@ -167,7 +169,7 @@ class FileStore:
             _set_mtime(file.descriptor, stamp)
             self._make_folder(path.parent)
             file.path.replace(path)
-            _sync_placed(key, path.parent)
+        _sync_placed(key, path.parent)  # without the lock: the disk takes many writers at once in one go
         return str(stamp)
 
     def _make_folder(self, folder: Path) -> None:
@@ -177,9 +179,12 @@ class FileStore:
         folder.mkdir(exist_ok=True)
         _sync_folder(folder.parent)
 
-    def _sync_and_prune(self, folder: Path) -> None:
-        _sync_folder(folder)
-        with suppress(OSError):  # the first that is not empty ends it
+    def _prune(self, folder: Path) -> None:
+        """Remove folders that are empty; not while somebody puts a file into one."""
+        with suppress(OSError), os.scandir(folder) as left:
+            if next(left, None) is not None:
+                return
+        with self._locked(), suppress(OSError):  # the first that is not empty ends it
             while folder != self._root:
                 folder.rmdir()
                 folder = folder.parent
@@ -264,8 +269,18 @@ def _set_mtime(descriptor: int, stamp: int) -> None:
 def _sync_placed(key: str, folder: Path) -> None:
     try:
         _sync_folder(folder)
+    except FileNotFoundError:
+        pass  # somebody has deleted the object already, and the folder with it
     except OSError as error:
         raise UnsureWriteError(f"{key} is written and may not outlast a power failure: {error.strerror}") from error
+
+
+def _sync_nearest(folder: Path) -> None:
+    """Sync a folder from which something was deleted, or if that is gone with it, the one that it was in."""
+    try:
+        _sync_folder(folder)
+    except FileNotFoundError:
+        _sync_nearest(folder.parent)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -200,3 +200,17 @@ def test_its_own_urls_are_verified_by_its_own_clock(root: Path) -> None:
     now[0] += 61
     with pytest.raises(ForbiddenError, match="expired"):
         store.verify("a", parameters)
+
+
+def test_folders_that_come_and_go_with_their_objects_are_in_nobodys_way(root: Path) -> None:
+    store = FileStore(root, lambda: b"")
+
+    def come_and_go(name: str) -> None:
+        for number in range(20):
+            store.put(f"inbox/minute/{name}-{number}", b"x", if_version=ABSENT)
+            store.delete(f"inbox/minute/{name}-{number}")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(come_and_go, "abcd"))
+    assert list(store.list("")) == []
+    assert not (root / "inbox").exists()
