@@ -120,9 +120,7 @@ class Staging:
     def _upload(self, new: NewTable, base: Sequence[FileRow], keep: Sequence[ParquetFile]) -> None:
         """Upload and unlink file by file; what the base lists stays here, in case another base does not."""
         listed, kept = {row.sha256 for row in base}, {file.path for file in keep}
-        files = {
-            file.sha256: file for file in new.files if isinstance(file, ParquetFile) and file.sha256 not in listed
-        }
+        files = {file.sha256: file for file in new.files if isinstance(file, ParquetFile) and file.sha256 not in listed}
 
         def upload(file: ParquetFile) -> None:
             self.uploads.key_of(self.table.name, file)
