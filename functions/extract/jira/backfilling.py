@@ -10,6 +10,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -29,7 +30,8 @@ from functions.extract.jira.transform import times
 _LOG = logging.getLogger(f"{logs.ROOT}.jira")
 _BATCH: Final = 500
 _BATCH_BYTES: Final = 12 << 20
-_ORDER: Final = re.compile(r"\border\s+by\b", re.IGNORECASE)
+ORDER: Final = re.compile(r"\border\s+by\b", re.IGNORECASE)
+"""What a query of somebody else must not say."""
 
 Absorb = Callable[[Mapping[str, Change], Progress | None], Absorbed]
 """Changes what is known of issues, publishes it, and keeps how far the source was read if that is given."""
@@ -51,7 +53,7 @@ class Scope:
         Raises:
             InvalidInputError: it has one.
         """
-        if self.jql and _ORDER.search(self.jql):
+        if self.jql and ORDER.search(self.jql):
             raise InvalidInputError("leave ORDER BY out of the JQL: issues are read in an order of our own")
 
     def and_(self, *conditions: str, order: str = "") -> str:
@@ -126,7 +128,7 @@ class Backfill:
     def _read(self, jql: str, by: str, progress: Progress | None, tally: Tally, until: float) -> Progress:
         reconcile = [] if by == "created" else list(self.recent())[:RECONCILED]
         pages = self.jira.client.search(jql, changes=True, reconcile=reconcile)
-        for batch in _batches(pages):
+        for batch in _batches(_ahead(pages)):
             progress = self._take(batch, by, progress, tally)
             if self.monotonic() > until:
                 tally.is_complete = False
@@ -209,6 +211,15 @@ def _is_known(state: IssueState | None, found: Document) -> bool:
     if state.is_tombstone:
         return True
     return not state.is_gone and documents.updated(state.rest or {}) >= documents.updated(found)
+
+
+def _ahead(pages: Iterator[list[Document]]) -> Iterator[list[Document]]:
+    """Ask for the next page while something is done with one."""
+    with ThreadPoolExecutor(1, thread_name_prefix="jira-search") as pool:
+        coming = pool.submit(next, pages, None)
+        while (page := coming.result()) is not None:
+            coming = pool.submit(next, pages, None)
+            yield page
 
 
 def _batches(pages: Iterator[list[Document]]) -> Iterator[list[Document]]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from pydantic import SecretStr
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
 
 _CONNECT, _READ = 10.0, 60.0
+_KEPT: Final = 32
 _FIRST, _LONGEST = 0.5, 20.0
 _REDIRECTS: Final = 5
 
@@ -68,7 +70,7 @@ class Connection:
     patience: Patience = field(default_factory=Patience)
     _until: dict[str, float] = field(default_factory=dict)
     _turn: threading.Lock = field(default_factory=threading.Lock)
-    _pool: "PoolManager | None" = None
+    _pools: "dict[str | None, PoolManager]" = field(default_factory=dict)
 
     def get(self, kind: str, path: str, query: Mapping[str, str | int] | None = None) -> Any:
         """Get a JSON value. `kind` is what is limited together, such as `search`.
@@ -154,7 +156,7 @@ class Connection:
         if origin(url) == origin(self.url):
             headers["Authorization"] = self.credential.header()
         try:
-            return self._manager().request(
+            return self._manager(url).request(
                 method, url, body=body, headers=headers, redirect=False, retries=False, preload_content=not is_file
             )
         except errors() as error:
@@ -178,10 +180,18 @@ class Connection:
                 raise SourceError(f"{shown(path)} leads to {origin(url)}, which is no safe place")
         raise SourceError(f"{shown(path)} leads from place to place and nowhere")
 
-    def _manager(self) -> "PoolManager":
-        with self._turn:
-            if self._pool is None:
-                from urllib3 import PoolManager, Timeout
+    def _manager(self, url: str) -> "PoolManager":
+        """Give the connections that are kept: to servers themselves, or to the proxy that the environment names."""
+        from urllib3 import PoolManager, ProxyManager, Timeout
 
-                self._pool = PoolManager(maxsize=32, timeout=Timeout(connect=_CONNECT, read=_READ))
-            return self._pool
+        parts = urlsplit(url)
+        proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+        with self._turn:
+            if proxy not in self._pools:
+                timeout = Timeout(connect=_CONNECT, read=_READ)
+                self._pools[proxy] = (
+                    PoolManager(maxsize=_KEPT, timeout=timeout)
+                    if proxy is None
+                    else ProxyManager(proxy, maxsize=_KEPT, timeout=timeout)
+                )
+            return self._pools[proxy]

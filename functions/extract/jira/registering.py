@@ -2,12 +2,13 @@
 
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from analyst.errors import InvalidInputError
 from analyst.settings import Settings
 from analyst.state import Actor, State, registry
 from analyst.state.registry import NewTable, Source
+from functions.extract.jira.backfilling import ORDER
 from functions.extract.jira.parts import RAW
 from functions.extract.jira.tables import TABLES
 
@@ -31,7 +32,14 @@ class JiraSource(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     jql: str | None = None
-    """Which issues are asked for; all when it is not said."""
+    """Which issues are asked for, without ORDER BY; all when it is not said. Webhooks bring others all the same."""
+
+    @field_validator("jql")
+    @classmethod
+    def _no_order(cls, jql: str | None) -> str | None:
+        if jql and ORDER.search(jql):
+            raise ValueError("leave ORDER BY out: issues are read in an order of our own")
+        return jql
 
 
 class JiraTableOptions(BaseModel):

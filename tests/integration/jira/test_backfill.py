@@ -146,6 +146,16 @@ def test_a_query_or_a_time_reads_again_what_it_finds(asking: Jira, instance: Ins
     assert second.updated < START + 10_000
 
 
+def test_a_source_may_be_a_query_and_some_projects(asking: Jira, instance: Instance) -> None:
+    instance.create()
+    instance.create("DEV")
+    refused = asking.world.send("PUT", "/api/admin/sources/jira", {"config": {"jql": "project = DEV order by key"}})
+    assert (refused.status_code, "leave ORDER BY out" in refused.text) == (422, True)
+    asking.world.ask("PUT", "/api/admin/sources/jira", {"config": {"jql": "project = DEV"}})
+    extract(asking)
+    assert issues(asking) == [("DEV-1",)]
+
+
 def test_what_is_read_first_can_be_counted(asking: Jira, instance: Instance) -> None:
     instance.create()
     counted = extract(asking, dry_run=True)

@@ -266,3 +266,13 @@ def test_an_address_where_nobody_answers_is_told(clock: Clock) -> None:
     client = JiraClient(Connection("http://127.0.0.1:9", Credential(SecretStr("x")), patience))
     with pytest.raises(UnavailableError, match=r"http://127\.0\.0\.1:9 does not answer"):
         client.fields()
+
+
+def test_the_proxy_of_the_environment_is_asked_instead(
+    service: Service, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", service.instance.url)
+    monkeypatch.setenv("no_proxy", "localhost")
+    patience = Patience(1.0, clock.now, clock.sleep, lambda: 0.0)
+    elsewhere = Connection("http://jira.invalid", Credential(SecretStr(TOKEN), EMAIL), patience)
+    assert JiraClient(elsewhere).fields()
