@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from analyst.errors import SourceError, UnavailableError
 from functions.extract.jira import documents
-from functions.extract.jira.answers import RefusedError
+from functions.extract.jira.answers import MissingError, RefusedError
 from functions.extract.jira.connection import Connection
 from functions.extract.jira.documents import Document, Kind
 from functions.extract.jira.transform import times
@@ -69,10 +69,15 @@ class JiraClient:
         return document | {"remote_links": self.remote_links(issue_id)}
 
     def remote_links(self, issue_id: str) -> list[Any]:
-        """Get the links of an issue to addresses elsewhere; none where the instance has links turned off."""
+        """Get the links of an issue to addresses elsewhere; none where the instance has links turned off.
+
+        Raises:
+            MissingError: there is no such issue any more.
+        """
         try:
             found = self.connection.get("remotelink", f"{API}/issue/{quote(issue_id, safe='')}/remotelink")
-        except RefusedError:
+        except (MissingError, RefusedError):
+            self.look(issue_id, ("updated",))
             return []
         return _in_order(found if isinstance(found, list) else [])
 
@@ -154,7 +159,11 @@ class JiraClient:
         things, is_complete = told
         if is_complete:
             return _in_order(things)
-        return _in_order(self._paged(kind, f"{API}/issue/{quote(issue_id, safe='')}/{path}", member))
+        try:
+            return _in_order(self._paged(kind, f"{API}/issue/{quote(issue_id, safe='')}/{path}", member))
+        except MissingError as error:
+            self.look(issue_id, ("updated",))  # else it is the issue that is missing
+            raise UnavailableError(f"Jira tells of more {kind} of {issue_id} than it shows") from error
 
     def _paged(self, kind: str, path: str, member: str) -> list[Any]:
         """Read all pages of a list; from its beginning when it has become shorter, since things have moved up then."""
