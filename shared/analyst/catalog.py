@@ -101,6 +101,8 @@ class Pointer(_Value):
     catalog: str
     sha256: dict[str, str] = Field(default_factory=dict)
     """SHA-256 (hex) of the objects `duckdb` and `catalog`."""
+    catalog_text: str | None = None
+    """The catalog itself when it is small: one request less for a process that starts."""
     built_from: dict[str, str] = Field(default_factory=dict)
     """Store version of each source's extract.duckdb."""
     built_at: datetime

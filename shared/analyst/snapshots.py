@@ -64,12 +64,24 @@ def read_catalog(store: Store, key: str, sha256: str | None = None) -> Catalog:
     found = store.read(key)
     if found is None:
         raise DamagedError(f"the snapshot's catalog {key} is not in the bucket; the next rebuild makes a new one")
+    return _catalog(found.data, key, sha256)
+
+
+def _catalog(data: bytes, key: str, sha256: str | None) -> Catalog:
     try:
-        if sha256 is None or hashlib.sha256(found.data).hexdigest() == sha256:
-            return Catalog.model_validate_json(found.data)
+        if sha256 is None or hashlib.sha256(data).hexdigest() == sha256:
+            return Catalog.model_validate_json(data)
     except ValidationError:
         pass
     raise DamagedError(f"the snapshot's catalog {key} is damaged; the next rebuild makes a new one")
+
+
+def _current_catalog(store: Store, pointer: Pointer) -> Catalog:
+    """Give the catalog that a pointer names, without reading it where the pointer has it."""
+    sha256 = pointer.sha256.get("catalog")
+    if pointer.catalog_text is None:
+        return read_catalog(store, pointer.catalog, sha256)
+    return _catalog(pointer.catalog_text.encode(), pointer.catalog, sha256)
 
 
 def kept_catalogs(listed: Iterable[Entry], seconds: float) -> Iterator[Entry]:
@@ -95,7 +107,7 @@ class Snapshots:
     _newest_key: str = ""
 
     def current(self) -> Snapshot:
-        """Read the newest snapshot: one conditional read, and two more only when it has changed.
+        """Read the newest snapshot: one conditional read, and one more when it has changed and is large.
 
         Raises:
             UnavailableError: the store does not answer, or the snapshot's catalog is not there.
@@ -106,7 +118,7 @@ class Snapshots:
                 self._version, self._newest = None, EMPTY
             elif found.version != self._version:
                 pointer = read_pointer(found)
-                catalog = read_catalog(self.store, pointer.catalog, pointer.sha256.get("catalog"))
+                catalog = _current_catalog(self.store, pointer)
                 self._newest = _snapshot(catalog, pointer.built_from)
                 self._version, self._newest_key = found.version, pointer.catalog
             return self._newest

@@ -17,6 +17,8 @@ from analyst.store.swapping import FEW, attempts, put_once, swap
 
 COPY = "analytics/analytics.duckdb"
 RECENT_KEPT = 20
+SMALL = 65_536
+"""Up to how many bytes a catalog stands in the pointer too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ def upload(
         duckdb=f"{stem}.duckdb",
         catalog=f"{stem}{CATALOG_SUFFIX}",
         sha256={"duckdb": sha256_of(path), "catalog": hashlib.sha256(text).hexdigest()},
+        catalog_text=text.decode() if len(text) <= SMALL else None,
         built_from=dict(built_from),
         built_at=catalog.built_at,
     )
