@@ -16,10 +16,10 @@ from functools import partial
 from typing import Final
 
 from analyst import logs
-from analyst.errors import AnalystError, InvalidInputError, SourceError, UnavailableError
+from analyst.errors import AnalystError, InvalidInputError, SourceError
 from functions.extract.jira import documents
 from functions.extract.jira.absorbing import Absorbed, Change
-from functions.extract.jira.answers import BusyError, CredentialError, MissingError
+from functions.extract.jira.answers import MissingError
 from functions.extract.jira.client import RECONCILED
 from functions.extract.jira.documents import Document
 from functions.extract.jira.instance import Jira, known
@@ -176,7 +176,7 @@ class Backfill:
                 changes[issue_id] = IssueState.gone
                 tally.counts["gone"] += 1
             elif isinstance(answer, AnalystError):
-                self._bear(answer)
+                self.jira.bear(answer)
                 failed.add(issue_id)
                 tally.counts["failed"] += 1
                 tally.failures[issue_id] = str(answer)
@@ -184,13 +184,6 @@ class Backfill:
                 changes[issue_id] = partial(newer, document=answer)
                 tally.counts["fetched"] += 1
         return changes, failed
-
-    def _bear(self, error: AnalystError) -> None:
-        """Go on without one issue, unless no other can be had either."""
-        if isinstance(error, CredentialError | BusyError):
-            raise error
-        if isinstance(error, UnavailableError):
-            self.jira.client.time()
 
 
 def newer(state: IssueState, *, document: Document) -> IssueState:

@@ -71,7 +71,8 @@ class Check:
             comparison = Comparison(job.jira.client, published, job.opened.scope, self.since, self.until)
             self.found = comparison.run()
         if self.limit is not None:
-            self.mended = Mending(job.jira, job.absorb, self.limit).run(self.found)
+            self.mended = Mended()
+            Mending(job.jira, job.absorb, self.limit).run(self.found, self.mended)
 
     def _frame(self, now: int) -> None:
         """Tell between which times issues were created that are compared: both sides must have had the time to know."""

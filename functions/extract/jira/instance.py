@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from analyst import logs
-from analyst.errors import AnalystError
+from analyst.errors import AnalystError, UnavailableError
 from analyst.settings import Settings
 from functions.extract.jira import documents
+from functions.extract.jira.answers import BusyError, CredentialError
 from functions.extract.jira.client import JiraClient
 from functions.extract.jira.connection import Connection, Credential, Patience
 from functions.extract.jira.documents import Document
@@ -90,6 +91,17 @@ class Jira:
         finally:
             pool.shutdown(cancel_futures=True)
 
+    def bear(self, error: AnalystError) -> None:
+        """Go on without one thing that could not be had, unless no other can be had either.
+
+        Raises:
+            AnalystError: that is so.
+        """
+        if isinstance(error, CredentialError | BusyError):
+            raise error
+        if isinstance(error, UnavailableError):
+            self.client.time()
+
     def _with_slas(self, document: Document) -> Document:
         if self.desk is None or not self.desk.is_asked_about(document):
             return document
@@ -102,6 +114,15 @@ class Jira:
             )
             return {**document, "fields": fields, _UNASKED: list(self.desk.fields)}
         return {**document, "fields": fields | {name: standing.get(name) for name in self.desk.fields}}
+
+
+def hopeless(jira: Jira, error: AnalystError) -> AnalystError | None:
+    """Tell why nothing else can be had after an error either; `None` when it is worth going on. See `Jira.bear`."""
+    try:
+        jira.bear(error)
+    except AnalystError as reason:
+        return reason
+    return None
 
 
 def known(state: IssueState, document: Document) -> IssueState:

@@ -11,7 +11,7 @@ from functions.extract.jira.absorbing import Absorbed, Change
 from functions.extract.jira.answers import MissingError
 from functions.extract.jira.backfilling import newer
 from functions.extract.jira.consistency import Differences, Kind
-from functions.extract.jira.instance import Jira
+from functions.extract.jira.instance import Jira, hopeless
 from functions.extract.jira.state import IssueState
 
 Level = Literal["INFO", "WARNING", "ERROR"]
@@ -31,12 +31,15 @@ def level_of(count: int) -> Level:
 
 @dataclass(slots=True)
 class Mended:
-    """What became of differences, by kind: those that Jira confirmed, and were mended; why others were not, by issue."""
+    """What became of differences, by kind: those that Jira confirmed, and were mended; why others were not, by issue.
+
+    It was `stopped` when nothing else could be had either. `left` are those that nobody has asked for.
+    """
 
     confirmed: dict[Kind, list[str]] = field(default_factory=lambda: {"missing": [], "stale": [], "deleted": []})
     failures: dict[str, str] = field(default_factory=dict)
     left: int = 0
-    absorbed: list[Absorbed] = field(default_factory=list)
+    stopped: AnalystError | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -58,13 +61,12 @@ class Mending:
     absorb: Callable[[Mapping[str, Change]], Absorbed]
     limit: int
 
-    def run(self, found: Differences) -> Mended:
+    def run(self, found: Differences, mended: Mended) -> None:
         """Ask for what differs, and publish what comes of it.
 
         Raises:
-            AnalystError: the store does not answer, or what is published can't be read.
+            AnalystError: Jira or the store does not answer, or what is published can't be read.
         """
-        mended = Mended()
         wanted = {issue_id: kind for kind in _KINDS for issue_id in found.ids[kind]}
         if found.totals["deleted"] > self.limit:
             mended.notes.append(
@@ -75,8 +77,9 @@ class Mending:
         mended.left = sum(found.totals[kind] for kind in _KINDS) - min(len(wanted), self.limit)
         answers = self.jira.each(dict(islice(wanted.items(), self.limit)), self.jira.issue)
         while changes := self._changes(islice(answers, _BATCH), wanted, mended):
-            mended.absorbed.append(self.absorb({issue_id: change for issue_id, change in changes if change}))
-        return mended
+            self.absorb({issue_id: change for issue_id, change in changes if change})
+            if mended.stopped is not None:
+                raise mended.stopped
 
     def _changes(
         self, answers: Iterator[tuple[str, object]], wanted: Mapping[str, Kind], mended: Mended
@@ -91,9 +94,12 @@ class Mending:
                     change = IssueState.gone
             elif isinstance(answer, AnalystError):
                 mended.failures[issue_id] = str(answer)
+                mended.stopped = hopeless(self.jira, answer)
             elif isinstance(answer, dict):
                 if kind != "deleted":  # else the index has not heard of it, or it has moved out of reach
                     mended.confirmed[kind].append(issue_id)
                 change = partial(newer, document=answer)
             changes.append((issue_id, change))
+            if mended.stopped is not None:
+                break
         return changes

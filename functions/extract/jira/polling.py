@@ -5,19 +5,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
-from analyst.errors import AnalystError, UnavailableError
+from analyst.errors import AnalystError
 from analyst.names import quote
 from functions.extract.jira import documents
 from functions.extract.jira.absorbing import Change
-from functions.extract.jira.answers import BusyError, CredentialError, MissingError
+from functions.extract.jira.answers import MissingError
 from functions.extract.jira.documents import Document
-from functions.extract.jira.instance import Desk, known
+from functions.extract.jira.instance import Desk, hopeless, known
 from functions.extract.jira.jobs import Job
 from functions.extract.jira.published import Look, look
 from functions.extract.jira.state import IssueState
 
 _BATCH: Final = 500
-_STOPPING: Final = (CredentialError, BusyError, UnavailableError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,8 @@ class Poll:
             elif isinstance(answer, AnalystError):
                 job.counts["failed"] += 1
                 job.note(f"{issue_id}: {answer}")
-                failure = answer if isinstance(answer, _STOPPING) else failure
+                if failure := hopeless(job.jira, answer):
+                    break
             else:
                 changes[issue_id] = answer
         if changes:

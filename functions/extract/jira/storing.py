@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from analyst import duckdb_files
-from analyst.errors import AnalystError, UnavailableError
+from analyst.errors import AnalystError
 from analyst.store.swapping import upload_once
-from functions.extract.jira.answers import BusyError, CredentialError, MissingError
+from functions.extract.jira.answers import MissingError
 from functions.extract.jira.client import TooLargeError
+from functions.extract.jira.instance import hopeless
 from functions.extract.jira.jobs import Job
 from functions.extract.jira.published import look, said_of
 from functions.extract.jira.state import IssueState
@@ -23,7 +24,6 @@ from functions.extract.jira.state import IssueState
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST: Final = 100
 _BATCH: Final = 50
-_STOPPING: Final = (CredentialError, BusyError, UnavailableError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,8 @@ class Storing:
             for one, answer in job.jira.each(some, lambda one: self._copied(one, folder)):
                 if isinstance(answer, AnalystError):
                     self._note(one, answer)
-                    failure = answer if isinstance(answer, _STOPPING) else failure
+                    if failure := hopeless(job.jira, answer):
+                        break
                 else:
                     job.counts["stored"] += 1
                     job.counts["bytes"] += answer

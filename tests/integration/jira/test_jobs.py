@@ -117,6 +117,20 @@ def test_a_check_that_can_not_ask_is_an_error_that_is_reported(asking: Jira, ser
     assert asking.store.read(found["report"]) is not None
 
 
+def test_a_token_that_expires_while_issues_are_mended_stops_that(
+    asking: Jira, service: Service, instance: Instance
+) -> None:
+    run(asking)
+    for _ in range(30):
+        instance.create()
+    instance.clock += HOUR
+    service.faults.append(Fault("remotelink", 401, skip=2))
+    found = run(asking, "check", status=207)
+    assert (found["level"], len(found["failed"]), "set JIRA_API_TOKEN anew" in found["error"]) == ("ERROR", 1, True)
+    assert service.counts["remotelink"] < 20
+    assert run(asking, "check")["totals"]["missing"] == 28
+
+
 def test_slas_of_open_issues_run_on_and_what_was_updated_unnoticed_is_healed(
     asking: Jira, service: Service, instance: Instance
 ) -> None:
