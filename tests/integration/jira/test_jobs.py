@@ -121,10 +121,9 @@ def test_a_token_that_expires_while_issues_are_mended_stops_that(
     asking: Jira, service: Service, instance: Instance
 ) -> None:
     run(asking)
-    for _ in range(30):
-        instance.create()
+    ids = [instance.create().id for _ in range(30)]
     instance.clock += HOUR
-    service.faults.append(Fault("remotelink", 401, skip=2))
+    service.faults.append(Fault("remotelink", 401, about=f"/{ids[2]}/"))
     found = run(asking, "check", status=207)
     assert (found["level"], len(found["failed"]), "set JIRA_API_TOKEN anew" in found["error"]) == ("ERROR", 1, True)
     assert service.counts["remotelink"] < 20
