@@ -92,6 +92,12 @@ class Absorbing:
             for part in parts.in_order(raw):
                 yield from writers.states(raw[part])
 
+    def deleted_before(self, time: datetime) -> list[str]:
+        """Tell which issues were deleted before a time, by the files whose statistics say that they may have some."""
+        files = [file for file in self.base.files.get(RAW, ()) if parts.may_be_deleted(file, time)]
+        with self._writers() as writers:
+            return writers.deleted(files, time)
+
     def absorb(self, change: Mapping[str, Change], cursor: Cursor) -> Absorbed:
         """Change what is known, and publish what follows.
 

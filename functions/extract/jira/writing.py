@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, Self
@@ -55,6 +56,14 @@ class Writers:
             return []
         with self._writer() as writer:
             return [IssueState.from_json(text) for _, text in parts.documents(writer.con, paths, ids)]
+
+    def deleted(self, files: Iterable[FileRow], before: datetime) -> list[str]:
+        """Read which issues in files of `raw_issues` were deleted before a time."""
+        paths = [self._path(file) for file in files]
+        if not paths:
+            return []
+        with self._writer() as writer:
+            return parts.deleted(writer.con, paths, before)
 
     def empty(self, table: Table) -> ParquetFile:
         """Write the file that carries the columns of a table."""

@@ -53,9 +53,9 @@ def test_a_job_is_started_when_it_is_due(jira: Schedule) -> None:
 
 def test_each_job_has_a_schedule_of_its_own(jira: Schedule) -> None:
     jobs(jira, 0)
-    assert {name: told["outcome"] for name, told in jobs(jira, 1).items()}["gather"] == "not_due"
-    assert jobs(jira, 60)["gather"]["outcome"] == "started"
-    found = shown(jira, "gather")
+    assert {name: told["outcome"] for name, told in jobs(jira, 1).items()}["tidy"] == "not_due"
+    assert jobs(jira, 60)["tidy"]["outcome"] == "started"
+    found = shown(jira, "tidy")
     assert (found["source"], found["schedule"], found["last_run"]) == ("jira", "every 1h", "2026-03-27T13:00:00Z")
     assert (found["is_due"], found["next_due"], found["failures"]) == (False, "2026-03-27T14:00:00Z", 0)
 
