@@ -105,7 +105,7 @@ class Absorbing:
             MovedError: others have published meanwhile.
         """
         began, report = self.now(), Report()
-        stale = {name for name in self._derived if self.base.state(name).fingerprint != self.options.fingerprint}
+        stale = {name for name in self._derived if self._is_stale(name)}
         cursor = self.base.state(RAW).cursor if cursor is None else cursor
         with self._writers() as writers:
             changed = self._changed(change, writers)
@@ -116,6 +116,10 @@ class Absorbing:
             files |= self._made_anew(files[RAW], stale, writers, report)
             published, version = self._publish(files, writers.uploads, cursor, began)
         return Absorbed(version, frozenset(one.after.issue_id for one in changed), published, dict(report.misshapen))
+
+    def _is_stale(self, name: str) -> bool:
+        """Tell whether a table was made in another way, or of documents that somebody took away."""
+        return RAW not in self.base.meta or self.base.state(name).fingerprint != self.options.fingerprint
 
     @property
     def _derived(self) -> list[str]:
@@ -210,7 +214,7 @@ class Absorbing:
     def _is_other(self, name: str, files: Sequence[ParquetFile | FileRow]) -> bool:
         listed = self.base.files.get(name, ())
         same = [(one.sha256, one.partition) for one in files] == [(one.sha256, one.partition) for one in listed]
-        return not same or self.base.state(name).fingerprint != self.options.fingerprint
+        return not same or self._is_stale(name)
 
     def _table(self, name: str, files: Sequence[ParquetFile | FileRow], cursor: Cursor, began: datetime) -> NewTable:
         return NewTable(
