@@ -15,7 +15,8 @@ from analyst.store.gs import GsStore
 from analyst.store.gs_pace import Pace
 from analyst.store.opening import open_store
 from analyst.store.s3 import S3Store
-from tests.doubles.gcs import EMAIL, Gcs, pem, running
+from tests.doubles.gcs import Gcs, running
+from tests.doubles.gcs_accounts import EMAIL, pem
 from tests.doubles.s3 import BUCKET, FaultyS3, clients_of, serving
 
 KINDS = ("file", "gs", "s3")

@@ -14,6 +14,7 @@ NAMES = (
     *("rebuild", "extract", "delta", "manifest", "access", "sync", "startup", "store_requests", "objects"),
     "jira_transform",
     "jira",
+    *("jira_transform", "jira_backfill"),
 )
 
 

@@ -1,6 +1,7 @@
 """Google Cloud Storage as far as we use it: a real HTTP server on loopback that can be told to misbehave.
 
-It speaks the JSON API and signed URLs of version 4. What it holds stands here; what it says, in `gcs_http`.
+It speaks the JSON API and signed URLs of version 4. What it holds stands here; what it says, in `gcs_http`; who may ask
+it, in `gcs_accounts`.
 """
 
 import base64
@@ -13,20 +14,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache
 from http import HTTPStatus
 from http.server import ThreadingHTTPServer
 from typing import Any
 
 import google_crc32c
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import credentials
-from google.auth.crypt import RSASigner
 from google.cloud.storage import Client  # type: ignore[import-untyped]
 
-EMAIL = "functions@project.iam.gserviceaccount.com"
-TOKEN = "token-of-the-double"
+from tests.doubles.gcs_accounts import EMAIL, Keyed
+
 CHUNK = 256 * 1024
 
 
@@ -74,37 +71,6 @@ class Fault:
     cut: int | None = None
     flip: bool = False
     skip: int = 0
-
-
-class Running(credentials.Credentials):
-    """The account that a function of Google's runs as: it has a name and a token, and no key."""
-
-    service_account_email = EMAIL
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.token = TOKEN
-
-    def refresh(self, request: object) -> None:
-        """Keep the token: it is good for ever."""
-
-
-class Keyed(Running, credentials.Signing):
-    """A service account with a key: that of this process, or one that is given as its file has it."""
-
-    signer_email = EMAIL
-
-    def __init__(self, given: str | None = None) -> None:
-        super().__init__()
-        self._pem = given or pem()
-
-    @property
-    def signer(self) -> RSASigner:
-        return signer(self._pem)
-
-    def sign_bytes(self, message: bytes) -> bytes:
-        signed: bytes = self.signer.sign(message)
-        return signed
 
 
 @dataclass
@@ -268,26 +234,6 @@ def crc32c(data: bytes) -> str:
 
 def md5(data: bytes) -> str:
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-
-
-@cache
-def key() -> rsa.RSAPrivateKey:
-    """Make the key of the service account."""
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
-
-
-@cache
-def pem() -> str:
-    """Tell the key as a service account's file has it."""
-    form = serialization.PrivateFormat.PKCS8
-    return key().private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
-
-
-@cache
-def signer(text: str) -> RSASigner:
-    """Make the signer that has a key."""
-    made: RSASigner = RSASigner.from_string(text)  # type: ignore[no-untyped-call]
-    return made
 
 
 @contextmanager

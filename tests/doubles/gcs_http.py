@@ -17,7 +17,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from tests.doubles.gcs import CHUNK, EMAIL, TOKEN, Fault, Gcs, Held, RefusalError, Session, described, key
+from tests.doubles.gcs import CHUNK, Fault, Gcs, Held, RefusalError, Session, described
+from tests.doubles.gcs_accounts import EMAIL, TOKEN, key
 
 _OBJECT = re.compile(r"/(?:download/)?storage/v1/b/([^/]+)/o/([^/]+)$")
 _OBJECTS = re.compile(r"/storage/v1/b/([^/]+)/o$")

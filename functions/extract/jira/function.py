@@ -19,6 +19,7 @@ from functions.extract.jira.published import look
 
 PATH: Final = "/extract/jira"
 _SECONDS: Final = 3000.0
+_FILES: Final = 2
 
 
 class BackfillRequest(ExtractRequest):
@@ -124,7 +125,8 @@ def recent(opened: Opened) -> list[str]:
     settings = opened.ctx.settings
     with look(opened.ctx.store, opened.source, settings.memory_limit, settings.scratch_dir) as published:
         published.con.execute("create temp table recent (id varchar, updated timestamptz)")
-        published.take("issues", "recent", "issue_id, updated_at", "updated_at is not null order by 2 desc limit 50")
+        files = published.newest("issues", "updated_at", _FILES)
+        published.take("issues", "recent", "issue_id, updated_at", "updated_at is not null", files=files)
         found = published.rows("select id from recent order by updated desc, id limit 50")
     return [issue_id for (issue_id,) in found]
 

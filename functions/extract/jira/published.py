@@ -1,6 +1,7 @@
 """Looking at what a Jira source has published: a few columns of a table, file by file."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,13 +32,24 @@ class Look:
         """Tell whether a table is published."""
         return table in self.extract.files
 
-    def take(self, table: str, into: str, columns: str, where: str = "true") -> None:
+    def files(self, table: str) -> tuple[FileRow, ...]:
+        """Tell the files of a table."""
+        return self.extract.files.get(table, ())
+
+    def newest(self, table: str, column: str, count: int) -> list[FileRow]:
+        """Tell the files of a table in which the greatest values of a column are."""
+        told = [(str(said_of(file, column).get("max") or ""), file) for file in self.files(table)]
+        return [file for _, file in sorted(told, key=lambda one: one[0], reverse=True)[:count]]
+
+    def take(
+        self, table: str, into: str, columns: str, where: str = "true", *, files: Iterable[FileRow] | None = None
+    ) -> None:
         """Put columns of a table, which `columns` names as a select does, into a table of the connection.
 
         Raises:
             ContractError: a file of it can't be read.
         """
-        for file in self.extract.files.get(table, ()):
+        for file in self.files(table) if files is None else files:
             with self._local(file) as path, told_as(ContractError, f"{table} can't be read: "):
                 scan = f"read_parquet({quote_text(str(path))}, hive_partitioning = false)"
                 self.con.execute(f"insert into {into} select {columns} from {scan} where {where}")
@@ -71,3 +83,9 @@ def look(store: Store, source: str, memory_limit: str, scratch: Path | None) -> 
         extract, _ = read_extract(store, source, folder)
         with duckdb_files.connect(memory_limit=memory_limit, threads=1, temp_dir=folder / "spill") as con:
             yield Look(con, store, extract, folder)
+
+
+def said_of(file: FileRow, column: str) -> Mapping[str, Any]:
+    """Tell what the statistics of a file say of a column; see `analyst.contract.statistics`."""
+    told = json.loads(file.stats or "{}").get("columns", {}).get(column)
+    return told if isinstance(told, dict) else {}

@@ -17,7 +17,7 @@ from analyst.store.swapping import upload_once
 from functions.extract.jira.answers import BusyError, CredentialError, MissingError
 from functions.extract.jira.client import TooLargeError
 from functions.extract.jira.jobs import Job
-from functions.extract.jira.published import look
+from functions.extract.jira.published import look, said_of
 from functions.extract.jira.state import IssueState
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
@@ -70,7 +70,8 @@ class Storing:
             published.con.execute(f"create temp table waiting ({columns})")
             told = "attachment_id, issue_id, filename, size_bytes, created_at"
             wanted = "local_path is null and regexp_full_match(attachment_id, '[0-9]{1,18}')"
-            published.take("attachments", "waiting", told, wanted)
+            files = [one for one in published.files("attachments") if said_of(one, "local_path").get("nulls") != 0]
+            published.take("attachments", "waiting", told, wanted, files=files)
             rows = published.rows("select id, issue_id, filename, size from waiting order by created desc, id desc")
         found = [Attached(id_, issue_id, name or "", size) for id_, issue_id, name, size in rows]
         fitting = [one for one in found if (one.size or 0) <= self.most]

@@ -1,6 +1,7 @@
 """Staging one table: what a connector read becomes what is to be published, and goes into the bucket file by file."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import count
@@ -21,6 +22,8 @@ from analyst.store import Store
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+_UPLOADS_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +120,15 @@ class Staging:
     def _upload(self, new: NewTable, base: Sequence[FileRow], keep: Sequence[ParquetFile]) -> None:
         """Upload and unlink file by file; what the base lists stays here, in case another base does not."""
         listed, kept = {row.sha256 for row in base}, {file.path for file in keep}
-        for file in new.files:
-            if isinstance(file, ParquetFile) and file.sha256 not in listed:
-                self.uploads.key_of(self.table.name, file)
-                if file.path not in kept:
-                    file.path.unlink(missing_ok=True)
+        files = {file.sha256: file for file in new.files if isinstance(file, ParquetFile) and file.sha256 not in listed}
+
+        def upload(file: ParquetFile) -> None:
+            self.uploads.key_of(self.table.name, file)
+            if file.path not in kept:
+                file.path.unlink(missing_ok=True)
+
+        with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
+            list(pool.map(upload, files.values()))
 
     def _cursor_type(self, read: Sequence[ParquetFile]) -> str:
         found = {column.name: column.type for file in read for column in file.columns}

@@ -142,7 +142,10 @@ def _print_backfilled(told: dict[str, Any]) -> None:
 
 def _print_check(told: dict[str, Any]) -> None:
     totals = ", ".join(f"{count:,} {kind}" for kind, count in told["totals"].items())
-    print(f"{told['level']}: of {told['jira']:,} issues of Jira and {told['published']:,} published ones {totals}.")
+    until = f" (created until {told['until'][:16]}, by its clock)" if told["until"] else ""
+    print(
+        f"{told['level']}: of {told['jira']:,} issues of Jira{until} and {told['published']:,} published ones {totals}."
+    )
 
 
 def _print_problems(told: dict[str, Any]) -> None:

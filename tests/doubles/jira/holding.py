@@ -63,6 +63,8 @@ class Holding:
     """Is told of every webhook when its act is done."""
     turn: threading.RLock = field(default_factory=threading.RLock)
     is_quiet: bool = False
+    edition: int = 0
+    """Counts up whenever the index changes."""
     _last: dict[str, int] = field(default_factory=dict)
 
     def look(self, api: Api = "3", *, sees_sla: bool = True) -> Look:

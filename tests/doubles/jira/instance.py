@@ -162,11 +162,13 @@ class Instance(Holding):
         """Let the search index be what the issues are, and stay so."""
         with self.turn:
             self.is_lagging = False
+            self.edition += 1
             self.index = dict(self.issues)
 
     def reindex(self, id_: str) -> None:
         """Let the search index be right about one issue."""
         with self.turn:
+            self.edition += 1
             if id_ in self.issues:
                 self.index[id_] = self.issues[id_]
             else:
@@ -177,6 +179,7 @@ class Instance(Holding):
         """One act at a time; its webhooks are told when it is done."""
         with self.turn:
             self.clock += self.tick
+            self.edition += 1
             sent = len(self.webhooks)
             yield
         for each in self.webhooks[sent:]:

@@ -4,8 +4,9 @@ import base64
 import hashlib
 import json
 import time
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -89,6 +90,7 @@ class Service:
     counts: Counter[str] = field(default_factory=Counter)
     credentials: list[str | None] = field(default_factory=list)
     _taken: dict[str, tuple[int, int]] = field(default_factory=dict)
+    _made: tuple[Any, list[tuple[tuple[int, int], str]]] | None = None
 
     def begin(self, kind: str, path: str) -> Fault | None:
         """Count a request, and tell what befalls it."""
@@ -217,12 +219,9 @@ class Service:
             raise RefusalError(HTTPStatus.BAD_REQUEST, "The maxResults value has to be between 1 and 5,000")
         if len(asked.get("reconcileIssues") or ()) > 50:
             raise RefusalError(HTTPStatus.BAD_REQUEST, "reconcileIssues takes 50 issues at most")
-        query = self._query(asked["jql"])
         after = _place(asked.get("nextPageToken"), asked["jql"])
-        found = sorted(
-            (query.place(issue), issue.id) for issue in self._matching(query, asked.get("reconcileIssues") or ())
-        )
-        rest = [(place, id_) for place, id_ in found if after is None or place > after]
+        found = self._found(asked["jql"], asked.get("reconcileIssues") or ())
+        rest = found if after is None else found[bisect_right(found, (after, "~")) :]
         most = most if set(names) <= {"id", "key"} else min(most, self.page)
         page, expand = rest[:most], [*filter(None, (asked.get("expand") or "").split(","))]
         issues = [self.described(self._indexed(id_), look, names, expand, most=20) for _, id_ in page]
@@ -235,7 +234,17 @@ class Service:
 
     def count(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Tell about how many issues a query finds."""
-        return {"count": len(self._matching(self._query(asked["jql"]), ()))}
+        return {"count": len(self._matching(self._query(asked["jql"])))}
+
+    def _found(self, text: str, reconciled: Iterable[Any]) -> list[tuple[tuple[int, int], str]]:
+        """Give the ids of all that a query finds, in its order; pages of one search find it made already."""
+        for id_ in map(str, reconciled):
+            self.instance.reindex(id_)
+        mark = (text, self.instance.edition, self.instance.clock, len(self.hidden), len(self.instance.index))
+        if self._made is None or self._made[0] != mark:
+            query = self._query(text)
+            self._made = (mark, sorted((query.place(issue), issue.id) for issue in self._matching(query)))
+        return self._made[1]
 
     def _query(self, text: str) -> jql.Query:
         instance = self.instance
@@ -252,9 +261,7 @@ class Service:
             )
         return query
 
-    def _matching(self, query: jql.Query, reconciled: Any) -> list[Issue]:
-        for id_ in map(str, reconciled):
-            self.instance.reindex(id_)
+    def _matching(self, query: jql.Query) -> list[Issue]:
         try:
             return [issue for id_, issue in self.instance.index.items() if id_ not in self.hidden and query.test(issue)]
         except jql.JqlError as error:

@@ -163,7 +163,8 @@ def open_at(kind: str, address: str, pem: str | None = None) -> Store:
         return FileStore(Path(address), lambda: b"s" * 32)
     if kind == "s3":
         return s3_store(address)
-    from tests.doubles.gcs import Gcs, Keyed
+    from tests.doubles.gcs import Gcs
+    from tests.doubles.gcs_accounts import Keyed
 
     return gs_store(Gcs(address=address).client(Keyed(pem)))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from analyst.store import Store
-from tests.doubles.gcs import pem
+from tests.doubles.gcs_accounts import pem
 from tests.e2e.faults.actors import Moving, publish, rebuild, rollback, sweep
 from tests.e2e.faults.fates import FATES, FatedStore, Touches
 from tests.e2e.faults.looking import TABLES

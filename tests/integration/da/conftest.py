@@ -32,11 +32,21 @@ class Ran:
 
 Da = Callable[..., Ran]
 
+ORDERS = "select i as id, i * 1.5 as total from range(1000) t(i)"
+
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[FunctionsApi]:
     with running(tmp_path / "bucket") as api:
         yield api
+
+
+@pytest.fixture
+def shop(api: FunctionsApi) -> FunctionsApi:
+    """A server of two tables."""
+    api.put("shop.orders", ORDERS, description="Orders, one row each")
+    api.put("shop.customers", "select 1 as id, 'Ann' as name", "select 2 as id, 'Bob' as name")
+    return api
 
 
 @pytest.fixture
@@ -97,3 +107,8 @@ def rows(workspace: Workspace) -> Callable[[str], list[tuple[Any, ...]]]:
             return connection.execute(sql).fetchall()
 
     return query
+
+
+def parquet(workspace: Workspace) -> list[Path]:
+    """List the files of the mirror."""
+    return sorted(workspace.parquet.rglob("*.*"))

@@ -19,6 +19,7 @@ RAN: dict[str, Any] = {
 CHECKED = {
     "level": "WARNING",
     "totals": {"missing": 4, "stale": 2, "deleted": 0},
+    "until": "2026-03-01T11:55:00Z",
     "jira": 5000,
     "published": 4996,
     "notes": [],
@@ -82,7 +83,7 @@ def test_a_check_ends_with_1_when_its_level_is_error(api: FunctionsApi, logged_i
     ran = logged_in("admin", "jira", "check", "--max-age-days", "30", "--no-repair")
     assert (ran.code, ran.out) == (
         0,
-        "WARNING: of 5,000 issues of Jira and 4,996 published ones 4 missing, 2 stale, 0 deleted.\n",
+        "WARNING: of 5,000 issues of Jira (created until 2026-03-01T11:55, by its clock) and 4,996 published ones 4 missing, 2 stale, 0 deleted.\n",
     )
     assert api.bodies == [{"max_age_days": 30, "repair": False, "limit": 200}]
     ran = logged_in("admin", "jira", "check", "--json")

@@ -170,9 +170,14 @@ def asking(installed: tuple[Path, str], tmp_path: Path, service: Service) -> Jir
     """A source of which nothing is known yet, and that may ask Jira."""
     folder, admin = installed
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "instance.yaml").write_text(yaml.safe_dump({"jira": {"custom_fields": CUSTOM_FIELDS}}))
-    settings = {
-        "CONFIG_FILE": str(tmp_path / "instance.yaml"),
+    return serve(tmp_path, admin, **settings_for(service, tmp_path))
+
+
+def settings_for(service: Service, folder: Path) -> dict[str, str]:
+    """Give the settings by which an instance of Jira is asked; a file of them is put into a folder."""
+    (folder / "instance.yaml").write_text(yaml.safe_dump({"jira": {"custom_fields": CUSTOM_FIELDS}}))
+    return {
+        "CONFIG_FILE": str(folder / "instance.yaml"),
         "JIRA_DOMAIN": service.instance.url,
         "JIRA_EMAIL": EMAIL,
         "JIRA_API_TOKEN": TOKEN,
@@ -182,4 +187,3 @@ def asking(installed: tuple[Path, str], tmp_path: Path, service: Service) -> Jir
         "JIRA_SLA_EMAIL": DESK_EMAIL,
         "JIRA_SLA_API_TOKEN": DESK_TOKEN,
     }
-    return serve(tmp_path, admin, **settings)

@@ -1,7 +1,8 @@
-"""Folds that die: `python dying.py`, once ready, forks one process for each line of JSON that it is given.
+"""Folds and extracts that die: `python dying.py`, once ready, forks one process for each line of JSON that it is given.
 
 A line has the `kind` and `address` of a place, a local `folder`, the touch of the store (`point`) and the `fate` that
-befalls the process there. The answer is a line with its exit code.
+befalls the process there; for an extract, the `settings` that lead to Jira, and how many issues are one `batch`. The
+answer is a line with its exit code.
 """
 
 import json
@@ -12,16 +13,28 @@ from itertools import repeat
 from pathlib import Path
 
 from analyst.store import swapping
+from functions.extract.jira import backfilling
 from tests.e2e.faults.fates import Fate, FatedStore, Touches
 from tests.e2e.faults.places import open_at
 from tests.integration.jira.conftest import serve_cloud
 from tests.integration.jira.crashing import Held
+from tests.integration.world import SERVICE_TOKEN
 
 
 def fold(*, kind: str, address: str, folder: str, point: int, fate: str) -> None:
     """Fold, and meet the fate."""
     store = FatedStore(open_at(kind, address), Touches(point, Fate[fate]))
     serve_cloud(Held(store), Path(folder), "nobody", {}).fold()
+
+
+def extract(
+    *, kind: str, address: str, folder: str, point: int, fate: str, settings: dict[str, str], batch: int
+) -> None:
+    """Extract, and meet the fate."""
+    backfilling._BATCH = batch  # type: ignore[misc]
+    store = FatedStore(open_at(kind, address), Touches(point, Fate[fate]))
+    jira = serve_cloud(Held(store), Path(folder), "nobody", settings)
+    jira.world.ask("POST", "/extract/jira", {"source": "jira"}, token=SERVICE_TOKEN)
 
 
 def main() -> None:
@@ -31,7 +44,8 @@ def main() -> None:
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            fold(**json.loads(line))
+            job = json.loads(line)
+            (extract if "settings" in job else fold)(**job)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)

@@ -10,6 +10,7 @@ from analyst.context import Process
 from analyst.http import HttpFunction, app
 from analyst.store import ANY
 from analyst.store.memory import MemoryStore
+from tests.unit.http.served import change, go, raw, search
 
 SERVICE_TOKEN = "service-" + "0" * 32
 
@@ -43,6 +44,12 @@ def serving(store: MemoryStore, environ: Mapping[str, str]) -> Callable[..., Cli
         return Client(app(Process({**environ, **more}, store=store), functions))
 
     return serve
+
+
+@pytest.fixture
+def client(serving: Callable[..., Client]) -> Client:
+    """Give a client of the functions that say what they were given."""
+    return serving(search, change, go, raw)
 
 
 @pytest.fixture

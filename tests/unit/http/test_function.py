@@ -13,28 +13,10 @@ from werkzeug.test import Client
 from analyst.access import Role
 from analyst.context import Context, Process
 from analyst.errors import ConflictError, NotFoundError, SettingsError, UnavailableError
-from analyst.http import Allow, HttpFunction, app, blocks, function
-from analyst.http.examples import curl
-from analyst.http.openapi import build
-from analyst.store.memory import MemoryStore
+from analyst.http import Allow, HttpFunction, app, function
+from tests.unit.http.served import Said, Who, allowing, hello
 
 Serving = Callable[..., Client]
-Bearer = Callable[[str], dict[str, Any]]
-SERVICE_TOKEN = "service-" + "0" * 32
-
-
-class Said(BaseModel):
-    text: str
-
-
-class Who(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    name: str
-
-
-@function("GET", "/hello/{name}", allow=Allow.ANYBODY)
-def hello(who: Who, _ctx: Context) -> Said:
-    return Said(text=f"hello {who.name}")
 
 
 def raising(error: Exception) -> HttpFunction:
@@ -45,18 +27,10 @@ def raising(error: Exception) -> HttpFunction:
     return broken
 
 
-def allowing(allow: Role | Allow) -> HttpFunction:
-    @function("GET", "/who", allow=allow)
-    def whoami(ctx: Context) -> Said:
-        return Said(text="service" if ctx.caller.is_service else str(ctx.caller.email))
-
-    return whoami
-
-
 def test_the_decorated_thing_is_a_python_function_that_knows_its_description() -> None:
     served: object = hello
     assert inspect.isfunction(served)
-    assert (hello.__name__, hello.__module__) == ("hello", __name__)
+    assert (hello.__name__, hello.__module__) == ("hello", "tests.unit.http.served")
     assert (hello.function.method, hello.function.path.text) == ("GET", "/hello/{name}")
 
 
@@ -220,60 +194,6 @@ def test_a_healthy_function_does_not_fill_the_log(serving: Serving, caplog: pyte
     assert caplog.records == []
 
 
-@pytest.mark.parametrize("allow", [*Role, Allow.SERVICE])
-@pytest.mark.parametrize(
-    "authorization",
-    [None, "", "Bearer", "Bearer ", "Basic YTpi", "da_admin", "Bearer da_stranger", "Bearer ů", "Bearer " + "x" * 40],
-)
-def test_strangers_are_refused(serving: Serving, allow: Role | Allow, authorization: str | None) -> None:
-    headers = {} if authorization is None else {"Authorization": authorization}
-    answer = serving(allowing(allow)).get("/who", headers=headers)
-    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
-    assert answer.content_type == "application/problem+json"
-
-
-@pytest.mark.parametrize("least", list(Role))
-@pytest.mark.parametrize("role", list(Role))
-def test_a_role_lets_in_those_who_have_it_or_a_higher_one(
-    serving: Serving, bearer: Bearer, least: Role, role: Role
-) -> None:
-    answer = serving(allowing(least)).get("/who", headers=bearer(f"da_{role}"))
-    assert answer.status_code == (200 if role.includes(least) else 403)
-    assert "WWW-Authenticate" not in answer.headers
-
-
-@pytest.mark.parametrize(("token", "status"), [(SERVICE_TOKEN, 200), ("da_admin", 200), ("da_km_admin", 403)])
-def test_a_service_function_is_for_services_and_admins(
-    serving: Serving, bearer: Bearer, token: str, status: int
-) -> None:
-    assert serving(allowing(Allow.SERVICE)).get("/who", headers=bearer(token)).status_code == status
-
-
-def test_the_service_token_is_no_admin(serving: Serving, bearer: Bearer) -> None:
-    assert serving(allowing(Role.ADMIN)).get("/who", headers=bearer(SERVICE_TOKEN)).status_code == 403
-
-
-def test_who_is_refused_is_refused_before_the_input_is_looked_at(serving: Serving) -> None:
-    assert serving(allowing(Role.VIEWER)).get("/who?no=such").status_code == 401
-
-
-def test_where_anybody_may_a_wrong_token_does_no_harm(serving: Serving, bearer: Bearer) -> None:
-    assert serving(hello).get("/hello/you", headers=bearer("nonsense")).status_code == 200
-
-
-def test_nobody_in_particular_is_no_caller(serving: Serving) -> None:
-    assert serving(allowing(Allow.ANYBODY)).get("/who").status_code == 401
-
-
-def test_when_the_bucket_does_not_tell_who_may_the_answer_is_503(bearer: Bearer, environ: dict[str, str]) -> None:
-    class Down(MemoryStore):
-        def read(self, key: str, **_: object) -> None:
-            raise UnavailableError(f"{key} can't be read")
-
-    client = Client(app(Process(environ, store=Down()), [allowing(Role.VIEWER)]))
-    assert client.get("/who", headers=bearer("da_viewer")).status_code == 503
-
-
 @pytest.mark.parametrize(
     ("base_url", "expected"),
     [("https://data.example.com/", "https://data.example.com/files/a"), ("", "http://localhost/files/a")],
@@ -294,42 +214,3 @@ def test_a_strange_host_does_no_harm(serving: Serving, host: str) -> None:
         return Said(text=ctx.absolute("/files/a"))
 
     assert serving(url).get("/url", headers={"Host": host}).status_code < 500
-
-
-@function("PUT", "/kept/{name}", allow=Allow.ANYBODY, body_limit=10, binary=True)
-def keep(who: Who, ctx: Context) -> Said:
-    return Said(text=f"{who.name} {b''.join(blocks(ctx.request)).hex()}")
-
-
-def test_a_binary_body_is_the_functions_to_read(serving: Serving) -> None:
-    answer = serving(keep).put("/kept/one", data=b"\x00\xff{", content_type="application/octet-stream")
-    assert (answer.status_code, answer.json) == (200, {"text": "one 00ff7b"})
-
-
-@pytest.mark.parametrize(
-    ("path", "data", "headers", "status"),
-    [
-        ("/kept/one", b"x" * 11, {"Content-Type": "application/octet-stream"}, 413),
-        ("/kept/one", b"{}", {"Content-Type": "application/json"}, 415),
-        ("/kept/one", b"x", {"Content-Type": "application/octet-stream", "Content-Encoding": "gzip"}, 415),
-        ("/kept/one?more=1", b"x", {"Content-Type": "application/octet-stream"}, 422),
-    ],
-)
-def test_a_binary_body_is_refused_like_any_other(
-    serving: Serving, path: str, data: bytes, headers: dict[str, str], status: int
-) -> None:
-    assert serving(keep).put(path, data=data, headers=headers).status_code == status
-
-
-def test_a_binary_body_that_does_not_say_its_size_is_cut_at_the_limit(serving: Serving) -> None:
-    chunked = {"wsgi.input_terminated": True, "CONTENT_LENGTH": ""}
-    sent = {"data": b"x" * 12, "content_type": "application/octet-stream", "environ_overrides": chunked}
-    assert serving(keep).put("/kept/one", **sent).status_code == 413
-
-
-def test_a_binary_body_is_described() -> None:
-    operation = build([keep.function])["paths"]["/kept/{name}"]["put"]
-    assert list(operation["requestBody"]["content"]) == ["application/octet-stream"]
-    assert [parameter["in"] for parameter in operation["parameters"]] == ["path"]
-    assert {"413", "415"} <= operation["responses"].keys()
-    assert "--data-binary" in curl("PUT", "/kept/{name}", operation, {})

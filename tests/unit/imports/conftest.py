@@ -7,13 +7,28 @@ from typing import Any
 import duckdb
 import pytest
 
+from analyst.access import AccessList, AccessReader
 from analyst.imports.old import OldSystem
 from analyst.imports.report import ImportReport
 from analyst.imports.taking import import_system
 from analyst.state import Actor, State
 from analyst.store.memory import MemoryStore
+from tests.unit.state import legacy
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+Take = Callable[..., ImportReport]
+
+V3 = (legacy.V2, legacy.V3, legacy.PEOPLE, legacy.TABLES)
+PRIVATE = "update table_registry set is_public = false"
+
+VERSIONS = pytest.mark.parametrize(
+    "statements",
+    [
+        pytest.param((legacy.V2, legacy.PEOPLE, legacy.TABLES), id="v2"),
+        pytest.param(V3, id="v3"),
+        pytest.param((*V3, PRIVATE), id="v3 private"),
+    ],
+)
 
 
 def old_system(*statements: str, **more: Any) -> OldSystem:
@@ -54,3 +69,20 @@ def take(state: State, actor: Actor) -> Callable[..., ImportReport]:
         return import_system(state, actor, old or old_system(*statements, **more))
 
     return run
+
+
+def published(store: MemoryStore) -> AccessList:
+    return AccessReader(store, 0, lambda: 0.0).current()
+
+
+def rows(state: State, sql: str) -> list[Any]:
+    with state.read() as db:
+        return db.execute(sql).fetchall()
+
+
+def reasons(report: ImportReport, kind: str) -> dict[str, str]:
+    return {left.name: left.reason for left in report.left if left.kind == kind}
+
+
+def altered(report: ImportReport) -> dict[str, str]:
+    return {it.name: it.reason for it in report.altered}

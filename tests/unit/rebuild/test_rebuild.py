@@ -1,28 +1,16 @@
 import hashlib
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 
 import duckdb
 import pytest
 
-from analyst import lease, runs
+from analyst import lease
 from analyst.catalog import Catalog
-from analyst.contract.extraction import Extraction
 from analyst.rebuild import Rebuild, RebuildAnswer
 from analyst.snapshots import Snapshots
 from analyst.store import ANY, Store
-from tests.doubles.toy_source import Toy, ToyTable
 from tests.reading import data, edited, filled, query
-
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-
-def extract(store: Store, source: str, tables: Mapping[str, str]) -> None:
-    toy = Toy({name: ToyTable(query, query) for name, query in tables.items()})
-    assert Extraction(store, source, runs.new_run_id(), lambda: NOW).run(lambda: toy).record.status in (
-        "ok",
-        "unchanged",
-    )
+from tests.unit.rebuild.building import NOW, extract
 
 
 def rebuild(store: Store, seniority: Sequence[str] = ()) -> RebuildAnswer:

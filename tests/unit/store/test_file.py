@@ -1,12 +1,11 @@
-import fcntl
+"""A folder as a bucket: what every store does, and what files, links and clocks do to it."""
+
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -16,10 +15,7 @@ from analyst.errors import ForbiddenError, InvalidInputError
 from analyst.store import ABSENT, ANY, Store
 from analyst.store.file import FileStore
 from analyst.store.staging import copy_all
-from analyst.store.stamps import locked
 from tests.unit.store.suite import StoreSuite
-
-WORKERS = Path(__file__).with_name("workers.py")
 
 
 class TestFileStore(StoreSuite):
@@ -37,18 +33,8 @@ class TestFileStoreOnAClockThatStands(StoreSuite):
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "bucket"
-
-
-@pytest.fixture
 def store(root: Path) -> FileStore:
     return FileStore(root, lambda: b"secret")
-
-
-def start(what: str, root: Path, *arguments: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, str(WORKERS), what, str(root), *arguments]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def test_a_version_is_the_files_mtime_in_microseconds_and_never_goes_back(root: Path) -> None:
@@ -180,13 +166,6 @@ def test_an_object_has_the_mode_that_is_asked_for(root: Path, store: FileStore) 
     assert store.local_path("private") == root / "private"
 
 
-def test_a_full_disk_is_an_error_of_the_store_and_leaves_nothing(root: Path, store: FileStore) -> None:
-    worker = start("overflow", root)
-    assert "writing big failed" in worker.communicate()[0]
-    assert list(store.list("")) == []
-    assert list((root / ".store/staging").iterdir()) == []
-
-
 def test_what_the_kernel_can_not_copy_is_copied_by_hand(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.write(writing, b"through a pipe")
@@ -205,83 +184,6 @@ def test_a_file_of_another_file_system_is_uploaded(store: FileStore, tmp_path: P
         assert (tmp_path / "bucket/a").read_bytes() == path.read_bytes()
     finally:
         path.unlink()
-
-
-def test_processes_that_count_by_compare_and_swap_lose_no_count(root: Path, store: FileStore) -> None:
-    workers = [start("count", root, "50") for _ in range(4)]
-    for worker in workers:
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "ready\n"
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-    versions = [version for worker in workers for version in worker.communicate()[0].split()]
-    found = store.read("counter")
-    assert found is not None
-    assert found.data == b"200"
-    assert len(set(versions)) == 200
-    assert max(versions, key=int) == found.version
-
-
-def objects(store: FileStore) -> Iterator[bytes]:
-    for entry in store.list(""):
-        if (found := store.read(entry.key)) is not None:
-            yield found.data
-
-
-def test_readers_see_whole_objects_while_writers_are_killed(root: Path, store: FileStore, tmp_path: Path) -> None:
-    for round_ in range(4):
-        worker = start("write", root, str(tmp_path / f"local{round_}"))
-        seen: set[int] = set()
-        while len(seen) < 3 + round_:
-            for data in objects(store):
-                assert len(set(data)) == 1
-                assert len(data) >= 200_000
-                seen.add(data[0])
-        os.kill(worker.pid, signal.SIGKILL)
-        worker.communicate()
-        assert {entry.key.split("/")[0] for entry in store.list("")} <= {"pointer", "files"}
-    store.put("pointer", b"the lock is free", if_version=ANY)
-
-
-def test_what_killed_writers_left_is_removed_and_what_is_being_written_stays(
-    root: Path, store: FileStore, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_bytes(b"1")
-    store.upload("a", tmp_path / "file")
-    (root / ".store/staging/left").write_bytes(b"half")
-    with store._staged(0o666) as file:
-        store.upload("b", tmp_path / "file")
-        assert (root / ".store/staging/left").exists()
-        later = FileStore(root, lambda: b"", clock=lambda: time.time() + 4000)
-        later.upload("c", tmp_path / "file")
-        assert list((root / ".store/staging").iterdir()) == [file.path]
-
-
-def test_a_lock_that_somebody_removed_is_made_anew(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-
-    def hold() -> bool:
-        with locked(path, time.time), path.open() as another, suppress(BlockingIOError):
-            fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return False
-        return True
-
-    with ThreadPoolExecutor(1) as pool:
-        with locked(path, time.time):
-            holding = pool.submit(hold)
-            while sum(1 for entry in Path("/proc/self/fd").iterdir() if _leads_to(entry, path)) < 2:
-                pass
-            path.unlink()
-        assert holding.result(), "who waited for the removed one holds the one that is there"
-
-
-def _leads_to(link: Path, path: Path) -> bool:
-    try:
-        return link.readlink() == path
-    except FileNotFoundError:
-        return False
 
 
 def test_it_imports_nothing_heavy() -> None:

@@ -25,7 +25,8 @@ from google.api_core.exceptions import (
 from google.cloud.storage.exceptions import DataCorruption  # type: ignore[import-untyped]
 from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-untyped]
 
-from tests.doubles.gcs import CHUNK, EMAIL, Fault, Gcs, Running
+from tests.doubles.gcs import CHUNK, Fault, Gcs
+from tests.doubles.gcs_accounts import EMAIL, Running
 
 AT_ONCE = DEFAULT_RETRY.with_delay(initial=0.0, maximum=0.0)
 BIG = bytes(range(256)) * (3 * CHUNK // 256) + b"the end"

@@ -11,7 +11,8 @@ from analyst.store import ABSENT, StoreConflictError, UnsureWriteError
 from analyst.store.gs import GsStore
 from analyst.store.gs_pace import PACE, Pace
 from analyst.store.swapping import swap
-from tests.doubles.gcs import Fault, Gcs, Running, running
+from tests.doubles.gcs import Fault, Gcs, running
+from tests.doubles.gcs_accounts import Running
 
 AT_ONCE = Pace(read=0.0, write=0.0, longest=0.0)
 BIG = bytes(range(256)) * (9 << 12) + b"the end"  # more than one chunk

@@ -12,7 +12,8 @@ from analyst.errors import SettingsError
 from analyst.store import ABSENT
 from analyst.store.gs import GsStore
 from analyst.store.gs_pace import Pace
-from tests.doubles.gcs import EMAIL, Gcs, Running, pem
+from tests.doubles.gcs import Gcs
+from tests.doubles.gcs_accounts import EMAIL, Running, pem
 
 IAM = "https://iamcredentials.googleapis.com"
 AT_ONCE = Pace(read=0.0, write=0.0, longest=0.0)

@@ -2,96 +2,16 @@
 
 import hashlib
 import json
-import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import duckdb
-import polars as pl
 import pytest
 from deltalake import DeltaTable
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from analyst import runs
-from analyst.contract.extraction import Extraction
-from analyst.contract.publishing import drop
 from analyst.imports.parts import Parts
-from analyst.rebuild import Rebuild
 from analyst.snapshots import Snapshots
 from analyst.store import ANY, Store
-from analyst.sweep import Sweep, SweepAnswer, checkpoints
-from tests.doubles.around import ClockedStore
-from tests.doubles.toy_source import Toy, ToyTable
-
-HOUR = 3600.0
-KEEP = timedelta(hours=24)
-DELTA_KEEP = timedelta(days=7)
-ROOT = "extracts/shop/data/orders"
-
-
-@dataclass
-class Bucket:
-    """A bucket whose clock is ours to move, with one source of one table."""
-
-    inner: Store
-    folder: Path
-    seconds: float = 1_767_322_800.0
-    generation: int = 0
-
-    def __post_init__(self) -> None:
-        self.store = ClockedStore(self.inner, lambda: self.seconds)
-
-    def now(self) -> datetime:
-        return datetime.fromtimestamp(self.seconds, UTC)
-
-    def wait(self, hours: float) -> None:
-        self.seconds += hours * HOUR
-
-    def publish(self, source: str = "shop") -> int:
-        self.generation += 1
-        table = ToyTable(f"select {self.generation} as generation", str(self.generation))
-        ended = Extraction(self.store, source, runs.new_run_id(), self.now).run(lambda: Toy({"orders": table}))
-        assert ended.record.status == "ok"
-        return self.generation
-
-    def rebuild(self) -> None:
-        Rebuild(self.store, self.now, tuple).run()
-
-    def sweep(self, *, dry_run: bool = False) -> SweepAnswer:
-        answer = Sweep(self.store, KEEP, DELTA_KEEP).run(dry_run=dry_run)
-        assert answer.problems == ()
-        return answer
-
-    def sweep_daily(self, days: int) -> None:
-        for _ in range(days):
-            self.sweep()
-            self.wait(24)
-        self.sweep()
-
-    def listed(self, prefix: str = "", suffix: str = "") -> set[str]:
-        return {entry.key for entry in self.store.list(prefix) if entry.key.endswith(suffix)}
-
-    def generation_of(self, path: str) -> int:
-        return int(pl.read_parquet(self.copy(path))["generation"][0])
-
-    def delta(self, version: int | None = None) -> list[int]:
-        return list(pl.read_delta(str(self.copy_all()), version=version)["generation"])
-
-    def copy(self, key: str) -> Path:
-        path = self.folder / "copy" / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.store.download(key, path)
-        return path
-
-    def copy_all(self) -> Path:
-        """Copy the table to a folder, where readers of Delta find it."""
-        shutil.rmtree(self.folder / "copy", ignore_errors=True)
-        for key in self.listed(ROOT):
-            self.copy(key)
-        return self.folder / "copy" / ROOT
+from analyst.sweep import Sweep, checkpoints
+from tests.unit.sweep.waiting import DELTA_KEEP, KEEP, ROOT, Bucket
 
 
 @pytest.fixture
@@ -228,65 +148,6 @@ def test_a_damaged_count_only_takes_longer(bucket: Bucket) -> None:
     bucket.store.put("state/sweep/shop.json", b'{"unreferenced_seconds": 3}', if_version=ANY)
     bucket.sweep_daily(8)
     assert len(bucket.listed(ROOT, ".parquet")) == 1
-
-
-STEPS = st.lists(
-    st.one_of(
-        st.sampled_from(["publish", "rebuild", "publish and rebuild", "sweep", "drop"]),
-        st.sampled_from([0.5, 5.0, 23.0, 26.0, 24.0 * 3, 24.0 * 8]),
-    ),
-    min_size=4,
-    max_size=25,
-)
-
-
-@pytest.mark.slow
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
-@given(steps=STEPS)
-def test_every_reader_finds_its_files(
-    steps: list[str | float], new_quick_store: Callable[[], Store], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    bucket = Bucket(new_quick_store(), tmp_path_factory.mktemp("sweep"))
-    for step in steps:
-        if isinstance(step, float):
-            bucket.wait(step)
-        elif step == "sweep":
-            bucket.sweep()
-            assert_readable(bucket)
-        elif step == "drop":
-            drop(bucket.store, "shop", "orders", now=bucket.now, folder=bucket.folder)
-        else:
-            if step.startswith("publish"):
-                bucket.publish()
-            if step.endswith("rebuild"):
-                bucket.rebuild()
-    bucket.rebuild()
-    bucket.wait(24 * 3)
-    bucket.sweep_daily(9)
-    assert_readable(bucket)
-    assert bucket.listed(ROOT, ".parquet") - set(referred(bucket)) - bucket.listed(f"{ROOT}/_delta_log/") == set()
-
-
-def assert_readable(bucket: Bucket) -> None:
-    """Read every file of the kept snapshots, of the extract, and of the Delta versions that were current in the last week."""
-    for path in referred(bucket):
-        assert bucket.generation_of(path) > 0
-    logs = sorted(bucket.store.list(f"{ROOT}/_delta_log/"), key=lambda entry: entry.key)
-    commits = [entry for entry in logs if entry.key.endswith(".json")]
-    for number, entry in enumerate(commits):
-        successor = commits[number + 1].age if number + 1 < len(commits) else 0
-        if successor < DELTA_KEEP.total_seconds():
-            version = int(entry.key.rsplit("/", 1)[1].removesuffix(".json"))
-            assert len(bucket.delta(version)) in (0, 1)
-
-
-def referred(bucket: Bucket) -> Iterator[str]:
-    snapshots = Snapshots(bucket.store)
-    for snapshot in (snapshots.current(), *snapshots.kept(KEEP / timedelta(hours=1))):
-        yield from (file.path for table in snapshot.catalog.tables for file in table.files)
-    if bucket.store.head("extracts/shop/extract.duckdb"):
-        with duckdb.connect(bucket.copy("extracts/shop/extract.duckdb"), read_only=True) as con:
-            yield from (path for (path,) in con.execute("select path from _files").fetchall())
 
 
 def test_a_count_is_kept_for_each_source(bucket: Bucket) -> None:

@@ -1,155 +1,17 @@
-"""How a request becomes the model that a function takes, seen through HTTP."""
+"""How a body becomes the model that a function takes, seen through HTTP."""
 
 import gzip
-import json
 from collections.abc import Callable
-from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 from werkzeug.test import Client
 
-from analyst.context import Context, Process
-from analyst.http import Allow, app, function
-from analyst.store.memory import MemoryStore
+from analyst.context import Context
+from analyst.http import Allow, function
+from tests.unit.http.served import Change, Echo
 
 Serving = Callable[..., Client]
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Query(Strict):
-    q: Annotated[str, Field(max_length=5)] | None = None
-    limit: Annotated[int, Field(ge=1, le=100)] = 10
-    ratio: float | None = None
-    all: bool = False
-    tags: tuple[str, ...] = ()
-    ids: frozenset[int] = frozenset()
-    day: date | None = None
-    kind: Literal["a", "b"] = "a"
-    dashed: str = Field("", alias="X-Dashed")
-
-
-class Change(Strict):
-    id: Annotated[int, Field(ge=0)]
-    name: str
-    secret: Annotated[str, Field(min_length=8)] = "long enough"
-    sizes: dict[str, list[int] | None] = {}
-    note: str | None = None
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        if value == "hunter2":
-            raise ValueError("is not a name")
-        return value
-
-
-class Optional(Strict):
-    source: str | None = None
-
-
-class Echo(BaseModel):
-    got: dict[str, Any]
-
-
-@function("GET", "/search", allow=Allow.ANYBODY)
-def search(query: Query, _ctx: Context) -> Echo:
-    return Echo(got=query.model_dump(mode="json", exclude_defaults=True, by_alias=True))
-
-
-@function("PUT", "/things/{id}", allow=Allow.ANYBODY, body_limit=1000)
-def change(thing: Change, _ctx: Context) -> Echo:
-    return Echo(got=thing.model_dump(mode="json", exclude_defaults=True))
-
-
-@function("POST", "/go", allow=Allow.ANYBODY)
-def go(request: Optional, _ctx: Context) -> Echo:
-    return Echo(got=request.model_dump(exclude_defaults=True))
-
-
-@function("POST", "/raw", allow=Allow.ANYBODY, body_limit=100)
-def raw(ctx: Context) -> Echo:
-    return Echo(got={"size": len(ctx.request.get_data())})
-
-
-@pytest.fixture
-def client(serving: Serving) -> Client:
-    return serving(search, change, go, raw)
-
-
-@pytest.mark.parametrize(
-    ("query", "got"),
-    [
-        ("", {}),
-        ("q=a%20b", {"q": "a b"}),
-        ("q=", {"q": ""}),
-        ("q=1", {"q": "1"}),
-        ("q=true", {"q": "true"}),
-        ("q=č", {"q": "č"}),
-        ("limit=7", {"limit": 7}),
-        ("limit=7.0", {"limit": 7}),
-        ("ratio=1", {"ratio": 1.0}),
-        ("ratio=-1.5e3", {"ratio": -1500.0}),
-        ("all=true", {"all": True}),
-        ("all=false", {}),
-        ("tags=b&tags=a&tags=b", {"tags": ["b", "a", "b"]}),
-        ("ids=1", {"ids": [1]}),
-        ("day=2026-03-01", {"day": "2026-03-01"}),
-        ("kind=b", {"kind": "b"}),
-        ("X-Dashed=da", {"X-Dashed": "da"}),
-    ],
-)
-def test_a_query_is_read_as_its_model_wants(client: Client, query: str, got: dict[str, Any]) -> None:
-    answer = client.get("/search", query_string=query)
-    assert answer.json == {"got": got}, answer.text
-
-
-@pytest.mark.parametrize(
-    ("query", "loc"),
-    [
-        ("limit=0", "limit"),
-        ("limit=1.5", "limit"),
-        ("limit=%201", "limit"),
-        ("limit=+1", "limit"),
-        ("limit=1_0", "limit"),
-        ("limit=01", "limit"),
-        ("limit=", "limit"),
-        ("limit=" + "9" * 5000, "limit"),
-        ("limit=99999999999999999999", "limit"),
-        ("limit=null", "limit"),
-        ("limit=1&limit=2", "limit"),
-        ("ratio=nan", "ratio"),
-        ("ratio=Infinity", "ratio"),
-        ("ratio=1e999", "ratio"),
-        ("all=1", "all"),
-        ("all=True", "all"),
-        ("all=", "all"),
-        ("ids=a", "ids"),
-        ("ids=1&ids=x", "ids"),
-        ("day=yesterday", "day"),
-        ("kind=c", "kind"),
-        ("q=abcdef", "q"),
-        ("q=a&q=b", "q"),
-        ("dashed=by+its+python+name", "dashed"),
-        ("unknown=1", "unknown"),
-        ("__class__=1", "__class__"),
-    ],
-)
-def test_a_wrong_query_is_refused_by_name(client: Client, query: str, loc: str) -> None:
-    answer = client.get("/search", query_string=query)
-    assert (answer.status_code, answer.content_type) == (422, "application/problem+json")
-    assert answer.get_json(force=True)["errors"][0]["loc"][:2] == ["query", loc]
-
-
-@pytest.mark.parametrize("query", ["q=%ff", "q=%00", "%00=1", "q=%ed%a0%80", "&".join("q=" for _ in range(1001))])
-def test_a_query_that_is_no_text_is_malformed(client: Client, query: str) -> None:
-    assert client.get("/search", query_string=query).status_code in {400, 422}
 
 
 def test_a_body_and_the_path_make_one_model(client: Client) -> None:
@@ -294,29 +156,3 @@ def test_a_problem_names_every_wrong_part_up_to_a_sane_number(client: Client) ->
     name = "n" * 500
     errors = client.put("/things/1", json={"name": "x", name: 1}).get_json(force=True)["errors"]
     assert errors == [{"loc": ["body", "n" * 100], "msg": "Extra inputs are not permitted"}]
-
-
-_CLIENT = Client(app(Process({"DATA_URL": "file:///nowhere"}, store=MemoryStore()), [search, change]))
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-)
-
-
-@given(st.dictionaries(st.sampled_from(["name", "sizes", "note", "x"]), _JSON))
-def test_any_json_is_answered_or_refused(body: Any) -> None:
-    answer = _CLIENT.put("/things/1", data=json.dumps(body), content_type="application/json")
-    assert answer.status_code in {200, 400, 413, 422}
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes_are_answered_or_refused(data: bytes) -> None:
-    assert _CLIENT.put("/things/1", data=data, content_type="application/json").status_code in {400, 422}
-    assert _CLIENT.get("/search", query_string=data.decode("latin-1")).status_code in {200, 400, 422}
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00")))
-def test_text_comes_through_unchanged(text: str) -> None:
-    answer = _CLIENT.put("/things/1", json={"name": "x", "note": text})
-    if len(json.dumps({"name": "x", "note": text})) < 900:
-        assert answer.json == {"got": {"id": 1, "name": "x", "note": text}}

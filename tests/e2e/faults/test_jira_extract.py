@@ -1,0 +1,50 @@
+"""An extract of Jira that dies at a touch of the bucket leaves all tables whole; the next makes the same files as ever."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from functions.extract.jira import backfilling
+from tests.e2e.faults.fates import FATES, Fate
+from tests.e2e.faults.jira_reading import BATCH, Reading, reading
+from tests.e2e.faults.places import FilePlace
+from tests.forks import Forks, forking
+from tests.integration.jira import dying
+from tests.integration.jira.conftest import install
+from tests.integration.jira.crashing import CHANGES
+
+DEATHS = [fate for fate in FATES if fate.name.startswith("KILLED")]
+STRIDE = 3
+
+
+@pytest.fixture
+def forks() -> Iterator[Forks]:
+    with forking(Path(dying.__file__)) as forks:
+        yield forks
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reading]:
+    monkeypatch.setattr(backfilling, "_BATCH", BATCH)
+    (tmp_path / "place/bucket").mkdir(parents=True)
+    (tmp_path / "installed").mkdir()
+    with reading(FilePlace(tmp_path / "place"), install(tmp_path / "installed"), tmp_path) as scene:
+        yield scene
+
+
+@pytest.mark.parametrize("fate", DEATHS)
+def test_an_extract_may_die_at_any_touch(scene: Reading, forks: Forks, fate: Fate) -> None:
+    points, after = scene.points()
+    able = [number for number, (what, _) in enumerate(points, 1) if what in CHANGES]
+    found: list[str] = []
+    for point in able[DEATHS.index(fate) :: STRIDE]:
+
+        def die(point: int = point) -> None:
+            job = {"kind": "file", "address": scene.place.address, "folder": str(scene.folder), "point": point}
+            more = {"fate": fate.name, "settings": scene.settings, "batch": BATCH}
+            assert forks.run({**job, **more}) == -signal.SIGKILL
+
+        found += scene.wrong(f"{fate.name} {points[point - 1]}", die, after)
+    assert not found, "\n".join(found)

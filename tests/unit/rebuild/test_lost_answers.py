@@ -1,0 +1,68 @@
+"""What a rebuild makes of answers that are lost, of a store that is silent, and of builders that wake up late."""
+
+import pytest
+
+from analyst.errors import LeaseLostError, UnavailableError
+from analyst.rebuild.publishing import COPY
+from analyst.snapshots import Snapshots
+from analyst.store import Store
+from tests.doubles.around import AgedStore
+from tests.doubles.faulty_store import Fault, FaultyStore
+from tests.reading import data, pointer, query
+from tests.unit.rebuild.building import extract, rebuild
+
+# What a rebuild writes: the lease, analytics.duckdb, the catalog, the pointer, the copy, the release, the record.
+POINTER_WRITE = 3
+
+
+@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("write", range(7))
+def test_an_answer_that_is_lost_fails_no_rebuild(store: Store, fault: Fault, write: int) -> None:
+    extract(store, "shop", {"orders": "select 1 as n"})
+    rebuild(store)
+    extract(store, "shop", {"orders": "select 2 as n"})
+    assert rebuild(FaultyStore(store, puts=[*[None] * write, fault])).status == "published"
+    assert query(store, "from orders") == [(2,)]
+    assert Snapshots(store).current().number == 2
+    assert data(store, COPY) == data(store, pointer(store).duckdb)
+
+
+def test_a_builder_that_wakes_up_late_changes_nothing(store: Store) -> None:
+    extract(store, "shop", {"orders": "select 1 as n"})
+    rebuild(store)
+    extract(store, "shop", {"orders": "select 2 as n"})
+    another = AgedStore(store)
+    sleeping = FaultyStore(store, puts=[*[None] * POINTER_WRITE, lambda: rebuild(another)])
+    with pytest.raises(LeaseLostError):
+        rebuild(sleeping)
+    published = pointer(store)
+    assert (published.snapshot, published.epoch) == (2, 3)
+    assert query(store, "from orders") == [(2,)]
+    assert rebuild(another).status == "unchanged"
+
+
+def test_a_store_that_does_not_answer_for_a_moment_is_no_damage(store: Store) -> None:
+    extract(store, "alpha", {"orders": "select 1 as n"})
+    rebuild(store)
+    extract(store, "beta", {"people": "select 2 as n"})
+    rebuild(store)
+    before = pointer(store)
+    answered = 0
+    while True:
+        try:
+            rebuild(FaultyStore(store, reads=[*[False] * answered, True]))
+        except UnavailableError:
+            answered += 1
+        else:
+            break
+        assert rebuild(AgedStore(store)).status == "unchanged"
+        assert (pointer(store).snapshot, pointer(store).catalog) == (before.snapshot, before.catalog)
+    assert answered >= 5
+
+
+def test_a_snapshot_that_can_not_be_read_for_a_moment_is_still_kept(store: Store) -> None:
+    for number in (1, 2):
+        extract(store, "shop", {"orders": f"select {number} as n"})
+        rebuild(store)
+    with pytest.raises(UnavailableError):
+        list(Snapshots(FaultyStore(store, reads=[True])).kept(24))
