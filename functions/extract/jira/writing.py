@@ -20,6 +20,7 @@ from functions.extract.jira.rows import Row
 from functions.extract.jira.state import IssueState
 from functions.extract.jira.tables import Table
 
+DOWNLOADS: Final = 8
 SIDE_BY_SIDE: Final = 2
 """Files that are written at the same time; each keeps one processor busy."""
 
@@ -51,7 +52,8 @@ class Writers:
 
     def states(self, files: Iterable[ParquetFile | FileRow], ids: Collection[str] | None = None) -> list[IssueState]:
         """Read what files of `raw_issues` tell of issues: of some, or of all."""
-        paths = [self._path(file) for file in files]
+        with ThreadPoolExecutor(DOWNLOADS) as pool:
+            paths = list(pool.map(self._path, files))
         if not paths:
             return []
         with self._writer() as writer:

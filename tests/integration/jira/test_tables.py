@@ -125,3 +125,31 @@ def test_files_of_months_and_blocks_are_left_in_peace_by_the_sweep(jira: Jira) -
 def test_a_config_that_can_not_be_meant_is_refused(jira: Jira, config: dict[str, Any]) -> None:
     answer = jira.world.send("PUT", "/api/admin/sources/jira", {"config": config})
     assert answer.status_code == 422
+
+
+def test_an_issue_that_no_rows_can_be_made_of_holds_up_no_other_and_is_kept(
+    jira: Jira, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr("functions.extract.jira.rows.values.text", _fail_for("Broken"))
+        for told in (issue(1, summary="Broken"), issue(2)):
+            jira.take(event("jira:issue_updated", issue=told))
+        assert jira.fold()["counts"] == {"events": 2, "issues": 2, "misshapen issue": 1}
+    assert jira.rows("select issue_id from issues") == [("2",)]
+    assert jira.rows("select issue_id from raw_issues order by 1") == [("1",), ("2",)]
+    assert jira.waiting() == []
+    tell(jira, issue(1, summary="Mended", updated=NOON + DAY))
+    assert jira.rows("select summary from issues order by issue_id") == [("Mended",), ("Issue 2",)]
+
+
+def _fail_for(text: str) -> Any:
+    from functions.extract.jira.transform import values
+
+    right = values.text
+
+    def failing(value: Any, *rest: Any) -> Any:
+        if value == text:
+            raise KeyError(text)
+        return right(value, *rest)
+
+    return failing

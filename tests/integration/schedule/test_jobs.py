@@ -8,6 +8,7 @@ import pytest
 from analyst.scheduling import ledger
 from analyst.scheduling.ledger import Attempt, Ledger, Start
 from analyst.store import ABSENT
+from functions.extract.source_types import SOURCE_TYPES
 from tests.integration.schedule.conftest import NOON, Schedule
 from tests.integration.world import SERVICE_TOKEN
 
@@ -79,7 +80,8 @@ def test_a_job_that_failed_is_told_and_tried_again_after_a_pause(jira: Schedule)
 
 def test_a_job_that_was_marked_by_a_process_that_ended_is_started_anew(jira: Schedule) -> None:
     start = Start(run_id="01KMQ000000000000000000000", source="jira", job="fold", at=NOON)
-    marked = Ledger(jobs={"jira/fold": Attempt(at=NOON)}, starts={start.run_id: start})
+    attempted = {f"jira/{job.name}": Attempt(at=NOON) for job in SOURCE_TYPES["jira"].jobs}
+    marked = Ledger(jobs=attempted, starts={start.run_id: start})
     ledger.edit(jira.world.process.store, lambda _: (marked, None))
     assert jobs(jira, 1)["fold"]["outcome"] == "running"
     assert folds(jira) == 0
