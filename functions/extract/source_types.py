@@ -15,7 +15,7 @@ SOURCE_TYPES: Final[SourceTypes] = MappingProxyType(
             JiraTableOptions,
             jobs=(
                 Job("fold", "/extract/jira/fold", "every 1m"),
-                Job("gather", "/extract/jira/gather", "every 1h"),
+                Job("tidy", "/extract/jira/tidy", "every 1h"),
                 Job("sla", "/extract/jira/sla", "every 15m"),
                 Job("attachments", "/extract/jira/attachments", "every 15m"),
                 Job("check", "/extract/jira/check", "daily 03:30"),

@@ -12,7 +12,7 @@ from tests.bench.measuring import Row  # noqa: E402 - the project is found by th
 
 NAMES = (
     *("rebuild", "extract", "delta", "manifest", "access", "sync", "startup", "store_requests", "objects"),
-    *("jira_transform", "jira_backfill"),
+    *("jira_transform", "jira_backfill", "jira"),
 )
 
 

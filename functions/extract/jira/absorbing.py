@@ -1,5 +1,6 @@
 """Absorbing: what became known of issues is put upon what was published, and what follows from it published with it."""
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import Final
 
 from ulid import ULID
 
-from analyst import runs
+from analyst import logs, runs
 from analyst.contract import publishing
 from analyst.contract.connector import Cursor
 from analyst.contract.model import Extract, FileRow
@@ -19,7 +20,7 @@ from analyst.runs import TableResult
 from analyst.store import Store
 from functions.extract.jira import parts
 from functions.extract.jira.parts import RAW, Rewriting
-from functions.extract.jira.rows import Row, rows
+from functions.extract.jira.rows import Row, raw, rows
 from functions.extract.jira.state import IssueState
 from functions.extract.jira.transform.fields import TransformOptions
 from functions.extract.jira.transform.report import Report
@@ -29,7 +30,7 @@ Change = Callable[[IssueState], IssueState]
 """Makes of what is known of an issue what is known now."""
 
 _RAW_MADE: Final = "raw"
-_ROWS_AT_ONCE: Final = 2_000
+_LOG = logging.getLogger(f"{logs.ROOT}.jira")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,12 @@ class Absorbing:
             for part in parts.in_order(raw):
                 yield from writers.states(raw[part])
 
+    def deleted_before(self, time: datetime) -> list[str]:
+        """Tell which issues were deleted before a time, by the files whose statistics say that they may have some."""
+        files = [file for file in self.base.files.get(RAW, ()) if parts.may_be_deleted(file, time)]
+        with self._writers() as writers:
+            return writers.deleted(files, time)
+
     def absorb(self, change: Mapping[str, Change], cursor: Cursor) -> Absorbed:
         """Change what is known, and publish what follows.
 
@@ -99,7 +106,7 @@ class Absorbing:
             MovedError: others have published meanwhile.
         """
         began, report = self.now(), Report()
-        stale = {name for name in self._derived if self.base.state(name).fingerprint != self.options.fingerprint}
+        stale = {name for name in self._derived if self._is_stale(name)}
         cursor = self.base.state(RAW).cursor if cursor is None else cursor
         with self._writers() as writers:
             changed = self._changed(change, writers)
@@ -110,6 +117,10 @@ class Absorbing:
             files |= self._made_anew(files[RAW], stale, writers, report)
             published, version = self._publish(files, writers.uploads, cursor, began)
         return Absorbed(version, frozenset(one.after.issue_id for one in changed), published, dict(report.misshapen))
+
+    def _is_stale(self, name: str) -> bool:
+        """Tell whether a table was made in another way, or of documents that somebody took away."""
+        return RAW not in self.base.meta or self.base.state(name).fingerprint != self.options.fingerprint
 
     @property
     def _derived(self) -> list[str]:
@@ -136,7 +147,7 @@ class Absorbing:
         """Tell which parts of tables change, and how."""
         found: dict[tuple[str, str], _Part] = {}
         for one in changed:
-            before, after = rows(one.before, self.options, Report()), rows(one.after, self.options, report)
+            before, after = self._rows(one.before, Report()), self._rows(one.after, report)
             for name in names:
                 there, here = (parts.part_of(name, it.month, it.issue_id) for it in (one.before, one.after))
                 if (there, before[name]) != (here, after[name]):
@@ -148,6 +159,16 @@ class Absorbing:
             for (name, part), it in found.items()
             if part in listed[name] or it.rows
         ]
+
+    def _rows(self, state: IssueState, report: Report) -> Mapping[str, list[Row]]:
+        """Give the rows of an issue; of one that we can't make rows of, what is known is kept, for a better transform."""
+        try:
+            return rows(state, self.options, report)
+        except Exception:  # noqa: BLE001 - whatever it is, the other issues go on
+            report.count("issue")
+            fields = {"source": self.source, "issue": state.issue_id}
+            _LOG.exception("no rows can be made of an issue", extra={"fields": fields})
+            return {name: [raw(state)] if name == RAW else [] for name in self.options.tables}
 
     def _files(self, name: str, anew: NewFiles, writers: Writers) -> list[ParquetFile | FileRow]:
         """Give the files of a table, some parts of which were written anew."""
@@ -171,7 +192,7 @@ class Absorbing:
                 key=lambda file: parts.month_of(file.partition or ""),
             )
         ]
-        made = writers.made(tables, months, lambda state: rows(state, self.options, report))
+        made = writers.made(tables, months, lambda state: self._rows(state, report))
         return {
             table.name: [writers.empty(table), *(file for month in made for file in month[table.name])]
             for table in tables
@@ -204,7 +225,7 @@ class Absorbing:
     def _is_other(self, name: str, files: Sequence[ParquetFile | FileRow]) -> bool:
         listed = self.base.files.get(name, ())
         same = [(one.sha256, one.partition) for one in files] == [(one.sha256, one.partition) for one in listed]
-        return not same or self.base.state(name).fingerprint != self.options.fingerprint
+        return not same or self._is_stale(name)
 
     def _table(self, name: str, files: Sequence[ParquetFile | FileRow], cursor: Cursor, began: datetime) -> NewTable:
         return NewTable(

@@ -1,10 +1,12 @@
 """What a batch of events tells: facts about issues, and which events tell nothing."""
 
+import logging
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
+from analyst import logs
 from functions.extract.jira.absorbing import Change
 from functions.extract.jira.archive import Archived
 from functions.extract.jira.events import SetAside, read_event
@@ -12,6 +14,8 @@ from functions.extract.jira.fetching import Fetched
 from functions.extract.jira.inbox import EVENT_BYTES, Received
 from functions.extract.jira.instance import known
 from functions.extract.jira.state import IssueState
+
+_LOG = logging.getLogger(f"{logs.ROOT}.jira")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,11 @@ class Facts:
 def _read(event: Received) -> tuple[IssueState, ...] | SetAside:
     if len(event.body) > EVENT_BYTES:
         return SetAside(f"it is larger than {EVENT_BYTES} bytes")
-    found = read_event(event.body)
+    try:
+        found = read_event(event.body)
+    except Exception:  # noqa: BLE001 - whatever it is, the other events go on
+        _LOG.exception("an event can't be read", extra={"fields": {"event": event.name}})
+        return SetAside("an unexpected error, which the log tells; replay the archive when it is mended")
     return found if isinstance(found, SetAside) else found.facts
 
 

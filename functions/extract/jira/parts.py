@@ -5,8 +5,10 @@ downloads these, and every event changes one. Which part an issue is in follows 
 stand in the order of the table's key, so that equal knowledge is equal files.
 """
 
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -142,3 +144,17 @@ def documents(
         found = con.execute(query)
         while some := found.fetchmany(BLOCK):
             yield from some
+
+
+def deleted(con: "DuckDBPyConnection", paths: Sequence[Path], before: datetime) -> list[str]:
+    """Read from files of `raw_issues` the ids of the issues that were deleted before a time."""
+    files = ", ".join(quote_text(str(path)) for path in paths)
+    query = f"select issue_id from read_parquet([{files}], hive_partitioning = false) where deleted_at < ?::timestamptz"
+    with told_as(ContractError, f"{RAW} can't be read: "):
+        return [issue_id for (issue_id,) in con.execute(query, [before.isoformat()]).fetchall()]
+
+
+def may_be_deleted(file: FileRow, before: datetime) -> bool:
+    """Tell by the statistics of a file of `raw_issues` whether some issues in it may have been deleted before a time."""
+    said = json.loads(file.stats or "{}").get("columns", {}).get("deleted_at", {})
+    return file.rows > 0 and said.get("nulls") != file.rows and said.get("min", "") < before.astimezone(UTC).isoformat()

@@ -1,4 +1,4 @@
-"""The archive of webhooks: it can be folded again, and is tidied."""
+"""The archive of webhooks can be folded again; it is tidied, and issues that were deleted are forgotten."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,7 +14,6 @@ from analyst.extracting import RebuildOutcome, RunId
 from analyst.http import Allow, function
 from analyst.names import Name
 from analyst.runs import RunRecord
-from functions.extract.jira.archive import Archive
 from functions.extract.jira.facts import Facts
 from functions.extract.jira.inbox import Received
 from functions.extract.jira.opening import open_source
@@ -22,6 +21,7 @@ from functions.extract.jira.opening import open_source
 _BYTES_AT_ONCE: Final = 32 * 1024 * 1024
 _AT_ONCE: Final = 1_000
 _OVER: Final = timedelta(hours=2)
+_REMEMBERED: Final = timedelta(days=30)
 _BUSY: Final = "somebody else writes the tables of {} now; try again in a moment"
 
 
@@ -49,21 +49,23 @@ class ReplayAnswer(BaseModel):
     rebuild: RebuildOutcome | None = None
 
 
-class GatherRequest(BaseModel):
-    """Of which source the archive is."""
+class TidyRequest(BaseModel):
+    """Of which source; of that which webhooks are of, when it is not given."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: Name | None = None
 
 
-class GatherAnswer(BaseModel):
-    """How many objects of hours that are over became few."""
+class TidyAnswer(BaseModel):
+    """How many objects of hours that are over became few, and how many deleted issues were forgotten."""
 
     model_config = ConfigDict(frozen=True)
 
     source: str
     gathered: int
+    forgotten: int
+    rebuild: RebuildOutcome | None = None
 
 
 @function(
@@ -111,11 +113,14 @@ def replay_jira(request: ReplayRequest, ctx: Context) -> ReplayAnswer:
     return answer
 
 
-@function("POST", "/extract/jira/gather", allow=Allow.SERVICE)
-def gather_jira(request: GatherRequest, ctx: Context) -> GatherAnswer:
-    """Make one object of the many that the archive has of each hour that is over."""
-    source = request.source or ctx.settings.jira_source
-    return GatherAnswer(source=source, gathered=Archive(ctx.store, source).gather(ctx.now - _OVER))
+@function("POST", "/extract/jira/tidy", allow=Allow.SERVICE, answers={404: "There is no such source."})
+def tidy_jira(request: TidyRequest, ctx: Context) -> TidyAnswer:
+    """Make one object of the many that the archive has of an hour, and forget issues that were deleted a month ago."""
+    opened = open_source(ctx, request.source or ctx.settings.jira_source)
+    gathered = opened.archive.gather(ctx.now - _OVER)
+    absorbed = opened.warehouse.forget(ctx.now - _REMEMBERED)
+    rebuild = opened.rebuild(absorbed.version)
+    return TidyAnswer(source=opened.source, gathered=gathered, forgotten=len(absorbed.changed), rebuild=rebuild)
 
 
 def _some(events: Iterator[Received]) -> Iterator[Received]:

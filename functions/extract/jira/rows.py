@@ -23,7 +23,7 @@ def rows(state: IssueState, options: TransformOptions, report: Report) -> dict[s
     """
     if state.is_empty:
         return {name: [] for name in options.tables}
-    found: dict[str, list[Row]] = {name: [] for name in options.tables} | {"raw_issues": [_raw(state)]}
+    found: dict[str, list[Row]] = {name: [] for name in options.tables} | {"raw_issues": [raw(state)]}
     if state.is_tombstone or state.is_gone:
         return found
     issue = _Issue(state, options, report)
@@ -41,7 +41,8 @@ def rows(state: IssueState, options: TransformOptions, report: Report) -> dict[s
     return found
 
 
-def _raw(state: IssueState) -> Row:
+def raw(state: IssueState) -> Row:
+    """Give the row of `raw_issues`: all that is known of an issue."""
     deleted = None if state.deleted in (None, UNKNOWN_TIME) else times.of_micros(state.deleted or 0)
     dates = (times.text_of(moment) for moment in (state.created, state.updated, deleted))
     return (state.issue_id, state.key, *dates, int(state.issue_id), state.to_json().decode())

@@ -77,8 +77,23 @@ class Warehouse:
                 return self._open(folder).absorb(change, cursor)
         raise UnavailableError(f"others publish {self.source} all the time; try again later")
 
+    def forget(self, before: datetime) -> Absorbed:
+        """Forget the issues that were deleted before a time; what Jira still tells of one brings it back from then on.
+
+        Raises:
+            ContractError: what is published can't be read.
+            UnavailableError: the store does not answer, or others publish all the time.
+        """
+        with duckdb_files.scratch(self.scratch) as folder:
+            gone = self._open(folder).deleted_before(before)
+        return self.absorb(dict.fromkeys(gone, _forgotten))
+
     def _open(self, folder: Path) -> Absorbing:
         base, version = read_extract(self.store, self.source, folder)
         return Absorbing(
             self.store, self.source, self.options, self.now, self.memory_limit, self.excluded, folder, base, version
         )
+
+
+def _forgotten(state: IssueState) -> IssueState:
+    return IssueState(state.issue_id)

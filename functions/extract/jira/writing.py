@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, Self
@@ -19,6 +20,7 @@ from functions.extract.jira.rows import Row
 from functions.extract.jira.state import IssueState
 from functions.extract.jira.tables import Table
 
+DOWNLOADS: Final = 8
 SIDE_BY_SIDE: Final = 2
 """Files that are written at the same time; each keeps one processor busy."""
 
@@ -50,11 +52,20 @@ class Writers:
 
     def states(self, files: Iterable[ParquetFile | FileRow], ids: Collection[str] | None = None) -> list[IssueState]:
         """Read what files of `raw_issues` tell of issues: of some, or of all."""
-        paths = [self._path(file) for file in files]
+        with ThreadPoolExecutor(DOWNLOADS) as pool:
+            paths = list(pool.map(self._path, files))
         if not paths:
             return []
         with self._writer() as writer:
             return [IssueState.from_json(text) for _, text in parts.documents(writer.con, paths, ids)]
+
+    def deleted(self, files: Iterable[FileRow], before: datetime) -> list[str]:
+        """Read which issues in files of `raw_issues` were deleted before a time."""
+        paths = [self._path(file) for file in files]
+        if not paths:
+            return []
+        with self._writer() as writer:
+            return parts.deleted(writer.con, paths, before)
 
     def empty(self, table: Table) -> ParquetFile:
         """Write the file that carries the columns of a table."""

@@ -12,9 +12,10 @@ from da.config import server_address
 from da.errors import UsageError
 
 AVAILABLE: Final = ("csv",)
-"""Kinds of sources that this version reads."""
+"""Kinds of sources that a setup adds."""
 
-LATER: Final = ("keboola", "bigquery", "jira")
+AFTERWARDS: Final = {"jira": "set up with files, then connect Jira as README.md tells"}
+LATER: Final = ("keboola", "bigquery")
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.(?!\d+$){_LABEL}")
@@ -47,10 +48,12 @@ def _email(text: str) -> str:
 
 def _source(text: str) -> str:
     kind = text.lower()
+    if kind in AFTERWARDS:
+        raise UsageError(f"{kind} is not added here: {AFTERWARDS[kind]}")
     if kind in LATER:
-        raise UsageError(f"{kind} is not available yet: this version reads {', '.join(AVAILABLE)}")
+        raise UsageError(f"{kind} is not available yet: this version reads {', '.join((*AVAILABLE, *AFTERWARDS))}")
     if kind not in AVAILABLE:
-        raise UsageError(f"{text!r} is no kind of source; there are {', '.join(AVAILABLE)}, later {', '.join(LATER)}")
+        raise UsageError(f"{text!r} is no kind of source; there is {', '.join(AVAILABLE)} here")
     return kind
 
 

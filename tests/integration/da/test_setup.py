@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from da.setup.answers import AVAILABLE, LATER
+from da.setup.answers import AFTERWARDS, AVAILABLE, LATER
 from tests.doubles.functions_api import ADMIN, TOKEN, FunctionsApi
 from tests.integration.da.conftest import Da, Ran
 
@@ -165,8 +165,9 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "no files": ({"data": "empty"}, "holds no .csv"),
     "elsewhere": ({"data": "gs://bucket/x"}, "da admin add-source"),
     "odd folder": ({"data": "it's"}, "rename it"),
-    "source": ({"source": "oracle"}, "'oracle' is no kind of source; there are csv"),
-    "later": ({"source": "Keboola"}, "keboola is not available yet: this version reads csv"),
+    "source": ({"source": "oracle"}, "'oracle' is no kind of source; there is csv"),
+    "afterwards": ({"source": "jira"}, "jira is not added here: set up with files, then connect Jira"),
+    "later": ({"source": "Keboola"}, "keboola is not available yet: this version reads csv, jira"),
     "source name": ({"source-name": "My Shop"}, "is no name of a source"),
     "server": ({"server": "data.example.com"}, "is not the address of a server"),
 }
@@ -247,5 +248,5 @@ def test_a_damaged_memory_is_told(da: Da, project: Path) -> None:
 def test_the_kinds_of_sources_are_those_that_there_are() -> None:
     from functions.extract.source_types import SOURCE_TYPES
 
-    assert set(AVAILABLE) == set(SOURCE_TYPES)
-    assert not set(AVAILABLE) & set(LATER)
+    assert {*AVAILABLE, *AFTERWARDS} == set(SOURCE_TYPES)
+    assert not {*AVAILABLE, *AFTERWARDS} & set(LATER)

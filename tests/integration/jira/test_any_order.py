@@ -10,7 +10,7 @@ from tests.integration.jira.history import History
 from tests.integration.jira.retelling import Retelling
 
 
-@settings(max_examples=3, derandomize=True)
+@settings(max_examples=2, derandomize=True)
 @given(seed=st.integers(0, 2**32))
 def test_any_order_and_number_of_events_makes_the_same_files(installed: tuple[Path, str], seed: int) -> None:
     random, retelling = Random(seed), Retelling.of(*installed)

@@ -14,7 +14,7 @@ from tests.e2e.faults.places import FilePlace
 from tests.forks import Forks, forking
 from tests.integration.jira.crashing import Scene, prepare, wrong
 
-STRIDE = 9
+STRIDE = 12
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import pytest
 from analyst.scheduling import ledger
 from analyst.scheduling.ledger import Attempt, Ledger, Start
 from analyst.store import ABSENT
+from functions.extract.source_types import SOURCE_TYPES
 from tests.integration.schedule.conftest import NOON, Schedule
 from tests.integration.world import SERVICE_TOKEN
 
@@ -53,9 +54,9 @@ def test_a_job_is_started_when_it_is_due(jira: Schedule) -> None:
 
 def test_each_job_has_a_schedule_of_its_own(jira: Schedule) -> None:
     jobs(jira, 0)
-    assert {name: told["outcome"] for name, told in jobs(jira, 1).items()}["gather"] == "not_due"
-    assert jobs(jira, 60)["gather"]["outcome"] == "started"
-    found = shown(jira, "gather")
+    assert {name: told["outcome"] for name, told in jobs(jira, 1).items()}["tidy"] == "not_due"
+    assert jobs(jira, 60)["tidy"]["outcome"] == "started"
+    found = shown(jira, "tidy")
     assert (found["source"], found["schedule"], found["last_run"]) == ("jira", "every 1h", "2026-03-27T13:00:00Z")
     assert (found["is_due"], found["next_due"], found["failures"]) == (False, "2026-03-27T14:00:00Z", 0)
 
@@ -79,7 +80,8 @@ def test_a_job_that_failed_is_told_and_tried_again_after_a_pause(jira: Schedule)
 
 def test_a_job_that_was_marked_by_a_process_that_ended_is_started_anew(jira: Schedule) -> None:
     start = Start(run_id="01KMQ000000000000000000000", source="jira", job="fold", at=NOON)
-    marked = Ledger(jobs={"jira/fold": Attempt(at=NOON)}, starts={start.run_id: start})
+    attempted = {f"jira/{job.name}": Attempt(at=NOON) for job in SOURCE_TYPES["jira"].jobs}
+    marked = Ledger(jobs=attempted, starts={start.run_id: start})
     ledger.edit(jira.world.process.store, lambda _: (marked, None))
     assert jobs(jira, 1)["fold"]["outcome"] == "running"
     assert folds(jira) == 0

@@ -1,0 +1,171 @@
+"""A fold asks Jira for each issue that events are about, and leaves in the inbox what Jira can't be asked about."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from functions.extract.jira.connection import Patience
+from tests.doubles.jira.instance import Instance
+from tests.doubles.jira.service import EMAIL, TOKEN, Fault, Service
+from tests.integration.jira.conftest import Jira, event
+from tests.integration.world import SERVICE_TOKEN
+
+
+class Delivery:
+    """Brings the webhooks of an instance, each once."""
+
+    def __init__(self, jira: Jira, instance: Instance) -> None:
+        self.jira = jira
+        self.instance = instance
+        self.sent = 0
+
+    def __call__(self) -> int:
+        new = self.instance.webhooks[self.sent :]
+        self.sent += len(new)
+        for webhook in new:
+            assert self.jira.send(webhook.body, webhook.identifier).status_code == 200
+        return len(new)
+
+
+@pytest.fixture
+def deliver(asking: Jira, instance: Instance) -> Delivery:
+    return Delivery(asking, instance)
+
+
+def fold(jira: Jira, status: int) -> Mapping[str, Any]:
+    """Fold; the status is the one that is expected."""
+    answer = jira.world.send("POST", "/extract/jira/fold", {}, token=SERVICE_TOKEN)
+    assert answer.status_code == status, answer.text
+    found: Mapping[str, Any] = answer.get_json()
+    return found
+
+
+def test_each_issue_is_fetched_once_and_known_whole(
+    asking: Jira, service: Service, instance: Instance, deliver: Delivery
+) -> None:
+    first, second = instance.create(summary="One"), instance.create()
+    for number in range(60):
+        instance.edit(first.id, summary=f"Edit {number}")
+    instance.comment(second.id, "Said")
+    instance.link(first.id, second.id)
+    sent = deliver()
+    assert fold(asking, 200)["counts"]["events"] == sent
+    assert sum("expand=changelog" in path for _, path in service.requests) == 2
+    assert asking.rows("select summary from issues order by issue_id") == [("Edit 59",), ("It does not work",)]
+    assert asking.rows("select count(*) from changelog where field_name = 'summary'") == [(60,)]
+    assert asking.rows("select count(*) from comments") == [(1,)]
+    assert asking.rows("select count(*) from issuelinks") == [(2,)]
+
+
+def test_a_token_that_expires_leaves_events_in_the_inbox_until_there_is_another(
+    asking: Jira, service: Service, instance: Instance, deliver: Delivery
+) -> None:
+    for _ in range(3):
+        instance.create()
+    deliver()
+    service.faults = [Fault("issue", status=401, skip=1, times=10**6)]
+    told = fold(asking, 207)
+    assert (told["status"], told["counts"]["events"], told["left"]) == ("partial", 1, 2)
+    assert "2 events wait: Jira does not know the credential" in told["error"]
+    assert TOKEN not in str(told)
+    assert len(asking.waiting()) == 2
+    told = fold(asking, 422)
+    assert (told["status"], told["left"]) == ("failed", 2)
+    (run,) = asking.world.ask("GET", f"/api/sync/status?run={told['run_id']}", token=SERVICE_TOKEN)["runs"]
+    assert (run["status"], run["error"]) == ("failed", told["error"])
+    service.faults = []
+    assert service.accounts[TOKEN] == EMAIL
+    assert fold(asking, 200)["left"] == 0
+    assert asking.rows("select count(*) from issues") == [(3,)]
+    assert asking.waiting() == []
+
+
+def test_one_issue_that_can_not_be_had_holds_up_no_other(
+    asking: Jira, service: Service, instance: Instance, deliver: Delivery
+) -> None:
+    first, second = instance.create(), instance.create()
+    instance.link(first.id, second.id)
+    deliver()
+    service.faults = [Fault("issue", status=403, about=f"/{first.id}", times=10**6)]
+    assert fold(asking, 207)["left"] == 2  # what is about both waits as well
+    assert asking.rows("select issue_id from issues") == [(second.id,)]
+    assert asking.rows("select issue_id from issuelinks") == [(second.id,)]
+    service.faults = []
+    fold(asking, 200)
+    assert asking.rows("select count(*) from issues") == [(2,)]
+
+
+def test_jira_is_asked_no_more_while_it_is_down(
+    asking: Jira, service: Service, instance: Instance, deliver: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.extract.jira.instance.Patience", lambda: Patience(0.0))
+    for _ in range(20):
+        instance.create()
+    deliver()
+    service.down_until = float("inf")
+    told = fold(asking, 422)
+    assert (told["left"], told["counts"]) == (20, {"events": 0})
+    assert service.counts["issue"] <= 8
+    service.down_until = 0.0
+    assert fold(asking, 200)["counts"] == {"events": 20, "issues": 20}
+
+
+def test_an_issue_that_jira_does_not_have_has_no_rows_until_it_has(
+    asking: Jira, service: Service, instance: Instance, deliver: Delivery
+) -> None:
+    issue = instance.create()
+    deliver()
+    fold(asking, 200)
+    service.hidden.add(issue.id)
+    instance.edit(issue.id, summary="Hidden")
+    deliver()
+    fold(asking, 200)
+    assert asking.rows("select issue_id from issues") == []
+    assert asking.rows("select issue_id from raw_issues") == [(issue.id,)]
+    service.hidden.clear()
+    instance.edit(issue.id, summary="Shown")
+    deliver()
+    fold(asking, 200)
+    assert asking.rows("select summary from issues") == [("Shown",)]
+
+
+def test_nothing_brings_a_deleted_issue_back_for_a_month(
+    asking: Jira, service: Service, instance: Instance, deliver: Delivery
+) -> None:
+    issue = instance.create()
+    late = instance.webhooks[0].event
+    deliver()
+    fold(asking, 200)
+    instance.delete(issue.id)
+    deliver()
+    service.counts.clear()
+    fold(asking, 200)
+    assert asking.rows("select issue_id from issues") == []
+    asking.take({**late, "webhookEvent": "jira:issue_updated"}, "late")
+    fold(asking, 200)
+    assert asking.rows("select issue_id from issues") == []
+    assert asking.rows("select deleted_at is not null from raw_issues") == [(True,)]
+
+
+def test_what_was_deleted_a_month_ago_is_forgotten(jira: Jira) -> None:
+    for number, name in enumerate(("jira:issue_deleted", "jira:issue_created")):
+        jira.take(event(name, issue={"id": str(number), "key": f"A-{number}", "fields": {"summary": "x"}}))
+    jira.fold()
+    assert jira.rows("select count(*) from raw_issues") == [(2,)]
+    answer = jira.world.ask("POST", "/extract/jira/tidy", {}, token=SERVICE_TOKEN)
+    assert (answer["forgotten"], answer["rebuild"]["status"]) == (1, "published")
+    assert jira.rows("select issue_id from raw_issues") == [("1",)]
+    assert jira.world.ask("POST", "/extract/jira/tidy", {}, token=SERVICE_TOKEN)["forgotten"] == 0
+
+
+def test_the_archive_of_an_hour_that_is_over_becomes_one_object(jira: Jira) -> None:
+    for number in range(3):
+        jira.take(event("project_created", number=number))
+        jira.fold()
+    before = [entry.key for entry in jira.store.list("extracts/jira/events/archive/")]
+    assert len(before) == 3
+    assert jira.world.ask("POST", "/extract/jira/tidy", {}, token=SERVICE_TOKEN)["gathered"] == 3
+    (after,) = (entry.key for entry in jira.store.list("extracts/jira/events/archive/"))
+    assert after.rpartition("/")[2].startswith("2026-03-01T12-")
+    assert jira.world.ask("POST", "/extract/jira/replay", {}, token=SERVICE_TOKEN)["events"] == 3
