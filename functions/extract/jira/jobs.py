@@ -143,9 +143,9 @@ class Job:
             self.error = str(error)
 
     def end(self, *, all_tables: bool = False) -> RunStatus:
-        """Have a snapshot built of what was published, keep a record unless nothing was done, and see to what came for a fold meanwhile.
+        """Have a snapshot built of what was published, and keep a record unless nothing was done.
 
-        `all_tables` are told of, also those that are as they were; none are when something went wrong.
+        What came for a fold meanwhile is folded after the answer. `all_tables` are told of, also those that are as they were; none are when something went wrong.
 
         Raises:
             UnavailableError: the store does not answer.
