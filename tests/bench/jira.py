@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 import duckdb
 import orjson
 
-from analyst.catalog import CURRENT
+from analyst.snapshots import Snapshots
+from analyst.store.file import FileStore
 from tests.bench import jira_dataset
 from tests.bench.measuring import Row, at_least, at_most
 from tests.running import SERVICE_TOKEN, Host, host
@@ -134,6 +135,10 @@ class _Visibility:
     sent: dict[tuple[str, str], float] = field(default_factory=dict)
     seen: dict[tuple[str, str], float] = field(default_factory=dict)
     known: set[str] = field(default_factory=set)
+    snapshots: Snapshots = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.snapshots = Snapshots(FileStore(self.bucket, lambda: b""))
 
     def measure(self, running: Host) -> list[float]:
         """Give for each event the seconds until it was in a published snapshot."""
@@ -160,12 +165,9 @@ class _Visibility:
 
     def _look(self) -> None:
         """Look into the files of raw_issues that the newest snapshot has and none before it."""
-        catalog = orjson.loads(
-            (self.bucket / orjson.loads((self.bucket / CURRENT).read_bytes())["catalog"]).read_bytes()
-        )
+        catalog = self.snapshots.current().catalog
         at = time.perf_counter()
-        tables = (table for table in catalog["tables"] if table["name"] == "raw_issues")
-        files = {file["path"] for table in tables for file in table["files"]}
+        files = {file.path for table in catalog.tables if table.name == "raw_issues" for file in table.files}
         new, self.known = files - self.known, files
         if not new or not self.sent:
             return

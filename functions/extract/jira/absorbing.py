@@ -20,6 +20,7 @@ from analyst.runs import TableResult
 from analyst.store import Store
 from functions.extract.jira import parts
 from functions.extract.jira.parts import RAW, Rewriting
+from functions.extract.jira.progress import Progress
 from functions.extract.jira.rows import Row, raw, rows
 from functions.extract.jira.state import IssueState
 from functions.extract.jira.transform.fields import TransformOptions
@@ -106,14 +107,16 @@ class Absorbing:
             MovedError: others have published meanwhile.
         """
         began, report = self.now(), Report()
-        stale = {name for name in self._derived if self._is_stale(name)}
         cursor = self.base.state(RAW).cursor if cursor is None else cursor
+        derived = self._derived(cursor)
+        stale = {name for name in derived if self._is_stale(name)}
+        kept = {RAW, *derived} - stale
         with self._writers() as writers:
             changed = self._changed(change, writers)
             if not changed and not stale and cursor == self.base.state(RAW).cursor:
                 return Absorbed(self.version)
-            anew = writers.rewritten(self._rewritings(changed, {RAW, *self._derived} - stale, report))
-            files = {name: self._files(name, anew.get(name, {}), writers) for name in {RAW, *self._derived} - stale}
+            anew = writers.rewritten(self._rewritings(changed, kept, report))
+            files = {name: self._files(name, anew.get(name, {}), writers) for name in kept}
             files |= self._made_anew(files[RAW], stale, writers, report)
             published, version = self._publish(files, writers.uploads, cursor, began)
         return Absorbed(version, frozenset(one.after.issue_id for one in changed), published, dict(report.misshapen))
@@ -122,9 +125,12 @@ class Absorbing:
         """Tell whether a table was made in another way, or of documents that somebody took away."""
         return RAW not in self.base.meta or self.base.state(name).fingerprint != self.options.fingerprint
 
-    @property
-    def _derived(self) -> list[str]:
-        return [name for name in self.options.tables if name != RAW and name not in self.excluded]
+    def _derived(self, cursor: Cursor) -> list[str]:
+        """Tell the tables that follow from what is known: what an older system knew stays until all of Jira was read."""
+        progress = Progress.read(cursor)
+        is_whole = progress is not None and progress.created is None
+        wanted = [name for name in self.options.tables if name != RAW and name not in self.excluded]
+        return [name for name in wanted if is_whole or not self.base.state(name).is_imported]
 
     def _writers(self) -> Writers:
         uploads = Uploads(self.store, self.source, lambda: str(ULID()))

@@ -1,0 +1,97 @@
+"""The archive gives back every event as it came, however often it was put and gathered."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analyst.errors import UnavailableError
+from analyst.store import ANY
+from analyst.store.memory import MemoryStore
+from functions.extract.jira.archive import Archive, Archived
+from functions.extract.jira.inbox import Received
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def event(name: str, body: bytes = b"{}", at: datetime = NOON) -> Received:
+    return Received(f"{at:%Y-%m-%dT%H-%M}/{name}.json", body)
+
+
+def archive() -> Archive:
+    return Archive(MemoryStore(), "jira")
+
+
+def keys(archive: Archive) -> list[str]:
+    return [entry.key for entry in archive.store.list(archive.prefix)]
+
+
+@given(bodies=st.lists(st.binary(max_size=50) | st.text(max_size=50).map(str.encode), max_size=5))
+def test_bodies_come_back_byte_for_byte(bodies: list[bytes]) -> None:
+    events = [event(f"e{number}", body) for number, body in enumerate(bodies)]
+    made = archive()
+    made.put(Archived(one) for one in events)
+    assert list(made.events()) == events
+
+
+def test_each_hour_has_objects_of_its_own() -> None:
+    made = archive()
+    made.put([Archived(event("b", at=NOON + HOUR)), Archived(event("a"))])
+    assert [key.rpartition("/")[2][:13] for key in keys(made)] == ["2026-03-01T12", "2026-03-01T13"]
+    assert [one.name for one in made.events(until=NOON)] == ["2026-03-01T12-00/a.json"]
+    assert [one.name for one in made.events(since=NOON + HOUR)] == ["2026-03-01T13-00/b.json"]
+
+
+def test_what_is_put_twice_is_there_once() -> None:
+    made = archive()
+    for _ in range(2):
+        made.put([Archived(event("a"), "it was too large")])
+    assert len(keys(made)) == 1
+    assert len(list(made.events())) == 1
+
+
+def test_an_hour_that_is_over_is_gathered_and_nothing_of_it_is_lost() -> None:
+    made = archive()
+    for number in range(5):
+        made.put([Archived(event(f"e{number}")), Archived(event(f"late{number}", at=NOON + HOUR))])
+    before = sorted(one.name for one in made.events())
+    assert made.gather(NOON + HOUR) == 5
+    assert len(keys(made)) == 1 + 5
+    assert sorted(one.name for one in made.events()) == before
+    assert made.gather(NOON + HOUR) == 0
+
+
+def test_a_late_event_of_a_gathered_hour_is_gathered_in_turn() -> None:
+    made = archive()
+    for name in ("a", "b"):
+        made.put([Archived(event(name))])
+    made.gather(NOON + HOUR)
+    made.put([Archived(event("late"))])
+    assert made.gather(NOON + HOUR) == 2
+    assert len(keys(made)) == 1
+    assert {one.name[-6:] for one in made.events()} == {"a.json", "b.json", "e.json"}
+
+
+def test_what_is_too_much_for_one_object_becomes_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = archive()
+    for number in range(6):
+        made.put([Archived(event(f"e{number}", bytes(range(256)) * 4))])
+    size = max(entry.size for entry in made.store.list(made.prefix))
+    monkeypatch.setattr("functions.extract.jira.archive.GATHERED_BYTES", 3 * size)
+    made.gather(NOON + HOUR)
+    assert len(keys(made)) == 2
+    assert len(list(made.events())) == 6
+
+
+@pytest.mark.parametrize("damage", [b"", b"no zstd", b"cut"])
+def test_a_damaged_object_is_told(damage: bytes) -> None:
+    made = archive()
+    made.put([Archived(event("a", b"x" * 1000))])
+    (key,) = keys(made)
+    found = made.store.read(key)
+    assert found is not None
+    made.store.put(key, found.data[:20] if damage == b"cut" else damage, if_version=ANY)
+    with pytest.raises(UnavailableError, match="is damaged; put it back"):
+        list(made.events())
