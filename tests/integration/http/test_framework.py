@@ -74,7 +74,9 @@ def status(answer: bytes) -> int:
         (b"BREW /api/health", 405),
     ],
 )
-def test_odd_requests_are_answered(server: Host, request_line: bytes, expected: int) -> None:
+def test_odd_requests_are_answered(server: Host, store_kind: str, request_line: bytes, expected: int) -> None:
+    if expected == 403 and store_kind != "file":
+        expected = 404  # files of a cloud are not served here, whatever the signature
     answer = tell(server, request_line + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     assert status(answer) == expected
     assert expected == 200 or b"application/problem+json" in answer
