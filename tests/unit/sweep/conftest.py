@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from analyst.store import Store
 from tests.doubles.pieces import Pieces
 from tests.unit.sweep.scattered import Bucket
 
 
 @pytest.fixture
-def bucket(tmp_path: Path) -> Bucket:
-    return Bucket(tmp_path)
+def bucket(store: Store, tmp_path: Path) -> Bucket:
+    return Bucket(store, tmp_path)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import polars as pl
 
 from analyst import duckdb_files, runs
@@ -18,24 +17,22 @@ from analyst.contract.model import Extract, FileRow
 from analyst.rebuild import Rebuild
 from analyst.snapshots import Snapshots
 from analyst.store import Store
-from analyst.store.file import FileStore
 from analyst.sweep import Rule, Sweep, SweepAnswer
+from tests.reading import data, database, edited, folder
 
 FEW = Rule(fewest=3)
 DAY = timedelta(days=1)
+EXTRACT = "extracts/shop/extract.duckdb"
 
 
 @dataclass
 class Bucket:
-    """A bucket in a folder, whose clocks are ours to move. Whoever sweeps it has snapshots built."""
+    """A bucket, and a folder to work in. The clock of those who publish is ours to move; whoever sweeps has snapshots built."""
 
+    store: Store
     folder: Path
     now: datetime = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     asked: list[str] = field(default_factory=list)
-
-    @property
-    def store(self) -> FileStore:
-        return FileStore(self.folder / "bucket", lambda: b"s" * 32)
 
     def extract(self, source: Connector, store: Store | None = None, name: str = "shop") -> str:
         """Extract a source; tell how its first table fared."""
@@ -69,14 +66,17 @@ class Bucket:
         return self.extracted().files[table]
 
     def ask(self, query: str) -> list[Any]:
-        with duckdb.connect(self.store.local_path("extracts/shop/extract.duckdb"), read_only=True) as con:
+        """Ask the extract, whose views are to read this bucket, also where it is a copy of another."""
+        with database(self.store, EXTRACT) as con:
+            con.execute("set variable data_root = $root", {"root": self.store.url})
             return con.execute(query).fetchall()
 
     def told(self, table: str = "orders") -> dict[str, Any]:
         """Tell all that a reader may see of a table but how often it was published, and in which files."""
         extract = self.extracted()
-        comments = "select column_name, comment from duckdb_columns() where database_name = 'extract' order by 1"
-        root = self.store.local_path(f"extracts/shop/data/{table}")
+        comments = (
+            "select column_name, comment from duckdb_columns() where database_name = current_database() order by 1"
+        )
         return {
             "rows": self.ask(f"from {table}"),
             "columns": self.ask(f"describe {table}"),
@@ -86,20 +86,26 @@ class Bucket:
                 for of in ("_meta",)
             ],
             "state": (extract.state(table).cursor, extract.state(table).fingerprint),
-            "delta": pl.read_delta(str(root)).sort("n").rows(named=True),
+            "delta": self.delta(table=table).sort("n").rows(named=True),
             "runs": self.ask("select table_name, status, rows from _runs"),
         }
+
+    def delta(self, version: int | None = None, table: str = "orders") -> pl.DataFrame:
+        """Read a table as those do who read Delta."""
+        with folder(self.store, f"extracts/shop/data/{table}/") as root:
+            return pl.read_delta(str(root), version=version)
 
     def catalog(self) -> Catalog:
         return Snapshots(self.store).current().catalog
 
     def commit(self, table: str = "orders") -> list[dict[str, Any]]:
         """Read the newest commit of a table's Delta log."""
-        newest = max(self.store.local_path(f"extracts/shop/data/{table}/_delta_log").glob("*.json"))
-        return [json.loads(line) for line in newest.read_text().splitlines()]
+        logs = self.store.list(f"extracts/shop/data/{table}/_delta_log/")
+        newest = max(entry.key for entry in logs if entry.key.endswith(".json"))
+        return [json.loads(line) for line in data(self.store, newest).splitlines()]
 
     def edit(self, statement: str) -> None:
         """Change the extract as nobody should."""
-        with duckdb_files.connect() as con:
-            con.execute(f"attach '{self.store.local_path('extracts/shop/extract.duckdb')}' as extract")
+        with edited(self.store, EXTRACT) as path, duckdb_files.connect() as con:
+            con.execute(f"attach '{path}' as extract")
             con.execute(statement)

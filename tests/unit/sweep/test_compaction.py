@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +19,12 @@ from analyst.contract.extraction import Extraction
 from analyst.errors import UnavailableError
 from analyst.rebuild import Rebuild
 from analyst.snapshots import Snapshots
+from analyst.store import Store
 from analyst.store.memory import MemoryStore
 from analyst.sweep import Rule, Sweep
 from tests.doubles.pieces import Pieces
 from tests.doubles.toy_source import Toy, ToyTable
+from tests.reading import folder
 from tests.unit.sweep.scattered import DAY, FEW, Bucket
 
 
@@ -52,11 +55,10 @@ def test_readers_of_delta_are_told_that_no_row_has_changed(bucket: Bucket, sourc
     assert {one["dataChange"] for action in actions for one in action.values()} == {False}
     stats = json.loads(actions[-1]["add"]["stats"])
     assert (stats["numRecords"], stats["minValues"]["n"], stats["maxValues"]["n"]) == (5, 1, 5)
-    root = str(bucket.store.local_path("extracts/shop/data/orders"))
     for version, files in ((0, 5), (1, 1)):
-        table = DeltaTable(root, version=version)
-        assert len(table.file_uris()) == files
-        assert pl.read_delta(root, version=version).height == 5
+        with folder(bucket.store, "extracts/shop/data/orders/") as root:
+            assert len(DeltaTable(str(root), version=version).file_uris()) == files
+        assert bucket.delta(version).height == 5
 
 
 def test_a_dry_run_tells_the_same_and_changes_nothing(bucket: Bucket, source: Pieces) -> None:
@@ -201,9 +203,9 @@ STEPS = st.lists(st.one_of(st.sampled_from(PIECES), st.sampled_from(["extract", 
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS)
 def test_appends_and_compactions_give_what_the_appends_alone_give(
-    steps: list[str], tmp_path_factory: pytest.TempPathFactory
+    steps: list[str], new_store: Callable[[], Store], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    compacted, plain = (Bucket(tmp_path_factory.mktemp(name)) for name in ("compacted", "plain"))
+    compacted, plain = (Bucket(new_store(), tmp_path_factory.mktemp(name)) for name in ("compacted", "plain"))
     source = Pieces()
     source.grow(3)
     for step in ["extract", *steps, "extract", "compact"]:

@@ -1,16 +1,15 @@
 """A compaction among others who publish, and one that is cut off: nothing is lost, and nothing is there twice."""
 
 import itertools
-import shutil
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from analyst.contract.publishing import drop
-from analyst.store import Condition
-from analyst.store.file import FileStore
+from tests.clouds import Cloud
 from tests.doubles.faulty_store import Fault, FaultyStore
+from tests.doubles.mortal_store import Fate, MortalStore
 from tests.doubles.pieces import Pieces
 from tests.unit.sweep.scattered import Bucket
 
@@ -72,41 +71,25 @@ class Dead(BaseException):
     """The process ends here."""
 
 
-class DyingStore(FileStore):
-    """A store in a folder whose process dies at the nth step; each change is two, before it and after it."""
+@dataclass
+class Ending(Fate):
+    """A fate that this process outlives."""
 
-    steps = 0
-
-    def put(self, key: str, data: bytes, *, if_version: str | Condition, mode: int = 0o666) -> str:
-        self._step()
-        version = super().put(key, data, if_version=if_version, mode=mode)
-        self._step()
-        return version
-
-    def upload(self, key: str, path: Path) -> str:
-        self._step()
-        version = super().upload(key, path)
-        self._step()
-        return version
-
-    def _step(self) -> None:
+    def step(self) -> None:
         self.steps -= 1
         if self.steps <= 0:
             raise Dead
 
 
 def test_a_sweep_that_dies_anywhere_leaves_the_table_whole_and_the_next_goes_on(
-    bucket: Bucket, source: Pieces, tmp_path: Path
+    cloud: Cloud, bucket: Bucket, source: Pieces
 ) -> None:
     assert source.pieces
     before = bucket.told()
     for step in itertools.count(1):
-        crashed = Bucket(tmp_path / str(step), bucket.now)
-        shutil.copytree(tmp_path / "bucket", crashed.folder / "bucket")
-        store = DyingStore(crashed.folder / "bucket", lambda: b"s" * 32)
-        store.steps = step
+        crashed = Bucket(cloud.copy().open(), bucket.folder, bucket.now)
         try:
-            crashed.sweep(store)
+            crashed.sweep(MortalStore(crashed.store, Ending(step)))
         except Dead:
             assert crashed.ask("from orders") == before["rows"]
             assert crashed.compacted() in ([], [("orders", 5)])
