@@ -40,7 +40,10 @@ Event = dict[str, Any]
 
 def measure() -> list[Row]:
     """Serve 50,000 issues from a folder, and send webhooks about them."""
-    with TemporaryDirectory(prefix="bench-jira-") as folder, host(Path(folder), JIRA_WEBHOOK_SECRET=SECRET) as running:
+    with (
+        TemporaryDirectory(prefix="bench-jira-") as folder,
+        host(Path(folder), JIRA_WEBHOOK_SECRET=SECRET, WORKERS="2") as running,  # as Compose has it
+    ):
         token = running.bootstrap()
         assert running.ask("POST", "/api/admin/sources/jira", {"type": "jira"}, token=token)[0] == 201
         jira_dataset.fill(bucket := Path(folder) / "bucket")

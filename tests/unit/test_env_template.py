@@ -27,4 +27,7 @@ def test_the_template_names_nothing_that_is_not_read() -> None:
 def test_compose_passes_every_setting_to_the_functions() -> None:
     app = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["app"]
     of_other_buckets = {"DATA_URL", "GCS_ENDPOINT", "S3_ENDPOINT", "S3_PUBLIC_ENDPOINT"}
-    assert set(app["environment"]) - {"DATA_DIR"} == set(SETTINGS) - of_other_buckets - {"CONFIG_FILE", "SCRATCH_DIR"}
+    assert set(app["environment"]) - {"DATA_DIR", "WORKERS"} == set(SETTINGS) - of_other_buckets - {
+        "CONFIG_FILE",
+        "SCRATCH_DIR",
+    }

@@ -28,6 +28,7 @@ _LOG = logging.getLogger(f"{logs.ROOT}.jira")
 _MOST_EVENTS: Final = 1_000
 _MOST_BYTES: Final = 32 * 1024 * 1024
 _MOST_NOTES: Final = 50
+_LONGEST_REST: Final = 1.0
 
 Rebuild = Callable[[str | None], RebuildOutcome | None]
 """Has a snapshot built if the newest one lacks a version of the source's extract."""
@@ -79,14 +80,16 @@ class Folding:
             AnalystError: what is published can't be read, the store does not answer, or others publish all the time.
         """
         until = self.monotonic() + self.seconds
-        fetching = Fetching(self.fetch)
+        fetching, took = Fetching(self.fetch), 0.0
         while entries := self._next(tally.left):
             if self.monotonic() > until:
                 tally.is_cut = True
                 return
             check()
-            self._wait()
-            self._fold(self._next(tally.left) if self.interval else entries, tally, fetching)
+            rested = self._rest(took)
+            began = self.monotonic()
+            self._fold(self._next(tally.left) if rested else entries, tally, fetching)
+            took = self.monotonic() - began
         if not tally.counts:
             self._publish({}, tally)  # what an earlier one has left
 
@@ -109,12 +112,18 @@ class Folding:
                 break
         return batch
 
-    def _wait(self) -> None:
-        """Let the time pass that lies between two publishes."""
+    def _rest(self, took: float) -> bool:
+        """Let the time pass that lies between two publishes, or a third of what the last batch `took`; tell whether it did.
+
+        So webhooks have their share of the processor meanwhile, and what comes faster comes in larger batches.
+        """
+        seconds = min(took / 3, _LONGEST_REST)
         if self.interval:
             last = self.warehouse.store.head(extract_key(self.warehouse.source))
-            if last is not None and last.age < self.interval:
-                self.sleep(self.interval - last.age)
+            seconds = 0.0 if last is None else self.interval - last.age
+        if seconds > 0:
+            self.sleep(seconds)
+        return seconds > 0
 
     def _fold(self, entries: Sequence[Entry], tally: Tally, fetching: Fetching) -> None:
         facts = Facts.of(self.inbox.read(entries))
