@@ -5,12 +5,9 @@ Every function that is called so is idempotent: it may run twice when an answer 
 
 import json
 import logging
-import os
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -41,14 +38,11 @@ class LocalCall(Protocol):
         """Run the function with this JSON body."""
 
 
-_NICE: Final = 10
-
-
 class Background:
-    """Runs things after the answer, a few at once, which give way to requests. `room` is how many may run or wait."""
+    """Runs things after the answer, a few at once. `room` is how many may run or wait."""
 
     def __init__(self, workers: int = 2, room: int = 100) -> None:
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="task", initializer=_give_way)
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="task")
         self._room = threading.BoundedSemaphore(room)
         self._turn = threading.Lock()
         self._again: dict[str, bool] = {}
@@ -101,13 +95,6 @@ class Background:
     def close(self) -> None:
         """Wait for what runs and waits, and take no more."""
         self._pool.shutdown()
-
-
-def _give_way() -> None:
-    """Have this thread, and those that it starts, wait for the processor when others want it; only Linux knows how."""
-    if sys.platform == "linux":
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ _MOST_EVENTS: Final = 1_000
 _MOST_BYTES: Final = 32 * 1024 * 1024
 _MOST_NOTES: Final = 50
 _LONGEST_REST: Final = 1.0
+_RESTED: Final = 0.4
 
 Rebuild = Callable[[str | None], RebuildOutcome | None]
 """Has a snapshot built if the newest one lacks a version of the source's extract."""
@@ -113,11 +114,11 @@ class Folding:
         return batch
 
     def _rest(self, took: float) -> bool:
-        """Let the time pass that lies between two publishes, or a third of what the last batch `took`; tell whether it did.
+        """Let the time pass that lies between two publishes, or a part of what the last batch `took`; tell whether it did.
 
         So webhooks have their share of the processor meanwhile, and what comes faster comes in larger batches.
         """
-        seconds = min(took / 3, _LONGEST_REST)
+        seconds = min(took * _RESTED, _LONGEST_REST)
         if self.interval:
             last = self.warehouse.store.head(extract_key(self.warehouse.source))
             seconds = 0.0 if last is None else self.interval - last.age
