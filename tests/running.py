@@ -84,8 +84,10 @@ def _json(body: bytes) -> Any:
 
 
 @contextmanager
-def host(home: Path, cloud: "Cloud | None" = None, *, sources: Path | None = None, **settings: str) -> Iterator[Host]:
-    """Run all functions until the block ends, on a bucket below `home` if none is given."""
+def host(
+    home: Path, cloud: "Cloud | None" = None, *, sources: Path | None = None, nice: int = 0, **settings: str
+) -> Iterator[Host]:
+    """Run all functions until the block ends, on a bucket below `home` if none is given, as `nice` as is said."""
     port = free_port()
     bucket = {"DATA_URL": (home / "bucket").as_uri()} if cloud is None else cloud.settings
     environ = {
@@ -102,7 +104,8 @@ def host(home: Path, cloud: "Cloud | None" = None, *, sources: Path | None = Non
     }
     log = home / "host.log"
     with log.open("wb") as output:
-        process = subprocess.Popen([BIN / "functions-framework"], cwd=home, env=environ, stdout=output, stderr=output)
+        command = ["nice", "-n", str(nice), str(BIN / "functions-framework")]
+        process = subprocess.Popen(command, cwd=home, env=environ, stdout=output, stderr=output)
     try:
         running = Host(f"http://127.0.0.1:{port}")
         _wait(running, process, log)

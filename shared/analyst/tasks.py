@@ -1,5 +1,8 @@
 """Functions call each other: in this process when it serves the function, else over HTTP with the service token.
 
+Where `TASKS_URL` is set, what a function calls runs there: so webhooks, pages and signed URLs need not share an
+interpreter and its processor with extracts, folds and rebuilds.
+
 Every function that is called so is idempotent: it may run twice when an answer is lost.
 """
 
@@ -113,7 +116,7 @@ class Tasks:
             AnalystError: it failed; the kind tells how, and whether it is worth trying again.
         """
         data = json.dumps(body).encode()
-        status, answer = self.local(path, data, self.request_id) or self._remote(path, data)
+        status, answer = self._run_here(path, data) or self._remote(path, data)
         return _read(path, status, answer)
 
     def enqueue(
@@ -145,17 +148,23 @@ class Tasks:
         except Exception:
             log.exception("a task failed", extra={"fields": {"path": path, "request_id": self.request_id}})
 
+    def _run_here(self, path: str, data: bytes) -> tuple[int, bytes] | None:
+        return self.local(path, data, self.request_id) if self.settings.tasks_url is None else None
+
     def _remote(self, path: str, data: bytes) -> tuple[int, bytes]:
         from analyst.remote import post
 
-        if self.settings.base_url is None or self.settings.service_token is None:
-            raise SettingsError(f"{path} is served by another process: set BASE_URL and SERVICE_TOKEN to call it")
+        url = self.settings.tasks_url or self.settings.base_url
+        if url is None or self.settings.service_token is None:
+            raise SettingsError(
+                f"{path} is served by another process: set SERVICE_TOKEN, and TASKS_URL or BASE_URL, to call it"
+            )
         headers = {
             "Authorization": f"Bearer {self.settings.service_token.get_secret_value()}",
             "Content-Type": "application/json",
             "X-Request-Id": self.request_id,
         }
-        return post(self.settings.base_url.rstrip("/") + path, data, headers)
+        return post(url.rstrip("/") + path, data, headers)
 
 
 def _read(path: str, status: int, answer: bytes) -> dict[str, Any]:

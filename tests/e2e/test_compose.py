@@ -114,6 +114,13 @@ def test_an_extract_reaches_the_laptop(project: Project, admin: str, tmp_path: P
     assert found.stdout.split() == ["name", "Ada", "Grace"]
 
 
+def test_extracts_run_beside_what_answers(project: Project, admin: str) -> None:
+    assert admin
+    project.run("run", "--rm", "extract")
+    assert "POST /extract/csv 200" in project.run("logs", "worker").stdout
+    assert "POST /extract/csv" not in project.run("logs", "app").stdout
+
+
 def test_the_exit_code_tells_how_the_extract_went(project: Project, admin: str) -> None:
     assert admin
     assert project.run("run", "--rm", "extract").returncode == 0

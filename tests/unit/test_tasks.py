@@ -92,9 +92,16 @@ def elsewhere() -> Iterator[Elsewhere]:
         thread.join()
 
 
-def tasks(base_url: str | None, background: Background | None = None) -> Tasks:
-    settings = read_settings({"DATA_URL": "file:///nowhere", "SERVICE_TOKEN": TOKEN, "BASE_URL": base_url or ""})
-    return Tasks(settings, lambda *_: None, lambda: background or Background(), "abc")
+def tasks(
+    base_url: str | None,
+    background: Background | None = None,
+    *,
+    here: tuple[int, bytes] | None = None,
+    **environ: str,
+) -> Tasks:
+    """Make what calls functions; `here` is what those of this process answer."""
+    said = {"DATA_URL": "file:///nowhere", "SERVICE_TOKEN": TOKEN, "BASE_URL": base_url or "", **environ}
+    return Tasks(read_settings(said), lambda *_: here, lambda: background or Background(), "abc")
 
 
 def test_a_function_elsewhere_is_called_with_the_service_token(elsewhere: Elsewhere) -> None:
@@ -103,6 +110,18 @@ def test_a_function_elsewhere_is_called_with_the_service_token(elsewhere: Elsewh
     [(path, headers, body)] = elsewhere.asked
     assert (path, body) == ("/rebuild", {"source": "shop"})
     assert (headers["Authorization"], headers["X-Request-Id"]) == (f"Bearer {TOKEN}", "abc")
+
+
+def test_a_function_is_called_in_this_process_where_it_is_served(elsewhere: Elsewhere) -> None:
+    assert tasks(elsewhere.url, here=(200, b'{"here": true}')).call("/rebuild", {}) == {"here": True}
+    assert elsewhere.asked == []
+
+
+def test_tasks_run_where_they_are_said_to(elsewhere: Elsewhere) -> None:
+    elsewhere.answers = [(200, {"here": False})]
+    sent = tasks("https://data.invalid", here=(200, b'{"here": true}'), TASKS_URL=elsewhere.url + "/")
+    assert sent.call("/rebuild", {}) == {"here": False}
+    assert [path for path, _, _ in elsewhere.asked] == ["/rebuild"]
 
 
 def test_a_busy_function_is_called_again(elsewhere: Elsewhere, caplog: pytest.LogCaptureFixture) -> None:
@@ -142,6 +161,11 @@ def test_a_refusal_is_told_and_not_tried_again(elsewhere: Elsewhere, status: int
 def test_without_an_address_nothing_is_called() -> None:
     with pytest.raises(SettingsError, match="BASE_URL"):
         tasks(None).call("/rebuild", {})
+
+
+def test_without_a_token_nothing_is_called(elsewhere: Elsewhere) -> None:
+    with pytest.raises(SettingsError, match="SERVICE_TOKEN"):
+        tasks(None, TASKS_URL=elsewhere.url, SERVICE_TOKEN="").call("/rebuild", {})
 
 
 def test_a_task_runs_after_its_request(elsewhere: Elsewhere) -> None:

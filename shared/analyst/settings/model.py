@@ -48,6 +48,8 @@ class Settings(BaseModel):
     """Its address for those who read by signed URLs, when it is another from outside."""
     base_url: ServerUrl | None = None
     """Where the functions are reached from outside; taken from each request when it is not set."""
+    tasks_url: ServerUrl | None = None
+    """Where functions run that others call, as extracts after an answer; in the same process when it is not set."""
     trusted_proxies: int = Field(default=0, ge=0, le=10)
     """How many proxies of ours every request passes; the first of them tells the client's address."""
     instance_name: Line = "AI Data Analyst"
