@@ -113,9 +113,10 @@ def status(json: Json = False) -> None:
 
 def _print_standing(told: dict[str, Any]) -> None:
     webhooks = told["webhooks"]
+    where = f"Jira at {webhooks['domain']}" if webhooks["domain"] else "Jira"
     asked = "asked" if webhooks["is_jira_asked"] else "not asked: there is no JIRA_API_TOKEN"
     taken = "taken" if webhooks["is_secret_set"] else "not taken: there is no JIRA_WEBHOOK_SECRET"
-    print(clean(f"Jira at {webhooks['domain'] or 'no address'} is {asked}; webhooks are {taken}."))
+    print(clean(f"{where} is {asked}; webhooks are {taken}."))
     waiting = count_text(webhooks["waiting"], "event")
     age = f", the oldest for {webhooks['oldest_seconds']:.0f} s" if webhooks["oldest_seconds"] else ""
     print(f"{waiting} {'waits' if webhooks['waiting'] == 1 else 'wait'}{age}.")
@@ -123,7 +124,7 @@ def _print_standing(told: dict[str, Any]) -> None:
         print(f"All issues were read once, and what was updated until {told['read_until'][:19]}.")
     elif told["reading_from"]:
         print(f"Issues that were created before {told['reading_from'][:19]} were read, later ones were not.")
-    else:
+    elif webhooks["is_jira_asked"]:
         print("No issues were read yet: da admin jira backfill")
     if told["failed"]:
         print(clean(f"{count_text(len(told['failed']), 'issue')} could not be read: {', '.join(told['failed'][:20])}"))

@@ -98,7 +98,9 @@ def test_a_replay_tells_what_changed(api: FunctionsApi, logged_in: Da) -> None:
 def test_the_status_is_told(api: FunctionsApi, logged_in: Da) -> None:
     first = {**STATUS, "read_until": None, "reading_from": "2024-05-01T00:00:00Z", "jobs": [], "check": None}
     nothing = {**first, "reading_from": None, "failed": [], "unresolved": []}
-    api.answers["GET", "/api/admin/jira/status"] = [(200, STATUS), (200, first), (200, nothing), (200, STATUS)]
+    unasked = {**nothing, "webhooks": {**WEBHOOKS, "is_jira_asked": False, "domain": None}}
+    answers = [(200, STATUS), (200, first), (200, nothing), (200, unasked), (200, STATUS)]
+    api.answers["GET", "/api/admin/jira/status"] = answers
     lines = logged_in("admin", "jira", "status").out.splitlines()
     assert lines[:5] == [
         "Jira at example.atlassian.net is asked; webhooks are taken.",
@@ -110,4 +112,7 @@ def test_the_status_is_told(api: FunctionsApi, logged_in: Da) -> None:
     assert lines[7].split() == ["fold", "ok", "2026-03-27T12:00", "3", "events,", "2", "issues"]
     assert "Issues that were created before 2024-05-01T00:00:00 were read" in logged_in("admin", "jira", "status").out
     assert "No issues were read yet" in logged_in("admin", "jira", "status").out
+    lines = logged_in("admin", "jira", "status").out.splitlines()
+    assert lines[0] == "Jira is not asked: there is no JIRA_API_TOKEN; webhooks are taken."
+    assert "were read" not in " ".join(lines)
     assert json.loads(logged_in("admin", "jira", "status", "--json").out) == STATUS
