@@ -9,7 +9,7 @@ import gzip
 import hashlib
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from itertools import chain, islice
@@ -18,7 +18,7 @@ from typing import Self
 from pydantic import BaseModel, NonNegativeInt
 
 from analyst.errors import UnavailableError
-from analyst.store import Store
+from analyst.store import Entry, Store
 
 _ARCHIVE = re.compile(r"archive-[0-9a-f]{32}\.jsonl\.gz")
 _RECORD = re.compile(r"(?!archive-)[^/]+\.jsonl?")
@@ -88,6 +88,20 @@ def pack(records: Mapping[str, bytes]) -> tuple[str, bytes]:
     contents = _Contents(lines={name: len(found) for name, found in lines.items()})
     text = b"\n".join([contents.model_dump_json().encode(), *chain.from_iterable(lines.values()), b""])
     return f"archive-{hashlib.sha256(text).hexdigest()[:32]}.jsonl.gz", gzip.compress(text, mtime=0)
+
+
+def split(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
+    """Cut records into parts that are an archive each, which takes no more from `size` bytes on."""
+    part: list[Entry] = []
+    taken = 0
+    for entry in entries:
+        part.append(entry)
+        taken += entry.size
+        if taken >= size:
+            yield part
+            part, taken = [], 0
+    if part:
+        yield part
 
 
 def _unpack(key: str, data: bytes) -> dict[str, Lines]:

@@ -5,7 +5,7 @@ before its batches go, so for a while an event is in both; readers find it once.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from analyst import duckdb_files
 from analyst.audit.writing import PREFIX, SUFFIX
+from analyst.days import split
 from analyst.errors import UnavailableError
 from analyst.names import quote_text
 from analyst.store import Entry, Store
@@ -87,7 +88,7 @@ class Archiving:
             UnavailableError: the store does not answer, or a batch is damaged.
         """
         for folder, entries in due.items():
-            for part in _parts(entries):
+            for part in split(entries, _ARCHIVE_BYTES):
                 self._archive(folder, part)
                 with ThreadPoolExecutor(_AT_ONCE) as pool:
                     list(pool.map(self.store.delete, [entry.key for entry in part]))
@@ -151,16 +152,3 @@ def _convert(con: "DuckDBPyConnection", lines: Path, known: Sequence[Path], into
             """
         ).fetchone()
     return int(rows[0]) if rows else 0
-
-
-def _parts(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    part: list[Entry] = []
-    size = 0
-    for entry in entries:
-        part.append(entry)
-        size += entry.size
-        if size >= _ARCHIVE_BYTES:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part

@@ -11,7 +11,7 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Self
 
-from analyst.days import Day, is_record, pack
+from analyst.days import Day, is_record, pack, split
 from analyst.store import Entry, Store
 from analyst.store.swapping import put_once
 from analyst.sweep.pointers import is_older
@@ -66,7 +66,7 @@ class Records:
         for folder, entries in due.items():
             known = Day.open(self.store, folder).archived.keys()
             left = [entry for entry in entries if entry.key.removeprefix(folder) not in known]
-            for part in _parts(left):
+            for part in split(left, ARCHIVE_BYTES):
                 self._archive(folder, part)
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 list(pool.map(self.store.delete, [entry.key for entry in entries]))
@@ -89,16 +89,3 @@ class Records:
         if records:
             name, archive = pack(records)
             put_once(self.store, folder + name, archive)
-
-
-def _parts(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    part: list[Entry] = []
-    size = 0
-    for entry in entries:
-        part.append(entry)
-        size += entry.size
-        if size >= ARCHIVE_BYTES:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part
