@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from da.administering import WHO, doing
-from da.commands.auth_tokens import Days, Scopes
+from da.commands.auth_tokens import COLUMNS, Days, Scopes, row_of
 from da.output import print_json, print_table
 from da.server import segment
 
@@ -26,20 +26,7 @@ def list_tokens(user: User = None, json: Json = False) -> None:
     if json:
         print_json(tokens)
         return
-    rows = [
-        (
-            token["email"],
-            token["prefix"] + "…",
-            token["name"],
-            ", ".join(token.get("scopes", ())),
-            token["expires_at"][:10],
-            token.get("last_used_on") or "never",
-            "revoked" if token["revoked_at"] else "",
-            token["id"],
-        )
-        for token in tokens
-    ]
-    print_table(("user", "token", "name", "scopes", "expires", "last used", "state", "id"), rows)
+    print_table(("user", *COLUMNS), [(token["email"], *row_of(token)) for token in tokens])
 
 
 @app.command("create")

@@ -1,7 +1,7 @@
 """`da auth tokens`: access tokens for programs that act for you."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
+COLUMNS = ("token", "name", "scopes", "expires", "last used", "state", "id")
+"""What is listed of a token."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What it is for, such as the machine or agent that has it.")]
 Scopes = Annotated[list[Scope] | None, typer.Option("--scope", help="What it may be used for; give it again for each.")]
@@ -35,19 +38,7 @@ def list_tokens(json: Json = False) -> None:
     if json:
         print_json(tokens)
         return
-    rows = [
-        (
-            token["prefix"] + "…",
-            token["name"],
-            ", ".join(token.get("scopes", ())),
-            token["expires_at"][:10],
-            token.get("last_used_on") or "never",
-            "revoked" if token["revoked_at"] else "",
-            token["id"],
-        )
-        for token in tokens
-    ]
-    print_table(("token", "name", "scopes", "expires", "last used", "state", "id"), rows)
+    print_table(COLUMNS, [row_of(token) for token in tokens])
 
 
 @app.command()
@@ -74,3 +65,16 @@ def revoke(
     with session() as server:
         server.delete(f"/auth/tokens/{segment(token)}")
     print("Revoked.")
+
+
+def row_of(token: dict[str, Any]) -> tuple[str, ...]:
+    """Give the row of a token in a list."""
+    return (
+        token["prefix"] + "…",
+        token["name"],
+        ", ".join(token.get("scopes", ())),
+        token["expires_at"][:10],
+        token.get("last_used_on") or "never",
+        "revoked" if token["revoked_at"] else "",
+        token["id"],
+    )
