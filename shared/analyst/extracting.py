@@ -1,11 +1,11 @@
 """What every extract function does around its connector: run it, keep a record, and ask for a rebuild."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any, Protocol, Self
+from typing import Annotated, Any, Final, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -19,6 +19,14 @@ from analyst.store import Store
 
 RunId = Annotated[str, StringConstraints(pattern=r"^0[0-9A-HJKMNP-TV-Z]{25}$")]
 """A ULID of a time before the year 3084: later ones, up to the year 10889, are no dates of Python's."""
+
+HTTP_STATUS: Final[Mapping[RunStatus, int]] = {
+    "ok": HTTPStatus.OK,
+    "unchanged": HTTPStatus.OK,
+    "partial": HTTPStatus.MULTI_STATUS,
+    "failed": HTTPStatus.UNPROCESSABLE_ENTITY,
+}
+"""Of the answers of extracts and jobs: all, some and none failed are different."""
 
 
 class ExtractRequest(BaseModel):
@@ -68,16 +76,8 @@ class ExtractAnswer(BaseModel):
 
     @property
     def http_status(self) -> int:
-        """All, some and none failed are three different answers."""
-        return _HTTP_STATUS[self.status]
-
-
-_HTTP_STATUS: dict[RunStatus, int] = {
-    "ok": HTTPStatus.OK,
-    "unchanged": HTTPStatus.OK,
-    "partial": HTTPStatus.MULTI_STATUS,
-    "failed": HTTPStatus.UNPROCESSABLE_ENTITY,
-}
+        """The status of the answer."""
+        return HTTP_STATUS[self.status]
 
 
 class Caller(Protocol):

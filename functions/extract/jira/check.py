@@ -7,12 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from analyst import logs, runs
 from analyst.context import Context
-from analyst.extracting import RebuildOutcome, RunId
+from analyst.extracting import HTTP_STATUS, RebuildOutcome, RunId
 from analyst.http import Allow, Answer, function
 from analyst.names import Name
 from analyst.runs import RunStatus
 from functions.extract.jira.checking import Check, CheckReport, Reports
-from functions.extract.jira.jobs import HTTP_STATUS, Job
+from functions.extract.jira.jobs import Job
 from functions.extract.jira.mending import Level
 from functions.extract.jira.opening import open_source
 

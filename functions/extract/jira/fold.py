@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from analyst import runs
 from analyst.context import Context
 from analyst.errors import ContractError, LeaseLostError, SourceError
-from analyst.extracting import RebuildOutcome, RunId
+from analyst.extracting import HTTP_STATUS, RebuildOutcome, RunId
 from analyst.http import Allow, Answer, function
 from analyst.names import Name
 from analyst.runs import RunRecord, RunStatus
@@ -50,16 +50,7 @@ class FoldAnswer(BaseModel):
     @property
     def http_status(self) -> int:
         """Work that another sees to is accepted, what was done in part is another answer."""
-        return _HTTP_STATUS[self.status]
-
-
-_HTTP_STATUS: dict[str, int] = {
-    "ok": HTTPStatus.OK,
-    "unchanged": HTTPStatus.OK,
-    "running": HTTPStatus.ACCEPTED,
-    "partial": HTTPStatus.MULTI_STATUS,
-    "failed": HTTPStatus.UNPROCESSABLE_ENTITY,
-}
+        return HTTPStatus.ACCEPTED if self.status == "running" else HTTP_STATUS[self.status]
 
 
 @function(

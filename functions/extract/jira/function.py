@@ -12,7 +12,7 @@ from analyst.http import Allow, Answer, function
 from functions.extract.jira.absorbing import Absorbed, Change
 from functions.extract.jira.backfilling import Backfill, Tally
 from functions.extract.jira.instance import PARALLEL
-from functions.extract.jira.jobs import HTTP_STATUS, UNASKED, Job
+from functions.extract.jira.jobs import UNASKED, Job
 from functions.extract.jira.opening import Opened, open_source
 from functions.extract.jira.progress import Progress
 from functions.extract.jira.published import look
@@ -86,7 +86,7 @@ def extract_jira(request: BackfillRequest, ctx: Context) -> Answer[BackfillAnswe
         notes=tuple(job.notes),
         is_complete=tally.is_complete and job.error is None,
     )
-    return Answer(answer, status=HTTP_STATUS[status])
+    return Answer(answer, status=answer.http_status)
 
 
 def _backfill(request: BackfillRequest, job: Job, tally: Tally) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from http import HTTPStatus
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
@@ -14,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from analyst import runs
 from analyst.contract.connector import Cursor
 from analyst.errors import AnalystError, InvalidInputError, UnavailableError
-from analyst.extracting import RebuildOutcome, RunId
+from analyst.extracting import HTTP_STATUS, RebuildOutcome, RunId
 from analyst.http import Answer
 from analyst.names import Name
 from analyst.runs import RunKind, RunRecord, RunStatus, TableResult
@@ -22,14 +21,6 @@ from functions.extract.jira.absorbing import Absorbed, Change
 from functions.extract.jira.fold import PATH as FOLD
 from functions.extract.jira.instance import Jira
 from functions.extract.jira.opening import Opened
-
-HTTP_STATUS: Final[dict[RunStatus, int]] = {
-    "ok": HTTPStatus.OK,
-    "unchanged": HTTPStatus.OK,
-    "partial": HTTPStatus.MULTI_STATUS,
-    "failed": HTTPStatus.UNPROCESSABLE_ENTITY,
-}
-"""Of the answers of jobs: all, some and none failed are different."""
 
 UNASKED: Final = "Jira is not asked: there is no JIRA_API_TOKEN"
 _PAUSE: Final = 0.25
