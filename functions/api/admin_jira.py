@@ -1,53 +1,20 @@
 """Administering the source of Jira: reading it anew, comparing it, folding its archive again."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
-
-from pydantic import AwareDatetime, Field
+from typing import Any
 
 from analyst.access import Role
 from analyst.context import Context
 from analyst.errors import InvalidInputError, SourceError
 from analyst.http import function
 from analyst.state.fields import Input
-from functions.extract.jira.check import CheckAnswer
-from functions.extract.jira.function import BackfillAnswer
-from functions.extract.jira.instance import PARALLEL
-from functions.extract.jira.replay import ReplayAnswer
+from functions.extract.jira.check import CheckAnswer, CheckOrder
+from functions.extract.jira.function import BackfillAnswer, BackfillOrder
+from functions.extract.jira.replay import ReplayAnswer, ReplayOrder
 from functions.extract.jira.status import JiraStatus, status_of
 
 _NONE = "There is no source of Jira."
 _FAILED = "It failed; the message tells why."
-
-
-class BackfillOrder(Input):
-    """Which issues to read: those that were not read yet and what was updated since, or what is asked for.
-
-    That is what was updated since a time, or what a query finds (without ORDER BY). A `dry_run` only counts.
-    """
-
-    since: AwareDatetime | None = None
-    jql: Annotated[str, Field(min_length=1, max_length=10_000)] | None = None
-    parallel: Annotated[int, Field(ge=1, le=16)] = PARALLEL
-    dry_run: bool = False
-
-
-class CheckOrder(Input):
-    """Which issues to compare with Jira: those that were created in the last `max_age_days`, else all.
-
-    At most `limit` that differ are mended; without `repair` none are.
-    """
-
-    max_age_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
-    repair: bool = True
-    limit: Annotated[int, Field(ge=1, le=10_000)] = 200
-
-
-class ReplayOrder(Input):
-    """Which events to fold again: those of the hours from `since` to `until`, all when these are not given."""
-
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
 
 
 @function(

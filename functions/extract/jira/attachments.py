@@ -1,10 +1,9 @@
 """The attachments of a Jira source, as files in the bucket."""
 
-from analyst import runs
 from analyst.context import Context
 from analyst.http import Allow, Answer, function
-from functions.extract.jira.jobs import Job, JobAnswer, JobRequest, answer_of
-from functions.extract.jira.opening import open_source
+from functions.extract.jira.jobs import JobAnswer, answer_of, begin
+from functions.extract.jira.requests import JobRequest
 from functions.extract.jira.storing import Storing
 
 
@@ -20,9 +19,7 @@ def store_attachments(request: JobRequest, ctx: Context) -> Answer[JobAnswer]:
     Counts are of files: `stored` (and their `bytes`), `too_large`, `missing` in Jira, `failed`, and `left` for the next
     time.
     """
-    settings = ctx.settings
-    source, most = request.source or settings.jira_source, settings.jira_attachment_max_bytes
-    job = Job(open_source(ctx, source), "job", "attachments", request.run_id or runs.new_run_id(), ctx.clock())
-    if most:
+    job = begin(ctx, "attachments", request)
+    if most := ctx.settings.jira_attachment_max_bytes:
         job.ask(Storing(job, most).run)
     return answer_of(job)

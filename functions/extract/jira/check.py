@@ -3,36 +3,39 @@
 import logging
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from analyst import logs, runs
+from analyst import logs
 from analyst.context import Context
-from analyst.extracting import HTTP_STATUS, RebuildOutcome, RunId
+from analyst.extracting import HTTP_STATUS, RebuildOutcome
 from analyst.http import Allow, Answer, function
-from analyst.names import Name
 from analyst.runs import RunStatus
+from analyst.state.fields import Input
 from functions.extract.jira.checking import Check, CheckReport, Reports
-from functions.extract.jira.jobs import Job
+from functions.extract.jira.jobs import begin
 from functions.extract.jira.mending import Level
-from functions.extract.jira.opening import open_source
+from functions.extract.jira.requests import JobRequest
 
 _LOG = logging.getLogger(f"{logs.ROOT}.jira")
 _SEVERITY: Final[dict[Level, int]] = {"INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
 
 
-class CheckRequest(BaseModel):
-    """Which issues to compare: those that were created in the last `max_age_days`, else all.
+class CheckOrder(Input):
+    """Which issues to compare with Jira: those that were created in the last `max_age_days`, else all.
 
-    At most `limit` issues are mended; without `repair` none are, and differences are as Jira's index tells them.
+    At most `limit` that differ are mended; without `repair` none are, and differences are as Jira's index tells them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: Name | None = None
     max_age_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
     repair: bool = True
     limit: Annotated[int, Field(ge=1, le=10_000)] = 200
-    run_id: RunId | None = None
+
+
+class CheckRequest(JobRequest, CheckOrder):
+    """Which issues of which source to compare: those that were created in the last `max_age_days`, else all.
+
+    At most `limit` that differ are mended; without `repair` none are, and differences are as Jira's index tells them.
+    """
 
 
 class CheckAnswer(CheckReport):
@@ -52,9 +55,8 @@ class CheckAnswer(CheckReport):
 )
 def check_jira(request: CheckRequest, ctx: Context) -> Answer[CheckAnswer]:
     """Compare issues with Jira by their ids, read what is missing or stale, and write a report of that."""
-    source = request.source or ctx.settings.jira_source
-    ctx.audited(f"source:{source}")
-    job = Job(open_source(ctx, source), "job", "check", request.run_id or runs.new_run_id(), ctx.clock())
+    job = begin(ctx, "check", request)
+    source = job.opened.source
     check = Check(job, request.max_age_days, request.limit if request.repair else None)
     job.ask(check.run)
     report = check.report()

@@ -9,24 +9,14 @@ from pydantic import BaseModel, ConfigDict
 from analyst import runs
 from analyst.context import Context
 from analyst.errors import ContractError, LeaseLostError, SourceError
-from analyst.extracting import HTTP_STATUS, RebuildOutcome, RunId
+from analyst.extracting import HTTP_STATUS, RebuildOutcome
 from analyst.http import Allow, Answer, function
-from analyst.names import Name
 from analyst.runs import RunRecord, RunStatus
 from functions.extract.jira.folding import Folding, Tally
 from functions.extract.jira.opening import Opened, interval_of, open_source
+from functions.extract.jira.requests import JobRequest
 
 PATH = "/extract/jira/fold"
-
-
-class FoldRequest(BaseModel):
-    """Of which source the events are; of that which webhooks are of, when it is not given."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: Name | None = None
-    run_id: RunId | None = None
-    """Under which the run is recorded; made when it is not given."""
 
 
 class FoldAnswer(BaseModel):
@@ -59,13 +49,13 @@ class FoldAnswer(BaseModel):
     allow=Allow.SERVICE,
     answers={202: FoldAnswer, 207: FoldAnswer, 404: "There is no such source.", 422: FoldAnswer},
 )
-def fold_jira(request: FoldRequest, ctx: Context) -> Answer[FoldAnswer]:
+def fold_jira(request: JobRequest, ctx: Context) -> Answer[FoldAnswer]:
     """Put what webhooks brought into the tables, and publish them.
 
     202 means that another fold is running and will see to it. 207 means that some events stay for the next one, since
     Jira could not be asked about their issues; 422 that none was folded.
     """
-    opened = open_source(ctx, request.source or ctx.settings.jira_source)
+    opened = open_source(ctx, request.source_in(ctx.settings))
     answer = fold(opened, request.run_id or runs.new_run_id())
     return Answer(answer, status=answer.http_status)
 

@@ -9,6 +9,7 @@ from analyst import runs
 from analyst.context import Context
 from analyst.extracting import ExtractAnswer, ExtractRequest
 from analyst.http import Allow, Answer, function
+from analyst.state.fields import Input
 from functions.extract.jira.absorbing import Absorbed, Change
 from functions.extract.jira.backfilling import Backfill, Tally
 from functions.extract.jira.instance import PARALLEL
@@ -22,18 +23,25 @@ _SECONDS: Final = 3000.0
 _FILES: Final = 2
 
 
-class BackfillRequest(ExtractRequest):
+class BackfillOrder(Input):
     """Which issues to read: those that were not read yet, and what was updated since.
 
     With `since` or `jql` it is what was updated since then, or what a query finds (without ORDER BY), and how far the
     source was read stays as it was. `parallel` issues are completed at the same time. A `dry_run` only counts.
-    `tables` are all read together, whichever are asked for.
     """
 
     since: AwareDatetime | None = None
-    jql: str | None = Field(default=None, min_length=1, max_length=10_000)
+    jql: Annotated[str, Field(min_length=1, max_length=10_000)] | None = None
     parallel: Annotated[int, Field(ge=1, le=16)] = PARALLEL
     dry_run: bool = False
+
+
+class BackfillRequest(ExtractRequest, BackfillOrder):
+    """Which issues of which source to read: those that were not read yet, and what was updated since.
+
+    With `since` or `jql` it is what was updated since then, or what a query finds, and how far the source was read stays
+    as it was. A `dry_run` only counts. `tables` are all read together, whichever are asked for.
+    """
 
 
 class BackfillAnswer(ExtractAnswer):

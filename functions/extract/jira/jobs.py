@@ -11,31 +11,22 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from analyst import runs
+from analyst.context import Context
 from analyst.contract.connector import Cursor
 from analyst.errors import AnalystError, InvalidInputError, UnavailableError
-from analyst.extracting import HTTP_STATUS, RebuildOutcome, RunId
+from analyst.extracting import HTTP_STATUS, RebuildOutcome
 from analyst.http import Answer
-from analyst.names import Name
 from analyst.runs import RunKind, RunRecord, RunStatus, TableResult
 from functions.extract.jira.absorbing import Absorbed, Change
 from functions.extract.jira.fold import PATH as FOLD
 from functions.extract.jira.instance import Jira
-from functions.extract.jira.opening import Opened
+from functions.extract.jira.opening import Opened, open_source
+from functions.extract.jira.requests import JobRequest
 
 UNASKED: Final = "Jira is not asked: there is no JIRA_API_TOKEN"
 _PAUSE: Final = 0.25
 _PATIENCE: Final = 60.0
 _MOST_NOTES: Final = 50
-
-
-class JobRequest(BaseModel):
-    """Of which source; of that which webhooks are of, when it is not given."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: Name | None = None
-    run_id: RunId | None = None
-    """Under which the run is recorded; made when it is not given."""
 
 
 class JobAnswer(BaseModel):
@@ -176,6 +167,18 @@ class Job:
         options, excluded = self.opened.warehouse.options, self.opened.warehouse.excluded
         names = [name for name in options.tables if name not in excluded]
         return [self.tables.get(name) or TableResult(table=name, status="unchanged") for name in names]
+
+
+def begin(ctx: Context, name: str, request: JobRequest) -> Job:
+    """Begin a job of the source that is asked for.
+
+    Raises:
+        NotFoundError: there is no such source.
+        InvalidInputError: it is of another type, or its config or custom fields can't be used.
+    """
+    source = request.source_in(ctx.settings)
+    ctx.audited(f"source:{source}")
+    return Job(open_source(ctx, source), "job", name, request.run_id or runs.new_run_id(), ctx.clock())
 
 
 def answer_of(job: Job) -> Answer[JobAnswer]:

@@ -10,13 +10,14 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from analyst import runs
 from analyst.context import Context
 from analyst.errors import ConflictError
-from analyst.extracting import RebuildOutcome, RunId
+from analyst.extracting import RebuildOutcome
 from analyst.http import Allow, function
-from analyst.names import Name
 from analyst.runs import RunRecord
+from analyst.state.fields import Input
 from functions.extract.jira.facts import Facts
 from functions.extract.jira.inbox import Received
 from functions.extract.jira.opening import open_source
+from functions.extract.jira.requests import JobRequest, SourceRequest
 
 _BYTES_AT_ONCE: Final = 32 * 1024 * 1024
 _AT_ONCE: Final = 1_000
@@ -25,15 +26,15 @@ _REMEMBERED: Final = timedelta(days=30)
 _BUSY: Final = "somebody else writes the tables of {} now; try again in a moment"
 
 
-class ReplayRequest(BaseModel):
+class ReplayOrder(Input):
     """Which events to fold again: those of the hours from `since` to `until`, all when these are not given."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: Name | None = None
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
-    run_id: RunId | None = None
+
+
+class ReplayRequest(JobRequest, ReplayOrder):
+    """Which events of which source to fold again: those of the hours from `since` to `until`, or all."""
 
 
 class ReplayAnswer(BaseModel):
@@ -47,14 +48,6 @@ class ReplayAnswer(BaseModel):
     events: int
     issues: int
     rebuild: RebuildOutcome | None = None
-
-
-class TidyRequest(BaseModel):
-    """Of which source; of that which webhooks are of, when it is not given."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    source: Name | None = None
 
 
 class TidyAnswer(BaseModel):
@@ -77,7 +70,7 @@ class TidyAnswer(BaseModel):
 )
 def replay_jira(request: ReplayRequest, ctx: Context) -> ReplayAnswer:
     """Fold what lies in the archive once more, without asking Jira: what it tells and is not known any more is again."""
-    source, run_id = request.source or ctx.settings.jira_source, request.run_id or runs.new_run_id()
+    source, run_id = request.source_in(ctx.settings), request.run_id or runs.new_run_id()
     ctx.audited(f"source:{source}")
     opened = open_source(ctx, source)
     events, changed, version = 0, set[str](), None
@@ -114,9 +107,9 @@ def replay_jira(request: ReplayRequest, ctx: Context) -> ReplayAnswer:
 
 
 @function("POST", "/extract/jira/tidy", allow=Allow.SERVICE, answers={404: "There is no such source."})
-def tidy_jira(request: TidyRequest, ctx: Context) -> TidyAnswer:
+def tidy_jira(request: SourceRequest, ctx: Context) -> TidyAnswer:
     """Make one object of the many that the archive has of an hour, and forget issues that were deleted a month ago."""
-    opened = open_source(ctx, request.source or ctx.settings.jira_source)
+    opened = open_source(ctx, request.source_in(ctx.settings))
     gathered = opened.archive.gather(ctx.now - _OVER)
     absorbed = opened.warehouse.forget(ctx.now - _REMEMBERED)
     rebuild = opened.rebuild(absorbed.version)

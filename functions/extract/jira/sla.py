@@ -1,11 +1,10 @@
 """The poll of SLAs of a Jira source."""
 
-from analyst import runs
 from analyst.context import Context
 from analyst.http import Allow, Answer, function
-from functions.extract.jira.jobs import Job, JobAnswer, JobRequest, answer_of
-from functions.extract.jira.opening import open_source
+from functions.extract.jira.jobs import JobAnswer, answer_of, begin
 from functions.extract.jira.polling import Poll
+from functions.extract.jira.requests import JobRequest
 
 
 @function(
@@ -19,7 +18,6 @@ def poll_slas(request: JobRequest, ctx: Context) -> Answer[JobAnswer]:
 
     Counts are of issues: `polled`, `healed`, `missing`, `failed` and `changed`.
     """
-    source = request.source or ctx.settings.jira_source
-    job = Job(open_source(ctx, source), "job", "sla", request.run_id or runs.new_run_id(), ctx.clock())
+    job = begin(ctx, "sla", request)
     job.ask(Poll(job).run)
     return answer_of(job)
