@@ -6,10 +6,10 @@ from typing import Any, Final
 import orjson
 
 from analyst.errors import AnalystError
+from analyst.settings.kinds import CustomField
 from analyst.store import ABSENT, Store
 from analyst.store.swapping import put_once
 from functions.extract.jira.client import JiraClient
-from functions.extract.jira.transform.fields import CustomField
 
 _TOLD: Final = ("id", "name", "untranslatedName")
 

@@ -20,7 +20,7 @@ from functions.extract.jira.client import JiraClient
 from functions.extract.jira.connection import Connection, Credential, Patience
 from functions.extract.jira.documents import Document
 from functions.extract.jira.state import IssueState
-from functions.extract.jira.transform.fields import TransformOptions
+from functions.extract.jira.transform.fields import TransformOptions, base_url
 
 _LOG = logging.getLogger(f"{logs.ROOT}.jira")
 
@@ -152,14 +152,8 @@ def desk_of(settings: Settings, options: TransformOptions, client: JiraClient) -
 
     None where there are none, or the settings name no account of the service desk.
     """
-    names = tuple(name for field in options.custom if field.type == "sla" for name in field.ids)
-    if not names or settings.jira_cloud_id is None or settings.jira_sla_api_token is None:
+    if not options.sla_ids or settings.jira_cloud_id is None or settings.jira_sla_api_token is None:
         return None
     credential = Credential(settings.jira_sla_api_token, settings.jira_sla_email, "JIRA_SLA_API_TOKEN")
     url = f"{settings.jira_cloud_url}/ex/jira/{settings.jira_cloud_id}"
-    return Desk(JiraClient(Connection(url, credential, client.connection.patience)), names)
-
-
-def base_url(domain: str) -> str:
-    """Give the address of a host, which may be one already."""
-    return (domain if "://" in domain else f"https://{domain}").rstrip("/")
+    return Desk(JiraClient(Connection(url, credential, client.connection.patience)), options.sla_ids)

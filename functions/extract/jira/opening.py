@@ -19,7 +19,7 @@ from functions.extract.jira.client import JiraClient
 from functions.extract.jira.documents import Document
 from functions.extract.jira.inbox import Inbox
 from functions.extract.jira.instance import PARALLEL, Jira, client_of, desk_of
-from functions.extract.jira.transform.fields import CustomField, TransformOptions
+from functions.extract.jira.transform.fields import TransformOptions
 from functions.extract.jira.warehouse import Warehouse
 
 LOCAL_INTERVAL = 0.0
@@ -97,7 +97,7 @@ def _options(
     settings: Settings, catalogue: Catalogue, client: JiraClient | None, *, look_again: bool
 ) -> TransformOptions:
     """Give what rows depend on besides the issues; fields that are configured by name are looked up."""
-    custom = tuple(CustomField.model_validate(field.model_dump()) for field in settings.jira_custom_fields)
+    custom = settings.jira_custom_fields
     told: list[Any] = []
     if is_needed(custom):
         told = [] if look_again else catalogue.read()

@@ -44,9 +44,8 @@ class Poll:
             self._poll(desk, waiting[start : start + _BATCH])
 
     def _desk(self) -> Desk:
-        jira, custom = self.job.jira, self.job.opened.warehouse.options.custom
-        names = tuple(name for field in custom if field.type == "sla" for name in field.ids)
-        return jira.desk or Desk(jira.client, names)
+        jira = self.job.jira
+        return jira.desk or Desk(jira.client, self.job.opened.warehouse.options.sla_ids)
 
     def _open(self) -> list[str]:
         """Tell the ids of the issues that are open and have an SLA, or may have one that nobody could ask for."""

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from analyst.errors import InvalidInputError
 from functions.extract.jira.tables import TABLES
-from functions.extract.jira.transform.fields import TransformOptions, suggested_type
+from functions.extract.jira.transform.fields import TransformOptions
 
 CATALOGUE: list[Any] = [
     {"id": "summary", "name": "Summary", "custom": False, "schema": {"type": "string"}},
@@ -89,30 +89,3 @@ def test_the_fingerprint_changes_with_what_rows_depend_on() -> None:
         TransformOptions.of("a.example"),
     ]
     assert len({one.fingerprint, *(other.fingerprint for other in others)}) == len(others) + 1
-
-
-@pytest.mark.parametrize(
-    ("schema", "expected"),
-    [
-        ({"type": "string", "custom": "com.atlassian…:textfield"}, "text"),
-        ({"type": "number", "custom": "com.atlassian…:float"}, "number"),
-        ({"type": "option"}, "option"),
-        ({"type": "option-with-child"}, "option"),
-        ({"type": "array", "items": "option"}, "options"),
-        ({"type": "array", "items": "string"}, "options"),
-        ({"type": "array", "items": "user"}, "users"),
-        ({"type": "user"}, "user"),
-        ({"type": "date"}, "date"),
-        ({"type": "datetime"}, "instant"),
-        ({"type": "sd-servicelevelagreement"}, "sla"),
-        ({"type": "sd-customerrequesttype"}, "request_type"),
-        ({"type": "sd-feedback"}, "integer"),
-        ({"type": "array", "items": "sd-customerorganization"}, "options"),
-        ({"type": "any"}, "json"),
-        ({"type": []}, "json"),
-        ({}, "json"),
-        (None, "json"),
-    ],
-)
-def test_a_type_is_suggested_by_what_jira_tells_of_a_field(schema: Any, expected: str) -> None:
-    assert suggested_type({"id": "customfield_1", "schema": schema}) == expected
