@@ -12,7 +12,6 @@ from functions.extract.jira.consistency import GRACE, Comparison, Differences
 from functions.extract.jira.jobs import Job
 from functions.extract.jira.mending import Level, Mended, Mending, level_of
 from functions.extract.jira.progress import Progress
-from functions.extract.jira.published import look
 from functions.extract.jira.transform import times
 
 _DAY: Final = 86_400_000
@@ -65,9 +64,9 @@ class Check:
         Raises:
             AnalystError: Jira or the store does not answer, or what is published can't be read.
         """
-        job, settings = self.job, self.job.opened.ctx.settings
+        job = self.job
         self._frame(times.micros_of(job.jira.client.time()) // 1000)
-        with look(job.opened.ctx.store, job.opened.source, settings.memory_limit, settings.scratch_dir) as published:
+        with job.opened.look() as published:
             comparison = Comparison(job.jira.client, published, job.opened.scope, self.since, self.until)
             self.found = comparison.run()
         if self.limit is not None:

@@ -16,7 +16,6 @@ from functions.extract.jira.instance import PARALLEL
 from functions.extract.jira.jobs import UNASKED, Job
 from functions.extract.jira.opening import Opened, open_source
 from functions.extract.jira.progress import Progress
-from functions.extract.jira.published import look
 
 PATH: Final = "/extract/jira"
 _SECONDS: Final = 3000.0
@@ -130,8 +129,7 @@ def _of(job: Job) -> Backfill:
 
 def recent(opened: Opened) -> list[str]:
     """Tell the issues that were updated last: webhooks have told of them, and Jira's index may not know it yet."""
-    settings = opened.ctx.settings
-    with look(opened.ctx.store, opened.source, settings.memory_limit, settings.scratch_dir) as published:
+    with opened.look() as published:
         published.con.execute("create temp table recent (id varchar, updated timestamptz)")
         files = published.newest("issues", "updated_at", _FILES)
         published.take("issues", "recent", "issue_id, updated_at", "updated_at is not null", files=files)

@@ -19,6 +19,7 @@ from functions.extract.jira.client import JiraClient
 from functions.extract.jira.documents import Document
 from functions.extract.jira.inbox import Inbox
 from functions.extract.jira.instance import PARALLEL, Jira, client_of, desk_of
+from functions.extract.jira.published import Look, look
 from functions.extract.jira.transform.fields import TransformOptions
 from functions.extract.jira.warehouse import Warehouse
 
@@ -61,6 +62,17 @@ class Opened:
             return
         with held:
             yield held
+
+    @contextmanager
+    def look(self) -> Iterator[Look]:
+        """Look at what is published now.
+
+        Raises:
+            ContractError: it can't be read.
+        """
+        settings = self.ctx.settings
+        with look(self.ctx.store, self.source, settings.memory_limit, settings.scratch_dir) as published:
+            yield published
 
     def rebuild(self, version: str | None) -> RebuildOutcome | None:
         """Have a snapshot built if the newest one lacks this version of the extract; that this fails is told, not raised."""

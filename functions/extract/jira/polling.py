@@ -13,7 +13,7 @@ from functions.extract.jira.answers import MissingError
 from functions.extract.jira.documents import Document
 from functions.extract.jira.instance import Desk, hopeless, known
 from functions.extract.jira.jobs import Job
-from functions.extract.jira.published import Look, look
+from functions.extract.jira.published import Look
 from functions.extract.jira.state import IssueState
 
 _BATCH: Final = 500
@@ -50,9 +50,8 @@ class Poll:
     def _open(self) -> list[str]:
         """Tell the ids of the issues that are open and have an SLA, or may have one that nobody could ask for."""
         opened = self.job.opened
-        settings = opened.ctx.settings
         columns = [field.columns[1] for field in opened.warehouse.options.custom if field.type == "sla"]
-        with look(opened.ctx.store, opened.source, settings.memory_limit, settings.scratch_dir) as published:
+        with opened.look() as published:
             return list(_running(published, columns))
 
     def _poll(self, desk: Desk, issue_ids: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from functions.extract.jira.answers import MissingError
 from functions.extract.jira.client import TooLargeError
 from functions.extract.jira.instance import hopeless
 from functions.extract.jira.jobs import Job
-from functions.extract.jira.published import look, said_of
+from functions.extract.jira.published import said_of
 from functions.extract.jira.state import IssueState
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
@@ -63,9 +63,7 @@ class Storing:
             self._store(waiting[start : start + _BATCH])
 
     def _waiting(self) -> list[Attached]:
-        opened = self.job.opened
-        settings = opened.ctx.settings
-        with look(opened.ctx.store, opened.source, settings.memory_limit, settings.scratch_dir) as published:
+        with self.job.opened.look() as published:
             columns = "id varchar, issue_id varchar, filename varchar, size bigint, created timestamptz"
             published.con.execute(f"create temp table waiting ({columns})")
             told = "attachment_id, issue_id, filename, size_bytes, created_at"
