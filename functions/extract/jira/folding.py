@@ -6,7 +6,6 @@ archive, and to fold one again changes nothing.
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,7 +13,6 @@ from typing import Final
 from analyst import logs
 from analyst.contract.model import extract_key
 from analyst.extracting import RebuildOutcome
-from analyst.runs import TableResult
 from analyst.store import Entry
 from functions.extract.jira.absorbing import Change
 from functions.extract.jira.archive import Archive, Archived
@@ -22,12 +20,12 @@ from functions.extract.jira.documents import Document
 from functions.extract.jira.facts import Facts
 from functions.extract.jira.fetching import Fetching
 from functions.extract.jira.inbox import Inbox
+from functions.extract.jira.outcome import Outcome
 from functions.extract.jira.warehouse import Warehouse
 
 _LOG = logging.getLogger(f"{logs.ROOT}.jira")
 _MOST_EVENTS: Final = 1_000
 _MOST_BYTES: Final = 32 * 1024 * 1024
-_MOST_NOTES: Final = 50
 _LONGEST_REST: Final = 1.0
 _RESTED: Final = 0.4
 
@@ -36,24 +34,15 @@ Rebuild = Callable[[str | None], RebuildOutcome | None]
 
 
 @dataclass(slots=True)
-class Tally:
-    """What a fold has done. `left` are the events that stay in the inbox, `failures` why, by issue.
+class Tally(Outcome):
+    """What came of a fold. `left` are the events that stay in the inbox, `failures` why, by issue.
 
     One that `is_cut` has had its time, and more waits.
     """
 
-    counts: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-    tables: dict[str, TableResult] = field(default_factory=dict)
     left: set[str] = field(default_factory=set)
     failures: dict[str, str] = field(default_factory=dict)
-    rebuild: RebuildOutcome | None = None
     is_cut: bool = False
-
-    def note(self, text: str) -> None:
-        """Take down what is worth a look, as far as there is room."""
-        if len(self.notes) < _MOST_NOTES:
-            self.notes.append(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +133,10 @@ class Folding:
 
     def _publish(self, changes: Mapping[str, Change], tally: Tally) -> None:
         absorbed = self.warehouse.absorb(changes)
-        tally.tables |= {table.table: table for table in absorbed.tables}
+        tally.take_down(absorbed)
         tally.rebuild = self.rebuild(absorbed.version) or tally.rebuild
         if changes:
             tally.counts["issues"] += len(absorbed.changed)
-        for name, count in absorbed.misshapen.items():
-            tally.counts[f"misshapen {name}"] += count
         if absorbed.tables:
             fields = {"source": self.warehouse.source, "issues": len(absorbed.changed), "tables": len(absorbed.tables)}
             _LOG.info("events were folded", extra={"fields": fields})

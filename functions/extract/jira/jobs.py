@@ -1,10 +1,9 @@
 """What the jobs of a Jira source share: they publish one at a time, leave a record, and have a snapshot built."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -21,12 +20,12 @@ from functions.extract.jira.absorbing import Absorbed, Change
 from functions.extract.jira.fold import PATH as FOLD
 from functions.extract.jira.instance import Jira
 from functions.extract.jira.opening import Opened, open_source
+from functions.extract.jira.outcome import Outcome
 from functions.extract.jira.requests import JobRequest
 
 UNASKED: Final = "Jira is not asked: there is no JIRA_API_TOKEN"
 _PAUSE: Final = 0.25
 _PATIENCE: Final = 60.0
-_MOST_NOTES: Final = 50
 
 
 class JobAnswer(BaseModel):
@@ -44,20 +43,16 @@ class JobAnswer(BaseModel):
 
 
 @dataclass(slots=True)
-class Job:
-    """One run of a job. `counts` and `notes` go into its record, with the tables that it published."""
+class Job(Outcome):
+    """One run of a job."""
 
     opened: Opened
     kind: RunKind
     name: str | None
     run_id: str
     started: datetime
-    counts: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-    tables: dict[str, TableResult] = field(default_factory=dict)
     error: str | None = None
     version: str | None = None
-    rebuild: RebuildOutcome | None = None
     sleep: Callable[[float], None] = time.sleep
 
     @property
@@ -82,11 +77,9 @@ class Job:
         with self._turn():
             absorbed = self.opened.warehouse.absorb(changes, cursor=cursor)
         self.version = absorbed.version
-        self.tables |= {table.table: table for table in absorbed.tables}
+        self.take_down(absorbed)
         if absorbed.changed:
             self.counts["changed"] += len(absorbed.changed)
-        for name, count in absorbed.misshapen.items():
-            self.counts[f"misshapen {name}"] += count
         return absorbed
 
     @contextmanager
@@ -99,11 +92,6 @@ class Job:
                     return
             self.sleep(_PAUSE)
             waited += _PAUSE
-
-    def note(self, text: str) -> None:
-        """Take down what is worth a look, as far as there is room."""
-        if len(self.notes) < _MOST_NOTES:
-            self.notes.append(text)
 
     def note_failures(self, failures: Mapping[str, str]) -> None:
         """Take down why issues could not be had."""
