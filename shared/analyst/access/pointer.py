@@ -5,9 +5,6 @@ from pydantic import BaseModel, ConfigDict
 CURRENT = "state/current.json"
 """Key of the pointer."""
 
-SMALL = 65_536
-"""Up to how many bytes an access list stands in the pointer too."""
-
 
 class StatePointer(BaseModel):
     """`state/current.json`: the current pair of system file and access list."""

@@ -13,12 +13,10 @@ from analyst.contract.parquet import sha256_of
 from analyst.errors import LeaseLostError, UnavailableError
 from analyst.snapshots import CATALOG_SUFFIX, PREFIX, DamagedError, read_catalog, read_pointer
 from analyst.store import ABSENT, Object, Store, StoreConflictError, UnsureWriteError
-from analyst.store.swapping import FEW, attempts, put_once, swap
+from analyst.store.swapping import FEW, attempts, put_once, small_text, swap
 
 COPY = "analytics/analytics.duckdb"
 RECENT_KEPT = 20
-SMALL = 65_536
-"""Up to how many bytes a catalog stands in the pointer too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +81,7 @@ def upload(
         duckdb=f"{stem}.duckdb",
         catalog=f"{stem}{CATALOG_SUFFIX}",
         sha256={"duckdb": sha256_of(path), "catalog": hashlib.sha256(text).hexdigest()},
-        catalog_text=text.decode() if len(text) <= SMALL else None,
+        catalog_text=small_text(text),
         built_from=dict(built_from),
         built_at=catalog.built_at,
     )

@@ -12,12 +12,11 @@ from ulid import ULID
 
 from analyst import duckdb_files
 from analyst.access import StatePointer
-from analyst.access.pointer import SMALL
 from analyst.state.files import edited, fetch_file, read_pointer, renewed
 from analyst.state.projection import project
 from analyst.state.rows import execute, insert
 from analyst.store import Object, Store
-from analyst.store.swapping import put_once, upload_once
+from analyst.store.swapping import put_once, small_text, upload_once
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -113,6 +112,6 @@ def _pointer(before: StatePointer | None, edit_id: str, path: Path, access: byte
         system=f"state/system-{version}-{edit_id.lower()}.duckdb",
         access=f"state/access-{sha256['access']}.json",
         sha256=sha256,
-        access_text=access.decode() if len(access) <= SMALL else None,
+        access_text=small_text(access),
         recent=(*recent, edit_id)[-_RECENT:],
     )

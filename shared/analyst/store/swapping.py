@@ -16,6 +16,7 @@ FEW = 5
 """Attempts where somebody waits for whom it is better to know that the store does not answer."""
 
 _PATIENCE = 60.0
+_SMALL = 65_536
 
 
 def swap(
@@ -91,6 +92,11 @@ def put_once(
 def upload_once(store: Store, key: str, path: Path, *, sleep: Callable[[float], None] = time.sleep) -> None:
     """Copy a local file to a name that only this content, or what is as good, is written under: as `put_once`."""
     _write_once(store, lambda: store.upload(key, path), FEW, sleep)
+
+
+def small_text(data: bytes) -> str | None:
+    """Give what of an object stands in the pointer to it too: its text if it is small, which saves a request."""
+    return data.decode() if len(data) <= _SMALL else None
 
 
 def attempts(
