@@ -14,6 +14,7 @@ from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
 from analyst.names import quote_text
 from analyst.store import Store
+from analyst.store.copying import local_copy
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -60,16 +61,11 @@ class Look:
 
     @contextmanager
     def _local(self, file: FileRow) -> Iterator[Path]:
-        here = self.store.local_path(file.path)
-        if here is not None:
-            yield here
-            return
         copy = self.folder / "copy.parquet"
-        self.store.download(file.path, copy)
         try:
-            yield copy
+            yield local_copy(self.store, file.path, copy)
         finally:
-            copy.unlink()
+            copy.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from analyst.contract.model import FileRow
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.publishing import Uploads
 from analyst.store import Store
+from analyst.store.copying import local_copy
 from functions.extract.jira import parts
 from functions.extract.jira.parts import Rewriting, Writer
 from functions.extract.jira.rows import Row
@@ -126,10 +127,4 @@ class Writers:
         return self._local(file) if isinstance(file, FileRow) else file.path
 
     def _local(self, file: FileRow) -> Path:
-        here = self.store.local_path(file.path)
-        if here is None:
-            here = self.folder / "base" / file.path.replace("/", "-")
-            if not here.exists():
-                here.parent.mkdir(exist_ok=True)
-                self.store.download(file.path, here)
-        return here
+        return local_copy(self.store, file.path, self.folder / "base" / file.path.replace("/", "-"))

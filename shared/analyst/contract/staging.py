@@ -19,6 +19,7 @@ from analyst.contract.views import columns_of
 from analyst.errors import SourceError
 from analyst.names import is_name
 from analyst.store import Store
+from analyst.store.copying import local_copy
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -135,13 +136,7 @@ class Staging:
         return found.get(self.table.cursor_column or "", "VARCHAR")
 
     def _local(self, row: FileRow) -> Path:
-        here = self.store.local_path(row.path)
-        if here is None:
-            here = self.home / "base" / Path(row.path).name
-            if not here.exists():
-                here.parent.mkdir(exist_ok=True)
-                self.store.download(row.path, here)
-        return here
+        return local_copy(self.store, row.path, self.home / "base" / Path(row.path).name)
 
     def _folder(self) -> Path:
         folder = self.home / f"merge-{next(self._numbers)}"

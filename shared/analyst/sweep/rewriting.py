@@ -27,6 +27,7 @@ from analyst.contract.views import columns_of
 from analyst.errors import ContractError, UnavailableError
 from analyst.snapshots import Snapshots
 from analyst.store import Store
+from analyst.store.copying import local_copy
 from analyst.sweep.compaction import Files, Scattered, is_set_back
 
 _LOG = logging.getLogger(f"{logs.ROOT}.sweep")
@@ -134,16 +135,8 @@ class Rewriting:
 
     def _local(self, batch: Files, home: Path) -> list[Path]:
         """Have the files of a batch on this machine's disk."""
-
-        def local(row: FileRow) -> Path:
-            here = self.store.local_path(row.path)
-            if here is None:
-                here = home / Path(row.path).name
-                self.store.download(row.path, here)
-            return here
-
         with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
-            return list(pool.map(local, batch))
+            return list(pool.map(lambda row: local_copy(self.store, row.path, home / Path(row.path).name), batch))
 
 
 def _put_in(few: Mapping[Files, Files], files: Files) -> Iterator[FileRow]:

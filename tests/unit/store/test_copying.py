@@ -1,0 +1,31 @@
+from pathlib import Path
+
+import pytest
+
+from analyst.store import ABSENT, ObjectMissingError
+from analyst.store.copying import local_copy
+from analyst.store.file import FileStore
+from analyst.store.memory import MemoryStore
+
+
+def test_what_lies_on_this_disk_is_not_copied(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "bucket", lambda: b"secret")
+    store.put("a/b", b"1", if_version=ABSENT)
+    copy = tmp_path / "copy"
+    assert local_copy(store, "a/b", copy).read_bytes() == b"1"
+    assert not copy.exists()
+
+
+def test_what_lies_elsewhere_is_copied_once(tmp_path: Path) -> None:
+    store = MemoryStore()
+    store.put("a/b", b"1", if_version=ABSENT)
+    copy = tmp_path / "deep" / "down" / "copy"
+    assert local_copy(store, "a/b", copy) == copy
+    store.delete("a/b")
+    assert local_copy(store, "a/b", copy).read_bytes() == b"1"
+
+
+def test_what_is_nowhere_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ObjectMissingError):
+        local_copy(MemoryStore(), "a/b", tmp_path / "copy")
+    assert list(tmp_path.iterdir()) == []
