@@ -9,7 +9,7 @@ from typing import Self
 from analyst import logs
 from functions.extract.jira.absorbing import Change
 from functions.extract.jira.archive import Archived
-from functions.extract.jira.events import SetAside, read_event
+from functions.extract.jira.events import Event, SetAside, read_event
 from functions.extract.jira.fetching import Fetched
 from functions.extract.jira.inbox import EVENT_BYTES, Received
 from functions.extract.jira.instance import known
@@ -20,11 +20,15 @@ _LOG = logging.getLogger(f"{logs.ROOT}.jira")
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What events tell, joined by issue. `told` has the events with the issues that each is about."""
+    """What events tell, joined by issue. `told` has the events with the issues that each is about.
+
+    `unread` has, by names of such events, the members of their bodies that can't be read.
+    """
 
     by_issue: dict[str, IssueState] = field(default_factory=dict)
     told: list[tuple[Received, frozenset[str]]] = field(default_factory=list)
     set_aside: list[Archived] = field(default_factory=list)
+    unread: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, events: Iterable[Received]) -> Self:
@@ -35,8 +39,10 @@ class Facts:
             if isinstance(found, SetAside):
                 facts.set_aside.append(Archived(event, found.reason))
                 continue
-            facts.told.append((event, frozenset(fact.issue_id for fact in found)))
-            for fact in found:
+            facts.told.append((event, frozenset(fact.issue_id for fact in found.facts)))
+            if found.unread:
+                facts.unread[event.name] = found.unread
+            for fact in found.facts:
                 known = facts.by_issue.get(fact.issue_id)
                 facts.by_issue[fact.issue_id] = fact if known is None else known.joined(fact)
         return facts
@@ -59,15 +65,14 @@ class Facts:
         return [event for event, about in self.told if not about.isdisjoint(issue_ids)]
 
 
-def _read(event: Received) -> tuple[IssueState, ...] | SetAside:
+def _read(event: Received) -> Event | SetAside:
     if len(event.body) > EVENT_BYTES:
         return SetAside(f"it is larger than {EVENT_BYTES} bytes")
     try:
-        found = read_event(event.body)
+        return read_event(event.body)
     except Exception:  # noqa: BLE001 - whatever it is, the other events go on
         _LOG.exception("an event can't be read", extra={"fields": {"event": event.name}})
         return SetAside("an unexpected error, which the log tells; replay the archive when it is mended")
-    return found if isinstance(found, SetAside) else found.facts
 
 
 def _changed(before: IssueState, *, fact: IssueState, fetched: Fetched) -> IssueState:

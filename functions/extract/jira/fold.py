@@ -22,8 +22,9 @@ PATH = "/extract/jira/fold"
 class FoldAnswer(BaseModel):
     """How a fold ended. `running` means that another one is at it, and sees to what this one came for.
 
-    `counts` has `events` that were folded, `issues` of which something else is known now, `set_aside` events, and values
-    that became NULL (`misshapen …`). `left` events stay in the inbox for the next fold; `error` tells why.
+    `counts` has `events` that were folded, `issues` of which something else is known now, `set_aside` events, those that
+    were read but for a part (`unread`), and values that became NULL (`misshapen …`). `left` events stay in the inbox for
+    the next fold; `error` tells why.
     """
 
     model_config = ConfigDict(frozen=True)

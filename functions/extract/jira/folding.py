@@ -130,6 +130,11 @@ class Folding:
             tally.counts["set_aside"] += len(facts.set_aside)
         for one in facts.set_aside:
             tally.note(f"{one.event.name} was set aside: {one.set_aside}")
+        unread = {name: members for name, members in facts.unread.items() if name not in left}
+        if unread:
+            tally.counts["unread"] += len(unread)
+        for name, members in unread.items():
+            tally.note(f"{name} was read but for its {' and '.join(members)}")
 
     def _publish(self, changes: Mapping[str, Change], tally: Tally) -> None:
         absorbed = self.warehouse.absorb(changes)

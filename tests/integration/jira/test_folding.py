@@ -96,6 +96,21 @@ def test_one_issue_that_can_not_be_had_holds_up_no_other(
     assert asking.rows("select count(*) from issues") == [(2,)]
 
 
+def test_what_could_not_be_read_of_an_event_is_told_by_the_fold_that_is_done_with_it(
+    asking: Jira, service: Service, instance: Instance
+) -> None:
+    created = instance.create()
+    asking.take(event("jira:issue_updated", issue={"id": created.id}, comment=["no comment"]), "broken")
+    service.faults = [Fault("issue", status=403, about=f"/{created.id}", times=10**6)]
+    assert "unread" not in fold(asking, 422)["counts"]
+    service.faults = []
+    told = fold(asking, 200)
+    assert (told["counts"]["unread"], told["notes"]) == (
+        1,
+        ["2026-03-01T12-00/broken.json was read but for its comment"],
+    )
+
+
 def test_jira_is_asked_no_more_while_it_is_down(
     asking: Jira, service: Service, instance: Instance, deliver: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,17 @@ def test_an_event_of_no_issue_is_kept_and_set_aside_with_the_reason(jira: Jira) 
     assert jira.fold()["notes"] == ["2026-03-01T12-00/p.json was set aside: project_created names no issue"]
 
 
+def test_a_part_that_cannot_be_read_is_told_beside_the_issue_that_can(jira: Jira) -> None:
+    broken = event("jira:issue_updated", issue=issue(1), comment=["no comment"], changelog={"items": 1})
+    jira.take(CREATED, "whole")
+    jira.take(broken, "broken")
+    folded = jira.fold()
+    assert (folded["status"], folded["counts"]["events"], folded["counts"]["unread"]) == ("ok", 2, 1)
+    (run,) = jira.world.ask("GET", f"/api/sync/status?run={folded['run_id']}", token=SERVICE_TOKEN)["runs"]
+    assert run["counts"]["unread"] == 1
+    assert run["notes"] == ["2026-03-01T12-00/broken.json was read but for its changelog and comment"]
+
+
 def test_what_is_too_large_is_refused_kept_and_set_aside(jira: Jira, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhook, "EVENT_BYTES", 1000)
     monkeypatch.setattr("functions.extract.jira.facts.EVENT_BYTES", 1000)
