@@ -5,7 +5,6 @@ downloads these, and every event changes one. Which part an issue is in follows 
 stand in the order of the table's key, so that equal knowledge is equal files.
 """
 
-import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -156,5 +155,5 @@ def deleted(con: "DuckDBPyConnection", paths: Sequence[Path], before: datetime) 
 
 def may_be_deleted(file: FileRow, before: datetime) -> bool:
     """Tell by the statistics of a file of `raw_issues` whether some issues in it may have been deleted before a time."""
-    said = json.loads(file.stats or "{}").get("columns", {}).get("deleted_at", {})
+    said = file.column_stats.get("deleted_at", {})
     return file.rows > 0 and said.get("nulls") != file.rows and said.get("min", "") < before.astimezone(UTC).isoformat()

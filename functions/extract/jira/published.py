@@ -1,7 +1,6 @@
 """Looking at what a Jira source has published: a few columns of a table, file by file."""
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +38,7 @@ class Look:
 
     def newest(self, table: str, column: str, count: int) -> list[FileRow]:
         """Tell the files of a table in which the greatest values of a column are."""
-        told = [(str(said_of(file, column).get("max") or ""), file) for file in self.files(table)]
+        told = [(str(file.column_stats.get(column, {}).get("max") or ""), file) for file in self.files(table)]
         return [file for _, file in sorted(told, key=lambda one: one[0], reverse=True)[:count]]
 
     def take(
@@ -79,9 +78,3 @@ def look(store: Store, source: str, memory_limit: str, scratch: Path | None) -> 
         extract, _ = read_extract(store, source, folder)
         with duckdb_files.connect(memory_limit=memory_limit, threads=1, temp_dir=folder / "spill") as con:
             yield Look(con, store, extract, folder)
-
-
-def said_of(file: FileRow, column: str) -> Mapping[str, Any]:
-    """Tell what the statistics of a file say of a column; see `analyst.contract.statistics`."""
-    told = json.loads(file.stats or "{}").get("columns", {}).get(column)
-    return told if isinstance(told, dict) else {}

@@ -18,7 +18,6 @@ from functions.extract.jira.answers import MissingError
 from functions.extract.jira.client import TooLargeError
 from functions.extract.jira.instance import hopeless
 from functions.extract.jira.jobs import Job
-from functions.extract.jira.published import said_of
 from functions.extract.jira.state import IssueState
 
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
@@ -68,7 +67,11 @@ class Storing:
             published.con.execute(f"create temp table waiting ({columns})")
             told = "attachment_id, issue_id, filename, size_bytes, created_at"
             wanted = "local_path is null and regexp_full_match(attachment_id, '[0-9]{1,18}')"
-            files = [one for one in published.files("attachments") if said_of(one, "local_path").get("nulls") != 0]
+            files = [
+                one
+                for one in published.files("attachments")
+                if one.column_stats.get("local_path", {}).get("nulls") != 0
+            ]
             published.take("attachments", "waiting", told, wanted, files=files)
             rows = published.rows("select id, issue_id, filename, size from waiting order by created desc, id desc")
         found = [Attached(id_, issue_id, name or "", size) for id_, issue_id, name, size in rows]

@@ -131,7 +131,7 @@ def _remove(row: FileRow, home: str, ms: int, changes_data: bool) -> dict[str, A
 
 
 def _stats(row: FileRow) -> str:
-    columns = json.loads(row.stats or "{}").get("columns", {})
+    columns = row.column_stats
     stats: dict[str, Any] = {"numRecords": row.rows}
     for name, member in (("minValues", "min"), ("maxValues", "max"), ("nullCount", "nulls")):
         stats[name] = {column: said[member] for column, said in columns.items() if member in said}

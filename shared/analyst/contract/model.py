@@ -1,7 +1,10 @@
 """What an extract.duckdb holds, as SQL and as values."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from analyst.contract.connector import Cursor
 from analyst.names import quote
@@ -98,6 +101,12 @@ class FileRow:
     size_bytes: int
     sha256: str
     stats: str | None
+
+    @property
+    def column_stats(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the statistics say of each column; see `analyst.contract.statistics`."""
+        found: Mapping[str, Mapping[str, Any]] = json.loads(self.stats or "{}").get("columns", {})
+        return found
 
 
 @dataclass(frozen=True, slots=True)

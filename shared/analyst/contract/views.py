@@ -4,7 +4,6 @@ The same view works in the bucket, in a mirror and on a laptop: its paths are re
 `data_root`, or below the bucket's address where that is not set.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from itertools import count
@@ -77,8 +76,7 @@ def write_view(
 
 def columns_of(file: FileRow) -> tuple[Column, ...]:
     """Tell the columns of a file by its statistics."""
-    members = json.loads(file.stats or "{}").get("columns", {})
-    return tuple(Column(name=name, type=member["type"]) for name, member in members.items())
+    return tuple(Column(name=name, type=said["type"]) for name, said in file.column_stats.items())
 
 
 def described_columns(con: "DuckDBPyConnection", database: str, name: str) -> tuple[Column, ...]:
