@@ -94,7 +94,7 @@ class Backfill:
             AnalystError: Jira or the store does not answer; what was published before stays.
         """
         until = self.monotonic() + self.seconds
-        progress = progress or Progress(self.now(), created=0)
+        progress = progress or Progress(self.jira.now(), created=0)
         if progress.failed:
             progress = self._retry(progress, tally)
         if progress.created is not None:
@@ -120,10 +120,6 @@ class Backfill:
         """Write the query of `again`."""
         narrower = Scope(jql=jql).jql
         return self.scope.and_(f"({narrower})" if narrower else "", f"updated >= {since or 0}", order="updated")
-
-    def now(self) -> int:
-        """Tell the time by Jira's clock, in epoch ms."""
-        return times.micros_of(self.jira.client.time()) // 1000
 
     def _read(self, jql: str, by: str, progress: Progress | None, tally: Tally, until: float) -> Progress:
         reconcile = [] if by == "created" else list(self.recent())[:RECONCILED]

@@ -65,7 +65,7 @@ class Check:
             AnalystError: Jira or the store does not answer, or what is published can't be read.
         """
         job = self.job
-        self._frame(times.micros_of(job.jira.client.time()) // 1000)
+        self._frame(job.jira.now())
         with job.opened.look() as published:
             comparison = Comparison(job.jira.client, published, job.opened.scope, self.since, self.until)
             self.found = comparison.run()

@@ -20,6 +20,7 @@ from functions.extract.jira.client import JiraClient
 from functions.extract.jira.connection import Connection, Credential, Patience
 from functions.extract.jira.documents import Document
 from functions.extract.jira.state import IssueState
+from functions.extract.jira.transform import times
 from functions.extract.jira.transform.fields import TransformOptions, base_url
 
 _LOG = logging.getLogger(f"{logs.ROOT}.jira")
@@ -29,9 +30,10 @@ R = TypeVar("R")
 
 PARALLEL: Final = 4
 """How many issues are fetched at the same time, if nobody says otherwise."""
+STATUS: Final = ("status", "resolution", "resolutiondate")
+"""The fields that tell whether an issue is open."""
 _UNASKED: Final = "unasked"
 """The member of a fetched document that names fields which could not be asked for."""
-_STANDING: Final = ("status", "resolution", "resolutiondate", "updated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Desk:
 
     def standing(self, issue_id: str) -> Document:
         """Get how an issue stands: its SLA fields, status, resolution, and when it was updated."""
-        return documents.fields(self.client.look(issue_id, (*self.fields, *_STANDING)))
+        return documents.fields(self.client.look(issue_id, (*self.fields, *STATUS, "updated")))
 
     def is_asked_about(self, document: Document) -> bool:
         """Tell whether an issue may have SLA fields that the other account is not shown."""
@@ -90,6 +92,10 @@ class Jira:
                 yield rest, future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+    def now(self) -> int:
+        """Tell the time by Jira's clock, in epoch ms."""
+        return times.micros_of(self.client.time()) // 1000
 
     def bear(self, error: AnalystError) -> None:
         """Go on without one thing that could not be had, unless no other can be had either.

@@ -11,7 +11,7 @@ from functions.extract.jira import documents
 from functions.extract.jira.absorbing import Change
 from functions.extract.jira.answers import MissingError
 from functions.extract.jira.documents import Document
-from functions.extract.jira.instance import Desk, hopeless, known
+from functions.extract.jira.instance import STATUS, Desk, hopeless, known
 from functions.extract.jira.jobs import Job
 from functions.extract.jira.published import Look
 from functions.extract.jira.state import IssueState
@@ -95,11 +95,8 @@ def stood(state: IssueState, *, standing: Document) -> IssueState:
         return state
     fields = documents.fields(state.rest)
     if documents.updated({"fields": standing}) < documents.updated(state.rest):
-        standing = {name: value for name, value in standing.items() if name not in _STATUS}
+        standing = {name: value for name, value in standing.items() if name not in STATUS}
     return state.fetched({**state.rest, "fields": {**fields, **standing, "updated": fields.get("updated")}})
-
-
-_STATUS: Final = ("status", "resolution", "resolutiondate")
 
 
 def _may_run(state: IssueState, desk: Desk) -> bool:

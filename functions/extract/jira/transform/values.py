@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -71,11 +72,9 @@ def instant(value: Any, name: str, report: Report) -> str | None:
     """Take a time, as DuckDB reads it."""
     if value is None:
         return None
-    moment = times.instant(value)
-    if moment is None:
+    if (found := times.text_of(times.instant(value))) is None:
         report.count(name)
-        return None
-    return moment.isoformat(" ")
+    return found
 
 
 def day(value: Any, name: str, report: Report) -> str | None:
@@ -136,20 +135,20 @@ def _option_text(value: dict[str, Any]) -> str | None:
 
 def options(value: Any, name: str, report: Report) -> str | None:
     """Take all that is chosen, as a JSON list of texts."""
-    if value is None:
-        return None
-    several = value if isinstance(value, list) else [value]
-    found = [option(one, name, report) for one in several]
-    return json([one for one in found if one is not None]) if found else "[]"
+    return _each(value, lambda one: option(one, name, report))
 
 
 def users(value: Any, name: str, report: Report) -> str | None:
     """Take people as a JSON list of what `user` takes of each."""
+    return _each(value, lambda one: user(one, name, report))
+
+
+def _each(value: Any, take: Callable[[Any], str | None]) -> str | None:
+    """Write as a JSON list what is taken of each of several, or of one that stands alone."""
     if value is None:
         return None
     several = value if isinstance(value, list) else [value]
-    found = [user(one, name, report) for one in several]
-    return json([one for one in found if one is not None])
+    return json([found for one in several if (found := take(one)) is not None])
 
 
 def json(value: Any) -> str | None:
