@@ -1,7 +1,7 @@
 """A source of files, a scheduler that calls, and a clock that the test sets."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ from analyst.state import Actor
 from analyst.state.sources import NewSource, create_source
 from analyst.store import Store
 from analyst.tasks import Background
-from tests.clouds import FileCloud
+from tests.clouds import Cloud, NewCloud
 from tests.integration.world import SERVICE_TOKEN, World
 
 NOON = datetime(2026, 3, 27, 12, tzinfo=UTC)
@@ -44,6 +44,7 @@ class Schedule:
     """The functions as the scheduler calls them. `started` has what was started: when, which source, and its run."""
 
     world: World
+    cloud: Cloud
     clock: Clock
     files: Path
     background: OneByOne
@@ -105,9 +106,14 @@ class Schedule:
 
 
 def serve(
-    folder: Path, admin: str | None = None, *, another: Store | None = None, background: OneByOne | None = None
+    cloud: Cloud,
+    folder: Path,
+    admin: str | None = None,
+    *,
+    another: Store | None = None,
+    background: OneByOne | None = None,
 ) -> Schedule:
-    """Serve the bucket of a folder, or another one."""
+    """Serve a bucket, or another store in its place, with sources in a folder."""
     clock, one_by_one = Clock(), background or OneByOne()
 
     class Waiting(Process):
@@ -116,42 +122,55 @@ def serve(
     def waiting(environ: Mapping[str, str], store: Store) -> Process:
         return Waiting(environ, store=another or store, clock=clock)
 
-    world = World(folder, FileCloud(folder / "bucket"), admin=admin, process=waiting)
-    return Schedule(world, clock, folder / "sources", one_by_one)
+    world = World(folder, cloud, admin=admin, process=waiting)
+    return Schedule(world, cloud, clock, folder / "sources", one_by_one)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A bucket with an administrator, by their token, and the files of its sources; tests work on copies."""
+
+    cloud: Cloud
+    admin: str
+    files: Path | None = None
+
+    def serve(self, folder: Path) -> Schedule:
+        """Serve a copy; files of sources are put into the folder, where they must have been when they were synced."""
+        if self.files is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(self.files, folder / "sources")
+        return serve(self.cloud.copy(), folder, self.admin)
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A folder with a bucket that has an administrator, and their token. Tests work on copies."""
+def installed(new_cloud: NewCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
+    """A bucket that has an administrator."""
     folder = tmp_path_factory.mktemp("installed")
-    return folder, serve(folder).world.admin
+    with new_cloud(folder) as cloud:
+        yield Kept(cloud, serve(cloud, folder).world.admin)
 
 
 @pytest.fixture
-def schedule(installed: tuple[Path, str], tmp_path: Path) -> Schedule:
+def schedule(installed: Kept, tmp_path: Path, at_once: None) -> Schedule:  # noqa: ARG001
     """Nothing to sync yet, at noon of a Friday."""
-    folder, admin = installed
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    return serve(tmp_path, admin)
+    return installed.serve(tmp_path)
 
 
 @pytest.fixture(scope="session")
-def synced(installed: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a source of two tables, synced at noon; what is put in its place must lie where it lies."""
+def synced(installed: Kept, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Kept]:
+    """A folder, and what is to be served in it: a source of two tables, synced at noon."""
     folder = tmp_path_factory.mktemp("synced") / "here"
-    shutil.copytree(installed[0], folder)
-    schedule = serve(folder, installed[1])
+    schedule = installed.serve(folder)
     schedule.write("shop/orders.csv", "id\n1\n2\n")
     schedule.write("shop/items.csv", "id\n1\n")
     schedule.add_source("shop")
     schedule.call()
-    shutil.copytree(folder, folder.with_name("kept"))
-    return folder
+    files = shutil.copytree(schedule.files, folder.with_name("files"))
+    return folder, Kept(schedule.cloud, installed.admin, files)
 
 
 @pytest.fixture
-def shop(synced: Path, installed: tuple[Path, str]) -> Schedule:
+def shop(synced: tuple[Path, Kept], at_once: None) -> Schedule:  # noqa: ARG001
     """A source of two tables, synced at noon."""
-    shutil.rmtree(synced)
-    shutil.copytree(synced.with_name("kept"), synced)
-    return serve(synced, installed[1])
+    folder, kept = synced
+    return kept.serve(folder)

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from analyst.scheduling.ledger import KEY
-from analyst.store import ABSENT, Store
+from analyst.store import ABSENT, ANY, Store
 from analyst.store.memory import MemoryStore
 from tests.doubles.faulty_store import Fault, FaultyStore
 from tests.integration.schedule.conftest import NOON, OneByOne, Schedule, serve
@@ -80,7 +80,7 @@ def test_a_source_whose_function_is_not_there_leaves_a_record_of_that(shop: Sche
 
 def beside(shop: Schedule, store: Store | None = None, *, background: OneByOne | None = None) -> Schedule:
     """Serve the same bucket, or a copy of it, in another process."""
-    other = serve(shop.files.parent, shop.world.admin, another=store, background=background)
+    other = serve(shop.cloud, shop.files.parent, shop.world.admin, another=store, background=background)
     other.clock.now = shop.clock.now
     return other
 
@@ -202,25 +202,26 @@ def test_no_more_than_twenty_extracts_are_under_way(shop: Schedule) -> None:
 
 
 def test_a_sweep_that_fails_is_tried_again(shop: Schedule) -> None:
-    pointer = shop.files.parent / "bucket/analytics/current.json"
-    kept = pointer.read_bytes()
-    pointer.write_text("{}")
+    store = shop.world.process.store
+    kept = store.read("analytics/current.json")
+    assert kept is not None
+    store.put("analytics/current.json", b"{}", if_version=ANY)
     three = NOON.replace(hour=3) + timedelta(days=1)
     told = [shop.call(three + minutes * MINUTE)[""]["outcome"] for minutes in (0, 4, 5, 14)]
     assert told == ["started", "not_due", "started", "not_due"]
     assert shop.world.ask("GET", "/api/admin/schedule")["sweep"]["failures"] == 2
-    pointer.write_bytes(kept)
+    store.put("analytics/current.json", kept.data, if_version=ANY)
     told = [shop.call(three + minutes * MINUTE)[""]["outcome"] for minutes in (15, 40)]
     assert told == ["started", "not_due"]
     assert shop.world.ask("GET", "/api/admin/schedule")["sweep"]["error"] is None
 
 
 def test_a_ledger_that_can_not_be_read_is_told_and_may_be_deleted(shop: Schedule) -> None:
-    ledger = shop.files.parent / "bucket" / KEY
-    ledger.write_text("{")
+    store = shop.world.process.store
+    store.put(KEY, b"{", if_version=ANY)
     answer = shop.world.send("POST", "/schedule", token=SERVICE_TOKEN)
     assert (answer.status_code, f"{KEY} can't be read; delete it" in answer.text) == (503, True)
-    ledger.unlink()
+    store.delete(KEY)
     assert shop.call()["shop"]["outcome"] == "started"
 
 
@@ -240,9 +241,10 @@ class Counting:
 def test_a_call_asks_the_store_for_little(shop: Schedule) -> None:
     shop.add_empty_sources(5)
     store = Counting()
-    bucket = shop.files.parent / "bucket"
-    for path in sorted(path for path in bucket.rglob("[!.]*.*") if path.is_file()):
-        store.inner.put(path.relative_to(bucket).as_posix(), path.read_bytes(), if_version=ABSENT)
+    for entry in shop.world.process.store.list(""):
+        found = shop.world.process.store.read(entry.key)
+        assert found is not None
+        store.inner.put(entry.key, found.data, if_version=ABSENT)
 
     def asked(at: timedelta, process: Schedule) -> dict[str, int]:
         before = Counter(store.asked)
