@@ -8,12 +8,11 @@ from typing import Any
 
 from analyst.snapshots import Snapshots
 from analyst.store import Store
-from tests.clouds import FileCloud
 from tests.doubles.around import AgedStore
 from tests.doubles.jira.serving import serving
 from tests.e2e.faults.fates import FatedStore, Touches
 from tests.e2e.faults.places import Place
-from tests.integration.jira.conftest import Jira, serve_cloud, settings_for
+from tests.integration.jira.conftest import Installed, Jira, serve, settings_for
 from tests.integration.jira.crashing import Files, Held, copy_all
 from tests.integration.world import SERVICE_TOKEN
 
@@ -32,7 +31,7 @@ class Reading:
     settings: dict[str, str]
 
     def serve(self, store: Store) -> Jira:
-        return serve_cloud(Held(store), self.folder, "nobody", self.settings)
+        return serve(Held(store), self.folder, "nobody", **self.settings)
 
     def points(self) -> tuple[list[tuple[str, str]], Files]:
         """Read undisturbed; tell the touches of the store, and the files of the tables then."""
@@ -66,9 +65,9 @@ def extract(jira: Jira) -> None:
 
 
 @contextmanager
-def reading(place: Place, installed: tuple[Path, str], folder: Path) -> Iterator[Reading]:
+def reading(place: Place, installed: Installed, folder: Path) -> Iterator[Reading]:
     """Make a place and an instance."""
-    copy_all(FileCloud(installed[0] / "bucket").open(), place.open())
+    copy_all(installed.cloud.open(), place.open())
     with serving() as service:
         for number in range(_ISSUES):
             issue = service.instance.create()

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from tests.clouds import FileCloud
 from tests.e2e.faults.fates import FATES, Fate
 from tests.e2e.faults.places import Place
 from tests.forks import Forks, forking
 from tests.integration.jira import dying
-from tests.integration.jira.conftest import install
+from tests.integration.jira.conftest import Installed, install
 from tests.integration.jira.crashing import Scene, prepare, wrong
 
 DEATHS = [fate for fate in FATES if fate.name.startswith("KILLED")]
@@ -26,12 +27,13 @@ def forks() -> Iterator[Forks]:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    return install(tmp_path_factory.mktemp("installed"))
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    folder = tmp_path_factory.mktemp("installed")
+    return install(FileCloud(folder / "bucket"), folder)
 
 
 @pytest.fixture
-def scene(place: Place, installed: tuple[Path, str], tmp_path: Path) -> Scene:
+def scene(place: Place, installed: Installed, tmp_path: Path) -> Scene:
     return prepare(place, installed, tmp_path)
 
 

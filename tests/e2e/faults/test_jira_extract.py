@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from functions.extract.jira import backfilling
+from tests.clouds import FileCloud
 from tests.e2e.faults.fates import FATES, Fate
 from tests.e2e.faults.jira_reading import BATCH, Reading, reading
 from tests.e2e.faults.places import FilePlace
@@ -29,8 +30,8 @@ def forks() -> Iterator[Forks]:
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reading]:
     monkeypatch.setattr(backfilling, "_BATCH", BATCH)
     (tmp_path / "place/bucket").mkdir(parents=True)
-    (tmp_path / "installed").mkdir()
-    with reading(FilePlace(tmp_path / "place"), install(tmp_path / "installed"), tmp_path) as scene:
+    installed = install(FileCloud(tmp_path / "installed"), tmp_path)
+    with reading(FilePlace(tmp_path / "place"), installed, tmp_path) as scene:
         yield scene
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from werkzeug.test import TestResponse
 from analyst.context import Process
 from analyst.store import Store
 from analyst.tasks import Background
-from tests.clouds import Cloud, FileCloud
+from tests.clouds import Cloud, NewCloud
 from tests.doubles.jira.instance import Instance
 from tests.doubles.jira.service import CLOUD_ID, DESK_EMAIL, DESK_TOKEN, EMAIL, TOKEN, Service
 from tests.doubles.jira.serving import serving
@@ -56,6 +55,7 @@ class Jira:
     """The functions, as Jira and the scheduler call them. What comes after answers is done when it is asked for."""
 
     world: World
+    cloud: Cloud
     later: Later
 
     def send(self, event: Any, identifier: str | None = None, **headers: str) -> TestResponse:
@@ -94,44 +94,51 @@ class Jira:
         return {(name, part): sha for name, part, sha in self.rows("select table_name, partition, sha256 from _files")}
 
 
-def serve(folder: Path, admin: str | None = None, **settings: str) -> Jira:
-    """Serve the bucket of a folder, which is empty unless it has an administrator."""
-    return serve_cloud(FileCloud(folder / "bucket"), folder, admin, settings)
-
-
-def serve_cloud(cloud: Cloud, folder: Path, admin: str | None, settings: Mapping[str, str]) -> Jira:
-    """Serve a bucket."""
+def serve(cloud: Cloud, folder: Path, admin: str | None = None, **settings: str) -> Jira:
+    """Serve a bucket, which is empty unless it has an administrator; a fold waits for nothing."""
     later = Later()
 
     class Serving(Process):
         background = later
 
         def __init__(self, environ: Mapping[str, str], **more: Any) -> None:
-            super().__init__({**environ, **settings}, **more)
+            super().__init__({**environ, "JIRA_FOLD_INTERVAL": "0", **settings}, **more)
 
-    return Jira(World(folder, cloud, admin=admin, process=Serving), later)
+    return Jira(World(folder, cloud, admin=admin, process=Serving), cloud, later)
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A bucket in which the source is registered and its tables are published, with an administrator's token."""
+
+    cloud: Cloud
+    admin: str
+
+    def serve(self, folder: Path, **settings: str) -> Jira:
+        """Serve a copy."""
+        return serve(self.cloud.copy(), folder, self.admin, **settings)
+
+
+def install(cloud: Cloud, folder: Path) -> Installed:
+    """Register the source in an empty bucket."""
+    jira = serve(cloud, folder)
+    jira.world.ask("POST", "/api/admin/sources/jira", {"type": "jira"})
+    jira.fold()
+    return Installed(cloud, jira.world.admin)
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A folder with a bucket in which the source is registered and its tables are published; tests work on copies."""
-    return install(tmp_path_factory.mktemp("installed"))
-
-
-def install(folder: Path) -> tuple[Path, str]:
-    """Make a bucket in a folder in which the source is registered; give it with the token of an administrator."""
-    jira = serve(folder)
-    jira.world.ask("POST", "/api/admin/sources/jira", {"type": "jira"})
-    jira.fold()
-    return folder, jira.world.admin
+def installed(new_cloud: NewCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+    """What tests begin with; they work on copies."""
+    folder = tmp_path_factory.mktemp("installed")
+    with new_cloud(folder) as cloud:
+        yield install(cloud, folder)
 
 
 @pytest.fixture
-def jira(installed: tuple[Path, str], tmp_path: Path) -> Jira:
+def jira(installed: Installed, tmp_path: Path, at_once: None) -> Jira:  # noqa: ARG001
     """A source of which nothing is known yet."""
-    folder, admin = installed
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    return serve(tmp_path, admin)
+    return installed.serve(tmp_path)
 
 
 def issue(
@@ -166,11 +173,9 @@ def instance(service: Service) -> Instance:
 
 
 @pytest.fixture
-def asking(installed: tuple[Path, str], tmp_path: Path, service: Service) -> Jira:
+def asking(installed: Installed, tmp_path: Path, service: Service, at_once: None) -> Jira:  # noqa: ARG001
     """A source of which nothing is known yet, and that may ask Jira."""
-    folder, admin = installed
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    return serve(tmp_path, admin, **settings_for(service, tmp_path))
+    return installed.serve(tmp_path, **settings_for(service, tmp_path))
 
 
 def settings_for(service: Service, folder: Path) -> dict[str, str]:

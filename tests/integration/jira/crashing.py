@@ -9,11 +9,11 @@ from typing import Any
 from analyst.snapshots import Snapshots
 from analyst.store import ANY, Store
 from functions.extract.jira.archive import Archive
-from tests.clouds import Cloud, FileCloud
+from tests.clouds import Cloud
 from tests.doubles.around import AgedStore
 from tests.e2e.faults.fates import FATES, Fate, FatedStore, Touches
 from tests.e2e.faults.places import Place
-from tests.integration.jira.conftest import Jira, serve_cloud
+from tests.integration.jira.conftest import Installed, Jira, serve
 from tests.integration.jira.history import History
 
 Files = Mapping[tuple[str, str | None], str]
@@ -49,7 +49,7 @@ class Scene:
     after: Files = field(default_factory=dict)
 
     def serve(self, store: Store) -> Jira:
-        return serve_cloud(Held(store), self.folder, "nobody", {})
+        return serve(Held(store), self.folder, "nobody")
 
     def begin(self) -> None:
         """Set the place back."""
@@ -100,10 +100,10 @@ class Scene:
         assert Snapshots(store).current().built_from == {"jira": extract.version}
 
 
-def prepare(place: Place, installed: tuple[Path, str], folder: Path) -> Scene:
+def prepare(place: Place, installed: Installed, folder: Path) -> Scene:
     """Make the scene: issues of which something is known, and events that tell more."""
-    copy_all(FileCloud(installed[0] / "bucket").open(), store := place.open())
-    jira = serve_cloud(Held(store), folder, "nobody", {})
+    copy_all(installed.cloud.open(), store := place.open())
+    jira = serve(Held(store), folder, "nobody")
     history = History(Random(11))
     told = len(history.go_on(8))
     for number, event in enumerate(history.events):

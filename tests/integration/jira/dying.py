@@ -16,7 +16,7 @@ from analyst.store import swapping
 from functions.extract.jira import backfilling
 from tests.e2e.faults.fates import Fate, FatedStore, Touches
 from tests.e2e.faults.places import open_at
-from tests.integration.jira.conftest import serve_cloud
+from tests.integration.jira.conftest import serve
 from tests.integration.jira.crashing import Held
 from tests.integration.world import SERVICE_TOKEN
 
@@ -24,7 +24,7 @@ from tests.integration.world import SERVICE_TOKEN
 def fold(*, kind: str, address: str, folder: str, point: int, fate: str) -> None:
     """Fold, and meet the fate."""
     store = FatedStore(open_at(kind, address), Touches(point, Fate[fate]))
-    serve_cloud(Held(store), Path(folder), "nobody", {}).fold()
+    serve(Held(store), Path(folder), "nobody").fold()
 
 
 def extract(
@@ -33,7 +33,7 @@ def extract(
     """Extract, and meet the fate."""
     backfilling._BATCH = batch  # type: ignore[misc]
     store = FatedStore(open_at(kind, address), Touches(point, Fate[fate]))
-    jira = serve_cloud(Held(store), Path(folder), "nobody", settings)
+    jira = serve(Held(store), Path(folder), "nobody", **settings)
     jira.world.ask("POST", "/extract/jira", {"source": "jira"}, token=SERVICE_TOKEN)
 
 

@@ -1,14 +1,14 @@
 """Telling a history to copies of one bucket, in order or anyhow, and from the archive of another copy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Self
 
 from analyst.store import ANY, Store
 from analyst.store.memory import MemoryStore
-from tests.clouds import Cloud, FileCloud
-from tests.integration.jira.conftest import Jira, serve_cloud
+from tests.clouds import Cloud
+from tests.integration.jira.conftest import Installed, Jira
 from tests.integration.jira.history import Event
 from tests.integration.world import SERVICE_TOKEN
 
@@ -44,18 +44,17 @@ def copied(store: Store) -> MemoryStore:
 class Retelling:
     """Buckets in which a source is registered, of which nothing is known yet."""
 
+    installed: Installed
     folder: Path
-    admin: str
-    cloud: Cloud
 
     @classmethod
-    def of(cls, folder: Path, admin: str) -> Self:
-        """Take them from a folder."""
-        return cls(folder, admin, MemoryCloud(copied(FileCloud(folder / "bucket").open())))
+    def in_memory(cls, installed: Installed, folder: Path) -> Self:
+        """Copy them into memory."""
+        return cls(replace(installed, cloud=MemoryCloud(copied(installed.cloud.open()))), folder)
 
     def empty(self) -> Jira:
         """Serve one."""
-        return serve_cloud(self.cloud.copy(), self.folder, self.admin, {})
+        return self.installed.serve(self.folder)
 
     def in_order(self, events: list[Event]) -> Jira:
         """Tell events one by one, and fold them once."""

@@ -1,19 +1,27 @@
 """However events come, and however often, the tables are the same files as when they come in order and once."""
 
-from pathlib import Path
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.integration.jira.conftest import Installed
 from tests.integration.jira.history import History
 from tests.integration.jira.retelling import Retelling
 
 
+@pytest.fixture(scope="module")
+def retelling(installed: Installed, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Retelling:
+    """Buckets in memory, if `--store` does not say otherwise."""
+    made = Retelling if pytestconfig.getoption("--store") else Retelling.in_memory
+    return made(installed, tmp_path_factory.mktemp("retold"))
+
+
 @settings(max_examples=2, derandomize=True)
 @given(seed=st.integers(0, 2**32))
-def test_any_order_and_number_of_events_makes_the_same_files(installed: tuple[Path, str], seed: int) -> None:
-    random, retelling = Random(seed), Retelling.of(*installed)
+def test_any_order_and_number_of_events_makes_the_same_files(retelling: Retelling, seed: int) -> None:
+    random = Random(seed)
     events = History(random).go_on(20)
     expected = retelling.in_order(events).files()
     jira = retelling.anyhow(events, random)

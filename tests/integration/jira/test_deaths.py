@@ -1,6 +1,6 @@
 """A fold that dies at a touch of the bucket leaves all tables whole; the next one mends the rest, and nothing is lost.
 
-A few of the touches are tried here, all of them in tests/e2e/jira.
+A few of the touches are tried here, all of them in tests/e2e/faults.
 """
 
 import signal
@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.faults.fates import Fate
-from tests.e2e.faults.places import FilePlace
+from tests.e2e.faults.places import PLACES
 from tests.forks import Forks, forking
+from tests.integration.jira.conftest import Installed
 from tests.integration.jira.crashing import Scene, prepare, wrong
 
 STRIDE = 12
@@ -24,17 +25,17 @@ def forks() -> Iterator[Forks]:
 
 
 @pytest.fixture(scope="module")
-def scene(installed: tuple[Path, str], tmp_path_factory: pytest.TempPathFactory) -> Scene:
+def scene(installed: Installed, store_kind: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("dying")
-    (folder / "place/bucket").mkdir(parents=True)
-    return prepare(FilePlace(folder / "place"), installed, folder)
+    with PLACES[store_kind](folder / "place") as place:
+        yield prepare(place, installed, folder)
 
 
 def test_a_fold_may_die_at_any_touch(scene: Scene, forks: Forks) -> None:
     points = scene.points()
     found: list[str] = []
     for point in scene.chosen(points, Fate.KILLED_AFTER)[::STRIDE]:
-        job = {"kind": "file", "address": scene.place.address, "folder": str(scene.folder), "point": point}
+        job = {"kind": scene.place.kind, "address": scene.place.address, "folder": str(scene.folder), "point": point}
 
         def die(job: dict[str, object] = job) -> None:
             assert forks.run({**job, "fate": "KILLED_AFTER"}) == -signal.SIGKILL

@@ -9,6 +9,7 @@ import yaml
 
 from analyst.sweep.compaction import Rule
 from functions.extract.jira.parts import BLOCK
+from tests.clouds import Cloud
 from tests.integration.jira.conftest import NOON, Jira, event, issue, serve
 from tests.integration.world import SERVICE_TOKEN
 
@@ -75,7 +76,7 @@ def test_options_that_change_make_all_tables_anew_of_what_is_known(jira: Jira, t
     fields = [{"field": "customfield_10004", "column": "severity", "type": "option"}]
     fields += [{"field": "customfield_10005", "column": "team", "type": "text"}]
     (tmp_path / "instance.yaml").write_text(yaml.safe_dump({"jira": {"custom_fields": fields}}))
-    other = serve(tmp_path, jira.world.admin, CONFIG_FILE=str(tmp_path / "instance.yaml"))
+    other = serve(jira.cloud, tmp_path, jira.world.admin, CONFIG_FILE=str(tmp_path / "instance.yaml"))
     answer = other.fold()
     assert (answer["status"], answer["rebuild"]["status"]) == ("ok", "published")
     assert other.rows("select count(severity), count(team), count(*) from issues") == [(8, 0, 8)]
@@ -102,8 +103,8 @@ def test_without_the_documents_everything_begins_anew(jira: Jira) -> None:
     assert jira.rows("select issue_id from issues order by 1") == [("1",), ("2",)]
 
 
-def test_the_documents_are_for_the_server_alone_whatever_the_instance_says(tmp_path: Path) -> None:
-    jira = serve(tmp_path, TABLES_PUBLIC="true")
+def test_the_documents_are_for_the_server_alone_whatever_the_instance_says(cloud: Cloud, tmp_path: Path) -> None:
+    jira = serve(cloud, tmp_path, TABLES_PUBLIC="true")
     jira.world.ask("POST", "/api/admin/sources/jira", {"type": "jira"})
     jira.fold()
     tables = {table["name"]: table for table in jira.world.ask("GET", "/api/admin/tables?source=jira")["tables"]}

@@ -11,6 +11,7 @@ from analyst.context import Process
 from analyst.http import app
 from analyst.store.memory import MemoryStore
 from functions.extract.jira import inbox, webhook
+from tests.clouds import Cloud
 from tests.integration.jira.conftest import Jira, event, issue, serve, signature
 from tests.integration.world import FUNCTIONS, JIRA_SECRET, SERVICE_TOKEN
 from tests.running import ROOT
@@ -163,8 +164,8 @@ def test_all_recorded_payloads_are_folded_or_set_aside(jira: Jira) -> None:
     assert len(jira.rows("select issue_id from issues")) > 8
 
 
-def test_events_wait_for_their_source_to_be_registered(tmp_path: Path) -> None:
-    jira = serve(tmp_path)
+def test_events_wait_for_their_source_to_be_registered(cloud: Cloud, tmp_path: Path) -> None:
+    jira = serve(cloud, tmp_path)
     jira.take(CREATED)
     jira.later.run_all()
     assert len(jira.waiting()) == 1
