@@ -20,6 +20,7 @@ EVENT_BYTES: Final = 25 * 1024 * 1024
 
 _AT_ONCE: Final = 8
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+_LAST: Final = "9~"
 _WAITING: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}/[^/]+\.json")
 
 
@@ -63,7 +64,7 @@ class Inbox:
         """List what is to be folded, the earliest minute first."""
         for entry in self.store.list(self.prefix):
             name = entry.key.removeprefix(self.prefix)
-            if not name[:1].isdigit():
+            if name > _LAST:
                 return  # the archive comes behind
             if _WAITING.fullmatch(name):
                 yield entry

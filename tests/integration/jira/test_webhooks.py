@@ -9,6 +9,7 @@ from werkzeug.test import Client
 
 from analyst.context import Process
 from analyst.http import app
+from analyst.store import ABSENT
 from analyst.store.memory import MemoryStore
 from functions.extract.jira import inbox, webhook
 from tests.clouds import Cloud
@@ -170,6 +171,13 @@ def test_events_wait_for_their_source_to_be_registered(cloud: Cloud, tmp_path: P
     jira.later.run_all()
     assert len(jira.waiting()) == 1
     jira.world.ask("POST", "/api/admin/sources/jira", {"type": "jira"})
+    assert jira.fold()["counts"] == {"events": 1, "issues": 1}
+
+
+@pytest.mark.parametrize("name", [".keep", "-", "0", "2026-03-01T12-00/.one.json.part", "99/one.json"])
+def test_what_else_lies_in_the_inbox_holds_up_no_event(jira: Jira, name: str) -> None:
+    jira.store.put(f"extracts/jira/events/{name}", b"", if_version=ABSENT)
+    jira.take(CREATED)
     assert jira.fold()["counts"] == {"events": 1, "issues": 1}
 
 
