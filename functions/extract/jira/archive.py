@@ -8,6 +8,7 @@ there several times.
 import base64
 import hashlib
 import io
+import logging
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 import orjson
 
+from analyst import logs
 from analyst.errors import UnavailableError
 from analyst.store import Entry, Store
 from analyst.store.swapping import put_once
@@ -32,7 +34,9 @@ else:
 GATHERED_BYTES: Final = 64 * 1024 * 1024
 """The most that one object of an hour that is over has, unless one event has more."""
 
+_LOG = logging.getLogger(f"{logs.ROOT}.jira")
 _AT_ONCE: Final = 8
+_SUFFIX: Final = ".jsonl.zst"
 _OBJECT: Final = re.compile(r"(?P<hour>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2})-[0-9a-f]{32}\.jsonl\.zst")
 _HOUR: Final = len("2026-01-31T05")
 
@@ -81,6 +85,8 @@ class Archive:
     def gather(self, before: datetime) -> int:
         """Make few objects of those of each hour that was over before a time; tell of how many.
 
+        One that is damaged stays as it is, for somebody to put it back.
+
         Raises:
             UnavailableError: the store does not answer; the next time goes on.
         """
@@ -88,19 +94,27 @@ class Archive:
         for hour, found in groupby(self._objects(), key=lambda one: one[0]):
             entries = [entry for _, entry in found]
             for part in _parts(entries) if hour < _hour(before) else ():
-                self._gather(hour, [entry.key for entry in part])
-                gathered += len(part)
+                gathered += self._gather(hour, [entry.key for entry in part])
         return gathered
 
-    def _gather(self, hour: str, keys: Sequence[str]) -> None:
+    def _gather(self, hour: str, keys: Sequence[str]) -> int:
         """Put one object in the place of several: what zstd has packed may stand one behind the other."""
-        found = [one.data for key in keys if (one := self.store.read(key)) is not None]
-        whole = self._put(hour, b"".join(found))
+        found: dict[str, bytes] = {}
+        for key in keys:
+            one = self.store.read(key)
+            if one is not None and _is_whole(key, one.data):
+                found[key] = one.data
+            elif one is not None:
+                _LOG.error("an archive of events is damaged", extra={"fields": {"key": key}})
+        if len(found) <= 1:
+            return 0
+        gathered = self._put(hour, b"".join(found.values()))
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(self.store.delete, [key for key in keys if key != whole]))
+            list(pool.map(self.store.delete, [key for key in found if key != gathered]))
+        return len(found)
 
     def _put(self, hour: str, data: bytes) -> str:
-        key = f"{self.prefix}{hour}-{hashlib.sha256(data).hexdigest()[:32]}.jsonl.zst"
+        key = f"{self.prefix}{hour}-{_digest(data)}{_SUFFIX}"
         put_once(self.store, key, data)
         return key
 
@@ -113,12 +127,11 @@ class Archive:
         found = self.store.read(key)
         if found is None:
             raise UnavailableError(f"{key} was gathered meanwhile; begin again")
-        try:
-            with zstd.open(io.BytesIO(found.data)) as lines:
-                for line in lines:
-                    yield _event(orjson.loads(line))
-        except (zstd.ZstdError, EOFError, ValueError, KeyError) as error:
-            raise UnavailableError(f"{key} is damaged; put it back from a copy, or delete it") from error
+        if not _is_whole(key, found.data):
+            raise UnavailableError(f"{key} is damaged; put it back from a copy, or delete it")
+        with zstd.open(io.BytesIO(found.data)) as lines:
+            for line in lines:
+                yield _event(orjson.loads(line))
 
 
 def _parts(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
@@ -132,6 +145,14 @@ def _parts(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
         part.append(entry)
     if len(part) > 1:
         yield part
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def _is_whole(key: str, data: bytes) -> bool:
+    return key.endswith(f"-{_digest(data)}{_SUFFIX}")
 
 
 def _line(archived: Archived) -> bytes:

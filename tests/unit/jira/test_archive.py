@@ -1,5 +1,7 @@
 """The archive gives back every event as it came, however often it was put and gathered."""
 
+import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -85,13 +87,45 @@ def test_what_is_too_much_for_one_object_becomes_several(monkeypatch: pytest.Mon
     assert len(list(made.events())) == 6
 
 
-@pytest.mark.parametrize("damage", [b"", b"no zstd", b"cut"])
-def test_a_damaged_object_is_told(damage: bytes) -> None:
-    made = archive()
-    made.put([Archived(event("a", b"x" * 1000))])
-    (key,) = keys(made)
-    found = made.store.read(key)
+def cut(data: bytes) -> bytes:
+    return data[:20]
+
+
+def turned(data: bytes) -> bytes:
+    return data.replace(b"2026", b"2025")  # so little is not compressed
+
+
+DAMAGE: list[Callable[[bytes], bytes]] = [lambda _: b"", lambda _: b"no zstd", cut, turned]
+
+
+def damage(archive: Archive, how: Callable[[bytes], bytes]) -> bytes:
+    """Damage the first object; give what it was."""
+    found = archive.store.read(keys(archive)[0])
     assert found is not None
-    made.store.put(key, found.data[:20] if damage == b"cut" else damage, if_version=ANY)
+    damaged = how(found.data)
+    assert damaged != found.data
+    archive.store.put(keys(archive)[0], damaged, if_version=ANY)
+    return found.data
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_object_is_told(how: Callable[[bytes], bytes]) -> None:
+    made = archive()
+    made.put([Archived(event("a", random.Random(1).randbytes(100)))])
+    damage(made, how)
     with pytest.raises(UnavailableError, match="is damaged; put it back"):
         list(made.events())
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_object_is_gathered_with_no_other_and_may_be_put_back(how: Callable[[bytes], bytes]) -> None:
+    made = archive()
+    for number in range(4):
+        made.put([Archived(event(f"e{number}"))])
+    before, damaged = sorted(one.name for one in made.events()), keys(made)[0]
+    kept = damage(made, how)
+    assert [made.gather(NOON + HOUR) for _ in range(2)] == [3, 0]
+    assert damaged in keys(made)
+    assert len(keys(made)) == 2
+    made.store.put(damaged, kept, if_version=ANY)
+    assert sorted(one.name for one in made.events()) == before
