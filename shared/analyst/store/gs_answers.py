@@ -83,14 +83,19 @@ def _translated(doing: str, url: str, unmet: str, lost: type[UnavailableError]) 
         yield
     except GoogleAPICallError as error:
         raise _refused(error, doing, url, unmet) or _unanswered(error, doing, url, lost) from error
-    except TransportError as error:  # of the token, or a signature: the request itself was never sent
+    except GoogleAuthError as error:  # of the token, or a signature: the request itself was never sent
         if "PERMISSION_DENIED" in str(error):
             raise SettingsError(f"DATA_URL: {doing} is not allowed: {_SIGNING}") from error
-        raise UnavailableError(f"{doing} failed: no access token for {url} is to be had: {error}") from error
-    except GoogleAuthError as error:
+        if _passes(error):
+            raise UnavailableError(f"{doing} failed: no access token for {url} is to be had: {error}") from error
         raise SettingsError(f"DATA_URL: the credentials for {url} are not accepted: {error}; {_CREDENTIALS}") from error
     except (GoogleAPIError, OSError, HTTPException, DataCorruption) as error:
         raise (UnwrittenError if _never_sent(error) else lost)(f"{doing} got no answer of {url}: {error}") from error
+
+
+def _passes(error: GoogleAuthError) -> bool:
+    """Tell whether who gives tokens is away: the metadata server says so by the cause alone."""
+    return bool(error.retryable) or any(isinstance(one, TransportError) for one in (error, error.__cause__))
 
 
 def _never_sent(error: Exception) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import google.auth
-from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import Request
 from google.cloud.storage import Client  # type: ignore[import-untyped]
 from google.cloud.storage.exceptions import DataCorruption  # type: ignore[import-untyped]
@@ -17,7 +16,6 @@ from google_crc32c import Checksum
 from requests import Response
 from requests.adapters import HTTPAdapter
 
-from analyst.errors import SettingsError
 from analyst.store.gs_answers import reading
 from analyst.store.secrets import endpoint_options
 
@@ -94,13 +92,12 @@ def duckdb_secret(client: Client, url: str) -> dict[str, str]:
 
     Raises:
         SettingsError: they give none.
+        UnavailableError: they give none just now.
     """
     credentials = client._credentials  # noqa: SLF001 - the library tells them nowhere else
-    try:
-        if not credentials.valid:
+    if not credentials.valid:
+        with reading("asking for an access token", url):
             credentials.refresh(Request())
-    except GoogleAuthError as error:
-        raise SettingsError(f"DATA_URL: no credentials for {url}: {error}") from error
     options = {"type": "gcs", "scope": url, "bearer_token": str(credentials.token)}
     address = client._connection.API_BASE_URL  # noqa: SLF001
     is_googles = urlsplit(address).hostname == "storage.googleapis.com"

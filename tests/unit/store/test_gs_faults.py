@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.auth import exceptions
 
 from analyst.errors import SettingsError, UnavailableError
 from analyst.store import ABSENT, StoreConflictError, UnsureWriteError
@@ -209,6 +210,50 @@ def test_settings_that_are_wrong_are_told_with_what_to_do(gcs: Gcs, client: Any,
         assert all("GOOGLE_APPLICATION" in told for told in refusals(GsStore("bucket", "", stranger, pace=AT_ONCE)))
     gcs.forbidden = True
     assert all("Storage Object Admin" in told for told in refusals(GsStore("bucket", "", client)))
+
+
+auth: Any = exceptions
+
+
+class Tokenless(Running):
+    """An account that gets no token, for a reason."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__()
+        self.token = None
+        self.reason = reason
+
+    def refresh(self, request: object) -> None:  # noqa: ARG002
+        raise self.reason
+
+
+def caused(cause: Exception) -> Any:
+    error = auth.RefreshError(cause)
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        (auth.TransportError("refused"), UnavailableError),
+        (auth.RefreshError("Service Unavailable", retryable=True), UnavailableError),
+        (caused(auth.TransportError("the metadata server answers 503")), UnavailableError),
+        (auth.RefreshError("invalid_grant: Invalid JWT Signature."), SettingsError),
+    ],
+)
+def test_who_gives_tokens_may_be_away_for_a_while(gcs: Gcs, reason: Exception, expected: type[Exception]) -> None:
+    with gcs.client(Tokenless(reason)) as client:
+        store = GsStore("bucket", "", client, pace=AT_ONCE)
+        calls: list[Callable[[], object]] = [
+            lambda: store.read("a"),
+            lambda: store.put("a", b"", if_version=ABSENT),
+            store.duckdb_secret,
+        ]
+        for call in calls:
+            with pytest.raises(expected) as caught:
+                call()
+            assert not isinstance(caught.value, UnsureWriteError)
 
 
 def test_without_credentials_the_message_says_how_to_get_some(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
