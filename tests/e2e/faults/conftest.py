@@ -3,12 +3,18 @@
 from collections.abc import Iterator
 from itertools import repeat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from analyst.store import swapping
 from analyst.sweep import checkpoints
+from tests.clouds import FileCloud
 from tests.e2e.faults.places import PLACES, Place
+
+if TYPE_CHECKING:
+    from tests.integration.jira.conftest import Installed
+    from tests.integration.jira.crashing import Scene
 
 pytest.register_assert_rewrite("tests.e2e.faults.laptops", "tests.e2e.faults.mirroring", "tests.e2e.faults.scenes")
 pytest.register_assert_rewrite("tests.integration.jira.crashing")
@@ -24,3 +30,20 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     with PLACES[request.param](tmp_path) as place:
         yield place
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> "Installed":
+    """A bucket in which a source of the type jira is registered."""
+    from tests.integration.jira.conftest import install
+
+    folder = tmp_path_factory.mktemp("installed")
+    return install(FileCloud(folder / "bucket"), folder)
+
+
+@pytest.fixture
+def told(place: Place, installed: "Installed", tmp_path: Path) -> "Scene":
+    """A place where events of Jira wait to be folded."""
+    from tests.integration.jira.crashing import prepare
+
+    return prepare(place, installed, tmp_path)

@@ -39,7 +39,8 @@ class Reading:
         touches = Touches()
         jira = self.serve(FatedStore(self.place.open(), touches))
         extract(jira)
-        return touches.made, jira.files()
+        made = [*touches.made]
+        return made, jira.files()
 
     def wrong(self, what: str, act: Callable[[], object], after: Files) -> list[str]:
         """Set the place back, act, and tell what is wrong when it has been read again."""

@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from functions.extract.jira import backfilling
-from tests.clouds import FileCloud
 from tests.e2e.faults.fates import FATES, Fate
 from tests.e2e.faults.jira_reading import BATCH, Reading, reading
 from tests.e2e.faults.places import FilePlace
 from tests.forks import Forks, forking
 from tests.integration.jira import dying
-from tests.integration.jira.conftest import install
+from tests.integration.jira.conftest import Installed
 from tests.integration.jira.crashing import CHANGES
 
 DEATHS = [fate for fate in FATES if fate.name.startswith("KILLED")]
@@ -27,10 +26,9 @@ def forks() -> Iterator[Forks]:
 
 
 @pytest.fixture
-def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reading]:
+def scene(installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reading]:
     monkeypatch.setattr(backfilling, "_BATCH", BATCH)
     (tmp_path / "place/bucket").mkdir(parents=True)
-    installed = install(FileCloud(tmp_path / "installed"), tmp_path)
     with reading(FilePlace(tmp_path / "place"), installed, tmp_path) as scene:
         yield scene
 

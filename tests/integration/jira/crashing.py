@@ -61,8 +61,9 @@ class Scene:
         touches = Touches()
         jira = self.serve(FatedStore(self.place.open(), touches))
         jira.fold()
+        made = [*touches.made]
         self.after = jira.files()
-        return touches.made
+        return made
 
     def chosen(self, points: list[tuple[str, str]], fate: Fate) -> list[int]:
         """Choose the touches that a fate can befall; of many reads and deletes side by side the first three."""

@@ -1,0 +1,38 @@
+"""A fold of Jira's events may die at any touch of the store: tables are whole, and the next fold mends the rest."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.faults.fates import FATES, Fate
+from tests.forks import Forks, forking
+from tests.integration.jira import dying
+from tests.integration.jira.crashing import Scene, wrong
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    with forking(Path(dying.__file__)) as forks:
+        yield forks
+
+
+@pytest.mark.parametrize("fate", [fate for fate in FATES if fate.name.startswith("KILLED")])
+def test_a_fold_may_die_at_any_touch(told: Scene, forks: Forks, fate: Fate) -> None:
+    points = told.points()
+    found: list[str] = []
+    job: dict[str, Any] = {
+        "kind": told.place.kind,
+        "address": told.place.address,
+        "folder": str(told.folder),
+        "fate": fate.name,
+    }
+    for point in told.chosen(points, fate):
+
+        def die(point: int = point) -> None:
+            assert forks.run({**job, "point": point}) == -signal.SIGKILL
+
+        found += wrong(told, f"{fate.name} {points[point - 1]}", die)
+    assert not found, "\n".join(found)
