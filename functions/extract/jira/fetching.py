@@ -1,16 +1,16 @@
 """Fetching the issues that events are about: each once, a few at a time, and none any more when Jira does not answer."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from analyst.errors import AnalystError, NotFoundError
 from functions.extract.jira.documents import Document
+from functions.extract.jira.instance import Jira, hopeless
 
 AT_ONCE: Final = 4
-GIVES_UP: Final = 4
-"""Failures in a row after which the rest is left for the next time: Jira is away, or does not know us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,31 +24,34 @@ class Fetched:
 
 @dataclass(slots=True)
 class Fetching:
-    """Asks for issues in one fold. Without `one`, which asks for one of them, it has no answer for any."""
+    """Asks for issues in one fold; without an instance it has no answer for any.
 
-    one: Callable[[str], Document] | None
-    failures: int = 0
-    last: str = ""
+    `stopped` tells why nothing else can be had either, once that is so.
+    """
+
+    jira: Jira | None
+    stopped: str | None = None
 
     def fetch(self, issue_ids: Iterable[str]) -> Fetched:
         """Ask for issues."""
         fetched = Fetched()
-        if self.one is None:
+        if self.jira is None:
             return fetched
+        fetch = partial(self._fetch, self.jira, fetched)
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(lambda issue_id: self._fetch(issue_id, fetched), issue_ids))
+            list(pool.map(fetch, issue_ids))
         return fetched
 
-    def _fetch(self, issue_id: str, fetched: Fetched) -> None:
-        if self.failures >= GIVES_UP or self.one is None:
-            fetched.failed[issue_id] = self.last
+    def _fetch(self, jira: Jira, fetched: Fetched, issue_id: str) -> None:
+        if self.stopped is not None:
+            fetched.failed[issue_id] = self.stopped
             return
         try:
-            fetched.documents[issue_id] = self.one(issue_id)
+            fetched.documents[issue_id] = jira.issue(issue_id)
         except NotFoundError:
             fetched.gone.add(issue_id)
         except AnalystError as error:
-            self.failures += 1
-            self.last = fetched.failed[issue_id] = str(error)
-        else:
-            self.failures = 0
+            fetched.failed[issue_id] = str(error)
+            reason = hopeless(jira, error)
+            if reason is not None:
+                self.stopped = str(reason)

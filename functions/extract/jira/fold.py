@@ -69,7 +69,7 @@ def fold(opened: Opened, run_id: str) -> FoldAnswer:
     """
     ctx, source, started = opened.ctx, opened.source, opened.ctx.clock()
     interval = interval_of(ctx.settings)
-    folding = Folding(opened.inbox, opened.archive, opened.warehouse, opened.rebuild, opened.fetch, interval)
+    folding = Folding(opened.inbox, opened.archive, opened.warehouse, opened.rebuild, opened.jira, interval)
     tally, error, is_over = Tally(), None, False
     while not is_over:
         with opened.alone(run_id) as held:
@@ -82,7 +82,7 @@ def fold(opened: Opened, run_id: str) -> FoldAnswer:
             except (ContractError, SourceError) as failure:
                 error = str(failure)
         # what came while the lease was about to be given back has found it held, and was left to us
-        is_over = error is not None or tally.is_cut or not folding.waits(tally)
+        is_over = error is not None or tally.is_cut or tally.is_stuck or not folding.waits(tally)
     if tally.is_cut:
         ctx.tasks.enqueue_alone(PATH, {"source": source})
     answer = _answer(tally, run_id, source, error, is_over=is_over)
@@ -94,9 +94,8 @@ def fold(opened: Opened, run_id: str) -> FoldAnswer:
 def _answer(tally: Tally, run_id: str, source: str, error: str | None, *, is_over: bool) -> FoldAnswer:
     if error is None and tally.left:
         failed = f"{len(tally.failures)} issues" if len(tally.failures) > 1 else "one issue"
-        error = (
-            f"Jira could not be asked about {failed}, so {len(tally.left)} events wait: {min(tally.failures.values())}"
-        )
+        waiting = f"{len(tally.left)} events{' and all behind them' if tally.is_stuck else ''}"
+        error = f"Jira could not be asked about {failed}, so {waiting} wait: {min(tally.failures.values())}"
     folded = tally.counts["events"] > 0
     status: RunStatus = "ok" if folded or tally.tables else "unchanged"
     if error is not None:

@@ -16,10 +16,10 @@ from analyst.extracting import RebuildOutcome
 from analyst.store import Entry
 from functions.extract.jira.absorbing import Change
 from functions.extract.jira.archive import Archive, Archived
-from functions.extract.jira.documents import Document
 from functions.extract.jira.facts import Facts
 from functions.extract.jira.fetching import Fetching
 from functions.extract.jira.inbox import Inbox
+from functions.extract.jira.instance import Jira
 from functions.extract.jira.outcome import Outcome
 from functions.extract.jira.warehouse import Warehouse
 
@@ -37,19 +37,20 @@ Rebuild = Callable[[str | None], RebuildOutcome | None]
 class Tally(Outcome):
     """What came of a fold. `left` are the events that stay in the inbox, `failures` why, by issue.
 
-    One that `is_cut` has had its time, and more waits.
+    One that `is_cut` has had its time, and more waits; so it does behind `left` when Jira can't be asked at all (`is_stuck`).
     """
 
     left: set[str] = field(default_factory=set)
     failures: dict[str, str] = field(default_factory=dict)
     is_cut: bool = False
+    is_stuck: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Folding:
     """What a fold works with.
 
-    `interval` is in seconds, between two publishes; after `seconds` it leaves the rest to the next one. Without `fetch`,
+    `interval` is in seconds, between two publishes; after `seconds` it leaves the rest to the next one. Without `jira`,
     what events say of an issue is all there is.
     """
 
@@ -57,7 +58,7 @@ class Folding:
     archive: Archive
     warehouse: Warehouse
     rebuild: Rebuild
-    fetch: Callable[[str], Document] | None = None
+    jira: Jira | None = None
     interval: float = 0.0
     seconds: float = 50.0
     monotonic: Callable[[], float] = time.monotonic
@@ -70,7 +71,7 @@ class Folding:
             AnalystError: what is published can't be read, the store does not answer, or others publish all the time.
         """
         until = self.monotonic() + self.seconds
-        fetching, took = Fetching(self.fetch), 0.0
+        fetching, took = Fetching(self.jira), 0.0
         while entries := self._next(tally.left):
             if self.monotonic() > until:
                 tally.is_cut = True
@@ -80,6 +81,9 @@ class Folding:
             began = self.monotonic()
             self._fold(self._next(tally.left) if rested else entries, tally, fetching)
             took = self.monotonic() - began
+            if fetching.stopped is not None:
+                tally.is_stuck = self.waits(tally)
+                return
         if not tally.counts:
             self._publish({}, tally)  # what an earlier one has left
 

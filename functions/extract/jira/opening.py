@@ -1,6 +1,6 @@
 """What the functions of a Jira source share: its warehouse, inbox and archive, and leave to be the one that writes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,6 @@ from functions.extract.jira.archive import Archive
 from functions.extract.jira.backfilling import Scope
 from functions.extract.jira.catalogue import Catalogue, is_needed
 from functions.extract.jira.client import JiraClient
-from functions.extract.jira.documents import Document
 from functions.extract.jira.inbox import Inbox
 from functions.extract.jira.instance import PARALLEL, Jira, client_of, desk_of
 from functions.extract.jira.published import Look, look
@@ -37,11 +36,6 @@ class Opened:
     scope: Scope
     jira: Jira | None = None
     """The instance; `None` where the settings have no credential for it."""
-
-    @property
-    def fetch(self) -> Callable[[str], Document] | None:
-        """What asks Jira for one issue."""
-        return None if self.jira is None else self.jira.issue
 
     @property
     def inbox(self) -> Inbox:

@@ -126,6 +126,35 @@ def test_jira_is_asked_no_more_while_it_is_down(
     assert fold(asking, 200)["counts"] == {"events": 20, "issues": 20}
 
 
+def test_while_jira_is_down_no_more_than_a_batch_is_read(
+    asking: Jira, service: Service, instance: Instance, deliver: Delivery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.extract.jira.instance.Patience", lambda: Patience(0.0))
+    monkeypatch.setattr("functions.extract.jira.folding._MOST_EVENTS", 2)
+    for _ in range(6):
+        instance.create()
+    deliver()
+    service.down_until = float("inf")
+    told = fold(asking, 422)
+    assert told["left"] == 2
+    assert "2 events and all behind them wait" in told["error"]
+    assert len(asking.waiting()) == 6
+    service.down_until = 0.0
+    assert fold(asking, 200)["counts"] == {"events": 6, "issues": 6}
+
+
+def test_many_issues_that_can_not_be_had_hold_up_no_other(
+    asking: Jira, service: Service, instance: Instance, deliver: Delivery
+) -> None:
+    for _ in range(7):
+        instance.create()
+    deliver()
+    service.faults = [Fault("issue", status=403, times=6)]
+    told = fold(asking, 207)
+    assert (told["left"], told["counts"]["events"]) == (6, 1)
+    assert fold(asking, 200)["counts"]["events"] == 6
+
+
 def test_an_issue_that_jira_does_not_have_has_no_rows_until_it_has(
     asking: Jira, service: Service, instance: Instance, deliver: Delivery
 ) -> None:
