@@ -31,13 +31,7 @@ def check(order: CheckOrder, ctx: Context) -> CheckAnswer:
     return CheckAnswer.model_validate(_called(ctx, "/extract/jira/check", order))
 
 
-@function(
-    "POST",
-    "/api/admin/jira/replay",
-    allow=Role.ADMIN,
-    answers={404: _NONE, 409: "Somebody else writes the tables now."},
-    audit="source.replay",
-)
+@function("POST", "/api/admin/jira/replay", allow=Role.ADMIN, answers={404: _NONE, 422: _FAILED}, audit="source.replay")
 def replay(order: ReplayOrder, ctx: Context) -> ReplayAnswer:
     """Fold webhooks that lie in the archive once more, without asking Jira."""
     return ReplayAnswer.model_validate(_called(ctx, "/extract/jira/replay", order))

@@ -21,7 +21,6 @@ from typing import Any, Final
 import orjson
 
 from analyst import logs
-from analyst.errors import UnavailableError
 from analyst.store import Entry, Store
 from analyst.store.swapping import put_once
 from functions.extract.jira.inbox import Received
@@ -71,16 +70,20 @@ class Archive:
         for hour, found in groupby(by_name, key=lambda one: one.event.name[:_HOUR]):
             self._put(hour, zstd.compress(b"".join(map(_line, found))))
 
-    def events(self, since: datetime | None = None, until: datetime | None = None) -> Iterator[Received]:
+    def events(
+        self, damaged: list[str], since: datetime | None = None, until: datetime | None = None
+    ) -> Iterator[Received]:
         """Give the events of the hours from `since` to `until`, the earliest hour first.
 
+        Objects that are `damaged` are passed over, and their keys put there.
+
         Raises:
-            UnavailableError: the store does not answer, or an archive is damaged.
+            UnavailableError: the store does not answer.
         """
         first, last = _hour(since) if since else "", _hour(until) if until else "~"
-        for hour, entry in self._objects():
+        for hour, found in groupby(self._objects(), key=lambda one: one[0]):
             if first <= hour <= last:
-                yield from self._read(entry.key)
+                yield from self._of_hour(hour, [entry.key for _, entry in found], damaged)
 
     def gather(self, before: datetime) -> int:
         """Make few objects of those of each hour that was over before a time; tell of how many.
@@ -123,15 +126,25 @@ class Archive:
             if match := _OBJECT.fullmatch(entry.key.removeprefix(self.prefix)):
                 yield match["hour"], entry
 
-    def _read(self, key: str) -> Iterator[Received]:
-        found = self.store.read(key)
-        if found is None:
-            raise UnavailableError(f"{key} was gathered meanwhile; begin again")
-        if not _is_whole(key, found.data):
-            raise UnavailableError(f"{key} is damaged; put it back from a copy, or delete it")
-        with zstd.open(io.BytesIO(found.data)) as lines:
-            for line in lines:
-                yield _event(orjson.loads(line))
+    def _of_hour(self, hour: str, keys: Sequence[str], damaged: list[str]) -> Iterator[Received]:
+        """Read the objects of an hour, and those that were made of them meanwhile."""
+        seen: set[str] = set()
+        while new := [key for key in keys if key not in seen]:
+            seen.update(new)
+            for key in new:
+                found = self.store.read(key)
+                if found is None:
+                    keys = [entry.key for entry in self.store.list(f"{self.prefix}{hour}-")]
+                elif _is_whole(key, found.data):
+                    yield from _events(found.data)
+                else:
+                    damaged.append(key)
+
+
+def _events(data: bytes) -> Iterator[Received]:
+    with zstd.open(io.BytesIO(data)) as lines:
+        for line in lines:
+            yield _event(orjson.loads(line))
 
 
 def _parts(entries: Sequence[Entry]) -> Iterator[list[Entry]]:

@@ -3,19 +3,18 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import islice
-from typing import Final, Literal
+from typing import Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from analyst import runs
 from analyst.context import Context
-from analyst.errors import ConflictError
+from analyst.errors import UnavailableError
 from analyst.extracting import RebuildOutcome
-from analyst.http import Allow, function
-from analyst.runs import RunRecord
+from analyst.http import Allow, Answer, function
 from analyst.state.fields import Input
 from functions.extract.jira.facts import Facts
 from functions.extract.jira.inbox import Received
+from functions.extract.jira.jobs import Job, JobAnswer, answer_of, begin
 from functions.extract.jira.opening import open_source
 from functions.extract.jira.requests import JobRequest, SourceRequest
 
@@ -23,7 +22,6 @@ _BYTES_AT_ONCE: Final = 32 * 1024 * 1024
 _AT_ONCE: Final = 1_000
 _OVER: Final = timedelta(hours=2)
 _REMEMBERED: Final = timedelta(days=30)
-_BUSY: Final = "somebody else writes the tables of {} now; try again in a moment"
 
 
 class ReplayOrder(Input):
@@ -37,17 +35,14 @@ class ReplayRequest(JobRequest, ReplayOrder):
     """Which events of which source to fold again: those of the hours from `since` to `until`, or all."""
 
 
-class ReplayAnswer(BaseModel):
-    """How many `events` were folded again, and of how many `issues` something else is known than before."""
+class ReplayAnswer(JobAnswer):
+    """How a replay ended: how many `events` were folded again, and of how many `issues` something else is known.
 
-    model_config = ConfigDict(frozen=True)
+    `counts` has besides these events that tell nothing (`set_aside`), and those that were read but for a part (`unread`).
+    """
 
-    run_id: str
-    source: str
-    status: Literal["ok", "unchanged"]
     events: int
     issues: int
-    rebuild: RebuildOutcome | None = None
 
 
 class TidyAnswer(BaseModel):
@@ -65,45 +60,20 @@ class TidyAnswer(BaseModel):
     "POST",
     "/extract/jira/replay",
     allow=Allow.SERVICE,
-    answers={404: "There is no such source.", 409: "Somebody else writes the tables now."},
+    answers={207: ReplayAnswer, 404: "There is no such source.", 422: ReplayAnswer},
     audit="source.replay",
 )
-def replay_jira(request: ReplayRequest, ctx: Context) -> ReplayAnswer:
-    """Fold what lies in the archive once more, without asking Jira: what it tells and is not known any more is again."""
-    source, run_id = request.source_in(ctx.settings), request.run_id or runs.new_run_id()
-    ctx.audited(f"source:{source}")
-    opened = open_source(ctx, source)
-    events, changed, version = 0, set[str](), None
-    with opened.alone(run_id) as held:
-        if held is None:
-            raise ConflictError(_BUSY.format(source))
-        archived = opened.archive.events(request.since, request.until)
-        while batch := list(_some(archived)):
-            held.check()
-            absorbed = opened.warehouse.absorb(Facts.of(batch).changes())
-            events, version = events + len(batch), absorbed.version
-            changed |= absorbed.changed
-    answer = ReplayAnswer(
-        run_id=run_id,
-        source=source,
-        status="ok" if changed else "unchanged",
-        events=events,
-        issues=len(changed),
-        rebuild=opened.rebuild(version),
-    )
-    record = RunRecord(
-        run_id=run_id,
-        kind="job",
-        job="replay",
-        source=source,
-        status=answer.status,
-        started_at=ctx.now,
-        finished_at=ctx.clock(),
-        counts={"events": events, "issues": len(changed)},
-    )
-    runs.write(ctx.store, record)
-    ctx.audited(run_id=run_id, events=events, issues=len(changed))
-    return answer
+def replay_jira(request: ReplayRequest, ctx: Context) -> Answer[ReplayAnswer]:
+    """Fold what lies in the archive once more, without asking Jira: what it tells and is not known any more is again.
+
+    207 and 422 mean that a part of the archive could not be read, or not all of it was folded; the `error` tells why.
+    """
+    job = begin(ctx, "replay", request)
+    changed: set[str] = set()
+    job.attempt(lambda: _replay(job, request, changed))
+    ended, events, issues = answer_of(job), job.counts["events"], len(changed)
+    ctx.audited(events=events, issues=issues)
+    return Answer(ReplayAnswer(**ended.body.model_dump(), events=events, issues=issues), status=ended.status)
 
 
 @function("POST", "/extract/jira/tidy", allow=Allow.SERVICE, answers={404: "There is no such source."})
@@ -114,6 +84,20 @@ def tidy_jira(request: SourceRequest, ctx: Context) -> TidyAnswer:
     absorbed = opened.warehouse.forget(ctx.now - _REMEMBERED)
     rebuild = opened.rebuild(absorbed.version)
     return TidyAnswer(source=opened.source, gathered=gathered, forgotten=len(absorbed.changed), rebuild=rebuild)
+
+
+def _replay(job: Job, request: ReplayRequest, changed: set[str]) -> None:
+    damaged: list[str] = []
+    archived = job.opened.archive.events(damaged, request.since, request.until)
+    job.counts["events"] = 0
+    while batch := list(_some(archived)):
+        facts = Facts.of(batch)
+        changed |= job.absorb(facts.changes()).changed
+        told = {"events": len(batch), "set_aside": len(facts.set_aside), "unread": len(facts.unread)}
+        job.counts.update({name: count for name, count in told.items() if count})
+    if damaged:
+        more = f", and so are {len(damaged) - 1} more" if damaged[1:] else ""
+        raise UnavailableError(f"{damaged[0]} is damaged{more}; put it back from a copy, or delete it")
 
 
 def _some(events: Iterator[Received]) -> Iterator[Received]:

@@ -87,13 +87,18 @@ def replay(
     timeout: Timeout = 3600,
     json: Json = False,
 ) -> None:
-    """Have webhooks folded again that lie in the archive, without asking Jira."""
+    """Have webhooks folded again that lie in the archive, without asking Jira.
+
+    Ends with 1 when a part of the archive could not be read.
+    """
     with session(timeout) as server:
         told = server.post("/api/admin/jira/replay", {"since": since, "until": until})
     if json:
         print_json(told)
     else:
         print(f"{count_text(told['events'], 'event')} folded again, {count_text(told['issues'], 'issue')} changed.")
+        _print_problems(told)
+    raise typer.Exit(1 if told["error"] else 0)
 
 
 @app.command("status")

@@ -91,8 +91,12 @@ def test_a_check_ends_with_1_when_its_level_is_error(api: FunctionsApi, logged_i
 
 
 def test_a_replay_tells_what_changed(api: FunctionsApi, logged_in: Da) -> None:
-    api.answers["POST", "/api/admin/jira/replay"] = [(200, {"events": 1, "issues": 0, "status": "unchanged"})]
+    told = {"events": 1, "issues": 0, "status": "unchanged", "notes": [], "error": None}
+    broken = {**told, "status": "partial", "error": "an archive is damaged"}
+    api.answers["POST", "/api/admin/jira/replay"] = [(200, told), (207, broken)]
     assert logged_in("admin", "jira", "replay").out == "1 event folded again, 0 issues changed.\n"
+    ran = logged_in("admin", "jira", "replay")
+    assert (ran.code, ran.err) == (1, "an archive is damaged\n")
 
 
 def test_the_status_is_told(api: FunctionsApi, logged_in: Da) -> None:

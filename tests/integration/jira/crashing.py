@@ -95,7 +95,7 @@ class Scene:
         assert answer["left"] == 0
         assert jira.files() == self.after
         assert jira.waiting() == []
-        assert {event.name for event in Archive(store, "jira").events()} >= self.names
+        assert {event.name for event in Archive(store, "jira").events([])} >= self.names
         extract = store.head("extracts/jira/extract.duckdb")
         assert extract is not None
         assert Snapshots(store).current().built_from == {"jira": extract.version}

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from analyst.store import ANY
 from functions.extract.jira.connection import Patience
 from tests.doubles.jira.instance import Instance
 from tests.doubles.jira.service import EMAIL, TOKEN, Fault, Service
@@ -213,3 +214,17 @@ def test_the_archive_of_an_hour_that_is_over_becomes_one_object(jira: Jira) -> N
     (after,) = (entry.key for entry in jira.store.list("extracts/jira/events/archive/"))
     assert after.rpartition("/")[2].startswith("2026-03-01T12-")
     assert jira.world.ask("POST", "/extract/jira/replay", {}, token=SERVICE_TOKEN)["events"] == 3
+
+
+def test_a_replay_passes_over_what_is_damaged_and_tells_it(jira: Jira) -> None:
+    for number in range(2):
+        jira.take(event("jira:issue_created", issue={"id": str(number), "key": f"A-{number}", "fields": {}}))
+        jira.fold()
+    damaged, _ = (entry.key for entry in jira.store.list("extracts/jira/events/archive/"))
+    jira.store.put(damaged, b"", if_version=ANY)
+    answer = jira.world.send("POST", "/extract/jira/replay", {}, token=SERVICE_TOKEN)
+    told = answer.get_json()
+    assert (answer.status_code, told["events"], told["issues"]) == (422, 1, 0)
+    assert told["error"] == f"{damaged} is damaged; put it back from a copy, or delete it"
+    (run,) = jira.world.ask("GET", f"/api/sync/status?run={told['run_id']}", token=SERVICE_TOKEN)["runs"]
+    assert (run["job"], run["status"], run["counts"]) == ("replay", "failed", {"events": 1})

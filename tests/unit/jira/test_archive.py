@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyst.errors import UnavailableError
 from analyst.store import ANY
 from analyst.store.memory import MemoryStore
 from functions.extract.jira.archive import Archive, Archived
@@ -35,15 +34,15 @@ def test_bodies_come_back_byte_for_byte(bodies: list[bytes]) -> None:
     events = [event(f"e{number}", body) for number, body in enumerate(bodies)]
     made = archive()
     made.put(Archived(one) for one in events)
-    assert list(made.events()) == events
+    assert list(made.events([])) == events
 
 
 def test_each_hour_has_objects_of_its_own() -> None:
     made = archive()
     made.put([Archived(event("b", at=NOON + HOUR)), Archived(event("a"))])
     assert [key.rpartition("/")[2][:13] for key in keys(made)] == ["2026-03-01T12", "2026-03-01T13"]
-    assert [one.name for one in made.events(until=NOON)] == ["2026-03-01T12-00/a.json"]
-    assert [one.name for one in made.events(since=NOON + HOUR)] == ["2026-03-01T13-00/b.json"]
+    assert [one.name for one in made.events([], until=NOON)] == ["2026-03-01T12-00/a.json"]
+    assert [one.name for one in made.events([], since=NOON + HOUR)] == ["2026-03-01T13-00/b.json"]
 
 
 def test_what_is_put_twice_is_there_once() -> None:
@@ -51,17 +50,17 @@ def test_what_is_put_twice_is_there_once() -> None:
     for _ in range(2):
         made.put([Archived(event("a"), "it was too large")])
     assert len(keys(made)) == 1
-    assert len(list(made.events())) == 1
+    assert len(list(made.events([]))) == 1
 
 
 def test_an_hour_that_is_over_is_gathered_and_nothing_of_it_is_lost() -> None:
     made = archive()
     for number in range(5):
         made.put([Archived(event(f"e{number}")), Archived(event(f"late{number}", at=NOON + HOUR))])
-    before = sorted(one.name for one in made.events())
+    before = sorted(one.name for one in made.events([]))
     assert made.gather(NOON + HOUR) == 5
     assert len(keys(made)) == 1 + 5
-    assert sorted(one.name for one in made.events()) == before
+    assert sorted(one.name for one in made.events([])) == before
     assert made.gather(NOON + HOUR) == 0
 
 
@@ -73,7 +72,7 @@ def test_a_late_event_of_a_gathered_hour_is_gathered_in_turn() -> None:
     made.put([Archived(event("late"))])
     assert made.gather(NOON + HOUR) == 2
     assert len(keys(made)) == 1
-    assert {one.name[-6:] for one in made.events()} == {"a.json", "b.json", "e.json"}
+    assert {one.name[-6:] for one in made.events([])} == {"a.json", "b.json", "e.json"}
 
 
 def test_what_is_too_much_for_one_object_becomes_several(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +83,7 @@ def test_what_is_too_much_for_one_object_becomes_several(monkeypatch: pytest.Mon
     monkeypatch.setattr("functions.extract.jira.archive.GATHERED_BYTES", 3 * size)
     made.gather(NOON + HOUR)
     assert len(keys(made)) == 2
-    assert len(list(made.events())) == 6
+    assert len(list(made.events([]))) == 6
 
 
 def cut(data: bytes) -> bytes:
@@ -113,8 +112,21 @@ def test_a_damaged_object_is_told(how: Callable[[bytes], bytes]) -> None:
     made = archive()
     made.put([Archived(event("a", random.Random(1).randbytes(100)))])
     damage(made, how)
-    with pytest.raises(UnavailableError, match="is damaged; put it back"):
-        list(made.events())
+    made.put([Archived(event("b"))])
+    damaged: list[str] = []
+    assert [one.name for one in made.events(damaged)] == [event("b").name]
+    assert len(damaged) == 1
+
+
+def test_what_is_gathered_while_it_is_read_is_read_all_the_same() -> None:
+    made = archive()
+    for number in range(4):
+        made.put([Archived(event(f"e{number}"))])
+    before = {one.name for one in made.events([])}
+    reading = made.events([])
+    found = {next(reading).name}
+    assert made.gather(NOON + HOUR) == 4
+    assert found | {one.name for one in reading} == before
 
 
 @pytest.mark.parametrize("how", DAMAGE)
@@ -122,10 +134,10 @@ def test_a_damaged_object_is_gathered_with_no_other_and_may_be_put_back(how: Cal
     made = archive()
     for number in range(4):
         made.put([Archived(event(f"e{number}"))])
-    before, damaged = sorted(one.name for one in made.events()), keys(made)[0]
+    before, damaged = sorted(one.name for one in made.events([])), keys(made)[0]
     kept = damage(made, how)
     assert [made.gather(NOON + HOUR) for _ in range(2)] == [3, 0]
     assert damaged in keys(made)
     assert len(keys(made)) == 2
     made.store.put(damaged, kept, if_version=ANY)
-    assert sorted(one.name for one in made.events()) == before
+    assert sorted(one.name for one in made.events([])) == before
