@@ -98,7 +98,7 @@ def replay(
     else:
         print(f"{count_text(told['events'], 'event')} folded again, {count_text(told['issues'], 'issue')} changed.")
         _print_problems(told)
-    raise typer.Exit(1 if told["error"] else 0)
+    raise typer.Exit(1 if told.get("error") else 0)
 
 
 @app.command("status")
