@@ -276,3 +276,17 @@ def test_a_proxy_that_refuses_and_one_that_is_away_are_named(proxied: Callable[[
     proxied("http://127.0.0.1:1")
     with pytest.raises(UnreachableError, match=r"the proxy 127.0.0.1:1 can't be reached"):
         me("https://data.example.com")
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, raw_deflate])
+def test_an_encoded_download_is_read_as_it_was_meant(web: Web, pack: Callable[[bytes], bytes]) -> None:
+    content = bytes(range(256)) * 5000
+    encoding = "gzip" if pack is gzip.compress else "deflate"
+    with (
+        answering((200, {"Content-Encoding": encoding}, pack(content))) as address,
+        web.exchange("GET", f"{address}/file") as answer,
+    ):
+        buffer, read = memoryview(bytearray(70_001)), b""
+        while size := answer.readinto(buffer):
+            read += buffer[:size]
+    assert read == content
