@@ -61,6 +61,16 @@ class Caller:
     scopes: frozenset[Scope] = EVERY_SCOPE
     session_id: str | None = None
 
+    def includes(self, role: Role) -> bool:
+        """Return whether the caller may act as somebody of this role: by role and, above analyst, by scope as well.
+
+        The one place where that is decided. A token without the scope `admin` acts for nobody else, whoever it is of,
+        and whatever scope the function that it calls asks for.
+        """
+        if self.is_service or not self.role.includes(role):
+            return False
+        return Role.ANALYST.includes(role) or Scope.ADMIN in self.scopes
+
     @property
     def kind(self) -> CallerKind:
         """What speaks for the caller."""

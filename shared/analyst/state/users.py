@@ -22,7 +22,7 @@ _SELECT = """
     from users u left join group_members m on m.user_id = u.id left join groups g on g.id = m.group_id
 """
 _GROUPED = "group by all order by u.email"
-_OF_USERS = ("grants", "group_members", "tokens", "access_requests", "telegram_links", "user_sync_settings")
+_OF_USERS = ("grants", "group_members", "tokens", "access_requests", "telegram_links", "user_sync_settings", "identities")
 
 
 class User(Output):
