@@ -34,6 +34,7 @@ class ImportedFiles:
         tables: Iterable[ImportedTable],
         now: datetime,
         memory_limit: str,
+        *,
         registrations: Mapping[str, str] = MappingProxyType({}),
     ) -> Self:
         """Look at what the source has for these registrations (uuids of tables by name).

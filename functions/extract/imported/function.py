@@ -29,7 +29,9 @@ def extract_imported(request: ImportedExtract, ctx: Context) -> Answer[ExtractAn
         ctx.store, request.source, request.run_id, ctx.clock, settings.memory_limit, settings.scratch_dir, lambda: uuids
     )
     ended = extraction.run(
-        lambda: ImportedFiles.open(parts, request.source, request.tables, ctx.now, settings.memory_limit, uuids)
+        lambda: ImportedFiles.open(
+            parts, request.source, request.tables, ctx.now, settings.memory_limit, registrations=uuids
+        )
     )
     answer = ExtractAnswer.of(ended.record)
     ctx.audited(run_id=answer.run_id, status=answer.status, is_unchanged=answer.status == "unchanged")

@@ -71,9 +71,7 @@ def register(state: State, settings: Settings, name: str, actor: Actor) -> Regis
     config_of(source)
     new = [_new_table(name, table) for table in TABLES if table not in known and table not in source.excluded]
     if new:
-        made = state.edit(
-            lambda db: registry.register_discovered(db, actor, name, new, public=settings.tables_public)
-        )
+        made = state.edit(lambda db: registry.register_discovered(db, actor, name, new, public=settings.tables_public))
         known = {table.name: table.uuid for table in made} | known
     return Registered(source, known)
 

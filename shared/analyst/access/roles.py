@@ -67,9 +67,12 @@ class Caller:
         The one place where that is decided. A token without the scope `admin` acts for nobody else, whoever it is of,
         and whatever scope the function that it calls asks for.
         """
-        if self.is_service or not self.role.includes(role):
-            return False
-        return Role.ANALYST.includes(role) or Scope.ADMIN in self.scopes
+        return not self.is_service and self.role.includes(role) and not self.lacks_scope_for(role)
+
+    def lacks_scope_for(self, role: Role) -> bool:
+        """Return whether the user has the role and the token that speaks for them is not for using it."""
+        is_plain = Role.ANALYST.includes(role) or self.is_service
+        return self.role.includes(role) and not is_plain and Scope.ADMIN not in self.scopes
 
     @property
     def kind(self) -> CallerKind:

@@ -105,8 +105,6 @@ def _states(con: "DuckDBPyConnection", alias: str) -> dict[str, TableState]:
     rows = fetch(con, f'select table_name, version, "cursor"::varchar, fingerprint from {quote(alias)}.main._state')
     registered = dict(fetch(con, f"select table_name, uuid from {quote(alias)}.main._registrations") or ())
     return {
-        table: TableState(
-            version, None if cursor is None else json.loads(cursor), fingerprint, registered.get(table)
-        )
+        table: TableState(version, None if cursor is None else json.loads(cursor), fingerprint, registered.get(table))
         for table, version, cursor, fingerprint in rows or ()
     }

@@ -128,7 +128,9 @@ def deregister(db: "DuckDBPyConnection", actor: Actor, table_id: str) -> Registe
     insert(db, "withdrawn", {"uuid": table.uuid, "id": table.id, "at": actor.at})
     # a request that was made when there was no such table yet ends with it as well
     execute(
-        db, "update access_requests set table_uuid = ? where table_id = ? and table_uuid is null", [table.uuid, table.id]
+        db,
+        "update access_requests set table_uuid = ? where table_id = ? and table_uuid is null",
+        [table.uuid, table.id],
     )
     source = get_source(db, table.source)
     exclude(db, source, {*source.excluded, table.name})
