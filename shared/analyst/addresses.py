@@ -119,6 +119,7 @@ _SPECIAL = tuple(
         "192.88.99.0/24",  # relays of 6to4
         "2001::/23",  # special purposes: Teredo, benchmarking, ORCHID
         "2002::/16",  # 6to4
+        "3fff::/20",  # documentation, which Python's list has in its newer versions only
     )
 )
 

@@ -126,3 +126,20 @@ def test_without_a_mail_server_there_is_no_such_way_in() -> None:
 def test_a_way_in_can_be_disabled() -> None:
     installed = Installation(ALLOWED_DOMAINS="example.com", ENVIRONMENT="development", DISABLED_AUTH_PROVIDERS="email")
     assert installed.browser().send("GET", "/auth/email").status_code == 404
+
+
+def test_who_has_a_whole_network_of_ipv6_is_one_client_and_mapped_addresses_are_ipv4() -> None:
+    installed = Installation(ALLOWED_DOMAINS="example.com", ENVIRONMENT="development", TRUSTED_PROXIES="1")
+    browser = installed.browser()
+
+    def asked(number: int, address: str) -> int:
+        email, headers = f"{number}@evil.org", {"X-Forwarded-For": address}
+        return int(browser.send("POST", "/auth/email", data={"email": email}, headers=headers).status_code)
+
+    for network in ("2001:db8:0:1::{:x}", "2001:db8:0:2:ffff::{:x}"):
+        statuses = [asked(number, network.format(number)) for number in range(22)]
+        assert statuses == [200] * 20 + [429] * 2
+    spelled = ["203.0.113.7", "::ffff:203.0.113.7", "[::ffff:cb00:7107]:443"]
+    statuses = [asked(number, spelled[number % 3]) for number in range(22)]
+    assert statuses == [200] * 20 + [429] * 2
+    assert asked(99, "203.0.113.8") == 200
