@@ -292,11 +292,11 @@ def test_registrations_that_ended_before_they_were_written_down_are_found_in_the
             "insert into table_registry select 'shop.a', 'u-3', 'shop', 'a', 'a', null, null, 'local', 'full_refresh', "
             "'[]', null, null, true, false, false, '{}', null, null, '2026-01-04', '2026-01-04'"
         )
-        for id_, at in (("old", "2026-01-02"), ("new", "2026-01-05")):
+        for id_, asked in (("old", "2026-01-02"), ("new", "2026-01-05")):
             db.execute(
                 "insert into access_requests (id, user_id, user_email, table_id, created_at) "
                 "values (?, 'u', 'e', 'shop.a', ?::timestamp)",
-                [id_, at],
+                [id_, asked],
             )
         migrate(db, NOW)
         assert db.execute("select uuid, id from withdrawn order by uuid").fetchall() == [
