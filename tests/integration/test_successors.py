@@ -13,7 +13,7 @@ from analyst.contract.editing import edit_extract
 from analyst.extracting import Extracting, ExtractRequest
 from analyst.settings import Settings
 from analyst.state import Actor, registry
-from analyst.store import Store
+from analyst.store import ANY, Store
 from functions.extract.csv.discovery import Discovery
 from tests.clouds import Cloud
 from tests.integration.auth.installation import Installation
@@ -66,8 +66,14 @@ class Shop(World):
     def publish(self, content: str) -> None:
         (self.folder / "orders.csv").write_text(content)
         self.ask("POST", "/extract/csv", {"source": "shop"})
+        self.rebuild()
         files = self.ask("GET", "/api/sync/manifest")["tables"][ID]["files"]
         self.paths |= {file["path"] for file in files}
+
+    def rebuild(self) -> None:
+        """Have the newest snapshot hold everything, also when the rebuild that a deletion asked for is running."""
+        while self.ask("POST", "/rebuild", {})["status"] == "running":
+            pass
 
     def see(self, who: str) -> Seen:
         """Ask everything there is about the table, of every snapshot."""
@@ -187,6 +193,7 @@ def test_an_unchanged_source_is_read_anew_for_the_successor(shop: Shop) -> None:
     shop.process.state.edit(lambda db: registry.deregister(db, actor, ID))
     shop.ask("POST", f"/api/admin/tables/{ID}", {})
     shop.ask("POST", "/extract/csv", {"source": "shop"})
+    shop.rebuild()
     assert shop.see("admin").rows == {2}
 
 
@@ -203,9 +210,11 @@ def test_a_run_that_began_for_the_predecessor_gives_its_rows_to_nobody(shop: Sho
     late = Extracting(process.store, process.snapshots, shop_call(shop), process.clock, settings.memory_limit)
     request = ExtractRequest(source="shop", tables=("pay",))
     late.run(request, lambda: discovery.connector(registered), lambda: discovery.registrations)
+    shop.rebuild()
     assert "shop.pay" not in shop.ask("GET", "/api/sync/manifest")["tables"]
     assert "shop.pay" not in shop.ask("GET", "/api/sync/manifest", token=shop.people["single"])["tables"]
     shop.ask("POST", "/extract/csv", {"source": "shop", "tables": ["pay"]})
+    shop.rebuild()
     assert shop.ask("GET", "/api/sync/manifest", token=shop.people["single"])["tables"]["shop.pay"]["rows"] == 1
 
 
@@ -225,6 +234,44 @@ def test_a_source_that_is_added_anew_has_nothing_of_its_predecessor(shop: Shop) 
         **dict.fromkeys(shop.people, frozenset()), "admin": frozenset({2})
     }  # fmt: skip
     assert not seen["admin"].signed & old
+
+
+def test_of_a_connector_that_knows_no_registrations_what_it_publishes_afterwards_counts(
+    tmp_path: Path, cloud: Cloud
+) -> None:
+    world, store = World(tmp_path, cloud), cloud.open()
+    world.ask("POST", "/api/admin/sources/crm", {"type": "external"})
+
+    def publish(rows: int) -> None:
+        extract, parquet = tmp_path / f"{rows}.duckdb", tmp_path / f"{rows}.parquet"
+        with duckdb.connect(str(extract)) as con:
+            con.execute("set timezone = 'UTC'")
+            con.execute(f"copy (from range({rows})) to '{parquet}'")
+            con.execute(
+                "create table _meta (table_name varchar, description varchar, rows bigint, size_bytes bigint, "
+                "extracted_at timestamp, query_mode varchar)"
+            )
+            con.execute("insert into _meta values ('people', null, ?, 1, now()::timestamp, 'local')", [rows])
+            con.execute(f"create view people as from read_parquet('{parquet}')")
+        store.put("extracts/crm/data/people.parquet", parquet.read_bytes(), if_version=ANY)
+        store.put("extracts/crm/extract.duckdb", extract.read_bytes(), if_version=ANY)
+        while world.ask("POST", "/rebuild", {})["status"] == "running":
+            pass  # the one that a deletion asked for
+
+    def seen() -> list[int]:
+        queries = ("", *(f"?snapshot={it['snapshot']}" for it in world.ask("GET", "/api/snapshots")["snapshots"]))
+        tables = [world.ask("GET", f"/api/sync/manifest{query}")["tables"] for query in queries]
+        return sorted({it["crm.people"]["rows"] for it in tables if "crm.people" in it})
+
+    publish(1)
+    assert seen() == [1]  # an administrator sees what nobody has registered
+    world.ask("POST", "/api/admin/tables/crm.people", {})
+    assert seen() == [1]
+    assert world.send("DELETE", "/api/admin/tables/crm.people").status_code == 204
+    world.ask("POST", "/api/admin/tables/crm.people", {})
+    assert seen() == []
+    publish(3)
+    assert seen() == [3]
 
 
 def test_a_request_for_the_predecessor_is_none_for_the_successor(shop: Shop) -> None:

@@ -106,7 +106,7 @@ def arrive(
     token = _exchange(issuer, settings, redirect_uri, code, str(left["verifier"]))
     claims = issuer.verify(token, settings.google_client_id or "", now)
     _require_for_us(claims, settings.google_client_id or "")
-    if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), str(left["nonce"]).encode()):
+    if not hmac.compare_digest(str(claims.get("nonce", "")).encode(errors="replace"), str(left["nonce"]).encode()):
         raise UnauthenticatedError("the identity token is not for this sign-in; begin again")
     return Arrival(_proven(claims, issuer.url, settings), str(left["next"]))
 
@@ -150,7 +150,7 @@ def _proven(claims: Mapping[str, Any], issuer: str, settings: Settings) -> Prove
         ForbiddenError: the provider does not vouch for the e-mail address.
     """
     email, name, subject = claims.get("email"), claims.get("name"), claims.get("sub")
-    if not isinstance(subject, str) or not 0 < len(subject) <= _LONGEST_SUBJECT:
+    if not isinstance(subject, str) or not subject.isascii() or not 0 < len(subject) <= _LONGEST_SUBJECT:
         raise UnauthenticatedError("the provider does not say who this is; begin again")
     is_trusted = issuer in {url.rstrip("/") for url in settings.trusted_email_issuers}
     is_verified = claims["email_verified"] is True if "email_verified" in claims else is_trusted
