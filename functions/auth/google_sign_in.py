@@ -76,6 +76,7 @@ def google_callback(query: GoogleCallback, ctx: Context) -> Redirect | Page:
         kept=kept,
         state=query.state,
         code=query.code,
+        named_issuer=query.iss,
         now=ctx.now,
     )
     signed_in = sign_browser_in(ctx, arrival.proven, arrival.then)

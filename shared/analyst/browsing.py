@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
+from analyst import manifest
 from analyst.access import AccessList, Caller
 from analyst.catalog import Column, QueryMode, Table
 from analyst.errors import NotFoundError
@@ -64,8 +65,8 @@ def find(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str) 
     Raises:
         NotFoundError: there is none of this id for this caller.
     """
-    table = snapshot.by_id.get(table_id)
-    if table is None or not access.may_read(caller, table_id):
+    table = manifest.find(snapshot, access, caller, table_id)
+    if table is None:
         raise NotFoundError(f"no table {table_id!r}")
     return TableDetail(
         **_summary(table, access).model_dump(), hash=table.hash, files=len(table.files), columns=table.columns

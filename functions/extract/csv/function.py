@@ -26,6 +26,6 @@ def extract_csv(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnswer]:
     )
     discovery = Discovery(ctx.state, settings, request.source, actor(ctx))
     registered = discovery.look_up()
-    answer = extracting.run(request, lambda: discovery.connector(registered))
+    answer = extracting.run(request, lambda: discovery.connector(registered), lambda: discovery.registrations)
     ctx.audited(run_id=answer.run_id, status=answer.status, is_unchanged=answer.status == "unchanged")
     return Answer(answer, status=answer.http_status)

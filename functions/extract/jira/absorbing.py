@@ -81,6 +81,7 @@ class Absorbing:
     folder: Path
     base: Extract
     version: str | None
+    registrations: Mapping[str, str] = field(default_factory=dict)
 
     def states_of(self, issue_ids: Collection[str]) -> dict[str, IssueState]:
         """Tell what is known of issues, by the parts that hold their blocks."""
@@ -244,6 +245,7 @@ class Absorbing:
             base=self.base.state(name),
             read_at=began,
             rebase=lambda *_: None,
+            registration=self.registrations.get(name),
         )
 
 

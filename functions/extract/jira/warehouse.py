@@ -36,6 +36,8 @@ class Warehouse:
     memory_limit: str = "300MB"
     scratch: Path | None = None
     excluded: Collection[str] = field(default=frozenset())
+    registrations: Mapping[str, str] = field(default_factory=dict)
+    """The uuids of the registered tables by name."""
 
     def find(self, issue_ids: Collection[str]) -> dict[str, IssueState]:
         """Tell what is known of issues, without those of which nothing is.
@@ -90,8 +92,18 @@ class Warehouse:
 
     def _open(self, folder: Path) -> Absorbing:
         base, version = read_extract(self.store, self.source, folder)
+        base = base.without_predecessors(self.registrations)
         return Absorbing(
-            self.store, self.source, self.options, self.now, self.memory_limit, self.excluded, folder, base, version
+            self.store,
+            self.source,
+            self.options,
+            self.now,
+            self.memory_limit,
+            self.excluded,
+            folder,
+            base,
+            version,
+            self.registrations,
         )
 
 

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Request
 
 from analyst.access import AccessReader, Caller
 from analyst.audit import Note, Noting
-from analyst.clients import ClientKind, client_address, client_kind
+from analyst.clients import ClientKind, client_address, client_kind, network_of
 from analyst.context.process import Process
 from analyst.errors import UnauthenticatedError
 from analyst.manifest import Manifests
@@ -66,6 +66,11 @@ class Context(Noting):
         """The IP address that the request comes from, `None` when another function of this process makes it."""
         forwarded_for = self.request.headers.get("X-Forwarded-For")
         return client_address(self.request.remote_addr, forwarded_for, self.settings.trusted_proxies)
+
+    @property
+    def client_network(self) -> str:
+        """What attempts of the client are counted under, see `network_of`."""
+        return network_of(self.client_address)
 
     @property
     def client_kind(self) -> ClientKind:

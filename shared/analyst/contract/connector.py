@@ -20,7 +20,8 @@ class SourceTable:
 
     `name` is normalised, `original` is what the source calls it. `fingerprint` changes whenever the table's content
     or the options it is read with may have changed; while it stays, nothing is read. `read_at` is when its rows were
-    read of where they come from, if that was before this run.
+    read of where they come from, if that was before this run. `registration` is the uuid of the table's registration as
+    the run found it; content that was published for another one is not built on.
     """
 
     name: str
@@ -31,6 +32,7 @@ class SourceTable:
     sync_strategy: SyncStrategy = "full_refresh"
     cursor_column: str | None = None
     read_at: datetime | None = None
+    registration: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

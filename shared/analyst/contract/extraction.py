@@ -3,9 +3,9 @@
 import errno
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -41,7 +41,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What an extract works with. `memory_limit` is per table, `scratch` a local folder or the system's place."""
+    """What an extract works with. `memory_limit` is per table, `scratch` a local folder or the system's place.
+
+    `registrations` returns the uuids of the registered tables by name, as the connector knew them when it was made.
+    """
 
     store: Store
     source: str
@@ -49,6 +52,7 @@ class Extraction:
     now: Callable[[], datetime]
     memory_limit: str = "300MB"
     scratch: Path | None = None
+    registrations: Callable[[], Mapping[str, str]] = field(default=dict)
 
     def run(self, connector: Callable[[], Connector], only: frozenset[str] | None = None) -> Ended:
         """Make a connector, extract its tables (all, or `only` those of these names) and keep a record of it.
@@ -83,6 +87,9 @@ class Extraction:
         began = time.monotonic()
         base, version = read_extract(self.store, self.source, folder)
         tables = _without_twins([table for table in connector.tables() if only is None or table.name in only])
+        uuids = self.registrations()
+        tables = [replace(table, registration=uuids.get(table.name)) for table in tables]
+        base = base.without_predecessors({table.name: table.registration for table in tables})
         changed = [table for table in tables if base.state(table.name).fingerprint != table.fingerprint]
         uploads = Uploads(self.store, self.source, lambda: str(ULID()))
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:

@@ -40,6 +40,7 @@ SCHEMA: dict[str, dict[str, str]] = {
         "ms": "bigint",
         "finished_at": "timestamp",
     },
+    "_registrations": {"table_name": "varchar", "uuid": "varchar"},
     "_edits": {"id": "varchar", "at": "timestamp"},
     "_remote_attach": {"alias": "varchar", "extension": "varchar", "url": "varchar", "token_env": "varchar"},
 }
@@ -111,11 +112,15 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """One row of `_state`: how often the table was published, and from what."""
+    """One row of `_state`: how often the table was published, and from what.
+
+    `registration` is the uuid of the registration that it was published for; `None` where the writer knew of none.
+    """
 
     version: int = 0
     cursor: Cursor = None
     fingerprint: str | None = None
+    registration: str | None = None
 
     @property
     def is_imported(self) -> bool:
@@ -134,6 +139,25 @@ class Extract:
     def state(self, table: str) -> TableState:
         """Tell a table's state; one that was never published is at version 0."""
         return self.states.get(table, TableState())
+
+    def without_predecessors(self, registrations: Mapping[str, str | None]) -> "Extract":
+        """Return the extract without the content of tables that belongs to another registration than these, by name.
+
+        A table that is registered anew starts from nothing, even where the data of its predecessor is still listed. Its
+        version stays: it decides whether the table moved since.
+        """
+        foreign = {
+            name
+            for name, uuid in registrations.items()
+            if uuid is not None and self.state(name).registration not in (None, uuid)
+        }
+        if not foreign:
+            return self
+        return Extract(
+            meta={name: meta for name, meta in self.meta.items() if name not in foreign},
+            files={name: files for name, files in self.files.items() if name not in foreign},
+            states=self.states | {name: TableState(self.state(name).version) for name in foreign},
+        )
 
     def own_files(self, table: str) -> tuple[FileRow, ...]:
         """Tell the files that an increment follows on: none of a table that was imported, which it replaces."""

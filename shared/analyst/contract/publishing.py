@@ -52,7 +52,8 @@ class NewTable:
     `files` are either local parquet files or rows of files that are in the bucket already. `base` is the state that
     the table had when the run read it; `rebase` makes the table anew on another base, `None` where the files are all of
     it. `read_at` is when reading the source began. `same_rows` says that these are the rows of the base in their order, in
-    other files, so that who has read the one need not read the other.
+    other files, so that who has read the one need not read the other. `registration` is the uuid of the registration that
+    it is published for.
     """
 
     name: str
@@ -65,6 +66,7 @@ class NewTable:
     read_at: datetime
     rebase: "Rebase | None" = None
     same_rows: bool = False
+    registration: str | None = None
 
 
 Rebase = Callable[[TableState, tuple[FileRow, ...]], NewTable | None]
@@ -156,7 +158,7 @@ def drop(store: Store, source: str, table: str, *, now: Callable[[], datetime], 
     def change(con: "DuckDBPyConnection", current: Extract) -> list[Commit]:
         con.execute(f"drop view if exists extract.main.{quote(table)}")
         commits = _commit(con, log, current, {table: []}, now())
-        for listed in ("_meta", "_files", "_runs"):
+        for listed in ("_meta", "_files", "_runs", "_registrations"):
             delete_rows(con, listed, [table])
         replace_rows(con, "_state", [[table, current.state(table).version + 1, None, None]])
         return commits
@@ -222,6 +224,8 @@ def _placed(table: NewTable, base: Extract) -> NewTable | None:
         return table
     if meta is None:  # it was dropped meanwhile, which a run that began before must not undo
         return None
+    if state.registration not in (None, table.registration):  # another registration's: nothing of it is merged
+        return None
     if table.rebase is not None:
         try:
             return table.rebase(state, base.own_files(table.name))
@@ -255,6 +259,8 @@ def _write_tables(
     replace_rows(con, "_meta", [_meta_row(table, rows[table.name]) for table in tables])
     replace_rows(con, "_files", [_file_row(table.name, row) for table in tables for row in rows[table.name]])
     replace_rows(con, "_state", [_state_row(table, base.state(table.name)) for table in tables])
+    delete_rows(con, "_registrations", [table.name for table in tables])
+    replace_rows(con, "_registrations", [[t.name, t.registration] for t in tables if t.registration is not None])
     for table in tables:
         write_view(con, "extract", table.name, rows[table.name], table.columns, data_url=url)
         if table.description:

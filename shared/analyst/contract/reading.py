@@ -103,7 +103,8 @@ def _states(con: "DuckDBPyConnection", alias: str) -> dict[str, TableState]:
     import json
 
     rows = fetch(con, f'select table_name, version, "cursor"::varchar, fingerprint from {quote(alias)}.main._state')
+    registered = dict(fetch(con, f"select table_name, uuid from {quote(alias)}.main._registrations") or ())
     return {
-        table: TableState(version, None if cursor is None else json.loads(cursor), fingerprint)
+        table: TableState(version, None if cursor is None else json.loads(cursor), fingerprint, registered.get(table))
         for table, version, cursor, fingerprint in rows or ()
     }

@@ -116,6 +116,7 @@ class Staging:
             base=state,
             read_at=self.read_at,
             rebase=rebase,
+            registration=self.table.registration,
         )
 
     def _upload(self, new: NewTable, base: Sequence[FileRow], keep: Sequence[ParquetFile]) -> None:

@@ -84,6 +84,8 @@ class Settings(BaseModel):
     """What Google gave for it."""
     google_issuer: IssuerUrl = _GOOGLE
     """Who says who people are, in place of Google."""
+    trusted_email_issuers: Annotated[tuple[IssuerUrl, ...], Commas] = ()
+    """Issuers that vouch for e-mail addresses without saying that they are verified, as Microsoft Entra does."""
     smtp_host: HostName | None = None
     """Takes mails to send; without it none are sent."""
     smtp_security: Literal["starttls", "ssl", "none"] = "starttls"

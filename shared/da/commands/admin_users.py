@@ -139,6 +139,20 @@ def sign_out(
     print_json(user) if json else say(f"All {what} of {user['email']} have ended.")
 
 
+@app.command("release")
+def release(email: Email, yes: Yes = False, json: Json = False) -> None:
+    """Let somebody else sign in with a user's e-mail address.
+
+    By Google, or another OpenID provider, only the account that first signed in with an address is let in. This forgets
+    which one that was, and ends all sessions.
+    """
+    with doing(f"release {email}", missing=WHO) as server:
+        user = find_user(server, email)
+        confirm(f"Take whoever signs in next with {user['email']} for this user?", yes=yes)
+        server.delete(f"/api/users/{segment(user['id'])}/identities")
+    print_json(user) if json else say(f"Released {user['email']}: the next account to sign in is the user's.")
+
+
 def _changed(email: str, verb: str, change: Mapping[str, Any]) -> dict[str, Any]:
     with doing(f"{verb} {email}", missing=WHO) as server:
         return server.put(f"/api/users/{segment(find_user(server, email)['id'])}", change)
@@ -154,5 +168,7 @@ def _print_invitation(invitation: Mapping[str, Any]) -> None:
         say(f"A mail to {email} is on its way.")
     elif ends:
         say(f"Hand this link to {email}; it works once, until {ends[:16].replace('T', ' ')} UTC:\n\n  {url}")
+        if code := invitation.get("code"):
+            say(f"\nIts page asks for this code: {code}")
     else:
         say(f"{email} signs in here:\n\n  {url}")

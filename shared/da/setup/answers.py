@@ -29,8 +29,8 @@ Answers = Mapping[str, str]
 
 
 def _domain(text: str) -> str:
-    domain = text.lower().removeprefix("@")
-    if not _DOMAIN.fullmatch(domain):
+    domain = text.removeprefix("@").lower()
+    if not text.isascii() or not _DOMAIN.fullmatch(domain):
         raise UsageError(f"{text!r} is no domain; it looks like example.com")
     return domain
 

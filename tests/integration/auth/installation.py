@@ -1,5 +1,6 @@
 """An installation whose clock and mailbox are the test's, and browsers that come to it."""
 
+import re
 import threading
 from datetime import UTC, datetime
 from typing import Any
@@ -35,6 +36,13 @@ def who_has(token: str, application: Any) -> int:
     client = Client(application)
     client.set_cookie("da_session", token)
     return client.get("/api/me").status_code
+
+
+def code_in(text: str) -> str:
+    """Find the code of a link on the page that asked for it, or in the mail of an invitation."""
+    found = re.search(r'(?:<strong id="code">|asks for this code: )([0-9]{6})', text)
+    assert found is not None, text
+    return found.group(1)
 
 
 class Installation:
