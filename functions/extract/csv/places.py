@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -81,7 +82,10 @@ class LocalPlace:
     roots: tuple[Path, ...]
 
     def files(self) -> list[SourceFile]:
-        """List the regular files, in order of their names; those with a leading dot are left out."""
+        """List the files, in order of their names; those with a leading dot are left out.
+
+        What can't be read, a file or a sub-folder, has a problem of its own and ends no other's reading.
+        """
         try:
             if self.home.is_file():
                 return [self._file(self.home, self.home.name)]
@@ -111,13 +115,27 @@ class LocalPlace:
 
     def _walk(self, folder: Path, prefix: str, above: frozenset[Path]) -> Iterator[SourceFile]:
         for entry in os.scandir(folder):
-            name = f"{prefix}{entry.name}"
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
-                yield from self._folder(Path(entry.path).resolve(), name, above)
-            elif entry.is_file():
-                yield self._file(Path(entry.path), name)
+            name = f"{prefix}{_readable(entry.name)}"
+            try:
+                yield from self._entry(entry, name, above)
+            except (OSError, RuntimeError) as error:  # RuntimeError is what Python 3.11 says of links in a circle
+                if entry.is_symlink() or not isinstance(error, FileNotFoundError):
+                    yield _unreadable(entry, name, error)
+
+    def _entry(self, entry: os.DirEntry[str], name: str, above: frozenset[Path]) -> Iterator[SourceFile]:
+        path = Path(entry.path)
+        if entry.is_dir():
+            yield from self._folder(path.resolve(), name, above)
+        elif _readable(entry.name) != entry.name:
+            yield SourceFile(name, entry.path, "", f"the name of the file {name!r} is not in UTF-8; rename it")
+        elif entry.is_file():
+            yield self._file(path, name)
+        elif stat.S_ISREG(path.stat().st_mode):  # or it raises, for what is a link to nothing
+            yield self._file(path, name)
+        else:
+            yield SourceFile(name, entry.path, "", f"{name!r} is not a regular file; remove it")
 
     def _folder(self, real: Path, name: str, above: frozenset[Path]) -> Iterator[SourceFile]:
         if not _under(real, self.roots):
@@ -130,6 +148,18 @@ class LocalPlace:
         if not _under(real, self.roots):
             return SourceFile(name, str(real), "", str(refused(name)))
         return SourceFile(name, str(real), _mark(real.stat()))
+
+
+def _readable(name: str) -> str:
+    """Write a name that is not in UTF-8 so that it can be: its bytes as escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _unreadable(entry: os.DirEntry[str], name: str, error: OSError | RuntimeError) -> SourceFile:
+    """Keep what can't be read: a sub-folder, or a file, which may be a link to nothing."""
+    reason = getattr(error, "strerror", None) or "its links lead in a circle"
+    is_folder = not entry.is_symlink() and entry.is_dir(follow_symlinks=False)
+    return SourceFile(f"{name}/" if is_folder else name, entry.path, "", f"{name!r} can't be read: {reason}")
 
 
 def local_place(path: str, roots: Sequence[str]) -> LocalPlace:

@@ -27,7 +27,31 @@ _CHUNK = 1 << 20
 _JOINED = re.compile(rb'" "')  # found faster so than by bytes.find
 _CARRIED = 2
 _DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PAR1": "parquet"}
+_MAGIC = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PAR1": "parquet",
+    b"PARE": "parquet",  # with an encrypted footer
+    b"PK\x03\x04": "zip",
+    b"PK\x05\x06": "zip",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Office document, such as .xls",
+    b"BZh": "bzip2 data",
+    b"\xfd7zXZ\x00": "xz data",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!\x1a\x07": "a RAR archive",
+    b"%PDF-": "a PDF document",
+    b"SQLite format 3\x00": "an SQLite database",
+    b"ARROW1\x00\x00": "Arrow data",
+    b"Obj\x01": "Avro data",
+    b"ORC": "ORC data",
+    b"\x89PNG": "a PNG image",
+    b"\x89HDF": "HDF5 data",
+    b"\x7fELF": "a program",
+}
+_SNIFFED_BYTES = 1024
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+_TEXT_MAGIC = frozenset({"bzip2 data", "ORC data", "a PDF document"})
+"""What text could begin with, too: only bytes that no text has tell."""
 
 
 @contextmanager
@@ -113,7 +137,8 @@ class _LineEnds:
 
 
 def kind_of(path: Path, name: str) -> str | None:
-    """Tell by its first bytes whether a file is gzip, zstd or parquet, whatever it is named."""
+    """Tell by its first bytes what a file is that is no plain text, whatever it is named."""
     with opened(path, "none", name) as file:
-        start = file.read(4)
-    return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
+        start = file.read(_SNIFFED_BYTES)
+    kind = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
+    return None if kind in _TEXT_MAGIC and not _CONTROL.search(start) else kind

@@ -130,6 +130,8 @@ class Extract:
     meta: dict[str, Meta] = field(default_factory=dict)
     files: dict[str, tuple[FileRow, ...]] = field(default_factory=dict)
     states: dict[str, TableState] = field(default_factory=dict)
+    originals: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What sources call the columns of tables: table → name → original. Read only where it is asked for."""
 
     def state(self, table: str) -> TableState:
         """Tell a table's state; one that was never published is at version 0."""
