@@ -27,18 +27,75 @@ _MAX_LENGTH = 63
 
 _LETTERS = dict(
     zip(
-        "абвгдеёжзийклмнопрстуфхцчшщъыьэюяєіїґўђјљњћџѓќѕәғқңөұүһ",  # noqa: RUF001 - Cyrillic
+        "абвгдеёжзийклмнопрстуфхцчшщъыьэюяєіїґўђјљњћџѓќѕәғқңөұүһ",
         (
-            *"a b v g d e yo zh z i y k l m n o p r s t u f kh ts ch sh shch - y - e yu ya".split(),
-            *"ye i yi g u dj j lj nj c dz gj kj dz a g k n o u u h".split(),
+            *[
+                "a",
+                "b",
+                "v",
+                "g",
+                "d",
+                "e",
+                "yo",
+                "zh",
+                "z",
+                "i",
+                "y",
+                "k",
+                "l",
+                "m",
+                "n",
+                "o",
+                "p",
+                "r",
+                "s",
+                "t",
+                "u",
+                "f",
+                "kh",
+                "ts",
+                "ch",
+                "sh",
+                "shch",
+                "-",
+                "y",
+                "-",
+                "e",
+                "yu",
+                "ya",
+            ],
+            *[
+                "ye",
+                "i",
+                "yi",
+                "g",
+                "u",
+                "dj",
+                "j",
+                "lj",
+                "nj",
+                "c",
+                "dz",
+                "gj",
+                "kj",
+                "dz",
+                "a",
+                "g",
+                "k",
+                "n",
+                "o",
+                "u",
+                "u",
+                "h",
+            ],
         ),
         strict=True,
     )
 )
 _LETTERS |= dict(
-    zip("αβγδεζηθικλμνξοπρσςτυφχψω", "a v g d e z i th i k l m n x o p r s s t y f ch ps o".split(), strict=True)  # noqa: RUF001, SIM905 - Greek
+    zip("αβγδεζηθικλμνξοπρσςτυφχψω", "a v g d e z i th i k l m n x o p r s s t y f ch ps o".split(), strict=True)  # noqa: SIM905 - Greek
 )
-_LETTERS |= dict(zip("ßøłđæœþðıŋħə", "ss o l d ae oe th d i ng h e".split(), strict=True))  # noqa: RUF001, SIM905 - Latin
+_LETTERS |= dict(zip("ßøłđæœþðıŋħə", "ss o l d ae oe th d i ng h e".split(), strict=True))  # noqa: SIM905 - Latin
 """What letters are written as that have no ASCII letter in them; `-` stands for nothing."""
 
 _HASH_DIGITS = 6

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from analyst.contract.naming import Header, Names, unrelated
 from analyst.contract.parquet_input import ParquetInput, open_parquet, scan, within_years
@@ -64,7 +64,7 @@ def _described(reading: Reading, one: ParquetInput, names: Names) -> _File:
         described = reading.con.execute(f"{one.scan()} limit 0").description or []
     if [name for name, *_ in described] != list(one.columns):
         raise SourceError(f"{one.name}: its columns can't be told apart: {', '.join(map(repr, one.columns))}")
-    kinds = zip(names, (cast("DuckDBPyType", kind) for _name, kind, *_ in described), strict=True)
+    kinds = zip(names, (kind for _name, kind, *_ in described), strict=True)
     return _File(one, names, dict(kinds))
 
 
@@ -107,7 +107,9 @@ def _parts(reading: Reading, files: Sequence[_File], united: Mapping[str, str]) 
 
     All of a table are, if their columns are of one type and called the same: each part is written to files of its own.
     """
-    shapes = {name: {(file.originals[name], str(file.types[name])) for file in files if name in file.types} for name in united}
+    shapes = {
+        name: {(file.originals[name], str(file.types[name])) for file in files if name in file.types} for name in united
+    }
     if all(len(shape) == 1 for shape in shapes.values()):
         groups = [list(files)]
     else:
@@ -135,7 +137,7 @@ def _part(reading: Reading, files: Sequence[_File], united: Mapping[str, str]) -
 
 def _widened(term: str, value: str, kind: str, target: str, about: str) -> str:
     """Write the SQL of a value in the type that all files share, where it has to survive that."""
-    if kind == target or target == "VARCHAR":
+    if target in (kind, "VARCHAR"):
         return term if kind == target else f"cast({term} as varchar)"
     kept = f"try_cast(try_cast({value} as {target}) as {kind}) is not distinct from {value}"
     failure = f"{quote_text(f'{about} holds ')} || cast({value} as varchar) || "

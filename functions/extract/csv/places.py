@@ -130,12 +130,8 @@ class LocalPlace:
             yield from self._folder(path.resolve(), name, above)
         elif _readable(entry.name) != entry.name:
             yield SourceFile(name, entry.path, "", f"the name of the file {name!r} is not in UTF-8; rename it")
-        elif entry.is_file():
-            yield self._file(path, name)
-        elif stat.S_ISREG(path.stat().st_mode):  # or it raises, for what is a link to nothing
-            yield self._file(path, name)
         else:
-            yield SourceFile(name, entry.path, "", f"{name!r} is not a regular file; remove it")
+            yield self._file(path, name)
 
     def _folder(self, real: Path, name: str, above: frozenset[Path]) -> Iterator[SourceFile]:
         if not _under(real, self.roots):
@@ -147,7 +143,10 @@ class LocalPlace:
         real = path.resolve()
         if not _under(real, self.roots):
             return SourceFile(name, str(real), "", str(refused(name)))
-        return SourceFile(name, str(real), _mark(real.stat()))
+        status = real.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return SourceFile(name, str(real), "", f"{name!r} is not a regular file; remove it")
+        return SourceFile(name, str(real), _mark(status))
 
 
 def _readable(name: str) -> str:

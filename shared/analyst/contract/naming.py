@@ -39,10 +39,10 @@ class Naming:
         present = {identity(original) for header in headers for original in header.originals}
         owners: dict[str, tuple[str, str]] = {}
         if not self.is_replaced:
-            owners = {name: (original, "the table, as it was published,") for name, original in self.known.items()}
+            owners = {name: (original, "the published table") for name, original in self.known.items()}
         elif named:
             kept = {name: original for name, original in self.known.items() if identity(original) in present}
-            owners = {name: (original, "the table, as it was published,") for name, original in kept.items()}
+            owners = {name: (original, "the published table") for name, original in kept.items()}
         return [self._of(header, named, owners) for header in headers]
 
     def _of(self, header: Header, named: Mapping[str, str], owners: dict[str, tuple[str, str]]) -> Names:
@@ -52,7 +52,9 @@ class Naming:
             name = named.get(identity(original)) or name_of(original) if has_original else f"column{place}"
             if name in names:
                 both = f"{names[name]!r} and {original!r}"
-                raise SourceError(f"{header.where}: the columns {both} would both be called {name!r}; rename one of them")
+                raise SourceError(
+                    f"{header.where}: the columns {both} would both be called {name!r}; rename one of them"
+                )
             owner, where = owners.setdefault(name, (original, header.where))
             if has_original and identity(owner) != identity(original):
                 raise SourceError(
@@ -85,9 +87,7 @@ def unrelated(files: Sequence[tuple[str, Names]]) -> list[str]:
     seen: set[str] = set()
     for name, columns in files:
         if seen and columns and seen.isdisjoint(columns):
-            return [
-                f"{name} has no column in common with {files[0][0]}, and is united with it because both are files of one "
-                "table; move it to another folder if it is something else"
-            ]
+            why = f"{name} has no column in common with {files[0][0]}, and is united with it as a file of one table"
+            return [f"{why}; move it to another folder if it is something else"]
         seen |= columns.keys()
     return []

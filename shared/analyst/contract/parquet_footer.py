@@ -42,6 +42,10 @@ _NANOS = 3
 _WRITE_AGAIN = "the file is damaged; write it again"
 
 
+_UNSOUND = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+"""What reading Python values raises that are not of the types that the format says."""
+
+
 class _DamagedError(Exception):
     """The bytes are not Thrift's compact protocol."""
 
@@ -82,7 +86,7 @@ class _Reader:
         self.at += size
         return self.data[self.at - size : self.at]
 
-    def value(self, kind: int, depth: int = 0) -> Any:
+    def value(self, kind: int, depth: int = 0) -> Any:  # noqa: PLR0911 - one for each type
         match kind:
             case 1 | 2:
                 return kind == _TRUE
@@ -163,7 +167,7 @@ def _zigzag(value: int) -> bytes:
     return _varint((value << 1) ^ (value >> 63))
 
 
-def _written(kind: int, value: Any) -> bytes:
+def _written(kind: int, value: Any) -> bytes:  # noqa: PLR0911 - one for each type
     match kind:
         case 1 | 2:
             return b""
@@ -172,7 +176,7 @@ def _written(kind: int, value: Any) -> bytes:
         case 4 | 5 | 6:
             return _zigzag(value)
         case 8:
-            return _varint(len(value)) + value
+            return _varint(len(value)) + bytes(value)
         case 9 | 10:
             return _written_list(*value)
         case 12:
@@ -279,7 +283,7 @@ class Footer:
         """
         try:
             yield from _chunks(_Reader(self.data), name)
-        except (_DamagedError, KeyError, TypeError, ValueError) as error:
+        except (_DamagedError, *_UNSOUND) as error:
             raise SourceError(f"{name} can't be read: its footer is not sound; {_WRITE_AGAIN}") from error
 
     def with_schema(self, root: Element) -> bytes:
@@ -311,7 +315,7 @@ def read_footer(path: Path, name: str) -> Footer:
         data = file.read(length)
     try:
         return _footer(data)
-    except (_DamagedError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (_DamagedError, *_UNSOUND) as error:
         raise SourceError(f"{name} can't be read: its footer is not sound; {_WRITE_AGAIN}") from error
 
 
@@ -396,8 +400,9 @@ def verify_pages(path: Path, name: str, chunks: Iterable[Chunk]) -> None:
         for chunk in chunks:
             try:
                 _verify_chunk(file, chunk)
-            except (_DamagedError, KeyError, TypeError) as error:
-                reason = f"a page of the column {chunk.column!r} is damaged: {error or 'its header is not sound'}"
+            except (_DamagedError, *_UNSOUND) as error:
+                said = str(error) if isinstance(error, _DamagedError) else ""
+                reason = f"a page of the column {chunk.column!r} is damaged: {said or 'its header is not sound'}"
                 raise SourceError(f"{name} can't be read: {reason}; write or upload the file again") from error
 
 
@@ -417,6 +422,8 @@ def _verify_chunk(file: BinaryIO, chunk: Chunk) -> None:
             values += int(header[5][1][1][1])
         elif kind == _DATA_PAGE_V2:
             values += int(header[8][1][1][1])
+    if values > chunk.values:
+        raise _DamagedError("it has more values than the footer says")
 
 
 def _page_header(file: BinaryIO, at: int) -> tuple[Struct, int]:

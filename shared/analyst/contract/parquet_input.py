@@ -5,6 +5,7 @@ more than 38 digits become doubles, and nanoseconds of INT96, of instants and of
 nanoseconds is read through a copy whose footer declares these columns as what they physically are, and is written anew.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 from analyst.contract import parquet
 from analyst.contract.parquet_footer import Element, Footer, read_footer, verify_pages
 from analyst.duckdb_files import told_as
-from analyst.errors import SourceError
+from analyst.errors import SourceError, UnavailableError
 from analyst.names import quote, quote_text
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def open_parquet(
         raise SourceError(f"{name} has no columns")
     if not any(column.loses_nanoseconds for column in footer.root.walk()):
         return ParquetInput(name, (path,), names)
-    return ParquetInput(name, tuple(_exact(con, path, footer, name, scratch, is_text)), names)
+    return ParquetInput(name, tuple(_exact(con, path, footer, name, scratch=scratch, is_text=is_text)), names)
 
 
 def _check_names(columns: Collection[Element], name: str, within: str = "") -> None:
@@ -110,7 +111,13 @@ def _check_column(column: Element, name: str) -> None:
 
 
 def _exact(
-    con: "DuckDBPyConnection", path: Path, footer: Footer, name: str, scratch: Path, is_text: Callable[[str], bool]
+    con: "DuckDBPyConnection",
+    path: Path,
+    footer: Footer,
+    name: str,
+    *,
+    scratch: Path,
+    is_text: Callable[[str], bool],
 ) -> list[Path]:
     """Write a file anew, with nanoseconds as whole microseconds or as text."""
     number = sum(1 for _ in scratch.iterdir())
@@ -128,7 +135,7 @@ def _exact(
 
 def _described(con: "DuckDBPyConnection", path: Path) -> "list[tuple[str, DuckDBPyType]]":
     described = con.execute(f"{scan([path])} limit 0").description or []
-    return [(name, cast("DuckDBPyType", kind)) for name, kind, *_ in described]
+    return [(name, kind) for name, kind, *_ in described]
 
 
 @contextmanager
@@ -142,6 +149,8 @@ def _copied(path: Path, into: Path, footer: Footer, name: str) -> Iterator[None]
             file.write(changed + len(changed).to_bytes(4, "little") + b"PAR1")
             file.truncate()
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UnavailableError(f"the disk is full while {name} is copied; see to SCRATCH_DIR") from error
         raise SourceError(f"{name} can't be copied: {error.strerror or error}") from error
     yield
     into.unlink()
