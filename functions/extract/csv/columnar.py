@@ -156,8 +156,7 @@ def _rows(reading: Reading, file: _File) -> Rows:
 
 def _explained(reason: str, files: Sequence[_File]) -> str:
     for file in files:
-        for path in file.input.paths:
-            reason = reason.replace(str(path), file.input.name)
+        reason = file.input.explained(reason)
     reason = reason.removeprefix("Invalid Input Error: ")
     names = [file.input.name for file in files[:3]]
     return reason if any(reason.startswith(f"{name}") for name in names) else f"{', '.join(names)}: {reason}"

@@ -38,11 +38,12 @@ _DECIMAL, _INTERVAL = 5, 21
 
 _DATA_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 2, 3
 _LOGICAL_DECIMAL, _LOGICAL_TIME, _LOGICAL_TIMESTAMP = 5, 7, 8
-_NANOS = 3
+_MILLIS, _NANOS = 1, 3
+_TIMESTAMP_MILLIS = 9
 _WRITE_AGAIN = "the file is damaged; write it again"
 
 
-_UNSOUND = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+_UNSOUND = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 """What reading Python values raises that are not of the types that the format says."""
 
 
@@ -112,10 +113,8 @@ class _Reader:
             case 8:
                 self.take(self.varint())
             case 9 | 10:
-                header = self.byte()
-                size = self.varint() if header >> 4 == 0xF else header >> 4  # noqa: PLR2004 - then the size follows
-                for _ in range(size):
-                    self.skip(_BYTE if header & 0xF in (_TRUE, _FALSE) else header & 0xF, depth)
+                for item in self.each():
+                    self.skip(_BYTE if item in (_TRUE, _FALSE) else item, depth + 1)
             case 12:
                 if depth > _MAX_DEPTH:
                     raise _DamagedError
@@ -238,6 +237,14 @@ class Element:
                 return kind == _LOGICAL_TIME or bool(said.get(1, (0, False))[1])
         return self._value(1, None) == INT96 and not self.children
 
+    @property
+    def is_in_milliseconds(self) -> bool:
+        """Whether it is a timestamp in milliseconds."""
+        logical: Struct = self._value(10, {})
+        if _LOGICAL_TIMESTAMP in logical:
+            return bool(_MILLIS in logical[_LOGICAL_TIMESTAMP][1].get(2, (0, {}))[1])
+        return bool(self._value(6, None) == _TIMESTAMP_MILLIS)
+
     def raw(self) -> "Element":
         """Give the element as one whose values DuckDB reads as they stand: whole numbers, and intervals for INT96.
 
@@ -302,7 +309,7 @@ def read_footer(path: Path, name: str) -> Footer:
         size = os.fstat(file.fileno()).st_size
         head = file.read(4)
         if size < _TAIL_BYTES + 4 or head not in (b"PAR1", b"PARE"):
-            raise SourceError(f"{name} is not a parquet file")
+            raise SourceError(f"{name} can't be read as parquet: it does not begin as a parquet file does")
         file.seek(size - _TAIL_BYTES)
         length, magic = struct.unpack("<I4s", file.read(_TAIL_BYTES))
         if magic == b"PARE" or head == b"PARE":

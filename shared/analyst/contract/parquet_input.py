@@ -30,21 +30,34 @@ _JULIAN_FIRST, _JULIAN_LAST = 1_721_425, 5_373_485
 """The days before the year 1 and after the year 9999."""
 
 _DAY = 86_400_000_000
+_OUT_OF_RANGE = "Could not convert Timestamp(MS)"
 _ROUND = "round it at the source, or read the column as text by the option types"
-_YEARS = "which is outside of the years 0001 to 9999 that every reader knows; correct it, or read the column as text by the option types"
+_YEARS = "outside of the years 0001 to 9999 that every reader knows; correct it, or read the column as text by the option types"
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetInput:
-    """A parquet file as DuckDB may read it: in `paths`, in the order of its rows. `columns` are as the file has them."""
+    """A parquet file as DuckDB may read it: in `paths`, in the order of its rows. `columns` are as the file has them.
+
+    `in_milliseconds` are those with timestamps in milliseconds, of which DuckDB does not say which is out of range.
+    """
 
     name: str
     paths: tuple[Path, ...]
     columns: tuple[str, ...]
+    in_milliseconds: tuple[str, ...] = ()
 
     def scan(self) -> str:
         """Write the query of all rows."""
         return scan(self.paths)
+
+    def explained(self, reason: str) -> str:
+        """Give what DuckDB says of the file with the columns that it may be about, and without paths of ours."""
+        for path in self.paths:
+            reason = reason.replace(str(path), self.name)
+        if _OUT_OF_RANGE in reason and self.in_milliseconds:
+            return f"{self.name}: the column {' or '.join(map(repr, self.in_milliseconds))} holds a time {_YEARS}"
+        return reason
 
 
 def scan(paths: Collection[Path], *, partitioned: bool = False) -> str:
@@ -77,11 +90,15 @@ def open_parquet(
         _check_column(column, name)
     con.execute("set disabled_optimizers = 'statistics_propagation'")
     names = tuple(column.name for column in footer.columns)
+    in_milliseconds = tuple(
+        column.name for column in footer.columns if any(element.is_in_milliseconds for element in column.walk())
+    )
     if not names:
         raise SourceError(f"{name} has no columns")
     if not any(column.loses_nanoseconds for column in footer.root.walk()):
-        return ParquetInput(name, (path,), names)
-    return ParquetInput(name, tuple(_exact(con, path, footer, name, scratch=scratch, is_text=is_text)), names)
+        return ParquetInput(name, (path,), names, in_milliseconds)
+    paths = _exact(con, path, footer, name, scratch=scratch, is_text=is_text)
+    return ParquetInput(name, tuple(paths), names, in_milliseconds)
 
 
 def _check_names(columns: Collection[Element], name: str, within: str = "") -> None:
@@ -201,7 +218,7 @@ def within_years(value: str, kind: "DuckDBPyType", label: str) -> str:
             bounds = f"{value} between {kind} '0001-01-01' and {kind} '9999-12-31 23:59:59.999999'"
         else:
             return value
-        failure = f"error({quote_text(f'{label} holds ')} || cast({value} as varchar) || {quote_text(f', {_YEARS}')})"
+        failure = f"error({quote_text(f'{label} holds ')} || cast({value} as varchar) || {quote_text(f', which is {_YEARS}')})"
         return f"case when {bounds} or {value} is null then {value} else {failure} end"
 
     return _mapped(value, kind, kind, leaf)
@@ -258,7 +275,7 @@ class _Nanoseconds:
         moment = f"{exact}::timestamptz" if kind == "TIMESTAMP WITH TIME ZONE" else exact
         zone = " || '+00'" if kind == "TIMESTAMP WITH TIME ZONE" else ""
         text = f"strftime({exact}, '%Y-%m-%d %H:%M:%S.%f') || lpad(cast({rest} as varchar), 3, '0'){zone}"
-        failure = self._failure("'a time'", _YEARS)
+        failure = self._failure("'a time'", f"which is {_YEARS}")
         if self.as_text:
             return (
                 f"case when {value} is null then null when not ({within}) then {failure} "
