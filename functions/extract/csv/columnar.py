@@ -23,16 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """One file: what it calls its columns by their names, and the types of these."""
+    """One file: what it and what DuckDB call its columns, by their names, and the types of these."""
 
     input: ParquetInput
     originals: Names
+    columns: Mapping[str, str]
     types: "Mapping[str, DuckDBPyType]"
 
     @property
     def shape(self) -> tuple[tuple[str, str, str], ...]:
         """What files have in common that can be read by one scan."""
-        return tuple((name, self.originals[name], str(kind)) for name, kind in self.types.items())
+        return tuple((name, self.columns[name], str(kind)) for name, kind in self.types.items())
 
 
 def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -> Read:
@@ -62,10 +63,10 @@ def _opened(reading: Reading, files: Sequence[tuple[DataFile, Path]]) -> list[_F
 def _described(reading: Reading, one: ParquetInput, names: Names) -> _File:
     with told_as(SourceError, f"{one.name}: "):
         described = reading.con.execute(f"{one.scan()} limit 0").description or []
-    if [name for name, *_ in described] != list(one.columns):
-        raise SourceError(f"{one.name}: its columns can't be told apart: {', '.join(map(repr, one.columns))}")
-    kinds = zip(names, (kind for _name, kind, *_ in described), strict=True)
-    return _File(one, names, dict(kinds))
+    if len(described) != len(names):
+        raise SourceError(f"{one.name} has columns that DuckDB does not read: {', '.join(map(repr, one.columns))}")
+    columns = {name: str(column[0]) for name, column in zip(names, described, strict=True)}
+    return _File(one, names, columns, {name: column[1] for name, column in zip(names, described, strict=True)})
 
 
 def _relation(reading: Reading, files: Sequence[_File]) -> Relation:
@@ -108,7 +109,7 @@ def _parts(reading: Reading, files: Sequence[_File], united: Mapping[str, str]) 
     All of a table are, if their columns are of one type and called the same: each part is written to files of its own.
     """
     shapes = {
-        name: {(file.originals[name], str(file.types[name])) for file in files if name in file.types} for name in united
+        name: {(file.columns[name], str(file.types[name])) for file in files if name in file.types} for name in united
     }
     if all(len(shape) == 1 for shape in shapes.values()):
         groups = [list(files)]
@@ -120,17 +121,18 @@ def _parts(reading: Reading, files: Sequence[_File], united: Mapping[str, str]) 
 def _part(reading: Reading, files: Sequence[_File], united: Mapping[str, str]) -> str:
     label = ", ".join(file.input.name for file in files[:3])
     originals = {name: original for file in files for name, original in file.originals.items()}
+    columns = {name: column for file in files for name, column in file.columns.items()}
     types = {name: kind for file in files for name, kind in file.types.items()}
     terms = []
     for name, target in united.items():
         if name not in types:
             term = f"null::{'varchar' if name in reading.options.types else target}"
         elif name in reading.options.types:
-            term = f"cast({quote(originals[name])} as varchar)"
+            term = f"cast({quote(columns[name])} as varchar)"
         else:
             about = f"{label}: the column {originals[name]!r}"
-            term = within_years(quote(originals[name]), types[name], about)
-            term = _widened(term, quote(originals[name]), str(types[name]), target, about)
+            term = within_years(quote(columns[name]), types[name], about)
+            term = _widened(term, quote(columns[name]), str(types[name]), target, about)
         terms.append(f"{term} as {quote(name)}")
     return f"select {', '.join(terms)} from ({scan([path for file in files for path in file.input.paths])})"
 
@@ -147,8 +149,8 @@ def _widened(term: str, value: str, kind: str, target: str, about: str) -> str:
 
 def _rows(reading: Reading, file: _File) -> Rows:
     terms = (
-        f"{f'cast({quote(original)} as varchar)' if name in reading.options.types else quote(original)} as {quote(name)}"
-        for name, original in file.originals.items()
+        f"{f'cast({quote(column)} as varchar)' if name in reading.options.types else quote(column)} as {quote(name)}"
+        for name, column in file.columns.items()
     )
     query = f"select {', '.join(terms)} from ({file.input.scan()})"
     return Rows(file.input.name, query, frozenset(file.originals), lambda rows: {row: row for row in rows})

@@ -160,6 +160,8 @@ def _check(item: DataFile, path: Path) -> None:
     """Check that a file is what its name says."""
     kind = kind_of(path, item.name) or "none"
     expected = "parquet" if item.format == "parquet" else item.compression
+    if kind == expected and item.format != "parquet" and item.compression != "none":
+        kind, expected = kind_of(path, item.name, item.compression) or "none", "none"
     if kind != expected:
         held, remedy = _HOLDS.get(kind, (kind, "export it as CSV, JSON lines or parquet"))
         raise SourceError(f"{item.name} is not what its name says: it holds {held}; {remedy}")

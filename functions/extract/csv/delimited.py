@@ -67,9 +67,15 @@ def _file(item: DataFile, path: Path, options: CsvOptions) -> CsvFile:
 
 def _named(reading: Reading, files: Sequence[CsvFile]) -> list[CsvFile]:
     """Name the columns of all files together: by what each file calls them, and as they were published."""
-    headers = [Header(file.name, [original for _name, original in file.dialect.columns]) for file in files]
+    headers = [Header(file.name, _originals(file.dialect.columns)) for file in files]
     named = zip(files, reading.naming.names(headers), strict=True)
     return [replace(file, dialect=replace(file.dialect, columns=tuple(names.items()))) for file, names in named]
+
+
+def _originals(columns: Sequence[tuple[str, str]]) -> list[str]:
+    """Give what a file calls its columns; one that has a name of its own beside a twin is called by that."""
+    first = {original: name for name, original in reversed(columns)}
+    return [original if first[original] == name or not original else name for name, original in columns]
 
 
 def _read_mended(reading: Reading, files: Sequence[CsvFile], into: Path) -> Read:

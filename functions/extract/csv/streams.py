@@ -136,9 +136,9 @@ class _LineEnds:
         return not self._return and not (self._both and self._feed)
 
 
-def kind_of(path: Path, name: str) -> str | None:
-    """Tell by its first bytes what a file is that is no plain text, whatever it is named."""
-    with opened(path, "none", name) as file:
+def kind_of(path: Path, name: str, compression: Compression = "none") -> str | None:
+    """Tell by its first bytes what a file is, or what is compressed in it, that is no plain text, whatever its name."""
+    with opened(path, compression, name) as file:
         start = file.read(_SNIFFED_BYTES)
     kind = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
     return None if kind in _TEXT_MAGIC and not _CONTROL.search(start) else kind

@@ -108,7 +108,8 @@ class Extraction:
             home = _new_home(folder, table)
             staging = Staging(self.store, uploads, table, home, self.memory_limit, table.read_at or self.now())
             state = base.state(table.name)
-            table = replace(table, originals=base.originals.get(table.name, {}))
+            if not state.is_imported:  # what another system called the columns is nothing to go by
+                table = replace(table, originals=base.originals.get(table.name, {}))
             extracted = connector.extract(table, _since(table, state), _new_folder(home))
             made = staging.stage(extracted, state, base.own_files(table.name))
         except Exception as failure:  # noqa: BLE001 - one table's trouble, whatever it is, ends no other's reading

@@ -147,7 +147,12 @@ def _exact(
             f"{_Nanoseconds(name, column, as_text=is_text(column)).term(kind, stored)} as {quote(column)}"
             for (column, kind), (_same, stored) in zip(read, _described(con, raw), strict=True)
         ]
-        return parquet.write(con, f"select {', '.join(terms)} from ({scan([raw])})", into, is_portable=True)
+        query = f"select {', '.join(terms)} from ({scan([raw])})"
+        try:
+            return parquet.write(con, query, into, is_portable=True)
+        except SourceError as error:
+            reason = str(error).replace(str(raw), name)
+            raise SourceError(reason if reason.startswith(name) else f"{name} can't be read: {reason}") from error
 
 
 def _described(con: "DuckDBPyConnection", path: Path) -> "list[tuple[str, DuckDBPyType]]":
