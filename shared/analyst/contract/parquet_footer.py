@@ -435,6 +435,8 @@ def _verify_chunk(file: BinaryIO, chunk: Chunk) -> None:
 
 def _page_header(file: BinaryIO, at: int) -> tuple[Struct, int]:
     """Read the header of a page, whose length nothing says; give it and its length."""
+    if at < 0:
+        raise _DamagedError("its place is not in the file")
     wanted = _FIRST_READ
     while True:
         file.seek(at)

@@ -280,7 +280,7 @@ class _Nanoseconds:
         moment = f"{exact}::timestamptz" if kind == "TIMESTAMP WITH TIME ZONE" else exact
         zone = " || '+00'" if kind == "TIMESTAMP WITH TIME ZONE" else ""
         text = f"strftime({exact}, '%Y-%m-%d %H:%M:%S.%f') || lpad(cast({rest} as varchar), 3, '0'){zone}"
-        failure = self._failure("'a time'", f"which is {_YEARS}")
+        failure = f"error({quote_text(f'{self.file}: the column {self.column!r} holds a time {_YEARS}')})"
         if self.as_text:
             return (
                 f"case when {value} is null then null when not ({within}) then {failure} "
