@@ -28,7 +28,7 @@ _MAX_COLUMNS = 5_000
 _MAX_BRACKETS = 5_000
 """In one value: DuckDB crashes on what is nested some ten thousand levels deep, and this is a cheap bound of that."""
 
-_FIRST_OBJECTS = 100
+_FIRST_OBJECTS, _COMPARED_FILES = 100, 20
 _MAX_DEPTH = 50
 _NESTED = frozenset({"OBJECT", "ARRAY"})
 _NUMBERS = frozenset({"BIGINT", "UBIGINT", "DOUBLE"})
@@ -134,7 +134,8 @@ def _keys(reading: Reading, files: Sequence[JsonFile]) -> list[str]:
 
 
 def _unrelated(reading: Reading, files: Sequence[JsonFile]) -> tuple[str, ...]:
-    """Look whether the first objects of the files have members in common."""
+    """Look whether the first objects of the first files have members in common."""
+    files = files[:_COMPARED_FILES]
     first = " union all ".join(
         f"select {number} as number, unnest(json_keys(json)) as key "
         f"from (select json from read_json_objects({_source([file])}) limit {_FIRST_OBJECTS})"

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from analyst.errors import SourceError
 
 _WILD = frozenset("*?[")
+_NOT_UTF8 = "the path of {} is not in UTF-8; rename it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +129,14 @@ class LocalPlace:
         path = Path(entry.path)
         if entry.is_dir():
             yield from self._folder(path.resolve(), name, above)
-        elif _readable(entry.name) != entry.name:
-            yield SourceFile(name, entry.path, "", f"the name of the file {name!r} is not in UTF-8; rename it")
         else:
             yield self._file(path, name)
 
     def _folder(self, real: Path, name: str, above: frozenset[Path]) -> Iterator[SourceFile]:
         if not _under(real, self.roots):
             yield SourceFile(f"{name}/", str(real), "", str(refused(name)))
+        elif not _is_utf8(real):
+            yield SourceFile(f"{name}/", str(real), "", _NOT_UTF8.format(repr(name)))
         elif real not in above:
             yield from self._walk(real, f"{name}/", above | {real})
 
@@ -143,10 +144,16 @@ class LocalPlace:
         real = path.resolve()
         if not _under(real, self.roots):
             return SourceFile(name, str(real), "", str(refused(name)))
+        if not _is_utf8(real):
+            return SourceFile(name, str(real), "", _NOT_UTF8.format(repr(name)))
         status = real.stat()
         if not stat.S_ISREG(status.st_mode):
             return SourceFile(name, str(real), "", f"{name!r} is not a regular file; remove it")
         return SourceFile(name, str(real), _mark(status))
+
+
+def _is_utf8(path: Path) -> bool:
+    return _readable(str(path)) == str(path)
 
 
 def _readable(name: str) -> str:

@@ -60,11 +60,10 @@ class ParquetInput:
         return reason
 
 
-def scan(paths: Collection[Path], *, partitioned: bool = False) -> str:
+def scan(paths: Collection[Path]) -> str:
     """Write the query of all rows of local files, in their order, columns united by name."""
     listed = ", ".join(quote_text(str(path)) for path in paths)
-    how = "true, hive_types_autocast = false" if partitioned else "false"
-    return f"select * from read_parquet([{listed}], union_by_name = true, hive_partitioning = {how})"
+    return f"select * from read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
 
 
 def open_parquet(

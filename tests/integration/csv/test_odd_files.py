@@ -70,7 +70,7 @@ def test_an_odd_file_is_the_trouble_of_its_own_table(world: World, files: Path) 
         "zipped": "zipped.csv is not what its name says: it holds a zip archive, as Excel workbooks are",
         "old": "old.csv is not what its name says: it holds an old Office document, such as .xls",
         "gone": "'gone.csv' can't be read: No such file or directory",
-        "caf_xe9": "the name of the file 'caf\\\\xe9.csv' is not in UTF-8",
+        "caf_xe9": "the path of 'caf\\\\xe9.csv' is not in UTF-8",
     }
     assert "File name too long" in found["deep"]
     assert "secret.parquet is encrypted" in found["secret"]

@@ -141,6 +141,8 @@ def test_what_can_not_be_read_has_a_problem_of_its_own(root: Path) -> None:
     (root / "broken.csv").symlink_to(root / "gone.csv")
     (root / "circle.csv").symlink_to(root / "circle.csv")
     (root / os.fsdecode(b"latin\xe9.csv")).write_text("a\n1\n")
+    (root / os.fsdecode(b"caf\xe9")).mkdir()
+    (root / os.fsdecode(b"caf\xe9") / "a.csv").write_text("a\n1\n")
     (root / "new\nline'\".csv").write_text("a\n1\n")
     (root / "deep").mkdir()
     folder = os.open(root / "deep", os.O_RDONLY)
@@ -155,6 +157,7 @@ def test_what_can_not_be_read_has_a_problem_of_its_own(root: Path) -> None:
     assert problems["broken.csv"] == "'broken.csv' can't be read: No such file or directory"
     assert "'circle.csv' can't be read: " in str(problems["circle.csv"])
     assert "is not in UTF-8; rename it" in str(problems["latin\\xe9.csv"])
+    assert "is not in UTF-8; rename it" in str(problems["caf\\xe9/"])
     deep = next(problem for name, problem in problems.items() if name.startswith("deep/"))
     assert str(deep).endswith("can't be read: File name too long")
 
