@@ -83,11 +83,17 @@ def named(originals: Sequence[str], where: str) -> Names:
 
 
 def unrelated(files: Sequence[tuple[str, Names]]) -> list[str]:
-    """Tell which files of a table have no column in common with those before them."""
-    seen: set[str] = set()
+    """Tell of the first file that no other file of its table connects with the first one by a common column."""
+    groups: list[tuple[str, set[str]]] = []
     for name, columns in files:
-        if seen and columns and seen.isdisjoint(columns):
-            why = f"{name} has no column in common with {files[0][0]}, and is united with it as a file of one table"
-            return [f"{why}; move it to another folder if it is something else"]
-        seen |= columns.keys()
-    return []
+        connected = [group for group in groups if not group[1].isdisjoint(columns)]
+        first = connected[0][0] if connected else name
+        united = set(columns).union(*(group[1] for group in connected))
+        groups = [group for group in groups if group not in connected] + ([(first, united)] if united else [])
+    places = {name: place for place, (name, _columns) in enumerate(files)}
+    first_of_each = sorted((name for name, _columns in groups), key=lambda name: places[name])
+    if len(first_of_each) < 2:  # noqa: PLR2004 - all are connected
+        return []
+    one, other = first_of_each[:2]
+    why = f"{other} has no column in common with {one}, and is united with it as a file of one table"
+    return [f"{why}; move it to another folder if it is something else"]

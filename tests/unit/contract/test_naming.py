@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyst.contract.naming import Header, Naming
+from analyst.contract.naming import Header, Naming, unrelated
 from analyst.errors import InvalidInputError, SourceError
 from analyst.names import is_name, name_of, normalise
 
@@ -118,3 +118,21 @@ def test_an_original_that_is_gone_gives_its_name_free_where_nothing_of_it_stays(
     ]
     with pytest.raises(SourceError, match="'a-b' would be called 'a_b', which is 'a b'"):
         named(["a-b"], ["a b"], known={"a_b": "a b"})
+
+
+@pytest.mark.parametrize(
+    ("files", "strangers"),
+    [
+        (["xy", "yz", "z"], None),
+        (["x", "y", "xy"], None),
+        (["x", ""], None),
+        (["x"], None),
+        (["x", "y"], ("1.csv", "0.csv")),
+        (["xy", "y", "z", "zu", "v"], ("2.csv", "0.csv")),
+        (["x", "y", "z", "xz"], ("1.csv", "0.csv")),
+    ],
+)
+def test_files_without_a_common_column_are_named(files: list[str], strangers: tuple[str, str] | None) -> None:
+    notes = unrelated([(f"{number}.csv", dict.fromkeys(columns, "")) for number, columns in enumerate(files)])
+    expected = [] if strangers is None else [f"{strangers[0]} has no column in common with {strangers[1]}"]
+    assert [note.split(",")[0] for note in notes] == expected
