@@ -8,7 +8,7 @@ import typer
 from da import completion
 from da.errors import DaError
 from da.manifest import Table
-from da.output import print_json, print_table
+from da.output import print_json, print_table, say
 from da.session import session
 from da.text import ago_text, bytes_text, count_text
 from da.workspace import Workspace
@@ -77,10 +77,10 @@ def _show(workspace: Workspace, table: Table, *, json: bool) -> None:
         return
     rows = "" if table.rows is None else count_text(table.rows, "row")
     facts = [_place(table), rows, _size(table), _updated(table)]
-    print(f"{table.view} ({table.id}): {', '.join(fact for fact in facts if fact)}")
+    say(f"{table.view} ({table.id}): {', '.join(fact for fact in facts if fact)}")
     if table.description:
-        print(table.description)
-    print()
+        say(table.description)
+    say()
     print_table(("column", "type", "description"), [(each.name, each.type, each.description) for each in table.columns])
 
 
