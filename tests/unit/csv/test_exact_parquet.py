@@ -1,6 +1,7 @@
 """What DuckDB would read lossily from parquet is read exactly, or refused by name."""
 
 import struct
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyst import duckdb_files
-from analyst.contract.parquet_footer import read_footer
+from analyst.contract.parquet_footer import Element, read_footer
 from analyst.contract.parquet_input import open_parquet
 from analyst.errors import SourceError
 from tests.unit.csv.folder import Folder
@@ -203,3 +204,33 @@ def test_statistics_that_are_wrong_hide_nothing(folder: Folder) -> None:
     path.write_bytes(content[:first] + content[first:].replace(stored, struct.pack("<i", near)))
     with pytest.raises(SourceError, match="the column 'd' holds 10000-01-01"):
         folder.rows("t")
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.tuples(st.integers(1_721_426, 5_373_484), st.integers(0, 86_399_999_999)), min_size=1, max_size=20))
+def test_any_int96_of_whole_microseconds_is_read_exactly(
+    tmp_path_factory: pytest.TempPathFactory, moments: list[tuple[int, int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("int96")
+    path = folder / "t.parquet"
+    with duckdb_files.connect(threads=1) as con:
+        rows = f"select to_months(i::int) + to_days({MARK}) as t from range({len(moments)}) r(i)"
+        con.execute(f"copy ({rows}) to '{path}' (format parquet, compression uncompressed)")
+        fill_int96(path, moments)
+        found = con.execute(f"select epoch_us(t) from ({open_parquet(con, path, 't', folder).scan()})").fetchall()
+    assert found == [((day - 2_440_588) * 86_400_000_000 + micros,) for day, micros in moments]
+
+
+MARK = 0x5A5B5C5D
+"""Stands in intervals, which have twelve bytes, for the values of INT96 that are put in their place."""
+
+
+def fill_int96(path: Path, moments: list[tuple[int, int]]) -> None:
+    footer = read_footer(path, "t.parquet")
+    (column,) = footer.columns
+    int96 = {number: value for number, value in column.fields.items() if number not in (2, 6, 10)} | {1: (5, 3)}
+    changed = footer.with_schema(replace(footer.root, children=(Element(int96),)))
+    content = path.read_bytes()[: -8 - len(footer.data)]
+    for row, (day, micros) in enumerate(moments):
+        content = content.replace(struct.pack("<iii", row, MARK, 0), struct.pack("<qI", micros * 1000, day))
+    path.write_bytes(content + changed + struct.pack("<I4s", len(changed), b"PAR1"))
