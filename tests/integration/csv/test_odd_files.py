@@ -67,8 +67,8 @@ def test_an_odd_file_is_the_trouble_of_its_own_table(world: World, files: Path) 
     assert {
         name: error.split(";")[0] for name, error in found.items() if name not in {"deep", "secret", "decimal"}
     } == {
-        "zipped": "zipped.csv is not what its name says: it holds a zip archive, as Excel workbooks are",
-        "old": "old.csv is not what its name says: it holds an old Office document, such as .xls",
+        "zipped": "zipped.csv is not what its name says: it holds a zip archive",
+        "old": "old.csv is not what its name says: it holds an old Office file, such as an Excel workbook",
         "gone": "'gone.csv' can't be read: No such file or directory",
         "caf_xe9": "the path of 'caf\\\\xe9.csv' is not in UTF-8",
     }

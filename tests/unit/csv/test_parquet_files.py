@@ -108,10 +108,10 @@ def test_columns_are_united_whatever_their_place_and_case(folder: Folder) -> Non
         (
             "t.csv",
             b"PK\x03\x04" + bytes(40),
-            "a zip archive, as Excel workbooks are; unpack it, or save the sheet as CSV",
+            "a zip archive; unpack it",
         ),
-        ("t.jsonl", b"%PDF-1.7\n\x00\x01", "a PDF document; export it as CSV, JSON lines or parquet"),
-        ("t.parquet", b"ARROW1\x00\x00", "Arrow data; export it"),
+        ("t.jsonl", b"%PDF-1.7\n\x00\x01", "a PDF document; export the data as CSV"),
+        ("t.parquet", b"ARROW1\x00\x00", "an Arrow file; write it as parquet"),
         ("t.csv.gz", gzip.compress(b"PAR1" + bytes(40)), "parquet; rename it"),
         ("t.csv.gz", gzip.compress(b"PK\x03\x04" + bytes(40)), "a zip archive"),
     ],
