@@ -99,12 +99,26 @@ class Wanted:
 def plan(wanted: Wanted, files: Iterable[SourceFile]) -> list[Planned]:
     """Make tables of files, in order of their names.
 
-    Two groups of files that would become one table are one that has a problem, which names both.
+    Two groups of files that would become one table are one that has a problem, which names both; but where one of them is
+    what the table was registered for, only the other has that problem.
     """
     groups: dict[str, dict[str, list[DataFile]]] = {}
     for original, item in _grouped(files, wanted):
         groups.setdefault(_name(original, wanted), {}).setdefault(original, []).append(item)
-    return [_planned(name, groups[name], wanted) for name in sorted(groups) if wanted.takes(name)]
+    planned = (table for name in groups if wanted.takes(name) for table in _told_apart(name, groups[name], wanted))
+    return sorted(planned, key=lambda table: table.name)
+
+
+def _told_apart(name: str, group: Mapping[str, list[DataFile]], wanted: Wanted) -> Iterable[Planned]:
+    owner = next((one for one in group if source_table(one.rstrip("/")) == wanted.sources.get(name)), None)
+    if owner is None:
+        yield _planned(name, group, wanted)
+        return
+    yield _planned(name, {owner: group[owner]}, wanted)
+    for other in group:
+        if other != owner:
+            problem = _collision(name, [owner, other])
+            yield Planned(other, other.rstrip("/"), tuple(group[other]), wanted.source, problem=problem)
 
 
 def _grouped(files: Iterable[SourceFile], wanted: Wanted) -> Iterable[tuple[str, DataFile]]:

@@ -31,6 +31,8 @@ class SourceTable:
     sync_strategy: SyncStrategy = "full_refresh"
     cursor_column: str | None = None
     read_at: datetime | None = None
+    problem: str | None = None
+    """Why it can't be read, if that is known without reading it."""
     originals: Mapping[str, str] = field(default_factory=dict)
     """What the source calls the columns that were published, by their names; filled in before the table is read."""
 

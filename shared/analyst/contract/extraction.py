@@ -105,6 +105,8 @@ class Extraction:
     ) -> tuple[TableResult, NewTable | None]:
         began = time.monotonic()
         try:
+            if table.problem:
+                raise SourceError(table.problem)  # noqa: TRY301 - told as what reading it would have raised
             home = _new_home(folder, table)
             staging = Staging(self.store, uploads, table, home, self.memory_limit, table.read_at or self.now())
             state = base.state(table.name)

@@ -140,3 +140,14 @@ def test_a_header_that_takes_the_name_of_another_is_noted_where_all_rows_are_new
         "ok",
         ["the column 'a_b' is 'a-b' now, and was 'a b' until the last sync"],
     )
+
+
+def test_a_new_file_that_would_take_the_name_of_a_table_is_its_own_trouble(world: World, files: Path) -> None:
+    (files / "a-b.csv").write_text("x\n1\n")
+    assert extract(world)["status"] == "ok"
+    (files / "a_b.csv").write_text("x\n9\n")
+    (files / "a-b.csv").write_text("x\n1\n2\n")
+    answer = extract(world)
+    assert {table["table"]: table["status"] for table in answer["tables"]} == {"a_b": "ok", "a_b.csv": "failed"}
+    assert "'a-b.csv' and 'a_b.csv' would both become the table 'a_b'; rename" in errors(answer)["a_b.csv"]
+    assert world.ask("GET", "/api/catalog/tables/shop.a_b")["rows"] == 2

@@ -131,3 +131,15 @@ def test_the_fingerprint_follows_files_and_options() -> None:
         planned("a/1.csv", tables={"a": {"types": {"x": "bigint"}}}),
     ]
     assert len({first, *(table["a"].fingerprint for table in changed)}) == 5
+
+
+def test_a_new_file_does_not_take_the_name_of_a_registered_table() -> None:
+    found = planned(
+        "a-b.csv", "a_b.csv", "c.csv", "c/1.csv", tables={"a_b": {}, "c": {}}, sources={"a_b": "a-b.csv", "c": "c"}
+    )
+    assert {name: [item.name for item in table.files] for name, table in found.items() if not table.problem} == {
+        "a_b": ["a-b.csv"],
+        "c": ["c/1.csv"],
+    }
+    assert "'a-b.csv' and 'a_b.csv' would both become the table 'a_b'" in str(found["a_b.csv"].problem)
+    assert "'c/' and 'c.csv' would both become the table 'c'" in str(found["c.csv"].problem)
