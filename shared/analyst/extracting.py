@@ -60,6 +60,7 @@ class ExtractAnswer(BaseModel):
     status: RunStatus
     tables: tuple[TableResult, ...]
     error: str | None = None
+    notes: tuple[str, ...] = ()
     rebuild: RebuildOutcome | None = None
 
     @classmethod
@@ -71,6 +72,7 @@ class ExtractAnswer(BaseModel):
             status=record.status,
             tables=record.tables,
             error=record.error,
+            notes=record.notes,
             rebuild=rebuild,
         )
 

@@ -20,7 +20,7 @@ TableStatus = Literal["ok", "unchanged", "failed", "missing", "superseded"]
 
 
 class TableResult(BaseModel):
-    """How one table fared. `ms` counts from when its turn came."""
+    """How one table fared. `ms` counts from when its turn came, `notes` are what is worth a look."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,6 +30,7 @@ class TableResult(BaseModel):
     size_bytes: int | None = None
     rejected: int = 0
     rejects: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     error: str | None = None
     ms: int = 0
 

@@ -6,6 +6,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
+from analyst.contract.naming import Header, unrelated
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 from functions.extract.csv import casts
@@ -46,7 +47,7 @@ def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -
     Raises:
         SourceError: a file is malformed, or a value does not fit its configured type.
     """
-    found = [_file(item, path, reading.options) for item, path in files]
+    found = _named(reading, [_file(item, path, reading.options) for item, path in files])
     if all(file.is_regular for file in found):
         try:
             return reading.write(_relation(found, reading.options), into / "plain", Rejected())
@@ -62,6 +63,19 @@ def _file(item: DataFile, path: Path, options: CsvOptions) -> CsvFile:
     alike = survey(path, item.compression, item.name)
     is_regular = alike and dialect.skipped == 0 and dialect.encoding in _READ_AS_THEY_ARE
     return CsvFile(item.name, path, item.compression, dialect, is_regular)
+
+
+def _named(reading: Reading, files: Sequence[CsvFile]) -> list[CsvFile]:
+    """Name the columns of all files together: by what each file calls them, and as they were published."""
+    headers = [Header(file.name, _originals(file.dialect.columns)) for file in files]
+    named = zip(files, reading.naming.names(headers), strict=True)
+    return [replace(file, dialect=replace(file.dialect, columns=tuple(names.items()))) for file, names in named]
+
+
+def _originals(columns: Sequence[tuple[str, str]]) -> list[str]:
+    """Give what a file calls its columns; one that has a name of its own beside a twin is called by that."""
+    first = {original: name for name, original in reversed(columns)}
+    return [original if first[original] == name or not original else name for name, original in columns]
 
 
 def _read_mended(reading: Reading, files: Sequence[CsvFile], into: Path) -> Read:
@@ -85,6 +99,7 @@ def _relation(files: Sequence[CsvFile], options: CsvOptions) -> Relation:
         files=lambda: (_rows(file, options) for file in files),
         originals=originals,
         candidates=dict.fromkeys(originals, casts.candidates(options.decimal_separator)),
+        notes=tuple(unrelated([(file.name, dict(file.dialect.columns)) for file in files])),
     )
 
 

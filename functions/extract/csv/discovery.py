@@ -12,7 +12,7 @@ from analyst.settings import Settings
 from analyst.state import Actor, State, registry
 from analyst.state.registry import NewTable, RegisteredTable, Source
 from functions.extract.csv.connector import CsvConnector
-from functions.extract.csv.listing import Planned, Wanted
+from functions.extract.csv.listing import Planned, Wanted, source_table
 from functions.extract.csv.options import CsvSource, CsvTableOptions
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Discovery:
         options = table.options
         return NewTable(
             id=f"{self.source}.{table.name}",
-            source_table=table.original,
+            source_table=source_table(table.original),
             sync_strategy=options.sync_strategy,
             primary_key=options.primary_key,
             cursor_column=options.cursor_column,
@@ -104,13 +104,15 @@ def _wanted(config: CsvSource, excluded: frozenset[str], tables: Iterable[Regist
     """Put together what the registry says; a table whose options can't be used is one that has a problem."""
     registered: dict[str, CsvTableOptions] = {}
     unusable: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for table in tables:
+        sources[table.name] = table.source_table
         try:
             registered[table.name] = _read(CsvTableOptions, _options(table), f"what {table.id} is registered with")
         except InvalidInputError as error:
             registered[table.name] = CsvTableOptions()
             unusable[table.name] = str(error)
-    return Wanted(config, registered, excluded, unusable)
+    return Wanted(config, registered, excluded, unusable, sources)
 
 
 def _options(table: RegisteredTable) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analyst.contract.naming import Naming
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 from functions.extract.csv import casts
@@ -40,15 +41,20 @@ class Relation:
     files: Callable[[], Iterable[Rows]]
     originals: Mapping[str, str]
     candidates: Mapping[str, tuple[Cast, ...]]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What was read of a table: the parquet files, the original of each column's name, and what was set aside."""
+    """What was read of a table: the parquet files, the original of each column's name, and what was set aside.
+
+    `notes` are what else is worth a look.
+    """
 
     files: list[Path]
     originals: Mapping[str, str]
     rejected: Rejected
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,12 @@ class Reading:
     required: frozenset[str]
     increment: Increment
     scratch: Path
+
+    @property
+    def naming(self) -> Naming:
+        """How the columns are named: those that were published keep their names."""
+        table = self.increment.table
+        return Naming(table.originals, is_replaced=table.sync_strategy == "full_refresh")
 
     @property
     def collects(self) -> bool:
@@ -85,7 +97,8 @@ class Reading:
             parts = [f"select * from ({part}) where {fits}" for part in parts]
         texts = Texts(self.con, parts, tuple(relation.originals), configured, relation.candidates)
         try:
-            return Read(texts.write(into, self.increment.wrap), relation.originals, rejected)
+            notes = (*relation.notes, *self.naming.replaced(relation.originals))
+            return Read(texts.write(into, self.increment.wrap), relation.originals, rejected, notes)
         except MisfitError:
             raise SourceError(self._misfits(relation.files(), configured).first[0]) from None
 

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-from analyst.contract.naming import named
+from analyst.contract.naming import Header, Names, unrelated
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 from functions.extract.csv import casts
@@ -28,6 +28,7 @@ _MAX_COLUMNS = 5_000
 _MAX_BRACKETS = 5_000
 """In one value: DuckDB crashes on what is nested some ten thousand levels deep, and this is a cheap bound of that."""
 
+_FIRST_OBJECTS, _COMPARED_FILES = 100, 20
 _MAX_DEPTH = 50
 _NESTED = frozenset({"OBJECT", "ARRAY"})
 _NUMBERS = frozenset({"BIGINT", "UBIGINT", "DOUBLE"})
@@ -86,7 +87,7 @@ def _read_mended(reading: Reading, files: Sequence[JsonFile], into: Path) -> Rea
 
 
 def _write(reading: Reading, files: Sequence[JsonFile], into: Path, rejected: Rejected) -> Read:
-    columns = named(_keys(reading, files), files[0].name)
+    columns = reading.naming.names([Header(files[0].name, _keys(reading, files))])[0]
     shapes = _shapes(reading, files, columns)
     relation = Relation(
         name=files[0].name,
@@ -94,6 +95,7 @@ def _write(reading: Reading, files: Sequence[JsonFile], into: Path, rejected: Re
         files=lambda: (_rows(file, columns, shapes, reading.options.types) for file in files),
         originals=columns,
         candidates={name: shape.candidates for name, shape in shapes.items()},
+        notes=_unrelated(reading, files) if len(files) > 1 else (),
     )
     return reading.write(relation, into, rejected)
 
@@ -129,6 +131,20 @@ def _keys(reading: Reading, files: Sequence[JsonFile]) -> list[str]:
     if "" in keys:
         raise SourceError(f"{files[0].name}: an object has a member without a name")
     return keys or ["value"]
+
+
+def _unrelated(reading: Reading, files: Sequence[JsonFile]) -> tuple[str, ...]:
+    """Look whether the first objects of the first files have members in common."""
+    files = files[:_COMPARED_FILES]
+    first = " union all ".join(
+        f"select {number} as number, unnest(json_keys(json)) as key "
+        f"from (select json from read_json_objects({_source([file])}) limit {_FIRST_OBJECTS})"
+        for number, file in enumerate(files)
+    )
+    found: dict[int, Names] = {}
+    for number, key in reading.fetch(f"select distinct number, key from ({first}) order by all"):
+        found.setdefault(number, {})[key] = key
+    return tuple(unrelated([(file.name, found.get(number, {})) for number, file in enumerate(files)]))
 
 
 def _shapes(reading: Reading, files: Sequence[JsonFile], columns: Mapping[str, str]) -> dict[str, Shape]:

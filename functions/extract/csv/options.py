@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
-from analyst.names import normalise
+from analyst.names import name_of
 from functions.extract.csv import casts
 
 _SPELLED = {"\\t": "\t", "tab": "\t", "\\x1f": "\x1f"}
@@ -36,11 +36,11 @@ def _known_encoding(name: str) -> str:
 
 
 def _normalised(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(normalise(name) for name in names)
+    return tuple(name_of(name) for name in names)
 
 
 def _known_types(types: dict[str, str]) -> dict[str, str]:
-    return {normalise(column): casts.type_name(kind) for column, kind in types.items()}
+    return {name_of(column): casts.type_name(kind) for column, kind in types.items()}
 
 
 Character = Annotated[str, AfterValidator(_one_character)]
@@ -68,7 +68,7 @@ class CsvOptions(BaseModel):
     on_error: Literal["fail", "collect"] = "fail"
     primary_key: Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_normalised)] = ()
     sync_strategy: Literal["full_refresh", "incremental"] = "full_refresh"
-    cursor_column: Annotated[str, AfterValidator(normalise)] | None = None
+    cursor_column: Annotated[str, AfterValidator(name_of)] | None = None
 
     def overridden(self, other: "CsvOptions") -> "CsvOptions":
         """Take what the other sets, and keep the rest; types are taken column by column."""

@@ -27,7 +27,31 @@ _CHUNK = 1 << 20
 _JOINED = re.compile(rb'" "')  # found faster so than by bytes.find
 _CARRIED = 2
 _DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PAR1": "parquet"}
+_MAGIC = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PAR1": "parquet",
+    b"PARE": "parquet",
+    b"PK\x03\x04": "zip",
+    b"PK\x05\x06": "zip",
+    b"%PDF-": "pdf",
+    b"\xd0\xcf\x11\xe0": "xls",
+    b"BZh91AY&SY": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"7z\xbc\xaf": "7z",
+    b"Rar!\x1a": "rar",
+    b"SQLite format 3\x00": "sqlite",
+    b"ARROW1\x00\x00": "arrow",
+    b"Obj\x01": "avro",
+    b"{\\rtf": "rtf",
+}
+_STARTS = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:(?P<html><!doctype\s+html|<html|<head|<body|<table)|(?P<xml><\?xml)"
+    rb'|(?P<json>\{\s*"(?:[^"\\]|\\.)*"\s*:|\{\s*\}|\[\s*(?:\{\s*["}]|\[)))',
+    re.IGNORECASE,
+)
+_SHEETS = (b"[Content_Types].xml", b"_rels/.rels", b"xl/", b"docProps/")
+_START_BYTES = 4096
 
 
 @contextmanager
@@ -112,8 +136,15 @@ class _LineEnds:
         return not self._return and not (self._both and self._feed)
 
 
-def kind_of(path: Path, name: str) -> str | None:
-    """Tell by its first bytes whether a file is gzip, zstd or parquet, whatever it is named."""
-    with opened(path, "none", name) as file:
-        start = file.read(4)
-    return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
+def kind_of(path: Path, compression: Compression, name: str) -> str | None:
+    """Tell by its first bytes what a file holds, whatever it is named; `None` if that may be delimited text.
+
+    `compression` is undone first.
+    """
+    with opened(path, compression, name) as file:
+        start = file.read(_START_BYTES)
+    kind = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)
+    if kind == "zip" and any(part in start for part in _SHEETS):
+        return "xlsx"
+    text = _STARTS.match(start)
+    return kind or (text.lastgroup if text else None)

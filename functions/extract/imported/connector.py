@@ -54,6 +54,10 @@ class ImportedFiles:
                 read_at = min(table.extracted_at or self.now, self.now)
                 yield SourceTable(table.name, table.name, table.fingerprint, read_at=read_at)
 
+    def notes(self) -> tuple[str, ...]:
+        """Nothing but tables is asked for."""
+        return ()
+
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:  # noqa: ARG002 - there is no more
         """Write a table's rows anew, under names and types that all readers take.
 

@@ -1,7 +1,7 @@
 """What a connector is: it knows its tables, their exact types, paging and increments, and nothing of the bucket."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
@@ -33,6 +33,10 @@ class SourceTable:
     cursor_column: str | None = None
     read_at: datetime | None = None
     registration: str | None = None
+    problem: str | None = None
+    """Why it can't be read, if that is known without reading it."""
+    originals: Mapping[str, str] = field(default_factory=dict)
+    """What the source calls the columns that were published, by their names; filled in before the table is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Extracted:
 
     `files` are parquet files in the order of their rows, made by `analyst.contract.parquet.write`. For an incremental
     table they hold the new and changed rows only. `rejects` are the first few of the `rejected` rows that were set
-    aside: "file:line: reason".
+    aside: "file:line: reason". `notes` are what else is worth a look.
     """
 
     files: tuple[Path, ...]
@@ -49,6 +53,7 @@ class Extracted:
     cursor: Cursor = None
     rejected: int = 0
     rejects: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Connector(Protocol):
@@ -56,6 +61,9 @@ class Connector(Protocol):
 
     def tables(self) -> Iterable[SourceTable]:
         """List the tables of the source as they are now."""
+
+    def notes(self) -> tuple[str, ...]:
+        """Tell what of the source is no table, and so is not read; asked for after `tables`."""
 
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
         """Read one table into the empty folder `into`: all of it, or of an incremental one what came after `since`."""

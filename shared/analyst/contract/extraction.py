@@ -62,10 +62,13 @@ class Extraction:
         """
         started = self.now()
         results: list[TableResult] = []
+        notes: tuple[str, ...] = ()
         version = error = None
         try:
             with duckdb_files.scratch(self.scratch) as folder:
-                results, version = self._extract(connector(), only, folder)
+                opened = connector()
+                results, version = self._extract(opened, only, folder)
+                notes = opened.notes()
         except Exception as failure:  # noqa: BLE001 - whatever it is, the run ends with a record of it
             error = self._explain(failure)
         record = RunRecord(
@@ -77,6 +80,7 @@ class Extraction:
             finished_at=self.now(),
             tables=tuple(results),
             error=error,
+            notes=notes,
         )
         runs.write(self.store, record)
         return Ended(record, version)
@@ -85,7 +89,7 @@ class Extraction:
         self, connector: Connector, only: frozenset[str] | None, folder: Path
     ) -> tuple[list[TableResult], str | None]:
         began = time.monotonic()
-        base, version = read_extract(self.store, self.source, folder)
+        base, version = read_extract(self.store, self.source, folder, with_originals=True)
         tables = _without_twins([table for table in connector.tables() if only is None or table.name in only])
         uuids = self.registrations()
         tables = [replace(table, registration=uuids.get(table.name)) for table in tables]
@@ -108,9 +112,13 @@ class Extraction:
     ) -> tuple[TableResult, NewTable | None]:
         began = time.monotonic()
         try:
+            if table.problem:
+                raise SourceError(table.problem)  # noqa: TRY301 - told as what reading it would have raised
             home = _new_home(folder, table)
             staging = Staging(self.store, uploads, table, home, self.memory_limit, table.read_at or self.now())
             state = base.state(table.name)
+            if not state.is_imported:  # what another system called the columns is nothing to go by
+                table = replace(table, originals=base.originals.get(table.name, {}))
             extracted = connector.extract(table, _since(table, state), _new_folder(home))
             made = staging.stage(extracted, state, base.own_files(table.name))
         except Exception as failure:  # noqa: BLE001 - one table's trouble, whatever it is, ends no other's reading
@@ -122,6 +130,7 @@ class Extraction:
             size_bytes=sum(file.size_bytes for file in made.files),
             rejected=extracted.rejected,
             rejects=extracted.rejects,
+            notes=extracted.notes,
             ms=_ms(began),
         )
         return result, made

@@ -135,6 +135,8 @@ class Extract:
     meta: dict[str, Meta] = field(default_factory=dict)
     files: dict[str, tuple[FileRow, ...]] = field(default_factory=dict)
     states: dict[str, TableState] = field(default_factory=dict)
+    originals: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What sources call the columns of tables: table → name → original. Read only where it is asked for."""
 
     def state(self, table: str) -> TableState:
         """Tell a table's state; one that was never published is at version 0."""
@@ -157,6 +159,7 @@ class Extract:
             meta={name: meta for name, meta in self.meta.items() if name not in foreign},
             files={name: files for name, files in self.files.items() if name not in foreign},
             states=self.states | {name: TableState(self.state(name).version) for name in foreign},
+            originals={name: named for name, named in self.originals.items() if name not in foreign},
         )
 
     def own_files(self, table: str) -> tuple[FileRow, ...]:

@@ -30,6 +30,22 @@ def read(con: "DuckDBPyConnection", alias: str, *, what: str) -> Extract:
         return Extract(meta=_meta(con, alias, what), files=_files(con, alias), states=_states(con, alias))
 
 
+def originals(con: "DuckDBPyConnection", alias: str, *, what: str) -> dict[str, dict[str, str]]:
+    """Read what sources call the columns of the tables, which is their comment where it is not their name."""
+    with told_as(ContractError, f"{what} can't be read: "):
+        rows = con.execute(
+            """
+            select table_name, column_name, coalesce(comment, column_name) from duckdb_columns()
+            where database_name = ? and schema_name = 'main' and not starts_with(table_name, '_')
+            """,
+            [alias],
+        ).fetchall()
+    found: dict[str, dict[str, str]] = {}
+    for table, column, original in rows:
+        found.setdefault(table, {})[column] = original
+    return found
+
+
 def require_columns(con: "DuckDBPyConnection", alias: str, table: str, what: str) -> None:
     """Make sure that an attached extract has a table of the contract with its columns.
 

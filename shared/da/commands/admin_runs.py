@@ -121,6 +121,8 @@ def _print(run: dict[str, Any]) -> None:
     source = run.get("source") or "all"
     for table in run.get("tables") or []:
         say(clean(f"{source}.{table['table']}: {_outcome(table)}"))
+    for note in run.get("notes") or []:
+        say(clean(f"{source}: {note}"))
     if run.get("error"):
         say(clean(f"{source}: {run['error']}"), err=True)
     elif not run.get("tables"):
@@ -155,7 +157,7 @@ def _outcome(table: dict[str, Any]) -> str:
         parts.append(f"{table['rows']:,} rows, {bytes_text(table.get('size_bytes') or 0)}")
     if table.get("rejected"):
         parts.append(f"{table['rejected']:,} rows rejected: {'; '.join(table.get('rejects') or [])}")
-    return ", ".join(parts)
+    return "; ".join([", ".join(parts), *(table.get("notes") or [])])
 
 
 def _failed(run: dict[str, Any]) -> bool:

@@ -56,7 +56,7 @@ def test_columns_are_normalised_and_remember_their_originals() -> None:
         ("order_date_utc", "Order Date (UTC)"),
         ("cas", "\u010cas"),
         ("_2013", "2013"),
-        ("column3", "\u0414\u0430\u0442\u0430"),
+        ("data", "\u0414\u0430\u0442\u0430"),
         ("column4", ""),
         ("a", "a"),
     )
