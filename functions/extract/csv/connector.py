@@ -132,13 +132,41 @@ def _source_table(planned: Planned) -> SourceTable:
 
 def _check(item: DataFile, path: Path) -> None:
     """Check that a file is what its name says."""
-    kind = kind_of(path, item.name) or "none"
-    expected = "parquet" if item.format == "parquet" else item.compression
-    if kind != expected:
-        raise SourceError(f"{item.name} is not what its name says: it holds {_HOLDS.get(kind, kind)}; rename it")
+    expected = (
+        {"parquet": "parquet", "json": "json"}.get(item.format) if item.compression == "none" else item.compression
+    )
+    outside = kind_of(path, "none", item.name)
+    kind = outside
+    if item.compression != "none" and outside == item.compression:
+        expected = {"parquet": "parquet", "json": "json"}.get(item.format)
+        kind = kind_of(path, item.compression, item.name)
+    if kind == expected or (expected == "json" and kind is None):
+        return
+    holds, remedy = _HOLDS.get(kind or "text", (kind, "rename it"))
+    raise SourceError(f"{item.name} is not what its name says: it holds {holds}; {remedy.format(name=item.name)}")
 
 
-_HOLDS = {"none": "something else", "gzip": "gzip data", "zstd": "zstd data", "parquet": "parquet"}
+_HOLDS = {
+    "text": ("something else", "rename it"),
+    "gzip": ("gzip data", "rename it, with .gz at the end"),
+    "zstd": ("zstd data", "rename it, with .zst at the end"),
+    "parquet": ("parquet", "rename it, with .parquet at the end"),
+    "json": ("JSON", "rename it, with .json or .jsonl at the end"),
+    "zip": ("a zip archive", "unpack it, or compress the file with gzip and name it .csv.gz"),
+    "xlsx": ("an Excel workbook", "save its sheets as CSV"),
+    "xls": ("an old Office file, such as an Excel workbook", "save its sheets as CSV"),
+    "pdf": ("a PDF document", "export the data as CSV"),
+    "html": ("an HTML page", "what was downloaded may be an error or a login page; download the data itself"),
+    "xml": ("XML", "export the data as CSV or JSON"),
+    "rtf": ("an RTF document", "save it as plain text"),
+    "bzip2": ("bzip2 data", "unpack it, or compress it with gzip instead"),
+    "xz": ("xz data", "unpack it, or compress it with gzip instead"),
+    "7z": ("a 7z archive", "unpack it, or compress the file with gzip instead"),
+    "rar": ("a RAR archive", "unpack it, or compress the file with gzip instead"),
+    "sqlite": ("an SQLite database", "export its tables as CSV"),
+    "arrow": ("an Arrow file", "write it as parquet"),
+    "avro": ("an Avro file", "write it as parquet"),
+}
 
 
 def _columns(described: Iterable[tuple[str, str]], read: Read) -> tuple[Column, ...]:

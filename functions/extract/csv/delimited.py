@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
@@ -14,20 +15,31 @@ from functions.extract.csv.enforcing import Read, Reading, Relation, Rows
 from functions.extract.csv.listing import DataFile
 from functions.extract.csv.mending import lines_of, mend
 from functions.extract.csv.options import CsvOptions
-from functions.extract.csv.records import MAX_RECORD_BYTES
+from functions.extract.csv.records import MAX_RECORD_BYTES, Grammar
 from functions.extract.csv.rejects import Rejected
 from functions.extract.csv.streams import Compression, opened, survey
 from functions.extract.csv.widening import UnreadableError
 
 _BUFFER_BYTES = 4 * MAX_RECORD_BYTES
 _READ_AS_THEY_ARE = ("utf-8-sig", "utf-8")
+_NEVER = "\x1f\x1e no value is written like this \x1e\x1f"
+"""A text that stands for NULL where nothing does."""
+
+
+Gaps = Literal["blank", "never", "checked"]
+"""What DuckDB takes for NULL.
+
+It drops a value behind the last column if that is NULL. `blank`: the empty unquoted value; no line of the file ends with
+a delimiter. `never`: nothing, so that it drops nothing; what is empty becomes NULL afterwards. `checked`: the empty
+unquoted value, where that has to be told from empty texts in quotes; so what is dropped is counted first.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class CsvFile:
     """One file, ready to be read: where it lies on this machine, and how it is written.
 
-    `is_regular` tells whether DuckDB can be trusted with it.
+    `original` is what it was before it was mended. `is_regular` tells whether DuckDB can be trusted with it.
     """
 
     name: str
@@ -35,6 +47,8 @@ class CsvFile:
     compression: Compression
     dialect: Dialect
     is_regular: bool
+    gaps: "Gaps"
+    original: "CsvFile | None" = None
 
 
 def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -> Read:
@@ -47,7 +61,7 @@ def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -
         SourceError: a file is malformed, or a value does not fit its configured type.
     """
     found = [_file(item, path, reading.options) for item, path in files]
-    if all(file.is_regular for file in found):
+    if all(file.is_regular for file in found) and not _drops_values(reading, found):
         try:
             return reading.write(_relation(found, reading.options), into / "plain", Rejected())
         except UnreadableError:
@@ -59,9 +73,46 @@ def _file(item: DataFile, path: Path, options: CsvOptions) -> CsvFile:
     with opened(path, item.compression, item.name) as file:
         sample, whole = read_sample(file, item.name)
     dialect = detect(sample, whole=whole, file_format=item.format, name=item.name, options=options)
-    alike = survey(path, item.compression, item.name)
-    is_regular = alike and dialect.skipped == 0 and dialect.encoding in _READ_AS_THEY_ARE
-    return CsvFile(item.name, path, item.compression, dialect, is_regular)
+    grammar, header = dialect.grammar, dialect.first if dialect.header and len(dialect.first) > 1 else ()
+    seen = survey(
+        path,
+        item.compression,
+        item.name,
+        delimiter=grammar.delimiter[0],
+        quote=grammar.quote,
+        escape=grammar.escape,
+        lines=_written(header, grammar),
+    )
+    is_plain = dialect.is_plain and dialect.encoding in _READ_AS_THEY_ARE
+    gaps: Gaps = "blank"
+    if options.nullstr is not None or (seen.ends_in_delimiter and not seen.has_blanks):
+        gaps = "never"
+    elif seen.ends_in_delimiter:
+        gaps = "checked"
+    return CsvFile(item.name, path, item.compression, dialect, seen.is_regular and not seen.repeats and is_plain, gaps)
+
+
+def _written(header: Sequence[str], grammar: Grammar) -> set[str]:
+    """Write a header in the ways in which it may stand in a file once more: without quotes, or with all in quotes."""
+    quoted = (
+        f"{grammar.quote}{name.replace(grammar.quote, grammar.escape + grammar.quote)}{grammar.quote}"
+        for name in header
+    )
+    return {grammar.delimiter.join(header), grammar.delimiter.join(quoted if grammar.quote else header)} - {""}
+
+
+def _drops_values(reading: Reading, files: Sequence[CsvFile]) -> bool:
+    """Tell whether DuckDB would drop values behind the last column of files in which gaps are `checked`."""
+    for file in files:
+        if file.gaps == "checked":
+            behind = quote("value behind the last column")
+            rows = _read_csv(replace(file, gaps="never"), [file], also=behind)
+            try:
+                if reading.fetch(f"select count({behind}) from {rows}")[0][0]:
+                    return True
+            except UnreadableError:
+                return True
+    return False
 
 
 def _read_mended(reading: Reading, files: Sequence[CsvFile], into: Path) -> Read:
@@ -69,7 +120,9 @@ def _read_mended(reading: Reading, files: Sequence[CsvFile], into: Path) -> Read
     for number, file in enumerate(files):
         copy = reading.scratch / f"mended{number}.csv"
         rejected += mend(file.path, file.compression, file.dialect, copy, name=file.name, collect=reading.collects)
-        mended.append(replace(file, path=copy, compression="none", dialect=replace(file.dialect, encoding="utf-8")))
+        clean = replace(file.dialect, grammar=Grammar(), header=True, encoding="utf-8")
+        gaps: Gaps = "never" if file.gaps == "never" and reading.options.nullstr is not None else "blank"
+        mended.append(CsvFile(file.name, copy, "none", clean, is_regular=True, gaps=gaps, original=file))
     try:
         return reading.write(_relation(mended, reading.options), into / "mended", rejected)
     except UnreadableError as error:
@@ -98,7 +151,8 @@ def _united(files: Sequence[CsvFile]) -> dict[str, str]:
 
 
 def _rows(file: CsvFile, options: CsvOptions) -> Rows:
-    lines = partial(lines_of, file.path, file.compression, file.dialect, name=file.name)
+    original = file.original or file
+    lines = partial(lines_of, original.path, original.compression, original.dialect, name=file.name)
     (query,) = _parts([file], options, file.dialect.names)
     return Rows(file.name, query, frozenset(file.dialect.names), lines)
 
@@ -106,23 +160,46 @@ def _rows(file: CsvFile, options: CsvOptions) -> Rows:
 def _parts(files: Sequence[CsvFile], options: CsvOptions, columns: Iterable[str]) -> list[str]:
     """Write the queries of all rows as texts: files that are written alike are read together."""
     parts = []
-    for (dialect, compression), group in groupby(files, key=lambda file: (file.dialect, file.compression)):
-        here = frozenset(dialect.names)
-        terms = (quote(name) if name in here else f"null::varchar as {quote(name)}" for name in columns)
-        parts.append(f"select {', '.join(terms)} from {_read_csv(dialect, compression, list(group), options)}")
+    for _alike, group in groupby(files, key=_way):
+        alike = list(group)
+        here = frozenset(alike[0].dialect.names)
+        terms = (
+            _term(name, alike[0], options) if name in here else f"null::varchar as {quote(name)}" for name in columns
+        )
+        parts.append(f"select {', '.join(terms)} from {_read_csv(alike[0], alike)}")
     return parts
 
 
-def _read_csv(dialect: Dialect, compression: Compression, files: Sequence[CsvFile], options: CsvOptions) -> str:
-    paths = ", ".join(quote_text(str(file.path)) for file in files)
-    columns = ", ".join(f"{quote_text(name)}: 'varchar'" for name in dialect.names)
-    # left alone, only an unquoted empty value is NULL; what is named as NULL is so in quotes, too
-    quoted_too = options.nullstr is not None
-    nulls = f"nullstr = [{', '.join(map(quote_text, options.nullstr or ()))}], " if quoted_too else ""
+def _way(file: CsvFile) -> tuple[object, ...]:
+    """Give what has to be alike for files to be read together."""
+    grammar, dialect = file.dialect.grammar, file.dialect
+    marks = (grammar.delimiter, grammar.quote, grammar.escape, dialect.header)
+    return (*marks, dialect.names, file.compression, file.gaps)
+
+
+def _term(name: str, file: CsvFile, options: CsvOptions) -> str:
+    if file.gaps != "never":
+        return quote(name)
+    # what is named as NULL is so in quotes, too
+    nulls = ", ".join(map(quote_text, options.nullstr if options.nullstr is not None else ("",)))
     return (
-        f"read_csv([{paths}], auto_detect = false, columns = {{{columns}}}, compression = '{compression}', "
-        f"delim = {quote_text(dialect.delimiter)}, quote = {quote_text(dialect.quote)}, "
-        f"escape = {quote_text(dialect.escape)}, header = {dialect.header}, "
-        f"{nulls}allow_quoted_nulls = {quoted_too}, "
+        f"case when {quote(name)} in ({nulls}) then null else {quote(name)} end as {quote(name)}"
+        if nulls
+        else quote(name)
+    )
+
+
+def _read_csv(like: CsvFile, files: Sequence[CsvFile], also: str | None = None) -> str:
+    """Write the table function that reads files; with a column `also`, rows may have one value more or less."""
+    paths = ", ".join(quote_text(str(file.path)) for file in files)
+    grammar = like.dialect.grammar
+    columns = ", ".join(f"{quote_text(name)}: 'varchar'" for name in like.dialect.names)
+    more = f", {also}: 'varchar'" if also else ""
+    nulls = f"nullstr = {quote_text(_NEVER)}, " if like.gaps == "never" else ""
+    return (
+        f"read_csv([{paths}], auto_detect = false, columns = {{{columns}{more}}}, compression = '{like.compression}', "
+        f"delim = {quote_text(grammar.delimiter)}, quote = {quote_text(grammar.quote)}, "
+        f"escape = {quote_text(grammar.escape)}, header = {like.dialect.header}, "
+        f"{nulls}allow_quoted_nulls = false, null_padding = {also is not None}, "
         f"max_line_size = {MAX_RECORD_BYTES}, buffer_size = {_BUFFER_BYTES}, strict_mode = true)"
     )

@@ -83,7 +83,8 @@ class Reading:
             rejected += self._misfits(relation.files(), configured)
             fits = " and ".join(cast.fits_of(name) for name, cast in configured.items())
             parts = [f"select * from ({part}) where {fits}" for part in parts]
-        texts = Texts(self.con, parts, tuple(relation.originals), configured, relation.candidates)
+        chosen_by = self.increment.columns
+        texts = Texts(self.con, parts, tuple(relation.originals), configured, relation.candidates, chosen_by)
         try:
             return Read(texts.write(into, self.increment.wrap), relation.originals, rejected)
         except MisfitError:
