@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
 
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
@@ -26,20 +25,13 @@ _NEVER = "\x1f\x1e no value is written like this \x1e\x1f"
 """A text that stands for NULL where nothing does."""
 
 
-Gaps = Literal["blank", "never", "checked"]
-"""What DuckDB takes for NULL.
-
-It drops a value behind the last column if that is NULL. `blank`: the empty unquoted value; no line of the file ends with
-a delimiter. `never`: nothing, so that it drops nothing; what is empty becomes NULL afterwards. `checked`: the empty
-unquoted value, where that has to be told from empty texts in quotes; so what is dropped is counted first.
-"""
-
-
 @dataclass(frozen=True, slots=True)
 class CsvFile:
     """One file, ready to be read: where it lies on this machine, and how it is written.
 
-    `original` is what it was before it was mended. `is_regular` tells whether DuckDB can be trusted with it.
+    `original` is what it was before it was mended. `is_regular` tells whether DuckDB can be trusted with it, and
+    `may_drop` whether that is to be seen yet: some lines end with a delimiter, and DuckDB drops empty values behind the
+    last column without a word.
     """
 
     name: str
@@ -47,7 +39,7 @@ class CsvFile:
     compression: Compression
     dialect: Dialect
     is_regular: bool
-    gaps: "Gaps"
+    may_drop: bool = False
     original: "CsvFile | None" = None
 
 
@@ -84,12 +76,8 @@ def _file(item: DataFile, path: Path, options: CsvOptions) -> CsvFile:
         lines=_written(header, grammar),
     )
     is_plain = dialect.is_plain and dialect.encoding in _READ_AS_THEY_ARE
-    gaps: Gaps = "blank"
-    if options.nullstr is not None or (seen.ends_in_delimiter and not seen.has_blanks):
-        gaps = "never"
-    elif seen.ends_in_delimiter:
-        gaps = "checked"
-    return CsvFile(item.name, path, item.compression, dialect, seen.is_regular and not seen.repeats and is_plain, gaps)
+    is_regular = seen.is_regular and not seen.repeats and is_plain
+    return CsvFile(item.name, path, item.compression, dialect, is_regular, seen.ends_in_delimiter)
 
 
 def _written(header: Sequence[str], grammar: Grammar) -> set[str]:
@@ -102,11 +90,11 @@ def _written(header: Sequence[str], grammar: Grammar) -> set[str]:
 
 
 def _drops_values(reading: Reading, files: Sequence[CsvFile]) -> bool:
-    """Tell whether DuckDB would drop values behind the last column of files in which gaps are `checked`."""
+    """Tell whether DuckDB would drop values behind the last column of some files."""
+    behind = quote("value behind the last column")
     for file in files:
-        if file.gaps == "checked":
-            behind = quote("value behind the last column")
-            rows = _read_csv(replace(file, gaps="never"), [file], also=behind)
+        if file.may_drop:
+            rows = _read_csv(file, [file], is_null=_NEVER, also=behind)
             try:
                 if reading.fetch(f"select count({behind}) from {rows}")[0][0]:
                     return True
@@ -121,8 +109,7 @@ def _read_mended(reading: Reading, files: Sequence[CsvFile], into: Path) -> Read
         copy = reading.scratch / f"mended{number}.csv"
         rejected += mend(file.path, file.compression, file.dialect, copy, name=file.name, collect=reading.collects)
         clean = replace(file.dialect, grammar=Grammar(), header=True, encoding="utf-8")
-        gaps: Gaps = "never" if file.gaps == "never" and reading.options.nullstr is not None else "blank"
-        mended.append(CsvFile(file.name, copy, "none", clean, is_regular=True, gaps=gaps, original=file))
+        mended.append(CsvFile(file.name, copy, "none", clean, is_regular=True, original=file))
     try:
         return reading.write(_relation(mended, reading.options), into / "mended", rejected)
     except UnreadableError as error:
@@ -159,14 +146,12 @@ def _rows(file: CsvFile, options: CsvOptions) -> Rows:
 
 def _parts(files: Sequence[CsvFile], options: CsvOptions, columns: Iterable[str]) -> list[str]:
     """Write the queries of all rows as texts: files that are written alike are read together."""
-    parts = []
+    parts, is_null = [], "" if options.nullstr is None else _NEVER
     for _alike, group in groupby(files, key=_way):
         alike = list(group)
         here = frozenset(alike[0].dialect.names)
-        terms = (
-            _term(name, alike[0], options) if name in here else f"null::varchar as {quote(name)}" for name in columns
-        )
-        parts.append(f"select {', '.join(terms)} from {_read_csv(alike[0], alike)}")
+        terms = (_term(name, options) if name in here else f"null::varchar as {quote(name)}" for name in columns)
+        parts.append(f"select {', '.join(terms)} from {_read_csv(alike[0], alike, is_null)}")
     return parts
 
 
@@ -174,32 +159,28 @@ def _way(file: CsvFile) -> tuple[object, ...]:
     """Give what has to be alike for files to be read together."""
     grammar, dialect = file.dialect.grammar, file.dialect
     marks = (grammar.delimiter, grammar.quote, grammar.escape, dialect.header)
-    return (*marks, dialect.names, file.compression, file.gaps)
+    return (*marks, dialect.names, file.compression)
 
 
-def _term(name: str, file: CsvFile, options: CsvOptions) -> str:
-    if file.gaps != "never":
+def _term(name: str, options: CsvOptions) -> str:
+    """Write the SQL of a column's text; what is named as NULL is so in quotes, too."""
+    if not options.nullstr:
         return quote(name)
-    # what is named as NULL is so in quotes, too
-    nulls = ", ".join(map(quote_text, options.nullstr if options.nullstr is not None else ("",)))
-    return (
-        f"case when {quote(name)} in ({nulls}) then null else {quote(name)} end as {quote(name)}"
-        if nulls
-        else quote(name)
-    )
+    # not left to DuckDB, which drops such a text behind the last column
+    nulls = ", ".join(map(quote_text, options.nullstr))
+    return f"case when {quote(name)} in ({nulls}) then null else {quote(name)} end as {quote(name)}"
 
 
-def _read_csv(like: CsvFile, files: Sequence[CsvFile], also: str | None = None) -> str:
-    """Write the table function that reads files; with a column `also`, rows may have one value more or less."""
+def _read_csv(like: CsvFile, files: Sequence[CsvFile], is_null: str, also: str | None = None) -> str:
+    """Write the table function that reads files; with a column `also`, rows may have one value more, or fewer."""
     paths = ", ".join(quote_text(str(file.path)) for file in files)
     grammar = like.dialect.grammar
     columns = ", ".join(f"{quote_text(name)}: 'varchar'" for name in like.dialect.names)
     more = f", {also}: 'varchar'" if also else ""
-    nulls = f"nullstr = {quote_text(_NEVER)}, " if like.gaps == "never" else ""
     return (
         f"read_csv([{paths}], auto_detect = false, columns = {{{columns}{more}}}, compression = '{like.compression}', "
         f"delim = {quote_text(grammar.delimiter)}, quote = {quote_text(grammar.quote)}, "
         f"escape = {quote_text(grammar.escape)}, header = {like.dialect.header}, "
-        f"{nulls}allow_quoted_nulls = false, null_padding = {also is not None}, "
+        f"nullstr = {quote_text(is_null)}, allow_quoted_nulls = false, null_padding = {also is not None}, parallel = false, "
         f"max_line_size = {MAX_RECORD_BYTES}, buffer_size = {_BUFFER_BYTES}, strict_mode = true)"
     )
