@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _FIRST_ROWS = 1_000
+_FIRST_VALUES = 300_000
 _SAMPLE_ROWS = 20_000
 _BELOW_EACH_OTHER = 250
 """How many columns are looked at in one scan: of each, DuckDB holds 2,048 texts."""
@@ -84,7 +85,7 @@ class Texts:
             MisfitError: a text does not fit a configured type.
             UnreadableError: the rows can't be read.
         """
-        evidence = self._gather(self._guessed(), _FIRST_ROWS)
+        evidence = self._gather(self._guessed(), min(_FIRST_ROWS, max(_FIRST_VALUES // max(len(self.columns), 1), 1)))
         if self._fit_beside_each_other(evidence):
             evidence = self._gather(_held(evidence), _SAMPLE_ROWS)
             try:
@@ -93,9 +94,7 @@ class Texts:
                 shutil.rmtree(into / "guessed")
             decided = self._gather(_held(evidence), None)
             return self._write(into / "decided", decided, wrap)
-        self._prove_configured()
-        proved = self._gather(_held(evidence), None)
-        return self._write(into / "proved", proved, wrap, checked=False)
+        return self._write(into / "proved", self._proved(evidence), wrap, checked=False)
 
     def _fit_beside_each_other(self, evidence: Mapping[str, Evidence]) -> bool:
         """Tell whether there is memory for the checks of all columns at once."""
@@ -103,14 +102,27 @@ class Texts:
         shares = sum(_SHARES.get(cast.type, _SHARE) for cast in types if not cast.takes_all)
         return shares <= 1 and len(self.columns) <= _ONE_WRITE
 
-    def _prove_configured(self) -> None:
-        """Check the columns with configured types over all rows."""
-        scan = f"(select * from ({' union all '.join(self.parts)}))"
-        for casts, names in _alike({name: (cast,) for name, cast in self.configured.items()}).items():
-            if not casts[0].takes_all:
-                for name, found in self._gather_alike(names, casts, scan).items():
-                    if not found.casts:
-                        raise MisfitError(name)
+    def _proved(self, evidence: Mapping[str, Evidence]) -> dict[str, Evidence]:
+        """Check over all rows what was configured and what was guessed; guess anew where that does not hold.
+
+        Raises:
+            MisfitError: a text does not fit a configured type.
+        """
+        guessed = {name: found.casts[0] for name, found in evidence.items() if found.seen}
+        scan = self._scan(None)
+        failed = set[str]()
+        for (cast,), names in _alike({name: (cast,) for name, cast in {**self.configured, **guessed}.items()}).items():
+            if not cast.takes_all:
+                failed |= {name for name, one in self._gather_alike(names, (cast,), scan).items() if not one.casts}
+        misfits = [name for name in self.columns if name in failed and name in self.configured]
+        if misfits:
+            raise MisfitError(misfits[0])
+        open_ones = {name: found.casts for name, found in evidence.items() if name in failed or not found.seen}
+        return {**evidence, **self._gather(open_ones, None)}
+
+    def _scan(self, rows: int | None) -> str:
+        limit = "" if rows is None else f" limit {rows}"
+        return f"(select * from ({' union all '.join(self.parts)}){limit})"
 
     def _guessed(self) -> dict[str, tuple[Cast, ...]]:
         return {name: self.candidates[name] for name in self.columns if name not in self.configured}
@@ -118,8 +130,7 @@ class Texts:
     def _gather(self, candidates: Mapping[str, tuple[Cast, ...]], rows: int | None) -> dict[str, Evidence]:
         """Find out which candidates hold all texts of the first rows, or of all."""
         found = {name: Evidence(seen=True, casts=casts) for name, casts in candidates.items()}
-        limit = "" if rows is None else f" limit {rows}"
-        scan = f"(select * from ({' union all '.join(self.parts)}){limit})"
+        scan = self._scan(rows)
         for casts, names in _alike({name: casts for name, casts in candidates.items() if len(casts) > 1}).items():
             found |= self._gather_alike(names, casts, scan)
         return found
