@@ -61,7 +61,10 @@ class CsvOptions(BaseModel):
 
     Columns are named by their original or their normalised names. `nullstr` are the texts that stand for NULL, quoted
     or not, instead of the unquoted empty one. `names` are the columns of files without a `header`. `quote: ""` means
-    that nothing is quoted.
+    that nothing is quoted. `skip` is the number of lines before the header; lines that start with `comment` are ignored.
+    `row_names` and `trailing_delimiter` say that every row has one value more than the header: at its start, or an empty
+    one at its end. `stray_quotes` decides about rows that have two readings because of quotes inside unquoted values.
+    `rename_duplicates` numbers columns of the same name.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
