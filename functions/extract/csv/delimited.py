@@ -177,10 +177,11 @@ def _read_csv(like: CsvFile, files: Sequence[CsvFile], is_null: str, also: str |
     grammar = like.dialect.grammar
     columns = ", ".join(f"{quote_text(name)}: 'varchar'" for name in like.dialect.names)
     more = f", {also}: 'varchar'" if also else ""
+    single = "parallel = false, " if also else ""  # with several readers, padded rows have no line breaks in quotes
     return (
         f"read_csv([{paths}], auto_detect = false, columns = {{{columns}{more}}}, compression = '{like.compression}', "
         f"delim = {quote_text(grammar.delimiter)}, quote = {quote_text(grammar.quote)}, "
         f"escape = {quote_text(grammar.escape)}, header = {like.dialect.header}, "
-        f"nullstr = {quote_text(is_null)}, allow_quoted_nulls = false, null_padding = {also is not None}, parallel = false, "
+        f"nullstr = {quote_text(is_null)}, allow_quoted_nulls = false, null_padding = {also is not None}, {single}"
         f"max_line_size = {MAX_RECORD_BYTES}, buffer_size = {_BUFFER_BYTES}, strict_mode = true)"
     )
