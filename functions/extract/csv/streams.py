@@ -100,13 +100,11 @@ def verify(path: Path, compression: Compression, name: str) -> None:
 class Survey:
     """What was seen of a file: whether its lines and quotes are as RFC 4180 has them, and what to watch out for.
 
-    `ends_in_delimiter` tells whether lines end with a delimiter, `has_blanks` whether there are empty texts in quotes,
-    `repeats` whether the lines that were asked for, as a start, stand there more than once. All may be said of what is within quotes.
+    `ends_in_delimiter` tells whether lines end with a delimiter, `repeats` whether the lines that were asked for, as a start, stand there more than once. All may be said of what is within quotes.
     """
 
     is_regular: bool
     ends_in_delimiter: bool = False
-    has_blanks: bool = False
     repeats: bool = False
 
 
@@ -128,7 +126,7 @@ def survey(
     Raises:
         SourceError: it is cut off or broken.
     """
-    ends, quotes, marks = _LineEnds(), _Quotes(delimiter, quote, escape), _Marks(delimiter, quote, lines)
+    ends, quotes, marks = _LineEnds(), _Quotes(delimiter, quote, escape), _Marks(delimiter, lines)
     buffer = bytearray(marks.carried + _CHUNK)  # each piece stands behind the last bytes of the one before
     buffer[: marks.carried] = b"\n" * marks.carried
     with opened(path, compression, name) as file, memoryview(buffer) as view:
@@ -140,29 +138,30 @@ def survey(
             buffer[: marks.carried] = buffer[end - marks.carried : end]
         marks.finish(bytes(buffer[: marks.carried]))
         quotes.finish()
-    return Survey(ends.are_alike and quotes.are_regular, marks.ends_in_delimiter, marks.has_blanks, marks.repeats)
+    return Survey(ends.are_alike and quotes.are_regular, marks.ends_in_delimiter, marks.repeats)
 
 
 class _Marks:
     """Which sequences of bytes were seen that DuckDB has to be watched for."""
 
-    def __init__(self, delimiter: str, quote: str, lines: Collection[str]) -> None:
-        self._ended = [f"{delimiter}{end}".encode() for end in "\r\n"]
-        self._blank = f"{quote}{quote}".encode() if quote else b""
-        self._around = [
-            f"{before}{quote}{quote}{after}".encode() for before in f"{delimiter}\n" for after in f"{delimiter}\r\n"
-        ]
+    def __init__(self, delimiter: str, lines: Collection[str]) -> None:
+        self._delimiter = delimiter.encode()
+        # from the line end back, which is found twice as fast as both bytes
+        self._ended = {
+            end: re.compile(b"%b(?<=%b%b)" % (end, re.escape(self._delimiter), end)) for end in (b"\n", b"\r")
+        }
         self._lines = [f"\n{line}".encode() for line in lines]
         self._seen = -1  # the first one is where it belongs
-        self.ends_in_delimiter = self.has_blanks = False
+        self.ends_in_delimiter = False
         self.carried = max(_CARRIED, *(len(line) - 1 for line in self._lines), 0)
 
     def look(self, buffer: bytearray, end: int) -> None:
         """Look at the bytes up to `end`; what began with those carried over is found with them."""
         start = self.carried - _CARRIED
-        self.ends_in_delimiter = self.ends_in_delimiter or any(buffer.find(one, start, end) >= 0 for one in self._ended)
-        if self._blank and not self.has_blanks and buffer.find(self._blank, start, end) >= 0:
-            self.has_blanks = any(buffer.find(one, start, end) >= 0 for one in self._around)
+        self.ends_in_delimiter = self.ends_in_delimiter or any(
+            buffer.find(one, start, end) >= 0 and pattern.search(buffer, start, end) is not None
+            for one, pattern in self._ended.items()
+        )
         if self._lines and not self.repeats:
             starts = (self.carried - len(line) + 1 for line in self._lines)  # none is found twice
             found = (buffer.count(line, start, end) for line, start in zip(self._lines, starts, strict=True))
@@ -170,9 +169,7 @@ class _Marks:
 
     def finish(self, last: bytes) -> None:
         """Look at the last bytes, behind which no line end need stand."""
-        delimiter = self._ended[0][:-1]
-        self.ends_in_delimiter = self.ends_in_delimiter or last.endswith(delimiter)
-        self.has_blanks = self.has_blanks or (bool(self._blank) and last.endswith(self._blank))
+        self.ends_in_delimiter = self.ends_in_delimiter or last.endswith(self._delimiter)
 
     @property
     def repeats(self) -> bool:
