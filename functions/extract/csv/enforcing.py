@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
+_DAYS = "; days are read as year-month-day, with four digits of the year; VARCHAR keeps other texts"
+_DIGITS = " that keeps all its digits; DECIMAL(p,s) and VARCHAR do"
+_REMEDIES = {"DATE": _DAYS, "TIMESTAMP": _DAYS, "TIMESTAMP WITH TIME ZONE": _DAYS, "FLOAT": _DIGITS, "DOUBLE": _DIGITS}
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """The rows of one file: a query of them as texts, its columns, and on which lines some rows (from 1) begin."""
@@ -95,7 +100,8 @@ class Reading:
             rejected += self._misfits(relation.files(), configured)
             fits = " and ".join(cast.fits_of(name) for name, cast in configured.items())
             parts = [f"select * from ({part}) where {fits}" for part in parts]
-        texts = Texts(self.con, parts, tuple(relation.originals), configured, relation.candidates)
+        chosen_by = self.increment.columns
+        texts = Texts(self.con, parts, tuple(relation.originals), configured, relation.candidates, chosen_by)
         try:
             notes = (*relation.notes, *self.naming.replaced(relation.originals))
             return Read(texts.write(into, self.increment.wrap), relation.originals, rejected, notes)
@@ -133,7 +139,7 @@ class Reading:
         )
         lines = file.lines(frozenset(row for _count, row, _misfit in found))
         told = (
-            f"{file.name}:{lines.get(row, '?')}: column {name!r}: {text[:80]!r} is no {kind}"
+            f"{file.name}:{lines.get(row, '?')}: column {name!r}: {text[:80]!r} is no {kind}{_REMEDIES.get(kind, '')}"
             for _count, row, (name, text, kind) in found
         )
         return Rejected(found[0][0] if found else 0, tuple(told))

@@ -28,6 +28,11 @@ class Increment:
         """The cursor column, if the table has one and is incremental."""
         return self.table.cursor_column if self.table.sync_strategy == "incremental" else None
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that `wrap` chooses the rows by."""
+        return (self.column,) if self.column else ()
+
     def wrap(self, select: str, types: Mapping[str, Cast]) -> str:
         """Keep the rows that are wanted of a typed query.
 

@@ -15,9 +15,15 @@ def mend(path: Path, compression: Compression, into: Path, *, name: str, collect
     """Copy the lines of a file that are JSON objects to `into`.
 
     Raises:
-        SourceError: a line is none and is not to be set aside (`collect`); it names file, line and reason.
+        SourceError: a line is none and is not to be set aside (`collect`), with file, line and reason; or the values are
+            spread over several lines.
     """
     rejected = Rejected()
+    if _is_spread(path, compression, name):
+        raise SourceError(
+            f"{name}:1: is no JSON value by itself: the object goes on in the next line; write each object on a line of its "
+            "own, for example with jq -c ., or all of them as one array"
+        )
     with opened(path, compression, name) as file, into.open("wb") as copy:
         for number, line in _lines(file):
             problem = _problem(line)
@@ -28,6 +34,18 @@ def mend(path: Path, compression: Compression, into: Path, *, name: str, collect
             else:
                 raise SourceError(f"{name}:{number}: {problem}")
     return rejected
+
+
+def _is_spread(path: Path, compression: Compression, name: str) -> bool:
+    """Tell whether the first value of a file is an object that goes on in the next line."""
+    with opened(path, compression, name) as file:
+        start = file.read(MAX_RECORD_BYTES).decode("utf-8-sig", errors="replace").lstrip()
+    first = start.partition("\n")[0].strip()
+    try:
+        value, end = json.JSONDecoder().raw_decode(start)
+    except (ValueError, RecursionError):
+        return first in ("{", "[") and len(start) >= MAX_RECORD_BYTES // 4
+    return isinstance(value, dict) and "\n" in start[:end].strip()
 
 
 def lines_of(
