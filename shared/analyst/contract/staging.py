@@ -14,7 +14,7 @@ from analyst.contract import merging, parquet
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.contract.model import FileRow, TableState
 from analyst.contract.parquet import ParquetFile
-from analyst.contract.publishing import NewTable, Rebase, Uploads
+from analyst.contract.publishing import NewTable, Rebase, Uploads, matched
 from analyst.contract.views import columns_of
 from analyst.errors import SourceError
 from analyst.names import is_name
@@ -120,23 +120,24 @@ class Staging:
 
     def _upload(self, new: NewTable, base: Sequence[FileRow], keep: Sequence[ParquetFile]) -> None:
         """Upload and unlink file by file; what the base lists stays here, in case another base does not."""
-        listed, kept = {row.sha256 for row in base}, {file.path for file in keep}
-        files = {file.sha256: file for file in new.files if isinstance(file, ParquetFile) and file.sha256 not in listed}
+        kept = {file.path for file in keep}
 
-        def upload(file: ParquetFile) -> None:
-            self.uploads.key_of(self.table.name, file)
-            if file.path not in kept:
-                file.path.unlink(missing_ok=True)
+        def upload(found: tuple[ParquetFile | FileRow, int]) -> None:
+            file, twin = found
+            if isinstance(file, ParquetFile):
+                self.uploads.key_of(self.table.name, file, twin)
+                if file.path not in kept:
+                    file.path.unlink(missing_ok=True)
 
         with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
-            list(pool.map(upload, files.values()))
+            list(pool.map(upload, matched(new.files, base)))
 
     def _cursor_type(self, read: Sequence[ParquetFile]) -> str:
         found = {column.name: column.type for file in read for column in file.columns}
         return found.get(self.table.cursor_column or "", "VARCHAR")
 
     def _local(self, row: FileRow) -> Path:
-        return local_copy(self.store, row.path, self.home / "base" / Path(row.path).name)
+        return local_copy(self.store, row.path, self.home / "base" / row.path)  # names alone may be alike
 
     def _folder(self) -> Path:
         folder = self.home / f"merge-{next(self._numbers)}"
