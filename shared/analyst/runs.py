@@ -20,7 +20,11 @@ TableStatus = Literal["ok", "unchanged", "failed", "missing", "superseded"]
 
 
 class TableResult(BaseModel):
-    """How one table fared. `ms` counts from when its turn came."""
+    """How one table fared. `ms` counts from when its turn came.
+
+    `passed_over` are rows of the source that an increment did not read, because they lie before its cursor. `note` is what
+    is worth a look although nothing failed, such as files that are gone.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,7 +34,9 @@ class TableResult(BaseModel):
     size_bytes: int | None = None
     rejected: int = 0
     rejects: tuple[str, ...] = ()
+    passed_over: int = 0
     error: str | None = None
+    note: str | None = None
     ms: int = 0
 
 

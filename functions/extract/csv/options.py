@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
+from analyst.contract import cursors
+from analyst.errors import InvalidInputError
 from analyst.names import normalise
 from functions.extract.csv import casts
 
@@ -35,6 +37,17 @@ def _known_encoding(name: str) -> str:
     return found.name
 
 
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _known_lag(text: str) -> str:
+    try:
+        return cursors.lag(text)
+    except InvalidInputError as error:
+        raise ValueError(str(error)) from None
+
+
 def _normalised(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(normalise(name) for name in names)
 
@@ -51,7 +64,7 @@ class CsvOptions(BaseModel):
 
     Columns are named by their original or their normalised names. `nullstr` are the texts that stand for NULL, quoted
     or not, instead of the unquoted empty one. `names` are the columns of files without a `header`. `quote: ""` means
-    that nothing is quoted.
+    that nothing is quoted. `cursor_lag` is how far before the cursor an increment begins, for rows that come late.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,6 +82,7 @@ class CsvOptions(BaseModel):
     primary_key: Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_normalised)] = ()
     sync_strategy: Literal["full_refresh", "incremental"] = "full_refresh"
     cursor_column: Annotated[str, AfterValidator(normalise)] | None = None
+    cursor_lag: Annotated[str, BeforeValidator(_as_text), AfterValidator(_known_lag)] | None = None
 
     def overridden(self, other: "CsvOptions") -> "CsvOptions":
         """Take what the other sets, and keep the rest; types are taken column by column."""

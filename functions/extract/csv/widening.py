@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _FIRST_ROWS = 1_000
 _SAMPLE_ROWS = 20_000
 
-Wrap = Callable[[str, Mapping[str, Cast]], str]
-"""Makes the query that is written of the typed one and its types."""
+Wrap = Callable[["DuckDBPyConnection", Mapping[str, Cast]], Callable[[str], str]]
+"""Makes, once for each attempt and its types, what makes the queries that are written of the typed ones."""
 
 
 class MisfitError(SourceError):
@@ -125,8 +125,9 @@ class Texts:
         into.mkdir()
         written: list[Path] = []
         types, token = self._types(evidence), secrets.token_hex(8)
+        wrapped = wrap(self.con, types)
         for number, part in enumerate(self.parts):
-            query = wrap(self._select(part, types, token), types)
+            query = wrapped(self._select(part, types, token))
             home = into / str(number)
             home.mkdir()
             written += self._write_part(query, home, token)
@@ -169,8 +170,9 @@ def _held(evidence: Mapping[str, Evidence]) -> dict[str, tuple[Cast, ...]]:
 
 
 def _nothing(found: Evidence) -> Cast:
-    """Give the cast of a column in which no text was seen: the first one there is decides anew."""
-    return Cast("VARCHAR", "{c}", found.casts[0].gap)
+    """Give the cast of a column in which no text was seen: the first one there is decides anew, unless a type is known."""
+    first = found.casts[0]
+    return first if first.is_known else Cast("VARCHAR", "{c}", first.gap)
 
 
 class _WidenError(SourceError):

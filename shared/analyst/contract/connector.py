@@ -20,7 +20,8 @@ class SourceTable:
 
     `name` is normalised, `original` is what the source calls it. `fingerprint` changes whenever the table's content
     or the options it is read with may have changed; while it stays, nothing is read. `read_at` is when its rows were
-    read of where they come from, if that was before this run.
+    read of where they come from, if that was before this run. `published` are the columns that an incremental table has by now:
+    an increment is read with types that go together with theirs, and a connector that can't do that reads the whole table.
     """
 
     name: str
@@ -31,6 +32,7 @@ class SourceTable:
     sync_strategy: SyncStrategy = "full_refresh"
     cursor_column: str | None = None
     read_at: datetime | None = None
+    published: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,9 @@ class Extracted:
     """What a connector read of one table.
 
     `files` are parquet files in the order of their rows, made by `analyst.contract.parquet.write`. For an incremental
-    table they hold the new and changed rows only. `rejects` are the first few of the `rejected` rows that were set
-    aside: "file:line: reason".
+    table they hold the new and changed rows only, unless they are `whole`: all the rows that the source has now. `rejects`
+    are the first few of the `rejected` rows that were set aside: "file:line: reason". `passed_over` are the rows before
+    the cursor, which were not read.
     """
 
     files: tuple[Path, ...]
@@ -47,6 +50,8 @@ class Extracted:
     cursor: Cursor = None
     rejected: int = 0
     rejects: tuple[str, ...] = ()
+    is_whole: bool = False
+    passed_over: int = 0
 
 
 class Connector(Protocol):
@@ -56,4 +61,8 @@ class Connector(Protocol):
         """List the tables of the source as they are now."""
 
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
-        """Read one table into the empty folder `into`: all of it, or of an incremental one what came after `since`."""
+        """Read one table into the empty folder `into`: all of it, or of an incremental one what is not before `since`.
+
+        Rows on the boundary, and those whose cursor has no place in the order (NULL, NaN, infinities), are read again
+        every time: what is there already is told apart when they are merged.
+        """

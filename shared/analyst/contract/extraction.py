@@ -5,19 +5,22 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from ulid import ULID
 
 from analyst import duckdb_files, logs, runs
+from analyst.catalog import Column
 from analyst.contract import publishing
-from analyst.contract.connector import Connector, Cursor, SourceTable
+from analyst.contract.connector import Connector, Cursor, Extracted, SourceTable
 from analyst.contract.editing import read_extract
-from analyst.contract.model import SCHEMA, Extract, TableState
+from analyst.contract.merging import WidenError
+from analyst.contract.model import SCHEMA, Extract, FileRow, TableState
 from analyst.contract.publishing import NewTable, TableRun, Uploads
 from analyst.contract.staging import Staging
+from analyst.contract.views import columns_of
 from analyst.errors import AnalystError, SourceError, UnavailableError
 from analyst.names import is_name
 from analyst.runs import RunRecord, RunStatus, TableResult
@@ -26,6 +29,9 @@ from analyst.store import Store
 _LOG = logging.getLogger(f"{logs.ROOT}.extract")
 LONGEST = 12 * 3600.0
 """Seconds after which a run publishes nothing any more: the sweep takes a day for enough."""
+
+_ATTEMPTS = 4
+"""How often a table is read anew because a column has to be text."""
 
 SIDE_BY_SIDE = 2
 """Tables that are read at the same time; each keeps one processor busy."""
@@ -104,8 +110,8 @@ class Extraction:
             home = _new_home(folder, table)
             staging = Staging(self.store, uploads, table, home, self.memory_limit, table.read_at or self.now())
             state = base.state(table.name)
-            extracted = connector.extract(table, _since(table, state), _new_folder(home))
-            made = staging.stage(extracted, state, base.own_files(table.name))
+            files = base.own_files(table.name)
+            extracted, made = _staged(connector, staging, state, files)
         except Exception as failure:  # noqa: BLE001 - one table's trouble, whatever it is, ends no other's reading
             return TableResult(table=table.name, status="failed", error=self._explain(failure), ms=_ms(began)), None
         result = TableResult(
@@ -181,8 +187,40 @@ def _new_home(folder: Path, table: SourceTable) -> Path:
     return home
 
 
-def _new_folder(home: Path) -> Path:
-    folder = home / "new"
+def _staged(
+    connector: Connector, staging: Staging, state: TableState, files: tuple[FileRow, ...]
+) -> tuple[Extracted, NewTable]:
+    """Read and stage one table; a column whose old values do not fit what it has become is read once more, as text."""
+    table = replace(staging.table, published=_published(files)) if _is_incremental(staging.table) else staging.table
+    for attempt in range(_ATTEMPTS):
+        extracted = connector.extract(table, _since(table, state), _new_folder(staging.home, f"new-{attempt}"))
+        try:
+            return extracted, staging.stage(extracted, state, files)
+        except WidenError as error:
+            columns = [column for column in table.published if column.name != error.column]
+            wider = replace(table, published=(*columns, Column(name=error.column, type="VARCHAR")))
+            if wider == table or attempt == _ATTEMPTS - 1:
+                raise
+            table = wider
+    raise AssertionError
+
+
+def _is_incremental(table: SourceTable) -> bool:
+    return table.sync_strategy == "incremental"
+
+
+def _published(files: Sequence[FileRow]) -> tuple[Column, ...]:
+    """Tell the columns that files have, but for those without any value, which are of no type yet."""
+    found: dict[str, Column] = {}
+    for file in files:
+        for column in columns_of(file):
+            if file.column_stats[column.name].get("nulls") != file.rows:
+                found[column.name] = column
+    return tuple(found.values())
+
+
+def _new_folder(home: Path, name: str) -> Path:
+    folder = home / name
     folder.mkdir()
     return folder
 

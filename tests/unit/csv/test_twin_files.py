@@ -132,7 +132,9 @@ def test_a_connector_of_somebody_else_may_have_twins_too(quick_store: Store, tmp
         path = tmp_path / f"extract-{round_}.duckdb"
         with duckdb.connect(path) as con:
             columns = ", ".join(f"{name} {kind}" for name, kind in SCHEMA["_meta"].items())
-            con.execute(f"create table _meta ({columns}); insert into _meta values ('t', '{round_}', 2, 1, now(), 'local')")
+            con.execute(
+                f"create table _meta ({columns}); insert into _meta values ('t', '{round_}', 2, 1, now(), 'local')"
+            )
         quick_store.put("extracts/other/extract.duckdb", path.read_bytes(), if_version=ANY)
         answer = Rebuild(quick_store, lambda: NOW, tuple).run()
         assert (answer.status, answer.problems) == ("published", ())
