@@ -16,7 +16,7 @@ from analyst.store.swapping import put_once
 PREFIX = "state/runs/"
 RunKind = Literal["extract", "rebuild", "job"]
 RunStatus = Literal["ok", "unchanged", "partial", "failed"]
-TableStatus = Literal["ok", "unchanged", "failed", "missing", "superseded"]
+TableStatus = Literal["ok", "unchanged", "failed", "missing", "superseded", "vanished"]
 
 
 class TableResult(BaseModel):

@@ -25,7 +25,13 @@ def extract_imported(request: ImportedExtract, ctx: Context) -> Answer[ExtractAn
     ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{table.name}" for table in request.tables))
     settings, parts = ctx.settings, Parts(ctx.store, ctx.settings.scratch_dir)
     extraction = Extraction(
-        ctx.store, request.source, request.run_id, ctx.clock, settings.memory_limit, settings.scratch_dir
+        ctx.store,
+        request.source,
+        request.run_id,
+        ctx.clock,
+        settings.memory_limit,
+        settings.scratch_dir,
+        is_partial=True,
     )
     ended = extraction.run(
         lambda: ImportedFiles.open(parts, request.source, request.tables, ctx.now, settings.memory_limit)

@@ -52,6 +52,7 @@ class Extracted:
     rejects: tuple[str, ...] = ()
     is_whole: bool = False
     passed_over: int = 0
+    """Rows before the cursor, which were not read."""
 
 
 class Connector(Protocol):

@@ -30,6 +30,9 @@ _LOG = logging.getLogger(f"{logs.ROOT}.extract")
 LONGEST = 12 * 3600.0
 """Seconds after which a run publishes nothing any more: the sweep takes a day for enough."""
 
+_EMPTY = "; check whatever writes them"
+"""How the note on a table ends to which nothing came."""
+
 _ATTEMPTS = 4
 """How often a table is read anew because a column has to be text."""
 
@@ -47,7 +50,11 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What an extract works with. `memory_limit` is per table, `scratch` a local folder or the system's place."""
+    """What an extract works with. `memory_limit` is per table, `scratch` a local folder or the system's place.
+
+    A table that was published and that the connector does not list has vanished, unless it lists only a part of the
+    source (`is_partial`).
+    """
 
     store: Store
     source: str
@@ -55,6 +62,7 @@ class Extraction:
     now: Callable[[], datetime]
     memory_limit: str = "300MB"
     scratch: Path | None = None
+    is_partial: bool = False
 
     def run(self, connector: Callable[[], Connector], only: frozenset[str] | None = None) -> Ended:
         """Make a connector, extract its tables (all, or `only` those of these names) and keep a record of it.
@@ -97,10 +105,14 @@ class Extraction:
             raise UnavailableError(
                 "it took longer than 12 hours, so what was read is not published; extract less at once"
             )
-        results, published = self._publish(read, uploads, folder)
         unchanged = [_unchanged(table, base) for table in tables if table not in changed]
-        missing = [_missing(name) for name in sorted((only or frozenset()) - {table.name for table in tables})]
-        return sorted([*results, *unchanged, *missing], key=lambda result: result.table), published or version
+        absent = {table.name for table in tables}
+        gone = [] if self.is_partial or only is not None else [name for name in base.meta if name not in absent]
+        vanished = [_vanished(self.source, name, base) for name in gone if not base.state(name).is_imported]
+        results, published = self._publish(read, uploads, folder, _noted(base, [*unchanged, *vanished]))
+        missing = [_missing(self.source, name, base) for name in sorted((only or frozenset()) - absent)]
+        found = [*results, *unchanged, *vanished, *missing]
+        return sorted(found, key=lambda result: result.table), published or version
 
     def _read(
         self, connector: Connector, table: SourceTable, base: Extract, uploads: Uploads, folder: Path
@@ -121,6 +133,8 @@ class Extraction:
             size_bytes=sum(file.size_bytes for file in made.files),
             rejected=extracted.rejected,
             rejects=extracted.rejects,
+            passed_over=extracted.passed_over,
+            note=_note(table, base, extracted, made),
             ms=_ms(began),
         )
         return result, made
@@ -136,17 +150,21 @@ class Extraction:
         return f"an unexpected error, which the log tells under run {self.run_id}"
 
     def _publish(
-        self, read: Sequence[tuple[TableResult, NewTable | None]], uploads: Uploads, folder: Path
+        self,
+        read: Sequence[tuple[TableResult, NewTable | None]],
+        uploads: Uploads,
+        folder: Path,
+        noted: Sequence[TableRun],
     ) -> tuple[list[TableResult], str | None]:
         results = [result for result, _table in read]
         tables = [table for _result, table in read if table is not None]
-        if not tables:
+        if not tables and not noted:
             return results, None
         published = publishing.publish(
             self.store,
             self.source,
             tables,
-            [_run_row(result) for result in results],
+            [*(_run_row(result, is_empty=_is_noted(result, table)) for result, table in read), *noted],
             run_id=self.run_id,
             uploads=uploads,
             now=self.now,
@@ -228,21 +246,82 @@ def _new_folder(home: Path, name: str) -> Path:
 def _unchanged(table: SourceTable, base: Extract) -> TableResult:
     meta = base.meta.get(table.name)
     rows, size = (meta.rows, meta.size_bytes) if meta else (None, None)
-    return TableResult(table=table.name, status="unchanged", rows=rows, size_bytes=size)
+    notice = base.notices.get(table.name)
+    note = notice.text if notice is not None and notice.status == "empty" else None
+    return TableResult(table=table.name, status="unchanged", rows=rows, size_bytes=size, note=note)
 
 
-def _missing(name: str) -> TableResult:
-    return TableResult(table=name, status="missing", error="the source has no such table")
+def _vanished(source: str, name: str, base: Extract) -> TableResult:
+    """Tell of a table whose files are gone; the text stays while they are."""
+    known, meta = base.notices.get(name), base.meta[name]
+    text = known.text if known is not None and known.status == "vanished" else _gone(source, name, base)
+    return TableResult(table=name, status="vanished", rows=meta.rows, size_bytes=meta.size_bytes, note=text)
 
 
-def _run_row(result: TableResult) -> TableRun:
+def _gone(source: str, name: str, base: Extract) -> str:
+    return (
+        f"its files are gone from the source, last seen {_last_seen(base, name)}; what was published stays readable: "
+        f"put the files back, or remove the table with DELETE /api/admin/tables/{source}.{name}"
+    )
+
+
+def _last_seen(base: Extract, name: str) -> str:
+    meta = base.meta.get(name)
+    return "never" if meta is None or meta.extracted_at is None else f"{meta.extracted_at:%Y-%m-%d %H:%M} UTC"
+
+
+def _missing(source: str, name: str, base: Extract) -> TableResult:
+    error = "the source has no such table"
+    if name in base.meta:
+        error = f"{error} any more: {_gone(source, name, base)}"
+    return TableResult(table=name, status="missing", error=error)
+
+
+def _noted(base: Extract, results: Sequence[TableResult]) -> list[TableRun]:
+    """Give the rows of `_runs` that change for tables that were not read: what is new to tell, and what is over."""
+    vanished = {name for name, notice in base.notices.items() if notice.status == "vanished"}
+    return [_run_row(result) for result in results if (result.status == "vanished") != (result.table in vanished)]
+
+
+def _is_empty(table: SourceTable, made: NewTable, old: Sequence[FileRow]) -> bool:
+    """Tell whether nothing came: no row at all, or to an increment none that the table does not have."""
+    same = [(file.sha256, file.partition) for file in made.files] == [(file.sha256, file.partition) for file in old]
+    return made.rows_read == 0 or (_is_incremental(table) and same)
+
+
+def _note(table: SourceTable, base: Extract, extracted: Extracted, made: NewTable) -> str | None:
+    """Tell what is worth a look of a table that was read: that nothing came, or that rows came too late."""
+    old, known = base.own_files(table.name), base.notices.get(table.name)
+    if _is_empty(table, made, old):
+        if known is not None and known.status == "empty":
+            return known.text
+        what = (
+            "its increment was empty: its files hold nothing new" if made.rows_read or old else "its files hold no rows"
+        )
+        seen = f", rows were last seen {_last_seen(base, table.name)}" if old else ""
+        return f"{what}{seen}{_EMPTY}"
+    late = extracted.passed_over + made.rows_read - sum(file.rows for file in made.files)
+    if late > 0 and not table.primary_key:
+        return (
+            f"at least {late} rows came late, before the cursor {made.base.cursor}, and were passed over; "
+            "set cursor_lag to read that far back, or a primary_key"
+        )
+    return None
+
+
+def _is_noted(result: TableResult, made: NewTable | None) -> bool:
+    """Tell whether a table's note is kept with it, as that of an empty one is."""
+    return made is not None and result.note is not None and _EMPTY in result.note
+
+
+def _run_row(result: TableResult, *, is_empty: bool = False) -> TableRun:
     return TableRun(
         table=result.table,
-        status=result.status,
+        status="empty" if is_empty else result.status,
         rows=result.rows,
         size_bytes=result.size_bytes,
         rejected=result.rejected,
-        error=result.error,
+        error=result.error or result.note,
         ms=result.ms,
     )
 

@@ -121,7 +121,7 @@ def going_with(
     }
     if lost and is_whole:
         with told_as(SourceError):
-            base = _not_read_again(con, base, new, lost, key, _folder(into / "rest"))
+            base = _not_read_again(con, base, new, _folder(into / "rest"), lost=lost, key=key)
             _check_certain(con, base, lost)
     check_types(con, base, new)
     return base
@@ -147,9 +147,10 @@ def _not_read_again(
     con: "DuckDBPyConnection",
     base: Sequence[Path],
     new: Sequence[Path],
+    into: Path,
+    *,
     lost: Mapping[str, tuple[str, str]],
     key: Sequence[str],
-    into: Path,
 ) -> list[Path]:
     """Write the rows of the base that none of the new ones stands for."""
     columns = list(key) or [name for name in _types(con, base) if name in _types(con, new)]

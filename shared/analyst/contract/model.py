@@ -124,12 +124,25 @@ class TableState:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """What is worth telling of a table although nothing failed: it has `vanished` from its source, or came `empty`."""
+
+    status: str
+    text: str
+
+
+NOTICED = ("vanished", "empty")
+"""The statuses in `_runs` whose rows are notices; `error` has the text."""
+
+
+@dataclass(frozen=True, slots=True)
 class Extract:
     """All that an extract.duckdb says. A table that is not in `files` was written by a connector that knows no `_files`."""
 
     meta: dict[str, Meta] = field(default_factory=dict)
     files: dict[str, tuple[FileRow, ...]] = field(default_factory=dict)
     states: dict[str, TableState] = field(default_factory=dict)
+    notices: dict[str, Notice] = field(default_factory=dict)
 
     def state(self, table: str) -> TableState:
         """Tell a table's state; one that was never published is at version 0."""

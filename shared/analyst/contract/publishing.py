@@ -53,7 +53,7 @@ class NewTable:
     `files` are either local parquet files or rows of files that are in the bucket already. `base` is the state that
     the table had when the run read it; `rebase` makes the table anew on another base, `None` where the files are all of
     it. `read_at` is when reading the source began. `same_rows` says that these are the rows of the base in their order, in
-    other files, so that who has read the one need not read the other.
+    other files, so that who has read the one need not read the other. `rows_read` are those that came from the source.
     """
 
     name: str
@@ -66,6 +66,7 @@ class NewTable:
     read_at: datetime
     rebase: "Rebase | None" = None
     same_rows: bool = False
+    rows_read: int = 0
 
 
 Rebase = Callable[[TableState, tuple[FileRow, ...]], NewTable | None]

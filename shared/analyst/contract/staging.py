@@ -49,7 +49,8 @@ class Staging:
             read = tuple(parquet.inspect(con, path) for path in extracted.files)
         self._check(read)
         if self.table.sync_strategy == "full_refresh":
-            new = self._new_table(extracted, state, read)
+            rows = sum(file.rows for file in read)
+            new = self._new_table(extracted, state, read, rows_read=rows)
         else:
             new = self._on(extracted, read, state, base)
         self._upload(new, base, keep=read if self.table.sync_strategy == "incremental" else ())
@@ -74,7 +75,8 @@ class Staging:
         def rebase(moved: TableState, rows: tuple[FileRow, ...]) -> NewTable:
             return self._on(extracted, read, moved, rows)
 
-        return self._new_table(extracted, state, files, cursor, rebase)
+        rows = sum(file.rows for file in read)
+        return self._new_table(extracted, state, files, rows_read=rows, cursor=cursor, rebase=rebase)
 
     def _merged(
         self, con: "DuckDBPyConnection", read: Sequence[ParquetFile], base: Sequence[FileRow], *, is_whole: bool
@@ -120,10 +122,13 @@ class Staging:
         extracted: Extracted,
         state: TableState,
         files: tuple[ParquetFile | FileRow, ...],
+        *,
+        rows_read: int,
         cursor: Cursor = None,
         rebase: Rebase | None = None,
     ) -> NewTable:
         return NewTable(
+            rows_read=rows_read,
             name=self.table.name,
             description=self.table.description,
             columns=extracted.columns,

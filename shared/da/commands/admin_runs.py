@@ -156,7 +156,9 @@ def _outcome(table: dict[str, Any]) -> str:
         parts.append(f"{table['rows']:,} rows, {bytes_text(table.get('size_bytes') or 0)}")
     if table.get("rejected"):
         parts.append(f"{table['rejected']:,} rows rejected: {'; '.join(table.get('rejects') or [])}")
-    return ", ".join(parts)
+    if table.get("passed_over"):
+        parts.append(f"{table['passed_over']:,} rows before the cursor")
+    return f"{', '.join(parts)}: {table['note']}" if table.get("note") else ", ".join(parts)
 
 
 def _failed(run: dict[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from da.output import print_json
 from da.patience import Patience
 from da.plan import Request, plan
 from da.session import server_of
+from da.sync import noticed
 from da.text import ago_text, bytes_text, clean, count_text
 from da.web import Web
 from da.workspace import State, Workspace
@@ -40,6 +41,7 @@ class Status:
     rows: int
     size_bytes: int
     free_bytes: int
+    notices: list[str]
 
 
 def status(json: Json = False) -> None:
@@ -74,6 +76,7 @@ def _status(workspace: Workspace, config: Config) -> Status:
         rows=sum(table.rows or 0 for table in mirrored),
         size_bytes=sum(file.size_bytes for table in mirrored for file in table.files),
         free_bytes=shutil.disk_usage(workspace.root).free if workspace.root.exists() else 0,
+        notices=noticed(state.tables.values()),
     )
 
 
@@ -120,3 +123,5 @@ def _print(found: Status, workspace: Workspace) -> None:
     }
     for name, value in lines.items():
         print(f"{name:<10} {clean(value)}")
+    for notice in found.notices:
+        print(f"Note: {notice}.")
