@@ -108,7 +108,7 @@ class Source:
                 sql = found.views[self.alias][meta.table] if meta.query_mode == "remote" else None
                 notice = self.extract.notices.get(meta.table)
                 version = self.extract.state(meta.table).version
-                placed.append(Placed(meta, files, version, sql, notice and notice.text))
+                placed.append(Placed(meta, files, version, sql, None if notice is None else notice.text))
         kept = {entry.meta.table for entry in placed}
         for view in found.views.get(self.alias, {}).keys() - kept:
             con.execute(f"drop view {quote(self.alias)}.main.{quote(view)}")
