@@ -13,7 +13,7 @@ from functions.extract.csv.options import CsvOptions, CsvSource, CsvTableOptions
 from functions.extract.csv.places import SourceFile, matches
 from functions.extract.csv.streams import Compression
 
-RULES = "1"
+RULES = "2"
 """Goes up when the same file would be read differently than before, so that it is read again."""
 
 Format = Literal["csv", "tsv", "json", "parquet"]

@@ -232,7 +232,7 @@ def _published(files: Sequence[FileRow]) -> tuple[Column, ...]:
     found: dict[str, Column] = {}
     for file in files:
         for column in columns_of(file):
-            if file.column_stats[column.name].get("nulls") != file.rows:
+            if file.rows and file.column_stats[column.name].get("nulls") != file.rows:
                 found[column.name] = column
     return tuple(found.values())
 
