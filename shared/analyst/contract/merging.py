@@ -78,17 +78,17 @@ def added(con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path], 
     return parquet.write(con, _minus(f"from {_scan(new)}", f"from {_scan(base)}", columns), into)
 
 
-def least(con: "DuckDBPyConnection", new: Sequence[Path], cursor: str) -> str | None:
-    """Tell the least cursor of some rows, as text; `None` where a row has none that has a place in the order."""
+def least(con: "DuckDBPyConnection", new: Sequence[Path], cursor: str) -> tuple[str | None, bool]:
+    """Return the least cursor of some rows, as text, and whether there are rows whose cursor has no place in the order."""
     kind = _types(con, new).get(cursor)
     if kind is None:
-        return None
+        return None, True
     on_line = cursors.on_line(quote(cursor), kind)
     with told_as(SourceError):
         row = con.execute(
-            f"select cast(min({quote(cursor)}) as varchar), coalesce(bool_and({on_line}), false) from {_scan(new)}"
+            f"select cast(min({quote(cursor)}) filter ({on_line}) as varchar), bool_or(not {on_line}) from {_scan(new)}"
         ).fetchone()
-    return str(row[0]) if row and row[1] else None
+    return (row[0], bool(row[1])) if row else (None, True)
 
 
 def going_with(

@@ -112,10 +112,17 @@ class Staging:
     def _near(self, con: "DuckDBPyConnection", new: Sequence[Path], base: Sequence[FileRow]) -> Sequence[FileRow]:
         """Choose the files of the base that may have some of the new rows, by the greatest cursor of each."""
         column = self.table.cursor_column
-        least = merging.least(con, new, column) if column else None
-        if column is None or least is None:
+        if column is None:
             return base
-        return [row for row in base if not _is_before(row.column_stats.get(column, {}), least)]
+        least, has_odd = merging.least(con, new, column)
+        near = list[FileRow]()
+        for row in base:
+            stats = row.column_stats.get(column, {})
+            has_nulls = stats.get("nulls") != 0
+            is_before = least is None or _is_before(stats, least)
+            if not (is_before and "max" in stats) or (has_odd and has_nulls):
+                near.append(row)
+        return near
 
     def _new_table(
         self,

@@ -81,8 +81,8 @@ def test_a_cursor_of_any_type_of_parquet_is_compared_without_rounding(  # noqa: 
 )
 def test_only_values_with_a_place_in_the_order_are_reached(folder: Folder, content: str, reached: str | None) -> None:
     folder.write("t.csv", f"id,at\n{content}")
-    types = {"types": {"at": "double"}} if "nan" in content else {}
-    assert folder.extract("t", **BY_CURSOR, **types).cursor == reached
+    options: dict[str, Any] = {"types": {"at": "double"}} if "nan" in content else {}
+    assert folder.extract("t", **BY_CURSOR, **options).cursor == reached
 
 
 def test_json_lines_can_be_incremental(folder: Folder) -> None:

@@ -195,5 +195,6 @@ def test_a_connector_that_lists_a_part_of_a_source_lets_the_others_be() -> None:
     store = MemoryStore()
     for name in "ab":
         extraction = Extraction(store, "s", f"01J0000000000000000000000{name.upper()}", lambda: NOW, is_partial=True)
-        record = extraction.run(lambda name=name: Toy({name: ToyTable("select 1 as x")})).record
+        toy = Toy({name: ToyTable("select 1 as x")})
+        record = extraction.run(lambda toy=toy: toy).record  # type: ignore[misc]
         assert [(table.table, table.status) for table in record.tables] == [(name, "ok")]
