@@ -26,6 +26,7 @@ class TableSummary(BaseModel):
     rows: int | None
     size_bytes: int | None
     updated: datetime | None
+    notice: str | None = None
     is_public: bool
     server_only: bool
 
@@ -90,6 +91,7 @@ def _summary(table: Table, access: AccessList) -> TableSummary:
         rows=table.rows,
         size_bytes=table.size_bytes,
         updated=table.extracted_at,
+        notice=table.notice,
         is_public=registration.is_public if registration else False,
         server_only=registration.server_only if registration else False,
     )

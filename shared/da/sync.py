@@ -28,7 +28,7 @@ from da.patience import Patience
 from da.plan import Plan, Request, choose, plan
 from da.report import Report
 from da.server import Server
-from da.text import bytes_text
+from da.text import bytes_text, clean
 from da.wanted import assembly
 from da.web import Web
 from da.workspace import State, Workspace
@@ -238,6 +238,12 @@ class Sync:
         mirrored = len(list(_mirrored(tables)))
         self._report.not_mirrored = len(tables) - mirrored
         self._report.unchanged = mirrored - len(self._report.updated)
+        self._report.notes += noticed(tables.values())
+
+
+def noticed(tables: Iterable[Table]) -> list[str]:
+    """Write what the server notices of tables, such as that the files of one are gone from its source."""
+    return [clean(f"{table.id}: {table.notice}") for table in tables if table.notice]
 
 
 def _mirrored(tables: Mapping[str, Table]) -> Iterable[Table]:

@@ -29,7 +29,8 @@ class Cast:
     """A type, the SQL `value` of it that a text becomes, and the SQL condition that the text `fits`.
 
     `{c}` stands for the text, and in `fits` `{v}` for the value. `gap` is the condition that there is no text, in which
-    case the value is NULL, and `some` one that at least one text of the column has to meet for the type to be guessed.
+    case the value is NULL, and `some` one that at least one text of the column has to meet for the type to be guessed. A
+    type `is_known` that the column has already, with or without a text.
     """
 
     type: str
@@ -37,6 +38,7 @@ class Cast:
     fits: str
     gap: str = "coalesce({c} = '', true)"
     some: str = "true"
+    is_known: bool = False
 
     @property
     def takes_all(self) -> bool:

@@ -12,7 +12,7 @@ from analyst.errors import SourceError
 from analyst.names import name_of, quote_text
 from functions.extract.csv import columnar, delimited, jsonlines, listing
 from functions.extract.csv.enforcing import Read, Reading
-from functions.extract.csv.increments import Increment
+from functions.extract.csv.increments import Increment, passed_over
 from functions.extract.csv.listing import DataFile, Format, Planned, Wanted
 from functions.extract.csv.opening import open_place
 from functions.extract.csv.places import Place
@@ -86,7 +86,7 @@ class CsvConnector:
         if planned.problem:
             raise SourceError(planned.problem)
         place = self._place()
-        increment = Increment(table, since, frozenset(planned.options.types))
+        increment = Increment(table, since, frozenset(planned.options.types), planned.options.cursor_lag)
         for attempt in range(ATTEMPTS):
             before = _marks(place, planned)
             home = into / str(attempt)
@@ -117,13 +117,16 @@ class CsvConnector:
                 reading = Reading(con, planned.options, planned.required, increment, scratch)
                 read = _READERS[planned.files[0].format](reading, files, into)
                 described = con.execute(f"describe from read_parquet({quote_text(str(read.files[0]))})").fetchall()
+                kinds = {str(name): str(kind) for name, kind, *_ in described}
                 return Extracted(
                     files=tuple(read.files),
                     columns=_columns(described, read),
-                    cursor=increment.reached(con, read.files),
+                    cursor=increment.reached(con, read.files, kinds),
                     rejected=read.rejected.count,
                     rejects=read.rejected.first,
                     notes=read.notes,
+                    is_whole=increment.is_whole(kinds),
+                    passed_over=passed_over(con),
                 )
 
 

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from analyst.contract import cursors
+from analyst.errors import InvalidInputError
 from analyst.names import name_of
 from functions.extract.csv import casts
 
@@ -44,6 +46,17 @@ def _known_encoding(name: str) -> str:
     return found.name
 
 
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _known_lag(text: str) -> str:
+    try:
+        return cursors.lag(text)
+    except InvalidInputError as error:
+        raise ValueError(str(error)) from None
+
+
 def _normalised(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name_of(name) for name in names)
 
@@ -64,7 +77,8 @@ class CsvOptions(BaseModel):
     that nothing is quoted. `skip` is the number of lines before the header; lines that start with `comment` are ignored.
     `row_names` and `trailing_delimiter` say that every row has one value more than the header: at its start, or an empty
     one at its end. `stray_quotes` decides about rows that have two readings because of quotes inside unquoted values.
-    `rename_duplicates` numbers columns of the same name.
+    `rename_duplicates` numbers columns of the same name. `cursor_lag` is how far before the cursor an increment begins,
+    for rows that come late.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,6 +102,7 @@ class CsvOptions(BaseModel):
     primary_key: Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_normalised)] = ()
     sync_strategy: Literal["full_refresh", "incremental"] = "full_refresh"
     cursor_column: Annotated[str, AfterValidator(name_of)] | None = None
+    cursor_lag: Annotated[str, BeforeValidator(_as_text), AfterValidator(_known_lag)] | None = None
 
     def overridden(self, other: "CsvOptions") -> "CsvOptions":
         """Take what the other sets, and keep the rest; types are taken column by column."""

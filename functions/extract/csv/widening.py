@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from analyst.contract import parquet
 from analyst.errors import SourceError
@@ -38,8 +38,16 @@ _SHARE = 1 / 500
 _ONE_WRITE = 250
 """How many columns are written at once; 800 of integers fit into 300 MB."""
 
-Wrap = Callable[[str, Mapping[str, Cast]], str]
-"""Makes the query that is written of the typed one and its types."""
+
+class Wrapped(Protocol):
+    """Makes the query that is written of a typed one: the rows that are wanted."""
+
+    def __call__(self, select: str, *, counting: bool = True) -> str:
+        """Make the query; with `counting`, it counts the rows that are passed over."""
+
+
+Wrap = Callable[["DuckDBPyConnection", Mapping[str, Cast]], Wrapped]
+"""Makes, once for each attempt and its types, what makes the queries that are written."""
 
 
 class MisfitError(SourceError):
@@ -179,22 +187,23 @@ class Texts:
         into.mkdir()
         written: list[Path] = []
         types, token = self._types(evidence), secrets.token_hex(8)
+        wrapped = wrap(self.con, types)
         for number, part in enumerate(self.parts):
             home = into / str(number)
             home.mkdir()
             if len(self.columns) > _ONE_WRITE:
-                written += self._write_groups(part, types, wrap, home)
+                written += self._write_groups(part, types, wrapped, home)
             else:
-                query = wrap(self._select(part, types, token if checked else None, self.columns), types)
+                query = wrapped(self._select(part, types, token if checked else None, self.columns))
                 written += self._write_part(query, home, token)
         return written
 
-    def _write_groups(self, part: str, types: Mapping[str, Cast], wrap: Wrap, into: Path) -> list[Path]:
+    def _write_groups(self, part: str, types: Mapping[str, Cast], wrapped: Wrapped, into: Path) -> list[Path]:
         """Write the rows a group of columns at a time; each has all rows that are wanted."""
-        queries = []
+        queries: list[str] = []
         for names in _batches(self.columns, column_groups.GROUP):
             needed = (*names, *(name for name in self.always if name not in names and name in types))
-            query = wrap(self._select(part, types, None, needed), types)
+            query = wrapped(self._select(part, types, None, needed), counting=not queries)
             queries.append(f"select {', '.join(map(quote, names))} from ({query})")
         try:
             return column_groups.write(self.con, queries, into)
@@ -246,8 +255,9 @@ def _held(evidence: Mapping[str, Evidence]) -> dict[str, tuple[Cast, ...]]:
 
 
 def _nothing(found: Evidence) -> Cast:
-    """Give the cast of a column in which no text was seen: the first one there is decides anew."""
-    return Cast("VARCHAR", "{c}", found.casts[0].gap)
+    """Give the cast of a column in which no text was seen: the first one there is decides anew, unless a type is known."""
+    first = found.casts[0]
+    return first if first.is_known else Cast("VARCHAR", "{c}", first.gap)
 
 
 class _WidenError(SourceError):

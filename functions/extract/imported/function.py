@@ -26,7 +26,14 @@ def extract_imported(request: ImportedExtract, ctx: Context) -> Answer[ExtractAn
     settings, parts = ctx.settings, Parts(ctx.store, ctx.settings.scratch_dir)
     uuids = registrations(ctx.state, request.source)
     extraction = Extraction(
-        ctx.store, request.source, request.run_id, ctx.clock, settings.memory_limit, settings.scratch_dir, lambda: uuids
+        ctx.store,
+        request.source,
+        request.run_id,
+        ctx.clock,
+        settings.memory_limit,
+        settings.scratch_dir,
+        registrations=lambda: uuids,
+        is_partial=True,
     )
     ended = extraction.run(
         lambda: ImportedFiles.open(

@@ -129,6 +129,18 @@ class TableState:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """What is worth telling of a table although nothing failed: it has `vanished` from its source, or came `empty`."""
+
+    status: str
+    text: str
+
+
+NOTICED = ("vanished", "empty")
+"""The statuses in `_runs` whose rows are notices; `error` has the text."""
+
+
+@dataclass(frozen=True, slots=True)
 class Extract:
     """All that an extract.duckdb says. A table that is not in `files` was written by a connector that knows no `_files`."""
 
@@ -137,6 +149,7 @@ class Extract:
     states: dict[str, TableState] = field(default_factory=dict)
     originals: dict[str, dict[str, str]] = field(default_factory=dict)
     """What sources call the columns of tables: table → name → original. Read only where it is asked for."""
+    notices: dict[str, Notice] = field(default_factory=dict)
 
     def state(self, table: str) -> TableState:
         """Tell a table's state; one that was never published is at version 0."""
@@ -160,6 +173,7 @@ class Extract:
             files={name: files for name, files in self.files.items() if name not in foreign},
             states=self.states | {name: TableState(self.state(name).version) for name in foreign},
             originals={name: named for name, named in self.originals.items() if name not in foreign},
+            notices={name: notice for name, notice in self.notices.items() if name not in foreign},
         )
 
     def own_files(self, table: str) -> tuple[FileRow, ...]:

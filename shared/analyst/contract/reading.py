@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyst import duckdb_files
-from analyst.contract.model import QUERY_MODES, SCHEMA, Extract, FileRow, Meta, TableState
+from analyst.contract.model import NOTICED, QUERY_MODES, SCHEMA, Extract, FileRow, Meta, Notice, TableState
 from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
 from analyst.names import quote
@@ -27,7 +27,7 @@ def open_extract(con: "DuckDBPyConnection", path: Path, alias: str, *, what: str
 def read(con: "DuckDBPyConnection", alias: str, *, what: str) -> Extract:
     """Read what an attached extract says. Tables of the contract besides `_meta` may be missing."""
     with told_as(ContractError, f"{what} can't be read: "):
-        return Extract(meta=_meta(con, alias, what), files=_files(con, alias), states=_states(con, alias))
+        return Extract(_meta(con, alias, what), _files(con, alias), _states(con, alias), notices=_notices(con, alias))
 
 
 def originals(con: "DuckDBPyConnection", alias: str, *, what: str) -> dict[str, dict[str, str]]:
@@ -113,6 +113,11 @@ def _files(con: "DuckDBPyConnection", alias: str) -> dict[str, tuple[FileRow, ..
     for table, *row in rows or ():
         files.setdefault(table, []).append(FileRow(*row))
     return {table: tuple(found) for table, found in files.items()}
+
+
+def _notices(con: "DuckDBPyConnection", alias: str) -> dict[str, Notice]:
+    rows = fetch(con, f"select table_name::varchar, status::varchar, error::varchar from {quote(alias)}.main._runs")
+    return {table: Notice(status, text) for table, status, text in rows or () if status in NOTICED and text}
 
 
 def _states(con: "DuckDBPyConnection", alias: str) -> dict[str, TableState]:

@@ -150,6 +150,7 @@ def _table(source: str, placed: Placed, views: Mapping[str, str], columns: Mappi
             "registration": placed.state.registration,
             "hash": hashlib.sha256(content.encode()).hexdigest(),
             "columns": columns.get(view, ()),
+            "notice": placed.notice,
             "files": [_file(file) for file in files],
         }
     )

@@ -37,6 +37,7 @@ class Placed:
     files: tuple[FileRow, ...]
     state: TableState
     remote_sql: str | None = None
+    notice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,9 @@ class Source:
                 problems.append(Problem(source=self.name, table=meta.table, code=error.code, message=str(error)))
             else:
                 sql = found.views[self.alias][meta.table] if meta.query_mode == "remote" else None
-                placed.append(Placed(meta, files, self.extract.state(meta.table), sql))
+                notice = self.extract.notices.get(meta.table)
+                state = self.extract.state(meta.table)
+                placed.append(Placed(meta, files, state, sql, None if notice is None else notice.text))
         kept = {entry.meta.table for entry in placed}
         for view in found.views.get(self.alias, {}).keys() - kept:
             con.execute(f"drop view {quote(self.alias)}.main.{quote(view)}")

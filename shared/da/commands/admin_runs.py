@@ -157,7 +157,10 @@ def _outcome(table: dict[str, Any]) -> str:
         parts.append(f"{table['rows']:,} rows, {bytes_text(table.get('size_bytes') or 0)}")
     if table.get("rejected"):
         parts.append(f"{table['rejected']:,} rows rejected: {'; '.join(table.get('rejects') or [])}")
-    return "; ".join([", ".join(parts), *(table.get("notes") or [])])
+    if table.get("passed_over"):
+        parts.append(f"{table['passed_over']:,} rows before the cursor")
+    notes = [*(table.get("notes") or []), *([table["note"]] if table.get("note") else [])]
+    return "; ".join([", ".join(parts), *notes])
 
 
 def _failed(run: dict[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from da.output import print_json, say
 from da.patience import Patience
 from da.plan import Request, plan
 from da.session import server_of
+from da.sync import noticed
 from da.text import ago_text, bytes_text, clean, count_text
 from da.web import Web
 from da.workspace import State, Workspace
@@ -41,6 +42,7 @@ class Status:
     rows: int
     size_bytes: int
     free_bytes: int
+    notices: list[str]
 
 
 def status(json: Json = False) -> None:
@@ -75,6 +77,7 @@ def _status(workspace: Workspace, config: Config) -> Status:
         rows=sum(table.rows or 0 for table in mirrored),
         size_bytes=sum(file.size_bytes for table in mirrored for file in table.files),
         free_bytes=shutil.disk_usage(workspace.root).free if workspace.root.exists() else 0,
+        notices=noticed(state.tables.values()),
     )
 
 
@@ -135,3 +138,5 @@ def _print(found: Status, workspace: Workspace) -> None:
     }
     for name, value in lines.items():
         say(f"{name:<10} {clean(value)}")
+    for notice in found.notices:
+        say(f"Note: {notice}.")
