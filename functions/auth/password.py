@@ -112,7 +112,7 @@ def forgot(request: ResetRequest, ctx: Context) -> Page:
             keys=ctx.keys,
             state=ctx.state,
             settings=ctx.settings,
-            base_url=ctx.absolute("/").rstrip("/"),
+            base_url=ctx.base_url,
             now=ctx.now,
         ),
     )

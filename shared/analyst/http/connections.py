@@ -87,6 +87,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
 
     def __init__(self, adj: Any, body_limit: BodyLimit) -> None:
         super().__init__(adj)
+        self.completed: bool
         self._body_limit = body_limit
         self.limit = 0
 
@@ -143,7 +144,13 @@ class Refusal(WSGITask):  # type: ignore[misc]
     def _environ(self) -> dict[str, Any]:
         """Describe as much as was read."""
         request = self.request
-        for name, missing in (("command", "-"), ("path", ""), ("query", ""), ("request_uri", ""), ("url_scheme", "http")):
+        for name, missing in (
+            ("command", "-"),
+            ("path", ""),
+            ("query", ""),
+            ("request_uri", ""),
+            ("url_scheme", "http"),
+        ):
             if not hasattr(request, name):
                 setattr(request, name, missing)
         environ: dict[str, Any] = self.get_environment()
@@ -183,6 +190,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     def __init__(self, server: "Server", sock: socket.socket, addr: Any, adj: Adjustments, map: "Loop") -> None:  # noqa: A002 - as waitress calls it
         now = server.clock()
+        self.request: Any
         self._ahead = b""
         self._ended = False
         self._lingers_until: float | None = None
@@ -206,7 +214,9 @@ class Connection(HTTPChannel):  # type: ignore[misc]
     @property
     def is_settled(self) -> bool:
         """Tell whether only the client can change what this waits for."""
-        return not (self.requests or self.total_outbufs_len or self.will_close or self.close_when_flushed or self._ahead)
+        return not (
+            self.requests or self.total_outbufs_len or self.will_close or self.close_when_flushed or self._ahead
+        )
 
     def parser_class(self, adj: Any) -> Parser:
         """Make what reads a request."""
@@ -269,7 +279,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     def _parse(self, data: bytes) -> int:
         had_header = self.request.headers_finished
-        consumed = self.request.received(data)
+        consumed = int(self.request.received(data))
         if had_header and not self.request.error:
             self._count(consumed)
         if self.request.expect_continue and self.request.headers_finished and not self.sent_continue:
@@ -319,7 +329,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
                 number = self.send(buffer.get(_PIECE), do_close=do_close)
                 if not number or not self.connected:
                     break
-                buffer.skip(number, True)  # noqa: FBT003 - as waitress has it
+                buffer.skip(number, allow_prune=True)
                 sent += number
                 self.total_outbufs_len -= number
             elif len(self.outbufs) > 1:
@@ -372,10 +382,13 @@ class Connection(HTTPChannel):  # type: ignore[misc]
                 self.evict()
         elif self.requests or self.will_close or self.close_when_flushed:
             self._pace = None
-        elif self.request is None:
-            if now - self.since > (patience.idle if self._has_asked else patience.header):
-                self.evict()
-        elif not self.request.headers_finished:
+        elif self.request is not None:
+            self._hurry_request(now, patience)
+        elif now - self.since > (patience.idle if self._has_asked else patience.header):
+            self.evict()
+
+    def _hurry_request(self, now: float, patience: Patience) -> None:
+        if not self.request.headers_finished:
             if now - self.since > patience.header:
                 self._fail(TimedOutError(f"the header did not arrive within {patience.header:g} seconds"))
         elif self._is_late(now, self.request.body_bytes_received, patience):
@@ -466,7 +479,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         body_limit: BodyLimit,
         *,
         connections: int = 1000,
-        patience: Patience = Patience(),  # noqa: B008 - frozen
+        patience: Patience = Patience(),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.body_limit = body_limit
@@ -547,9 +560,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             self._make_room()
 
     def _make_room(self) -> None:
-        idle = sorted(
-            (each.since, number) for number, each in self.active_channels.items() if each.is_idle
-        )
+        idle = sorted((each.since, number) for number, each in self.active_channels.items() if each.is_idle)
         for _, number in idle[:_EVICTED_AT_ONCE]:
             self.active_channels[number].evict()
             self._map.wake(number)
@@ -562,4 +573,3 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             if connection.is_idle:
                 connection.evict()
                 self._map.wake(number)
-

@@ -57,7 +57,9 @@ class Worker(GunicornWorker):  # type: ignore[misc]  # gunicorn has no types
         _Signals(self.PIPE[0], loop)
         limit = _body_limit(self.wsgi)
         room = _room()
-        servers = [Server(self.wsgi, listener.sock, loop, threads, limit, connections=room) for listener in self.sockets]
+        servers = [
+            Server(self.wsgi, listener.sock, loop, threads, limit, connections=room) for listener in self.sockets
+        ]
         while self.alive and self.ppid == os.getppid():
             self.notify()
             loop.turn(_TURN)
