@@ -46,6 +46,7 @@ _MOST_BUFFERED: Final = 1 << 30
 """Bytes of bodies that may lie in this process and its temporary files at once."""
 _IN_MEMORY: Final = 64 << 10
 """Bytes of one body, or of one answer in the course of being sent, that stay in memory."""
+_SENT_TOGETHER: Final = 1 << 16
 _A_TURN: Final = 1 << 20
 """Bytes that are sent to one client before it is another's turn."""
 _PIECE: Final = 1 << 17
@@ -53,7 +54,7 @@ _CONTROL_LINE: Final = 1 << 10
 _TRAILER: Final = 1 << 13
 _MOST_DISCARDED: Final = 8 << 20
 _ACCEPTED_AT_ONCE: Final = 64
-_EVICTED_AT_ONCE: Final = 32
+_PART_EVICTED: Final = 64
 
 
 class Application(Protocol):
@@ -117,6 +118,11 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
 
 class Work(WSGITask):  # type: ignore[misc]
     """Runs a function."""
+
+    def finish(self) -> None:
+        """Send header and body together, from this thread: the loop need not be waited for."""
+        super().finish()
+        self.channel.send_now()
 
     def get_environment(self) -> dict[str, Any]:
         """Describe the request as WSGI does."""
@@ -320,6 +326,11 @@ class Connection(HTTPChannel):  # type: ignore[misc]
             self.request.fail(error)
             self._complete()
 
+    def send_now(self) -> None:
+        """Send as much as the client takes now; called by the thread that answers."""
+        with self.outbuf_lock:
+            self._flush_exception(self._flush_some, do_close=False)
+
     def _flush_some(self, do_close: bool = True) -> bool:
         """Send as much as the client takes, up to a turn; so a quick reader of a large file holds up nobody."""
         sent = 0
@@ -363,9 +374,9 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         super().del_channel(map)
 
     def evict(self) -> None:
-        """Make room for another client."""
+        """Close the connection now, whatever the client has not taken: one that does not read would never be writable."""
         self._is_wrong = False
-        self.will_close = True
+        self.handle_close()
 
     def give_up(self) -> None:
         """Wait no longer for the rest of a request: the server is stopping."""
@@ -502,6 +513,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             recv_bytes=1 << 14,
             log_socket_errors=False,
         )
+        adjustments.send_bytes = _SENT_TOGETHER
         super().__init__(
             application,
             loop,
@@ -546,8 +558,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             connection.hurry(now, self.patience)
             if is_over:
                 connection.give_up()
-            if connection.will_close or connection.requests:
-                self._map.wake(number)
+            self._map.wake(number)
 
     def handle_accept(self) -> None:
         """Take in who waits. Where there is no room for more, those who have been idle longest are let go."""
@@ -561,15 +572,13 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     def _make_room(self) -> None:
         idle = sorted((each.since, number) for number, each in self.active_channels.items() if each.is_idle)
-        for _, number in idle[:_EVICTED_AT_ONCE]:
+        for _, number in idle[: 1 + self.connections // _PART_EVICTED]:
             self.active_channels[number].evict()
-            self._map.wake(number)
 
     def stop(self) -> None:
         """Take no more clients, and let those go who wait."""
         self._stopped_at = self.clock()
         wasyncore.dispatcher.close(self)
-        for number, connection in list(self.active_channels.items()):
+        for connection in list(self.active_channels.values()):
             if connection.is_idle:
                 connection.evict()
-                self._map.wake(number)
