@@ -95,7 +95,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
     def parse_header(self, header_plus: bytes) -> None:
         """Read the header, and find out how large a body may follow."""
         super().parse_header(header_plus)
-        self.limit = self._body_limit(self.command, self.path)
+        is_small = not self.chunked and self.content_length <= _IN_MEMORY  # then the function itself checks
+        self.limit = _IN_MEMORY if is_small else self._body_limit(self.command, self.path)
         self.adj = SimpleNamespace(max_request_body_size=self.limit + 1)
 
     def received(self, data: bytes) -> int:
@@ -571,9 +572,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             self._make_room()
 
     def _make_room(self) -> None:
-        idle = sorted((each.since, number) for number, each in self.active_channels.items() if each.is_idle)
-        for _, number in idle[: 1 + self.connections // _PART_EVICTED]:
-            self.active_channels[number].evict()
+        idle = sorted((each for each in self.active_channels.values() if each.is_idle), key=lambda each: each.since)
+        for connection in idle[: 1 + self.connections // _PART_EVICTED]:
+            connection.evict()
 
     def stop(self) -> None:
         """Take no more clients, and let those go who wait."""
