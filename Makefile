@@ -65,6 +65,7 @@ test: lint .venv-da/installed ## lint, types and all tests; those of `da` also w
 e2e: env .venv-engines/installed ## as a user runs it: demo, containers, other engines, many processes at once (minutes; wants Docker)
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e/faults
 	$(BIN)/pytest tests/e2e --ignore tests/e2e/faults
+	for seed in $$(seq 1 20); do SCHEMATHESIS_SEED=$$seed $(BIN)/pytest -n 2 tests/integration/test_schemathesis.py || exit 1; done
 
 .PHONY: bench
 bench: env ## measure what tests/bench/README.md tells

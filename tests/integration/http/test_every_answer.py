@@ -108,8 +108,8 @@ def test_the_docs_show_their_own_style_and_nothing_else(server: tuple[Host, Path
 
 
 def test_one_function_that_is_deployed_alone_answers_likewise(tmp_path: Path, cloud: Cloud) -> None:
-    alone = {"FUNCTION_SOURCE": str(ROOT / "functions/api/catalog.py"), "FUNCTION_TARGET": "list_tables"}
-    with host(tmp_path, cloud, **alone) as running:
+    source = str(ROOT / "functions/api/catalog.py")
+    with host(tmp_path, cloud, FUNCTION_SOURCE=source, FUNCTION_TARGET="list_tables") as running:
         for path in (b"/robots.txt", b"/favicon.ico", b"/nowhere", b"/api/health"):
             answer = tell(running, b"GET " + path + b" HTTP/1.1\r\n" + END)
             assert answer.startswith(b"HTTP/1.1 404 ")
