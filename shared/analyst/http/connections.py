@@ -8,12 +8,14 @@ buffers and threads are waitress's; deadlines, limits, the loop and the answers 
 import logging
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from io import BytesIO
+from queue import SimpleQueue
 from types import SimpleNamespace
 from typing import Any, Final, Protocol
 
@@ -22,7 +24,7 @@ from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
-from waitress.task import ThreadedTaskDispatcher, WSGITask
+from waitress.task import WSGITask
 from waitress.utilities import BadRequest
 from werkzeug.wrappers import Request
 
@@ -207,6 +209,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         self._pace: _Pace | None = None
         self._sent = 0
         self._has_asked = False
+        self._has_more = False
         self._is_busy = False
         self._is_wrong = False
         self._counted = 0
@@ -233,7 +236,10 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         """Tell whether more is wanted of the client; what it sent ahead is taken first."""
         if self._lingers_until is not None:
             return True
-        if self._ended or self.requests or not super().readable():
+        if self.requests:  # still listened to, so that the loop need not be woken when it is answered
+            return not (self._has_more or self._ended)
+        self._has_more = False
+        if self._ended or not super().readable():
             return False
         if self._ahead:
             data, self._ahead = self._ahead, b""
@@ -255,6 +261,9 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     def handle_read(self) -> None:
         """Take what the client sent. One that will send nothing more may still read an answer."""
+        if self.requests:
+            self._has_more = True
+            return
         try:
             data = self.socket.recv(self.adj.recv_bytes)
         except BlockingIOError:
@@ -278,6 +287,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
                 return False
             while data and not self.requests:
                 if self.request is None:
+                    self._uncount()
                     self.request, self.since = self.parser_class(self.adj), self.server.clock()
                     self._pace = None
                 data = data[self._parse(data) :]
@@ -326,6 +336,20 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         with self.requests_lock:
             self.request.fail(error)
             self._complete()
+
+    def service(self) -> None:
+        """Answer a request, in a thread."""
+        self.server.answered.connection = self
+        try:
+            super().service()
+        finally:
+            self.server.answered.connection = None
+
+    @property
+    def needs_loop(self) -> bool:
+        """Tell whether the loop has something to do for this connection before the client sends more."""
+        is_ending = self.will_close or self.close_when_flushed or self._ended
+        return bool(is_ending or self.total_outbufs_len or self._has_more or self._ahead)
 
     def send_now(self) -> None:
         """Send as much as the client takes now; called by the thread that answers."""
@@ -466,6 +490,42 @@ class Loop(dict[int, Any]):
                 self._unsettled.discard(number)
 
 
+class Threads:
+    """Threads that answer requests. Their queue wakes one of them once, where waitress's own wakes it to wait for a lock."""
+
+    def __init__(self, count: int) -> None:
+        self._queue: SimpleQueue[Connection | None] = SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"request-{number}", daemon=True) for number in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a thread."""
+        return self._queue.qsize()
+
+    def add_task(self, task: Connection) -> None:
+        """Have a request answered."""
+        self._queue.put(task)
+
+    def shutdown(self, seconds: float) -> None:
+        """Take no more, and wait a while for what has begun."""
+        ends = time.monotonic() + seconds
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join(max(0.0, ends - time.monotonic()))
+
+    def _run(self) -> None:
+        while (task := self._queue.get()) is not None:
+            try:
+                task.service()
+            except Exception:
+                log.exception("a request could not be answered")
+
+
 class Server(TcpWSGIServer):  # type: ignore[misc]
     """Accepts connections on a socket that is bound already.
 
@@ -487,7 +547,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         application: Application,
         sock: socket.socket,
         loop: Loop,
-        threads: ThreadedTaskDispatcher,
+        threads: "Threads",
         body_limit: BodyLimit,
         *,
         connections: int = 1000,
@@ -500,8 +560,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self.clock = clock
         self.buffered = 0
         """Bytes of bodies that are on their way."""
-        self._refusals = ThreadedTaskDispatcher()
-        self._refusals.set_thread_count(1)
+        self.answered = threading.local()
+        """The connection that a thread answers."""
+        self._refusals = Threads(1)
         self._stopped_at: float | None = None
         self._next_look = 0.0
         address = sock.getsockname()
@@ -533,7 +594,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
     def add_task(self, task: Connection) -> None:
         """Have a request answered. A refusal does not wait until a thread is free for it; nor is it kept waiting long."""
         request = task.requests[0]
-        if request.error is None and len(self.task_dispatcher.queue) >= _MOST_WAITING:
+        if request.error is None and self.task_dispatcher.waiting >= _MOST_WAITING:
             request.error = UnavailableError("this server is busy; try again", retry_after=1)
         if request.error is None:
             super().add_task(task)
@@ -544,6 +605,12 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """Tell whether further clients are wanted, and look after the ones there are."""
         self.look_after()
         return bool(self.accepting) and len(self.active_channels) < self.connections
+
+    def pull_trigger(self) -> None:
+        """Wake the loop, unless the connection that a thread has just answered needs nothing of it."""
+        connection = getattr(self.answered, "connection", None)
+        if connection is None or connection.needs_loop:
+            super().pull_trigger()
 
     def look_after(self) -> None:
         """Look, from time to time, at how long everybody takes."""

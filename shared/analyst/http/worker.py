@@ -1,6 +1,5 @@
 """The worker process of gunicorn, which the functions framework starts, on connections that need no thread while slow."""
 
-import logging
 import os
 import resource
 import sys
@@ -10,11 +9,10 @@ from contextlib import suppress
 from typing import Any, Final
 
 from gunicorn.workers.base import Worker as GunicornWorker
-from waitress.task import ThreadedTaskDispatcher
 from waitress.wasyncore import file_dispatcher
 
 from analyst.errors import AnalystError
-from analyst.http.connections import Loop, Server
+from analyst.http.connections import Loop, Server, Threads
 from analyst.http.routing import Router
 from analyst.http.spec import BODY_LIMIT
 from analyst.logs import to_stdout
@@ -50,9 +48,7 @@ class Worker(GunicornWorker):  # type: ignore[misc]  # gunicorn has no types
     def run(self) -> None:
         """Answer until told to stop, and then until what has begun is answered."""
         to_stdout()
-        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # it would warn whenever a request waits
-        threads = ThreadedTaskDispatcher()
-        threads.set_thread_count(int(os.environ.get("THREADS") or _THREADS))
+        threads = Threads(int(os.environ.get("THREADS") or _THREADS))
         loop = Loop()
         _Signals(self.PIPE[0], loop)
         limit = _body_limit(self.wsgi)
@@ -71,7 +67,7 @@ class Worker(GunicornWorker):  # type: ignore[misc]  # gunicorn has no types
             for server in servers:
                 server.look_after()
             loop.turn(_LAST_TURNS)
-        threads.shutdown(timeout=max(0.0, ends - time.monotonic()))
+        threads.shutdown(max(0.0, ends - time.monotonic()))
 
 
 def _room() -> int:

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from waitress.task import ThreadedTaskDispatcher
 
-from analyst.http.connections import Loop, Patience, Server
+from analyst.http.connections import Loop, Patience, Server, Threads
 from tests.clouds import Cloud, FileCloud
 from tests.running import Host, host
 
@@ -140,9 +139,7 @@ class Served:
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.number = self.socket.getsockname()[1]
         self.loop = Loop()
-        threads = ThreadedTaskDispatcher()
-        threads.set_thread_count(2)
-        self.server = Server(answering, self.socket, self.loop, threads, lambda *_: 1000, clock=clock, **more)
+        self.server = Server(answering, self.socket, self.loop, Threads(2), lambda *_: 1000, clock=clock, **more)
         self.is_over = False
         self.thread = threading.Thread(target=self._turn)
         self.thread.start()
