@@ -13,47 +13,31 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from http import HTTPStatus
-from io import BytesIO
 from queue import SimpleQueue
-from types import SimpleNamespace
 from typing import Any, Final, Protocol
 
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
-from waitress.task import WSGITask
-from waitress.utilities import BadRequest
-from werkzeug.wrappers import Request
 
 from analyst.errors import AnalystError, UnavailableError
+from analyst.http.messages import HEADER_BYTES, IN_MEMORY, BodyLimit, Parser, Refusal, Work
 from analyst.http.problems import (
-    HeadersTooLargeError,
     MalformedError,
-    NotImplementedHereError,
     TimedOutError,
-    TooLargeError,
 )
-from analyst.http.response import BUFFERED
-from analyst.http.serving import refuse
 
 log = logging.getLogger(__name__)
 
-_HEADER_BYTES: Final = 128 << 10
 _MOST_WAITING: Final = 512
 """Requests that may wait for a thread; further ones are told to come again."""
 _MOST_BUFFERED: Final = 1 << 30
 """Bytes of bodies that may lie in this process and its temporary files at once."""
-_IN_MEMORY: Final = 64 << 10
-"""Bytes of one body, or of one answer in the course of being sent, that stay in memory."""
 _SENT_TOGETHER: Final = 1 << 16
 _A_TURN: Final = 1 << 20
 """Bytes that are sent to one client before it is another's turn."""
 _PIECE: Final = 1 << 17
-_CONTROL_LINE: Final = 1 << 10
-_TRAILER: Final = 1 << 13
 _MOST_DISCARDED: Final = 8 << 20
 _ACCEPTED_AT_ONCE: Final = 64
 _PART_EVICTED: Final = 64
@@ -64,10 +48,6 @@ class Application(Protocol):
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request."""
-
-
-BodyLimit = Callable[[str, str], int]
-"""Tells how many bytes the body of a request may have, by its method and path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,104 +63,6 @@ class Patience:
     rate: float = 1024.0
     lingering: float = 5.0
     stopping: float = 3.0
-
-
-class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
-    """Reads one request. `body_limit` is asked as soon as the header is there."""
-
-    def __init__(self, adj: Any, body_limit: BodyLimit) -> None:
-        super().__init__(adj)
-        self.completed: bool
-        self._body_limit = body_limit
-        self.limit = 0
-
-    def parse_header(self, header_plus: bytes) -> None:
-        """Read the header, and find out how large a body may follow."""
-        super().parse_header(header_plus)
-        is_small = not self.chunked and self.content_length <= _IN_MEMORY  # then the function itself checks
-        self.limit = _IN_MEMORY if is_small else self._body_limit(self.command, self.path)
-        self.adj = SimpleNamespace(max_request_body_size=self.limit + 1)
-
-    def received(self, data: bytes) -> int:
-        """Take bytes; tell how many of them belong to this request."""
-        consumed = int(super().received(data))
-        if self.chunked and not self.completed and self._is_endless():
-            self.error, self.completed = BadRequest("a line of the chunked body is too long"), True
-        if self.completed:
-            self.expect_continue = False  # it is answered now; a body that was announced is not wanted any more
-        return consumed
-
-    def fail(self, error: AnalystError) -> None:
-        """Give up on a request, and answer it with an error."""
-        self.error, self.completed, self.expect_continue = error, True, False
-
-    def _is_endless(self) -> bool:
-        receiver = self.body_rcv
-        return len(receiver.control_line) > _CONTROL_LINE or len(receiver.trailer) > _TRAILER
-
-
-class Work(WSGITask):  # type: ignore[misc]
-    """Runs a function."""
-
-    def finish(self) -> None:
-        """Send header and body together, from this thread: the loop need not be waited for."""
-        super().finish()
-        self.channel.send_now()
-
-    def get_environment(self) -> dict[str, Any]:
-        """Describe the request as WSGI does."""
-        environ: dict[str, Any] = super().get_environment()
-        environ[BUFFERED] = True
-        if self.channel.server.is_stopping:
-            self.set_close_on_finish()
-        return environ
-
-
-class Refusal(WSGITask):  # type: ignore[misc]
-    """Answers what is not a request, or came too slowly, in the words in which functions fail."""
-
-    def execute(self) -> None:
-        """Write the answer; the connection ends with it."""
-        response = refuse(Request(self._environ()), _told(self.request))
-        self.set_close_on_finish()
-        self.complete = True
-        self.status = response.status
-        self.response_headers += list(response.headers.items())
-        body = b"" if getattr(self.request, "command", "") == "HEAD" else response.get_data()
-        self.content_length = len(body)
-        self.write(body)
-
-    def _environ(self) -> dict[str, Any]:
-        """Describe as much as was read."""
-        request = self.request
-        for name, missing in (
-            ("command", "-"),
-            ("path", ""),
-            ("query", ""),
-            ("request_uri", ""),
-            ("url_scheme", "http"),
-        ):
-            if not hasattr(request, name):
-                setattr(request, name, missing)
-        environ: dict[str, Any] = self.get_environment()
-        environ["wsgi.input"] = BytesIO()
-        return environ
-
-
-def _told(request: Any) -> AnalystError:
-    """Make ours of an error that waitress found in a request."""
-    error = request.error
-    if isinstance(error, AnalystError):
-        return error
-    if error.code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        return TooLargeError(f"the body is larger than {request.limit} bytes", limit=request.limit)
-    if error.code == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
-        return HeadersTooLargeError(f"the request line and headers are larger than {_HEADER_BYTES} bytes")
-    if error.code == HTTPStatus.NOT_IMPLEMENTED:
-        return NotImplementedHereError("of transfer encodings only 'chunked' is supported")
-    if error.code == HTTPStatus.BAD_REQUEST:
-        return MalformedError(f"this is not a valid HTTP request: {error.body.partition(chr(34))[0].strip()}")
-    return AnalystError(error.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -569,9 +451,9 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         adjustments = Adjustments(
             clear_untrusted_proxy_headers=False,  # TRUSTED_PROXIES says how much of them counts
             ident="",
-            inbuf_overflow=_IN_MEMORY,
-            outbuf_overflow=_IN_MEMORY * 16,
-            max_request_header_size=_HEADER_BYTES,
+            inbuf_overflow=IN_MEMORY,
+            outbuf_overflow=IN_MEMORY * 16,
+            max_request_header_size=HEADER_BYTES,
             recv_bytes=1 << 14,
             log_socket_errors=False,
         )
