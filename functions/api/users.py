@@ -67,8 +67,9 @@ def delete_user(request: UserRequest, ctx: Context) -> None:
 )
 def invite_user(request: InvitationRequest, ctx: Context) -> Invitation:
     """Mail a user the link under which they set a password, or give it back to be handed over. It works for a day."""
-    base_url = ctx.absolute("/").rstrip("/")
-    return invite(request, keys=ctx.keys, state=ctx.state, settings=ctx.settings, base_url=base_url, actor=actor(ctx))
+    return invite(
+        request, keys=ctx.keys, state=ctx.state, settings=ctx.settings, base_url=ctx.base_url, actor=actor(ctx)
+    )
 
 
 @function("POST", "/api/users/{id}/sign-out", allow=Role.ADMIN, answers={404: _NONE})

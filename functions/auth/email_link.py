@@ -75,7 +75,7 @@ def email_link(request: LinkRequest, ctx: Context) -> Page:
             keys=ctx.keys,
             access=ctx.access,
             settings=ctx.settings,
-            base_url=ctx.absolute("/").rstrip("/"),
+            base_url=ctx.base_url,
             now=ctx.now,
         ),
     )

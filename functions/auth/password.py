@@ -121,7 +121,7 @@ def forgot(request: ResetRequest, ctx: Context) -> Page:
             keys=ctx.keys,
             state=ctx.state,
             settings=ctx.settings,
-            base_url=ctx.absolute("/").rstrip("/"),
+            base_url=ctx.base_url,
             now=ctx.now,
         ),
     )
@@ -161,7 +161,11 @@ def set_password(request: ChosenPassword, ctx: Context) -> Redirect | Page:
     "POST",
     "/auth/password/change",
     allow=Role.VIEWER,
-    answers={401: "The old password is wrong.", 429: "Too many were tried."},
+    answers={
+        401: "The old password is wrong.",
+        422: "The input is wrong, or the new password is too easy to guess.",
+        429: "Too many were tried.",
+    },
 )
 def change_password(request: PasswordChange, ctx: Context) -> None:
     """Change one's password. All sessions end, this one as well."""

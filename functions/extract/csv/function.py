@@ -12,6 +12,7 @@ from functions.extract.csv.discovery import Discovery
     "/extract/csv",
     allow=Allow.SERVICE,
     answers={207: ExtractAnswer, 404: "There is no such source.", 422: ExtractAnswer},
+    body_limit=8 << 20,
     audit="source.extract",
 )
 def extract_csv(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnswer]:

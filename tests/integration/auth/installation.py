@@ -57,7 +57,13 @@ class Installation:
 
     def start(self, **environ: str) -> None:
         """Run the functions, anew and with other settings when they ran before."""
-        settings = {"DATA_URL": "file:///nowhere", "BOOTSTRAP_SECRET": SECRET, "SECRET_KEY": "s" * 32, **environ}
+        settings = {
+            "DATA_URL": "file:///nowhere",
+            "BASE_URL": "http://localhost",
+            "BOOTSTRAP_SECRET": SECRET,
+            "SECRET_KEY": "s" * 32,
+            **environ,
+        }
         self.process = Process(settings, store=self.store, clock=lambda: self.now)
         functions: list[HttpFunction] = [*FUNCTIONS, trusting]
         self.app = app(self.process, functions)

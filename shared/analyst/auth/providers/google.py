@@ -30,8 +30,8 @@ class Google:
     name = "google"
 
     def is_available(self, settings: Settings) -> bool:
-        """Tell whether we are known to Google."""
-        return settings.google_client_id is not None and settings.google_client_secret is not None
+        """Tell whether we are known to Google, and know where it is to send people back."""
+        return None not in (settings.google_client_id, settings.google_client_secret, settings.base_url)
 
     def button(self, settings: Settings) -> LoginButton:  # noqa: ARG002 - as every provider
         """Give the button."""
