@@ -90,6 +90,7 @@ class Warehouse:
 
     def _open(self, folder: Path) -> Absorbing:
         base, version = read_extract(self.store, self.source, folder)
+        base = base.require_whole()
         return Absorbing(
             self.store, self.source, self.options, self.now, self.memory_limit, self.excluded, folder, base, version
         )

@@ -82,8 +82,9 @@ class Extraction:
     ) -> tuple[list[TableResult], str | None]:
         began = time.monotonic()
         base, version = read_extract(self.store, self.source, folder)
-        tables = _without_twins([table for table in connector.tables() if only is None or table.name in only])
-        changed = [table for table in tables if base.state(table.name).fingerprint != table.fingerprint]
+        listed = [table for table in connector.tables() if only is None or table.name in only]
+        tables, twins = _without_twins(listed)
+        changed = [table for table in tables if _is_changed(table, base)]
         uploads = Uploads(self.store, self.source, lambda: str(ULID()))
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             read = list(pool.map(lambda table: self._read(connector, table, base, uploads, folder), changed))
@@ -93,8 +94,8 @@ class Extraction:
             )
         results, published = self._publish(read, uploads, folder)
         unchanged = [_unchanged(table, base) for table in tables if table not in changed]
-        missing = [_missing(name) for name in sorted((only or frozenset()) - {table.name for table in tables})]
-        return sorted([*results, *unchanged, *missing], key=lambda result: result.table), published or version
+        missing = [_missing(name) for name in sorted((only or frozenset()) - {table.name for table in listed})]
+        return sorted([*results, *unchanged, *missing, *twins], key=lambda result: result.table), published or version
 
     def _read(
         self, connector: Connector, table: SourceTable, base: Extract, uploads: Uploads, folder: Path
@@ -105,7 +106,8 @@ class Extraction:
             staging = Staging(self.store, uploads, table, home, self.memory_limit, table.read_at or self.now())
             state = base.state(table.name)
             extracted = connector.extract(table, _since(table, state), _new_folder(home))
-            made = staging.stage(extracted, state, base.own_files(table.name))
+            is_replaced = table.sync_strategy == "full_refresh" and table.name in base.refused
+            made = staging.stage(extracted, state, () if is_replaced else base.own_files(table.name))
         except Exception as failure:  # noqa: BLE001 - one table's trouble, whatever it is, ends no other's reading
             return TableResult(table=table.name, status="failed", error=self._explain(failure), ms=_ms(began)), None
         result = TableResult(
@@ -146,25 +148,36 @@ class Extraction:
             now=self.now,
             folder=folder,
         )
-        gave_way = {"status": "superseded"}
-        return [
-            result.model_copy(update=gave_way) if result.table in published.superseded else result for result in results
-        ], published.version
+        return [self._ended(result, published) for result in results], published.version
+
+    def _ended(self, result: TableResult, published: publishing.Published) -> TableResult:
+        if result.table in published.superseded:
+            return result.model_copy(update={"status": "superseded"})
+        if (failure := published.failed.get(result.table)) is not None:
+            return TableResult(table=result.table, status="failed", error=self._explain(failure), ms=result.ms)
+        return result
 
 
-def _without_twins(tables: Sequence[SourceTable]) -> Sequence[SourceTable]:
-    """Make sure that every table has a name of its own.
-
-    Raises:
-        SourceError: two have the same; names both.
-    """
-    originals: dict[str, str] = {}
+def _without_twins(tables: Sequence[SourceTable]) -> tuple[list[SourceTable], list[TableResult]]:
+    """Tell the tables that have a name of their own, and of those that share one that they failed."""
+    originals: dict[str, list[str]] = {}
     for table in tables:
-        if table.name in originals:
-            both = f"{originals[table.name]!r} and {table.original!r}"
-            raise SourceError(f"{both} would both be called {table.name!r}; rename one of them")
-        originals[table.name] = table.original
-    return tables
+        originals.setdefault(table.name, []).append(table.original)
+    failed = [
+        TableResult(table=name, status="failed", error=_twins(name, shared[0], shared[1]))
+        for name, shared in originals.items()
+        if len(shared) > 1
+    ]
+    return [table for table in tables if len(originals[table.name]) == 1], failed
+
+
+def _twins(name: str, one: str, other: str) -> str:
+    return f"{one!r} and {other!r} would both be called {name!r}; rename one of them"
+
+
+def _is_changed(table: SourceTable, base: Extract) -> bool:
+    """Tell whether a table is to be read: it is not what was published, or that can't be used any more."""
+    return table.name in base.refused or base.state(table.name).fingerprint != table.fingerprint
 
 
 def _since(table: SourceTable, state: TableState) -> Cursor:
