@@ -66,14 +66,14 @@ class Exchange:
         body = self.read()
         try:
             return json.loads(body) if body else None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise BrokenError(f"{self._where} answered something that is not JSON; is it the right server?") from None
 
     def refusal(self) -> RefusedError:
         """Make an error of an answer that is one."""
         try:
             problem = json.loads(self.read())
-        except (ValueError, BrokenError):
+        except (ValueError, RecursionError, BrokenError):
             problem = None
         problem = problem if isinstance(problem, dict) else {}
         detail = problem.get("detail") or problem.get("title") or f"{self._where} answered {self.status}"
