@@ -12,6 +12,7 @@ from analyst.contract.naming import named
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
+from analyst.types import checked_type
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -81,7 +82,7 @@ class Reading:
         return Extracted(tuple(written), columns)
 
     def _types(self, scan: str) -> dict[str, str]:
-        return {str(row[0]): str(row[1]) for row in self.con.execute(f"describe {scan}").fetchall()}
+        return {str(row[0]): checked_type(str(row[1])) for row in self.con.execute(f"describe {scan}").fetchall()}
 
     def _check_types(self, united: Mapping[str, str]) -> None:
         """Make sure that no value is bent where a column is of several types."""

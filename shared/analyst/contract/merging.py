@@ -14,6 +14,7 @@ from analyst.contract.connector import Cursor
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
+from analyst.types import checked_type
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -75,7 +76,8 @@ def later(con: "DuckDBPyConnection", kind: str, one: Cursor, other: Cursor) -> C
     if one is None or other is None:
         return one if other is None else other
     with told_as(SourceError):
-        row = con.execute(f"select cast(? as {kind}) >= cast(? as {kind})", [str(one), str(other)]).fetchone()
+        checked = checked_type(kind)
+        row = con.execute(f"select cast(? as {checked}) >= cast(? as {checked})", [str(one), str(other)]).fetchone()
     return one if row and row[0] else other
 
 
@@ -121,7 +123,7 @@ def _check_key(con: "DuckDBPyConnection", new: Sequence[Path], key: Sequence[str
 
 def _types(con: "DuckDBPyConnection", paths: Sequence[Path]) -> Mapping[str, str]:
     with told_as(SourceError):
-        return {row[0]: row[1] for row in con.execute(f"describe from {_scan(paths)}").fetchall()}
+        return {row[0]: checked_type(row[1]) for row in con.execute(f"describe from {_scan(paths)}").fetchall()}
 
 
 def _numbered(paths: Sequence[Path], *, is_new: bool) -> str:
