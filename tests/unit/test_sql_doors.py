@@ -47,9 +47,9 @@ class Scope:
                     self.assigned.setdefault(name, []).append(value)
                 case ast.NamedExpr(target=ast.Name(id=name), value=value):
                     self.assigned.setdefault(name, []).append(value)
-                case ast.Assign(targets=[ast.Tuple(elts=names)], value=ast.Tuple(elts=values)):
-                    for name, value in zip(names, values, strict=True):
-                        self.assigned.setdefault(ast.unparse(name), []).append(value)
+                case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=values)):
+                    for target, one in zip(targets, values, strict=True):
+                        self.assigned.setdefault(ast.unparse(target), []).append(one)
                 case ast.comprehension(
                     target=ast.Name(id=name), iter=ast.Call(func=ast.Name(id="map"), args=[door, _])
                 ):
@@ -59,7 +59,10 @@ class Scope:
         """Tell whether an expression is SQL of ours: a constant, made by a door, or of parts that are."""
         if depth > 8:
             return False
-        made = lambda one: self.is_made(one, depth + 1)  # noqa: E731
+
+        def made(one: ast.expr) -> bool:
+            return self.is_made(one, depth + 1)
+
         match value:
             case ast.Constant():
                 return True

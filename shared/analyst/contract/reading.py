@@ -74,9 +74,9 @@ class BaseTables:
             "select database_name, table_name, sql, estimated_size from duckdb_tables() where schema_name = 'main'"
         )
         for database, table, sql, size in rows.fetchall():
-            found.setdefault(database, {})[table] = sql
+            found.setdefault(database, {})[table.lower()] = sql  # as DuckDB compares names
             if size == 0:
-                empty.add((database, table))
+                empty.add((database, table.lower()))
         return cls(found, frozenset(empty))
 
     def of(self, database: str) -> Mapping[str, str]:
@@ -120,7 +120,7 @@ def read_commits(con: "DuckDBPyConnection", alias: str, *, source: str) -> list[
         return [
             Commit(table, version, text)
             for table, version, text in rows
-            if is_name(table or "") and version is not None and version >= 0 and text
+            if is_name(table or "") and version is not None and 0 <= version <= _GREATEST and text
         ]
 
 
@@ -155,7 +155,9 @@ def require_editable(con: "DuckDBPyConnection", alias: str, *, source: str) -> N
     what = extract_key(source)
     with told_as(ContractError, f"{what} can't be read: "):
         reading = _Reading(con, alias, source, BaseTables.look(con))
-        indexed = con.execute("select table_name from duckdb_indexes() where database_name = ?", [alias]).fetchall()
+        indexed = con.execute(
+            "select lower(table_name) from duckdb_indexes() where database_name = ?", [alias]
+        ).fetchall()
         for table in SCHEMA:
             reading.require(table)
             if not reading.is_ours(table):
@@ -237,7 +239,7 @@ class _Reading:
         checks = self.con.execute(
             """
             select constraint_type from duckdb_constraints()
-            where database_name = ? and schema_name = 'main' and table_name = ?
+            where database_name = ? and schema_name = 'main' and lower(table_name) = ?
               and constraint_type in ('CHECK', 'FOREIGN KEY')
             """,
             [self.alias, table],
@@ -254,7 +256,7 @@ class _Reading:
         return table in self.tables.of(self.alias) or self._is_view(table)
 
     def _is_view(self, table: str) -> bool:
-        query = "select 1 from duckdb_views() where database_name = ? and schema_name = 'main' and view_name = ?"
+        query = "select 1 from duckdb_views() where database_name = ? and schema_name = 'main' and lower(view_name) = ?"
         return bool(self.con.execute(query, [self.alias, table]).fetchall())
 
     def _columns(self, table: str) -> dict[str, tuple[str, str | None]]:
@@ -264,11 +266,11 @@ class _Reading:
         rows = self.con.execute(
             """
             select column_name, data_type, column_default from duckdb_columns()
-            where database_name = ? and schema_name = 'main' and table_name = ?
+            where database_name = ? and schema_name = 'main' and lower(table_name) = ?
             """,
             [self.alias, table],
         ).fetchall()
-        return {name: (kind, default) for name, kind, default in rows}
+        return {name.lower(): (kind, default) for name, kind, default in rows}
 
     def _read_meta(self, extract: Extract) -> None:
         for table, description, count, size, extracted_at, query_mode in self.rows("_meta"):
@@ -296,7 +298,10 @@ class _Reading:
                 files.setdefault(table, []).append(file)
                 if reason := self._wrong(file, is_long=is_long):
                     extract.refused.setdefault(table, f"{self.source}.{table} lists {reason}")
-        extract.files.update({table: tuple(found) for table, found in files.items()})
+        for table, found in files.items():
+            extract.files[table] = tuple(found)
+            if table not in extract.refused and sum(row.rows + row.size_bytes for row in found) > _GREATEST:
+                extract.refused[table] = f"{self.source}.{table} lists more rows and bytes than there can be"
 
     def _wrong(self, row: FileRow, *, is_long: bool) -> str | None:
         """Tell what is wrong with a row of `_files`, of which any value may be missing."""
@@ -316,7 +321,7 @@ class _Reading:
                 continue
             try:
                 known = None if cursor is None else json.loads(cursor)
-                is_sound = version is not None and version >= 0 and table not in extract.states
+                is_sound = version is not None and 0 <= version <= _GREATEST and table not in extract.states
             except (ValueError, RecursionError):
                 is_sound = False
             if is_sound:
@@ -326,6 +331,9 @@ class _Reading:
 
 
 _ROWS_AT_ONCE = 2048
+_GREATEST = 1 << 62
+"""The greatest number that is believed: one more than it is a number of DuckDB still."""
+
 _INFINITE = datetime.max.replace(tzinfo=UTC)
 _LONGEST_PARTITION = 1024
 

@@ -46,6 +46,7 @@ _ADDRESSES: Mapping[str, re.Pattern[str]] = {
 
 _SCHEMAS_OF_DUCKDB = frozenset({"main", "memory", "system", "temp", "information_schema", "pg_catalog"})
 _LONGEST_COLUMN = 1000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +218,7 @@ def check_columns(label: str, columns: Iterable[Column]) -> None:
     """
     for column in columns:
         checked_type(column.type)
-        if not 0 < len(column.name) <= _LONGEST_COLUMN or not column.name.isprintable():
+        if not 0 < len(column.name) <= _LONGEST_COLUMN or _CONTROL.search(column.name):
             raise ContractError(f"{label} has the column {column.name!r:.100}, which can't be the name of one")
 
 

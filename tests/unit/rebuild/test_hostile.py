@@ -92,6 +92,26 @@ WHOLE: dict[str, tuple[list[str], str]] = {
         ],
         "can't be read",
     ),
+    "a type that is called nearly as a built-in one": (
+        [
+            'create type "VARCHAR " as struct(a int)',
+            META.replace("description varchar", 'description main."VARCHAR "'),
+        ],
+        "description is",
+    ),
+    "_meta is a sequence of its own": (["create sequence _meta", "create view v as select 1"], "no table _meta"),
+    "a _files of other types": (
+        [META, T, FILES.replace("path varchar", "path blob")],
+        "path is BLOB",
+    ),
+    "a _state with a generated cursor": (
+        [META, T, STATE.replace('"cursor" json', '"cursor" varchar generated always as (repeat(table_name, 9))')],
+        "generated column",
+    ),
+    "views without number": (
+        ["create view v" + "; create view v".join(f"{n} as select {n} as n" for n in range(2000))],
+        "no table _meta",
+    ),
 }
 """What makes a whole extract one that is not read."""
 
@@ -164,6 +184,36 @@ ONE: dict[str, tuple[list[str], str]] = {
     "a time is before Christ": (
         [META, "insert into _meta (table_name, extracted_at) values ('t', '0044-03-15 (BC)')"],
         "that can't be",
+    ),
+    "sums beyond numbers": (
+        [
+            META,
+            T,
+            FILES,
+            *[listed(f"extracts/odd/data/t/{n}.parquet") for n in range(3)],
+            "update _files set rows = 9223372036854775807",
+        ],
+        "more rows and bytes than there can be",
+    ),
+    "a version beyond numbers": (
+        [META, T, STATE, "insert into _state values ('t', 9223372036854775807, null, 'x')"],
+        "has a _state of 't' that can't be read",
+    ),
+    "a table of the contract is no parquet of theirs": (
+        [META, T, "create or replace view t as select 1", "copy (select 1 as \"a\x07b\") to '{home}/data/t.parquet'"],
+        "can't be the name of one",
+    ),
+    "a parquet file is cut off": (
+        [META, T, "copy (select 'PAR1' as a) to '{home}/data/t.parquet' (format csv)"],
+        "can't be read as parquet",
+    ),
+    "a parquet file has too many columns": (
+        [
+            META,
+            T,
+            "copy (select " + ", ".join(f"null::int as c{n}" for n in range(10_001)) + ") to '{home}/data/t.parquet'",
+        ],
+        "more than 10,000 columns",
     ),
     "a count is negative": ([META, "insert into _meta (table_name, rows) values ('t', -1)"], "that can't be"),
     "a cursor is deep": (
