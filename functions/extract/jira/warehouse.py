@@ -92,7 +92,7 @@ class Warehouse:
 
     def _open(self, folder: Path) -> Absorbing:
         base, version = read_extract(self.store, self.source, folder)
-        base = base.without_predecessors(self.registrations)
+        base = base.require_whole().without_predecessors(self.registrations)
         return Absorbing(
             self.store,
             self.source,
