@@ -85,7 +85,12 @@ class Process:
 
     @property
     def store(self) -> Store:
-        """The bucket."""
+        """The bucket.
+
+        Raises:
+            SettingsError: it can't be used, or does not guarantee what is asked of a bucket.
+            UnavailableError: it does not answer.
+        """
         return self._once("store", self._open_store)
 
     @property
@@ -168,9 +173,14 @@ class Process:
         return made
 
     def _open_store(self) -> Store:
+        from ulid import ULID
+
+        from analyst.store.guarantees import require_guarantees
         from analyst.store.opening import open_store
 
-        return open_store(self.settings)
+        store = open_store(self.settings)
+        require_guarantees(store, lambda: str(ULID()).lower(), self.clock)
+        return store
 
     def _open_state(self) -> "State":
         from analyst.state import State
