@@ -106,7 +106,7 @@ class Process:
     @property
     def access(self) -> AccessReader:
         """Who may do what."""
-        return self._once("access", lambda: AccessReader(self.store, self.settings.access_max_age, self.monotonic))
+        return self._once("access", self._make_access)
 
     @property
     def state(self) -> "State":
@@ -181,6 +181,12 @@ class Process:
         store = open_store(self.settings)
         require_guarantees(store, lambda: str(ULID()).lower(), self.clock)
         return store
+
+    def _make_access(self) -> AccessReader:
+        def renew() -> None:
+            self.state.edit(lambda _db: None)  # brings an older state to today's schema, and publishes what follows
+
+        return AccessReader(self.store, self.settings.access_max_age, self.monotonic, renew)
 
     def _open_state(self) -> "State":
         from analyst.state import State
