@@ -58,10 +58,11 @@ class Extraction:
         """
         started = self.now()
         results: list[TableResult] = []
+        notes: list[str] = []
         version = error = None
         try:
             with duckdb_files.scratch(self.scratch) as folder:
-                results, version = self._extract(connector(), only, folder)
+                results, version = self._extract(connector(), only, folder, notes)
         except Exception as failure:  # noqa: BLE001 - whatever it is, the run ends with a record of it
             error = self._explain(failure)
         record = RunRecord(
@@ -73,12 +74,13 @@ class Extraction:
             finished_at=self.now(),
             tables=tuple(results),
             error=error,
+            notes=tuple(notes),
         )
         runs.write(self.store, record)
         return Ended(record, version)
 
     def _extract(
-        self, connector: Connector, only: frozenset[str] | None, folder: Path
+        self, connector: Connector, only: frozenset[str] | None, folder: Path, notes: list[str]
     ) -> tuple[list[TableResult], str | None]:
         began = time.monotonic()
         base, version = read_extract(self.store, self.source, folder)
@@ -91,7 +93,7 @@ class Extraction:
             raise UnavailableError(
                 "it took longer than 12 hours, so what was read is not published; extract less at once"
             )
-        results, published = self._publish(read, uploads, folder)
+        results, published = self._publish(read, uploads, folder, notes)
         unchanged = [_unchanged(table, base) for table in tables if table not in changed]
         missing = [_missing(name) for name in sorted((only or frozenset()) - {table.name for table in tables})]
         return sorted([*results, *unchanged, *missing], key=lambda result: result.table), published or version
@@ -130,7 +132,11 @@ class Extraction:
         return f"an unexpected error, which the log tells under run {self.run_id}"
 
     def _publish(
-        self, read: Sequence[tuple[TableResult, NewTable | None]], uploads: Uploads, folder: Path
+        self,
+        read: Sequence[tuple[TableResult, NewTable | None]],
+        uploads: Uploads,
+        folder: Path,
+        notes: list[str],
     ) -> tuple[list[TableResult], str | None]:
         results = [result for result, _table in read]
         tables = [table for _result, table in read if table is not None]
@@ -146,6 +152,7 @@ class Extraction:
             now=self.now,
             folder=folder,
         )
+        notes += published.notes.values()
         gave_way = {"status": "superseded"}
         return [
             result.model_copy(update=gave_way) if result.table in published.superseded else result for result in results
