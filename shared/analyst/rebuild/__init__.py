@@ -66,6 +66,12 @@ class Rebuild:
         found = self.store.read(CURRENT)
         return self._versions() == (read_pointer(found).built_from if found else {})
 
+    def unbuilt(self) -> frozenset[str]:
+        """Return the sources that have published since the newest snapshot was built."""
+        found = self.store.read(CURRENT)
+        built_from = read_pointer(found).built_from if found else {}
+        return frozenset(source for source, version in self._versions().items() if built_from.get(source) != version)
+
     def _run(self, run_id: str) -> RebuildAnswer:
         published = 0
         while True:

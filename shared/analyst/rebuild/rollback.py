@@ -37,14 +37,14 @@ def roll_back(rebuilding: Rebuild, number: int, *, dry_run: bool = False) -> Rol
         ConflictError: a rebuild is running, or files of the snapshot are gone.
     """
     store = rebuilding.store
-    key = Snapshots(store).key_of(number)
+    key, unbuilt = Snapshots(store).key_of(number), rebuilding.unbuilt()
     if dry_run:
         last = read_last(store, {}).catalog
-        return _answer(_planned(rebuilding, key, number, last), last, dry_run=True)
+        return _answer(_planned(rebuilding, key, number, last), last, unbuilt, dry_run=True)
     with _leased(store) as held:
         catalog, last = _publish(rebuilding, key, number, held)
     _catch_up(rebuilding)
-    return _answer(catalog, last, dry_run=False)
+    return _answer(catalog, last, unbuilt, dry_run=False)
 
 
 def release(rebuilding: Rebuild, sources: frozenset[str] | None) -> RebuildAnswer:
@@ -76,16 +76,17 @@ def _leased(store: Store) -> Lease:
     return held
 
 
-def _answer(catalog: Catalog, last: Catalog, *, dry_run: bool) -> RollbackAnswer:
+def _answer(catalog: Catalog, last: Catalog, unbuilt: frozenset[str], *, dry_run: bool) -> RollbackAnswer:
+    """Tell what is shown when the sources have been built that had published before and were `unbuilt`."""
     shown = {table.id for table in catalog.tables}
     return RollbackAnswer(
         status="unchanged" if dry_run else "published",
         snapshot=last.snapshot if dry_run else catalog.snapshot,
         tables=len(catalog.tables),
         problems=catalog.problems,
-        held_back=tuple(one.source for one in catalog.held_back),
+        held_back=tuple(one.source for one in catalog.held_back if one.source not in unbuilt),
         dry_run=dry_run,
-        missing=tuple(table.id for table in last.tables if table.id not in shown),
+        missing=tuple(table.id for table in last.tables if table.id not in shown and table.source not in unbuilt),
     )
 
 
