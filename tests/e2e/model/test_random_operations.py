@@ -234,7 +234,7 @@ class Model:
         except Killed:
             self.seconds += 60  # its lease lapses
         except (ConflictError, NotFoundError):
-            assert deed in (self.go_back,), self.trail
+            assert deed == self.go_back, self.trail
         self.check_whole()
 
     def find_out(self, source: str, wanted: dict[tuple[str, str], Rows]) -> None:
@@ -257,10 +257,10 @@ class Model:
                 assert {file.path for file in table.files} <= there, (self.trail, number, table.id)
         for source in SOURCES:
             extract, _ = read_extract(self.store, source, self.scratch())
-            for table in TABLES:
-                paths = [row.path for row in extract.files.get(table, ())]
-                assert set(paths) <= there, (self.trail, source, table)
-                assert self.read_files(paths) == self.rows.get((source, table), frozenset()), (
+            for name in TABLES:
+                paths = [row.path for row in extract.files.get(name, ())]
+                assert set(paths) <= there, (self.trail, source, name)
+                assert self.read_files(paths) == self.rows.get((source, name), frozenset()), (
                     self.trail,
                     source,
                     table,
