@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
+from analyst import duckdb_files
 from analyst.contract.delta_schema import delta_schema, needs_timestamp_ntz
 from analyst.contract.model import FileRow, data_prefix
 from analyst.duckdb_files import told_as
@@ -87,14 +88,14 @@ class DeltaLog:
         follows = commit.version == 0 or self.store.head(self.key_of(commit.table, commit.version - 1)) is not None
         return follows and self._put(commit)
 
-    def read(self, con: "DuckDBPyConnection", table: str, folder: Path) -> "LogState":
+    def read(self, table: str, folder: Path) -> "LogState":
         """Read what a log says now; nothing is assumed of who wrote it.
 
         Raises:
             ContractError: it can't be read to the end.
             UnavailableError: the store does not answer.
         """
-        return _Reading.of(self.store, self.folder_of(table)).state(con, folder)
+        return _Reading.of(self.store, self.folder_of(table)).state(folder)
 
     def _put(self, commit: Commit) -> bool:
         key, text = self.key_of(commit.table, commit.version), commit.text.encode()
@@ -140,28 +141,26 @@ class _Reading:
         whole = {version: keys for (version, count), keys in parts.items() if len(keys) == count}
         return cls(store, commits, whole)
 
-    def state(self, con: "DuckDBPyConnection", folder: Path) -> LogState:
+    def state(self, folder: Path) -> LogState:
         """Replay the log, from the newest checkpoint that leads to its end, else from its first commit."""
         last = max([*self.commits, *self.checkpoints], default=-1)
         for start in (*sorted(self.checkpoints, reverse=True), -1):
             following = range(start + 1, last + 1)
             if all(version in self.commits for version in following):
-                files = self._checkpoint(con, start, folder)
+                files = self._checkpoint(start, folder)
                 for version in following:
                     self._apply(self.commits[version], files)
                 return LogState(last, files)
         raise ContractError("commits are missing in its Delta log, and no checkpoint that can be read covers them")
 
-    def _checkpoint(
-        self, con: "DuckDBPyConnection", version: int, folder: Path
-    ) -> dict[tuple[str, str], Mapping[str, Any]]:
+    def _checkpoint(self, version: int, folder: Path) -> dict[tuple[str, str], Mapping[str, Any]]:
         files: dict[tuple[str, str], Mapping[str, Any]] = {}
         for number, key in enumerate(self.checkpoints.get(version, ())):
             path = folder / f"{uuid4().hex}-{number}.parquet"
             self.store.download(key, path)
             with told_as(ContractError, "a checkpoint of its Delta log can't be read: ", hide=path):
                 sql = 'select to_json("add") from read_parquet(?) where "add" is not null'
-                added = [json.loads(text) for (text,) in con.execute(sql, [str(path)]).fetchall()]
+                added = [json.loads(text) for (text,) in _confined(folder, sql, [str(path)])]
             path.unlink()
             files |= {_file_key(action): action for action in added}
         return files
@@ -175,6 +174,13 @@ class _Reading:
                     files.pop(_file_key(removed), None)
                 if added := action.get("add"):
                     files[_file_key(added)] = added
+
+
+def _confined(folder: Path, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+    """Ask a connection of its own, which sees one folder only: another writer's file is read."""
+    with duckdb_files.connect() as con:
+        duckdb_files.confine(con, folder)
+        return con.execute(sql, values).fetchall()
 
 
 def _file_key(action: Mapping[str, Any]) -> tuple[str, str]:

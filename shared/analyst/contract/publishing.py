@@ -333,7 +333,7 @@ class _Committing:
         source, where = self.log.source, self.log.folder_of(table)
         about = f"another writer has changed the Delta log of {source}.{table}"
         try:
-            found = self.log.read(self.con, table, self.folder)
+            found = self.log.read(table, self.folder)
         except ContractError as error:
             self.made.notes[table] = f"{about}, and {error}; delete {where}, and the next sweep makes it anew"
             return
