@@ -70,7 +70,7 @@ def list_snapshots(ctx: Context) -> SnapshotList:
         ),
         held_back=tuple(
             HeldBackSource(source=one.source, snapshot=one.snapshot, since=one.since)
-            for one in (ctx.snapshots.current().catalog.held_back if ctx.caller.role is Role.ADMIN else ())
+            for one in (ctx.snapshots.current().catalog.held_back if ctx.caller.includes(Role.ADMIN) else ())
         ),
     )
 

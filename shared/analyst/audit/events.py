@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, model_validator
 from ulid import ULID
 
 from analyst.access import CallerKind
@@ -52,6 +52,12 @@ class AuditEvent(BaseModel):
     count: int = 1
     since: AwareDatetime | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_utf8(cls, values: Any) -> Any:
+        """Replace lone surrogates, which strangers can put into JSON and UTF-8 has no bytes for."""
+        return _encodable(values)
+
     @property
     def place(self) -> "Place":
         """Where it stands among all events."""
@@ -68,6 +74,17 @@ class AuditEvent(BaseModel):
     def again(self, at: datetime) -> "AuditEvent":
         """Give it a place of its own, at another time."""
         return self.model_copy(update={"id": new_id(at), "at": at})
+
+
+def _encodable(value: Any) -> Any:
+    match value:
+        case str():
+            return value if value.isascii() else value.encode("utf-8", "replace").decode()
+        case dict():
+            return {_encodable(key): _encodable(each) for key, each in value.items()}
+        case list() | tuple():
+            return type(value)(_encodable(each) for each in value)
+    return value
 
 
 @dataclass(frozen=True, slots=True, order=True)

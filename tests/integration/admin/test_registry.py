@@ -39,7 +39,7 @@ def test_sources_are_added_changed_and_removed(admin: Api) -> None:
         ({"type": "cvs"}, "csv"),
         ({"type": "csv"}, "path"),
         ({"type": "csv", "config": {"path": "x", "delimeter": ";"}}, "delimeter"),
-        ({"type": "csv", "config": {"path": "x", "delimiter": "ab"}}, "delimiter"),
+        ({"type": "csv", "config": {"path": "x", "delimiter": "abcde"}}, "delimiter"),
         ({"type": "csv", "config": {"path": "x", "on_error": "ignore"}}, "on_error"),
         ({"type": "csv", "config": {"path": "x", "encoding": "klingon"}}, "encoding"),
         ({"type": "csv", "config": []}, "config"),

@@ -36,7 +36,7 @@ def test_a_table_that_fails_is_tried_again_in_pauses_that_double_and_at_its_time
     assert [told["tables"] for _, _, told in shop.started] == [None] + 5 * [["orders"]]
     orders = shop.shown()["shop.orders"]
     assert (orders["failures"], orders["next_due"]) == (6, "2026-03-27T20:15:00Z")
-    assert orders["why"] == "it failed 6 times in a row: orders.csv:2: has 2 values where the header has 1"
+    assert orders["why"].startswith("it failed 6 times in a row: orders.csv:2: has 2 values where the header has 1")
     shop.set("shop", "cron 10 20 * * *")
     assert shop.call(NOON + 490 * MINUTE)["shop"]["tables"] is None
     shop.write("shop/orders.csv", "id\n1\n")
