@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -31,6 +31,7 @@ Change = Callable[[IssueState], IssueState]
 """Makes of what is known of an issue what is known now."""
 
 _RAW_MADE: Final = "raw"
+_FEW, _SMALL_SHARE, _LARGE_SHARE = 10, 5, 100
 _LOG = logging.getLogger(f"{logs.ROOT}.jira")
 
 
@@ -39,13 +40,25 @@ class Absorbed:
     """What became of changes.
 
     `version` is that of the source's extract, `changed` are the issues of which something else is known than before.
-    `tables` are those that were published, `misshapen` counts values that became NULL, by their fields.
+    `tables` are those that were published, `misshapen` counts values that became NULL, by their fields. `withheld` are
+    issues that were left as they are, since too many seem to be deleted; `doubt` says why, and what to do.
     """
 
     version: str | None
     changed: frozenset[str] = frozenset()
     tables: tuple[TableResult, ...] = ()
     misshapen: Mapping[str, int] = field(default_factory=dict)
+    withheld: frozenset[str] = frozenset()
+    doubt: str | None = None
+
+
+def believable(total: int) -> int:
+    """Tell how many of so many issues may disappear within a day without anybody saying that they were deleted.
+
+    One may always; else a fifth of a few, up to 10, or a hundredth of many. An account that has lost a project looks the
+    same as a project that was deleted, and to leave rows for a day costs less than to lose them.
+    """
+    return max(1, min(_FEW, total // _SMALL_SHARE), total // _LARGE_SHARE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +94,7 @@ class Absorbing:
     folder: Path
     base: Extract
     version: str | None
+    believed: int | None = None
 
     def states_of(self, issue_ids: Collection[str]) -> dict[str, IssueState]:
         """Tell what is known of issues, by the parts that hold their blocks."""
@@ -107,19 +121,44 @@ class Absorbing:
             MovedError: others have published meanwhile.
         """
         began, report = self.now(), Report()
-        cursor = self.base.state(RAW).cursor if cursor is None else cursor
+        known = self.base.state(RAW).cursor
+        cursor = known if cursor is None else _with_gone_of(cursor, known)
         derived = self._derived(cursor)
         stale = {name for name in derived if self._is_stale(name)}
         kept = {RAW, *derived} - stale
         with self._writers() as writers:
             changed = self._changed(change, writers)
-            if not changed and not stale and cursor == self.base.state(RAW).cursor:
-                return Absorbed(self.version)
+            gone = {one.after.issue_id for one in changed if _is_taken_out(one)}
+            doubt = self._doubt(len(gone), known)
+            if doubt is not None:
+                changed = [one for one in changed if one.after.issue_id not in gone]
+            elif gone:
+                cursor = _with_gone(cursor, len(gone), _millis(began))
+            withheld = frozenset(gone if doubt is not None else ())
+            if not changed and not stale and cursor == known:
+                return Absorbed(self.version, withheld=withheld, doubt=doubt)
             anew = writers.rewritten(self._rewritings(changed, kept, report))
             files = {name: self._files(name, anew.get(name, {}), writers) for name in kept}
             files |= self._made_anew(files[RAW], stale, writers, report)
             published, version = self._publish(files, writers.uploads, cursor, began)
-        return Absorbed(version, frozenset(one.after.issue_id for one in changed), published, dict(report.misshapen))
+        ids = frozenset(one.after.issue_id for one in changed)
+        return Absorbed(version, ids, published, dict(report.misshapen), withheld, doubt)
+
+    def _doubt(self, gone: int, cursor: Cursor) -> str | None:
+        """Tell why so many disappearances are not believed."""
+        live = self.base.files.get("issues") or self.base.files.get(RAW, ())
+        total = sum(file.rows for file in live)
+        progress = Progress.read(cursor)
+        earlier = 0 if progress is None else progress.gone_since_yesterday(_millis(self.now()))
+        most = believable(total) if self.believed is None else self.believed
+        if not gone or gone + (earlier if self.believed is None else 0) <= most:
+            return None
+        before = f", after {earlier} others within a day" if earlier and self.believed is None else ""
+        return (
+            f"Jira no longer shows {gone} of {total:,} issues{before}; at most {most} are believed to be deleted, so they "
+            "were left as they are. Has the account of JIRA_API_TOKEN lost the permission to browse a project? Give it "
+            f"back; if the issues were deleted, run: da admin jira check --deletions {gone}"
+        )
 
     def _is_stale(self, name: str) -> bool:
         """Tell whether a table was made in another way, or of documents that somebody took away."""
@@ -245,6 +284,26 @@ class Absorbing:
             read_at=began,
             rebase=lambda *_: None,
         )
+
+
+def _is_taken_out(one: Changed) -> bool:
+    """Tell whether an issue loses its rows because Jira does not show it; that an event says so is another matter."""
+    return one.after.is_gone and not (one.before.is_gone or one.before.is_tombstone or one.before.is_empty)
+
+
+def _millis(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def _with_gone_of(cursor: Cursor, known: Cursor) -> Cursor:
+    """Keep in a cursor what the known one says of issues that are gone."""
+    new, old = Progress.read(cursor), Progress.read(known)
+    return cursor if new is None or old is None else replace(new, gone=old.gone).cursor()
+
+
+def _with_gone(cursor: Cursor, count: int, now: int) -> Cursor:
+    progress = Progress.read(cursor)
+    return cursor if progress is None else progress.with_gone(count, now).cursor()
 
 
 def _result(table: NewTable) -> TableResult:

@@ -144,15 +144,14 @@ class Backfill:
             if len(progress.failed) > MOST_FAILED:
                 raise SourceError(f"more than {MOST_FAILED} issues can't be had: {min(tally.failures.values())}")
         if changes:  # else how far it came is kept at the end
-            self.absorb(changes, progress)
+            progress = _without(progress, self.absorb(changes, progress).withheld)
         _LOG.info("issues were read", extra={"fields": {"by": by, **tally.counts}})
         return progress
 
     def _retry(self, progress: Progress, tally: Tally) -> Progress:
         changes, failed = self._fetch(dict.fromkeys(sorted(progress.failed)), tally)
         progress = progress.after(0, changes.keys(), failed)
-        self.absorb(changes, progress)
-        return progress
+        return _without(progress, self.absorb(changes, progress).withheld) or progress
 
     def _fetch(self, wanted: Mapping[str, Document | None], tally: Tally) -> tuple[dict[str, Change], set[str]]:
         """Fetch issues, those whose answer of a search is there by completing it; tell which could not be had.
@@ -187,6 +186,11 @@ def newer(state: IssueState, *, document: Document) -> IssueState:
     if state.rest is not None and not state.is_gone and documents.updated(state.rest) >= documents.updated(document):
         return state
     return known(state, document)
+
+
+def _without(progress: Progress | None, withheld: Collection[str]) -> Progress | None:
+    """Keep issues whose disappearance is not believed among those that are tried again."""
+    return progress.after(0, (), withheld) if progress is not None and withheld else progress
 
 
 def _id(found: Document) -> str:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from analyst.errors import AnalystError, UnavailableError
-from functions.extract.jira.answers import BusyError, CredentialError, MissingError, QueryError, RefusedError
+from functions.extract.jira.answers import BusyError, CredentialError, MissingError, QueryError, RefusedError, RemovedError
 from functions.extract.jira.client import JiraClient, TooLargeError
 from functions.extract.jira.connection import Connection, Credential, Patience
 from tests.doubles.jira.holding import START
@@ -134,7 +134,7 @@ def test_the_time_and_the_fields_are_those_of_the_instance(instance: Instance, c
         (401, CredentialError),
         (403, RefusedError),
         (404, MissingError),
-        (410, MissingError),
+        (410, RemovedError),
     ],
 )
 def test_what_waiting_does_not_help_is_told_at_once(
