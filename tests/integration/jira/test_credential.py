@@ -4,7 +4,6 @@ from typing import Any, Literal
 
 import pytest
 
-from functions.extract.jira.connection import Patience
 from tests.doubles.jira.holding import START
 from tests.doubles.jira.instance import Instance
 from tests.doubles.jira.issues import Sla
@@ -172,38 +171,6 @@ def test_an_issue_that_vanishes_while_it_is_read_anew_is_tried_again(
 
 
 PAGE = "<!DOCTYPE html><html><title>Log in</title></html>"
-CAPTCHA = {"X-Authentication-Denied-Reason": "CAPTCHA_CHALLENGE; login-url=https://jira.example/login.jsp"}
-
-
-@pytest.mark.parametrize(
-    ("fault", "said"),
-    [
-        (Fault("search", 200, {"Content-Type": "text/html;charset=UTF-8"}, body=PAGE), "a web page instead of JSON"),
-        (Fault("search", 200, {"Content-Type": "text/plain"}, body=PAGE), "check that JIRA_DOMAIN is the address"),
-        (Fault("search", 403, CAPTCHA), "sign in to Jira in a browser as that account, solve it"),
-        (Fault("search", 200, CAPTCHA, body='{"issues": []}'), "CAPTCHA"),
-        (Fault("search", 200, {"X-Seraph-LoginReason": "AUTHENTICATION_DENIED"}, body='{"issues": []}'), "anew"),
-        (Fault("search", 200, {"X-AUSERNAME": "anonymous"}, body='{"issues": [], "isLast": true}'), "anonymous visitor"),
-        (Fault("search", 302, {"Location": "https://id.atlassian.com/login?continue=x"}), "login page at https://id"),
-        (Fault("search", 302, {"Location": "/login.jsp?os_destination=x"}), "login page"),
-        (Fault("search", 301, {"Location": "https://other.example/rest"}), "set JIRA_DOMAIN to that address"),
-        (Fault("search", 410), "install a newer version"),
-        (Fault("search", 401, body='{"code":401,"message":"Unauthorized; scope does not match"}'), "read:jira-user"),
-        (Fault("search", 404), "from Jira Cloud only"),
-        (Fault("myself", 200, body='{"displayName": "Anonymous"}'), "does not know whose credential"),
-        (Fault("myself", 404), "is JIRA_DOMAIN the address"),
-    ],
-)
-def test_what_stands_between_us_and_jira_is_named_with_a_remedy(
-    asking: Jira, service: Service, instance: Instance, fault: Fault, said: str
-) -> None:
-    instance.create()
-    run(asking)
-    fault.times = 10**6
-    service.faults = [fault]
-    told = run(asking, status=422)
-    assert (told["status"], said in told["error"], TOKEN in told["error"]) == ("failed", True, False), told["error"]
-    assert len(issues(asking)) == 1
 
 
 def test_a_login_page_is_no_attachment(asking: Jira, service: Service, instance: Instance) -> None:
@@ -215,37 +182,6 @@ def test_a_login_page_is_no_attachment(asking: Jira, service: Service, instance:
     told = run(asking, "attachments")
     assert (told["counts"], f"it has {len(PAGE)} bytes" in told["notes"][0]) == ({"failed": 1}, True)
     assert run(asking, "attachments")["counts"]["stored"] == 1
-
-
-def test_a_token_is_followed_although_the_page_says_that_it_is_the_last(
-    asking: Jira, service: Service, instance: Instance
-) -> None:
-    service.page, service.repeats_last = 5, True
-    for _ in range(12):
-        instance.create()
-    run(asking)
-    assert len(issues(asking)) == 12
-
-
-@pytest.mark.parametrize(
-    ("page", "said"),
-    [
-        ('{"issues": [], "isLast": true, "total": 3}', "says that there are 3"),
-        ('{"issues": [], "isLast": false}', "gives no token for the next one"),
-        ('{"issues": [], "nextPageToken": "x", "isLast": true}', "same page again and again"),
-        ('{"isLast": true}', "no list of issues"),
-    ],
-)
-def test_a_search_that_contradicts_itself_is_not_believed(
-    asking: Jira, service: Service, instance: Instance, monkeypatch: pytest.MonkeyPatch, page: str, said: str
-) -> None:
-    monkeypatch.setattr("functions.extract.jira.instance.Patience", lambda: Patience(0.0))
-    instance.create()
-    run(asking)
-    instance.clock += HOUR
-    service.faults = [Fault("search", 200, body=page, times=10**6)]
-    assert said in run(asking, "check", status=422)["error"]
-    assert len(issues(asking)) == 1
 
 
 def test_remote_links_that_are_not_shown_stay_as_they_were(asking: Jira, service: Service, instance: Instance) -> None:
