@@ -21,7 +21,7 @@ from analyst.store import Store
 from functions.extract.jira import parts
 from functions.extract.jira.parts import RAW, Rewriting
 from functions.extract.jira.progress import Progress
-from functions.extract.jira.rows import Row, raw, rows
+from functions.extract.jira.rows import Row, is_foreign, raw, rows
 from functions.extract.jira.state import IssueState
 from functions.extract.jira.transform.fields import TransformOptions
 from functions.extract.jira.transform.report import Report
@@ -186,7 +186,11 @@ class Absorbing:
         known = self._known(change.keys(), writers)
         before = {issue_id: known.get(issue_id) or IssueState(issue_id) for issue_id in change}
         made = [Changed(before[issue_id], make(before[issue_id])) for issue_id, make in change.items()]
-        return [one for one in made if one.before != one.after]
+        return [one for one in made if one.before != one.after and not self._is_foreign(one)]
+
+    def _is_foreign(self, one: Changed) -> bool:
+        """Tell whether an issue is none of ours; one that was and moved to another project is known to be there."""
+        return one.before.is_empty and is_foreign(one.after, self.options.projects)
 
     def _rewritings(self, changed: Sequence[Changed], names: Collection[str], report: Report) -> list[Rewriting]:
         """Tell which parts of tables change, and how."""

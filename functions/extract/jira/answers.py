@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 _BUSY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 _SERVER_ERRORS = 500
 _FAILED_LOGINS = ("AUTHENTICATED_FAILED", "AUTHENTICATION_DENIED")
-_LOGIN_PAGE = re.compile(r"^https?://id\.atlassian\.com/|/login(?:\.jsp|\.action)?(?:[/?]|$)|saml|/oauth2?/|permissionviolation", re.I)
+_LOGIN_PAGE = re.compile(
+    r"^https?://id\.atlassian\.com/|/login(?:\.jsp|\.action)?(?:[/?]|$)|saml|/oauth2?/|permissionviolation",
+    re.IGNORECASE,
+)
 _SECRET_LOOKING = re.compile(r"[?#].*")
 
 
@@ -65,16 +68,8 @@ def accept(answer: "BaseHTTPResponse", path: str, setting: str) -> None:
     status, where = answer.status, shown(path)
     if status == HTTPStatus.OK:
         return
-    told = {"retry_after": after, "limited": _limited(answer)} if (after := _after(answer)) is not None else {}
-    if status == HTTPStatus.UNAUTHORIZED:
-        if b"scope does not match" in answer.data:
-            raise RefusedError(
-                f"the token of {setting} lacks a scope for {where} (401): "
-                "create one with the scopes read:jira-work and read:jira-user"
-            )
-        raise CredentialError(f"Jira does not know the credential that it was shown (401): set {setting} anew")
-    if status == HTTPStatus.FORBIDDEN:
-        raise RefusedError(f"Jira refuses {where} to the account of {setting} (403): give it access")
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        raise _refused(answer, where, setting)
     if status == HTTPStatus.NOT_FOUND:
         raise MissingError(f"Jira has no {where} for the account of {setting} ({status})")
     if status == HTTPStatus.GONE:
@@ -82,6 +77,7 @@ def accept(answer: "BaseHTTPResponse", path: str, setting: str) -> None:
             f"Jira no longer offers {where} (410): Atlassian removed this part of the API; "
             "install a newer version of AI Data Analyst"
         )
+    told = {"retry_after": after, "limited": _limited(answer)} if (after := _after(answer)) is not None else {}
     if status in _BUSY:
         raise BusyError(f"Jira is asked too often for {where} ({status})", **told)
     if status >= _SERVER_ERRORS:
@@ -92,6 +88,18 @@ def accept(answer: "BaseHTTPResponse", path: str, setting: str) -> None:
         check_redirect(target, path, setting)
         raise SourceError(f"Jira redirects {where} to {origin(target)} ({status}): set JIRA_DOMAIN to that address")
     raise SourceError(f"Jira answers {where} with {status}: is JIRA_DOMAIN the address of the instance?")
+
+
+def _refused(answer: "BaseHTTPResponse", where: str, setting: str) -> SourceError:
+    """Tell why Jira refuses what was asked for."""
+    if answer.status == HTTPStatus.FORBIDDEN:
+        return RefusedError(f"Jira refuses {where} to the account of {setting} (403): give it access")
+    if b"scope does not match" in answer.data:
+        return RefusedError(
+            f"the token of {setting} lacks a scope for {where} (401): "
+            "create one with the scopes read:jira-work and read:jira-user"
+        )
+    return CredentialError(f"Jira does not know the credential that it was shown (401): set {setting} anew")
 
 
 def check_login(answer: "BaseHTTPResponse", setting: str) -> None:

@@ -121,7 +121,7 @@ class Folding:
 
     def _fold(self, entries: Sequence[Entry], tally: Tally, fetching: Fetching) -> None:
         facts = Facts.of(self.inbox.read(entries))
-        fetched = fetching.fetch(facts.to_fetch())
+        fetched = fetching.fetch(facts.to_fetch(self.warehouse.options.projects))
         absorbed = self._publish(facts.changes(fetched), tally)
         failed = fetched.failed | dict.fromkeys(absorbed.withheld, absorbed.doubt or "")
         left = {event.name for event in facts.about(failed)}

@@ -159,11 +159,15 @@ def _is_told(value: object) -> bool:
 
 
 def client_of(settings: Settings, patience: Patience | None = None) -> JiraClient | None:
-    """Make the client of the instance of the settings; None where they do not say which, or have no credential."""
-    if settings.jira_domain is None or settings.jira_api_token is None:
+    """Make the client of the instance of the settings; None where they do not say which, or have no credential.
+
+    Tokens with scopes work at Atlassian's gateway only (`jira_api_url`), while people open issues at the site's domain.
+    """
+    url = settings.jira_api_url or base_url(settings.jira_domain or "")
+    if not url or settings.jira_api_token is None:
         return None
     credential = Credential(settings.jira_api_token, settings.jira_email)
-    return JiraClient(Connection(base_url(settings.jira_domain), credential, patience or Patience()))
+    return JiraClient(Connection(url, credential, patience or Patience()))
 
 
 def desk_of(settings: Settings, options: TransformOptions, client: JiraClient) -> Desk | None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import orjson
 
@@ -45,8 +45,9 @@ class Progress:
 
     def cursor(self) -> Cursor:
         """Write it as a cursor."""
-        told = {"created": self.created, "failed": sorted(self.failed), "updated": self.updated}
-        told |= {"gone": self.gone} if self.gone else {}
+        told: dict[str, Any] = {"created": self.created, "failed": sorted(self.failed), "updated": self.updated}
+        if self.gone:
+            told["gone"] = self.gone
         return orjson.dumps(told).decode()
 
     def began_at(self) -> int:

@@ -62,9 +62,7 @@ class Warehouse:
         with duckdb_files.scratch(self.scratch) as folder:
             return self._open(folder).base.state(RAW).cursor
 
-    def absorb(
-        self, change: Mapping[str, Change], *, cursor: Cursor = None, believed: int | None = None
-    ) -> Absorbed:
+    def absorb(self, change: Mapping[str, Change], *, cursor: Cursor = None, believed: int | None = None) -> Absorbed:
         """Change what is known of issues, by their ids, and publish what follows from it: all of it, or nothing.
 
         Tables that were made in another way than the options say are made anew. `cursor` is kept where it is given.

@@ -17,6 +17,7 @@ from analyst.http.problems import MalformedError, TooLargeError
 from functions.extract.jira.events import Event, read_event
 from functions.extract.jira.fold import PATH as FOLD
 from functions.extract.jira.inbox import EVENT_BYTES, Inbox
+from functions.extract.jira.rows import is_foreign, project_of
 
 _IN_MEMORY: Final = 1 << 20
 """A larger event lies on the disk until it is its turn: one of 25 MB takes ten times as much memory while it is read."""
@@ -31,7 +32,7 @@ _SHOWN: Final = 1_000
 
 
 class WebhookAnswer(BaseModel):
-    """What became of an event. One that was `ignored` names no issue; it is kept all the same, for a `reason`."""
+    """What became of an event. One that was `ignored` names no issue, or one of another project; it is kept all the same."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -74,7 +75,10 @@ def receive_webhook(ctx: Context) -> WebhookAnswer:
     than 25 MB, which Jira does not send, are refused.
     """
     secret, shown = _signature(ctx)
-    with SpooledTemporaryFile(_IN_MEMORY, dir=ctx.settings.scratch_dir) as body:
+    scratch = ctx.settings.scratch_dir
+    if scratch is not None:
+        scratch.mkdir(parents=True, exist_ok=True)
+    with SpooledTemporaryFile(_IN_MEMORY, dir=None if scratch is None else str(scratch)) as body:
         size, made = 0, hmac.new(secret, digestmod=hashlib.sha256)
         for block in blocks(ctx.request):
             made.update(block)
@@ -83,7 +87,9 @@ def receive_webhook(ctx: Context) -> WebhookAnswer:
             if size > EVENT_BYTES:
                 raise TooLargeError(f"the event is larger than {EVENT_BYTES} bytes")
         if not hmac.compare_digest(shown, made.hexdigest()):
-            raise UnauthenticatedError("the webhook is signed with another secret than JIRA_WEBHOOK_SECRET, or was changed")
+            raise UnauthenticatedError(
+                "the webhook is signed with another secret than JIRA_WEBHOOK_SECRET, or was changed"
+            )
         body.seek(0)
         with ctx.process.large if size > _IN_MEMORY else nullcontext():
             return _kept(ctx, body.read())
@@ -98,6 +104,10 @@ def _kept(ctx: Context, body: bytes) -> WebhookAnswer:
         ctx.tasks.enqueue_alone(FOLD, {"source": source})
     if isinstance(found, Event):
         ids = tuple(fact.issue_id for fact in found.facts)
+        if all(is_foreign(fact, ctx.settings.jira_projects) for fact in found.facts):
+            projects = " and ".join(sorted({project_of(fact) or "" for fact in found.facts}))
+            reason = f"the project {projects} is not in JIRA_PROJECTS"
+            return WebhookAnswer(outcome="ignored", event=found.name, issues=ids, reason=reason)
         return WebhookAnswer(outcome="kept" if is_new else "known", event=found.name, issues=ids)
     if found.reason.startswith(_NO_JSON):
         raise MalformedError(found.reason)
