@@ -53,7 +53,7 @@ def test_parent_and_epic(fields: dict[str, Any], parent: str | None, epic: str |
 
 
 def test_the_fields_of_jira_software_are_found_by_what_jira_says_of_them() -> None:
-    fields = {
+    fields: dict[str, Any] = {
         "customfield_20": "ABC-9",
         "customfield_10014": "ABC-1",
         "customfield_21": [{"id": 3, "name": "S3"}],
