@@ -77,7 +77,10 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """One run. After `seconds` it leaves the rest to the next one. `recent` are issues that were updated last."""
+    """One run. After `seconds` it leaves the rest to the next one. `recent` are issues that were updated last.
+
+    One that `is_forced` fetches also what is known as it is.
+    """
 
     jira: Jira
     scope: Scope
@@ -86,6 +89,7 @@ class Backfill:
     recent: Callable[[], Sequence[str]] = tuple
     seconds: float = 3000.0
     monotonic: Callable[[], float] = time.monotonic
+    is_forced: bool = False
 
     def go_on(self, progress: Progress | None, tally: Tally) -> None:
         """Read what was not read yet, and what was updated since.
@@ -110,6 +114,12 @@ class Backfill:
         until = self.monotonic() + self.seconds
         self._read(self.query(since, jql), "updated", None, tally, until)
 
+    def anew(self, created: int, tally: Tally) -> int:
+        """Read what was created since a time, in epoch ms, and tell how far it came."""
+        progress = Progress(0, created=created)
+        until = self.monotonic() + self.seconds
+        return self._read(self.next_query(progress), "created", progress, tally, until).created or created
+
     def next_query(self, progress: Progress | None) -> str:
         """Write the query of what `go_on` reads first."""
         if progress is None or progress.created is not None:
@@ -133,7 +143,7 @@ class Backfill:
 
     def _take(self, batch: Sequence[Document], by: str, progress: Progress | None, tally: Tally) -> Progress | None:
         """Complete the issues of a batch, and publish them with how far it came."""
-        there = self.find([_id(found) for found in batch])
+        there = {} if self.is_forced else self.find([_id(found) for found in batch])
         tally.counts["read"] += len(batch)
         wanted = [found for found in batch if not _is_known(there.get(_id(found)), found)]
         tally.counts["known"] += len(batch) - len(wanted)
@@ -176,7 +186,7 @@ class Backfill:
                 tally.counts["failed"] += 1
                 tally.failures[issue_id] = str(answer)
             else:
-                changes[issue_id] = partial(newer, document=answer)
+                changes[issue_id] = partial(known if self.is_forced else newer, document=answer)
                 tally.counts["fetched"] += 1
         return changes, failed
 
