@@ -179,7 +179,12 @@ class Absorbing:
     def _known(self, issue_ids: Collection[str], writers: Writers) -> dict[str, IssueState]:
         blocks = {int(issue_id) // parts.BLOCK for issue_id in issue_ids}
         raw = parts.by_part(self.base.files.get(RAW, ()))
-        files = [file for part, listed in raw.items() if parts.block_of(part) in blocks for file in listed]
+        files = [
+            file
+            for part, listed in raw.items()
+            if parts.block_of(part) in blocks and parts.may_hold(part, issue_ids)
+            for file in listed
+        ]
         return {state.issue_id: state for state in writers.states(files, issue_ids)}
 
     def _changed(self, change: Mapping[str, Change], writers: Writers) -> list[Changed]:
@@ -195,14 +200,16 @@ class Absorbing:
     def _rewritings(self, changed: Sequence[Changed], names: Collection[str], report: Report) -> list[Rewriting]:
         """Tell which parts of tables change, and how."""
         found: dict[tuple[str, str], _Part] = {}
+        listed = {name: parts.by_part(self.base.files.get(name, ())) for name in names}
         for one in changed:
             before, after = self._rows(one.before, Report()), self._rows(one.after, report)
             for name in names:
-                there, here = (parts.part_of(name, it.month, it.issue_id) for it in (one.before, one.after))
+                there, here = parts.part_of(name, one.before), parts.part_of(name, one.after)
+                if name == RAW and there not in listed[name]:
+                    there = parts.shared_part_of(one.before)
                 if (there, before[name]) != (here, after[name]):
                     found.setdefault((name, there), _Part()).without.add(one.before.issue_id)
                     found.setdefault((name, here), _Part()).rows += after[name]
-        listed = {name: parts.by_part(self.base.files.get(name, ())) for name in names}
         return [
             Rewriting(self.options.tables[name], part, listed[name].get(part, ()), frozenset(it.without), it.rows)
             for (name, part), it in found.items()

@@ -21,6 +21,7 @@ from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
 from analyst.names import quote, quote_text
 from functions.extract.jira.rows import Row
+from functions.extract.jira.state import IssueState
 from functions.extract.jira.tables import Table
 
 if TYPE_CHECKING:
@@ -29,13 +30,22 @@ if TYPE_CHECKING:
 RAW: Final = "raw_issues"
 BLOCK: Final = 256
 """How many ids of issues one block has."""
+LARGE: Final = 1 << 19
+"""A document of more bytes has a file of its own: DuckDB would need memory for all of a block at once."""
 
 Files = tuple[FileRow, ...]
 
 
-def part_of(table: str, month: str, issue_id: str) -> str:
-    """Tell in which part of a table an issue of a month is."""
-    return f"{month}/{int(issue_id) // BLOCK}" if table == RAW else month
+def part_of(table: str, state: IssueState) -> str:
+    """Tell in which part of a table an issue is: one of which much is known has a part of `raw_issues` of its own."""
+    if table != RAW:
+        return state.month
+    return shared_part_of(state) + (f"/{state.issue_id}" if len(state.to_json()) > LARGE else "")
+
+
+def shared_part_of(state: IssueState) -> str:
+    """Tell in which part of `raw_issues` an issue is, or was by older versions, if it has none of its own."""
+    return f"{state.month}/{int(state.issue_id) // BLOCK}"
 
 
 def month_of(part: str) -> str:
@@ -45,12 +55,18 @@ def month_of(part: str) -> str:
 
 def block_of(part: str) -> int:
     """Tell the block of ids of a part of `raw_issues`."""
-    return int(part.partition("/")[2])
+    return int(part.split("/")[1])
+
+
+def may_hold(part: str, issue_ids: Collection[str]) -> bool:
+    """Tell whether a part of `raw_issues` that is one issue's own is of one of these; others may hold any."""
+    own = part.split("/")[2:]
+    return not own or own[0] in issue_ids
 
 
 def in_order(parts: Iterable[str]) -> list[str]:
     """Sort parts by month, and by block."""
-    return sorted(parts, key=lambda part: (month_of(part), int(part.partition("/")[2] or 0)))
+    return sorted(parts, key=lambda part: (month_of(part), *map(int, part.split("/")[1:])))
 
 
 def by_part(files: Iterable[FileRow]) -> dict[str, Files]:

@@ -18,9 +18,12 @@ from functions.extract.jira.events import Event, read_event
 from functions.extract.jira.fold import PATH as FOLD
 from functions.extract.jira.inbox import EVENT_BYTES, Inbox
 from functions.extract.jira.rows import is_foreign, project_of
+from functions.extract.jira.transform import times
 
 _IN_MEMORY: Final = 1 << 20
-"""A larger event lies on the disk until it is its turn: one of 25 MB takes ten times as much memory while it is read."""
+"""A larger event comes by way of the disk, and the fold looks into it: one of 25 MB takes ten times as much in memory."""
+_TIMESTAMP: Final = re.compile(rb'(?<!\\)"timestamp"\s*:\s*"?([^",}]{1,40})')
+_BEGINNING: Final = 1 << 16
 _SIGNATURE: Final = re.compile(r"(?:sha256=)?([0-9a-fA-F]{64})")
 _CLOCKS_DIFFER: Final = timedelta(days=1)
 _EARLIEST: Final = datetime(2002, 1, 1, tzinfo=UTC)
@@ -32,7 +35,10 @@ _SHOWN: Final = 1_000
 
 
 class WebhookAnswer(BaseModel):
-    """What became of an event. One that was `ignored` names no issue, or one of another project; it is kept all the same."""
+    """What became of an event. One that was `ignored` names no issue, or one of another project; it is kept all the same.
+
+    Into one of more than 1 MB only the fold looks: then `event` and `issues` are not told.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -92,16 +98,35 @@ def receive_webhook(ctx: Context) -> WebhookAnswer:
             )
         body.seek(0)
         with ctx.process.large if size > _IN_MEMORY else nullcontext():
-            return _kept(ctx, body.read())
+            data = body.read()
+            return _kept(ctx, data) if size <= _IN_MEMORY else _unread(ctx, data)
+
+
+def _unread(ctx: Context, body: bytes) -> WebhookAnswer:
+    """Keep a large event under the time that its beginning tells."""
+    found = _TIMESTAMP.search(body, 0, _BEGINNING)
+    micros = times.of_event(_number(found[1].decode(errors="replace"))) if found else None
+    is_new = _put(ctx, body, None if micros is None else times.of_micros(micros))
+    return WebhookAnswer(outcome="kept" if is_new else "known")
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.strip().isdecimal() else text
+
+
+def _put(ctx: Context, body: bytes, at: datetime | None) -> bool:
+    """Keep an event, and have it folded after the answer; tell whether it is new."""
+    source = ctx.settings.jira_source
+    is_new = Inbox(ctx.store, source).put(body, ctx.request.headers.get(_IDENTIFIER), _plausible(at, ctx.now))
+    with suppress(UnavailableError):  # it is kept: the next webhook, or the scheduler, has it folded
+        ctx.tasks.enqueue_alone(FOLD, {"source": source})
+    return is_new
 
 
 def _kept(ctx: Context, body: bytes) -> WebhookAnswer:
     """Keep an event, and tell what it is about."""
     found = read_event(body)
-    source = ctx.settings.jira_source
-    is_new = Inbox(ctx.store, source).put(body, ctx.request.headers.get(_IDENTIFIER), _plausible(found.at, ctx.now))
-    with suppress(UnavailableError):  # it is kept: the next webhook, or the scheduler, has it folded
-        ctx.tasks.enqueue_alone(FOLD, {"source": source})
+    is_new = _put(ctx, body, found.at)
     if isinstance(found, Event):
         ids = tuple(fact.issue_id for fact in found.facts)
         if all(is_foreign(fact, ctx.settings.jira_projects) for fact in found.facts):

@@ -170,7 +170,9 @@ def test_a_body_that_does_not_say_its_size_is_cut_at_25_mb(jira: Jira) -> None:
 
 
 def test_an_event_of_any_size_that_jira_sends_is_kept_and_folded(jira: Jira) -> None:
-    jira.take(event("jira:issue_created", issue=issue(1, summary="x" * (2 << 20))), "large")
+    large = event("jira:issue_created", issue=issue(1, summary="x" * (2 << 20)))
+    assert [jira.take(large, "large")["outcome"] for _ in range(2)] == ["kept", "known"]
+    assert jira.waiting() == ["extracts/jira/events/2026-03-01T12-00/large.json"]
     assert jira.fold()["counts"] == {"events": 1, "issues": 1}
     assert jira.rows("select length(summary) from issues") == [(2 << 20,)]
 
