@@ -58,10 +58,14 @@ def block_of(part: str) -> int:
     return int(part.split("/")[1])
 
 
+def is_own(part: str) -> bool:
+    """Tell whether a part of `raw_issues` is one issue's own."""
+    return part.count("/") > 1
+
+
 def may_hold(part: str, issue_ids: Collection[str]) -> bool:
     """Tell whether a part of `raw_issues` that is one issue's own is of one of these; others may hold any."""
-    own = part.split("/")[2:]
-    return not own or own[0] in issue_ids
+    return not is_own(part) or part.rpartition("/")[2] in issue_ids
 
 
 def in_order(parts: Iterable[str]) -> list[str]:

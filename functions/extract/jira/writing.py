@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from queue import SimpleQueue
+from queue import LifoQueue
 from typing import Final, Self
 
 from analyst import duckdb_files
@@ -38,7 +38,7 @@ class Writers:
     listed: Collection[tuple[str, str | None, str]]
     folder: Path
     memory_limit: str
-    _free: "SimpleQueue[Writer]" = field(default_factory=SimpleQueue)
+    _free: "LifoQueue[Writer]" = field(default_factory=LifoQueue)
     _open: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
@@ -74,10 +74,11 @@ class Writers:
             return self._placed(table, [writer.empty(table)])[0]
 
     def rewritten(self, rewritings: Sequence[Rewriting]) -> dict[str, dict[str, Sequence[ParquetFile]]]:
-        """Write parts anew, the largest first; give their files by table and part."""
+        """Write parts anew, the largest first; give their files by table and part. Beside a large document, one at a time."""
         found: dict[str, dict[str, Sequence[ParquetFile]]] = {}
         by_size = sorted(rewritings, key=lambda one: -sum(file.size_bytes for file in one.files))
-        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        is_large = any(one.table.name == parts.RAW and parts.is_own(one.part) for one in rewritings)
+        with ThreadPoolExecutor(1 if is_large else SIDE_BY_SIDE) as pool:
             for one, files in zip(by_size, pool.map(self._rewrite, by_size), strict=True):
                 found.setdefault(one.table.name, {})[one.part] = files
         return found
