@@ -105,11 +105,11 @@ def _options(
 ) -> TransformOptions:
     """Give what rows depend on besides the issues; fields that are configured by name are looked up."""
     custom = settings.jira_custom_fields
-    told: list[Any] = [] if look_again else catalogue.read()
+    told: list[Any] = [] if look_again and client is not None else catalogue.read()
     if client is not None and (look_again or (not told and is_needed(custom))):
         told = catalogue.ask(client)
     return TransformOptions.of(
-        settings.jira_domain or "", custom, told or catalogue.read(), privacy=privacy, projects=settings.jira_projects
+        settings.jira_domain or "", custom, told, privacy=privacy, projects=settings.jira_projects
     )
 
 
