@@ -102,9 +102,10 @@ def insert(con: "DuckDBPyConnection", table: str, columns: Mapping[str, str], ro
     """
     shape = json.dumps([dict(columns)])
     small: list[str] = []
+    is_plain = not any(kind.upper() == "JSON" for kind in columns.values())  # a text is another value as JSON
     for row in rows:
         text = _JSON.encode(dict(zip(columns, row, strict=True)))
-        if len(text) > _LARGE:
+        if len(text) > _LARGE and is_plain and not any(isinstance(value, dict | list | tuple) for value in row):
             _insert_one(con, table, columns, row)
         else:
             small.append(text)
