@@ -40,6 +40,12 @@ demo: env ## the whole system on sample data, in a minute; your own files: make 
 dev: env ## all functions with reload on port 8000, on the bucket .dev/bucket
 	$(BIN)/python infra/dev.py --port $(PORT)
 
+.PHONY: pin-image
+pin-image: ## look up the digest of the base image, and write it to .env as PYTHON_IMAGE
+	docker pull -q python:3.11-slim-bookworm
+	@touch .env && chmod 600 .env && sed -i.old '/^PYTHON_IMAGE=/d' .env && rm -f .env.old
+	@docker image inspect -f 'PYTHON_IMAGE={{index .RepoDigests 0}}' python:3.11-slim-bookworm | tee -a .env
+
 .PHONY: lint
 lint: env
 	$(BIN)/ruff check -q .
@@ -59,6 +65,7 @@ test: lint .venv-da/installed ## lint, types and all tests; those of `da` also w
 e2e: env .venv-engines/installed ## as a user runs it: demo, containers, other engines, many processes at once (minutes; wants Docker)
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e/faults
 	$(BIN)/pytest tests/e2e --ignore tests/e2e/faults
+	for seed in $$(seq 1 20); do SCHEMATHESIS_SEED=$$seed $(BIN)/pytest -n 2 tests/integration/test_schemathesis.py || exit 1; done
 
 .PHONY: bench
 bench: env ## measure what tests/bench/README.md tells

@@ -53,7 +53,7 @@ What to try next
     {bin}/da tables
     {bin}/da query "{query}"
   Serve the same bucket again, and ask it from {place}/workspace in another terminal what is new:
-    DATA_URL={bucket} {bin}/functions-framework --source functions/host.py --target host --host 127.0.0.1 --port {port}
+    DATA_URL={bucket} BASE_URL={url} {bin}/functions-framework --source functions/host.py --target host --host 127.0.0.1 --port {port}
     DA_CONFIG_DIR=../config {bin}/da status
   See the API's description while it is served: {url}/docs
   Serve a bucket of your own, and change the functions meanwhile:
@@ -208,6 +208,7 @@ def _environ(place: Path, source: Source, port: int) -> dict[str, str]:
         **outside,
         "NO_PROXY": "127.0.0.1",
         "CONFIG_FILE": os.devnull,
+        "BASE_URL": f"http://127.0.0.1:{port}",
         "DATA_URL": (place / "bucket").as_uri(),
         "SOURCE_ROOTS": source.folder.as_uri(),
         "BOOTSTRAP_SECRET": secrets.token_hex(32),

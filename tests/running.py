@@ -96,6 +96,7 @@ def host(
         "FUNCTION_TARGET": "host",
         "HOST": "127.0.0.1",
         "PORT": str(port),
+        "BASE_URL": f"http://127.0.0.1:{port}",
         **bucket,
         "BOOTSTRAP_SECRET": BOOTSTRAP_SECRET,
         "SERVICE_TOKEN": SERVICE_TOKEN,

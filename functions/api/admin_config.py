@@ -1,7 +1,7 @@
 """The settings of the instance, and the file that says them."""
 
 from types import MappingProxyType
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,11 +17,15 @@ from functions.extract.source_types import SOURCE_TYPES
 
 _CONFIGS = MappingProxyType({name: kind.config for name, kind in SOURCE_TYPES.items()})
 
+_LONGEST_TEXT: Final = 256 * 1024
+_LONGEST_BODY: Final = 13 * _LONGEST_TEXT
+"""JSON may write a character in twelve bytes."""
+
 
 class ConfigText(Input):
     """What is to be config/instance.yaml."""
 
-    text: Annotated[str, Field(max_length=256 * 1024)]
+    text: Annotated[str, Field(max_length=_LONGEST_TEXT)]
 
 
 class AppliedSources(BaseModel):
@@ -38,7 +42,7 @@ def get_config(ctx: Context) -> ShownConfiguration:
     return show(ctx.process.configuration)
 
 
-@function("POST", "/api/admin/config/check", allow=Role.ADMIN)
+@function("POST", "/api/admin/config/check", allow=Role.ADMIN, body_limit=_LONGEST_BODY)
 def check_config(request: ConfigText, ctx: Context) -> Findings:
     """Check what is to be config/instance.yaml, with the variables of this process; nothing is changed."""
     return check(request.text, ctx.process.environ, _CONFIGS)

@@ -34,7 +34,7 @@ def import_older_system(old: OldSystem, ctx: Context) -> ImportReport:
     "/api/admin/import/tables",
     allow=Role.ADMIN,
     body_limit=BODY_BYTES,
-    answers={404: "A table is not registered."},
+    answers={404: "A table is not registered.", 422: "The input is wrong, or a file has no relative path."},
     audit="source.import",
 )
 def import_tables(request: ImportedTables, ctx: Context) -> ImportStanding:
@@ -54,7 +54,14 @@ def import_tables(request: ImportedTables, ctx: Context) -> ImportStanding:
     return found
 
 
-@function("PUT", "/api/admin/import/parts/{sha256}", allow=Role.ADMIN, body_limit=PART_BYTES, binary=True)
+@function(
+    "PUT",
+    "/api/admin/import/parts/{sha256}",
+    allow=Role.ADMIN,
+    body_limit=PART_BYTES,
+    answers={422: "The bytes are not those that `sha256` names."},
+    binary=True,
+)
 def put_part(request: PartRequest, ctx: Context) -> None:
     """Keep a part of a file for the time of an import."""
     Parts(ctx.store, ctx.settings.scratch_dir).keep(request.sha256, blocks(ctx.request))

@@ -12,6 +12,7 @@ from analyst.state.sources import NewSource, Source, SourceChange
 from functions.extract.source_types import SOURCE_TYPES
 
 _NONE = "There is no such source."
+_CONFIG = "The input is wrong, or the connector of this type refuses the `config`; `detail` says which option and why."
 
 
 class SourceRequest(Input):
@@ -43,7 +44,11 @@ def get_source(request: SourceRequest, ctx: Context) -> Source:
 
 
 @function(
-    "POST", "/api/admin/sources/{name}", allow=Role.ADMIN, status=201, answers={409: "There is one of this name."}
+    "POST",
+    "/api/admin/sources/{name}",
+    allow=Role.ADMIN,
+    status=201,
+    answers={409: "There is one of this name.", 422: _CONFIG},
 )
 def create_source(new: NewSource, ctx: Context) -> Source:
     """Add a source."""
@@ -54,7 +59,7 @@ def create_source(new: NewSource, ctx: Context) -> Source:
     "PUT",
     "/api/admin/sources/{name}",
     allow=Role.ADMIN,
-    answers={404: _NONE, 409: "Its type can't change while tables of it are registered."},
+    answers={404: _NONE, 409: "Its type can't change while tables of it are registered.", 422: _CONFIG},
 )
 def update_source(change: SourceChange, ctx: Context) -> Source:
     """Change what is named of a source."""

@@ -6,7 +6,7 @@ from analyst.access import Role
 from analyst.auth.inviting import Invitation, InvitationRequest, invite
 from analyst.context import Context
 from analyst.http import function
-from analyst.state import actor, users
+from analyst.state import actor, identities, users
 from analyst.state.fields import Email, Id, Input
 from analyst.state.users import NewUser, SignOut, User, UserChange
 
@@ -67,11 +67,21 @@ def delete_user(request: UserRequest, ctx: Context) -> None:
 )
 def invite_user(request: InvitationRequest, ctx: Context) -> Invitation:
     """Mail a user the link under which they set a password, or give it back to be handed over. It works for a day."""
-    base_url = ctx.absolute("/").rstrip("/")
-    return invite(request, keys=ctx.keys, state=ctx.state, settings=ctx.settings, base_url=base_url, actor=actor(ctx))
+    return invite(
+        request, keys=ctx.keys, state=ctx.state, settings=ctx.settings, base_url=ctx.base_url, actor=actor(ctx)
+    )
 
 
 @function("POST", "/api/users/{id}/sign-out", allow=Role.ADMIN, answers={404: _NONE})
 def sign_out(request: SignOut, ctx: Context) -> None:
     """End all sessions of a user, and with `tokens` revoke all access tokens of theirs too."""
     ctx.state.edit(lambda db: users.sign_out(db, actor(ctx), request))
+
+
+@function("DELETE", "/api/users/{id}/identities", allow=Role.ADMIN, answers={404: _NONE})
+def release_identities(request: UserRequest, ctx: Context) -> None:
+    """Forget who a user is at OpenID providers, and end their sessions.
+
+    Whoever signs in next with the e-mail address is taken for the user: for addresses that pass to somebody else.
+    """
+    ctx.state.edit(lambda db: identities.release_identities(db, actor(ctx), request.id))

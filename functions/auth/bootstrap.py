@@ -23,7 +23,7 @@ from analyst.state import actor
 def bootstrap(request: Bootstrap, ctx: Context) -> Bootstrapped:
     """Make the first administrator, by the bootstrap secret. It works once; the token is shown this once."""
     ctx.audited(email=request.email)
-    ctx.limits.count(PER_CLIENT, ctx.client_address or "", ctx.now)
+    ctx.limits.count(PER_CLIENT, ctx.client_network, ctx.now)
     settings = ctx.settings
     return make_first_administrator(
         ctx.state, actor(ctx), request, settings.bootstrap_secret, settings.seed_admin_email

@@ -84,7 +84,7 @@ def desktop_code(request: DesktopRequest, ctx: Context) -> Redirect | Page:
 def desktop_token(request: CodeRequest, ctx: Context) -> Tokens:
     """Give tokens for a code. It works once."""
     require(PROVIDER, ctx.settings)
-    ctx.limits.count(PER_CLIENT, ctx.client_address or "", ctx.now)
+    ctx.limits.count(PER_CLIENT, ctx.client_network, ctx.now)
     pair, _caller = take_code(
         request.code, request.verifier, keys=ctx.keys, access=ctx.access, store=ctx.store, now=ctx.now
     )
@@ -100,7 +100,7 @@ def desktop_token(request: CodeRequest, ctx: Context) -> Tokens:
 def desktop_refresh(request: RefreshRequest, ctx: Context) -> Tokens:
     """Give the next tokens for a refresh token, which works once; again within a minute, when the answer was lost."""
     require(PROVIDER, ctx.settings)
-    ctx.limits.count(PER_CLIENT, ctx.client_address or "", ctx.now)
+    ctx.limits.count(PER_CLIENT, ctx.client_network, ctx.now)
     return _tokens(sessions.refresh(ctx.keys, request.refresh_token, ctx.access, ctx.store, ctx.now))
 
 

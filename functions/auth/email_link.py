@@ -1,4 +1,4 @@
-"""Signing in by a link in a mail. Mail scanners open links: so the link only shows a page, whose button signs in."""
+"""Signing in by a link in a mail. Mail scanners open links and submit forms: see `analyst.auth.links`."""
 
 from functools import partial
 from typing import Annotated
@@ -7,16 +7,18 @@ from pydantic import StringConstraints
 
 from analyst.auth import links
 from analyst.auth.keys import Purpose
+from analyst.auth.links import CodeError, Link
 from analyst.auth.provider import require
 from analyst.auth.providers.email_link import PER_ADDRESS, PER_CLIENT, PROVIDER, mail_link
 from analyst.auth.signing_in import Proven
 from analyst.context import Context
 from analyst.http import Allow, Page, Redirect, function
 from analyst.http.html import render
-from analyst.http.signed_in import sign_browser_in
+from analyst.http.signed_in import link_cookie, link_cookie_of, shown_with_link, sign_browser_in
 from analyst.state.fields import Email, Input
 
 Token = Annotated[str, StringConstraints(max_length=4000)]
+Code = Annotated[str, StringConstraints(max_length=40)]
 Path = Annotated[str, StringConstraints(max_length=2000)]
 
 
@@ -39,6 +41,13 @@ class LinkToken(Input):
     token: Token
 
 
+class ConfirmedLink(Input):
+    """What stands in a mailed link, and in another browser than the one that asked for it its code."""
+
+    token: Token
+    code: Code = ""
+
+
 @function("GET", "/auth/email", allow=Allow.ANYBODY)
 def email_page(query: LinkPageQuery, ctx: Context) -> Page:
     """Ask for the e-mail address."""
@@ -48,25 +57,31 @@ def email_page(query: LinkPageQuery, ctx: Context) -> Page:
 
 @function("POST", "/auth/email", allow=Allow.ANYBODY)
 def email_link(request: LinkRequest, ctx: Context) -> Page:
-    """Mail a sign-in link, if this address may sign in; the answer is the same for every address, and as fast."""
+    """Mail a sign-in link, if this address may sign in; the answer is alike for every address, and as fast.
+
+    The link works in the browser that asks, and in another one with the code that this page shows.
+    """
     require(PROVIDER, ctx.settings)
-    ctx.limits.count(PER_CLIENT, ctx.client_address or "", ctx.now)
+    ctx.limits.count(PER_CLIENT, ctx.client_network, ctx.now)
     ctx.limits.count(PER_ADDRESS, request.email, ctx.now)
+    binding = links.bind_to_browser(ctx.keys, Purpose.MAGIC_LINK, link_cookie_of(ctx))
     ctx.after_answer(
         "mailing a sign-in link",
         partial(
             mail_link,
             request.email,
             request.next,
+            binding=binding,
             keys=ctx.keys,
             access=ctx.access,
             settings=ctx.settings,
-            base_url=ctx.absolute("/").rstrip("/"),
+            base_url=ctx.base_url,
             now=ctx.now,
         ),
     )
     text = f"If {request.email} may sign in here, a mail with a link is on its way. The link works for 15 minutes."
-    return Page(render("message.html", title="Look into your mailbox", text=text, link=None))
+    page = render("mailed.html", title="Look into your mailbox", text=text, code=binding.code)
+    return Page(page, cookies=(link_cookie(ctx, binding, links.LASTS[Purpose.MAGIC_LINK]),))
 
 
 @function("GET", "/auth/email/confirm", allow=Allow.ANYBODY)
@@ -74,13 +89,25 @@ def confirm_page(request: LinkToken, ctx: Context) -> Page:
     """Show what the link is good for; nothing is used up by it."""
     require(PROVIDER, ctx.settings)
     link = links.read(ctx.keys, Purpose.MAGIC_LINK, request.token, ctx.now)
-    return Page(render("confirm.html", title="Sign in", email=link.subject, token=request.token))
+    return _confirming(request.token, link, ctx, None)
 
 
 @function("POST", "/auth/email/confirm", allow=Allow.ANYBODY)
-def confirm(request: LinkToken, ctx: Context) -> Redirect | Page:
-    """Sign in by the link, which is used up."""
+def confirm(request: ConfirmedLink, ctx: Context) -> Redirect | Page:
+    """Sign in by the link, which is used up; without its code in another browser it stays as good as it was."""
     require(PROVIDER, ctx.settings)
     ctx.signs_in(PROVIDER.name)
+    link = links.read(ctx.keys, Purpose.MAGIC_LINK, request.token, ctx.now)
+    try:
+        shown = shown_with_link(ctx, request.code)
+        links.require_person(ctx.keys, Purpose.MAGIC_LINK, link, shown, limits=ctx.limits, now=ctx.now)
+    except CodeError as error:
+        return _confirming(request.token, link, ctx, str(error))
     link = links.consume(ctx.keys, Purpose.MAGIC_LINK, request.token, ctx.store, ctx.now)
     return sign_browser_in(ctx, Proven(link.subject, PROVIDER.name), str(link.claims.get("next", "")))
+
+
+def _confirming(token: str, link: Link, ctx: Context, problem: str | None) -> Page:
+    needs_code = links.needs_code(link, link_cookie_of(ctx))
+    values = {"email": link.subject, "token": token, "needs_code": needs_code, "problem": problem}
+    return Page(render("confirm.html", title="Sign in", **values), 200 if problem is None else 401)

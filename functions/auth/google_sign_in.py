@@ -49,7 +49,7 @@ def google_login(query: GoogleQuery, ctx: Context) -> Redirect | Page:
         ctx.process.google,
         ctx.settings,
         ctx.keys,
-        redirect_uri=ctx.absolute(_CALLBACK),
+        redirect_uri=ctx.base_url + _CALLBACK,
         then=query.next,
         now=ctx.now,
     )
@@ -72,10 +72,11 @@ def google_callback(query: GoogleCallback, ctx: Context) -> Redirect | Page:
         ctx.process.google,
         ctx.settings,
         ctx.keys,
-        redirect_uri=ctx.absolute(_CALLBACK),
+        redirect_uri=ctx.base_url + _CALLBACK,
         kept=kept,
         state=query.state,
         code=query.code,
+        named_issuer=query.iss,
         now=ctx.now,
     )
     signed_in = sign_browser_in(ctx, arrival.proven, arrival.then)

@@ -6,16 +6,19 @@ from typing import Annotated
 from pydantic import Field, SecretStr, StringConstraints
 
 from analyst.access import Role
+from analyst.auth import links
+from analyst.auth.keys import Purpose
+from analyst.auth.links import CodeError
 from analyst.auth.passwords import LONGEST
 from analyst.auth.provider import require
 from analyst.auth.providers import password as passwords
 from analyst.auth.providers.password import PROVIDER, RESETS_FROM, RESETS_TO
 from analyst.auth.signing_in import Proven
 from analyst.context import Context
-from analyst.errors import InvalidInputError, UnauthenticatedError
+from analyst.errors import AnalystError, InvalidInputError, UnauthenticatedError
 from analyst.http import Allow, Page, Redirect, function
 from analyst.http.html import render
-from analyst.http.signed_in import sign_browser_in
+from analyst.http.signed_in import link_cookie, link_cookie_of, shown_with_link, sign_browser_in
 from analyst.state import actor
 from analyst.state.fields import Email, Input
 from analyst.state.passwords import find_account
@@ -52,9 +55,10 @@ class SetToken(Input):
 
 
 class ChosenPassword(Input):
-    """A password, by right of a link."""
+    """A password, by right of a link, and in another browser than the one that asked for it of its code."""
 
     token: Token
+    code: Annotated[str, StringConstraints(max_length=40)] = ""
     password: Password
 
 
@@ -81,7 +85,7 @@ def password_login(request: PasswordLogin, ctx: Context) -> Redirect | Page:
         account = passwords.check(
             request.email,
             request.password.get_secret_value(),
-            client=ctx.client_address or "",
+            client=ctx.client_network,
             limits=ctx.limits,
             state=ctx.state,
             actor=actor(ctx),
@@ -100,32 +104,37 @@ def forgot_page(ctx: Context) -> Page:
 
 @function("POST", "/auth/password/forgot", allow=Allow.ANYBODY)
 def forgot(request: ResetRequest, ctx: Context) -> Page:
-    """Mail a link to set a new password; the answer is the same for every address, and as fast."""
+    """Mail a link to set a new password; the answer is alike for every address, and as fast.
+
+    The link works in the browser that asks, and in another one with the code that this page shows.
+    """
     require(PROVIDER, ctx.settings)
-    ctx.limits.count(RESETS_FROM, ctx.client_address or "", ctx.now)
+    ctx.limits.count(RESETS_FROM, ctx.client_network, ctx.now)
     ctx.limits.count(RESETS_TO, request.email, ctx.now)
+    binding = links.bind_to_browser(ctx.keys, Purpose.RESET, link_cookie_of(ctx))
     ctx.after_answer(
         "mailing a reset link",
         partial(
             passwords.mail_reset,
             request.email,
+            binding=binding,
             keys=ctx.keys,
             state=ctx.state,
             settings=ctx.settings,
-            base_url=ctx.absolute("/").rstrip("/"),
+            base_url=ctx.base_url,
             now=ctx.now,
         ),
     )
     text = f"If {request.email} is a user here, a mail with a link is on its way. The link works for an hour."
-    return Page(render("message.html", title="Look into your mailbox", text=text, link=None))
+    page = render("mailed.html", title="Look into your mailbox", text=text, code=binding.code)
+    return Page(page, cookies=(link_cookie(ctx, binding, links.LASTS[Purpose.RESET]),))
 
 
 @function("GET", "/auth/password/set", allow=Allow.ANYBODY)
 def set_page(request: SetToken, ctx: Context) -> Page:
     """Ask for the new password; nothing is used up by it."""
     require(PROVIDER, ctx.settings)
-    account = passwords.whose(request.token, ctx.keys, ctx.state, ctx.now)
-    return _choosing(request.token, account.email, None)
+    return _choosing(request.token, "", ctx, None)
 
 
 @function("POST", "/auth/password/set", allow=Allow.ANYBODY)
@@ -136,14 +145,15 @@ def set_password(request: ChosenPassword, ctx: Context) -> Redirect | Page:
         account = passwords.choose(
             request.token,
             request.password.get_secret_value(),
+            shown=shown_with_link(ctx, request.code),
             keys=ctx.keys,
+            limits=ctx.limits,
             store=ctx.store,
             state=ctx.state,
             actor=actor(ctx),
         )
-    except InvalidInputError as error:
-        email = passwords.whose(request.token, ctx.keys, ctx.state, ctx.now).email
-        return _choosing(request.token, email, str(error))
+    except (InvalidInputError, CodeError) as error:
+        return _choosing(request.token, request.code, ctx, error)
     return sign_browser_in(ctx, Proven(account.email, PROVIDER.name))
 
 
@@ -151,7 +161,11 @@ def set_password(request: ChosenPassword, ctx: Context) -> Redirect | Page:
     "POST",
     "/auth/password/change",
     allow=Role.VIEWER,
-    answers={401: "The old password is wrong.", 429: "Too many were tried."},
+    answers={
+        401: "The old password is wrong.",
+        422: "The input is wrong, or the new password is too easy to guess.",
+        429: "Too many were tried.",
+    },
 )
 def change_password(request: PasswordChange, ctx: Context) -> None:
     """Change one's password. All sessions end, this one as well."""
@@ -164,7 +178,7 @@ def change_password(request: PasswordChange, ctx: Context) -> None:
         account,
         request.old.get_secret_value(),
         request.new.get_secret_value(),
-        client=ctx.client_address or "",
+        client=ctx.client_network,
         limits=ctx.limits,
         state=ctx.state,
         actor=actor(ctx),
@@ -178,6 +192,15 @@ def _form(then: str, problem: str | None) -> Page:
     )
 
 
-def _choosing(token: str, email: str, problem: str | None) -> Page:
-    page = render("set_password.html", title="Choose a password", token=token, email=email, problem=problem)
-    return Page(page, 200 if problem is None else 422)
+def _choosing(token: str, code: str, ctx: Context, error: AnalystError | None) -> Page:
+    owner = passwords.whose(token, link_cookie_of(ctx), ctx.keys, ctx.state, ctx.now)
+    page = render(
+        "set_password.html",
+        title="Choose a password",
+        token=token,
+        email=owner.account.email,
+        needs_code=owner.needs_code,
+        code=code,
+        problem=None if error is None else str(error),
+    )
+    return Page(page, 200 if error is None else error.status)

@@ -1,5 +1,6 @@
 """Addresses of people, hosts and servers: how they are written, checked where they come in."""
 
+import ipaddress
 import re
 from email.utils import formataddr, parseaddr
 from typing import Annotated
@@ -29,22 +30,32 @@ def _wrong(value: str, what: str, example: str) -> PydanticCustomError:
     )
 
 
+def normal_email(text: str) -> str:
+    """Return how an address is kept: in lower case, without spaces around it; what is not plain ASCII stays as it is.
+
+    Characters beyond ASCII have lower cases within it (KELVIN SIGN is one of `k`), so that lowering them would make
+    one address of two.
+    """
+    bare = text.strip(" \t\r\n")
+    return bare.lower() if bare.isascii() else bare
+
+
 def _email(text: str) -> str:
-    email = text.strip().lower()
+    email = text.strip(" \t\r\n")
     if len(email) > _LONGEST_EMAIL or not _EMAIL.fullmatch(email):
         raise _wrong(text, "e-mail address", "ann@example.com")
-    return email
+    return email.lower()
 
 
 def _sender(text: str) -> str:
-    name, email = parseaddr(text)
+    name, email = parseaddr(text)  # checked before it is lowered
     if not text.isprintable() or not _EMAIL.fullmatch(email) or text.count("@") != 1:
         raise _wrong(text, "sender", "Data <data@example.com>")
     return formataddr((name, email.lower()))
 
 
 def _domain(text: str) -> str:
-    domain = text.strip().lower()
+    domain = normal_email(text)  # which lowers ASCII only
     if not _DOMAIN.fullmatch(domain):
         raise _wrong(text, "domain", "example.com")
     return domain
@@ -75,7 +86,7 @@ def _issuer(text: str) -> str:
 
 
 EmailAddress = Annotated[str, AfterValidator(_email)]
-"""An e-mail address, in lower case."""
+"""An e-mail address, checked and then put in lower case."""
 
 Sender = Annotated[str, AfterValidator(_sender)]
 """Whom a mail is from: an e-mail address, with or without a name before it."""
@@ -94,3 +105,43 @@ Site = Annotated[str, AfterValidator(_site)]
 
 IssuerUrl = Annotated[str, AfterValidator(_issuer)]
 """Who signs identities (OpenID Connect's `iss`), to the letter; http only on this machine."""
+
+
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_ISATAP = (0x00005EFE, 0x02005EFE)
+"""What the interface part of an ISATAP address begins with; an IPv4 address follows."""
+_SPECIAL = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "168.63.129.16/32",  # Azure's platform, which answers any of its machines
+        "192.0.0.0/24",  # special purposes, Oracle's metadata service among them
+        "192.88.99.0/24",  # relays of 6to4
+        "2001::/23",  # special purposes: Teredo, benchmarking, ORCHID
+        "2002::/16",  # 6to4
+        "3fff::/20",  # documentation, which Python's list has in its newer versions only
+    )
+)
+
+
+def is_public(address: str) -> bool:
+    """Return whether an IP address is a unicast one of the open internet, and stands for no other one that is not.
+
+    Addresses that carry an IPv4 address (mapped, NAT64, ISATAP) are as public as that one. 6to4 and Teredo are out of
+    use and lead through relays that we don't know.
+    """
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.scope_id is not None:
+            return False
+        number = int(found)
+        embedded = ipaddress.IPv4Address(number & 0xFFFFFFFF)
+        if found.ipv4_mapped or found in _NAT64:
+            return is_public(str(embedded))
+        if found not in _GLOBAL_UNICAST or ((number >> 32) & 0xFFFFFFFF in _ISATAP and not is_public(str(embedded))):
+            return False
+    is_special = any(found in network for network in _SPECIAL if network.version == found.version)
+    return found.is_global and not (found.is_multicast or found.is_reserved or is_special)

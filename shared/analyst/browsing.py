@@ -4,6 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
+from analyst import manifest
 from analyst.access import AccessList, Caller
 from analyst.catalog import Column, QueryMode, Table
 from analyst.errors import NotFoundError
@@ -25,6 +26,7 @@ class TableSummary(BaseModel):
     rows: int | None
     size_bytes: int | None
     updated: datetime | None
+    notice: str | None = None
     is_public: bool
     server_only: bool
 
@@ -64,8 +66,8 @@ def find(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str) 
     Raises:
         NotFoundError: there is none of this id for this caller.
     """
-    table = snapshot.by_id.get(table_id)
-    if table is None or not access.may_read(caller, table_id):
+    table = manifest.find(snapshot, access, caller, table_id)
+    if table is None:
         raise NotFoundError(f"no table {table_id!r}")
     return TableDetail(
         **_summary(table, access).model_dump(), hash=table.hash, files=len(table.files), columns=table.columns
@@ -89,6 +91,7 @@ def _summary(table: Table, access: AccessList) -> TableSummary:
         rows=table.rows,
         size_bytes=table.size_bytes,
         updated=table.extracted_at,
+        notice=table.notice,
         is_public=registration.is_public if registration else False,
         server_only=registration.server_only if registration else False,
     )

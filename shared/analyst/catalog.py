@@ -52,6 +52,10 @@ class Table(_Value):
     """SHA-256 (hex) over the files' hashes in their order, of a remote table over its view: equal hash, equal data."""
     columns: tuple[Column, ...] = ()
     files: tuple[File, ...] = ()
+    registration: str | None = None
+    """The uuid of the registration that it was published for; `None` where that was not written down."""
+    notice: str | None = None
+    """What is worth telling of it although nothing failed: its files are gone, or its last increment was empty."""
 
     @property
     def id(self) -> str:

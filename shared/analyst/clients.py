@@ -1,7 +1,7 @@
 """Where a request comes from: the address of its client, and what kind of client that is."""
 
 from enum import StrEnum
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Final
 
 
@@ -30,6 +30,15 @@ def client_address(peer: str | None, forwarded_for: str | None, trusted_proxies:
     if 0 < trusted_proxies <= len(written):
         return _address(written[-trusted_proxies]) or _address(peer)
     return _address(peer)
+
+
+def network_of(address: str | None) -> str:
+    """Return what attempts of an address are counted under: IPv4 as it is, of IPv6 the /64, which one client has."""
+    if address is None:
+        return ""
+    found = ip_address(address)
+    found = getattr(found, "ipv4_mapped", None) or found
+    return str(found) if found.version == 4 else str(ip_network((int(found) >> 64 << 64, 64)))  # noqa: PLR2004
 
 
 def client_kind(user_agent: str | None) -> ClientKind:

@@ -7,6 +7,7 @@ sync is not broken by a publish in its midst.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from analyst import manifest
 from analyst.access import AccessList, Caller
 from analyst.catalog import Table
 from analyst.errors import ConflictError, InvalidInputError, NotFoundError
@@ -83,7 +84,8 @@ class Distribution:
         return self._sign(table.files[0].path, table_id)
 
     def _downloadable(self, snapshot: Snapshot, table_id: str) -> Table | None:
-        return snapshot.by_id.get(table_id) if self.access.may_download(self.caller, table_id) else None
+        table = manifest.find(snapshot, self.access, self.caller, table_id)
+        return table if self.access.may_download(self.caller, table_id) else None
 
     def _in_kept(self, wanted: Sequence[tuple[str, str]]) -> dict[str, str]:
         """Find files that a kept snapshot before the current one lists for the table that they are asked for."""
@@ -91,7 +93,7 @@ class Distribution:
         left = set(wanted)
         for snapshot in self.snapshots.kept(self.keep_hours) if left else ():
             for table_id, path in list(left):
-                if path in _paths(snapshot.by_id.get(table_id)):
+                if path in _paths(self._downloadable(snapshot, table_id)):
                     found[path] = table_id
                     left.discard((table_id, path))
             if not left:

@@ -60,6 +60,7 @@ class ExtractAnswer(BaseModel):
     status: RunStatus
     tables: tuple[TableResult, ...]
     error: str | None = None
+    notes: tuple[str, ...] = ()
     rebuild: RebuildOutcome | None = None
 
     @classmethod
@@ -71,6 +72,7 @@ class ExtractAnswer(BaseModel):
             status=record.status,
             tables=record.tables,
             error=record.error,
+            notes=record.notes,
             rebuild=rebuild,
         )
 
@@ -102,10 +104,20 @@ class Extracting:
     memory_limit: str
     scratch: Path | None = None
 
-    def run(self, request: ExtractRequest, connector: Callable[[], Connector]) -> ExtractAnswer:
-        """Extract what is asked for, and ask for a rebuild if the newest snapshot lacks some of it."""
+    def run(
+        self,
+        request: ExtractRequest,
+        connector: Callable[[], Connector],
+        registrations: Callable[[], Mapping[str, str]],
+    ) -> ExtractAnswer:
+        """Extract what is asked for, and ask for a rebuild if the newest snapshot lacks some of it.
+
+        `registrations` returns the uuids of the registered tables by name; it is called once the connector is made.
+        """
         run_id = request.run_id or new_run_id()
-        extraction = Extraction(self.store, request.source, run_id, self.now, self.memory_limit, self.scratch)
+        extraction = Extraction(
+            self.store, request.source, run_id, self.now, self.memory_limit, self.scratch, registrations
+        )
         ended = extraction.run(connector, None if request.tables is None else frozenset(request.tables))
         return ExtractAnswer.of(ended.record, self._rebuild(request.source, ended.version))
 

@@ -15,16 +15,18 @@ _TIMEOUT: Final = 10.0
 
 
 def can_send(settings: Settings) -> bool:
-    """Tell whether a mail gets to somebody: by a server, or in development by the log."""
-    return settings.smtp_host is not None or settings.environment == "development"
+    """Tell whether a mail gets to somebody, by a server or in development by the log, and has an address to link to."""
+    return settings.base_url is not None and (settings.smtp_host is not None or settings.environment == "development")
 
 
 def send(settings: Settings, to: str, subject: str, text: str) -> None:
     """Send a mail. In development, and without a server, its text goes to the log, links and all.
 
     Raises:
-        UnavailableError: the server does not take it, or none is set up.
+        UnavailableError: the server does not take it, or none is set up; or `BASE_URL`, which mails link to, is not set.
     """
+    if settings.base_url is None:
+        raise UnavailableError("no mail can be sent: set BASE_URL, the address that the links in mails lead to")
     if settings.smtp_host is None:
         if settings.environment != "development":
             raise UnavailableError("no mail can be sent: set SMTP_HOST and SMTP_FROM")

@@ -25,7 +25,10 @@ Edition = tuple[int, datetime]
 
 
 class ManifestTable(BaseModel):
-    """One table. `hash` is equal when the data are; a remote or server-only table has no files to download."""
+    """One table. `hash` is equal when the data are; a remote or server-only table has no files to download.
+
+    `notice` is there only where something is worth telling, such as that the table's files are gone from its source.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -39,6 +42,7 @@ class ManifestTable(BaseModel):
     updated: datetime | None
     columns: tuple[Column, ...]
     files: tuple[File, ...]
+    notice: str | None = None
 
 
 class ManifestDocument(BaseModel):
@@ -59,10 +63,20 @@ class Manifest:
 
 def visible(snapshot: Snapshot, access: AccessList, caller: Caller) -> list[Table]:
     """List the tables of a snapshot that the caller may read, by id."""
-    if caller.role is Role.ADMIN:
-        return list(snapshot.catalog.tables)
-    readable = access.readable(caller)
-    return [table for table in snapshot.catalog.tables if table.id in readable]
+    readable = None if caller.role is Role.ADMIN else access.readable(caller)
+    return [
+        table
+        for table in snapshot.catalog.tables
+        if (readable is None or table.id in readable) and access.is_of_now(table, snapshot.catalog.built_at)
+    ]
+
+
+def find(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str) -> Table | None:
+    """Find a table of a snapshot that the caller may read."""
+    table = snapshot.by_id.get(table_id)
+    if table is None or not access.may_read(caller, table_id):
+        return None
+    return table if access.is_of_now(table, snapshot.catalog.built_at) else None
 
 
 @dataclass(slots=True)
@@ -114,7 +128,7 @@ def _edition(snapshot: Snapshot) -> Edition:
 
 def _entry(table: Table, description: str | None, *, server_only: bool) -> dict[str, object]:
     """Lay out one table of the manifest; only files that may be downloaded are in it."""
-    return ManifestTable(
+    entry = ManifestTable(
         view=table.view,
         description=description,
         query_mode=table.query_mode,
@@ -125,7 +139,9 @@ def _entry(table: Table, description: str | None, *, server_only: bool) -> dict[
         updated=table.extracted_at,
         columns=table.columns,
         files=() if server_only else table.files,
+        notice=table.notice,
     ).model_dump(mode="json")
+    return entry if table.notice else {name: value for name, value in entry.items() if name != "notice"}
 
 
 def _json(value: object) -> bytes:

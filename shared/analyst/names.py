@@ -1,5 +1,6 @@
 """Names of tables, columns and sources, and the one way to quote them in SQL."""
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -22,6 +23,82 @@ TableId = Annotated[str, StringConstraints(pattern=TABLE_ID_PATTERN)]
 """A table's id, checked where it comes in."""
 
 _NAME = re.compile(NAME_PATTERN)
+_MAX_LENGTH = 63
+
+_LETTERS = dict(
+    zip(
+        "абвгдеёжзийклмнопрстуфхцчшщъыьэюяєіїґўђјљњћџѓќѕәғқңөұүһ",
+        (
+            *[
+                "a",
+                "b",
+                "v",
+                "g",
+                "d",
+                "e",
+                "yo",
+                "zh",
+                "z",
+                "i",
+                "y",
+                "k",
+                "l",
+                "m",
+                "n",
+                "o",
+                "p",
+                "r",
+                "s",
+                "t",
+                "u",
+                "f",
+                "kh",
+                "ts",
+                "ch",
+                "sh",
+                "shch",
+                "-",
+                "y",
+                "-",
+                "e",
+                "yu",
+                "ya",
+            ],
+            *[
+                "ye",
+                "i",
+                "yi",
+                "g",
+                "u",
+                "dj",
+                "j",
+                "lj",
+                "nj",
+                "c",
+                "dz",
+                "gj",
+                "kj",
+                "dz",
+                "a",
+                "g",
+                "k",
+                "n",
+                "o",
+                "u",
+                "u",
+                "h",
+            ],
+        ),
+        strict=True,
+    )
+)
+_LETTERS |= dict(
+    zip("αβγδεζηθικλμνξοπρσςτυφχψω", "a v g d e z i th i k l m n x o p r s s t y f ch ps o".split(), strict=True)  # noqa: SIM905 - Greek
+)
+_LETTERS |= dict(zip("ßøłđæœþðıŋħə", "ss o l d ae oe th d i ng h e".split(), strict=True))  # noqa: SIM905 - Latin
+"""What letters are written as that have no ASCII letter in them; `-` stands for nothing."""
+
+_HASH_DIGITS = 6
 
 
 def quote(identifier: str) -> str:
@@ -77,3 +154,57 @@ def normalise_all(originals: Iterable[str]) -> dict[str, str]:
         taken[name] = original
         names[original] = name
     return names
+
+
+def identity(original: str) -> str:
+    """Tell what makes two originals the same: their letters, whatever their case, and however accents are encoded."""
+    return unicodedata.normalize("NFC", original).casefold()
+
+
+def name_of(original: str, kind: str = "column") -> str:
+    """Make a name of any text, which depends on that text alone: 'Order Date (UTC)' becomes `order_date_utc`.
+
+    Letters lose their accents, and those of Greek and Cyrillic are transliterated: 'Имя' becomes `imya`. Where letters
+    of other scripts are left out a hash of the text follows: '年 2024' becomes `_2024_` with six digits, '日本' `column_`
+    with six. Of a text of symbols their Unicode names are taken: '%' becomes `percent`.
+
+    Raises:
+        InvalidInputError: the text is empty, or of blanks.
+    """
+    if not original or original.isspace():
+        raise InvalidInputError("no name can be made of an empty text")
+    plain, is_lossy = _transliterated(original)
+    if not is_lossy and original.isascii() and re.search("[A-Za-z0-9]|^_+$", original):
+        return normalise(original)
+    name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
+    if not name and not is_lossy:
+        name = _described(original)
+    is_lossy = is_lossy or not name
+    if is_lossy or len(name) > _MAX_LENGTH:
+        mark = hashlib.sha256(identity(original).encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
+        name = f"{(name or kind)[: _MAX_LENGTH - 2 - _HASH_DIGITS].rstrip('_')}_{mark}"
+    return normalise(name)
+
+
+def _transliterated(original: str) -> tuple[str, bool]:
+    """Write a text in ASCII; tell whether letters or digits are left out of it."""
+    written, is_lossy = list[str](), False
+    for character in unicodedata.normalize("NFC", original).lower():
+        known = _LETTERS.get(character)
+        for piece in [character] if known else unicodedata.normalize("NFKD", character).lower():
+            letter = known or _LETTERS.get(piece)
+            category = unicodedata.category(piece)[0]
+            if letter or piece.isascii():
+                written.append(letter.strip("-") if letter else piece)
+            elif piece.isdecimal():
+                written.append(str(unicodedata.decimal(piece)))
+            elif category in "PZ":
+                written.append("_")
+            else:
+                is_lossy = is_lossy or category in "LN"
+    return "".join(written), is_lossy
+
+
+def _described(symbols: str) -> str:
+    words = (unicodedata.name(symbol, "").lower().removesuffix(" sign") for symbol in symbols if not symbol.isspace())
+    return re.sub(r"[^a-z0-9]+", "_", " ".join(words)).strip("_")

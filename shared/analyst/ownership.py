@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-RESERVED = frozenset({"_tables", "_files", "_remote_attach", "_delta", "_meta", "_state", "_runs", "_edits"})
+RESERVED = frozenset(
+    {"_tables", "_files", "_remote_attach", "_delta", "_meta", "_state", "_runs", "_registrations", "_edits"}
+)
 """Names of our own tables in analytics.duckdb."""
 
 

@@ -16,11 +16,16 @@ from analyst.store.swapping import put_once
 PREFIX = "state/runs/"
 RunKind = Literal["extract", "rebuild", "job"]
 RunStatus = Literal["ok", "unchanged", "partial", "failed"]
-TableStatus = Literal["ok", "unchanged", "failed", "missing", "superseded"]
+TableStatus = Literal["ok", "unchanged", "failed", "missing", "superseded", "vanished"]
 
 
 class TableResult(BaseModel):
-    """How one table fared. `ms` counts from when its turn came."""
+    """How one table fared. `ms` counts from when its turn came.
+
+    `passed_over` are rows of the source that an increment did not read, because they lie before its cursor. `notes` and
+    `note` are what is worth a look although nothing failed; `note` says how the table as a whole stands, such as that its
+    files are gone.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -30,7 +35,10 @@ class TableResult(BaseModel):
     size_bytes: int | None = None
     rejected: int = 0
     rejects: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    passed_over: int = 0
     error: str | None = None
+    note: str | None = None
     ms: int = 0
 
 

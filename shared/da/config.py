@@ -60,8 +60,8 @@ class Config:
         server = self.server
         if server is None:
             raise DaError(f"No server is known yet; {LOG_IN}")
-        if token := self.environ.get("DA_TOKEN"):
-            return Login(server, token.strip())
+        if token := _token(self.environ):
+            return Login(server, token)
         saved = self._read("token.json")
         if saved.get("server") != server or not saved.get("token"):
             raise DaError(f"You are not logged in at {server}; log in with: da login --server {server}")
@@ -72,7 +72,7 @@ class Config:
     @property
     def email(self) -> str | None:
         """Whom the saved token belongs to, `None` when that is not known."""
-        if self.environ.get("DA_TOKEN"):
+        if _token(self.environ):
             return None
         saved = self._read("token.json")
         return saved.get("email") if saved.get("server") == self.server else None
@@ -118,6 +118,18 @@ def server_address(text: str) -> str:
 def is_loopback(server: str) -> bool:
     """Tell whether a server's address is this very machine."""
     return urlsplit(server).hostname in {"localhost", "127.0.0.1", "::1"}
+
+
+def _token(environ: Mapping[str, str]) -> str:
+    """Return the token that the environment names: in the file `DA_TOKEN_FILE` if that holds one, else `DA_TOKEN`."""
+    token = ""
+    if file := environ.get("DA_TOKEN_FILE"):
+        try:
+            token = Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
+            raise DaError(f"DA_TOKEN_FILE: {file!r} can't be read: {reason}") from None
+    return token or environ.get("DA_TOKEN", "").strip()
 
 
 def _folder(environ: Mapping[str, str]) -> Path:

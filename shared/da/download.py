@@ -19,6 +19,9 @@ THREADS = 8
 ATTEMPTS = 3
 """How often a file whose content is wrong is fetched."""
 
+HOPELESS = 4
+"""Files in a row that fail with one and the same error of the connection, until the rest is not tried any more."""
+
 _FIRST_READ = 64 << 10
 _LONGEST_READ = 1 << 20
 _WHOLE, _PARTIAL = 200, 206
@@ -39,6 +42,34 @@ class _StoppedError(Exception):
     """The user wants no more."""
 
 
+class _Causes:
+    """What went wrong last. A connection that fails again and again is not tried for every file that is left."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._error: DaError | None = None
+        self._times = 0
+
+    def check(self) -> None:
+        """Raise the error that all of the last files failed with, if it is about the connection and not a file."""
+        with self._lock:
+            if self._error is not None and self._times >= HOPELESS:
+                raise self._error
+
+    def note(self, error: Exception) -> None:
+        """Count an error that is about the connection."""
+        with self._lock:
+            if not isinstance(error, BrokenError | UnreachableError):
+                return
+            self._times = self._times + 1 if str(error) == str(self._error) else 1
+            self._error = error
+
+    def forget(self) -> None:
+        """Begin to count again: a file has arrived."""
+        with self._lock:
+            self._error, self._times = None, 0
+
+
 class Downloads:
     """Files on their way to this machine."""
 
@@ -49,6 +80,7 @@ class Downloads:
         self._patience = patience
         self._stop = threading.Event()
         self._outcomes: SimpleQueue[Outcome] = SimpleQueue()
+        self._causes = _Causes()
 
     def run(self, wanted: Sequence[Wanted]) -> Iterator[Outcome]:
         """Fetch files; yield each when it is there, or with what went wrong.
@@ -86,11 +118,16 @@ class Downloads:
             except IndexError:
                 return
             try:
-                if not each.failed and self._piece(each, piece):
+                if each.failed:
+                    continue
+                self._causes.check()
+                if self._piece(each, piece):
                     self._outcomes.put((each.wanted, None))
+                self._causes.forget()
             except _StoppedError:
                 return
             except Exception as error:  # noqa: BLE001  whatever it is, the one who waits for the outcome has to be told
+                self._causes.note(error)
                 if each.fails_now():
                     self._outcomes.put((each.wanted, _as_da_error(error)))
 
@@ -173,6 +210,8 @@ class Downloads:
 
 def _skip(answer: Exchange, first: int) -> int:
     """Tell how many bytes of a body come before the first one wanted: a server may answer a range with the whole."""
+    if answer.status in {_WHOLE, _PARTIAL} and answer.is_web_page:
+        raise BrokenError(answer.web_page())
     if answer.status == _WHOLE:
         return first
     if answer.status != _PARTIAL:

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from da import __version__
 from da.errors import DaError
+from da.output import say
 
 COMMANDS = {
     "setup": "da.commands.setup:setup",
@@ -60,7 +61,7 @@ app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, rich_markup_mode=None)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"da {__version__}")
+        say(f"da {__version__}")
         raise typer.Exit
 
 
@@ -103,7 +104,7 @@ def execute(arguments: Sequence[str] | None) -> int:
 def _unforeseen(error: Exception) -> int:
     if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # what the parser of the command line raises
         if type(error).__name__ == "NoArgsIsHelpError":
-            print(error.format_message())
+            say(error.format_message())
             return 2
         context = getattr(error, "ctx", None)
         hint = f"\nTry: {context.command_path} --help" if context else ""
@@ -116,7 +117,6 @@ def _unforeseen(error: Exception) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    from da.text import clean
 
-    print("da:", "\n".join(map(clean, message.splitlines())), file=sys.stderr)
+    say("da:", "\n".join(message.splitlines()), err=True)
     return code

@@ -39,7 +39,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table as the manifest has it. `updated` is an ISO 8601 time."""
+    """One table as the manifest has it. `updated` is an ISO 8601 time; `notice` says that its files are gone, or the like."""
 
     id: str
     view: str
@@ -52,6 +52,7 @@ class Table:
     updated: str | None = None
     columns: tuple[Column, ...] = ()
     files: tuple[File, ...] = ()
+    notice: str | None = None
 
     @property
     def is_mirrored(self) -> bool:
@@ -87,6 +88,7 @@ class Table:
             updated=_optional_text(entry.get("updated"), "updated"),
             columns=tuple(_column(each) for each in _list(entry.get("columns", []), "columns")),
             files=tuple(_file(each) for each in _list(entry.get("files", []), "files")),
+            notice=_optional_text(entry.get("notice"), "notice"),
         )
 
 

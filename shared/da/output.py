@@ -1,21 +1,46 @@
-"""Print data: for programs as JSON, for people as a table as wide as the terminal."""
+"""Print for people: text that can't drive the terminal, JSON, and tables as wide as the terminal.
+
+Names, descriptions and errors come from a server. Whatever is printed passes through here, so that no control
+character of theirs, such as an escape sequence, reaches the terminal.
+"""
 
 import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from da.text import layout, terminal_width
+from da.text import clean, layout, terminal_width
+
+
+def say(*texts: object, err: bool = False) -> None:
+    """Print one or more lines, to stderr with `err`; characters that could drive the terminal are replaced."""
+    print(clean_lines(" ".join(map(str, texts))), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def clean_lines(text: str) -> str:
+    """Replace what could drive a terminal in a text of several lines."""
+    return "\n".join(map(clean, text.split("\n")))
+
+
+def json_text(document: Any) -> str:
+    """Write a document as indented JSON; characters that could drive a terminal are escaped."""
+    return escaped(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def escaped(text: str) -> str:
+    """Escape what is not printable in the text of a JSON document, which stays the same document."""
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def print_json(document: Any) -> None:
     """Print a document as JSON, readable for people too."""
-    json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
-    print()
+    print(json_text(document), flush=True)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
-    """Print rows; the columns named in `right` stand to the right, the last one takes the room that is left."""
+    """Print rows; the columns named in `right` are aligned right, the last one takes the room that is left."""
     texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
     aligned = [column in right for column in columns]
     for line in layout(columns, texts, right=aligned, width=terminal_width(), elastic=True).lines:

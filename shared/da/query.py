@@ -56,7 +56,8 @@ def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     try:
         connection = duckdb.connect(path, read_only=True)
     except duckdb.Error as error:
-        raise DaError(f"{path} can't be opened: {str(error).splitlines()[0]}") from None
+        advice = "close the program that has it open, or run da sync, which moves a damaged database aside"
+        raise DaError(f"{path} can't be opened: {str(error).splitlines()[0]}; {advice}") from None
     try:
         connection.execute("set TimeZone = 'UTC'")
         yield connection

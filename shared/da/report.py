@@ -62,6 +62,16 @@ class Report:
         if self.interrupted:
             yield "Interrupted. What has arrived is kept; da sync goes on from there."
 
+    def failures(self) -> Iterator[str]:
+        """Write what failed as one line per cause, however many tables it hit."""
+        causes: dict[str, list[str]] = {}
+        for table_id, error in self.failed.items():
+            causes.setdefault(error, []).append(table_id)
+        for error, names in causes.items():
+            more = len(names) - _NAMED
+            count = f"{len(names):,} tables ({', '.join(names[:_NAMED])}{f' and {more:,} more' if more > 0 else ''})"
+            yield f"{names[0] if len(names) == 1 else count}: {error}"
+
     def _fetched(self) -> str:
         text = f"{count_text(self.files, 'file')}, {bytes_text(self.size_bytes)}"
         return text if self.dry_run else f"{text} in {seconds_text(self.seconds)}"

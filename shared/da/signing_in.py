@@ -16,6 +16,7 @@ import typer
 
 from da.config import Login
 from da.errors import DaError, RefusedError
+from da.output import say
 from da.server import Server
 from da.session import login_of
 from da.web import Web
@@ -55,9 +56,9 @@ def _url(address: str, verifier: str, **more: str) -> str:
 
 
 def _pasted(address: str, verifier: str) -> str:
-    print(
+    say(
         f"Open this page in a browser, on whatever machine, and sign in:\n\n  {_url(address, verifier)}\n",
-        file=sys.stderr,
+        err=True,
     )
     code = typer.prompt("Code", err=True) if sys.stdin.isatty() else sys.stdin.readline()
     if not str(code).strip():
@@ -80,9 +81,9 @@ def _from_browser(address: str, verifier: str) -> str:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             url = _url(address, verifier, state=waiting.state, port=str(server.server_port))
-            print(f"Your browser opens to sign in. If it does not, open this page in it:\n\n  {url}\n", file=sys.stderr)
+            say(f"Your browser opens to sign in. If it does not, open this page in it:\n\n  {url}\n", err=True)
             if not webbrowser.open(url):
-                print("No browser could be started here; on another machine: da login --no-browser", file=sys.stderr)
+                say("No browser could be started here; on another machine: da login --no-browser", err=True)
             waiting.came.wait(PATIENCE)
         finally:
             server.shutdown()

@@ -4,12 +4,17 @@ The order makes every moment safe: it is remembered that the mirror is no true c
 that are new, then the database is replaced, then files that nothing refers to are deleted, then it is remembered what
 the mirror holds. Whatever breaks off in between, the database refers to files that are there, and the next run begins
 where this one ended, also when the server has gone back to what was there before.
+
+Programs may still read what the mirror was a moment ago. So the files of the state before this one are deleted a sync
+later, and those of a database that another process has open when it is replaced, once that process has closed it.
+Files of tables that the user may no longer read are deleted at once.
 """
 
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -23,7 +28,7 @@ from da.patience import Patience
 from da.plan import Plan, Request, choose, plan
 from da.report import Report
 from da.server import Server
-from da.text import bytes_text
+from da.text import bytes_text, clean
 from da.wanted import assembly
 from da.web import Web
 from da.workspace import State, Workspace
@@ -51,6 +56,7 @@ class Sync:
         self._bar = bar
         self._patience = patience or Patience()
         self._before = workspace.state()
+        self._shown: Mapping[str, Table] = self._before.tables
         self._report = Report(str(workspace.root))
 
     def run(self, request: Request) -> Report:
@@ -78,13 +84,29 @@ class Sync:
         """Return the ETag of the manifest that the mirror is a true copy of, if it is one."""
         state, workspace = self._before, self._workspace
         same = state.server == self._server.address and state.root == str(workspace.root) and not request.verify
-        whole = same and workspace.duckdb.exists() and all(map(workspace.holds, _mirrored(state.tables)))
+        whole = same and all(map(workspace.holds, _mirrored(state.tables))) and self._has_sound_database()
         return state.etag if whole else None
+
+    def _has_sound_database(self) -> bool:
+        """Look into the database only if it was changed since it was last known to be sound: DuckDB loads slowly."""
+        stamp = self._workspace.database_stamp()
+        if stamp is None or stamp == self._before.database:
+            return stamp is not None
+        from da.views import is_sound
+
+        return is_sound(self._workspace.duckdb)
 
     def _unchanged(self, request: Request) -> None:
         self._report.snapshot = self._before.snapshot
         self._count(choose(self._before.tables, request.only))
-        if not request.dry_run:
+        if request.dry_run:
+            return
+        stamp = self._workspace.database_stamp()
+        if self._before.superseded or self._workspace.has_readers():
+            self._workspace.prune(self._referred(self._before.tables) | self._workspace.read_elsewhere())
+        if self._before.superseded or stamp != self._before.database:
+            self._workspace.save(replace(self._before, superseded=False, database=stamp))
+        else:
             self._workspace.touch()
 
     def _take_over(self, manifest: Manifest, etag: str, request: Request) -> None:
@@ -97,11 +119,15 @@ class Sync:
             self._report.files, self._report.size_bytes = len(todo.wanted), todo.size_bytes
         else:
             self._workspace.doubt(self._before)
+            if self._before.superseded:
+                self._workspace.prune(self._kept(todo))
             unfinished = self._fetch(todo)
             tables, broken = self._publish(todo, unfinished)
             unfinished |= broken
-            self._workspace.prune(self._referred(tables) | self._referred(todo.chosen) | _partial(todo))
-            self._save(tables, None if unfinished or self._report.failed or request.only else etag)
+            kept = self._kept(todo)
+            self._workspace.prune(self._referred(tables) | kept)
+            superseded = bool(self._referred(self._before.tables) & kept - self._referred(tables))
+            self._save(tables, None if unfinished or self._report.failed or request.only else etag, superseded)
         self._report.updated = sorted(todo.updated - unfinished)
         self._count({table_id: table for table_id, table in todo.chosen.items() if table_id not in unfinished})
 
@@ -167,12 +193,34 @@ class Sync:
 
         path = self._workspace.path
         mirrored = [Mirrored(each, tuple(path(each.id, file) for file in each.files)) for each in _mirrored(tables)]
-        return publish(self._workspace.duckdb, [each for each in mirrored if self._workspace.holds(each.table)])
+        aside = self._workspace.aside_for_readers()
+        shown = [each for each in mirrored if self._workspace.holds(each.table)]
+        published = publish(self._workspace.duckdb, shown, aside)
+        if aside.exists():
+            self._workspace.note_read(aside, self._referred(self._shown))
+        self._shown = tables
+        return published
 
-    def _save(self, tables: Mapping[str, Table], etag: str | None) -> None:
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        root, failed = str(self._workspace.root), self._report.failed
-        self._workspace.save(State(self._server.address, self._report.snapshot, etag, now, root, tables, failed))
+    def _save(self, tables: Mapping[str, Table], etag: str | None, superseded: bool) -> None:
+        state = State(
+            server=self._server.address,
+            snapshot=self._report.snapshot,
+            etag=etag,
+            changed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            root=str(self._workspace.root),
+            tables=tables,
+            failed=self._report.failed,
+            database=self._workspace.database_stamp(),
+            superseded=superseded,
+        )
+        self._workspace.save(state)
+
+    def _kept(self, todo: Plan) -> set[Path]:
+        """List files that are still needed or may still be read, without those of tables that are removed."""
+        still = {table_id: table for table_id, table in self._before.tables.items() if table_id not in todo.removed}
+        removed = {self._workspace.folder(table_id) for table_id in todo.removed}
+        read = {path for path in self._workspace.read_elsewhere() if path.parent not in removed}
+        return self._referred(still) | self._referred(todo.chosen) | _partial(todo) | read
 
     def _referred(self, tables: Mapping[str, Table]) -> set[Path]:
         return {self._workspace.path(each.id, file) for each in _mirrored(tables) for file in each.files}
@@ -190,6 +238,12 @@ class Sync:
         mirrored = len(list(_mirrored(tables)))
         self._report.not_mirrored = len(tables) - mirrored
         self._report.unchanged = mirrored - len(self._report.updated)
+        self._report.notes += noticed(tables.values())
+
+
+def noticed(tables: Iterable[Table]) -> list[str]:
+    """Write what the server notices of tables, such as that the files of one are gone from its source."""
+    return [clean(f"{table.id}: {table.notice}") for table in tables if table.notice]
 
 
 def _mirrored(tables: Mapping[str, Table]) -> Iterable[Table]:

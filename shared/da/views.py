@@ -7,9 +7,10 @@ Which views are ours stands in `_da.tables`, with the comment each was given: a 
 import os
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import duckdb
 from da.errors import DaError
 from da.manifest import Table
 from da.sql import quote, quote_path, quote_text
+from da.workspace import is_read
 
 _OURS = """
 create schema if not exists _da;
@@ -56,8 +58,10 @@ class _ViewError(Exception):
         self.table_id = table_id
 
 
-def publish(path: Path, tables: Sequence[Mirrored]) -> Published:
+def publish(path: Path, tables: Sequence[Mirrored], aside: Path | None = None) -> Published:
     """Give the database at `path` exactly the views of these tables; everything else in it stays.
+
+    The database that is replaced stays at `aside` if another process reads it.
 
     Raises:
         DaError: another program has it open for writing, or it can't be written.
@@ -71,8 +75,21 @@ def publish(path: Path, tables: Sequence[Mirrored]) -> Published:
     _copy(path, fresh, published)
     with _open(fresh) as connection:
         _give_views(connection, list(tables), published)
-    _replace(path, fresh)
+    _replace(path, fresh, aside)
     return published
+
+
+def is_sound(path: Path) -> bool:
+    """Tell whether a database can be opened and still has the views that it was given.
+
+    One that another program writes to counts as sound: it can't be looked into.
+    """
+    try:
+        with duckdb.connect(path, read_only=True) as connection:
+            there = _relations(connection)
+            return all(view in there for (view,) in connection.execute("select view from _da.tables").fetchall())
+    except duckdb.Error as error:
+        return _is_locked(str(error))
 
 
 def _copy(path: Path, fresh: Path, published: Published) -> None:
@@ -87,23 +104,74 @@ def _copy(path: Path, fresh: Path, published: Published) -> None:
             shutil.copy(path, fresh)
     except duckdb.Error as error:
         _explain(path, str(error))
-        aside = path.with_name(f"{path.stem}.broken-{time.strftime('%Y%m%d-%H%M%S')}{path.suffix}")
-        path.replace(aside)
-        Path(f"{path}.wal").unlink(missing_ok=True)
-        published.notes.append(f"{path} was damaged; it is {aside.name} now, and a new one takes its place")
+        fresh.unlink(missing_ok=True)
+        published.notes.append(_moved_aside(path, str(error)))
         _copy(path, fresh, published)
 
 
 def _explain(path: Path, reason: str) -> None:
-    """Raise what the user can do something about; return if the file is just no database."""
-    if "lock" in reason.lower() or "being used by another process" in reason:
+    """Raise what the user can do something about; return if the file can't be read as a database by this DuckDB."""
+    if _is_locked(reason):
         holder = re.search(r"\(PID (\d+)\)", reason)
         who = f"process {holder[1]}" if holder else "another program"
         raise DaError(f"{path} is open for writing in {who}; close it and run da sync again") from None
-    if "newer version" in reason or "version number" in reason:
-        raise DaError(f"{path} was written by a newer DuckDB than this one ({duckdb.__version__}); update da") from None
-    if "not a valid DuckDB database" not in reason:
-        raise DaError(f"{path} can't be opened: {reason}") from None
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise DaError(f"{path} can't be read: {why}; correct that and run da sync again") from None
+
+
+def _is_locked(reason: str) -> bool:
+    return "Could not set lock" in reason or "being used by another process" in reason
+
+
+def _moved_aside(path: Path, reason: str) -> str:
+    """Move a database aside with all that belongs to it; return what to tell the user. Nothing is deleted."""
+    newer = _newer_version(path, reason)
+    word, stamp = ("newer" if newer else "broken"), time.strftime("%Y%m%d-%H%M%S")
+    names = (path.with_name(f"{path.stem}.{word}-{stamp}{n}{path.suffix}") for n in ("", *(f"-{i}" for i in range(99))))
+    aside = next(name for name in names if not name.exists())
+    path.replace(aside)
+    wal = Path(f"{path}.wal")
+    if wal.exists():
+        wal.replace(f"{aside}.wal")
+    if newer:
+        what = f"was written by {newer}, which is newer than this one ({duckdb.__version__})"
+        how = "open that file with the newer DuckDB"
+    else:
+        what, how = f"was damaged ({reason.splitlines()[0]})", "try to open that file with DuckDB"
+    return (
+        f"{path} {what}; it is {aside.name} now, and a new one takes its place."
+        f" To get a table of your own out of it, {how} and run: copy TABLE to 'TABLE.parquet'"
+    )
+
+
+def _newer_version(path: Path, reason: str) -> str | None:
+    """Name the DuckDB that wrote a file, if its storage format is newer than what this DuckDB can read.
+
+    A database begins with a checksum of 8 bytes, `DUCK`, the version of the format (8 bytes, little endian) and, at
+    byte 52, the version of the library.
+    """
+    with path.open("rb") as file:
+        head = file.read(84)
+    if head[8:12] != b"DUCK" or len(head) < 84:  # noqa: PLR2004
+        return None
+    library = head[52:84].rstrip(b"\0").decode("ascii", "replace")
+    name = f"DuckDB {library}" if re.fullmatch(r"v\d[\w.+-]*", library) else "a DuckDB"
+    if "version number" in reason or "newer version" in reason:
+        return name
+    return name if int.from_bytes(head[12:20], "little") > _newest_format() else None
+
+
+def _newest_format() -> int:
+    """Find the newest storage format that this DuckDB writes."""
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
+        sample = Path(folder) / "sample.duckdb"
+        connection.execute(f"attach {quote_text(str(sample))} as sample (storage_version 'latest')")
+        connection.execute("create table sample.t(i integer); detach sample")
+        return int.from_bytes(sample.read_bytes()[12:20], "little")
 
 
 @contextmanager
@@ -116,11 +184,21 @@ def _open(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.close()
 
 
-def _replace(path: Path, fresh: Path) -> None:
+def _replace(path: Path, fresh: Path, aside: Path | None) -> None:
+    if aside and path.exists():
+        aside.parent.mkdir(exist_ok=True)
+        with suppress(OSError):  # a file system without hard links
+            os.link(path, aside)
     try:
         fresh.replace(path)
     except PermissionError:  # Windows does not replace what somebody has open
         raise DaError(f"{path} is open in another program; close it and run da sync again") from None
+    finally:
+        # Looked at only now: who opens the database from here on opens the new one.
+        if aside and not is_read(aside):
+            aside.unlink(missing_ok=True)
+            with suppress(OSError):
+                aside.parent.rmdir()
 
 
 def _give_views(connection: duckdb.DuckDBPyConnection, tables: list[Mirrored], published: Published) -> None:

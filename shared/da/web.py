@@ -8,17 +8,19 @@ import email.utils
 import http.client
 import io
 import json
+import re
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from da import __version__
+from da import __version__, refusals
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
 from da.proxies import proof, proxy_for
 
@@ -26,6 +28,10 @@ TIMEOUT = 30.0
 """Seconds without a byte after which a connection counts as broken."""
 
 _BLOCK = 1 << 16
+_LARGEST = 1 << 30
+"""Bytes of the largest answer that is unpacked in memory."""
+
+_PROXY_SIGN_IN, _NETWORK_SIGN_IN = 407, 511  # RFC 9110, section 15.5.8; RFC 6585, section 6
 
 _Origin = tuple[str, str, int]
 
@@ -36,26 +42,59 @@ class Exchange:
     def __init__(self, response: http.client.HTTPResponse, url: str) -> None:
         self.status = response.status
         self._response = response
+        self._url = url
         self._where = _where(url)
+        named = self.header("content-encoding").lower().split(",")
+        self._encodings = [each.strip() for each in named if each.strip() not in {"", "identity"}]
+        self._unpacked: Iterator[bytes] | None = None
+        self._rest = memoryview(b"")
 
     def header(self, name: str) -> str:
         """Return a header's value, an empty text if there is none."""
         return self._response.headers.get(name, "")
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill a buffer as far as there is a body; 0 at its end, which may come too early."""
+        """Fill a buffer as far as there is a body; 0 at its end, which may come too early.
+
+        Content encodings are undone: some proxies add them though none was asked for.
+        """
         with self._broken():
-            return self._response.readinto(buffer)
+            if not self._encodings:
+                return self._response.readinto(buffer)
+            if not self._rest:
+                self._unpacked = self._unpacked or self._unpack()
+                self._rest = memoryview(next(self._unpacked, b""))
+            size = min(len(buffer), len(self._rest))
+            buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+            return size
 
     def read(self) -> bytes:
-        """Read the body whole, unpacked."""
-        with self._broken():
-            body = self._response.read()
-            if self.header("content-encoding") == "gzip":
-                import gzip
+        """Read the body whole, unpacked.
 
-                body = gzip.decompress(body)
-            return body
+        Raises:
+            BrokenError: the connection broke, or it is larger than any answer of the API.
+        """
+        with self._broken():
+            if not self._encodings:
+                return self._response.read()
+            blocks, size = [], 0
+            for block in self._unpack():
+                blocks.append(block)
+                size += len(block)
+                if size > _LARGEST:
+                    raise BrokenError(f"{self._where} sent more than {_LARGEST >> 20} MB; is it the right server?")
+            return b"".join(blocks)
+
+    def _unpack(self) -> Iterator[bytes]:
+        blocks: Iterable[bytes] = iter(lambda: self._response.read(_BLOCK), b"")
+        for encoding in reversed(self._encodings):
+            if encoding not in {"gzip", "x-gzip", "deflate"}:
+                raise BrokenError(
+                    f"{self._where} answered in the encoding {encoding!r}, which was not asked for;"
+                    " a proxy on the way probably added it"
+                )
+            blocks = _inflated(blocks)
+        yield from blocks
 
     def json(self) -> Any:
         """Read the body as JSON.
@@ -67,26 +106,49 @@ class Exchange:
         try:
             return json.loads(body) if body else None
         except ValueError:
+            if self.is_web_page or body.lstrip()[:1] == b"<":
+                raise BrokenError(refusals.of_web_page(self._where)) from None
             raise BrokenError(f"{self._where} answered something that is not JSON; is it the right server?") from None
+
+    @property
+    def is_web_page(self) -> bool:
+        """Whether a page for people came, which neither the API nor a store sends."""
+        return self.header("content-type").lower().startswith(("text/html", "application/xhtml"))
 
     def refusal(self) -> RefusedError:
         """Make an error of an answer that is one."""
         try:
-            problem = json.loads(self.read())
-        except (ValueError, BrokenError):
+            body = self.read()
+            problem = json.loads(body)
+        except BrokenError:
+            body, problem = b"", None
+        except ValueError:
             problem = None
         problem = problem if isinstance(problem, dict) else {}
-        detail = problem.get("detail") or problem.get("title") or f"{self._where} answered {self.status}"
-        if self.status in range(300, 400):
-            detail = f"{self._where} is elsewhere: {self.header('location') or 'it does not say where'}; log in there"
+        detail = problem.get("detail") or problem.get("title") or self._reason(body)
         wait = _seconds(self.header("retry-after"))
         return RefusedError(str(detail), status=self.status, code=str(problem.get("code", "")), wait=wait)
+
+    def _reason(self, body: bytes) -> str:
+        parts = urlsplit(self._url)
+        proxy = proxy_for(parts.scheme, parts.hostname or "")
+        if self.status == _PROXY_SIGN_IN and proxy:
+            return refusals.of_proxy(proxy, self.status)
+        if self.status == _NETWORK_SIGN_IN:
+            return refusals.of_web_page(self._where)
+        if self.status in range(300, 400):
+            return refusals.of_redirect(self._where, self.header("location"))
+        return refusals.of_store(self._url, body, self.header("date")) or f"{self._where} answered {self.status}"
+
+    def web_page(self) -> str:
+        """Explain a web page that came in the place of something else."""
+        return refusals.of_web_page(self._where)
 
     @contextmanager
     def _broken(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, EOFError, http.client.HTTPException) as error:
+        except (OSError, EOFError, zlib.error, http.client.HTTPException) as error:
             raise BrokenError(f"the connection to {self._where} broke: {_reason(error)}") from None
 
 
@@ -142,7 +204,8 @@ class Web:
         connection, reused = self._take(_origin(parts), fresh=method != "GET")
         target, more = _request(parts)
         try:
-            return connection, self._answer(connection, method, target, {**headers, **more}, body)
+            proxy = proxy_for(parts.scheme, parts.hostname or "")
+            return connection, self._answer(connection, method, target, {**headers, **more}, body, proxy=proxy)
         except BrokenError:
             if reused:  # the server may have closed it while nobody looked
                 return self._send(method, parts, headers, body)
@@ -155,11 +218,13 @@ class Web:
         target: str,
         headers: Mapping[str, str],
         body: bytes | None,
+        *,
+        proxy: SplitResult | None,
     ) -> http.client.HTTPResponse:
         where = f"{connection.host}:{connection.port}"
         try:
             if connection.sock is None:
-                _connect(connection)
+                _connect(connection, proxy)
             connection.request(method, target, body=_flowing(body), headers=_with_length(headers, body))
             return connection.getresponse()
         except UnreachableError:
@@ -222,15 +287,21 @@ def _request(parts: SplitResult) -> tuple[str, dict[str, str]]:
     return urlunsplit(("", "", parts.path or "/", parts.query, "")), {}
 
 
-def _connect(connection: http.client.HTTPConnection) -> None:
-    where = f"{connection.host}:{connection.port}"
+def _connect(connection: http.client.HTTPConnection, proxy: SplitResult | None) -> None:
+    where = f"{'the proxy ' if proxy else ''}{connection.host}:{connection.port}"
     try:
         connection.connect()
     except ssl.SSLCertVerificationError as error:
-        advice = "if your company signs its own certificates, set SSL_CERT_FILE to their file"
+        advice = (
+            "if your company signs its own certificates, set SSL_CERT_FILE to their file;"
+            " if this network asks for a sign-in, do that in a browser first"
+        )
         message = f"{where} shows a certificate that is not trusted ({error.verify_message}); {advice}"
         raise UnreachableError(message) from None
     except OSError as error:
+        refused = re.match(r"Tunnel connection failed: (\d{3})", str(error))
+        if proxy and refused:
+            raise UnreachableError(refusals.of_proxy(proxy, int(refused[1]))) from None
         raise UnreachableError(f"{where} can't be reached: {_reason(error)}; check the address and network") from None
 
 
@@ -241,6 +312,31 @@ def _flowing(body: bytes | None) -> bytes | io.BytesIO | None:
 
 def _with_length(headers: Mapping[str, str], body: bytes | None) -> dict[str, str]:
     return dict(headers) if body is None else {**headers, "Content-Length": str(len(body))}
+
+
+def _inflated(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Undo gzip or deflate, of one or more members; some send deflate without zlib's frame."""
+    unpacking, begun = zlib.decompressobj(wbits=47), False
+    for block in blocks:
+        packed, more = block, True
+        while more:
+            try:
+                unpacked = unpacking.decompress(packed, _BLOCK)
+            except zlib.error:
+                if begun:
+                    raise
+                unpacking = zlib.decompressobj(wbits=-15)
+                unpacked = unpacking.decompress(packed, _BLOCK)
+            begun, packed = True, unpacking.unconsumed_tail
+            if unpacked:
+                yield unpacked
+            if unpacking.eof:
+                packed, unpacking, begun = unpacking.unused_data, zlib.decompressobj(wbits=47), False
+                more = bool(packed)
+            else:  # what it holds back comes without further input
+                more = bool(packed) or len(unpacked) == _BLOCK
+    if begun:
+        raise EOFError("it ended too early")
 
 
 def _where(url: str) -> str:

@@ -4,11 +4,13 @@
 database with a view per table, `.da/state.json` what the last sync left there.
 """
 
+import errno
 import json
 import os
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -39,6 +41,10 @@ class State:
     tables: Mapping[str, Table] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     """Tables that could not be brought up to date, and why; an older state of them may be among `tables`."""
+    database: tuple[int, int] | None = None
+    """Size and time of change (ns) of the database when it was last known to be sound."""
+    superseded: bool = False
+    """Whether files are kept that only the state before this one refers to; the next sync deletes them."""
 
     def to_json(self) -> dict[str, Any]:
         """Write it as a JSON object."""
@@ -49,7 +55,9 @@ class State:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read it back; raises `ValueError`, `KeyError` or `TypeError` when it is none."""
-        values = {name: document[name] for name in cls.__slots__}
+        newer = {"database": None, "superseded": False}  # older versions of da did not write these
+        values = {name: document.get(name, newer[name]) if name in newer else document[name] for name in cls.__slots__}
+        values["database"] = tuple(map(int, values["database"])) if values["database"] else None
         values["tables"] = {table_id: Table.from_json(table_id, entry) for table_id, entry in values["tables"].items()}
         return cls(**values)
 
@@ -120,6 +128,41 @@ class Workspace:
         except FileNotFoundError:
             return None
 
+    def database_stamp(self) -> tuple[int, int] | None:
+        """Return the size and the time of change (ns) of the database, `None` if there is none."""
+        try:
+            found = self.duckdb.stat()
+        except OSError:
+            return None
+        return found.st_size, found.st_mtime_ns
+
+    def aside_for_readers(self) -> Path:
+        """Return a new place for a database that is being replaced while somebody reads it."""
+        return self.root / ".da" / "readers" / f"{time.time_ns()}.duckdb"
+
+    def note_read(self, aside: Path, files: Iterable[Path]) -> None:
+        """Remember which files a replaced database refers to that somebody still reads."""
+        names = sorted(path.relative_to(self.root).as_posix() for path in files)
+        write_atomically(aside.with_suffix(".json"), json.dumps(names))
+
+    def has_readers(self) -> bool:
+        """Tell whether replaced databases lie aside for their readers."""
+        return any((self.root / ".da" / "readers").glob("*.duckdb"))
+
+    def read_elsewhere(self) -> set[Path]:
+        """List the files that readers of replaced databases may still open; those of readers that ended are let go."""
+        files: set[Path] = set()
+        for aside in (self.root / ".da" / "readers").glob("*.duckdb"):
+            noted = aside.with_suffix(".json")
+            if is_read(aside):
+                with suppress(OSError, ValueError):
+                    files.update(self.root / name for name in json.loads(noted.read_text(encoding="utf-8")))
+            else:
+                aside.unlink(missing_ok=True)
+                noted.unlink(missing_ok=True)
+                _remove_if_empty(aside.parent)
+        return files
+
     def prune(self, keep: Collection[Path]) -> None:
         """Delete the mirror's files that are not to be kept, and folders that are empty then.
 
@@ -164,6 +207,23 @@ class Workspace:
     @property
     def _state_path(self) -> Path:
         return self.root / ".da" / "state.json"
+
+
+def is_read(database: Path) -> bool:
+    """Tell whether another process has a DuckDB file open: it holds a lock on it as long as it does.
+
+    Windows does not let such a file be replaced in the first place.
+    """
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        with database.open("r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in {errno.EACCES, errno.EAGAIN}
+    return False
 
 
 def _folders(path: Path) -> list[Path]:

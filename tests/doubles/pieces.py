@@ -42,6 +42,9 @@ class Pieces:
             )
         ]
 
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
     def extract(self, _table: SourceTable, since: Cursor, into: Path) -> Extracted:
         done = int(since or 0) if self.kind == "cursor" else self.skipped
         files: list[Path] = []

@@ -40,6 +40,9 @@ class Toy:
                 read_at=table.read_at,
             )
 
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
         self.read.append(table.name)
         query = self.content[table.name].query

@@ -1,5 +1,6 @@
 """Docker Compose, as its file and config/.env.template tell: up, a first administrator, a folder, an extract, a mirror."""
 
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -67,7 +69,7 @@ class Project:
         """Fill in the template, as its reader does."""
         text = (ROOT / "config/.env.template").read_text()
         for name, value in values.items():
-            text, filled = re.subn(rf"^{name}=$", f"{name}={value}", text, flags=re.MULTILINE)
+            text, filled = re.subn(rf"^#?{name}=.*$", f"{name}={value}", text, flags=re.MULTILINE)
             assert filled == 1, name
         self.env_file.write_text(text)
 
@@ -85,8 +87,18 @@ def project(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     sources.mkdir()
     sources.chmod(0o755)  # the container's user is another one
     project = Project(compose, f"da-test-{uuid4().hex[:8]}", home / ".env", sources, free_port())
+    secrets = home / "secrets"
+    secrets.mkdir(mode=0o700)
+    for name, secret in (("service_token", SERVICE_TOKEN), ("bootstrap_secret", BOOTSTRAP_SECRET)):
+        (secrets / name).write_text(f"{secret}\n")
+        (secrets / name).chmod(0o444)
     project.env(
-        SERVICE_TOKEN=SERVICE_TOKEN, BOOTSTRAP_SECRET=BOOTSTRAP_SECRET, SOURCES=str(sources), PORT=str(project.port)
+        SERVICE_TOKEN="file",
+        SERVICE_TOKEN_FILE=str(secrets / "service_token"),
+        BOOTSTRAP_SECRET="file",
+        BOOTSTRAP_SECRET_FILE=str(secrets / "bootstrap_secret"),
+        SOURCES=str(sources),
+        PORT=str(project.port),
     )
     try:
         project.up("--build")
@@ -179,6 +191,43 @@ def test_the_functions_are_no_root_and_can_not_write_to_the_sources(project: Pro
     inside = ["docker", "exec", project.container()]
     assert subprocess.run([*inside, "id", "-u"], capture_output=True, text=True, check=True).stdout.strip() == "10001"
     assert subprocess.run([*inside, "touch", "/sources/x"], capture_output=True, check=False).returncode != 0
+
+
+def inspected(container: str, what: str) -> Any:
+    found = subprocess.run(
+        ["docker", "inspect", "-f", f"{{{{json {what}}}}}", container], capture_output=True, text=True, check=True
+    )
+    return json.loads(found.stdout)
+
+
+@pytest.mark.parametrize("service", ["app", "worker"])
+def test_a_container_can_do_no_more_than_it_needs(project: Project, service: str) -> None:
+    container = project.run("ps", "-q", service).stdout.strip()
+    limits = inspected(container, ".HostConfig")
+    assert limits["ReadonlyRootfs"]
+    assert limits["CapDrop"] == ["ALL"]
+    assert limits["SecurityOpt"] == ["no-new-privileges:true"]
+    assert limits["Memory"] >= 1 << 30
+    assert limits["PidsLimit"] == 512
+    writes = "for place in / /venv /home/app /config /sources /tmp /scratch /data; do touch $place/x 2>&1 || true; done"
+    wrote = subprocess.run(
+        ["docker", "exec", container, "sh", "-c", writes], capture_output=True, text=True, check=True
+    )
+    refused = {line.split("'")[1].removesuffix("x").rstrip("/") or "/" for line in wrote.stdout.splitlines()}
+    assert refused == {"/", "/venv", "/home/app", "/config", "/sources"}
+
+
+def test_no_secret_is_in_the_environment_of_a_container(project: Project) -> None:
+    for service in ("app", "worker"):
+        told = "\n".join(inspected(project.run("ps", "-q", service).stdout.strip(), ".Config.Env"))
+        assert SERVICE_TOKEN not in told
+        assert BOOTSTRAP_SECRET not in told
+
+
+def test_links_lead_to_the_port_that_is_published(project: Project, admin: str) -> None:
+    found = project.server.ask("GET", "/api/admin/config", token=admin)[1]["settings"]
+    [address] = [each["value"] for each in found if each["name"] == "base_url"]
+    assert address == f"http://localhost:{project.port}"
 
 
 def test_the_functions_see_the_folder_of_the_configuration(project: Project) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.clouds import Cloud
 from tests.integration.world import World
 from tests.reading import query
+from tests.unit.csv.foreign_parquet import foreign
 
 RUN = "01JQ0000000000000000000000"
 REGISTERED = {"id": "orders", "name": "Orders", "source_type": "csv", "is_public": "false"}
@@ -189,3 +190,23 @@ def test_a_path_leads_nowhere(world: World, parquet: Callable[[str], bytes], tmp
     assert publish(world, request)["tables"][0]["status"] == "ok"
     assert rows(world) == [(1, "x", "..")]
     assert not list(tmp_path.rglob("a.parquet"))
+
+
+def test_what_duckdb_would_read_lossily_is_read_exactly_or_refused_by_name(world: World) -> None:
+    registered = [{**REGISTERED, "id": name, "name": name} for name in ("lossy", "wide", "damaged")]
+    world.ask("POST", "/api/admin/import", {"rows": {"table_registry": registered}})
+    whole = foreign("checksums")
+    at = whole.index(b"\x02\x00\x00\x00v1") + 5
+    damaged = whole[:at] + b"9" + whole[at + 1 :]
+    files = {"orders": foreign("int96"), "lossy": foreign("int96_nanoseconds"), "wide": foreign("long_decimals")}
+    files["damaged"] = damaged
+    send(world, *files.values())
+    request = {"source": "csv", "tables": [wanted(data, name=name)["tables"][0] for name, data in files.items()]}
+    found = {table["table"]: table["error"] for table in publish(world, request, status=207)["tables"]}
+    assert found["orders"] is None
+    assert "the column 't' holds 2023-11-14 22:13:20.123456789" in found["lossy"]
+    assert "the column 'd' is DECIMAL(40,2)" in found["wide"]
+    assert "a page of the column 's' is damaged: it differs from its checksum" in found["damaged"]
+    assert [str(row[0]) for row in rows(world)] == [
+        "1970-01-01 00:00:00", "2023-11-14 22:13:20.123456", "None", "1969-12-31 23:59:59.999999",
+    ]  # fmt: skip

@@ -3,8 +3,11 @@
 A row says who is let in and which scope a token needs, not how the function is declared: it is what we promise.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import chain, combinations
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -83,6 +86,7 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "POST /api/users": (Role.ADMIN, ADMINISTER),
     "PUT /api/users/{id}": (Role.ADMIN, ADMINISTER),
     "DELETE /api/users/{id}": (Role.ADMIN, ADMINISTER),
+    "DELETE /api/users/{id}/identities": (Role.ADMIN, ADMINISTER),
     "POST /api/users/{id}/invite": (Role.ADMIN, ADMINISTER),
     "POST /api/users/{id}/sign-out": (Role.ADMIN, ADMINISTER),
     "POST /auth/bootstrap": (ANYBODY, READ),
@@ -142,6 +146,10 @@ REFUSED: Final = {
 """Kinds of callers that show a proof, which proves nothing."""
 
 
+SUBSETS: Final = tuple(chain.from_iterable(combinations(Scope, size) for size in range(1, len(Scope) + 1)))
+"""What a token can be for."""
+
+
 def row(function: HttpFunction) -> str:
     return f"{function.function.method} {function.function.path.text}"
 
@@ -157,7 +165,7 @@ def expected(function: HttpFunction, kind: str) -> int | None:
         return None if who in {CALLERS, SERVICES} else 403
     role, _, scopes = kind.partition(" with ")
     least = Role.ADMIN if who == SERVICES else Role.VIEWER if who == CALLERS else Role(who)
-    lacks = scopes not in {"", "session"} and scope != scopes
+    lacks = scopes not in {"", "session"} and scope not in scopes.split("+")
     return 403 if not Role(role).includes(least) or lacks else None
 
 
@@ -210,8 +218,8 @@ class People:
         for role in Role:
             user = self.make("/api/users", {"email": f"{role}@example.com", "role": role}, self.admin)
             self.proofs[role] = self.token(user["email"])["token"]
-            for scope in Scope:
-                self.proofs[f"{role} with {scope}"] = self.token(user["email"], scope)["token"]
+            for scopes in SUBSETS if role is Role.ADMIN else [(scope,) for scope in Scope]:
+                self.proofs[f"{role} with {'+'.join(scopes)}"] = self.token(user["email"], *scopes)["token"]
             self.proofs[f"{role} with session"] = user["id"]
 
     def _add_spoilt(self) -> None:
@@ -279,3 +287,51 @@ def asking(people: People, method: str, path: str) -> Callable[[str | None], int
         return answer.status_code
 
     return ask
+
+
+@pytest.mark.parametrize("scopes", SUBSETS, ids="+".join)
+def test_a_token_of_an_administrator_acts_for_others_only_if_it_is_for_administrating(
+    people: People, scopes: tuple[Scope, ...]
+) -> None:
+    mine = people.headers(str(people.proofs[f"admin with {'+'.join(scopes)}"]))
+    theirs = people.token("viewer@example.com", Scope.READ)
+    may_read, may_administrate = Scope.READ in scopes, Scope.ADMIN in scopes
+    of_others = (200, 201, 204) if may_read and may_administrate else (403, 403, 404 if may_read else 403)
+    new = {"name": "x", "scopes": scopes[:1]}
+    for user in ("all", "viewer@example.com", "VIEWER@example.com"):
+        answer = people.client.get("/auth/tokens", query_string={"user": user}, headers=mine)
+        assert answer.status_code == of_others[0], user
+        assert may_administrate or theirs["id"] not in answer.text
+    made = people.client.post("/auth/tokens", json={**new, "user": "viewer@example.com"}, headers=mine)
+    assert made.status_code == of_others[1]
+    assert people.client.delete(f"/auth/tokens/{theirs['id']}", headers=mine).status_code == of_others[2]
+    still = people.client.get("/api/me", headers=people.headers(str(theirs["token"])))
+    assert still.status_code == (401 if of_others[2] == 204 else 200)
+    own = people.client.post("/auth/tokens", json=new, headers=mine)
+    assert own.status_code == (201 if may_read else 403)
+    if may_read:
+        listed = people.client.get("/auth/tokens", headers=mine).get_json()["tokens"]
+        assert {token["email"] for token in listed} == {"admin@example.com"}
+        assert people.client.delete(f"/auth/tokens/{own.get_json()['id']}", headers=mine).status_code == 204
+
+
+def test_roles_are_compared_where_scopes_are_looked_at_too() -> None:
+    """Nothing but the rules of access compares the role of a caller: what does would forget the scopes of its token."""
+    root = Path(__file__).resolve().parents[2]
+    sources = [*(root / "functions").rglob("*.py"), *(root / "shared/analyst").rglob("*.py")]
+    compared = re.compile(
+        r"caller(?:_or_none)?\.role\b|\.role (?:is|==|in|not|!=) |\.role\.includes\(|\.lacks_scope_for\("
+    )
+    found = {path.relative_to(root).as_posix() for path in sources if compared.search(path.read_text())}
+    assert found == {
+        "shared/analyst/access/explaining.py",
+        "shared/analyst/access/roles.py",
+        "shared/analyst/access/rules.py",
+        "shared/analyst/auth/whoami.py",
+        "shared/analyst/http/admission.py",
+        "shared/analyst/imports/migrated.py",
+        "shared/analyst/manifest.py",
+        "shared/analyst/state/explaining.py",
+        "shared/analyst/state/tokens.py",
+        "shared/analyst/state/users.py",
+    }

@@ -28,6 +28,7 @@ class World:
         (folder / "sources").mkdir(parents=True, exist_ok=True)
         environ = {
             **cloud.settings,
+            "BASE_URL": "http://localhost",
             "SOURCE_ROOTS": str(folder / "sources"),
             "BOOTSTRAP_SECRET": BOOTSTRAP_SECRET,
             "SERVICE_TOKEN": SERVICE_TOKEN,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from analyst.settings.keys import VARIABLES
+from analyst.settings.keys import SECRETS, VARIABLES
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = (ROOT / "config/.env.template").read_text()
@@ -15,19 +15,40 @@ SETTINGS = sorted(VARIABLES)
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_the_template_explains_every_setting(name: str) -> None:
-    assert re.search(rf"^# .*\n(?:\w+=\n)*#?{name}=", TEMPLATE, re.MULTILINE)
+    assert re.search(rf"^# .*\n(?:#?\w+=.*\n)*#?{name}=", TEMPLATE, re.MULTILINE)
 
 
 def test_the_template_names_nothing_that_is_not_read() -> None:
     compose = (ROOT / "docker-compose.yml").read_text()
     named = set(re.findall(r"^#?([A-Z_]+)=", TEMPLATE, re.MULTILINE))
-    assert named - set(SETTINGS) == set(re.findall(r"\$\{(\w+)", compose)) - set(SETTINGS)
+    read = set(re.findall(r"\$\{(\w+)", compose)) | {"LOCAL_ADDRESS"}
+    assert named - set(SETTINGS) == read - set(SETTINGS)
 
 
 def test_compose_passes_every_setting_to_the_functions() -> None:
     app = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["app"]
     of_other_buckets = {"DATA_URL", "GCS_ENDPOINT", "S3_ENDPOINT", "S3_PUBLIC_ENDPOINT"}
-    assert set(app["environment"]) - {"DATA_DIR", "WORKERS"} == set(SETTINGS) - of_other_buckets - {
-        "CONFIG_FILE",
-        "SCRATCH_DIR",
-    }
+    files = {f"{name.upper()}_FILE" for name in SECRETS}
+    others = {"DATA_DIR", "WORKERS", "LOCAL_ADDRESS", "TMPDIR"}
+    assert set(app["environment"]) - others - files == set(SETTINGS) - of_other_buckets - {"CONFIG_FILE"}
+
+
+def test_compose_takes_every_secret_from_a_file() -> None:
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    names = {name.lower() for name in SECRETS}
+    assert set(compose["secrets"]) == names
+    for service in ("app", "worker"):
+        assert set(compose["services"][service]["secrets"]) == names
+    for name in names:
+        assert compose["secrets"][name]["file"] == f"${{{name.upper()}_FILE:-/dev/null}}"
+        assert compose["services"]["app"]["environment"][f"{name.upper()}_FILE"] == f"/run/secrets/{name}"
+
+
+@pytest.mark.parametrize("service", ["app", "worker", "scheduler", "extract"])
+def test_compose_confines_every_service(service: str) -> None:
+    said = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"][service]
+    assert said["read_only"]
+    assert said["cap_drop"] == ["ALL"]
+    assert said["security_opt"] == ["no-new-privileges:true"]
+    assert said["mem_limit"]
+    assert said["pids_limit"]

@@ -18,7 +18,7 @@ _NOT_DIGITS = r"^-|\.|[eE].*$"
 _DAY = "(?:[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{4}/[0-9]{2}/[0-9]{2})"
 _TIME = r"[ T](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,6}0*)?)?"
 _ZONE = " ?(?:Z|UTC|[+-](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?)"
-_LOOSE_DAY = r"\s*[0-9]{1,4}[-/][0-9]{1,2}[-/][0-9]{1,2}"
+_LOOSE_DAY = r"\s*[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}"  # DuckDB takes 12/11/10 for a day of the year 12
 _LOOSE_TIME = r"[ T]\s*[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6}0*)?)?"
 _EXACT_DIGITS = 15
 """Any decimal number of so many digits goes through a double and back unharmed."""
@@ -29,7 +29,8 @@ class Cast:
     """A type, the SQL `value` of it that a text becomes, and the SQL condition that the text `fits`.
 
     `{c}` stands for the text, and in `fits` `{v}` for the value. `gap` is the condition that there is no text, in which
-    case the value is NULL, and `some` one that at least one text of the column has to meet for the type to be guessed.
+    case the value is NULL, and `some` one that at least one text of the column has to meet for the type to be guessed. A
+    type `is_known` that the column has already, with or without a text.
     """
 
     type: str
@@ -37,6 +38,7 @@ class Cast:
     fits: str
     gap: str = "coalesce({c} = '', true)"
     some: str = "true"
+    is_known: bool = False
 
     @property
     def takes_all(self) -> bool:
@@ -212,10 +214,23 @@ def _scaled(name: str, scale: int, number: str) -> Cast:
     return Cast(name, f"try_cast({number} as {name})", f"({{v}} is not null and ({_SAME_TEXT} or {shape}))")
 
 
-def _floating(name: str) -> Cast:
+def _floating(name: str, digits: int, smallest: str) -> Cast:
+    """Take a number in any spelling whose digits the type keeps: all numbers of so few `digits`, and what it prints.
+
+    Below the `smallest` normal number there are fewer digits to keep.
+    """
     shape = _matches(r"(?i)\s*[+-]?(?:[0-9]*\.?[0-9]*(?:e[+-]?[0-9]+)?|nan|inf|infinity)\s*", "{n}")
-    finite = f"(isfinite({{v}}) or {_matches('(?i).*[nf].*')})"
-    return Cast(name, f"try_cast({{n}} as {name})", f"({{v}} is not null and {shape} and {finite})")
+    own = _significant("{n}")
+    printed = [_significant(f"format('{{:.{places}e}}', {{v}})") for places in (digits + 1, digits + 2)]
+    same = " or ".join(f"{own} = {one}" for one in (_significant("cast({v} as varchar)"), *printed))
+    kept = f"(length({own}) <= {digits} and (abs({{v}}) >= {smallest} or {own} = '') or {same})"
+    number = f"(isfinite({{v}}) and {kept} or {_matches('(?i).*n.*', '{n}')} and not isfinite({{v}}))"
+    return Cast(name, f"try_cast({{n}} as {name})", f"({{v}} is not null and {shape} and {number})")
+
+
+def _significant(number: str) -> str:
+    """Write the SQL of the significant digits of a number in any spelling."""
+    return f"trim(regexp_replace({number}, '[eE].*$|[^0-9]', '', 'g'), '0')"
 
 
 def _loose(name: str, short: str, shape: str) -> Cast:
@@ -224,8 +239,8 @@ def _loose(name: str, short: str, shape: str) -> Cast:
 
 _CONFIGURED = {
     "BOOLEAN": Cast("BOOLEAN", "try_cast({c} as boolean)", "{v} is not null"),
-    "FLOAT": _floating("FLOAT"),
-    "DOUBLE": _floating("DOUBLE"),
+    "FLOAT": _floating("FLOAT", 6, "1.2e-38"),
+    "DOUBLE": _floating("DOUBLE", 15, "2.3e-308"),
     "DATE": _loose("DATE", "date", rf"{_LOOSE_DAY}(?:[ T]0?0:00(?::00(?:\.0*)?)?(?:{_ZONE})?)?\s*"),
     "TIMESTAMP": _loose("TIMESTAMP", "timestamp", rf"{_LOOSE_DAY}(?:{_LOOSE_TIME})?\s*"),
     "TIMESTAMP WITH TIME ZONE": _loose(

@@ -2,17 +2,17 @@
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from analyst import duckdb_files
 from analyst.catalog import Column
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.errors import SourceError
-from analyst.names import quote_text
+from analyst.names import name_of, quote_text
 from functions.extract.csv import columnar, delimited, jsonlines, listing
 from functions.extract.csv.enforcing import Read, Reading
-from functions.extract.csv.increments import Increment
+from functions.extract.csv.increments import Increment, passed_over
 from functions.extract.csv.listing import DataFile, Format, Planned, Wanted
 from functions.extract.csv.opening import open_place
 from functions.extract.csv.places import Place
@@ -20,6 +20,8 @@ from functions.extract.csv.streams import kind_of
 
 ATTEMPTS = 3
 """How often a table is read whose files change meanwhile."""
+
+_SKIPPED_LISTED = 20
 
 
 Reader = Callable[[Reading, Sequence[tuple[DataFile, Path]], Path], Read]
@@ -45,6 +47,7 @@ class CsvConnector:
     scratch: Path | None = None
     place: Callable[[str, Sequence[str]], Place] = open_place
     _planned: dict[str, Planned] = field(default_factory=dict, init=False)
+    _skipped: list[str] = field(default_factory=list, init=False)
 
     def tables(self) -> Iterable[SourceTable]:
         """List the tables that the files make, in order of their names; reads no content.
@@ -61,9 +64,17 @@ class CsvConnector:
             SourceError: the path may not be read, or leads nowhere.
         """
         if not self._planned:
-            planned = listing.plan(self.wanted, self._place().files())
-            self._planned.update({table.name: table for table in planned})
+            files = self._place().files()
+            self._planned.update({table.name: table for table in listing.plan(self.wanted, files)})
+            self._skipped.extend(listing.skipped(files))
         return list(self._planned.values())
+
+    def notes(self) -> tuple[str, ...]:
+        """List the files that are not read, because by their names they hold no table."""
+        if not self._skipped:
+            return ()
+        more = ", …" if len(self._skipped) > _SKIPPED_LISTED else ""
+        return (f"skipped {len(self._skipped)}: {', '.join(self._skipped[:_SKIPPED_LISTED])}{more}",)
 
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
         """Read the files of one table into parquet files; again if they change meanwhile.
@@ -71,11 +82,11 @@ class CsvConnector:
         Raises:
             SourceError: a file can't be read as it is configured; the message has file, line and reason.
         """
-        planned = self._planned[table.name]
+        planned = _with_published_names(self._planned[table.name], table)
         if planned.problem:
             raise SourceError(planned.problem)
         place = self._place()
-        increment = Increment(table, since, frozenset(planned.options.types))
+        increment = Increment(table, since, frozenset(planned.options.types), planned.options.cursor_lag)
         for attempt in range(ATTEMPTS):
             before = _marks(place, planned)
             home = into / str(attempt)
@@ -106,13 +117,31 @@ class CsvConnector:
                 reading = Reading(con, planned.options, planned.required, increment, scratch)
                 read = _READERS[planned.files[0].format](reading, files, into)
                 described = con.execute(f"describe from read_parquet({quote_text(str(read.files[0]))})").fetchall()
+                kinds = {str(name): str(kind) for name, kind, *_ in described}
                 return Extracted(
                     files=tuple(read.files),
                     columns=_columns(described, read),
-                    cursor=increment.reached(con, read.files),
+                    cursor=increment.reached(con, read.files, kinds),
                     rejected=read.rejected.count,
                     rejects=read.rejected.first,
+                    notes=read.notes,
+                    is_whole=increment.is_whole(kinds),
+                    passed_over=passed_over(con),
                 )
+
+
+def _with_published_names(planned: Planned, table: SourceTable) -> Planned:
+    """Give a table whose options name the columns as they were published, where they name them by their originals."""
+    published = {name_of(original): name for name, original in table.originals.items() if original.strip()}
+    names = {column: published.get(column, column) for column in planned.options.types if column not in table.originals}
+    if all(column == name for column, name in names.items()):
+        return planned
+    types = {names.get(column, column): kind for column, kind in planned.options.types.items()}
+    return replace(
+        planned,
+        options=planned.options.model_copy(update={"types": types}),
+        required=frozenset(names.get(column, column) for column in planned.required),
+    )
 
 
 def _marks(place: Place, planned: Planned) -> list[str]:
@@ -127,18 +156,47 @@ def _source_table(planned: Planned) -> SourceTable:
         primary_key=planned.options.primary_key,
         sync_strategy=planned.options.sync_strategy,
         cursor_column=planned.options.cursor_column,
+        problem=planned.problem,
     )
 
 
 def _check(item: DataFile, path: Path) -> None:
     """Check that a file is what its name says."""
-    kind = kind_of(path, item.name) or "none"
-    expected = "parquet" if item.format == "parquet" else item.compression
-    if kind != expected:
-        raise SourceError(f"{item.name} is not what its name says: it holds {_HOLDS.get(kind, kind)}; rename it")
+    expected = (
+        {"parquet": "parquet", "json": "json"}.get(item.format) if item.compression == "none" else item.compression
+    )
+    outside = kind_of(path, "none", item.name)
+    kind = outside
+    if item.compression != "none" and outside == item.compression:
+        expected = {"parquet": "parquet", "json": "json"}.get(item.format)
+        kind = kind_of(path, item.compression, item.name)
+    if kind == expected or (expected == "json" and kind is None):
+        return
+    holds, remedy = _HOLDS.get(kind or "text", (kind, "rename it"))
+    raise SourceError(f"{item.name} is not what its name says: it holds {holds}; {remedy.format(name=item.name)}")
 
 
-_HOLDS = {"none": "something else", "gzip": "gzip data", "zstd": "zstd data", "parquet": "parquet"}
+_HOLDS = {
+    "text": ("something else", "rename it"),
+    "gzip": ("gzip data", "rename it, with .gz at the end"),
+    "zstd": ("zstd data", "rename it, with .zst at the end"),
+    "parquet": ("parquet", "rename it, with .parquet at the end"),
+    "json": ("JSON", "rename it, with .json or .jsonl at the end"),
+    "zip": ("a zip archive", "unpack it, or compress the file with gzip and name it .csv.gz"),
+    "xlsx": ("an Excel workbook", "save its sheets as CSV"),
+    "xls": ("an old Office file, such as an Excel workbook", "save its sheets as CSV"),
+    "pdf": ("a PDF document", "export the data as CSV"),
+    "html": ("an HTML page", "what was downloaded may be an error or a login page; download the data itself"),
+    "xml": ("XML", "export the data as CSV or JSON"),
+    "rtf": ("an RTF document", "save it as plain text"),
+    "bzip2": ("bzip2 data", "unpack it, or compress it with gzip instead"),
+    "xz": ("xz data", "unpack it, or compress it with gzip instead"),
+    "7z": ("a 7z archive", "unpack it, or compress the file with gzip instead"),
+    "rar": ("a RAR archive", "unpack it, or compress the file with gzip instead"),
+    "sqlite": ("an SQLite database", "export its tables as CSV"),
+    "arrow": ("an Arrow file", "write it as parquet"),
+    "avro": ("an Avro file", "write it as parquet"),
+}
 
 
 def _columns(described: Iterable[tuple[str, str]], read: Read) -> tuple[Column, ...]:

@@ -6,6 +6,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 
+from analyst.contract.naming import Header, unrelated
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 from functions.extract.csv import casts
@@ -14,20 +15,24 @@ from functions.extract.csv.enforcing import Read, Reading, Relation, Rows
 from functions.extract.csv.listing import DataFile
 from functions.extract.csv.mending import lines_of, mend
 from functions.extract.csv.options import CsvOptions
-from functions.extract.csv.records import MAX_RECORD_BYTES
+from functions.extract.csv.records import MAX_RECORD_BYTES, Grammar
 from functions.extract.csv.rejects import Rejected
 from functions.extract.csv.streams import Compression, opened, survey
 from functions.extract.csv.widening import UnreadableError
 
 _BUFFER_BYTES = 4 * MAX_RECORD_BYTES
 _READ_AS_THEY_ARE = ("utf-8-sig", "utf-8")
+_NEVER = "\x1f\x1e no value is written like this \x1e\x1f"
+"""A text that stands for NULL where nothing does."""
 
 
 @dataclass(frozen=True, slots=True)
 class CsvFile:
     """One file, ready to be read: where it lies on this machine, and how it is written.
 
-    `is_regular` tells whether DuckDB can be trusted with it.
+    `original` is what it was before it was mended. `is_regular` tells whether DuckDB can be trusted with it, and
+    `may_drop` whether that is to be seen yet: some lines end with a delimiter, and DuckDB drops empty values behind the
+    last column without a word.
     """
 
     name: str
@@ -35,6 +40,8 @@ class CsvFile:
     compression: Compression
     dialect: Dialect
     is_regular: bool
+    may_drop: bool = False
+    original: "CsvFile | None" = None
 
 
 def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -> Read:
@@ -46,8 +53,8 @@ def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -
     Raises:
         SourceError: a file is malformed, or a value does not fit its configured type.
     """
-    found = [_file(item, path, reading.options) for item, path in files]
-    if all(file.is_regular for file in found):
+    found = _named(reading, [_file(item, path, reading.options) for item, path in files])
+    if all(file.is_regular for file in found) and not _drops_values(reading, found):
         try:
             return reading.write(_relation(found, reading.options), into / "plain", Rejected())
         except UnreadableError:
@@ -59,9 +66,55 @@ def _file(item: DataFile, path: Path, options: CsvOptions) -> CsvFile:
     with opened(path, item.compression, item.name) as file:
         sample, whole = read_sample(file, item.name)
     dialect = detect(sample, whole=whole, file_format=item.format, name=item.name, options=options)
-    alike = survey(path, item.compression, item.name)
-    is_regular = alike and dialect.skipped == 0 and dialect.encoding in _READ_AS_THEY_ARE
-    return CsvFile(item.name, path, item.compression, dialect, is_regular)
+    grammar, header = dialect.grammar, dialect.first if dialect.header and len(dialect.first) > 1 else ()
+    seen = survey(
+        path,
+        item.compression,
+        item.name,
+        delimiter=grammar.delimiter[0],
+        quote=grammar.quote,
+        escape=grammar.escape,
+        lines=_written(header, grammar),
+    )
+    is_plain = dialect.is_plain and dialect.encoding in _READ_AS_THEY_ARE
+    is_regular = seen.is_regular and not seen.repeats and is_plain
+    return CsvFile(item.name, path, item.compression, dialect, is_regular, seen.ends_in_delimiter)
+
+
+def _written(header: Sequence[str], grammar: Grammar) -> set[str]:
+    """Write a header in the ways in which it may stand in a file once more: without quotes, or with all in quotes."""
+    quoted = (
+        f"{grammar.quote}{name.replace(grammar.quote, grammar.escape + grammar.quote)}{grammar.quote}"
+        for name in header
+    )
+    return {grammar.delimiter.join(header), grammar.delimiter.join(quoted if grammar.quote else header)} - {""}
+
+
+def _drops_values(reading: Reading, files: Sequence[CsvFile]) -> bool:
+    """Tell whether DuckDB would drop values behind the last column of some files."""
+    behind = quote("value behind the last column")
+    for file in files:
+        if file.may_drop:
+            rows = _read_csv(file, [file], is_null=_NEVER, also=behind)
+            try:
+                if reading.fetch(f"select count({behind}) from {rows}")[0][0]:
+                    return True
+            except UnreadableError:
+                return True
+    return False
+
+
+def _named(reading: Reading, files: Sequence[CsvFile]) -> list[CsvFile]:
+    """Name the columns of all files together: by what each file calls them, and as they were published."""
+    headers = [Header(file.name, _originals(file.dialect.columns)) for file in files]
+    named = zip(files, reading.naming.names(headers), strict=True)
+    return [replace(file, dialect=replace(file.dialect, columns=tuple(names.items()))) for file, names in named]
+
+
+def _originals(columns: Sequence[tuple[str, str]]) -> list[str]:
+    """Give what a file calls its columns; one that has a name of its own beside a twin is called by that."""
+    first = {original: name for name, original in reversed(columns)}
+    return [original if first[original] == name or not original else name for name, original in columns]
 
 
 def _read_mended(reading: Reading, files: Sequence[CsvFile], into: Path) -> Read:
@@ -69,7 +122,8 @@ def _read_mended(reading: Reading, files: Sequence[CsvFile], into: Path) -> Read
     for number, file in enumerate(files):
         copy = reading.scratch / f"mended{number}.csv"
         rejected += mend(file.path, file.compression, file.dialect, copy, name=file.name, collect=reading.collects)
-        mended.append(replace(file, path=copy, compression="none", dialect=replace(file.dialect, encoding="utf-8")))
+        clean = replace(file.dialect, grammar=Grammar(), header=True, encoding="utf-8")
+        mended.append(CsvFile(file.name, copy, "none", clean, is_regular=True, original=file))
     try:
         return reading.write(_relation(mended, reading.options), into / "mended", rejected)
     except UnreadableError as error:
@@ -85,6 +139,7 @@ def _relation(files: Sequence[CsvFile], options: CsvOptions) -> Relation:
         files=lambda: (_rows(file, options) for file in files),
         originals=originals,
         candidates=dict.fromkeys(originals, casts.candidates(options.decimal_separator)),
+        notes=tuple(unrelated([(file.name, dict(file.dialect.columns)) for file in files])),
     )
 
 
@@ -98,31 +153,50 @@ def _united(files: Sequence[CsvFile]) -> dict[str, str]:
 
 
 def _rows(file: CsvFile, options: CsvOptions) -> Rows:
-    lines = partial(lines_of, file.path, file.compression, file.dialect, name=file.name)
+    original = file.original or file
+    lines = partial(lines_of, original.path, original.compression, original.dialect, name=file.name)
     (query,) = _parts([file], options, file.dialect.names)
     return Rows(file.name, query, frozenset(file.dialect.names), lines)
 
 
 def _parts(files: Sequence[CsvFile], options: CsvOptions, columns: Iterable[str]) -> list[str]:
     """Write the queries of all rows as texts: files that are written alike are read together."""
-    parts = []
-    for (dialect, compression), group in groupby(files, key=lambda file: (file.dialect, file.compression)):
-        here = frozenset(dialect.names)
-        terms = (quote(name) if name in here else f"null::varchar as {quote(name)}" for name in columns)
-        parts.append(f"select {', '.join(terms)} from {_read_csv(dialect, compression, list(group), options)}")
+    parts, is_null = [], "" if options.nullstr is None else _NEVER
+    for _alike, group in groupby(files, key=_way):
+        alike = list(group)
+        here = frozenset(alike[0].dialect.names)
+        terms = (_term(name, options) if name in here else f"null::varchar as {quote(name)}" for name in columns)
+        parts.append(f"select {', '.join(terms)} from {_read_csv(alike[0], alike, is_null)}")
     return parts
 
 
-def _read_csv(dialect: Dialect, compression: Compression, files: Sequence[CsvFile], options: CsvOptions) -> str:
+def _way(file: CsvFile) -> tuple[object, ...]:
+    """Give what has to be alike for files to be read together."""
+    grammar, dialect = file.dialect.grammar, file.dialect
+    marks = (grammar.delimiter, grammar.quote, grammar.escape, dialect.header)
+    return (*marks, dialect.names, file.compression)
+
+
+def _term(name: str, options: CsvOptions) -> str:
+    """Write the SQL of a column's text; what is named as NULL is so in quotes, too."""
+    if not options.nullstr:
+        return quote(name)
+    # not left to DuckDB, which drops such a text behind the last column
+    nulls = ", ".join(map(quote_text, options.nullstr))
+    return f"case when {quote(name)} in ({nulls}) then null else {quote(name)} end as {quote(name)}"
+
+
+def _read_csv(like: CsvFile, files: Sequence[CsvFile], is_null: str, also: str | None = None) -> str:
+    """Write the table function that reads files; with a column `also`, rows may have one value more, or fewer."""
     paths = ", ".join(quote_text(str(file.path)) for file in files)
-    columns = ", ".join(f"{quote_text(name)}: 'varchar'" for name in dialect.names)
-    # left alone, only an unquoted empty value is NULL; what is named as NULL is so in quotes, too
-    quoted_too = options.nullstr is not None
-    nulls = f"nullstr = [{', '.join(map(quote_text, options.nullstr or ()))}], " if quoted_too else ""
+    grammar = like.dialect.grammar
+    columns = ", ".join(f"{quote_text(name)}: 'varchar'" for name in like.dialect.names)
+    more = f", {also}: 'varchar'" if also else ""
+    single = "parallel = false, " if also else ""  # with several readers, padded rows have no line breaks in quotes
     return (
-        f"read_csv([{paths}], auto_detect = false, columns = {{{columns}}}, compression = '{compression}', "
-        f"delim = {quote_text(dialect.delimiter)}, quote = {quote_text(dialect.quote)}, "
-        f"escape = {quote_text(dialect.escape)}, header = {dialect.header}, "
-        f"{nulls}allow_quoted_nulls = {quoted_too}, "
+        f"read_csv([{paths}], auto_detect = false, columns = {{{columns}{more}}}, compression = '{like.compression}', "
+        f"delim = {quote_text(grammar.delimiter)}, quote = {quote_text(grammar.quote)}, "
+        f"escape = {quote_text(grammar.escape)}, header = {like.dialect.header}, "
+        f"nullstr = {quote_text(is_null)}, allow_quoted_nulls = false, null_padding = {also is not None}, {single}"
         f"max_line_size = {MAX_RECORD_BYTES}, buffer_size = {_BUFFER_BYTES}, strict_mode = true)"
     )

@@ -1,8 +1,8 @@
 """Opening a source of files as the registry has it, and registering the tables that are new in it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -12,8 +12,11 @@ from analyst.settings import Settings
 from analyst.state import Actor, State, registry
 from analyst.state.registry import NewTable, RegisteredTable, Source
 from functions.extract.csv.connector import CsvConnector
-from functions.extract.csv.listing import Planned, Wanted
+from functions.extract.csv.listing import Planned, Wanted, source_table
 from functions.extract.csv.options import CsvSource, CsvTableOptions
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 TYPE = "csv"
 
@@ -36,6 +39,8 @@ class Discovery:
     settings: Settings
     source: str
     actor: Actor
+    registrations: dict[str, str] = field(default_factory=dict, init=False)
+    """The uuids of the tables by name: as they were looked up, and of those that were registered since."""
 
     def look_up(self) -> Registered:
         """Read what the registry says of the source.
@@ -44,7 +49,9 @@ class Discovery:
             NotFoundError: there is no such source.
         """
         with self.state.read() as db:
-            return Registered(registry.get_source(db, self.source), tuple(registry.list_tables(db, self.source)))
+            found = Registered(registry.get_source(db, self.source), tuple(registry.list_tables(db, self.source)))
+        self.registrations.update({table.name: table.uuid for table in found.tables})
+        return found
 
     def connector(self, registered: Registered) -> CsvConnector:
         """Give the connector of the source, its new tables registered: in one edit, and none when there are none.
@@ -56,9 +63,14 @@ class Discovery:
         connector = self._open(registered.source, registered.tables)
         new = self._new(connector)
         if new:
-            public = self.settings.tables_public
-            self.state.edit(lambda db: registry.register_discovered(db, self.actor, self.source, new, public=public))
+            for table in self.state.edit(lambda db: self._register(db, new)):
+                self.registrations.setdefault(table.name, table.uuid)
         return connector
+
+    def _register(self, db: "DuckDBPyConnection", new: list[NewTable]) -> list[RegisteredTable]:
+        public = self.settings.tables_public
+        registry.register_discovered(db, self.actor, self.source, new, public=public)
+        return registry.list_tables(db, self.source)
 
     def _open(self, source: Source, tables: Iterable[RegisteredTable]) -> CsvConnector:
         if source.type != TYPE:
@@ -77,7 +89,7 @@ class Discovery:
         options = table.options
         return NewTable(
             id=f"{self.source}.{table.name}",
-            source_table=table.original,
+            source_table=source_table(table.original),
             sync_strategy=options.sync_strategy,
             primary_key=options.primary_key,
             cursor_column=options.cursor_column,
@@ -92,13 +104,15 @@ def _wanted(config: CsvSource, excluded: frozenset[str], tables: Iterable[Regist
     """Put together what the registry says; a table whose options can't be used is one that has a problem."""
     registered: dict[str, CsvTableOptions] = {}
     unusable: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for table in tables:
+        sources[table.name] = table.source_table
         try:
             registered[table.name] = _read(CsvTableOptions, _options(table), f"what {table.id} is registered with")
         except InvalidInputError as error:
             registered[table.name] = CsvTableOptions()
             unusable[table.name] = str(error)
-    return Wanted(config, registered, excluded, unusable)
+    return Wanted(config, registered, excluded, unusable, sources)
 
 
 def _options(table: RegisteredTable) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Writing the rows of files as one typed table, with the configured types enforced."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analyst.contract.naming import Naming
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 from functions.extract.csv import casts
@@ -16,6 +17,22 @@ from functions.extract.csv.widening import MisfitError, Texts, UnreadableError
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+
+_DAYS = "; days are read as year-month-day, with four digits of the year; VARCHAR keeps other texts"
+_DIGITS = " that keeps all its digits; DECIMAL(p,s) and VARCHAR do"
+_REMEDIES = {"DATE": _DAYS, "TIMESTAMP": _DAYS, "TIMESTAMP WITH TIME ZONE": _DAYS, "FLOAT": _DIGITS, "DOUBLE": _DIGITS}
+_WIDER = {
+    "BOOLEAN": ("BOOLEAN", "VARCHAR"),
+    "BIGINT": ("BIGINT", "DECIMAL(38,0)", "DOUBLE", "VARCHAR"),
+    "DECIMAL(38,0)": ("DECIMAL(38,0)", "VARCHAR"),
+    "DOUBLE": ("DOUBLE", "VARCHAR"),
+    "DATE": ("DATE", "TIMESTAMP", "VARCHAR"),
+    "TIMESTAMP": ("TIMESTAMP", "VARCHAR"),
+    "TIMESTAMP WITH TIME ZONE": ("TIMESTAMP WITH TIME ZONE", "VARCHAR"),
+    "VARCHAR": ("VARCHAR",),
+}
+"""What a guessed column may become that is published with a type: that, or a wider one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +57,20 @@ class Relation:
     files: Callable[[], Iterable[Rows]]
     originals: Mapping[str, str]
     candidates: Mapping[str, tuple[Cast, ...]]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What was read of a table: the parquet files, the original of each column's name, and what was set aside."""
+    """What was read of a table: the parquet files, the original of each column's name, and what was set aside.
+
+    `notes` are what else is worth a look.
+    """
 
     files: list[Path]
     originals: Mapping[str, str]
     rejected: Rejected
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +85,12 @@ class Reading:
     required: frozenset[str]
     increment: Increment
     scratch: Path
+
+    @property
+    def naming(self) -> Naming:
+        """How the columns are named: those that were published keep their names."""
+        table = self.increment.table
+        return Naming(table.originals, is_replaced=table.sync_strategy == "full_refresh")
 
     @property
     def collects(self) -> bool:
@@ -83,11 +111,29 @@ class Reading:
             rejected += self._misfits(relation.files(), configured)
             fits = " and ".join(cast.fits_of(name) for name, cast in configured.items())
             parts = [f"select * from ({part}) where {fits}" for part in parts]
-        texts = Texts(self.con, parts, tuple(relation.originals), configured, relation.candidates)
+        candidates = {name: self._going_with(name, casts) for name, casts in relation.candidates.items()}
+        chosen_by = self.increment.columns
+        texts = Texts(self.con, parts, tuple(relation.originals), configured, candidates, chosen_by)
         try:
-            return Read(texts.write(into, self.increment.wrap), relation.originals, rejected)
+            notes = (*relation.notes, *self.naming.replaced(relation.originals))
+            return Read(texts.write(into, self.increment.selection), relation.originals, rejected, notes)
         except MisfitError:
             raise SourceError(self._misfits(relation.files(), configured).first[0]) from None
+
+    def _going_with(self, column: str, casts: tuple[Cast, ...]) -> tuple[Cast, ...]:
+        """Keep the candidates whose values go together with those that the column is published with.
+
+        A column without any text stays what it is, and so does one whose texts alone would not suggest its type.
+        """
+        published = self.increment.published.get(column)
+        wider = _WIDER.get(published or "")
+        if len(casts) == 1 or wider is None:
+            return casts
+        return tuple(
+            replace(cast, some="true", is_known=True) if cast.type == published else cast
+            for cast in casts
+            if cast.type in wider
+        )
 
     def _configured(self, relation: Relation) -> dict[str, Cast]:
         columns = relation.originals
@@ -120,7 +166,7 @@ class Reading:
         )
         lines = file.lines(frozenset(row for _count, row, _misfit in found))
         told = (
-            f"{file.name}:{lines.get(row, '?')}: column {name!r}: {text[:80]!r} is no {kind}"
+            f"{file.name}:{lines.get(row, '?')}: column {name!r}: {text[:80]!r} is no {kind}{_REMEDIES.get(kind, '')}"
             for _count, row, (name, text, kind) in found
         )
         return Rejected(found[0][0] if found else 0, tuple(told))

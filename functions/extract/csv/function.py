@@ -12,6 +12,7 @@ from functions.extract.csv.discovery import Discovery
     "/extract/csv",
     allow=Allow.SERVICE,
     answers={207: ExtractAnswer, 404: "There is no such source.", 422: ExtractAnswer},
+    body_limit=8 << 20,
     audit="source.extract",
 )
 def extract_csv(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnswer]:
@@ -26,6 +27,6 @@ def extract_csv(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnswer]:
     )
     discovery = Discovery(ctx.state, settings, request.source, actor(ctx))
     registered = discovery.look_up()
-    answer = extracting.run(request, lambda: discovery.connector(registered))
+    answer = extracting.run(request, lambda: discovery.connector(registered), lambda: discovery.registrations)
     ctx.audited(run_id=answer.run_id, status=answer.status, is_unchanged=answer.status == "unchanged")
     return Answer(answer, status=answer.http_status)

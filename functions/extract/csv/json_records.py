@@ -1,7 +1,9 @@
 """The lines of a JSON lines file, read slowly, with the line and the reason of every malformed one."""
 
 import json
+import re
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,14 +12,28 @@ from functions.extract.csv.records import MAX_RECORD_BYTES, TOO_LONG
 from functions.extract.csv.rejects import Rejected
 from functions.extract.csv.streams import Compression, opened
 
+_BLOCK = 1 << 20
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|-?[0-9][0-9.eE+-]*', re.DOTALL)
+"""A text, which may break off at the end of what was read, or a number."""
+
+_QUOTE = ord('"')
+_EXACT_LENGTH = 16
+"""Characters of a number with a point, and so no more than 15 digits: any such goes through a double unharmed."""
+
 
 def mend(path: Path, compression: Compression, into: Path, *, name: str, collect: bool) -> Rejected:
     """Copy the lines of a file that are JSON objects to `into`.
 
     Raises:
-        SourceError: a line is none and is not to be set aside (`collect`); it names file, line and reason.
+        SourceError: a line is none and is not to be set aside (`collect`), with file, line and reason; or the values are
+            spread over several lines.
     """
     rejected = Rejected()
+    if _is_spread(path, compression, name):
+        raise SourceError(
+            f"{name}:1: is no JSON value by itself: the object goes on in the next line; write each object on a line of its "
+            "own, for example with jq -c ., or all of them as one array"
+        )
     with opened(path, compression, name) as file, into.open("wb") as copy:
         for number, line in _lines(file):
             problem = _problem(line)
@@ -28,6 +44,56 @@ def mend(path: Path, compression: Compression, into: Path, *, name: str, collect
             else:
                 raise SourceError(f"{name}:{number}: {problem}")
     return rejected
+
+
+def _is_spread(path: Path, compression: Compression, name: str) -> bool:
+    """Tell whether the first value of a file is an object that goes on in the next line."""
+    with opened(path, compression, name) as file:
+        start = file.read(MAX_RECORD_BYTES).decode("utf-8-sig", errors="replace").lstrip()
+    first = start.partition("\n")[0].strip()
+    try:
+        value, end = json.JSONDecoder().raw_decode(start)
+    except (ValueError, RecursionError):
+        return first in ("{", "[") and len(start) >= MAX_RECORD_BYTES // 4
+    return isinstance(value, dict) and "\n" in start[:end].strip()
+
+
+def mark_numbers(path: Path, compression: Compression, into: Path, *, name: str, mark: str) -> None:
+    """Copy a file, with each number that a double does not hold exactly as a text: `mark` and its digits.
+
+    DuckDB takes every number with a point for a double, and rounds it before anybody could look at it.
+    """
+    with opened(path, compression, name) as file, into.open("wb") as copy:
+        rest = b""
+        while block := file.read(_BLOCK):
+            rest = _marked(rest + block, copy, mark.encode())
+        _marked(rest + b"\n", copy, mark.encode())
+
+
+def _marked(data: bytes, copy: BinaryIO, mark: bytes) -> bytes:
+    """Write data up to the last token that may go on behind it; give what is left."""
+    done = 0
+    for found in _TOKEN.finditer(data):
+        if found.end() == len(data):
+            copy.write(data[done : found.start()])
+            return data[found.start() :]
+        token = found[0]
+        if token[0] != _QUOTE and not _is_exact(token):
+            copy.write(data[done : found.start()] + b'"' + mark + token + b'"')
+            done = found.end()
+    copy.write(data[done:])
+    return b""
+
+
+def _is_exact(number: bytes) -> bool:
+    """Tell whether a number is whole, which DuckDB reads exactly, or the shortest form of a double."""
+    text = number.decode()
+    if text.lstrip("-").isdigit() or (len(text) <= _EXACT_LENGTH and "e" not in text.lower()):
+        return True
+    try:
+        return Decimal(repr(float(text))) == Decimal(text)
+    except (ValueError, ArithmeticError):
+        return True  # it is no number, which whoever reads it will say
 
 
 def lines_of(

@@ -5,19 +5,20 @@ they are; a column of several kinds, or of objects that one STRUCT can't hold un
 """
 
 import json
+import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-from analyst.contract.naming import named
+from analyst.contract.naming import Header, Names, unrelated
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 from functions.extract.csv import casts
 from functions.extract.csv.casts import VARCHAR, Cast
 from functions.extract.csv.enforcing import Read, Reading, Relation, Rows
-from functions.extract.csv.json_records import lines_of, mend
+from functions.extract.csv.json_records import lines_of, mark_numbers, mend
 from functions.extract.csv.listing import DataFile
 from functions.extract.csv.records import MAX_RECORD_BYTES
 from functions.extract.csv.rejects import Rejected
@@ -28,11 +29,16 @@ _MAX_COLUMNS = 5_000
 _MAX_BRACKETS = 5_000
 """In one value: DuckDB crashes on what is nested some ten thousand levels deep, and this is a cheap bound of that."""
 
+_FIRST_OBJECTS, _COMPARED_FILES = 100, 20
 _MAX_DEPTH = 50
 _NESTED = frozenset({"OBJECT", "ARRAY"})
 _NUMBERS = frozenset({"BIGINT", "UBIGINT", "DOUBLE"})
 _BIG_NUMBER = r"(?:^|[:,\[])\s*-?[0-9]{16}"
 """May also be found within a text: then the column is JSON text without need, which harms nothing."""
+
+
+_LONG_NUMBER = r"[:,\[]\s*-?(?:[0-9.]{17}|[0-9.]+[eE][+-]?[0-9]{3}|[0-9.]{16}[eE])|^[0-9.]{17}"
+"""May also be found within a text: then the file is looked through without need, which harms nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +92,16 @@ def _read_mended(reading: Reading, files: Sequence[JsonFile], into: Path) -> Rea
 
 
 def _write(reading: Reading, files: Sequence[JsonFile], into: Path, rejected: Rejected) -> Read:
-    columns = named(_keys(reading, files), files[0].name)
-    shapes = _shapes(reading, files, columns)
+    columns = reading.naming.names([Header(files[0].name, _keys(reading, files))])[0]
+    mark, files = _with_exact_numbers(reading, files)
+    shapes = {name: shape.without(mark) for name, shape in _shapes(reading, files, columns, mark).items()}
     relation = Relation(
         name=files[0].name,
         parts=_parts(files, columns, shapes, reading.options.types),
         files=lambda: (_rows(file, columns, shapes, reading.options.types) for file in files),
         originals=columns,
         candidates={name: shape.candidates for name, shape in shapes.items()},
+        notes=_unrelated(reading, files) if len(files) > 1 else (),
     )
     return reading.write(relation, into, rejected)
 
@@ -104,12 +112,40 @@ class Shape:
 
     value: str
     candidates: tuple[Cast, ...]
+    text: str = "{j} ->> '$'"
+    """The SQL of it as a text, for a type that is configured."""
+
+    def without(self, mark: str | None) -> "Shape":
+        """Give numbers that were marked as they were."""
+        if mark is None:
+            return self
+
+        def plain(value: str) -> str:
+            inside = f"""regexp_replace({value}, '"{mark}([^"]*)"', '\\1', 'g')"""
+            return f"regexp_replace({inside}, '^{mark}', '')"
+
+        value = self.value if self.candidates == (_NESTED_AS_IS,) else plain(self.value)
+        return Shape(value, self.candidates, plain(self.text))
 
 
 _TEXT = "{j} ->> '$'"
 _JSON = "cast({j} as varchar)"
 _NESTED_AS_IS = Cast("STRUCT", "{c}", "true")
 _AS_JSON = Shape(_JSON, (VARCHAR,))
+
+
+def _with_exact_numbers(reading: Reading, files: Sequence[JsonFile]) -> tuple[str | None, Sequence[JsonFile]]:
+    """Copy files that have numbers which DuckDB would round, with these marked; give the mark."""
+    objects = " union all ".join(f"select json from read_json_objects({_source(group)})" for group in _alike(files))
+    query = f"select bool_or(regexp_matches(cast(json as varchar), {quote_text(_LONG_NUMBER)})) from ({objects})"
+    if not reading.fetch(query)[0][0]:
+        return None, files
+    mark, copies = f"{secrets.token_hex(8)}:", list[JsonFile]()
+    for number, file in enumerate(files):
+        copy = reading.scratch / f"marked-{mark[:-1]}-{number}.jsonl"
+        mark_numbers(file.path, file.compression, copy, name=file.name, mark=mark)
+        copies.append(replace(file, path=copy, compression="none"))
+    return mark, copies
 
 
 def _keys(reading: Reading, files: Sequence[JsonFile]) -> list[str]:
@@ -131,21 +167,41 @@ def _keys(reading: Reading, files: Sequence[JsonFile]) -> list[str]:
     return keys or ["value"]
 
 
-def _shapes(reading: Reading, files: Sequence[JsonFile], columns: Mapping[str, str]) -> dict[str, Shape]:
-    """Find out over all rows what the columns hold."""
-    terms = (term for name in map(quote, columns) for term in _terms(name))
+def _unrelated(reading: Reading, files: Sequence[JsonFile]) -> tuple[str, ...]:
+    """Look whether the first objects of the first files have members in common."""
+    files = files[:_COMPARED_FILES]
+    first = " union all ".join(
+        f"select {number} as number, unnest(json_keys(json)) as key "
+        f"from (select json from read_json_objects({_source([file])}) limit {_FIRST_OBJECTS})"
+        for number, file in enumerate(files)
+    )
+    found: dict[int, Names] = {}
+    for number, key in reading.fetch(f"select distinct number, key from ({first}) order by all"):
+        found.setdefault(number, {})[key] = key
+    return tuple(unrelated([(file.name, found.get(number, {})) for number, file in enumerate(files)]))
+
+
+def _shapes(
+    reading: Reading, files: Sequence[JsonFile], columns: Mapping[str, str], mark: str | None
+) -> dict[str, Shape]:
+    """Find out over all rows what the columns hold; texts that begin with the `mark` are numbers."""
+    terms = (term for name in map(quote, columns) for term in _terms(name, mark))
     raw = " union all ".join(_raw(group, columns) for group in _alike(files))
     told = iter(reading.fetch(f"select {', '.join(terms)} from ({raw})")[0])
     return {name: _shape(frozenset(next(told) or ()), str(next(told)), is_tame=next(told)) for name in columns}
 
 
-def _terms(column: str) -> tuple[str, ...]:
+def _terms(column: str, mark: str | None) -> tuple[str, ...]:
     """Write the SQL aggregates of the kinds of a column's values, their structure, and whether that can hold them."""
     text = f"cast({column} as varchar)"
     brackets = f"length({text}) - length(replace(replace({text}, '[', ''), '{{', ''))"
     has_big_number = f"regexp_matches({text}, {quote_text(_BIG_NUMBER)})"
+    kind = f"json_type({column})"
+    if mark is not None:
+        kind = f"case when starts_with({text}, '\"{mark}') then 'DOUBLE' else {kind} end"
+        has_big_number = f"({has_big_number} or contains({text}, '\"{mark}'))"
     return (
-        f"list(distinct json_type({column})) filter (json_type({column}) <> 'NULL')",
+        f"list(distinct {kind}) filter ({kind} <> 'NULL')",
         f"json_group_structure(case when {brackets} <= {_MAX_BRACKETS} then {column} end)",
         f"coalesce(bool_and({brackets} <= {_MAX_BRACKETS} and not {has_big_number}), true)",
     )
@@ -197,7 +253,7 @@ def _parts(
 ) -> list[str]:
     """Write the queries of all rows: files that are written alike are read together."""
     terms = ", ".join(
-        f"{(_TEXT if name in configured else shapes[name].value).replace('{j}', quote(name))} as {quote(name)}"
+        f"{(shapes[name].text if name in configured else shapes[name].value).replace('{j}', quote(name))} as {quote(name)}"
         for name in columns
     )
     return [f"select {terms} from ({_raw(group, columns)})" for group in _alike(files)]

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from analyst.errors import InvalidInputError
-from analyst.names import normalise
+from analyst.names import name_of, normalise
 from functions.extract.csv.options import CsvOptions, CsvSource, CsvTableOptions
 from functions.extract.csv.places import SourceFile, matches
 from functions.extract.csv.streams import Compression
 
-RULES = "1"
+RULES = "2"
 """Goes up when the same file would be read differently than before, so that it is read again."""
 
 Format = Literal["csv", "tsv", "json", "parquet"]
@@ -25,6 +25,9 @@ _COMPRESSIONS: dict[str | None, Compression] = {"gz": "gzip", "zst": "zstd", Non
 _NAME = re.compile(
     rf"(?P<stem>.*)\.(?P<format>{'|'.join(_FORMATS)})(?:\.(?P<compression>gz|zst))?", re.IGNORECASE | re.DOTALL
 )
+
+
+_MAX_SOURCE_TABLE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +82,14 @@ def data_file(file: SourceFile) -> DataFile | None:
 class Wanted:
     """What is wanted of a source: its config, the options of the registered tables by name, and those left alone.
 
-    `unusable` are tables whose options can't be read, with the reason.
+    `unusable` are tables whose options can't be read, with the reason; `sources` what registered tables were made of.
     """
 
     source: CsvSource
     registered: Mapping[str, CsvTableOptions]
     excluded: frozenset[str] = frozenset()
     unusable: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def takes(self, name: str) -> bool:
         """Tell whether a table is to be extracted."""
@@ -95,12 +99,26 @@ class Wanted:
 def plan(wanted: Wanted, files: Iterable[SourceFile]) -> list[Planned]:
     """Make tables of files, in order of their names.
 
-    Two groups of files that would become one table are one that has a problem, which names both.
+    Two groups of files that would become one table are one that has a problem, which names both; but where one of them is
+    what the table was registered for, only the other has that problem.
     """
     groups: dict[str, dict[str, list[DataFile]]] = {}
     for original, item in _grouped(files, wanted):
-        groups.setdefault(_name(original), {}).setdefault(original, []).append(item)
-    return [_planned(name, groups[name], wanted) for name in sorted(groups) if wanted.takes(name)]
+        groups.setdefault(_name(original, wanted), {}).setdefault(original, []).append(item)
+    planned = (table for name in groups if wanted.takes(name) for table in _told_apart(name, groups[name], wanted))
+    return sorted(planned, key=lambda table: table.name)
+
+
+def _told_apart(name: str, group: Mapping[str, list[DataFile]], wanted: Wanted) -> Iterable[Planned]:
+    owner = next((one for one in group if source_table(one.rstrip("/")) == wanted.sources.get(name)), None)
+    if owner is None:
+        yield _planned(name, group, wanted)
+        return
+    yield _planned(name, {owner: group[owner]}, wanted)
+    for other in group:
+        if other != owner:
+            problem = _collision(name, [owner, other])
+            yield Planned(other, other.rstrip("/"), tuple(group[other]), wanted.source, problem=problem)
 
 
 def _grouped(files: Iterable[SourceFile], wanted: Wanted) -> Iterable[tuple[str, DataFile]]:
@@ -134,13 +152,35 @@ def _original(item: DataFile) -> str:
     return f"{folder}/" if separator else item.name
 
 
-def _name(original: str) -> str:
-    """Make the table's name; where none can be made, the original one stays and is refused when it is extracted."""
+def _name(original: str, wanted: Wanted) -> str:
+    """Make the table's name, by which it may be registered; where none can be made, the original one stays.
+
+    Before letters of other scripts were transliterated they were left out: a table of that time keeps its name.
+    """
     found = _NAME.fullmatch(original)
+    text = found["stem"] if found else original.rstrip("/")
     try:
-        return normalise(found["stem"] if found else original.rstrip("/"))
+        name = name_of(text, "table")
+        former = name if text.isascii() else normalise(text)
     except InvalidInputError:
-        return original
+        return original if not text.strip() else name
+    is_former = wanted.sources.get(former) == source_table(original.rstrip("/"))
+    return former if is_former and name not in wanted.registered else name
+
+
+def source_table(original: str) -> str:
+    """Give what the registry says of where a table comes from: one line of at most 200 characters."""
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in original).strip()
+    if len(line) <= _MAX_SOURCE_TABLE:
+        return line
+    return f"{line[: _MAX_SOURCE_TABLE - 10]}…{hashlib.sha256(original.encode()).hexdigest()[:8]}"
+
+
+def skipped(files: Iterable[SourceFile]) -> list[str]:
+    """List the files that hold no table by their names, but for those that stand aside."""
+    return [
+        file.name for file in files if _blocked(file) is None and data_file(file) is None and not _is_aside(file.name)
+    ]
 
 
 def _planned(name: str, group: Mapping[str, list[DataFile]], wanted: Wanted) -> Planned:

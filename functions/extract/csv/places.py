@@ -2,6 +2,7 @@
 
 import os
 import posixpath
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from analyst.errors import SourceError
 
 _WILD = frozenset("*?[")
+_NOT_UTF8 = "the path of {} is not in UTF-8; rename it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,10 @@ class LocalPlace:
     roots: tuple[Path, ...]
 
     def files(self) -> list[SourceFile]:
-        """List the regular files, in order of their names; those with a leading dot are left out."""
+        """List the files, in order of their names; those with a leading dot are left out.
+
+        What can't be read, a file or a sub-folder, has a problem of its own and ends no other's reading.
+        """
         try:
             if self.home.is_file():
                 return [self._file(self.home, self.home.name)]
@@ -111,17 +116,27 @@ class LocalPlace:
 
     def _walk(self, folder: Path, prefix: str, above: frozenset[Path]) -> Iterator[SourceFile]:
         for entry in os.scandir(folder):
-            name = f"{prefix}{entry.name}"
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
-                yield from self._folder(Path(entry.path).resolve(), name, above)
-            elif entry.is_file():
-                yield self._file(Path(entry.path), name)
+            name = f"{prefix}{_readable(entry.name)}"
+            try:
+                yield from self._entry(entry, name, above)
+            except (OSError, RuntimeError) as error:  # RuntimeError is what Python 3.11 says of links in a circle
+                if entry.is_symlink() or not isinstance(error, FileNotFoundError):
+                    yield _unreadable(entry, name, error)
+
+    def _entry(self, entry: os.DirEntry[str], name: str, above: frozenset[Path]) -> Iterator[SourceFile]:
+        path = Path(entry.path)
+        if entry.is_dir():
+            yield from self._folder(path.resolve(), name, above)
+        else:
+            yield self._file(path, name)
 
     def _folder(self, real: Path, name: str, above: frozenset[Path]) -> Iterator[SourceFile]:
         if not _under(real, self.roots):
             yield SourceFile(f"{name}/", str(real), "", str(refused(name)))
+        elif not _is_utf8(real):
+            yield SourceFile(f"{name}/", str(real), "", _NOT_UTF8.format(repr(name)))
         elif real not in above:
             yield from self._walk(real, f"{name}/", above | {real})
 
@@ -129,7 +144,28 @@ class LocalPlace:
         real = path.resolve()
         if not _under(real, self.roots):
             return SourceFile(name, str(real), "", str(refused(name)))
-        return SourceFile(name, str(real), _mark(real.stat()))
+        if not _is_utf8(real):
+            return SourceFile(name, str(real), "", _NOT_UTF8.format(repr(name)))
+        status = real.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return SourceFile(name, str(real), "", f"{name!r} is not a regular file; remove it")
+        return SourceFile(name, str(real), _mark(status))
+
+
+def _is_utf8(path: Path) -> bool:
+    return _readable(str(path)) == str(path)
+
+
+def _readable(name: str) -> str:
+    """Write a name that is not in UTF-8 so that it can be: its bytes as escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _unreadable(entry: os.DirEntry[str], name: str, error: OSError | RuntimeError) -> SourceFile:
+    """Keep what can't be read: a sub-folder, or a file, which may be a link to nothing."""
+    reason = getattr(error, "strerror", None) or "its links lead in a circle"
+    is_folder = not entry.is_symlink() and entry.is_dir(follow_symlinks=False)
+    return SourceFile(f"{name}/" if is_folder else name, entry.path, "", f"{name!r} can't be read: {reason}")
 
 
 def local_place(path: str, roots: Sequence[str]) -> LocalPlace:

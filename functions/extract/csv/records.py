@@ -16,15 +16,27 @@ _ENDS = ("\r", "\n")
 TOO_LONG = f"is longer than {MAX_RECORD_BYTES >> 20} MiB"
 """Why a longer one is malformed."""
 
+SET_ENCODING = "set encoding to the one of the file, for example windows-1252"
+"""What to do about bytes that can't be decoded."""
+
+TWO_READINGS = (
+    "can be read in two ways: quotes inside unquoted values have a delimiter between them; quote these values, or set "
+    "stray_quotes to literal"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record: the number of its first line, its text without the line end, its values, or why it is malformed."""
+    """One record: the number of its first line, its text without the line end, its values, or why it is malformed.
+
+    `blanks` are the positions of the values that are empty texts in quotes.
+    """
 
     line: int
     text: str
     values: tuple[str, ...] = ()
     problem: str | None = None
+    blanks: frozenset[int] = frozenset()
 
 
 class _Lines:
@@ -55,13 +67,26 @@ class _Lines:
 
 
 class Grammar:
-    """How values are set apart. An empty `quote` means that nothing is quoted; `limit` is in bytes."""
+    """How values are set apart. An empty `quote` means that nothing is quoted; `limit` is in bytes.
+
+    The first lines (`skip`) and those that start with `comment` are ignored. A quote inside an unquoted value stands for
+    itself; where a delimiter stands between two of them the row has two readings, which is malformed unless quotes are
+    `literal`.
+    """
 
     def __init__(
-        self, delimiter: str = ",", quote: str = '"', escape: str | None = None, *, limit: int = MAX_RECORD_BYTES
+        self,
+        delimiter: str = ",",
+        quote: str = '"',
+        escape: str | None = None,
+        *,
+        limit: int = MAX_RECORD_BYTES,
+        skip: int = 0,
+        comment: str | None = None,
+        literal: bool = False,
     ) -> None:
         self.delimiter, self.quote, self.escape = delimiter, quote, escape or quote
-        self.limit = limit
+        self.limit, self.skip, self.comment, self.literal = limit, skip, comment, literal
         space, spaces = ("", "") if delimiter == " " else (" ?", " *")  # as DuckDB lets them stand around quotes
         q, e = re.escape(self.quote or '"'), re.escape(self.escape or '"')
         self._opening = re.compile(space + q)
@@ -76,11 +101,16 @@ class Grammar:
         A malformed record ends with the line that it begins on, so one stray quote costs one line.
         """
         lines = _Lines(text, self.limit)
+        for _ in range(self.skip):
+            lines.skip_line()
         while True:
             number, line = lines.number, lines.next()
             if not line:
                 return
-            if len(line) > self.limit and not line.endswith(_ENDS):
+            if self.comment and line.startswith(self.comment):
+                if not line.endswith(_ENDS):
+                    lines.skip_line()
+            elif len(line) > self.limit and not line.endswith(_ENDS):
                 lines.skip_line()
                 yield Record(number, line[:80], problem=TOO_LONG)
             elif not self.quote or self.quote not in line:
@@ -91,23 +121,28 @@ class Grammar:
 
     def _quoted(self, number: int, first: str, lines: _Lines) -> Record:
         used, values, position = [first], list[str](), 0
-        while position >= 0:
+        blanks, strays, problem = set[int](), 0, None
+        while position >= 0 and problem is None:
             opening = self._opening.match(used[-1], position)
             if opening is None:
                 value, position = self._plain(used[-1], position)
+                strays += self.quote in value
+                problem = TWO_READINGS if strays > 1 and not self.literal else None
             else:
                 value, problem, position = self._value(used, opening.end(), lines)
-                if problem:
-                    lines.give_back(used[1:])
-                    return Record(number, first.rstrip("\r\n"), problem=problem)
+                if not value:
+                    blanks.add(len(values))
             values.append(value)
+        if problem:
+            lines.give_back(used[1:])
+            return Record(number, first.rstrip("\r\n"), problem=problem)
         text = "".join(used)
-        return Record(number, text.removesuffix("\n").removesuffix("\r"), tuple(values))
+        return Record(number, text.removesuffix("\n").removesuffix("\r"), tuple(values), blanks=frozenset(blanks))
 
     def _plain(self, line: str, position: int) -> tuple[str, int]:
         """Read an unquoted value; the position behind its delimiter is -1 where the record ends."""
         end = line.find(self.delimiter, position)
-        return (line[position:].rstrip("\r\n"), -1) if end < 0 else (line[position:end], end + 1)
+        return (line[position:].rstrip("\r\n"), -1) if end < 0 else (line[position:end], end + len(self.delimiter))
 
     def _value(self, used: list[str], position: int, lines: _Lines) -> tuple[str, str | None, int]:
         """Read a quoted value from behind its opening quote, over as many lines as it takes.
@@ -146,5 +181,5 @@ class Grammar:
             problem = TOO_LONG if len(record.text.encode()) > self.limit else None
         except UnicodeEncodeError as error:
             byte = ord(record.text[error.start]) & 0xFF
-            problem = f"holds the byte 0x{byte:02x}, which is not in the encoding"
+            problem = f"holds the byte 0x{byte:02x}, which is not in the encoding; {SET_ENCODING}"
         return Record(record.line, record.text[:80], problem=problem) if problem else record

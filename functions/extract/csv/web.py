@@ -1,7 +1,6 @@
 """A file on a web server: never one of a private address, and only of an address that SOURCE_ROOTS lists."""
 
 import http.client
-import ipaddress
 import shutil
 import socket
 import ssl
@@ -13,24 +12,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from analyst.addresses import is_public
 from analyst.errors import SourceError, UnavailableError
 from functions.extract.csv.places import SourceFile, is_under, refused
 
 _CHUNK = 1 << 20
 _TIMEOUT = 30.0
-_TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 _RETRYABLE = frozenset({HTTPStatus.TOO_MANY_REQUESTS, *range(500, 600)})
-
-
-def is_public(address: str) -> bool:
-    """Tell whether an IP address is one of the open internet, and stands for no other."""
-    found = ipaddress.ip_address(address)
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped:
-            return is_public(str(found.ipv4_mapped))
-        if found.sixtofour or found.teredo or found in _TRANSLATED:
-            return False
-    return found.is_global and not found.is_multicast
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,10 @@
 The guess is enforced while the rows are written. Where a text does not fit, one scan of all rows tells which of the
 candidates hold every text of their columns, and the rows are written again: at most three scans, and the types depend
 on nothing but the content.
+
+Checks take memory for each column, so where there are many of them, a scan of all rows comes first, in which the columns
+stand below each other and share one check; then the rows are written without any. Very many columns are written a group
+at a time.
 """
 
 import secrets
@@ -10,21 +14,40 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from analyst.contract import parquet
 from analyst.errors import SourceError
 from analyst.names import quote
+from functions.extract.csv import column_groups
 from functions.extract.csv.casts import Cast
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _FIRST_ROWS = 1_000
+_FIRST_VALUES = 300_000
 _SAMPLE_ROWS = 20_000
+_BELOW_EACH_OTHER = 250
+"""How many columns are looked at in one scan: of each, DuckDB holds 2,048 texts."""
 
-Wrap = Callable[[str, Mapping[str, Cast]], str]
-"""Makes the query that is written of the typed one and its types."""
+_SHARES = {"DOUBLE": 1 / 20, "FLOAT": 1 / 20, "BOOLEAN": 1 / 40}
+_SHARE = 1 / 500
+"""What the check of a column takes of the memory for all. Of 300 MB, 44 DOUBLE or 100 BOOLEAN took more than there was."""
+
+_ONE_WRITE = 250
+"""How many columns are written at once; 800 of integers fit into 300 MB."""
+
+
+class Wrapped(Protocol):
+    """Makes the query that is written of a typed one: the rows that are wanted."""
+
+    def __call__(self, select: str, *, counting: bool = True) -> str:
+        """Make the query; with `counting`, it counts the rows that are passed over."""
+
+
+Wrap = Callable[["DuckDBPyConnection", Mapping[str, Cast]], Wrapped]
+"""Makes, once for each attempt and its types, what makes the queries that are written."""
 
 
 class MisfitError(SourceError):
@@ -60,6 +83,8 @@ class Texts:
     columns: tuple[str, ...]
     configured: Mapping[str, Cast]
     candidates: Mapping[str, tuple[Cast, ...]]
+    always: tuple[str, ...] = ()
+    """The columns that choose the rows."""
 
     def write(self, into: Path, wrap: Wrap) -> list[Path]:
         """Write the typed rows to parquet files in their order.
@@ -68,14 +93,44 @@ class Texts:
             MisfitError: a text does not fit a configured type.
             UnreadableError: the rows can't be read.
         """
-        evidence = self._gather(self._guessed(), _FIRST_ROWS)
-        evidence = self._gather(_held(evidence), _SAMPLE_ROWS)
-        try:
-            return self._write(into / "guessed", evidence, wrap)
-        except _WidenError:
-            shutil.rmtree(into / "guessed")
-        decided = self._gather(_held(evidence), None)
-        return self._write(into / "decided", decided, wrap)
+        evidence = self._gather(self._guessed(), min(_FIRST_ROWS, max(_FIRST_VALUES // max(len(self.columns), 1), 1)))
+        if self._fit_beside_each_other(evidence):
+            evidence = self._gather(_held(evidence), _SAMPLE_ROWS)
+            try:
+                return self._write(into / "guessed", evidence, wrap)
+            except _WidenError:
+                shutil.rmtree(into / "guessed")
+            decided = self._gather(_held(evidence), None)
+            return self._write(into / "decided", decided, wrap)
+        return self._write(into / "proved", self._proved(evidence), wrap, checked=False)
+
+    def _fit_beside_each_other(self, evidence: Mapping[str, Evidence]) -> bool:
+        """Tell whether there is memory for the checks of all columns at once."""
+        types = self._types(evidence).values()
+        shares = sum(_SHARES.get(cast.type, _SHARE) for cast in types if not cast.takes_all)
+        return shares <= 1 and len(self.columns) <= _ONE_WRITE
+
+    def _proved(self, evidence: Mapping[str, Evidence]) -> dict[str, Evidence]:
+        """Check over all rows what was configured and what was guessed; guess anew where that does not hold.
+
+        Raises:
+            MisfitError: a text does not fit a configured type.
+        """
+        guessed = {name: found.casts[0] for name, found in evidence.items() if found.seen}
+        scan = self._scan(None)
+        failed = set[str]()
+        for (cast,), names in _alike({name: (cast,) for name, cast in {**self.configured, **guessed}.items()}).items():
+            if not cast.takes_all:
+                failed |= {name for name, one in self._gather_alike(names, (cast,), scan).items() if not one.casts}
+        misfits = [name for name in self.columns if name in failed and name in self.configured]
+        if misfits:
+            raise MisfitError(misfits[0])
+        open_ones = {name: found.casts for name, found in evidence.items() if name in failed or not found.seen}
+        return {**evidence, **self._gather(open_ones, None)}
+
+    def _scan(self, rows: int | None) -> str:
+        limit = "" if rows is None else f" limit {rows}"
+        return f"(select * from ({' union all '.join(self.parts)}){limit})"
 
     def _guessed(self) -> dict[str, tuple[Cast, ...]]:
         return {name: self.candidates[name] for name in self.columns if name not in self.configured}
@@ -83,13 +138,20 @@ class Texts:
     def _gather(self, candidates: Mapping[str, tuple[Cast, ...]], rows: int | None) -> dict[str, Evidence]:
         """Find out which candidates hold all texts of the first rows, or of all."""
         found = {name: Evidence(seen=True, casts=casts) for name, casts in candidates.items()}
-        limit = "" if rows is None else f" limit {rows}"
-        scan = f"(select * from ({' union all '.join(self.parts)}){limit})"
+        scan = self._scan(rows)
         for casts, names in _alike({name: casts for name, casts in candidates.items() if len(casts) > 1}).items():
             found |= self._gather_alike(names, casts, scan)
         return found
 
     def _gather_alike(self, names: Sequence[str], casts: tuple[Cast, ...], scan: str) -> dict[str, Evidence]:
+        """Find out which candidates, the same for some columns, hold all texts of each; some columns at a time."""
+        return {
+            name: found
+            for batch in _batches(names, _BELOW_EACH_OTHER)
+            for name, found in self._gather_batch(batch, casts, scan).items()
+        }
+
+    def _gather_batch(self, names: Sequence[str], casts: tuple[Cast, ...], scan: str) -> dict[str, Evidence]:
         """Find out which candidates, the same for some columns, hold all texts of each.
 
         Their texts stand below each other for that: the time that DuckDB takes to plan a query grows with the square of
@@ -121,16 +183,32 @@ class Texts:
         except duckdb.Error as error:
             raise UnreadableError(str(error).split("\n")[0]) from error
 
-    def _write(self, into: Path, evidence: Mapping[str, Evidence], wrap: Wrap) -> list[Path]:
+    def _write(self, into: Path, evidence: Mapping[str, Evidence], wrap: Wrap, *, checked: bool = True) -> list[Path]:
         into.mkdir()
         written: list[Path] = []
         types, token = self._types(evidence), secrets.token_hex(8)
+        wrapped = wrap(self.con, types)
         for number, part in enumerate(self.parts):
-            query = wrap(self._select(part, types, token), types)
             home = into / str(number)
             home.mkdir()
-            written += self._write_part(query, home, token)
+            if len(self.columns) > _ONE_WRITE:
+                written += self._write_groups(part, types, wrapped, home)
+            else:
+                query = wrapped(self._select(part, types, token if checked else None, self.columns))
+                written += self._write_part(query, home, token)
         return written
+
+    def _write_groups(self, part: str, types: Mapping[str, Cast], wrapped: Wrapped, into: Path) -> list[Path]:
+        """Write the rows a group of columns at a time; each has all rows that are wanted."""
+        queries: list[str] = []
+        for names in _batches(self.columns, column_groups.GROUP):
+            needed = (*names, *(name for name in self.always if name not in names and name in types))
+            query = wrapped(self._select(part, types, None, needed), counting=not queries)
+            queries.append(f"select {', '.join(map(quote, names))} from ({query})")
+        try:
+            return column_groups.write(self.con, queries, into)
+        except SourceError as error:
+            raise UnreadableError(str(error)) from error
 
     def _write_part(self, query: str, into: Path, token: str) -> list[Path]:
         try:
@@ -146,14 +224,22 @@ class Texts:
         guessed = {name: found.casts[0] if found.seen else _nothing(found) for name, found in evidence.items()}
         return guessed | dict(self.configured)
 
-    def _select(self, part: str, types: Mapping[str, Cast], token: str) -> str:
-        terms, values = list[str](), ["*"]
-        for index, name in enumerate(self.columns):
+    def _select(self, part: str, types: Mapping[str, Cast], token: str | None, names: Sequence[str]) -> str:
+        """Write the query of typed columns; with a `token`, that a value does not fit is an error that holds it."""
+        if token is None:
+            terms = (f"{types[name].value_of(name)} as {quote(name)}" for name in names)
+            return f"select {', '.join(terms)} from ({part})"
+        checked, values = list[str](), ["*"]
+        for index, name in enumerate(names):
             cast, value = types[name], quote(f"value of {name}")
             failure = f"{'misfit' if name in self.configured else 'widen'} {token}{index}"
-            terms.append(f"{cast.checked(name, failure, value)} as {quote(name)}")
+            checked.append(f"{cast.checked(name, failure, value)} as {quote(name)}")
             values.append(f"{cast.value_of(name)} as {value}")
-        return f"select {', '.join(terms)} from (select {', '.join(values)} from ({part}))"
+        return f"select {', '.join(checked)} from (select {', '.join(values)} from ({part}))"
+
+
+def _batches(names: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [names[start : start + size] for start in range(0, len(names), size)]
 
 
 def _alike(candidates: Mapping[str, tuple[Cast, ...]]) -> dict[tuple[Cast, ...], list[str]]:
@@ -169,8 +255,9 @@ def _held(evidence: Mapping[str, Evidence]) -> dict[str, tuple[Cast, ...]]:
 
 
 def _nothing(found: Evidence) -> Cast:
-    """Give the cast of a column in which no text was seen: the first one there is decides anew."""
-    return Cast("VARCHAR", "{c}", found.casts[0].gap)
+    """Give the cast of a column in which no text was seen: the first one there is decides anew, unless a type is known."""
+    first = found.casts[0]
+    return first if first.is_known else Cast("VARCHAR", "{c}", first.gap)
 
 
 class _WidenError(SourceError):

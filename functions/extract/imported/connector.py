@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 from analyst import duckdb_files
@@ -26,14 +27,24 @@ class ImportedFiles:
     memory_limit: str = "300MB"
 
     @classmethod
-    def open(cls, parts: Parts, source: str, tables: Iterable[ImportedTable], now: datetime, memory_limit: str) -> Self:
-        """Look at what the source has.
+    def open(
+        cls,
+        parts: Parts,
+        source: str,
+        tables: Iterable[ImportedTable],
+        now: datetime,
+        memory_limit: str,
+        *,
+        registrations: Mapping[str, str] = MappingProxyType({}),
+    ) -> Self:
+        """Look at what the source has for these registrations (uuids of tables by name).
 
         Raises:
             ContractError: its extract can't be read.
         """
         with duckdb_files.scratch(parts.scratch) as folder:
             here, _version = read_extract(parts.store, source, folder)
+        here = here.without_predecessors(registrations)
         return cls(parts, {table.name: table for table in tables}, here, now, memory_limit)
 
     def tables(self) -> Iterable[SourceTable]:
@@ -42,6 +53,10 @@ class ImportedFiles:
             if standing(self.here, table) != "extracted":
                 read_at = min(table.extracted_at or self.now, self.now)
                 yield SourceTable(table.name, table.name, table.fingerprint, read_at=read_at)
+
+    def notes(self) -> tuple[str, ...]:
+        """Nothing but tables is asked for."""
+        return ()
 
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:  # noqa: ARG002 - there is no more
         """Write a table's rows anew, under names and types that all readers take.

@@ -4,7 +4,7 @@ from analyst.context import Context
 from analyst.contract.extraction import Extraction
 from analyst.extracting import ExtractAnswer
 from analyst.http import Allow, Answer, function
-from analyst.imports.files import BODY_BYTES, ImportedExtract
+from analyst.imports.files import BODY_BYTES, ImportedExtract, registrations
 from analyst.imports.parts import Parts
 from functions.extract.imported.connector import ImportedFiles
 
@@ -24,11 +24,21 @@ def extract_imported(request: ImportedExtract, ctx: Context) -> Answer[ExtractAn
     """
     ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{table.name}" for table in request.tables))
     settings, parts = ctx.settings, Parts(ctx.store, ctx.settings.scratch_dir)
+    uuids = registrations(ctx.state, request.source)
     extraction = Extraction(
-        ctx.store, request.source, request.run_id, ctx.clock, settings.memory_limit, settings.scratch_dir
+        ctx.store,
+        request.source,
+        request.run_id,
+        ctx.clock,
+        settings.memory_limit,
+        settings.scratch_dir,
+        registrations=lambda: uuids,
+        is_partial=True,
     )
     ended = extraction.run(
-        lambda: ImportedFiles.open(parts, request.source, request.tables, ctx.now, settings.memory_limit)
+        lambda: ImportedFiles.open(
+            parts, request.source, request.tables, ctx.now, settings.memory_limit, registrations=uuids
+        )
     )
     answer = ExtractAnswer.of(ended.record)
     ctx.audited(run_id=answer.run_id, status=answer.status, is_unchanged=answer.status == "unchanged")

@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analyst.contract import parquet
 from analyst.contract.connector import Extracted
 from analyst.contract.naming import named
+from analyst.contract.parquet_input import ParquetInput, open_parquet, within_years
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
@@ -43,20 +44,28 @@ class Reading:
         """Give the place for the next file."""
         return self.folder / f"{len(self.files):06}.parquet"
 
+    def _opened(self, path: Path, original: str) -> ParquetInput:
+        scratch = self.folder / "exact"
+        scratch.mkdir(exist_ok=True)
+        return open_parquet(self.con, path, original, scratch)
+
     def add(self, path: Path, original: str) -> None:
         """Add a file; a folder of its `original` path such as `month=2025-01` is a column, unless it has that itself.
 
         Raises:
             SourceError: it is no parquet.
         """
-        with told_as(SourceError, f"{original} can't be read as parquet: ", hide=path):
-            types = self._types(_scan([path], partitioned=False))
-        own = {name.lower() for name in types}
+        opened = self._opened(path, original)
+        own = {name.lower() for name in opened.columns}
         folders = [(part, _PARTITION.fullmatch(part)) for part in original.split("/")[:-1]]
         partitions = tuple(part for part, found in folders if found and found[1].lower() not in own)
-        place = self.folder.joinpath("files", *partitions, path.name)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        self.files.append(_File(path.rename(place), original, types, partitions))
+        home = self.folder.joinpath("files", *partitions)
+        home.mkdir(parents=True, exist_ok=True)
+        for number, piece in enumerate(opened.paths):
+            with told_as(SourceError, f"{original} can't be read as parquet: ", hide=piece):
+                types = self._types(_scan([piece], partitioned=False))
+            place = piece.rename(home / f"{path.stem}-{number:03}.parquet")
+            self.files.append(_File(place, original, types, partitions))
 
     def write(self, into: Path) -> Extracted:
         """Write the rows of all files, in their order, to parquet files in an empty folder.
@@ -70,7 +79,11 @@ class Reading:
             self._check_types({name.lower(): kind for name, kind in types.items()})
         ours = {name.lower() for file in self.files for name in (*file.types, *_keys(file.partitions))}
         names = named([name for name in types if name.lower() in ours], self.name)
-        select = ", ".join(f"{quote(original)} as {quote(name)}" for name, original in names.items())
+        kinds = {name: kind for name, kind, *_ in self._described(scan)}
+        select = ", ".join(
+            f"{within_years(quote(original), kinds[original], f'the column {original!r}')} as {quote(name)}"
+            for name, original in names.items()
+        )
         written = parquet.write(self.con, f"select {select} from ({scan})", into)
         columns = tuple(
             column
@@ -82,6 +95,9 @@ class Reading:
 
     def _types(self, scan: str) -> dict[str, str]:
         return {str(row[0]): str(row[1]) for row in self.con.execute(f"describe {scan}").fetchall()}
+
+    def _described(self, scan: str) -> list[tuple[str, Any]]:
+        return [(name, kind) for name, kind, *_ in self.con.execute(f"{scan} limit 0").description or []]
 
     def _check_types(self, united: Mapping[str, str]) -> None:
         """Make sure that no value is bent where a column is of several types."""

@@ -94,6 +94,7 @@ class Absorbing:
     folder: Path
     base: Extract
     version: str | None
+    registrations: Mapping[str, str] = field(default_factory=dict)
     believed: int | None = None
 
     def states_of(self, issue_ids: Collection[str]) -> dict[str, IssueState]:
@@ -294,6 +295,7 @@ class Absorbing:
             base=self.base.state(name),
             read_at=began,
             rebase=lambda *_: None,
+            registration=self.registrations.get(name),
         )
 
 

@@ -89,13 +89,15 @@ def open_source(ctx: Context, name: str, *, parallel: int = PARALLEL, look_again
         InvalidInputError: it is of another type, or its config or custom fields can't be used.
     """
     settings = ctx.settings
-    source = registering.register(ctx.state, settings, name, actor(ctx))
+    source, uuids = registering.register(ctx.state, settings, name, actor(ctx))
     scope = Scope(settings.jira_projects, registering.config_of(source).jql)
     client = client_of(settings)
     privacy = registering.config_of(source).privacy
     options = _options(settings, privacy, Catalogue(ctx.store, name), client, look_again=look_again)
     excluded = frozenset(source.excluded)
-    warehouse = Warehouse(ctx.store, name, options, ctx.clock, settings.memory_limit, settings.scratch_dir, excluded)
+    warehouse = Warehouse(
+        ctx.store, name, options, ctx.clock, settings.memory_limit, settings.scratch_dir, excluded, uuids
+    )
     jira = None if client is None else Jira(client, desk_of(settings, options, client), parallel)
     return Opened(ctx, name, warehouse, scope, jira)
 

@@ -1,6 +1,7 @@
 """The tables of a Jira source in the registry: all that are new are registered, those that were taken out stay out."""
 
-from typing import Final, Literal
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
@@ -60,8 +61,15 @@ class JiraTableOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def register(state: State, settings: Settings, name: str, actor: Actor) -> Source:
-    """Register the tables of a source that are new, in one edit, and none when there are none; give the source.
+class Registered(NamedTuple):
+    """A source, and the uuids of its registered tables by name."""
+
+    source: Source
+    uuids: Mapping[str, str]
+
+
+def register(state: State, settings: Settings, name: str, actor: Actor) -> Registered:
+    """Register the tables of a source that are new, in one edit, and none when there are none.
 
     Raises:
         NotFoundError: there is no such source.
@@ -69,15 +77,15 @@ def register(state: State, settings: Settings, name: str, actor: Actor) -> Sourc
     """
     with state.read() as db:
         source = registry.get_source(db, name)
-        known = {table.name for table in registry.list_tables(db, name)}
+        known = {table.name: table.uuid for table in registry.list_tables(db, name)}
     if source.type != TYPE:
         raise InvalidInputError(f"the source {name!r} is of the type {source.type!r}, not {TYPE!r}")
     config_of(source)
     new = [_new_table(name, table) for table in TABLES if table not in known and table not in source.excluded]
     if new:
-        public = settings.tables_public
-        state.edit(lambda db: registry.register_discovered(db, actor, name, new, public=public))
-    return source
+        made = state.edit(lambda db: registry.register_discovered(db, actor, name, new, public=settings.tables_public))
+        known = {table.name: table.uuid for table in made} | known
+    return Registered(source, known)
 
 
 def config_of(source: Source) -> JiraSource:

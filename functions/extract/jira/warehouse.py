@@ -36,6 +36,8 @@ class Warehouse:
     memory_limit: str = "300MB"
     scratch: Path | None = None
     excluded: Collection[str] = field(default=frozenset())
+    registrations: Mapping[str, str] = field(default_factory=dict)
+    """The uuids of the registered tables by name."""
 
     def find(self, issue_ids: Collection[str]) -> dict[str, IssueState]:
         """Tell what is known of issues, without those of which nothing is.
@@ -91,6 +93,7 @@ class Warehouse:
 
     def _open(self, folder: Path, believed: int | None = None) -> Absorbing:
         base, version = read_extract(self.store, self.source, folder)
+        base = base.without_predecessors(self.registrations)
         return Absorbing(
             store=self.store,
             source=self.source,
@@ -102,6 +105,7 @@ class Warehouse:
             base=base,
             version=version,
             believed=believed,
+            registrations=self.registrations,
         )
 
 

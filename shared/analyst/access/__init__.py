@@ -10,9 +10,11 @@ from analyst.access.rules import (
     AccessList,
     Granted,
     Grants,
+    Published,
     Registration,
     Token,
     User,
+    Withdrawn,
     digest,
 )
 
@@ -28,12 +30,14 @@ __all__ = [
     "CallerKind",
     "Granted",
     "Grants",
+    "Published",
     "Registration",
     "Role",
     "Scope",
     "StatePointer",
     "Token",
     "User",
+    "Withdrawn",
     "digest",
     "redacted",
 ]

@@ -61,6 +61,19 @@ class Caller:
     scopes: frozenset[Scope] = EVERY_SCOPE
     session_id: str | None = None
 
+    def includes(self, role: Role) -> bool:
+        """Return whether the caller may act as somebody of this role: by role and, above analyst, by scope as well.
+
+        The one place where that is decided. A token without the scope `admin` acts for nobody else, whoever it is of,
+        and whatever scope the function that it calls asks for.
+        """
+        return not self.is_service and self.role.includes(role) and not self.lacks_scope_for(role)
+
+    def lacks_scope_for(self, role: Role) -> bool:
+        """Return whether the user has the role and the token that speaks for them is not for using it."""
+        is_plain = Role.ANALYST.includes(role) or self.is_service
+        return self.role.includes(role) and not is_plain and Scope.ADMIN not in self.scopes
+
     @property
     def kind(self) -> CallerKind:
         """What speaks for the caller."""

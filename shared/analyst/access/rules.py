@@ -7,8 +7,9 @@ exist. Everything that shows, signs or queries data asks here.
 
 import hashlib
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
+from typing import Protocol
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -66,6 +67,29 @@ class Registration(_Value):
     registered_at: AwareDatetime
 
 
+class Withdrawn(_Value):
+    """A registration that was ended: the id that the table had, and when."""
+
+    id: str
+    at: AwareDatetime
+
+
+class Published(Protocol):
+    """A table as a snapshot has it."""
+
+    @property
+    def id(self) -> str:
+        """`<source>.<name>`."""
+
+    @property
+    def registration(self) -> str | None:
+        """The uuid of the registration that it was published for; `None` where that was not written down."""
+
+    @property
+    def extracted_at(self) -> datetime | None:
+        """When its rows were read at the source."""
+
+
 class Granted(_Value):
     """What one user or group was granted: `tables` by uuid, and `places`: a whole source, or one bucket of it."""
 
@@ -85,6 +109,9 @@ class _Index:
 
     def __init__(self, access: "AccessList") -> None:
         self.public = frozenset(id_ for id_, table in access.tables.items() if table.is_public)
+        self.withdrawn: dict[str, datetime] = {}
+        for ended in (access.withdrawn or {}).values():
+            self.withdrawn[ended.id] = max(ended.at, self.withdrawn.get(ended.id, ended.at))
         self._grants = access.grants
         self._ids = {table.uuid: id_ for id_, table in access.tables.items()}
         self._places = _by_place(access.tables)
@@ -120,6 +147,8 @@ class AccessList(_Value):
     tables: dict[str, Registration] = Field(default_factory=dict)
     """By `<source>.<name>`, in the order of their registration."""
     grants: Grants = Field(default_factory=Grants)
+    withdrawn: dict[str, Withdrawn] | None = None
+    """Registrations that were ended, by uuid; `None` in a list of before these were kept."""
     revoked_sessions: tuple[str, ...] = ()
     """Ids of sessions that were signed out and would not have expired yet."""
 
@@ -137,6 +166,22 @@ class AccessList(_Value):
         if caller.role is Role.ADMIN:
             return frozenset(self.tables)
         return frozenset().union(*self._reach(caller))
+
+    def is_of_now(self, table: Published, built_at: datetime) -> bool:
+        """Return whether a table of a snapshot built at a time is the one that its id stands for today.
+
+        What was published for a registration that has ended is nobody's any more, administrators' included, also when
+        another table is registered under the id. Where no registration was written down, as in snapshots of before that
+        was done, it counts unless the id was given up after the rows were read.
+        """
+        registered = self.tables.get(table.id)
+        if table.registration is not None:
+            is_ended = table.registration in (self.withdrawn or {})
+            return not is_ended and (registered is None or registered.uuid == table.registration)
+        if self.withdrawn is None:
+            return registered is None or registered.registered_at <= built_at
+        given_up = self._index.withdrawn.get(table.id)
+        return given_up is None or given_up < min(built_at, _utc(table.extracted_at or built_at))
 
     def may_download(self, caller: Caller, table_id: str) -> bool:
         """Tell whether the caller may have the table's files; those of a server-only table are never handed out."""
@@ -174,6 +219,11 @@ class AccessList(_Value):
     @cached_property
     def _index(self) -> _Index:
         return _Index(self)
+
+
+def _utc(time: datetime) -> datetime:
+    """Give a time a zone: catalogs hold times of `_meta` in UTC, those of before without one."""
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def digest(token: str) -> str:

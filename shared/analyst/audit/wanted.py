@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from analyst.addresses import normal_email
 from analyst.audit.events import AuditEvent, Outcome, Place
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Wanted:
         return (
             place < self.before
             and place.ms >= self.since_ms
-            and (self.user is None or self.user == event.user_id or self.user.lower() == event.email)
+            and (self.user is None or self.user == event.user_id or normal_email(self.user) == event.email)
             and (self.action is None or event.action.startswith(self.action))
             and (self.resource is None or self.resource in event.resources)
             and (self.outcome is None or event.outcome is self.outcome)

@@ -25,14 +25,15 @@ class InvitationRequest(Input):
 
 
 class Invitation(Output):
-    """An invitation. When it was not `mailed`, `url` is the link to hand over: whoever has it becomes that user.
+    """An invitation. When it was not `mailed`, `url` is the link to hand over, and `code` what its page asks for.
 
-    `expires_at` is `None` when the link is only that of the sign-in page.
+    Whoever has both becomes that user. A mail has both as well: scanners that follow links don't type codes. `expires_at` is `None` when the link is only that of the sign-in page.
     """
 
     email: str
     mailed: bool
     url: str | None
+    code: str | None = None
     expires_at: datetime | None
 
 
@@ -50,18 +51,20 @@ def invite(
     """
     account = _account(request.id, state)
     by_password = password.PROVIDER in available_providers(settings)
-    url = f"{base_url}/login"
+    url, code = f"{base_url}/login", None
     if by_password:
-        url = password.set_up_link(account, keys=keys, base_url=base_url, now=actor.at)
+        link = password.set_up_link(account, keys=keys, base_url=base_url, now=actor.at)
+        url, code = link.url, link.code
     mailed = request.mail and settings.smtp_host is not None
     state.edit(lambda db: record(db, actor, "user.invite", f"user:{account.user_id}", mailed=mailed))
     if mailed:
-        text = (_SET_UP if by_password else _SIGN_IN).format(name=settings.instance_name, url=url)
+        text = (_SET_UP if by_password else _SIGN_IN).format(name=settings.instance_name, url=url, code=code)
         send(settings, account.email, f"Welcome to {settings.instance_name}", text)
     return Invitation(
         email=account.email,
         mailed=mailed,
         url=None if mailed else url,
+        code=None if mailed else code,
         expires_at=actor.at + LASTS[Purpose.SET_UP] if by_password else None,
     )
 
@@ -79,6 +82,8 @@ _SET_UP: Final = """\
 You were invited to {name}. Open this page to choose a password:
 
 {url}
+
+The page asks for this code: {code}
 
 It works once, for 24 hours. An administrator can send another one.
 """

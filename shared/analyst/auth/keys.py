@@ -81,6 +81,10 @@ class Keys:
             raise UnauthenticatedError("this has expired; sign in again")
         return claims
 
+    def codes(self, purpose: Purpose, text: str) -> tuple[str, ...]:
+        """Return the six digits that stand for a text: by the newest key, and by those before it."""
+        return tuple(_digits(self._key(kid, purpose), text) for kid in self._secrets)
+
     def knows(self, token: str) -> bool:
         """Tell whether a token names one of these keys; whether that key signed it is another question."""
         import jwt
@@ -92,6 +96,11 @@ class Keys:
 
     def _key(self, kid: object, purpose: Purpose) -> bytes:
         return hmac.new(self._secrets[str(kid)], f"da {purpose} 1".encode(), hashlib.sha256).digest()
+
+
+def _digits(key: bytes, text: str) -> str:
+    number = int.from_bytes(hmac.new(key, f"code {text}".encode(), hashlib.sha256).digest())
+    return f"{number % 1_000_000:06}"
 
 
 def _kid(secret: bytes) -> str:

@@ -1,5 +1,15 @@
-"""Links that prove the way to a mailbox: signed, short-lived, used once, and of no use after what they were for."""
+"""Links that prove the way to a mailbox: signed, short-lived, used once, and of no use after what they were for.
 
+A link alone proves that a mail was delivered, not that a person read it: mail scanners open links, run the scripts of
+the page and submit its forms. So a link works in the browser that asked for it, which has a cookie, and in any other one
+with a code of six digits. The page that asked shows the code; the code of an invitation, which no browser asked for,
+stands in its mail as text. Codes are tried five times per link, by whomever.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -7,13 +17,65 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from analyst.auth.keys import Keys, Purpose
+from analyst.auth.limits import Limit, Limits
 from analyst.auth.once import use
+from analyst.errors import UnauthenticatedError
 from analyst.store import Store
 
 LASTS: Final[Mapping[Purpose, timedelta]] = MappingProxyType(
     {Purpose.MAGIC_LINK: timedelta(minutes=15), Purpose.SET_UP: timedelta(hours=24), Purpose.RESET: timedelta(hours=1)}
 )
 """How long each kind of link works."""
+
+
+PER_LINK: Final = Limit("link-code", 5, timedelta(hours=24))
+"""Codes that are tried for one link."""
+
+PER_CLIENT: Final = Limit("link-code-from", 30, timedelta(minutes=15))
+"""Codes that one client tries, for whichever links."""
+
+_COOKIE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+_CODE: Final = re.compile(r"[0-9]{6}")
+
+
+class CodeError(UnauthenticatedError):
+    """A link was opened in another browser, and its code is missing or wrong. The link is as good as before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What binds a link to a person: its id, the code that follows from it, and the cookie of the browser that asked."""
+
+    id: str
+    code: str
+    cookie: str | None = None
+
+    @property
+    def claims(self) -> Mapping[str, Any]:
+        """What the link says of it. A reader of the link learns neither the cookie nor the code."""
+        return {"jti": self.id, **({} if self.cookie is None else {"browser": _digest(self.cookie)})}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a browser shows beside a link: its cookie, the code that was typed in, and the network that it is in."""
+
+    cookie: str | None
+    code: str
+    network: str
+
+
+def bind(keys: Keys, purpose: Purpose) -> Binding:
+    """Bind a link that no browser asked for: its code is handed over with it, in text."""
+    id_ = secrets.token_urlsafe(16)
+    return Binding(id_, keys.codes(purpose, id_)[0])
+
+
+def bind_to_browser(keys: Keys, purpose: Purpose, cookie: str | None) -> Binding:
+    """Bind a link to the browser that asks for it, which has a cookie of before, or is given one."""
+    bound = bind(keys, purpose)
+    known = cookie is not None and _COOKIE.fullmatch(cookie)
+    return Binding(bound.id, bound.code, cookie if known else secrets.token_urlsafe(32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +99,38 @@ def read(keys: Keys, purpose: Purpose, token: str, now: datetime) -> Link:
     """
     claims = keys.verify(purpose, token, now)
     return Link(str(claims["sub"]), claims)
+
+
+def needs_code(link: Link, cookie: str | None) -> bool:
+    """Return whether a browser has to show a link's code: all but the one that asked for it."""
+    if "jti" not in link.claims:  # made by a version that did not bind links; none is older than a day
+        return False
+    browser = link.claims.get("browser")
+    return cookie is None or not isinstance(browser, str) or not hmac.compare_digest(_digest(cookie), browser)
+
+
+def require_person(keys: Keys, purpose: Purpose, link: Link, shown: Shown, *, limits: Limits, now: datetime) -> None:
+    """Let a link work in the browser that asked for it, or with its code.
+
+    What can't be a code is not counted, so that a scanner that fills in forms does not use up the attempts.
+
+    Raises:
+        CodeError: it is another browser, and the code is missing or wrong.
+        RateLimitedError: too many codes were tried.
+    """
+    if not needs_code(link, shown.cookie):
+        return
+    code = "".join(shown.code.split())
+    if not _CODE.fullmatch(code):
+        raise CodeError("this link was opened in another browser than the one that asked for it: type in its code")
+    limits.count(PER_CLIENT, shown.network, now)
+    limits.count(PER_LINK, str(link.claims["jti"]), now)
+    if not any(hmac.compare_digest(code, right) for right in keys.codes(purpose, str(link.claims["jti"]))):
+        raise CodeError("this is not the code of this link")
+
+
+def _digest(cookie: str) -> str:
+    return hashlib.sha256(cookie.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def consume(keys: Keys, purpose: Purpose, token: str, store: Store, now: datetime) -> Link:

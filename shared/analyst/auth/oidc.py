@@ -80,7 +80,8 @@ class Issuer:
                 issuer=self._current(_FRESH).configuration["issuer"],
                 options={"require": list(_REQUIRED), "verify_exp": False, "verify_iat": False, "verify_nbf": False},
             )
-            is_now = float(claims["iat"]) - _LEEWAY <= now.timestamp() < float(claims["exp"]) + _LEEWAY
+            starts = max(float(claims["iat"]), float(claims.get("nbf", claims["iat"])))
+            is_now = starts - _LEEWAY <= now.timestamp() < float(claims["exp"]) + _LEEWAY
         except (jwt.PyJWTError, TypeError, ValueError) as error:
             raise UnauthenticatedError("this is not an identity token for this installation") from error
         if not is_now:

@@ -52,7 +52,8 @@ def require(provider: AuthProvider, settings: Settings) -> None:
         NotFoundError: it is not configured, or disabled.
     """
     if provider not in available_providers(settings):
-        raise NotFoundError(f"signing in by {provider.name} is not set up here")
+        hint = "" if settings.base_url else "; an administrator must set BASE_URL for what sends links"
+        raise NotFoundError(f"signing in by {provider.name} is not set up here{hint}")
 
 
 def available_providers(settings: Settings) -> tuple[AuthProvider, ...]:

@@ -7,6 +7,7 @@ token that was made for `SERVICE_AUDIENCE`.
 from datetime import datetime
 
 from analyst.access import SERVICE, Caller
+from analyst.addresses import normal_email
 from analyst.auth.oidc import Issuer
 from analyst.errors import UnauthenticatedError
 from analyst.settings import Settings
@@ -23,7 +24,7 @@ def identify_service(token: str, issuer: Issuer, settings: Settings, now: dateti
     if not settings.service_account_emails or audience is None:
         raise UnauthenticatedError("this is not a token of this installation")
     claims = issuer.verify(token, audience.rstrip("/"), now)
-    email = str(claims.get("email", "")).lower()
+    email = normal_email(str(claims.get("email", "")))
     if claims.get("email_verified") is not True or email not in settings.service_account_emails:
         raise UnauthenticatedError("this service account may not call this installation (SERVICE_ACCOUNT_EMAILS)")
     return SERVICE

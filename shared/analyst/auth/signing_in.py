@@ -1,13 +1,18 @@
 """What happens when somebody has proven an e-mail address: they are let in, or become a user, or are turned away."""
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import unicodedata
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from pydantic import TypeAdapter, ValidationError
 
 from analyst.access import AccessReader
 from analyst.errors import ForbiddenError
 from analyst.settings import Settings
 from analyst.state.audit import Actor
 from analyst.state.editing import State
+from analyst.state.fields import Email
+from analyst.state.identities import bind_identity, require_identity
 from analyst.state.rows import fetch_one
 from analyst.state.users import NewUser, create_user, is_seeded, seed_admin
 
@@ -17,26 +22,64 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """An e-mail address (in lower case) that somebody has proven to be theirs, by which provider, and their name."""
+    """An e-mail address that somebody has proven to be theirs, by which provider, and their name.
+
+    An OpenID provider says besides who they are whatever their address is: `issuer` and `subject`.
+    """
 
     email: str
     provider: str
     name: str | None = None
+    issuer: str | None = None
+    subject: str | None = None
 
 
 def sign_in(proven: Proven, access: AccessReader, state: State, actor: Actor, settings: Settings) -> str:
     """Give the id of the user whom an e-mail belongs to; one of an allowed domain becomes a user by this.
 
     Raises:
-        ForbiddenError: nobody with this e-mail may come in.
+        ForbiddenError: nobody with this e-mail may come in, or whom the provider means is another person than the one
+            who signed in with it before.
         UnavailableError: the store does not answer.
     """
+    proven = _checked(proven)
     known = _known(proven.email, access)
-    if known is not None and not _is_to_be_raised(proven.email, state, settings):
+    if known is not None and not _is_to_be_raised(proven.email, state, settings) and _is_same(known, proven, state):
         return known
     if known is None and not may_come(proven.email, settings):
         _require_user(proven.email, state)
     return state.edit(lambda db: _user(db, actor, proven, settings))
+
+
+def _checked(proven: Proven) -> Proven:
+    """Check what a provider says, whichever it is: the address has to be one, the name is cleaned or left out.
+
+    Raises:
+        ForbiddenError: this is no e-mail address.
+    """
+    try:
+        email = _EMAIL.validate_python(proven.email)
+    except ValidationError as error:
+        raise ForbiddenError("what the provider calls your e-mail address is none that can be used here") from error
+    return replace(proven, email=email, name=person_name(proven.name))
+
+
+def person_name(text: str | None) -> str | None:
+    """Make one line of a name: without control and invisible characters, and not too long. `None` if nothing is left."""
+    bare = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text or "")
+    return " ".join(bare.split())[:_LONGEST_NAME].strip() or None
+
+
+def _is_same(user_id: str, proven: Proven, state: State) -> bool:
+    """Return whether who signed in before is who signs in now; False where that has to be written down first.
+
+    Raises:
+        ForbiddenError: they are somebody else.
+    """
+    if proven.issuer is None or proven.subject is None:
+        return True
+    with state.read() as db:
+        return require_identity(db, user_id, proven.issuer, proven.subject)
 
 
 def may_come(email: str, settings: Settings) -> bool:
@@ -84,7 +127,11 @@ def _user(db: "DuckDBPyConnection", actor: Actor, proven: Proven, settings: Sett
         known = {"id": create_user(db, actor, NewUser(email=proven.email, name=proven.name)).id}
     if _is_first_administrator(proven.email, settings):
         seed_admin(db, actor, proven.email)
+    if proven.issuer is not None and proven.subject is not None:
+        bind_identity(db, actor, str(known["id"]), proven.issuer, proven.subject)
     return str(known["id"])
 
 
+_EMAIL: Final[TypeAdapter[str]] = TypeAdapter(Email)
+_LONGEST_NAME: Final = 200
 _REFUSED = "this account may not sign in here; ask an administrator to add it"

@@ -12,9 +12,9 @@ from werkzeug.wrappers import Request
 
 from analyst.access import AccessReader, Caller
 from analyst.audit import Note, Noting
-from analyst.clients import ClientKind, client_address, client_kind
+from analyst.clients import ClientKind, client_address, client_kind, network_of
 from analyst.context.process import Process
-from analyst.errors import UnauthenticatedError
+from analyst.errors import UnauthenticatedError, UnavailableError
 from analyst.manifest import Manifests
 from analyst.settings import Settings
 from analyst.snapshots import Snapshots
@@ -68,6 +68,11 @@ class Context(Noting):
         return client_address(self.request.remote_addr, forwarded_for, self.settings.trusted_proxies)
 
     @property
+    def client_network(self) -> str:
+        """What attempts of the client are counted under, see `network_of`."""
+        return network_of(self.client_address)
+
+    @property
     def client_kind(self) -> ClientKind:
         """What kind of client says that it makes the request."""
         return client_kind(self.request.headers.get("User-Agent"))
@@ -119,9 +124,25 @@ class Context(Noting):
 
     @property
     def is_secure(self) -> bool:
-        """Tell whether browsers come by HTTPS; on this host itself they may come without."""
-        address = urlsplit(self.settings.base_url or self.request.host_url)
-        return address.scheme == "https" or address.hostname not in _THIS_HOST
+        """Tell whether browsers must come by HTTPS: always, unless `BASE_URL` is plain HTTP on this host itself."""
+        address = urlsplit(self.settings.base_url or "")
+        return address.scheme != "http" or address.hostname not in _THIS_HOST
+
+    @property
+    def base_url(self) -> str:
+        """Where the functions are reached from outside, without a slash at the end.
+
+        What a request says of its host is not it: whoever makes the request chooses that.
+
+        Raises:
+            UnavailableError: `BASE_URL` is not set.
+        """
+        if self.settings.base_url is None:
+            raise UnavailableError(
+                "no link to this server can be made, because its address is not configured; an administrator must set "
+                "BASE_URL, such as https://data.example.com"
+            )
+        return self.settings.base_url.rstrip("/")
 
     @property
     def rebuilding(self) -> "Rebuild":
@@ -144,10 +165,10 @@ class Context(Noting):
         self.process.background.run(lambda: _logged(what, task, self.request_id))
 
     def absolute(self, url: str) -> str:
-        """Make a URL that starts with `/` one of our own address: of `BASE_URL`, else as the request called us."""
-        if not url.startswith("/"):
+        """Make a URL that starts with `/` one of our own address; without `BASE_URL` it stays relative to the request."""
+        if not url.startswith("/") or self.settings.base_url is None:
             return url
-        return (self.settings.base_url or self.request.host_url).rstrip("/") + url
+        return self.base_url + url
 
 
 def _logged(what: str, task: Callable[[], object], request_id: str) -> None:

@@ -1,7 +1,7 @@
 """What a connector is: it knows its tables, their exact types, paging and increments, and nothing of the bucket."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
@@ -20,7 +20,10 @@ class SourceTable:
 
     `name` is normalised, `original` is what the source calls it. `fingerprint` changes whenever the table's content
     or the options it is read with may have changed; while it stays, nothing is read. `read_at` is when its rows were
-    read of where they come from, if that was before this run.
+    read of where they come from, if that was before this run. `registration` is the uuid of the table's registration as
+    the run found it; content that was published for another one is not built on. `published` are the columns that an
+    incremental table has by now: an increment is read with types that go together with theirs, and a connector that
+    can't do that reads the whole table.
     """
 
     name: str
@@ -31,6 +34,12 @@ class SourceTable:
     sync_strategy: SyncStrategy = "full_refresh"
     cursor_column: str | None = None
     read_at: datetime | None = None
+    registration: str | None = None
+    problem: str | None = None
+    """Why it can't be read, if that is known without reading it."""
+    originals: Mapping[str, str] = field(default_factory=dict)
+    """What the source calls the columns that were published, by their names; filled in before the table is read."""
+    published: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +47,9 @@ class Extracted:
     """What a connector read of one table.
 
     `files` are parquet files in the order of their rows, made by `analyst.contract.parquet.write`. For an incremental
-    table they hold the new and changed rows only. `rejects` are the first few of the `rejected` rows that were set
-    aside: "file:line: reason".
+    table they hold the new and changed rows only, unless they are `whole`: all the rows that the source has now. `rejects`
+    are the first few of the `rejected` rows that were set aside: "file:line: reason". `notes` are what else is worth a
+    look. `passed_over` are the rows before the cursor, which were not read.
     """
 
     files: tuple[Path, ...]
@@ -47,6 +57,9 @@ class Extracted:
     cursor: Cursor = None
     rejected: int = 0
     rejects: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    is_whole: bool = False
+    passed_over: int = 0
 
 
 class Connector(Protocol):
@@ -55,5 +68,12 @@ class Connector(Protocol):
     def tables(self) -> Iterable[SourceTable]:
         """List the tables of the source as they are now."""
 
+    def notes(self) -> tuple[str, ...]:
+        """Tell what of the source is no table, and so is not read; asked for after `tables`."""
+
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
-        """Read one table into the empty folder `into`: all of it, or of an incremental one what came after `since`."""
+        """Read one table into the empty folder `into`: all of it, or of an incremental one what is not before `since`.
+
+        Rows on the boundary, and those whose cursor has no place in the order (NULL, NaN, infinities), are read again
+        every time: what is there already is told apart when they are merged.
+        """

@@ -90,8 +90,8 @@ def next_commit(
     home = data_prefix(source, table)
     gone = listed - wanted
     changes_data = last is None or not same_rows
-    actions += [_remove(row, home, ms, changes_data) for row in old if row.path in gone]
-    actions += [_add(row, home, ms, changes_data) for row in new if row.path not in listed]
+    actions += [_remove(row, home, ms, changes_data) for row in _once(old) if row.path in gone]
+    actions += [_add(row, home, ms, changes_data) for row in _once(new) if row.path not in listed]
     if not actions:
         return None
     operation = ("WRITE", {"mode": "Overwrite"}) if changes_data else ("OPTIMIZE", {})
@@ -99,6 +99,11 @@ def next_commit(
     lines = [{"commitInfo": about}, *actions]
     text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
     return Commit(table, 0 if last is None else last.version + 1, text)
+
+
+def _once(rows: Sequence[FileRow]) -> Iterable[FileRow]:
+    """Give each path once, which a commit must not name twice."""
+    return {row.path: row for row in rows}.values()
 
 
 def _declared(

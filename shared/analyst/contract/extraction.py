@@ -3,21 +3,24 @@
 import errno
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from ulid import ULID
 
 from analyst import duckdb_files, logs, runs
+from analyst.catalog import Column
 from analyst.contract import publishing
-from analyst.contract.connector import Connector, Cursor, SourceTable
+from analyst.contract.connector import Connector, Cursor, Extracted, SourceTable
 from analyst.contract.editing import read_extract
-from analyst.contract.model import SCHEMA, Extract, TableState
+from analyst.contract.merging import WidenError
+from analyst.contract.model import SCHEMA, Extract, FileRow, TableState
 from analyst.contract.publishing import NewTable, TableRun, Uploads
 from analyst.contract.staging import Staging
+from analyst.contract.views import columns_of
 from analyst.errors import AnalystError, SourceError, UnavailableError
 from analyst.names import is_name
 from analyst.runs import RunRecord, RunStatus, TableResult
@@ -26,6 +29,12 @@ from analyst.store import Store
 _LOG = logging.getLogger(f"{logs.ROOT}.extract")
 LONGEST = 12 * 3600.0
 """Seconds after which a run publishes nothing any more: the sweep takes a day for enough."""
+
+_EMPTY = "; check whatever writes them"
+"""How the note on a table ends to which nothing came."""
+
+_ATTEMPTS = 4
+"""How often a table is read anew because a column has to be text."""
 
 SIDE_BY_SIDE = 2
 """Tables that are read at the same time; each keeps one processor busy."""
@@ -41,7 +50,12 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What an extract works with. `memory_limit` is per table, `scratch` a local folder or the system's place."""
+    """What an extract works with. `memory_limit` is per table, `scratch` a local folder or the system's place.
+
+    `registrations` returns the uuids of the registered tables by name, as the connector knew them when it was made. A table
+    that was published and that the connector does not list has vanished, unless it lists only a part of the source
+    (`is_partial`).
+    """
 
     store: Store
     source: str
@@ -49,6 +63,8 @@ class Extraction:
     now: Callable[[], datetime]
     memory_limit: str = "300MB"
     scratch: Path | None = None
+    registrations: Callable[[], Mapping[str, str]] = field(default=dict)
+    is_partial: bool = False
 
     def run(self, connector: Callable[[], Connector], only: frozenset[str] | None = None) -> Ended:
         """Make a connector, extract its tables (all, or `only` those of these names) and keep a record of it.
@@ -58,10 +74,13 @@ class Extraction:
         """
         started = self.now()
         results: list[TableResult] = []
+        notes: tuple[str, ...] = ()
         version = error = None
         try:
             with duckdb_files.scratch(self.scratch) as folder:
-                results, version = self._extract(connector(), only, folder)
+                opened = connector()
+                results, version = self._extract(opened, only, folder)
+                notes = opened.notes()
         except Exception as failure:  # noqa: BLE001 - whatever it is, the run ends with a record of it
             error = self._explain(failure)
         record = RunRecord(
@@ -73,6 +92,7 @@ class Extraction:
             finished_at=self.now(),
             tables=tuple(results),
             error=error,
+            notes=notes,
         )
         runs.write(self.store, record)
         return Ended(record, version)
@@ -81,8 +101,11 @@ class Extraction:
         self, connector: Connector, only: frozenset[str] | None, folder: Path
     ) -> tuple[list[TableResult], str | None]:
         began = time.monotonic()
-        base, version = read_extract(self.store, self.source, folder)
+        base, version = read_extract(self.store, self.source, folder, with_originals=True)
         tables = _without_twins([table for table in connector.tables() if only is None or table.name in only])
+        uuids = self.registrations()
+        tables = [replace(table, registration=uuids.get(table.name)) for table in tables]
+        base = base.without_predecessors({table.name: table.registration for table in tables})
         changed = [table for table in tables if base.state(table.name).fingerprint != table.fingerprint]
         uploads = Uploads(self.store, self.source, lambda: str(ULID()))
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
@@ -91,21 +114,29 @@ class Extraction:
             raise UnavailableError(
                 "it took longer than 12 hours, so what was read is not published; extract less at once"
             )
-        results, published = self._publish(read, uploads, folder)
         unchanged = [_unchanged(table, base) for table in tables if table not in changed]
-        missing = [_missing(name) for name in sorted((only or frozenset()) - {table.name for table in tables})]
-        return sorted([*results, *unchanged, *missing], key=lambda result: result.table), published or version
+        absent = {table.name for table in tables}
+        gone = [] if self.is_partial or only is not None else [name for name in base.meta if name not in absent]
+        vanished = [_vanished(self.source, name, base) for name in gone if not base.state(name).is_imported]
+        results, published = self._publish(read, uploads, folder, _noted(base, [*unchanged, *vanished]))
+        missing = [_missing(self.source, name, base) for name in sorted((only or frozenset()) - absent)]
+        found = [*results, *unchanged, *vanished, *missing]
+        return sorted(found, key=lambda result: result.table), published or version
 
     def _read(
         self, connector: Connector, table: SourceTable, base: Extract, uploads: Uploads, folder: Path
     ) -> tuple[TableResult, NewTable | None]:
         began = time.monotonic()
         try:
+            if table.problem:
+                raise SourceError(table.problem)  # noqa: TRY301 - told as what reading it would have raised
+            state = base.state(table.name)
+            if not state.is_imported:  # what another system called the columns is nothing to go by
+                table = replace(table, originals=base.originals.get(table.name, {}))
             home = _new_home(folder, table)
             staging = Staging(self.store, uploads, table, home, self.memory_limit, table.read_at or self.now())
-            state = base.state(table.name)
-            extracted = connector.extract(table, _since(table, state), _new_folder(home))
-            made = staging.stage(extracted, state, base.own_files(table.name))
+            files = base.own_files(table.name)
+            extracted, made = _staged(connector, staging, state, files)
         except Exception as failure:  # noqa: BLE001 - one table's trouble, whatever it is, ends no other's reading
             return TableResult(table=table.name, status="failed", error=self._explain(failure), ms=_ms(began)), None
         result = TableResult(
@@ -115,6 +146,9 @@ class Extraction:
             size_bytes=sum(file.size_bytes for file in made.files),
             rejected=extracted.rejected,
             rejects=extracted.rejects,
+            notes=extracted.notes,
+            passed_over=extracted.passed_over,
+            note=_note(table, base, extracted, made),
             ms=_ms(began),
         )
         return result, made
@@ -130,17 +164,21 @@ class Extraction:
         return f"an unexpected error, which the log tells under run {self.run_id}"
 
     def _publish(
-        self, read: Sequence[tuple[TableResult, NewTable | None]], uploads: Uploads, folder: Path
+        self,
+        read: Sequence[tuple[TableResult, NewTable | None]],
+        uploads: Uploads,
+        folder: Path,
+        noted: Sequence[TableRun],
     ) -> tuple[list[TableResult], str | None]:
         results = [result for result, _table in read]
         tables = [table for _result, table in read if table is not None]
-        if not tables:
+        if not tables and not noted:
             return results, None
         published = publishing.publish(
             self.store,
             self.source,
             tables,
-            [_run_row(result) for result in results],
+            [*(_run_row(result, is_empty=_is_noted(result, table)) for result, table in read), *noted],
             run_id=self.run_id,
             uploads=uploads,
             now=self.now,
@@ -181,8 +219,40 @@ def _new_home(folder: Path, table: SourceTable) -> Path:
     return home
 
 
-def _new_folder(home: Path) -> Path:
-    folder = home / "new"
+def _staged(
+    connector: Connector, staging: Staging, state: TableState, files: tuple[FileRow, ...]
+) -> tuple[Extracted, NewTable]:
+    """Read and stage one table; a column whose old values do not fit what it has become is read once more, as text."""
+    table = replace(staging.table, published=_published(files)) if _is_incremental(staging.table) else staging.table
+    for attempt in range(_ATTEMPTS):
+        extracted = connector.extract(table, _since(table, state), _new_folder(staging.home, f"new-{attempt}"))
+        try:
+            return extracted, staging.stage(extracted, state, files)
+        except WidenError as error:
+            columns = [column for column in table.published if column.name != error.column]
+            wider = replace(table, published=(*columns, Column(name=error.column, type="VARCHAR")))
+            if wider == table or attempt == _ATTEMPTS - 1:
+                raise
+            table = wider
+    raise AssertionError
+
+
+def _is_incremental(table: SourceTable) -> bool:
+    return table.sync_strategy == "incremental"
+
+
+def _published(files: Sequence[FileRow]) -> tuple[Column, ...]:
+    """Tell the columns that files have, but for those without any value, which are of no type yet."""
+    found: dict[str, Column] = {}
+    for file in files:
+        for column in columns_of(file):
+            if file.rows and file.column_stats[column.name].get("nulls") != file.rows:
+                found[column.name] = column
+    return tuple(found.values())
+
+
+def _new_folder(home: Path, name: str) -> Path:
+    folder = home / name
     folder.mkdir()
     return folder
 
@@ -190,21 +260,82 @@ def _new_folder(home: Path) -> Path:
 def _unchanged(table: SourceTable, base: Extract) -> TableResult:
     meta = base.meta.get(table.name)
     rows, size = (meta.rows, meta.size_bytes) if meta else (None, None)
-    return TableResult(table=table.name, status="unchanged", rows=rows, size_bytes=size)
+    notice = base.notices.get(table.name)
+    note = notice.text if notice is not None and notice.status == "empty" else None
+    return TableResult(table=table.name, status="unchanged", rows=rows, size_bytes=size, note=note)
 
 
-def _missing(name: str) -> TableResult:
-    return TableResult(table=name, status="missing", error="the source has no such table")
+def _vanished(source: str, name: str, base: Extract) -> TableResult:
+    """Tell of a table whose files are gone; the text stays while they are."""
+    known, meta = base.notices.get(name), base.meta[name]
+    text = known.text if known is not None and known.status == "vanished" else _gone(source, name, base)
+    return TableResult(table=name, status="vanished", rows=meta.rows, size_bytes=meta.size_bytes, note=text)
 
 
-def _run_row(result: TableResult) -> TableRun:
+def _gone(source: str, name: str, base: Extract) -> str:
+    return (
+        f"its files are gone from the source, last seen {_last_seen(base, name)}; what was published stays readable: "
+        f"put the files back, or remove the table with DELETE /api/admin/tables/{source}.{name}"
+    )
+
+
+def _last_seen(base: Extract, name: str) -> str:
+    meta = base.meta.get(name)
+    return "never" if meta is None or meta.extracted_at is None else f"{meta.extracted_at:%Y-%m-%d %H:%M} UTC"
+
+
+def _missing(source: str, name: str, base: Extract) -> TableResult:
+    error = "the source has no such table"
+    if name in base.meta:
+        error = f"{error} any more: {_gone(source, name, base)}"
+    return TableResult(table=name, status="missing", error=error)
+
+
+def _noted(base: Extract, results: Sequence[TableResult]) -> list[TableRun]:
+    """Give the rows of `_runs` that change for tables that were not read: what is new to tell, and what is over."""
+    vanished = {name for name, notice in base.notices.items() if notice.status == "vanished"}
+    return [_run_row(result) for result in results if (result.status == "vanished") != (result.table in vanished)]
+
+
+def _is_empty(table: SourceTable, made: NewTable, old: Sequence[FileRow]) -> bool:
+    """Tell whether nothing came: no row at all, or to an increment none that the table does not have."""
+    same = [(file.sha256, file.partition) for file in made.files] == [(file.sha256, file.partition) for file in old]
+    return made.rows_read == 0 or (_is_incremental(table) and same)
+
+
+def _note(table: SourceTable, base: Extract, extracted: Extracted, made: NewTable) -> str | None:
+    """Tell what is worth a look of a table that was read: that nothing came, or that rows came too late."""
+    old, known = base.own_files(table.name), base.notices.get(table.name)
+    if _is_empty(table, made, old):
+        if known is not None and known.status == "empty":
+            return known.text
+        what = (
+            "its increment was empty: its files hold nothing new" if made.rows_read or old else "its files hold no rows"
+        )
+        seen = f", rows were last seen {_last_seen(base, table.name)}" if old else ""
+        return f"{what}{seen}{_EMPTY}"
+    late = extracted.passed_over + made.rows_read - sum(file.rows for file in made.files)
+    if late > 0 and not table.primary_key:
+        return (
+            f"at least {late} rows came late, before the cursor {made.base.cursor}, and were passed over; "
+            "set cursor_lag to read that far back, or a primary_key"
+        )
+    return None
+
+
+def _is_noted(result: TableResult, made: NewTable | None) -> bool:
+    """Tell whether a table's note is kept with it, as that of an empty one is."""
+    return made is not None and result.note is not None and _EMPTY in result.note
+
+
+def _run_row(result: TableResult, *, is_empty: bool = False) -> TableRun:
     return TableRun(
         table=result.table,
-        status=result.status,
+        status="empty" if is_empty else result.status,
         rows=result.rows,
         size_bytes=result.size_bytes,
         rejected=result.rejected,
-        error=result.error,
+        error=result.error or result.note,
         ms=result.ms,
     )
 

@@ -2,15 +2,19 @@
 
 With a primary key the row of the greatest cursor counts, whichever run read it; where the cursor does not tell, a new
 row replaces the old one, and of several new ones the last counts. Rows end in the order of the key, so that equal content
-is equal bytes. Without a key, rows are added behind, in files of their own.
+is equal bytes. Without a key, rows that are not there yet are added behind, in files of their own: rows are a bag, and
+what was read again, on the boundary of the cursor or without a value of it, is there already as often as it was read.
+
+A column that comes to hold text can't take in what was published as a number or a time: nobody knows any more how that
+was written. So the source is read as a whole then, its rows replace those that were made of them, and of the rows that
+the source has no more only those stay whose text is certain.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analyst.contract import parquet
-from analyst.contract.connector import Cursor
+from analyst.contract import cursors, parquet
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
@@ -21,6 +25,18 @@ if TYPE_CHECKING:
 _ANEW = "take the table out of the registry and add it again to read it anew"
 
 
+_WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "DECIMAL(38,0)", "DECIMAL(20,0)")
+"""Types of which each value is written in one way only."""
+
+
+class WidenError(SourceError):
+    """A column has come to be of another type, and an old value does not fit what both go together as."""
+
+    def __init__(self, message: str, column: str) -> None:
+        super().__init__(message)
+        self.column = column
+
+
 def merge_by_key(
     con: "DuckDBPyConnection",
     base: Sequence[Path],
@@ -29,6 +45,7 @@ def merge_by_key(
     *,
     key: Sequence[str],
     cursor: str | None,
+    is_whole: bool = False,
 ) -> list[Path]:
     """Write base and new rows merged by primary key into an empty folder. Columns are united by name.
 
@@ -37,9 +54,12 @@ def merge_by_key(
     """
     with told_as(SourceError):
         _check_key(con, new, key)
-    if base:
-        check_types(con, base, new)
-    latest = [f"{quote(cursor)} desc nulls last"] if cursor is not None and cursor in _types(con, new) else []
+    base = going_with(con, base, new, into / "base", key=key, is_whole=is_whole)
+    kind = _types(con, new).get(cursor or "")
+    on_line = (
+        "" if kind is None else f"case when {cursors.on_line(quote(cursor or ''), kind)} then {quote(cursor or '')} end"
+    )
+    latest = [f"{on_line} desc nulls last"] if on_line else []
     sides = [_numbered(base, is_new=False)] if base else []
     query = f"""
         select * exclude ("is new", "row number")
@@ -49,34 +69,160 @@ def merge_by_key(
         ) = 1
         order by {", ".join(map(quote, key))}
     """
-    return parquet.write(con, query, into)
+    return parquet.write(con, query, _folder(into / "merged"))
 
 
-def after(con: "DuckDBPyConnection", new: Sequence[Path], column: str, cursor: Cursor, into: Path) -> list[Path]:
-    """Write those of the new rows whose cursor lies beyond one that was published meanwhile.
+def added(con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path], into: Path) -> list[Path]:
+    """Write those of the new rows that the base does not have, or has less often, into an empty folder."""
+    columns = list(_types(con, [*base, *new]))
+    return parquet.write(con, _minus(f"from {_scan(new)}", f"from {_scan(base)}", columns), into)
 
-    Raises:
-        SourceError: they have no such column, or the cursor does not fit it.
-    """
-    kind = _types(con, new).get(column)
+
+def least(con: "DuckDBPyConnection", new: Sequence[Path], cursor: str) -> tuple[str | None, bool]:
+    """Return the least cursor of some rows, as text, and whether there are rows whose cursor has no place in the order."""
+    kind = _types(con, new).get(cursor)
     if kind is None:
-        raise SourceError(f"the cursor column {column!r} is not in the table")
-    return parquet.write(
-        con, f"select * from {_scan(new)} where {quote(column)} > cast({quote_text(str(cursor))} as {kind})", into
-    )
+        return None, True
+    on_line = cursors.on_line(quote(cursor), kind)
+    with told_as(SourceError):
+        row = con.execute(
+            f"select cast(min({quote(cursor)}) filter ({on_line}) as varchar), bool_or(not {on_line}) from {_scan(new)}"
+        ).fetchone()
+    return (row[0], bool(row[1])) if row else (None, True)
 
 
-def later(con: "DuckDBPyConnection", kind: str, one: Cursor, other: Cursor) -> Cursor:
-    """Tell the greater of two cursors, compared as values of the column's type.
+def going_with(
+    con: "DuckDBPyConnection",
+    base: Sequence[Path],
+    new: Sequence[Path],
+    into: Path,
+    *,
+    key: Sequence[str] = (),
+    is_whole: bool = False,
+) -> Sequence[Path]:
+    """Give the rows of the base that stay beside new ones, as files that can be read together with theirs.
+
+    These are all of them, unless the new rows are the `whole` source and a column has lost its texts. Without a key, a
+    row is known by all its values.
 
     Raises:
-        SourceError: one of them does not fit the type.
+        SourceError: a column's types do not go together.
     """
-    if one is None or other is None:
-        return one if other is None else other
+    if not base:
+        return base
+    into.mkdir(parents=True, exist_ok=True)
     with told_as(SourceError):
-        row = con.execute(f"select cast(? as {kind}) >= cast(? as {kind})", [str(one), str(other)]).fetchone()
-    return one if row and row[0] else other
+        base = _without_empty_columns(con, base, new, into / "typed")
+    old, now = _types(con, base), _types(con, new)
+    lost = {
+        name: (old[name], now[name])
+        for name in old.keys() & now.keys()
+        if not cursors.are_kindred(old[name], now[name])
+    }
+    if lost and is_whole:
+        with told_as(SourceError):
+            base = _not_read_again(con, base, new, _folder(into / "rest"), lost=lost, key=key)
+            _check_certain(con, base, lost)
+    check_types(con, base, new)
+    return base
+
+
+def _without_empty_columns(
+    con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path], into: Path
+) -> Sequence[Path]:
+    """Give columns that have no value yet, and so no type either, the types that they have now."""
+    old, now = _types(con, base), _types(con, new)
+    differing = [name for name in old if name in now and old[name] != now[name]]
+    if not differing:
+        return base
+    counts = con.execute(f"select {', '.join(f'count({quote(name)})' for name in differing)} from {_scan(base)}")
+    empty = [name for name, count in zip(differing, counts.fetchall()[0], strict=True) if count == 0]
+    if not empty:
+        return base
+    typed = ", ".join(f"cast(null as {now[name]}) as {quote(name)}" for name in empty)
+    return parquet.write(con, f"select * replace ({typed}) from {_scan(base)}", _folder(into))
+
+
+def _not_read_again(
+    con: "DuckDBPyConnection",
+    base: Sequence[Path],
+    new: Sequence[Path],
+    into: Path,
+    *,
+    lost: Mapping[str, tuple[str, str]],
+    key: Sequence[str],
+) -> list[Path]:
+    """Write the rows of the base that none of the new ones stands for."""
+    columns = list(key) or [name for name in _types(con, base) if name in _types(con, new)]
+    known = {name: _as_it_was(quote(name), *lost[name]) if name in lost else quote(name) for name in columns}
+    terms = ", ".join(f"{value} as {quote(name)}" for name, value in known.items())
+    told = " and ".join(f"({quote(name)} is null or {known[name]} is not null)" for name in columns if name in lost)
+    again = f"select {terms} from {_scan(new)} where {told or 'true'}"
+    return parquet.write(con, _minus(f"from {_scan(base)}", again, columns, each=not key), into)
+
+
+def _as_it_was(value: str, old: str, now: str) -> str:
+    """Write the SQL of what a text was published as when its column was of another type; NULL where it was not."""
+    if now != "VARCHAR":
+        return f"try_cast({value} as {old})"
+    if old in _WHOLE:
+        is_whole = f"regexp_full_match({value}, '\\s*[+-]?[0-9]+(?:\\.0*)?\\s*')"
+        return f"case when {is_whole} then try_cast({value} as {old}) end"
+    if old == "BOOLEAN":
+        return f"case when lower({value}) in ('true', 'false') then try_cast({value} as boolean) end"
+    if old == "DATE":
+        moment = f"try_cast({value} as timestamp)"
+        return f"case when {moment} = date_trunc('day', {moment}) then cast({moment} as date) end"
+    if cursors.family(old) == "number":
+        return f"coalesce(try_cast({value} as {old}), try_cast(replace({value}, ',', '.') as {old}))"
+    return f"try_cast({value} as {old})"
+
+
+def _check_certain(con: "DuckDBPyConnection", rest: Sequence[Path], lost: Mapping[str, tuple[str, str]]) -> None:
+    """Make sure that it is certain how the values of rows that the source has no more were written.
+
+    Raises:
+        SourceError: it is not; names the column and a value.
+    """
+    for name, (old, now) in lost.items():
+        if now != "VARCHAR" or old in _WHOLE:
+            continue
+        query = (
+            f"select count(*), cast(min({quote(name)}) as varchar) from {_scan(rest)} where {quote(name)} is not null"
+        )
+        count, value = con.execute(query).fetchall()[0]
+        if count:
+            raise SourceError(
+                f"the column {name!r} was {old} and now holds text, and {count} rows that the source has no more were "
+                f"published as {old}, such as {value}: how they were written is not known; put their files back, configure "
+                f"the type of {name!r}, or {_ANEW}"
+            )
+
+
+def _minus(left: str, right: str, columns: Sequence[str], *, each: bool = True) -> str:
+    """Write the query of the rows of `left`, in their order, that `right` does not have.
+
+    Rows are the same where the columns are. `each` row of `right` takes one of the left away, else it takes all.
+    """
+    same = ", ".join(map(quote, columns))
+    return f"""
+        select * exclude ("is left", "row number", "nth", "others") from (
+            select *, row_number() over (partition by "is left", {same} order by "row number") as "nth",
+                count(*) filter (not "is left") over (partition by {same}) as "others"
+            from (
+                select *, true as "is left", row_number() over () as "row number" from ({left})
+                union all by name
+                select *, false as "is left", 0 as "row number" from ({right})
+            )
+        )
+        where "is left" and {'"nth" > "others"' if each else '"others" = 0'}
+        order by "row number"
+    """
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
 
 
 def united(con: "DuckDBPyConnection", paths: Sequence[Path], into: Path) -> list[Path]:
@@ -88,7 +234,7 @@ def check_types(con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[P
     """Make sure that old and new rows can be read as one table without losing data.
 
     Raises:
-        SourceError: a column has come to be of another type, and a value does not survive it; names both.
+        WidenError: a column has come to be of another type, and a value does not survive it; names both.
     """
     old, now, united = _types(con, base), _types(con, new), _types(con, [*base, *new])
     for name in old.keys() & now.keys():
@@ -98,7 +244,7 @@ def check_types(con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[P
                 with told_as(SourceError, f"{changed}, which do not go together; {_ANEW}: "):
                     lost = _lost(con, _scan(paths), quote(name), kind, united[name])
                 if lost is not None:
-                    raise SourceError(f"{changed}, and {lost} does not fit {united[name]}; {_ANEW}")
+                    raise WidenError(f"{changed}, and {lost} does not fit {united[name]}; {_ANEW}", name)
 
 
 def _lost(con: "DuckDBPyConnection", scan: str, column: str, kind: str, target: str) -> str | None:

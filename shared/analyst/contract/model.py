@@ -40,6 +40,7 @@ SCHEMA: dict[str, dict[str, str]] = {
         "ms": "bigint",
         "finished_at": "timestamp",
     },
+    "_registrations": {"table_name": "varchar", "uuid": "varchar"},
     "_edits": {"id": "varchar", "at": "timestamp"},
     "_remote_attach": {"alias": "varchar", "extension": "varchar", "url": "varchar", "token_env": "varchar"},
 }
@@ -111,16 +112,32 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """One row of `_state`: how often the table was published, and from what."""
+    """One row of `_state`: how often the table was published, and from what.
+
+    `registration` is the uuid of the registration that it was published for; `None` where the writer knew of none.
+    """
 
     version: int = 0
     cursor: Cursor = None
     fingerprint: str | None = None
+    registration: str | None = None
 
     @property
     def is_imported(self) -> bool:
         """Tell whether it was published from another system's files, and not from its source."""
         return (self.fingerprint or "").startswith(IMPORTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What is worth telling of a table although nothing failed: it has `vanished` from its source, or came `empty`."""
+
+    status: str
+    text: str
+
+
+NOTICED = ("vanished", "empty")
+"""The statuses in `_runs` whose rows are notices; `error` has the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +147,34 @@ class Extract:
     meta: dict[str, Meta] = field(default_factory=dict)
     files: dict[str, tuple[FileRow, ...]] = field(default_factory=dict)
     states: dict[str, TableState] = field(default_factory=dict)
+    originals: dict[str, dict[str, str]] = field(default_factory=dict)
+    """What sources call the columns of tables: table → name → original. Read only where it is asked for."""
+    notices: dict[str, Notice] = field(default_factory=dict)
 
     def state(self, table: str) -> TableState:
         """Tell a table's state; one that was never published is at version 0."""
         return self.states.get(table, TableState())
+
+    def without_predecessors(self, registrations: Mapping[str, str | None]) -> "Extract":
+        """Return the extract without the content of tables that belongs to another registration than these, by name.
+
+        A table that is registered anew starts from nothing, even where the data of its predecessor is still listed. Its
+        version stays: it decides whether the table moved since.
+        """
+        foreign = {
+            name
+            for name, uuid in registrations.items()
+            if uuid is not None and self.state(name).registration not in (None, uuid)
+        }
+        if not foreign:
+            return self
+        return Extract(
+            meta={name: meta for name, meta in self.meta.items() if name not in foreign},
+            files={name: files for name, files in self.files.items() if name not in foreign},
+            states=self.states | {name: TableState(self.state(name).version) for name in foreign},
+            originals={name: named for name, named in self.originals.items() if name not in foreign},
+            notices={name: notice for name, notice in self.notices.items() if name not in foreign},
+        )
 
     def own_files(self, table: str) -> tuple[FileRow, ...]:
         """Tell the files that an increment follows on: none of a table that was imported, which it replaces."""

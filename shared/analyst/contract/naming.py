@@ -1,31 +1,99 @@
-"""Names of columns: made of what the source calls them."""
+"""Names of columns: made of what the source calls them, and kept by that."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from analyst.errors import InvalidInputError, SourceError
-from analyst.names import normalise
+from analyst.errors import SourceError
+from analyst.names import identity, name_of
+
+Names = dict[str, str]
+"""The columns of one file, in their order: what the source calls each by its name."""
 
 
-def named(originals: Iterable[str], where: str) -> dict[str, str]:
-    """Make names of columns: `{name: original}`, in their order.
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The columns of one file as the source calls them, and where they stand."""
 
-    A column without a letter or digit that a name can hold is called by its place: `column0` is the first.
+    where: str
+    originals: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """The names that the columns of a table have: `known` are those it was published with, and their originals.
+
+    A column is the one it was by its original, wherever it stands and in whichever file. `is_replaced` says that nothing
+    of what was published stays, so that an original that is gone gives its name free.
+    """
+
+    known: Mapping[str, str] = field(default_factory=dict)
+    is_replaced: bool = True
+
+    def names(self, headers: Sequence[Header]) -> list[Names]:
+        """Name the columns of some files. One without an original is named by its place: `column0` is the first.
+
+        Raises:
+            SourceError: two originals would have one name; the message has both, and where they stand.
+        """
+        named = {identity(original): name for name, original in self.known.items() if original.strip()}
+        present = {identity(original) for header in headers for original in header.originals}
+        owners: dict[str, tuple[str, str]] = {}
+        if not self.is_replaced:
+            owners = {name: (original, "the published table") for name, original in self.known.items()}
+        elif named:
+            kept = {name: original for name, original in self.known.items() if identity(original) in present}
+            owners = {name: (original, "the published table") for name, original in kept.items()}
+        return [self._of(header, named, owners) for header in headers]
+
+    def _of(self, header: Header, named: Mapping[str, str], owners: dict[str, tuple[str, str]]) -> Names:
+        names: Names = {}
+        for place, original in enumerate(header.originals):
+            has_original = bool(original.strip())
+            name = named.get(identity(original)) or name_of(original) if has_original else f"column{place}"
+            if name in names:
+                both = f"{names[name]!r} and {original!r}"
+                raise SourceError(
+                    f"{header.where}: the columns {both} would both be called {name!r}; rename one of them"
+                )
+            owner, where = owners.setdefault(name, (original, header.where))
+            if has_original and identity(owner) != identity(original):
+                raise SourceError(
+                    f"{header.where}: the column {original!r} would be called {name!r}, which is {owner!r} in {where}; "
+                    "rename one of them"
+                )
+            names[name] = original
+        return names
+
+    def replaced(self, found: Mapping[str, str]) -> list[str]:
+        """Tell which names have come to stand for another original."""
+        return [
+            f"the column {name!r} is {original!r} now, and was {self.known[name]!r} until the last sync"
+            for name, original in found.items()
+            if original and name in self.known and identity(self.known[name]) != identity(original)
+        ]
+
+
+def named(originals: Sequence[str], where: str) -> Names:
+    """Name the columns of one file of which nothing was published.
 
     Raises:
-        SourceError: two would have one name; the message has both, and `where` they stand.
+        SourceError: two originals would have one name; the message has both, and `where` they stand.
     """
-    names: dict[str, str] = {}
-    for index, original in enumerate(originals):
-        name = _name(original, index)
-        if name in names:
-            both = f"{names[name]!r} and {original!r}"
-            raise SourceError(f"{where}: the columns {both} would both be called {name!r}; rename one of them")
-        names[name] = original
-    return names
+    return Naming().names([Header(where, originals)])[0]
 
 
-def _name(original: str, index: int) -> str:
-    try:
-        return normalise(original)
-    except InvalidInputError:
-        return f"column{index}"
+def unrelated(files: Sequence[tuple[str, Names]]) -> list[str]:
+    """Tell of the first file that no other file of its table connects with the first one by a common column."""
+    groups: list[tuple[str, set[str]]] = []
+    for name, columns in files:
+        connected = [group for group in groups if not group[1].isdisjoint(columns)]
+        first = connected[0][0] if connected else name
+        united = set(columns).union(*(group[1] for group in connected))
+        groups = [group for group in groups if group not in connected] + ([(first, united)] if united else [])
+    places = {name: place for place, (name, _columns) in enumerate(files)}
+    first_of_each = sorted((name for name, _columns in groups), key=lambda name: places[name])
+    if len(first_of_each) < 2:  # noqa: PLR2004 - all are connected
+        return []
+    one, other = first_of_each[:2]
+    why = f"{other} has no column in common with {one}, and is united with it as a file of one table"
+    return [f"{why}; move it to another folder if it is something else"]

@@ -7,7 +7,8 @@ is merged again on what is there now, and a full one gives way to whichever was 
 
 import json
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -52,7 +53,8 @@ class NewTable:
     `files` are either local parquet files or rows of files that are in the bucket already. `base` is the state that
     the table had when the run read it; `rebase` makes the table anew on another base, `None` where the files are all of
     it. `read_at` is when reading the source began. `same_rows` says that these are the rows of the base in their order, in
-    other files, so that who has read the one need not read the other.
+    other files, so that who has read the one need not read the other. `registration` is the uuid of the registration that
+    it is published for. `rows_read` are those that came from the source.
     """
 
     name: str
@@ -65,6 +67,8 @@ class NewTable:
     read_at: datetime
     rebase: "Rebase | None" = None
     same_rows: bool = False
+    registration: str | None = None
+    rows_read: int = 0
 
 
 Rebase = Callable[[TableState, tuple[FileRow, ...]], NewTable | None]
@@ -73,22 +77,55 @@ Rebase = Callable[[TableState, tuple[FileRow, ...]], NewTable | None]
 
 @dataclass(slots=True)
 class Uploads:
-    """The files that this run has put into the bucket: table, partition, hash → key. Nothing is uploaded twice."""
+    """The files that this run has put into the bucket: table, partition, hash, number → key. Nothing is uploaded twice.
+
+    The number tells files of equal content apart: a table that has n of them needs n objects, because its rows are a
+    bag, and Delta has no word for a file that is listed twice.
+    """
 
     store: Store
     source: str
     new_id: Callable[[], str]
-    keys: dict[tuple[str, str | None, str], str] = field(default_factory=dict)
+    keys: dict[tuple[str, str | None, str, int], str] = field(default_factory=dict)
 
-    def key_of(self, table: str, file: ParquetFile) -> str:
-        """Upload a file unless this run did, and tell its key, which no other object has had or will have."""
-        about = (table, file.partition, file.sha256)
+    def key_of(self, table: str, file: ParquetFile, twin: int = 0) -> str:
+        """Upload a file unless this run did, and return its key, which no other object has had or will have.
+
+        `twin` numbers the files of equal content in a table, from 0; see `matched`.
+        """
+        about = (table, file.partition, file.sha256, twin)
         known = self.keys.get(about)
         if known is None:
             known = f"{data_prefix(self.source, table)}{file.sha256[:32]}-{self.new_id().lower()}.parquet"
             upload_once(self.store, known, file.path)
             self.keys[about] = known
         return known
+
+
+def matched(
+    files: Sequence[ParquetFile | FileRow], listed: Iterable[FileRow]
+) -> Iterator[tuple[ParquetFile | FileRow, int]]:
+    """Match the files of a table with those that are in the bucket, one for one, and keep their order.
+
+    A file is one of the `listed` if its content is; of two files of equal content each needs one of its own. Those that
+    find none are to be uploaded, and the number counts them among their equals.
+    """
+    taken = {file.path for file in files if isinstance(file, FileRow)}
+    free: dict[tuple[str, str | None], deque[FileRow]] = {}
+    for row in listed:
+        if row.path not in taken:
+            taken.add(row.path)
+            free.setdefault((row.sha256, row.partition), deque()).append(row)
+    twins = Counter[tuple[str, str | None]]()
+    for file in files:
+        about = (file.sha256, file.partition)
+        if isinstance(file, FileRow):
+            yield file, 0
+        elif free.get(about):
+            yield free[about].popleft(), 0
+        else:
+            yield file, twins[about]
+            twins[about] += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +193,7 @@ def drop(store: Store, source: str, table: str, *, now: Callable[[], datetime], 
     def change(con: "DuckDBPyConnection", current: Extract) -> list[Commit]:
         con.execute(f"drop view if exists extract.main.{quote(table)}")
         commits = _commit(con, log, current, {table: []}, now())
-        for listed in ("_meta", "_files", "_runs"):
+        for listed in ("_meta", "_files", "_runs", "_registrations"):
             delete_rows(con, listed, [table])
         replace_rows(con, "_state", [[table, current.state(table).version + 1, None, None]])
         return commits
@@ -222,6 +259,8 @@ def _placed(table: NewTable, base: Extract) -> NewTable | None:
         return table
     if meta is None:  # it was dropped meanwhile, which a run that began before must not undo
         return None
+    if state.registration not in (None, table.registration):  # another registration's: nothing of it is merged
+        return None
     if table.rebase is not None:
         try:
             return table.rebase(state, base.own_files(table.name))
@@ -232,15 +271,12 @@ def _placed(table: NewTable, base: Extract) -> NewTable | None:
 
 def _rows_of(table: NewTable, base: Extract, uploads: Uploads) -> list[FileRow]:
     """Find a place in the bucket for each file: the one that the replaced extract lists, else a new one."""
-    listed = {(row.sha256, row.partition): row for row in base.files.get(table.name, ())}
     rows: list[FileRow] = []
-    for file in table.files:
+    for file, twin in matched(table.files, base.files.get(table.name, ())):
         if isinstance(file, FileRow):
             rows.append(file)
-        elif (file.sha256, file.partition) in listed:
-            rows.append(listed[file.sha256, file.partition])
         else:
-            key = uploads.key_of(table.name, file)
+            key = uploads.key_of(table.name, file, twin)
             rows.append(FileRow(key, file.partition, file.rows, file.size_bytes, file.sha256, file.stats))
     return rows
 
@@ -255,6 +291,8 @@ def _write_tables(
     replace_rows(con, "_meta", [_meta_row(table, rows[table.name]) for table in tables])
     replace_rows(con, "_files", [_file_row(table.name, row) for table in tables for row in rows[table.name]])
     replace_rows(con, "_state", [_state_row(table, base.state(table.name)) for table in tables])
+    delete_rows(con, "_registrations", [table.name for table in tables])
+    replace_rows(con, "_registrations", [[t.name, t.registration] for t in tables if t.registration is not None])
     for table in tables:
         write_view(con, "extract", table.name, rows[table.name], table.columns, data_url=url)
         if table.description:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyst import duckdb_files
-from analyst.contract.model import QUERY_MODES, SCHEMA, Extract, FileRow, Meta, TableState
+from analyst.contract.model import NOTICED, QUERY_MODES, SCHEMA, Extract, FileRow, Meta, Notice, TableState
 from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
 from analyst.names import quote
@@ -27,7 +27,23 @@ def open_extract(con: "DuckDBPyConnection", path: Path, alias: str, *, what: str
 def read(con: "DuckDBPyConnection", alias: str, *, what: str) -> Extract:
     """Read what an attached extract says. Tables of the contract besides `_meta` may be missing."""
     with told_as(ContractError, f"{what} can't be read: "):
-        return Extract(meta=_meta(con, alias, what), files=_files(con, alias), states=_states(con, alias))
+        return Extract(_meta(con, alias, what), _files(con, alias), _states(con, alias), notices=_notices(con, alias))
+
+
+def originals(con: "DuckDBPyConnection", alias: str, *, what: str) -> dict[str, dict[str, str]]:
+    """Read what sources call the columns of the tables, which is their comment where it is not their name."""
+    with told_as(ContractError, f"{what} can't be read: "):
+        rows = con.execute(
+            """
+            select table_name, column_name, coalesce(comment, column_name) from duckdb_columns()
+            where database_name = ? and schema_name = 'main' and not starts_with(table_name, '_')
+            """,
+            [alias],
+        ).fetchall()
+    found: dict[str, dict[str, str]] = {}
+    for table, column, original in rows:
+        found.setdefault(table, {})[column] = original
+    return found
 
 
 def require_columns(con: "DuckDBPyConnection", alias: str, table: str, what: str) -> None:
@@ -99,11 +115,17 @@ def _files(con: "DuckDBPyConnection", alias: str) -> dict[str, tuple[FileRow, ..
     return {table: tuple(found) for table, found in files.items()}
 
 
+def _notices(con: "DuckDBPyConnection", alias: str) -> dict[str, Notice]:
+    rows = fetch(con, f"select table_name::varchar, status::varchar, error::varchar from {quote(alias)}.main._runs")
+    return {table: Notice(status, text) for table, status, text in rows or () if status in NOTICED and text}
+
+
 def _states(con: "DuckDBPyConnection", alias: str) -> dict[str, TableState]:
     import json
 
     rows = fetch(con, f'select table_name, version, "cursor"::varchar, fingerprint from {quote(alias)}.main._state')
+    registered = dict(fetch(con, f"select table_name, uuid from {quote(alias)}.main._registrations") or ())
     return {
-        table: TableState(version, None if cursor is None else json.loads(cursor), fingerprint)
+        table: TableState(version, None if cursor is None else json.loads(cursor), fingerprint, registered.get(table))
         for table, version, cursor, fingerprint in rows or ()
     }

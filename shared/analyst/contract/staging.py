@@ -1,20 +1,22 @@
 """Staging one table: what a connector read becomes what is to be published, and goes into the bucket file by file."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analyst import duckdb_files
 from analyst.catalog import Column
-from analyst.contract import merging, parquet
+from analyst.contract import cursors, merging, parquet
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.contract.model import FileRow, TableState
 from analyst.contract.parquet import ParquetFile
-from analyst.contract.publishing import NewTable, Rebase, Uploads
+from analyst.contract.publishing import NewTable, Rebase, Uploads, matched
 from analyst.contract.views import columns_of
 from analyst.errors import SourceError
 from analyst.names import is_name
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _UPLOADS_AT_ONCE = 2
+_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_COMMON_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?: [0-9:.]+(?:\+00)?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,8 @@ class Staging:
             read = tuple(parquet.inspect(con, path) for path in extracted.files)
         self._check(read)
         if self.table.sync_strategy == "full_refresh":
-            new = self._new_table(extracted, state, read)
+            rows = sum(file.rows for file in read)
+            new = self._new_table(extracted, state, read, rows_read=rows)
         else:
             new = self._on(extracted, read, state, base)
         self._upload(new, base, keep=read if self.table.sync_strategy == "incremental" else ())
@@ -63,50 +68,74 @@ class Staging:
         self, extracted: Extracted, read: tuple[ParquetFile, ...], state: TableState, base: tuple[FileRow, ...]
     ) -> NewTable:
         with self._connect() as con:
-            files = self._merged(con, read, base) if self.table.primary_key else self._added(con, read, state, base)
-            cursor = merging.later(con, self._cursor_type(read), state.cursor, extracted.cursor)
+            add = self._merged if self.table.primary_key else self._added
+            files = add(con, read, base, is_whole=extracted.is_whole)
+            cursor = cursors.later(self._cursor_type(read), state.cursor, extracted.cursor)
 
-        def rebase(moved: TableState, rows: tuple[FileRow, ...]) -> NewTable | None:
-            # without a key only the cursor tells which of the rows another run has added meanwhile
-            untold = not self.table.primary_key and (self.table.cursor_column is None or moved.cursor is None)
-            if untold and not _is_compacted(state, moved):
-                return None
+        def rebase(moved: TableState, rows: tuple[FileRow, ...]) -> NewTable:
             return self._on(extracted, read, moved, rows)
 
-        return self._new_table(extracted, state, files, cursor, rebase)
+        rows = sum(file.rows for file in read)
+        return self._new_table(extracted, state, files, rows_read=rows, cursor=cursor, rebase=rebase)
 
     def _merged(
-        self, con: "DuckDBPyConnection", read: Sequence[ParquetFile], base: Sequence[FileRow]
+        self, con: "DuckDBPyConnection", read: Sequence[ParquetFile], base: Sequence[FileRow], *, is_whole: bool
     ) -> tuple[ParquetFile, ...]:
-        old = [self._local(row) for row in base]
-        new, table = [file.path for file in read], self.table
-        paths = merging.merge_by_key(con, old, new, self._folder(), key=table.primary_key, cursor=table.cursor_column)
+        paths = merging.merge_by_key(
+            con,
+            [self._local(row) for row in base],
+            [file.path for file in read],
+            self._folder(),
+            key=self.table.primary_key,
+            cursor=self.table.cursor_column,
+            is_whole=is_whole,
+        )
         return tuple(parquet.inspect(con, path) for path in paths)
 
     def _added(
-        self, con: "DuckDBPyConnection", read: Sequence[ParquetFile], state: TableState, base: Sequence[FileRow]
+        self, con: "DuckDBPyConnection", read: Sequence[ParquetFile], base: Sequence[FileRow], *, is_whole: bool
     ) -> tuple[ParquetFile | FileRow, ...]:
-        if state.cursor is not None and self.table.cursor_column is not None:
-            paths = merging.after(
-                con, [file.path for file in read], self.table.cursor_column, state.cursor, self._folder()
-            )
-            read = [parquet.inspect(con, path) for path in paths]
-        added = [file for file in read if file.rows] if base else read
-        if not added or not _differ([columns_of(row) for row in base], [file.columns for file in added]):
-            return (*base, *added)
-        old, new = [self._local(row) for row in base], [file.path for file in added]
-        merging.check_types(con, old, new)
-        return tuple(parquet.inspect(con, path) for path in merging.united(con, [*old, *new], self._folder()))
+        if not base:
+            return tuple(read)
+        if not any(file.rows for file in read):
+            return tuple(base)
+        new = [file.path for file in read]
+        listed_twice = len({row.path for row in base}) < len(base)
+        if listed_twice or _differ([columns_of(row) for row in base], [file.columns for file in read]):
+            old = merging.going_with(con, [self._local(row) for row in base], new, self._folder(), is_whole=is_whole)
+            more = merging.added(con, old, new, self._folder()) if old else new
+            return tuple(parquet.inspect(con, path) for path in merging.united(con, [*old, *more], self._folder()))
+        near = [self._local(row) for row in self._near(con, new, base)]
+        more = merging.added(con, near, new, self._folder()) if near else new
+        return (*base, *(file for file in (parquet.inspect(con, path) for path in more) if file.rows))
+
+    def _near(self, con: "DuckDBPyConnection", new: Sequence[Path], base: Sequence[FileRow]) -> Sequence[FileRow]:
+        """Choose the files of the base that may have some of the new rows, by the greatest cursor of each."""
+        column = self.table.cursor_column
+        if column is None:
+            return base
+        least, has_odd = merging.least(con, new, column)
+        near = list[FileRow]()
+        for row in base:
+            stats = row.column_stats.get(column, {})
+            has_nulls = stats.get("nulls") != 0
+            is_before = least is None or _is_before(stats, least)
+            if not (is_before and "max" in stats) or (has_odd and has_nulls):
+                near.append(row)
+        return near
 
     def _new_table(
         self,
         extracted: Extracted,
         state: TableState,
         files: tuple[ParquetFile | FileRow, ...],
+        *,
+        rows_read: int,
         cursor: Cursor = None,
         rebase: Rebase | None = None,
     ) -> NewTable:
         return NewTable(
+            rows_read=rows_read,
             name=self.table.name,
             description=self.table.description,
             columns=extracted.columns,
@@ -116,27 +145,29 @@ class Staging:
             base=state,
             read_at=self.read_at,
             rebase=rebase,
+            registration=self.table.registration,
         )
 
     def _upload(self, new: NewTable, base: Sequence[FileRow], keep: Sequence[ParquetFile]) -> None:
         """Upload and unlink file by file; what the base lists stays here, in case another base does not."""
-        listed, kept = {row.sha256 for row in base}, {file.path for file in keep}
-        files = {file.sha256: file for file in new.files if isinstance(file, ParquetFile) and file.sha256 not in listed}
+        kept = {file.path for file in keep}
 
-        def upload(file: ParquetFile) -> None:
-            self.uploads.key_of(self.table.name, file)
-            if file.path not in kept:
-                file.path.unlink(missing_ok=True)
+        def upload(found: tuple[ParquetFile | FileRow, int]) -> None:
+            file, twin = found
+            if isinstance(file, ParquetFile):
+                self.uploads.key_of(self.table.name, file, twin)
+                if file.path not in kept:
+                    file.path.unlink(missing_ok=True)
 
         with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
-            list(pool.map(upload, files.values()))
+            list(pool.map(upload, matched(new.files, base)))
 
     def _cursor_type(self, read: Sequence[ParquetFile]) -> str:
         found = {column.name: column.type for file in read for column in file.columns}
         return found.get(self.table.cursor_column or "", "VARCHAR")
 
     def _local(self, row: FileRow) -> Path:
-        return local_copy(self.store, row.path, self.home / "base" / Path(row.path).name)
+        return local_copy(self.store, row.path, self.home / "base" / row.path)  # names alone may be alike
 
     def _folder(self) -> Path:
         folder = self.home / f"merge-{next(self._numbers)}"
@@ -147,9 +178,16 @@ class Staging:
         return duckdb_files.connect(memory_limit=self.memory_limit, temp_dir=self.home / "spill")
 
 
-def _is_compacted(state: TableState, moved: TableState) -> bool:
-    """Tell whether nothing but a compaction lies between two states: every run changes the fingerprint that it finds."""
-    return moved == replace(state, version=state.version + 1)
+def _is_before(stats: Mapping[str, Any], least: str) -> bool:
+    """Tell whether all values of a column lie before one, as far as its statistics say."""
+    greatest = stats.get("max")
+    if isinstance(greatest, int):
+        return greatest < Decimal(least) if _NUMBER.fullmatch(least) else False
+    if stats.get("type") in ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE") and isinstance(greatest, str):
+        return bool(_COMMON_TIME.fullmatch(least)) and greatest.rstrip("Z") < least.replace(" ", "T").removesuffix(
+            "+00"
+        )
+    return False
 
 
 def _differ(old: Iterable[Sequence[Column]], new: Iterable[Sequence[Column]]) -> bool:

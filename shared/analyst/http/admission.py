@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from werkzeug.wrappers import Request
 
-from analyst.access import Caller, Role
+from analyst.access import Caller, Role, Scope
 from analyst.auth.callers import Credentials, Identification
 from analyst.context import Process
 from analyst.errors import ForbiddenError, UnauthenticatedError
@@ -13,6 +13,7 @@ from analyst.http.spec import Allow, FunctionSpec
 
 _COOKIES: Final = ("__Host-da_session", "da_session")
 _SAFE: Final = ("GET", "HEAD")
+_LACKS: Final = "this access token lacks the scope '{scope}': make one that has it"
 _NONE: Final = "sign in, or send an access token: 'Authorization: Bearer <token>'"
 
 
@@ -49,10 +50,13 @@ def authorize(spec: FunctionSpec, caller: Caller | None) -> None:
     """
     if spec.allow is Allow.ANYBODY or caller is None:
         return
+    least = Role.ADMIN if spec.allow is Allow.SERVICE else spec.allow
+    if isinstance(least, Role) and caller.lacks_scope_for(least):
+        raise ForbiddenError(_LACKS.format(scope=Scope.ADMIN))
     if not _may(caller, spec.allow):
         raise ForbiddenError(f"this is for {_whom(spec.allow)}")
     if not caller.is_service and spec.scope not in caller.scopes:
-        raise ForbiddenError(f"this access token lacks the scope '{spec.scope}': make one that has it")
+        raise ForbiddenError(_LACKS.format(scope=spec.scope))
 
 
 def shows_credentials(request: Request) -> bool:
@@ -85,8 +89,8 @@ def _refuse_other_pages(request: Request, process: Process, *, is_signed_in: boo
 
 def _may(caller: Caller, allow: Role | Allow) -> bool:
     if isinstance(allow, Role):
-        return caller.role.includes(allow) and not caller.is_service
-    return allow is Allow.CALLER or caller.is_service or caller.role is Role.ADMIN
+        return caller.includes(allow)
+    return allow is Allow.CALLER or caller.is_service or caller.includes(Role.ADMIN)
 
 
 def _whom(allow: Role | Allow) -> str:

@@ -17,7 +17,7 @@ from werkzeug.wsgi import FileWrapper, wrap_file
 from analyst.errors import NotFoundError
 from analyst.http.html import html_response
 from analyst.http.problems import RangeError
-from analyst.http.response import Response
+from analyst.http.response import BUFFERED, Response
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -74,6 +74,7 @@ class Encoded(Generic[M]):
     media_type: str = "application/json"
     gzipped: bytes | None = None
     cache_control: str = "private, no-cache"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def _json(model: BaseModel, status: int, headers: Mapping[str, str]) -> Response
 
 
 def _encoded(answer: Encoded[Any], status: int, request: Request) -> Response:
-    response = Response(answer.body, status=status, content_type=answer.media_type)
+    response = Response(answer.body, status=status, headers=answer.headers, content_type=answer.media_type)
     response.vary.update(["Accept-Encoding", "Authorization"])
     response.headers["Cache-Control"] = answer.cache_control
     response.set_etag(answer.etag, weak=True)  # the plain and the gzipped body share it
@@ -161,6 +162,9 @@ def _opened_file(file: BinaryIO, answer: FileAnswer, request: Request) -> Respon
         response.direct_passthrough, response.response = False, []
     elif response.status_code == HTTPStatus.OK:
         response.response = wrap_file(request.environ, file, _BLOCK)  # the server's own, which may be sendfile
+    elif request.environ.get(BUFFERED):  # its wrapper sends as much as Content-Length says, from where the file stands
+        file.seek(response.content_range.start or 0)
+        response.response = wrap_file(request.environ, file, _BLOCK)
     return response
 
 

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel
@@ -35,11 +36,15 @@ def documentation(functions: Sequence[FunctionSpec]) -> list[FunctionSpec]:
 
     def docs(_ctx: Context) -> Encoded[BaseModel]:
         """Show the API's description as a page."""
-        return _encoded(page(), "text/html; charset=utf-8")
+        from analyst.http.html import security_policy
+
+        style = page().partition(b"<style>")[2].partition(b"</style>")[0].decode()
+        policy = {"Content-Security-Policy": security_policy(style), "Referrer-Policy": "same-origin"}
+        return _encoded(page(), "text/html; charset=utf-8", policy)
 
     routes = {"/openapi.json": openapi_json, "/docs": docs}
     return [describe(call, "GET", path, allow=Allow.ANYBODY, hidden=True) for path, call in routes.items()]
 
 
-def _encoded(body: bytes, media_type: str) -> Encoded[BaseModel]:
-    return Encoded(body, hashlib.sha256(body).hexdigest()[:32], media_type)
+def _encoded(body: bytes, media_type: str, headers: Mapping[str, str] = MappingProxyType({})) -> Encoded[BaseModel]:
+    return Encoded(body, hashlib.sha256(body).hexdigest()[:32], media_type, headers=headers)

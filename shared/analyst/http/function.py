@@ -13,6 +13,7 @@ from werkzeug.wrappers import Request
 from analyst.access import Role, Scope
 from analyst.context import Process
 from analyst.http.builtin import HEALTHZ
+from analyst.http.framework import adopt_framework
 from analyst.http.response import Response
 from analyst.http.routing import Router
 from analyst.http.serving import serve
@@ -95,9 +96,11 @@ def as_function(call: Callable[..., Any], spec: FunctionSpec) -> HttpFunction:
     def entry(request: Request) -> Response:
         return serve(functions, request, process())
 
+    adopt_framework()
     update_wrapper(entry, call, updated=())
     del entry.__wrapped__  # type: ignore[attr-defined]  # its signature is the request's, not the call's
     entry.function = spec  # type: ignore[attr-defined]
+    entry.routes = functions  # type: ignore[attr-defined]
     return entry  # type: ignore[return-value]
 
 

@@ -23,13 +23,19 @@ def render(template: str, **values: Any) -> str:
 def html_response(html: str, status: int, form_targets: Iterable[str] = ()) -> Response:
     """Make the response of a page: it may load nothing, send forms only to us and the targets, and not be framed."""
     response = Response(html, status=status, content_type="text/html; charset=utf-8")
-    targets = " ".join(["'self'", *form_targets])
-    response.headers["Content-Security-Policy"] = (
-        f"default-src 'none'; style-src 'sha256-{_style_hash()}'; img-src data:; "
-        f"form-action {targets}; frame-ancestors 'none'; base-uri 'none'"
-    )
+    response.headers["Content-Security-Policy"] = security_policy(_style(), ("'self'", *form_targets))
     response.headers["Referrer-Policy"] = "same-origin"  # with none at all, browsers don't tell where a form comes from
     return response
+
+
+@cache
+def security_policy(style: str, form_targets: tuple[str, ...] = ("'none'",)) -> str:
+    """Write the policy of a page that has this style, loads nothing, runs no script and can't be framed."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "
+        f"form-action {' '.join(form_targets)}; frame-ancestors 'none'; base-uri 'none'"
+    )
 
 
 @cache
@@ -53,8 +59,3 @@ def sentence(text: str) -> str:
 @cache
 def _style() -> str:
     return (_FOLDER / "style.css").read_text("utf-8")
-
-
-@cache
-def _style_hash() -> str:
-    return base64.b64encode(hashlib.sha256(_style().encode()).digest()).decode()

@@ -31,6 +31,14 @@ class MethodNotAllowedError(AnalystError):
     code = "method_not_allowed"
 
 
+class TimedOutError(AnalystError):
+    """The request did not arrive in time."""
+
+    status = 408
+    code = "timed_out"
+    retryable = True
+
+
 class TooLargeError(AnalystError):
     """The body is larger than the function takes."""
 
@@ -50,6 +58,20 @@ class RangeError(AnalystError):
 
     status = 416
     code = "range"
+
+
+class HeadersTooLargeError(AnalystError):
+    """The request line and the headers are larger than the server takes."""
+
+    status = 431
+    code = "headers_too_large"
+
+
+class NotImplementedHereError(AnalystError):
+    """The request asks for something of HTTP that the server does not implement."""
+
+    status = 501
+    code = "not_implemented"
 
 
 def answer(error: Exception, request_id: str, *, as_page: bool = False) -> Response:

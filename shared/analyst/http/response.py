@@ -1,6 +1,11 @@
 """The response of a function."""
 
+from typing import Final
+
 import flask
+
+BUFFERED: Final = "analyst.buffered"
+"""What a server sets in a request's `environ` when it has read the whole body, and takes the whole answer at once."""
 
 
 class Response(flask.Response):

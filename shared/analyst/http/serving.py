@@ -21,13 +21,14 @@ from analyst.http.answers import render
 from analyst.http.auditing import audit
 from analyst.http.exchange import Exchange
 from analyst.http.reading import check_size, read_input
-from analyst.http.response import Response
+from analyst.http.response import BUFFERED, Response
 from analyst.http.routing import Router
 from analyst.http.spec import BODY_LIMIT, Allow
 
 log = logging.getLogger(__name__)
 
 REQUEST_ID: Final = "X-Request-Id"
+_NO_PAGE: Final = "default-src 'none'; frame-ancestors 'none'"
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 _BLOCK: Final = 1 << 16
 _MOST_DRAINED: Final = 8 * BODY_LIMIT
@@ -44,8 +45,22 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
     except Exception as error:  # noqa: BLE001 - the one place where failures become answers
         response = _failure(exchange, error)
     response = _audited(exchange, response, process)
-    _drain(request)
+    if not request.environ.get(BUFFERED):
+        _drain(request)
+    return _finished(exchange, response)
+
+
+def refuse(request: Request, error: Exception) -> Response:
+    """Answer a request that no function gets to see: the server or the framework found it wrong."""
+    exchange = Exchange(request, _request_id(request), error=error)
+    return _finished(exchange, problems.answer(error, exchange.request_id))
+
+
+def _finished(exchange: Exchange, response: Response) -> Response:
+    """Give an answer the headers that every one has, and log it."""
     response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("Content-Security-Policy", _NO_PAGE)
+    response.headers.setdefault("Referrer-Policy", "no-referrer")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers[REQUEST_ID] = exchange.request_id
     _log(exchange, response)

@@ -1,9 +1,11 @@
 """From a proven e-mail address to a browser that is signed in."""
 
 import re
+from datetime import timedelta
 from typing import Final
 
 from analyst.auth import sessions
+from analyst.auth.links import Binding, Shown
 from analyst.auth.signing_in import Proven, sign_in
 from analyst.context import Context
 from analyst.http.admission import session_cookie
@@ -32,6 +34,28 @@ def sign_browser_in(ctx: Context, proven: Proven, then: str | None = None) -> Re
 def signed_out(ctx: Context) -> Cookie:
     """Make the cookie that takes a browser's session away."""
     return _cookie(ctx, "", 0)
+
+
+_LINK_COOKIE: Final = "da_link"
+
+
+def link_cookie_of(ctx: Context) -> str | None:
+    """Return the cookie of a browser that asked for a link."""
+    return ctx.request.cookies.get(_link_cookie_name(ctx))
+
+
+def shown_with_link(ctx: Context, code: str) -> Shown:
+    """Return what a browser shows beside a mailed link."""
+    return Shown(link_cookie_of(ctx), code, ctx.client_network)
+
+
+def link_cookie(ctx: Context, binding: Binding, lasts: timedelta) -> Cookie:
+    """Make the cookie by which a browser that asked for a link is known again."""
+    return Cookie(_link_cookie_name(ctx), binding.cookie or "", int(lasts.total_seconds()), secure=ctx.is_secure)
+
+
+def _link_cookie_name(ctx: Context) -> str:
+    return f"__Host-{_LINK_COOKIE}" if ctx.is_secure else _LINK_COOKIE
 
 
 def local(path: str | None) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
@@ -117,13 +118,18 @@ def look_up(parts: Parts, request: ImportedTables) -> ImportStanding:
     return ImportStanding(tables=tuple(found), missing=tuple(missing), run_id=run_id)
 
 
+def registrations(state: State, source: str) -> Mapping[str, str]:
+    """Return the uuids of the registered tables of a source, by name."""
+    with state.read() as db:
+        return {table.name: table.uuid for table in list_tables(db, source)}
+
+
 def require_registered(state: State, request: ImportedTables) -> None:
     """Make sure that tables are registered: import what the older system says of them first.
 
     Raises:
         NotFoundError: one is not.
     """
-    with state.read() as db:
-        known = {table.name for table in list_tables(db, request.source)}
-    if unknown := sorted({table.name for table in request.tables} - known):
+    known = registrations(state, request.source)
+    if unknown := sorted({table.name for table in request.tables} - known.keys()):
         raise NotFoundError(f"there is no table '{request.source}.{unknown[0]}' in the registry")

@@ -56,7 +56,7 @@ def take_requests(memory: Memory, old: Migrated, users: Mapping[str, Row], table
         elif request["status"] not in _STATUSES:
             memory.report.leave("access_request", name, f"there is no status {request['status']!r}")
         else:
-            row = {**request, "user_id": user["id"], "user_email": user["email"]}
+            row = {**request, "user_id": user["id"], "user_email": user["email"], "table_uuid": None}
             is_there = row["id"] in ids or (row["status"] == "pending" and _asked(row) in open_)
             if memory.admits("access_request", row["id"], is_there=is_there, name=name):
                 added.append(row)

@@ -38,7 +38,9 @@ def adopt(
     keys = [single] if store.head(single) else [entry.key for entry in store.list(prefix) if _is_theirs(entry.key)]
     if not keys:
         raise ContractError(f"{source}.{table} has no parquet: neither {single} nor any file in {prefix}")
-    by_hash = {file.sha256: file.path for file in known}
+    by_hash: dict[str, list[str]] = {}
+    for path, sha256 in {file.path: file.sha256 for file in known}.items():
+        by_hash.setdefault(sha256, []).append(path)
     return tuple(_adopted(store, con, key, by_hash, folder) for key in keys)
 
 
@@ -52,7 +54,7 @@ def _home(key: str) -> str:
     return data_prefix(source, rest.split("/", 1)[0].removesuffix(".parquet"))
 
 
-def _adopted(store: Store, con: "DuckDBPyConnection", key: str, by_hash: dict[str, str], folder: Path) -> FileRow:
+def _adopted(store: Store, con: "DuckDBPyConnection", key: str, by_hash: dict[str, list[str]], folder: Path) -> FileRow:
     copy = folder / f"{ULID()}.parquet"
     store.download(key, copy)
     try:
@@ -62,8 +64,10 @@ def _adopted(store: Store, con: "DuckDBPyConnection", key: str, by_hash: dict[st
     lost = sorted(set(_PARTITION.findall(key)) - {column.name for column in file.columns})
     if lost:
         raise ContractError(f"{key} has {lost[0]!r} in its path and not as a column; write it into the file too")
-    path = by_hash.get(file.sha256)
-    if path is None:
+    copies = by_hash.get(file.sha256)
+    if copies:
+        path = copies.pop(0)  # each of two equal files has a copy of its own
+    else:
         path = f"{_home(key)}{file.sha256[:32]}-{str(ULID()).lower()}.parquet"
         upload_once(store, path, copy)
     copy.unlink(missing_ok=True)

@@ -146,9 +146,11 @@ def _table(source: str, placed: Placed, views: Mapping[str, str], columns: Mappi
             "rows": sum(file.rows for file in files) if files else meta.rows,
             "size_bytes": sum(file.size_bytes for file in files) if files else meta.size_bytes,
             "extracted_at": meta.extracted_at,
-            "version": placed.version,
+            "version": placed.state.version,
+            "registration": placed.state.registration,
             "hash": hashlib.sha256(content.encode()).hexdigest(),
             "columns": columns.get(view, ()),
+            "notice": placed.notice,
             "files": [_file(file) for file in files],
         }
     )

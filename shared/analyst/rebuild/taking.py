@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from analyst import duckdb_files
 from analyst.catalog import Problem, RemoteAttach, Table
 from analyst.contract import reading
-from analyst.contract.model import Extract, FileRow, Meta, extract_key
+from analyst.contract.model import Extract, FileRow, Meta, TableState, extract_key
 from analyst.contract.views import is_view_of, write_view
 from analyst.errors import AnalystError, ContractError
 from analyst.names import is_name, quote
@@ -31,12 +31,13 @@ _TOKEN_ENV = re.compile(r"^[A-Z][A-Z0-9_]{0,63}$")
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """One table of a source: its row of `_meta`, its files, the version of its state, and the SQL of a remote one's view."""
+    """One table of a source: its row of `_meta`, its files, its state, and the SQL of a remote one's view."""
 
     meta: Meta
     files: tuple[FileRow, ...]
-    version: int
+    state: TableState
     remote_sql: str | None = None
+    notice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,9 @@ class Source:
                 problems.append(Problem(source=self.name, table=meta.table, code=error.code, message=str(error)))
             else:
                 sql = found.views[self.alias][meta.table] if meta.query_mode == "remote" else None
-                placed.append(Placed(meta, files, self.extract.state(meta.table).version, sql))
+                notice = self.extract.notices.get(meta.table)
+                state = self.extract.state(meta.table)
+                placed.append(Placed(meta, files, state, sql, None if notice is None else notice.text))
         kept = {entry.meta.table for entry in placed}
         for view in found.views.get(self.alias, {}).keys() - kept:
             con.execute(f"drop view {quote(self.alias)}.main.{quote(view)}")

@@ -12,6 +12,7 @@ from analyst.errors import SettingsError
 from analyst.settings.findings import Finding, Said, dotted, errors_of, wording
 from analyst.settings.keys import KEYS, SECRETS, VARIABLES
 from analyst.settings.model import Settings
+from analyst.settings.variables import variable
 
 DEFAULT_FILE: Final = Path("config/instance.yaml")
 """Where the file of an instance is looked for when `CONFIG_FILE` does not say."""
@@ -74,6 +75,8 @@ class Configuration:
         """
         name, text = _file(environ, default, fetch)
         file, here = _in_file(text, environ), _in_environment(environ)
+        if "base_url" not in file.lines:
+            here = {**_published(environ), **here}
         problems = [*_wrong(here), *file.problems, *_missing(file, here)]
         if problems:
             lines = "\n".join(f"  {problem.told(name)}" for problem in problems)
@@ -131,10 +134,21 @@ def _in_file(
 
 def _in_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Give what the environment says, by setting; an empty variable says nothing."""
-    here = {name: environ[variable] for variable, name in VARIABLES.items() if environ.get(variable)}
+    said = {
+        name: variable(called, environ) if name in SECRETS else environ.get(called, "")
+        for called, name in VARIABLES.items()
+    }
+    here = {name: value for name, value in said.items() if value}
     if "data_url" not in here and environ.get("DATA_DIR"):
         here["data_url"] = Path(environ["DATA_DIR"]).absolute().as_uri()
     return here
+
+
+def _published(environ: Mapping[str, str]) -> dict[str, str]:
+    """Tell where the functions are reached when only this machine reaches them: at the port that Compose publishes."""
+    host, _, port = environ.get("LOCAL_ADDRESS", "").rpartition(":")
+    is_local = host == "localhost" or host.startswith("127.") or host.strip("[]") == "::1"
+    return {"base_url": f"http://localhost:{port}"} if is_local and port.isdigit() else {}
 
 
 def _wrong(here: Mapping[str, str]) -> list[Finding]:

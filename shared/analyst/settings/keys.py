@@ -31,6 +31,7 @@ KEYS: Final = {
     "auth.google_client_id": "google_client_id",
     "auth.google_client_secret": "google_client_secret",
     "auth.google_issuer": "google_issuer",
+    "auth.trusted_email_issuers": "trusted_email_issuers",
     "auth.access_max_age": "access_max_age",
     "service.token": "service_token",
     "service.account_emails": "service_account_emails",

@@ -47,7 +47,7 @@ class Settings(BaseModel):
     s3_public_endpoint: str | None = None
     """Its address for those who read by signed URLs, when it is another from outside."""
     base_url: ServerUrl | None = None
-    """Where the functions are reached from outside; taken from each request when it is not set."""
+    """Where the functions are reached from outside. Without it no link is mailed or handed out: a request may lie."""
     tasks_url: ServerUrl | None = None
     """Where functions run that others call, as extracts after an answer; in the same process when it is not set."""
     trusted_proxies: int = Field(default=0, ge=0, le=10)
@@ -84,6 +84,8 @@ class Settings(BaseModel):
     """What Google gave for it."""
     google_issuer: IssuerUrl = _GOOGLE
     """Who says who people are, in place of Google."""
+    trusted_email_issuers: Annotated[tuple[IssuerUrl, ...], Commas] = ()
+    """Issuers that vouch for e-mail addresses without saying that they are verified, as Microsoft Entra does."""
     smtp_host: HostName | None = None
     """Takes mails to send; without it none are sent."""
     smtp_security: Literal["starttls", "ssl", "none"] = "starttls"

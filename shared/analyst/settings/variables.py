@@ -3,13 +3,36 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path as Filesystem
 from typing import Any, Final
 
+from analyst.errors import SettingsError
 from analyst.settings.document import Document
 from analyst.settings.findings import Path
 
 _PLACE: Final = re.compile(r"\$\$\{|\$\{(?P<inside>[^}]*)(?P<end>\})?")
+_FILE: Final = "_FILE"
 _INSIDE: Final = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:-(?P<default>.*))?", re.DOTALL)
+
+
+def variable(name: str, environ: Mapping[str, str]) -> str:
+    """Return the value of a variable: what the file holds that `NAME_FILE` names, else that of `NAME`, else nothing.
+
+    So a secret need not stand in an environment. A line end at the end of the file is not part of the value, and an empty
+    file, such as /dev/null, counts as none.
+
+    Raises:
+        SettingsError: the file can't be read.
+    """
+    if not (file := environ.get(name + _FILE)):
+        return environ.get(name, "")
+    try:
+        text = Filesystem(file).read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{name}{_FILE}: {file!r} can't be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{name}{_FILE}: {file!r} is not text in UTF-8") from error
+    return text.strip("\r\n") or environ.get(name, "")
 
 
 @dataclass(slots=True)
@@ -63,7 +86,7 @@ class _Filling:
         if inside is None or not place["end"]:
             self.document.problem(path, f"{place[0]} is no variable; write ${{NAME}}, or $${{ for the characters ${{")
             return None
-        found = self.environ.get(inside["name"]) or inside["default"]
+        found = variable(inside["name"], self.environ) or inside["default"]
         if found is None:
             name = inside["name"]
             what = f"the variable {name} is not set; set it, or write ${{{name}:-something}} for when it is not"

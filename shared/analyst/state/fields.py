@@ -13,8 +13,10 @@ from analyst.names import Name
 _LINE = r"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?$"
 _TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 
-Email = Annotated[str, StringConstraints(strip_whitespace=True, to_lower=True, max_length=254, pattern=EMAIL_PATTERN)]
-"""An e-mail address, in lower case."""
+Email = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=254, pattern=EMAIL_PATTERN), AfterValidator(str.lower)
+]
+"""An e-mail address, checked and then put in lower case: lowered first, KELVIN SIGN would pass as `k`."""
 
 Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_LINE)]
 """A name that people give: one line, no spaces around it."""

@@ -4,7 +4,7 @@ DuckDB writes the JSON: made of Python objects, one for each user, token and gra
 """
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from analyst.state.rows import fetch
@@ -47,6 +47,13 @@ _GRANTS: Final = """
 """
 _TO_USERS: Final = _GRANTS.format(principal="user_id", live="in (select id from users where active)")
 _TO_GROUPS: Final = _GRANTS.format(principal="group_id", live="is not null")
+_WITHDRAWN: Final = f"""
+    select uuid as key, json_object('id', id, 'at', strftime("at", '{_TIME}')) as value
+    from withdrawn where "at" > $since
+"""
+_WITHDRAWN_KEPT: Final = timedelta(days=400)
+"""For longer than any snapshot is kept."""
+
 _REVOKED: Final = """
     select coalesce(to_json(list_sort(list(id)))::varchar, '[]') as text from revoked_sessions where expires_at > $now
 """
@@ -64,6 +71,7 @@ def project(db: "DuckDBPyConnection", version: int, now: datetime) -> bytes:
         "tokens": _object(db, _TOKENS, now=now),
         "tables": _object(db, _TABLES, order="registered_at, key"),
         "grants": _written({"users": _object(db, _TO_USERS), "groups": _object(db, _TO_GROUPS)}),
+        "withdrawn": _object(db, _WITHDRAWN, since=now - _WITHDRAWN_KEPT),
         "revoked_sessions": _text(db, _REVOKED, now=now),
     }
     return _written(members).encode()

@@ -9,7 +9,7 @@ from analyst.errors import ConflictError, NotFoundError
 from analyst.state.audit import Actor, record, record_all
 from analyst.state.fields import check_schedule
 from analyst.state.registrations import NewTable, RegisteredTable, TableChange, changed, coherent
-from analyst.state.rows import execute, fetch, fetch_one, insert_all, update
+from analyst.state.rows import execute, fetch, fetch_one, insert, insert_all, update
 from analyst.state.source_types import SourceTypes, check_options
 from analyst.state.sources import Source, exclude, get_source
 
@@ -125,6 +125,13 @@ def deregister(db: "DuckDBPyConnection", actor: Actor, table_id: str) -> Registe
     table = get_table(db, table_id)
     execute(db, "delete from grants where table_uuid = ?", [table.uuid])
     execute(db, "delete from table_registry where id = ?", [table.id])
+    insert(db, "withdrawn", {"uuid": table.uuid, "id": table.id, "at": actor.at})
+    # a request that was made when there was no such table yet ends with it as well
+    execute(
+        db,
+        "update access_requests set table_uuid = ? where table_id = ? and table_uuid is null",
+        [table.uuid, table.id],
+    )
     source = get_source(db, table.source)
     exclude(db, source, {*source.excluded, table.name})
     record(db, actor, "table.deregister", f"table:{table.id}", uuid=table.uuid)

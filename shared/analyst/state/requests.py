@@ -29,11 +29,11 @@ _SHOWN: Final = 1000
 _SELECT: Final = """
     select r.id, r.table_id as table, r.reason, r.status, r.created_at, r.reviewed_at, r.answer,
         r.user_id, coalesce(u.email, r.user_email) as user, coalesce(a.email, r.reviewed_by) as reviewed_by,
-        t.id is not null as registered
+        t.id is not null as registered, r.table_uuid is not null and t.id is null as outdated
     from access_requests r
     left join users u on u.id = r.user_id
     left join users a on a.id = r.reviewed_by
-    left join table_registry t on t.id = r.table_id
+    left join table_registry t on t.id = r.table_id and coalesce(r.table_uuid, t.uuid) = t.uuid
 """
 _NEWEST: Final = f"order by r.created_at desc nulls last, r.id limit {_SHOWN}"
 
@@ -58,12 +58,16 @@ class AccessRequest(Output):
 
 
 class ReviewedRequest(AccessRequest):
-    """A request as administrators see it: who asked and who answered (e-mails), and whether there is such a table."""
+    """A request as administrators see it: who asked and who answered (e-mails), and whether there is such a table.
+
+    `outdated` is a request for a table that was removed since, even if there is another one of its id now.
+    """
 
     user_id: str
     user: str
     reviewed_by: str | None
     registered: bool
+    outdated: bool = False
 
 
 class RequestQuery(Input):
@@ -103,8 +107,10 @@ def ask(
     if len(waiting) >= MOST_PENDING:
         raise ConflictError(f"{MOST_PENDING} requests of yours are waiting: ask again when some are answered")
     id_ = str(uuid4())
+    table = find_table(db, new.table)
     asked = {"user_id": caller.user_id, "user_email": caller.email, "table_id": new.table, "reason": new.reason}
-    insert(db, "access_requests", {"id": id_, **asked, "status": "pending", "created_at": actor.at})
+    meant = {"table_uuid": table and table.uuid, "status": "pending", "created_at": actor.at}
+    insert(db, "access_requests", {"id": id_, **asked, **meant})
     record(db, actor, "request.create", f"request:{id_}", table=new.table)
     return AccessRequest.model_validate(_row(db, id_))
 
@@ -126,9 +132,14 @@ def approve(db: "DuckDBPyConnection", actor: Actor, approval: Approval) -> Revie
 
     Raises:
         NotFoundError: there is no such request or group.
-        ConflictError: it was answered before, there is no such table, or the grant would not reach who asked.
+        ConflictError: it was answered before, there is no such table, it was removed since and another one has its id
+            now, or the grant would not reach who asked.
     """
     request = _pending(db, approval.id)
+    if request.outdated and find_table(db, request.table) is not None:
+        raise ConflictError(
+            f"{request.user} asked for another table: {request.table!r} was removed and registered anew since; deny this"
+        )
     if find_table(db, request.table) is None:
         raise ConflictError(f"there is no table {request.table!r} in the registry: register it first, or deny this")
     if not fetch_one(db, "from users where id = ? and active", [request.user_id]):

@@ -13,7 +13,7 @@ from analyst.state.rows import fetch_one, insert
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 """The version that this code reads and writes."""
 
 REFERENCE_VERSION: Final = 3

@@ -10,6 +10,7 @@ from uuid import uuid4
 from pydantic import Field
 
 from analyst.access import TOKEN_PREFIX, TOKEN_SHOWN, Caller, Role, Scope, digest
+from analyst.addresses import normal_email
 from analyst.errors import ConflictError, ForbiddenError, NotFoundError
 from analyst.state.audit import Actor, record
 from analyst.state.fields import Email, Input, Line, Output
@@ -75,7 +76,7 @@ def list_tokens(db: "DuckDBPyConnection", caller: Caller, user: str | None) -> t
         ForbiddenError: they are somebody else's, and the caller is no administrator.
         NotFoundError: there is no such user.
     """
-    if user == "all" and caller.role is Role.ADMIN:
+    if user == "all" and caller.includes(Role.ADMIN):
         return _list(db, "")
     return _list(db, "where t.user_id = $owner", owner=_owner(db, caller, user))
 
@@ -146,7 +147,7 @@ def revoke_token(db: "DuckDBPyConnection", actor: Actor, caller: Caller, token_i
         ForbiddenError: it may do more than the token that is to revoke it.
     """
     token = fetch_one(db, f"{_SELECT} where t.id = ?", [token_id])
-    if token is None or (caller.role is not Role.ADMIN and token["user_id"] != caller.user_id):
+    if token is None or (not caller.includes(Role.ADMIN) and token["user_id"] != caller.user_id):
         raise NotFoundError(f"there is no token {token_id!r}")
     if not caller.scopes.issuperset(token["scopes"]):
         raise ForbiddenError(
@@ -164,11 +165,17 @@ def _list(db: "DuckDBPyConnection", where: str, **values: str) -> tuple[Token, .
 
 def _owner(db: "DuckDBPyConnection", caller: Caller, user: str | None) -> str:
     """Find whose tokens are meant. Who is no administrator does not learn here who else exists."""
-    own = user is None or user.strip().lower() == caller.email
+    own = user is None or normal_email(user) == caller.email
     if own and caller.user_id is not None:
         return caller.user_id
-    if caller.role is not Role.ADMIN or user is None:
-        raise ForbiddenError("tokens of others are an administrator's; a service has none of its own")
+    if user is None:
+        raise ForbiddenError("a service has no tokens of its own")
+    if caller.lacks_scope_for(Role.ADMIN):
+        raise ForbiddenError(
+            "this access token lacks the scope 'admin', so it can't act for others: make one that has it"
+        )
+    if not caller.includes(Role.ADMIN):
+        raise ForbiddenError("tokens of others are an administrator's")
     return get_user(db, user).id
 
 

@@ -7,6 +7,7 @@ from uuid import uuid4
 from pydantic import Field
 
 from analyst.access import Role
+from analyst.addresses import normal_email
 from analyst.errors import ConflictError, NotFoundError
 from analyst.state.audit import Actor, record
 from analyst.state.fields import Email, Id, Input, Line, Output, unset
@@ -22,7 +23,15 @@ _SELECT = """
     from users u left join group_members m on m.user_id = u.id left join groups g on g.id = m.group_id
 """
 _GROUPED = "group by all order by u.email"
-_OF_USERS = ("grants", "group_members", "tokens", "access_requests", "telegram_links", "user_sync_settings")
+_OF_USERS = (
+    "grants",
+    "group_members",
+    "tokens",
+    "access_requests",
+    "telegram_links",
+    "user_sync_settings",
+    "identities",
+)
 
 
 class User(Output):
@@ -73,7 +82,7 @@ def get_user(db: "DuckDBPyConnection", user: str) -> User:
     Raises:
         NotFoundError: there is none.
     """
-    row = fetch_one(db, f"{_SELECT} where u.id = ? or u.email = ? {_GROUPED}", [user, user.strip().lower()])
+    row = fetch_one(db, f"{_SELECT} where u.id = ? or u.email = ? {_GROUPED}", [user, normal_email(user)])
     if row is None:
         raise NotFoundError(f"there is no user {user!r}")
     return User.model_validate(row)
@@ -101,7 +110,7 @@ def update_user(db: "DuckDBPyConnection", actor: Actor, change: UserChange) -> U
         NotFoundError: there is no such user.
         ConflictError: nobody would be left to administer.
     """
-    before = _by_id(db, change.id)
+    before = require_user(db, change.id)
     changes = _differences(before, change.named(but=["id"]))
     if changes:
         update(db, "users", {"id": before.id}, {**changes, "updated_at": actor.at})
@@ -119,7 +128,7 @@ def sign_out(db: "DuckDBPyConnection", actor: Actor, request: SignOut) -> None:
     Raises:
         NotFoundError: there is no such user.
     """
-    user = _by_id(db, request.id)
+    user = require_user(db, request.id)
     void_sessions(db, actor, user.id)
     if request.tokens:
         _revoke_tokens(db, actor, user.id)
@@ -131,7 +140,7 @@ def seed_admin(db: "DuckDBPyConnection", actor: Actor, email: str) -> User | Non
 
     Who is missing is added, who is deactivated stays so. Returns the user when this was the time.
     """
-    address = email.strip().lower()
+    address = normal_email(email)
     known = fetch_one(db, "from users where email = ?", [address])
     if is_seeded(db, address) or (known and not known["active"]):
         return None
@@ -148,7 +157,7 @@ def delete_user(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
         NotFoundError: there is no such user.
         ConflictError: nobody would be left to administer.
     """
-    user = _by_id(db, user_id)
+    user = require_user(db, user_id)
     for table in _OF_USERS:
         execute(db, f"delete from {table} where user_id = ?", [user.id])
     execute(db, "delete from users where id = ?", [user.id])
@@ -161,7 +170,12 @@ def is_seeded(db: "DuckDBPyConnection", email: str) -> bool:
     return fetch_one(db, "from seeded_admins where email = ?", [email]) is not None
 
 
-def _by_id(db: "DuckDBPyConnection", user_id: str) -> User:
+def require_user(db: "DuckDBPyConnection", user_id: str) -> User:
+    """Find a user by id alone.
+
+    Raises:
+        NotFoundError: there is none.
+    """
     user = get_user(db, user_id)
     if user.id != user_id:
         raise NotFoundError(f"there is no user {user_id!r}")

@@ -61,6 +61,7 @@ class Rewritten:
             read_at=meta.extracted_at,
             rebase=lambda *_: None,
             same_rows=True,
+            registration=state.registration,
         )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from da.errors import DaError
-from da.output import print_json, print_table
+from da.output import print_json, print_table, say
 from da.session import session
 from da.text import clean, count_text
 
@@ -47,7 +47,7 @@ def check(
         _tell(name, problems, "")
         _tell(name, warnings, "warning: ")
         told = f"{count_text(len(problems), 'problem')}, {count_text(len(warnings), 'warning')}"
-        print(f"{name}: {told}." if problems or warnings else f"{name}: nothing is wrong with it.")
+        say(f"{name}: {told}." if problems or warnings else f"{name}: nothing is wrong with it.")
     raise typer.Exit(1 if problems else 0)
 
 
@@ -63,9 +63,9 @@ def apply(json: Json = False) -> None:
         print_json(sources)
     else:
         for source in sources:
-            print(f"{source['name']} ({source['type']}): {source['outcome']}")
+            say(f"{source['name']} ({source['type']}): {source['outcome']}")
         if not sources:
-            print("config/instance.yaml declares no source.")
+            say("config/instance.yaml declares no source.")
 
 
 def _tell_settings(*, json: bool) -> None:
@@ -83,7 +83,7 @@ def _tell(file: str, findings: list[dict[str, Any]], kind: str) -> None:
     for finding in findings:
         line = f":{finding['line']}" if finding.get("line") else ""
         path = f" {finding['path']}:" if finding.get("path") else ""
-        print(clean(f"{file}{line}:{path} {kind}{finding['message']}"), file=sys.stderr)
+        say(clean(f"{file}{line}:{path} {kind}{finding['message']}"), err=True)
 
 
 def _value(setting: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import typer
 from da.administering import WHAT, doing
 from da.completion import grantable, table_ids
 from da.errors import DaError, RefusedError, UsageError
-from da.output import print_json, print_table
+from da.output import print_json, print_table, say
 from da.server import Server
 
 app = typer.Typer(
@@ -67,7 +67,7 @@ def grant(who: Who, what: What, group: Group = False, bucket: Bucket = None, jso
     if json:
         print_json(made)
     else:
-        print(f"{who} may read {on} already." if already else f"{who} may read {on}; it comes with their next da sync.")
+        say(f"{who} may read {on} already." if already else f"{who} may read {on}; it comes with their next da sync.")
 
 
 @app.command("remove")
@@ -84,7 +84,7 @@ def revoke(who: Who, what: What, group: Group = False, bucket: Bucket = None, js
             server.delete(f"/api/admin/permissions/{permission['id']}")
     if not found:
         raise DaError(f"{who} has no grant on {on}; what they can read and why: da admin access --user EMAIL")
-    print_json(found) if json else print(f"Revoked: {who} on {on}. Their next da sync removes it.")
+    print_json(found) if json else say(f"Revoked: {who} on {on}. Their next da sync removes it.")
 
 
 def access(user: User = None, table: Table = None, json: Json = False) -> None:
@@ -100,7 +100,7 @@ def access(user: User = None, table: Table = None, json: Json = False) -> None:
         _print_answer(report["access"][0])
     elif not report["access"]:
         whose = report["user"]
-        print(f"{whose['email']} is deactivated." if not whose["active"] else f"{whose['email']} can read nothing.")
+        say(f"{whose['email']} is deactivated." if not whose["active"] else f"{whose['email']} can read nothing.")
     else:
         rows = [(it["user"], it["table"], _does(it), _reasons(it)) for it in report["access"]]
         print_table(("user", "table", "", "why"), rows)
@@ -120,9 +120,9 @@ def _report(server: Server, user: str | None, table: str | None) -> dict[str, An
 
 def _print_answer(found: Mapping[str, Any]) -> None:
     verb = {"reads": "can read", "reads, downloads": "can read and download"}.get(_does(found), "can't read")
-    print(f"{found['user']} {verb} {found['table']}:")
+    say(f"{found['user']} {verb} {found['table']}:")
     for reason in found["reasons"]:
-        print(f"- {reason['text']}")
+        say(f"- {reason['text']}")
 
 
 def _does(found: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from da.administering import confirm, doing, find_group, find_user
-from da.output import print_json, print_table
+from da.output import print_json, print_table, say
 from da.server import segment
 from da.text import count_text
 
@@ -38,7 +38,7 @@ def add_group(name: Name, json: Json = False) -> None:
     """Add a group."""
     with doing(f"add the group {name}") as server:
         made = server.post("/api/admin/groups", {"name": name})
-    print_json(made) if json else print(f"Added the group {name}. Put users into it with: da admin groups join")
+    print_json(made) if json else say(f"Added the group {name}. Put users into it with: da admin groups join")
 
 
 @app.command("remove")
@@ -48,7 +48,7 @@ def remove_group(name: Name, yes: Yes = False, json: Json = False) -> None:
         group = find_group(server, name)
         confirm(f"Remove {name}, of {count_text(len(group['members']), 'user')}, and its grants?", yes=yes)
         server.delete(f"/api/admin/groups/{segment(group['id'])}")
-    print_json(group) if json else print(f"Removed the group {name}.")
+    print_json(group) if json else say(f"Removed the group {name}.")
 
 
 @app.command("join")
@@ -71,4 +71,4 @@ def _change_members(name: str, email: str, method: str, *, json: bool) -> None:
         if json:
             print_json(find_group(server, name))
             return
-    print(f"{user['email']} is {'in' if is_in else 'not in'} {name} from now on.")
+    say(f"{user['email']} is {'in' if is_in else 'not in'} {name} from now on.")

@@ -1,6 +1,5 @@
 """`da admin import`: take an older system in."""
 
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from da.errors import UsageError
-from da.output import print_json
+from da.output import print_json, say
 from da.progress import progress
 from da.session import session
 from da.text import clean
@@ -52,10 +51,10 @@ def _print(report: "Report", *, json: bool) -> None:
         print_json(report.to_json())
     else:
         for line in report.lines():
-            print(clean(line))
+            say(clean(line))
     for table in report.tables:
         if table.error:
-            print(clean(f"{table.id}: {table.error}"), file=sys.stderr)
+            say(clean(f"{table.id}: {table.error}"), err=True)
     for problem in report.problems:
         place = ".".join(str(part) for part in (problem.get("source"), problem.get("table")) if part)
-        print(clean(f"{place}: {problem.get('message')}"), file=sys.stderr)
+        say(clean(f"{place}: {problem.get('message')}"), err=True)

@@ -1,12 +1,11 @@
 """`da admin jira`: the source of Jira is read anew, compared with Jira, and folded again."""
 
-import sys
 from collections import Counter
 from typing import Annotated, Any
 
 import typer
 
-from da.output import print_json, print_table
+from da.output import print_json, print_table, say
 from da.session import session
 from da.text import clean, count_text
 
@@ -51,7 +50,7 @@ def backfill(
     if json:
         print_json(told)
     elif dry_run:
-        print(clean(f"About {count_text(told['found'] or 0, 'issue')} would be read: {told['jql']}"))
+        say(clean(f"About {count_text(told['found'] or 0, 'issue')} would be read: {told['jql']}"))
     else:
         _print_backfilled(told)
         _print_problems(told)
@@ -112,7 +111,7 @@ def refresh(
     if json:
         print_json({**told, "counts": dict(counts)})
     else:
-        print(
+        say(
             f"{count_text(counts['fetched'], 'issue')} read anew, {counts['changed']:,} changed, "
             f"{counts['missing'] + counts['gone']:,} not in Jira, {counts['failed']:,} failed."
         )
@@ -137,7 +136,7 @@ def replay(
     if json:
         print_json(told)
     else:
-        print(f"{count_text(told['events'], 'event')} folded again, {count_text(told['issues'], 'issue')} changed.")
+        say(f"{count_text(told['events'], 'event')} folded again, {count_text(told['issues'], 'issue')} changed.")
         _print_problems(told)
     raise typer.Exit(1 if told.get("error") else 0)
 
@@ -162,25 +161,25 @@ def _print_standing(told: dict[str, Any]) -> None:
     where = f"Jira at {webhooks['domain']}" if webhooks["domain"] else "Jira"
     asked = "asked" if webhooks["is_jira_asked"] else "not asked: there is no JIRA_API_TOKEN"
     taken = "taken" if webhooks["is_secret_set"] else "not taken: there is no JIRA_WEBHOOK_SECRET"
-    print(clean(f"{where} is {asked}; webhooks are {taken}."))
+    say(clean(f"{where} is {asked}; webhooks are {taken}."))
     waiting = count_text(webhooks["waiting"], "event")
     age = f", the oldest for {webhooks['oldest_seconds']:.0f} s" if webhooks["oldest_seconds"] else ""
-    print(f"{waiting} {'waits' if webhooks['waiting'] == 1 else 'wait'}{age}.")
+    say(f"{waiting} {'waits' if webhooks['waiting'] == 1 else 'wait'}{age}.")
     if told["read_until"]:
-        print(f"All issues were read once, and what was updated until {told['read_until'][:19]}.")
+        say(f"All issues were read once, and what was updated until {told['read_until'][:19]}.")
     elif told["reading_from"]:
-        print(f"Issues that were created before {told['reading_from'][:19]} were read, later ones were not.")
+        say(f"Issues that were created before {told['reading_from'][:19]} were read, later ones were not.")
     elif webhooks["is_jira_asked"]:
-        print("No issues were read yet: da admin jira backfill")
+        say("No issues were read yet: da admin jira backfill")
     if told["failed"]:
-        print(clean(f"{count_text(len(told['failed']), 'issue')} could not be read: {', '.join(told['failed'][:20])}"))
+        say(clean(f"{count_text(len(told['failed']), 'issue')} could not be read: {', '.join(told['failed'][:20])}"))
     for name in told["unresolved"]:
-        print(clean(f"Jira has no field {name}."))
+        say(clean(f"Jira has no field {name}."))
 
 
 def _print_backfilled(told: dict[str, Any]) -> None:
     counts = told["counts"]
-    print(
+    say(
         f"{count_text(counts.get('read', 0), 'issue')} read, {counts.get('fetched', 0):,} fetched, "
         f"{counts.get('known', 0):,} known, {counts.get('gone', 0):,} gone, {counts.get('failed', 0):,} failed"
         f"{'.' if told['is_complete'] else '; not complete yet.'}"
@@ -190,14 +189,14 @@ def _print_backfilled(told: dict[str, Any]) -> None:
 def _print_check(told: dict[str, Any]) -> None:
     totals = ", ".join(f"{count:,} {kind}" for kind, count in told["totals"].items())
     until = f" (created until {told['until'][:16]}, by its clock)" if told["until"] else ""
-    print(
+    say(
         f"{told['level']}: of {told['jira']:,} issues of Jira{until} and {told['published']:,} published ones {totals}."
     )
 
 
 def _print_problems(told: dict[str, Any]) -> None:
     for line in [*told.get("notes", ()), *([told["error"]] if told.get("error") else [])]:
-        print(clean(line), file=sys.stderr)
+        say(clean(line), err=True)
 
 
 def _counts(job: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from da.administering import doing
-from da.output import print_json, print_table
+from da.output import print_json, print_table, say
 from da.server import segment
 
 app = typer.Typer(
@@ -51,7 +51,7 @@ def approve(request: Id, group: Group = None, answer: Answer = None, json: Json 
     with doing("approve the request", missing=_MISSING) as server:
         done = server.post(f"/api/admin/access-requests/{segment(request)}/approve", said)
     whom = f"The group {group}" if group else done["user"]
-    print_json(done) if json else print(f"{whom} may read {done['table']}; it comes with the next da sync.")
+    print_json(done) if json else say(f"{whom} may read {done['table']}; it comes with the next da sync.")
 
 
 @app.command("deny")
@@ -59,4 +59,4 @@ def deny(request: Id, answer: Answer = None, json: Json = False) -> None:
     """Say no to a request."""
     with doing("deny the request", missing=_MISSING) as server:
         done = server.post(f"/api/admin/access-requests/{segment(request)}/deny", {"answer": answer} if answer else {})
-    print_json(done) if json else print(f"Denied: {done['user']} on {done['table']}.")
+    print_json(done) if json else say(f"Denied: {done['user']} on {done['table']}.")

@@ -1,13 +1,12 @@
 """`da admin`: have sources synced, and snapshots built."""
 
-import sys
 from time import monotonic
 from typing import Annotated, Any
 
 import typer
 
 from da.errors import DaError
-from da.output import print_json
+from da.output import print_json, say
 from da.runs import followed, rebuilt
 from da.server import Server
 from da.session import session
@@ -31,7 +30,7 @@ def sync(sources: Sources = None, wait: Wait = True, timeout: Timeout = 3600, js
         if not runs:
             raise DaError("There is no source to sync; add one with: da admin add-source NAME --path FOLDER")
         if not wait:
-            print_json(runs) if json else print(f"Triggered: {', '.join(run['source'] for run in runs)}.")
+            print_json(runs) if json else say(f"Triggered: {', '.join(run['source'] for run in runs)}.")
             return
         ended = []
         for run in followed(server, runs, monotonic() + timeout):
@@ -85,7 +84,7 @@ def rollback(
     if json:
         print_json(built)
     else:
-        print(f"Snapshot {built['snapshot']} has the tables of snapshot {snapshot} again.")
+        say(f"Snapshot {built['snapshot']} has the tables of snapshot {snapshot} again.")
 
 
 def sweep(
@@ -107,7 +106,7 @@ def sweep(
     else:
         _print_swept(swept, dry_run=dry_run)
         for source, message in problems:
-            print(clean(f"{source}: {message}"), file=sys.stderr)
+            say(clean(f"{source}: {message}"), err=True)
     raise typer.Exit(1 if problems else 0)
 
 
@@ -121,31 +120,33 @@ def _triggered(server: Server, names: list[str]) -> list[dict[str, Any]]:
 def _print(run: dict[str, Any]) -> None:
     source = run.get("source") or "all"
     for table in run.get("tables") or []:
-        print(clean(f"{source}.{table['table']}: {_outcome(table)}"))
+        say(clean(f"{source}.{table['table']}: {_outcome(table)}"))
+    for note in run.get("notes") or []:
+        say(clean(f"{source}: {note}"))
     if run.get("error"):
-        print(clean(f"{source}: {run['error']}"), file=sys.stderr)
+        say(clean(f"{source}: {run['error']}"), err=True)
     elif not run.get("tables"):
-        print(f"{source}: {run['status']}, no tables")
+        say(f"{source}: {run['status']}, no tables")
 
 
 def _print_built(built: dict[str, Any]) -> None:
-    print(f"Snapshot {built.get('snapshot')}: {count_text(built.get('tables') or 0, 'table')}.")
+    say(f"Snapshot {built.get('snapshot')}: {count_text(built.get('tables') or 0, 'table')}.")
     for problem in built.get("problems") or []:
         place = ".".join(part for part in (problem.get("source"), problem.get("table")) if part)
-        print(clean(f"{place}: {problem.get('message')}"), file=sys.stderr)
+        say(clean(f"{place}: {problem.get('message')}"), err=True)
 
 
 def _print_swept(swept: dict[str, Any], *, dry_run: bool) -> None:
-    print(
+    say(
         f"{count_text(swept['deleted'], 'object')} ({bytes_text(swept['deleted_bytes'])}) "
         f"{'would go' if dry_run else 'went'}, {count_text(swept['waiting'], 'file')} will in time."
     )
     became = "would become" if dry_run else "became"
     for table in swept.get("compacted") or []:
         files = f"{count_text(table['files'], 'small file')} ({bytes_text(table['size_bytes'])})"
-        print(clean(f"{table['source']}.{table['table']}: {files} {became} few."))
+        say(clean(f"{table['source']}.{table['table']}: {files} {became} few."))
     if gathered := swept.get("gathered"):
-        print(f"{count_text(gathered, 'record')} of days that are over {became} archives.")
+        say(f"{count_text(gathered, 'record')} of days that are over {became} archives.")
 
 
 def _outcome(table: dict[str, Any]) -> str:
@@ -156,7 +157,10 @@ def _outcome(table: dict[str, Any]) -> str:
         parts.append(f"{table['rows']:,} rows, {bytes_text(table.get('size_bytes') or 0)}")
     if table.get("rejected"):
         parts.append(f"{table['rejected']:,} rows rejected: {'; '.join(table.get('rejects') or [])}")
-    return ", ".join(parts)
+    if table.get("passed_over"):
+        parts.append(f"{table['passed_over']:,} rows before the cursor")
+    notes = [*(table.get("notes") or []), *([table["note"]] if table.get("note") else [])]
+    return "; ".join([", ".join(parts), *notes])
 
 
 def _failed(run: dict[str, Any]) -> bool:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from da.output import print_json, print_table
+from da.output import print_json, print_table, say
 from da.server import segment
 from da.session import session
 from da.text import clean
@@ -55,7 +55,7 @@ def set_schedule(
         print_json(changed)
         return
     whose = "that of its source" if kind == "tables" else "that of the instance"
-    print(clean(f"The schedule of {name} is {when or whose}."))
+    say(clean(f"The schedule of {name} is {when or whose}."))
 
 
 _COLUMNS = ("name", "schedule", "last", "next", "why")
@@ -75,9 +75,9 @@ def _print_started(told: dict[str, Any]) -> None:
         if outcome["outcome"] == "started":
             tables = outcome["tables"]
             what = "all tables" if tables is None else ", ".join(tables) or "a look for new tables"
-            print(clean(f"Started {outcome['source']}: {what}."))
+            say(clean(f"Started {outcome['source']}: {what}."))
     for job in told.get("jobs") or []:
         if job["outcome"] == "started":
-            print(clean(f"Started {job['source']}: {job['job']}."))
+            say(clean(f"Started {job['source']}: {job['job']}."))
     if told["sweep"]["outcome"] == "started":
-        print("Started a sweep.")
+        say("Started a sweep.")

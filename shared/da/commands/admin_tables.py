@@ -8,7 +8,7 @@ import typer
 from da.config import is_loopback
 from da.errors import UsageError
 from da.options import read_options
-from da.output import print_json, print_table
+from da.output import print_json, print_table, say
 from da.server import segment
 from da.session import session
 
@@ -38,7 +38,7 @@ def add_source(
         said = {"sync_schedule": sync_schedule} if sync_schedule else {}
         config = {**({"path": _as_the_server_sees(path, server.address)} if path else {}), **read_options(option or ())}
         made = server.post(f"/api/admin/sources/{segment(name)}", {"type": kind, "config": config, **said})
-    print_json(made) if json else print(f"Added the source {name}. Fetch its tables with: da admin sync {name}")
+    print_json(made) if json else say(f"Added the source {name}. Fetch its tables with: da admin sync {name}")
 
 
 def list_sources(json: Json = False) -> None:
@@ -101,7 +101,7 @@ def register_table(
         print_json(made)
         return
     readers = "everybody" if made.get("is_public") else "those it is granted to"
-    print(f"Registered {table}, readable by {readers}. Publish it with: da admin sync {table.partition('.')[0]}")
+    say(f"Registered {table}, readable by {readers}. Publish it with: da admin sync {table.partition('.')[0]}")
 
 
 def list_tables(

@@ -6,7 +6,7 @@ import typer
 
 from da.administering import WHO, doing
 from da.commands.auth_tokens import COLUMNS, Days, Scopes, row_of
-from da.output import print_json, print_table
+from da.output import print_json, print_table, say
 from da.server import segment
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Access tokens of everybody.")
@@ -41,7 +41,7 @@ def create(email: Email, name: Name, scope: Scopes = None, days: Days = 90, json
     if json:
         print_json(made)
         return
-    print(f"Shown only now; it may {', '.join(made['scopes'])} until {made['expires_at'][:10]}:\n\n  {made['token']}")
+    say(f"Shown only now; it may {', '.join(made['scopes'])} until {made['expires_at'][:10]}:\n\n  {made['token']}")
 
 
 @app.command("revoke")
@@ -49,4 +49,4 @@ def revoke(token: Id, json: Json = False) -> None:
     """Revoke a token; it is not valid any more from now on."""
     with doing("revoke the token", missing="da admin tokens list shows which there are") as server:
         server.delete(f"/auth/tokens/{segment(token)}")
-    print_json({"id": token}) if json else print("Revoked.")
+    print_json({"id": token}) if json else say("Revoked.")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from da.administering import WHO, confirm, doing, find_user
-from da.output import print_json, print_table
+from da.output import print_json, print_table, say
 from da.server import Server, segment
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Users: who may come in.")
@@ -61,12 +61,12 @@ def add_user(
     if json:
         print_json({**user, "token": made, "invitation": invitation})
         return
-    print(f"Added {user['email']} ({user['role']}).")
+    say(f"Added {user['email']} ({user['role']}).")
     if invitation:
         _print_invitation(invitation)
     if made:
-        print(f"\nTheir token, shown only now; it ends on {made['expires_at'][:10]}:\n\n  {made['token']}\n")
-        print(f"They log in with this, and paste the token when asked:\n\n  da login --server {address}")
+        say(f"\nTheir token, shown only now; it ends on {made['expires_at'][:10]}:\n\n  {made['token']}\n")
+        say(f"They log in with this, and paste the token when asked:\n\n  da login --server {address}")
 
 
 @app.command("invite")
@@ -87,7 +87,7 @@ def invite_user(email: Email, mail: Mail = True, json: Json = False) -> None:
 def set_role(email: Email, role: Annotated[Role, typer.Argument(metavar="ROLE")], json: Json = False) -> None:
     """Give a user a role: viewer, analyst, km_admin or admin."""
     user = _changed(email, "change the role of", {"role": role})
-    print_json(user) if json else print(f"{user['email']} is {user['role']} from now on.")
+    print_json(user) if json else say(f"{user['email']} is {user['role']} from now on.")
 
 
 @app.command("rename")
@@ -98,21 +98,21 @@ def rename(
 ) -> None:
     """Change the name of a user."""
     user = _changed(email, "rename", {"name": name})
-    print_json(user) if json else print(f"{user['email']} is called {user['name'] or 'nothing in particular'}.")
+    print_json(user) if json else say(f"{user['email']} is called {user['name'] or 'nothing in particular'}.")
 
 
 @app.command("deactivate")
 def deactivate(email: Email, json: Json = False) -> None:
     """Shut a user out at once: all sessions and tokens end."""
     user = _changed(email, "deactivate", {"active": False})
-    print_json(user) if json else print(f"{user['email']} is out; da admin users activate lets them in again.")
+    print_json(user) if json else say(f"{user['email']} is out; da admin users activate lets them in again.")
 
 
 @app.command("activate")
 def activate(email: Email, json: Json = False) -> None:
     """Let a user in again, who needs to sign in anew."""
     user = _changed(email, "activate", {"active": True})
-    print_json(user) if json else print(f"{user['email']} may sign in again.")
+    print_json(user) if json else say(f"{user['email']} may sign in again.")
 
 
 @app.command("remove")
@@ -122,7 +122,7 @@ def remove(email: Email, yes: Yes = False, json: Json = False) -> None:
         user = find_user(server, email)
         confirm(f"Remove {user['email']} with all grants, memberships, tokens and requests?", yes=yes)
         server.delete(f"/api/users/{segment(user['id'])}")
-    print_json(user) if json else print(f"Removed {user['email']}.")
+    print_json(user) if json else say(f"Removed {user['email']}.")
 
 
 @app.command("sign-out")
@@ -136,7 +136,21 @@ def sign_out(
         user = find_user(server, email)
         server.have_done(f"/api/users/{segment(user['id'])}/sign-out", {"tokens": tokens})
     what = "sessions and tokens" if tokens else "sessions"
-    print_json(user) if json else print(f"All {what} of {user['email']} have ended.")
+    print_json(user) if json else say(f"All {what} of {user['email']} have ended.")
+
+
+@app.command("release")
+def release(email: Email, yes: Yes = False, json: Json = False) -> None:
+    """Let somebody else sign in with a user's e-mail address.
+
+    By Google, or another OpenID provider, only the account that first signed in with an address is let in. This forgets
+    which one that was, and ends all sessions.
+    """
+    with doing(f"release {email}", missing=WHO) as server:
+        user = find_user(server, email)
+        confirm(f"Take whoever signs in next with {user['email']} for this user?", yes=yes)
+        server.delete(f"/api/users/{segment(user['id'])}/identities")
+    print_json(user) if json else say(f"Released {user['email']}: the next account to sign in is the user's.")
 
 
 def _changed(email: str, verb: str, change: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,8 +165,10 @@ def _invite(server: Server, user_id: str, *, mail: bool) -> dict[str, Any]:
 def _print_invitation(invitation: Mapping[str, Any]) -> None:
     email, url, ends = invitation["email"], invitation["url"], invitation["expires_at"]
     if invitation["mailed"]:
-        print(f"A mail to {email} is on its way.")
+        say(f"A mail to {email} is on its way.")
     elif ends:
-        print(f"Hand this link to {email}; it works once, until {ends[:16].replace('T', ' ')} UTC:\n\n  {url}")
+        say(f"Hand this link to {email}; it works once, until {ends[:16].replace('T', ' ')} UTC:\n\n  {url}")
+        if code := invitation.get("code"):
+            say(f"\nIts page asks for this code: {code}")
     else:
-        print(f"{email} signs in here:\n\n  {url}")
+        say(f"{email} signs in here:\n\n  {url}")

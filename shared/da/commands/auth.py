@@ -10,6 +10,7 @@ import typer
 from da.commands.auth_tokens import app as tokens_app
 from da.config import Config, Login, is_loopback, server_address
 from da.errors import DaError, UsageError
+from da.output import say
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Log in and out.")
 app.add_typer(tokens_app, name="tokens")
@@ -50,9 +51,9 @@ def login(server: ServerUrl = None, token: Token = None, bootstrap: Bootstrap = 
             made = Login(address, (token or os.environ.get("DA_TOKEN") or _ask(f"Token for {address}")).strip())
         me = Server(made, web).get("/api/me")
     config.save(replace(made, email=me.get("email")))
-    print(f"Logged in at {address} as {_who(me)}.")
+    say(f"Logged in at {address} as {_who(me)}.")
     if address.startswith("http:") and not is_loopback(address):
-        print("Beware: over http:// your token and data can be read on the way; use https://.", file=sys.stderr)
+        say("Beware: over http:// your token and data can be read on the way; use https://.", err=True)
 
 
 @app.command()
@@ -63,7 +64,7 @@ def logout() -> None:
     """
     config = Config.read()
     _end_session(config)
-    print("Logged out." if config.forget() else "You were not logged in.")
+    say("Logged out." if config.forget() else "You were not logged in.")
 
 
 @app.command()
@@ -78,11 +79,11 @@ def whoami(json: Json = False) -> None:
 
             print_json({"server": server.address, **me})
             return
-        print(f"{_who(me)} at {server.address}")
+        say(f"{_who(me)} at {server.address}")
         if me.get("groups"):
-            print(f"Groups: {', '.join(me['groups'])}")
+            say(f"Groups: {', '.join(me['groups'])}")
         if (me.get("token") or {}).get("expires_at"):
-            print(f"The token {me['token'].get('name', '')} ends on {me['token']['expires_at'][:10]}.")
+            say(f"The token {me['token'].get('name', '')} ends on {me['token']['expires_at'][:10]}.")
 
 
 def _is_to_browse(token: str | None) -> bool:
@@ -101,7 +102,7 @@ def _end_session(config: Config) -> None:
             with Web() as web:
                 server_of(config, login, web).have_done("/auth/logout")
     except DaError as error:
-        print(f"The server was not told: {error}", file=sys.stderr)
+        say(f"The server was not told: {error}", err=True)
 
 
 def _bootstrap(server: Any, email: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from da.output import print_json, print_table
+from da.output import print_json, print_table, say
 from da.server import segment
 from da.session import session
 
@@ -53,8 +53,8 @@ def create(name: Name, scope: Scopes = None, days: Days = 90, json: Json = False
     if json:
         print_json(made)
         return
-    print(f"Shown only now; it may {', '.join(made['scopes'])} until {made['expires_at'][:10]}:\n\n  {made['token']}\n")
-    print("Programs give it as DA_TOKEN; da takes it with: da login --token TOKEN")
+    say(f"Shown only now; it may {', '.join(made['scopes'])} until {made['expires_at'][:10]}:\n\n  {made['token']}\n")
+    say("Programs give it as DA_TOKEN; da takes it with: da login --token TOKEN")
 
 
 @app.command()
@@ -64,7 +64,7 @@ def revoke(
     """Revoke a token; it is not valid any more from now on."""
     with session() as server:
         server.delete(f"/auth/tokens/{segment(token)}")
-    print("Revoked.")
+    say("Revoked.")
 
 
 def row_of(token: dict[str, Any]) -> tuple[str, ...]:

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from da import __version__
+from da.commands.status import moved_from
 from da.config import Config, is_loopback
 from da.errors import DaError
-from da.output import print_json, print_table
+from da.output import print_json, print_table, say
 from da.patience import Patience
 from da.session import server_of
 from da.text import ago_text, bytes_text
@@ -53,7 +54,7 @@ def diagnose(json: Json = False) -> None:
         print_table(("check", "verdict", "found"), rows)
         for finding in findings:
             if finding.advice:
-                print(f"\n{finding.check}: {finding.advice}")
+                say(f"\n{finding.check}: {finding.advice}")
     if any(finding.verdict == "problem" for finding in findings):
         raise typer.Exit(1)
 
@@ -153,6 +154,8 @@ def _workspace() -> Finding:
     checked_at = workspace.checked_at()
     if checked_at is None:
         return Finding("workspace", "warning", f"{workspace.root} was never synced", "Run: da sync")
+    if moved := moved_from(workspace, workspace.state()):
+        return Finding("workspace", "problem", f"{workspace.root}: {moved}", "Run: da sync")
     found = f"{workspace.root}, synced {ago_text(checked_at)}"
     if time.time() - checked_at.timestamp() > _WEEK:
         return Finding("workspace", "warning", found, "Run: da sync")
@@ -179,6 +182,9 @@ def _database() -> Finding:
         with duckdb.connect(str(path), read_only=True) as db:
             row = db.execute("select count(*) from duckdb_views() where not internal").fetchone()
     except duckdb.Error as error:
-        advice = f"If no other program has it open, delete it and run da sync: {path}"
+        advice = (
+            f"If another program has {path} open, close it. If the file is damaged or of a newer DuckDB, run da sync:"
+            " it moves the file aside, with everything in it, and makes a new one"
+        )
         return Finding("local database", "problem", str(error).partition("\n")[0], advice)
     return Finding("local database", "ok", f"{row[0] if row else 0} views")

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from da.errors import DaError, UsageError
+from da.output import clean_lines, escaped, say
 from da.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def query(sql: Sql = None, file: File = None, form: Format = "table", limit: Lim
         counted = _Counted(result.rows, limit)
         {"table": _table, "csv": _csv, "json": _json}[form](result, counted)
     if counted.truncated:
-        print(f"Only the first {limit:,} rows are shown; --limit 0 shows all.", file=sys.stderr)
+        say(f"Only the first {limit:,} rows are shown; --limit 0 shows all.", err=True)
 
 
 class _Counted:
@@ -107,13 +108,14 @@ def _table(result: "Result", rows: _Counted) -> None:
     print("\n".join(text.lines))
     if text.hidden:
         hidden = count_text(text.hidden, "column")
-        print(f"{hidden} of {len(names)} had no room; --format csv or json shows all.", file=sys.stderr)
+        say(f"{hidden} of {len(names)} had no room; --format csv or json shows all.", err=True)
 
 
 def _csv(result: "Result", rows: _Counted) -> None:
-    print(",".join(_field(column.name) for column in result.columns))
+    shown = clean_lines if sys.stdout.isatty() else str  # a file or a program gets every character as it is
+    print(shown(",".join(_field(column.name) for column in result.columns)))
     for row in rows:
-        print(",".join(map(_field, row)))
+        print(shown(",".join(map(_field, row))))
 
 
 def _field(value: str | None) -> str:
@@ -131,6 +133,6 @@ def _json(result: "Result", rows: _Counted) -> None:
     separator = "["
     for row in rows:
         text = row[0] if result.shaped else json.dumps(dict(zip(names, row, strict=True)))
-        print(f"{separator}\n{text}", end="")
+        print(f"{separator}\n{escaped(text or '')}", end="")
         separator = ","
     print("[]" if separator == "[" else "\n]")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from da.administering import doing
-from da.output import print_json, print_table
+from da.output import print_json, print_table, say
 
 Table = Annotated[str, typer.Argument(metavar="SOURCE.TABLE", help="What you want to read.")]
 Reason = Annotated[str, typer.Option("--reason", "-m", help="What you need it for.")]
@@ -19,7 +19,7 @@ def request(table: Table, reason: Reason, json: Json = False) -> None:
     """
     with doing(f"ask for {table}") as server:
         made = server.post("/api/access-requests", {"table": table, "reason": reason})
-    print_json(made) if json else print(f"Asked for {table}. What became of it: da requests")
+    print_json(made) if json else say(f"Asked for {table}. What became of it: da requests")
 
 
 def requests(json: Json = False) -> None:

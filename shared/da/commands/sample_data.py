@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from da.errors import UsageError
+from da.output import say
 
 
 class SampleSize(StrEnum):
@@ -47,5 +48,5 @@ def sample_data(
     except (OSError, duckdb.IOException) as error:
         raise UsageError(f"{output} can't be written to: {getattr(error, 'strerror', None) or error}") from None
     for table, rows in manifest.tables.items():
-        print(f"{table:<16} {rows:>9,} rows")
-    print(f"{manifest.total_rows:,} rows written to {output} in {time.monotonic() - began:.1f} s")
+        say(f"{table:<16} {rows:>9,} rows")
+    say(f"{manifest.total_rows:,} rows written to {output} in {time.monotonic() - began:.1f} s")

@@ -9,6 +9,7 @@ import typer
 
 from da.config import Config
 from da.errors import DaError, UsageError
+from da.output import say
 
 Text = str | None
 
@@ -54,7 +55,7 @@ def setup(
     try:
         well = _set_up(folder, given, mirror.absolute(), seconds, asking=not yes, force=force)
     except KeyboardInterrupt:
-        print("\nRun da setup again; it goes on where it stopped.", file=sys.stderr)
+        say("\nRun da setup again; it goes on where it stopped.", err=True)
         raise
     raise typer.Exit(0 if well else 1)
 
@@ -72,7 +73,7 @@ def _set_up(
     kept = Kept.read(folder)
     answers = gather(given, kept.answers, kept.save, asking=asking)
     for line in write_files(folder, answers, kept, force=force):
-        print(line)
+        say(line)
     ours = {name: value for name, value in os.environ.items() if name not in {"DA_SERVER", "DA_TOKEN"}}
     with Web() as web:
         steps = Steps(folder, answers, kept, Config.read(ours), web)
@@ -90,8 +91,8 @@ def _set_up(
 
 def _tell_what_next(server: str, mirror: Path, source: str, *, well: bool) -> None:
     if not well:
-        print(f"\nNot all of it went well, as it says above. When that is mended: da admin sync {source}")
-    print(f"""
+        say(f"\nNot all of it went well, as it says above. When that is mended: da admin sync {source}")
+    say(f"""
 What to try next
   cd {os.path.relpath(mirror)}
   da tables

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,15 +10,16 @@ import typer
 from da.config import Config
 from da.errors import DaError
 from da.manifest import Manifest
-from da.output import print_json
+from da.output import print_json, say
 from da.patience import Patience
 from da.plan import Request, plan
 from da.session import server_of
+from da.sync import noticed
 from da.text import ago_text, bytes_text, clean, count_text
 from da.web import Web
 from da.workspace import State, Workspace
 
-EXIT_CODES = {"up to date": 0, "behind": 3, "incomplete": 3, "never synced": 3, "unknown": 4}
+EXIT_CODES = {"up to date": 0, "behind": 3, "incomplete": 3, "moved": 3, "never synced": 3, "unknown": 4}
 _TIMEOUT = 5.0
 """Seconds to wait for the server."""
 
@@ -40,13 +42,14 @@ class Status:
     rows: int
     size_bytes: int
     free_bytes: int
+    notices: list[str]
 
 
 def status(json: Json = False) -> None:
     """Tell whether the mirror is up to date.
 
-    Ends with 0 when it is up to date, 3 when it is behind the server, incomplete or was never synced, and 4 when the
-    server can't be asked: you are offline or not logged in.
+    Exit codes: 0 up to date; 3 behind the server, incomplete, moved or never synced; 4 unknown, because the server
+    can't be reached or you are not logged in.
     """
     workspace = Workspace.find()
     found = _status(workspace, Config.read())
@@ -74,6 +77,7 @@ def _status(workspace: Workspace, config: Config) -> Status:
         rows=sum(table.rows or 0 for table in mirrored),
         size_bytes=sum(file.size_bytes for table in mirrored for file in table.files),
         free_bytes=shutil.disk_usage(workspace.root).free if workspace.root.exists() else 0,
+        notices=noticed(state.tables.values()),
     )
 
 
@@ -81,6 +85,8 @@ def _compared(workspace: Workspace, state: State, config: Config) -> tuple[str, 
     """Ask the server what is new; return the state in a word, and what there is to say about it."""
     if workspace.checked_at() is None:
         return "never synced", "run da sync"
+    if moved := moved_from(workspace, state):
+        return "moved", moved
     try:
         with Web(timeout=_TIMEOUT) as web:
             answer = server_of(config, config.login(), web, Patience(attempts=1)).manifest(state.etag)
@@ -89,9 +95,21 @@ def _compared(workspace: Workspace, state: State, config: Config) -> tuple[str, 
         return "unknown", str(error)
 
 
+def moved_from(workspace: Workspace, state: State) -> str:
+    """Say where the mirror was synced if that is not where it is now; an empty text if it is."""
+    if not state.root or state.root == str(workspace.root):
+        return ""
+    verb = "copied" if (Path(state.root) / ".da").is_dir() else "moved"
+    return f"it was {verb} from {state.root}, and its views still name files there; run da sync here"
+
+
 def _incomplete(workspace: Workspace, state: State) -> tuple[str, str]:
     lost = [table.id for table in state.tables.values() if table.is_mirrored and not workspace.holds(table)]
-    return ("incomplete", f"files of {', '.join(lost)} are gone; run da sync") if lost else ("up to date", "")
+    if lost:
+        return "incomplete", f"files of {', '.join(lost)} are gone; run da sync"
+    if workspace.database_stamp() is None:
+        return "incomplete", f"{workspace.duckdb} is gone; run da sync"
+    return "up to date", ""
 
 
 def _behind(workspace: Workspace, state: State, document: object) -> tuple[str, str]:
@@ -119,4 +137,6 @@ def _print(found: Status, workspace: Workspace) -> None:
         "state": f"{found.state}: {found.detail}" if found.detail else found.state,
     }
     for name, value in lines.items():
-        print(f"{name:<10} {clean(value)}")
+        say(f"{name:<10} {clean(value)}")
+    for notice in found.notices:
+        say(f"Note: {notice}.")

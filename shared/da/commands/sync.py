@@ -1,6 +1,5 @@
 """`da sync`: bring the mirror up to date."""
 
-import sys
 from contextlib import nullcontext
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from da.completion import tables
 from da.config import Config
+from da.output import say
 from da.plan import Request
 from da.progress import progress
 from da.report import Report
@@ -62,8 +62,8 @@ def _print(report: Report, *, quiet: bool, json: bool) -> None:
         print_json(report.to_json())
     elif not quiet:
         for line in report.lines():
-            print(line)
-    for table_id, error in report.failed.items():
-        print(f"{table_id}: {error}", file=sys.stderr)
+            say(line)
+    for line in report.failures():
+        say(line, err=True)
     for note in [] if quiet or json else report.notes:
-        print(f"Note: {note}.", file=sys.stderr)
+        say(f"Note: {note}.", err=True)

@@ -8,8 +8,9 @@ import typer
 from da import completion
 from da.errors import DaError
 from da.manifest import Table
-from da.output import print_json, print_table
+from da.output import print_json, print_table, say
 from da.session import session
+from da.sync import noticed
 from da.text import ago_text, bytes_text, count_text
 from da.workspace import Workspace
 
@@ -67,6 +68,8 @@ def _list(workspace: Workspace, known: list[Table], *, json: bool) -> None:
         for table in known
     ]
     print_table(("view", "table", "where", "rows", "size", "updated", "description"), rows, right=("rows", "size"))
+    for notice in noticed(known):
+        say(f"Note: {notice}.")
 
 
 def _show(workspace: Workspace, table: Table, *, json: bool) -> None:
@@ -77,10 +80,12 @@ def _show(workspace: Workspace, table: Table, *, json: bool) -> None:
         return
     rows = "" if table.rows is None else count_text(table.rows, "row")
     facts = [_place(table), rows, _size(table), _updated(table)]
-    print(f"{table.view} ({table.id}): {', '.join(fact for fact in facts if fact)}")
+    say(f"{table.view} ({table.id}): {', '.join(fact for fact in facts if fact)}")
     if table.description:
-        print(table.description)
-    print()
+        say(table.description)
+    for notice in noticed([table]):
+        say(f"Note: {notice}.")
+    say()
     print_table(("column", "type", "description"), [(each.name, each.type, each.description) for each in table.columns])
 
 
@@ -100,6 +105,7 @@ def _document(workspace: Workspace, table: Table) -> dict[str, Any]:
         "size_bytes": table.size_bytes,
         "updated": table.updated,
         "description": table.description,
+        "notice": table.notice,
         "folder": str(workspace.folder(table.id)) if table.is_mirrored else None,
     }
 

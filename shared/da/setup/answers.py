@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from da.config import server_address
 from da.errors import UsageError
+from da.output import say
 
 AVAILABLE: Final = ("csv",)
 """Kinds of sources that a setup adds."""
@@ -28,8 +29,8 @@ Answers = Mapping[str, str]
 
 
 def _domain(text: str) -> str:
-    domain = text.lower().removeprefix("@")
-    if not _DOMAIN.fullmatch(domain):
+    domain = text.removeprefix("@").lower()
+    if not text.isascii() or not _DOMAIN.fullmatch(domain):
         raise UsageError(f"{text!r} is no domain; it looks like example.com")
     return domain
 
@@ -162,7 +163,7 @@ def _answer(question: Question, answers: Answers, *, asking: bool) -> str:
         except UsageError as error:
             if not sys.stdin.isatty():
                 raise
-            print(f"{error}.")
+            say(f"{error}.")
 
 
 def _ask(question: Question, usual: str | None) -> str:
@@ -171,8 +172,8 @@ def _ask(question: Question, usual: str | None) -> str:
     try:
         said = Prompt.ask(question.text, default=usual) if usual else Prompt.ask(question.text)
     except EOFError:
-        print()
+        say()
         raise UsageError(f"No answer came; give {question.option}") from None
     if not sys.stdin.isatty():
-        print(said)  # nobody has typed it here
+        say(said)  # nobody has typed it here
     return (said or "").strip()

@@ -42,6 +42,7 @@ sources:
 """
 _SERVER: Final = """
 server:
+  # where people reach it; links in mails lead there
   base_url: {server}
 """
 
@@ -94,7 +95,7 @@ def _env_file(folder: Path, answers: Answers) -> _File:
 
 def _instance_file(folder: Path, answers: Answers) -> _File:
     path = folder / "config" / "instance.yaml"
-    text = _INSTANCE + ("" if is_loopback(answers["server"]) else _SERVER)
+    text = _INSTANCE + _SERVER
     quoted = {name: _quoted(answers[name]) for name in ("name", "domain", "server")}
     text = text.format(source=answers["source"], source_name=answers["source_name"], **quoted)
     return _File(path, text, 0o644, path.exists() and path.read_bytes() == text.encode())

@@ -1,7 +1,6 @@
 """What follows when the files are written: every step can be taken again, and goes on where it stopped."""
 
 import secrets
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from da.commands.admin_runs import synced
 from da.config import Config, Login, is_loopback
 from da.dotenv import read_dotenv
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
+from da.output import say
 from da.patience import Patience
 from da.plan import Request
 from da.progress import progress
@@ -54,12 +54,12 @@ class Steps:
             if time.monotonic() >= deadline:
                 raise DaError(f"Nothing answers at {self.address} yet. {self._how_to_start()}\n{AGAIN}")
             if not is_told:
-                print(f"Nothing answers at {self.address} yet. {self._how_to_start()}\nWaiting for it…", flush=True)
+                say(f"Nothing answers at {self.address} yet. {self._how_to_start()}\nWaiting for it…")
                 is_told = True
             time.sleep(_PAUSE)
-        print(f"{self.address} answers.")
+        say(f"{self.address} answers.")
         if self.address.startswith("http:") and not is_loopback(self.address):
-            print("Beware: over http:// your token and data can be read on the way; use https://.", file=sys.stderr)
+            say("Beware: over http:// your token and data can be read on the way; use https://.", err=True)
 
     def log_in(self) -> Server:
         """Log in as an administrator: as one who is already, else as the first one."""
@@ -67,7 +67,7 @@ class Steps:
         if known is None:
             login = self._bootstrapped()
             self.config.save(login)
-            print(f"Made {login.email} the first administrator, and logged in.")
+            say(f"Made {login.email} the first administrator, and logged in.")
             known = server_of(self.config, login, self.web)
         if self.kept.token is not None:
             self.kept.token = None
@@ -83,7 +83,7 @@ class Steps:
         if name not in sources:
             source = f"the source {name} of {self.folder / 'config' / 'instance.yaml'}"
             raise DaError(f"The server at {self.address} does not know {source}. {self._how_to_restart()}")
-        print(f"Source {name} ({sources[name]['type']}): {sources[name]['outcome']}.")
+        say(f"Source {name} ({sources[name]['type']}): {sources[name]['outcome']}.")
 
     def extract(self, server: Server) -> bool:
         """Have the source read for the first time; tell whether all of it went well."""
@@ -98,9 +98,9 @@ class Steps:
 
             report = Sync(workspace, server, self.web, bar).run(Request((), dry_run=False, verify=False))
         for line in report.lines():
-            print(line)
+            say(line)
         for table, error in report.failed.items():
-            print(f"{table}: {error}")
+            say(f"{table}: {error}")
         return report.exit_code == 0
 
     def _answers(self, server: Server) -> bool:
@@ -140,7 +140,7 @@ class Steps:
             raise DaError(
                 f"You are logged in as {_who(me)}; log in as an administrator: da login --server {self.address}"
             )
-        print(f"Logged in as {_who(me)}.")
+        say(f"Logged in as {_who(me)}.")
         return server
 
     def _bootstrapped(self) -> Login:

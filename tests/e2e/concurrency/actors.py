@@ -36,6 +36,9 @@ class OneTable:
     def tables(self) -> list[SourceTable]:
         return [self._table]
 
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
     def extract(self, _table: SourceTable, _since: Cursor, into: Path) -> Extracted:
         files: list[Path] = []
         with duckdb_files.connect() as con:

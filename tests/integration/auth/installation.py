@@ -1,5 +1,6 @@
 """An installation whose clock and mailbox are the test's, and browsers that come to it."""
 
+import re
 import threading
 from datetime import UTC, datetime
 from typing import Any
@@ -37,6 +38,13 @@ def who_has(token: str, application: Any) -> int:
     return client.get("/api/me").status_code
 
 
+def code_in(text: str) -> str:
+    """Find the code of a link on the page that asked for it, or in the mail of an invitation."""
+    found = re.search(r'(?:<strong id="code">|asks for this code: )([0-9]{6})', text)
+    assert found is not None, text
+    return found.group(1)
+
+
 class Installation:
     """The functions, with a provider that believes everybody, and a clock."""
 
@@ -49,7 +57,13 @@ class Installation:
 
     def start(self, **environ: str) -> None:
         """Run the functions, anew and with other settings when they ran before."""
-        settings = {"DATA_URL": "file:///nowhere", "BOOTSTRAP_SECRET": SECRET, "SECRET_KEY": "s" * 32, **environ}
+        settings = {
+            "DATA_URL": "file:///nowhere",
+            "BASE_URL": "http://localhost",
+            "BOOTSTRAP_SECRET": SECRET,
+            "SECRET_KEY": "s" * 32,
+            **environ,
+        }
         self.process = Process(settings, store=self.store, clock=lambda: self.now)
         functions: list[HttpFunction] = [*FUNCTIONS, trusting]
         self.app = app(self.process, functions)

@@ -77,7 +77,7 @@ def test_wrong_and_right_passwords_are_told_and_none_is_kept(installed: Installa
     for secret in (
         GOOD,
         OTHER,
-        token,
+        token.token,
         *(str(cookie.value) for cookie in [browser.client.get_cookie("da_session")] if cookie),
     ):
         assert secret not in str(found)

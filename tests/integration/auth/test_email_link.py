@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.doubles.mailbox import Mailbox, mailbox
-from tests.integration.auth.installation import Browser, Installation
+from tests.integration.auth.installation import Browser, Installation, code_in
 
 
 @pytest.fixture
@@ -43,9 +43,9 @@ def link_in(text: str) -> str:
     return found.group()
 
 
-def confirm(browser: Browser, url: str) -> int:
+def confirm(browser: Browser, url: str, code: str = "") -> int:
     (token,) = parse_qs(urlsplit(url).query)["token"]
-    return int(browser.send("POST", "/auth/email/confirm", data={"token": token}).status_code)
+    return int(browser.send("POST", "/auth/email/confirm", data={"token": token, "code": code}).status_code)
 
 
 def test_a_link_signs_in_once(installed: Installation, box: Mailbox) -> None:
@@ -62,7 +62,7 @@ def test_a_link_signs_in_once(installed: Installation, box: Mailbox) -> None:
     assert browser.who() == 401
     assert confirm(browser, url) == 303
     assert browser.who() == "ann@example.com"
-    assert confirm(installed.browser(), url) == 401
+    assert confirm(browser, url) == 401
 
 
 def test_a_link_dies_after_a_quarter_of_an_hour(installed: Installation, box: Mailbox) -> None:
@@ -76,9 +76,10 @@ def test_a_link_dies_after_a_quarter_of_an_hour(installed: Installation, box: Ma
 
 def test_who_may_not_come_gets_the_same_answer_and_no_mail(installed: Installation, box: Mailbox) -> None:
     browser = installed.browser()
-    answers = {
-        ask_for_link(installed, browser, email).replace(email, "X") for email in ("ann@example.com", "eve@evil.org")
-    }
+    answers = set()
+    for email in ("ann@example.com", "eve@evil.org"):
+        page = ask_for_link(installed, browser, email)
+        answers.add(page.replace(email, "X").replace(code_in(page), "CODE"))
     assert len(answers) == 1
     assert [mail["To"] for mail in box.mails] == ["ann@example.com"]
 
@@ -125,3 +126,20 @@ def test_without_a_mail_server_there_is_no_such_way_in() -> None:
 def test_a_way_in_can_be_disabled() -> None:
     installed = Installation(ALLOWED_DOMAINS="example.com", ENVIRONMENT="development", DISABLED_AUTH_PROVIDERS="email")
     assert installed.browser().send("GET", "/auth/email").status_code == 404
+
+
+def test_who_has_a_whole_network_of_ipv6_is_one_client_and_mapped_addresses_are_ipv4() -> None:
+    installed = Installation(ALLOWED_DOMAINS="example.com", ENVIRONMENT="development", TRUSTED_PROXIES="1")
+    browser = installed.browser()
+
+    def asked(number: int, address: str) -> int:
+        email, headers = f"{number}@evil.org", {"X-Forwarded-For": address}
+        return int(browser.send("POST", "/auth/email", data={"email": email}, headers=headers).status_code)
+
+    for network in ("2001:db8:0:1::{:x}", "2001:db8:0:2:ffff::{:x}"):
+        statuses = [asked(number, network.format(number)) for number in range(22)]
+        assert statuses == [200] * 20 + [429] * 2
+    spelled = ["203.0.113.7", "::ffff:203.0.113.7", "[::ffff:cb00:7107]:443"]
+    statuses = [asked(number, spelled[number % 3]) for number in range(22)]
+    assert statuses == [200] * 20 + [429] * 2
+    assert asked(99, "203.0.113.8") == 200

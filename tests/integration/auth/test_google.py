@@ -8,7 +8,11 @@ from urllib.parse import parse_qs, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import pytest
+from werkzeug.test import Client
 
+from analyst.auth.providers import google
+from analyst.errors import ForbiddenError
+from analyst.settings import Settings
 from tests.doubles.oidc import CLIENT_ID, CLIENT_SECRET, Provider, oidc_provider
 from tests.integration.auth.installation import Browser, Installation
 
@@ -120,16 +124,50 @@ def test_it_takes_no_longer_than_ten_minutes(installed: Installation) -> None:
         ({"aud": "another-client"}, 401),
         ({"iss": "https://evil.org"}, 401),
         ({"exp": 1}, 401),
+        ({"nbf": 9_999_999_999}, 401),
+        ({"exp": "never"}, 401),
+        ({"exp": float("inf"), "iat": float("inf")}, 401),
+        ({"iat": 9_999_999_999}, 401),
+        ({"sub": ""}, 401),
+        ({"sub": "\ud800"}, 401),
+        ({"nonce": "\ud800"}, 401),
+        ({"email": "\ud800@example.com"}, 403),
+        ({"hd": "\ud800"}, 403),
+        ({"sub": "s" * 256}, 401),
+        ({"azp": "another-client"}, 401),
+        ({"aud": [CLIENT_ID, "another-client"]}, 401),
+        ({"aud": [CLIENT_ID, "another-client"], "azp": "another-client"}, 401),
+        ({"hd": "evil.org"}, 403),
+        ({"hd": ""}, 403),
+        ({"hd": ["example.com"]}, 403),
+        ({"hd": "example.com", "email": "eve@evil.org"}, 403),
+        ({"email": ["ann@example.com"]}, 403),
+        ({"email": ""}, 403),
+        ({"email": "ann"}, 403),
+        ({"email": "ann@"}, 403),
+        ({"email": "@example.com"}, 403),
+        ({"email": "ann ax@example.com"}, 403),
+        ({"email": "ann\u0000@example.com"}, 403),
+        ({"email": "änn@example.com"}, 403),
+        ({"email": "eve@example.com\n"}, 303),
+        ({"email": "ann@example.com, eve@example.com"}, 403),
+        ({"email": '"ann ax"@example.com'}, 403),
+        ({"email": "a" * 300 + "@example.com"}, 403),
+        ({"email": "ann@e\u212aample.com"}, 403),
+        ({"aud": [CLIENT_ID]}, 303),
+        ({"aud": [CLIENT_ID, "another-client"], "azp": CLIENT_ID}, 303),
+        ({"azp": CLIENT_ID, "hd": "example.com"}, 303),
     ],
 )
-def test_what_does_not_prove_it_is_refused(
+def test_only_what_proves_it_is_taken(
     installed: Installation, provider: Provider, claims: dict[str, Any], status: int
 ) -> None:
     provider.claims = claims
     browser = installed.browser()
     answer = come_back(browser, visit(depart(browser)))
-    assert (answer.status_code, answer.content_type) == (status, "text/html; charset=utf-8")
-    assert browser.who() == 401
+    assert answer.status_code == status
+    assert answer.content_type == (None if status == 303 else "text/html; charset=utf-8")
+    assert (browser.who() == 401) == (status != 303)
 
 
 def test_who_says_no_there_is_told_what_to_do(installed: Installation, provider: Provider) -> None:
@@ -177,3 +215,124 @@ def test_without_a_client_there_is_no_such_way_in() -> None:
     browser = Installation(ALLOWED_DOMAINS="example.com").browser()
     assert browser.send("GET", "/auth/google").status_code == 404
     assert "google" not in str(browser.send("GET", "/auth/providers").get_json())
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("  Ann Ax ", "Ann Ax"),
+        ("Ann\nAx", "Ann Ax"),
+        ("Ann\u0000\u001b[31mAx", "Ann [31mAx"),
+        ("\u202eAnn\u200b Ax\u2028", "Ann Ax"),
+        ("Añn 李 Ø", "Añn 李 Ø"),
+        ("A" * 500, "A" * 200),
+        ("\ud800", None),
+        (" \t ", None),
+        ("", None),
+        (7, None),
+        (["Ann"], None),
+        (None, None),
+    ],
+)
+def test_a_name_is_cleaned_or_left_out(
+    installed: Installation, provider: Provider, name: Any, kept: str | None
+) -> None:
+    provider.claims = {"name": name}
+    browser = installed.browser()
+    assert come_back(browser, visit(depart(browser))).status_code == 303
+    assert browser.send("GET", "/api/me").get_json()["name"] == kept
+
+
+def sign_in(installed: Installation) -> Any:
+    browser = installed.browser()
+    answer = come_back(browser, visit(depart(browser)))
+    return browser.who() if answer.status_code == 303 else answer.status_code
+
+
+def test_an_address_stays_with_the_account_that_came_first_until_it_is_released(
+    installed: Installation, provider: Provider
+) -> None:
+    root = {"Authorization": f"Bearer {installed.admin()}"}
+    client = Client(installed.app)
+    before = installed.browser()
+    assert come_back(before, visit(depart(before))).status_code == 303
+    provider.claims = {"sub": "2"}
+    assert (sign_in(installed), sign_in(installed)) == (403, 403)
+    provider.claims = {"sub": "1", "name": "Ann Ay"}
+    assert sign_in(installed) == "ann@example.com"
+    (user,) = client.get("/api/users?email=ann@example.com", headers=root).get_json()["users"]
+    path = f"/api/users/{user['id']}/identities"
+    assert client.delete(path).status_code == 401
+    installed.now += timedelta(seconds=1)
+    assert client.delete(path, headers=root).status_code == 204
+    assert before.who() == 401
+    provider.claims = {"sub": "2"}
+    assert sign_in(installed) == "ann@example.com"
+    provider.claims = {"sub": "1"}
+    assert sign_in(installed) == 403
+    assert client.delete("/api/users/none/identities", headers=root).status_code == 404
+
+
+def test_who_is_added_anew_may_be_another_account(installed: Installation, provider: Provider) -> None:
+    root = {"Authorization": f"Bearer {installed.admin()}"}
+    assert sign_in(installed) == "ann@example.com"
+    client = Client(installed.app)
+    (user,) = client.get("/api/users?email=ann@example.com", headers=root).get_json()["users"]
+    client.delete(f"/api/users/{user['id']}", headers=root)
+    provider.claims = {"sub": "2"}
+    assert sign_in(installed) == "ann@example.com"
+
+
+@pytest.mark.parametrize(
+    ("claims", "trusted", "status"),
+    [
+        ({"email_verified": None}, True, 403),
+        ({"email_verified": False}, True, 403),
+        ({}, True, "ann@example.com"),
+        ({}, False, 403),
+    ],
+)
+def test_an_issuer_that_never_says_verified_can_be_trusted(
+    provider: Provider, claims: dict[str, Any], trusted: bool, status: Any
+) -> None:
+    provider.user = {"email": "ann@example.com"}
+    provider.claims = claims
+    issuers = [provider.url, "https://login.example.org/v2.0"][not trusted :]
+    installed = Installation(
+        ALLOWED_DOMAINS="example.com",
+        GOOGLE_CLIENT_ID=CLIENT_ID,
+        GOOGLE_CLIENT_SECRET=CLIENT_SECRET,
+        GOOGLE_ISSUER=provider.url,
+        TRUSTED_EMAIL_ISSUERS=",".join(issuers),
+    )
+    installed.now = datetime.now(UTC)
+    assert sign_in(installed) == status
+
+
+def test_the_answer_of_another_issuer_is_refused(installed: Installation, provider: Provider) -> None:
+    for issuer, status in (("https://evil.org", 401), (provider.url, 303)):
+        browser = installed.browser()
+        back = visit(depart(browser))
+        assert come_back(browser, f"{back}&iss={issuer}").status_code == status
+
+
+@pytest.mark.parametrize(
+    ("claims", "allowed", "welcome"),
+    [
+        ({"hd": "example.com"}, "example.com", True),
+        ({"hd": "example.com", "email": "ann@example.org"}, "example.com,example.org", True),
+        ({}, "example.com", False),  # an account that somebody once made for an address of the company
+        ({"hd": "evil.org"}, "example.com", False),
+        ({"email": "bob@gmail.com"}, "example.com", True),
+    ],
+)
+def test_with_google_the_organisation_of_the_account_counts(
+    claims: dict[str, Any], allowed: str, welcome: bool
+) -> None:
+    said = {"sub": "1", "email": "ann@example.com", "email_verified": True, **claims}
+    settings = Settings(data_url="file:///nowhere", allowed_domains=allowed)
+    if welcome:
+        assert google._proven(said, "https://accounts.google.com", settings).email == said["email"]
+    else:
+        with pytest.raises(ForbiddenError):
+            google._proven(said, "https://accounts.google.com", settings)

@@ -11,7 +11,7 @@ from werkzeug.test import Client
 
 from analyst.auth import passwords
 from tests.doubles.mailbox import Mailbox, mailbox
-from tests.integration.auth.installation import Installation
+from tests.integration.auth.installation import Installation, code_in
 
 GOOD = "correct horse battery staple"
 
@@ -45,11 +45,11 @@ class Administration:
     def invite(self, **how: Any) -> tuple[int, Any]:
         return self.ask("POST", f"/api/users/{self.ann}/invite", how)
 
-    def choose(self, url: str) -> Any:
+    def choose(self, url: str, code: str) -> Any:
         """Follow a link and choose a password: who is signed in then, or the status of what came instead."""
         browser = self.installed.browser()
         token = re.sub(r".*token=", "", url)
-        answer = browser.send("POST", "/auth/password/set", data={"token": token, "password": GOOD})
+        answer = browser.send("POST", "/auth/password/set", data={"token": token, "code": code, "password": GOOD})
         return browser.who() if answer.status_code == 303 else answer.status_code
 
 
@@ -62,16 +62,17 @@ def sending(box: Mailbox) -> Administration:
 def test_the_link_is_mailed_and_nobody_else_gets_it(box: Mailbox) -> None:
     admin = sending(box)
     status, invitation = admin.invite()
-    assert (status, invitation["mailed"], invitation["url"], invitation["email"]) == (
+    assert (status, invitation["mailed"], invitation["url"], invitation["code"], invitation["email"]) == (
         200,
         True,
+        None,
         None,
         "ann@partner.org",
     )
     assert [mail["To"] for mail in box.mails] == ["ann@partner.org"]
     found = re.search(r"http://localhost/auth/password/set\S+", box.last())
     assert found is not None
-    assert admin.choose(found.group()) == "ann@partner.org"
+    assert admin.choose(found.group(), code_in(box.last())) == "ann@partner.org"
 
 
 @pytest.mark.parametrize("with_mail", [True, False])
@@ -80,22 +81,22 @@ def test_without_mail_the_link_is_handed_over(box: Mailbox, with_mail: bool) -> 
     _, invitation = admin.invite(**({"mail": False} if with_mail else {}))
     lasts = datetime.fromisoformat(invitation["expires_at"]) - admin.installed.now
     assert (invitation["mailed"], lasts, box.mails) == (False, timedelta(hours=24), [])
-    assert admin.choose(invitation["url"]) == "ann@partner.org"
-    assert admin.choose(invitation["url"]) == 401
+    assert admin.choose(invitation["url"], invitation["code"]) == "ann@partner.org"
+    assert admin.choose(invitation["url"], invitation["code"]) == 401
 
 
 def test_a_link_is_of_no_use_after_a_day() -> None:
     admin = Administration()
     _, invitation = admin.invite()
     admin.installed.now += timedelta(hours=24)
-    assert admin.choose(invitation["url"]) == 401
+    assert admin.choose(invitation["url"], invitation["code"]) == 401
 
 
 def test_of_several_links_one_works() -> None:
     admin = Administration()
-    first, second = admin.invite()[1]["url"], admin.invite()[1]["url"]
-    assert admin.choose(second) == "ann@partner.org"
-    assert admin.choose(first) == 401
+    first, second = ((it["url"], it["code"]) for it in (admin.invite()[1], admin.invite()[1]))
+    assert admin.choose(*second) == "ann@partner.org"
+    assert admin.choose(*first) == 401
 
 
 def test_who_is_deactivated_is_not_invited_and_an_earlier_link_is_dead() -> None:
@@ -103,7 +104,7 @@ def test_who_is_deactivated_is_not_invited_and_an_earlier_link_is_dead() -> None
     _, invitation = admin.invite()
     assert admin.ask("PUT", f"/api/users/{admin.ann}", {"active": False})[0] == 200
     assert admin.invite()[0] == 409
-    assert admin.choose(invitation["url"]) == 401
+    assert admin.choose(invitation["url"], invitation["code"]) == 401
     assert admin.ask("POST", "/api/users/none/invite", {})[0] == 404
 
 

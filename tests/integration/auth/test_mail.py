@@ -18,6 +18,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(box: Mailbox, security: str, **more: str) -> Settings:
     environ = {
         "DATA_URL": "file:///nowhere",
+        "BASE_URL": "https://data.example.com",
         "SMTP_HOST": "localhost",
         "SMTP_PORT": str(box.port),
         "SMTP_SECURITY": security,

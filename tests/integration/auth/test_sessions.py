@@ -85,14 +85,18 @@ def test_a_user_whom_the_settings_come_to_name_is_raised_by_signing_in(installed
 
 
 @pytest.mark.parametrize(
-    ("address", "name", "secure"),
+    ("base_url", "name", "secure"),
     [
-        ("http://localhost/", "da_session", False),
-        ("https://data.example.com/", "__Host-da_session", True),
-        ("http://data.example.com/", "__Host-da_session", True),
+        ("http://localhost:8000", "da_session", False),
+        ("http://127.0.0.1:8000", "da_session", False),
+        ("https://data.example.com", "__Host-da_session", True),
+        ("http://data.example.com", "__Host-da_session", True),
+        ("", "__Host-da_session", True),
     ],
 )
-def test_the_cookie_is_out_of_reach(installed: Installation, address: str, name: str, secure: bool) -> None:
+@pytest.mark.parametrize("address", ["http://localhost/", "https://evil.example/"])
+def test_the_cookie_is_out_of_reach(address: str, base_url: str, name: str, secure: bool) -> None:
+    installed = Installation(ALLOWED_DOMAINS="example.com", BASE_URL=base_url)
     cookie = installed.browser(address).sign_in("ann@example.com").headers["Set-Cookie"]
     assert cookie.startswith(f"{name}=")
     assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(cookie.split("; "))

@@ -75,6 +75,25 @@ def test_unchanged_files_are_not_read_and_nothing_is_written(world: World, files
     assert (listed(cloud), edits(world)) == (before, edited)
 
 
+def test_a_table_whose_file_is_gone_is_named_in_answer_run_catalog_and_manifest(world: World, files: Path) -> None:
+    (files / "a.csv").write_text("x\n1\n")
+    (files / "b.csv").write_text("x\n1\n")
+    configure(world, files)
+    extract(world)
+    assert "notice" not in world.ask("GET", "/api/sync/manifest")["tables"]["shop.a"]
+    (files / "a.csv").unlink()
+    answer = extract(world)
+    assert (answer["status"], outcomes(answer)) == ("unchanged", {"a": "vanished", "b": "unchanged"})
+    note = answer["tables"][0]["note"]
+    assert note.startswith("its files are gone from the source, last seen 20")
+    (run,) = world.ask("GET", f"/api/sync/status?run={answer['run_id']}")["runs"]
+    assert run["tables"][0]["note"] == note
+    assert world.ask("GET", "/api/catalog/tables/shop.a")["notice"] == note
+    assert world.ask("GET", "/api/sync/manifest")["tables"]["shop.a"]["notice"] == note
+    assert outcomes(extract(world)) == {"a": "vanished", "b": "unchanged"}
+    assert "any more: its files are gone" in extract(world, "a", status=422)["tables"][0]["error"]
+
+
 def test_new_tables_are_registered_in_one_edit(world: World, files: Path) -> None:
     configure(world, files)
     before = edits(world)
@@ -105,13 +124,13 @@ def test_a_broken_file_holds_up_no_other_and_keeps_its_last_version(world: World
 
 
 def test_files_that_clash_or_have_no_name_are_told_and_not_registered(world: World, files: Path) -> None:
-    for name in ("A.csv", "a.csv.gz", "###.csv", "good.csv"):
+    for name in ("A.csv", "a.csv.gz", " .csv", "good.csv"):
         (files / name).write_text("x\n1\n")
     configure(world, files)
     answer = extract(world, status=207)
     errors = {table["table"]: table["error"] for table in answer["tables"]}
     assert "'A.csv' and 'a.csv.gz' would both become the table 'a'" in errors["a"]
-    assert "'###.csv'" in errors["###.csv"]
+    assert "' .csv'" in errors[" .csv"]
     assert set(registered(world)) == {"good"}
 
 

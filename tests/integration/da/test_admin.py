@@ -146,3 +146,14 @@ def test_a_rebuild_tells_its_problems(api: FunctionsApi, logged_in: Da) -> None:
     ]
     ran = logged_in("admin", "rebuild")
     assert (ran.code, ran.out, ran.err) == (1, "Snapshot 3: 2 tables.\n", "shop.orders: its view can't be placed\n")
+
+
+def test_what_was_not_read_is_printed_after_a_sync(api: FunctionsApi, logged_in: Da) -> None:
+    table = {"table": "t", "status": "ok", "rows": 1, "size_bytes": 10, "notes": ["b.csv has no column in common"]}
+    api.answers["POST", "/api/sync/trigger"] = [(202, {"runs": [{"run_id": "r1", "source": "shop"}]})]
+    api.answers["GET", "/api/sync/status"] = [(200, {"runs": [run_of("ok", table, notes=["skipped 1: old.xls"])]})]
+    api.answers["POST", "/rebuild"] = BUILT
+    assert logged_in("admin", "sync").out.splitlines()[:2] == [
+        "shop.t: ok, 1 rows, 10 B; b.csv has no column in common",
+        "shop: skipped 1: old.xls",
+    ]

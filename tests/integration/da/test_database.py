@@ -190,7 +190,8 @@ def test_a_damaged_database_is_put_aside(synced: FunctionsApi, sync: SyncRun, ro
     workspace.duckdb.write_bytes(b"this is no database" * 1000)
     synced.put("shop.orders", "select 7 as id")
     report = sync()
-    assert "was damaged; it is analytics.broken-" in report.notes[0]
+    assert "was damaged (" in report.notes[0]
+    assert "it is analytics.broken-" in report.notes[0]
     assert rows("select id from orders") == [(7,)]
     assert len(list(workspace.duckdb.parent.glob("analytics.broken-*.duckdb"))) == 1
 
@@ -230,3 +231,110 @@ def test_a_view_that_can_not_be_made_does_not_hurt_the_others(tmp_path: Path) ->
     with duckdb.connect(path, read_only=True) as connection:
         views = connection.execute("select view_name from duckdb_views() where not internal order by 1").fetchall()
     assert views == [("a",), ("c",)]
+
+
+def flipped(path: Path, *places: int) -> None:
+    content = bytearray(path.read_bytes())
+    for place in places:
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+
+
+def cut(path: Path, size: int) -> None:
+    path.write_bytes(path.read_bytes()[:size])
+
+
+def newer(path: Path) -> None:
+    """Make a database claim a storage format of the future."""
+    content = bytearray(path.read_bytes())
+    content[12:20] = (999).to_bytes(8, "little")
+    content[52:84] = b"v9.1.0".ljust(32, b"\0")
+    path.write_bytes(content)
+
+
+def without_views(path: Path) -> None:
+    with duckdb.connect(path) as connection:
+        connection.execute("drop view orders")
+
+
+Damage = tuple[Callable[[Path], object], str]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        (lambda path: path.write_bytes(b""), "was damaged"),
+        (lambda path: path.write_bytes(b"no database" * 1000), "was damaged"),
+        (lambda path: cut(path, 100), "was damaged"),
+        (lambda path: flipped(path, 4096 + 20, 8192 + 20), "was damaged"),
+        (newer, "was written by DuckDB v9.1.0, which is newer than this one"),
+        (without_views, ""),
+        (lambda path: path.unlink(), ""),
+    ],
+)
+def test_a_sync_without_news_notices_a_database_that_is_not_sound(
+    synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace, damage: Damage
+) -> None:
+    inflict, note = damage
+    inflict(workspace.duckdb)
+    report = sync()
+    assert report.exit_code == 0
+    assert rows("select count(*) from orders") == [(1,)]
+    assert len(report.notes) == bool(note)
+    if note:
+        assert note in report.notes[0]
+        assert "delete" not in report.notes[0]
+        assert "copy TABLE to 'TABLE.parquet'" in report.notes[0]
+        assert len(list(workspace.duckdb.parent.glob("analytics.*-*.duckdb"))) == 1
+    synced.forget()
+    assert sync().notes == []
+
+
+def test_what_belongs_to_a_damaged_database_is_moved_aside_with_it(
+    synced: FunctionsApi, sync: SyncRun, workspace: Workspace
+) -> None:
+    assert synced.tables
+    workspace.duckdb.write_bytes(b"no database" * 1000)
+    Path(f"{workspace.duckdb}.wal").write_bytes(b"what a program had written")
+    sync()
+    (log,) = workspace.duckdb.parent.glob("*.wal")
+    assert log.name.startswith("analytics.broken-")
+    assert log.read_bytes() == b"what a program had written"
+
+
+def test_a_database_that_the_user_changed_is_looked_into_once(
+    synced: FunctionsApi, sync: SyncRun, workspace: Workspace
+) -> None:
+    user_runs(workspace, "create table mine as select 42 as answer")
+    synced.forget()
+    assert workspace.state().database != workspace.database_stamp()
+    sync()
+    assert workspace.state().database == workspace.database_stamp()
+    assert synced.count("/api/data/urls") == 0
+
+
+def test_who_reads_an_older_state_keeps_its_files_until_they_are_gone(
+    synced: FunctionsApi, sync: SyncRun, workspace: Workspace
+) -> None:
+    with opened_elsewhere(workspace.duckdb, read_only=True):  # which queries once more at its end
+        for number in range(4):
+            synced.put("shop.orders", f"select {number} as id", "select 1 as id")
+            assert sync().exit_code == 0
+        assert len(list(workspace.folder("shop.orders").iterdir())) > 2
+    assert sync().exit_code == 0
+    assert len(list(workspace.folder("shop.orders").iterdir())) == 2
+    assert sorted(path.name for path in (workspace.root / ".da").iterdir()) == ["lock", "state.json"]
+
+
+def test_what_may_no_longer_be_read_is_deleted_whoever_reads_it(
+    synced: FunctionsApi, sync: SyncRun, workspace: Workspace
+) -> None:
+    code = f"import duckdb, sys; c = duckdb.connect({str(workspace.duckdb)!r}, read_only=True); print(flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        synced.withdraw("shop.orders")
+        assert sync().removed == ["shop.orders"]
+        assert not workspace.folder("shop.orders").exists()
+        assert workspace.folder("shop.customers").exists()
+        reader.communicate(b"")

@@ -117,6 +117,8 @@ def test_a_killed_sync_leaves_the_mirror_as_it_was(shop: FunctionsApi, logged_in
     shop.forget()
     assert logged_in("sync").code == 0
     assert shop.count("/files/") == 1
+    assert len(list(workspace.parquet.rglob("*.parquet"))) == 6
+    assert logged_in("sync").code == 0
     assert len(list(workspace.parquet.rglob("*.parquet"))) == 3
 
 

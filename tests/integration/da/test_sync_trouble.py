@@ -1,14 +1,24 @@
 """`da sync` when the mirror is damaged or moved, and when the server answers what it should not."""
 
+import ast
 import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import da.output
+from da.download import HOPELESS, THREADS
+from da.report import Report
 from da.workspace import Workspace
-from tests.doubles.functions_api import Fault, FunctionsApi
+from tests.doubles.functions_api import TOKEN, Fault, FunctionsApi
 from tests.integration.da.conftest import Da, parquet
+
+SOURCES = Path(da.output.__file__).parent
+HOSTILE = "\x1b\x07\x9b\x7f\u202e"
+"""Escape, bell, the one-character form of an escape sequence, delete, and text that runs backwards."""
 
 Rows = Callable[[str], list[tuple[Any, ...]]]
 
@@ -130,3 +140,86 @@ def test_foreign_files_in_the_mirror_are_left_alone(shop: FunctionsApi, logged_i
     logged_in("sync")
     assert foreign.exists()
     assert (outside / f"{'0' * 32}.parquet").exists()
+
+
+def test_a_moved_mirror_says_so(
+    shop: FunctionsApi, logged_in: Da, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged_in("sync")
+    moved = workspace.root.rename(workspace.root.with_name("moved"))
+    monkeypatch.setenv("DA_LOCAL_DIR", str(moved))
+    shop.forget()
+    ran = logged_in("status")
+    assert ran.code == 3
+    assert f"moved: it was moved from {workspace.root}, and its views still name files there" in ran.out
+    assert f"it was moved from {workspace.root}" in logged_in("diagnose").out
+    logged_in("sync")
+    assert logged_in("status").code == 0
+
+
+def test_a_copied_mirror_says_so(
+    shop: FunctionsApi, logged_in: Da, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shop.tables
+    logged_in("sync")
+    copy = shutil.copytree(workspace.root, workspace.root.with_name("copy"))
+    monkeypatch.setenv("DA_LOCAL_DIR", str(copy))
+    assert f"moved: it was copied from {workspace.root}" in logged_in("status").out
+    assert json.loads(logged_in("status", "--json").out)["state"] == "moved"
+
+
+def test_a_cause_is_told_once_however_many_tables_it_hits(api: FunctionsApi, logged_in: Da) -> None:
+    urls = {}
+    for number in range(30):
+        (file,) = api.put(f"shop.t{number:02}", f"select {number} as id")["files"]
+        urls[file["path"]] = "http://127.0.0.1:1/away"
+    api.answers["POST", "/api/data/urls"] = [(200, {"urls": urls, "expires_in": 900})]
+    ran = logged_in("sync")
+    assert ran.code == 1
+    (line,) = ran.err.splitlines()
+    assert line.startswith("30 tables (shop.t")
+    assert " and 25 more): 127.0.0.1:1 can't be reached" in line
+
+
+def test_files_are_not_tried_one_by_one_when_the_store_is_away(api: FunctionsApi, sync: Callable[..., Report]) -> None:
+    urls, tried = {}, []
+    page = Fault(status=200, headers={"Content-Type": "text/html"}, before=lambda: tried.append(1))
+    for number in range(100):
+        (file,) = api.put(f"shop.t{number:02}", f"select {number} as id")["files"]
+        urls[file["path"]] = f"{api.address}/files/{file['path']}?signature=0"
+        api.faults += [page] * 4
+    report = sync()
+    assert len(report.failed) == 100
+    assert len(tried) <= 4 * (HOPELESS + 2 * THREADS)
+    assert all(
+        "answered with a web page. If this network asks for a sign-in" in error for error in report.failed.values()
+    )
+
+
+def test_no_escape_sequence_of_a_server_reaches_the_terminal(api: FunctionsApi, logged_in: Da) -> None:
+    api.tokens[TOKEN] |= {"name": HOSTILE, "groups": [HOSTILE], "email": f"a{HOSTILE}@example.com"}
+    api.put("shop.orders", "select 1 as id", description=HOSTILE)
+    api.declare(f"shop.{HOSTILE}", view="strange")
+    api.declare("shop.broken", view=HOSTILE)
+    commands = [("sync",), ("auth", "whoami"), ("tables",), ("tables", "orders"), ("status",), ("diagnose",)]
+    commands += [(*command, "--json") for command in commands]
+    for command in commands:
+        ran = logged_in(*command)
+        assert not set(ran.out + ran.err) & set(HOSTILE), command
+    name = json.loads(logged_in("auth", "whoami", "--json").out)["name"]
+    assert name == HOSTILE
+
+
+def test_all_that_is_printed_passes_one_door() -> None:
+    """Only `output` prints; beside it `query`, which writes rows exactly as they are where no terminal is."""
+    printing = {
+        str(path.relative_to(SOURCES))
+        for path in SOURCES.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and (
+            (isinstance(node.func, ast.Name) and node.func.id == "print")
+            or ast.unparse(node.func) in {"typer.echo", "typer.secho", "sys.stdout.write", "sys.stderr.write"}
+        )
+    }
+    assert printing == {"output.py", "commands/query.py"}

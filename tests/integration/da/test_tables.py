@@ -31,6 +31,21 @@ def test_tables_are_listed_with_where_they_are(mirror: Da) -> None:
     assert lines[2].endswith("All orders")
 
 
+def test_what_the_server_notices_of_a_table_is_told_everywhere(api: FunctionsApi, logged_in: Da) -> None:
+    entry = api.put("shop.orders", "select 1 as id")
+    entry["notice"] = "its files are gone from the source, last seen\x1b[2J 2026-01-02"
+    api.put("shop.items", "select 1 as id")
+    note = "shop.orders: its files are gone from the source, last seen\N{REPLACEMENT CHARACTER}[2J 2026-01-02"
+    for _ in range(2):  # with a manifest, and with the answer that nothing has changed
+        assert f"Note: {note}." in logged_in("sync").err
+    assert json.loads(logged_in("sync", "--json").out)["notes"] == [note]
+    assert f"Note: {note}." in logged_in("tables").out
+    assert f"Note: {note}." in logged_in("tables", "orders").out
+    assert f"Note: {note}." in logged_in("status").out
+    assert json.loads(logged_in("status", "--json").out)["notices"] == [note]
+    assert [table["notice"] for table in json.loads(logged_in("tables", "--json").out)] == [None, entry["notice"]]
+
+
 def test_tables_as_json_say_where_the_files_are(mirror: Da, workspace: Workspace) -> None:
     clicks, _, orders = json.loads(mirror("tables", "--json").out)
     assert (clicks["where"], clicks["folder"]) == ("remote", None)

@@ -56,7 +56,8 @@ def test_what_is_broken_is_told_with_what_to_do(server: tuple[Any, str], tmp_pat
     done = run(server, tmp_path, "diagnose", token="da_" + "x" * 43, check=False)
     assert done.returncode == 1
     assert "login: Log in: da login" in done.stdout
-    assert "local database: If no other program has it open, delete it and run da sync" in done.stdout
+    assert "If the file is damaged or of a newer DuckDB, run da sync: it moves the file aside" in done.stdout
+    assert "delete" not in done.stdout
 
 
 def test_without_a_server_it_says_where_to_begin(server: tuple[Any, str], tmp_path: Path) -> None:

@@ -1,10 +1,20 @@
-"""Connections: kept while they live, replaced when they do not."""
+"""Connections: kept while they live, replaced when they do not; and what stands between them and the server."""
 
-from collections.abc import Iterator
+import gzip
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
+from da.config import Login
 from da.errors import BrokenError, RefusedError, UnreachableError
+from da.patience import Patience
+from da.proxies import proxy_for
+from da.server import Server
 from da.web import Web
 from tests.doubles.functions_api import Fault, FunctionsApi
 
@@ -62,3 +72,221 @@ def test_the_server_says_how_long_to_wait(api: FunctionsApi, web: Web, retry_aft
     with web.exchange("GET", f"{api.address}/api/me") as answer:
         refusal: RefusedError = answer.refusal()
     assert (refusal.status, refusal.wait, str(refusal)) == (429, wait, "told to fail")
+
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+@contextmanager
+def answering(answer: Answer | Callable[[str], Answer]) -> Iterator[str]:
+    """Serve one answer to every request, also to the CONNECT of a proxy."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+        def do_GET(self) -> None:
+            status, headers, body = answer(self.path) if callable(answer) else answer
+            self.send_response_only(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_CONNECT = do_POST = do_GET  # noqa: N815
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def me(address: str) -> Any:
+    with Web(timeout=5) as web:
+        return Server(Login(address, "t" * 20), web, Patience(attempts=1)).get("/api/me")
+
+
+def raw_deflate(data: bytes) -> bytes:
+    packing = zlib.compressobj(wbits=-15)
+    return packing.compress(data) + packing.flush()
+
+
+LONG = b'{"name": "' + b"x" * 300_000 + b'"}'
+
+
+@pytest.mark.parametrize("document", [b'{"name": "x"}', LONG])
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [
+        ("gzip", gzip.compress),
+        ("x-gzip", gzip.compress),
+        ("GZIP", gzip.compress),
+        ("deflate", zlib.compress),
+        ("deflate", raw_deflate),
+        ("identity", bytes),
+        ("gzip, gzip", lambda data: gzip.compress(gzip.compress(data))),
+        ("gzip", lambda data: gzip.compress(data[:5]) + gzip.compress(data[5:])),
+    ],
+)
+def test_encodings_that_something_on_the_way_adds_are_undone(
+    encoding: str, pack: Callable[[bytes], bytes], document: bytes
+) -> None:
+    with answering((200, {"Content-Encoding": encoding}, pack(document))) as address:
+        assert me(address)["name"].startswith("x")
+
+
+def test_an_encoding_that_nobody_asked_for_is_named() -> None:
+    message = "answered in the encoding 'br', which was not asked for; a proxy"
+    with answering((200, {"Content-Encoding": "br"}, b"...")) as address, pytest.raises(BrokenError, match=message):
+        me(address)
+
+
+@pytest.mark.parametrize("damage", [lambda body: body[:-9], lambda body: body[:20] + b"????" + body[24:]])
+def test_an_encoded_answer_that_is_damaged_is_a_broken_connection(damage: Callable[[bytes], bytes]) -> None:
+    answer = 200, {"Content-Encoding": "gzip"}, damage(gzip.compress(LONG))
+    with answering(answer) as address, pytest.raises(BrokenError, match="broke"):
+        me(address)
+
+
+PORTAL = b"<!DOCTYPE html><html><body>Welcome to the hotel. Room number?</body></html>"
+SIGN_IN = r"If this network asks for a sign-in .* open a browser, sign in and try again"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ((200, {"Content-Type": "text/html; charset=utf-8"}, PORTAL), SIGN_IN),
+        ((200, {}, PORTAL), SIGN_IN),
+        ((511, {"Content-Type": "text/html"}, PORTAL), SIGN_IN),
+        ((302, {"Location": "http://portal.hotel.example/?to=x"}, b""), "portal.hotel.example.*sign-in.*browser first"),
+        ((307, {"Location": "https://data.example.com/api/me"}, b""), "da login --server https://data.example.com"),
+        ((302, {}, b""), "redirects without saying where"),
+        ((200, {}, b"hello"), "not JSON; is it the right server"),
+    ],
+)
+def test_a_network_that_wants_a_sign_in_is_recognised(answer: Answer, message: str) -> None:
+    with answering(answer) as address, pytest.raises((BrokenError, RefusedError), match=message):
+        me(address)
+
+
+def xml(code: str, message: str = "", more: str = "") -> bytes:
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message>{more}</Error>".encode()
+
+
+NOW = {"Date": "Sat, 28 Nov 2026 12:00:00 GMT"}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "query", "message"),
+    [
+        (400, xml("ExpiredToken", "The provided token has expired."), "", "the link has expired"),
+        (403, xml("AccessDenied", "Request has expired"), "", "the link has expired"),
+        (
+            403,
+            xml("AccessDenied", "Request has expired"),
+            "X-Amz-Date=20261128T113000Z&X-Amz-Expires=900",
+            "signed 30 min 0 s ago, for 15 min 0 s.*server's clock is behind",
+        ),
+        (
+            403,
+            xml("AccessDenied", "Request is not valid yet"),
+            "X-Amz-Date=20261128T130000Z&X-Amz-Expires=900",
+            "60 min 0 s in the future: the server's clock is wrong",
+        ),
+        (
+            403,
+            xml("RequestTimeTooSkewed", "The difference is too large."),
+            "",
+            "clocks of the server and the store differ",
+        ),
+        (403, xml("SignatureDoesNotMatch", "The request signature &amp; more"), "", "its signature is wrong"),
+        (403, xml("InvalidAccessKeyId"), "", "signs with a key that the store does not accept"),
+        (
+            403,
+            xml(
+                "AuthenticationFailed",
+                "x",
+                "<AuthenticationErrorDetail>Signature not valid in the specified time frame</AuthenticationErrorDetail>",
+            ),
+            "",
+            "not valid at this time",
+        ),
+        (404, xml("NoSuchKey", "The specified key does not exist."), "", "does not have the file"),
+        (403, xml("AccessDenied", "Access Denied"), "", "may not read the bucket; tell your administrator"),
+        (403, xml("SomethingNew", "Its own words"), "", "SomethingNew: Its own words"),
+        (503, b"<html>bad gateway</html>", "", "answered 503"),
+        (403, b"<Code>" + b"x" * 100_000, "", "answered 403"),
+    ],
+)
+def test_what_a_store_means_is_named(web: Web, status: int, body: bytes, query: str, message: str) -> None:
+    with (
+        answering((status, {**NOW, "Content-Type": "application/xml"}, body)) as address,
+        web.exchange("GET", f"{address}/file?{query}") as answer,
+    ):
+        refusal = answer.refusal()
+    assert refusal.status == status
+    with pytest.raises(RefusedError, match=message):
+        raise refusal
+
+
+@pytest.fixture
+def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    def set_proxy(address: str) -> None:
+        for name in ("http_proxy", "https_proxy"):
+            monkeypatch.setenv(name, address)
+        proxy_for.cache_clear()
+
+    for name in ("no_proxy", "NO_PROXY", "all_proxy", "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    yield set_proxy
+    monkeypatch.undo()
+    proxy_for.cache_clear()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize(
+    ("user", "status", "message"),
+    [
+        ("", 407, r"the proxy 127.0.0.1:\d+ asks for a user name and password \(407\); set HTTPS_PROXY"),
+        ("ann:s3cret@", 407, r"the proxy 127.0.0.1:\d+ does not accept the user name and password"),
+    ],
+)
+def test_a_proxy_that_wants_a_sign_in_is_named(
+    proxied: Callable[[str], None], scheme: str, user: str, status: int, message: str
+) -> None:
+    with answering((status, {"Proxy-Authenticate": "Basic"}, PORTAL)) as address:
+        proxied(address.replace("//", f"//{user}"))
+        with pytest.raises((UnreachableError, RefusedError), match=message) as raised:
+            me(f"{scheme}://data.example.com")
+    assert "s3cret" not in str(raised.value)
+
+
+def test_a_proxy_that_refuses_and_one_that_is_away_are_named(proxied: Callable[[str], None]) -> None:
+    with answering((403, {}, b"")) as address:
+        proxied(address)
+        with pytest.raises(UnreachableError, match=r"the proxy 127.0.0.1:\d+ refuses the connection \(403\)"):
+            me("https://data.example.com")
+    proxied("http://127.0.0.1:1")
+    with pytest.raises(UnreachableError, match=r"the proxy 127.0.0.1:1 can't be reached"):
+        me("https://data.example.com")
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zlib.compress, raw_deflate])
+def test_an_encoded_download_is_read_as_it_was_meant(web: Web, pack: Callable[[bytes], bytes]) -> None:
+    content = bytes(range(256)) * 5000
+    encoding = "gzip" if pack is gzip.compress else "deflate"
+    with (
+        answering((200, {"Content-Encoding": encoding}, pack(content))) as address,
+        web.exchange("GET", f"{address}/file") as answer,
+    ):
+        buffer, read = memoryview(bytearray(70_001)), b""
+        while size := answer.readinto(buffer):
+            read += buffer[:size]
+    assert read == content

@@ -77,6 +77,9 @@ class Reader:
     def tables(self) -> Iterable[SourceTable]:
         return [self.ledger.table()]
 
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
     def extract(self, _table: SourceTable, since: Cursor, into: Path) -> Extracted:
         rows = [row for row in self.ledger.rows.items() if since is None or row[1] > int(since)]
         values = ", ".join(str(row) for row in rows) or "(null::int, null::int)"

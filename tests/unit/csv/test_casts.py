@@ -146,6 +146,18 @@ def test_a_configured_type_takes_every_spelling_of_its_values(type_name: str, te
 @pytest.mark.parametrize(
     ("type_name", "text"),
     [
+        ("date", "12/11/10"),
+        ("date", "1/2/24"),
+        ("date", "01/02/2024"),
+        ("timestamp", "12/11/10 10:00"),
+        ("timestamptz", "24-1-2 10:00Z"),
+        ("float", "16777217"),
+        ("float", "0.30000000000000004"),
+        ("float", "1e39"),
+        ("float", "1.23456e-45"),
+        ("double", "9007199254740993"),
+        ("double", "0.1234567890123456789"),
+        ("double", "1e-400"),
         ("bigint", "5.7"),
         ("bigint", "abc"),
         ("tinyint", "300"),

@@ -41,7 +41,7 @@ def test_a_sample_that_ends_within_a_row_is_judged_without_it() -> None:
 
 def test_options_go_before_what_is_found() -> None:
     found = detected(b"a;b|c\n1;2|3\n", delimiter="|", quote="'", escape="\\")
-    assert (found.delimiter, found.quote, found.escape) == ("|", "'", "\\")
+    assert (found.grammar.delimiter, found.grammar.quote, found.grammar.escape) == ("|", "'", "\\")
     assert found.columns == (("a_b", "a;b"), ("c", "c"))
 
 
@@ -56,7 +56,7 @@ def test_columns_are_normalised_and_remember_their_originals() -> None:
         ("order_date_utc", "Order Date (UTC)"),
         ("cas", "\u010cas"),
         ("_2013", "2013"),
-        ("column3", "\u0414\u0430\u0442\u0430"),
+        ("data", "\u0414\u0430\u0442\u0430"),
         ("column4", ""),
         ("a", "a"),
     )
@@ -70,7 +70,7 @@ def test_a_file_without_a_header_has_numbered_or_given_columns() -> None:
 
 
 def test_empty_lines_before_the_header_are_skipped() -> None:
-    assert detected(b"\r\n\r\na,b\r\n").skipped == 2
+    assert detected(b"\r\n\r\na,b\r\n").start == 3
 
 
 @pytest.mark.parametrize(

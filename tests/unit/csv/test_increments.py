@@ -4,7 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
+from pydantic import ValidationError
 
 from analyst.errors import SourceError
 from functions.extract.csv.connector import ATTEMPTS, CsvConnector
@@ -22,21 +24,93 @@ def test_the_first_run_reads_everything_and_tells_how_far_it_reached(folder: Fol
     assert len(rows_of(extracted)) == 3
 
 
-def test_later_runs_read_what_came_after(folder: Folder) -> None:
-    folder.write("t.csv", "Id,At\n1,9\n2,10\n3,11\n4,\n")
-    assert folder.rows("t", since="10", **BY_CURSOR) == [(3, 11)]
-    assert folder.extract("t", since="10", **BY_CURSOR).cursor == "11"
+@pytest.mark.parametrize("options", [BY_CURSOR, BY_BOTH])
+def test_later_runs_read_what_is_not_before_the_cursor_and_count_the_rest(
+    folder: Folder, options: dict[str, Any]
+) -> None:
+    folder.write("t.csv", "Id,At\n1,8\n1,9\n2,10\n3,11\n4,\n")
+    extracted = folder.extract("t", since="10", **options)
+    assert rows_of(extracted) == [(2, 10), (3, 11), (4, None)]
+    assert (extracted.cursor, extracted.passed_over, extracted.is_whole) == ("11", 2, False)
+    assert folder.extract("t", **options).passed_over == 0
 
 
-def test_with_a_key_the_rows_on_the_boundary_are_read_again(folder: Folder) -> None:
-    folder.write("t.csv", "Id,At\n1,9\n2,10\n3,11\n4,\n")
-    assert folder.rows("t", since="10", **BY_BOTH) == [(2, 10), (3, 11), (4, None)]
+AT = 'select * from (values (1, {}), (2, {}), (3, {}), (4, null)) t(id, "at")'
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "since", "lag", "expected"),
+    [
+        ("bigint", ["10", "11", "12"], "10.5", None, [1, 2, 3, 4]),
+        ("bigint", ["9", "11", "12"], "10.5", None, [2, 3, 4]),
+        ("tinyint", ["9", "10", "11"], "1000", None, [4]),
+        ("tinyint", ["9", "10", "11"], "-1000", None, [1, 2, 3, 4]),
+        ("decimal(10,1)", ["10.3", "10.4", "10.5"], "10.44", None, [2, 3, 4]),
+        ("double", ["'nan'", "'-inf'", "2.5"], "2.5", None, [1, 2, 3, 4]),
+        ("double", ["0.1", "0.2", "0.3"], "0.3", None, [3, 4]),
+        ("float", ["0.1", "0.2", "0.7"], "0.7", None, [3, 4]),
+        ("double", ["1", "2", "3"], "3", "1", [2, 3, 4]),
+        ("bigint", ["9223372036854775806", "9223372036854775807", "1"], "9223372036854775807", None, [2, 4]),
+        ("date", ["'2024-01-01'", "'2024-01-02'", "'2024-01-05'"], "2024-01-01 10:00:00", None, [2, 3, 4]),
+        ("date", ["'2024-01-01'", "'2024-01-09'", "'2024-01-10'"], "2024-01-10", "1d", [2, 3, 4]),
+        ("timestamp", ["'2024-01-01 09:00'", "'2024-01-01 10:00'", "'2024-01-02'"], "2024-01-02", "14h", [2, 3, 4]),
+        ("timestamptz", ["'2024-01-01 09:00:00+00'", "'2024-01-01 11:00:00+00'", "'2024-01-03 00:00:00+00'"], "2024-01-01 10:00:00+00", None, [2, 3, 4]),
+        ("timestamptz", ["'2024-01-01 09:00:00+00'", "'2024-01-01 11:00:00+00'", "'2024-01-01 08:45:00+00'"], "2024-01-01 10:00:00+00", "90m", [1, 2, 3, 4]),
+    ],
+)  # fmt: skip
+def test_a_cursor_of_any_type_of_parquet_is_compared_without_rounding(  # noqa: PLR0917
+    folder: Folder, kind: str, values: list[str], since: str, lag: str | None, expected: list[int]
+) -> None:
+    with duckdb.connect() as con:
+        con.execute("set TimeZone = 'UTC'")
+        typed = AT.format(*(f"cast({value} as {kind})" for value in values))
+        con.execute(f"copy ({typed}) to '{folder.path / 't.parquet'}' (format parquet)")
+    extracted = folder.extract("t", since=since, cursor_lag=lag, **BY_CURSOR)
+    ids = duckdb.sql(f"select id from read_parquet('{extracted.files[0]}')").fetchall()
+    assert [id_ for (id_,) in ids] == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "reached"),
+    [
+        ("1,nan\n2,5\n", "5.0"),
+        ("1,inf\n2,5.5\n3,-inf\n", "5.5"),
+        ("1,nan\n", None),
+        ("1,2024-01-01\n", "2024-01-01"),
+    ],
+)
+def test_only_values_with_a_place_in_the_order_are_reached(folder: Folder, content: str, reached: str | None) -> None:
+    folder.write("t.csv", f"id,at\n{content}")
+    options: dict[str, Any] = {"types": {"at": "double"}} if "nan" in content else {}
+    assert folder.extract("t", **BY_CURSOR, **options).cursor == reached
+
+
+def test_json_lines_can_be_incremental(folder: Folder) -> None:
+    folder.write("t.jsonl", '{"id": 1, "at": 1}\n{"id": 2, "at": 2.5}\n{"id": 3, "at": null}\n')
+    extracted = folder.extract("t", since="2", **BY_CURSOR)
+    assert (rows_of(extracted), extracted.cursor) == ([(2, 2.5), (3, None)], "2.5")
+
+
+@pytest.mark.parametrize(
+    ("lag", "message"),
+    [("5 apples", "is not a lag"), ("-1", "is not a lag"), ("1e9", "is not a lag"), (True, "valid string")],
+)
+def test_a_lag_is_a_number_or_a_time(folder: Folder, lag: object, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        folder.connector(cursor_lag=lag)
+
+
+@pytest.mark.parametrize(("lag", "at"), [("3d", "5"), ("3", "2024-01-01")])
+def test_a_lag_that_does_not_go_with_the_cursor_is_told(folder: Folder, lag: str, at: str) -> None:
+    folder.write("t.csv", f"id,at\n1,{at}\n")
+    with pytest.raises(SourceError, match=f"cursor_lag is '{lag}'"):
+        folder.rows("t", cursor_lag=lag, **BY_CURSOR)
 
 
 def test_without_news_the_cursor_stays(folder: Folder) -> None:
     folder.write("t.csv", "Id,At\n1,2024-01-01 10:00:00\n")
     extracted = folder.extract("t", since="2024-01-01 10:00:00", **BY_CURSOR)
-    assert (rows_of(extracted), extracted.cursor) == ([], "2024-01-01 10:00:00")
+    assert (len(rows_of(extracted)), extracted.cursor) == (1, "2024-01-01 10:00:00")
 
 
 def test_a_key_alone_reads_everything(folder: Folder) -> None:
@@ -49,7 +123,7 @@ def test_types_do_not_depend_on_which_rows_are_new(folder: Folder) -> None:
     old = "".join(f"{n},1.5\n" if n == 25_000 else f"{n},1\n" for n in range(30_000))
     folder.write("t.csv", f"at,x\n{old}30000,2\n")
     options: dict[str, Any] = {"sync_strategy": "incremental", "cursor_column": "at"}
-    assert folder.rows("t", since="29999", **options) == [(30_000, 2.0)]
+    assert folder.rows("t", since="30000", **options) == [(30_000, 2.0)]
     assert folder.extract("t", since="29999", **options).columns[1].type == "DOUBLE"
 
 
@@ -78,13 +152,14 @@ def test_a_key_or_cursor_that_can_not_be_one_is_told(
 
 def test_a_text_cursor_can_be_asked_for(folder: Folder) -> None:
     folder.write("t.csv", "id,at\n1,a\n2,b\n")
-    assert folder.rows("t", since="a", types={"at": "varchar"}, **BY_CURSOR) == [(2, "b")]
+    assert folder.rows("t", since="b", types={"at": "varchar"}, **BY_CURSOR) == [(2, "b")]
 
 
-def test_a_cursor_that_no_longer_fits_its_column_is_told(folder: Folder) -> None:
-    folder.write("t.csv", "id,at\n1,2024-01-01\n")
-    with pytest.raises(SourceError, match=r"'at'.*'17'"):
-        folder.rows("t", since="17", **BY_CURSOR)
+@pytest.mark.parametrize(("at", "since"), [("2024-01-01", "17"), ("17", "2024-01-01"), ("17", "x"), ("17", "nan")])
+def test_a_cursor_that_can_not_be_compared_any_more_has_everything_read(folder: Folder, at: str, since: str) -> None:
+    folder.write("t.csv", f"id,at\n1,{at}\n")
+    extracted = folder.extract("t", since=since, **BY_CURSOR)
+    assert (len(rows_of(extracted)), extracted.cursor, extracted.is_whole) == (1, at, True)
 
 
 def test_the_original_columns_of_keys_are_normalised(folder: Folder) -> None:

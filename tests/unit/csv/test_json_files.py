@@ -45,6 +45,21 @@ def test_members_are_columns_with_the_types_that_json_says(folder: Folder) -> No
         (['{"a": 1, "A": 2}'], "VARCHAR", ['{"a":1,"A":2}']),
         (["{}", '{"a": {}}'], "VARCHAR", ["{}", '{"a":{}}']),
         (["null", "null"], "VARCHAR", [None, None]),
+        (
+            ["1234567890123456.78", "0.12345678901234567890123", "1.5"],
+            "VARCHAR",
+            ["1234567890123456.78", "0.12345678901234567890123", "1.5"],
+        ),
+        (["1e-400", "0.1", "1.7976931348623157e308"], "VARCHAR", ["1e-400", "0.1", "1.7976931348623157e308"]),
+        (["0.1000000000000000055511151231257827", "-1"], "VARCHAR", ["0.1000000000000000055511151231257827", "-1"]),
+        (["[0.1234567890123456789]"], "VARCHAR", ["[0.1234567890123456789]"]),
+        (['{"a": 0.1234567890123456789, "b": "0.1"}'], "VARCHAR", ['{"a":0.1234567890123456789,"b":"0.1"}']),
+        (["0.30000000000000004", "2"], "DOUBLE", [0.30000000000000004, 2.0]),
+        (
+            ['"x: 0.1234567890123456789"', '"y\\"0.1234567890123456789"'],
+            "VARCHAR",
+            ["x: 0.1234567890123456789", 'y"0.1234567890123456789'],
+        ),
         (["[]", "[1]"], "BIGINT[]", [[], [1]]),
         (["1e400", "1"], "VARCHAR", ["1e400", "1"]),
         (['"x\\u0000y"', '"\\u010d"'], "VARCHAR", ["x\x00y", "\u010d"]),
@@ -54,6 +69,17 @@ def test_no_value_is_harmed(folder: Folder, values: list[str], type_name: str, e
     folder.write("t.jsonl", "".join(f'{{"a": {value}}}\n' for value in values))
     assert folder.types("t") == {"a": type_name}
     assert [row[0] for row in folder.rows("t")] == expected
+
+
+def test_a_long_decimal_fits_a_configured_type_exactly(folder: Folder) -> None:
+    folder.write("t.json", '[{"a": 1234567890123456.78},\n{"a": 1.5}]')
+    assert folder.rows("t", types={"a": "decimal(38,2)"}) == [(Decimal("1234567890123456.78"),), (Decimal("1.50"),)]
+
+
+def test_numbers_and_texts_are_told_apart_wherever_a_block_of_the_file_ends(folder: Folder) -> None:
+    line = '{"a": 1234567890123456.78, "b": "' + "x, 1234567890123456.78" * 1_000 + '\\\\"}\n'
+    folder.write("t.jsonl", line * 200)
+    assert set(folder.rows("t")) == {("1234567890123456.78", "x, 1234567890123456.78" * 1_000 + "\\")}
 
 
 def test_a_member_that_comes_late_is_a_column(folder: Folder) -> None:

@@ -4,18 +4,26 @@ from typing import Any
 
 import pytest
 
-from functions.extract.csv.listing import Planned, Wanted, plan
+from analyst.state.registry import NewTable
+from functions.extract.csv.listing import Planned, Wanted, plan, skipped, source_table
 from functions.extract.csv.options import CsvSource, CsvTableOptions
 from functions.extract.csv.places import SourceFile
 
 
 def planned(
-    *names: str, tables: dict[str, Any] | None = None, excluded: str = "", **options: Any
+    *names: str,
+    tables: dict[str, Any] | None = None,
+    excluded: str = "",
+    sources: dict[str, str] | None = None,
+    **options: Any,
 ) -> dict[str, Planned]:
     source = CsvSource.model_validate({"path": "/x", **options})
     registered = {name: CsvTableOptions.model_validate(own) for name, own in (tables or {}).items()}
     files = [SourceFile(name, f"/x/{name}", "1") for name in sorted(names)]
-    return {table.name: table for table in plan(Wanted(source, registered, frozenset(excluded.split())), files)}
+    return {
+        table.name: table
+        for table in plan(Wanted(source, registered, frozenset(excluded.split()), {}, sources or {}), files)
+    }
 
 
 def test_a_file_is_a_table_by_its_name_without_its_endings() -> None:
@@ -81,9 +89,30 @@ def test_what_is_excluded_or_not_to_be_discovered_is_left_alone() -> None:
     assert set(planned("a.csv", "b.csv", tables={"a": {}}, excluded="a b")) == {"a"}
 
 
-@pytest.mark.parametrize("name", ["###.csv", "\u65e5\u672c.csv"])
-def test_a_file_that_no_name_can_be_made_of_keeps_its_own(name: str) -> None:
-    assert set(planned(name, "a.csv")) == {"a", name}
+def test_a_name_in_any_script_makes_a_table() -> None:
+    names = ["\u0417\u0430\u043a\u0430\u0437\u044b.csv", "\u65e5\u672c.csv", "\u65e5\u672c\u8a9e.csv", "#.csv"]
+    assert set(planned(*names)) == {"zakazy", "table_cf2abf", "table_77710a", "number"}
+
+
+def test_a_file_that_no_name_can_be_made_of_keeps_its_own() -> None:
+    assert set(planned(" .csv", "a.csv")) == {"a", " .csv"}
+
+
+def test_a_table_keeps_the_name_that_letters_were_left_out_of() -> None:
+    before = {"groe": "Gr\u00f6\u00dfe.csv", "other": "other.csv"}
+    assert set(planned("Gr\u00f6\u00dfe.csv", sources=before, tables={"groe": {}})) == {"groe"}
+    assert set(planned("Gr\u00f6\u00dfe.csv", sources={"groe": "gro-e.csv"}, tables={"groe": {}})) == {"grosse"}
+
+
+def test_files_that_hold_no_table_are_listed() -> None:
+    files = ["a.csv", "report.xlsx", "old/b.XLS", "_aside.txt", ".hidden", "x/", "csv"]
+    assert skipped([SourceFile(name, name, "1") for name in files]) == ["report.xlsx", "old/b.XLS", "csv"]
+
+
+@pytest.mark.parametrize("original", ["x" * 255 + ".csv", "a\nb\x1b[31m.csv", " a.csv ", "\U0001f600" * 60, "q\"'.csv"])
+def test_what_the_registry_says_of_a_source_is_a_short_line(original: str) -> None:
+    table = NewTable(id="s.t", source_table=source_table(original))
+    assert table.source_table == source_table(original)
 
 
 def test_an_incremental_table_needs_a_key_or_a_cursor() -> None:
@@ -102,3 +131,15 @@ def test_the_fingerprint_follows_files_and_options() -> None:
         planned("a/1.csv", tables={"a": {"types": {"x": "bigint"}}}),
     ]
     assert len({first, *(table["a"].fingerprint for table in changed)}) == 5
+
+
+def test_a_new_file_does_not_take_the_name_of_a_registered_table() -> None:
+    found = planned(
+        "a-b.csv", "a_b.csv", "c.csv", "c/1.csv", tables={"a_b": {}, "c": {}}, sources={"a_b": "a-b.csv", "c": "c"}
+    )
+    assert {name: [item.name for item in table.files] for name, table in found.items() if not table.problem} == {
+        "a_b": ["a-b.csv"],
+        "c": ["c/1.csv"],
+    }
+    assert "'a-b.csv' and 'a_b.csv' would both become the table 'a_b'" in str(found["a_b.csv"].problem)
+    assert "'c/' and 'c.csv' would both become the table 'c'" in str(found["c.csv"].problem)

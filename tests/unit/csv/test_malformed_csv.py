@@ -6,6 +6,7 @@ import pytest
 from backports import zstd
 
 from analyst.errors import SourceError
+from functions.extract.csv.records import SET_ENCODING
 from tests.unit.csv.folder import Folder
 
 
@@ -52,7 +53,7 @@ def test_malformed_rows_are_set_aside_and_counted(folder: Folder) -> None:
         "t.csv:3: has 1 value where the header has 2",
         "t.csv:4: has 3 values where the header has 2",
         "t.csv:5: has text after a closing quote",
-        "t.csv:6: holds the byte 0xff, which is not in the encoding",
+        f"t.csv:6: holds the byte 0xff, which is not in the encoding; {SET_ENCODING}",
         "t.csv:10: opens a quote that is never closed",
     )
     assert folder.rows("t", on_error="collect") == [(1, "2"), (10, "11"), (12, "x\ny"), (13, "14")]

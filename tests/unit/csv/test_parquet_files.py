@@ -1,12 +1,18 @@
 """Parquet files through the connector."""
 
+import gzip
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from analyst.errors import SourceError
-from tests.unit.csv.folder import Folder
+from functions.extract.csv.opening import open_place
+from functions.extract.csv.places import Place, SourceFile
+from tests.unit.csv.folder import Folder, rows_of
+from tests.unit.csv.foreign_parquet import foreign
 
 
 def make(path: Path, query: str) -> None:
@@ -40,7 +46,7 @@ def test_files_of_a_folder_are_united_by_name_in_their_order(folder: Folder) -> 
     [
         (b"a,b\n1,2\n", "t.parquet is not what its name says: it holds something else"),
         (b"", "t.parquet is not what its name says"),
-        (b"PAR1 and then nothing", "t.parquet: "),
+        (b"PAR1 and then nothing", "t.parquet is cut off"),
     ],
 )
 def test_what_is_no_parquet_is_told(folder: Folder, content: bytes, message: str) -> None:
@@ -68,3 +74,85 @@ def test_configured_types_are_enforced(folder: Folder) -> None:
     with pytest.raises(SourceError, match=r"t\.parquet:2: column 'a': 'x' is no BIGINT"):
         folder.rows("t", types={"a": "bigint"})
     assert folder.rows("t", types={"a": "bigint"}, on_error="collect") == [(1,), (None,)]
+
+
+def test_columns_of_any_name_are_read(folder: Folder) -> None:
+    folder.write("t.parquet", foreign("odd_names"))
+    columns = {column.name: column.description for column in folder.extract("t").columns}
+    assert columns == {
+        "column0": "",
+        "a_b": "a.b",
+        "x_y": 'x"y',
+        "column_cf2abf": "\u65e5\u672c",
+        "file_row_number": None,
+        "filename": None,
+        "percent": "%",
+    }
+    assert folder.rows("t") == [(0, 1, 2, 3, 4, 5, 6)]
+
+
+def test_columns_are_united_whatever_their_place_and_case(folder: Folder) -> None:
+    name, city = "\u0418\u043c\u044f", "\u0413\u043e\u0440\u043e\u0434"
+    make(folder.path / "t/1.parquet", f'select 1 as "{name}", 2 as "{city}"')
+    make(folder.path / "t/2.parquet", f'select 3 as "{city}", 4 as "{name.lower()}"')
+    assert folder.types("t") == {"imya": "INTEGER", "gorod": "INTEGER"}
+    assert folder.rows("t") == [(1, 2), (4, 3)]
+    make(folder.path / "t/3.parquet", 'select 5 as "imya"')
+    with pytest.raises(SourceError, match=r"t/3\.parquet: the column 'imya' would be called 'imya', which is"):
+        folder.rows("t")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "held"),
+    [
+        (
+            "t.csv",
+            b"PK\x03\x04" + bytes(40),
+            "a zip archive; unpack it",
+        ),
+        ("t.jsonl", b"%PDF-1.7\n\x00\x01", "a PDF document; export the data as CSV"),
+        ("t.parquet", b"ARROW1\x00\x00", "an Arrow file; write it as parquet"),
+        ("t.csv.gz", gzip.compress(b"PAR1" + bytes(40)), "parquet; rename it"),
+        ("t.csv.gz", gzip.compress(b"PK\x03\x04" + bytes(40)), "a zip archive"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_by_what_it_holds(
+    folder: Folder, name: str, content: bytes, held: str
+) -> None:
+    folder.write(name, content)
+    with pytest.raises(SourceError, match=f"^{re.escape(f'{name} is not what its name says: it holds {held}')}"):
+        folder.rows("t")
+
+
+def test_text_that_begins_like_another_kind_is_text(folder: Folder) -> None:
+    folder.write("t.csv", "BZh,ORC\n1,2\n")
+    assert folder.rows("t") == [(1, 2)]
+
+
+@dataclass(frozen=True)
+class Vanishing:
+    """A folder of whose files one is gone when it is to be read."""
+
+    place: Place
+    gone: Path
+
+    def files(self) -> list[SourceFile]:
+        return self.place.files()
+
+    def local(self, file: SourceFile, scratch: Path) -> Path:
+        self.gone.unlink(missing_ok=True)
+        return self.place.local(file, scratch)
+
+    def mark(self, file: SourceFile) -> str:
+        return self.place.mark(file)
+
+
+@pytest.mark.parametrize("name", ["gone.parquet", "gone.csv", "gone.jsonl"])
+def test_a_file_that_vanishes_while_it_is_read_is_the_trouble_of_its_table(folder: Folder, name: str) -> None:
+    gone = folder.write(name, "x\n1\n")
+    folder.write("good.csv", "x\n1\n")
+    connector = replace(folder.connector(), place=lambda path, roots: Vanishing(open_place(path, roots), gone))
+    tables = {table.name: table for table in connector.tables()}
+    assert rows_of(connector.extract(tables["good"], None, folder.into())) == [(1,)]
+    with pytest.raises(SourceError, match=f"{re.escape(name)} can't be read: No such file"):
+        connector.extract(tables["gone"], None, folder.into())

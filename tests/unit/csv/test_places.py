@@ -121,7 +121,7 @@ def test_a_link_that_leads_out_is_a_file_that_may_not_be_read(root: Path) -> Non
     (root / "loop").symlink_to(root)
     (root / "broken.csv").symlink_to(root / "gone.csv")
     files = {file.name: file for file in open_place(str(root), [str(root)]).files()}
-    assert set(files) == {*ALL, "link.csv", "linked/", "inside.csv"}
+    assert set(files) == {*ALL, "link.csv", "linked/", "inside.csv", "broken.csv"}
     assert "SOURCE_ROOTS" in str(files["link.csv"].problem)
     assert "SOURCE_ROOTS" in str(files["linked/"].problem)
     assert files["inside.csv"].problem is None
@@ -136,9 +136,30 @@ def test_a_folder_that_is_a_link_is_read_where_it_leads(root: Path, tmp_path: Pa
         names(root / "out", root)
 
 
-def test_what_is_no_regular_file_is_left_alone(root: Path) -> None:
+def test_what_can_not_be_read_has_a_problem_of_its_own(root: Path) -> None:
     os.mkfifo(root / "pipe.csv")
-    assert names(root, root) == ALL
+    (root / "broken.csv").symlink_to(root / "gone.csv")
+    (root / "circle.csv").symlink_to(root / "circle.csv")
+    (root / os.fsdecode(b"latin\xe9.csv")).write_text("a\n1\n")
+    (root / os.fsdecode(b"caf\xe9")).mkdir()
+    (root / os.fsdecode(b"caf\xe9") / "a.csv").write_text("a\n1\n")
+    (root / "new\nline'\".csv").write_text("a\n1\n")
+    (root / "deep").mkdir()
+    folder = os.open(root / "deep", os.O_RDONLY)
+    for _ in range(20):  # together longer than any path may be
+        os.mkdir("d" * 250, dir_fd=folder)
+        above, folder = folder, os.open("d" * 250, os.O_RDONLY, dir_fd=folder)
+        os.close(above)
+    os.close(folder)
+    problems = {file.name: file.problem for file in open_place(str(root), [str(root)]).files()}
+    assert [name for name in problems if problems[name] is None] == sorted([*ALL, "new\nline'\".csv"])
+    assert problems["pipe.csv"] == "'pipe.csv' is not a regular file; remove it"
+    assert problems["broken.csv"] == "'broken.csv' can't be read: No such file or directory"
+    assert "'circle.csv' can't be read: " in str(problems["circle.csv"])
+    assert "is not in UTF-8; rename it" in str(problems["latin\\xe9.csv"])
+    assert "is not in UTF-8; rename it" in str(problems["caf\\xe9/"])
+    deep = next(problem for name, problem in problems.items() if name.startswith("deep/"))
+    assert str(deep).endswith("can't be read: File name too long")
 
 
 def test_a_file_is_marked_by_its_content_not_its_name(root: Path) -> None:

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from functions.extract.csv.records import TOO_LONG, Grammar, Record
+from functions.extract.csv.records import SET_ENCODING, TOO_LONG, TWO_READINGS, Grammar, Record
 
 
 def read(content: bytes, grammar: Grammar | None = None) -> list[Record]:
@@ -32,6 +32,10 @@ def told(content: bytes, grammar: Grammar | None = None) -> list[tuple[int, tupl
         (b'1,"x\r\n\r\ny"\r\n3,4\r\n', [(1, ("1", "x\r\n\r\ny")), (4, ("3", "4"))]),
         (b'1,"a,b"\n', [(1, ("1", "a,b"))]),
         (b'1,x"y"z\n', [(1, ("1", 'x"y"z'))]),
+        (b'1,12" nails\n', [(1, ("1", '12" nails'))]),
+        (b'12" x 3",2\n', [(1, ('12" x 3"', "2"))]),
+        (b'12",2\n', [(1, ('12"', "2"))]),
+        (b'12" x,"a, b",c\n', [(1, ('12" x', "a, b", "c"))]),
         (b' 1 , "x" ,y\n', [(1, (" 1 ", "x", "y"))]),
         (b'"p\rq"\n2\n', [(1, ("p\rq",)), (2, ("2",))]),
         (b"a\x00b\n", [(1, ("a\x00b",))]),
@@ -45,10 +49,18 @@ def test_records_are_read_as_rfc_4180_has_them(content: bytes, expected: list[tu
     ("content", "expected"),
     [
         (b'1,"2\n3,4\n', [(1, "opens a quote that is never closed"), (2, ("3", "4"))]),
+        (b'1,$64"Linen, Slim",x\n3,4\n', [(1, TWO_READINGS), (2, ("3", "4"))]),
+        (b'1,12",3"\n3,4\n', [(1, TWO_READINGS), (2, ("3", "4"))]),
         (b'1,"2"x\n3,4\n', [(1, "has text after a closing quote"), (2, ("3", "4"))]),
         (b'"1\n2"x\n3\n', [(1, "has text after a closing quote"), (2, ('2"x',)), (3, ("3",))]),
-        (b"1,\xff\n3,4\n", [(1, "holds the byte 0xff, which is not in the encoding"), (2, ("3", "4"))]),
-        (b'1,"a\n\xfe"\n3,4\n', [(1, "holds the byte 0xfe, which is not in the encoding"), (3, ("3", "4"))]),
+        (
+            b"1,\xff\n3,4\n",
+            [(1, f"holds the byte 0xff, which is not in the encoding; {SET_ENCODING}"), (2, ("3", "4"))],
+        ),
+        (
+            b'1,"a\n\xfe"\n3,4\n',
+            [(1, f"holds the byte 0xfe, which is not in the encoding; {SET_ENCODING}"), (3, ("3", "4"))],
+        ),
     ],
 )
 def test_a_malformed_record_costs_the_line_it_begins_on(content: bytes, expected: list[tuple[int, object]]) -> None:
@@ -62,6 +74,19 @@ def test_the_text_of_a_record_is_kept_as_it_stands() -> None:
 def test_another_escape_and_no_quote_at_all() -> None:
     assert told(b'"a\\"b","c\\\\"\n', Grammar(escape="\\")) == [(1, ('a"b', "c\\"))]
     assert told(b'"a,b"\n', Grammar(quote="")) == [(1, ('"a', 'b"'))]
+
+
+def test_options_decide_what_can_be_read_in_two_ways() -> None:
+    assert told(b'1,$64"Linen, Slim",x\n', Grammar(literal=True)) == [(1, ("1", '$64"Linen', ' Slim"', "x"))]
+
+
+def test_lines_that_are_no_data_are_passed_over_and_counted() -> None:
+    content = b'a title\n"open\n#c\n1,2\n# "x\n3,"#4\n#5"\n'
+    assert told(content, Grammar(skip=2, comment="#")) == [(4, ("1", "2")), (6, ("3", "#4\n#5"))]
+
+
+def test_a_delimiter_may_be_of_several_characters() -> None:
+    assert told(b'a, "b, c", d,e\n', Grammar(", ")) == [(1, ("a", "b, c", "d,e"))]
 
 
 def test_a_record_that_is_too_long_is_passed_over() -> None:

@@ -10,12 +10,13 @@ from typing import Any
 import fsspec
 import pytest
 
+from analyst.addresses import is_public
 from analyst.errors import SourceError, UnavailableError
 from functions.extract.csv.connector import CsvConnector
 from functions.extract.csv.listing import Wanted
 from functions.extract.csv.opening import open_place
 from functions.extract.csv.options import CsvSource
-from functions.extract.csv.web import WebPlace, is_public
+from functions.extract.csv.web import WebPlace
 from tests.unit.csv.folder import rows_of
 
 

@@ -36,6 +36,24 @@ def test_what_an_older_system_knew_stays_until_all_issues_were_read(tmp_path: Pa
     assert _extract(store, tmp_path).meta["issues"].rows == 1
 
 
+def test_a_table_that_is_registered_anew_starts_from_nothing(tmp_path: Path) -> None:
+    """Also where its predecessor is still published: the process that took it away died before it could."""
+    store = MemoryStore()
+    first = {"raw_issues": "r-1", "issues": "i-1", "comments": "c-1"}
+    _warehouse(store, first).absorb({"1": _known}, cursor=Progress(0, 0).through().cursor())
+    for anew, rows in (({"issues": "i-2"}, 1), ({"raw_issues": "r-2", "issues": "i-3"}, 0)):
+        warehouse = _warehouse(store, first | anew)
+        warehouse.absorb({})
+        extract = _extract(store, tmp_path)
+        assert {name: extract.state(name).registration for name in anew} == anew
+        assert extract.meta["issues"].rows == rows
+    assert (warehouse.find(["1"]), warehouse.cursor()) == ({}, None)
+
+
+def _warehouse(store: MemoryStore, registrations: dict[str, str]) -> Warehouse:
+    return Warehouse(store, "jira", TransformOptions.of(), lambda: NOON, registrations=registrations)
+
+
 def test_a_large_document_has_a_file_of_its_own_also_where_it_had_none_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

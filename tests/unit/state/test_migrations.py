@@ -1,7 +1,8 @@
 """A state of the reference system is taken over whole, and what it meant is kept."""
 
+import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyst import duckdb_files
 from analyst.access import CURRENT, AccessList, AccessReader, Caller, Role
 from analyst.names import is_name
 from analyst.state import SCHEMA_VERSION, State, StateTooNewError
 from analyst.state.files import LEGACY
+from analyst.state.projection import project
 from analyst.state.registry import list_tables
 from analyst.state.renaming import renamed
+from analyst.state.schema import migrate
 from analyst.state.users import get_user, list_users
 from analyst.store import ABSENT, Store
 from analyst.store.memory import MemoryStore
 from tests.unit.state import legacy
 
 Make = Callable[..., Path]
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
 
 VERSIONS = pytest.mark.parametrize(
     "schema", [pytest.param((legacy.V2,), id="v2"), pytest.param((legacy.V2, legacy.V3), id="v3")]
@@ -229,7 +234,7 @@ def test_a_new_state_has_nothing_to_tell_of_a_migration(state: State) -> None:
 
 def test_a_newer_state_is_refused_and_not_touched(state: State, store: Store, adopt: Callable[..., None]) -> None:
     adopt(legacy.V2, f"update schema_version set version = {SCHEMA_VERSION + 1}")
-    with pytest.raises(StateTooNewError, match="schema version 6"), state.read():
+    with pytest.raises(StateTooNewError, match=f"schema version {SCHEMA_VERSION + 1}"), state.read():
         pass
     with pytest.raises(StateTooNewError):
         state.edit(lambda _: None)
@@ -274,3 +279,34 @@ def test_every_old_table_gets_a_valid_name_of_its_own(old: list[dict[str, Any]])
     found = renamed([{"id": f"t{number}", **row} for number, row in enumerate(old)])
     assert len({table.id for table in found}) == len(old)
     assert all(is_name(table.source) and is_name(table.name) for table in found)
+
+
+def test_registrations_that_ended_before_they_were_written_down_are_found_in_the_audit_log() -> None:
+    with duckdb_files.connect(threads=1) as db:
+        migrate(db, NOW, to=5)
+        ended = "insert into audit_log (id, timestamp, action, resource, params) values (?, ?, ?, ?, ?)"
+        for day, uuid in ((1, "u-1"), (3, "u-2")):
+            at = datetime(2026, 1, day)  # noqa: DTZ001 - as the state has times
+            db.execute(ended, [str(day), at, "table.deregister", "table:shop.a", json.dumps({"uuid": uuid})])
+        db.execute(
+            "insert into table_registry select 'shop.a', 'u-3', 'shop', 'a', 'a', null, null, 'local', 'full_refresh', "
+            "'[]', null, null, true, false, false, '{}', null, null, '2026-01-04', '2026-01-04'"
+        )
+        for id_, asked in (("old", "2026-01-02"), ("new", "2026-01-05")):
+            db.execute(
+                "insert into access_requests (id, user_id, user_email, table_id, created_at) "
+                "values (?, 'u', 'e', 'shop.a', ?::timestamp)",
+                [id_, asked],
+            )
+        migrate(db, NOW)
+        assert db.execute("select uuid, id from withdrawn order by uuid").fetchall() == [
+            ("u-1", "shop.a"),
+            ("u-2", "shop.a"),
+        ]
+        bound = dict(db.execute("select id, table_uuid from access_requests").fetchall())
+        assert bound == {"old": "u-2", "new": "u-3"}
+        access = AccessList.model_validate_json(project(db, 1, NOW))
+        assert {uuid: ended.id for uuid, ended in (access.withdrawn or {}).items()} == {
+            "u-1": "shop.a",
+            "u-2": "shop.a",
+        }

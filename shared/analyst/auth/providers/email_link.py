@@ -1,4 +1,4 @@
-"""Signing in by a link in a mail: whoever reads the mailbox is its owner. It works once, for 15 minutes."""
+"""Signing in by a link in a mail: who asked for it and reads the mailbox is its owner. It works once, for 15 minutes."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -8,7 +8,7 @@ from analyst.access import AccessReader
 from analyst.auth import links
 from analyst.auth.keys import Keys, Purpose
 from analyst.auth.limits import Limit
-from analyst.auth.links import Link
+from analyst.auth.links import Binding, Link
 from analyst.auth.provider import AuthProvider, LoginButton
 from analyst.auth.signing_in import is_welcome
 from analyst.mail import can_send, send
@@ -39,7 +39,15 @@ PROVIDER: Final[AuthProvider] = EmailLink()
 
 
 def mail_link(
-    email: str, then: str, *, keys: Keys, access: AccessReader, settings: Settings, base_url: str, now: datetime
+    email: str,
+    then: str,
+    *,
+    binding: Binding,
+    keys: Keys,
+    access: AccessReader,
+    settings: Settings,
+    base_url: str,
+    now: datetime,
 ) -> bool:
     """Mail a sign-in link to whoever may sign in with this address; tell whether it was sent. Others get nothing.
 
@@ -48,7 +56,7 @@ def mail_link(
     """
     if not is_welcome(email, access, settings):
         return False
-    token = links.make(keys, Purpose.MAGIC_LINK, Link(email, {"next": then}), now)
+    token = links.make(keys, Purpose.MAGIC_LINK, Link(email, {"next": then, **binding.claims}), now)
     url = f"{base_url}/auth/email/confirm?{urlencode({'token': token})}"
     send(settings, email, f"Sign in to {settings.instance_name}", _TEXT.format(name=settings.instance_name, url=url))
     return True
@@ -59,5 +67,6 @@ Open this page to sign in to {name}:
 
 {url}
 
-It works once, for 15 minutes. If you did not ask for it, there is nothing to do.
+It works once, for 15 minutes. In another browser than the one that asked for it, you need the code that is shown there.
+If you did not ask for it, there is nothing to do: nobody can sign in by it without that code.
 """

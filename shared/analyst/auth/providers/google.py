@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from analyst.addresses import normal_email
 from analyst.auth.keys import Keys, Purpose
 from analyst.auth.oidc import Issuer
 from analyst.auth.provider import AuthProvider, LoginButton
@@ -17,6 +18,8 @@ from analyst.settings import Settings
 LASTS: Final = timedelta(minutes=10)
 """How long somebody may take at the provider."""
 
+_GOOGLE: Final = "https://accounts.google.com"
+_LONGEST_SUBJECT: Final = 255
 _SCOPE: Final = "openid email profile"
 _TIMEOUT: Final = 10.0
 
@@ -27,8 +30,8 @@ class Google:
     name = "google"
 
     def is_available(self, settings: Settings) -> bool:
-        """Tell whether we are known to Google."""
-        return settings.google_client_id is not None and settings.google_client_secret is not None
+        """Tell whether we are known to Google, and know where it is to send people back."""
+        return None not in (settings.google_client_id, settings.google_client_secret, settings.base_url)
 
     def button(self, settings: Settings) -> LoginButton:  # noqa: ARG002 - as every provider
         """Give the button."""
@@ -85,6 +88,7 @@ def arrive(
     kept: str,
     state: str,
     code: str,
+    named_issuer: str,
     now: datetime,
 ) -> Arrival:
     """Find out who is back from the provider.
@@ -97,11 +101,14 @@ def arrive(
     left = keys.verify(Purpose.OAUTH, kept, now)
     if not hmac.compare_digest(str(left["sub"]).encode(), state.encode(errors="replace")):
         raise UnauthenticatedError("this sign-in was begun in another browser or tab; begin again")
+    if named_issuer and named_issuer.rstrip("/") != issuer.url:  # RFC 9207: the answer of another provider
+        raise UnauthenticatedError("this is the answer of another provider than the one you were sent to; begin again")
     token = _exchange(issuer, settings, redirect_uri, code, str(left["verifier"]))
     claims = issuer.verify(token, settings.google_client_id or "", now)
-    if not hmac.compare_digest(str(claims.get("nonce", "")).encode(), str(left["nonce"]).encode()):
+    _require_for_us(claims, settings.google_client_id or "")
+    if not hmac.compare_digest(str(claims.get("nonce", "")).encode(errors="replace"), str(left["nonce"]).encode()):
         raise UnauthenticatedError("the identity token is not for this sign-in; begin again")
-    return Arrival(_proven(claims), str(left["next"]))
+    return Arrival(_proven(claims, issuer.url, settings), str(left["next"]))
 
 
 def _exchange(issuer: Issuer, settings: Settings, redirect_uri: str, code: str, verifier: str) -> str:
@@ -123,11 +130,55 @@ def _exchange(issuer: Issuer, settings: Settings, redirect_uri: str, code: str, 
     return token
 
 
-def _proven(claims: Mapping[str, Any]) -> Proven:
-    email, name = claims.get("email"), claims.get("name")
-    if not isinstance(email, str) or claims.get("email_verified") is not True:
+def _require_for_us(claims: Mapping[str, Any], client_id: str) -> None:
+    """Refuse a token that another client was given (OpenID Connect Core, section 3.1.3.7).
+
+    Raises:
+        UnauthenticatedError: it was, or does not say so although it is for several.
+    """
+    audience, party = claims.get("aud"), claims.get("azp")
+    is_for_several = isinstance(audience, list) and len(audience) > 1
+    if party != client_id and (party is not None or is_for_several):
+        raise UnauthenticatedError("the identity token was given to another client; begin again")
+
+
+def _proven(claims: Mapping[str, Any], issuer: str, settings: Settings) -> Proven:
+    """Read who somebody is.
+
+    Raises:
+        UnauthenticatedError: that is not said.
+        ForbiddenError: the provider does not vouch for the e-mail address.
+    """
+    email, name, subject = claims.get("email"), claims.get("name"), claims.get("sub")
+    if not isinstance(subject, str) or not subject.isascii() or not 0 < len(subject) <= _LONGEST_SUBJECT:
+        raise UnauthenticatedError("the provider does not say who this is; begin again")
+    is_trusted = issuer in {url.rstrip("/") for url in settings.trusted_email_issuers}
+    is_verified = claims["email_verified"] is True if "email_verified" in claims else is_trusted
+    if not isinstance(email, str) or not is_verified:
         raise ForbiddenError("the provider did not verify this e-mail address; verify it there and try again")
-    return Proven(email.strip().lower(), PROVIDER.name, name if isinstance(name, str) and name.strip() else None)
+    email = normal_email(email)
+    _require_domain(email, claims, issuer, settings)
+    return Proven(email, PROVIDER.name, name if isinstance(name, str) else None, issuer, subject)
+
+
+def _require_domain(email: str, claims: Mapping[str, Any], issuer: str, settings: Settings) -> None:
+    """Hold the account's organisation (`hd`) against the domain of its address.
+
+    Anybody can make an account with Google for an address they once had. Only where there is an `hd` is it managed by the
+    company, so that alone lets somebody come by their domain.
+
+    Raises:
+        ForbiddenError: it is an account of another organisation, or of none where only that would let it in.
+    """
+    domain, organisation = email.rpartition("@")[2], claims.get("hd")
+    if organisation is None:
+        is_managed = issuer != _GOOGLE
+    else:
+        is_managed = isinstance(organisation, str) and normal_email(organisation) in {domain, *settings.allowed_domains}
+    if not is_managed and (organisation is not None or domain in settings.allowed_domains):
+        raise ForbiddenError(
+            "this account is not one of the company's; sign in with the account that the company manages"
+        )
 
 
 def _client(settings: Settings, redirect_uri: str) -> Any:

@@ -1,5 +1,6 @@
 """Signing in by password. An administrator invites a user by a set-up link; one who forgets gets a reset link."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import urlencode
@@ -7,7 +8,7 @@ from urllib.parse import urlencode
 from analyst.auth import links
 from analyst.auth.keys import Keys, Purpose
 from analyst.auth.limits import Limit, Limits
-from analyst.auth.links import Link
+from analyst.auth.links import Binding, Link, Shown
 from analyst.auth.passwords import hash_password, is_password, needs_new_hash, require_good
 from analyst.auth.provider import AuthProvider, LoginButton
 from analyst.errors import UnauthenticatedError
@@ -68,12 +69,23 @@ def check(email: str, password: str, *, client: str, limits: Limits, state: Stat
     return account
 
 
-def set_up_link(account: Account, *, keys: Keys, base_url: str, now: datetime) -> str:
-    """Make the URL under which a user sets a first password, within 24 hours. Whoever has it is that user."""
-    return _url(Purpose.SET_UP, account, keys, base_url, now)
+@dataclass(frozen=True, slots=True)
+class SetUpLink:
+    """The URL under which a user sets a first password, within 24 hours, and its code: who has both is that user."""
+
+    url: str
+    code: str
 
 
-def mail_reset(email: str, *, keys: Keys, state: State, settings: Settings, base_url: str, now: datetime) -> bool:
+def set_up_link(account: Account, *, keys: Keys, base_url: str, now: datetime) -> SetUpLink:
+    """Make the link under which a user sets a first password."""
+    binding = links.bind(keys, Purpose.SET_UP)
+    return SetUpLink(_url(Purpose.SET_UP, account, binding, keys=keys, base_url=base_url, now=now), binding.code)
+
+
+def mail_reset(
+    email: str, *, binding: Binding, keys: Keys, state: State, settings: Settings, base_url: str, now: datetime
+) -> bool:
     """Mail a link to set a new password to the user of this e-mail, if there is one; tell whether it was sent.
 
     Raises:
@@ -83,30 +95,46 @@ def mail_reset(email: str, *, keys: Keys, state: State, settings: Settings, base
         account = find_account(db, email)
     if account is None:
         return False
-    text = _RESET.format(name=settings.instance_name, url=_url(Purpose.RESET, account, keys, base_url, now))
+    url = _url(Purpose.RESET, account, binding, keys=keys, base_url=base_url, now=now)
+    text = _RESET.format(name=settings.instance_name, url=url)
     send(settings, email, f"A new password for {settings.instance_name}", text)
     return True
 
 
-def whose(token: str, keys: Keys, state: State, now: datetime) -> Account:
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose password a link sets, and whether the browser has to show its code."""
+
+    account: Account
+    needs_code: bool
+
+
+def whose(token: str, cookie: str | None, keys: Keys, state: State, now: datetime) -> Owner:
     """Tell whose password a link sets.
 
     Raises:
         UnauthenticatedError: it is not valid, or the password was set since it was made.
     """
-    return _of_link(_read(token, keys, now), state)
+    link = _read(token, keys, now)
+    return Owner(_of_link(link, state), links.needs_code(link, cookie))
 
 
-def choose(token: str, password: str, *, keys: Keys, store: Store, state: State, actor: Actor) -> Account:
+def choose(
+    token: str, password: str, *, shown: Shown, keys: Keys, limits: Limits, store: Store, state: State, actor: Actor
+) -> Account:
     """Set the password that the user of a link chose, which uses the link up.
 
     Raises:
         UnauthenticatedError: the link is not valid, was used, or the password was set since it was made.
+        CodeError: it is another browser than the one that asked, and the code is missing or wrong.
+        RateLimitedError: too many codes were tried.
         InvalidInputError: the password is too easy; the link can be used again.
     """
-    account = whose(token, keys, state, actor.at)
-    require_good(password, account.email)
+    link = _read(token, keys, actor.at)
+    account = _of_link(link, state)
+    require_good(password, account.email)  # before a code counts as tried
     purpose = _purpose(token, keys, actor.at)
+    links.require_person(keys, purpose, link, shown, limits=limits, now=actor.at)
     links.consume(keys, purpose, token, store, actor.at)
     _set(account, password, state, actor)
     return account
@@ -130,8 +158,8 @@ def _set(account: Account, password: str, state: State, actor: Actor) -> None:
     state.edit(lambda db: set_password(db, actor, account.user_id, password_hash))
 
 
-def _url(purpose: Purpose, account: Account, keys: Keys, base_url: str, now: datetime) -> str:
-    token = links.make(keys, purpose, Link(account.user_id, {"stamp": account.stamp}), now)
+def _url(purpose: Purpose, account: Account, binding: Binding, *, keys: Keys, base_url: str, now: datetime) -> str:
+    token = links.make(keys, purpose, Link(account.user_id, {"stamp": account.stamp, **binding.claims}), now)
     return f"{base_url}/auth/password/set?{urlencode({'token': token})}"
 
 
@@ -160,5 +188,6 @@ Open this page to set a new password for {name}:
 
 {url}
 
-It works once, for an hour. If you did not ask for it, there is nothing to do.
+It works once, for an hour. In another browser than the one that asked for it, you need the code that is shown there.
+If you did not ask for it, there is nothing to do.
 """

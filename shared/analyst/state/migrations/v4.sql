@@ -17,16 +17,20 @@ create table users (
 );
 insert into users
 select
-    id, lower(trim(email)) || case when place = 1 then '' else '#' || id end, name, known_role, password_hash,
+    id, address || case when place = 1 then '' else '#' || id end, name, known_role, password_hash,
     setup_token, setup_token_created, reset_token, reset_token_created, created_at, updated_at, place = 1, null
 from (
     select
         *, case when role in ('viewer', 'analyst', 'km_admin', 'admin') then role else 'viewer' end as known_role,
         row_number() over (
-            partition by lower(trim(email))
+            partition by address
             order by list_position(['admin', 'km_admin', 'analyst', 'viewer'], known_role), created_at nulls last, id
         ) as place
-    from old_users
+    from (
+        -- only plain ASCII is lowered: beyond it there are characters whose lower case is a letter of another address
+        select *, case when length(email) = strlen(email) then lower(trim(email)) else trim(email) end as address
+        from old_users
+    )
 )
 order by created_at nulls last, id;
 drop table old_users;

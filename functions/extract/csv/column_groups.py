@@ -1,0 +1,281 @@
+"""Parquet files of wide tables, written a group of columns at a time and put together.
+
+DuckDB holds some vectors of 32 KiB for every column that it writes, and a row group of all of them: 3,000 columns of 3,000
+rows took 430 to 650 MB. Files of some of the columns each take little, and need not be read again: a parquet file is chunks
+of columns, one after the other, and a footer that says where they begin.
+
+Source: the Parquet format's `parquet.thrift`, and Thrift's compact protocol.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from analyst.contract import parquet
+from analyst.duckdb_files import told_as
+from analyst.errors import SourceError
+from analyst.names import quote_text
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+GROUP = 100
+"""How many columns are written at once."""
+
+_ROW_GROUP_ROWS = 4096
+"""Few, because a file is cut between row groups only: of 3,000 numbers each they have up to 100 MB."""
+
+_OPTIONS = f"format parquet, compression zstd, compression_level 1, row_group_size {_ROW_GROUP_ROWS}"
+_MAGIC = b"PAR1"
+_CHUNK = 1 << 20
+_CUT_BYTES = 32 * 1024 * 1024
+"""Another row group may follow so many bytes in the same file."""
+
+_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
+_LONG_LIST = 15
+_COLUMN_ORDERS = 7
+
+Struct = dict[int, tuple[int, Any]]
+"""The fields of a Thrift structure by their numbers: type and value. A list is the type of its elements and these."""
+
+
+def write(con: "DuckDBPyConnection", queries: Sequence[str], into: Path) -> list[Path]:
+    """Write queries of the same rows, with different columns, to parquet files that have the columns of all of them.
+
+    Raises:
+        SourceError: a query can't be run, or gives other rows than the first one.
+        UnavailableError: it wants more memory or disk than there is.
+    """
+    groups = [into / f"group{number}.parquet" for number in range(len(queries))]
+    with told_as(SourceError):
+        con.execute("set preserve_insertion_order = true")
+        for query, path in zip(queries, groups, strict=True):
+            con.execute(f"copy ({parquet.portable_select(con, query)}) to {quote_text(str(path))} ({_OPTIONS})")
+    written = _joined([_Group(path, _footer(path)) for path in groups], into)
+    for path in groups:
+        path.unlink()
+    return written
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A parquet file of some columns."""
+
+    path: Path
+    footer: Struct
+
+    @property
+    def schema(self) -> list[Struct]:
+        return _items(self.footer, 2)
+
+    @property
+    def row_groups(self) -> list[Struct]:
+        return _items(self.footer, 4)
+
+
+def _joined(groups: Sequence[_Group], into: Path) -> list[Path]:
+    """Put the row groups of some files side by side, into files of at most 128 MB."""
+    counts = {tuple(_value(row_group, 3) for row_group in group.row_groups) for group in groups}
+    if len(counts) > 1:
+        raise SourceError("the groups of columns do not have the same rows")
+    written = list[Path]()
+    number, total = 0, len(groups[0].row_groups)
+    while number < total or not written:
+        path, done = into / f"{len(written):05}.parquet", list[Struct]()
+        with path.open("wb") as file:
+            file.write(_MAGIC)
+            while number < total and (not done or file.tell() < _CUT_BYTES):
+                done.append(_row_group(groups, number, len(done), file))
+                number += 1
+            footer = _encoded(_footer_of(groups, done))
+            file.write(footer + len(footer).to_bytes(4, "little") + _MAGIC)
+        written.append(path)
+    return written
+
+
+def _row_group(groups: Sequence[_Group], number: int, ordinal: int, file: BinaryIO) -> Struct:
+    """Copy one row group of each file behind each other, and describe them as one."""
+    begin, chunks, size = file.tell(), list[Struct](), 0
+    parts = [group.row_groups[number] for group in groups]
+    for group, part in zip(groups, parts, strict=True):
+        with group.path.open("rb") as source:
+            for chunk in _items(part, 1):
+                chunks.append(_copied(chunk, source, file))
+        size += _value(part, 2)
+    return {
+        1: (_LIST, (_STRUCT, chunks)),
+        2: (6, size),
+        3: (6, _value(parts[0], 3)),
+        5: (6, begin),
+        6: (6, file.tell() - begin),
+        7: (4, ordinal),
+    }
+
+
+def _copied(chunk: Struct, source: BinaryIO, file: BinaryIO) -> Struct:
+    """Copy the pages of a chunk, and say where they are now; its indexes and filters stay behind."""
+    about: Struct = {key: field for key, field in _value(chunk, 3).items() if key not in (10, 14, 15)}
+    begin = min(_value(about, key) for key in (9, 11) if key in about)
+    moved = file.tell() - begin
+    source.seek(begin)
+    left = _value(about, 7)
+    while left > 0:
+        piece = source.read(min(left, _CHUNK))
+        if not piece:
+            raise SourceError("a group of columns is cut off")
+        file.write(piece)
+        left -= len(piece)
+    for key in (9, 11):
+        if key in about:
+            about[key] = (6, _value(about, key) + moved)
+    return {2: (6, 0), 3: (_STRUCT, about)}
+
+
+def _footer_of(groups: Sequence[_Group], row_groups: list[Struct]) -> Struct:
+    first = groups[0].footer
+    root, columns = dict(groups[0].schema[0]), [one for group in groups for one in group.schema[1:]]
+    root[5] = (5, sum(_value(group.schema[0], 5) for group in groups))
+    footer = {key: field for key, field in first.items() if key in (1, 6)}
+    footer[2] = (_LIST, (_STRUCT, [root, *columns]))
+    footer[3] = (6, sum(_value(one, 3) for one in row_groups))
+    footer[4] = (_LIST, (_STRUCT, row_groups))
+    if all(_COLUMN_ORDERS in group.footer for group in groups):
+        footer[_COLUMN_ORDERS] = (
+            _LIST,
+            (_STRUCT, [one for group in groups for one in _items(group.footer, _COLUMN_ORDERS)]),
+        )
+    return footer
+
+
+def _footer(path: Path) -> Struct:
+    with path.open("rb") as file:
+        end = file.seek(-8, 2)
+        size = int.from_bytes(file.read(4), "little")
+        file.seek(end - size)
+        return _Decoder(file.read(size)).struct()
+
+
+def _value(struct: Struct, field: int) -> Any:
+    return struct[field][1]
+
+
+def _items(struct: Struct, field: int) -> list[Any]:
+    found: list[Any] = struct[field][1][1] if field in struct else []
+    return found
+
+
+class _Decoder:
+    """Reads structures of Thrift's compact protocol."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    def struct(self) -> Struct:
+        fields: Struct = {}
+        number = 0
+        while head := self._byte():
+            kind = head & 15
+            number = number + (head >> 4) if head >> 4 else self._signed()
+            fields[number] = (kind, self._of(kind))
+        return fields
+
+    def _byte(self) -> int:
+        self._at += 1
+        return self._data[self._at - 1]
+
+    def _unsigned(self) -> int:
+        value = shift = 0
+        while (byte := self._byte()) & 0x80:
+            value |= (byte & 0x7F) << shift
+            shift += 7
+        return value | byte << shift
+
+    def _signed(self) -> int:
+        value = self._unsigned()
+        return (value >> 1) ^ -(value & 1)
+
+    def _bytes(self, size: int) -> bytes:
+        self._at += size
+        return self._data[self._at - size : self._at]
+
+    def _of(self, kind: int) -> Any:
+        if kind in (_TRUE, _FALSE):
+            return kind == _TRUE
+        if kind == _STRUCT:
+            return self.struct()
+        if kind in (_LIST, _SET):
+            return self._list()
+        if kind == _BINARY:
+            return self._bytes(self._unsigned())
+        if kind == _DOUBLE:
+            return self._bytes(8)
+        if kind == _MAP:
+            raise SourceError("a parquet footer holds a map")
+        return self._byte() if kind == _BYTE else self._signed()
+
+    def _list(self) -> tuple[int, list[Any]]:
+        head = self._byte()
+        size, kind = (self._unsigned() if head >> 4 == _LONG_LIST else head >> 4), head & 15
+        one = self._byte if kind in (_TRUE, _FALSE) else lambda: self._of(kind)
+        return kind, [one() for _ in range(size)]
+
+
+def _encoded(struct: Struct) -> bytes:
+    """Write a structure in Thrift's compact protocol."""
+    out = bytearray()
+    _put_struct(out, struct)
+    return bytes(out)
+
+
+def _put_struct(out: bytearray, struct: Struct) -> None:
+    last = 0
+    for number, (kind, value) in sorted(struct.items()):
+        head = (_TRUE if value else _FALSE) if kind in (_TRUE, _FALSE) else kind
+        if 0 < number - last < _LONG_LIST + 1:
+            out.append((number - last) << 4 | head)
+        else:
+            out.append(head)
+            _put_signed(out, number)
+        last = number
+        if kind not in (_TRUE, _FALSE):
+            _put(out, kind, value)
+    out.append(0)
+
+
+def _put(out: bytearray, kind: int, value: Any) -> None:
+    if kind == _STRUCT:
+        _put_struct(out, value)
+    elif kind in (_LIST, _SET):
+        _put_list(out, *value)
+    elif kind == _BINARY:
+        _put_unsigned(out, len(value))
+        out += value
+    elif kind == _DOUBLE:
+        out += value
+    elif kind in (_TRUE, _FALSE, _BYTE):
+        out.append(value)
+    else:
+        _put_signed(out, value)
+
+
+def _put_list(out: bytearray, kind: int, values: Iterable[Any]) -> None:
+    items = list(values)
+    if len(items) < _LONG_LIST:
+        out.append(len(items) << 4 | kind)
+    else:
+        out.append(_LONG_LIST << 4 | kind)
+        _put_unsigned(out, len(items))
+    for item in items:
+        _put(out, kind, item)
+
+
+def _put_unsigned(out: bytearray, value: int) -> None:
+    while value > 0x7F:  # noqa: PLR2004
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+
+
+def _put_signed(out: bytearray, value: int) -> None:
+    _put_unsigned(out, value << 1 if value >= 0 else (-value << 1) - 1)

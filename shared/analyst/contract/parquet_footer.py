@@ -1,0 +1,470 @@
+"""The footer of a parquet file, read and changed without loss, and the checksums of its pages.
+
+DuckDB reads some types lossily and reports the type that it made of them, so what a file holds is taken from the file
+itself. It verifies no checksums either.
+
+Source: the Apache Parquet format, `parquet.thrift` and 'File format'; the Thrift compact protocol.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from analyst.errors import SourceError
+
+MAX_FOOTER_BYTES = 256 * 1024 * 1024
+_TAIL_BYTES = 8
+_MAX_DEPTH = 64
+_MAX_PAGE_HEADER_BYTES = 64 * 1024 * 1024
+_FIRST_READ = 4096
+_CHUNK = 1 << 20
+_VARINT_BYTES = 10
+
+_TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT, _UUID = range(1, 14)
+
+Struct = dict[int, tuple[int, Any]]
+"""The fields of a Thrift struct by their ids: the type of each in the compact protocol, and its value."""
+
+INT32, INT64, INT96, FIXED = 1, 2, 3, 7
+"""Physical types (`Type`)."""
+
+_DECIMAL, _INTERVAL = 5, 21
+"""Converted types (`ConvertedType`)."""
+
+_DATA_PAGE, _DICTIONARY_PAGE, _DATA_PAGE_V2 = 0, 2, 3
+_LOGICAL_DECIMAL, _LOGICAL_TIME, _LOGICAL_TIMESTAMP = 5, 7, 8
+_MILLIS, _NANOS = 1, 3
+_TIMESTAMP_MILLIS = 9
+_WRITE_AGAIN = "the file is damaged; write it again"
+
+
+_UNSOUND = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
+"""What reading Python values raises that are not of the types that the format says."""
+
+
+class _DamagedError(Exception):
+    """The bytes are not Thrift's compact protocol."""
+
+
+class _ShortError(_DamagedError):
+    """The bytes end within a value."""
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Values of Thrift's compact protocol, one after the other."""
+
+    data: bytes
+    at: int = 0
+
+    def byte(self) -> int:
+        if self.at >= len(self.data):
+            raise _ShortError
+        self.at += 1
+        return self.data[self.at - 1]
+
+    def varint(self) -> int:
+        value = 0
+        for place in range(_VARINT_BYTES):
+            byte = self.byte()
+            value |= (byte & 0x7F) << (7 * place)
+            if byte < 0x80:  # noqa: PLR2004 - the bit that says that more follows
+                return value
+        raise _DamagedError
+
+    def whole(self) -> int:
+        value = self.varint()
+        return (value >> 1) ^ -(value & 1)
+
+    def take(self, size: int) -> bytes:
+        if self.at + size > len(self.data):
+            raise _ShortError
+        self.at += size
+        return self.data[self.at - size : self.at]
+
+    def value(self, kind: int, depth: int = 0) -> Any:  # noqa: PLR0911 - one for each type
+        match kind:
+            case 1 | 2:
+                return kind == _TRUE
+            case 3:
+                return self.byte()
+            case 4 | 5 | 6:
+                return self.whole()
+            case 7:
+                return self.take(8)
+            case 8:
+                return self.take(self.varint())
+            case 9 | 10:
+                return self.items(depth)
+            case 12:
+                return self.struct(depth + 1)
+            case 13:
+                return self.take(16)
+            case _:
+                raise _DamagedError
+
+    def skip(self, kind: int, depth: int = 0) -> None:
+        match kind:
+            case 8:
+                self.take(self.varint())
+            case 9 | 10:
+                for item in self.each():
+                    self.skip(_BYTE if item in (_TRUE, _FALSE) else item, depth + 1)
+            case 12:
+                if depth > _MAX_DEPTH:
+                    raise _DamagedError
+                for _number, member in self.fields():
+                    self.skip(member, depth + 1)
+            case _:
+                self.value(kind)
+
+    def each(self) -> Iterator[int]:
+        """Give the type of each item of a list, which the caller reads."""
+        header = self.byte()
+        size = self.varint() if header >> 4 == 0xF else header >> 4  # noqa: PLR2004 - then the size follows
+        for _ in range(size):
+            yield header & 0xF
+
+    def items(self, depth: int) -> tuple[int, list[Any]]:
+        header = self.byte()
+        kind, size = header & 0xF, header >> 4
+        if size == 0xF:  # noqa: PLR2004 - then the size follows
+            size = self.varint()
+        if size > len(self.data) - self.at:  # every item has a byte at least
+            raise _ShortError
+        if kind in (_TRUE, _FALSE):
+            return kind, [self.byte() == _TRUE for _ in range(size)]
+        return kind, [self.value(kind, depth) for _ in range(size)]
+
+    def fields(self) -> Iterator[tuple[int, int]]:
+        """Give the id and the type of each field of a struct, whose value the caller reads."""
+        last = 0
+        while header := self.byte():
+            last = last + (header >> 4) if header >> 4 else self.whole()
+            yield last, header & 0xF
+
+    def struct(self, depth: int = 0) -> Struct:
+        if depth > _MAX_DEPTH:
+            raise _DamagedError
+        return {number: (kind, self.value(kind, depth)) for number, kind in self.fields()}
+
+
+def _varint(value: int) -> bytes:
+    written = bytearray()
+    while value > 0x7F:  # noqa: PLR2004 - seven bits a byte
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*written, value])
+
+
+def _zigzag(value: int) -> bytes:
+    return _varint((value << 1) ^ (value >> 63))
+
+
+def _written(kind: int, value: Any) -> bytes:  # noqa: PLR0911 - one for each type
+    match kind:
+        case 1 | 2:
+            return b""
+        case 3:
+            return bytes([value])
+        case 4 | 5 | 6:
+            return _zigzag(value)
+        case 8:
+            return _varint(len(value)) + bytes(value)
+        case 9 | 10:
+            return _written_list(*value)
+        case 12:
+            return _written_struct(value)
+        case _:
+            return bytes(value)
+
+
+def _written_list(kind: int, items: list[Any]) -> bytes:
+    size = len(items)
+    header = bytes([size << 4 | kind]) if size < 0xF else bytes([0xF0 | kind]) + _varint(size)  # noqa: PLR2004
+    if kind in (_TRUE, _FALSE):
+        return header + bytes(_TRUE if item else _FALSE for item in items)
+    return header + b"".join(_written(kind, item) for item in items)
+
+
+def _written_struct(fields: Struct) -> bytes:
+    written, last = bytearray(), 0
+    for number, (kind, value) in sorted(fields.items()):
+        said = (_TRUE if value else _FALSE) if kind in (_TRUE, _FALSE) else kind
+        step = number - last
+        written += bytes([step << 4 | said]) if 0 < step <= 0xF else bytes([said]) + _zigzag(number)  # noqa: PLR2004
+        written += _written(kind, value)
+        last = number
+    return bytes(written) + b"\x00"
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element of a schema, a column or a group, with the elements in it. `fields` is the `SchemaElement`."""
+
+    fields: Struct
+    children: tuple["Element", ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What the file calls it."""
+        return str(self._value(4, b"").decode("utf-8", "replace"))
+
+    @property
+    def digits(self) -> tuple[int, int] | None:
+        """The precision and scale of a decimal."""
+        logical: Struct = self._value(10, {})
+        if _LOGICAL_DECIMAL in logical:
+            said: Struct = logical[_LOGICAL_DECIMAL][1]
+            return said.get(2, (0, 0))[1], said.get(1, (0, 0))[1]
+        return (self._value(8, 0), self._value(7, 0)) if self._value(6, None) == _DECIMAL else None
+
+    @property
+    def loses_nanoseconds(self) -> bool:
+        """Whether DuckDB drops its nanoseconds: it is an INT96, or a time or an instant in nanoseconds.
+
+        DuckDB has a type for timestamps in nanoseconds without a zone.
+        """
+        logical: Struct = self._value(10, {})
+        for kind in (_LOGICAL_TIME, _LOGICAL_TIMESTAMP):
+            said: Struct = logical[kind][1] if kind in logical else {}
+            if _NANOS in said.get(2, (0, {}))[1]:
+                return kind == _LOGICAL_TIME or bool(said.get(1, (0, False))[1])
+        return self._value(1, None) == INT96 and not self.children
+
+    @property
+    def is_in_milliseconds(self) -> bool:
+        """Whether it is a timestamp in milliseconds."""
+        logical: Struct = self._value(10, {})
+        if _LOGICAL_TIMESTAMP in logical:
+            return bool(_MILLIS in logical[_LOGICAL_TIMESTAMP][1].get(2, (0, {}))[1])
+        return bool(self._value(6, None) == _TIMESTAMP_MILLIS)
+
+    def raw(self) -> "Element":
+        """Give the element as one whose values DuckDB reads as they stand: whole numbers, and intervals for INT96.
+
+        An INT96 and an INTERVAL are both twelve bytes, and stand in the same encodings: four of them are an interval's
+        months, four its days, four its milliseconds.
+        """
+        if not self.loses_nanoseconds:
+            return Element(self.fields, tuple(child.raw() for child in self.children))
+        plain = {number: value for number, value in self.fields.items() if number not in (1, 2, 6, 7, 8, 10)}
+        if self._value(1, None) == INT96:
+            return Element(plain | {1: (_I32, FIXED), 2: (_I32, 12), 6: (_I32, _INTERVAL)})
+        return Element(plain | {1: (_I32, INT64)})
+
+    def walk(self) -> Iterator["Element"]:
+        """Give the element and all in it, in the order of the file."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+    def _value(self, number: int, default: Any) -> Any:
+        return self.fields.get(number, (0, default))[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """The footer of a parquet file, and where in it the schema stands."""
+
+    root: Element
+    data: bytes = field(repr=False)
+    start: int
+    end: int
+
+    @property
+    def columns(self) -> tuple[Element, ...]:
+        """The columns, as they stand side by side."""
+        return self.root.children
+
+    def chunks(self, name: str) -> "Iterator[Chunk]":
+        """Find where the pages of each column begin, one by one: of many row groups there are very many.
+
+        Raises:
+            SourceError: the footer is damaged, a column is encrypted, or its values are in another file.
+        """
+        try:
+            yield from _chunks(_Reader(self.data), name)
+        except (_DamagedError, *_UNSOUND) as error:
+            raise SourceError(f"{name} can't be read: its footer is not sound; {_WRITE_AGAIN}") from error
+
+    def with_schema(self, root: Element) -> bytes:
+        """Write the footer with another schema; the rest stays as it is, byte for byte."""
+        schema = _written_list(_STRUCT, [element.fields for element in root.walk()])
+        return self.data[: self.start] + schema + self.data[self.end :]
+
+
+def read_footer(path: Path, name: str) -> Footer:
+    """Read the footer of a parquet file; `name` is what messages call it.
+
+    Raises:
+        SourceError: it is encrypted, cut off, damaged, or no parquet file.
+    """
+    with _opened(path, name) as file:
+        size = os.fstat(file.fileno()).st_size
+        head = file.read(4)
+        if size < _TAIL_BYTES + 4 or head not in (b"PAR1", b"PARE"):
+            raise SourceError(f"{name} can't be read as parquet: it does not begin as a parquet file does")
+        file.seek(size - _TAIL_BYTES)
+        length, magic = struct.unpack("<I4s", file.read(_TAIL_BYTES))
+        if magic == b"PARE" or head == b"PARE":
+            raise _encrypted(name)
+        if magic != b"PAR1":
+            raise SourceError(f"{name} is cut off: it does not end as a parquet file does; upload it again")
+        if length > min(size - _TAIL_BYTES - 4, MAX_FOOTER_BYTES):
+            raise SourceError(f"{name} can't be read: the length of its footer is wrong; {_WRITE_AGAIN}")
+        file.seek(size - _TAIL_BYTES - length)
+        data = file.read(length)
+    try:
+        return _footer(data)
+    except (_DamagedError, *_UNSOUND) as error:
+        raise SourceError(f"{name} can't be read: its footer is not sound; {_WRITE_AGAIN}") from error
+
+
+def _footer(data: bytes) -> Footer:
+    reader = _Reader(data)
+    for number, kind in reader.fields():
+        start = reader.at
+        value = reader.value(kind)
+        if number == 2:  # noqa: PLR2004 - `FileMetaData.schema`
+            flat = iter(value[1])
+            root = _element(flat, 0)
+            if next(flat, None) is not None:
+                raise _DamagedError
+            return Footer(root, data, start, reader.at)
+    raise _DamagedError
+
+
+def _element(flat: Iterator[Struct], depth: int) -> Element:
+    fields = next(flat, None)
+    if fields is None or depth > _MAX_DEPTH:
+        raise _DamagedError
+    count = fields.get(5, (0, 0))[1] or 0
+    return Element(fields, tuple(_element(flat, depth + 1) for _ in range(count)))
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Where the pages of one column in one row group begin, and how many values they have."""
+
+    column: str
+    start: int
+    values: int
+
+
+def _chunks(reader: _Reader, name: str) -> Iterator[Chunk]:
+    for number, kind in reader.fields():
+        if number == 4:  # noqa: PLR2004 - `FileMetaData.row_groups`
+            for _group in reader.each():
+                for member, member_kind in reader.fields():
+                    if member == 1:
+                        for _chunk in reader.each():
+                            yield _chunk_of(reader, name)
+                    else:
+                        reader.skip(member_kind)
+        elif number == 8:  # noqa: PLR2004 - `FileMetaData.encryption_algorithm`
+            raise _encrypted(name)
+        else:
+            reader.skip(kind)
+
+
+def _chunk_of(reader: _Reader, name: str) -> Chunk:
+    about: Struct = {}
+    for number, kind in reader.fields():
+        if number == 1:
+            raise SourceError(f"{name} keeps its values in other files, which can't be read; write it as one file")
+        if number in (8, 9):  # `ColumnChunk.crypto_metadata` and `.encrypted_column_metadata`
+            raise _encrypted(name)
+        if number == 3:  # noqa: PLR2004 - `ColumnChunk.meta_data`
+            for member, member_kind in reader.fields():
+                if member in (3, 5, 9, 11):
+                    about[member] = (member_kind, reader.value(member_kind))
+                else:
+                    reader.skip(member_kind)
+        else:
+            reader.skip(kind)
+    column = ".".join(part.decode("utf-8", "replace") for part in about[3][1][1])
+    data, dictionary = about[9][1], about.get(11, (0, 0))[1]
+    return Chunk(column, dictionary if 0 < dictionary < data else data, about[5][1])
+
+
+def _encrypted(name: str) -> SourceError:
+    return SourceError(f"{name} is encrypted, and encrypted parquet files can't be read; write it without encryption")
+
+
+def verify_pages(path: Path, name: str, chunks: Iterable[Chunk]) -> None:
+    """Compare the pages of a file with their checksums, where they have some.
+
+    Raises:
+        SourceError: a page differs from its checksum, or can't be found.
+    """
+    with _opened(path, name) as file:
+        for chunk in chunks:
+            try:
+                _verify_chunk(file, chunk)
+            except (_DamagedError, *_UNSOUND) as error:
+                said = str(error) if isinstance(error, _DamagedError) else ""
+                reason = f"a page of the column {chunk.column!r} is damaged: {said or 'its header is not sound'}"
+                raise SourceError(f"{name} can't be read: {reason}; write or upload the file again") from error
+
+
+def _verify_chunk(file: BinaryIO, chunk: Chunk) -> None:
+    at, values = chunk.start, 0
+    while values < chunk.values:
+        header, size = _page_header(file, at)
+        at += size
+        length = int(header[3][1])
+        if length < 0:
+            raise _DamagedError
+        if 4 in header:  # noqa: PLR2004 - `PageHeader.crc`
+            _verify_page(file, at, length, int(header[4][1]))
+        at += length
+        kind = header[1][1]
+        if kind == _DATA_PAGE:
+            values += int(header[5][1][1][1])
+        elif kind == _DATA_PAGE_V2:
+            values += int(header[8][1][1][1])
+    if values > chunk.values:
+        raise _DamagedError("it has more values than the footer says")
+
+
+def _page_header(file: BinaryIO, at: int) -> tuple[Struct, int]:
+    """Read the header of a page, whose length nothing says; give it and its length."""
+    if at < 0:
+        raise _DamagedError("its place is not in the file")
+    wanted = _FIRST_READ
+    while True:
+        file.seek(at)
+        reader = _Reader(file.read(wanted))
+        try:
+            return reader.struct(), reader.at
+        except _ShortError:
+            if len(reader.data) < wanted or wanted >= _MAX_PAGE_HEADER_BYTES:
+                raise _DamagedError("the file ends before it") from None
+            wanted *= 16
+
+
+def _verify_page(file: BinaryIO, at: int, length: int, expected: int) -> None:
+    file.seek(at)
+    found = 0
+    while length:
+        piece = file.read(min(length, _CHUNK))
+        if not piece:
+            raise _DamagedError("the file ends within it")
+        found, length = zlib.crc32(piece, found), length - len(piece)
+    if found != expected & 0xFFFFFFFF:
+        raise _DamagedError("it differs from its checksum")
+
+
+@contextmanager
+def _opened(path: Path, name: str) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise SourceError(f"{name} can't be read: {error.strerror or error}") from error
