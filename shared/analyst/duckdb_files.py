@@ -6,6 +6,7 @@ again gives the old file, so every version of an object is opened under a local 
 """
 
 import json
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from analyst.errors import AnalystError, ContractError, UnavailableError
 from analyst.names import quote, quote_text
+from analyst.types import checked_type
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -55,9 +57,33 @@ def attach(con: "DuckDBPyConnection", path: Path, alias: str, *, what: str, writ
     Raises:
         ContractError: the file is no DuckDB database, or one of a version that can't be read; `what` names it.
     """
-    mode = "" if writable else " (read_only)"
+    # the type is named, or DuckDB would look at the content and load what reads such a file
+    mode = "(type duckdb)" if writable else "(type duckdb, read_only)"
     with told_as(ContractError, f"{what} can't be opened as a DuckDB database: ", hide=path):
-        con.execute(f"attach {quote_text(str(path))} as {quote(alias)}{mode}")
+        con.execute(f"attach {quote_text(str(path))} as {quote(alias)} {mode}")
+
+
+def confine(con: "DuckDBPyConnection", *folders: Path) -> None:
+    """Cut a connection off from files and the network for good, but for what is attached and what lies in some folders.
+
+    Whatever somebody else's file says then, nothing on this machine can be read or written by it.
+    """
+    listed = ", ".join(quote_text(f"{folder}/") for folder in folders)
+    con.execute(
+        f"set allowed_directories = [{listed}]; set enable_external_access = false; set lock_configuration = true"
+    )
+
+
+@contextmanager
+def time_limit(con: "DuckDBPyConnection", seconds: float) -> Iterator[None]:
+    """Interrupt what a connection does after so many seconds; DuckDB raises `InterruptException` then."""
+    watchdog = threading.Timer(seconds, con.interrupt)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
 
 
 @contextmanager
@@ -66,11 +92,14 @@ def told_as(error: type[AnalystError], label: str = "", *, hide: Path | None = N
 
     Raises:
         UnavailableError: memory or disk space ran out, whatever `error` is.
+        duckdb.InterruptException: it took too long; see `time_limit`.
     """
     import duckdb
 
     try:
         yield
+    except duckdb.InterruptException:
+        raise
     except duckdb.OutOfMemoryException as failure:
         raise UnavailableError(
             f"memory or temporary disk space ran out: {_first_line(failure)}; give MEMORY_LIMIT more"
@@ -116,7 +145,7 @@ def insert(con: "DuckDBPyConnection", table: str, columns: Mapping[str, str], ro
 def _insert_one(con: "DuckDBPyConnection", table: str, columns: Mapping[str, str], row: Sequence[object]) -> None:
     """Insert a row with a long text value by value: one of 24 MB does not fit into 300 MB as JSON."""
     values = [_utc(value) if isinstance(value, datetime) else value for value in row]
-    casts = ", ".join(f"?::{kind} as {quote(name)}" for name, kind in columns.items())
+    casts = ", ".join(f"?::{checked_type(kind)} as {quote(name)}" for name, kind in columns.items())
     con.execute(f"insert into {table} by name select {casts}", values)
 
 

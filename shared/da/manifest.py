@@ -13,6 +13,9 @@ from da.errors import DaError
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _ID = re.compile(rf"{_NAME.pattern}\.{_NAME.pattern}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_GREATEST = 2**63 - 1
+_LONGEST_NAME = 1000
+_LONGEST_TEXT = 200_000
 
 
 class _InvalidError(ValueError):
@@ -87,7 +90,7 @@ class Table:
             size_bytes=_optional_count(entry.get("size_bytes"), "size_bytes"),
             updated=_optional_text(entry.get("updated"), "updated"),
             columns=tuple(_column(each) for each in _list(entry.get("columns", []), "columns")),
-            files=tuple(_file(each) for each in _list(entry.get("files", []), "files")),
+            files=_files(_list(entry.get("files", []), "files")),
             notice=_optional_text(entry.get("notice"), "notice"),
         )
 
@@ -137,7 +140,20 @@ def _tables(entries: Mapping[str, Any]) -> tuple[dict[str, Table], dict[str, str
 def _column(document: object) -> Column:
     entry = _mapping(document, "a column")
     description = _optional_text(entry.get("description"), "a column's description")
-    return Column(_text(entry.get("name"), "a column's name"), _text(entry.get("type"), "a column's type"), description)
+    name, kind = _text(entry.get("name"), "a column's name"), _text(entry.get("type"), "a column's type")
+    if len(name) > _LONGEST_NAME or not kind.isprintable():
+        raise _InvalidError(f"a column is {name[:100]!r}, {kind[:100]!r}")
+    return Column(name, kind, description)
+
+
+def _files(documents: list[Any]) -> tuple[File, ...]:
+    """Read the files of a table. Two of them may be the same, but may not share their place here without that."""
+    files = tuple(map(_file, documents))
+    hashes: dict[str, str] = {}
+    for file in files:
+        if hashes.setdefault(file.sha256[:32], file.sha256) != file.sha256:
+            raise _InvalidError(f"a file's sha256 begins as another's does: {file.sha256}")
+    return files
 
 
 def _file(document: object) -> File:
@@ -162,8 +178,12 @@ def _list(value: object, what: str) -> list[Any]:
 
 
 def _text(value: object, what: str) -> str:
-    if not isinstance(value, str) or not value or "\x00" in value:
-        raise _InvalidError(f"{what} is {value!r}")
+    if not isinstance(value, str) or not value or "\x00" in value or len(value) > _LONGEST_TEXT:
+        raise _InvalidError(f"{what} is {value!r:.100}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _InvalidError(f"{what} is {value[:100]!r}, which is not a text") from None
     return value
 
 
@@ -179,8 +199,8 @@ def _matching(value: object, pattern: re.Pattern[str], what: str) -> str:
 
 
 def _count(value: object, what: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise _InvalidError(f"{what} is {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _GREATEST:
+        raise _InvalidError(f"{what} is {value!r:.100}")
     return value
 
 

@@ -133,6 +133,7 @@ class Sync:
 
     def _fetch(self, todo: Plan) -> set[str]:
         """Download what is wanted; return the tables that are not complete then."""
+        todo, unfitting = self._fitting(todo)
         missing = Counter(each.table_id for each in todo.wanted)
         if missing:
             self._check_space(todo)
@@ -141,7 +142,7 @@ class Sync:
                     self._download(todo, progress, missing)
             except KeyboardInterrupt:
                 self._report.interrupted = True
-        return {
+        return unfitting | {
             each for each in +missing if each in self._report.failed or not self._workspace.holds(todo.chosen[each])
         }
 
@@ -225,8 +226,24 @@ class Sync:
     def _referred(self, tables: Mapping[str, Table]) -> set[Path]:
         return {self._workspace.path(each.id, file) for each in _mirrored(tables) for file in each.files}
 
+    def _fitting(self, todo: Plan) -> tuple[Plan, set[str]]:
+        """Leave out the tables that alone are larger than what is free, as the server describes them."""
+        disk, sizes = shutil.disk_usage(self._workspace.root), Counter[str]()
+        for each in todo.wanted:
+            sizes[each.table_id] += each.file.size_bytes
+        unfitting = {
+            table_id
+            for table_id, size in sizes.items()
+            if size > disk.total or (size > disk.free and size > disk.free + _here(todo, table_id))
+        }
+        for table_id in unfitting:
+            needed, room = bytes_text(sizes[table_id]), bytes_text(disk.free)
+            self._report.failed[table_id] = f"it has {needed}, and {self._workspace.root} has {room} free; make room"
+        fitting = tuple(each for each in todo.wanted if each.table_id not in unfitting)
+        return replace(todo, wanted=fitting), unfitting
+
     def _check_space(self, todo: Plan) -> None:
-        here = sum(piece.done for each in todo.wanted for piece in assembly(each).pieces)
+        here = _here(todo)
         free = shutil.disk_usage(self._workspace.root).free
         if todo.size_bytes - here > free:
             needed = bytes_text(todo.size_bytes - here)
@@ -244,6 +261,12 @@ class Sync:
 def noticed(tables: Iterable[Table]) -> list[str]:
     """Write what the server notices of tables, such as that the files of one are gone from its source."""
     return [clean(f"{table.id}: {table.notice}") for table in tables if table.notice]
+
+
+def _here(todo: Plan, table_id: str | None = None) -> int:
+    """Count the bytes that are here already of what is wanted, of one table or of all."""
+    wanted = (each for each in todo.wanted if table_id in {None, each.table_id})
+    return sum(piece.done for each in wanted for piece in assembly(each).pieces)
 
 
 def _mirrored(tables: Mapping[str, Table]) -> Iterable[Table]:

@@ -19,6 +19,7 @@ import duckdb
 from da.errors import DaError
 from da.manifest import Table
 from da.sql import quote, quote_path, quote_text
+from da.types import checked_type
 from da.workspace import is_read
 
 _OURS = """
@@ -271,20 +272,20 @@ def _relations(connection: duckdb.DuckDBPyConnection) -> dict[str, str | None]:
 def _ensure(connection: duckdb.DuckDBPyConnection, each: Mirrored, definition: str | None) -> str:
     """Make a view unless it is as it should be already; return its definition."""
     try:
-        wanted = _definition(connection, each)
+        wanted = _definition(each)
         if wanted != definition:
             connection.execute(wanted)
-    except duckdb.Error as error:
+    except (duckdb.Error, DaError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise _ViewError(each.table.id, f"its files can't be read as a table: {reason}") from None
     return wanted
 
 
-def _definition(connection: duckdb.DuckDBPyConnection, each: Mirrored) -> str:
+def _definition(each: Mirrored) -> str:
     """Write the statements that make a view and its comments."""
     view = f"main.{quote(each.table.view)}"
     statements = [
-        f"create or replace view {view} as {_select(connection, each)}",
+        f"create or replace view {view} as {_select(each)}",
         f"comment on view {view} is {quote_text(each.comment)}",
     ]
     statements += [
@@ -295,9 +296,9 @@ def _definition(connection: duckdb.DuckDBPyConnection, each: Mirrored) -> str:
     return ";\n".join(statements)
 
 
-def _select(connection: duckdb.DuckDBPyConnection, each: Mirrored) -> str:
+def _select(each: Mirrored) -> str:
     if each.paths:
         paths = ", ".join(quote_path(path) for path in each.paths)
         return f"select * from read_parquet([{paths}], union_by_name = true)"
-    typed = (f"cast(null as {connection.sqltype(c.type)}) as {quote(c.name)}" for c in each.table.columns)
+    typed = (f"cast(null as {checked_type(c.type)}) as {quote(c.name)}" for c in each.table.columns)
     return f"select {', '.join(typed) or 'null as empty'} where false"

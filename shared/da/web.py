@@ -105,7 +105,7 @@ class Exchange:
         body = self.read()
         try:
             return json.loads(body) if body else None
-        except ValueError:
+        except (ValueError, RecursionError):
             if self.is_web_page or body.lstrip()[:1] == b"<":
                 raise BrokenError(refusals.of_web_page(self._where)) from None
             raise BrokenError(f"{self._where} answered something that is not JSON; is it the right server?") from None
@@ -122,7 +122,7 @@ class Exchange:
             problem = json.loads(body)
         except BrokenError:
             body, problem = b"", None
-        except ValueError:
+        except (ValueError, RecursionError):
             problem = None
         problem = problem if isinstance(problem, dict) else {}
         detail = problem.get("detail") or problem.get("title") or self._reason(body)

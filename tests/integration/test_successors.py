@@ -105,7 +105,7 @@ class Shop(World):
     def forget_registrations(self) -> None:
         """Make of the bucket one of before registrations were written down with what is published."""
 
-        def older(con: "duckdb.DuckDBPyConnection", _base: Any) -> None:
+        def older(con: "duckdb.DuckDBPyConnection", _base: Any, _folder: Path) -> None:
             con.execute("drop table extract._registrations")
 
         edit_extract(self.store, "shop", older, now=self.process.clock, folder=self.folder.parent)

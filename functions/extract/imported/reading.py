@@ -13,6 +13,7 @@ from analyst.contract.parquet_input import ParquetInput, open_parquet, within_ye
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
+from analyst.types import checked_type
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -94,7 +95,7 @@ class Reading:
         return Extracted(tuple(written), columns)
 
     def _types(self, scan: str) -> dict[str, str]:
-        return {str(row[0]): str(row[1]) for row in self.con.execute(f"describe {scan}").fetchall()}
+        return {str(row[0]): checked_type(str(row[1])) for row in self.con.execute(f"describe {scan}").fetchall()}
 
     def _described(self, scan: str) -> list[tuple[str, Any]]:
         return [(name, kind) for name, kind, *_ in self.con.execute(f"{scan} limit 0").description or []]

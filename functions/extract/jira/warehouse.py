@@ -93,7 +93,7 @@ class Warehouse:
 
     def _open(self, folder: Path, believed: int | None = None) -> Absorbing:
         base, version = read_extract(self.store, self.source, folder)
-        base = base.without_predecessors(self.registrations)
+        base = base.require_whole().without_predecessors(self.registrations)
         return Absorbing(
             store=self.store,
             source=self.source,

@@ -12,7 +12,8 @@ from ulid import ULID
 
 from analyst import duckdb_files
 from analyst.contract import reading
-from analyst.contract.model import EDITS_KEPT, SCHEMA, Extract, column_types, create_statements, extract_key
+from analyst.contract.model import EDITS_KEPT, Extract, column_types, create_statements, extract_key
+from analyst.contract.views import stand_ins
 from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
 from analyst.store import Object, Store
@@ -38,7 +39,7 @@ def read_extract(
     if found is None:
         return Extract(), None
     with _local(found.data, folder) as (path, con):
-        extract = reading.open_extract(con, path, "extract", what=extract_key(source))
+        extract = reading.open_extract(con, path, "extract", source=source)
         if with_originals:
             extract = replace(extract, originals=reading.originals(con, "extract", what=extract_key(source)))
         return extract, found.version
@@ -47,14 +48,15 @@ def read_extract(
 def edit_extract(
     store: Store,
     source: str,
-    change: Callable[["DuckDBPyConnection", Extract], T],
+    change: Callable[["DuckDBPyConnection", Extract, Path], T],
     *,
     now: Callable[[], datetime],
     folder: Path,
 ) -> tuple[str, T]:
     """Change a copy of the extract, attached as `extract`, and swap it; return its version and what `change` gave.
 
-    `change` runs again, on what others published, whenever they came between.
+    `change` runs again, on what others published, whenever they came between. The folder that it is given is the only one
+    that its connection may use: no macro, default or view that somebody else wrote reads or writes anything besides.
 
     Raises:
         ContractError: the extract that is there can't be read or changed; nothing of it is touched.
@@ -64,12 +66,13 @@ def edit_extract(
     results: list[T] = []
 
     def edited(current: Object | None) -> bytes:
-        with _local(None if current is None else current.data, folder) as (path, con):
+        with _local(None if current is None else current.data, folder) as (path, con), stand_ins() as home:
             with told_as(ContractError, f"{what} can't be changed: ", hide=path):
                 _open(con, path, what, is_new=current is None)
+                duckdb_files.confine(con, home)
                 con.execute("begin")  # one by one, every statement would wait for the disk
-                base = _complete(con, what, is_new=current is None)
-                results.append(change(con, base))
+                base = _complete(con, source, is_new=current is None)
+                results.append(change(con, base, home))
                 _write_edit(con, edit, now())
                 con.execute("commit")
                 duckdb_files.detach(con, "extract")
@@ -78,8 +81,8 @@ def edit_extract(
     def done(current: Object) -> bool:
         with _local(current.data, folder) as (path, con):
             duckdb_files.attach(con, path, "extract", what=what)
-            with told_as(ContractError, f"{what} can't be read: ", hide=path):
-                return bool(con.execute("select 1 from extract._edits where id = ?", [edit]).fetchall())
+            duckdb_files.confine(con)
+            return edit in reading.read_edits(con, "extract", source=source)
 
     version = swap(store, what, edited, done=done)
     return version, results[-1]
@@ -116,12 +119,12 @@ def _open(con: "DuckDBPyConnection", path: Path, what: str, *, is_new: bool) -> 
         duckdb_files.attach(con, path, "extract", what=what, writable=True)
 
 
-def _complete(con: "DuckDBPyConnection", what: str, *, is_new: bool) -> Extract:
+def _complete(con: "DuckDBPyConnection", source: str, *, is_new: bool) -> Extract:
     """Read what the extract says, and make the tables of the contract that it lacks."""
-    base = Extract() if is_new else reading.read(con, "extract", what=what)
+    base = Extract() if is_new else reading.read(con, "extract", source=source)
     con.execute(create_statements("extract"))
-    for table in SCHEMA:
-        reading.require_columns(con, "extract", table, what)
+    if not is_new:
+        reading.require_editable(con, "extract", source=source)
     return base
 
 

@@ -102,11 +102,12 @@ class Extraction:
     ) -> tuple[list[TableResult], str | None]:
         began = time.monotonic()
         base, version = read_extract(self.store, self.source, folder, with_originals=True)
-        tables = _without_twins([table for table in connector.tables() if only is None or table.name in only])
+        listed = [table for table in connector.tables() if only is None or table.name in only]
+        tables, twins = _without_twins(listed)
         uuids = self.registrations()
         tables = [replace(table, registration=uuids.get(table.name)) for table in tables]
         base = base.without_predecessors({table.name: table.registration for table in tables})
-        changed = [table for table in tables if base.state(table.name).fingerprint != table.fingerprint]
+        changed = [table for table in tables if _is_changed(table, base)]
         uploads = Uploads(self.store, self.source, lambda: str(ULID()))
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             read = list(pool.map(lambda table: self._read(connector, table, base, uploads, folder), changed))
@@ -115,12 +116,12 @@ class Extraction:
                 "it took longer than 12 hours, so what was read is not published; extract less at once"
             )
         unchanged = [_unchanged(table, base) for table in tables if table not in changed]
-        absent = {table.name for table in tables}
+        absent = {table.name for table in listed}
         gone = [] if self.is_partial or only is not None else [name for name in base.meta if name not in absent]
         vanished = [_vanished(self.source, name, base) for name in gone if not base.state(name).is_imported]
         results, published = self._publish(read, uploads, folder, _noted(base, [*unchanged, *vanished]))
         missing = [_missing(self.source, name, base) for name in sorted((only or frozenset()) - absent)]
-        found = [*results, *unchanged, *vanished, *missing]
+        found = [*results, *unchanged, *vanished, *missing, *twins]
         return sorted(found, key=lambda result: result.table), published or version
 
     def _read(
@@ -135,7 +136,8 @@ class Extraction:
                 table = replace(table, originals=base.originals.get(table.name, {}))
             home = _new_home(folder, table)
             staging = Staging(self.store, uploads, table, home, self.memory_limit, table.read_at or self.now())
-            files = base.own_files(table.name)
+            is_replaced = table.sync_strategy == "full_refresh" and table.name in base.refused
+            files = () if is_replaced else base.own_files(table.name)
             extracted, made = _staged(connector, staging, state, files)
         except Exception as failure:  # noqa: BLE001 - one table's trouble, whatever it is, ends no other's reading
             return TableResult(table=table.name, status="failed", error=self._explain(failure), ms=_ms(began)), None
@@ -184,25 +186,36 @@ class Extraction:
             now=self.now,
             folder=folder,
         )
-        gave_way = {"status": "superseded"}
-        return [
-            result.model_copy(update=gave_way) if result.table in published.superseded else result for result in results
-        ], published.version
+        return [self._ended(result, published) for result in results], published.version
+
+    def _ended(self, result: TableResult, published: publishing.Published) -> TableResult:
+        if result.table in published.superseded:
+            return result.model_copy(update={"status": "superseded"})
+        if (failure := published.failed.get(result.table)) is not None:
+            return TableResult(table=result.table, status="failed", error=self._explain(failure), ms=result.ms)
+        return result
 
 
-def _without_twins(tables: Sequence[SourceTable]) -> Sequence[SourceTable]:
-    """Make sure that every table has a name of its own.
-
-    Raises:
-        SourceError: two have the same; names both.
-    """
-    originals: dict[str, str] = {}
+def _without_twins(tables: Sequence[SourceTable]) -> tuple[list[SourceTable], list[TableResult]]:
+    """Tell the tables that have a name of their own, and of those that share one that they failed."""
+    originals: dict[str, list[str]] = {}
     for table in tables:
-        if table.name in originals:
-            both = f"{originals[table.name]!r} and {table.original!r}"
-            raise SourceError(f"{both} would both be called {table.name!r}; rename one of them")
-        originals[table.name] = table.original
-    return tables
+        originals.setdefault(table.name, []).append(table.original)
+    failed = [
+        TableResult(table=name, status="failed", error=_twins(name, shared[0], shared[1]))
+        for name, shared in originals.items()
+        if len(shared) > 1
+    ]
+    return [table for table in tables if len(originals[table.name]) == 1], failed
+
+
+def _twins(name: str, one: str, other: str) -> str:
+    return f"{one!r} and {other!r} would both be called {name!r}; rename one of them"
+
+
+def _is_changed(table: SourceTable, base: Extract) -> bool:
+    """Tell whether a table is to be read: it is not what was published, or that can't be used any more."""
+    return table.name in base.refused or base.state(table.name).fingerprint != table.fingerprint
 
 
 def _since(table: SourceTable, state: TableState) -> Cursor:

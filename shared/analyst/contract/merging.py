@@ -18,6 +18,7 @@ from analyst.contract import cursors, parquet
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
+from analyst.types import checked_type
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -267,7 +268,7 @@ def _check_key(con: "DuckDBPyConnection", new: Sequence[Path], key: Sequence[str
 
 def _types(con: "DuckDBPyConnection", paths: Sequence[Path]) -> Mapping[str, str]:
     with told_as(SourceError):
-        return {row[0]: row[1] for row in con.execute(f"describe from {_scan(paths)}").fetchall()}
+        return {row[0]: checked_type(row[1]) for row in con.execute(f"describe from {_scan(paths)}").fetchall()}
 
 
 def _numbered(paths: Sequence[Path], *, is_new: bool) -> str:

@@ -1,13 +1,17 @@
 """What an extract.duckdb holds, as SQL and as values."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from analyst.contract.connector import Cursor
+from analyst.errors import ContractError
 from analyst.names import quote
+from analyst.store.keys import is_part
+from analyst.types import checked_type
 
 SCHEMA: dict[str, dict[str, str]] = {
     "_meta": {
@@ -55,6 +59,16 @@ IMPORTED = "import:"
 QUERY_MODES = ("local", "remote", "materialized")
 EDITS_KEPT = 20
 
+MOST_TABLES = 10_000
+MOST_FILES = 500_000
+MOST_COLUMNS = 10_000
+LONGEST_DESCRIPTION = 10_000
+LONGEST_STATS = 4 << 20
+LONGEST_STATE = 16 << 20
+MOST_BYTES = 256 << 20
+"""What is read of an extract at most: rows of `_meta`, of `_files`, columns of a table, characters of a description, bytes of one file's
+statistics, of one table's state, and of all texts."""
+
 
 def create_statements(database: str) -> str:
     """Write the statements that make those tables of the contract that an attached database lacks."""
@@ -63,6 +77,17 @@ def create_statements(database: str) -> str:
         f"({', '.join(f'{quote(name)} {kind}' for name, kind in columns.items())})"
         for table, columns in SCHEMA.items()
     )
+
+
+def is_ours(table: str, sql: str) -> bool:
+    """Tell whether a table of the contract, as DuckDB 1.5 writes its SQL, is the very one that we make."""
+    columns = ", ".join(f'(?:{name}|"{name}") {re.escape(_written(kind))}' for name, kind in SCHEMA[table].items())
+    return re.fullmatch(rf"CREATE TABLE {table}\({columns}\);", sql) is not None
+
+
+def _written(kind: str) -> str:
+    name, _, default = kind.partition(" default ")
+    return name.upper() + (f" DEFAULT({default})" if default else "")
 
 
 def column_types(table: str) -> dict[str, str]:
@@ -75,9 +100,27 @@ def extract_key(source: str) -> str:
     return f"extracts/{source}/extract.duckdb"
 
 
+def shown(description: str | None) -> str | None:
+    """Return a description that every reader can hold: without NUL, and of a length that a person may have written."""
+    if description is None:
+        return None
+    whole = description.replace("\x00", "")
+    return whole if len(whole) <= LONGEST_DESCRIPTION else f"{whole[: LONGEST_DESCRIPTION - 1]}…"
+
+
+def is_data_path(source: str, path: str) -> bool:
+    """Tell whether a path may stand in `_files`: the key of an object below the source's data, which is no pattern."""
+    inside = path.startswith(f"extracts/{source}/data/") and len(path) <= _LONGEST_PATH
+    return inside and not _PATTERN.search(path) and all(map(is_part, path.split("/")))
+
+
 def data_prefix(source: str, table: str) -> str:
     """Tell the prefix of the keys of a table's files."""
     return f"extracts/{source}/data/{table}/"
+
+
+_LONGEST_PATH = 1024
+_PATTERN = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +148,20 @@ class FileRow:
 
     @property
     def column_stats(self) -> Mapping[str, Mapping[str, Any]]:
-        """What the statistics say of each column; see `analyst.contract.statistics`."""
-        found: Mapping[str, Mapping[str, Any]] = json.loads(self.stats or "{}").get("columns", {})
-        return found
+        """What the statistics say of each column; see `analyst.contract.statistics`. Types are checked.
+
+        Raises:
+            ContractError: they are not statistics.
+        """
+        try:
+            columns = json.loads(self.stats or "{}").get("columns", {})
+            if len(columns) > MOST_COLUMNS:
+                raise ContractError(f"{self.path} is listed with more than {MOST_COLUMNS:,} columns")
+            if len({name.lower() for name in columns}) < len(columns):
+                raise ContractError(f"{self.path} is listed with two columns of one name")
+            return {name: said | {"type": checked_type(said["type"])} for name, said in columns.items()}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ContractError(f"the stats of {self.path} in _files can't be read: {error!r:.200}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +196,11 @@ NOTICED = ("vanished", "empty")
 
 @dataclass(frozen=True, slots=True)
 class Extract:
-    """All that an extract.duckdb says. A table that is not in `files` was written by a connector that knows no `_files`."""
+    """All that an extract.duckdb says. A table that is not in `files` was written by a connector that knows no `_files`.
+
+    `refused` are tables with rows that break the contract, and why. They are in none of the others but `states`. A reason
+    under the empty name belongs to no table.
+    """
 
     meta: dict[str, Meta] = field(default_factory=dict)
     files: dict[str, tuple[FileRow, ...]] = field(default_factory=dict)
@@ -150,6 +208,7 @@ class Extract:
     originals: dict[str, dict[str, str]] = field(default_factory=dict)
     """What sources call the columns of tables: table → name → original. Read only where it is asked for."""
     notices: dict[str, Notice] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
     def state(self, table: str) -> TableState:
         """Tell a table's state; one that was never published is at version 0."""
@@ -174,8 +233,31 @@ class Extract:
             states=self.states | {name: TableState(self.state(name).version) for name in foreign},
             originals={name: named for name, named in self.originals.items() if name not in foreign},
             notices={name: notice for name, notice in self.notices.items() if name not in foreign},
+            refused={name: reason for name, reason in self.refused.items() if name not in foreign},
         )
 
+    def is_dropped(self, table: str) -> bool:
+        """Tell whether a table was taken out on purpose: its state stays, and nothing else."""
+        state = self.states.get(table)
+        is_listed = table in self.meta or table in self.files or table in self.refused
+        return state is not None and not is_listed and state.version > 0 and state.fingerprint is None
+
+    def require_whole(self) -> "Extract":
+        """Return it, for those whose tables stand or fall together.
+
+        Raises:
+            ContractError: what it says of one of the tables can't be used.
+        """
+        for reason in self.refused.values():
+            raise ContractError(reason)
+        return self
+
     def own_files(self, table: str) -> tuple[FileRow, ...]:
-        """Tell the files that an increment follows on: none of a table that was imported, which it replaces."""
+        """Tell the files that an increment follows on: none of a table that was imported, which it replaces.
+
+        Raises:
+            ContractError: what the extract says of the table can't be used, so that an increment would lose its rows.
+        """
+        if table in self.refused:
+            raise ContractError(f"{self.refused[table]}; take the table out of the registry and add it again")
         return () if self.state(table).is_imported else self.files.get(table, ())

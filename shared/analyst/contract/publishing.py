@@ -5,11 +5,13 @@ runs of different tables never undo each other; when one of the run's own tables
 is merged again on what is there now, and a full one gives way to whichever was read later.
 """
 
+import errno
 import json
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +23,7 @@ from analyst.contract.delta import Commit, DeltaLog, next_commit
 from analyst.contract.editing import delete_rows, edit_extract, read_extract, replace_rows
 from analyst.contract.model import Extract, FileRow, TableState, data_prefix
 from analyst.contract.parquet import ParquetFile
+from analyst.contract.reading import read_commits
 from analyst.contract.views import write_view
 from analyst.errors import AnalystError, ConflictError, SourceError
 from analyst.names import quote, quote_text
@@ -130,14 +133,39 @@ def matched(
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a publish did: the version of the new extract.duckdb, and the tables that gave way to a later read."""
+    """What a publish did: the version of the new extract.duckdb, and the tables that gave way to a later read.
+
+    `failed` are those that could not be published, each with the reason.
+    """
 
     version: str | None
     superseded: frozenset[str] = frozenset()
+    failed: Mapping[str, Exception] = field(default_factory=dict)
 
 
 class MovedError(ConflictError):
     """A table moved meanwhile, so that none of those was published that go together with it."""
+
+
+class _TableError(Exception):
+    """Something went wrong with one table; the others are published without it."""
+
+    def __init__(self, table: str, reason: Exception) -> None:
+        super().__init__(table)
+        self.table = table
+        self.reason = reason
+
+
+@contextmanager
+def _trouble_of(table: str) -> Iterator[None]:
+    """Attribute whatever is raised in the block to a table, unless the store does not answer or the disk is full."""
+    try:
+        yield
+    except Exception as error:
+        passes = isinstance(error, AnalystError) and error.retryable
+        if passes or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+            raise
+        raise _TableError(table, error) from error
 
 
 def publish(
@@ -154,43 +182,64 @@ def publish(
 ) -> Published:
     """Upload what is new of `tables` and swap the source's extract.duckdb, keeping every other table in it.
 
-    `together` are they published all or not at all.
+    `together` are they published all or not at all. Otherwise a table that can't be published, for whatever reason, keeps
+    its last version, and the others are published.
 
     Raises:
         ContractError: the extract that is there can't be read; nothing of it is touched.
         MovedError: one of the tables gave way, and they go `together`.
         UnavailableError: the store does not answer, or others win the swap for minutes.
     """
-    log = DeltaLog(store, source)
+    log, failed = DeltaLog(store, source), dict[str, Exception]()
 
-    def change(con: "DuckDBPyConnection", base: Extract) -> tuple[frozenset[str], list[Commit]]:
-        placed, superseded = _place(tables, base)
+    def change(con: "DuckDBPyConnection", base: Extract, home: Path) -> tuple[frozenset[str], list[Commit]]:
+        if together:
+            base.require_whole()
+        placed, superseded = _place([table for table in tables if table.name not in failed], base)
         if together and superseded:
             raise MovedError(f"{source}.{min(superseded)} moved meanwhile; begin again on what is there now")
-        rows = {table.name: _rows_of(table, base, uploads) for table in placed}
+        rows: dict[str, list[FileRow]] = {}
+        for table in placed:
+            with _trouble_of(table.name):
+                rows[table.name] = _rows_of(table, base, uploads)
         commits = _commit(con, log, base, rows, now(), same={table.name for table in placed if table.same_rows})
-        _write_tables(con, base, placed, rows, store.url)
-        _write_runs(con, [run for run in runs if run.table not in superseded], run_id, now())
+        _write_tables(con, base, placed, rows)
+        for table in placed:
+            with _trouble_of(table.name):
+                _write_view(con, table, rows[table.name], store.url, home)
+        noted = [_noted(run, failed.get(run.table)) for run in runs if run.table not in superseded]
+        _write_runs(con, noted, run_id, now())
         return superseded, commits
 
-    version, (superseded, commits) = edit_extract(store, source, change, now=now, folder=folder)
-    _copy(log, commits)
-    return Published(version, superseded)
+    while True:
+        try:
+            version, (superseded, commits) = edit_extract(store, source, change, now=now, folder=folder)
+        except _TableError as error:
+            if together:
+                raise error.reason from error
+            failed[error.table] = error.reason  # what was done is rolled back; begin again without it
+        else:
+            _copy(log, commits)
+            return Published(version, superseded, failed)
 
 
-def drop(store: Store, source: str, table: str, *, now: Callable[[], datetime], folder: Path) -> bool:
+def drop(
+    store: Store, source: str, table: str, *, now: Callable[[], datetime], folder: Path, is_known: bool = False
+) -> bool:
     """Take a deregistered table out of its source's extract; tell whether it was there. Its files stay for the sweep.
 
-    Its state stays too, a version on, so that a run that read it before finds out and does not bring it back. To
+    Its state stays too, a version on, so that a run that read it before finds out and does not bring it back, and a
+    rebuild lets go of it. That is written of one that `is_known` also where the extract does not list it, or is gone. To
     readers of Delta the table is empty from then on.
     """
-    base, version = read_extract(store, source, folder)
-    if version is None or (table not in base.meta and table not in base.files):
+    base, _version = read_extract(store, source, folder)
+    was_there = table in base.meta or table in base.files or table in base.refused
+    if not was_there and (not is_known or base.is_dropped(table)):
         return False
 
     log = DeltaLog(store, source)
 
-    def change(con: "DuckDBPyConnection", current: Extract) -> list[Commit]:
+    def change(con: "DuckDBPyConnection", current: Extract, _home: Path) -> list[Commit]:
         con.execute(f"drop view if exists extract.main.{quote(table)}")
         commits = _commit(con, log, current, {table: []}, now())
         for listed in ("_meta", "_files", "_runs", "_registrations"):
@@ -200,7 +249,7 @@ def drop(store: Store, source: str, table: str, *, now: Callable[[], datetime], 
 
     _, commits = edit_extract(store, source, change, now=now, folder=folder)
     _copy(log, commits)
-    return True
+    return was_there
 
 
 def _commit(
@@ -216,23 +265,23 @@ def _commit(
 
     The rows of those in `same` are what they were.
     """
-    listed = con.execute("select table_name, version, commit from extract.main._delta").fetchall()
-    last = {table: Commit(table, version, text) for table, version, text in listed if text and table in rows}
+    listed = read_commits(con, "extract", source=log.source)
+    last = {commit.table: commit for commit in listed if commit.table in rows}
     log.copy(last.values())
-    made = (
-        next_commit(
-            con,
-            log.source,
-            table,
-            last.get(table),
-            old=base.files.get(table, ()),
-            new=new,
-            at=at,
-            same_rows=table in same,
-        )
-        for table, new in rows.items()
-    )
-    commits = [commit for commit in made if commit is not None]
+    commits: list[Commit] = []
+    for table, new in rows.items():
+        with _trouble_of(table):
+            commit = next_commit(
+                con,
+                log.source,
+                table,
+                last.get(table),
+                old=base.files.get(table, ()),
+                new=new,
+                at=at,
+                same_rows=table in same,
+            )
+        commits += [] if commit is None else [commit]
     replace_rows(con, "_delta", [[commit.table, commit.version, commit.text] for commit in commits])
     return commits
 
@@ -248,7 +297,10 @@ def _copy(log: DeltaLog, commits: Iterable[Commit]) -> None:
 
 def _place(tables: Sequence[NewTable], base: Extract) -> tuple[list[NewTable], frozenset[str]]:
     """Sort out which tables go in, as they are or made anew on what is there now, and which give way."""
-    found = {table.name: _placed(table, base) for table in tables}
+    found: dict[str, NewTable | None] = {}
+    for table in tables:
+        with _trouble_of(table.name):
+            found[table.name] = _placed(table, base)
     placed = [table for table in found.values() if table is not None]
     return placed, frozenset(name for name, table in found.items() if table is None)
 
@@ -282,22 +334,24 @@ def _rows_of(table: NewTable, base: Extract, uploads: Uploads) -> list[FileRow]:
 
 
 def _write_tables(
-    con: "DuckDBPyConnection",
-    base: Extract,
-    tables: Sequence[NewTable],
-    rows: Mapping[str, Sequence[FileRow]],
-    url: str,
+    con: "DuckDBPyConnection", base: Extract, tables: Sequence[NewTable], rows: Mapping[str, Sequence[FileRow]]
 ) -> None:
+    listed: list[list[object]] = []
+    for table in tables:
+        with _trouble_of(table.name):
+            listed += [_file_row(table.name, row) for row in rows[table.name]]
     replace_rows(con, "_meta", [_meta_row(table, rows[table.name]) for table in tables])
-    replace_rows(con, "_files", [_file_row(table.name, row) for table in tables for row in rows[table.name]])
+    replace_rows(con, "_files", listed)
     replace_rows(con, "_state", [_state_row(table, base.state(table.name)) for table in tables])
     delete_rows(con, "_registrations", [table.name for table in tables])
     replace_rows(con, "_registrations", [[t.name, t.registration] for t in tables if t.registration is not None])
-    for table in tables:
-        write_view(con, "extract", table.name, rows[table.name], table.columns, data_url=url)
-        if table.description:
-            view = f"extract.main.{quote(table.name)}"
-            con.execute(f"comment on view {view} is {quote_text(table.description)}")
+
+
+def _write_view(con: "DuckDBPyConnection", table: NewTable, rows: Sequence[FileRow], url: str, home: Path) -> None:
+    write_view(con, "extract", table.name, rows, table.columns, data_url=url, home=home)
+    if table.description:
+        view = f"extract.main.{quote(table.name)}"
+        con.execute(f"comment on view {view} is {quote_text(table.description)}")
 
 
 def _meta_row(table: NewTable, rows: Sequence[FileRow]) -> list[object]:
@@ -311,6 +365,13 @@ def _file_row(table: str, row: FileRow) -> list[object]:
 
 def _state_row(table: NewTable, replaced: TableState) -> list[object]:
     return [table.name, replaced.version + 1, table.cursor, table.fingerprint]
+
+
+def _noted(run: TableRun, failure: Exception | None) -> TableRun:
+    """Write down of a run that its table could not be published after all."""
+    if failure is None:
+        return run
+    return replace(run, status="failed", error=str(failure), rows=None, size_bytes=None)
 
 
 def _write_runs(con: "DuckDBPyConnection", runs: Sequence[TableRun], run_id: str, now: datetime) -> None:

@@ -1,33 +1,114 @@
-"""Reading an extract.duckdb, whoever wrote it."""
+"""Reading an extract.duckdb, whoever wrote it.
 
-from datetime import UTC
+What an extract says is code until it is proven to be data: a view, a generated column or a type of its own would run in
+our process when it is read. So a table of the contract is read only if the catalog shows that it is a base table in
+`main`, with columns of built-in types that hold what was written into them. The catalog is data: asking it binds nothing.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from analyst import duckdb_files
-from analyst.contract.model import NOTICED, QUERY_MODES, SCHEMA, Extract, FileRow, Meta, Notice, TableState
+from analyst.contract.delta import Commit
+from analyst.contract.model import (
+    LONGEST_DESCRIPTION,
+    LONGEST_STATE,
+    LONGEST_STATS,
+    MOST_BYTES,
+    MOST_FILES,
+    MOST_TABLES,
+    NOTICED,
+    QUERY_MODES,
+    SCHEMA,
+    Extract,
+    FileRow,
+    Meta,
+    Notice,
+    TableState,
+    extract_key,
+    is_data_path,
+    is_ours,
+    shown,
+)
 from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
-from analyst.names import quote
+from analyst.names import is_name, quote
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+_SEE = "see the contract of extract.duckdb"
+_WHOLE = frozenset(f"{sign}{size}" for sign in ("", "U") for size in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT"))
+_TYPES: Mapping[str, frozenset[str]] = {
+    "varchar": frozenset({"VARCHAR"}),
+    "bigint": _WHOLE | {"HUGEINT"},
+    "timestamp": frozenset(
+        {"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE", "DATE"}
+    ),
+    "json": frozenset({"JSON", "VARCHAR"}),
+}
+"""The types that a column of the contract may have, by the one that it should have."""
 
-def open_extract(con: "DuckDBPyConnection", path: Path, alias: str, *, what: str) -> Extract:
-    """Attach an extract read-only as `alias` and read what it says.
+_GENERATED = re.compile(r"\bgenerated\s+always\b", re.IGNORECASE)
+_LITERAL = re.compile(r"(CAST\()?('(?:[^']|'')*'|-?[0-9.]+|NULL|true|false)( AS [A-Za-z]+\))?", re.IGNORECASE)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class BaseTables:
+    """The base tables in `main` of attached databases, with the SQL that would make them: `{database: {table: sql}}`."""
+
+    sql: Mapping[str, Mapping[str, str]]
+    empty: frozenset[tuple[str, str]]
+    """The database and name of those that have no row."""
+
+    @classmethod
+    def look(cls, con: "DuckDBPyConnection") -> Self:
+        """Look at all databases that are attached now: DuckDB lists every one of them each time it is asked."""
+        found: dict[str, dict[str, str]] = {}
+        empty: set[tuple[str, str]] = set()
+        rows = con.execute(
+            "select database_name, table_name, sql, estimated_size from duckdb_tables() where schema_name = 'main'"
+        )
+        for database, table, sql, size in rows.fetchall():
+            found.setdefault(database, {})[table.lower()] = sql  # as DuckDB compares names
+            if size == 0:
+                empty.add((database, table.lower()))
+        return cls(found, frozenset(empty))
+
+    def of(self, database: str) -> Mapping[str, str]:
+        """Return the tables of one database."""
+        return self.sql.get(database, {})
+
+
+def open_extract(con: "DuckDBPyConnection", path: Path, alias: str, *, source: str) -> Extract:
+    """Attach a source's extract read-only as `alias` and read what it says. The connection is confined from then on.
 
     Raises:
-        ContractError: it is no DuckDB file, has no `_meta`, or a `_meta` that can't be read.
+        ContractError: it is no DuckDB file, has no `_meta`, or one that is not a table with the columns of the contract.
     """
-    duckdb_files.attach(con, path, alias, what=what)
-    return read(con, alias, what=what)
+    duckdb_files.attach(con, path, alias, what=extract_key(source))
+    duckdb_files.confine(con)
+    return read(con, alias, source=source)
 
 
-def read(con: "DuckDBPyConnection", alias: str, *, what: str) -> Extract:
-    """Read what an attached extract says. Tables of the contract besides `_meta` may be missing."""
+def read(con: "DuckDBPyConnection", alias: str, *, source: str, tables: BaseTables | None = None) -> Extract:
+    """Read what a source's attached extract says. Tables of the contract besides `_meta` may be missing.
+
+    `tables` are what a look at the attached databases found; without it, one is taken.
+
+    Raises:
+        ContractError: it can't be read, or is larger than any extract may be.
+    """
+    what = extract_key(source)
     with told_as(ContractError, f"{what} can't be read: "):
-        return Extract(_meta(con, alias, what), _files(con, alias), _states(con, alias), notices=_notices(con, alias))
+        reading = _Reading(con, alias, source, tables or BaseTables.look(con))
+        return reading.extract()
 
 
 def originals(con: "DuckDBPyConnection", alias: str, *, what: str) -> dict[str, dict[str, str]]:
@@ -46,86 +127,284 @@ def originals(con: "DuckDBPyConnection", alias: str, *, what: str) -> dict[str, 
     return found
 
 
-def require_columns(con: "DuckDBPyConnection", alias: str, table: str, what: str) -> None:
-    """Make sure that an attached extract has a table of the contract with its columns.
+def read_commits(con: "DuckDBPyConnection", alias: str, *, source: str) -> list[Commit]:
+    """Read the latest Delta commit of each table of an attached extract; what is no commit is ignored.
 
     Raises:
-        ContractError: it has not.
+        ContractError: they can't be read.
     """
-    columns = _columns(con, alias, table)
-    missing = [column for column in SCHEMA[table] if column not in columns]
-    if missing:
-        lacks = f"a {table} without {', '.join(missing)}" if columns else f"no table {table}"
-        raise ContractError(f"{what} has {lacks}; see the contract of extract.duckdb")
+    with told_as(ContractError, f"{extract_key(source)} can't be read: "):
+        rows = _Reading(con, alias, source, BaseTables.look(con)).rows("_delta")
+        return [
+            Commit(table, version, text)
+            for table, version, text in rows
+            if is_name(table or "") and version is not None and 0 <= version <= _GREATEST and text
+        ]
 
 
-def fetch(con: "DuckDBPyConnection", query: str) -> list[Any] | None:
-    """Ask a table of the contract; `None` if it is not there, or not with these columns. Looking first takes longer."""
-    import duckdb
+def read_edits(con: "DuckDBPyConnection", alias: str, *, source: str) -> frozenset[str]:
+    """Read the ids of the last edits of an attached extract.
 
-    try:
-        return con.execute(query).fetchall()
-    except (duckdb.CatalogException, duckdb.BinderException):
-        return None
-
-
-def _columns(con: "DuckDBPyConnection", alias: str, table: str) -> set[str]:
-    """Tell a table's columns, none if there is no such table. Catalogue functions would list every attached file."""
-    import duckdb
-
-    try:
-        return {row[0] for row in con.execute(f"describe {quote(alias)}.main.{table}").fetchall()}
-    except duckdb.CatalogException:
-        return set()
+    Raises:
+        ContractError: they can't be read.
+    """
+    with told_as(ContractError, f"{extract_key(source)} can't be read: "):
+        return frozenset(edit for (edit,) in _Reading(con, alias, source, BaseTables.look(con)).rows("_edits"))
 
 
-def _meta(con: "DuckDBPyConnection", alias: str, what: str) -> dict[str, Meta]:
-    rows = fetch(
-        con,
-        f"""
-        select table_name::varchar, description::varchar, rows::bigint, size_bytes::bigint, extracted_at::timestamp,
-               coalesce(query_mode, 'local')::varchar
-        from {quote(alias)}.main._meta order by rowid
-        """,
-    )
-    if rows is None:
-        require_columns(con, alias, "_meta", what)
-    meta: dict[str, Meta] = {}
-    for table, description, count, size, extracted_at, mode in rows or ():
-        entry = Meta(table, description, count, size, extracted_at and extracted_at.replace(tzinfo=UTC), mode)
-        if entry.table in meta:
-            raise ContractError(f"{what} has two rows for the table {entry.table!r} in _meta")
-        if entry.query_mode not in QUERY_MODES:
-            raise ContractError(f"{what} gives the table {entry.table!r} the unknown query_mode {entry.query_mode!r}")
-        meta[entry.table] = entry
-    return meta
+def read_remote_attach(
+    con: "DuckDBPyConnection", alias: str, *, source: str, tables: BaseTables
+) -> tuple[tuple[str | None, ...], ...]:
+    """Read the rows of `_remote_attach` of an attached extract, unchecked.
+
+    Raises:
+        ContractError: they can't be read.
+    """
+    with told_as(ContractError, f"{extract_key(source)} can't be read: "):
+        return tuple(_Reading(con, alias, source, tables).rows("_remote_attach"))
 
 
-def _files(con: "DuckDBPyConnection", alias: str) -> dict[str, tuple[FileRow, ...]]:
-    rows = fetch(
-        con,
-        f"""
-        select table_name, path, "partition", rows, size_bytes, sha256, stats::varchar
-        from {quote(alias)}.main._files order by rowid
-        """,
-    )
-    files: dict[str, list[FileRow]] = {}
-    for table, *row in rows or ():
-        files.setdefault(table, []).append(FileRow(*row))
-    return {table: tuple(found) for table, found in files.items()}
+def require_editable(con: "DuckDBPyConnection", alias: str, *, source: str) -> None:
+    """Make sure that an attached extract has the tables of the contract, and that writing to them runs nothing of it.
+
+    Raises:
+        ContractError: it lacks one, or one has another shape, a check, an index or a default that is computed.
+    """
+    what = extract_key(source)
+    with told_as(ContractError, f"{what} can't be read: "):
+        reading = _Reading(con, alias, source, BaseTables.look(con))
+        indexed = con.execute(
+            "select lower(table_name) from duckdb_indexes() where database_name = ?", [alias]
+        ).fetchall()
+        for table in SCHEMA:
+            reading.require(table)
+            if not reading.is_ours(table):
+                reading.require_literals(table)
+            if (table,) in indexed:
+                raise ContractError(f"{what} has an index on {table}, which a publish can't keep; drop it")
 
 
-def _notices(con: "DuckDBPyConnection", alias: str) -> dict[str, Notice]:
-    rows = fetch(con, f"select table_name::varchar, status::varchar, error::varchar from {quote(alias)}.main._runs")
-    return {table: Notice(status, text) for table, status, text in rows or () if status in NOTICED and text}
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Reads the tables of one attached extract."""
+
+    con: "DuckDBPyConnection"
+    alias: str
+    source: str
+    tables: BaseTables
+
+    @property
+    def what(self) -> str:
+        return extract_key(self.source)
+
+    def extract(self) -> Extract:
+        self.require("_meta")
+        extract = Extract()
+        self._read_meta(extract)
+        self._read_files(extract)
+        self._read_states(extract)
+        self._read_notices(extract)
+        for table in extract.refused:
+            extract.meta.pop(table, None)
+            extract.files.pop(table, None)
+        return extract
+
+    def rows(self, table: str) -> "Iterator[tuple[Any, ...]]":
+        """Read a table of the contract by the columns it should have; none if it is not there."""
+        if not self._has(table):
+            return
+        self.require(table)
+        if (self.alias, table) in self.tables.empty:
+            return
+        most = MOST_FILES if table == "_files" else MOST_TABLES
+        columns = ", ".join(_EXPRESSIONS[table])
+        # what comes first counts: rows of one table stand in their order; a limit would double the time that this takes
+        found = self.con.execute(f"select {columns} from {quote(self.alias)}.main.{quote(table)} order by rowid")
+        count = size = 0
+        while some := found.fetchmany(_ROWS_AT_ONCE):
+            count += len(some)
+            size += sum(len(value) for row in some for value in row if isinstance(value, str))
+            if count > most:
+                raise ContractError(f"{self.what} has more than {most:,} rows in {table}, the most that are read")
+            if size > MOST_BYTES:
+                raise ContractError(
+                    f"{self.what} has more than {MOST_BYTES >> 20} MB in {table}, the most that is read"
+                )
+            yield from some
+
+    def require(self, table: str) -> None:
+        """Make sure that a table of the contract is a base table with its columns, and nothing that would run."""
+        if self.is_ours(table):
+            return
+        columns = self._columns(table)
+        if not columns:
+            kind = f"a {table} that is not a table" if self._is_view(table) else f"no table {table}"
+            raise ContractError(f"{self.what} has {kind}; {_SEE}")
+        if missing := [column for column in SCHEMA[table] if column not in columns]:
+            raise ContractError(f"{self.what} has a {table} without {', '.join(missing)}; {_SEE}")
+        if _GENERATED.search(self.tables.of(self.alias)[table]):
+            raise ContractError(f"{self.what} has a {table} with a generated column; {_SEE}")
+        for column, kind in SCHEMA[table].items():
+            found, _default = columns[column]
+            if found not in _TYPES[kind.split()[0]]:
+                wanted = kind.split()[0].upper()
+                raise ContractError(f"{self.what} has a {table} whose {column} is {found:.100}, not {wanted}; {_SEE}")
+
+    def require_literals(self, table: str) -> None:
+        """Make sure that an insert into a table computes nothing: no check, no default but a literal."""
+        for column, (_kind, default) in self._columns(table).items():
+            if default is not None and not _LITERAL.fullmatch(default):
+                raise ContractError(f"{self.what} can't be changed: the default of {column} in {table} is computed")
+        checks = self.con.execute(
+            """
+            select constraint_type from duckdb_constraints()
+            where database_name = ? and schema_name = 'main' and lower(table_name) = ?
+              and constraint_type in ('CHECK', 'FOREIGN KEY')
+            """,
+            [self.alias, table],
+        ).fetchall()
+        if checks:
+            raise ContractError(f"{self.what} can't be changed: {table} has a {checks[0][0]} constraint")
+
+    def is_ours(self, table: str) -> bool:
+        """Tell whether a table is the very one that we make."""
+        sql = self.tables.of(self.alias).get(table)
+        return sql is not None and is_ours(table, sql)
+
+    def _has(self, table: str) -> bool:
+        return table in self.tables.of(self.alias) or self._is_view(table)
+
+    def _is_view(self, table: str) -> bool:
+        query = "select 1 from duckdb_views() where database_name = ? and schema_name = 'main' and lower(view_name) = ?"
+        return bool(self.con.execute(query, [self.alias, table]).fetchall())
+
+    def _columns(self, table: str) -> dict[str, tuple[str, str | None]]:
+        """Return the columns of a base table with their types and defaults, none if there is no such table."""
+        if table not in self.tables.of(self.alias):
+            return {}
+        rows = self.con.execute(
+            """
+            select column_name, data_type, column_default from duckdb_columns()
+            where database_name = ? and schema_name = 'main' and lower(table_name) = ?
+            """,
+            [self.alias, table],
+        ).fetchall()
+        return {name.lower(): (kind, default) for name, kind, default in rows}
+
+    def _read_meta(self, extract: Extract) -> None:
+        for table, description, count, size, extracted_at, query_mode in self.rows("_meta"):
+            mode = query_mode or "local"
+            if not is_name(table or ""):
+                reason = f"the source {self.source} calls a table {table!r:.120}; a name has a-z, 0-9 and _ only"
+                extract.refused.setdefault("", reason)
+                continue
+            if table in SCHEMA:
+                extract.refused[table] = f"{self.what} lists {table}, which is a table of the contract"
+            elif table in extract.meta:
+                extract.refused[table] = f"{self.what} has two rows for the table {table!r} in _meta"
+            elif mode not in QUERY_MODES:
+                extract.refused[table] = f"{self.what} gives the table {table!r} the unknown query_mode {mode!r:.100}"
+            elif _is_odd(extracted_at) or min(count or 0, size or 0) < 0:
+                extract.refused[table] = f"{self.what} has a time, rows or size_bytes of {table!r} that can't be"
+                extracted_at = None  # noqa: PLW2901
+            extract.meta[table] = Meta(table, shown(description), count, size, _utc(extracted_at), mode)
+
+    def _read_files(self, extract: Extract) -> None:
+        files: dict[str, list[FileRow]] = {}
+        for table, *row, is_long in self.rows("_files"):
+            if is_name(table or ""):
+                file = FileRow(*row)
+                files.setdefault(table, []).append(file)
+                if reason := self._wrong(file, is_long=is_long):
+                    extract.refused.setdefault(table, f"{self.source}.{table} lists {reason}")
+        for table, found in files.items():
+            extract.files[table] = tuple(found)
+            if table not in extract.refused and sum(row.rows + row.size_bytes for row in found) > _GREATEST:
+                extract.refused[table] = f"{self.source}.{table} lists more rows and bytes than there can be"
+
+    def _wrong(self, row: FileRow, *, is_long: bool) -> str | None:
+        """Tell what is wrong with a row of `_files`, of which any value may be missing."""
+        if not is_data_path(self.source, row.path or ""):
+            return f"the file {row.path!r:.300}, which does not lie in extracts/{self.source}/data/"
+        if not _SHA256.fullmatch(row.sha256 or ""):
+            return f"{row.path} without its SHA-256"
+        if not all(isinstance(count, int) and count >= 0 for count in (row.rows, row.size_bytes)):
+            return f"{row.path} without the numbers of its rows and bytes"
+        if len(row.partition or "") > _LONGEST_PARTITION:
+            return f"{row.path} with a partition of more than {_LONGEST_PARTITION} characters"
+        return f"{row.path} with stats of more than {LONGEST_STATS >> 20} MB" if is_long else None
+
+    def _read_notices(self, extract: Extract) -> None:
+        for table, status, text in self.rows("_runs"):
+            if is_name(table or "") and status in NOTICED and text:
+                extract.notices[table] = Notice(status, text)
+
+    def _read_states(self, extract: Extract) -> None:
+        registered = {table: uuid for table, uuid in self.rows("_registrations") if table and uuid}
+        for table, version, cursor, fingerprint in self.rows("_state"):
+            if not is_name(table or ""):
+                continue
+            try:
+                known = None if cursor is None else json.loads(cursor)
+                is_sound = version is not None and 0 <= version <= _GREATEST and table not in extract.states
+            except (ValueError, RecursionError):
+                is_sound = False
+            if is_sound:
+                extract.states[table] = TableState(version, known, fingerprint, registered.get(table))
+            else:
+                extract.refused.setdefault(table, f"{self.what} has a _state of {table!r} that can't be read")
 
 
-def _states(con: "DuckDBPyConnection", alias: str) -> dict[str, TableState]:
-    import json
+_ROWS_AT_ONCE = 2048
+_GREATEST = 1 << 62
+"""The greatest number that is believed: one more than it is a number of DuckDB still."""
 
-    rows = fetch(con, f'select table_name, version, "cursor"::varchar, fingerprint from {quote(alias)}.main._state')
-    registered = dict(fetch(con, f"select table_name, uuid from {quote(alias)}.main._registrations") or ())
-    return {
-        table: TableState(version, None if cursor is None else json.loads(cursor), fingerprint, registered.get(table))
-        for table, version, cursor, fingerprint in rows or ()
-    }
+_INFINITE = datetime.max.replace(tzinfo=UTC)
+_LONGEST_PARTITION = 1024
+
+_EXPRESSIONS: Mapping[str, Sequence[str]] = {
+    "_meta": (
+        "left(table_name, 200)",
+        f"left(description, {LONGEST_DESCRIPTION + 1})",
+        'cast("rows" as bigint)',
+        "cast(size_bytes as bigint)",
+        "cast(extracted_at as timestamp)",
+        "left(query_mode, 200)",
+    ),
+    "_files": (
+        "left(table_name, 200)",
+        "left(path, 2000)",
+        f'left("partition", {_LONGEST_PARTITION + 1})',
+        'cast("rows" as bigint)',
+        "cast(size_bytes as bigint)",
+        "left(sha256, 100)",
+        f"case when strlen(cast(stats as varchar)) <= {LONGEST_STATS} then cast(stats as varchar) end",
+        f"coalesce(strlen(cast(stats as varchar)) > {LONGEST_STATS}, false)",
+    ),
+    "_state": (
+        "left(table_name, 200)",
+        f'case when strlen(coalesce(cast("cursor" as varchar), \'\')) <= {LONGEST_STATE} then cast("version" as bigint) end',
+        f'case when strlen(cast("cursor" as varchar)) <= {LONGEST_STATE} then cast("cursor" as varchar) end',
+        f"left(fingerprint, {LONGEST_STATE})",
+    ),
+    "_delta": ("left(table_name, 200)", 'cast("version" as bigint)', '"commit"'),
+    "_registrations": ("left(table_name, 200)", "left(uuid, 200)"),
+    "_runs": ("left(table_name, 200)", "left(status, 200)", f"left(error, {LONGEST_STATE})"),
+    "_edits": ("left(id, 200)",),
+    "_remote_attach": (
+        "left(alias, 2000)",
+        "left(extension, 2000)",
+        "left(url, 2000)",
+        "left(token_env, 2000)",
+    ),
+}
+"""What is read of each table, in the order of its columns: texts no longer than they may be."""
+
+
+def _is_odd(time: object) -> bool:
+    """Tell whether a time is infinite, or of a year that Python has no word for: DuckDB gives the latest one, or a text."""
+    return time is not None and (not isinstance(time, datetime) or time.replace(tzinfo=UTC) == _INFINITE)
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    return time and time.replace(tzinfo=UTC)

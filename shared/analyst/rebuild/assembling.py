@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyst import duckdb_files
-from analyst.catalog import Catalog, Column, Table
-from analyst.contract.model import FileRow
-from analyst.contract.views import write_view
+from analyst.catalog import Catalog, Table
+from analyst.contract.model import FileRow, is_data_path
+from analyst.contract.views import is_view_of, remote_table, stand_ins, write_view
 from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
 from analyst.names import quote
@@ -61,8 +61,16 @@ def begin_views(con: "DuckDBPyConnection", path: Path) -> None:
     duckdb_files.create(con, path, "merged")
 
 
-def keep_views(con: "DuckDBPyConnection", previous: Path, views: frozenset[str]) -> None:
-    """Bring these views of the last snapshot into `merged`.
+def keep_views(
+    con: "DuckDBPyConnection",
+    previous: Path,
+    tables: Iterable[Table],
+    aliases: Mapping[str, frozenset[str]],
+    data_url: str,
+) -> frozenset[str]:
+    """Bring the views of these tables of the last snapshot into `merged`; return those that are what we would make.
+
+    `aliases` are the databases that the remote views of each source may select from.
 
     Raises:
         ContractError: the last snapshot's file can't be opened.
@@ -73,20 +81,42 @@ def keep_views(con: "DuckDBPyConnection", previous: Path, views: frozenset[str])
         con.execute("attach ':memory:' as kept")
         con.execute("copy from database previous to kept (schema)")
         for table in _OUR_TABLES:
-            con.execute(f"drop table kept.main.{table}")
-        for view in _view_names(con, "kept") - views:
+            con.execute(f"drop table kept.main.{quote(table)}")
+        stored = _views(con, "kept")
+        proven = frozenset(
+            table.view
+            for table in tables
+            if table.view in stored and _is_proven(table, stored[table.view], aliases, data_url)
+        )
+        for view in stored.keys() - proven:
             con.execute(f"drop view kept.main.{quote(view)}")
         gather(con, ["kept"])
         duckdb_files.detach(con, "kept")
         duckdb_files.detach(con, "previous")
+    return proven
 
 
-def make_views(con: "DuckDBPyConnection", tables: Iterable[Table], data_url: str) -> None:
-    """Make views in `merged` of tables whose own are lost, by what the catalog says of them."""
-    for table in tables:
-        stats = json.dumps({"columns": {column.name: {"type": column.type} for column in table.columns}})
-        files = [FileRow(f.path, f.partition, f.rows, f.size_bytes, f.sha256, stats) for f in table.files]
-        write_view(con, "merged", table.view, files, table.columns, data_url=data_url)
+def _is_proven(table: Table, stored: str, aliases: Mapping[str, frozenset[str]], data_url: str) -> bool:
+    if table.query_mode == "remote":
+        remote = remote_table(stored)
+        return remote is not None and remote[0] in aliases.get(table.source, ())
+    return is_view_of(stored, table.view, tuple(file.path for file in table.files), data_url)
+
+
+def make_view(con: "DuckDBPyConnection", table: Table, data_url: str) -> None:
+    """Make the view in `merged` of a table whose own is lost, by what the catalog says of it.
+
+    Raises:
+        ContractError: the table is remote, or the catalog says what can't be.
+    """
+    if not table.files:
+        raise ContractError(f"the view of the remote table {table.id} is lost; run its source")
+    if bad := [file.path for file in table.files if not is_data_path(table.source, file.path)]:
+        raise ContractError(f"{table.id} lists the file {bad[0]!r:.300}, which does not lie in its source's folder")
+    stats = json.dumps({"columns": {column.name: {"type": column.type} for column in table.columns}})
+    files = [FileRow(f.path, f.partition, f.rows, f.size_bytes, f.sha256, stats) for f in table.files]
+    with stand_ins() as home:
+        write_view(con, "merged", table.view, files, table.columns, data_url=data_url, home=home)
 
 
 def rename(con: "DuckDBPyConnection", database: str, names: Mapping[str, str]) -> None:
@@ -114,20 +144,6 @@ def add_views(con: "DuckDBPyConnection", paths: Iterable[Path]) -> None:
     gather(con, names)
     for name in names:
         duckdb_files.detach(con, name)
-
-
-def columns(con: "DuckDBPyConnection") -> dict[str, tuple[Column, ...]]:
-    """Tell the columns of each view in `merged`, without opening a file."""
-    rows = con.execute(
-        """
-        select table_name, column_name, data_type, comment from duckdb_columns()
-        where database_name = 'merged' and not internal order by table_name, column_index
-        """
-    ).fetchall()
-    found: dict[str, list[Column]] = {}
-    for view, name, kind, comment in rows:
-        found.setdefault(view, []).append(Column(name=name, type=kind, description=comment))
-    return {view: tuple(listed) for view, listed in found.items()}
 
 
 def finish(con: "DuckDBPyConnection", catalog: Catalog) -> None:
@@ -169,8 +185,8 @@ def _file_rows(table: Table) -> list[list[object]]:
     return [[table.id, f.path, f.partition, f.rows, f.size_bytes, f.sha256] for f in table.files]
 
 
-def _view_names(con: "DuckDBPyConnection", database: str) -> set[str]:
+def _views(con: "DuckDBPyConnection", database: str) -> dict[str, str]:
     rows = con.execute(
-        "select view_name from duckdb_views() where database_name = ? and not internal", [database]
+        "select view_name, sql from duckdb_views() where database_name = ? and not internal", [database]
     ).fetchall()
-    return {name for (name,) in rows}
+    return dict(rows)

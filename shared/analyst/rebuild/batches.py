@@ -1,12 +1,13 @@
 """Taking sources in batches, each in a DuckDB of its own.
 
 DuckDB slows down with every database that is attached, and some damage to a file brings a whole DuckDB down, with all
-that is attached to it. A batch that falls is taken again in halves, until the one source is found that fells it.
+that is attached to it. A batch that falls, or takes too long, is taken again in halves, until the one source is found
+that fells it. Once its extracts are attached, a batch's DuckDB can reach no file but those in a folder of its own.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, TypeVar
 from ulid import ULID
 
 from analyst import duckdb_files
-from analyst.catalog import Problem, Table
+from analyst.catalog import Column, Problem, Table
 from analyst.contract.model import extract_key
+from analyst.contract.views import view_columns
 from analyst.errors import AnalystError, ContractError
+from analyst.names import is_name, quote
 from analyst.rebuild import assembling
-from analyst.rebuild.taking import Found, Source, Taken
+from analyst.rebuild.taking import Found, Placed, Source, Taken, attached_as, check_columns
 from analyst.store import ObjectMissingError, Store
 
 if TYPE_CHECKING:
@@ -30,6 +33,12 @@ U = TypeVar("U")
 SIZE = 32
 SIDE_BY_SIDE = 2
 DOWNLOADS_AT_ONCE = 16
+MOST_BYTES = 1 << 30
+"""Bytes of the largest extract.duckdb that is opened."""
+
+MEMORY_LIMIT = "1GB"
+LONGEST = 60.0
+"""Seconds after which a batch is interrupted; one of 32 sources of 20 tables takes 0.3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +73,18 @@ class Batching:
     def _open(self, paths: Mapping[str, Path]) -> "list[Batch]":
         import duckdb
 
-        con = duckdb_files.connect(threads=1, temp_dir=self.folder / "spill")
-        batch = Batch(con, dict(paths))
-        for number, (name, path) in enumerate(paths.items()):
-            try:
-                last = self.last.get(name, {})
-                batch.sources.append(Source.open(con, self.store, name, path, alias=f"taken_{number}", last=last))
-            except AnalystError as error:
-                batch.problems.append(Problem(source=name, code=error.code, message=str(error)))
-            except duckdb.Error as error:
-                batch.problems.append(_damage(name, error))
-        if batch.is_up() or len(paths) == 1:
-            return [batch]
+        home = self.folder / f"batch-{ULID()}"
+        home.mkdir()
+        con = duckdb_files.connect(threads=1, memory_limit=MEMORY_LIMIT, temp_dir=self.folder / "spill")
+        batch = Batch(con, dict(paths), home)
+        try:
+            with duckdb_files.time_limit(con, LONGEST):
+                batch.open(self.store, self.last)
+            if batch.is_up() or len(paths) == 1:
+                return [batch]
+        except duckdb.Error as error:
+            if len(paths) == 1:
+                return [Batch(con, dict(paths), home, problems=[_damage(next(iter(paths)), error)])]
         con.close()
         return [opened for half in _halves(paths) for opened in self._open(half)]
 
@@ -83,8 +92,8 @@ class Batching:
         import duckdb
 
         try:
-            with batch.con:
-                yield batch.take(views, self.folder)
+            with batch.con, duckdb_files.time_limit(batch.con, LONGEST):
+                yield batch.take(views)
         except duckdb.Error as error:
             if len(batch.paths) > 1:
                 for half in _halves(batch.paths):
@@ -96,21 +105,53 @@ class Batching:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a batch: what each source gives, and a database of the views (`None` if there are none)."""
+    """What came of a batch: what each source gives, a database of the views (`None` if there are none), and their columns."""
 
     taken: Mapping[str, Taken]
     problems: tuple[Problem, ...]
     views: Path | None
+    columns: Mapping[str, tuple[Column, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some sources whose extracts are open in a DuckDB of their own."""
+    """Some sources whose extracts are open in a DuckDB of their own, which may use the folder `home` and no other."""
 
     con: "DuckDBPyConnection"
     paths: Mapping[str, Path]
+    home: Path
     sources: list[Source] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    _found: list[Found] = field(default_factory=list)
+
+    def open(self, store: Store, last: Mapping[str, Mapping[str, Table]]) -> None:
+        """Attach the extracts, shut everything else out, and read what they say.
+
+        Raises:
+            duckdb.Error: one of them has brought all of it down, or it takes too long.
+        """
+        import duckdb
+
+        assembling.begin_views(self.con, self._views)
+        attached: dict[int, str] = {}
+        for number, (name, path) in enumerate(self.paths.items()):
+            with self._trouble_of(name):
+                _require_openable(name, path)
+                duckdb_files.attach(self.con, path, attached_as(number), what=extract_key(name))
+                attached[number] = name
+        duckdb_files.confine(self.con, self.home)
+        found = Found.look(self.con)
+        self._found.append(found)
+        for number, name in attached.items():
+            with self._trouble_of(name):
+                try:
+                    source = Source.read(self.con, name, number, found.tables, store=store, last=last.get(name, {}))
+                except duckdb.InterruptException:
+                    raise
+                except duckdb.Error as error:
+                    self.problems.append(_damage(name, error))
+                else:
+                    self.sources.append(source)
 
     def is_up(self) -> bool:
         """Tell whether the DuckDB still works."""
@@ -121,20 +162,53 @@ class Batch:
             return True
         return False
 
-    def take(self, views: Mapping[str, str], folder: Path) -> Outcome:
+    def take(self, views: Mapping[str, str]) -> Outcome:
         """Bring the views together under the names that they own, and write them to a file."""
         if not self.sources:
             return Outcome({}, tuple(self.problems), None)
-        found, taken = Found.look(self.con), dict[str, Taken]()
+        (found,) = self._found
+        taken = {source.name: source.take(self.con, found, self.home) for source in self.sources}
+        told, columns = (
+            view_columns(self.con, [source.alias for source in self.sources]),
+            dict[str, tuple[Column, ...]](),
+        )
         for source in self.sources:
-            one = taken[source.name] = source.take(self.con, found, folder)
+            one = taken[source.name] = self._checked(source, taken[source.name], told)
             names = {placed.meta.table: views[f"{source.name}.{placed.meta.table}"] for placed in one.tables}
+            columns |= {view: told[source.alias, table] for table, view in names.items()}
             assembling.rename(self.con, source.alias, names)
-        path = folder / f"{ULID()}.views"
-        assembling.begin_views(self.con, path)
         assembling.gather(self.con, [source.alias for source in self.sources])
         duckdb_files.detach(self.con, "merged")
-        return Outcome(taken, (*self.problems, *(p for one in taken.values() for p in one.problems)), path)
+        problems = (*self.problems, *(p for one in taken.values() for p in one.problems))
+        return Outcome(taken, problems, self._views, columns)
+
+    def _checked(self, source: Source, taken: Taken, told: Mapping[tuple[str, str], tuple[Column, ...]]) -> Taken:
+        """Drop the tables with columns that readers may not be told."""
+        good: list[Placed] = []
+        problems = list(taken.problems)
+        for placed in taken.tables:
+            label = f"{source.name}.{placed.meta.table}"
+            try:
+                check_columns(label, told[source.alias, placed.meta.table])
+            except ContractError as error:
+                problems.append(
+                    Problem(source=source.name, table=placed.meta.table, code=error.code, message=str(error))
+                )
+                self.con.execute(f"drop view {quote(source.alias)}.main.{quote(placed.meta.table)}")
+            else:
+                good.append(placed)
+        return Taken(tuple(good), tuple(problems), taken.remote)
+
+    @property
+    def _views(self) -> Path:
+        return self.home.with_suffix(".views")
+
+    @contextmanager
+    def _trouble_of(self, source: str) -> Iterator[None]:
+        try:
+            yield
+        except AnalystError as error:
+            self.problems.append(Problem(source=source, code=error.code, message=str(error)))
 
     def fallen(self, error: Exception) -> Outcome:
         """Tell that the one source of this batch has brought its DuckDB down."""
@@ -142,8 +216,24 @@ class Batch:
         return Outcome({}, (_damage(name, error),), None)
 
 
+def _require_openable(source: str, path: Path) -> None:
+    """Make sure that an extract may be opened at all.
+
+    Raises:
+        ContractError: it belongs to no source that there could be, or is larger than any extract.
+    """
+    if not is_name(source):
+        raise ContractError(f"the folder extracts/{source:.200} is no name of a source; a name has a-z, 0-9 and _ only")
+    if path.stat().st_size > MOST_BYTES:
+        raise ContractError(f"{extract_key(source)} is larger than {MOST_BYTES >> 20} MB; data belongs into parquet")
+
+
 def _damage(source: str, error: Exception) -> Problem:
+    import duckdb
+
     reason = str(error).split("\n")[0]
+    if isinstance(error, duckdb.InterruptException):
+        reason = f"reading it takes longer than {LONGEST:.0f} s"
     return Problem(source=source, code=ContractError.code, message=f"{extract_key(source)} is damaged: {reason}")
 
 

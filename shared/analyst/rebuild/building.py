@@ -1,15 +1,15 @@
 """Building one snapshot of what the sources have now."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyst import duckdb_files, ownership
-from analyst.catalog import Catalog, Column, File, RemoteAttach, Table
-from analyst.contract.model import FileRow
+from analyst.catalog import Catalog, Column, File, Problem, RemoteAttach, Table
+from analyst.contract.model import FileRow, extract_key
 from analyst.errors import AnalystError, ContractError
 from analyst.rebuild import assembling
 from analyst.rebuild.batches import Batch, Batching, Outcome
@@ -40,7 +40,8 @@ class Building:
     def build(self, sources: frozenset[str], changed: frozenset[str], now: datetime) -> tuple[Catalog, Path]:
         """Build from all `sources`, of which those in `changed` are read anew; return catalog and local file.
 
-        A source or table that can't be taken keeps its place from the last snapshot and is reported in the catalog.
+        A source or table that can't be taken keeps its place from the last snapshot and is reported in the catalog, also
+        one whose extract is gone. Only what was taken out of its extract on purpose leaves (`publishing.drop`).
 
         Raises:
             LastSnapshotError: views of the last snapshot are needed and can't be had.
@@ -55,11 +56,12 @@ class Building:
             views = {table: view for view, table in owners.items()}
             outcomes = batching.take(batches, views)
             taken = _gathered(con, outcomes)
-            kept = self._keep(con, _kept(last, sources, changed, taken))
+            kept, lost = self._keep(con, _kept(last, changed & sources, taken))
             problems = [p for p in self.last.problems if p.source in sources - changed]
             problems += [p for outcome in outcomes for p in outcome.problems]
-            remote = [row for row in self.last.remote if row.source in sources - taken.keys()]
-            columns = assembling.columns(con)
+            problems += [*_gone(last.keys() - sources), *lost]
+            remote = [row for row in self.last.remote if row.source not in taken]
+            columns = {view: listed for outcome in outcomes for view, listed in outcome.columns.items()}
             fresh = [_table(name, p, views, columns) for name, found in taken.items() for p in found.tables]
             catalog = Catalog(
                 snapshot=self.last.snapshot + 1,
@@ -79,23 +81,37 @@ class Building:
         ids = [f"{source.name}.{table}" for source in opened for table in source.extract.meta]
         return sorted(ids, key=lambda table: (rank.get(table, len(rank)), table))
 
-    def _keep(self, con: "DuckDBPyConnection", kept: Sequence[Table]) -> list[Table]:
-        """Bring the views of these tables of the last snapshot into `merged`; tell which are there now.
+    def _keep(self, con: "DuckDBPyConnection", kept: Sequence[Table]) -> tuple[list[Table], list[Problem]]:
+        """Bring the views of these tables of the last snapshot into `merged`; tell which are there now, and what is lost.
 
-        If that snapshot is lost they are made anew, but those of remote tables, which stood nowhere else.
+        A view that is not the very one that we would make, or is lost with that snapshot, is made anew. That can't be done
+        for remote tables, which stand nowhere else.
         """
-        if self.last_duckdb is None:
-            local = [table for table in kept if table.files]
-            assembling.make_views(con, local, self.store.url)
-            return local
-        if kept:
+        there: frozenset[str] = frozenset()
+        if kept and self.last_duckdb is not None:
             path = self.folder / "last.duckdb"
             try:
                 self.store.download(self.last_duckdb, path)
-                assembling.keep_views(con, path, frozenset(table.view for table in kept))
+                there = assembling.keep_views(con, path, kept, self._aliases(), self.store.url)
             except (ObjectMissingError, ContractError) as error:
                 raise LastSnapshotError(str(error)) from error
-        return list(kept)
+        found, lost = [table for table in kept if table.view in there], list[Problem]()
+        for table in kept:
+            if table.view not in there:
+                try:
+                    assembling.make_view(con, table, self.store.url)
+                except ContractError as error:
+                    lost.append(Problem(source=table.source, table=table.name, code=error.code, message=str(error)))
+                else:
+                    found.append(table)
+        return found, lost
+
+    def _aliases(self) -> Mapping[str, frozenset[str]]:
+        """Tell what the sources of the last snapshot may attach."""
+        found: dict[str, set[str]] = {}
+        for row in self.last.remote:
+            found.setdefault(row.source, set()).add(row.alias)
+        return {source: frozenset(aliases) for source, aliases in found.items()}
 
 
 def _gathered(con: "DuckDBPyConnection", outcomes: Sequence[Outcome]) -> dict[str, Taken]:
@@ -115,21 +131,29 @@ def _by_source(catalog: Catalog) -> dict[str, dict[str, Table]]:
     return found
 
 
-def _kept(
-    last: Mapping[str, Mapping[str, Table]],
-    sources: frozenset[str],
-    changed: frozenset[str],
-    taken: Mapping[str, Taken],
-) -> list[Table]:
+def _kept(last: Mapping[str, Mapping[str, Table]], changed: frozenset[str], taken: Mapping[str, Taken]) -> list[Table]:
     """List the tables that stay as the last snapshot has them: of unchanged sources, and what could not be taken."""
     kept: list[Table] = []
-    for source in sorted(sources & last.keys()):
+    for source in sorted(last):
         if source not in changed or source not in taken:
             kept += last[source].values()
         else:
             failed = {problem.table for problem in taken[source].problems}
             kept += [table for name, table in last[source].items() if name in failed]
     return kept
+
+
+def _gone(sources: Iterable[str]) -> list[Problem]:
+    """Tell of sources that have no extract any more."""
+    return [
+        Problem(
+            source=source,
+            code=ContractError.code,
+            message=f"{extract_key(source)} is gone, so the tables of {source!r} stay as they were; "
+            "put it back, run the source, or delete its tables",
+        )
+        for source in sorted(sources)
+    ]
 
 
 def _table(source: str, placed: Placed, views: Mapping[str, str], columns: Mapping[str, tuple[Column, ...]]) -> Table:

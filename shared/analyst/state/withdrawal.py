@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from analyst import duckdb_files
 from analyst.errors import NotFoundError
+from analyst.snapshots import Snapshots
 from analyst.state.audit import Actor
 from analyst.state.editing import State
 from analyst.state.registry import deregister
@@ -24,13 +25,14 @@ def withdraw(
     The rights end first. If the extract can't be changed then, doing it again drops the data that was left.
 
     Raises:
-        NotFoundError: it is neither registered nor extracted.
+        NotFoundError: it is neither registered, nor extracted, nor in the newest snapshot.
         UnavailableError: the store does not answer; do it again.
     """
     source, _, name = table_id.partition(".")
     was_registered = _deregister(state, actor, table_id)
-    had_data = _drop(store, source, name, now=now, scratch=scratch)
-    if not was_registered and not had_data:
+    is_shown = table_id in Snapshots(store).current().by_id
+    had_data = _drop(store, source, name, now=now, scratch=scratch, is_known=is_shown)
+    if not was_registered and not is_shown and not had_data:
         raise NotFoundError(f"there is no table {table_id!r} in the registry")
 
 
@@ -45,8 +47,10 @@ def _deregister(state: State, actor: Actor, table_id: str) -> bool:
     return True
 
 
-def _drop(store: Store, source: str, name: str, *, now: Callable[[], datetime], scratch: Path | None) -> bool:
+def _drop(
+    store: Store, source: str, name: str, *, now: Callable[[], datetime], scratch: Path | None, is_known: bool
+) -> bool:
     from analyst.contract.publishing import drop
 
     with duckdb_files.scratch(scratch) as folder:
-        return drop(store, source, name, now=now, folder=folder)
+        return drop(store, source, name, now=now, folder=folder, is_known=is_known)

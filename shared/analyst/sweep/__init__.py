@@ -125,6 +125,10 @@ class Sweep:
         for source in sources:
             with found.trouble(source), duckdb_files.scratch(self.scratch) as folder:
                 sweep = SourceSweep.read(self.store, source, listed[source], referred, folder=folder, rule=self.rule)
+                found.problems += [
+                    SweepProblem(source=source, message=f"nothing of it is deleted: {reason}")
+                    for reason in sweep.extract.refused.values()
+                ]
                 due = sweep.due(self.delta_keep, dry_run=dry_run)
                 found.checkpoints += 0 if dry_run else sweep.write_checkpoints()
                 found.unneeded += [*due, *sweep.covered(self.delta_keep)]

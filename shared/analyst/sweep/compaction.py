@@ -14,7 +14,7 @@ from analyst.catalog import Column
 from analyst.contract.model import FILE_NAME, Extract, FileRow, Meta, TableState, data_prefix
 from analyst.contract.parquet import MAX_FILE_BYTES
 from analyst.contract.views import columns_of, described_columns
-from analyst.errors import SourceError
+from analyst.errors import ContractError, SourceError
 from analyst.types import portable
 
 if TYPE_CHECKING:
@@ -136,13 +136,13 @@ def _types_stay(con: "DuckDBPyConnection", files: Files) -> bool:
     import duckdb
 
     types: dict[str, str] = {}
-    for columns in map(columns_of, files):
-        if not columns or any(types.setdefault(column.name, column.type) != column.type for column in columns):
-            return False
     try:
+        for columns in map(columns_of, files):
+            if not columns or any(types.setdefault(column.name, column.type) != column.type for column in columns):
+                return False
         kinds = {name: con.sqltype(kind) for name, kind in types.items()}
         return all(con.sqltype(portable(name, kind).type) == kind for name, kind in kinds.items())
-    except (duckdb.Error, SourceError):
+    except (duckdb.Error, ContractError, SourceError):
         return False
 
 

@@ -68,6 +68,8 @@ class SourceSweep:
             elif found := _LOG_FILE.fullmatch(entry.key):
                 logs.setdefault(found[1], []).append((found[2], entry))
         needed = referred.union(row.path for rows in read.extract.files.values() for row in rows)
+        if read.extract.refused:  # it may refer to files that it could not tell
+            data = []
         unreferenced = [entry for entry in data if entry.key not in needed and is_older(entry, YOUNG)]
         opened = {table: Log.of(store, table, entries, folder) for table, entries in logs.items()}
         return cls(store, source, unreferenced, read.commits, opened, read.extract, read.version, read.scattered)
@@ -113,9 +115,8 @@ def _read_extract(store: Store, source: str, folder: Path, rule: Rule) -> _Read:
     except ObjectMissingError:
         return _Read(Extract(), None)
     with duckdb_files.connect(threads=1) as con:
-        extract = reading.open_extract(con, path, "extract", what=what)
-        rows = reading.fetch(con, "select table_name, version, commit from extract.main._delta") or []
-        commits = [Commit(*row) for row in rows if row[2]]
+        extract = reading.open_extract(con, path, "extract", source=source)
+        commits = reading.read_commits(con, "extract", source=source)
         with told_as(ContractError, f"{what} can't be read: "):
             scattered = tuple(find(con, source, extract, rule))
         return _Read(extract, version, commits, scattered)

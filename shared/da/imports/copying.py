@@ -9,13 +9,16 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 from da.errors import DaError
+from da.sql import quote_text
 
 _ATTEMPTS = 3
 
 
 @contextmanager
-def opened_copy(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def opened_copy(path: Path, writes_to: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open a copy of a DuckDB file; what is in its log is in the copy.
+
+    Nothing in it can reach other files or the network, but for the folder `writes_to`.
 
     Raises:
         DaError: it is no database that can be read, or it is being written all the time.
@@ -27,7 +30,10 @@ def opened_copy(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         except (duckdb.Error, UnicodeDecodeError) as error:
             raise DaError(f"{path} can't be read as a DuckDB database: {_reason(error, copy)}") from None
         with connection:
-            connection.execute("set TimeZone = 'UTC'")
+            connection.execute("set TimeZone = 'UTC'; set threads = 1")  # equal rows are equal bytes then
+            if writes_to is not None:
+                connection.execute(f"set allowed_directories = [{quote_text(f'{writes_to}/')}]")
+            connection.execute("set enable_external_access = false; set lock_configuration = true")
             try:
                 yield connection
             except duckdb.Error as error:

@@ -98,7 +98,7 @@ class Finding:
         if not path.exists():
             return {}, {}
         try:
-            with opened_copy(path) as connection:
+            with opened_copy(path, self.scratch) as connection:
                 said = _meta(connection)
                 return said, self._brought_out(connection, home, said)
         except DaError as error:
@@ -110,7 +110,6 @@ class Finding:
     ) -> Mapping[str, list[Path]]:
         held = {name for (name,) in connection.execute(_BASE_TABLES).fetchall()}
         brought: dict[str, list[Path]] = {}
-        connection.execute("set threads = 1")  # equal rows are equal bytes then
         for number, table in enumerate(sorted(held & {*said})):
             path = self.scratch / f"{home.name}-{number}.parquet"
             connection.execute(f"copy {quote(table)} to {quote_text(str(path))} (format parquet)")
@@ -156,7 +155,9 @@ _BASE_TABLES: Final = "select table_name from duckdb_tables() where schema_name 
 
 
 def _meta(connection: duckdb.DuckDBPyConnection) -> Mapping[str, _Said]:
-    rows = connection.execute("select table_name, query_mode, description, extracted_at from _meta").fetchall()
+    if ("_meta",) not in connection.execute(_BASE_TABLES).fetchall():
+        raise DaError("it has no table _meta")
+    rows = connection.execute("select table_name, query_mode, description, extracted_at from main._meta").fetchall()
     return {
         table: _Said(mode or "local", description, at and at.replace(tzinfo=UTC))
         for table, mode, description, at in rows

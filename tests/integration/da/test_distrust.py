@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from da.errors import DaError
 from da.report import Report
 from da.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
@@ -62,8 +63,20 @@ def test_a_table_of_a_strange_name_is_refused(
         {"files": [None]},
         {"columns": [{"name": "a\x00b", "type": "INTEGER"}]},
         {"columns": [{"type": "INTEGER"}]},
+        {"columns": [{"name": "a" * 1001, "type": "INTEGER"}]},
+        {"columns": [{"name": "a", "type": "INTEGER\x1b[2J"}]},
+        {"columns": [{"name": "a\ud800", "type": "INTEGER"}]},
+        {"files": [FILE, {**FILE, "sha256": "0" * 63 + "1"}]},
+        {"files": [{**FILE, "size_bytes": 2**63}]},
+        {"files": [{**FILE, "path": "x" * 200_001}]},
         {"rows": True},
+        {"rows": 2**63},
+        {"size_bytes": 10**400},
+        {"updated": 7},
+        {"view": "x" * 64},
+        {"view": "Main"},
         {"description": ["x"]},
+        {"description": "\udfff"},
     ],
 )
 def test_a_table_with_something_strange_is_refused(api: FunctionsApi, sync: SyncRun, rows: Rows, entry: Any) -> None:
@@ -89,7 +102,45 @@ def test_two_tables_can_not_have_one_view(api: FunctionsApi, sync: SyncRun) -> N
     assert sync().failed == {"b.orders": "the server gives it the view orders, which is that of a.orders"}
 
 
-@pytest.mark.parametrize("kind", ["INTEGER) as x, (select 1", "nonsense", "INTEGER; drop view customers"])
+@pytest.mark.parametrize("view", ["main", "information_schema", "temp", "system", "select", "_tables", "con", "nul"])
+def test_a_view_of_a_name_that_means_something_is_only_a_view(
+    api: FunctionsApi, sync: SyncRun, rows: Rows, view: str
+) -> None:
+    api.put(f"{view}.{view}", "select 1 as id")
+    assert sync().failed == {}
+    assert rows(f'select id from main."{view}"') == [(1,)]
+
+
+def test_a_table_that_is_said_to_be_larger_than_the_disk_holds_up_no_other(
+    api: FunctionsApi, sync: SyncRun, rows: Rows
+) -> None:
+    api.put("shop.customers", "select 1 as id")
+    api.declare("shop.orders", files=[{**FILE, "size_bytes": 2**62}])
+    report = sync()
+    assert list(report.failed) == ["shop.orders"]
+    assert "make room" in report.failed["shop.orders"]
+    assert rows("select id from customers") == [(1,)]
+
+
+def test_a_manifest_without_an_end_is_no_manifest(api: FunctionsApi, sync: SyncRun) -> None:
+    api.answers["GET", "/api/sync/manifest"] = [(200, "[" * 200_000)]
+    with pytest.raises(DaError):
+        sync()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "INTEGER) as x, (select 1",
+        "nonsense",
+        "INTEGER; drop view customers",
+        "INTEGER, b INTEGER",
+        "INTEGER default 5",
+        "STRUCT(a INTEGER",
+        "main.mood",
+        "STRUCT(a " * 100 + "INTEGER" + ")" * 100,
+    ],
+)
 def test_a_strange_type_is_no_sql(api: FunctionsApi, sync: SyncRun, rows: Rows, kind: str) -> None:
     api.put("shop.customers", "select 1 as id")
     api.declare("shop.empty", columns=[{"name": "a", "type": kind, "description": None}])

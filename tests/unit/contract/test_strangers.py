@@ -97,12 +97,14 @@ REFUSED = {
     "a _files of their own": ([META, "create table _files (file varchar)"], "has a _files without table_name"),
     "a view in place of a table": (
         [META, "create view _state as select 1 as version"],
-        "has a _state without table_name",
+        "has a _state that is not a table",
     ),
-    "a base table of our table's name": ([META, "create table ours (i int)"], "can't be changed"),
     "a stricter _meta": ([META.replace("bigint", "bigint check (rows < 0)", 1)], "can't be changed"),
-    "a table twice": ([META, "insert into _meta (table_name) values ('a'), ('a')"], "has two rows for the table 'a'"),
-    "an unknown mode": ([META, "insert into _meta (table_name, query_mode) values ('a', 'x')"], "query_mode 'x'"),
+    "a default that is computed": (
+        [META.replace("description varchar", "description varchar default repeat('x', 10)")],
+        "the default of description in _meta is computed",
+    ),
+    "an index of an expression": ([META, "create index i on _meta (upper(table_name))"], "has an index on _meta"),
 }
 
 
@@ -118,6 +120,39 @@ def test_an_extract_that_breaks_the_contract_is_named_and_left_alone(store: Stor
     assert reason in record.error
     assert gettempdir() not in record.error
     assert data(store, EXTRACT) == before
+
+
+OTHERS: dict[str, str] = {
+    "a table twice": "insert into _meta (table_name) values ('a'), ('a')",
+    "an unknown mode": "insert into _meta (table_name, query_mode) values ('a', 'x')",
+    "SQL in a name": """insert into _meta (table_name) values ('a"; drop table _meta; --')""",
+    "an infinite time": "insert into _meta (table_name, extracted_at) values ('a', 'infinity')",
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_is_wrong_with_one_table_does_not_hold_up_another(store: Store, kind: str) -> None:
+    with edited(store, EXTRACT) as path:
+        write(path, META, OTHERS[kind])
+    before = ask(store, EXTRACT, "from _meta order by all")
+    assert publish(store).error is None
+    assert ask(store, EXTRACT, "from _meta where table_name <> 'ours' order by all") == before
+    assert ask(store, EXTRACT, "from ours") == [(1,)]
+
+
+def test_a_table_that_can_not_be_published_fails_by_itself(store: Store) -> None:
+    with edited(store, EXTRACT) as path:
+        write(path, META, "create table ours (i int)")
+    toy = Toy({"ours": ToyTable("select 1 as x"), "fine": ToyTable("select 2 as x")})
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    record = Extraction(store, "toy", runs.new_run_id(), lambda: now).run(lambda: toy).record
+    assert (record.status, record.error) == ("partial", None)
+    assert [(table.table, table.status) for table in record.tables] == [("fine", "ok"), ("ours", "failed")]
+    assert ask(store, EXTRACT, "from fine") == [(2,)]
+    assert ask(store, EXTRACT, "select table_name, status from _runs order by 1") == [
+        ("fine", "ok"),
+        ("ours", "failed"),
+    ]
 
 
 @pytest.mark.parametrize("content", [b"", b"no database", b"\xff\xfe\x00", b"\x00" * 50_000])

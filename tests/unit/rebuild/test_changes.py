@@ -1,10 +1,13 @@
 """What a rebuild makes of sources and tables that come, go and change."""
 
+from pathlib import Path
+
 import duckdb
 
+from analyst.contract.publishing import drop
 from analyst.store import ANY, Store
 from tests.reading import edited, pointer, query
-from tests.unit.rebuild.building import damage, extract, rebuild, views
+from tests.unit.rebuild.building import NOW, damage, extract, rebuild, views
 
 
 def test_problems_come_and_go_with_their_cause(store: Store) -> None:
@@ -29,26 +32,36 @@ def test_problems_come_and_go_with_their_cause(store: Store) -> None:
     assert problems() == [("shop", None)]
     assert query(store, "from orders") == [(1,)]
     store.delete("extracts/shop/extract.duckdb")
-    assert problems() == []
-    assert views(store) == {"crm.people": "people"}
+    assert problems() == [("shop", None)]
+    assert views(store) == {"crm.people": "people", "shop.orders": "orders"}
 
 
-def test_when_all_sources_are_gone_so_are_their_tables(store: Store) -> None:
+def test_a_source_whose_extract_is_gone_keeps_its_tables_and_is_listed(store: Store, tmp_path: Path) -> None:
     extract(store, "shop", {"orders": "select 1 as n"})
     rebuild(store)
     store.delete("extracts/shop/extract.duckdb")
-    assert (rebuild(store).tables, views(store)) == (0, {})
+    answer = rebuild(store)
+    assert (answer.tables, [problem.source for problem in answer.problems]) == (1, ["shop"])
+    assert "extracts/shop/extract.duckdb is gone" in answer.problems[0].message
     extract(store, "other", {"orders": "select 1 as n"})
-    rebuild(store)
+    assert [problem.source for problem in rebuild(store).problems] == ["shop"]
+    assert query(store, "from orders") == [(1,)]
+    drop(store, "shop", "orders", now=lambda: NOW, folder=tmp_path, is_known=True)
+    assert rebuild(store).problems == ()
     assert views(store) == {"other.orders": "other_orders"}
 
 
-def test_a_table_that_left_meta_leaves_the_snapshot(store: Store) -> None:
+def test_a_table_that_left_meta_stays_until_it_is_deleted(store: Store, tmp_path: Path) -> None:
     extract(store, "shop", {"orders": "select 1 as n", "items": "select 1 as n"})
     rebuild(store)
     with edited(store, "extracts/shop/extract.duckdb") as path, duckdb.connect(path) as con:
         con.execute("delete from _meta where table_name = 'orders'")
-    rebuild(store)
+    (problem,) = rebuild(store).problems
+    assert (problem.source, problem.table) == ("shop", "orders")
+    assert "does not list shop.orders any more" in problem.message
+    assert query(store, "from orders") == [(1,)]
+    drop(store, "shop", "orders", now=lambda: NOW, folder=tmp_path, is_known=True)
+    assert rebuild(store).problems == ()
     assert views(store) == {"shop.items": "items"}
 
 
@@ -72,11 +85,18 @@ def test_a_changed_remote_view_or_attachment_is_published(store: Store) -> None:
                 con.execute(statement)
         return rebuild(store).snapshot
 
-    remote = "create or replace view far as select 1::int as n, {} as origin"
-    assert change("insert into _meta (table_name, query_mode) values ('far', 'remote')", remote.format("'one'")) == 1
-    assert change(remote.format("'two'")) == 2
-    assert change("insert into _remote_attach values ('bq', 'bigquery', 'project=a', 'BQ_TOKEN')") == 3
+    def remote(table: str) -> tuple[str, ...]:
+        attach, schema = "attach ':memory:' as bq", 'create schema bq."web-1"'
+        made = f'create table bq."web-1".{table} (n int, origin varchar)'
+        return attach, schema, made, f'create or replace view far as select * from bq."web-1".{table}'
+
+    attached = "insert into _remote_attach values ('bq', 'bigquery', 'project=a', 'BQ_TOKEN')"
+    assert change("insert into _meta (table_name, query_mode) values ('far', 'remote')", attached, *remote("one")) == 1
+    assert change(*remote("two")) == 2
+    assert change("update _remote_attach set token_env = 'BQ_OTHER_TOKEN'") == 3
     assert change("update _remote_attach set url = 'project=b'") == 4
+    sql = 'CREATE VIEW far AS SELECT * FROM bq."web-1".two;'
+    assert query(store, "select sql from duckdb_views() where view_name = 'far'") == [(sql,)]
     assert query(store, "select source, alias, url from _remote_attach") == [("big", "bq", "project=b")]
     extract(store, "other", {"people": "select 1 as n"})
     assert rebuild(store).snapshot == 5

@@ -1,11 +1,13 @@
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import duckdb
 import pytest
 
 from analyst import lease
 from analyst.catalog import Catalog
+from analyst.contract.publishing import drop
 from analyst.rebuild import Rebuild, RebuildAnswer
 from analyst.snapshots import Snapshots
 from analyst.store import ANY, Store
@@ -81,7 +83,7 @@ def test_one_changed_source_leaves_the_views_of_the_others(store: Store) -> None
     assert (query(store, "from orders"), query(store, "from people")) == ([(1,)], [("Grace",)])
 
 
-def test_a_view_name_belongs_to_the_senior_table_for_good(store: Store) -> None:
+def test_a_view_name_belongs_to_the_senior_table_for_good(store: Store, tmp_path: Path) -> None:
     extract(store, "alpha", {"orders": "select 'alpha' as origin"})
     extract(store, "beta", {"orders": "select 'beta' as origin", "alpha_orders": "select 'odd' as origin"})
     rebuild(store, seniority=["beta.orders", "beta.alpha_orders", "alpha.orders"])
@@ -91,7 +93,8 @@ def test_a_view_name_belongs_to_the_senior_table_for_good(store: Store) -> None:
         "alpha.orders": "alpha_orders_2",
     }
     assert query(store, "from alpha_orders_2") == [("alpha",)]
-    store.delete("extracts/beta/extract.duckdb")
+    for table in ("orders", "alpha_orders"):
+        drop(store, "beta", table, now=lambda: NOW, folder=tmp_path)
     rebuild(store)
     assert {t.id: t.view for t in catalog(store).tables} == {"alpha.orders": "alpha_orders_2"}
 

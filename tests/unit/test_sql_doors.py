@@ -1,0 +1,186 @@
+"""Whatever comes from outside becomes SQL by one of few doors, which are looked for in the code itself."""
+
+import ast
+import re
+from collections.abc import Iterator
+
+from tests.running import ROOT
+
+DOORS = {"quote", "quote_text", "quote_path", "checked_type", "len", "range", "int", "sum", "max", "min"}
+"""The functions that make SQL of what comes from outside, and such as give numbers."""
+
+_SQL = re.compile(
+    r"\b(select\b|insert into|create (table|view|or replace|schema|temp|secret)|drop (table|view|schema)|copy \(|copy from"
+    r"|attach\b|detach\b|comment on|alter (table|view)|delete from|update \w+ set|cast\(|try_cast\(|read_parquet\("
+    r"|set [a-z_]+ =|load |describe )"
+)
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for folder in ("shared/analyst", "shared/da", "functions"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield str(path.relative_to(ROOT)), ast.parse(path.read_text())
+
+
+def scopes(tree: ast.Module) -> Iterator[ast.AST]:
+    yield tree
+    yield from (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+
+
+def strings(scope: ast.AST) -> Iterator[ast.JoinedStr]:
+    """Find the f-strings of a scope that look like SQL."""
+    for node in ast.walk(scope):
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
+            if _SQL.search(text):
+                yield node
+
+
+class Scope:
+    """What a function's names stand for, as far as it says so itself."""
+
+    def __init__(self, node: ast.AST) -> None:
+        self.assigned: dict[str, list[ast.expr]] = {}
+        for each in ast.walk(node):
+            match each:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    self.assigned.setdefault(name, []).append(value)
+                case ast.NamedExpr(target=ast.Name(id=name), value=value):
+                    self.assigned.setdefault(name, []).append(value)
+                case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=values)):
+                    for target, one in zip(targets, values, strict=True):
+                        self.assigned.setdefault(ast.unparse(target), []).append(one)
+                case ast.comprehension(
+                    target=ast.Name(id=name), iter=ast.Call(func=ast.Name(id="map"), args=[door, _])
+                ):
+                    self.assigned.setdefault(name, []).append(ast.Call(func=door, args=[], keywords=[]))
+
+    def is_made(self, value: ast.expr, depth: int = 0) -> bool:  # noqa: C901, PLR0911, PLR0912 - a table of shapes
+        """Tell whether an expression is SQL of ours: a constant, made by a door, or of parts that are."""
+        if depth > 8:
+            return False
+
+        def made(one: ast.expr) -> bool:
+            return self.is_made(one, depth + 1)
+
+        match value:
+            case ast.Constant():
+                return True
+            case ast.Name(id=name) if name.isupper():
+                return True
+            case ast.Name(id=name):
+                return name in self.assigned and all(map(made, self.assigned[name]))
+            case ast.Attribute(attr=name):
+                return name.isupper()
+            case ast.JoinedStr(values=parts):
+                return all(made(part.value) for part in parts if isinstance(part, ast.FormattedValue))
+            case ast.IfExp(body=one, orelse=other) | ast.BinOp(left=one, right=other):
+                return made(one) and made(other)
+            case ast.BoolOp(values=values):
+                return all(map(made, values))
+            case ast.List(elts=elts) | ast.Tuple(elts=elts):
+                return all(map(made, elts))
+            case ast.Starred(value=inner):
+                return made(inner)
+            case ast.GeneratorExp(elt=elt) | ast.ListComp(elt=elt):
+                return made(elt)
+            case ast.Call(func=ast.Attribute(value=ast.Constant(), attr="join"), args=[parts]):
+                return made(parts)
+            case ast.Call(func=ast.Name(id="map"), args=[ast.Name(id=door), _]):
+                return door in DOORS
+            case ast.Call(func=ast.Name(id=door)):
+                return door in DOORS
+            case ast.Subscript(value=ast.Name(id=name)):
+                return name.isupper()
+        return False
+
+
+def strange_in(tree: ast.Module) -> set[str]:
+    """List what goes into SQL in a module and is made by no door."""
+    strange: set[str] = set()
+    for node in scopes(tree):
+        scope = Scope(node)
+        inner = [one for one in ast.walk(node) if one is not node and isinstance(one, ast.FunctionDef)]
+        nested = {id(text) for one in inner for text in strings(one)}
+        for text in strings(node):
+            if id(text) not in nested:
+                parts = (part.value for part in text.values if isinstance(part, ast.FormattedValue))
+                strange |= {ast.unparse(part) for part in parts if not scope.is_made(part)}
+    return strange
+
+
+def found() -> dict[str, set[str]]:
+    """List what goes into SQL and is made by no door, by module."""
+    return {path: strange_in(tree) for path, tree in modules()}
+
+
+LISTED: dict[str, set[str]] = {
+    "functions/extract/imported/reading.py": {"kind", "scan", "target", "back"},
+    "functions/extract/jira/parts.py": {"wanted", "columns", "key", "rows"},
+    "functions/extract/jira/published.py": {"into", "columns", "where"},
+    "shared/analyst/audit/archives.py": {"columns", "rows_of(known)", "known_ids"},
+    "shared/analyst/contract/editing.py": {"table"},
+    "shared/analyst/contract/merging.py": {
+        "' union all by name '.join([*sides, _numbered(new, is_new=True)])",
+        *("_scan(new)", "_scan(paths)", "back", "column", "is_new", "kind", "scan", "target"),
+    },
+    "shared/analyst/contract/model.py": {
+        "table",
+        "', '.join((f'{quote(name)} {kind}' for name, kind in columns.items()))",
+    },
+    "shared/analyst/contract/parquet.py": {
+        *("query", "limit", "str(ordered).lower()", "columns", "select", "scan", "offset", "threads"),
+    },
+    "shared/analyst/contract/reading.py": {"columns"},
+    "shared/analyst/contract/views.py": {"table", "schema", "alias", "query"},
+    "shared/analyst/duckdb_files.py": {"table"},
+    "shared/analyst/imports/writings.py": {"table"},
+    "shared/analyst/rebuild/assembling.py": {"table", "declared", "catalog.snapshot"},
+    "shared/analyst/rebuild/taking.py": {"self.name", "label", "reason", "alias"},
+    "shared/analyst/state/groups.py": {"table"},
+    "shared/analyst/state/projection.py": {"members", "rows"},
+    "shared/analyst/state/rows.py": {"table"},
+    "shared/analyst/state/users.py": {"table"},
+    "shared/analyst/types.py": {"cast", "kind", "target", "text", "value"},
+    "shared/da/imports/old_state.py": {"', '.join(values)"},
+    "shared/da/query.py": {"names", "shape(columns)", "index", "query"},
+    "shared/da/views.py": {"_select(each)"},
+}
+"""What was looked at and is SQL of ours, by module: names of our own tables and columns, queries that other functions
+make, types that DuckDB told and `checked_type` has passed, numbers."""
+
+MADE_OF_TEMPLATES = ("functions/extract/csv/", "shared/da/sample/")
+"""Where SQL is put together of templates and constants throughout."""
+
+
+def test_what_comes_from_outside_becomes_sql_by_a_door() -> None:
+    strange = {
+        path: made - LISTED.get(path, set()) for path, made in found().items() if not path.startswith(MADE_OF_TEMPLATES)
+    }
+    assert {path: made for path, made in strange.items() if made} == {}, (
+        "use quote, quote_text or checked_type; or list it, if it can't come from outside"
+    )
+
+
+def test_the_look_finds_what_is_made_by_no_door() -> None:
+    tree = ast.parse(
+        "def f(con, kind, name):\n"
+        "    con.execute(f'select cast(null as {kind}) as {quote(name)}')\n"
+        "    con.execute(f'drop view {name}')\n"
+        "    con.execute(f'select {checked_type(kind)}')\n"
+    )
+    assert strange_in(tree) == {"kind", "name"}
+
+
+def test_no_text_or_name_is_quoted_by_hand() -> None:
+    by_hand = [
+        f"{path}:{text.lineno}"
+        for path, tree in modules()
+        if not path.startswith(MADE_OF_TEMPLATES)
+        for text in strings(tree)
+        for before, part, after in zip(text.values, text.values[1:], text.values[2:], strict=False)
+        if isinstance(part, ast.FormattedValue) and isinstance(before, ast.Constant) and isinstance(after, ast.Constant)
+        if str(before.value)[-1:] in {"'", '"'} and str(after.value)[:1] == str(before.value)[-1:]
+        if not Scope(tree).is_made(part.value)
+    ]
+    assert by_hand == []
