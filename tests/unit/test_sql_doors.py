@@ -115,14 +115,28 @@ def found() -> dict[str, set[str]]:
 
 
 LISTED: dict[str, set[str]] = {
-    "functions/extract/imported/reading.py": {"kind", "scan", "target", "back"},
+    "functions/extract/imported/reading.py": {"kind", "scan", "select", "target", "back"},
     "functions/extract/jira/parts.py": {"wanted", "columns", "key", "rows"},
     "functions/extract/jira/published.py": {"into", "columns", "where"},
     "shared/analyst/audit/archives.py": {"columns", "rows_of(known)", "known_ids"},
+    "shared/analyst/contract/cursors.py": {"column"},
     "shared/analyst/contract/editing.py": {"table"},
     "shared/analyst/contract/merging.py": {
         "' union all by name '.join([*sides, _numbered(new, is_new=True)])",
-        *("_scan(new)", "_scan(paths)", "back", "column", "is_new", "kind", "scan", "target"),
+        *(
+            "_scan(base)",
+            "_scan(new)",
+            "_scan(paths)",
+            "_scan(rest)",
+            "back",
+            "column",
+            "is_new",
+            "is_whole",
+            "kind",
+            "left",
+        ),
+        *("moment", "on_line", "right", "scan", "target", "terms", "told or 'true'", "typed", "value"),
+        "', '.join([*latest, '\"is new\" desc', '\"row number\" desc'])",
     },
     "shared/analyst/contract/model.py": {
         "table",
@@ -130,6 +144,20 @@ LISTED: dict[str, set[str]] = {
     },
     "shared/analyst/contract/parquet.py": {
         *("query", "limit", "str(ordered).lower()", "columns", "select", "scan", "offset", "threads"),
+    },
+    "shared/analyst/contract/parquet_input.py": {
+        *(
+            "', '.join(terms)",
+            "exact",
+            "fraction",
+            "micros",
+            "moment",
+            "rest",
+            "scan([raw])",
+            "text",
+            "value",
+            "within",
+        ),
     },
     "shared/analyst/contract/reading.py": {"columns"},
     "shared/analyst/contract/views.py": {"table", "schema", "alias", "query"},

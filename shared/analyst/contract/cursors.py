@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 from analyst.contract.connector import Cursor
 from analyst.errors import InvalidInputError
 from analyst.names import quote_text
+from analyst.types import checked_type
 
 Family = Literal["number", "time", "instant", "text", "other"]
 
@@ -103,9 +104,9 @@ def not_before(column: str, kind: str, cursor: Cursor, lag: str | None = None) -
             return _number(column, kind, text, lag)
         case "time" if _TIME_TEXT.fullmatch(text):
             bound = _moved(datetime.fromisoformat(text), lag)
-            return f"coalesce(try_cast({column} as timestamp) >= timestamp '{bound}', true)"
+            return f"coalesce(try_cast({column} as timestamp) >= timestamp {quote_text(str(bound))}, true)"
         case "instant" if _INSTANT_TEXT.fullmatch(text):
-            return f"{column} >= timestamptz '{_moved(_utc(text), lag)}'"
+            return f"{column} >= timestamptz {quote_text(str(_moved(_utc(text), lag)))}"
         case "text":
             return f"{column} >= {quote_text(text)}"
         case _:
@@ -138,7 +139,7 @@ def _number(column: str, kind: str, text: str, lag: str | None) -> str | None:
         bound = bound.quantize(scale, ROUND_FLOOR)
         if bound > greatest:
             return "false"
-        return "true" if bound <= least else f"{column} >= cast('{bound:f}' as {kind})"
+        return "true" if bound <= least else f"{column} >= cast({quote_text(f'{bound:f}')} as {checked_type(kind)})"
 
 
 def _bounds(kind: str) -> tuple[Decimal, Decimal, Decimal]:

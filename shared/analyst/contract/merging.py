@@ -140,7 +140,7 @@ def _without_empty_columns(
     empty = [name for name, count in zip(differing, counts.fetchall()[0], strict=True) if count == 0]
     if not empty:
         return base
-    typed = ", ".join(f"cast(null as {now[name]}) as {quote(name)}" for name in empty)
+    typed = ", ".join(f"cast(null as {checked_type(now[name])}) as {quote(name)}" for name in empty)
     return parquet.write(con, f"select * replace ({typed}) from {_scan(base)}", _folder(into))
 
 
@@ -165,18 +165,18 @@ def _not_read_again(
 def _as_it_was(value: str, old: str, now: str) -> str:
     """Write the SQL of what a text was published as when its column was of another type; NULL where it was not."""
     if now != "VARCHAR":
-        return f"try_cast({value} as {old})"
+        return f"try_cast({value} as {checked_type(old)})"
     if old in _WHOLE:
         is_whole = f"regexp_full_match({value}, '\\s*[+-]?[0-9]+(?:\\.0*)?\\s*')"
-        return f"case when {is_whole} then try_cast({value} as {old}) end"
+        return f"case when {is_whole} then try_cast({value} as {checked_type(old)}) end"
     if old == "BOOLEAN":
         return f"case when lower({value}) in ('true', 'false') then try_cast({value} as boolean) end"
     if old == "DATE":
         moment = f"try_cast({value} as timestamp)"
         return f"case when {moment} = date_trunc('day', {moment}) then cast({moment} as date) end"
     if cursors.family(old) == "number":
-        return f"coalesce(try_cast({value} as {old}), try_cast(replace({value}, ',', '.') as {old}))"
-    return f"try_cast({value} as {old})"
+        return f"coalesce(try_cast({value} as {checked_type(old)}), try_cast(replace({value}, ',', '.') as {checked_type(old)}))"
+    return f"try_cast({value} as {checked_type(old)})"
 
 
 def _check_certain(con: "DuckDBPyConnection", rest: Sequence[Path], lost: Mapping[str, tuple[str, str]]) -> None:
