@@ -204,10 +204,12 @@ class Absorbing:
         listed = {name: parts.by_part(self.base.files.get(name, ())) for name in names}
         for one in changed:
             before, after = self._rows(one.before, Report()), self._rows(one.after, report)
+            was_large, is_large = parts.is_large(one.before), parts.is_large(one.after)
             for name in names:
-                there, here = parts.part_of(name, one.before), parts.part_of(name, one.after)
-                if name == RAW and there not in listed[name]:
-                    there = parts.shared_part_of(one.before)
+                there = parts.part_of(name, one.before, is_own=was_large)
+                here = parts.part_of(name, one.after, is_own=is_large)
+                if was_large and before[name] and there not in listed[name]:  # older versions made no such part
+                    there = parts.part_of(name, one.before, is_own=False)
                 if (there, before[name]) != (here, after[name]):
                     found.setdefault((name, there), _Part()).without.add(one.before.issue_id)
                     found.setdefault((name, here), _Part()).rows += after[name]

@@ -1,8 +1,9 @@
 """The parts of a published table, each a file or a few: written anew when rows in it change, and left alone otherwise.
 
 A part of a table is a month. One of `raw_issues` is a month's issues of one block of ids, so that it stays small: nobody
-downloads these, and every event changes one. Which part an issue is in follows from what is known of it alone, and rows
-stand in the order of the table's key, so that equal knowledge is equal files.
+downloads these, and every event changes one. An issue with a large document has a part of its own in every table. Which
+part an issue is in follows from what is known of it alone, and rows stand in the order of the table's key, so that equal
+knowledge is equal files.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -31,21 +32,20 @@ RAW: Final = "raw_issues"
 BLOCK: Final = 256
 """How many ids of issues one block has."""
 LARGE: Final = 1 << 19
-"""A document of more bytes has a file of its own: DuckDB would need memory for all of a block at once."""
+"""The rows of an issue whose document has more bytes are in files of their own: DuckDB sorts all rows of a part at once."""
 
 Files = tuple[FileRow, ...]
 
 
-def part_of(table: str, state: IssueState) -> str:
-    """Tell in which part of a table an issue is: one of which much is known has a part of `raw_issues` of its own."""
-    if table != RAW:
-        return state.month
-    return shared_part_of(state) + (f"/{state.issue_id}" if len(state.to_json()) > LARGE else "")
+def is_large(state: IssueState) -> bool:
+    """Tell whether an issue has parts of its own."""
+    return len(state.to_json()) > LARGE
 
 
-def shared_part_of(state: IssueState) -> str:
-    """Tell in which part of `raw_issues` an issue is, or was by older versions, if it has none of its own."""
-    return f"{state.month}/{int(state.issue_id) // BLOCK}"
+def part_of(table: str, state: IssueState, *, is_own: bool) -> str:
+    """Return the part of a table that an issue is in: its own, or the one it shares with others."""
+    shared = f"{state.month}/{int(state.issue_id) // BLOCK}" if table == RAW else state.month
+    return f"{shared}/{state.issue_id}" if is_own else shared
 
 
 def month_of(part: str) -> str:
@@ -58,18 +58,18 @@ def block_of(part: str) -> int:
     return int(part.split("/")[1])
 
 
-def is_own(part: str) -> bool:
-    """Tell whether a part of `raw_issues` is one issue's own."""
-    return part.count("/") > 1
+def is_own(table: str, part: str) -> bool:
+    """Tell whether a part of a table is one issue's own."""
+    return part.count("/") > (table == RAW)
 
 
 def may_hold(part: str, issue_ids: Collection[str]) -> bool:
     """Tell whether a part of `raw_issues` that is one issue's own is of one of these; others may hold any."""
-    return not is_own(part) or part.rpartition("/")[2] in issue_ids
+    return not is_own(RAW, part) or part.rpartition("/")[2] in issue_ids
 
 
 def in_order(parts: Iterable[str]) -> list[str]:
-    """Sort parts by month, and by block."""
+    """Sort parts by month, by block, and by issue."""
     return sorted(parts, key=lambda part: (month_of(part), *map(int, part.split("/")[1:])))
 
 

@@ -66,18 +66,22 @@ def test_a_large_document_has_a_file_of_its_own_also_where_it_had_none_before(
     other = Warehouse(theirs, "jira", TransformOptions.of(), lambda: NOON)
     for issue_id, summary in (("3", "z" * 2000), ("2", "y" * 2000), ("1", "")):
         other.absorb({issue_id: partial(_known, summary=summary)})
-    files = [
-        [(file.partition, file.rows, file.sha256) for file in _extract(store, tmp_path / name).files["raw_issues"]]
-        for store, name in ((ours, "ours"), (theirs, "theirs"))
+    remade = Warehouse(theirs, "jira", TransformOptions.of(projects=["A"]), lambda: NOON)
+    remade.absorb({})
+    files = _files(ours, tmp_path / "ours")
+    assert files == _files(theirs, tmp_path / "theirs")
+    assert [file[:2] for file in files["raw_issues"]] == [
+        (None, 0),
+        ("2026-03/0", 1),
+        ("2026-03/0/2", 1),
+        ("2026-03/0/3", 1),
     ]
-    assert files[0] == files[1]
-    assert [file[:2] for file in files[0]] == [(None, 0), ("2026-03/0", 1), ("2026-03/0/2", 1), ("2026-03/0/3", 1)]
+    assert [file[:2] for file in files["issues"]] == [(None, 0), ("2026-03", 1), ("2026-03/2", 1), ("2026-03/3", 1)]
     assert warehouse.find(["3"]).keys() == {"3"}
     warehouse.absorb({"3": partial(_known, summary="small")})
-    assert [file.partition for file in _extract(ours, tmp_path / "again").files["raw_issues"]][1:] == [
-        "2026-03/0",
-        "2026-03/0/2",
-    ]
+    files = _files(ours, tmp_path / "again")
+    assert [file[:2] for file in files["raw_issues"]] == [(None, 0), ("2026-03/0", 2), ("2026-03/0/2", 1)]
+    assert [file[:2] for file in files["issues"]] == [(None, 0), ("2026-03", 2), ("2026-03/2", 1)]
     assert warehouse.find(["1", "2", "3"]).keys() == {"1", "2", "3"}
 
 
@@ -85,6 +89,13 @@ def _known(state: IssueState, summary: str = "") -> IssueState:
     fields = {"created": "2026-03-01T12:00:00.000+0000", "updated": "2026-03-01T12:00:00.000+0000"}
     fields["summary"] = summary
     return state.fetched({"id": state.issue_id, "key": "A-1", "fields": fields})
+
+
+def _files(store: MemoryStore, folder: Path) -> dict[str, list[tuple[str | None, int, str]]]:
+    return {
+        name: [(file.partition, file.rows, file.sha256) for file in files]
+        for name, files in _extract(store, folder).files.items()
+    }
 
 
 def _extract(store: MemoryStore, folder: Path) -> Extract:
