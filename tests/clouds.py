@@ -137,9 +137,13 @@ def cloud(kind: str, home: Path, *, latency: float = 0.0) -> Iterator[Cloud]:
 
 
 def listed(cloud: Cloud) -> dict[str, str]:
-    """Tell what lies in a bucket, but for the records of runs and the audit, as `{key: version}`."""
+    """Tell what lies in a bucket, but for records of runs, the audit and proofs of the server, as `{key: version}`."""
     entries = cloud.open().list("")
-    return {entry.key: entry.version for entry in entries if not entry.key.startswith(("state/runs/", "state/audit/"))}
+    return {
+        entry.key: entry.version
+        for entry in entries
+        if not entry.key.startswith(("state/runs/", "state/audit/", "state/store/"))
+    }
 
 
 @contextmanager

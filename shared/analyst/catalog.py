@@ -82,6 +82,18 @@ class RemoteAttach(_Value):
     token_env: str
 
 
+class HeldBack(_Value):
+    """A source that shows the tables of an earlier `snapshot`, until it publishes anew or is released.
+
+    `newest` says what it has published since, as versions and hashes by table.
+    """
+
+    source: str
+    snapshot: int
+    since: datetime
+    newest: dict[str, str] = Field(default_factory=dict)
+
+
 class Catalog(_Value):
     """All tables of one snapshot, in the order of their ids."""
 
@@ -90,6 +102,8 @@ class Catalog(_Value):
     tables: tuple[Table, ...] = ()
     problems: tuple[Problem, ...] = ()
     remote: tuple[RemoteAttach, ...] = ()
+    held_back: tuple[HeldBack, ...] = ()
+    """What a rollback holds back."""
     owners: dict[str, str] = Field(default_factory=dict)
     """View name → id of the table that owns it for good, also of tables that are gone."""
     previous: str | None = None

@@ -41,6 +41,17 @@ _WRITE: Final = {
     "cron": "cron 0 5 * * 1-5 or cron 0 5 * * 1-5 Europe/Prague (minute, hour, day, month, day of week)",
     "never": "never",
 }
+_STEPS: Final = r"(?:/[0-9]+)?"
+_NUMBERS: Final = rf"(?:\*|[0-9]+(?:-[0-9]+)?){_STEPS}"
+_NAMES: Final = rf"[A-Za-z]{{3}}(?:-[A-Za-z]{{3}})?{_STEPS}"
+_FIELDS: Final = {
+    "minute": re.compile(_NUMBERS),
+    "hour": re.compile(_NUMBERS),
+    "day-of-month": re.compile(rf"{_NUMBERS}|[Ll][Ww]?"),
+    "month": re.compile(rf"{_NUMBERS}|{_NAMES}"),
+    "day-of-week": re.compile(rf"{_NUMBERS}|{_NAMES}|[0-7][Ll]|(?:[0-7]|[A-Za-z]{{3}})#[0-9]+"),
+}
+"""What may stand between commas, by field: cronsim ignores some of what it does not know, as the step of `L/2`."""
 _MARK_ZERO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -55,8 +66,8 @@ class _Every:
 
 
 @dataclass(frozen=True, slots=True)
-class _Times:
-    """Times of the clock that hangs in `zone`, as expressions of cron."""
+class _TimesOfDay:
+    """Times of the clock in `zone`, as expressions of cron. Each comes once a day, whatever clocks do."""
 
     expressions: tuple[str, ...]
     zone: tzinfo
@@ -65,9 +76,85 @@ class _Times:
         return min((due for expression in self.expressions for due in self._after(expression, moment)), default=None)
 
     def _after(self, expression: str, moment: datetime) -> Iterator[datetime]:
-        """Give the first time of an expression; in an hour that comes twice, the clock goes over times that have been."""
-        times = (due.astimezone(UTC) for due in CronSim(expression, moment.astimezone(self.zone)))
-        return islice((due for due in times if due > moment), 1)
+        """Give the first time of an expression. A later wall time is never an earlier moment, so the first one counts."""
+        moments = (_moment_of(wall, self.zone) for wall in _walls(expression, _wall(moment, self.zone)))
+        return islice((due for due in moments if due > moment), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Passing:
+    """Minutes that pass: each one at which the clock in `zone` shows a time of the expression."""
+
+    expression: str
+    zone: tzinfo
+
+    def first_after(self, moment: datetime) -> datetime | None:
+        """Go from one change of the clock to the next: in between, it goes at the pace of moments."""
+        start = moment + _MOMENT
+        while True:
+            wall, change = _wall(start, self.zone), _first_change(start, self.zone)
+            due = next(_walls(self.expression, wall - _MOMENT), None)
+            if due is None:
+                return None
+            found, end = start + (due - wall), change or start + _STRETCH
+            if found < end:
+                return found
+            # it may be years ahead; two days before it, no change of a clock brings it nearer
+            start = end if change else max(end, found - 2 * _STRETCH)
+
+
+_MOMENT: Final = timedelta(microseconds=1)
+_STRETCH: Final = timedelta(days=1)
+_PROBE: Final = timedelta(hours=3)
+"""No zone changes its clocks twice within this time."""
+
+
+def _wall(moment: datetime, zone: tzinfo) -> datetime:
+    """Return what a clock shows, without a zone."""
+    return moment.astimezone(zone).replace(tzinfo=None)
+
+
+def _walls(expression: str, after: datetime) -> Iterator[datetime]:
+    """List the wall times of an expression; cronsim's own idea of zones is left out, which knows no changes by half an hour."""
+    return CronSim(expression, after)
+
+
+def _moment_of(wall: datetime, zone: tzinfo) -> datetime:
+    """Return when a clock shows a time first; of a time that is left out, when the clock goes on."""
+    earliest, latest = sorted(wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    if _wall(earliest, zone) == wall:
+        return earliest
+    if _wall(latest, zone) == wall:
+        return latest
+    return _change(earliest, latest, zone)
+
+
+def _first_change(after: datetime, zone: tzinfo) -> datetime | None:
+    """Return the first moment after another, within a day, at which a clock changes; `None` if it does not."""
+    if zone is UTC:
+        return None
+    for number in range(_STRETCH // _PROBE):
+        start, end = after + number * _PROBE, after + (number + 1) * _PROBE
+        if _offset(start, zone) != _offset(end, zone):
+            return _change(start, end, zone)
+    return None
+
+
+def _change(before: datetime, after: datetime, zone: tzinfo) -> datetime:
+    """Find the moment between two others at which a clock changes; it does so at a whole second."""
+    offset = _offset(before, zone)
+    low, high = int((before - _MARK_ZERO).total_seconds() // 1), int((after - _MARK_ZERO).total_seconds() // 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _offset(_MARK_ZERO + timedelta(seconds=middle), zone) == offset:
+            low = middle
+        else:
+            high = middle
+    return _MARK_ZERO + timedelta(seconds=high)
+
+
+def _offset(moment: datetime, zone: tzinfo) -> timedelta | None:
+    return moment.astimezone(zone).utcoffset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +162,7 @@ class Schedule:
     """When something is due; `parse` makes it. Moments are aware, and given in UTC."""
 
     text: str
-    _rule: _Every | _Times | None
+    _rule: _Every | _TimesOfDay | _Passing | None
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -91,9 +178,11 @@ class Schedule:
             return cls(text, _Every(timedelta(minutes=count) if found["unit"] == "m" else timedelta(hours=count)))
         if found := _DAILY.fullmatch(text):
             times = sorted({(int(time[:2]), int(time[3:])) for time in found["times"].split(",")})
-            return cls(text, _Times(tuple(f"{minute} {hour} * * *" for hour, minute in times), _zone(text, found)))
+            return cls(text, _TimesOfDay(tuple(f"{minute} {hour} * * *" for hour, minute in times), _zone(text, found)))
         if found := _CRON.fullmatch(text):
-            return cls(text, _Times((_expression(text, found["fields"]),), _zone(text, found)))
+            expression, zone = _expression(text, found["fields"]), _zone(text, found)
+            by_the_hour = expression.split()[1] == "*"
+            return cls(text, _Passing(expression, zone) if by_the_hour else _TimesOfDay((expression,), zone))
         raise _none(text)
 
     def next_due(self, after: datetime) -> datetime | None:
@@ -117,18 +206,18 @@ def _zone(text: str, found: re.Match[str]) -> tzinfo:
 
 
 def _expression(text: str, fields: str) -> str:
-    """Check the fields, and spell stars out where they stand beside an hour: to cron a star means to go by hours that pass."""
-    minute, hour, *days = fields.split()
-    if hour != "*":
-        minute, hour = minute.replace("*", "0-59"), hour.replace("*", "0-23")
-    expression = " ".join((minute, hour, *days))
+    """Check the fields of a cron expression."""
+    for name, field in zip(_FIELDS, fields.split(), strict=True):
+        for item in field.split(","):
+            if not _FIELDS[name].fullmatch(item):
+                raise _none(text, f"{item!r} is not supported as {name}; ")
     try:
-        comes = next(CronSim(expression, _MARK_ZERO), None) is not None
+        comes = next(CronSim(fields, _MARK_ZERO), None) is not None
     except CronSimError as error:
         raise _none(text, f"{str(error).lower()}; ") from None
     if not comes:
         raise _none(text, "there is no such day; ")
-    return expression
+    return fields
 
 
 def what_to_write(text: str) -> str:

@@ -164,6 +164,13 @@ class Snapshots:
                 found[int(match[1])] = entry.age
         return dict(sorted(found.items(), reverse=True))
 
+    def all(self, *, besides: frozenset[str]) -> Iterator[Snapshot]:
+        """Read every snapshot in the bucket, but for those whose catalogs are named."""
+        for entry in self.store.list(PREFIX):
+            if _CATALOG.fullmatch(entry.key) and entry.key not in besides:
+                with suppress(DamagedError):  # one that is swept meanwhile, or damaged, hides no other
+                    yield _snapshot(read_catalog(self.store, entry.key))
+
     def kept(self, keep_hours: float) -> Iterator[Snapshot]:
         """Read the snapshots that were current in the last hours, newest first."""
         for entry in kept_catalogs(self.store.list(PREFIX), keep_hours * 3600):

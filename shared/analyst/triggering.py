@@ -86,12 +86,16 @@ class RunView(BaseModel):
 
 
 class SyncStatus(BaseModel):
-    """The newest snapshot and runs, newest first."""
+    """The newest snapshot and runs, newest first.
+
+    `held_back` are sources that show the tables of an earlier snapshot, since a rollback.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     snapshot: int | None
     runs: tuple[RunView, ...]
+    held_back: tuple[str, ...] = ()
 
 
 def trigger(
@@ -172,7 +176,7 @@ class Following:
     def newest(self, limit: int) -> SyncStatus:
         """Tell the newest runs of the last days."""
         records = runs.newest(self.store, today=self.now.date(), limit=limit)
-        return SyncStatus(snapshot=self._snapshot(), runs=tuple(_view(record) for record in records))
+        return self._status(*(_view(record) for record in records))
 
     def of(self, run_id: str) -> SyncStatus:
         """Tell how one run fares."""
@@ -180,7 +184,7 @@ class Following:
             view = _view(runs.read(self.store, run_id, today=self.now.date()))
         except NotFoundError:
             view = self._unrecorded(run_id)
-        return SyncStatus(snapshot=self._snapshot(), runs=(view,))
+        return self._status(view)
 
     def _unrecorded(self, run_id: str) -> RunView:
         if self.now - runs.began(run_id) < LOST_AFTER:
@@ -188,8 +192,10 @@ class Following:
         error = "it has left no record for an hour: its process ended, or never began; trigger it again"
         return RunView(run_id=run_id, status="lost", error=error)
 
-    def _snapshot(self) -> int | None:
-        return self.snapshots.current().number or None
+    def _status(self, *runs: RunView) -> SyncStatus:
+        newest = self.snapshots.current()
+        held_back = tuple(one.source for one in newest.catalog.held_back)
+        return SyncStatus(snapshot=newest.number or None, runs=runs, held_back=held_back)
 
 
 def _view(record: RunRecord) -> RunView:

@@ -107,6 +107,8 @@ class Gcs:
     forbidden: bool = False
     ahead: float = 0.0
     page: int = 1000
+    per_second: float = 1e6
+    """Generations in a second: Google's are µs, its storage test bench has ms, other servers count from 1."""
     address: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
     _last: int = 0
@@ -159,7 +161,7 @@ class Gcs:
             objects = self.objects(bucket)
             check(objects.get(resource["name"]), query, unchanged=HTTPStatus.PRECONDITION_FAILED)
             now = self.now()
-            self._last = max(int(now * 1e6), self._last + 1)
+            self._last = max(int(now * self.per_second), self._last + 1)
             held = Held(resource["name"], bytes(data), self._last, now, kind, resource.get("metadata"))
             objects[held.name] = held
         return held

@@ -112,3 +112,32 @@ def test_what_was_never_published_is_no_snapshot(shop: Shop) -> None:
     assert shop.told(2) == 2
     assert shop.send("GET", "/api/sync/manifest?snapshot=4").status_code == 404
     assert shop.snapshots() == [(3, True), (2, False), (1, False)]
+
+
+def test_what_a_rollback_holds_back_is_shown_everywhere_and_released(shop: Shop) -> None:
+    path = "/api/admin/snapshots/1/rollback"
+    told = shop.ask("POST", path, {"dry_run": True})
+    assert (told["dry_run"], told["snapshot"], told["held_back"], told["missing"]) == (True, 3, ["shop"], [])
+    assert shop.snapshots()[0] == (3, True)
+    assert shop.ask("POST", path, {})["held_back"] == ["shop"]
+    (held,) = shop.ask("GET", "/api/snapshots")["held_back"]
+    assert (held["source"], held["snapshot"]) == ("shop", 1)
+    assert shop.ask("GET", "/api/health")["held_back"] == 1
+    assert shop.ask("GET", "/api/sync/status")["held_back"] == ["shop"]
+    assert shop.ask("POST", "/rebuild", {})["held_back"] == ["shop"]
+    assert shop.send("POST", "/api/admin/snapshots/release", {"sources": ["other"]}).status_code == 404
+    released = shop.ask("POST", "/api/admin/snapshots/release", {"sources": ["shop"]})
+    assert (released["status"], released["held_back"], shop.told(), shop.queried()) == ("published", [], 3, 3)
+    assert shop.ask("GET", "/api/health")["held_back"] == 0
+    with shop.process.state.read() as db:
+        found = db.execute("select resource from audit_log where action = 'snapshot.release'").fetchall()
+    assert found == [("source:shop",)]
+
+
+def test_a_snapshot_whose_files_are_gone_is_not_gone_back_to(shop: Shop) -> None:
+    (file,) = shop.ask("GET", "/api/sync/manifest?snapshot=1")["tables"]["shop.orders"]["files"]
+    shop.store.delete(file["path"])
+    answer = shop.send("POST", "/api/admin/snapshots/1/rollback", {})
+    assert answer.status_code == 409
+    assert "shop.orders (1)" in answer.get_json()["detail"]
+    assert (shop.told(), shop.snapshots()[0]) == (3, (3, True))

@@ -61,6 +61,7 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "POST /api/admin/permissions": (Role.ADMIN, ADMINISTER),
     "DELETE /api/admin/permissions/{id}": (Role.ADMIN, ADMINISTER),
     "POST /api/admin/snapshots/{number}/rollback": (Role.ADMIN, ADMINISTER),
+    "POST /api/admin/snapshots/release": (Role.ADMIN, ADMINISTER),
     "GET /api/admin/schedule": (Role.ADMIN, ADMINISTER),
     "GET /api/admin/sources": (Role.ADMIN, ADMINISTER),
     "GET /api/admin/sources/{name}": (Role.ADMIN, ADMINISTER),

@@ -36,7 +36,7 @@ def sweep(store: Store, _generation: int) -> None:
 
 
 DEEDS: dict[str, tuple[Callable[[Store, int], None], int]] = {
-    "publish": (publish, 4),
+    "publish": (publish, 3),
     "edit": (edit, 2),
     "sweep": (sweep, 2),
 }

@@ -13,7 +13,7 @@ from analyst.access.pointer import CURRENT, StatePointer
 from analyst.access.roles import Caller
 from analyst.access.rules import TOKEN_PREFIX, AccessList
 from analyst.errors import AnalystError, UnauthenticatedError, UnavailableError
-from analyst.store import Store
+from analyst.store import Object, Store
 
 TRUSTED_FOR: Final = 60.0
 """Seconds for which a list is still used when the store does not answer."""
@@ -22,17 +22,29 @@ _RETRY_AFTER: Final = 1.0
 _REFRESHES_PER_SECOND: Final = 5.0
 
 
+class _UnreadableError(UnavailableError):
+    """A list can't be read, which may be made anew."""
+
+
 class AccessReader:
     """The current access list of a process. Threads that need a newer one share one fetch.
 
     Ages count from when a fetch began: what it read may have been replaced while it was under way. `max_age` is in
-    seconds, `monotonic` a clock such as `time.monotonic`.
+    seconds, `monotonic` a clock such as `time.monotonic`. `renew` publishes the list anew from the system state: it is
+    called when the list is missing, damaged, or in a format that this version can't read.
     """
 
-    def __init__(self, store: Store, max_age: float, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        max_age: float,
+        monotonic: Callable[[], float],
+        renew: Callable[[], None] | None = None,
+    ) -> None:
         self._store = store
         self._max_age = max_age
         self._monotonic = monotonic
+        self._renew = renew
         self._fetching = threading.Lock()
         self._list = AccessList()
         self._version: str | None = None
@@ -102,19 +114,32 @@ class AccessReader:
         if pointer is None:
             self._list, self._version = AccessList(), None
         elif pointer.version != self._version:
-            self._list, self._version = self._load(pointer.data), pointer.version
+            self._list, self._version = self._read(pointer)
+
+    def _read(self, pointer: Object) -> tuple[AccessList, str]:
+        try:
+            return self._load(pointer.data), pointer.version
+        except _UnreadableError:
+            if self._renew is None:
+                raise
+        self._renew()
+        renewed = self._store.read(CURRENT)
+        if renewed is None:
+            raise UnavailableError(f"{CURRENT} is gone")
+        return self._load(renewed.data), renewed.version
 
     def _load(self, pointer: bytes) -> AccessList:
         try:
             place = StatePointer.model_validate_json(pointer)
-            text = self._text(place)
-            if text is None or hashlib.sha256(text).hexdigest() != place.sha256.get("access"):
-                raise UnavailableError(f"the access list {place.access} is missing or damaged")
+        except ValidationError as error:
+            raise UnavailableError(f"{CURRENT} can't be read: it is damaged, or this version is too old") from error
+        text = self._text(place)
+        if text is None or hashlib.sha256(text).hexdigest() != place.sha256.get("access"):
+            raise _UnreadableError(f"the access list {place.access} is missing or damaged")
+        try:
             return _parsed(text)
         except ValidationError as error:
-            raise UnavailableError(
-                "the access list can't be read: it is damaged, or this program is too old"
-            ) from error
+            raise _UnreadableError(f"the access list {place.access} has a format of another version") from error
 
     def _text(self, place: StatePointer) -> bytes | None:
         if place.access_text is not None:
@@ -124,6 +149,8 @@ class AccessReader:
 
     def _trusted(self) -> AccessList:
         if self._monotonic() - self._as_of > TRUSTED_FOR:
+            if self._failure is not None and not self._failure.retryable:
+                raise UnavailableError(f"who may do what is not known: {self._failure}") from self._failure
             raise UnavailableError("who may do what is not known now: try again in a moment") from self._failure
         return self._list
 

@@ -85,7 +85,12 @@ class Process:
 
     @property
     def store(self) -> Store:
-        """The bucket."""
+        """The bucket.
+
+        Raises:
+            SettingsError: it can't be used, or does not guarantee what is asked of a bucket.
+            UnavailableError: it does not answer.
+        """
         return self._once("store", self._open_store)
 
     @property
@@ -101,7 +106,7 @@ class Process:
     @property
     def access(self) -> AccessReader:
         """Who may do what."""
-        return self._once("access", lambda: AccessReader(self.store, self.settings.access_max_age, self.monotonic))
+        return self._once("access", self._make_access)
 
     @property
     def state(self) -> "State":
@@ -173,9 +178,20 @@ class Process:
         return made
 
     def _open_store(self) -> Store:
+        from ulid import ULID
+
+        from analyst.store.guarantees import require_guarantees
         from analyst.store.opening import open_store
 
-        return open_store(self.settings)
+        store = open_store(self.settings)
+        require_guarantees(store, lambda: str(ULID()).lower(), self.clock)
+        return store
+
+    def _make_access(self) -> AccessReader:
+        def renew() -> None:
+            self.state.edit(lambda _db: None)  # brings an older state to today's schema, and publishes what follows
+
+        return AccessReader(self.store, self.settings.access_max_age, self.monotonic, renew)
 
     def _open_state(self) -> "State":
         from analyst.state import State

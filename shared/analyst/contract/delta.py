@@ -4,18 +4,29 @@ A commit is first a row of `_delta` in the extract.duckdb that is swapped, and i
 may lag behind for a moment, and never tells of what was not published. Before the next commit is swapped the last one
 is copied again, in case it was not.
 
-Source: the Delta transaction log protocol, 'Actions' and 'Per-file Statistics'; a table root is `data/<table>/`.
+The logs are for readers. If another writer commits to one all the same, as an `OPTIMIZE` does, the name of our next
+commit is taken, and the log does not say what was published. A restating commit after the last one found there ends
+that: it removes every file that the log has and adds ours.
+
+Source: the Delta transaction log protocol, 'Actions', 'Checkpoints' and 'Per-file Statistics'; a table root is
+`data/<table>/`.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, uuid4, uuid5
 
+from analyst import duckdb_files
 from analyst.contract.delta_schema import delta_schema, needs_timestamp_ntz
 from analyst.contract.model import FileRow, data_prefix
+from analyst.duckdb_files import told_as
+from analyst.errors import ContractError
 from analyst.store import Store
 from analyst.store.swapping import put_once
 
@@ -47,18 +58,134 @@ class DeltaLog:
     store: Store
     source: str
 
+    def folder_of(self, table: str) -> str:
+        """Return what the keys of a table's log begin with."""
+        return f"{data_prefix(self.source, table)}_delta_log/"
+
     def key_of(self, table: str, version: int) -> str:
         """Tell the key of a commit."""
-        return f"{data_prefix(self.source, table)}_delta_log/{version:020}.json"
+        return f"{self.folder_of(table)}{version:020}.json"
 
-    def copy(self, commits: Iterable[Commit]) -> None:
-        """Put commits into the log, unless they are there.
+    def copy(self, commits: Iterable[Commit]) -> frozenset[str]:
+        """Put commits into the log, unless they are there; return the tables where another writer's has the name.
 
         Raises:
             UnavailableError: the store does not answer.
         """
-        for commit in commits:
-            put_once(self.store, self.key_of(commit.table, commit.version), commit.text.encode())
+        return frozenset(commit.table for commit in commits if not self._put(commit))
+
+    def confirm(self, commits: Iterable[Commit]) -> frozenset[str]:
+        """As `copy`, for commits that are most likely there: one request for each.
+
+        A log from which the commit before is gone, too, counts as another writer's work: it needs a new beginning.
+        """
+        return frozenset(commit.table for commit in commits if not self._is_or_gets_there(commit))
+
+    def _is_or_gets_there(self, commit: Commit) -> bool:
+        found = self.store.read(self.key_of(commit.table, commit.version))
+        if found is not None:
+            return found.data == commit.text.encode()
+        follows = commit.version == 0 or self.store.head(self.key_of(commit.table, commit.version - 1)) is not None
+        return follows and self._put(commit)
+
+    def read(self, table: str, folder: Path) -> "LogState":
+        """Read what a log says now; nothing is assumed of who wrote it.
+
+        Raises:
+            ContractError: it can't be read to the end.
+            UnavailableError: the store does not answer.
+        """
+        return _Reading.of(self.store, self.folder_of(table)).state(folder)
+
+    def _put(self, commit: Commit) -> bool:
+        key, text = self.key_of(commit.table, commit.version), commit.text.encode()
+        if put_once(self.store, key, text):
+            return True
+        found = self.store.read(key)
+        return found is not None and found.data == text
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """What a log says: the version of its last commit, -1 for none, and the files of the table then.
+
+    Files are `remove` actions to be, by path and deletion vector.
+    """
+
+    version: int
+    files: Mapping[tuple[str, str], Mapping[str, Any]]
+
+
+_COMMIT = re.compile(r"([0-9]{20})\.json")
+_CHECKPOINT = re.compile(r"([0-9]{20})\.checkpoint(?:\.([0-9]{10})\.([0-9]{10}))?\.parquet")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """The objects of a log: commits by version, and the parts of each whole checkpoint."""
+
+    store: Store
+    commits: Mapping[int, str]
+    checkpoints: Mapping[int, Sequence[str]]
+
+    @classmethod
+    def of(cls, store: Store, prefix: str) -> "_Reading":
+        commits: dict[int, str] = {}
+        parts: dict[tuple[int, int], list[str]] = {}
+        for entry in store.list(prefix):
+            name = entry.key.removeprefix(prefix)
+            if found := _COMMIT.fullmatch(name):
+                commits[int(found[1])] = entry.key
+            elif found := _CHECKPOINT.fullmatch(name):
+                parts.setdefault((int(found[1]), int(found[3] or 1)), []).append(entry.key)
+        whole = {version: keys for (version, count), keys in parts.items() if len(keys) == count}
+        return cls(store, commits, whole)
+
+    def state(self, folder: Path) -> LogState:
+        """Replay the log, from the newest checkpoint that leads to its end, else from its first commit."""
+        last = max([*self.commits, *self.checkpoints], default=-1)
+        for start in (*sorted(self.checkpoints, reverse=True), -1):
+            following = range(start + 1, last + 1)
+            if all(version in self.commits for version in following):
+                files = self._checkpoint(start, folder)
+                for version in following:
+                    self._apply(self.commits[version], files)
+                return LogState(last, files)
+        raise ContractError("commits are missing in its Delta log, and no checkpoint that can be read covers them")
+
+    def _checkpoint(self, version: int, folder: Path) -> dict[tuple[str, str], Mapping[str, Any]]:
+        files: dict[tuple[str, str], Mapping[str, Any]] = {}
+        for number, key in enumerate(self.checkpoints.get(version, ())):
+            path = folder / f"{uuid4().hex}-{number}.parquet"
+            self.store.download(key, path)
+            with told_as(ContractError, "a checkpoint of its Delta log can't be read: ", hide=path):
+                sql = 'select to_json("add") from read_parquet(?) where "add" is not null'
+                added = [json.loads(text) for (text,) in _confined(folder, sql, [str(path)])]
+            path.unlink()
+            files |= {_file_key(action): action for action in added}
+        return files
+
+    def _apply(self, key: str, files: dict[tuple[str, str], Mapping[str, Any]]) -> None:
+        found = self.store.read(key)
+        for line in (found.data if found else b"").splitlines():
+            with suppress(ValueError, TypeError, AttributeError, KeyError):  # what is no action changes no file
+                action = json.loads(line)
+                if removed := action.get("remove"):
+                    files.pop(_file_key(removed), None)
+                if added := action.get("add"):
+                    files[_file_key(added)] = added
+
+
+def _confined(folder: Path, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
+    """Ask a connection of its own, which sees one folder only: another writer's file is read."""
+    with duckdb_files.connect() as con:
+        duckdb_files.confine(con, folder)
+        return con.execute(sql, values).fetchall()
+
+
+def _file_key(action: Mapping[str, Any]) -> tuple[str, str]:
+    vector = {name: value for name, value in (action.get("deletionVector") or {}).items() if value is not None}
+    return str(action["path"]), json.dumps(vector, sort_keys=True) if vector else ""
 
 
 def next_commit(
@@ -95,10 +222,42 @@ def next_commit(
     if not actions:
         return None
     operation = ("WRITE", {"mode": "Overwrite"}) if changes_data else ("OPTIMIZE", {})
+    return Commit(table, 0 if last is None else last.version + 1, _text(operation, actions, ms))
+
+
+def restating_commit(
+    con: "DuckDBPyConnection", source: str, table: str, found: LogState, *, files: Sequence[FileRow], at: datetime
+) -> Commit | None:
+    """Make the commit after all that a log has, whoever wrote it, that turns what it says into `files`.
+
+    It declares columns and protocol anew, since another writer may have changed these too. `None` when Delta has no
+    word for the files.
+    """
+    schema = delta_schema(con, files)
+    if schema is None:
+        return None
+    ms, home = round(at.timestamp() * 1000), data_prefix(source, table)
+    wanted = {row.path.removeprefix(home) for row in files}
+    gone = [action for (path, vector), action in found.files.items() if vector or path not in wanted]
+    actions = _declared(source, table, schema, None, ms) if files else []
+    actions += [_remove_found(action, ms) for action in gone]
+    actions += [
+        _add(row, home, ms, changes_data=True) for row in files if (row.path.removeprefix(home), "") not in found.files
+    ]
+    return Commit(table, found.version + 1, _text(("WRITE", {"mode": "Overwrite"}), actions, ms))
+
+
+def _text(operation: tuple[str, dict[str, str]], actions: Iterable[dict[str, Any]], ms: int) -> str:
     about = {"timestamp": ms, "operation": operation[0], "operationParameters": operation[1]}
     lines = [{"commitInfo": about}, *actions]
-    text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
-    return Commit(table, 0 if last is None else last.version + 1, text)
+    return "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
+
+
+def _remove_found(action: Mapping[str, Any], ms: int) -> dict[str, Any]:
+    vector = action.get("deletionVector")
+    more = {"deletionVector": {k: v for k, v in vector.items() if v is not None}} if vector else {}
+    removed = {"path": action["path"], "deletionTimestamp": ms, "dataChange": True, "extendedFileMetadata": False}
+    return {"remove": {**removed, **more}}
 
 
 def _once(rows: Sequence[FileRow]) -> Iterable[FileRow]:

@@ -74,13 +74,13 @@ class Extraction:
         """
         started = self.now()
         results: list[TableResult] = []
-        notes: tuple[str, ...] = ()
+        notes: list[str] = []
         version = error = None
         try:
             with duckdb_files.scratch(self.scratch) as folder:
                 opened = connector()
-                results, version = self._extract(opened, only, folder)
-                notes = opened.notes()
+                results, version = self._extract(opened, only, folder, notes)
+                notes += opened.notes()
         except Exception as failure:  # noqa: BLE001 - whatever it is, the run ends with a record of it
             error = self._explain(failure)
         record = RunRecord(
@@ -92,13 +92,13 @@ class Extraction:
             finished_at=self.now(),
             tables=tuple(results),
             error=error,
-            notes=notes,
+            notes=tuple(notes),
         )
         runs.write(self.store, record)
         return Ended(record, version)
 
     def _extract(
-        self, connector: Connector, only: frozenset[str] | None, folder: Path
+        self, connector: Connector, only: frozenset[str] | None, folder: Path, notes: list[str]
     ) -> tuple[list[TableResult], str | None]:
         began = time.monotonic()
         base, version = read_extract(self.store, self.source, folder, with_originals=True)
@@ -119,7 +119,7 @@ class Extraction:
         absent = {table.name for table in listed}
         gone = [] if self.is_partial or only is not None else [name for name in base.meta if name not in absent]
         vanished = [_vanished(self.source, name, base) for name in gone if not base.state(name).is_imported]
-        results, published = self._publish(read, uploads, folder, _noted(base, [*unchanged, *vanished]))
+        results, published = self._publish(read, uploads, folder, _noted(base, [*unchanged, *vanished]), notes)
         missing = [_missing(self.source, name, base) for name in sorted((only or frozenset()) - absent)]
         found = [*results, *unchanged, *vanished, *missing, *twins]
         return sorted(found, key=lambda result: result.table), published or version
@@ -171,6 +171,7 @@ class Extraction:
         uploads: Uploads,
         folder: Path,
         noted: Sequence[TableRun],
+        notes: list[str],
     ) -> tuple[list[TableResult], str | None]:
         results = [result for result, _table in read]
         tables = [table for _result, table in read if table is not None]
@@ -186,6 +187,7 @@ class Extraction:
             now=self.now,
             folder=folder,
         )
+        notes += published.notes.values()
         return [self._ended(result, published) for result in results], published.version
 
     def _ended(self, result: TableResult, published: publishing.Published) -> TableResult:

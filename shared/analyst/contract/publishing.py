@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING
 from analyst import logs
 from analyst.catalog import Column
 from analyst.contract.connector import Cursor
-from analyst.contract.delta import Commit, DeltaLog, next_commit
+from analyst.contract.delta import Commit, DeltaLog, next_commit, restating_commit
+from analyst.contract.delta_schema import delta_schema
 from analyst.contract.editing import delete_rows, edit_extract, read_extract, replace_rows
 from analyst.contract.model import Extract, FileRow, TableState, data_prefix
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.reading import read_commits
 from analyst.contract.views import write_view
-from analyst.errors import AnalystError, ConflictError, SourceError
+from analyst.errors import AnalystError, ConflictError, ContractError, SourceError
 from analyst.names import quote, quote_text
 from analyst.store import Store
 from analyst.store.swapping import upload_once
@@ -135,12 +136,14 @@ def matched(
 class Published:
     """What a publish did: the version of the new extract.duckdb, and the tables that gave way to a later read.
 
-    `failed` are those that could not be published, each with the reason.
+    `failed` are those that could not be published, each with the reason. `notes` say, by table, what was found and done
+    where another writer had changed a Delta log.
     """
 
     version: str | None
     superseded: frozenset[str] = frozenset()
     failed: Mapping[str, Exception] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 class MovedError(ConflictError):
@@ -192,7 +195,7 @@ def publish(
     """
     log, failed = DeltaLog(store, source), dict[str, Exception]()
 
-    def change(con: "DuckDBPyConnection", base: Extract, home: Path) -> tuple[frozenset[str], list[Commit]]:
+    def change(con: "DuckDBPyConnection", base: Extract, home: Path) -> tuple[frozenset[str], _Committed]:
         if together:
             base.require_whole()
         placed, superseded = _place([table for table in tables if table.name not in failed], base)
@@ -202,25 +205,26 @@ def publish(
         for table in placed:
             with _trouble_of(table.name):
                 rows[table.name] = _rows_of(table, base, uploads)
-        commits = _commit(con, log, base, rows, now(), same={table.name for table in placed if table.same_rows})
+        same = frozenset(table.name for table in placed if table.same_rows)
+        committed = _Committing(con, log, now(), folder).commit(base, rows, same)
         _write_tables(con, base, placed, rows)
         for table in placed:
             with _trouble_of(table.name):
                 _write_view(con, table, rows[table.name], store.url, home)
         noted = [_noted(run, failed.get(run.table)) for run in runs if run.table not in superseded]
         _write_runs(con, noted, run_id, now())
-        return superseded, commits
+        return superseded, committed
 
     while True:
         try:
-            version, (superseded, commits) = edit_extract(store, source, change, now=now, folder=folder)
+            version, (superseded, committed) = edit_extract(store, source, change, now=now, folder=folder)
         except _TableError as error:
             if together:
                 raise error.reason from error
             failed[error.table] = error.reason  # what was done is rolled back; begin again without it
         else:
-            _copy(log, commits)
-            return Published(version, superseded, failed)
+            version, notes = _copied(log, version, committed, now=now, folder=folder)
+            return Published(version, superseded, failed, notes)
 
 
 def drop(
@@ -239,60 +243,133 @@ def drop(
 
     log = DeltaLog(store, source)
 
-    def change(con: "DuckDBPyConnection", current: Extract, _home: Path) -> list[Commit]:
+    def change(con: "DuckDBPyConnection", current: Extract, _home: Path) -> _Committed:
         con.execute(f"drop view if exists extract.main.{quote(table)}")
-        commits = _commit(con, log, current, {table: []}, now())
+        committed = _Committing(con, log, now(), folder).commit(current, {table: []})
         for listed in ("_meta", "_files", "_runs", "_registrations"):
             delete_rows(con, listed, [table])
         replace_rows(con, "_state", [[table, current.state(table).version + 1, None, None]])
-        return commits
+        return committed
 
-    _, commits = edit_extract(store, source, change, now=now, folder=folder)
-    _copy(log, commits)
+    version, committed = edit_extract(store, source, change, now=now, folder=folder)
+    _copied(log, version, committed, now=now, folder=folder)
     return was_there
 
 
-def _commit(
-    con: "DuckDBPyConnection",
-    log: DeltaLog,
-    base: Extract,
-    rows: Mapping[str, Sequence[FileRow]],
-    at: datetime,
-    *,
-    same: Collection[str] = (),
-) -> list[Commit]:
-    """Write the next Delta commit of each table to `_delta`; the last ones are in their logs by then.
+def restate(
+    store: Store, source: str, tables: Iterable[str], *, now: Callable[[], datetime], folder: Path
+) -> tuple[str, Mapping[str, str]]:
+    """Have the Delta logs of tables say what is published, after whatever other writers have committed to them.
 
-    The rows of those in `same` are what they were.
+    Return the version of the new extract.duckdb, and what was found and done, by table.
+
+    Raises:
+        ContractError: the extract can't be read.
+        UnavailableError: the store does not answer, or others win the swap for minutes.
     """
-    listed = read_commits(con, "extract", source=log.source)
-    last = {commit.table: commit for commit in listed if commit.table in rows}
-    log.copy(last.values())
-    commits: list[Commit] = []
-    for table, new in rows.items():
-        with _trouble_of(table):
-            commit = next_commit(
-                con,
-                log.source,
-                table,
-                last.get(table),
-                old=base.files.get(table, ()),
-                new=new,
-                at=at,
-                same_rows=table in same,
-            )
-        commits += [] if commit is None else [commit]
-    replace_rows(con, "_delta", [[commit.table, commit.version, commit.text] for commit in commits])
-    return commits
+    log, left, notes = DeltaLog(store, source), frozenset(tables), dict[str, str]()
+    version = ""
+    for _ in range(_RESTATED_AT_MOST):  # the other writer may be at it still
+
+        def change(con: "DuckDBPyConnection", base: Extract, _home: Path, left: frozenset[str] = left) -> _Committed:
+            committing = _Committing(con, log, now(), folder)
+            for table in sorted(left):
+                committing.restate(table, base.files.get(table, ()))
+            return committing.written()
+
+        version, committed = edit_extract(store, source, change, now=now, folder=folder)
+        notes |= committed.notes
+        left = log.copy(committed.commits)
+        if not left:
+            break
+    return version, notes
 
 
-def _copy(log: DeltaLog, commits: Iterable[Commit]) -> None:
-    """Bring the logs up to what was published; where that fails they lag until the next publish."""
+_RESTATED_AT_MOST = 3
+
+
+@dataclass(slots=True)
+class _Committed:
+    """The Delta commits that a swap publishes, and notes on tables whose logs another writer had changed."""
+
+    commits: list[Commit] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Committing:
+    """Makes the Delta commits of one swap of an extract, which is attached as `extract`."""
+
+    con: "DuckDBPyConnection"
+    log: DeltaLog
+    at: datetime
+    folder: Path
+    made: _Committed = field(default_factory=_Committed)
+
+    def commit(
+        self, base: Extract, rows: Mapping[str, Sequence[FileRow]], same: Collection[str] = frozenset()
+    ) -> _Committed:
+        """Write the next Delta commit of each table to `_delta`; the last ones are in their logs by then.
+
+        The rows of those in `same` are what they were. A log that does not say what was published last, because another
+        writer has the name of its commit, or because Delta had no word for that, is restated.
+        """
+        listed = read_commits(self.con, "extract", source=self.log.source)
+        last = {commit.table: commit for commit in listed if commit.table in rows}
+        foreign = self.log.confirm(last.values())
+        for table, new in rows.items():
+            with _trouble_of(table):
+                old, before = base.files.get(table, ()), last.get(table)
+                if table in foreign or (before is not None and delta_schema(self.con, old) is None):
+                    self.restate(table, new, is_foreign=table in foreign)
+                    continue
+                source, same_rows = self.log.source, table in same
+                made = next_commit(self.con, source, table, before, old=old, new=new, at=self.at, same_rows=same_rows)
+                self.made.commits += [] if made is None else [made]
+        return self.written()
+
+    def restate(self, table: str, files: Sequence[FileRow], *, is_foreign: bool = True) -> None:
+        """Add the commit that restates a table's log; one that can't be read is noted and left to an administrator."""
+        source, where = self.log.source, self.log.folder_of(table)
+        about = f"another writer has changed the Delta log of {source}.{table}"
+        try:
+            found = self.log.read(table, self.folder)
+        except ContractError as error:
+            self.made.notes[table] = f"{about}, and {error}; delete {where}, and the next sweep makes it anew"
+            return
+        made = restating_commit(self.con, source, table, found, files=files, at=self.at)
+        if made is not None:
+            self.made.commits.append(made)
+            if is_foreign:
+                restated = f"its version {made.version} restates what is published"
+                self.made.notes[table] = f"{about}; {restated}. Never write to {where}"
+
+    def written(self) -> _Committed:
+        """Write all commits to `_delta`, and return them."""
+        rows = [[commit.table, commit.version, commit.text] for commit in self.made.commits]
+        replace_rows(self.con, "_delta", rows)
+        return self.made
+
+
+def _copied(
+    log: DeltaLog, version: str, committed: _Committed, *, now: Callable[[], datetime], folder: Path
+) -> tuple[str, Mapping[str, str]]:
+    """Bring the logs up to what was published, and restate those where another writer came first.
+
+    Where that fails they lag until the next publish or sweep. Return the version of the extract, and the notes.
+    """
+    tables, notes = [commit.table for commit in committed.commits], dict(committed.notes)
     try:
-        log.copy(commits)
+        foreign = log.copy(committed.commits)
+        if foreign:
+            version, found = restate(log.store, log.source, foreign, now=now, folder=folder)
+            notes |= found
     except AnalystError as error:
-        fields = {"source": log.source, "tables": [commit.table for commit in commits], "reason": str(error)}
+        fields = {"source": log.source, "tables": tables, "reason": str(error)}
         _LOG.warning("a Delta log lags behind", extra={"fields": fields})
+    for table, note in notes.items():
+        _LOG.warning("%s", note, extra={"fields": {"source": log.source, "table": table}})
+    return version, notes
 
 
 def _place(tables: Sequence[NewTable], base: Extract) -> tuple[list[NewTable], frozenset[str]]:

@@ -34,6 +34,8 @@ class RebuildAnswer(BaseModel):
     snapshot: int | None = None
     tables: int | None = None
     problems: tuple[Problem, ...] = ()
+    held_back: tuple[str, ...] = ()
+    """Sources that show the tables of an earlier snapshot, since a rollback."""
 
     @property
     def http_status(self) -> int:
@@ -63,6 +65,12 @@ class Rebuild:
         """Tell whether the newest snapshot is built from what the sources have now."""
         found = self.store.read(CURRENT)
         return self._versions() == (read_pointer(found).built_from if found else {})
+
+    def unbuilt(self) -> frozenset[str]:
+        """Return the sources that have published since the newest snapshot was built."""
+        found = self.store.read(CURRENT)
+        built_from = read_pointer(found).built_from if found else {}
+        return frozenset(source for source, version in self._versions().items() if built_from.get(source) != version)
 
     def _run(self, run_id: str) -> RebuildAnswer:
         published = 0
@@ -135,6 +143,7 @@ class Rebuild:
             snapshot=last.catalog.snapshot,
             tables=len(last.catalog.tables),
             problems=last.catalog.problems,
+            held_back=tuple(one.source for one in last.catalog.held_back),
         )
 
     def _record(self, run_id: str, started: datetime, answer: RebuildAnswer) -> None:
@@ -157,4 +166,5 @@ class Rebuild:
 
 def _same(one: Catalog, other: Catalog) -> bool:
     """Tell whether two snapshots look the same to whoever reads them."""
-    return (one.tables, one.problems, one.remote) == (other.tables, other.problems, other.remote)
+    shown, known = ((c.tables, c.problems, c.remote, c.held_back) for c in (one, other))
+    return shown == known

@@ -69,6 +69,7 @@ class Building:
                 tables=tuple(sorted((*fresh, *kept), key=lambda table: table.id)),
                 problems=tuple(sorted(problems, key=lambda p: (p.source, p.table or "", p.message))),
                 remote=tuple(sorted((*remote, *_remote(taken)), key=lambda row: (row.source, row.alias))),
+                held_back=tuple(one for one in self.last.held_back if one.source in sources - taken.keys()),
                 owners=owners,
             )
             assembling.finish(con, catalog)

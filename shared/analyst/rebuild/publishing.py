@@ -105,6 +105,18 @@ def point(store: Store, seen: Pointer | None, new: Pointer) -> None:
     swap(store, CURRENT, change, done=lambda current: edit in read_pointer(current).recent)
 
 
+def carry_over(store: Store, source: str, before: str | None, now: str, epoch: int) -> None:
+    """Count a source as built, whose extract was only rewritten, by who holds the lease of rebuilds.
+
+    Raises:
+        LeaseLostError: another builder has published meanwhile.
+    """
+    found = store.read(CURRENT)
+    seen = read_pointer(found) if found else None
+    if seen is not None and seen.built_from.get(source) == before:
+        point(store, seen, seen.model_copy(update={"built_from": {**seen.built_from, source: now}, "epoch": epoch}))
+
+
 def copy_newest(store: Store, pointer: Pointer, *, anew: bool = True) -> None:
     """Make the copy of the newest snapshot, by a builder that has just published it, or one that died before it did.
 

@@ -1,60 +1,175 @@
 """Going back: an earlier snapshot is published once more, as the newest.
 
-What the last snapshot was built from counts as built: all tables stay as they were then, until a source publishes anew.
+What the last snapshot was built from counts as built: all tables stay as they were then, until a source publishes anew
+or is released. The catalog lists the sources that are held back so.
 """
 
 import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from analyst import duckdb_files, lease, logs, runs
-from analyst.catalog import Catalog
-from analyst.errors import AnalystError, ConflictError
+from analyst.catalog import Catalog, HeldBack, Pointer
+from analyst.errors import AnalystError, ConflictError, NotFoundError
+from analyst.lease import Lease
 from analyst.rebuild import LEASE, Rebuild, RebuildAnswer, assembling
 from analyst.rebuild.publishing import copy_newest, point, published_epoch, read_last, upload
-from analyst.snapshots import CATALOG_SUFFIX, Snapshots, read_catalog
+from analyst.snapshots import CATALOG_SUFFIX, DamagedError, Snapshots, read_catalog
+from analyst.store import Store
 
 _LOG = logging.getLogger(f"{logs.ROOT}.rollback")
 
 
-def roll_back(rebuilding: Rebuild, number: int) -> RebuildAnswer:
+class RollbackAnswer(RebuildAnswer):
+    """What a rollback did, or with `dry_run` would do. `missing` are tables of now that the earlier snapshot lacks."""
+
+    dry_run: bool = False
+    missing: tuple[str, ...] = ()
+
+
+def roll_back(rebuilding: Rebuild, number: int, *, dry_run: bool = False) -> RollbackAnswer:
     """Publish the tables of an earlier snapshot under a new number, and build what sources have published meanwhile.
 
-    Names of views stay with the tables that have come to own them since.
+    Names of views stay with the tables that have come to own them since. With `dry_run` only tell what would be shown.
 
     Raises:
         NotFoundError: there was no such snapshot, or it is kept no more.
+        ConflictError: a rebuild is running, or files of the snapshot are gone.
+    """
+    store = rebuilding.store
+    key, unbuilt = Snapshots(store).key_of(number), rebuilding.unbuilt()
+    if dry_run:
+        last = read_last(store, {}).catalog
+        return _answer(_planned(rebuilding, key, number, last), last, unbuilt, dry_run=True)
+    with _leased(store) as held:
+        catalog, last = _publish(rebuilding, key, number, held)
+    _catch_up(rebuilding)
+    return _answer(catalog, last, unbuilt, dry_run=False)
+
+
+def release(rebuilding: Rebuild, sources: frozenset[str] | None) -> RebuildAnswer:
+    """Build what sources have published that a rollback holds back: these, or all of them.
+
+    Raises:
+        NotFoundError: one of the sources is not held back.
         ConflictError: a rebuild is running.
     """
-    catalog = _publish(rebuilding, number)
-    _catch_up(rebuilding)
-    return RebuildAnswer(
-        status="published", snapshot=catalog.snapshot, tables=len(catalog.tables), problems=catalog.problems
-    )
-
-
-def _publish(rebuilding: Rebuild, number: int) -> Catalog:
     store = rebuilding.store
-    key = Snapshots(store).key_of(number)
+    with _leased(store) as held:
+        last = read_last(store, {})
+        kept = {one.source for one in last.catalog.held_back}
+        if unknown := sorted((sources or frozenset()) - kept):
+            raise NotFoundError(
+                f"the source {unknown[0]!r} is not held back; held back are: {', '.join(sorted(kept)) or 'none'}"
+            )
+        wanted = kept if sources is None else sources
+        if last.pointer is not None and wanted:
+            built = {source: version for source, version in last.pointer.built_from.items() if source not in wanted}
+            point(store, last.pointer, last.pointer.model_copy(update={"built_from": built, "epoch": held.epoch}))
+    return rebuilding.run()
+
+
+def _leased(store: Store) -> Lease:
     held = lease.acquire(store, LEASE, published_epoch=published_epoch(store), run_id=runs.new_run_id())
     if held is None:
         raise ConflictError("a rebuild is running; try again in a moment")
-    with held, duckdb_files.scratch(rebuilding.scratch) as folder:
-        last, target = read_last(store, {}), read_catalog(store, key)
-        catalog = target.model_copy(
-            update={
-                "snapshot": last.catalog.snapshot + 1,
-                "built_at": rebuilding.now(),
-                "owners": {**target.owners, **last.catalog.owners},
-            }
+    return held
+
+
+def _answer(catalog: Catalog, last: Catalog, unbuilt: frozenset[str], *, dry_run: bool) -> RollbackAnswer:
+    """Tell what is shown when the sources have been built that had published before and were `unbuilt`."""
+    shown = {table.id for table in catalog.tables}
+    return RollbackAnswer(
+        status="unchanged" if dry_run else "published",
+        snapshot=last.snapshot if dry_run else catalog.snapshot,
+        tables=len(catalog.tables),
+        problems=catalog.problems,
+        held_back=tuple(one.source for one in catalog.held_back if one.source not in unbuilt),
+        dry_run=dry_run,
+        missing=tuple(table.id for table in last.tables if table.id not in shown and table.source not in unbuilt),
+    )
+
+
+def _planned(rebuilding: Rebuild, key: str, number: int, last: Catalog) -> Catalog:
+    """Make the catalog that would be published after the last one.
+
+    Raises:
+        NotFoundError: the snapshot is kept no more.
+        ConflictError: files of it are gone.
+    """
+    target = _read(rebuilding.store, key, number)
+    _require_whole(rebuilding.store, target, number)
+    now = rebuilding.now()
+    newest = {one.source: one.newest for one in last.held_back}
+    for source, tables in _published(last).items():
+        newest.setdefault(source, tables)
+    then = _published(target)
+    held = [
+        HeldBack(source=source, snapshot=number, since=now, newest=tables)
+        for source, tables in sorted(newest.items())
+        if tables != then.get(source, {})
+    ]
+    owners = {**target.owners, **last.owners}
+    update = {"snapshot": last.snapshot + 1, "built_at": now, "owners": owners, "held_back": tuple(held)}
+    return target.model_copy(update=update)
+
+
+def _read(store: Store, key: str, number: int) -> Catalog:
+    try:
+        return read_catalog(store, key)
+    except DamagedError as error:
+        raise NotFoundError(f"snapshot {number} is damaged, or kept no more: {error}") from error
+
+
+def _published(catalog: Catalog) -> Mapping[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for table in catalog.tables:
+        found.setdefault(table.source, {})[table.name] = f"{table.version}:{table.hash}"
+    return found
+
+
+def _require_whole(store: Store, catalog: Catalog, number: int) -> None:
+    """Look for all files of a snapshot, in one listing for each source."""
+    there = {
+        entry.key for source in {t.source for t in catalog.tables} for entry in store.list(f"extracts/{source}/data/")
+    }
+    gone = Counter(table.id for table in catalog.tables for file in table.files if file.path not in there)
+    if gone:
+        tables = ", ".join(f"{table} ({count})" for table, count in gone.most_common(5))
+        raise ConflictError(
+            f"snapshot {number} can't be published again: files of {len(gone)} of its tables are gone from the "
+            f"bucket: {tables}; choose another snapshot"
         )
-        path = folder / "analytics.duckdb"
-        store.download(f"{key.removesuffix(CATALOG_SUFFIX)}.duckdb", path)
+
+
+def _publish(rebuilding: Rebuild, key: str, number: int, held: Lease) -> tuple[Catalog, Catalog]:
+    store = rebuilding.store
+    with duckdb_files.scratch(rebuilding.scratch) as folder:
+        last = read_last(store, {})
+        catalog = _planned(rebuilding, key, number, last.catalog)
+        path, duckdb = folder / "analytics.duckdb", f"{key.removesuffix(CATALOG_SUFFIX)}.duckdb"
+        store.download(duckdb, path)
         assembling.renumber(path, catalog)
         held.check()
-        built_from = last.pointer.built_from if last.pointer else {}
-        pointer = upload(store, catalog, path, after=last.pointer, built_from=built_from, epoch=held.epoch)
+        pointer = upload(store, catalog, path, after=last.pointer, built_from=_built(last.pointer), epoch=held.epoch)
+        _require_kept(store, (key, duckdb), number)
         point(store, last.pointer, pointer)
         copy_newest(store, pointer)
-    return catalog
+    return catalog, last.catalog
+
+
+def _built(pointer: Pointer | None) -> Mapping[str, str]:
+    return pointer.built_from if pointer else {}
+
+
+def _require_kept(store: Store, keys: Iterable[str], number: int) -> None:
+    """Make sure that no sweep has taken the snapshot, and its files next, since it was read.
+
+    A sweep deletes a snapshot before it reads which files the others need. So it is found here, or the sweep finds the
+    new snapshot, which needs the same files.
+    """
+    if any(store.head(key) is None for key in keys):
+        raise NotFoundError(f"snapshot {number} was just swept: it is kept no more")
 
 
 def _catch_up(rebuilding: Rebuild) -> None:

@@ -49,7 +49,8 @@ def is_current(db: "DuckDBPyConnection") -> bool:
     version = schema_version(db)
     if version > SCHEMA_VERSION:
         raise StateTooNewError(
-            f"the system state has schema version {version} and this program knows {SCHEMA_VERSION}: deploy a newer one"
+            f"the system state has schema version {version}, and this version of the program supports up to {SCHEMA_VERSION}; "
+            "upgrade the functions"
         )
     return version == SCHEMA_VERSION
 

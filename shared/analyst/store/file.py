@@ -150,6 +150,11 @@ class FileStore:
         with _answering(f"reading {key}"):
             return self._path(key)
 
+    def own_folder(self) -> Path:
+        """Make the folder of the store's own files, and return it."""
+        self._own.mkdir(parents=True, exist_ok=True)
+        return self._own
+
     def _staged(self, mode: int) -> AbstractContextManager[Staged]:
         folder = self._own / _STAGING
         folder.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from google.auth.credentials import Signing
 from google.cloud.storage import Blob, Client  # type: ignore[import-untyped]
 
 from analyst.store.gs_answers import MissingError, UnchangedError, UnwrittenError, conflict, reading, writing
-from analyst.store.gs_client import Answers, duckdb_secret, literally, new_client
+from analyst.store.gs_client import Answers, duckdb_secret, is_googles, literally, new_client
 from analyst.store.gs_pace import PACE, Pace
 from analyst.store.gs_urls import SignedUrls, signing_credentials
 from analyst.store.keys import OWN_FOLDER, check_folder, check_key, check_prefix, is_part
@@ -92,6 +92,12 @@ class GsStore:
         """The `DATA_URL` of the bucket, without a slash at its end."""
         return f"gs://{self._bucket_name}/{self._base}".rstrip("/")
 
+    @property
+    def server(self) -> str | None:
+        """The server's address; `None` for Google's own, which guarantees what is asked of a bucket."""
+        address = str(self._client._connection.API_BASE_URL)  # noqa: SLF001 - the library says it nowhere else
+        return None if is_googles(address) else address
+
     def read(self, key: str, *, unless: str | None = None) -> Object | None:
         """Read an object whole, `None` if there is none; without its data if it is still at version `unless`."""
         blob = self._blob(key)
@@ -103,8 +109,8 @@ class GsStore:
         except MissingError:
             return None
         except UnchangedError:
-            return Object(b"", str(known), self._answers.age(str(known)))
-        return Object(data, str(blob.generation), self._answers.age(str(blob.generation)))
+            return Object(b"", str(known), self._age(key, str(known)))
+        return Object(data, str(blob.generation), self._age(key, str(blob.generation)))
 
     def put(self, key: str, data: bytes, *, if_version: str | Condition) -> str:
         """Write an object whole and return its new version.
@@ -263,6 +269,14 @@ class GsStore:
 
     def _blob(self, key: str, **how: int) -> Blob:
         return self._client.bucket(self._bucket_name).blob(self._base + check_key(key), **how)
+
+    def _age(self, key: str, version: str) -> float:
+        """Return the age of what was read: the answer says it, or its version is a time; else the object is asked for."""
+        age = self._answers.age(version)
+        if age is None:
+            found = self.head(key)
+            age = 0.0 if found is None else found.age
+        return age
 
     def _entry(self, blob: Blob, now: float) -> Entry:
         age = max(0.0, now - blob.time_created.timestamp())

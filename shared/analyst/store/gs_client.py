@@ -21,6 +21,9 @@ from analyst.store.secrets import endpoint_options
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"  # that of storage alone is not enough to sign by IAM
 _CONNECTIONS = 64
+_FIRST_GENERATION = 1_262_304_000.0
+"""2010: Google Cloud Storage has no older object."""
+_CLOCKS_DIFFER = 60.0
 
 
 class Answers(threading.local):
@@ -42,11 +45,17 @@ class Answers(threading.local):
         """Tell the time that the service said, in seconds since 1970."""
         return parsedate_to_datetime(self.headers["Date"]).timestamp()
 
-    def age(self, version: str) -> float:
-        """Tell the age of the object whose content was answered; its version is a time as well, in µs."""
-        made = self.headers.get("Last-Modified")
-        at = int(version) / 1e6 if made is None else parsedate_to_datetime(made).timestamp()
-        return max(0.0, self.now() - at)
+    def age(self, version: str) -> float | None:
+        """Return the age, in seconds, of the object whose content was answered; `None` if the answer does not say.
+
+        Google's generations are times in µs. Other servers count, or use other units: then the generation is a time
+        before the service existed, or in the future.
+        """
+        now, made = self.now(), self.headers.get("Last-Modified")
+        if made is not None:
+            return max(0.0, now - parsedate_to_datetime(made).timestamp())
+        at = int(version) / 1e6
+        return max(0.0, now - at) if _FIRST_GENERATION < at < now + _CLOCKS_DIFFER else None
 
     def check_joined(self, chunks: Iterable[bytes]) -> None:
         """Check content that came in several answers; the library checks only what came in one.
@@ -100,5 +109,10 @@ def duckdb_secret(client: Client, url: str) -> dict[str, str]:
             credentials.refresh(Request())
     options = {"type": "gcs", "scope": url, "bearer_token": str(credentials.token)}
     address = client._connection.API_BASE_URL  # noqa: SLF001
-    is_googles = urlsplit(address).hostname == "storage.googleapis.com"
-    return options if is_googles else options | endpoint_options(address)
+    return options if is_googles(address) else options | endpoint_options(address)
+
+
+def is_googles(address: str) -> bool:
+    """Return whether Google itself answers at an address, also through a private endpoint."""
+    host = urlsplit(address).hostname or ""
+    return host == "storage.googleapis.com" or host.endswith((".storage.googleapis.com", ".rep.googleapis.com"))

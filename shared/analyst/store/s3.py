@@ -18,6 +18,7 @@ from contextlib import closing, contextmanager
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO, Any, TypeVar
+from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
@@ -40,6 +41,8 @@ from analyst.store.staging import staged, write_all
 
 T = TypeVar("T")
 
+_AMAZON = (".amazonaws.com", ".amazonaws.com.cn")
+_DIRECTORY_BUCKET = "--x-s3"
 _LARGEST = 5 << 30
 _LONGEST_NAME = 1024
 _ATTEMPTS = 4
@@ -79,6 +82,13 @@ class S3Store:
     def url(self) -> str:
         """The `DATA_URL` of the bucket, without a slash at its end."""
         return f"s3://{self._bucket}/{self._base}".rstrip("/")
+
+    @property
+    def server(self) -> str | None:
+        """The server's address; `None` for Amazon's own, which guarantees what is asked of a bucket."""
+        address = str(self._clients.repeating.meta.endpoint_url)
+        is_amazons = (urlsplit(address).hostname or "").endswith(_AMAZON) and "outposts" not in address
+        return None if is_amazons and not self._bucket.endswith(_DIRECTORY_BUCKET) else address
 
     def read(self, key: str, *, unless: str | None = None) -> Object | None:
         """Read an object whole, `None` if there is none; without its data if it is still at version `unless`."""

@@ -69,10 +69,11 @@ def put_once(
     if_version: str | Condition = ABSENT,
     most: int = FEW,
     sleep: Callable[[float], None] = time.sleep,
-) -> None:
+) -> bool:
     """Write an object that nobody writes anything else in the place of: whoever came first has written what is as good.
 
-    So a name is written once, or one version is replaced once, however often the answer is lost.
+    So a name is written once, or one version is replaced once, however often the answer is lost. Return whether this
+    call certainly wrote it.
 
     Args:
         store: the bucket.
@@ -86,7 +87,7 @@ def put_once(
         UnavailableError: the store does not answer.
         UnsureWriteError: no attempt got an answer; the object may be there.
     """
-    _write_once(store, lambda: store.put(key, data, if_version=if_version), most, sleep)
+    return _write_once(store, lambda: store.put(key, data, if_version=if_version), most, sleep)
 
 
 def upload_once(store: Store, key: str, path: Path, *, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -126,7 +127,7 @@ def pauses_for(store: Store) -> Iterator[float]:
         waited, most = waited + pause, min(most * 2, longest)
 
 
-def _write_once(store: Store, write: Callable[[], object], most: int, sleep: Callable[[float], None]) -> None:
+def _write_once(store: Store, write: Callable[[], object], most: int, sleep: Callable[[float], None]) -> bool:
     unsure = UnsureWriteError("")
     for _ in attempts(store, most, sleep=sleep):
         try:
@@ -134,9 +135,9 @@ def _write_once(store: Store, write: Callable[[], object], most: int, sleep: Cal
         except UnsureWriteError as error:
             unsure = error
         except StoreConflictError:
-            return  # somebody was first, or an attempt of ours that got no answer
+            return False  # somebody was first, or an attempt of ours that got no answer
         else:
-            return
+            return True
     raise unsure
 
 

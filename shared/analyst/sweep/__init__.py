@@ -2,9 +2,10 @@
 
 Nothing here is urgent and everything may be cut off anywhere: the next sweep goes on. All ages are the store's.
 
-A data file goes when neither its source's extract nor a kept snapshot has referred to it for `delta_keep`, so that
-every Delta version of that time can be read. How long that has been is counted from sweep to sweep. It is never taken
-while it is younger than a day: a publish that is under way may be about to refer to it.
+A data file goes when neither its source's extract nor a snapshot in the bucket has referred to it for `delta_keep`, so
+that every Delta version of that time can be read. How long that has been is counted from sweep to sweep. It is never
+taken while it is younger than a day: a publish that is under way may be about to refer to it. Snapshots go first, and
+what the others need is read afterwards: whatever snapshot can be listed is whole, and may be gone back to.
 
 Delta logs get checkpoints (`checkpoints`), tables of many small files are compacted (`compaction`, `rewriting`), and
 records of days that are over are gathered (`gathering`, `analyst.audit.archives`).
@@ -18,13 +19,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from analyst import duckdb_files, runs
+from analyst import duckdb_files, lease, runs
 from analyst.audit.archives import Archiving
 from analyst.audit.writing import PREFIX as AUDIT_PREFIX
+from analyst.contract.editing import read_extract
+from analyst.contract.publishing import restate
 from analyst.errors import AnalystError
 from analyst.extracting import Caller, RebuildOutcome, ask_for_rebuild
 from analyst.imports.parts import abandoned
-from analyst.snapshots import Snapshots
+from analyst.rebuild import LEASE
+from analyst.rebuild.publishing import carry_over, published_epoch
+from analyst.snapshots import CATALOG_SUFFIX, Snapshots
 from analyst.store import Entry, Store
 from analyst.sweep import credentials, pointers
 from analyst.sweep.answers import Compacted, SweepAnswer, SweepProblem
@@ -36,6 +41,10 @@ from analyst.sweep.sources import SourceSweep
 __all__ = ["KEPT_BY_DAY", "Rule", "Sweep", "SweepAnswer"]
 
 DELETES_AT_ONCE = 16
+_GONE = (
+    "{count} files of {table} are gone from the bucket: somebody has deleted them, as a VACUUM of its Delta table does. "
+    "Its rows can't be read until the source is read anew"
+)
 KEPT_BY_DAY: Mapping[str, timedelta | None] = {runs.PREFIX: timedelta(days=90)}
 """The prefixes of records that are kept by day, and for how long each kind is kept; for good where it is `None`."""
 
@@ -95,10 +104,16 @@ class Sweep:
         """
         snapshots, found = Snapshots(self.store), _Found()
         records = [Records.of(self.store, prefix, kept) for prefix, kept in KEPT_BY_DAY.items()]
-        found.unneeded += [*pointers.snapshots(self.store, self.keep), *pointers.states(self.store)]
+        old = pointers.snapshots(self.store, self.keep)
+        if not dry_run:
+            for is_catalog in (True, False):
+                _each(
+                    self.store.delete, [entry.key for entry in old if entry.key.endswith(CATALOG_SUFFIX) == is_catalog]
+                )
+        found.unneeded += pointers.states(self.store)
         found.unneeded += [*credentials.spent(self.store), *abandoned(self.store)]
         found.unneeded += [entry for kind in records for entry in kind.old()]
-        self._look_at_sources(snapshots, found, dry_run=dry_run)
+        self._look_at_sources(snapshots, found, frozenset(entry.key for entry in old), dry_run=dry_run)
         if not dry_run:
             _each(self.store.delete, [entry.key for entry in found.unneeded])
         compacted = self._compact(snapshots, found, dry_run=dry_run)
@@ -107,8 +122,8 @@ class Sweep:
         _gather(AUDIT_PREFIX, Archiving(self.store, self.memory_limit, self.scratch), found, dry_run=dry_run)
         return SweepAnswer(
             dry_run=dry_run,
-            deleted=len(found.unneeded),
-            deleted_bytes=sum(entry.size for entry in found.unneeded),
+            deleted=len(old) + len(found.unneeded),
+            deleted_bytes=sum(entry.size for entry in (*old, *found.unneeded)),
             waiting=found.waiting,
             checkpoints=found.checkpoints,
             compacted=tuple(_compacted(table) for table in compacted),
@@ -117,11 +132,14 @@ class Sweep:
             problems=tuple(found.problems),
         )
 
-    def _look_at_sources(self, snapshots: Snapshots, found: _Found, *, dry_run: bool) -> None:
-        """Find what may go of each source, and which of its tables are scattered; write its checkpoints."""
+    def _look_at_sources(self, snapshots: Snapshots, found: _Found, old: frozenset[str], *, dry_run: bool) -> None:
+        """Find what may go of each source, and which of its tables are scattered; write its checkpoints.
+
+        Snapshots whose objects are among `old` are gone, or would be.
+        """
         sources = sorted(self.store.list_folders("extracts/"))
         listed = {source: [*self.store.list(f"extracts/{source}/data/")] for source in sources}
-        referred = self._referred(snapshots)
+        referred = self._referred(snapshots, old)
         for source in sources:
             with found.trouble(source), duckdb_files.scratch(self.scratch) as folder:
                 sweep = SourceSweep.read(self.store, source, listed[source], referred, folder=folder, rule=self.rule)
@@ -130,15 +148,59 @@ class Sweep:
                     for reason in sweep.extract.refused.values()
                 ]
                 due = sweep.due(self.delta_keep, dry_run=dry_run)
-                found.checkpoints += 0 if dry_run else sweep.write_checkpoints()
-                found.unneeded += [*due, *sweep.covered(self.delta_keep)]
+                found.unneeded += due
+                foreign = frozenset() if dry_run else self._restate(sweep, snapshots, found, folder)
+                self._look_at_logs(sweep, foreign, found, dry_run=dry_run)
+                for table, count in sweep.gone().items():
+                    found.problems.append(SweepProblem(source=source, message=_GONE.format(table=table, count=count)))
                 found.waiting += len(sweep.unreferenced) - len(due)
                 if sweep.scattered and not is_set_back(snapshots.current(), source, sweep.extract, sweep.version):
                     found.scattered += sweep.scattered
 
-    def _referred(self, snapshots: Snapshots) -> frozenset[str]:
-        """Tell the files of the kept snapshots. The newest one has to be readable: it may be all that holds a file."""
-        kept = [snapshots.current(), *snapshots.kept(self.keep / timedelta(hours=1))]
+    def _look_at_logs(self, sweep: SourceSweep, foreign: frozenset[str], found: _Found, *, dry_run: bool) -> None:
+        """Write checkpoints that are due, and find what older ones cover; not of logs that were just restated."""
+        for table, log in sweep.logs.items():
+            if table in foreign:
+                continue
+            with found.trouble(sweep.source, f"{table}: "):
+                found.checkpoints += 0 if dry_run else log.checkpoint()
+                found.unneeded += log.covered(self.delta_keep)
+
+    def _restate(self, sweep: SourceSweep, snapshots: Snapshots, found: _Found, folder: Path) -> frozenset[str]:
+        """Have the Delta logs that other writers have changed say what is published; return their tables."""
+        foreign = sweep.catch_up()
+        if not foreign:
+            return foreign
+        with found.trouble(sweep.source, "Delta logs that another writer has changed can't be restated: "):
+            is_held = is_set_back(snapshots.current(), sweep.source, sweep.extract, sweep.version)
+            notes = self._restate_held(sweep, foreign, folder) if is_held else self._restated(sweep, foreign, folder)[1]
+            found.problems += [SweepProblem(source=sweep.source, message=note) for note in notes.values()]
+        return foreign
+
+    def _restated(self, sweep: SourceSweep, tables: frozenset[str], folder: Path) -> tuple[str, Mapping[str, str]]:
+        return restate(self.store, sweep.source, tables, now=self.now, folder=folder)
+
+    def _restate_held(self, sweep: SourceSweep, tables: frozenset[str], folder: Path) -> Mapping[str, str]:
+        """Restate logs of a source that a rollback holds back: it goes on to be, though its extract is written anew."""
+        held = lease.acquire(self.store, LEASE, published_epoch=published_epoch(self.store))
+        if held is None:
+            return {
+                table: f"another writer has changed the Delta log of {table}; the next sweep restates it"
+                for table in tables
+            }
+        with held:
+            version, notes = self._restated(sweep, tables, folder)
+            extract, now = read_extract(self.store, sweep.source, folder)
+            if now == version and extract.states == sweep.extract.states:  # nothing was published in between
+                carry_over(self.store, sweep.source, sweep.version, version, held.epoch)
+        return notes
+
+    def _referred(self, snapshots: Snapshots, old: frozenset[str]) -> frozenset[str]:
+        """Tell the files of all snapshots in the bucket that stay.
+
+        The newest one has to be readable: it may be all that holds a file.
+        """
+        kept = [snapshots.current(), *snapshots.all(besides=old)]
         return frozenset(file.path for one in kept for table in one.catalog.tables for file in table.files)
 
     def _compact(self, snapshots: Snapshots, found: _Found, *, dry_run: bool) -> list[Scattered]:

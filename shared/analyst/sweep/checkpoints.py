@@ -44,9 +44,10 @@ class Log:
                 log.checkpoints[int(found[1])] = entry
         return log
 
-    def has(self, version: int) -> bool:
-        """Tell whether a commit is in the log, or a checkpoint covers it."""
-        return version in self.commits or version <= max(self.checkpoints, default=-1)
+    @property
+    def last(self) -> int:
+        """The version of the last commit or checkpoint, -1 if there is none."""
+        return max([*self.commits, *self.checkpoints], default=-1)
 
     def checkpoint(self) -> bool:
         """Write a checkpoint of the newest version if it is due; tell whether it was."""

@@ -26,7 +26,10 @@ def is_older(entry: Entry, age: timedelta) -> bool:
 
 
 def snapshots(store: Store, keep: timedelta) -> list[Entry]:
-    """List the objects of snapshots that were not current for `keep`."""
+    """List the objects of snapshots that were not current for `keep`, catalogs first.
+
+    Who deletes them in this order leaves no catalog that can be gone back to and is not whole.
+    """
     listed = [entry for entry in store.list(PREFIX) if _SNAPSHOT.fullmatch(entry.key)]
     found = store.read(SNAPSHOT_POINTER)
     if found is None:
@@ -34,7 +37,8 @@ def snapshots(store: Store, keep: timedelta) -> list[Entry]:
     pointer = read_pointer(found)
     kept = {_stem(pointer.catalog), _stem(pointer.duckdb)}
     kept |= {_stem(entry.key) for entry in kept_catalogs(listed, keep.total_seconds())}
-    return [entry for entry in listed if _stem(entry.key) not in kept and is_older(entry, max(keep, YOUNG))]
+    due = [entry for entry in listed if _stem(entry.key) not in kept and is_older(entry, max(keep, YOUNG))]
+    return sorted(due, key=lambda entry: not entry.key.endswith(CATALOG_SUFFIX))
 
 
 def states(store: Store) -> list[Entry]:

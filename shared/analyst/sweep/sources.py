@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +25,8 @@ from analyst.sweep.pointers import YOUNG, is_older
 
 _DATA_FILE = re.compile(rf"extracts/[^/]+/data/[^/]+/{FILE_NAME}")
 
+_AT_ONCE = 16
+
 _LOG_FILE = re.compile(r"extracts/[^/]+/data/([^/]+)/_delta_log/(.+)")
 
 
@@ -37,12 +40,13 @@ class _Count(BaseModel):
 class SourceSweep:
     """What one source has.
 
-    `unreferenced` are data files that nothing refers to; `commits` the latest of each table. `extract` is what its
+    `listed` are the keys of its data files, `unreferenced` those that nothing refers to; `commits` the latest of each table. `extract` is what its
     extract says, at a `version` of it; `scattered` are the tables that may be compacted.
     """
 
     store: Store
     source: str
+    listed: frozenset[str]
     unreferenced: Sequence[Entry]
     commits: Sequence[Commit]
     logs: Mapping[str, Log]
@@ -67,12 +71,13 @@ class SourceSweep:
                 data.append(entry)
             elif found := _LOG_FILE.fullmatch(entry.key):
                 logs.setdefault(found[1], []).append((found[2], entry))
+        known = frozenset(entry.key for entry in data)
         needed = referred.union(row.path for rows in read.extract.files.values() for row in rows)
         if read.extract.refused:  # it may refer to files that it could not tell
             data = []
         unreferenced = [entry for entry in data if entry.key not in needed and is_older(entry, YOUNG)]
         opened = {table: Log.of(store, table, entries, folder) for table, entries in logs.items()}
-        return cls(store, source, unreferenced, read.commits, opened, read.extract, read.version, read.scattered)
+        return cls(store, source, known, unreferenced, read.commits, opened, read.extract, read.version, read.scattered)
 
     def due(self, delta_keep: timedelta, *, dry_run: bool) -> list[Entry]:
         """Count on for how long files have been unreferenced; list those whose time has come."""
@@ -87,15 +92,20 @@ class SourceSweep:
             put_once(self.store, key, text.encode(), if_version=last.version if last else ABSENT)  # or another sweep's
         return due
 
-    def write_checkpoints(self) -> int:
-        """Bring logs up to what was published, and write the checkpoints that are due; tell how many."""
+    def catch_up(self) -> frozenset[str]:
+        """Bring logs up to what was published; return the tables whose logs another writer has changed."""
         log = DeltaLog(self.store, self.source)
-        log.copy(c for c in self.commits if c.table not in self.logs or not self.logs[c.table].has(c.version))
-        return sum(one.checkpoint() for one in self.logs.values())
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            foreign = frozenset[str]().union(*pool.map(lambda commit: log.confirm([commit]), self.commits))
+        return foreign | {c.table for c in self.commits if c.table in self.logs and self.logs[c.table].last > c.version}
 
-    def covered(self, delta_keep: timedelta) -> list[Entry]:
-        """List what lies in the logs before checkpoints that are older than what is kept."""
-        return [entry for log in self.logs.values() for entry in log.covered(delta_keep)]
+    def gone(self) -> Mapping[str, int]:
+        """Count, by table, the listed files that are not in the bucket: others have deleted them."""
+        found: dict[str, int] = {}
+        for table, rows in self.extract.files.items():
+            missing = [row for row in rows if row.path not in self.listed and self.store.head(row.path) is None]
+            found |= {table: len(missing)} if missing else {}
+        return found
 
 
 @dataclass(frozen=True, slots=True)

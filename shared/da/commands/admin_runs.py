@@ -73,18 +73,38 @@ def rebuild(timeout: Timeout = 3600, json: Json = False) -> None:
 
 def rollback(
     snapshot: Annotated[int, typer.Argument(metavar="SNAPSHOT", min=1, help="One that da tables --snapshots lists.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would change.")] = False,
     json: Json = False,
 ) -> None:
     """Publish the tables of an earlier snapshot again.
 
-    They stay as they were then until their sources publish anew.
+    They stay as they were then until their sources publish anew, or are released: da admin release.
     """
     with session() as server:
-        built = server.post(f"/api/admin/snapshots/{snapshot}/rollback", {})
+        built = server.post(f"/api/admin/snapshots/{snapshot}/rollback", {"dry_run": True} if dry_run else {})
+    if json:
+        print_json(built)
+        return
+    if dry_run:
+        say(f"Snapshot {snapshot} has {count_text(built['tables'], 'table')}.")
+    else:
+        say(f"Snapshot {built['snapshot']} has the tables of snapshot {snapshot} again.")
+    if missing := built.get("missing"):
+        say(clean(f"Tables {'that would go' if dry_run else 'that went'}: {', '.join(missing)}."))
+    _print_held_back(built)
+
+
+def release(
+    sources: Annotated[list[str] | None, typer.Argument(metavar="[SOURCE…]", help="Sources; else all.")] = None,
+    json: Json = False,
+) -> None:
+    """Publish what sources have that a rollback holds back."""
+    with session() as server:
+        built = server.post("/api/admin/snapshots/release", {"sources": sources or None})
     if json:
         print_json(built)
     else:
-        say(f"Snapshot {built['snapshot']} has the tables of snapshot {snapshot} again.")
+        _print_built(built)
 
 
 def sweep(
@@ -120,9 +140,9 @@ def _triggered(server: Server, names: list[str]) -> list[dict[str, Any]]:
 def _print(run: dict[str, Any]) -> None:
     source = run.get("source") or "all"
     for table in run.get("tables") or []:
-        say(clean(f"{source}.{table['table']}: {_outcome(table)}"))
+        say(f"{source}.{table['table']}: {_outcome(table)}")
     for note in run.get("notes") or []:
-        say(clean(f"{source}: {note}"))
+        say(f"{source}: {note}")
     if run.get("error"):
         say(clean(f"{source}: {run['error']}"), err=True)
     elif not run.get("tables"):
@@ -134,6 +154,12 @@ def _print_built(built: dict[str, Any]) -> None:
     for problem in built.get("problems") or []:
         place = ".".join(part for part in (problem.get("source"), problem.get("table")) if part)
         say(clean(f"{place}: {problem.get('message')}"), err=True)
+    _print_held_back(built)
+
+
+def _print_held_back(built: dict[str, Any]) -> None:
+    if held := built.get("held_back"):
+        say(clean(f"Held back since a rollback, until they publish anew or da admin release: {', '.join(held)}."))
 
 
 def _print_swept(swept: dict[str, Any], *, dry_run: bool) -> None:

@@ -11,7 +11,7 @@ from da.manifest import Table
 from da.output import print_json, print_table, say
 from da.session import session
 from da.sync import noticed
-from da.text import ago_text, bytes_text, count_text
+from da.text import ago_text, bytes_text, clean, count_text
 from da.workspace import Workspace
 
 Name = Annotated[
@@ -44,7 +44,8 @@ def tables(name: Name = None, snapshots: Snapshots = False, json: Json = False) 
 
 def _list_snapshots(*, json: bool) -> None:
     with session() as server:
-        known = server.get("/api/snapshots")["snapshots"]
+        told = server.get("/api/snapshots")
+    known = told["snapshots"]
     if json:
         print_json(known)
         return
@@ -57,6 +58,8 @@ def _list_snapshots(*, json: bool) -> None:
         for each in known
     ]
     print_table(("snapshot", "published", ""), rows, right=("snapshot",))
+    for held in told.get("held_back") or []:
+        say(clean(f"{held['source']} shows the tables of snapshot {held['snapshot']}, since a rollback."))
 
 
 def _list(workspace: Workspace, known: list[Table], *, json: bool) -> None:

@@ -85,6 +85,21 @@ def test_an_administrator_goes_back_to_an_earlier_one(logged_in: Da, api: Functi
     assert logged_in("admin", "rollback", "0").code == 2
 
 
+def test_an_administrator_is_told_what_is_held_back_and_releases_it(logged_in: Da, api: FunctionsApi) -> None:
+    told = {"snapshot": 12, "status": "unchanged", "tables": 2, "missing": ["crm.people"], "held_back": ["shop"]}
+    done = {**told, "snapshot": 13, "status": "published"}
+    api.answers["POST", "/api/admin/snapshots/11/rollback"] = [(200, told), (200, done)]
+    held = "Held back since a rollback, until they publish anew or da admin release: shop.\n"
+    assert logged_in("admin", "rollback", "11", "--dry-run").out == (
+        f"Snapshot 11 has 2 tables.\nTables that would go: crm.people.\n{held}"
+    )
+    assert logged_in("admin", "rollback", "11").out == (
+        f"Snapshot 13 has the tables of snapshot 11 again.\nTables that went: crm.people.\n{held}"
+    )
+    api.answers["POST", "/api/admin/snapshots/release"] = [(200, {"snapshot": 14, "status": "published", "tables": 3})]
+    assert logged_in("admin", "release", "shop").out == "Snapshot 14: 3 tables.\n"
+
+
 SWEPT = {"dry_run": False, "deleted": 2, "deleted_bytes": 1500, "waiting": 1, "problems": []}
 
 

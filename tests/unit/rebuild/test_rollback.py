@@ -9,12 +9,13 @@ import duckdb
 import pytest
 
 from analyst import runs
-from analyst.catalog import CURRENT, Pointer
+from analyst.catalog import CURRENT, Catalog, Pointer
 from analyst.contract.extraction import Extraction
 from analyst.errors import ConflictError, NotFoundError, UnavailableError
 from analyst.rebuild import Rebuild, RebuildAnswer
 from analyst.rebuild.publishing import COPY
-from analyst.rebuild.rollback import roll_back
+from analyst.rebuild.rollback import RollbackAnswer, release, roll_back
+from analyst.snapshots import CATALOG_SUFFIX, Snapshots, read_catalog
 from analyst.store import Condition
 from analyst.store.memory import MemoryStore
 from tests.doubles.toy_source import Toy, ToyTable
@@ -28,6 +29,7 @@ class Bucket(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.before: dict[str, Callable[[], object]] = {}
+        self.before_any: Callable[[str], object] = lambda _: None
         self.is_down = False
         for generation in (1, 2):
             self.publish(generation)
@@ -35,6 +37,7 @@ class Bucket(MemoryStore):
 
     def put(self, key: str, data: bytes, *, if_version: str | Condition) -> str:
         self.before.pop(key, lambda: None)()
+        self.before_any(key)
         return super().put(key, data, if_version=if_version)
 
     def list_folders(self, prefix: str) -> Iterable[str]:
@@ -50,8 +53,19 @@ class Bucket(MemoryStore):
     def rebuild(self) -> RebuildAnswer:
         return Rebuild(self, lambda: NOW, tuple).run()
 
-    def roll_back(self, number: int) -> RebuildAnswer:
-        return roll_back(Rebuild(self, lambda: NOW, tuple), number)
+    def roll_back(self, number: int) -> RollbackAnswer:
+        return roll_back(self.rebuilding, number)
+
+    @property
+    def rebuilding(self) -> Rebuild:
+        return Rebuild(self, lambda: NOW, tuple)
+
+    def publish_to(self, source: str) -> None:
+        table = ToyTable("select 7 as generation", "7")
+        Extraction(self, source, runs.new_run_id(), lambda: NOW).run(lambda: Toy({"orders": table}))
+
+    def catalog(self) -> Catalog:
+        return read_catalog(self, self.pointer().catalog)
 
     def pointer(self) -> Pointer:
         return Pointer.model_validate_json(self.data(CURRENT))
@@ -130,3 +144,66 @@ def test_nobody_goes_back_while_a_rebuild_is_running_or_to_what_is_not_there(buc
     assert refused == ["conflict"]
     with pytest.raises(NotFoundError, match="no snapshot 9"):
         bucket.roll_back(9)
+
+
+def test_what_is_held_back_is_listed_and_can_be_released(bucket: Bucket) -> None:
+    assert bucket.roll_back(1).held_back == ("shop",)
+    (held,) = bucket.catalog().held_back
+    assert (held.source, held.snapshot, held.since) == ("shop", 1, NOW)
+    assert bucket.rebuild().held_back == ("shop",)
+    bucket.publish_to("other")
+    assert bucket.rebuild().held_back == ("shop",), "another source's publish releases nothing"
+    with pytest.raises(NotFoundError, match="'other' is not held back; held back are: shop"):
+        release(bucket.rebuilding, frozenset({"other"}))
+    released = release(bucket.rebuilding, frozenset({"shop"}))
+    assert (released.status, released.held_back) == ("published", ())
+    assert bucket.catalog().held_back == ()
+    assert {table.id: table.version for table in bucket.catalog().tables} == {"other.orders": 1, "shop.orders": 2}
+    assert release(bucket.rebuilding, None).status == "unchanged"
+
+
+def test_a_source_that_publishes_anew_is_held_back_no_more(bucket: Bucket) -> None:
+    bucket.roll_back(1)
+    bucket.publish(3)
+    assert bucket.rebuild().held_back == ()
+
+
+def test_who_goes_forward_again_holds_nothing_back(bucket: Bucket) -> None:
+    bucket.roll_back(1)
+    assert bucket.roll_back(2).held_back == ()
+    assert bucket.roll_back(1).held_back == ("shop",)
+    assert bucket.roll_back(3).held_back == ("shop",), "snapshot 3 was itself a rollback"
+    assert bucket.roll_back(4).held_back == ()
+
+
+def test_a_dry_run_says_what_would_be_missing_and_held_back_and_changes_nothing(bucket: Bucket) -> None:
+    bucket.publish_to("other")
+    bucket.rebuild()
+    before = {entry.key: entry.version for entry in bucket.list("")}
+    told = roll_back(bucket.rebuilding, 1, dry_run=True)
+    assert {entry.key: entry.version for entry in bucket.list("")} == before
+    assert (told.status, told.dry_run, told.tables) == ("unchanged", True, 1)
+    assert (told.missing, told.held_back) == (("other.orders",), ("other", "shop"))
+    done = bucket.roll_back(1)
+    assert (done.missing, done.held_back) == (told.missing, told.held_back)
+    assert release(bucket.rebuilding, None).tables == 2
+
+
+def test_a_snapshot_whose_files_are_gone_is_refused_with_its_tables(bucket: Bucket) -> None:
+    (table,) = read_catalog(bucket, Snapshots(bucket).key_of(1)).tables
+    bucket.delete(table.files[0].path)
+    before = bucket.pointer()
+    for dry_run in (True, False):
+        with pytest.raises(ConflictError, match=r"snapshot 1 can't be published again: .*shop.orders \(1\)"):
+            roll_back(bucket.rebuilding, 1, dry_run=dry_run)
+    assert bucket.pointer() == before
+
+
+def test_nobody_goes_back_to_a_snapshot_that_a_sweep_takes_meanwhile(bucket: Bucket) -> None:
+    """A sweep deletes the snapshot first, then reads what is needed: it may not have seen the new one."""
+    key = Snapshots(bucket).key_of(1)
+    before = bucket.pointer()
+    bucket.before_any = lambda put: bucket.delete(key) if put.endswith(CATALOG_SUFFIX) else None
+    with pytest.raises(NotFoundError, match="just swept"):
+        bucket.roll_back(1)
+    assert bucket.pointer() == before

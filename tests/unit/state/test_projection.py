@@ -24,7 +24,7 @@ def listed(db: DuckDBPyConnection, now: datetime) -> AccessList:
 
 
 def test_an_empty_state_makes_an_empty_list(db: DuckDBPyConnection, now: datetime) -> None:
-    assert listed(db, now) == AccessList(version=7)
+    assert listed(db, now) == AccessList(version=7, withdrawn={})
 
 
 def test_names_and_times_come_through_as_they_are(db: DuckDBPyConnection, now: datetime, actor: Actor) -> None:

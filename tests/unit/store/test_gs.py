@@ -11,6 +11,7 @@ from analyst import runs
 from analyst.catalog import Pointer
 from analyst.contract.extraction import Extraction
 from analyst.errors import AnalystError
+from analyst.lease import acquire
 from analyst.rebuild import Rebuild
 from analyst.snapshots import Snapshots
 from analyst.store import ABSENT, ANY, Store
@@ -138,3 +139,33 @@ def test_a_source_reaches_the_snapshot_through_the_bucket(store: GsStore, tmp_pa
     with duckdb.connect(tmp_path / "analytics.duckdb", read_only=True) as con:
         con.execute(f"set variable data_root = '{tmp_path}'")
         assert con.execute("select count(*), any_value(total) from items, orders").fetchall() == [(3, 9.5)]
+
+
+@pytest.mark.parametrize("per_second", [1e6, 1e3, 1.0, 1e9, 0.0])
+def test_ages_are_right_whatever_the_generations_of_a_server_count(gcs: Gcs, client: Any, per_second: float) -> None:
+    """Google's are times in µs; those of its storage test bench are times in ms, others just count."""
+    gcs.per_second = per_second
+    store = GsStore("bucket", "", client)
+    version = store.put("a", b"1", if_version=ABSENT)
+    gcs.ahead = 40.0
+    gcs.counts.clear()
+    same, read = store.read("a", unless=version), store.read("a")
+    assert same is not None
+    assert read is not None
+    assert 39 < same.age < 60
+    assert 39 < read.age < 60
+    assert gcs.counts["get"] == (0 if per_second == 1e6 else 1), "the object is asked for where the version is no time"
+
+
+@pytest.mark.parametrize("per_second", [1e6, 1e3, 0.0])
+def test_a_lease_is_taken_over_only_when_it_has_lapsed(gcs: Gcs, client: Any, per_second: float) -> None:
+    gcs.per_second = per_second
+    store = GsStore("bucket", "", client, sleep=lambda _: None)
+    first = acquire(store, "rebuild")
+    assert first is not None
+    with first:
+        assert acquire(store, "rebuild") is None
+        gcs.ahead = 36.0
+        second = acquire(store, "rebuild")
+        assert second is not None
+        second.release()

@@ -2,15 +2,22 @@
 
 import hashlib
 import json
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
 
+from analyst.errors import UnavailableError
 from analyst.imports.parts import Parts
+from analyst.rebuild import Rebuild
+from analyst.rebuild.rollback import roll_back
 from analyst.snapshots import Snapshots
 from analyst.store import ANY, Store
 from analyst.sweep import Sweep, checkpoints
+from tests.doubles.around import Around
 from tests.unit.sweep.waiting import DELTA_KEEP, KEEP, ROOT, Bucket
 
 
@@ -86,8 +93,11 @@ def test_a_file_that_is_referred_to_again_begins_anew(bucket: Bucket) -> None:
     second = bucket.store.read("extracts/shop/extract.duckdb")
     assert second is not None
     bucket.store.put("extracts/shop/extract.duckdb", first.data, if_version=ANY)
-    bucket.sweep_daily(1)
+    assert "restates" in bucket.sweep_with_problems()[0]
+    bucket.wait(24)
+    bucket.sweep()
     bucket.store.put("extracts/shop/extract.duckdb", second.data, if_version=ANY)
+    assert "restates" in bucket.sweep_with_problems()[0]
     bucket.sweep_daily(5)
     assert old in bucket.listed()
     bucket.sweep_daily(4)
@@ -171,3 +181,61 @@ def test_parts_of_an_import_wait_a_week_for_the_rest(bucket: Bucket) -> None:
     bucket.wait(25)
     bucket.sweep()
     assert bucket.listed("uploads/import/") == {f"uploads/import/{hashlib.sha256(b'new').hexdigest()}"}
+
+
+def test_every_snapshot_that_can_be_listed_is_whole_however_short_things_are_kept(bucket: Bucket) -> None:
+    """A snapshot stays in the bucket for a day, also where it is no longer kept: so do the old files that it needs."""
+    hourly = Sweep(bucket.store, timedelta(hours=6), timedelta(hours=1), now=bucket.now)
+    bucket.publish()
+    bucket.rebuild()
+    bucket.wait(30)
+    bucket.publish("other")
+    bucket.rebuild()  # the second snapshot is young, and needs a file that is not
+    bucket.publish()
+    bucket.rebuild()
+    bucket.wait(7)
+    for _ in range(3):
+        hourly.run()
+        bucket.wait(2)
+        check_whole(bucket)
+    assert set(Snapshots(bucket.store).ages()) == {2, 3}
+    assert roll_back(Rebuild(bucket.store, bucket.now, tuple), 2).status == "published"
+    check_whole(bucket)
+    bucket.wait(30)
+    hourly.run()
+    assert set(Snapshots(bucket.store).ages()) == {4}
+    check_whole(bucket)
+
+
+def check_whole(bucket: Bucket) -> None:
+    there, snapshots = bucket.listed(), Snapshots(bucket.store)
+    for number in snapshots.ages():
+        assert snapshots.key_of(number).replace(".catalog.json", ".duckdb") in there
+        assert {file.path for table in snapshots.at(number).catalog.tables for file in table.files} <= there
+
+
+def test_a_sweep_that_is_cut_off_leaves_no_catalog_without_its_snapshot(bucket: Bucket) -> None:
+    for _ in range(3):
+        bucket.publish()
+        bucket.rebuild()
+        bucket.wait(1)
+    bucket.wait(24 * 20)
+    cut = Cut(bucket.store)
+    for deletions in range(1, 9):
+        cut.left = deletions
+        with suppress(UnavailableError):
+            Sweep(cut, KEEP, DELTA_KEEP, now=bucket.now).run()
+        check_whole(bucket)
+
+
+@dataclass
+class Cut(Around):
+    """A store that is away after some deletions."""
+
+    left: int = 0
+
+    def delete(self, key: str) -> None:
+        if self.left == 0:
+            raise UnavailableError("the store is away")
+        self.left -= 1
+        super().delete(key)

@@ -54,6 +54,11 @@ class Bucket:
         assert answer.problems == ()
         return answer
 
+    def sweep_with_problems(self) -> list[str]:
+        answer = Sweep(self.store, KEEP, DELTA_KEEP).run()
+        assert answer.problems
+        return [problem.message for problem in answer.problems]
+
     def sweep_daily(self, days: int) -> None:
         for _ in range(days):
             self.sweep()

@@ -1,0 +1,280 @@
+"""What a bucket must guarantee, tested on first use: a store that ignores a condition loses acknowledged writes.
+
+AWS and Google guarantee it themselves. Any other server that speaks their protocol, and any folder, is tested before a
+process uses it. The proof of a server is kept in the bucket, so that later processes pay one read. It is bound to the
+server's address and the bucket, and renewed when it is a month old, or when its object was not written when it says:
+then the bucket was copied here from elsewhere.
+"""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final, Protocol, runtime_checkable
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from analyst.errors import SettingsError
+from analyst.store.looking import FolderLooker
+from analyst.store.port import ABSENT, ANY, Condition, Object, Store, StoreConflictError
+
+PREFIX: Final = "state/store/"
+"""Where proofs are kept, and where they are made."""
+
+_TESTS: Final = 1
+"""Counts what is tested: a proof of fewer tests is none."""
+
+_RENEWED_AFTER: Final = timedelta(days=30)
+_SKEW: Final = timedelta(hours=1)
+_FRESH: Final = 300.0
+_AT_ONCE: Final = 8
+_ROUNDS: Final = 2
+_SOME_TIME: Final = 1_000_000_123_456_789
+"""In µs: the year 2001."""
+
+
+@runtime_checkable
+class Served(Protocol):
+    """A store behind a server that may not be the provider's own."""
+
+    @property
+    def server(self) -> str | None:
+        """The server's address, `None` if the provider itself guarantees what is tested here."""
+
+
+@runtime_checkable
+class OnDisk(Protocol):
+    """A store in a folder of this host."""
+
+    def own_folder(self) -> Path:
+        """Make the folder of the store's own files, and return it."""
+
+
+class _Proof(BaseModel):
+    """`state/store/<hash of server and bucket>.json`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    server: str
+    url: str
+    tests: int
+    proven_at: AwareDatetime
+
+
+def require_guarantees(store: Store, new_id: Callable[[], str], now: Callable[[], datetime]) -> None:
+    """Make sure that a bucket keeps what everything else relies on; `new_id` names the objects of the test.
+
+    Raises:
+        SettingsError: it does not; the message names what is missing and what to do.
+        UnavailableError: the store does not answer.
+    """
+    if isinstance(store, OnDisk):
+        require_file_system(store)
+        return
+    server = store.server if isinstance(store, Served) else None
+    if server is None:
+        return
+    about = hashlib.sha256(f"{server}\n{store.url}".encode()).hexdigest()[:32]
+    key = f"{PREFIX}{about}.json"
+    known = store.read(key)
+    if known is not None and _holds(known, server, store.url, now()):
+        return
+    failed = _Test(store, f"{PREFIX}test-{new_id()}/").failure()
+    if failed is not None:
+        raise SettingsError(f"DATA_URL: the server {server} can't hold the bucket {store.url}: {failed}. {_REMEDY}")
+    proof = _Proof(server=server, url=store.url, tests=_TESTS, proven_at=now())
+    store.put(key, proof.model_dump_json().encode(), if_version=ANY)  # whoever else proved it wrote as much
+
+
+_REMEDY: Final = (
+    "Acknowledged changes would be lost. Use a server with atomic conditional writes "
+    "(Amazon S3, Google Cloud Storage, MinIO, Cloudflare R2), or a folder on a disk of this host (file:///…)"
+)
+
+
+def _holds(known: Object, server: str, url: str, now: datetime) -> bool:
+    try:
+        proof = _Proof.model_validate_json(known.data)
+    except ValidationError:
+        return False
+    written = now - timedelta(seconds=known.age)
+    is_from_here = (proof.server, proof.url) == (server, url) and abs(written - proof.proven_at) < _SKEW
+    return is_from_here and proof.tests >= _TESTS and known.age < _RENEWED_AFTER.total_seconds()
+
+
+class _MissingError(Exception):
+    """A guarantee that is not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Test:
+    """Tries a store in a folder of its own, and leaves nothing there."""
+
+    store: Store
+    folder: str
+
+    def failure(self) -> str | None:
+        """Return the first guarantee that is not kept, `None` if all are."""
+        keys = [f"{self.folder}{name}" for name in ("object", "other", *(f"race-{n}" for n in range(_ROUNDS)))]
+        try:
+            self._writes(keys[0], keys[1])
+            for key in keys[2:]:
+                self._races(key)
+            self._deletes(keys[0])
+        except _MissingError as missing:
+            return str(missing)
+        finally:
+            for key in keys:
+                self.store.delete(key)
+        return None
+
+    def _writes(self, key: str, other: str) -> None:
+        first = self.store.put(key, b"first", if_version=ABSENT)
+        self._refuses(key, ABSENT, "a write that requires the object to be absent overwrites it")
+        second = self._accepts(key, b"second", first)
+        self._refuses(key, first, "a write that requires a replaced version of the object overwrites it")
+        third = self._accepts(key, b"third", second)
+        if len({first, second, third}) < 3:  # noqa: PLR2004
+            raise _MissingError("different contents of an object have the same version")
+        self._shows(key, other, b"third", third)
+
+    def _shows(self, key: str, other: str, data: bytes, version: str) -> None:
+        """Compare all ways to look at an object with what was written last."""
+        self.store.put(other, b"other", if_version=ABSENT)
+        read, head, listed = self.store.read(key), self.store.head(key), list(self.store.list(self.folder))
+        if read is None or (read.data, read.version) != (data, version):
+            raise _MissingError("reading an object does not return what was written last")
+        if head is None or head.version != version:
+            raise _MissingError("the version of an object is not the one that its write returned")
+        if [entry.key for entry in listed] != [key, other] or listed[0].version != version:
+            raise _MissingError("a listing does not show, in the order of their names, what was written last")
+        if max(read.age, head.age, listed[0].age) > _FRESH:
+            raise _MissingError("an object that was written just now is reported to be old")
+        same = self.store.read(key, unless=version)
+        if same is None or same.version != version:
+            raise _MissingError("reading an object unless it is at its own version does not find it unchanged")
+        if isinstance(self.store, FolderLooker):
+            found = {entry.key for entry in self.store.look_into_folders(PREFIX, "object")}
+            if key not in found or other in found:
+                raise _MissingError("a listing by a pattern of names (matchGlob) ignores the pattern")
+
+    def _races(self, key: str) -> None:
+        """Have several write at once, on the same condition: one of them succeeds, and it is the one that is there."""
+        last = self._one_wins(key, ABSENT)
+        self._one_wins(key, last)
+
+    def _one_wins(self, key: str, condition: str | Condition) -> str:
+        bodies = [f"{condition} {number}".encode() for number in range(_AT_ONCE)]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            won = [found for found in pool.map(partial(self._try, key, condition), bodies) if found is not None]
+        found = self.store.read(key)
+        if len(won) != 1 or found is None or found.data != won[0][0]:
+            raise _MissingError(f"{len(won)} of {_AT_ONCE} writes at once on the same condition report success")
+        return found.version
+
+    def _deletes(self, key: str) -> None:
+        found = self.store.head(key)
+        self.store.delete(key)
+        if self.store.head(key) is not None or any(entry.key == key for entry in self.store.list(self.folder)):
+            raise _MissingError("an object is still there when it has been deleted")
+        if found is not None:
+            self._refuses(
+                key, found.version, "a write that requires a version of an object succeeds when there is none"
+            )
+
+    def _try(self, key: str, condition: str | Condition, body: bytes) -> tuple[bytes, str] | None:
+        try:
+            return body, self.store.put(key, body, if_version=condition)
+        except StoreConflictError:
+            return None
+
+    def _accepts(self, key: str, data: bytes, version: str) -> str:
+        try:
+            return self.store.put(key, data, if_version=version)
+        except StoreConflictError:
+            raise _MissingError("a write that requires the current version of the object is refused") from None
+
+    def _refuses(self, key: str, condition: str | Condition, missing: str) -> None:
+        if self._try(key, condition, b"refused") is not None:
+            how = _HEADERS.get((self.store.url.partition(":")[0], condition is ABSENT), "the condition")
+            raise _MissingError(f"{missing} (it ignores {how})")
+
+
+_HEADERS: Final = {
+    ("s3", True): "If-None-Match: *",
+    ("s3", False): "If-Match",
+    ("gs", True): "ifGenerationMatch=0",
+    ("gs", False): "ifGenerationMatch",
+}
+
+
+def require_file_system(store: OnDisk) -> None:
+    """Make sure that the file system of a bucket distinguishes names, locks files and keeps times.
+
+    A folder that nobody here may write to is not tested: nothing in it can be damaged.
+
+    Raises:
+        SettingsError: it does not.
+    """
+    with suppress(OSError):
+        folder = store.own_folder()
+        missing = missing_on_disk(folder / f"test-{os.urandom(8).hex()}", FileSystem())
+        if missing is not None:
+            raise SettingsError(
+                f"DATA_URL: the file system of {folder.parent} can't hold a bucket: {missing}. "
+                "Use a folder on ext4, xfs, btrfs or tmpfs of this host"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystem:
+    """What is asked of the system about a file that was just created."""
+
+    def exists(self, path: Path) -> bool:
+        """Return whether there is a file of this name."""
+        return path.exists()
+
+    def set_mtime(self, descriptor: int, us: int) -> int:
+        """Set the time of a file, in µs, and return what was kept."""
+        os.utime(descriptor, ns=(us * 1000, us * 1000))
+        return os.fstat(descriptor).st_mtime_ns // 1000
+
+    def lock(self, descriptor: int) -> bool:
+        """Lock a file, and return whether nobody has."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def missing_on_disk(path: Path, system: FileSystem) -> str | None:
+    """Return what a file system lacks, `None` if nothing. A file of a new name is made at `path`, and removed.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        if system.exists(path.with_name(path.name.upper())):
+            return "it does not distinguish upper and lower case in names"
+        if system.set_mtime(descriptor, _SOME_TIME) != _SOME_TIME:
+            return "it keeps no times in microseconds"
+        return None if _locks(descriptor, path, system) else "a file that is locked can be locked again"
+    finally:
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+
+
+def _locks(descriptor: int, path: Path, system: FileSystem) -> bool:
+    other = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return system.lock(descriptor) and not system.lock(other)
+    finally:
+        os.close(other)

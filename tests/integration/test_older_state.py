@@ -1,0 +1,100 @@
+"""A bucket whose access list an older or newer version has written, or that is damaged."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from werkzeug.test import Client
+
+from analyst.access import CURRENT, StatePointer
+from analyst.context import Process
+from analyst.http import app
+from analyst.http.discovery import discover
+from analyst.state import SCHEMA_VERSION
+from analyst.store import ANY
+from analyst.store.memory import MemoryStore
+
+SECRET = "secret-" + "0" * 32
+
+
+class Installation:
+    """An administrator's view of a bucket; each `open` is a process that knows nothing yet."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.token = SECRET
+        person = {"email": "admin@example.com", "secret": SECRET}
+        self.token = self.open().post("/auth/bootstrap", json=person).get_json()["token"]
+
+    def open(self) -> Client:
+        process = Process({"DATA_URL": "file:///nowhere", "BOOTSTRAP_SECRET": SECRET}, store=self.store)
+        return Client(app(process, discover(["functions"])))
+
+    def get(self, client: Client, path: str = "/api/me") -> Any:
+        return client.get(path, headers={"Authorization": f"Bearer {self.token}"})
+
+    def pointer(self) -> StatePointer:
+        found = self.store.read(CURRENT)
+        assert found is not None
+        return StatePointer.model_validate_json(found.data)
+
+    def point(self, access: bytes, **more: Any) -> None:
+        """Put another access list in the place of the current one."""
+        old, sha256 = self.pointer(), hashlib.sha256(access).hexdigest()
+        key = f"state/access-{sha256}.json"
+        self.store.put(key, access, if_version=ANY)
+        hashes = {**old.sha256, "access": sha256, **more.pop("sha256", {})}
+        new = old.model_copy(update={"access": key, "access_text": None, "sha256": hashes, **more})
+        self.store.put(CURRENT, new.model_dump_json(exclude_none=True).encode(), if_version=ANY)
+
+    def as_an_older_version_wrote_it(self, **more: Any) -> None:
+        text = self.pointer().access_text
+        assert text is not None
+        self.point(json.dumps({**json.loads(text), "grants": []}).encode(), **more)
+
+
+@pytest.fixture
+def installation() -> Installation:
+    made = Installation()
+    assert made.get(made.open()).status_code == 200
+    return made
+
+
+def test_a_list_of_an_older_version_is_made_anew_from_the_state(installation: Installation) -> None:
+    installation.as_an_older_version_wrote_it()
+    before = installation.pointer().version
+    first, second = installation.open(), installation.open()
+    assert [installation.get(client).status_code for client in (first, second, first)] == [200, 200, 200]
+    assert installation.pointer().version == before + 1, "once for all processes"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", None])
+def test_a_list_that_is_damaged_or_gone_is_made_anew_from_the_state(
+    installation: Installation, damage: bytes | None
+) -> None:
+    installation.point(installation.pointer().model_dump_json().encode())
+    if damage is None:
+        installation.store.delete(installation.pointer().access)
+    else:
+        installation.store.put(installation.pointer().access, damage, if_version=ANY)
+    assert installation.get(installation.open()).status_code == 200
+
+
+def test_a_state_of_a_newer_version_says_what_to_upgrade(installation: Installation, tmp_path: Path) -> None:
+    path = tmp_path / "newer.duckdb"
+    installation.store.download(installation.pointer().system, path)
+    with duckdb.connect(path) as con:
+        con.execute("insert into schema_version (version, applied_at) values (?, now())", [SCHEMA_VERSION + 1])
+    data = path.read_bytes()
+    installation.store.put("state/system-newer.duckdb", data, if_version=ANY)
+    before = installation.pointer()
+    installation.as_an_older_version_wrote_it(
+        system="state/system-newer.duckdb", sha256={"system": hashlib.sha256(data).hexdigest()}
+    )
+    answer = installation.get(installation.open())
+    assert answer.status_code == 503
+    assert "upgrade the functions" in answer.get_json()["detail"]
+    assert installation.pointer().version == before.version, "nothing of it is touched"
