@@ -1,4 +1,4 @@
-"""Administering the source of Jira: reading it anew, comparing it, folding its archive again."""
+"""Administering the source of Jira: reading it, comparing it, reading issues anew, folding its archive again."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +10,7 @@ from analyst.http import function
 from analyst.state.fields import Input
 from functions.extract.jira.check import CheckAnswer, CheckOrder
 from functions.extract.jira.function import BackfillAnswer, BackfillOrder
+from functions.extract.jira.refresh import RefreshAnswer, RefreshOrder
 from functions.extract.jira.replay import ReplayAnswer, ReplayOrder
 from functions.extract.jira.status import JiraStatus, status_of
 
@@ -35,6 +36,14 @@ def check(order: CheckOrder, ctx: Context) -> CheckAnswer:
 def replay(order: ReplayOrder, ctx: Context) -> ReplayAnswer:
     """Fold webhooks that lie in the archive once more, without asking Jira."""
     return ReplayAnswer.model_validate(_called(ctx, "/extract/jira/replay", order))
+
+
+@function(
+    "POST", "/api/admin/jira/refresh", allow=Role.ADMIN, answers={404: _NONE, 422: _FAILED}, audit="source.refresh"
+)
+def refresh(order: RefreshOrder, ctx: Context) -> RefreshAnswer:
+    """Read issues of Jira anew, whether or not they were updated: some by their keys, or all."""
+    return RefreshAnswer.model_validate(_called(ctx, "/extract/jira/refresh", order))
 
 
 @function("GET", "/api/admin/jira/status", allow=Role.ADMIN, answers={404: _NONE})

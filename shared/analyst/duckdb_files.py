@@ -7,18 +7,22 @@ again gives the old file, so every version of an object is opened under a local 
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from analyst.errors import AnalystError, ContractError, UnavailableError
 from analyst.names import quote, quote_text
+from analyst.types import checked_type
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+_ARRAY: Final = 1 << 21
+_LARGE: Final = 1 << 18
 
 
 def connect(
@@ -122,20 +126,50 @@ def detach(con: "DuckDBPyConnection", alias: str) -> None:
 def insert(con: "DuckDBPyConnection", table: str, columns: Mapping[str, str], rows: Sequence[Sequence[object]]) -> None:
     """Insert rows whose values are JSON values or UTC times; `columns` maps the table's columns to their types.
 
-    They travel as one JSON parameter: DuckDB's Python client takes about 0.1 ms for every single one.
+    They travel as JSON parameters of a few MB: DuckDB's Python client takes about 0.1 ms for every single value, and 40
+    times the size of such a text in memory, whatever its limit is.
     """
-    if not rows:
-        return
-    members = [dict(zip(columns, row, strict=True)) for row in rows]
-    text = json.dumps(members, ensure_ascii=False, default=_utc)
     shape = json.dumps([dict(columns)])
-    con.execute(f"insert into {table} by name select unnest(from_json(?, ?), recursive := true)", [text, shape])
+    small: list[str] = []
+    is_plain = not any(kind.upper() == "JSON" for kind in columns.values())  # a text is another value as JSON
+    for row in rows:
+        text = _JSON.encode(dict(zip(columns, row, strict=True)))
+        if len(text) > _LARGE and is_plain and not any(isinstance(value, dict | list | tuple) for value in row):
+            _insert_one(con, table, columns, row)
+        else:
+            small.append(text)
+    for text in _arrays(small):
+        con.execute(f"insert into {table} by name select unnest(from_json(?, ?), recursive := true)", [text, shape])
+
+
+def _insert_one(con: "DuckDBPyConnection", table: str, columns: Mapping[str, str], row: Sequence[object]) -> None:
+    """Insert a row with a long text value by value: one of 24 MB does not fit into 300 MB as JSON."""
+    values = [_utc(value) if isinstance(value, datetime) else value for value in row]
+    casts = ", ".join(f"?::{checked_type(kind)} as {quote(name)}" for name, kind in columns.items())
+    con.execute(f"insert into {table} by name select {casts}", values)
+
+
+def _arrays(members: Iterable[str]) -> Iterator[str]:
+    """Write JSON arrays of some size."""
+    some: list[str] = []
+    size = 0
+    for member in members:
+        some.append(member)
+        size += len(member)
+        if size > _ARRAY:
+            yield f"[{','.join(some)}]"
+            some, size = [], 0
+    if some:
+        yield f"[{','.join(some)}]"
 
 
 def _utc(value: object) -> str:
     if isinstance(value, datetime):
         return value.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
     raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, default=_utc)
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -21,7 +21,7 @@ from analyst.store import Store
 from functions.extract.jira import parts
 from functions.extract.jira.parts import RAW, Rewriting
 from functions.extract.jira.progress import Progress
-from functions.extract.jira.rows import Row, raw, rows
+from functions.extract.jira.rows import Row, is_foreign, raw, rows
 from functions.extract.jira.state import IssueState
 from functions.extract.jira.transform.fields import TransformOptions
 from functions.extract.jira.transform.report import Report
@@ -31,6 +31,7 @@ Change = Callable[[IssueState], IssueState]
 """Makes of what is known of an issue what is known now."""
 
 _RAW_MADE: Final = "raw"
+_FEW, _SMALL_SHARE, _LARGE_SHARE = 10, 5, 100
 _LOG = logging.getLogger(f"{logs.ROOT}.jira")
 
 
@@ -39,13 +40,25 @@ class Absorbed:
     """What became of changes.
 
     `version` is that of the source's extract, `changed` are the issues of which something else is known than before.
-    `tables` are those that were published, `misshapen` counts values that became NULL, by their fields.
+    `tables` are those that were published, `misshapen` counts values that became NULL, by their fields. `withheld` are
+    issues that were left as they are, since too many seem to be deleted; `doubt` says why, and what to do.
     """
 
     version: str | None
     changed: frozenset[str] = frozenset()
     tables: tuple[TableResult, ...] = ()
     misshapen: Mapping[str, int] = field(default_factory=dict)
+    withheld: frozenset[str] = frozenset()
+    doubt: str | None = None
+
+
+def believable(total: int) -> int:
+    """Tell how many of so many issues may disappear within a day without anybody saying that they were deleted.
+
+    One may always; else a fifth of a few, up to 10, or a hundredth of many. An account that has lost a project looks the
+    same as a project that was deleted, and to leave rows for a day costs less than to lose them.
+    """
+    return max(1, min(_FEW, total // _SMALL_SHARE), total // _LARGE_SHARE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +95,7 @@ class Absorbing:
     base: Extract
     version: str | None
     registrations: Mapping[str, str] = field(default_factory=dict)
+    believed: int | None = None
 
     def states_of(self, issue_ids: Collection[str]) -> dict[str, IssueState]:
         """Tell what is known of issues, by the parts that hold their blocks."""
@@ -108,19 +122,44 @@ class Absorbing:
             MovedError: others have published meanwhile.
         """
         began, report = self.now(), Report()
-        cursor = self.base.state(RAW).cursor if cursor is None else cursor
+        known = self.base.state(RAW).cursor
+        cursor = known if cursor is None else _with_gone_of(cursor, known)
         derived = self._derived(cursor)
         stale = {name for name in derived if self._is_stale(name)}
         kept = {RAW, *derived} - stale
         with self._writers() as writers:
             changed = self._changed(change, writers)
-            if not changed and not stale and cursor == self.base.state(RAW).cursor:
-                return Absorbed(self.version)
+            gone = {one.after.issue_id for one in changed if _is_taken_out(one)}
+            doubt = self._doubt(len(gone), known)
+            if doubt is not None:
+                changed = [one for one in changed if one.after.issue_id not in gone]
+            elif gone:
+                cursor = _with_gone(cursor, len(gone), _millis(began))
+            withheld = frozenset(gone if doubt is not None else ())
+            if not changed and not stale and cursor == known:
+                return Absorbed(self.version, withheld=withheld, doubt=doubt)
             anew = writers.rewritten(self._rewritings(changed, kept, report))
             files = {name: self._files(name, anew.get(name, {}), writers) for name in kept}
             files |= self._made_anew(files[RAW], stale, writers, report)
             published, version = self._publish(files, writers.uploads, cursor, began)
-        return Absorbed(version, frozenset(one.after.issue_id for one in changed), published, dict(report.misshapen))
+        ids = frozenset(one.after.issue_id for one in changed)
+        return Absorbed(version, ids, published, dict(report.misshapen), withheld, doubt)
+
+    def _doubt(self, gone: int, cursor: Cursor) -> str | None:
+        """Tell why so many disappearances are not believed."""
+        live = self.base.files.get("issues") or self.base.files.get(RAW, ())
+        total = sum(file.rows for file in live)
+        progress = Progress.read(cursor)
+        earlier = 0 if progress is None else progress.gone_since_yesterday(_millis(self.now()))
+        most = believable(total) if self.believed is None else self.believed
+        if not gone or gone + (earlier if self.believed is None else 0) <= most:
+            return None
+        before = f", after {earlier} others within a day" if earlier and self.believed is None else ""
+        return (
+            f"Jira no longer shows {gone} of {total:,} issues{before}; at most {most} are believed to be deleted, so they "
+            "were left as they are. Has the account of JIRA_API_TOKEN lost the permission to browse a project? Give it "
+            f"back; if the issues were deleted, run: da admin jira check --deletions {gone}"
+        )
 
     def _is_stale(self, name: str) -> bool:
         """Tell whether a table was made in another way, or of documents that somebody took away."""
@@ -141,26 +180,39 @@ class Absorbing:
     def _known(self, issue_ids: Collection[str], writers: Writers) -> dict[str, IssueState]:
         blocks = {int(issue_id) // parts.BLOCK for issue_id in issue_ids}
         raw = parts.by_part(self.base.files.get(RAW, ()))
-        files = [file for part, listed in raw.items() if parts.block_of(part) in blocks for file in listed]
+        files = [
+            file
+            for part, listed in raw.items()
+            if parts.block_of(part) in blocks and parts.may_hold(part, issue_ids)
+            for file in listed
+        ]
         return {state.issue_id: state for state in writers.states(files, issue_ids)}
 
     def _changed(self, change: Mapping[str, Change], writers: Writers) -> list[Changed]:
         known = self._known(change.keys(), writers)
         before = {issue_id: known.get(issue_id) or IssueState(issue_id) for issue_id in change}
         made = [Changed(before[issue_id], make(before[issue_id])) for issue_id, make in change.items()]
-        return [one for one in made if one.before != one.after]
+        return [one for one in made if one.before != one.after and not self._is_foreign(one)]
+
+    def _is_foreign(self, one: Changed) -> bool:
+        """Tell whether an issue is none of ours; one that was and moved to another project is known to be there."""
+        return one.before.is_empty and is_foreign(one.after, self.options.projects)
 
     def _rewritings(self, changed: Sequence[Changed], names: Collection[str], report: Report) -> list[Rewriting]:
         """Tell which parts of tables change, and how."""
         found: dict[tuple[str, str], _Part] = {}
+        listed = {name: parts.by_part(self.base.files.get(name, ())) for name in names}
         for one in changed:
             before, after = self._rows(one.before, Report()), self._rows(one.after, report)
+            was_large, is_large = parts.is_large(one.before), parts.is_large(one.after)
             for name in names:
-                there, here = (parts.part_of(name, it.month, it.issue_id) for it in (one.before, one.after))
+                there = parts.part_of(name, one.before, is_own=was_large)
+                here = parts.part_of(name, one.after, is_own=is_large)
+                if was_large and before[name] and there not in listed[name]:  # older versions made no such part
+                    there = parts.part_of(name, one.before, is_own=False)
                 if (there, before[name]) != (here, after[name]):
                     found.setdefault((name, there), _Part()).without.add(one.before.issue_id)
                     found.setdefault((name, here), _Part()).rows += after[name]
-        listed = {name: parts.by_part(self.base.files.get(name, ())) for name in names}
         return [
             Rewriting(self.options.tables[name], part, listed[name].get(part, ()), frozenset(it.without), it.rows)
             for (name, part), it in found.items()
@@ -247,6 +299,26 @@ class Absorbing:
             rebase=lambda *_: None,
             registration=self.registrations.get(name),
         )
+
+
+def _is_taken_out(one: Changed) -> bool:
+    """Tell whether an issue loses its rows because Jira does not show it; that an event says so is another matter."""
+    return one.after.is_gone and not (one.before.is_gone or one.before.is_tombstone or one.before.is_empty)
+
+
+def _millis(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def _with_gone_of(cursor: Cursor, known: Cursor) -> Cursor:
+    """Keep in a cursor what the known one says of issues that are gone."""
+    new, old = Progress.read(cursor), Progress.read(known)
+    return cursor if new is None or old is None else replace(new, gone=old.gone).cursor()
+
+
+def _with_gone(cursor: Cursor, count: int, now: int) -> Cursor:
+    progress = Progress.read(cursor)
+    return cursor if progress is None else progress.with_gone(count, now).cursor()
 
 
 def _result(table: NewTable) -> TableResult:

@@ -13,13 +13,17 @@ if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
 _BUSY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
-_GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _SERVER_ERRORS = 500
+_FAILED_LOGINS = ("AUTHENTICATED_FAILED", "AUTHENTICATION_DENIED")
+_LOGIN_PAGE = re.compile(
+    r"^https?://id\.atlassian\.com/|/login(?:\.jsp|\.action)?(?:[/?]|$)|saml|/oauth2?/|permissionviolation",
+    re.IGNORECASE,
+)
 _SECRET_LOOKING = re.compile(r"[?#].*")
 
 
 class CredentialError(SourceError):
-    """Jira does not know the credential: it is wrong, revoked or has expired."""
+    """Jira does not accept the credential: it is wrong, revoked or expired, or Jira answered as it answers anybody."""
 
     code = "jira_credential"
 
@@ -36,6 +40,12 @@ class QueryError(SourceError):
     code = "jira_query"
 
 
+class RemovedError(SourceError):
+    """Jira no longer has this part of its API."""
+
+    code = "jira_removed"
+
+
 class MissingError(NotFoundError):
     """Jira has no such thing, or none that this credential may see."""
 
@@ -45,28 +55,93 @@ class BusyError(RateLimitedError):
 
 
 def accept(answer: "BaseHTTPResponse", path: str, setting: str) -> None:
-    """Take an answer that is a success. `setting` names the one that holds the credential, `path` what was asked for.
+    """Accept an answer that is a success; each kind of failure raises an error of its own.
+
+    Args:
+        answer: what came.
+        path: what was asked for.
+        setting: the one that holds the credential.
 
     Raises:
-        AnalystError: it is none; each kind of failure has an error of its own.
+        AnalystError: the answer is a failure.
     """
     status, where = answer.status, shown(path)
     if status == HTTPStatus.OK:
         return
-    told = {"retry_after": after, "limited": _limited(answer)} if (after := _after(answer)) is not None else {}
-    if status == HTTPStatus.UNAUTHORIZED:
-        raise CredentialError(f"Jira does not know the credential that it was shown (401): set {setting} anew")
-    if status == HTTPStatus.FORBIDDEN:
-        raise RefusedError(f"Jira refuses {where} to the account of {setting} (403): give it access")
-    if status in _GONE:
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        raise _refused(answer, where, setting)
+    if status == HTTPStatus.NOT_FOUND:
         raise MissingError(f"Jira has no {where} for the account of {setting} ({status})")
+    if status == HTTPStatus.GONE:
+        raise RemovedError(
+            f"Jira no longer offers {where} (410): Atlassian removed this part of the API; "
+            "install a newer version of AI Data Analyst"
+        )
+    told = {"retry_after": after, "limited": _limited(answer)} if (after := _after(answer)) is not None else {}
     if status in _BUSY:
         raise BusyError(f"Jira is asked too often for {where} ({status})", **told)
     if status >= _SERVER_ERRORS:
         raise UnavailableError(f"Jira can't answer {where} now ({status})", **told)
     if status == HTTPStatus.BAD_REQUEST:
         raise QueryError(f"Jira does not understand {where} (400): {_reason(answer)}")
+    if target := answer.headers.get("Location"):
+        check_redirect(target, path, setting)
+        raise SourceError(f"Jira redirects {where} to {origin(target)} ({status}): set JIRA_DOMAIN to that address")
     raise SourceError(f"Jira answers {where} with {status}: is JIRA_DOMAIN the address of the instance?")
+
+
+def _refused(answer: "BaseHTTPResponse", where: str, setting: str) -> SourceError:
+    """Tell why Jira refuses what was asked for."""
+    if answer.status == HTTPStatus.FORBIDDEN:
+        return RefusedError(f"Jira refuses {where} to the account of {setting} (403): give it access")
+    if b"scope does not match" in answer.data:
+        return RefusedError(
+            f"the token of {setting} lacks a scope for {where} (401): "
+            "create one with the scopes read:jira-work and read:jira-user"
+        )
+    return CredentialError(f"Jira does not know the credential that it was shown (401): set {setting} anew")
+
+
+def check_login(answer: "BaseHTTPResponse", setting: str) -> None:
+    """Refuse an answer that Jira gave to nobody in particular, whatever its status: then what is missing in it may exist.
+
+    Jira Cloud answers a request whose token has expired like an anonymous one, and says so in headers only. Source:
+    Seraph's `X-Seraph-LoginReason` and `X-Authentication-Denied-Reason`, Data Center's `X-AUSERNAME`.
+
+    Raises:
+        CredentialError: the headers say that the credential was not accepted.
+    """
+    headers = answer.headers
+    denied = headers.get("X-Authentication-Denied-Reason") or ""
+    if "CAPTCHA" in denied.upper():
+        raise CredentialError(
+            f"Jira asks the account of {setting} for a CAPTCHA, after too many failed logins: "
+            f"sign in to Jira in a browser as that account, solve it, and set {setting} anew"
+        )
+    reason = (headers.get("X-Seraph-LoginReason") or "").upper()
+    if any(failed in reason for failed in _FAILED_LOGINS) or denied:
+        raise CredentialError(
+            f"Jira does not accept the credential and answers as it does anybody ({reason or denied}): "
+            f"create a new token and set {setting} anew; nothing was deleted"
+        )
+    if (headers.get("X-AUSERNAME") or "").casefold() == "anonymous":
+        raise CredentialError(
+            f"Jira takes the account of {setting} for an anonymous visitor (X-AUSERNAME): "
+            f"create a new token and set {setting} anew; nothing was deleted"
+        )
+
+
+def check_redirect(target: str, path: str, setting: str) -> None:
+    """Refuse a redirect to a page where people sign in.
+
+    Raises:
+        CredentialError: it leads to such a page.
+    """
+    if _LOGIN_PAGE.search(target):
+        raise CredentialError(
+            f"Jira redirects {shown(path)} to a login page at {origin(target)}: set {setting} anew, and have the proxy "
+            "or single sign-on in front of Jira let the REST API through"
+        )
 
 
 def _reason(answer: "BaseHTTPResponse") -> str:
@@ -103,15 +178,22 @@ def _limited(answer: "BaseHTTPResponse") -> str | None:
     return "*" if is_quota or answer.status == HTTPStatus.SERVICE_UNAVAILABLE else None
 
 
-def parsed(data: bytes, path: str) -> Any:
+def parsed(answer: "BaseHTTPResponse", path: str, setting: str) -> Any:
     """Read the JSON of an answer.
 
     Raises:
-        UnavailableError: it is none.
+        CredentialError: it is a web page, such as the one where people sign in.
+        UnavailableError: it is no JSON.
     """
     try:
-        return documents.parse(data)
+        return documents.parse(answer.data)
     except ValueError as error:
+        is_page = "html" in (answer.headers.get("Content-Type") or "").lower() or answer.data.lstrip()[:1] == b"<"
+        if is_page:
+            raise CredentialError(
+                f"Jira answers {shown(path)} with a web page instead of JSON, probably the one where people sign in: "
+                f"check that JIRA_DOMAIN is the address of Jira itself, and set {setting} anew"
+            ) from error
         raise UnavailableError(f"the answer to {shown(path)} is no JSON") from error
 
 

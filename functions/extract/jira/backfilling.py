@@ -77,7 +77,10 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """One run. After `seconds` it leaves the rest to the next one. `recent` are issues that were updated last."""
+    """One run. After `seconds` it leaves the rest to the next one. `recent` are issues that were updated last.
+
+    One that `is_forced` fetches also what is known as it is.
+    """
 
     jira: Jira
     scope: Scope
@@ -86,6 +89,7 @@ class Backfill:
     recent: Callable[[], Sequence[str]] = tuple
     seconds: float = 3000.0
     monotonic: Callable[[], float] = time.monotonic
+    is_forced: bool = False
 
     def go_on(self, progress: Progress | None, tally: Tally) -> None:
         """Read what was not read yet, and what was updated since.
@@ -110,6 +114,12 @@ class Backfill:
         until = self.monotonic() + self.seconds
         self._read(self.query(since, jql), "updated", None, tally, until)
 
+    def anew(self, created: int, tally: Tally) -> int:
+        """Read what was created since a time, in epoch ms, and tell how far it came."""
+        progress = Progress(0, created=created)
+        until = self.monotonic() + self.seconds
+        return self._read(self.next_query(progress), "created", progress, tally, until).created or created
+
     def next_query(self, progress: Progress | None) -> str:
         """Write the query of what `go_on` reads first."""
         if progress is None or progress.created is not None:
@@ -133,7 +143,7 @@ class Backfill:
 
     def _take(self, batch: Sequence[Document], by: str, progress: Progress | None, tally: Tally) -> Progress | None:
         """Complete the issues of a batch, and publish them with how far it came."""
-        there = self.find([_id(found) for found in batch])
+        there = {} if self.is_forced else self.find([_id(found) for found in batch])
         tally.counts["read"] += len(batch)
         wanted = [found for found in batch if not _is_known(there.get(_id(found)), found)]
         tally.counts["known"] += len(batch) - len(wanted)
@@ -144,15 +154,14 @@ class Backfill:
             if len(progress.failed) > MOST_FAILED:
                 raise SourceError(f"more than {MOST_FAILED} issues can't be had: {min(tally.failures.values())}")
         if changes:  # else how far it came is kept at the end
-            self.absorb(changes, progress)
+            progress = _without(progress, self.absorb(changes, progress).withheld)
         _LOG.info("issues were read", extra={"fields": {"by": by, **tally.counts}})
         return progress
 
     def _retry(self, progress: Progress, tally: Tally) -> Progress:
         changes, failed = self._fetch(dict.fromkeys(sorted(progress.failed)), tally)
         progress = progress.after(0, changes.keys(), failed)
-        self.absorb(changes, progress)
-        return progress
+        return _without(progress, self.absorb(changes, progress).withheld) or progress
 
     def _fetch(self, wanted: Mapping[str, Document | None], tally: Tally) -> tuple[dict[str, Change], set[str]]:
         """Fetch issues, those whose answer of a search is there by completing it; tell which could not be had.
@@ -177,7 +186,7 @@ class Backfill:
                 tally.counts["failed"] += 1
                 tally.failures[issue_id] = str(answer)
             else:
-                changes[issue_id] = partial(newer, document=answer)
+                changes[issue_id] = partial(known if self.is_forced else newer, document=answer)
                 tally.counts["fetched"] += 1
         return changes, failed
 
@@ -187,6 +196,11 @@ def newer(state: IssueState, *, document: Document) -> IssueState:
     if state.rest is not None and not state.is_gone and documents.updated(state.rest) >= documents.updated(document):
         return state
     return known(state, document)
+
+
+def _without(progress: Progress | None, withheld: Collection[str]) -> Progress | None:
+    """Keep issues whose disappearance is not believed among those that are tried again."""
+    return progress.after(0, (), withheld) if progress is not None and withheld else progress
 
 
 def _id(found: Document) -> str:

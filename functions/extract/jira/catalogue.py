@@ -12,6 +12,8 @@ from analyst.store.swapping import put_once
 from functions.extract.jira.client import JiraClient
 
 _TOLD: Final = ("id", "name", "untranslatedName")
+_KIND: Final = "kind"
+"""The member that says what a custom field is, as `com.pyxis.greenhopper.jira:gh-sprint`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,8 @@ class Catalogue:
         """
         found = self.store.read(self.key)
         try:
-            told = [
-                {name: field[name] for name in _TOLD if name in field} for field in client.fields() if _is_field(field)
-            ]
+            told = [_kept(field) for field in client.fields() if _is_field(field)]
+            client.settle()  # anybody is shown a few fields; then the others would be taken for deleted
         except AnalystError:
             return [] if found is None else _fields(found.data)
         told.sort(key=lambda field: str(field["id"]))
@@ -62,6 +63,13 @@ def _fields(data: bytes) -> list[Any]:
     except orjson.JSONDecodeError:
         return []
     return told if isinstance(told, list) else []
+
+
+def _kept(field: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: field[name] for name in _TOLD if name in field}
+    schema = field.get("schema")
+    kind = schema.get("custom") if isinstance(schema, dict) else None
+    return kept | ({_KIND: kind} if isinstance(kind, str) else {})
 
 
 def _is_field(field: object) -> bool:

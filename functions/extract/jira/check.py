@@ -24,11 +24,14 @@ class CheckOrder(Input):
     """Which issues to compare with Jira: those that were created in the last `max_age_days`, else all.
 
     At most `limit` that differ are mended; without `repair` none are, and differences are as Jira's index tells them.
+    When more issues are missing in Jira than `deletions`, none of them are taken out and the check fails; by default
+    that is a fifth of a few issues, up to 10, or a hundredth of many.
     """
 
     max_age_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
     repair: bool = True
     limit: Annotated[int, Field(ge=1, le=10_000)] = 200
+    deletions: Annotated[int, Field(ge=0, le=10_000)] | None = None
 
 
 class CheckRequest(JobRequest, CheckOrder):
@@ -56,7 +59,7 @@ class CheckAnswer(CheckReport):
 def check_jira(request: CheckRequest, ctx: Context) -> Answer[CheckAnswer]:
     """Compare issues with Jira by their ids, read what is missing or stale, and write a report of that."""
     job = begin(ctx, "check", request)
-    source = job.opened.source
+    source, job.believed = job.opened.source, request.deletions
     check = Check(job, request.max_age_days, request.limit if request.repair else None)
     job.ask(check.run)
     report = check.report()

@@ -69,9 +69,11 @@ class Check:
         with job.opened.look() as published:
             comparison = Comparison(job.jira.client, published, job.opened.scope, self.since, self.until)
             self.found = comparison.run()
+        job.jira.settle()
         if self.limit is not None:
             self.mended = Mended()
-            Mending(job.jira, job.absorb, self.limit).run(self.found, self.mended)
+            Mending(job.jira, job.absorb, self.limit, job.believed).run(self.found, self.mended)
+            job.error = job.error or self.mended.doubt
 
     def _frame(self, now: int) -> None:
         """Tell between which times issues were created that are compared: both sides must have had the time to know."""

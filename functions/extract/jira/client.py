@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from analyst.errors import SourceError, UnavailableError
 from functions.extract.jira import documents
-from functions.extract.jira.answers import MissingError, RefusedError
+from functions.extract.jira.answers import CredentialError, MissingError, RefusedError
 from functions.extract.jira.connection import Connection
 from functions.extract.jira.documents import Document, Kind
 from functions.extract.jira.transform import times
@@ -42,6 +42,34 @@ class JiraClient:
 
     connection: Connection
 
+    def prove(self) -> None:
+        """Make sure that the credential works: only then what Jira did not show is not there.
+
+        Raises:
+            CredentialError: it does not.
+            AnalystError: that can't be found out.
+        """
+        setting = self.connection.credential.name
+        try:
+            told = self.connection.get("myself", f"{API}/myself")
+        except MissingError as error:
+            raise CredentialError(
+                f"Jira does not say whose credential it was shown ({error}): is JIRA_DOMAIN the address of the instance?"
+            ) from error
+        names = ("accountId", "key", "name")
+        if not isinstance(told, dict) or not any(isinstance(told.get(name), str) and told[name] for name in names):
+            raise CredentialError(f"Jira does not know whose credential it was shown: set {setting} anew")
+        self.connection.is_proven = True
+
+    def settle(self) -> None:
+        """Make sure of it unless that was done since the last answer; what was answered may be believed then.
+
+        Raises:
+            AnalystError: see `prove`.
+        """
+        if not self.connection.is_proven:
+            self.prove()
+
     def issue(self, id_: str) -> Document:
         """Get an issue by its id or key, complete.
 
@@ -66,10 +94,12 @@ class JiraClient:
         document = {name: answer[name] for name in ("id", "key", "self") if name in answer} | {"fields": fields}
         if (histories := found["changelog"]) is not None:
             document["changelog"] = {"histories": histories, "total": len(histories)}
-        return document | {"remote_links": self.remote_links(issue_id)}
+        if (links := self.remote_links(issue_id)) is not None:
+            document["remote_links"] = links
+        return document
 
-    def remote_links(self, issue_id: str) -> list[Any]:
-        """Get the links of an issue to addresses elsewhere; none where the instance has links turned off.
+    def remote_links(self, issue_id: str) -> list[Any] | None:
+        """Get the links of an issue to addresses elsewhere; None where Jira does not show them: links are turned off.
 
         Raises:
             MissingError: there is no such issue any more.
@@ -78,8 +108,10 @@ class JiraClient:
             found = self.connection.get("remotelink", f"{API}/issue/{quote(issue_id, safe='')}/remotelink")
         except (MissingError, RefusedError):
             self.look(issue_id, ("updated",))
-            return []
-        return _in_order(found if isinstance(found, list) else [])
+            return None
+        if not isinstance(found, list):
+            raise UnavailableError(f"Jira answers the remote links of {issue_id} with no list")
+        return _in_order(found)
 
     def search(
         self,
@@ -104,18 +136,38 @@ class JiraClient:
             asked["expand"] = "changelog"
         if ids := [int(id_) for id_ in reconcile]:
             asked["reconcileIssues"] = ids
+        seen: set[str] = set()
         while True:
-            page = self.connection.post("search", f"{API}/search/jql", asked)
-            issues = page.get("issues") if isinstance(page, dict) else None
-            if not isinstance(issues, list):
-                raise UnavailableError("Jira answers a search with no list of issues")
-            yield [issue for issue in issues if isinstance(issue, dict)]
+            page = self._searched(asked)
+            yield [issue for issue in page["issues"] if isinstance(issue, dict)]
             token = page.get("nextPageToken")
-            if not token or page.get("isLast") is True:
+            if not token:  # `isLast` is true beside a token now and then, and there are more issues behind it
                 return
-            if token == asked.get("nextPageToken"):
+            if token in seen:
                 raise UnavailableError("Jira answers a search with the same page again and again")
+            seen.add(token)
             asked["nextPageToken"] = token
+
+    def _searched(self, asked: Document) -> Document:
+        """Get one page of a search that does not contradict itself."""
+        path = f"{API}/search/jql"
+        try:
+            page = self.connection.post("search", path, asked)
+        except MissingError as error:
+            raise SourceError(
+                f"Jira has no {path} (404): issues are read from Jira Cloud only; check JIRA_DOMAIN, or send webhooks "
+                "and leave JIRA_API_TOKEN out"
+            ) from error
+        issues = page.get("issues") if isinstance(page, dict) else None
+        if not isinstance(issues, list):
+            raise UnavailableError("Jira answers a search with no list of issues")
+        total, token = page.get("total"), page.get("nextPageToken")
+        is_first = "nextPageToken" not in asked
+        if not issues and not token and is_first and isinstance(total, int) and total > 0:
+            raise UnavailableError(f"Jira answers a search with no issues, and says that there are {total}")
+        if not token and page.get("isLast") is False:
+            raise UnavailableError("Jira says that a search has more pages, and gives no token for the next one")
+        return dict(page)
 
     def count(self, jql: str) -> int:
         """Tell about how many issues a query finds."""
@@ -126,7 +178,9 @@ class JiraClient:
     def fields(self) -> list[Any]:
         """Get what fields there are, each with `id`, `name` and `schema`."""
         found = self.connection.get("field", f"{API}/field")
-        return found if isinstance(found, list) else []
+        if not isinstance(found, list) or not found:
+            raise UnavailableError("Jira answers with no list of fields")
+        return found
 
     def time(self) -> datetime:
         """Tell what time it is by the instance's clock."""
@@ -166,14 +220,17 @@ class JiraClient:
             raise UnavailableError(f"Jira tells of more {kind} of {issue_id} than it shows") from error
 
     def _paged(self, kind: str, path: str, member: str) -> list[Any]:
-        """Read all pages of a list; from its beginning when it has become shorter, since things have moved up then."""
-        for _ in range(_ATTEMPTS):
-            found: list[Any] = []
-            totals = [0]
+        """Read all pages of a list; from its beginning when it has become shorter, since things have moved up then.
+
+        A list that stays shorter than its total has things that this account may not see.
+        """
+        found: list[Any] = []
+        for attempt in range(_ATTEMPTS):
+            found, totals = [], [0]
             for things, total in self._pages(kind, path, member):
                 found += things
                 totals.append(total)
-            if totals == sorted(totals):
+            if totals == sorted(totals) and (len(found) >= totals[-1] or attempt == _ATTEMPTS - 1):
                 return found
         raise UnavailableError(f"{path} of Jira changes faster than it can be read")
 

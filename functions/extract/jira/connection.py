@@ -19,7 +19,16 @@ from pydantic import SecretStr
 
 from analyst.errors import AnalystError, SourceError, UnavailableError
 from functions.extract.jira import documents
-from functions.extract.jira.answers import BusyError, accept, errors, origin, parsed, shown
+from functions.extract.jira.answers import (
+    BusyError,
+    accept,
+    check_login,
+    check_redirect,
+    errors,
+    origin,
+    parsed,
+    shown,
+)
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager
@@ -68,6 +77,8 @@ class Connection:
     url: str
     credential: Credential
     patience: Patience = field(default_factory=Patience)
+    is_proven: bool = False
+    """Whether the credential was seen to work after all that was answered so far. See `JiraClient.settle`."""
     _until: dict[str, float] = field(default_factory=dict)
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _pools: "dict[str | None, PoolManager]" = field(default_factory=dict)
@@ -111,8 +122,10 @@ class Connection:
     def _asked(self, kind: str, method: str, path: str, body: bytes | None) -> Any:
         def once() -> Any:
             answer = self._send(method, self.url + path, body)
+            self.is_proven = False
+            check_login(answer, self.credential.name)
             accept(answer, path, self.credential.name)
-            return parsed(answer.data, path)
+            return parsed(answer, path, self.credential.name)
 
         return self._patiently(kind, once, path)
 
@@ -168,7 +181,11 @@ class Connection:
             answer = self._send("GET", url, None, is_file=True)
             where = answer.headers.get("Location") if answer.get_redirect_location() else None
             try:
-                if where is None:
+                if origin(url) == origin(self.url):
+                    check_login(answer, self.credential.name)
+                if where is not None:
+                    check_redirect(where, path, self.credential.name)
+                else:
                     accept(answer, f"{shown(path)} at {origin(url)}", self.credential.name)
                     return answer
             except AnalystError:

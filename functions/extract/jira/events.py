@@ -83,7 +83,7 @@ class _Reading:
 
     def _facts(self) -> Iterator[IssueState]:
         issue = self._member("issue")
-        issue_id = documents.issue_id(issue.get("id")) if issue else None
+        issue_id = documents.issue_id(issue.get("id")) or _owner(issue.get("self")) if issue else None
         if issue and issue_id is None:
             self._unread.append("issue")
         if issue and issue_id is not None:

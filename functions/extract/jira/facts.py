@@ -13,6 +13,7 @@ from functions.extract.jira.events import Event, SetAside, read_event
 from functions.extract.jira.fetching import Fetched
 from functions.extract.jira.inbox import EVENT_BYTES, Received
 from functions.extract.jira.instance import known
+from functions.extract.jira.rows import is_foreign
 from functions.extract.jira.state import IssueState
 
 _LOG = logging.getLogger(f"{logs.ROOT}.jira")
@@ -47,9 +48,13 @@ class Facts:
                 facts.by_issue[fact.issue_id] = fact if known is None else known.joined(fact)
         return facts
 
-    def to_fetch(self) -> list[str]:
-        """Tell the issues that Jira may know more of: not those that were deleted."""
-        return [issue_id for issue_id, fact in self.by_issue.items() if not fact.is_tombstone]
+    def to_fetch(self, projects: Collection[str] = ()) -> list[str]:
+        """Tell the issues that Jira may know more of: not those that were deleted, or are in other projects."""
+        return [
+            issue_id
+            for issue_id, fact in self.by_issue.items()
+            if not fact.is_tombstone and not is_foreign(fact, projects)
+        ]
 
     def changes(self, fetched: Fetched | None = None) -> dict[str, Change]:
         """Give the changes that follow, without those of issues that could not be fetched."""

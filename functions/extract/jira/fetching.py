@@ -33,13 +33,21 @@ class Fetching:
     stopped: str | None = None
 
     def fetch(self, issue_ids: Iterable[str]) -> Fetched:
-        """Ask for issues."""
+        """Ask for issues; what was answered counts only if the credential works after that."""
         fetched = Fetched()
         if self.jira is None:
             return fetched
         fetch = partial(self._fetch, self.jira, fetched)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(fetch, issue_ids))
+        if fetched.documents or fetched.gone:
+            try:
+                self.jira.settle()
+            except AnalystError as error:
+                self.stopped = str(error)
+                fetched.failed.update(dict.fromkeys([*fetched.documents, *fetched.gone], self.stopped))
+                fetched.documents.clear()
+                fetched.gone.clear()
         return fetched
 
     def _fetch(self, jira: Jira, fetched: Fetched, issue_id: str) -> None:

@@ -95,7 +95,9 @@ def _answer(tally: Tally, run_id: str, source: str, error: str | None, *, is_ove
     if error is None and tally.left:
         failed = f"{len(tally.failures)} issues" if len(tally.failures) > 1 else "one issue"
         waiting = f"{len(tally.left)} events{' and all behind them' if tally.is_stuck else ''}"
-        error = f"Jira could not be asked about {failed}, so {waiting} wait: {min(tally.failures.values())}"
+        error = (
+            f"Jira's answers about {failed} can't be had or believed, so {waiting} wait: {min(tally.failures.values())}"
+        )
     folded = tally.counts["events"] > 0
     status: RunStatus = "ok" if folded or tally.tables else "unchanged"
     if error is not None:

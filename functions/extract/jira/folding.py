@@ -14,7 +14,7 @@ from analyst import logs
 from analyst.contract.model import extract_key
 from analyst.extracting import RebuildOutcome
 from analyst.store import Entry
-from functions.extract.jira.absorbing import Change
+from functions.extract.jira.absorbing import Absorbed, Change
 from functions.extract.jira.archive import Archive, Archived
 from functions.extract.jira.facts import Facts
 from functions.extract.jira.fetching import Fetching
@@ -121,14 +121,15 @@ class Folding:
 
     def _fold(self, entries: Sequence[Entry], tally: Tally, fetching: Fetching) -> None:
         facts = Facts.of(self.inbox.read(entries))
-        fetched = fetching.fetch(facts.to_fetch())
-        self._publish(facts.changes(fetched), tally)
-        left = {event.name for event in facts.about(fetched.failed)}
+        fetched = fetching.fetch(facts.to_fetch(self.warehouse.options.projects))
+        absorbed = self._publish(facts.changes(fetched), tally)
+        failed = fetched.failed | dict.fromkeys(absorbed.withheld, absorbed.doubt or "")
+        left = {event.name for event in facts.about(failed)}
         done = [*facts.set_aside, *(Archived(event) for event, _ in facts.told if event.name not in left)]
         self.archive.put(done)
         self.inbox.remove([one.event.name for one in done])
         tally.left |= left
-        tally.failures |= fetched.failed
+        tally.failures |= failed
         tally.counts["events"] += len(done)
         if facts.set_aside:
             tally.counts["set_aside"] += len(facts.set_aside)
@@ -140,7 +141,7 @@ class Folding:
         for name, members in unread.items():
             tally.note(f"{name} was read but for its {' and '.join(members)}")
 
-    def _publish(self, changes: Mapping[str, Change], tally: Tally) -> None:
+    def _publish(self, changes: Mapping[str, Change], tally: Tally) -> Absorbed:
         absorbed = self.warehouse.absorb(changes)
         tally.take_down(absorbed)
         tally.rebuild = self.rebuild(absorbed.version) or tally.rebuild
@@ -149,3 +150,4 @@ class Folding:
         if absorbed.tables:
             fields = {"source": self.warehouse.source, "issues": len(absorbed.changed), "tables": len(absorbed.tables)}
             _LOG.info("events were folded", extra={"fields": fields})
+        return absorbed

@@ -104,6 +104,7 @@ def _backfill(request: BackfillRequest, job: Job, tally: Tally) -> None:
     backfill = _of(job)
     if _is_narrow(request):
         backfill.again(_millis(request), request.jql, tally)
+        job.jira.settle()
     else:
         backfill.go_on(Progress.read(job.opened.warehouse.cursor()), tally)
 

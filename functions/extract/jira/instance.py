@@ -34,6 +34,7 @@ STATUS: Final = ("status", "resolution", "resolutiondate")
 """The fields that tell whether an issue is open."""
 _UNASKED: Final = "unasked"
 """The member of a fetched document that names fields which could not be asked for."""
+_LINKS: Final = "remote_links"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,14 @@ class Jira:
         finally:
             pool.shutdown(cancel_futures=True)
 
+    def settle(self) -> None:
+        """Make sure that what was answered may be believed; see `JiraClient.settle`.
+
+        Raises:
+            AnalystError: it may not.
+        """
+        self.client.settle()
+
     def now(self) -> int:
         """Tell the time by Jira's clock, in epoch ms."""
         return times.micros_of(self.client.time()) // 1000
@@ -119,7 +128,9 @@ class Jira:
                 "SLA fields can't be had", extra={"fields": {"issue": document.get("id"), "reason": str(error)}}
             )
             return {**document, "fields": fields, _UNASKED: list(self.desk.fields)}
-        return {**document, "fields": fields | {name: standing.get(name) for name in self.desk.fields}}
+        untold = [name for name in self.desk.fields if name not in standing]
+        whole = {**document, "fields": fields | {name: standing[name] for name in self.desk.fields if name in standing}}
+        return {**whole, _UNASKED: untold} if untold else whole
 
 
 def hopeless(jira: Jira, error: AnalystError) -> AnalystError | None:
@@ -132,7 +143,9 @@ def hopeless(jira: Jira, error: AnalystError) -> AnalystError | None:
 
 
 def known(state: IssueState, document: Document) -> IssueState:
-    """Know of an issue what was fetched of it; SLA fields that could not be asked for stay as they were known."""
+    """Know of an issue what was fetched of it; SLA fields and remote links that Jira did not show stay as they were."""
+    if _LINKS not in document and _LINKS in (state.rest or {}):
+        document = {**document, _LINKS: (state.rest or {})[_LINKS]}
     if _UNASKED not in document:
         return state.fetched(document)
     before = documents.fields(state.rest or {})
@@ -146,11 +159,15 @@ def _is_told(value: object) -> bool:
 
 
 def client_of(settings: Settings, patience: Patience | None = None) -> JiraClient | None:
-    """Make the client of the instance of the settings; None where they do not say which, or have no credential."""
-    if settings.jira_domain is None or settings.jira_api_token is None:
+    """Make the client of the instance of the settings; None where they do not say which, or have no credential.
+
+    Tokens with scopes work at Atlassian's gateway only (`jira_api_url`), while people open issues at the site's domain.
+    """
+    url = settings.jira_api_url or base_url(settings.jira_domain or "")
+    if not url or settings.jira_api_token is None:
         return None
     credential = Credential(settings.jira_api_token, settings.jira_email)
-    return JiraClient(Connection(base_url(settings.jira_domain), credential, patience or Patience()))
+    return JiraClient(Connection(url, credential, patience or Patience()))
 
 
 def desk_of(settings: Settings, options: TransformOptions, client: JiraClient) -> Desk | None:

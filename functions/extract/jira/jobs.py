@@ -53,6 +53,10 @@ class Job(Outcome):
     started: datetime
     error: str | None = None
     version: str | None = None
+    asks: bool = True
+    """Whether what it publishes comes of Jira's answers."""
+    believed: int | None = None
+    """How many issues may be taken out because Jira does not show them; `believable` decides when it is not given."""
     sleep: Callable[[float], None] = time.sleep
 
     @property
@@ -67,15 +71,20 @@ class Job(Outcome):
         return self.opened.jira
 
     def absorb(self, changes: Mapping[str, Change], cursor: Cursor = None) -> Absorbed:
-        """Publish changes, and keep them in mind.
+        """Publish changes, and keep them in mind; what was asked of Jira is believed only if the credential still works.
 
         The lease that folds have only saves work, so what waits for it too long goes on without.
 
         Raises:
-            AnalystError: what is published can't be read, or the store does not answer.
+            AnalystError: what is published can't be read, the store does not answer, or Jira may not be believed.
         """
+        if self.opened.jira is not None and self.asks:
+            self.opened.jira.settle()
         with self._turn():
-            absorbed = self.opened.warehouse.absorb(changes, cursor=cursor)
+            absorbed = self.opened.warehouse.absorb(changes, cursor=cursor, believed=self.believed)
+        if absorbed.doubt is not None:
+            self.counts["withheld"] += len(absorbed.withheld)
+            self.error = absorbed.doubt
         self.version = absorbed.version
         self.take_down(absorbed)
         if absorbed.changed:
@@ -102,8 +111,13 @@ class Job(Outcome):
         """Do work that asks Jira; where there is no credential for it that is no error, and nothing is done."""
         if self.opened.jira is None:
             self.note(UNASKED)
-        else:
-            self.attempt(work)
+            return
+
+        def believed() -> None:
+            work()
+            self.jira.settle()
+
+        self.attempt(believed)
 
     def attempt(self, work: Callable[[], object]) -> None:
         """Do the work; what goes wrong with Jira or the store is the job's error, and what was published stays."""

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Final, Literal
 
 from analyst.errors import AnalystError
-from functions.extract.jira.absorbing import Absorbed, Change
+from functions.extract.jira.absorbing import Absorbed, Change, believable
 from functions.extract.jira.answers import MissingError
 from functions.extract.jira.backfilling import newer
 from functions.extract.jira.consistency import Differences, Kind
@@ -41,6 +41,7 @@ class Mended:
     left: int = 0
     stopped: AnalystError | None = None
     notes: list[str] = field(default_factory=list)
+    doubt: str | None = None
 
     @property
     def count(self) -> int:
@@ -55,11 +56,15 @@ class Mended:
 
 @dataclass(frozen=True, slots=True)
 class Mending:
-    """Mends at most `limit` issues. When more than that seem to be deleted, access to them was lost more likely."""
+    """Mends at most `limit` issues.
+
+    When more seem to be deleted than are `believed` to be, access to them was lost more likely: see `believable`.
+    """
 
     jira: Jira
     absorb: Callable[[Mapping[str, Change]], Absorbed]
     limit: int
+    believed: int | None = None
 
     def run(self, found: Differences, mended: Mended) -> None:
         """Ask for what differs, and publish what comes of it.
@@ -68,16 +73,24 @@ class Mending:
             AnalystError: Jira or the store does not answer, or what is published can't be read.
         """
         wanted = {issue_id: kind for kind in _KINDS for issue_id in found.ids[kind]}
-        if found.totals["deleted"] > self.limit:
-            mended.notes.append(
-                f"Jira finds {found.totals['deleted']} issues no more that are published, and at most {self.limit} are "
-                "believed: can its account still see all projects?"
+        published = max(found.totals["published"], found.totals["deleted"])
+        most = min(self.limit, believable(published) if self.believed is None else self.believed)
+        if (deleted := found.totals["deleted"]) > most:
+            mended.doubt = (
+                f"Jira no longer finds {deleted} of {published:,} published issues; at most {most} are believed to be "
+                "deleted, so they were left as they are: can its account still see all projects? Give the account of "
+                "JIRA_API_TOKEN the permission to browse them; if the issues were deleted, run: da admin jira check "
+                f"--deletions {deleted}" + (f" --limit {deleted}" if deleted > self.limit else "")
             )
             wanted = {issue_id: kind for issue_id, kind in wanted.items() if kind != "deleted"}
         mended.left = sum(found.totals[kind] for kind in _KINDS) - min(len(wanted), self.limit)
         answers = self.jira.each(dict(islice(wanted.items(), self.limit)), self.jira.issue)
         while changes := self._changes(islice(answers, _BATCH), wanted, mended):
-            self.absorb({issue_id: change for issue_id, change in changes if change})
+            absorbed = self.absorb({issue_id: change for issue_id, change in changes if change})
+            if absorbed.withheld:
+                mended.failures |= dict.fromkeys(sorted(absorbed.withheld), absorbed.doubt or "")
+                left = [issue_id for issue_id in mended.confirmed["deleted"] if issue_id not in absorbed.withheld]
+                mended.confirmed["deleted"] = left
             if mended.stopped is not None:
                 raise mended.stopped
 

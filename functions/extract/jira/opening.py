@@ -19,7 +19,7 @@ from functions.extract.jira.client import JiraClient
 from functions.extract.jira.inbox import Inbox
 from functions.extract.jira.instance import PARALLEL, Jira, client_of, desk_of
 from functions.extract.jira.published import Look, look
-from functions.extract.jira.transform.fields import TransformOptions
+from functions.extract.jira.transform.fields import Privacy, TransformOptions
 from functions.extract.jira.warehouse import Warehouse
 
 LOCAL_INTERVAL = 0.0
@@ -92,7 +92,8 @@ def open_source(ctx: Context, name: str, *, parallel: int = PARALLEL, look_again
     source, uuids = registering.register(ctx.state, settings, name, actor(ctx))
     scope = Scope(settings.jira_projects, registering.config_of(source).jql)
     client = client_of(settings)
-    options = _options(settings, Catalogue(ctx.store, name), client, look_again=look_again)
+    privacy = registering.config_of(source).privacy
+    options = _options(settings, privacy, Catalogue(ctx.store, name), client, look_again=look_again)
     excluded = frozenset(source.excluded)
     warehouse = Warehouse(
         ctx.store, name, options, ctx.clock, settings.memory_limit, settings.scratch_dir, excluded, uuids
@@ -102,16 +103,16 @@ def open_source(ctx: Context, name: str, *, parallel: int = PARALLEL, look_again
 
 
 def _options(
-    settings: Settings, catalogue: Catalogue, client: JiraClient | None, *, look_again: bool
+    settings: Settings, privacy: Privacy, catalogue: Catalogue, client: JiraClient | None, *, look_again: bool
 ) -> TransformOptions:
     """Give what rows depend on besides the issues; fields that are configured by name are looked up."""
     custom = settings.jira_custom_fields
-    told: list[Any] = []
-    if is_needed(custom):
-        told = [] if look_again else catalogue.read()
-        if not told and client is not None:
-            told = catalogue.ask(client)
-    return TransformOptions.of(settings.jira_domain or "", custom, told)
+    told: list[Any] = [] if look_again and client is not None else catalogue.read()
+    if client is not None and (look_again or (not told and is_needed(custom))):
+        told = catalogue.ask(client)
+    return TransformOptions.of(
+        settings.jira_domain or "", custom, told, privacy=privacy, projects=settings.jira_projects
+    )
 
 
 def interval_of(settings: Settings) -> float:

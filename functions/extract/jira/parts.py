@@ -1,8 +1,9 @@
 """The parts of a published table, each a file or a few: written anew when rows in it change, and left alone otherwise.
 
 A part of a table is a month. One of `raw_issues` is a month's issues of one block of ids, so that it stays small: nobody
-downloads these, and every event changes one. Which part an issue is in follows from what is known of it alone, and rows
-stand in the order of the table's key, so that equal knowledge is equal files.
+downloads these, and every event changes one. An issue with a large document has a part of its own in every table. Which
+part an issue is in follows from what is known of it alone, and rows stand in the order of the table's key, so that equal
+knowledge is equal files.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
 from analyst.names import quote, quote_text
 from functions.extract.jira.rows import Row
+from functions.extract.jira.state import IssueState
 from functions.extract.jira.tables import Table
 
 if TYPE_CHECKING:
@@ -29,13 +31,21 @@ if TYPE_CHECKING:
 RAW: Final = "raw_issues"
 BLOCK: Final = 256
 """How many ids of issues one block has."""
+LARGE: Final = 1 << 19
+"""The rows of an issue whose document has more bytes are in files of their own: DuckDB sorts all rows of a part at once."""
 
 Files = tuple[FileRow, ...]
 
 
-def part_of(table: str, month: str, issue_id: str) -> str:
-    """Tell in which part of a table an issue of a month is."""
-    return f"{month}/{int(issue_id) // BLOCK}" if table == RAW else month
+def is_large(state: IssueState) -> bool:
+    """Tell whether an issue has parts of its own."""
+    return len(state.to_json()) > LARGE
+
+
+def part_of(table: str, state: IssueState, *, is_own: bool) -> str:
+    """Return the part of a table that an issue is in: its own, or the one it shares with others."""
+    shared = f"{state.month}/{int(state.issue_id) // BLOCK}" if table == RAW else state.month
+    return f"{shared}/{state.issue_id}" if is_own else shared
 
 
 def month_of(part: str) -> str:
@@ -45,12 +55,22 @@ def month_of(part: str) -> str:
 
 def block_of(part: str) -> int:
     """Tell the block of ids of a part of `raw_issues`."""
-    return int(part.partition("/")[2])
+    return int(part.split("/")[1])
+
+
+def is_own(table: str, part: str) -> bool:
+    """Tell whether a part of a table is one issue's own."""
+    return part.count("/") > (table == RAW)
+
+
+def may_hold(part: str, issue_ids: Collection[str]) -> bool:
+    """Tell whether a part of `raw_issues` that is one issue's own is of one of these; others may hold any."""
+    return not is_own(RAW, part) or part.rpartition("/")[2] in issue_ids
 
 
 def in_order(parts: Iterable[str]) -> list[str]:
-    """Sort parts by month, and by block."""
-    return sorted(parts, key=lambda part: (month_of(part), int(part.partition("/")[2] or 0)))
+    """Sort parts by month, by block, and by issue."""
+    return sorted(parts, key=lambda part: (month_of(part), *map(int, part.split("/")[1:])))
 
 
 def by_part(files: Iterable[FileRow]) -> dict[str, Files]:

@@ -77,6 +77,8 @@ class Poll:
                 changes[issue_id] = answer
         if changes:
             job.absorb(changes)
+        if job.counts["missing"]:
+            desk.client.settle()  # else it may be the credential of the desk that shows nothing any more
         if failure is not None:
             raise failure
 

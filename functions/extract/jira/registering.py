@@ -1,7 +1,7 @@
 """The tables of a Jira source in the registry: all that are new are registered, those that were taken out stay out."""
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
@@ -12,6 +12,7 @@ from analyst.state.registry import NewTable, Source
 from functions.extract.jira.backfilling import ORDER
 from functions.extract.jira.parts import RAW
 from functions.extract.jira.tables import TABLES
+from functions.extract.jira.transform.fields import Privacy
 
 TYPE: Final = "jira"
 
@@ -34,6 +35,17 @@ class JiraSource(BaseModel):
 
     jql: str | None = None
     """Which issues are asked for, without ORDER BY; all when it is not said. Webhooks bring others all the same."""
+    restricted: Literal["exclude", "include"] = "exclude"
+    """Whether comments and logged work that Jira shows to some roles, groups or agents only are in the tables."""
+    secured: Literal["include", "exclude"] = "include"
+    """Whether issues with a security level are in the tables."""
+    emails: Literal["include", "exclude"] = "include"
+    """Whether people are given by their e-mail addresses where Jira shows them, or only by the ids of their accounts."""
+
+    @property
+    def privacy(self) -> Privacy:
+        """What readers of the tables may see."""
+        return Privacy(self.restricted == "include", self.secured == "include", self.emails == "include")
 
     @field_validator("jql")
     @classmethod

@@ -69,6 +69,7 @@ def replay_jira(request: ReplayRequest, ctx: Context) -> Answer[ReplayAnswer]:
     207 and 422 mean that a part of the archive could not be read, or not all of it was folded; the `error` tells why.
     """
     job = begin(ctx, "replay", request)
+    job.asks = False
     changed: set[str] = set()
     job.attempt(lambda: _replay(job, request, changed))
     ended, events, issues = answer_of(job), job.counts["events"], len(changed)

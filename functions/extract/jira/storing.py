@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from analyst import duckdb_files
-from analyst.errors import AnalystError
+from analyst.errors import AnalystError, SourceError
 from analyst.store.swapping import upload_once
 from functions.extract.jira.answers import MissingError
 from functions.extract.jira.client import TooLargeError
@@ -102,6 +102,8 @@ class Storing:
         copy = folder / one.id
         try:
             size = self.job.jira.client.attachment(one.id, copy, self.most)
+            if one.size is not None and size != one.size:
+                raise SourceError(f"it has {size} bytes, and {one.size} by what Jira says; it is tried again")
             upload_once(self.job.opened.ctx.store, self._key(one), copy)
         finally:
             copy.unlink(missing_ok=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-TEXT, WHOLE, INSTANT, DAY = "VARCHAR", "BIGINT", "TIMESTAMP WITH TIME ZONE", "DATE"
+TEXT, WHOLE, INSTANT, DAY, TRUTH = "VARCHAR", "BIGINT", "TIMESTAMP WITH TIME ZONE", "DATE", "BOOLEAN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Table:
 
 def _columns(spelled: str) -> dict[str, str]:
     """Read columns written as `name`, `name:TYPE`; a text where no type stands."""
-    types = {"": TEXT, "i": WHOLE, "t": INSTANT, "d": DAY}
+    types = {"": TEXT, "i": WHOLE, "t": INSTANT, "d": DAY, "b": TRUTH}
     pairs = (column.partition(":") for column in spelled.split())
     return {name: types[kind] for name, _colon, kind in pairs}
 
@@ -44,6 +44,11 @@ PRESET: Final = _columns(
 )
 """Columns of `issues` that hold custom fields, and are empty where none is configured for them."""
 
+BUILT_IN: Final = _columns(
+    "security_level parent_key parent_id epic_key subtasks sprint sprint_id:i sprint_state sprints"
+)
+"""Columns of `issues` that need no configuration. A custom field that is configured for one of them takes its place."""
+
 _ISSUES = _columns(
     """issue_key issue_id issue_url summary description issue_type status status_category priority resolution
     project_key project_name creator_email creator_name reporter_email reporter_name assignee_email assignee_name
@@ -51,7 +56,7 @@ _ISSUES = _columns(
 )
 _COMMENTS = _columns(
     """comment_id issue_key author_email author_name body created_at:t updated_at:t update_author_email issue_id
-    body_raw"""
+    body_raw jsd_public:b visibility_type visibility_value"""
 )
 _ATTACHMENTS = _columns(
     """attachment_id issue_key filename local_path hierarchical_path size_bytes:i mime_type author_email created_at:t
@@ -67,14 +72,16 @@ _ISSUELINKS = _columns(
 _REMOTE_LINKS = _columns("issue_key remote_link_id url title application_name application_type issue_id")
 _WORKLOGS = _columns(
     """worklog_id issue_key author_email author_name comment started_at:t time_spent time_spent_seconds:i created_at:t
-    updated_at:t update_author_email issue_id comment_raw"""
+    updated_at:t update_author_email issue_id comment_raw visibility_type visibility_value"""
 )
 _RAW_ISSUES = _columns("issue_id issue_key created_at:t updated_at:t deleted_at:t issue_number:i document")
 
 TABLES: Final[dict[str, Table]] = {
     table.name: table
     for table in (
-        Table("issues", _ISSUES | PRESET | _columns("_synced_at:t _raw_file description_raw"), ("issue_id",)),
+        Table(
+            "issues", _ISSUES | PRESET | _columns("_synced_at:t _raw_file description_raw") | BUILT_IN, ("issue_id",)
+        ),
         Table("comments", _COMMENTS, ("issue_id", "comment_id")),
         Table("attachments", _ATTACHMENTS, ("issue_id", "attachment_id")),
         Table("changelog", _CHANGELOG, _ordered(_CHANGELOG, "issue_id", "change_id")),

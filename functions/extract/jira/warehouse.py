@@ -64,11 +64,12 @@ class Warehouse:
         with duckdb_files.scratch(self.scratch) as folder:
             return self._open(folder).base.state(RAW).cursor
 
-    def absorb(self, change: Mapping[str, Change], *, cursor: Cursor = None) -> Absorbed:
+    def absorb(self, change: Mapping[str, Change], *, cursor: Cursor = None, believed: int | None = None) -> Absorbed:
         """Change what is known of issues, by their ids, and publish what follows from it: all of it, or nothing.
 
         Tables that were made in another way than the options say are made anew. `cursor` is kept where it is given.
-        Changes may be made several times, whenever others publish meanwhile.
+        Changes may be made several times, whenever others publish meanwhile. When Jira no longer shows more issues than
+        are `believed` to be deleted (see `believable`), these stay as they are.
 
         Raises:
             ContractError: what is published can't be read.
@@ -76,7 +77,7 @@ class Warehouse:
         """
         for _ in range(_ATTEMPTS):
             with suppress(MovedError), duckdb_files.scratch(self.scratch) as folder:
-                return self._open(folder).absorb(change, cursor)
+                return self._open(folder, believed).absorb(change, cursor)
         raise UnavailableError(f"others publish {self.source} all the time; try again later")
 
     def forget(self, before: datetime) -> Absorbed:
@@ -90,20 +91,21 @@ class Warehouse:
             gone = self._open(folder).deleted_before(before)
         return self.absorb(dict.fromkeys(gone, _forgotten))
 
-    def _open(self, folder: Path) -> Absorbing:
+    def _open(self, folder: Path, believed: int | None = None) -> Absorbing:
         base, version = read_extract(self.store, self.source, folder)
         base = base.require_whole().without_predecessors(self.registrations)
         return Absorbing(
-            self.store,
-            self.source,
-            self.options,
-            self.now,
-            self.memory_limit,
-            self.excluded,
-            folder,
-            base,
-            version,
-            self.registrations,
+            store=self.store,
+            source=self.source,
+            options=self.options,
+            now=self.now,
+            memory_limit=self.memory_limit,
+            excluded=self.excluded,
+            folder=folder,
+            base=base,
+            version=version,
+            believed=believed,
+            registrations=self.registrations,
         )
 
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import hmac
-from contextlib import suppress
+import re
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
+from tempfile import SpooledTemporaryFile
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -15,10 +17,14 @@ from analyst.http.problems import MalformedError, TooLargeError
 from functions.extract.jira.events import Event, read_event
 from functions.extract.jira.fold import PATH as FOLD
 from functions.extract.jira.inbox import EVENT_BYTES, Inbox
+from functions.extract.jira.rows import is_foreign, project_of
+from functions.extract.jira.transform import times
 
-BODY_BYTES: Final = 64 * 1024 * 1024
-"""What is larger is not even read."""
-
+_IN_MEMORY: Final = 1 << 20
+"""A larger event comes by way of the disk, and the fold looks into it: one of 25 MB takes ten times as much in memory."""
+_TIMESTAMP: Final = re.compile(rb'(?<!\\)"timestamp"\s*:\s*"?([^",}]{1,40})')
+_BEGINNING: Final = 1 << 16
+_SIGNATURE: Final = re.compile(r"(?:sha256=)?([0-9a-fA-F]{64})")
 _CLOCKS_DIFFER: Final = timedelta(days=1)
 _EARLIEST: Final = datetime(2002, 1, 1, tzinfo=UTC)
 _SIGNATURES: Final = ("X-Hub-Signature-256", "X-Hub-Signature")
@@ -29,7 +35,10 @@ _SHOWN: Final = 1_000
 
 
 class WebhookAnswer(BaseModel):
-    """What became of an event. One that was `ignored` names no issue; it is kept all the same, for a `reason`."""
+    """What became of an event. One that was `ignored` names no issue, or one of another project; it is kept all the same.
+
+    Into one of more than 1 MB only the fold looks: then `event` and `issues` are not told.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,7 +65,7 @@ class WebhookHealth(BaseModel):
     "POST",
     "/webhooks/jira",
     allow=Allow.ANYBODY,
-    body_limit=BODY_BYTES,
+    body_limit=EVENT_BYTES,
     answers={
         401: "The body is not signed with our secret.",
         503: "There is no secret, or the event could not be kept.",
@@ -67,21 +76,63 @@ class WebhookHealth(BaseModel):
 def receive_webhook(ctx: Context) -> WebhookAnswer:
     """Keep an event that Jira has signed, and have it folded after the answer.
 
-    The signature is the one of the raw body in `X-Hub-Signature`. What comes twice is kept once. What is not JSON or
-    too large is refused, and kept all the same if it is signed.
+    The signature is the one of the raw body in `X-Hub-Signature`; without one that could be right the body is not read.
+    What comes twice is kept once. What is not JSON is refused, and kept all the same if it is signed. Events of more
+    than 25 MB, which Jira does not send, are refused.
     """
-    body = b"".join(blocks(ctx.request))
-    _check(ctx, body)
-    found = read_event(body) if len(body) <= EVENT_BYTES else None
+    secret, shown = _signature(ctx)
+    scratch = ctx.settings.scratch_dir
+    if scratch is not None:
+        scratch.mkdir(parents=True, exist_ok=True)
+    with SpooledTemporaryFile(_IN_MEMORY, dir=None if scratch is None else str(scratch)) as body:
+        size, made = 0, hmac.new(secret, digestmod=hashlib.sha256)
+        for block in blocks(ctx.request):
+            made.update(block)
+            body.write(block)
+            size += len(block)
+            if size > EVENT_BYTES:
+                raise TooLargeError(f"the event is larger than {EVENT_BYTES} bytes")
+        if not hmac.compare_digest(shown, made.hexdigest()):
+            raise UnauthenticatedError(
+                "the webhook is signed with another secret than JIRA_WEBHOOK_SECRET, or was changed"
+            )
+        body.seek(0)
+        with ctx.process.large if size > _IN_MEMORY else nullcontext():
+            data = body.read()
+            return _kept(ctx, data) if size <= _IN_MEMORY else _unread(ctx, data)
+
+
+def _unread(ctx: Context, body: bytes) -> WebhookAnswer:
+    """Keep a large event under the time that its beginning tells."""
+    found = _TIMESTAMP.search(body, 0, _BEGINNING)
+    micros = times.of_event(_number(found[1].decode(errors="replace"))) if found else None
+    is_new = _put(ctx, body, None if micros is None else times.of_micros(micros))
+    return WebhookAnswer(outcome="kept" if is_new else "known")
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.strip().isdecimal() else text
+
+
+def _put(ctx: Context, body: bytes, at: datetime | None) -> bool:
+    """Keep an event, and have it folded after the answer; tell whether it is new."""
     source = ctx.settings.jira_source
-    at = _plausible(found.at if found else None, ctx.now)
-    is_new = Inbox(ctx.store, source).put(body, ctx.request.headers.get(_IDENTIFIER), at)
+    is_new = Inbox(ctx.store, source).put(body, ctx.request.headers.get(_IDENTIFIER), _plausible(at, ctx.now))
     with suppress(UnavailableError):  # it is kept: the next webhook, or the scheduler, has it folded
         ctx.tasks.enqueue_alone(FOLD, {"source": source})
-    if found is None:
-        raise TooLargeError(f"the event is larger than {EVENT_BYTES} bytes; it is kept, and not looked into")
+    return is_new
+
+
+def _kept(ctx: Context, body: bytes) -> WebhookAnswer:
+    """Keep an event, and tell what it is about."""
+    found = read_event(body)
+    is_new = _put(ctx, body, found.at)
     if isinstance(found, Event):
         ids = tuple(fact.issue_id for fact in found.facts)
+        if all(is_foreign(fact, ctx.settings.jira_projects) for fact in found.facts):
+            projects = " and ".join(sorted({project_of(fact) or "" for fact in found.facts}))
+            reason = f"the project {projects} is not in JIRA_PROJECTS"
+            return WebhookAnswer(outcome="ignored", event=found.name, issues=ids, reason=reason)
         return WebhookAnswer(outcome="kept" if is_new else "known", event=found.name, issues=ids)
     if found.reason.startswith(_NO_JSON):
         raise MalformedError(found.reason)
@@ -110,12 +161,12 @@ def health_of(ctx: Context) -> WebhookHealth:
     )
 
 
-def _check(ctx: Context, body: bytes) -> None:
-    """Make sure that the body is signed with our secret, and whole: HMAC-SHA256, in hex, after `sha256=`.
+def _signature(ctx: Context) -> tuple[bytes, str]:
+    """Give our secret, and the signature that was shown: HMAC-SHA256, in hex, after `sha256=`.
 
     Raises:
-        UnavailableError: we have none.
-        UnauthenticatedError: it is not.
+        UnavailableError: we have no secret.
+        UnauthenticatedError: there is no signature, or one that can't be right.
     """
     secret = ctx.settings.jira_webhook_secret
     if secret is None:
@@ -123,9 +174,10 @@ def _check(ctx: Context, body: bytes) -> None:
     shown = next((text for name in _SIGNATURES if (text := ctx.request.headers.get(name))), None)
     if shown is None:
         raise UnauthenticatedError("the webhook is not signed; give it in Jira the secret of JIRA_WEBHOOK_SECRET")
-    made = hmac.new(secret.get_secret_value().encode(), body, hashlib.sha256).hexdigest()
-    if not hmac.compare_digest(shown.strip().removeprefix("sha256=").encode(), made.encode()):
-        raise UnauthenticatedError("the webhook is signed with another secret than JIRA_WEBHOOK_SECRET, or was changed")
+    found = _SIGNATURE.fullmatch(shown.strip())
+    if found is None:
+        raise UnauthenticatedError("the signature of the webhook is not an HMAC-SHA256 in hex, as sha256=5f2a…")
+    return secret.get_secret_value().encode(), found[1].lower()
 
 
 def _plausible(told: datetime | None, now: datetime) -> datetime:

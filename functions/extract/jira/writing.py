@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from queue import SimpleQueue
+from queue import LifoQueue
 from typing import Final, Self
 
 from analyst import duckdb_files
@@ -38,7 +38,7 @@ class Writers:
     listed: Collection[tuple[str, str | None, str]]
     folder: Path
     memory_limit: str
-    _free: "SimpleQueue[Writer]" = field(default_factory=SimpleQueue)
+    _free: "LifoQueue[Writer]" = field(default_factory=LifoQueue)
     _open: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Self:
@@ -74,10 +74,11 @@ class Writers:
             return self._placed(table, [writer.empty(table)])[0]
 
     def rewritten(self, rewritings: Sequence[Rewriting]) -> dict[str, dict[str, Sequence[ParquetFile]]]:
-        """Write parts anew, the largest first; give their files by table and part."""
+        """Write parts anew, the largest first; give their files by table and part. Beside a large document, one at a time."""
         found: dict[str, dict[str, Sequence[ParquetFile]]] = {}
         by_size = sorted(rewritings, key=lambda one: -sum(file.size_bytes for file in one.files))
-        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        is_large = any(parts.is_own(one.table.name, one.part) for one in rewritings)
+        with ThreadPoolExecutor(1 if is_large else SIDE_BY_SIDE) as pool:
             for one, files in zip(by_size, pool.map(self._rewrite, by_size), strict=True):
                 found.setdefault(one.table.name, {})[one.part] = files
         return found
@@ -98,13 +99,28 @@ class Writers:
     ) -> dict[str, list[ParquetFile]]:
         with self._writer() as writer:
             writer.begin(tables)
+            made: dict[str, dict[str, list[ParquetFile]]] = {table.name: {} for table in tables}
             for file in raw:
-                found = [
-                    rows(IssueState.from_json(text)) for _, text in parts.documents(writer.con, [self._path(file)])
-                ]
+                small, large = list[Mapping[str, Sequence[Row]]](), list[IssueState]()
+                for _, text in parts.documents(writer.con, [self._path(file)]):
+                    state = IssueState.from_json(text)
+                    if parts.is_large(state):
+                        large.append(state)
+                    else:
+                        small.append(rows(state))
                 for table in tables:
-                    writer.add(table, [row for one in found for row in one[table.name]])
-            return {table.name: self._placed(table, writer.end(table, month)) for table in tables}
+                    writer.add(table, [row for one in small for row in one[table.name]])
+                for state in large:
+                    own = rows(state)
+                    for table in tables:
+                        part = parts.part_of(table.name, state, is_own=True)
+                        made[table.name][part] = writer.rewrite(Rewriting(table, part, rows=own[table.name]))
+            for table in tables:
+                made[table.name][month] = writer.end(table, month)
+            return {
+                table.name: self._placed(table, [file for part in parts.in_order(found) for file in found[part]])
+                for table, found in zip(tables, made.values(), strict=True)
+            }
 
     def _placed(self, table: Table, files: list[ParquetFile]) -> list[ParquetFile]:
         """Upload what is not in the bucket; here it is needed no more, but for what tables are made of."""

@@ -155,6 +155,11 @@ class Process:
         """What runs after an answer."""
         return self._once("background", Background)
 
+    @property
+    def large(self) -> threading.Lock:
+        """Held while something is handled that takes much memory, so that only one request at a time needs that much."""
+        return self._once("large", threading.Lock)
+
     def close(self) -> None:
         """Write what is only in memory: the process is about to end.
 

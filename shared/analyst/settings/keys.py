@@ -44,6 +44,7 @@ KEYS: Final = {
     "email.smtp_password": "smtp_password",
     "email.from": "smtp_from",
     "jira.domain": "jira_domain",
+    "jira.api_url": "jira_api_url",
     "jira.email": "jira_email",
     "jira.api_token": "jira_api_token",
     "jira.webhook_secret": "jira_webhook_secret",

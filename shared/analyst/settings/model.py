@@ -124,6 +124,8 @@ class Settings(BaseModel):
     """The sources that the file declares, by name; `POST /api/admin/config/apply` takes them over."""
     jira_domain: Site | None = None
     """The Jira instance: the name of its host, or its address."""
+    jira_api_url: ServerUrl | None = None
+    """Where its REST API is, when that is not at its own address: `https://api.atlassian.com/ex/jira/<cloud id>`."""
     jira_email: EmailAddress | None = None
     """Who asks it; without it the next one is a token by itself (a Bearer token)."""
     jira_api_token: SecretStr | None = None
@@ -133,7 +135,7 @@ class Settings(BaseModel):
     jira_source: Name = "jira"
     """The source that webhooks are of."""
     jira_projects: Annotated[tuple[ProjectKey, ...], Commas] = ()
-    """The projects that are asked for, by their keys; all when it is empty."""
+    """The projects whose issues are read and taken from webhooks, by their keys; all when it is empty."""
     jira_custom_fields: tuple[CustomField, ...] = ()
     """Custom fields that have columns."""
     jira_cloud_id: Word | None = None

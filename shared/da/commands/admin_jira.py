@@ -1,5 +1,6 @@
 """`da admin jira`: the source of Jira is read anew, compared with Jira, and folded again."""
 
+from collections import Counter
 from typing import Annotated, Any
 
 import typer
@@ -59,24 +60,64 @@ def backfill(
 
 @app.command("check")
 def check(
+    *,
     days: Annotated[int | None, typer.Option("--max-age-days", min=1, help="Only issues as young as that.")] = None,
     repair: Annotated[bool, typer.Option("--repair/--no-repair", help="Read what is missing or stale.")] = True,
     limit: Annotated[int, typer.Option(min=1, help="How many issues are mended at most.")] = 200,
+    deletions: Annotated[
+        int | None, typer.Option(min=0, help="How many issues that Jira no longer shows are taken out at most.")
+    ] = None,
     timeout: Timeout = 3600,
     json: Json = False,
 ) -> None:
     """Compare the issues with Jira's by their ids.
 
-    What is missing or stale is read, and what Jira has no more goes. Ends with 1 when the level is ERROR.
+    Issues that are missing or stale are read, and those that Jira no longer has are taken out. When that would be more
+    than a few, Jira's account has more likely lost a permission: the check fails then, unless --deletions allows it.
+    Exit code 1 if the level is ERROR.
     """
     with session(timeout) as server:
-        told = server.post("/api/admin/jira/check", {"max_age_days": days, "repair": repair, "limit": limit})
+        order = {"max_age_days": days, "repair": repair, "limit": limit, "deletions": deletions}
+        told = server.post("/api/admin/jira/check", order)
     if json:
         print_json(told)
     else:
         _print_check(told)
         _print_problems(told)
     raise typer.Exit(1 if told["level"] == "ERROR" else 0)
+
+
+@app.command("refresh")
+def refresh(
+    keys: Annotated[list[str] | None, typer.Argument(metavar="KEY…", help="Keys of issues, such as SUP-12.")] = None,
+    all_issues: Annotated[bool, typer.Option("--all", help="All issues, in the order of their creation.")] = False,
+    json: Json = False,
+) -> None:
+    """Read issues anew, whether or not they were updated.
+
+    Use it after a project was renamed or a person anonymised, which does not count as an update in Jira. Exit code 1 if
+    some issues could not be read.
+    """
+    if bool(keys) == all_issues:
+        raise typer.BadParameter("give the keys of issues, or --all")
+    order: dict[str, Any] = {"keys": keys or [], "all_issues": all_issues, "created_from": None}
+    counts: Counter[str] = Counter()
+    with session(_HOUR) as server:
+        told = server.post("/api/admin/jira/refresh", order)
+        counts.update(told["counts"])
+        while told.get("next_from"):
+            told = server.post("/api/admin/jira/refresh", {**order, "created_from": told["next_from"]})
+            counts.update(told["counts"])
+    if json:
+        print_json({**told, "counts": dict(counts)})
+    else:
+        say(
+            f"{count_text(counts['fetched'], 'issue')} read anew, {counts['changed']:,} changed, "
+            f"{counts['missing'] + counts['gone']:,} not in Jira, {counts['failed']:,} failed."
+        )
+        _print_problems(told)
+    failed = told.get("error") or counts["failed"] or counts["missing"] or not told["is_complete"]
+    raise typer.Exit(1 if failed else 0)
 
 
 @app.command("replay")

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 from tests.doubles.jira import jql
 from tests.doubles.jira.holding import CUSTOM, person
@@ -32,11 +32,14 @@ _CLOUD = {
 class RefusalError(Exception):
     """An answer that is no success."""
 
-    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, headers: Mapping[str, str] | None = None, *, is_raw: bool = False
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
         self.headers = dict(headers or {})
+        self.is_raw = is_raw
 
 
 @dataclass
@@ -55,6 +58,8 @@ class Fault:
     skip: int = 0
     about: str = ""
     """What is in the addresses of the requests that it befalls."""
+    body: str = ""
+    """What is answered in place of JSON."""
 
 
 @dataclass
@@ -86,6 +91,10 @@ class Service:
     hidden: set[str] = field(default_factory=set)
     sla_is_hidden: bool = False
     """Whether only the service's account is shown SLAs."""
+    expired: Literal["", "told", "silent"] = ""
+    """Whether every token has expired; as in the cloud that shows in a header, unless something takes headers away."""
+    repeats_last: bool = False
+    """Whether every page of a search says that it is the last one."""
     requests: list[tuple[str, str]] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     credentials: list[str | None] = field(default_factory=list)
@@ -113,7 +122,7 @@ class Service:
         if not fault.times:
             self.faults.remove(fault)
         if fault.status:
-            raise RefusalError(fault.status, "so it was told", fault.headers)
+            raise RefusalError(fault.status, fault.body or "so it was told", fault.headers, is_raw=bool(fault.body))
         if fault.cut is None:
             raise ConnectionAbortedError
         return fault
@@ -150,6 +159,20 @@ class Service:
             "Client must be authenticated to access this resource.",
             {"X-Seraph-LoginReason": "AUTHENTICATED_FAILED"},
         )
+
+    def anonymously(self, kind: str) -> Any:
+        """Answer as anybody is answered.
+
+        Raises:
+            RefusalError: anybody is refused.
+        """
+        if kind == "search":
+            return {"issues": [], "isLast": True}
+        if kind == "myself":
+            raise RefusalError(HTTPStatus.UNAUTHORIZED, "Client must be authenticated to access this resource.")
+        if kind in {"server_info", "field"}:
+            return None
+        raise RefusalError(HTTPStatus.NOT_FOUND, "Issue does not exist or you do not have permission to see it.")
 
     def look(self, api: Api, email: str) -> Look:
         """Look at issues as an account does."""
@@ -228,7 +251,7 @@ class Service:
         if set(names) == {"id"}:
             issues = [{"id": issue["id"]} for issue in issues]
         is_last = len(rest) <= most
-        return {"issues": issues, "isLast": is_last} | (
+        return {"issues": issues, "isLast": is_last or self.repeats_last} | (
             {} if is_last else {"nextPageToken": _token(page[-1][0], asked["jql"])}
         )
 

@@ -53,6 +53,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._route()
         except RefusalError as refusal:
             body = json.dumps({"errorMessages": [refusal.message], "errors": {}}).encode()
+            body = refusal.message.encode() if refusal.is_raw else body
             self._answer(refusal.status, body, {"Content-Type": "application/json", **refusal.headers})
 
     def _route(self) -> None:
@@ -63,6 +64,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
+        if self.service.expired == "told":
+            self.send_header("X-Seraph-LoginReason", "AUTHENTICATED_FAILED")
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
@@ -81,6 +84,9 @@ class _Rest(_Handler):
         for verb, pattern, kind, answer in self.ROUTES:
             if verb == method and (matched := re.fullmatch(pattern, resource)):
                 self.fault = self.service.begin(kind, self.path)
+                if self.service.expired and (value := self.service.anonymously(kind)) is not None:
+                    self._json(value)
+                    return
                 self.email = self.service.authenticate(self.headers.get("Authorization"))
                 api: Api = "3" if found and found[1] == "3" else "2"
                 with self.service.instance.turn:

@@ -85,9 +85,30 @@ def test_a_check_ends_with_1_when_its_level_is_error(api: FunctionsApi, logged_i
         0,
         "WARNING: of 5,000 issues of Jira (created until 2026-03-01T11:55, by its clock) and 4,996 published ones 4 missing, 2 stale, 0 deleted.\n",
     )
-    assert api.bodies == [{"max_age_days": 30, "repair": False, "limit": 200}]
+    assert api.bodies == [{"max_age_days": 30, "repair": False, "limit": 200, "deletions": None}]
     ran = logged_in("admin", "jira", "check", "--json")
     assert (ran.code, json.loads(ran.out)["level"]) == (1, "ERROR")
+
+
+def test_issues_are_read_anew_until_all_were(api: FunctionsApi, logged_in: Da) -> None:
+    path = "/api/admin/jira/refresh"
+    first: dict[str, Any] = {"counts": {"fetched": 500, "changed": 3}, "notes": [], "error": None, "is_complete": False}
+    last = {**first, "counts": {"fetched": 20, "changed": 1}, "is_complete": True, "next_from": None}
+    api.answers["POST", path] = [(200, {**first, "next_from": "2024-05-01T00:00:00Z"}), (200, last)]
+    ran = logged_in("admin", "jira", "refresh", "--all")
+    assert (ran.code, ran.out) == (0, "520 issues read anew, 4 changed, 0 not in Jira, 0 failed.\n")
+    every = {"keys": [], "all_issues": True, "created_from": None}
+    assert api.bodies == [every, {**every, "created_from": "2024-05-01T00:00:00Z"}]
+
+
+def test_an_issue_that_jira_does_not_have_fails_a_refresh(api: FunctionsApi, logged_in: Da) -> None:
+    told = {"counts": {"read": 2, "fetched": 1, "missing": 1}, "notes": ["Jira has no issue 'SUP-9'"], "error": None}
+    api.answers["POST", "/api/admin/jira/refresh"] = [(200, {**told, "is_complete": True, "next_from": None})]
+    ran = logged_in("admin", "jira", "refresh", "SUP-1", "SUP-9")
+    assert (ran.code, ran.err) == (1, "Jira has no issue 'SUP-9'\n")
+    assert api.bodies == [{"keys": ["SUP-1", "SUP-9"], "all_issues": False, "created_from": None}]
+    for arguments in ((), ("SUP-1", "--all")):
+        assert logged_in("admin", "jira", "refresh", *arguments).code == 2
 
 
 def test_a_replay_tells_what_changed(api: FunctionsApi, logged_in: Da) -> None:

@@ -49,7 +49,7 @@ def test_nothing_is_published_when_nothing_has_changed(asking: Jira, service: Se
     answer = extract(asking)
     assert (answer["counts"], answer["rebuild"]) == ({"read": 1, "known": 1}, None)
     assert asking.files() == before
-    assert service.counts == {"search": 1, "field": 1}
+    assert service.counts == {"search": 1, "field": 1, "myself": 2}
 
 
 def test_an_increment_reads_what_was_updated_and_what_the_index_knew_too_late(

@@ -2,14 +2,21 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
 from analyst.errors import AnalystError, UnavailableError
-from functions.extract.jira.answers import BusyError, CredentialError, MissingError, QueryError, RefusedError
+from functions.extract.jira.answers import (
+    BusyError,
+    CredentialError,
+    MissingError,
+    QueryError,
+    RefusedError,
+    RemovedError,
+)
 from functions.extract.jira.client import JiraClient, TooLargeError
 from functions.extract.jira.connection import Connection, Credential, Patience
 from tests.doubles.jira.holding import START
@@ -134,7 +141,7 @@ def test_the_time_and_the_fields_are_those_of_the_instance(instance: Instance, c
         (401, CredentialError),
         (403, RefusedError),
         (404, MissingError),
-        (410, MissingError),
+        (410, RemovedError),
     ],
 )
 def test_what_waiting_does_not_help_is_told_at_once(
@@ -276,3 +283,73 @@ def test_the_proxy_of_the_environment_is_asked_instead(
     patience = Patience(1.0, clock.now, clock.sleep, lambda: 0.0)
     elsewhere = Connection("http://jira.invalid", Credential(SecretStr(TOKEN), EMAIL), patience)
     assert JiraClient(elsewhere).fields()
+
+
+PAGE = "<!DOCTYPE html><html><title>Log in</title></html>"
+
+
+def searched(client: JiraClient) -> None:
+    """Ask for issues, and make sure that the answer may be believed."""
+    keys(client, "project = SUP")
+    client.prove()
+
+
+CAPTCHA = {"X-Authentication-Denied-Reason": "CAPTCHA_CHALLENGE; login-url=https://jira.example/login.jsp"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault("search", 200, {"Content-Type": "text/html;charset=UTF-8"}, body=PAGE), "a web page instead of JSON"),
+        (Fault("search", 200, {"Content-Type": "text/plain"}, body=PAGE), "check that JIRA_DOMAIN is the address"),
+        (Fault("search", 403, CAPTCHA), "sign in to Jira in a browser as that account, solve it"),
+        (Fault("search", 200, CAPTCHA, body='{"issues": []}'), "CAPTCHA"),
+        (Fault("search", 200, {"X-Seraph-LoginReason": "AUTHENTICATION_DENIED"}, body='{"issues": []}'), "anew"),
+        (
+            Fault("search", 200, {"X-AUSERNAME": "anonymous"}, body='{"issues": [], "isLast": true}'),
+            "anonymous visitor",
+        ),
+        (Fault("search", 302, {"Location": "https://id.atlassian.com/login?continue=x"}), "login page at https://id"),
+        (Fault("search", 302, {"Location": "/login.jsp?os_destination=x"}), "login page"),
+        (Fault("search", 301, {"Location": "https://other.example/rest"}), "set JIRA_DOMAIN to that address"),
+        (Fault("search", 410), "install a newer version"),
+        (Fault("search", 401, body='{"code":401,"message":"Unauthorized; scope does not match"}'), "read:jira-user"),
+        (Fault("search", 404), "from Jira Cloud only"),
+        (Fault("myself", 200, body='{"displayName": "Anonymous"}'), "does not know whose credential"),
+        (Fault("myself", 404), "is JIRA_DOMAIN the address"),
+    ],
+)
+def test_what_stands_between_us_and_jira_is_named_with_a_remedy(
+    service: Service, client: JiraClient, clock: Clock, fault: Fault, said: str
+) -> None:
+    service.faults = [replace(fault, times=10**6)]
+    with pytest.raises(AnalystError) as raised:
+        searched(client)
+    assert (said in str(raised.value), TOKEN in str(raised.value), clock.waits) == (True, False, [])
+
+
+def test_a_token_is_followed_although_the_page_says_that_it_is_the_last(
+    service: Service, instance: Instance, client: JiraClient
+) -> None:
+    service.page, service.repeats_last = 5, True
+    for _ in range(12):
+        instance.create()
+    assert len([issue for page in client.search("project = SUP") for issue in page]) == 12
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ('{"issues": [], "isLast": true, "total": 3}', "says that there are 3"),
+        ('{"issues": [], "isLast": false}', "gives no token for the next one"),
+        ('{"issues": [], "nextPageToken": "x", "isLast": true}', "same page again and again"),
+        ('{"isLast": true}', "no list of issues"),
+    ],
+)
+def test_a_search_that_contradicts_itself_is_not_believed(
+    service: Service, client: JiraClient, page: str, said: str
+) -> None:
+    service.faults = [Fault("search", 200, body=page, times=10**6)]
+    with pytest.raises(UnavailableError) as raised:
+        keys(client, "project = SUP")
+    assert said in str(raised.value)

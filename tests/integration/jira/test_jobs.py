@@ -76,9 +76,10 @@ def test_what_is_more_than_may_be_mended_is_an_error_and_deletions_are_not_belie
     run(asking)
     instance.clock += HOUR
     service.hidden = {*ids[:3]}
-    found = run(asking, "check", limit=2)
+    found = run(asking, "check", status=422, limit=2)
     assert (found["level"], found["left"], found["totals"]["deleted"]) == ("ERROR", 3, 0)
-    assert "can its account still see all projects?" in found["notes"][0]
+    assert "can its account still see all projects?" in found["error"]
+    assert "da admin jira check --deletions 3 --limit 3" in found["error"]
     assert len(issues(asking)) == 4
     service.hidden = set()
     for id_ in ids:

@@ -1,5 +1,6 @@
 """A webhook is kept before it is answered, becomes rows that laptops fetch, and nothing that is signed is lost."""
 
+import io
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from analyst.context import Process
 from analyst.http import app
 from analyst.store import ABSENT
 from analyst.store.memory import MemoryStore
-from functions.extract.jira import inbox, webhook
+from functions.extract.jira.inbox import EVENT_BYTES
 from tests.clouds import Cloud
 from tests.integration.jira.conftest import Jira, event, issue, serve, signature
 from tests.integration.world import FUNCTIONS, JIRA_SECRET, SERVICE_TOKEN
@@ -129,13 +130,51 @@ def test_a_part_that_cannot_be_read_is_told_beside_the_issue_that_can(jira: Jira
     assert run["notes"] == ["2026-03-01T12-00/broken.json was read but for its changelog and comment"]
 
 
-def test_what_is_too_large_is_refused_kept_and_set_aside(jira: Jira, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webhook, "EVENT_BYTES", 1000)
-    monkeypatch.setattr("functions.extract.jira.facts.EVENT_BYTES", 1000)
-    answer = jira.send(event("jira:issue_created", issue=issue(1, summary="x" * 1000)))
-    assert (answer.status_code, answer.get_json()["code"]) == (413, "too_large")
-    assert jira.fold()["counts"]["set_aside"] == 1
-    assert inbox.EVENT_BYTES == 25 * 1024 * 1024
+class Unread:
+    """A body that nobody may read."""
+
+    def read(self, _size: int = -1) -> bytes:
+        raise AssertionError("the body was read")
+
+
+@pytest.mark.parametrize(
+    ("size", "shown", "status"),
+    [
+        (60 << 20, None, 413),
+        (60 << 20, "sha256=" + "0" * 64, 413),
+        (EVENT_BYTES + 1, "sha256=" + "0" * 64, 413),
+        (EVENT_BYTES, None, 401),
+        (EVENT_BYTES, "sha256=" + "0" * 63, 401),
+        (EVENT_BYTES, "sha256=" + "0" * 65, 401),
+        (EVENT_BYTES, "sha1=" + "0" * 64, 401),
+        (EVENT_BYTES, "g" * 64, 401),
+    ],
+)
+def test_what_is_too_large_or_has_no_signature_that_could_be_right_is_not_read(
+    jira: Jira, size: int, shown: str | None, status: int
+) -> None:
+    given = {"HTTP_X_HUB_SIGNATURE": shown} if shown else {}
+    body = {"wsgi.input": Unread(), "CONTENT_LENGTH": str(size), "wsgi.input_terminated": False}
+    answer = jira.world.client.post("/webhooks/jira", environ_overrides={**given, **body})
+    assert answer.status_code == status
+    assert jira.waiting() == []
+
+
+def test_a_body_that_does_not_say_its_size_is_cut_at_25_mb(jira: Jira) -> None:
+    body = b" " * (EVENT_BYTES + 1)
+    stream = {"wsgi.input": io.BytesIO(body), "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+    answer = jira.world.client.post(
+        "/webhooks/jira", environ_overrides={"HTTP_X_HUB_SIGNATURE": signature(body), **stream}
+    )
+    assert (answer.status_code, jira.waiting()) == (413, [])
+
+
+def test_an_event_of_any_size_that_jira_sends_is_kept_and_folded(jira: Jira) -> None:
+    large = event("jira:issue_created", issue=issue(1, summary="x" * (2 << 20)))
+    assert [jira.take(large, "large")["outcome"] for _ in range(2)] == ["kept", "known"]
+    assert jira.waiting() == ["extracts/jira/events/2026-03-01T12-00/large.json"]
+    assert jira.fold()["counts"] == {"events": 1, "issues": 1}
+    assert jira.rows("select length(summary) from issues") == [(2 << 20,)]
 
 
 def test_what_jira_adds_to_the_address_is_no_hindrance(jira: Jira) -> None:

@@ -222,3 +222,17 @@ def test_what_is_nested_very_deeply_is_cut_off() -> None:
     state = fact(body("jira:issue_updated", issue=issue(customfield_1=deep)))
     assert IssueState.from_json(state.to_json()) == state
     assert count(state) == {"issues": 1}
+
+
+def test_an_issue_without_an_id_is_known_by_its_address() -> None:
+    found = issue(1)
+    del found["id"]
+    event = read(body("jira:issue_updated", 1, issue=found))
+    assert ([fact.issue_id for fact in event.facts], event.unread) == ([ISSUE_ID], ())
+
+
+def test_a_time_in_milliseconds_may_be_written_as_text() -> None:
+    text = b'{"timestamp": "1772366400000", "webhookEvent": "issue_property_set", "issue": {"id": "1"}}'
+    at = read(text).at
+    assert at is not None
+    assert at.isoformat() == "2026-03-01T12:00:00+00:00"

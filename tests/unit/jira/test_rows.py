@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from analyst import duckdb_files
+from analyst.names import quote
 from functions.extract.jira.rows import rows
 from functions.extract.jira.state import IssueState
 from functions.extract.jira.tables import TABLES
@@ -215,3 +216,20 @@ def test_fields_of_another_shape_are_null_and_counted_by_their_names() -> None:
         "comment.body": 1,
         "comment.created": 1,
     }
+
+
+def test_rows_of_any_size_are_inserted_alike() -> None:
+    columns = {"id": "BIGINT", "text": "VARCHAR", "at": "TIMESTAMP WITH TIME ZONE", "is": "BOOLEAN", "told": "JSON"}
+    small = (1, "x", "2026-03-01 12:00:00+00:00", True, {"a": [1]})
+    large = (2, "y" * 300_000, None, False, "z" * 300_000)
+    with duckdb_files.connect(memory_limit="300MB") as con:
+        for names in (list(columns), list(columns)[:-1]):
+            con.execute(f"create or replace table t ({', '.join(f'{quote(name)} {columns[name]}' for name in names)})")
+            wanted = {name: columns[name] for name in names}
+            duckdb_files.insert(con, "t", wanted, [one[: len(names)] for one in (small, large, small)])
+            found = con.execute("select id, length(text), t.at::varchar, t.is from t order by id, text").fetchall()
+            assert found == [(1, 1, "2026-03-01 12:00:00+00", True)] * 2 + [(2, 300_000, None, False)]
+            duckdb_files.insert(
+                con, "t", wanted, [(3, "w" * 24_000_000, None, None, None)[: len(names)]][: len(names) < 5]
+            )
+        assert con.execute("select max(length(text)) from t").fetchone() == (24_000_000,)

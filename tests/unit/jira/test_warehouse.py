@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
+import pytest
 from ulid import ULID
 
 from analyst import duckdb_files, runs
@@ -12,6 +14,7 @@ from analyst.contract.editing import read_extract
 from analyst.contract.model import IMPORTED, Extract
 from analyst.contract.publishing import NewTable, Uploads
 from analyst.store.memory import MemoryStore
+from functions.extract.jira import parts
 from functions.extract.jira.progress import Progress
 from functions.extract.jira.state import IssueState
 from functions.extract.jira.transform.fields import TransformOptions
@@ -51,12 +54,52 @@ def _warehouse(store: MemoryStore, registrations: dict[str, str]) -> Warehouse:
     return Warehouse(store, "jira", TransformOptions.of(), lambda: NOON, registrations=registrations)
 
 
-def _known(state: IssueState) -> IssueState:
+def test_a_large_document_has_a_file_of_its_own_also_where_it_had_none_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = MemoryStore(), MemoryStore()
+    monkeypatch.setattr(parts, "LARGE", 1 << 30)  # as older versions wrote it
+    warehouse = Warehouse(ours, "jira", TransformOptions.of(), lambda: NOON)
+    warehouse.absorb({"1": _known, "2": partial(_known, summary="x" * 2000)})
+    monkeypatch.setattr(parts, "LARGE", 1000)
+    warehouse.absorb({"2": partial(_known, summary="y" * 2000), "3": partial(_known, summary="z" * 2000)})
+    other = Warehouse(theirs, "jira", TransformOptions.of(), lambda: NOON)
+    for issue_id, summary in (("3", "z" * 2000), ("2", "y" * 2000), ("1", "")):
+        other.absorb({issue_id: partial(_known, summary=summary)})
+    remade = Warehouse(theirs, "jira", TransformOptions.of(projects=["A"]), lambda: NOON)
+    remade.absorb({})
+    files = _files(ours, tmp_path / "ours")
+    assert files == _files(theirs, tmp_path / "theirs")
+    assert [file[:2] for file in files["raw_issues"]] == [
+        (None, 0),
+        ("2026-03/0", 1),
+        ("2026-03/0/2", 1),
+        ("2026-03/0/3", 1),
+    ]
+    assert [file[:2] for file in files["issues"]] == [(None, 0), ("2026-03", 1), ("2026-03/2", 1), ("2026-03/3", 1)]
+    assert warehouse.find(["3"]).keys() == {"3"}
+    warehouse.absorb({"3": partial(_known, summary="small")})
+    files = _files(ours, tmp_path / "again")
+    assert [file[:2] for file in files["raw_issues"]] == [(None, 0), ("2026-03/0", 2), ("2026-03/0/2", 1)]
+    assert [file[:2] for file in files["issues"]] == [(None, 0), ("2026-03", 2), ("2026-03/2", 1)]
+    assert warehouse.find(["1", "2", "3"]).keys() == {"1", "2", "3"}
+
+
+def _known(state: IssueState, summary: str = "") -> IssueState:
     fields = {"created": "2026-03-01T12:00:00.000+0000", "updated": "2026-03-01T12:00:00.000+0000"}
+    fields["summary"] = summary
     return state.fetched({"id": state.issue_id, "key": "A-1", "fields": fields})
 
 
+def _files(store: MemoryStore, folder: Path) -> dict[str, list[tuple[str | None, int, str]]]:
+    return {
+        name: [(file.partition, file.rows, file.sha256) for file in files]
+        for name, files in _extract(store, folder).files.items()
+    }
+
+
 def _extract(store: MemoryStore, folder: Path) -> Extract:
+    folder.mkdir(exist_ok=True)
     return read_extract(store, "jira", folder)[0]
 
 

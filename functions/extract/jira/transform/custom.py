@@ -9,13 +9,15 @@ from functions.extract.jira.transform.fields import BoundField
 from functions.extract.jira.transform.report import Report
 
 
-def columns_of(fields: Document, custom: Iterable[BoundField], report: Report) -> dict[str, Any]:
+def columns_of(
+    fields: Document, custom: Iterable[BoundField], report: Report, *, emails: bool = True
+) -> dict[str, Any]:
     """Give the values of the columns that the custom fields of an issue fill; those of absent fields are not in it."""
     found: dict[str, Any] = {}
     for field in custom:
         present = (value for name in field.ids if (value := fields.get(name)) is not None)
         if (value := next(present, None)) is not None:
-            found |= zip(field.columns, _converted(field, value, report), strict=True)
+            found |= zip(field.columns, _converted(field, value, report, emails=emails), strict=True)
     return found
 
 
@@ -24,23 +26,24 @@ _Convert = Callable[[Any, str, Report], Any]
 _ONE: Final[dict[str, _Convert]] = {
     "option": values.option,
     "options": values.options,
-    "user": values.user,
-    "users": values.users,
     "number": values.number,
     "integer": values.whole,
     "date": values.day,
     "instant": values.instant,
 }
+_PEOPLE: Final[dict[str, Callable[..., str | None]]] = {"user": values.user, "users": values.users}
 _SEVERAL: Final[dict[str, Callable[[Any, str, Report], tuple[Any, ...]]]] = {
     "sla": sla.sla,
     "request_type": sla.request_type,
 }
 
 
-def _converted(field: BoundField, value: Any, report: Report) -> tuple[Any, ...]:
+def _converted(field: BoundField, value: Any, report: Report, *, emails: bool) -> tuple[Any, ...]:
     """Give what a custom field fills its columns with; it is counted under the name of its first column."""
     if field.type in _SEVERAL:
         return _SEVERAL[field.type](value, field.column, report)
+    if field.type in _PEOPLE:
+        return (_PEOPLE[field.type](value, field.column, report, emails=emails),)
     if field.type == "json":
         return (values.json(value),)
     if field.type == "text":

@@ -2,16 +2,16 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 from analyst.errors import InvalidInputError
 from analyst.settings.kinds import CustomField, CustomFieldType
 from functions.extract.jira import documents
-from functions.extract.jira.tables import PRESET, TABLES, Table
+from functions.extract.jira.tables import BUILT_IN, PRESET, TABLES, Table
 
-VERSION = 1
+VERSION = 2
 """Counts up with each change of what the transform makes of a document: then all rows are made anew."""
 
 _ONE_COLUMN: dict[CustomFieldType, str] = {
@@ -33,27 +33,72 @@ class BoundField:
     columns: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """What readers of the tables may see of what Jira shows to some people only.
+
+    `restricted` are comments and logged work for roles, groups or agents; `secured` are issues with a security level;
+    `emails` are addresses of people, who have the ids of their accounts otherwise.
+    """
+
+    restricted: bool = False
+    secured: bool = True
+    emails: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """The custom fields of Jira Software by their ids, as far as they are known."""
+
+    epics: tuple[str, ...] = ("customfield_10014",)
+    sprints: tuple[str, ...] = ()
+    parents: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(catalogue: Iterable[Any]) -> "Hierarchy":
+        """Find them by what Jira says they are; without that, the cloud's usual id of `Epic Link` is taken."""
+        found: dict[str, list[str]] = {}
+        for told in catalogue:
+            if isinstance(told, dict) and isinstance(kind := told.get("kind"), str):
+                found.setdefault(kind.rpartition(":")[2], []).append(str(told.get("id")))
+        epics, sprints, parents = (sorted(found.get(kind, ())) for kind in _SOFTWARE)
+        return Hierarchy(tuple(epics) or Hierarchy().epics, tuple(sprints), tuple(parents))
+
+
+_SOFTWARE = ("gh-epic-link", "gh-sprint", "jpo-custom-field-parent")
+
+
 @dataclass(frozen=True)
 class TransformOptions:
     """What rows depend on besides the issue: where Jira is, without a slash at the end, and the custom fields.
 
     `added` are the columns behind those that every `issues` has, `unresolved` the fields that Jira does not know.
+    Issues of other `projects` have no rows, if there are any.
     """
 
     base_url: str = ""
     custom: tuple[BoundField, ...] = ()
     added: Mapping[str, str] = field(default_factory=dict)
     unresolved: tuple[str, ...] = ()
+    privacy: Privacy = field(default_factory=Privacy)
+    projects: tuple[str, ...] = ()
+    hierarchy: Hierarchy = field(default_factory=Hierarchy)
 
     @staticmethod
     def of(
-        domain: str = "", custom_fields: Iterable[CustomField | Mapping[str, Any]] = (), catalogue: Iterable[Any] = ()
+        domain: str = "",
+        custom_fields: Iterable[CustomField | Mapping[str, Any]] = (),
+        catalogue: Iterable[Any] = (),
+        *,
+        privacy: Privacy | None = None,
+        projects: Iterable[str] = (),
     ) -> "TransformOptions":
         """Bind custom fields to what `GET /rest/api/3/field` answered (`catalogue`); fields named by id need none.
 
         Raises:
             InvalidInputError: two fields would fill one column, or a column of another type.
         """
+        catalogue = list(catalogue)
         ids = _ids_by_name(catalogue)
         known = {found for several in ids.values() for found in several}
         bound: list[BoundField] = []
@@ -66,7 +111,15 @@ class TransformOptions:
             named = [] if custom.field in known else ids.get(custom.field.casefold(), [])
             bound.append(BoundField(tuple(named or [custom.field]), custom.column, custom.type, tuple(columns)))
         unresolved = [name for one in bound if ids and len(one.ids) == 1 for name in one.ids if name not in known]
-        return TransformOptions(base_url(domain), tuple(bound), added, tuple(unresolved))
+        return TransformOptions(
+            base_url(domain),
+            tuple(bound),
+            added,
+            tuple(unresolved),
+            privacy or Privacy(),
+            tuple(projects),
+            Hierarchy.of(catalogue),
+        )
 
     @property
     def sla_ids(self) -> tuple[str, ...]:
@@ -83,7 +136,8 @@ class TransformOptions:
         """A text that changes when the same documents make other rows."""
         fields = [[one.ids, one.column, one.type] for one in self.custom]
         schema = [[table.name, dict(table.columns), table.key] for table in self.tables.values()]
-        return hashlib.sha256(documents.canonical([VERSION, self.base_url, fields, schema])).hexdigest()[:16]
+        others = [asdict(self.privacy), sorted(self.projects), asdict(self.hierarchy)]
+        return hashlib.sha256(documents.canonical([VERSION, self.base_url, fields, schema, others])).hexdigest()[:16]
 
 
 def _columns(custom: CustomField) -> dict[str, str]:
@@ -124,7 +178,7 @@ def _ids_by_name(catalogue: Iterable[Any]) -> dict[str, list[str]]:
 
 def _check(custom: CustomField, taken: set[str]) -> None:
     """Refuse a field whose columns are taken, or are there with another type."""
-    plain = TABLES["issues"].columns.keys() - PRESET.keys()
+    plain = TABLES["issues"].columns.keys() - PRESET.keys() - BUILT_IN.keys()
     for column, kind in _columns(custom).items():
         if column in taken or column in plain:
             raise InvalidInputError(f"the custom field {custom.field!r} can't fill {column!r}, which is taken")

@@ -12,6 +12,7 @@ from typing import Any
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_EPOCH_MILLIS = re.compile(r"\s*[0-9]{13}\s*")
 _ZONE_WORD = re.compile(r"\s*(?:UTC|GMT|z)$")
 _LOCAL = ("%Y-%m-%d %H:%M:%S,%f", "%m/%d/%Y, %I:%M:%S %p,%f")
 
@@ -31,6 +32,8 @@ def instant(value: Any) -> datetime | None:
 @lru_cache(maxsize=4096)
 def _of_text(text: str) -> datetime | None:
     """Read a time that is written; the same ones stand in many places of an issue."""
+    if _EPOCH_MILLIS.fullmatch(text):
+        return EPOCH + timedelta(milliseconds=int(text))
     for spelled in (text, _ZONE_WORD.sub("+00:00", text.strip()).replace(" +", "+").replace(" -", "-")):
         try:
             moment = datetime.fromisoformat(spelled)

@@ -12,6 +12,7 @@ from functions.extract.jira.transform.report import Report
 
 _MOST, _LEAST = 2**63 - 1, -(2**63)
 _NUMBER = re.compile(r"-?[0-9]{1,19}((?:\.[0-9]{0,30})?(?:[eE][+-]?[0-9]{1,4})?)")
+_EMAIL = re.compile(r"[^\s@<>]+@[^\s@<>]+\.[^\s@<>]+")
 _WHO = re.compile(r"[?&](?:accountId|username|key)=([^&#]+)")
 
 
@@ -86,29 +87,38 @@ def day(value: Any, name: str, report: Report) -> str | None:
     return found
 
 
-def user(value: Any, name: str, report: Report) -> str | None:
-    """Take a person's e-mail address; where it is absent the account id, and of Data Center the name or key."""
+def user(value: Any, name: str, report: Report, *, emails: bool = True) -> str | None:
+    """Take a person's e-mail address; where it is absent the account id, and of Data Center the name or key.
+
+    Without `emails` nothing that looks like an address is taken.
+    """
     if value is None:
         return None
     if isinstance(value, dict):
         for part in ("emailAddress", "accountId", "name", "key"):
-            if isinstance(found := value.get(part), str) and found:
+            if isinstance(found := value.get(part), str) and found and (emails or "@" not in found):
                 return found
         if isinstance(url := value.get("self"), str) and (found := _WHO.search(url)):
-            return unquote_plus(found[1])
-        if isinstance(value.get("displayName"), str):
+            told = unquote_plus(found[1])
+            return told if emails or "@" not in told else None
+        if isinstance(value.get("displayName"), str) or not emails:
             return None
     report.count(name)
     return None
 
 
-def user_name(value: Any) -> str | None:
+def user_name(value: Any, *, emails: bool = True) -> str | None:
     """Take the name that a person goes by."""
     if isinstance(value, dict):
         for part in ("displayName", "name"):
-            if isinstance(found := value.get(part), str) and found:
+            if isinstance(found := value.get(part), str) and found and (emails or not is_email(found)):
                 return found
     return None
+
+
+def is_email(text: str | None) -> bool:
+    """Tell whether a text is nothing but an e-mail address."""
+    return text is not None and _EMAIL.fullmatch(text.strip()) is not None
 
 
 def option(value: Any, name: str, report: Report) -> str | None:
@@ -138,9 +148,9 @@ def options(value: Any, name: str, report: Report) -> str | None:
     return _each(value, lambda one: option(one, name, report))
 
 
-def users(value: Any, name: str, report: Report) -> str | None:
+def users(value: Any, name: str, report: Report, *, emails: bool = True) -> str | None:
     """Take people as a JSON list of what `user` takes of each."""
-    return _each(value, lambda one: user(one, name, report))
+    return _each(value, lambda one: user(one, name, report, emails=emails))
 
 
 def _each(value: Any, take: Callable[[Any], str | None]) -> str | None:
