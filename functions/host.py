@@ -6,9 +6,9 @@ from werkzeug.wrappers import Request
 
 from analyst.http.application import router
 from analyst.http.discovery import discover
+from analyst.http.dispatch import serve
 from analyst.http.function import process
 from analyst.http.response import Response
-from analyst.http.serving import serve
 
 _ROUTES = router(discover(name.strip() for name in (os.environ.get("FUNCTIONS") or "functions").split(",")))
 

@@ -1,10 +1,10 @@
 """The scheduler: whatever calls it every few minutes, it starts what is due."""
 
+from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
 from analyst.http import Allow, function
 from analyst.scheduling import ScheduleAnswer, Scheduler
 from analyst.scheduling.timetable import Registry
-from functions.extract.source_types import SOURCE_TYPES
 
 
 @function("POST", "/schedule", allow=Allow.SERVICE)

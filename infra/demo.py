@@ -20,11 +20,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from analyst.connectors.files.listing import data_file
+from analyst.connectors.files.places.open_place import open_place
 from analyst.errors import AnalystError, InvalidInputError
 from analyst.names import normalise, quote, quote_text
 from analyst.settings import Settings
-from functions.extract.csv.listing import data_file
-from functions.extract.csv.opening import open_place
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent

@@ -11,10 +11,10 @@ from uuid import uuid4
 
 from analyst.settings import read_settings
 from analyst.store import ANY, Store
-from analyst.store.gs import GsStore
-from analyst.store.gs_pace import Pace
-from analyst.store.opening import open_store
-from analyst.store.s3 import S3Store
+from analyst.store.factory import open_store
+from analyst.store.gcs.client import Pace
+from analyst.store.gcs.store import GsStore
+from analyst.store.s3.store import S3Store
 from tests.doubles.gcs import Gcs, running
 from tests.doubles.gcs_accounts import EMAIL, pem
 from tests.doubles.s3 import BUCKET, FaultyS3, clients_of, serving

@@ -83,7 +83,7 @@ def new_store(
 @pytest.fixture
 def new_quick_store(request: pytest.FixtureRequest) -> "Callable[[], Store]":
     """Give what makes empty buckets in memory, if `--store` does not say otherwise."""
-    from analyst.store.memory import MemoryStore
+    from tests.doubles.memory_store import MemoryStore
 
     made: Callable[[], Store] = (
         request.getfixturevalue("new_store") if request.config.getoption("--store") else MemoryStore
@@ -100,7 +100,7 @@ def quick_store(new_quick_store: "Callable[[], Store]") -> "Store":
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for a cloud no longer than for this host."""
-    from analyst.store import swapping
+    from analyst.store import compare_and_swap
     from tests.opening import pauses_here
 
-    monkeypatch.setattr(swapping, "pauses_for", pauses_here)
+    monkeypatch.setattr(compare_and_swap, "pauses_for", pauses_here)

@@ -4,10 +4,10 @@ import os
 from collections.abc import Iterator
 
 from analyst.settings import read_settings
-from analyst.store import Store, swapping
-from analyst.store.memory import MemoryStore
-from analyst.store.opening import open_store
-from analyst.store.swapping import pauses_for
+from analyst.store import Store, compare_and_swap
+from analyst.store.compare_and_swap import pauses_for
+from analyst.store.factory import open_store
+from tests.doubles.memory_store import MemoryStore
 
 
 def pauses_here(_store: Store) -> Iterator[float]:
@@ -17,5 +17,5 @@ def pauses_here(_store: Store) -> Iterator[float]:
 
 def opened() -> Store:
     """Open the bucket of `DATA_URL`; from now on this process does not wait as it would for a cloud."""
-    swapping.pauses_for = pauses_here  # type: ignore[assignment]
+    compare_and_swap.pauses_for = pauses_here  # type: ignore[assignment]
     return open_store(read_settings(os.environ))

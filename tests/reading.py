@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from analyst.bucket_reading import open_bucket
+from analyst.bucket_parquet import open_bucket
 from analyst.catalog import CURRENT, Pointer
 from analyst.store import ANY, Store
 

@@ -4,7 +4,7 @@ from analyst.access import Role
 from analyst.context import Context
 from analyst.http import function
 from analyst.manifest import visible
-from analyst.state.explaining import AccessQuery, AccessReport, report
+from analyst.state.access_report import AccessQuery, AccessReport, report
 
 
 @function("GET", "/api/admin/access", allow=Role.ADMIN, answers={404: "There is no such user or table."})

@@ -1,7 +1,7 @@
 """The audit log."""
 
 from analyst.access import Role
-from analyst.audit.reading import Events
+from analyst.audit.reader import Events
 from analyst.audit_search import AuditPage, AuditQuery, AuditSearch
 from analyst.context import Context
 from analyst.http import function

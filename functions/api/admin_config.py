@@ -6,14 +6,14 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from analyst.access import Role
+from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
 from analyst.http import function
 from analyst.settings.configuration import Findings, check
-from analyst.settings.shown import ShownConfiguration, show
+from analyst.settings.redacted import ShownConfiguration, show
 from analyst.state import actor
-from analyst.state.declared import Applied, apply_declared
+from analyst.state.declared_sources import Applied, apply_declared
 from analyst.state.fields import Input
-from functions.extract.source_types import SOURCE_TYPES
 
 _CONFIGS = MappingProxyType({name: kind.config for name, kind in SOURCE_TYPES.items()})
 

@@ -7,10 +7,10 @@ from analyst.imports.files import BODY_BYTES, ImportedTables, ImportStanding, lo
 from analyst.imports.old import OldSystem
 from analyst.imports.parts import PART_BYTES, Parts, Sha256
 from analyst.imports.report import ImportReport
-from analyst.imports.taking import import_system
+from analyst.imports.state_import import import_system
 from analyst.state import actor
 from analyst.state.fields import Input
-from analyst.triggering import TriggeredRun, record_failure
+from analyst.sync_runs import TriggeredRun, record_failure
 
 
 class PartRequest(Input):

@@ -8,11 +8,11 @@ from analyst.context import Context
 from analyst.errors import InvalidInputError, SourceError
 from analyst.http import function
 from analyst.state.fields import Input
-from functions.extract.jira.check import CheckAnswer, CheckOrder
-from functions.extract.jira.function import BackfillAnswer, BackfillOrder
-from functions.extract.jira.refresh import RefreshAnswer, RefreshOrder
-from functions.extract.jira.replay import ReplayAnswer, ReplayOrder
-from functions.extract.jira.status import JiraStatus, status_of
+from functions.extract.jira import BackfillAnswer, BackfillOrder
+from functions.jira.check import CheckAnswer, CheckOrder
+from functions.jira.refresh import RefreshAnswer, RefreshOrder
+from functions.jira.replay import ReplayAnswer, ReplayOrder
+from functions.jira.status import JiraStatus, status_of
 
 _NONE = "There is no source of Jira."
 _FAILED = "It failed; the message tells why."

@@ -1,11 +1,11 @@
 """When everything is synced."""
 
 from analyst.access import Role
+from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
 from analyst.http import function
+from analyst.scheduling.overview import ScheduleView, view
 from analyst.scheduling.timetable import Registry
-from analyst.scheduling.viewing import ScheduleView, view
-from functions.extract.source_types import SOURCE_TYPES
 
 
 @function("GET", "/api/admin/schedule", allow=Role.ADMIN)

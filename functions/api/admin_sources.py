@@ -3,13 +3,13 @@
 from pydantic import BaseModel, ConfigDict
 
 from analyst.access import Role
+from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
 from analyst.http import function
 from analyst.names import Name
 from analyst.state import actor, sources
 from analyst.state.fields import Input
 from analyst.state.sources import NewSource, Source, SourceChange
-from functions.extract.source_types import SOURCE_TYPES
 
 _NONE = "There is no such source."
 _CONFIG = "The input is wrong, or the connector of this type refuses the `config`; `detail` says which option and why."

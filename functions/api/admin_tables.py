@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from analyst.access import Role
+from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
 from analyst.http import function
 from analyst.names import Name, TableId
@@ -10,7 +11,6 @@ from analyst.state import actor, registry
 from analyst.state.fields import Input
 from analyst.state.registry import NewTable, RegisteredTable, TableChange
 from analyst.state.withdrawal import withdraw
-from functions.extract.source_types import SOURCE_TYPES
 
 _NONE = "There is no such table."
 

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from analyst import browsing
+from analyst import catalog_view
 from analyst.access import Role
-from analyst.browsing import TableDetail, TableList
+from analyst.catalog_view import TableDetail, TableList
 from analyst.context import Context
 from analyst.http import function
 from analyst.names import TableId
@@ -38,7 +38,7 @@ class TableRequest(BaseModel):
 @function("GET", "/api/catalog/tables", allow=Role.VIEWER, answers={404: _NONE})
 def list_tables(query: TableQuery, ctx: Context) -> TableList:
     """List the tables that the caller may read."""
-    return browsing.search(
+    return catalog_view.search(
         ctx.snapshots.at(query.snapshot),
         ctx.access.current(),
         ctx.caller,
@@ -59,4 +59,4 @@ def list_tables(query: TableQuery, ctx: Context) -> TableList:
 def get_table(request: TableRequest, ctx: Context) -> TableDetail:
     """Tell all about one table: its columns, size, and when it was updated."""
     ctx.audited(f"table:{request.id}")
-    return browsing.find(ctx.snapshots.at(request.snapshot), ctx.access.current(), ctx.caller, request.id)
+    return catalog_view.find(ctx.snapshots.at(request.snapshot), ctx.access.current(), ctx.caller, request.id)

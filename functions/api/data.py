@@ -6,9 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from analyst.access import Role, Scope
 from analyst.context import Context
-from analyst.distribution import FILES_AT_ONCE, Distribution
 from analyst.http import Redirect, function
 from analyst.names import TableId
+from analyst.signed_urls import FILES_AT_ONCE, Distribution
 
 FileKey = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 

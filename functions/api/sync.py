@@ -5,12 +5,12 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from analyst.context import Context
-from analyst.extracting import RunId
+from analyst.extract_run import RunId
 from analyst.http import Allow, function
 from analyst.names import Name, TableId
 from analyst.scheduling import note
 from analyst.state.sources import list_sources
-from analyst.triggering import Following, SyncStatus, Triggered, record_failure, trigger
+from analyst.sync_runs import Following, SyncStatus, Triggered, record_failure, trigger
 
 
 class TriggerRequest(BaseModel):

@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from analyst.access import Role
-from analyst.auth.inviting import Invitation, InvitationRequest, invite
+from analyst.auth.invitations import Invitation, InvitationRequest, invite
 from analyst.context import Context
 from analyst.http import function
 from analyst.state import actor, identities, users

@@ -10,7 +10,7 @@ from analyst.auth.keys import Purpose
 from analyst.auth.links import CodeError, Link
 from analyst.auth.provider import require
 from analyst.auth.providers.email_link import PER_ADDRESS, PER_CLIENT, PROVIDER, mail_link
-from analyst.auth.signing_in import Proven
+from analyst.auth.sign_in import Proven
 from analyst.context import Context
 from analyst.http import Allow, Page, Redirect, function
 from analyst.http.html import render

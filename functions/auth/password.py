@@ -13,7 +13,7 @@ from analyst.auth.passwords import LONGEST
 from analyst.auth.provider import require
 from analyst.auth.providers import password as passwords
 from analyst.auth.providers.password import PROVIDER, RESETS_FROM, RESETS_TO
-from analyst.auth.signing_in import Proven
+from analyst.auth.sign_in import Proven
 from analyst.context import Context
 from analyst.errors import AnalystError, InvalidInputError, UnauthenticatedError
 from analyst.http import Allow, Page, Redirect, function

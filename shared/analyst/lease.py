@@ -16,8 +16,8 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analyst.errors import AnalystError, LeaseLostError, UnavailableError
+from analyst.store.compare_and_swap import FEW, swap
 from analyst.store.port import Object, Store, StoreConflictError, UnsureWriteError
-from analyst.store.swapping import FEW, swap
 
 GRACE = 5.0
 """Seconds by which a lease may be overdue, by the store's clock, before another may take it over."""

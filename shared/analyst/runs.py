@@ -11,7 +11,7 @@ from ulid import ULID
 from analyst.days import Day, Lines, folder_of
 from analyst.errors import NotFoundError
 from analyst.store import Store
-from analyst.store.swapping import put_once
+from analyst.store.compare_and_swap import put_once
 
 PREFIX = "state/runs/"
 RunKind = Literal["extract", "rebuild", "job"]

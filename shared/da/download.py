@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
 from da.patience import Patience
+from da.pieces import Assembly, Piece, Wanted, assembly
 from da.urls import SignedUrls
-from da.wanted import Assembly, Piece, Wanted, assembly
 from da.web import Exchange, Web
 
 THREADS = 8

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from da.errors import DaError
 from da.manifest import File, Manifest, Table
-from da.wanted import Wanted
+from da.pieces import Wanted
 from da.workspace import State, Workspace
 
 

@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING
 from da.errors import DaError
 from da.manifest import Manifest, Table
 from da.patience import Patience
+from da.pieces import assembly
 from da.plan import Plan, Request, choose, plan
 from da.report import Report
 from da.server import Server
 from da.text import bytes_text, clean
-from da.wanted import assembly
 from da.web import Web
 from da.workspace import State, Workspace
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from da.errors import DaError
+from da.pieces import Wanted
 from da.server import Server
-from da.wanted import Wanted
 
 BATCH = 500
 _MARGIN = 30.0

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 from duckdb import DuckDBPyConnection
 
 from analyst.access import Caller, Role, Scope
+from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.state import Actor, State
 from analyst.state.registry import NewTable as Registration
 from analyst.state.registry import register
 from analyst.state.sources import NewSource, create_source
 from analyst.state.tokens import NewToken, create_token
 from analyst.state.users import NewUser, create_user
-from functions.extract.source_types import SOURCE_TYPES
 from tests.bench.buckets import NOW, file_store
 from tests.bench.measuring import ROOT, Row, at_most, cost, python
 from tests.running import Host, host

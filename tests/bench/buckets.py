@@ -11,6 +11,7 @@ from duckdb import DuckDBPyConnection
 from analyst import duckdb_files
 from analyst.access import Caller, Role
 from analyst.catalog import Column
+from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.contract import publishing
 from analyst.contract.model import FileRow, TableState, extract_key
 from analyst.contract.publishing import NewTable, Uploads
@@ -23,8 +24,7 @@ from analyst.state.sources import NewSource, create_source
 from analyst.state.tokens import NewToken, create_token
 from analyst.state.users import NewUser, create_user
 from analyst.store import ANY, Store
-from analyst.store.file import FileStore
-from functions.extract.source_types import SOURCE_TYPES
+from analyst.store.folder.store import FileStore
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 COLUMNS = tuple(

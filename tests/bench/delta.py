@@ -18,7 +18,7 @@ from analyst.contract.model import FileRow, TableState, data_prefix
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.publishing import NewTable, Uploads
 from analyst.contract.views import columns_of
-from analyst.store.file import FileStore
+from analyst.store.folder.store import FileStore
 from analyst.sweep import Sweep
 from tests.bench.buckets import NOW, file_store, rebuild
 from tests.bench.measuring import Row, at_most

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import duckdb
 
+from analyst.connectors.files.connector import CsvConnector
+from analyst.connectors.files.listing import Wanted
+from analyst.connectors.files.options import CsvSource
 from analyst.contract.extraction import Extraction
 from analyst.runs import new_run_id
 from analyst.settings import Settings
 from analyst.store import Store
-from functions.extract.csv.connector import CsvConnector
-from functions.extract.csv.listing import Wanted
-from functions.extract.csv.options import CsvSource
 from tests.bench.buckets import file_store
 from tests.bench.measuring import Cost, Row, at_most, cost, python
 

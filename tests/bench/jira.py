@@ -22,7 +22,7 @@ import duckdb
 import orjson
 
 from analyst.snapshots import Snapshots
-from analyst.store.file import FileStore
+from analyst.store.folder.store import FileStore
 from tests.bench import jira_dataset
 from tests.bench.measuring import Row, at_least, at_most
 from tests.running import SERVICE_TOKEN, Host, host

@@ -6,10 +6,10 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from analyst.store.file import FileStore
-from functions.extract.jira.state import IssueState
-from functions.extract.jira.transform.fields import TransformOptions
-from functions.extract.jira.warehouse import Warehouse
+from analyst.connectors.jira.issue.custom_fields import TransformOptions
+from analyst.connectors.jira.issue.state import IssueState
+from analyst.connectors.jira.warehouse.publish import Warehouse
+from analyst.store.folder.store import FileStore
 
 ISSUES: Final = 50_000
 MONTHS: Final = 36

@@ -5,11 +5,11 @@ from typing import Any
 
 import orjson
 
-from functions.extract.jira import documents
-from functions.extract.jira.rows import rows
-from functions.extract.jira.state import IssueState
-from functions.extract.jira.transform.fields import TransformOptions
-from functions.extract.jira.transform.report import Report
+from analyst.connectors.jira.issue import documents
+from analyst.connectors.jira.issue.custom_fields import TransformOptions
+from analyst.connectors.jira.issue.rows import rows
+from analyst.connectors.jira.issue.state import IssueState
+from analyst.connectors.jira.issue.values import Report
 from tests.bench.measuring import Row, at_least
 
 ISSUES = 500

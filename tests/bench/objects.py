@@ -9,7 +9,7 @@ from typing import Any
 
 from analyst.settings import read_settings
 from analyst.store import Store
-from analyst.store.opening import open_store
+from analyst.store.factory import open_store
 from tests.bench.extract import extract_to, write_csv
 from tests.bench.measuring import Row, at_most, cost, python
 from tests.clouds import cloud

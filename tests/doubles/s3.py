@@ -19,8 +19,8 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 from werkzeug.wsgi import get_input_stream
 
-from analyst.store.s3 import S3Store
-from analyst.store.s3_clients import Clients, connect
+from analyst.store.s3.client import Clients, connect
+from analyst.store.s3.store import S3Store
 
 BUCKET = "bucket"
 REASONS = {

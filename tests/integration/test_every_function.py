@@ -16,8 +16,8 @@ from werkzeug.test import Client, TestResponse
 from analyst.context import Process
 from analyst.http import Allow, HttpFunction, app
 from analyst.http.openapi import build
-from analyst.store.memory import MemoryStore
 from tests.clouds import Cloud
+from tests.doubles.memory_store import MemoryStore
 from tests.integration.world import FUNCTIONS, JIRA_SECRET, SERVICE_TOKEN, World
 from tests.running import ROOT
 

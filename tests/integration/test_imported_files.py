@@ -11,7 +11,7 @@ import pytest
 from tests.clouds import Cloud
 from tests.integration.world import World
 from tests.reading import query
-from tests.unit.csv.foreign_parquet import foreign
+from tests.unit.files.foreign_parquet import foreign
 
 RUN = "01JQ0000000000000000000000"
 REGISTERED = {"id": "orders", "name": "Orders", "source_type": "csv", "is_public": "false"}

@@ -15,7 +15,7 @@ from analyst.http import app
 from analyst.http.discovery import discover
 from analyst.state import SCHEMA_VERSION
 from analyst.store import ANY
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 
 SECRET = "secret-" + "0" * 32
 

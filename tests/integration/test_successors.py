@@ -9,12 +9,12 @@ import duckdb
 import pytest
 from werkzeug.test import Client
 
-from analyst.contract.editing import edit_extract
-from analyst.extracting import Extracting, ExtractRequest
+from analyst.connectors.files.discovery import Discovery
+from analyst.contract.extract_edit import edit_extract
+from analyst.extract_run import Extracting, ExtractRequest
 from analyst.settings import Settings
 from analyst.state import Actor, registry
 from analyst.store import ANY, Store
-from functions.extract.csv.discovery import Discovery
 from tests.clouds import Cloud
 from tests.integration.auth.installation import Installation
 from tests.integration.world import World

@@ -15,7 +15,7 @@ from analyst.context import Process, utc_now
 from analyst.http import HttpFunction
 from analyst.names import TABLE_ID_PATTERN
 from analyst.store import Store
-from analyst.store.file import FileStore
+from analyst.store.folder.store import FileStore
 from tests.clouds import Cloud, FileCloud
 from tests.integration.world import FUNCTIONS, World
 

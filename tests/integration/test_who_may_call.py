@@ -18,7 +18,7 @@ from analyst.auth import sessions
 from analyst.context import Process
 from analyst.http import HttpFunction, app
 from analyst.http.discovery import discover
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 from tests.doubles.oidc import Provider, oidc_provider
 
 FUNCTIONS = discover(["functions"])
@@ -325,14 +325,14 @@ def test_roles_are_compared_where_scopes_are_looked_at_too() -> None:
     )
     found = {path.relative_to(root).as_posix() for path in sources if compared.search(path.read_text())}
     assert found == {
-        "shared/analyst/access/explaining.py",
+        "shared/analyst/access/explanation.py",
         "shared/analyst/access/roles.py",
         "shared/analyst/access/rules.py",
         "shared/analyst/auth/whoami.py",
         "shared/analyst/http/admission.py",
         "shared/analyst/imports/migrated.py",
         "shared/analyst/manifest.py",
-        "shared/analyst/state/explaining.py",
+        "shared/analyst/state/access_report.py",
         "shared/analyst/state/tokens.py",
         "shared/analyst/state/users.py",
     }

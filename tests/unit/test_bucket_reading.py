@@ -7,13 +7,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from analyst import bucket_reading, duckdb_files, runs
-from analyst.bucket_reading import open_bucket
+from analyst import bucket_parquet, duckdb_files, runs
+from analyst.bucket_parquet import open_bucket
 from analyst.contract.extraction import Extraction
 from analyst.store import Store
-from analyst.store.file import FileStore
-from analyst.store.gs import GsStore
-from analyst.store.s3 import S3Store
+from analyst.store.folder.store import FileStore
+from analyst.store.gcs.store import GsStore
+from analyst.store.s3.store import S3Store
 from tests.doubles.gcs import Gcs, running
 from tests.doubles.s3 import clients_of, serving
 from tests.doubles.toy_source import Toy, ToyTable
@@ -37,7 +37,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """How DuckDB reads."""
     if request.param == "fsspec":
-        monkeypatch.setattr(bucket_reading, "load_httpfs", lambda _: False)
+        monkeypatch.setattr(bucket_parquet, "load_httpfs", lambda _: False)
 
 
 @pytest.mark.usefixtures("way")
@@ -54,7 +54,7 @@ def test_views_are_queried_where_the_files_lie(store: Store, tmp_path: Path) -> 
 
 def test_httpfs_comes_with_the_package() -> None:
     with duckdb_files.connect() as con:
-        assert bucket_reading.load_httpfs(con)
+        assert bucket_parquet.load_httpfs(con)
 
 
 @pytest.mark.usefixtures("way")

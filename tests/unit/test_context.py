@@ -9,8 +9,8 @@ import pytest
 from analyst.context import Process
 from analyst.errors import SettingsError
 from analyst.store import ABSENT
-from analyst.store.memory import MemoryStore
 from tests.clouds import cloud
+from tests.doubles.memory_store import MemoryStore
 
 HEAVY = ["duckdb", "fsspec", "httpx", "authlib", "cryptography", "rich", "structlog", "stamina", "google.cloud.storage"]
 READ_PATH = [

@@ -11,9 +11,9 @@ from analyst.rebuild import Rebuild
 from analyst.state import Actor, State
 from analyst.state.groups import NewGroup, create_group
 from analyst.store import Store
-from analyst.store.memory import MemoryStore
 from analyst.sweep import Sweep, checkpoints
 from tests.doubles.faulty_store import Fault, FaultyStore
+from tests.doubles.memory_store import MemoryStore
 from tests.doubles.toy_source import Toy, ToyTable
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -115,12 +115,12 @@ def found() -> dict[str, set[str]]:
 
 
 LISTED: dict[str, set[str]] = {
-    "functions/extract/imported/reading.py": {"kind", "scan", "select", "target", "back"},
-    "functions/extract/jira/parts.py": {"wanted", "columns", "key", "rows"},
-    "functions/extract/jira/published.py": {"into", "columns", "where"},
+    "shared/analyst/connectors/imported/parquet_files.py": {"kind", "scan", "select", "target", "back"},
+    "shared/analyst/connectors/jira/warehouse/parts.py": {"wanted", "columns", "key", "rows"},
+    "shared/analyst/connectors/jira/warehouse/reader.py": {"into", "columns", "where"},
     "shared/analyst/audit/archives.py": {"columns", "rows_of(known)", "known_ids"},
     "shared/analyst/contract/cursors.py": {"column"},
-    "shared/analyst/contract/editing.py": {"table"},
+    "shared/analyst/contract/extract_edit.py": {"table"},
     "shared/analyst/contract/merging.py": {
         "' union all by name '.join([*sides, _numbered(new, is_new=True)])",
         *(
@@ -159,12 +159,12 @@ LISTED: dict[str, set[str]] = {
             "within",
         ),
     },
-    "shared/analyst/contract/reading.py": {"columns"},
+    "shared/analyst/contract/extract_file.py": {"columns"},
     "shared/analyst/contract/views.py": {"table", "schema", "alias", "query"},
     "shared/analyst/duckdb_files.py": {"table"},
-    "shared/analyst/imports/writings.py": {"table"},
-    "shared/analyst/rebuild/assembling.py": {"table", "declared", "catalog.snapshot"},
-    "shared/analyst/rebuild/taking.py": {"self.name", "label", "reason", "alias"},
+    "shared/analyst/imports/state_import.py": {"table"},
+    "shared/analyst/rebuild/snapshot_file.py": {"table", "declared", "catalog.snapshot"},
+    "shared/analyst/rebuild/source_views.py": {"self.name", "label", "reason", "alias"},
     "shared/analyst/state/groups.py": {"table"},
     "shared/analyst/state/projection.py": {"members", "rows"},
     "shared/analyst/state/rows.py": {"table"},
@@ -177,7 +177,7 @@ LISTED: dict[str, set[str]] = {
 """What was looked at and is SQL of ours, by module: names of our own tables and columns, queries that other functions
 make, types that DuckDB told and `checked_type` has passed, numbers."""
 
-MADE_OF_TEMPLATES = ("functions/extract/csv/", "shared/da/sample/")
+MADE_OF_TEMPLATES = ("shared/analyst/connectors/files/", "shared/da/sample/")
 """Where SQL is put together of templates and constants throughout."""
 
 

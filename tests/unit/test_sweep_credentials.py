@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 from analyst.store import ABSENT
-from analyst.store.memory import MemoryStore
 from analyst.sweep import Sweep
+from tests.doubles.memory_store import MemoryStore
 
 DAY = 86_400.0
 

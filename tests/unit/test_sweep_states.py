@@ -8,9 +8,9 @@ from analyst.access import CURRENT, StatePointer
 from analyst.state import Actor, State
 from analyst.state.groups import NewGroup, create_group
 from analyst.store import ABSENT
-from analyst.store.memory import MemoryStore
 from analyst.sweep import Sweep
 from analyst.sweep.pointers import STATES_KEPT
+from tests.doubles.memory_store import MemoryStore
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 KEEP = timedelta(hours=24)

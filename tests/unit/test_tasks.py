@@ -13,8 +13,8 @@ from analyst.context import Context, Process
 from analyst.errors import AnalystError, ConflictError, InvalidInputError, SettingsError, UnavailableError
 from analyst.http import Allow, app, function
 from analyst.settings import read_settings
-from analyst.store.memory import MemoryStore
 from analyst.tasks import Background, Tasks
+from tests.doubles.memory_store import MemoryStore
 
 TOKEN = "service-" + "0" * 32
 

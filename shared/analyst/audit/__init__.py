@@ -5,8 +5,8 @@ is an `Event`, in batches of JSON lines that answers wait for: `state/audit/date
 """
 
 from analyst.audit.events import AuditEvent, Outcome
-from analyst.audit.noting import Note, Noting
+from analyst.audit.notes import Note, Noting
 from analyst.audit.tally import DENIED, UNCHANGED, Rule
-from analyst.audit.writing import Audit
+from analyst.audit.writer import Audit
 
 __all__ = ["DENIED", "UNCHANGED", "Audit", "AuditEvent", "Note", "Noting", "Outcome", "Rule"]

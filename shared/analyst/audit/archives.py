@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from analyst import duckdb_files
-from analyst.audit.writing import PREFIX, SUFFIX
+from analyst.audit.writer import PREFIX, SUFFIX
 from analyst.days import split
 from analyst.errors import UnavailableError
 from analyst.names import quote_text
 from analyst.store import Entry, Store
-from analyst.store.swapping import upload_once
+from analyst.store.compare_and_swap import upload_once
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

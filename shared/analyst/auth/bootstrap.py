@@ -10,7 +10,7 @@ from analyst.auth.callers import is_secret
 from analyst.auth.limits import Limit
 from analyst.errors import ConflictError, ForbiddenError
 from analyst.state.audit import Actor, record
-from analyst.state.editing import State
+from analyst.state.database import State
 from analyst.state.fields import Email, Input, Line, Output
 from analyst.state.rows import fetch_one, insert
 from analyst.state.tokens import DAYS, issue

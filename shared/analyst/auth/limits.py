@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from analyst.errors import RateLimitedError, UnavailableError
 from analyst.store import Object, Store
-from analyst.store.swapping import swap
+from analyst.store.compare_and_swap import swap
 
 COUNTERS: Final = "state/limits/"
 """Where attempts are counted."""

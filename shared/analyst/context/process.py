@@ -79,7 +79,7 @@ class Process:
         Raises:
             SettingsError: they are not usable.
         """
-        from analyst.store.opening import read_configuration
+        from analyst.store.factory import read_configuration
 
         return self._once("configuration", lambda: read_configuration(self.environ, self._default_file))
 
@@ -180,8 +180,8 @@ class Process:
     def _open_store(self) -> Store:
         from ulid import ULID
 
+        from analyst.store.factory import open_store
         from analyst.store.guarantees import require_guarantees
-        from analyst.store.opening import open_store
 
         store = open_store(self.settings)
         require_guarantees(store, lambda: str(ULID()).lower(), self.clock)
@@ -200,7 +200,7 @@ class Process:
 
     def _make_keys(self) -> "Keys":
         from analyst.auth.keys import Keys
-        from analyst.store.opening import secret_key
+        from analyst.store.factory import secret_key
 
         old = (secret.get_secret_value().encode() for secret in self.settings.secret_keys_old)
         return Keys([secret_key(self.settings, self.store), *old])

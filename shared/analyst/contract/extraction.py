@@ -15,7 +15,7 @@ from analyst import duckdb_files, logs, runs
 from analyst.catalog import Column
 from analyst.contract import publishing
 from analyst.contract.connector import Connector, Cursor, Extracted, SourceTable
-from analyst.contract.editing import read_extract
+from analyst.contract.extract_edit import read_extract
 from analyst.contract.merging import WidenError
 from analyst.contract.model import SCHEMA, Extract, FileRow, TableState
 from analyst.contract.publishing import NewTable, TableRun, Uploads

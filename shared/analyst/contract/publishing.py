@@ -19,17 +19,16 @@ from typing import TYPE_CHECKING
 from analyst import logs
 from analyst.catalog import Column
 from analyst.contract.connector import Cursor
-from analyst.contract.delta import Commit, DeltaLog, next_commit, restating_commit
-from analyst.contract.delta_schema import delta_schema
-from analyst.contract.editing import delete_rows, edit_extract, read_extract, replace_rows
+from analyst.contract.delta import Commit, DeltaLog, delta_schema, next_commit, restating_commit
+from analyst.contract.extract_edit import delete_rows, edit_extract, read_extract, replace_rows
+from analyst.contract.extract_file import read_commits
 from analyst.contract.model import Extract, FileRow, TableState, data_prefix
 from analyst.contract.parquet import ParquetFile
-from analyst.contract.reading import read_commits
 from analyst.contract.views import write_view
 from analyst.errors import AnalystError, ConflictError, ContractError, SourceError
 from analyst.names import quote, quote_text
 from analyst.store import Store
-from analyst.store.swapping import upload_once
+from analyst.store.compare_and_swap import upload_once
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -21,7 +21,7 @@ from analyst.contract.views import columns_of
 from analyst.errors import SourceError
 from analyst.names import is_name
 from analyst.store import Store
-from analyst.store.copying import local_copy
+from analyst.store.transfer import local_copy
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -3,7 +3,7 @@
 from analyst.http.answers import Answer, Encoded, FileAnswer, Page, Redirect
 from analyst.http.application import app
 from analyst.http.function import HttpFunction, function
-from analyst.http.reading import blocks
+from analyst.http.request_input import blocks
 from analyst.http.spec import Allow, FunctionSpec
 
 __all__ = [

@@ -6,11 +6,11 @@ from werkzeug.wrappers import Request
 
 from analyst.context import Process
 from analyst.http.builtin import HEALTHZ
+from analyst.http.dispatch import serve
 from analyst.http.documentation import documentation
 from analyst.http.function import HttpFunction
 from analyst.http.response import Response
 from analyst.http.routing import Router
-from analyst.http.serving import serve
 
 WSGIApp = Callable[..., Iterable[bytes]]
 

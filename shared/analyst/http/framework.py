@@ -5,8 +5,8 @@ from typing import Final
 
 import flask
 
+from analyst.http.dispatch import refuse
 from analyst.http.response import Response
-from analyst.http.serving import refuse
 
 _ADOPTED: Final = "analyst"
 _WORKER: Final = "analyst.http.worker.Worker"

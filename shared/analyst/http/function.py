@@ -13,10 +13,10 @@ from werkzeug.wrappers import Request
 from analyst.access import Role, Scope
 from analyst.context import Process
 from analyst.http.builtin import HEALTHZ
+from analyst.http.dispatch import serve
 from analyst.http.framework import adopt_framework
 from analyst.http.response import Response
 from analyst.http.routing import Router
-from analyst.http.serving import serve
 from analyst.http.spec import BODY_LIMIT, Allow, Answers, FunctionSpec, describe
 from analyst.logs import to_stdout
 from analyst.settings.configuration import DEFAULT_FILE

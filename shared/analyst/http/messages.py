@@ -12,6 +12,7 @@ from waitress.utilities import BadRequest
 from werkzeug.wrappers import Request
 
 from analyst.errors import AnalystError
+from analyst.http.dispatch import refuse
 from analyst.http.problems import (
     HeadersTooLargeError,
     MalformedError,
@@ -19,7 +20,6 @@ from analyst.http.problems import (
     TooLargeError,
 )
 from analyst.http.response import BUFFERED
-from analyst.http.serving import refuse
 
 HEADER_BYTES: Final = 128 << 10
 """Bytes that the request line and the headers may have."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from analyst.auth import sessions
 from analyst.auth.links import Binding, Shown
-from analyst.auth.signing_in import Proven, sign_in
+from analyst.auth.sign_in import Proven, sign_in
 from analyst.context import Context
 from analyst.http.admission import session_cookie
 from analyst.http.answers import Cookie, Redirect

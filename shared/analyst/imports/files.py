@@ -8,15 +8,15 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from analyst import duckdb_files
-from analyst.contract.editing import read_extract
+from analyst.contract.extract_edit import read_extract
 from analyst.contract.model import IMPORTED, Extract
 from analyst.errors import NotFoundError
-from analyst.extracting import RunId
+from analyst.extract_run import RunId
 from analyst.imports.old import Time
 from analyst.imports.parts import Parts, Sha256
 from analyst.names import Name
 from analyst.runs import new_run_id
-from analyst.state.editing import State
+from analyst.state.database import State
 from analyst.state.fields import Input
 from analyst.state.registry import list_tables
 from analyst.store.keys import is_part

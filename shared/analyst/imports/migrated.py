@@ -10,7 +10,6 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from analyst import duckdb_files
 from analyst.access import Role
-from analyst.imports.combining import Place, combine
 from analyst.imports.description import read_description
 from analyst.imports.old import (
     FoundTable,
@@ -27,7 +26,7 @@ from analyst.imports.old import (
     OldUser,
     read_rows,
 )
-from analyst.imports.passwords import is_usable
+from analyst.imports.old_registry import Place, combine
 from analyst.imports.report import Gathered
 from analyst.state.fields import Email
 from analyst.state.rows import fetch, insert_all
@@ -35,6 +34,23 @@ from analyst.state.schema import REFERENCE_VERSION, migrate
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+
+_MOST_KIB = 1 << 18
+_MOST_TIMES = 16
+
+
+def is_usable(password_hash: str) -> bool:
+    """Tell whether a password is kept as argon2id, and checking it takes no more than 256 MB and 16 rounds."""
+    from argon2 import Type, extract_parameters
+    from argon2.exceptions import InvalidHashError
+
+    try:
+        parameters = extract_parameters(password_hash)
+    except (InvalidHashError, ValueError):
+        return False
+    return parameters.type is Type.ID and parameters.memory_cost <= _MOST_KIB and parameters.time_cost <= _MOST_TIMES
+
 
 Row = dict[str, Any]
 

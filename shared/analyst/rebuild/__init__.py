@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict
 from analyst import duckdb_files, lease, runs
 from analyst.catalog import CURRENT, Catalog, Pointer, Problem
 from analyst.lease import Lease
-from analyst.rebuild.building import Building, LastSnapshotError
 from analyst.rebuild.publishing import Last, copy_newest, point, published_epoch, read_last, upload
+from analyst.rebuild.snapshot_build import Building, LastSnapshotError
 from analyst.runs import RunRecord, TableResult
 from analyst.snapshots import read_pointer
 from analyst.store import Store, look_into_folders

@@ -20,8 +20,8 @@ from analyst.contract.model import extract_key
 from analyst.contract.views import view_columns
 from analyst.errors import AnalystError, ContractError
 from analyst.names import is_name, quote
-from analyst.rebuild import assembling
-from analyst.rebuild.taking import Found, Placed, Source, Taken, attached_as, check_columns
+from analyst.rebuild import snapshot_file
+from analyst.rebuild.source_views import Found, Placed, Source, Taken, attached_as, check_columns
 from analyst.store import ObjectMissingError, Store
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Batch:
         """
         import duckdb
 
-        assembling.begin_views(self.con, self._views)
+        snapshot_file.begin_views(self.con, self._views)
         attached: dict[int, str] = {}
         for number, (name, path) in enumerate(self.paths.items()):
             with self._trouble_of(name):
@@ -176,8 +176,8 @@ class Batch:
             one = taken[source.name] = self._checked(source, taken[source.name], told)
             names = {placed.meta.table: views[f"{source.name}.{placed.meta.table}"] for placed in one.tables}
             columns |= {view: told[source.alias, table] for table, view in names.items()}
-            assembling.rename(self.con, source.alias, names)
-        assembling.gather(self.con, [source.alias for source in self.sources])
+            snapshot_file.rename(self.con, source.alias, names)
+        snapshot_file.gather(self.con, [source.alias for source in self.sources])
         duckdb_files.detach(self.con, "merged")
         problems = (*self.problems, *(p for one in taken.values() for p in one.problems))
         return Outcome(taken, problems, self._views, columns)

@@ -13,7 +13,7 @@ from analyst.contract.parquet import sha256_of
 from analyst.errors import LeaseLostError, UnavailableError
 from analyst.snapshots import CATALOG_SUFFIX, PREFIX, DamagedError, read_catalog, read_pointer
 from analyst.store import ABSENT, Object, Store, StoreConflictError, UnsureWriteError
-from analyst.store.swapping import FEW, attempts, put_once, small_text, swap
+from analyst.store.compare_and_swap import FEW, attempts, put_once, small_text, swap
 
 COPY = "analytics/analytics.duckdb"
 RECENT_KEPT = 20

@@ -12,7 +12,7 @@ from analyst import duckdb_files, lease, logs, runs
 from analyst.catalog import Catalog, HeldBack, Pointer
 from analyst.errors import AnalystError, ConflictError, NotFoundError
 from analyst.lease import Lease
-from analyst.rebuild import LEASE, Rebuild, RebuildAnswer, assembling
+from analyst.rebuild import LEASE, Rebuild, RebuildAnswer, snapshot_file
 from analyst.rebuild.publishing import copy_newest, point, published_epoch, read_last, upload
 from analyst.snapshots import CATALOG_SUFFIX, DamagedError, Snapshots, read_catalog
 from analyst.store import Store
@@ -149,7 +149,7 @@ def _publish(rebuilding: Rebuild, key: str, number: int, held: Lease) -> tuple[C
         catalog = _planned(rebuilding, key, number, last.catalog)
         path, duckdb = folder / "analytics.duckdb", f"{key.removesuffix(CATALOG_SUFFIX)}.duckdb"
         store.download(duckdb, path)
-        assembling.renumber(path, catalog)
+        snapshot_file.renumber(path, catalog)
         held.check()
         pointer = upload(store, catalog, path, after=last.pointer, built_from=_built(last.pointer), epoch=held.epoch)
         _require_kept(store, (key, duckdb), number)

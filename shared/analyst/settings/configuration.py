@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from analyst.errors import SettingsError
 from analyst.settings.findings import Finding, Said, dotted, errors_of, wording
+from analyst.settings.instance import variable
 from analyst.settings.keys import KEYS, SECRETS, VARIABLES
 from analyst.settings.model import Settings
-from analyst.settings.variables import variable
 
 DEFAULT_FILE: Final = Path("config/instance.yaml")
 """Where the file of an instance is looked for when `CONFIG_FILE` does not say."""

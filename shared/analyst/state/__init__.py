@@ -5,7 +5,7 @@ read path needs. The modules beside this one hold the changes: plain functions o
 """
 
 from analyst.state.audit import Actor, actor
-from analyst.state.editing import State
+from analyst.state.database import State
 from analyst.state.schema import SCHEMA_VERSION, StateTooNewError
 
 __all__ = ["SCHEMA_VERSION", "Actor", "State", "StateTooNewError", "actor"]

@@ -16,7 +16,7 @@ from analyst.state.files import edited, fetch_file, read_pointer, renewed
 from analyst.state.projection import project
 from analyst.state.rows import execute, insert
 from analyst.store import Object, Store
-from analyst.store.swapping import put_once, small_text, upload_once
+from analyst.store.compare_and_swap import put_once, small_text, upload_once
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from analyst.errors import AnalystError
-from analyst.state.renaming import rename_tables
 from analyst.state.rows import fetch_one, insert
+from analyst.state.table_ids import rename_tables
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -9,7 +9,7 @@ from analyst import duckdb_files
 from analyst.errors import NotFoundError
 from analyst.snapshots import Snapshots
 from analyst.state.audit import Actor
-from analyst.state.editing import State
+from analyst.state.database import State
 from analyst.state.registry import deregister
 from analyst.store import Store
 

@@ -1,6 +1,5 @@
 """Where bytes live: the only code that knows. See `port` for what a store does."""
 
-from analyst.store.looking import look_into_folders
 from analyst.store.port import (
     ABSENT,
     ANY,
@@ -12,6 +11,7 @@ from analyst.store.port import (
     StoreConflictError,
     UnsureWriteError,
 )
+from analyst.store.transfer import look_into_folders
 
 __all__ = [
     "ABSENT",

@@ -21,8 +21,8 @@ from typing import Final, Protocol, runtime_checkable
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from analyst.errors import SettingsError
-from analyst.store.looking import FolderLooker
 from analyst.store.port import ABSENT, ANY, Condition, Object, Store, StoreConflictError
+from analyst.store.transfer import FolderLooker
 
 PREFIX: Final = "state/store/"
 """Where proofs are kept, and where they are made."""

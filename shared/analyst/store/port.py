@@ -9,8 +9,15 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
+from urllib.parse import urlsplit
 
 from analyst.errors import AnalystError, NotFoundError, UnavailableError
+
+
+def endpoint_options(address: str) -> dict[str, str]:
+    """Give the options of a `CREATE SECRET` that lead to a server at an address of its own."""
+    place = urlsplit(address)
+    return {"endpoint": place.netloc, "url_style": "path", "use_ssl": str(place.scheme == "https").lower()}
 
 
 class StoreConflictError(AnalystError):
@@ -139,3 +146,16 @@ class Store(Protocol):
 
         What lies there is never to be written to.
         """
+
+
+def require(key: str, current: str | None, if_version: str | Condition) -> None:
+    """Let a write through when the object's current version (`None`: there is none) is the one it is conditioned on.
+
+    Raises:
+        StoreConflictError: it is not.
+    """
+    if if_version is ANY or current == (None if if_version is ABSENT else if_version):
+        return
+    there = "does not exist" if current is None else f"is at version {current}"
+    wanted = "to be absent" if if_version is ABSENT else f"version {if_version}"
+    raise StoreConflictError(f"{key} {there}, and the write expects {wanted}; read it again and repeat the change")

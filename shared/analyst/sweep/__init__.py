@@ -16,27 +16,89 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+from pydantic import BaseModel, ConfigDict
 
 from analyst import duckdb_files, lease, runs
 from analyst.audit.archives import Archiving
-from analyst.audit.writing import PREFIX as AUDIT_PREFIX
-from analyst.contract.editing import read_extract
+from analyst.audit.writer import PREFIX as AUDIT_PREFIX
+from analyst.auth.last_use import USES
+from analyst.auth.limits import COUNTERS
+from analyst.auth.once import USED
+from analyst.auth.sessions import REFRESH_LASTS
+from analyst.contract.extract_edit import read_extract
 from analyst.contract.publishing import restate
 from analyst.errors import AnalystError
-from analyst.extracting import Caller, RebuildOutcome, ask_for_rebuild
+from analyst.extract_run import Caller, RebuildOutcome, ask_for_rebuild
 from analyst.imports.parts import abandoned
 from analyst.rebuild import LEASE
 from analyst.rebuild.publishing import carry_over, published_epoch
 from analyst.snapshots import CATALOG_SUFFIX, Snapshots
 from analyst.store import Entry, Store
-from analyst.sweep import credentials, pointers
-from analyst.sweep.answers import Compacted, SweepAnswer, SweepProblem
+from analyst.sweep import pointers
+from analyst.sweep.archive_records import Records
+from analyst.sweep.compact import Rewriting, Rewritten
 from analyst.sweep.compaction import Rule, Scattered, choose, is_set_back
-from analyst.sweep.gathering import Records
-from analyst.sweep.rewriting import Rewriting, Rewritten
-from analyst.sweep.sources import SourceSweep
+from analyst.sweep.data_files import SourceSweep
+from analyst.sweep.pointers import is_older
+
+_DAY: Final = timedelta(days=1)
+
+
+def spent(store: Store) -> Iterator[Entry]:
+    """List what is of no use any more.
+
+    What was used may be forgotten once all that works once has expired, a counter once its time is over; of the days on
+    which a token was used only the last is told.
+    """
+    yield from (entry for entry in store.list(USED) if is_older(entry, REFRESH_LASTS + _DAY))
+    yield from (entry for entry in store.list(COUNTERS) if is_older(entry, _DAY))
+    for entry, following in pairwise(store.list(USES)):
+        if entry.key.rpartition("/")[0] == following.key.rpartition("/")[0] and is_older(entry, _DAY):
+            yield entry
+
+
+class SweepProblem(BaseModel):
+    """A source, or a folder of records, of which something could not be done, and why; the rest of it stays as it is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    message: str
+
+
+class Compacted(BaseModel):
+    """A table whose small files became few: how many they were, and how large."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    table: str
+    files: int
+    size_bytes: int
+
+
+class SweepAnswer(BaseModel):
+    """What a sweep did, or would do. `waiting` files are referred to by nothing, and go when their time has come.
+
+    `gathered` counts records that went into archives. `rebuild` is null when nothing was compacted.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    dry_run: bool
+    deleted: int
+    deleted_bytes: int
+    waiting: int
+    checkpoints: int
+    compacted: tuple[Compacted, ...]
+    gathered: int
+    rebuild: RebuildOutcome | None
+    problems: tuple[SweepProblem, ...]
+
 
 __all__ = ["KEPT_BY_DAY", "Rule", "Sweep", "SweepAnswer"]
 
@@ -111,7 +173,7 @@ class Sweep:
                     self.store.delete, [entry.key for entry in old if entry.key.endswith(CATALOG_SUFFIX) == is_catalog]
                 )
         found.unneeded += pointers.states(self.store)
-        found.unneeded += [*credentials.spent(self.store), *abandoned(self.store)]
+        found.unneeded += [*spent(self.store), *abandoned(self.store)]
         found.unneeded += [entry for kind in records for entry in kind.old()]
         self._look_at_sources(snapshots, found, frozenset(entry.key for entry in old), dry_run=dry_run)
         if not dry_run:

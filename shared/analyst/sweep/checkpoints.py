@@ -12,7 +12,7 @@ from typing import Self
 
 from analyst.errors import ContractError
 from analyst.store import Entry, Store
-from analyst.store.swapping import swap, upload_once
+from analyst.store.compare_and_swap import swap, upload_once
 from analyst.sweep.pointers import is_older
 
 EVERY = 100

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from da.administering import WHAT, doing
+from da.admin_errors import WHAT, doing
 from da.completion import grantable, table_ids
 from da.errors import DaError, RefusedError, UsageError
 from da.output import print_json, print_table, say

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from da.administering import confirm, doing, find_group, find_user
+from da.admin_errors import confirm, doing, find_group, find_user
 from da.output import print_json, print_table, say
 from da.server import segment
 from da.text import count_text

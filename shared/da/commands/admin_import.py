@@ -30,8 +30,8 @@ def import_(old: From, description: Description = None, dry_run: DryRun = False,
     again, it takes what is new, and goes on where it was interrupted. Ends with 0 when all that can be taken was; what was
     not is listed with the reason.
     """
+    from da.imports.conversation import Importing
     from da.imports.folder import read_folder
-    from da.imports.importing import Importing
 
     if not old.is_dir():
         raise UsageError(f"{old} is no folder")

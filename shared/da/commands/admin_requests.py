@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from da.administering import doing
+from da.admin_errors import doing
 from da.output import print_json, print_table, say
 from da.server import segment
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from da.administering import WHO, doing
+from da.admin_errors import WHO, doing
 from da.commands.auth_tokens import COLUMNS, Days, Scopes, row_of
 from da.output import print_json, print_table, say
 from da.server import segment

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from da.administering import WHO, confirm, doing, find_user
+from da.admin_errors import WHO, confirm, doing, find_user
 from da.output import print_json, print_table, say
 from da.server import Server, segment
 

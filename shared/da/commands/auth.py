@@ -34,8 +34,8 @@ def login(server: ServerUrl = None, token: Token = None, bootstrap: Bootstrap = 
 
     What comes of it is kept in a file that only you may read, for the commands that follow.
     """
+    from da.browser_login import sign_in
     from da.server import Server
-    from da.signing_in import sign_in
     from da.web import Web
 
     config = Config.read()

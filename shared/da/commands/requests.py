@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from da.administering import doing
+from da.admin_errors import doing
 from da.output import print_json, print_table, say
 
 Table = Annotated[str, typer.Argument(metavar="SOURCE.TABLE", help="What you want to read.")]

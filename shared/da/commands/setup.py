@@ -65,7 +65,7 @@ def _set_up(
 ) -> bool:
     from da.setup.answers import gather
     from da.setup.files import write_files
-    from da.setup.kept import Kept
+    from da.setup.progress import Kept
     from da.setup.steps import Steps
     from da.web import Web
     from da.workspace import Workspace

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from da.errors import DaError
-from da.imports.importing import OldSystem
-from da.imports.leaving import Left
+from da.imports.conversation import OldSystem
 from da.imports.old_files import EXTRACTS, OLD_LAYOUT, Finding
 from da.imports.old_state import OldState, read_state
+from da.imports.report import Left
 
 STATE: Final = "state/system.duckdb"
 DESCRIPTION: Final = "data_description.md"

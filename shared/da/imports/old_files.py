@@ -14,8 +14,8 @@ from typing import Final
 import duckdb
 
 from da.errors import DaError
-from da.imports.copying import opened_copy
-from da.imports.leaving import Left
+from da.imports.database_copy import opened_copy
+from da.imports.report import Left
 from da.sql import quote, quote_path, quote_text
 
 EXTRACTS: Final = "extracts"

@@ -8,8 +8,8 @@ from typing import Final
 import duckdb
 
 from da.errors import DaError
-from da.imports.copying import opened_copy
-from da.imports.leaving import Left
+from da.imports.database_copy import opened_copy
+from da.imports.report import Left
 from da.sql import quote
 from da.text import count_text
 

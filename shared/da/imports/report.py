@@ -2,10 +2,28 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
-from da.imports.leaving import Left
 from da.text import bytes_text, count_text
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Something that was not taken, or not as it was."""
+
+    kind: str
+    name: str
+    reason: str
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Self:
+        """Read it as the server says it."""
+        return cls(document["kind"], document["name"], document["reason"])
+
+    def to_json(self) -> dict[str, str]:
+        """Write it as a JSON object."""
+        return {"kind": self.kind, "name": self.name, "reason": self.reason}
+
 
 _NAMES: Final = {
     "user": "user",

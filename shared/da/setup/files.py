@@ -13,7 +13,7 @@ from da.config import is_loopback
 from da.dotenv import dotenv_line, dotenv_lines, read_dotenv
 from da.errors import DaError
 from da.setup.answers import Answers, port_of
-from da.setup.kept import Kept
+from da.setup.progress import Kept
 
 SECRETS: Final = ("SERVICE_TOKEN", "BOOTSTRAP_SECRET", "SECRET_KEY")
 

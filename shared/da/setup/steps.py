@@ -18,7 +18,7 @@ from da.progress import progress
 from da.server import Server
 from da.session import server_of
 from da.setup.answers import Answers, port_of
-from da.setup.kept import Kept
+from da.setup.progress import Kept
 from da.sync import Sync
 from da.web import Web
 from da.workspace import Workspace

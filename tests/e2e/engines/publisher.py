@@ -11,7 +11,7 @@ from pathlib import Path
 
 from analyst import runs
 from analyst.contract.extraction import Extraction
-from analyst.store.file import FileStore
+from analyst.store.folder.store import FileStore
 from tests.e2e.concurrency.actors import OneTable
 
 PARTS = 3

@@ -10,7 +10,7 @@ from typing import Any
 
 from analyst import runs
 from analyst.contract.extraction import Extraction
-from analyst.store.file import FileStore
+from analyst.store.folder.store import FileStore
 from tests.doubles.toy_source import Toy, ToyTable
 from tests.running import ROOT
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analyst.store import swapping
+from analyst.store import compare_and_swap
 from analyst.sweep import checkpoints
 from tests.clouds import FileCloud
 from tests.e2e.faults.places import PLACES, Place
@@ -22,7 +22,7 @@ pytest.register_assert_rewrite("tests.integration.jira.crashing")
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(swapping, "pauses_for", lambda _store: repeat(0.0, 50))
+    monkeypatch.setattr(compare_and_swap, "pauses_for", lambda _store: repeat(0.0, 50))
     monkeypatch.setattr(checkpoints, "EVERY", 2)
 
 

@@ -10,7 +10,7 @@ import sys
 from itertools import repeat
 from typing import Any
 
-from analyst.store import swapping
+from analyst.store import compare_and_swap
 from analyst.sweep import checkpoints
 from tests.e2e.faults.actors import DEEDS, Moving
 from tests.e2e.faults.fates import Fate, FatedStore, Touches
@@ -28,7 +28,7 @@ def act(
 
 def main() -> None:
     """Fork, and wait, for each line."""
-    swapping.pauses_for = lambda _store: repeat(0.0, 50)  # type: ignore[assignment]
+    compare_and_swap.pauses_for = lambda _store: repeat(0.0, 50)  # type: ignore[assignment]
     checkpoints.EVERY = 2
     for line in sys.stdin:
         child = os.fork()

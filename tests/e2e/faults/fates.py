@@ -14,7 +14,7 @@ from typing import TypeVar
 from analyst.auth.last_use import USES
 from analyst.errors import UnavailableError
 from analyst.store import ABSENT, Condition, Entry, Object, Store, StoreConflictError, UnsureWriteError
-from analyst.store.file import FileStore
+from analyst.store.folder.store import FileStore
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from analyst.store import ANY, Condition, Store
-from analyst.store.file import FileStore
+from analyst.store.folder.store import FileStore
 from tests.doubles.around import RetoldStore
 
 
@@ -143,14 +143,14 @@ class S3Place:
 
 
 def gs_store(client: Any) -> Store:
-    from analyst.store.gs import GsStore
-    from analyst.store.gs_pace import Pace
+    from analyst.store.gcs.client import Pace
+    from analyst.store.gcs.store import GsStore
 
     return GsStore("bucket", "", client, pace=Pace(read=0.0, write=0.0, longest=0.0))
 
 
 def s3_store(address: str) -> Store:
-    from analyst.store.s3 import S3Store
+    from analyst.store.s3.store import S3Store
     from tests.doubles.s3 import BUCKET, _clients
 
     url, prefix = address.split()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from functions.extract.jira import backfilling
+from analyst.connectors.jira.sync import backfill
 from tests.e2e.faults.fates import FATES, Fate
 from tests.e2e.faults.jira_reading import BATCH, Reading, reading
 from tests.e2e.faults.places import FilePlace
@@ -27,7 +27,7 @@ def forks() -> Iterator[Forks]:
 
 @pytest.fixture
 def scene(installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reading]:
-    monkeypatch.setattr(backfilling, "_BATCH", BATCH)
+    monkeypatch.setattr(backfill, "_BATCH", BATCH)
     (tmp_path / "place/bucket").mkdir(parents=True)
     with reading(FilePlace(tmp_path / "place"), installed, tmp_path) as scene:
         yield scene

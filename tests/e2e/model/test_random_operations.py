@@ -19,7 +19,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from analyst import runs
 from analyst.catalog import Catalog
-from analyst.contract.editing import read_extract
+from analyst.contract.extract_edit import read_extract
 from analyst.contract.extraction import Extraction
 from analyst.contract.publishing import drop
 from analyst.errors import ConflictError, NotFoundError
@@ -27,10 +27,10 @@ from analyst.rebuild import Rebuild
 from analyst.rebuild.rollback import release, roll_back
 from analyst.snapshots import Snapshots
 from analyst.store import ANY, Condition, Entry, Object, Store
-from analyst.store.memory import MemoryStore
 from analyst.sweep import Sweep, checkpoints
 from analyst.sweep.compaction import Rule
 from tests.doubles.around import Around, ClockedStore
+from tests.doubles.memory_store import MemoryStore
 from tests.doubles.toy_source import Toy, ToyTable
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from analyst.context import Process
 from analyst.http import app
 from analyst.http.discovery import discover
 from analyst.store import ABSENT, Store
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 
 BOOTSTRAP_SECRET = "bootstrap-" + "b" * 32
 SERVICE_TOKEN = "service-" + "s" * 32

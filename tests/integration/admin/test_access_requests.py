@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from analyst.store import ABSENT
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 from tests.integration.admin.conftest import SERVICE_TOKEN, Api
 from tests.unit.state import legacy
 

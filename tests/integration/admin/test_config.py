@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 from tests.integration.admin.conftest import BOOTSTRAP_SECRET, ENVIRON, SERVICE_TOKEN, Api, serving
 
 SHOP = 'sources: {shop: {config: {path: "${SOURCE_ROOTS}/shop", nullstr: [NA, ""]}}, web: {type: external}}\n'

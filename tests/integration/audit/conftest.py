@@ -13,7 +13,7 @@ from werkzeug.test import Client, TestResponse
 from analyst.context import Process
 from analyst.http import app
 from analyst.store import ABSENT, Store
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 from tests.integration.world import BOOTSTRAP_SECRET, FUNCTIONS, SERVICE_TOKEN
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)

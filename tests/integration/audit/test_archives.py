@@ -11,7 +11,7 @@ import pytest
 from analyst.audit import Audit, AuditEvent
 from analyst.audit.archives import Archiving
 from analyst.errors import UnavailableError
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 from tests.integration.audit.conftest import NOW, Clock
 from tests.integration.audit.test_reading import events
 

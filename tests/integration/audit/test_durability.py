@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from analyst.errors import UnavailableError
 from analyst.store import Condition
-from analyst.store.memory import MemoryStore
 from tests.doubles.faulty_store import Fault, FaultyStore
+from tests.doubles.memory_store import MemoryStore
 from tests.integration.audit.conftest import URLS, Api, Serve
 
 FAULTS = st.lists(st.sampled_from([None, *Fault]), max_size=8)

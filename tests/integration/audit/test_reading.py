@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from analyst.audit import Audit, AuditEvent
 from analyst.audit.archives import Archiving
 from analyst.audit.events import Place, new_id
-from analyst.audit.wanted import Wanted
+from analyst.audit.query import Wanted
 from analyst.state.audit import EVENTS
 from analyst.store import ABSENT, Object
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 from tests.integration.audit.conftest import NOW, URLS, Api, Serve
 
 DAYS = 5

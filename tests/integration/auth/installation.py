@@ -7,14 +7,14 @@ from typing import Any
 
 from werkzeug.test import Client
 
-from analyst.auth.signing_in import Proven
+from analyst.auth.sign_in import Proven
 from analyst.context import Context, Process
 from analyst.http import Allow, HttpFunction, app, function
 from analyst.http.answers import Page, Redirect
 from analyst.http.discovery import discover
 from analyst.http.signed_in import sign_browser_in
 from analyst.state.fields import Email, Input
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 
 FUNCTIONS = discover(["functions.api", "functions.auth"])
 SECRET = "bootstrap-" + "b" * 32

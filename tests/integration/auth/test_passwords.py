@@ -15,8 +15,8 @@ from werkzeug.test import Client
 from analyst.auth import passwords
 from analyst.auth.providers.password import set_up_link
 from analyst.state.passwords import find_account
-from analyst.store.memory import MemoryStore
 from tests.doubles.mailbox import Mailbox, mailbox
+from tests.doubles.memory_store import MemoryStore
 from tests.integration.auth.installation import Browser, Installation, code_in
 
 GOOD = "correct horse battery staple"

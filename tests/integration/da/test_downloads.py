@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from da import wanted
+from da import pieces
 from da.config import Login
 from da.download import Downloads
 from da.manifest import Table
 from da.patience import Patience
+from da.pieces import Wanted
 from da.report import Report
 from da.server import Server
 from da.urls import SignedUrls
-from da.wanted import Wanted
 from da.web import Web
 from da.workspace import Workspace
 from tests.doubles.functions_api import TOKEN, Fault, FunctionsApi
@@ -182,11 +182,11 @@ def test_files_that_are_no_parquet_fail_their_table_only(api: FunctionsApi, sync
 
 def test_a_large_file_is_fetched_in_pieces(api: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace) -> None:
     size = api.put("shop.large", "select hash(i) as a, hash(i + 1) as b from range(2300000) t(i)")["size_bytes"]
-    assert size > 2 * wanted.PIECE
+    assert size > 2 * pieces.PIECE
     api.faults += [Fault(cut=1_000_000), Fault(), Fault(cut=5_000_000)]
     assert sync().exit_code == 0
     starts = {int(asked[6:].split("-")[0]) for asked in api.ranges}
-    assert set(range(0, size, wanted.PIECE)) <= starts
+    assert set(range(0, size, pieces.PIECE)) <= starts
     assert rows("select count(distinct a) from large") == [(2300000,)]
     assert [path.suffix for path in workspace.folder("shop.large").iterdir()] == [".parquet"]
 
@@ -194,14 +194,14 @@ def test_a_large_file_is_fetched_in_pieces(api: FunctionsApi, sync: SyncRun, row
 def test_pieces_that_an_earlier_run_left_are_not_fetched_again(
     api: FunctionsApi, sync: SyncRun, workspace: Workspace
 ) -> None:
-    (file,) = api.put_bytes("shop.large", os.urandom(3 * wanted.PIECE))["files"]
+    (file,) = api.put_bytes("shop.large", os.urandom(3 * pieces.PIECE))["files"]
     content = (api.folder / file["path"]).read_bytes()
     stem = workspace.folder("shop.large") / file["sha256"][:32]
     stem.parent.mkdir(parents=True)
-    stem.with_suffix(".part").write_bytes(content[: wanted.PIECE + 10])
-    stem.with_suffix(f".{wanted.PIECE}.part").write_bytes(content[wanted.PIECE : 2 * wanted.PIECE])
+    stem.with_suffix(".part").write_bytes(content[: pieces.PIECE + 10])
+    stem.with_suffix(f".{pieces.PIECE}.part").write_bytes(content[pieces.PIECE : 2 * pieces.PIECE])
     sync()
-    assert api.ranges == [f"bytes={2 * wanted.PIECE}-{3 * wanted.PIECE - 1}"]
+    assert api.ranges == [f"bytes={2 * pieces.PIECE}-{3 * pieces.PIECE - 1}"]
     assert stem.with_suffix(".parquet").read_bytes() == content
 
 

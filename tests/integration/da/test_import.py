@@ -10,8 +10,8 @@ import duckdb
 import pytest
 
 from da.config import Login
+from da.imports.conversation import Importing
 from da.imports.folder import read_folder
-from da.imports.importing import Importing
 from da.imports.report import Report
 from da.main import execute
 from da.patience import Patience

@@ -246,7 +246,7 @@ def test_a_damaged_memory_is_told(da: Da, project: Path) -> None:
 
 @pytest.mark.server
 def test_the_kinds_of_sources_are_those_that_there_are() -> None:
-    from functions.extract.source_types import SOURCE_TYPES
+    from analyst.connectors.source_types import SOURCE_TYPES
 
     assert {*AVAILABLE, *AFTERWARDS} == set(SOURCE_TYPES)
     assert not {*AVAILABLE, *AFTERWARDS} & set(LATER)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from analyst.store.file import FileStore
+from analyst.store.folder.store import FileStore
 from tests.clouds import Cloud, FileCloud
 from tests.running import Host, host
 

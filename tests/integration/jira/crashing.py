@@ -6,9 +6,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from analyst.connectors.jira.inbox.archive import Archive
 from analyst.snapshots import Snapshots
 from analyst.store import ANY, Store
-from functions.extract.jira.archive import Archive
 from tests.clouds import Cloud
 from tests.doubles.around import AgedStore
 from tests.e2e.faults.fates import FATES, Fate, FatedStore, Touches

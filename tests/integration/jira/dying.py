@@ -12,8 +12,8 @@ import sys
 from itertools import repeat
 from pathlib import Path
 
-from analyst.store import swapping
-from functions.extract.jira import backfilling
+from analyst.connectors.jira.sync import backfill
+from analyst.store import compare_and_swap
 from tests.e2e.faults.fates import Fate, FatedStore, Touches
 from tests.e2e.faults.places import open_at
 from tests.integration.jira.conftest import serve
@@ -31,7 +31,7 @@ def extract(
     *, kind: str, address: str, folder: str, point: int, fate: str, settings: dict[str, str], batch: int
 ) -> None:
     """Extract, and meet the fate."""
-    backfilling._BATCH = batch  # type: ignore[misc]
+    backfill._BATCH = batch  # type: ignore[misc]
     store = FatedStore(open_at(kind, address), Touches(point, Fate[fate]))
     jira = serve(Held(store), Path(folder), "nobody", **settings)
     jira.world.ask("POST", "/extract/jira", {"source": "jira"}, token=SERVICE_TOKEN)
@@ -40,7 +40,7 @@ def extract(
 def main() -> None:
     """Fork, and wait, for each line."""
     logging.disable()
-    swapping.pauses_for = lambda _store: repeat(0.0, 50)  # type: ignore[assignment]
+    compare_and_swap.pauses_for = lambda _store: repeat(0.0, 50)  # type: ignore[assignment]
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

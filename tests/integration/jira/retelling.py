@@ -6,8 +6,8 @@ from random import Random
 from typing import Any, Self
 
 from analyst.store import ANY, Store
-from analyst.store.memory import MemoryStore
 from tests.clouds import Cloud
+from tests.doubles.memory_store import MemoryStore
 from tests.integration.jira.conftest import Installed, Jira
 from tests.integration.jira.history import Event
 from tests.integration.world import SERVICE_TOKEN

@@ -74,7 +74,7 @@ def test_an_increment_reads_what_was_updated_and_what_the_index_knew_too_late(
 def test_a_run_that_is_cut_off_goes_on_where_it_was(
     asking: Jira, service: Service, instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("functions.extract.jira.backfilling._BATCH", 10)
+    monkeypatch.setattr("analyst.connectors.jira.sync.backfill._BATCH", 10)
     for _ in range(35):
         instance.create()
     service.faults.append(Fault("remotelink", 401, skip=25))
@@ -92,8 +92,8 @@ def test_a_run_that_is_cut_off_goes_on_where_it_was(
 def test_a_run_that_has_had_its_time_leaves_the_rest_to_the_next(
     asking: Jira, instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("functions.extract.jira.backfilling._BATCH", 10)
-    monkeypatch.setattr("functions.extract.jira.function._SECONDS", -1.0)
+    monkeypatch.setattr("analyst.connectors.jira.sync.backfill._BATCH", 10)
+    monkeypatch.setattr("functions.extract.jira._SECONDS", -1.0)
     for _ in range(15):
         instance.create()
     answer = extract(asking)

@@ -72,7 +72,7 @@ TOLD = """
 def test_the_tables_become_what_is_there(
     asking: Jira, service: Service, instance: Instance, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
-    monkeypatch.setattr("functions.extract.jira.backfilling._BATCH", 6)
+    monkeypatch.setattr("analyst.connectors.jira.sync.backfill._BATCH", 6)
     service.page = 5
     for number in range(16):
         instance.comment(instance.create("SUP" if number % 2 else "DEV").id, "first")

@@ -8,17 +8,19 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from analyst.errors import AnalystError, UnavailableError
-from functions.extract.jira.answers import (
+from analyst.connectors.jira.api.client import JiraClient, TooLargeError
+from analyst.connectors.jira.api.http import (
     BusyError,
+    Connection,
+    Credential,
     CredentialError,
     MissingError,
+    Patience,
     QueryError,
     RefusedError,
     RemovedError,
 )
-from functions.extract.jira.client import JiraClient, TooLargeError
-from functions.extract.jira.connection import Connection, Credential, Patience
+from analyst.errors import AnalystError, UnavailableError
 from tests.doubles.jira.holding import START
 from tests.doubles.jira.instance import Instance
 from tests.doubles.jira.service import EMAIL, TOKEN, Fault, Service

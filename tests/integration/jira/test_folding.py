@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from analyst.connectors.jira.api.http import Patience
 from analyst.store import ANY
-from functions.extract.jira.connection import Patience
 from tests.doubles.jira.instance import Instance
 from tests.doubles.jira.service import EMAIL, TOKEN, Fault, Service
 from tests.integration.jira.conftest import Jira, event
@@ -115,7 +115,7 @@ def test_what_could_not_be_read_of_an_event_is_told_by_the_fold_that_is_done_wit
 def test_jira_is_asked_no_more_while_it_is_down(
     asking: Jira, service: Service, instance: Instance, deliver: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("functions.extract.jira.instance.Patience", lambda: Patience(0.0))
+    monkeypatch.setattr("analyst.connectors.jira.api.issues.Patience", lambda: Patience(0.0))
     for _ in range(20):
         instance.create()
     deliver()
@@ -130,8 +130,8 @@ def test_jira_is_asked_no_more_while_it_is_down(
 def test_while_jira_is_down_no_more_than_a_batch_is_read(
     asking: Jira, service: Service, instance: Instance, deliver: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("functions.extract.jira.instance.Patience", lambda: Patience(0.0))
-    monkeypatch.setattr("functions.extract.jira.folding._MOST_EVENTS", 2)
+    monkeypatch.setattr("analyst.connectors.jira.api.issues.Patience", lambda: Patience(0.0))
+    monkeypatch.setattr("analyst.connectors.jira.sync.fold._MOST_EVENTS", 2)
     for _ in range(6):
         instance.create()
     deliver()

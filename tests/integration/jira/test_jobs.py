@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from functions.extract.jira.storing import safe
+from analyst.connectors.jira.sync.attachments import safe
 from tests.doubles.jira.holding import START
 from tests.doubles.jira.instance import Instance
 from tests.doubles.jira.issues import Sla

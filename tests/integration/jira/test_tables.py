@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
+from analyst.connectors.jira.warehouse.parts import BLOCK
 from analyst.sweep.compaction import Rule
-from functions.extract.jira.parts import BLOCK
 from tests.clouds import Cloud
 from tests.integration.jira.conftest import NOON, Jira, event, issue, serve
 from tests.integration.world import SERVICE_TOKEN
@@ -144,7 +144,7 @@ def test_an_issue_that_no_rows_can_be_made_of_holds_up_no_other_and_is_kept(
 
 
 def _fail_for(text: str) -> Any:
-    from functions.extract.jira.transform import values
+    from analyst.connectors.jira.issue import values
 
     right = values.text
 

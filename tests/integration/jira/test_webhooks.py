@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from werkzeug.test import Client
 
+from analyst.connectors.jira.inbox.inbox import EVENT_BYTES
 from analyst.context import Process
 from analyst.http import app
 from analyst.store import ABSENT
-from analyst.store.memory import MemoryStore
-from functions.extract.jira.inbox import EVENT_BYTES
 from tests.clouds import Cloud
+from tests.doubles.memory_store import MemoryStore
 from tests.integration.jira.conftest import Jira, event, issue, serve, signature
 from tests.integration.world import FUNCTIONS, JIRA_SECRET, SERVICE_TOKEN
 from tests.running import ROOT

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.scheduling import ledger
 from analyst.scheduling.ledger import Attempt, Ledger, Start
 from analyst.store import ABSENT
-from functions.extract.source_types import SOURCE_TYPES
 from tests.integration.schedule.conftest import NOON, Schedule
 from tests.integration.world import SERVICE_TOKEN
 

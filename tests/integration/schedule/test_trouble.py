@@ -11,8 +11,8 @@ import pytest
 
 from analyst.scheduling.ledger import KEY
 from analyst.store import ABSENT, ANY, Store
-from analyst.store.memory import MemoryStore
 from tests.doubles.faulty_store import Fault, FaultyStore
+from tests.doubles.memory_store import MemoryStore
 from tests.integration.schedule.conftest import NOON, OneByOne, Schedule, serve
 from tests.integration.world import SERVICE_TOKEN
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyst.access import AccessList, Caller, Granted, Grants, Role
-from analyst.access.explaining import explain
+from analyst.access.explanation import explain
 from analyst.access.rules import Place
 from tests.unit.access.lists import access_lists, callers, registration
 

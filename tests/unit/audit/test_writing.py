@@ -14,8 +14,8 @@ from analyst.audit import UNCHANGED, Audit, AuditEvent, Outcome
 from analyst.audit.events import new_id
 from analyst.errors import UnavailableError
 from analyst.store import Condition
-from analyst.store.memory import MemoryStore
 from tests.doubles.faulty_store import Fault, FaultyStore
+from tests.doubles.memory_store import MemoryStore
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 

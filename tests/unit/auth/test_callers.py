@@ -9,7 +9,7 @@ from analyst.access import SERVICE, AccessReader, Caller
 from analyst.auth.callers import Credentials, Identification, is_secret
 from analyst.auth.keys import Keys
 from analyst.errors import UnauthenticatedError
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SECRET = SecretStr("s" * 32)

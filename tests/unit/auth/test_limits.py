@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from analyst.auth.limits import COUNTERS, Limit, Limits
 from analyst.errors import AnalystError, RateLimitedError
 from analyst.store import ANY
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 LIMIT = Limit("test", 5, timedelta(minutes=15))

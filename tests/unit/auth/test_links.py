@@ -11,7 +11,7 @@ from analyst.auth.links import Link
 from analyst.auth.once import use
 from analyst.errors import UnauthenticatedError
 from analyst.store import Condition, UnsureWriteError
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 KEYS = Keys([b"k" * 32])

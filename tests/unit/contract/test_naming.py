@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyst.contract.naming import Header, Naming, unrelated
+from analyst.contract.column_names import Header, Naming, unrelated
 from analyst.errors import InvalidInputError, SourceError
 from analyst.names import is_name, name_of, normalise
 

@@ -11,7 +11,7 @@ from ulid import ULID
 
 from analyst import duckdb_files, runs
 from analyst.contract import parquet, publishing
-from analyst.contract.editing import read_extract
+from analyst.contract.extract_edit import read_extract
 from analyst.contract.model import FileRow
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.publishing import MovedError, NewTable, Uploads

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from analyst import duckdb_files, runs
 from analyst.contract import parquet
 from analyst.contract.connector import Cursor, Extracted, SourceTable
-from analyst.contract.editing import read_extract
+from analyst.contract.extract_edit import read_extract
 from analyst.contract.extraction import Extraction
 from analyst.contract.publishing import drop
 from analyst.runs import RunRecord

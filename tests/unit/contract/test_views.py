@@ -9,12 +9,12 @@ import duckdb
 import pytest
 
 from analyst import runs
-from analyst.contract.editing import read_extract
+from analyst.contract.extract_edit import read_extract
 from analyst.contract.extraction import Extraction
 from analyst.contract.views import is_view_of
 from analyst.rebuild import Rebuild
 from analyst.store import Store
-from analyst.store.file import FileStore
+from analyst.store.folder.store import FileStore
 from tests.doubles.toy_source import Toy, ToyTable
 from tests.reading import ask, database, folder
 from tests.running import ROOT

@@ -9,7 +9,7 @@ from analyst.access import CURRENT, AccessList, Role, StatePointer, Token, User,
 from analyst.context import Process
 from analyst.http import HttpFunction, app
 from analyst.store import ANY
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 from tests.unit.http.served import change, go, raw, search
 
 SERVICE_TOKEN = "service-" + "0" * 32

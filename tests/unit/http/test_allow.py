@@ -10,7 +10,7 @@ from analyst.access import Role
 from analyst.context import Process
 from analyst.errors import UnavailableError
 from analyst.http import Allow, app
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 from tests.unit.http.served import allowing, hello
 
 Serving = Callable[..., Client]

@@ -9,7 +9,7 @@ from werkzeug.test import Client
 
 from analyst.context import Process
 from analyst.http import app
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 from tests.unit.http.served import change, search
 
 _CLIENT = Client(app(Process({"DATA_URL": "file:///nowhere"}, store=MemoryStore()), [search, change]))

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyst.http.paths import Template
+from analyst.http.spec import Template
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 from analyst.access import AccessList, AccessReader
 from analyst.imports.old import OldSystem
 from analyst.imports.report import ImportReport
-from analyst.imports.taking import import_system
+from analyst.imports.state_import import import_system
 from analyst.state import Actor, State
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 from tests.unit.state import legacy
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

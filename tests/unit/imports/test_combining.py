@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from analyst.imports.combining import combine
 from analyst.imports.description import Description, read_description
 from analyst.imports.old import FoundTable, OldTable
+from analyst.imports.old_registry import combine
 from analyst.imports.report import Gathered
 
 

@@ -8,9 +8,9 @@ import duckdb
 import pytest
 
 from analyst import duckdb_files
+from analyst.connectors.imported.parquet_files import Reading
 from analyst.contract.connector import Extracted
 from analyst.errors import SourceError
-from functions.extract.imported.reading import Reading
 
 Read = Callable[[dict[str, str]], Extracted]
 

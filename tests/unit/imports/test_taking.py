@@ -7,7 +7,7 @@ from analyst.state import State
 from analyst.state.files import LEGACY
 from analyst.state.registry import list_tables
 from analyst.store import ABSENT
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 from tests.unit.imports.conftest import NOW, PRIVATE, V3, VERSIONS, Take, altered, old_system, published, reasons, rows
 from tests.unit.state import legacy
 

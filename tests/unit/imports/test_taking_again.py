@@ -10,7 +10,7 @@ from analyst.state.grants import NewPermission, PermissionQuery, create_permissi
 from analyst.state.registry import NewTable, TableChange, deregister, get_table, register, update_table
 from analyst.state.sources import NewSource, create_source
 from analyst.state.users import NewUser, UserChange, create_user, delete_user, get_user, list_users, update_user
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 from tests.unit.imports.conftest import PRIVATE, V3, VERSIONS, Take, altered, published, reasons, rows
 from tests.unit.state import legacy
 

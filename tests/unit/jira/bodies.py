@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from functions.extract.jira.events import Event, read_event
-from functions.extract.jira.state import IssueState
+from analyst.connectors.jira.issue.events import Event, read_event
+from analyst.connectors.jira.issue.state import IssueState
 
 ISSUE_ID = "10302"
 KEY = "ABC-12"

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analyst.connectors.jira.inbox.archive import Archive, Archived
+from analyst.connectors.jira.inbox.inbox import Received
 from analyst.store import ANY
-from analyst.store.memory import MemoryStore
-from functions.extract.jira.archive import Archive, Archived
-from functions.extract.jira.inbox import Received
+from tests.doubles.memory_store import MemoryStore
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -80,7 +80,7 @@ def test_what_is_too_much_for_one_object_becomes_several(monkeypatch: pytest.Mon
     for number in range(6):
         made.put([Archived(event(f"e{number}", bytes(range(256)) * 4))])
     size = max(entry.size for entry in made.store.list(made.prefix))
-    monkeypatch.setattr("functions.extract.jira.archive.GATHERED_BYTES", 3 * size)
+    monkeypatch.setattr("analyst.connectors.jira.inbox.archive.GATHERED_BYTES", 3 * size)
     made.gather(NOON + HOUR)
     assert len(keys(made)) == 2
     assert len(list(made.events([]))) == 6

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from functions.extract.jira.events import SetAside, read_event
-from functions.extract.jira.rows import rows
-from functions.extract.jira.state import UNKNOWN_TIME, IssueState
-from functions.extract.jira.tables import TABLES
-from functions.extract.jira.transform.fields import TransformOptions
-from functions.extract.jira.transform.report import Report
+from analyst.connectors.jira.issue.custom_fields import TransformOptions
+from analyst.connectors.jira.issue.events import SetAside, read_event
+from analyst.connectors.jira.issue.rows import rows
+from analyst.connectors.jira.issue.state import UNKNOWN_TIME, IssueState
+from analyst.connectors.jira.issue.tables import TABLES
+from analyst.connectors.jira.issue.values import Report
 from tests.unit.jira import bodies
 from tests.unit.jira.bodies import ISSUE_ID, LINK, body, comment, fact, issue, partial, person, read
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from analyst.connectors.jira.issue.custom_fields import TransformOptions
+from analyst.connectors.jira.issue.tables import TABLES
 from analyst.errors import InvalidInputError
-from functions.extract.jira.tables import TABLES
-from functions.extract.jira.transform.fields import TransformOptions
 
 CATALOGUE: list[Any] = [
     {"id": "summary", "name": "Summary", "custom": False, "schema": {"type": "string"}},

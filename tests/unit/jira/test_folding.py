@@ -7,14 +7,14 @@ from pathlib import Path
 import orjson
 import pytest
 
+from analyst.connectors.jira.inbox.archive import Archive
+from analyst.connectors.jira.inbox.inbox import Inbox
+from analyst.connectors.jira.issue.custom_fields import TransformOptions
+from analyst.connectors.jira.sync import fold
+from analyst.connectors.jira.sync.fold import Folding, Tally
+from analyst.connectors.jira.warehouse.publish import Warehouse
 from analyst.errors import LeaseLostError
-from analyst.store.memory import MemoryStore
-from functions.extract.jira import folding
-from functions.extract.jira.archive import Archive
-from functions.extract.jira.folding import Folding, Tally
-from functions.extract.jira.inbox import Inbox
-from functions.extract.jira.transform.fields import TransformOptions
-from functions.extract.jira.warehouse import Warehouse
+from tests.doubles.memory_store import MemoryStore
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -86,7 +86,7 @@ def test_two_publishes_are_an_interval_apart_and_what_comes_meanwhile_is_in_the_
 
 
 def test_what_waits_is_folded_in_batches(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folding, "_MOST_EVENTS", 2)
+    monkeypatch.setattr(fold, "_MOST_EVENTS", 2)
     for number in range(5):
         bucket.tell(number)
     assert bucket.fold().counts == {"events": 5, "issues": 5}
@@ -94,7 +94,7 @@ def test_what_waits_is_folded_in_batches(bucket: Bucket, monkeypatch: pytest.Mon
 
 
 def test_what_is_large_is_folded_in_batches_too(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folding, "_MOST_BYTES", 1)
+    monkeypatch.setattr(fold, "_MOST_BYTES", 1)
     for number in range(2):
         bucket.tell(number)
     assert bucket.fold().counts == {"events": 2, "issues": 2}
@@ -102,7 +102,7 @@ def test_what_is_large_is_folded_in_batches_too(bucket: Bucket, monkeypatch: pyt
 
 
 def test_a_fold_that_has_had_its_time_leaves_the_rest(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folding, "_MOST_EVENTS", 1)
+    monkeypatch.setattr(fold, "_MOST_EVENTS", 1)
     for number in range(3):
         bucket.tell(number)
 

@@ -5,11 +5,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from functions.extract.jira.events import Event, read_event
-from functions.extract.jira.rows import Row, rows
-from functions.extract.jira.state import IssueState
-from functions.extract.jira.transform.fields import TransformOptions
-from functions.extract.jira.transform.report import Report
+from analyst.connectors.jira.issue.custom_fields import TransformOptions
+from analyst.connectors.jira.issue.events import Event, read_event
+from analyst.connectors.jira.issue.rows import Row, rows
+from analyst.connectors.jira.issue.state import IssueState
+from analyst.connectors.jira.issue.values import Report
 from tests.unit.jira import bodies
 from tests.unit.jira.bodies import ISSUE_ID, answer, body, comment, issue, partial
 

@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 import pytest
 
-from analyst.store.file import FileStore
-from functions.extract.jira.inbox import Inbox
-from functions.extract.jira.transform.fields import TransformOptions
-from functions.extract.jira.warehouse import Warehouse
+from analyst.connectors.jira.inbox.inbox import Inbox
+from analyst.connectors.jira.issue.custom_fields import TransformOptions
+from analyst.connectors.jira.warehouse.publish import Warehouse
+from analyst.store.folder.store import FileStore
 from tests.running import ROOT
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from functions.extract.jira.events import Event, SetAside, read_event
-from functions.extract.jira.rows import rows
-from functions.extract.jira.state import IssueState
-from functions.extract.jira.transform.fields import TransformOptions
-from functions.extract.jira.transform.report import Report
+from analyst.connectors.jira.issue.custom_fields import TransformOptions
+from analyst.connectors.jira.issue.events import Event, SetAside, read_event
+from analyst.connectors.jira.issue.rows import rows
+from analyst.connectors.jira.issue.state import IssueState
+from analyst.connectors.jira.issue.values import Report
 from tests.running import ROOT
 
 DATA = Path(os.environ.get("SHARED_DATA", ROOT.parent / "shared/data")).resolve() / "jira"

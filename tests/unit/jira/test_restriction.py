@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from functions.extract.jira.events import Event, read_event
-from functions.extract.jira.rows import rows
-from functions.extract.jira.state import IssueState
-from functions.extract.jira.transform.fields import Privacy, TransformOptions
-from functions.extract.jira.transform.report import Report
+from analyst.connectors.jira.issue.custom_fields import Privacy, TransformOptions
+from analyst.connectors.jira.issue.events import Event, read_event
+from analyst.connectors.jira.issue.rows import rows
+from analyst.connectors.jira.issue.state import IssueState
+from analyst.connectors.jira.issue.values import Report
 from tests.unit.jira.bodies import ISSUE_ID, answer, attachment, comment, history, link, worklog
 
 ALL = Privacy(restricted=True)

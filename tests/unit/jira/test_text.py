@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.extract.jira.transform import adf, rich_text, wiki
-from functions.extract.jira.transform.report import Report
+from analyst.connectors.jira.issue import adf, rich_text, wiki
+from analyst.connectors.jira.issue.values import Report
 
 
 def text(words: str, *marks: Any) -> dict[str, Any]:

@@ -9,16 +9,16 @@ import pytest
 from ulid import ULID
 
 from analyst import duckdb_files, runs
+from analyst.connectors.jira.issue.custom_fields import TransformOptions
+from analyst.connectors.jira.issue.state import IssueState
+from analyst.connectors.jira.warehouse import parts
+from analyst.connectors.jira.warehouse.progress import Progress
+from analyst.connectors.jira.warehouse.publish import Warehouse
 from analyst.contract import parquet, publishing
-from analyst.contract.editing import read_extract
+from analyst.contract.extract_edit import read_extract
 from analyst.contract.model import IMPORTED, Extract
 from analyst.contract.publishing import NewTable, Uploads
-from analyst.store.memory import MemoryStore
-from functions.extract.jira import parts
-from functions.extract.jira.progress import Progress
-from functions.extract.jira.state import IssueState
-from functions.extract.jira.transform.fields import TransformOptions
-from functions.extract.jira.warehouse import Warehouse
+from tests.doubles.memory_store import MemoryStore
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -12,7 +12,7 @@ from analyst.contract.extraction import Extraction
 from analyst.rebuild import Rebuild
 from analyst.rebuild.publishing import COPY, copy_newest
 from analyst.store import Condition
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 from tests.doubles.toy_source import Toy, ToyTable
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

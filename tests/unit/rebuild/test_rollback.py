@@ -17,7 +17,7 @@ from analyst.rebuild.publishing import COPY
 from analyst.rebuild.rollback import RollbackAnswer, release, roll_back
 from analyst.snapshots import CATALOG_SUFFIX, Snapshots, read_catalog
 from analyst.store import Condition
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 from tests.doubles.toy_source import Toy, ToyTable
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analyst import ownership
+from analyst import view_names
 from analyst.store import Store
 from tests.reading import query
 from tests.unit.rebuild.building import extract, rebuild, views
@@ -20,12 +20,12 @@ HISTORY = st.lists(st.lists(st.tuples(SOURCES, TABLES).map(".".join), unique=Tru
 def test_view_names_never_move_and_are_never_shared(history: list[list[str]]) -> None:
     owners: dict[str, str] = {}
     for tables in history:
-        before, owners = owners, ownership.assign(owners, tables)
+        before, owners = owners, view_names.assign(owners, tables)
         assert before.items() <= owners.items()
         assert set(tables) <= set(owners.values())
         assert len(set(owners.values())) == len(owners)
-        assert len({view.lower() for view in owners} | ownership.RESERVED) == len(owners) + len(ownership.RESERVED)
-        assert owners == ownership.assign(before, tables)
+        assert len({view.lower() for view in owners} | view_names.RESERVED) == len(owners) + len(view_names.RESERVED)
+        assert owners == view_names.assign(before, tables)
 
 
 @pytest.mark.slow

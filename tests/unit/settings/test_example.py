@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.settings import Settings
 from analyst.settings.configuration import check
 from analyst.settings.keys import FILE_ONLY, KEYS
-from functions.extract.source_types import SOURCE_TYPES
 
 EXAMPLE = (Path(__file__).parents[3] / "config/instance.yaml.example").read_text()
 WHOLE = re.sub(r"^( *)#(\w[\w ]*:)", r"\1\2", EXAMPLE, flags=re.MULTILINE)

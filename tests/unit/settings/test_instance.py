@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.errors import SettingsError
 from analyst.settings import Configuration, Settings, get_data_source_type, get_value, read_settings
 from analyst.settings.configuration import Findings, check
 from analyst.settings.instance import read_instance
-from functions.extract.source_types import SOURCE_TYPES
 from tests.unit.settings.test_environment import KEY
 
 PLAIN = {"DATA_URL": "file:///data"}

@@ -16,8 +16,8 @@ from analyst.errors import NotFoundError, UnavailableError
 from analyst.state import Actor, State
 from analyst.state.groups import NewGroup, create_group, list_groups
 from analyst.store import ANY, Condition, Object, Store, StoreConflictError, UnsureWriteError
-from analyst.store.memory import MemoryStore
 from tests.doubles.around import Around
+from tests.doubles.memory_store import MemoryStore
 
 
 @dataclass

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from analyst.store import ABSENT, ObjectMissingError
-from analyst.store.copying import local_copy
-from analyst.store.file import FileStore
-from analyst.store.memory import MemoryStore
+from analyst.store.folder.store import FileStore
+from analyst.store.transfer import local_copy
+from tests.doubles.memory_store import MemoryStore
 
 
 def test_what_lies_on_this_disk_is_not_copied(tmp_path: Path) -> None:

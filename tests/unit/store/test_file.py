@@ -13,8 +13,8 @@ import pytest
 
 from analyst.errors import ForbiddenError, InvalidInputError
 from analyst.store import ABSENT, ANY, Store
-from analyst.store.file import FileStore
-from analyst.store.staging import copy_all
+from analyst.store.folder.files import copy_all
+from analyst.store.folder.store import FileStore
 from tests.unit.store.suite import StoreSuite
 
 
@@ -187,7 +187,7 @@ def test_a_file_of_another_file_system_is_uploaded(store: FileStore, tmp_path: P
 
 
 def test_it_imports_nothing_heavy() -> None:
-    code = "import sys, analyst.store.file; print(*sys.modules)"
+    code = "import sys, analyst.store.folder.store; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"pydantic", "duckdb", "fsspec", "shutil", "tempfile", "socket", "ssl"} & set(loaded)
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from analyst.store import ANY
-from analyst.store.file import FileStore
-from analyst.store.stamps import locked
+from analyst.store.folder.lock import locked
+from analyst.store.folder.store import FileStore
 
 WORKERS = Path(__file__).with_name("workers.py")
 

@@ -15,8 +15,8 @@ from analyst.lease import acquire
 from analyst.rebuild import Rebuild
 from analyst.snapshots import Snapshots
 from analyst.store import ABSENT, ANY, Store
-from analyst.store.gs import GsStore
-from analyst.store.gs_pace import Pace
+from analyst.store.gcs.client import Pace
+from analyst.store.gcs.store import GsStore
 from tests.doubles.gcs import Fault, Gcs
 from tests.doubles.toy_source import Toy, ToyTable
 from tests.unit.store.suite import StoreSuite

@@ -9,9 +9,9 @@ from google.auth import exceptions
 
 from analyst.errors import SettingsError, UnavailableError
 from analyst.store import ABSENT, StoreConflictError, UnsureWriteError
-from analyst.store.gs import GsStore
-from analyst.store.gs_pace import PACE, Pace
-from analyst.store.swapping import swap
+from analyst.store.compare_and_swap import swap
+from analyst.store.gcs.client import PACE, Pace
+from analyst.store.gcs.store import GsStore
 from tests.doubles.gcs import Fault, Gcs, running
 from tests.doubles.gcs_accounts import Running
 

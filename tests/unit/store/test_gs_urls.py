@@ -10,8 +10,8 @@ from requests.adapters import HTTPAdapter
 
 from analyst.errors import SettingsError
 from analyst.store import ABSENT
-from analyst.store.gs import GsStore
-from analyst.store.gs_pace import Pace
+from analyst.store.gcs.client import Pace
+from analyst.store.gcs.store import GsStore
 from tests.doubles.gcs import Gcs
 from tests.doubles.gcs_accounts import EMAIL, Running, pem
 

@@ -13,14 +13,14 @@ from analyst.context import Process
 from analyst.errors import SettingsError, UnavailableError
 from analyst.settings import read_settings
 from analyst.store import ABSENT, Condition, Entry, Object, Store, StoreConflictError
-from analyst.store.gs import GsStore
+from analyst.store.factory import open_store
+from analyst.store.gcs.store import GsStore
 from analyst.store.guarantees import PREFIX, FileSystem, missing_on_disk, require_guarantees
-from analyst.store.memory import MemoryStore
-from analyst.store.opening import open_store
-from analyst.store.s3 import S3Store
-from analyst.store.s3_clients import connect
+from analyst.store.s3.client import connect
+from analyst.store.s3.store import S3Store
 from tests.doubles.around import Around
 from tests.doubles.gcs import Gcs
+from tests.doubles.memory_store import MemoryStore
 from tests.doubles.s3 import BUCKET, Drop, FaultyS3, new_store
 
 

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from analyst.store import ABSENT, Store
-from analyst.store.memory import MemoryStore
+from tests.doubles.memory_store import MemoryStore
 from tests.unit.store.suite import StoreSuite
 
 

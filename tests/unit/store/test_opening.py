@@ -6,9 +6,9 @@ import pytest
 from analyst.errors import SettingsError
 from analyst.settings import Settings, read_settings
 from analyst.store import ABSENT, Store
-from analyst.store.memory import MemoryStore
-from analyst.store.opening import SECRET_KEY, open_store, secret_key
+from analyst.store.factory import SECRET_KEY, open_store, secret_key
 from tests.doubles.faulty_store import Fault, FaultyStore
+from tests.doubles.memory_store import MemoryStore
 
 
 def opened(root: Path, **more: str) -> Store:

@@ -16,7 +16,7 @@ from analyst.lease import acquire
 from analyst.rebuild import Rebuild
 from analyst.snapshots import Snapshots
 from analyst.store import ABSENT, ANY, Store, StoreConflictError
-from analyst.store.s3 import S3Store
+from analyst.store.s3.store import S3Store
 from tests.doubles.s3 import BUCKET, FaultyS3, client, clients_of, new_store
 from tests.doubles.toy_source import Toy, ToyTable
 from tests.unit.store.suite import StoreSuite

@@ -7,8 +7,8 @@ import pytest
 
 from analyst.errors import SettingsError, UnavailableError
 from analyst.store import ABSENT, ANY, Object, Store, StoreConflictError, UnsureWriteError
-from analyst.store.s3 import S3Store
-from analyst.store.swapping import swap
+from analyst.store.compare_and_swap import swap
+from analyst.store.s3.store import S3Store
 from tests.doubles.s3 import Drop, Fault, FaultyS3, Refusal, clients_of, new_store
 
 SLOW_DOWN = Refusal(503, "SlowDown")

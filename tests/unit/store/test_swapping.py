@@ -9,10 +9,10 @@ import pytest
 
 from analyst.errors import ConflictError, UnavailableError
 from analyst.store import ABSENT, Object, UnsureWriteError
-from analyst.store.file import FileStore
-from analyst.store.memory import MemoryStore
-from analyst.store.swapping import FEW, pauses_for, put_once, swap, upload_once
+from analyst.store.compare_and_swap import FEW, pauses_for, put_once, swap, upload_once
+from analyst.store.folder.store import FileStore
 from tests.doubles.faulty_store import Fault, FaultyStore
+from tests.doubles.memory_store import MemoryStore
 
 KEY = "state/current.json"
 

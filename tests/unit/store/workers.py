@@ -8,7 +8,7 @@ from pathlib import Path
 
 from analyst.errors import UnavailableError
 from analyst.store import ABSENT, ANY, StoreConflictError
-from analyst.store.file import FileStore
+from analyst.store.folder.store import FileStore
 
 
 def count(store: FileStore, times: str) -> None:

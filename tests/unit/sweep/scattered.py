@@ -11,7 +11,7 @@ import polars as pl
 from analyst import duckdb_files, runs
 from analyst.catalog import Catalog
 from analyst.contract.connector import Connector
-from analyst.contract.editing import read_extract
+from analyst.contract.extract_edit import read_extract
 from analyst.contract.extraction import Extraction
 from analyst.contract.model import Extract, FileRow
 from analyst.rebuild import Rebuild

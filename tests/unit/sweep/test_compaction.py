@@ -20,8 +20,8 @@ from analyst.errors import UnavailableError
 from analyst.rebuild import Rebuild
 from analyst.snapshots import Snapshots
 from analyst.store import Store
-from analyst.store.memory import MemoryStore
 from analyst.sweep import Rule, Sweep
+from tests.doubles.memory_store import MemoryStore
 from tests.doubles.pieces import Pieces
 from tests.doubles.toy_source import Toy, ToyTable
 from tests.reading import folder

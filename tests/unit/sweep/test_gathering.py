@@ -19,9 +19,9 @@ from analyst.days import Day, folder_of, pack
 from analyst.errors import NotFoundError, UnavailableError
 from analyst.runs import RunRecord
 from analyst.store import ANY, Condition
-from analyst.store.memory import MemoryStore
-from analyst.sweep import Sweep, SweepAnswer, gathering
-from analyst.sweep.gathering import Records
+from analyst.sweep import Sweep, SweepAnswer, archive_records
+from analyst.sweep.archive_records import Records
+from tests.doubles.memory_store import MemoryStore
 
 HOUR = 3600.0
 BEGAN = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -231,8 +231,8 @@ def test_many_records_become_archives_of_bounded_size_in_several_sweeps(
         world.wait(24 if number == 4 else 0)
     world.wait(49)
     size = len(next(iter(world.written.values())).model_dump_json())
-    monkeypatch.setattr(gathering, "ARCHIVE_BYTES", size + 1)
-    monkeypatch.setattr(gathering, "MOST_RECORDS", 6)
+    monkeypatch.setattr(archive_records, "ARCHIVE_BYTES", size + 1)
+    monkeypatch.setattr(archive_records, "MOST_RECORDS", 6)
     assert [world.sweep().gathered for _ in range(3)] == [6, 3, 0]
     world.check()
     assert len(world.names()) == 6  # of two records each, and of one where a day or a sweep ended

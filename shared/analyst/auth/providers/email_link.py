@@ -10,7 +10,7 @@ from analyst.auth.keys import Keys, Purpose
 from analyst.auth.limits import Limit
 from analyst.auth.links import Binding, Link
 from analyst.auth.provider import AuthProvider, LoginButton
-from analyst.auth.signing_in import is_welcome
+from analyst.auth.sign_in import is_welcome
 from analyst.mail import can_send, send
 from analyst.settings import Settings
 

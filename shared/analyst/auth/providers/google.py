@@ -11,7 +11,7 @@ from analyst.addresses import normal_email
 from analyst.auth.keys import Keys, Purpose
 from analyst.auth.oidc import Issuer
 from analyst.auth.provider import AuthProvider, LoginButton
-from analyst.auth.signing_in import Proven
+from analyst.auth.sign_in import Proven
 from analyst.errors import ForbiddenError, UnauthenticatedError, UnavailableError
 from analyst.settings import Settings
 

@@ -15,7 +15,7 @@ from analyst.errors import UnauthenticatedError
 from analyst.mail import send
 from analyst.settings import Settings
 from analyst.state.audit import Actor
-from analyst.state.editing import State
+from analyst.state.database import State
 from analyst.state.passwords import Account, find_account, renew_hash, set_password
 from analyst.store import Store
 

@@ -1,0 +1,32 @@
+"""The extract of sources of files."""
+
+from analyst.connectors.files.discovery import Discovery
+from analyst.context import Context
+from analyst.extract_run import ExtractAnswer, Extracting, ExtractRequest
+from analyst.http import Allow, Answer, function
+from analyst.state import actor
+
+
+@function(
+    "POST",
+    "/extract/csv",
+    allow=Allow.SERVICE,
+    answers={207: ExtractAnswer, 404: "There is no such source.", 422: ExtractAnswer},
+    body_limit=8 << 20,
+    audit="source.extract",
+)
+def extract_csv(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnswer]:
+    """Read what changed in a source of files, and publish it.
+
+    207 means that some tables failed, 422 that all did; each says why, and keeps its last good version.
+    """
+    ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{name}" for name in request.tables or ()))
+    settings = ctx.settings
+    extracting = Extracting(
+        ctx.store, ctx.snapshots, ctx.tasks.call, ctx.clock, settings.memory_limit, settings.scratch_dir
+    )
+    discovery = Discovery(ctx.state, settings, request.source, actor(ctx))
+    registered = discovery.look_up()
+    answer = extracting.run(request, lambda: discovery.connector(registered), lambda: discovery.registrations)
+    ctx.audited(run_id=answer.run_id, status=answer.status, is_unchanged=answer.status == "unchanged")
+    return Answer(answer, status=answer.http_status)

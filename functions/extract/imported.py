@@ -1,0 +1,45 @@
+"""The extract of tables that come from an older system."""
+
+from analyst.connectors.imported.connector import ImportedFiles
+from analyst.context import Context
+from analyst.contract.extraction import Extraction
+from analyst.extract_run import ExtractAnswer
+from analyst.http import Allow, Answer, function
+from analyst.imports.files import BODY_BYTES, ImportedExtract, registrations
+from analyst.imports.parts import Parts
+
+
+@function(
+    "POST",
+    "/extract/imported",
+    allow=Allow.SERVICE,
+    answers={207: ExtractAnswer, 422: ExtractAnswer},
+    body_limit=BODY_BYTES,
+    audit="source.extract",
+)
+def extract_imported(request: ImportedExtract, ctx: Context) -> Answer[ExtractAnswer]:
+    """Publish tables from files whose parts are here; those that were extracted here stay as they are.
+
+    No rebuild is asked for: an import does that once, at its end.
+    """
+    ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{table.name}" for table in request.tables))
+    settings, parts = ctx.settings, Parts(ctx.store, ctx.settings.scratch_dir)
+    uuids = registrations(ctx.state, request.source)
+    extraction = Extraction(
+        ctx.store,
+        request.source,
+        request.run_id,
+        ctx.clock,
+        settings.memory_limit,
+        settings.scratch_dir,
+        registrations=lambda: uuids,
+        is_partial=True,
+    )
+    ended = extraction.run(
+        lambda: ImportedFiles.open(
+            parts, request.source, request.tables, ctx.now, settings.memory_limit, registrations=uuids
+        )
+    )
+    answer = ExtractAnswer.of(ended.record)
+    ctx.audited(run_id=answer.run_id, status=answer.status, is_unchanged=answer.status == "unchanged")
+    return Answer(answer, status=answer.http_status)

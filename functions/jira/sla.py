@@ -1,0 +1,22 @@
+"""The poll of SLAs of a Jira source."""
+
+from analyst.connectors.jira.job import JobAnswer, JobRequest, answer_of, begin
+from analyst.connectors.jira.sync.sla import Poll
+from analyst.context import Context
+from analyst.http import Allow, Answer, function
+
+
+@function(
+    "POST",
+    "/extract/jira/sla",
+    allow=Allow.SERVICE,
+    answers={207: JobAnswer, 404: "There is no such source.", 422: JobAnswer},
+)
+def poll_slas(request: JobRequest, ctx: Context) -> Answer[JobAnswer]:
+    """Ask for the SLAs of issues that are open, and for those that were updated unnoticed.
+
+    Counts are of issues: `polled`, `healed`, `missing`, `failed` and `changed`.
+    """
+    job = begin(ctx, "sla", request)
+    job.ask(Poll(job).run)
+    return answer_of(job)

@@ -1,0 +1,181 @@
+"""Reading events out of the bucket, newest first, and no more of them than somebody asks for."""
+
+import re
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from heapq import heappush, heappushpop, merge
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+from pydantic import ValidationError
+from ulid import ULID
+
+from analyst import duckdb_files
+from analyst.audit.archives import ARCHIVE_PREFIX, rows_of
+from analyst.audit.events import AuditEvent, Place
+from analyst.audit.query import Wanted
+from analyst.audit.writer import PREFIX, SPREAD, SUFFIX, folder_of
+from analyst.errors import UnavailableError
+from analyst.store import ObjectMissingError, Store
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_BATCH: Final = re.compile(rf"([0-7][0-9A-HJKMNP-TV-Z]{{25}}){re.escape(SUFFIX)}")
+_FOLDER: Final = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
+_EPOCH: Final = date(1970, 1, 1).toordinal()
+_DAY_MS: Final = 86_400_000
+_SPREAD_MS: Final = SPREAD // timedelta(milliseconds=1)
+_READS_AT_ONCE: Final = 16
+_CHUNK: Final = 64
+_MOST_LISTED: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """All that is looked for and not before a place has been given; the place lies before where the search began."""
+
+    place: Place
+
+
+Item = AuditEvent | Reached
+
+
+class _GatheredError(Exception):
+    """What was listed is gone: it has been put into an archive meanwhile."""
+
+
+@dataclass(frozen=True)
+class Events:
+    """The events in a bucket, to be read within a `with`. Archives that lie elsewhere are put into `scratch`."""
+
+    store: Store
+    memory_limit: str
+    scratch: Path | None = None
+    _held: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    def newest(self, wanted: Wanted) -> Iterator[Item]:
+        """Give what is looked for, newest first, and tell every now and then how far that is.
+
+        Raises:
+            UnavailableError: the store does not answer, or an object is damaged.
+        """
+        for day in self._days(wanted):
+            left: Wanted | None = wanted
+            while left is not None:
+                left = yield from self._some_of_day(day, left)
+            if Place(day * _DAY_MS) < wanted.before:
+                yield Reached(Place(day * _DAY_MS))
+
+    def _days(self, wanted: Wanted) -> list[int]:
+        """List the days, counted since 1970, that may have what is looked for; the newest first."""
+        first, last = wanted.since_ms // _DAY_MS, wanted.before.ms // _DAY_MS
+        days = (_number(name) for name in self.store.list_folders(PREFIX))
+        return sorted((day for day in days if day is not None and first <= day <= last), reverse=True)
+
+    def _some_of_day(self, day: int, wanted: Wanted) -> Generator[Item, None, Wanted | None]:
+        """Give what is looked for of a day. Returns what is left to look for, `None` if nothing is."""
+        folder = _folder(day)
+        names = _newest((entry.key.removeprefix(folder) for entry in self.store.list(folder)), wanted)
+        batches = self._batched(folder, names[:_MOST_LISTED], wanted)
+        # listed afterwards: an archive is there before the first of its batches goes
+        archives = (self._archived(entry.key, wanted) for entry in self.store.list(f"{folder}{ARCHIVE_PREFIX}"))
+        reached = wanted.before
+        try:
+            for item in merge(batches, *archives, key=attrgetter("place"), reverse=True):
+                if isinstance(item, Reached) or item.place < reached:  # else it is in a batch and in an archive
+                    yield item
+                reached = item.place
+        except _GatheredError:
+            return replace(wanted, before=reached)
+        more = names[_MOST_LISTED:]
+        return replace(wanted, before=_just_after(more[0])) if more else None
+
+    def _batched(self, folder: str, names: Sequence[str], wanted: Wanted) -> Iterator[Item]:
+        """Give the events of batches. Those that are read may have events which come after some of the next ones."""
+        pending: list[AuditEvent] = []
+        for start in range(0, len(names), _CHUNK):
+            read = self._pool.map(lambda name: self._read(folder + name), names[start : start + _CHUNK])
+            pending += [event for events in read for event in events if wanted.matches(event)]
+            pending.sort(key=attrgetter("place"))
+            left = names[start + _CHUNK : start + _CHUNK + 1]
+            floor = _just_after(left[0]) if left else Place(0)
+            while pending and pending[-1].place > floor:
+                yield pending.pop()
+            if left and floor < wanted.before:
+                yield Reached(floor)
+
+    def _read(self, key: str) -> list[AuditEvent]:
+        found = self.store.read(key)
+        if found is None:
+            raise _GatheredError
+        try:
+            return [AuditEvent.model_validate_json(line) for line in found.data.splitlines()]
+        except ValidationError as error:
+            raise UnavailableError(f"{key} is damaged; put it back from a copy, or delete it") from error
+
+    def _archived(self, key: str, wanted: Wanted) -> Iterator[Item]:
+        path = self.store.local_path(key)
+        if path is None:
+            path = self._folder / key.rsplit("/", 1)[1]
+            try:
+                self.store.download(key, path)
+            except ObjectMissingError:
+                raise _GatheredError from None
+        with duckdb_files.told_as(UnavailableError, f"{key} can't be read: ", hide=path):
+            yield from wanted.among(self._db, rows_of([path]))
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return self._held.enter_context(ThreadPoolExecutor(_READS_AT_ONCE))
+
+    @cached_property
+    def _folder(self) -> Path:
+        return self._held.enter_context(duckdb_files.scratch(self.scratch))
+
+    @cached_property
+    def _db(self) -> "DuckDBPyConnection":
+        return self._held.enter_context(duckdb_files.connect(memory_limit=self.memory_limit, threads=1))
+
+
+def _newest(names: Iterable[str], wanted: Wanted) -> list[str]:
+    """Give the newest of the batches that may have what is looked for, one more than are read at once; newest first."""
+    newest: list[str] = []
+    for name in names:
+        if _BATCH.fullmatch(name) and wanted.since_ms <= _ms(name) <= wanted.before.ms + _SPREAD_MS:
+            put = heappush if len(newest) <= _MOST_LISTED else heappushpop
+            put(newest, name)
+    return sorted(newest, reverse=True)
+
+
+def _number(folder: str) -> int | None:
+    found = _FOLDER.fullmatch(folder)
+    try:
+        return None if found is None else date.fromisoformat(found[1]).toordinal() - _EPOCH
+    except ValueError:
+        return None
+
+
+def _folder(day: int) -> str:
+    return folder_of(datetime.fromtimestamp(day * _DAY_MS / 1000, UTC))
+
+
+def _ms(name: str) -> int:
+    """Tell the time in a batch's name, in ms since 1970."""
+    return ULID.from_str(name.removesuffix(SUFFIX)).milliseconds
+
+
+def _just_after(name: str) -> Place:
+    """Give the place before which all events of a batch are."""
+    return Place(_ms(name), f"{name.removesuffix(SUFFIX)} ")

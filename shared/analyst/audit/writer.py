@@ -1,0 +1,191 @@
+"""Writing events: who writes waits until the store has them, and all who wait at once share one object.
+
+The first who comes writes; who comes while a write is under way is written by the next one, with all others who came
+meanwhile. An object bears the id of its newest event; its events lie no more than a second apart, and in no case
+midnight, so that a reader knows from its name what it can hold.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+
+from analyst.audit.events import AuditEvent
+from analyst.audit.tally import Rule, Tally
+from analyst.errors import AnalystError, UnavailableError
+from analyst.store import Store, UnsureWriteError
+from analyst.store.compare_and_swap import put_once
+
+log = logging.getLogger(__name__)
+
+PREFIX: Final = "state/audit/"
+SUFFIX: Final = ".jsonl"
+SPREAD: Final = timedelta(seconds=1)
+"""How far apart the events of one object are at most."""
+
+_AGAIN_AFTER: Final = 60.0
+_ATTEMPTS: Final = 2
+
+
+class Later(Protocol):
+    """Runs something after some seconds, unless the process has ended by then."""
+
+    def __call__(self, seconds: float, work: Callable[[], None]) -> None:
+        """Run the work later."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Events that are written together, and what came of it."""
+
+    events: list[AuditEvent] = field(default_factory=list)
+    written: threading.Event = field(default_factory=threading.Event)
+    error: BaseException | None = None
+
+
+def _by_a_timer(seconds: float, work: Callable[[], None]) -> None:
+    timer = threading.Timer(seconds, work)
+    timer.daemon = True
+    timer.start()
+
+
+class Audit:
+    """Writes the events of a process. Safe to share between threads.
+
+    Args:
+        store: the bucket.
+        clock: tells the time.
+        later: runs what is to be written when nothing else is.
+    """
+
+    def __init__(self, store: Store, clock: Callable[[], datetime], *, later: Later = _by_a_timer) -> None:
+        self._store = store
+        self._clock = clock
+        self._later = later
+        self._tally = Tally()
+        self._gate = threading.Lock()
+        self._turn = threading.Lock()
+        self._next = _Batch()
+        self._is_waiting = False
+
+    def write(self, event: AuditEvent, rule: Rule | None = None) -> None:
+        """Write an event, or count it where the rule says so; when this returns, it is in the bucket or counted.
+
+        Raises:
+            UnavailableError: the store does not answer. The event may be there all the same.
+        """
+        if rule is None:
+            self._commit(event)
+        elif self._tally.count(event, rule):
+            self._wait_for_the_end()
+        else:
+            self._commit_first(event, rule)
+
+    def close(self) -> None:
+        """Write what was counted so far: the process is about to end.
+
+        Raises:
+            UnavailableError: the store does not answer.
+        """
+        with self._turn:
+            self._put([], ended_by=None)
+
+    def _commit_first(self, event: AuditEvent, rule: Rule) -> None:
+        try:
+            self._commit(event)
+        except BaseException:
+            self._tally.undo(event, rule)
+            raise
+
+    def _commit(self, event: AuditEvent) -> None:
+        with self._gate:
+            batch = self._next
+            batch.events.append(event)
+            leads = len(batch.events) == 1
+        if leads:
+            self._lead(batch)
+        else:
+            batch.written.wait()
+        if isinstance(batch.error, AnalystError):
+            message = "this could not be written to the audit log, so it is not answered; try again in a moment"
+            raise UnavailableError(message) from batch.error
+        if batch.error is not None:
+            raise batch.error
+
+    def _lead(self, batch: _Batch) -> None:
+        """Write a batch when those before it are written; until then it takes more."""
+        with self._turn:
+            with self._gate:
+                self._next = _Batch()
+            try:
+                self._put(batch.events, ended_by=self._clock())
+            except BaseException as error:  # noqa: BLE001 - whoever waits must learn of it, and raises it
+                batch.error = error
+            batch.written.set()
+
+    def _put(self, events: Sequence[AuditEvent], ended_by: datetime | None) -> None:
+        """Write events, and with them what was counted until a time."""
+        counted = self._tally.take(ended_by)
+        try:
+            now = self._clock()
+            for part in _parts([*events, *(event.again(now) for event in counted)]):
+                self._put_part(part)
+        except BaseException:
+            self._tally.put_back(counted)
+            raise
+
+    def _put_part(self, events: Sequence[AuditEvent]) -> None:
+        newest = events[-1]
+        lines = "".join(event.model_dump_json(exclude_defaults=True) + "\n" for event in events)
+        _put(self._store, f"{folder_of(newest.at)}{newest.id}{SUFFIX}", lines.encode())
+
+    def _wait_for_the_end(self) -> None:
+        """See to it that what is counted is written when its time has ended, should nothing else be written then."""
+        with self._gate:
+            ends = None if self._is_waiting else self._tally.next_end()
+            self._is_waiting = self._is_waiting or ends is not None
+        if ends is not None:
+            self._later(max(1.0, (ends - self._clock()).total_seconds() + 1), self._end)
+
+    def _end(self) -> None:
+        try:
+            with self._turn:
+                self._put([], ended_by=self._clock())
+        except Exception:
+            log.exception("what the audit has counted could not be written; it is written later")
+            self._later(_AGAIN_AFTER, self._end)
+            return
+        with self._gate:
+            self._is_waiting = False
+        self._wait_for_the_end()
+
+
+def folder_of(at: datetime) -> str:
+    """Tell under which prefix the events of a day are."""
+    return f"{PREFIX}date={at.date().isoformat()}/"
+
+
+def _put(store: Store, key: str, data: bytes) -> None:
+    """Write a batch; at once again when the answer is lost, as that alone would fail what has gone well."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            put_once(store, key, data, most=1)
+        except UnsureWriteError:
+            if attempt == _ATTEMPTS:
+                raise
+        else:
+            return
+
+
+def _parts(events: Iterable[AuditEvent]) -> Iterator[list[AuditEvent]]:
+    """Put together what may stand in one object, in its order."""
+    part: list[AuditEvent] = []
+    for event in sorted(events, key=lambda it: it.place):
+        if part and (event.at - part[0].at > SPREAD or event.at.date() != part[0].at.date()):
+            yield part
+            part = []
+        part.append(event)
+    if part:
+        yield part

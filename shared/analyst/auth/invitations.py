@@ -1,0 +1,95 @@
+"""Invite a user: a link under which they set a password, mailed to them or given to the administrator to hand over."""
+
+from datetime import datetime
+from typing import Final
+
+from analyst.auth.keys import Keys, Purpose
+from analyst.auth.links import LASTS
+from analyst.auth.provider import available_providers
+from analyst.auth.providers import password
+from analyst.errors import ConflictError
+from analyst.mail import send
+from analyst.settings import Settings
+from analyst.state.audit import Actor, record
+from analyst.state.database import State
+from analyst.state.fields import Id, Input, Output
+from analyst.state.passwords import Account, find_account
+from analyst.state.users import get_user
+
+
+class InvitationRequest(Input):
+    """Whom to invite; without `mail`, the link is given back even where mails can be sent."""
+
+    id: Id
+    mail: bool = True
+
+
+class Invitation(Output):
+    """An invitation. When it was not `mailed`, `url` is the link to hand over, and `code` what its page asks for.
+
+    Whoever has both becomes that user. A mail has both as well: scanners that follow links don't type codes. `expires_at` is `None` when the link is only that of the sign-in page.
+    """
+
+    email: str
+    mailed: bool
+    url: str | None
+    code: str | None = None
+    expires_at: datetime | None
+
+
+def invite(
+    request: InvitationRequest, *, keys: Keys, state: State, settings: Settings, base_url: str, actor: Actor
+) -> Invitation:
+    """Make a set-up link for a user, and mail it where mails can be sent. An earlier one is good until one is used.
+
+    Where nobody signs in by password, they are told the sign-in page.
+
+    Raises:
+        NotFoundError: there is no such user.
+        ConflictError: the user is deactivated.
+        UnavailableError: the mail server does not take it.
+    """
+    account = _account(request.id, state)
+    by_password = password.PROVIDER in available_providers(settings)
+    url, code = f"{base_url}/login", None
+    if by_password:
+        link = password.set_up_link(account, keys=keys, base_url=base_url, now=actor.at)
+        url, code = link.url, link.code
+    mailed = request.mail and settings.smtp_host is not None
+    state.edit(lambda db: record(db, actor, "user.invite", f"user:{account.user_id}", mailed=mailed))
+    if mailed:
+        text = (_SET_UP if by_password else _SIGN_IN).format(name=settings.instance_name, url=url, code=code)
+        send(settings, account.email, f"Welcome to {settings.instance_name}", text)
+    return Invitation(
+        email=account.email,
+        mailed=mailed,
+        url=None if mailed else url,
+        code=None if mailed else code,
+        expires_at=actor.at + LASTS[Purpose.SET_UP] if by_password else None,
+    )
+
+
+def _account(user_id: str, state: State) -> Account:
+    with state.read() as db:
+        user = get_user(db, user_id)
+        account = find_account(db, user.id)
+    if account is None:
+        raise ConflictError(f"{user.email} is deactivated: activate the user first")
+    return account
+
+
+_SET_UP: Final = """\
+You were invited to {name}. Open this page to choose a password:
+
+{url}
+
+The page asks for this code: {code}
+
+It works once, for 24 hours. An administrator can send another one.
+"""
+
+_SIGN_IN: Final = """\
+You were invited to {name}. Sign in here:
+
+{url}
+"""

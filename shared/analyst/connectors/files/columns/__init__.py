@@ -1,0 +1,1 @@
+"""Columns of text: the types they get, and the checks that no value changes."""

@@ -1,0 +1,200 @@
+"""Writing the rows of files as one typed table, with the configured types enforced."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from analyst.connectors.files.columns import casts
+from analyst.connectors.files.columns.casts import Cast
+from analyst.connectors.files.columns.widening import MisfitError, Texts, UnreadableError
+from analyst.connectors.files.increments import Increment
+from analyst.connectors.files.options import CsvOptions
+from analyst.contract.column_names import Naming
+from analyst.errors import SourceError
+from analyst.names import quote, quote_text
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+FIRST_FEW = 5
+"""How many of them are told one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """How many rows were set aside, and the first few as "file:line: reason"."""
+
+    count: int = 0
+    first: tuple[str, ...] = ()
+
+    def __add__(self, other: "Rejected") -> "Rejected":
+        """Take both together, the first few of this one first."""
+        return Rejected(self.count + other.count, (self.first + other.first)[:FIRST_FEW])
+
+
+_DAYS = "; days are read as year-month-day, with four digits of the year; VARCHAR keeps other texts"
+_DIGITS = " that keeps all its digits; DECIMAL(p,s) and VARCHAR do"
+_REMEDIES = {"DATE": _DAYS, "TIMESTAMP": _DAYS, "TIMESTAMP WITH TIME ZONE": _DAYS, "FLOAT": _DIGITS, "DOUBLE": _DIGITS}
+_WIDER = {
+    "BOOLEAN": ("BOOLEAN", "VARCHAR"),
+    "BIGINT": ("BIGINT", "DECIMAL(38,0)", "DOUBLE", "VARCHAR"),
+    "DECIMAL(38,0)": ("DECIMAL(38,0)", "VARCHAR"),
+    "DOUBLE": ("DOUBLE", "VARCHAR"),
+    "DATE": ("DATE", "TIMESTAMP", "VARCHAR"),
+    "TIMESTAMP": ("TIMESTAMP", "VARCHAR"),
+    "TIMESTAMP WITH TIME ZONE": ("TIMESTAMP WITH TIME ZONE", "VARCHAR"),
+    "VARCHAR": ("VARCHAR",),
+}
+"""What a guessed column may become that is published with a type: that, or a wider one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of one file: a query of them as texts, its columns, and on which lines some rows (from 1) begin."""
+
+    name: str
+    query: str
+    columns: frozenset[str]
+    lines: Callable[[frozenset[int]], Mapping[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """The rows of all files of a table, and what each column may become.
+
+    `parts` are queries of all columns as texts, which follow each other. `originals` are what the columns, by their names, are called in the files; `name` is the first file's.
+    """
+
+    name: str
+    parts: Sequence[str]
+    files: Callable[[], Iterable[Rows]]
+    originals: Mapping[str, str]
+    candidates: Mapping[str, tuple[Cast, ...]]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What was read of a table: the parquet files, the original of each column's name, and what was set aside.
+
+    `notes` are what else is worth a look.
+    """
+
+    files: list[Path]
+    originals: Mapping[str, str]
+    rejected: Rejected
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One reading of a table. `required` are the columns that the table's own options name a type for.
+
+    `scratch` is a local folder for what has to be rewritten.
+    """
+
+    con: "DuckDBPyConnection"
+    options: CsvOptions
+    required: frozenset[str]
+    increment: Increment
+    scratch: Path
+
+    @property
+    def naming(self) -> Naming:
+        """How the columns are named: those that were published keep their names."""
+        table = self.increment.table
+        return Naming(table.originals, is_replaced=table.sync_strategy == "full_refresh")
+
+    @property
+    def collects(self) -> bool:
+        """Whether rows that can't be read are set aside."""
+        return self.options.on_error == "collect"
+
+    def write(self, relation: Relation, into: Path, rejected: Rejected) -> Read:
+        """Write the rows in their order to parquet files; `rejected` are those that were set aside before.
+
+        Raises:
+            SourceError: a value does not fit its configured type, and is not to be set aside.
+            UnreadableError: DuckDB can't read the rows.
+        """
+        into.mkdir()
+        configured = self._configured(relation)
+        parts = relation.parts
+        if self.collects and configured:
+            rejected += self._misfits(relation.files(), configured)
+            fits = " and ".join(cast.fits_of(name) for name, cast in configured.items())
+            parts = [f"select * from ({part}) where {fits}" for part in parts]
+        candidates = {name: self._going_with(name, casts) for name, casts in relation.candidates.items()}
+        chosen_by = self.increment.columns
+        texts = Texts(self.con, parts, tuple(relation.originals), configured, candidates, chosen_by)
+        try:
+            notes = (*relation.notes, *self.naming.replaced(relation.originals))
+            return Read(texts.write(into, self.increment.selection), relation.originals, rejected, notes)
+        except MisfitError:
+            raise SourceError(self._misfits(relation.files(), configured).first[0]) from None
+
+    def _going_with(self, column: str, casts: tuple[Cast, ...]) -> tuple[Cast, ...]:
+        """Keep the candidates whose values go together with those that the column is published with.
+
+        A column without any text stays what it is, and so does one whose texts alone would not suggest its type.
+        """
+        published = self.increment.published.get(column)
+        wider = _WIDER.get(published or "")
+        if len(casts) == 1 or wider is None:
+            return casts
+        return tuple(
+            replace(cast, some="true", is_known=True) if cast.type == published else cast
+            for cast in casts
+            if cast.type in wider
+        )
+
+    def _configured(self, relation: Relation) -> dict[str, Cast]:
+        columns = relation.originals
+        unknown = ", ".join(sorted(self.required - columns.keys()))
+        if unknown:
+            raise SourceError(f"{relation.name}: a type is set for {unknown}, but the columns are {', '.join(columns)}")
+        types, separator = self.options.types, self.options.decimal_separator
+        return {name: casts.configured(types[name], separator) for name in columns if name in types}
+
+    def _misfits(self, files: Iterable[Rows], configured: Mapping[str, Cast]) -> Rejected:
+        """Find the rows in which a text does not fit its configured type."""
+        rejected = Rejected()
+        for file in files:
+            rejected += self._misfits_of(file, {name: c for name, c in configured.items() if name in file.columns})
+        return rejected
+
+    def _misfits_of(self, file: Rows, configured: Mapping[str, Cast]) -> Rejected:
+        if not configured:
+            return Rejected()
+        misfit = " ".join(
+            f"when not {cast.fits_of(name)} then [{quote_text(name)}, {quote(name)}, {quote_text(cast.type)}]"
+            for name, cast in configured.items()
+        )
+        found = self.fetch(
+            f"""
+            select count(*) over (), "row number", misfit
+            from (select case {misfit} end as misfit, row_number() over () as "row number" from ({file.query}))
+            where misfit is not null order by "row number" limit {FIRST_FEW}
+            """
+        )
+        lines = file.lines(frozenset(row for _count, row, _misfit in found))
+        told = (
+            f"{file.name}:{lines.get(row, '?')}: column {name!r}: {text[:80]!r} is no {kind}{_REMEDIES.get(kind, '')}"
+            for _count, row, (name, text, kind) in found
+        )
+        return Rejected(found[0][0] if found else 0, tuple(told))
+
+    def fetch(self, query: str) -> list[tuple[Any, ...]]:
+        """Run a query of the files.
+
+        Raises:
+            UnreadableError: DuckDB can't.
+        """
+        import duckdb
+
+        try:
+            return self.con.execute(query).fetchall()
+        except duckdb.Error as error:
+            raise UnreadableError(str(error).split("\n")[0]) from error

@@ -1,0 +1,264 @@
+"""Deciding the types of text columns: on the first rows, and once more over all of them where those misled.
+
+The guess is enforced while the rows are written. Where a text does not fit, one scan of all rows tells which of the
+candidates hold every text of their columns, and the rows are written again: at most three scans, and the types depend
+on nothing but the content.
+
+Checks take memory for each column, so where there are many of them, a scan of all rows comes first, in which the columns
+stand below each other and share one check; then the rows are written without any. Very many columns are written a group
+at a time.
+"""
+
+import secrets
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from analyst.connectors.files.columns import column_groups
+from analyst.connectors.files.columns.casts import Cast
+from analyst.contract import parquet
+from analyst.errors import SourceError
+from analyst.names import quote
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_FIRST_ROWS = 1_000
+_FIRST_VALUES = 300_000
+_SAMPLE_ROWS = 20_000
+_BELOW_EACH_OTHER = 250
+"""How many columns are looked at in one scan: of each, DuckDB holds 2,048 texts."""
+
+_SHARES = {"DOUBLE": 1 / 20, "FLOAT": 1 / 20, "BOOLEAN": 1 / 40}
+_SHARE = 1 / 500
+"""What the check of a column takes of the memory for all. Of 300 MB, 44 DOUBLE or 100 BOOLEAN took more than there was."""
+
+_ONE_WRITE = 250
+"""How many columns are written at once; 800 of integers fit into 300 MB."""
+
+
+class Wrapped(Protocol):
+    """Makes the query that is written of a typed one: the rows that are wanted."""
+
+    def __call__(self, select: str, *, counting: bool = True) -> str:
+        """Make the query; with `counting`, it counts the rows that are passed over."""
+
+
+Wrap = Callable[["DuckDBPyConnection", Mapping[str, Cast]], Wrapped]
+"""Makes, once for each attempt and its types, what makes the queries that are written."""
+
+
+class MisfitError(SourceError):
+    """A text does not fit the type that its column is configured as."""
+
+    def __init__(self, column: str) -> None:
+        super().__init__(f"column {column!r} holds a value that does not fit its type")
+        self.column = column
+
+
+class UnreadableError(SourceError):
+    """DuckDB gave up on the rows; its message may not say where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was seen of a column: whether it has any text, and which candidates hold all of it, narrowest first."""
+
+    seen: bool
+    casts: tuple[Cast, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Rows of text columns: each is configured as one type, or has candidates of which the last takes all.
+
+    `parts` are queries of all the columns, in the order of the rows. They are written one after the other, because
+    DuckDB keeps the order within each, and not among them.
+    """
+
+    con: "DuckDBPyConnection"
+    parts: Sequence[str]
+    columns: tuple[str, ...]
+    configured: Mapping[str, Cast]
+    candidates: Mapping[str, tuple[Cast, ...]]
+    always: tuple[str, ...] = ()
+    """The columns that choose the rows."""
+
+    def write(self, into: Path, wrap: Wrap) -> list[Path]:
+        """Write the typed rows to parquet files in their order.
+
+        Raises:
+            MisfitError: a text does not fit a configured type.
+            UnreadableError: the rows can't be read.
+        """
+        evidence = self._gather(self._guessed(), min(_FIRST_ROWS, max(_FIRST_VALUES // max(len(self.columns), 1), 1)))
+        if self._fit_beside_each_other(evidence):
+            evidence = self._gather(_held(evidence), _SAMPLE_ROWS)
+            try:
+                return self._write(into / "guessed", evidence, wrap)
+            except _WidenError:
+                shutil.rmtree(into / "guessed")
+            decided = self._gather(_held(evidence), None)
+            return self._write(into / "decided", decided, wrap)
+        return self._write(into / "proved", self._proved(evidence), wrap, checked=False)
+
+    def _fit_beside_each_other(self, evidence: Mapping[str, Evidence]) -> bool:
+        """Tell whether there is memory for the checks of all columns at once."""
+        types = self._types(evidence).values()
+        shares = sum(_SHARES.get(cast.type, _SHARE) for cast in types if not cast.takes_all)
+        return shares <= 1 and len(self.columns) <= _ONE_WRITE
+
+    def _proved(self, evidence: Mapping[str, Evidence]) -> dict[str, Evidence]:
+        """Check over all rows what was configured and what was guessed; guess anew where that does not hold.
+
+        Raises:
+            MisfitError: a text does not fit a configured type.
+        """
+        guessed = {name: found.casts[0] for name, found in evidence.items() if found.seen}
+        scan = self._scan(None)
+        failed = set[str]()
+        for (cast,), names in _alike({name: (cast,) for name, cast in {**self.configured, **guessed}.items()}).items():
+            if not cast.takes_all:
+                failed |= {name for name, one in self._gather_alike(names, (cast,), scan).items() if not one.casts}
+        misfits = [name for name in self.columns if name in failed and name in self.configured]
+        if misfits:
+            raise MisfitError(misfits[0])
+        open_ones = {name: found.casts for name, found in evidence.items() if name in failed or not found.seen}
+        return {**evidence, **self._gather(open_ones, None)}
+
+    def _scan(self, rows: int | None) -> str:
+        limit = "" if rows is None else f" limit {rows}"
+        return f"(select * from ({' union all '.join(self.parts)}){limit})"
+
+    def _guessed(self) -> dict[str, tuple[Cast, ...]]:
+        return {name: self.candidates[name] for name in self.columns if name not in self.configured}
+
+    def _gather(self, candidates: Mapping[str, tuple[Cast, ...]], rows: int | None) -> dict[str, Evidence]:
+        """Find out which candidates hold all texts of the first rows, or of all."""
+        found = {name: Evidence(seen=True, casts=casts) for name, casts in candidates.items()}
+        scan = self._scan(rows)
+        for casts, names in _alike({name: casts for name, casts in candidates.items() if len(casts) > 1}).items():
+            found |= self._gather_alike(names, casts, scan)
+        return found
+
+    def _gather_alike(self, names: Sequence[str], casts: tuple[Cast, ...], scan: str) -> dict[str, Evidence]:
+        """Find out which candidates, the same for some columns, hold all texts of each; some columns at a time."""
+        return {
+            name: found
+            for batch in _batches(names, _BELOW_EACH_OTHER)
+            for name, found in self._gather_batch(batch, casts, scan).items()
+        }
+
+    def _gather_batch(self, names: Sequence[str], casts: tuple[Cast, ...], scan: str) -> dict[str, Evidence]:
+        """Find out which candidates, the same for some columns, hold all texts of each.
+
+        Their texts stand below each other for that: the time that DuckDB takes to plan a query grows with the square of
+        its terms, and 1,000 columns with terms of their own took three minutes.
+        """
+        terms = (f"count(*) filter (not {casts[0].gap_of('c')})", *(cast.guess_of("c") for cast in casts))
+        texts = ", ".join(map(quote, names))
+        rows = self._fetch(
+            f"""
+            select number, {", ".join(terms)}
+            from (select unnest([{texts}]) as c, unnest(range({len(names)})) as number from {scan})
+            group by number
+            """
+        )
+        told = {names[number]: (count, list(zip(casts, holds, strict=True))) for number, count, *holds in rows}
+        return {name: self._evidence(*told.get(name, (0, [(cast, True) for cast in casts]))) for name in names}
+
+    @staticmethod
+    def _evidence(texts: int, told: list[tuple[Cast, bool]]) -> Evidence:
+        if texts == 0:
+            return Evidence(seen=False, casts=tuple(cast for cast, _holds in told))
+        return Evidence(seen=True, casts=tuple(cast for cast, holds in told if holds or cast.takes_all))
+
+    def _fetch(self, query: str) -> list[tuple[Any, ...]]:
+        import duckdb
+
+        try:
+            return self.con.execute(query).fetchall()
+        except duckdb.Error as error:
+            raise UnreadableError(str(error).split("\n")[0]) from error
+
+    def _write(self, into: Path, evidence: Mapping[str, Evidence], wrap: Wrap, *, checked: bool = True) -> list[Path]:
+        into.mkdir()
+        written: list[Path] = []
+        types, token = self._types(evidence), secrets.token_hex(8)
+        wrapped = wrap(self.con, types)
+        for number, part in enumerate(self.parts):
+            home = into / str(number)
+            home.mkdir()
+            if len(self.columns) > _ONE_WRITE:
+                written += self._write_groups(part, types, wrapped, home)
+            else:
+                query = wrapped(self._select(part, types, token if checked else None, self.columns))
+                written += self._write_part(query, home, token)
+        return written
+
+    def _write_groups(self, part: str, types: Mapping[str, Cast], wrapped: Wrapped, into: Path) -> list[Path]:
+        """Write the rows a group of columns at a time; each has all rows that are wanted."""
+        queries: list[str] = []
+        for names in _batches(self.columns, column_groups.GROUP):
+            needed = (*names, *(name for name in self.always if name not in names and name in types))
+            query = wrapped(self._select(part, types, None, needed), counting=not queries)
+            queries.append(f"select {', '.join(map(quote, names))} from ({query})")
+        try:
+            return column_groups.write(self.con, queries, into)
+        except SourceError as error:
+            raise UnreadableError(str(error)) from error
+
+    def _write_part(self, query: str, into: Path, token: str) -> list[Path]:
+        try:
+            return parquet.write(self.con, query, into)
+        except SourceError as error:
+            before, found, index = str(error).partition(token)
+            if not found:
+                raise UnreadableError(str(error)) from error
+            column = self.columns[int(index)]
+            raise (MisfitError(column) if before.endswith("misfit ") else _WidenError(column)) from None
+
+    def _types(self, evidence: Mapping[str, Evidence]) -> dict[str, Cast]:
+        guessed = {name: found.casts[0] if found.seen else _nothing(found) for name, found in evidence.items()}
+        return guessed | dict(self.configured)
+
+    def _select(self, part: str, types: Mapping[str, Cast], token: str | None, names: Sequence[str]) -> str:
+        """Write the query of typed columns; with a `token`, that a value does not fit is an error that holds it."""
+        if token is None:
+            terms = (f"{types[name].value_of(name)} as {quote(name)}" for name in names)
+            return f"select {', '.join(terms)} from ({part})"
+        checked, values = list[str](), ["*"]
+        for index, name in enumerate(names):
+            cast, value = types[name], quote(f"value of {name}")
+            failure = f"{'misfit' if name in self.configured else 'widen'} {token}{index}"
+            checked.append(f"{cast.checked(name, failure, value)} as {quote(name)}")
+            values.append(f"{cast.value_of(name)} as {value}")
+        return f"select {', '.join(checked)} from (select {', '.join(values)} from ({part}))"
+
+
+def _batches(names: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [names[start : start + size] for start in range(0, len(names), size)]
+
+
+def _alike(candidates: Mapping[str, tuple[Cast, ...]]) -> dict[tuple[Cast, ...], list[str]]:
+    """Put columns together that have the same candidates."""
+    found: dict[tuple[Cast, ...], list[str]] = {}
+    for name, casts in candidates.items():
+        found.setdefault(casts, []).append(name)
+    return found
+
+
+def _held(evidence: Mapping[str, Evidence]) -> dict[str, tuple[Cast, ...]]:
+    return {name: found.casts for name, found in evidence.items()}
+
+
+def _nothing(found: Evidence) -> Cast:
+    """Give the cast of a column in which no text was seen: the first one there is decides anew, unless a type is known."""
+    first = found.casts[0]
+    return first if first.is_known else Cast("VARCHAR", "{c}", first.gap)
+
+
+class _WidenError(SourceError):
+    """A text does not fit the type that its column was guessed to have."""

@@ -1,0 +1,133 @@
+"""Opening a source of files as the registry has it, and registering the tables that are new in it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
+
+from analyst.connectors.files.connector import CsvConnector
+from analyst.connectors.files.listing import Planned, Wanted, source_table
+from analyst.connectors.files.options import CsvSource, CsvTableOptions
+from analyst.errors import InvalidInputError
+from analyst.names import is_name
+from analyst.settings import Settings
+from analyst.state import Actor, State, registry
+from analyst.state.registry import NewTable, RegisteredTable, Source
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+TYPE = "csv"
+
+M = TypeVar("M", CsvSource, CsvTableOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A source and its tables, as the registry has them."""
+
+    source: Source
+    tables: tuple[RegisteredTable, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """One source of files, and the registry that its tables stand in."""
+
+    state: State
+    settings: Settings
+    source: str
+    actor: Actor
+    registrations: dict[str, str] = field(default_factory=dict, init=False)
+    """The uuids of the tables by name: as they were looked up, and of those that were registered since."""
+
+    def look_up(self) -> Registered:
+        """Read what the registry says of the source.
+
+        Raises:
+            NotFoundError: there is no such source.
+        """
+        with self.state.read() as db:
+            found = Registered(registry.get_source(db, self.source), tuple(registry.list_tables(db, self.source)))
+        self.registrations.update({table.name: table.uuid for table in found.tables})
+        return found
+
+    def connector(self, registered: Registered) -> CsvConnector:
+        """Give the connector of the source, its new tables registered: in one edit, and none when there are none.
+
+        Raises:
+            InvalidInputError: it is of another type, or its config can't be used.
+            SourceError: its files can't be listed.
+        """
+        connector = self._open(registered.source, registered.tables)
+        new = self._new(connector)
+        if new:
+            for table in self.state.edit(lambda db: self._register(db, new)):
+                self.registrations.setdefault(table.name, table.uuid)
+        return connector
+
+    def _register(self, db: "DuckDBPyConnection", new: list[NewTable]) -> list[RegisteredTable]:
+        public = self.settings.tables_public
+        registry.register_discovered(db, self.actor, self.source, new, public=public)
+        return registry.list_tables(db, self.source)
+
+    def _open(self, source: Source, tables: Iterable[RegisteredTable]) -> CsvConnector:
+        if source.type != TYPE:
+            raise InvalidInputError(f"the source {self.source!r} is of the type {source.type!r}, not {TYPE!r}")
+        config = _read(CsvSource, source.config, f"the config of the source {self.source!r}")
+        wanted = _wanted(config, frozenset(source.excluded), tables)
+        settings = self.settings
+        return CsvConnector(wanted, settings.source_roots, settings.memory_limit, settings.scratch_dir)
+
+    def _new(self, connector: CsvConnector) -> list[NewTable]:
+        found: Iterable[Planned] = connector.plan()
+        known = connector.wanted.registered
+        return [self._new_table(table) for table in found if table.name not in known and _is_sound(table)]
+
+    def _new_table(self, table: Planned) -> NewTable:
+        options = table.options
+        return NewTable(
+            id=f"{self.source}.{table.name}",
+            source_table=source_table(table.original),
+            sync_strategy=options.sync_strategy,
+            primary_key=options.primary_key,
+            cursor_column=options.cursor_column,
+        )
+
+
+def _is_sound(table: Planned) -> bool:
+    return table.problem is None and is_name(table.name)
+
+
+def _wanted(config: CsvSource, excluded: frozenset[str], tables: Iterable[RegisteredTable]) -> Wanted:
+    """Put together what the registry says; a table whose options can't be used is one that has a problem."""
+    registered: dict[str, CsvTableOptions] = {}
+    unusable: dict[str, str] = {}
+    sources: dict[str, str] = {}
+    for table in tables:
+        sources[table.name] = table.source_table
+        try:
+            registered[table.name] = _read(CsvTableOptions, _options(table), f"what {table.id} is registered with")
+        except InvalidInputError as error:
+            registered[table.name] = CsvTableOptions()
+            unusable[table.name] = str(error)
+    return Wanted(config, registered, excluded, unusable, sources)
+
+
+def _options(table: RegisteredTable) -> dict[str, Any]:
+    """Give what the registry says of a table; its options go before its columns."""
+    columns = {
+        "sync_strategy": None if table.sync_strategy == "full_refresh" else table.sync_strategy,
+        "primary_key": table.primary_key,
+        "cursor_column": table.cursor_column,
+    }
+    return {**{name: value for name, value in columns.items() if value}, **table.options}
+
+
+def _read(model: type[M], values: dict[str, Any], what: str) -> M:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise InvalidInputError(f"{what} can't be used: {problems}") from None

@@ -1,0 +1,1 @@
+"""File formats: delimited text, JSON lines, parquet, and their compressions."""

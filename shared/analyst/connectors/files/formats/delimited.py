@@ -1,0 +1,289 @@
+"""Reading CSV and TSV files as one table of texts."""
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import TextIO
+
+from analyst.connectors.files.columns import casts
+from analyst.connectors.files.columns.enforcement import Read, Reading, Rejected, Relation, Rows
+from analyst.connectors.files.columns.widening import UnreadableError
+from analyst.connectors.files.formats.compression import Compression, opened, survey
+from analyst.connectors.files.formats.csv_records import MAX_RECORD_BYTES, Grammar, Record
+from analyst.connectors.files.formats.dialect import Dialect, broken_end, detect, on_broken_bytes, read_sample
+from analyst.connectors.files.listing import DataFile
+from analyst.connectors.files.options import CsvOptions
+from analyst.contract.column_names import Header, unrelated
+from analyst.errors import SourceError
+from analyst.names import quote, quote_text
+
+_QUOTED = re.compile(r'[,"\r\n]|^ | $')
+"""What has to stand in quotes."""
+
+
+def mend(path: Path, compression: Compression, dialect: Dialect, into: Path, *, name: str, collect: bool) -> Rejected:
+    """Copy the well-formed rows of a file to `into`: UTF-8 with commas and line feeds, below the numbers of the columns.
+
+    Raises:
+        SourceError: a row is malformed and is not to be set aside (`collect`); it names file, line and reason.
+    """
+    rejected = Rejected()
+    width = len(dialect.columns)
+    with _decoded(path, compression, dialect, name) as text, into.open("w", encoding="utf-8", newline="") as copy:
+        copy.write(",".join(map(str, range(width))) + "\n")  # DuckDB takes the first line end for that of all lines
+        for record, problem in _records(text, dialect):
+            if problem is None:
+                copy.write(_line(record, width, dialect))
+            elif collect:
+                rejected += Rejected(1, (f"{name}:{record.line}: {problem}",))
+            else:
+                raise SourceError(f"{name}:{record.line}: {problem}")
+    return rejected
+
+
+def lines_of(
+    path: Path, compression: Compression, dialect: Dialect, rows: frozenset[int], *, name: str
+) -> dict[int, int]:
+    """Find the lines on which some rows begin: they are counted from 1, without the malformed ones."""
+    lines: dict[int, int] = {}
+    with _decoded(path, compression, dialect, name) as text:
+        sound = (record for record, problem in _records(text, dialect) if problem is None)
+        for row, record in enumerate(sound, start=1):
+            if row in rows:
+                lines[row] = record.line
+            if len(lines) == len(rows):
+                break
+    return lines
+
+
+@contextmanager
+def _decoded(path: Path, compression: Compression, dialect: Dialect, name: str) -> Iterator[TextIO]:
+    errors = on_broken_bytes(dialect.encoding)
+    try:
+        with (
+            opened(path, compression, name) as file,
+            io.TextIOWrapper(file, dialect.encoding, errors=errors, newline="") as text,
+        ):
+            yield text
+    except UnicodeDecodeError as error:
+        raise broken_end(name, dialect.encoding) from error
+
+
+def _records(text: TextIO, dialect: Dialect) -> Iterator[tuple[Record, str | None]]:
+    """Read the rows, each with what is wrong with it; without empty lines where several columns give them no meaning."""
+    is_single = len(dialect.columns) == 1
+    for record in dialect.grammar.records(text):
+        is_header = record.line < dialect.start or (record.line == dialect.start and dialect.header)
+        if not is_header and (record.text or is_single):
+            yield record, record.problem or _misshape(record, dialect)
+
+
+def _misshape(record: Record, dialect: Dialect) -> str | None:
+    """Tell what is wrong with the number of values, or whether the header stands here again."""
+    found, width = len(record.values), len(dialect.columns) + dialect.trailing
+    if found != width:
+        values = "1 value" if found == 1 else f"{found} values"
+        return f"has {values} where {'the header has' if dialect.header else 'the first row has'} {width}{dialect.hint}"
+    if dialect.trailing and record.values[-1]:
+        return f"has the value {record.values[-1][:80]!r} behind its last column"
+    if dialect.header and width > 1 and record.values == dialect.first:
+        return "repeats the header; remove it, or put the table that follows into a file of its own"
+    return None
+
+
+def _line(record: Record, width: int, dialect: Dialect) -> str:
+    has_quotes = '"' in record.text or (dialect.grammar.quote and dialect.grammar.quote in record.text)
+    if dialect.delimiter == "," and not has_quotes and len(record.values) == width:
+        return record.text + "\n"
+    values = (
+        '"' + value.replace('"', '""') + '"' if index in record.blanks or _QUOTED.search(value) else value
+        for index, value in enumerate(record.values[:width])
+    )
+    return ",".join(values) + "\n"
+
+
+_BUFFER_BYTES = 4 * MAX_RECORD_BYTES
+_READ_AS_THEY_ARE = ("utf-8-sig", "utf-8")
+_NEVER = "\x1f\x1e no value is written like this \x1e\x1f"
+"""A text that stands for NULL where nothing does."""
+
+
+@dataclass(frozen=True, slots=True)
+class CsvFile:
+    """One file, ready to be read: where it lies on this machine, and how it is written.
+
+    `original` is what it was before it was mended. `is_regular` tells whether DuckDB can be trusted with it, and
+    `may_drop` whether that is to be seen yet: some lines end with a delimiter, and DuckDB drops empty values behind the
+    last column without a word.
+    """
+
+    name: str
+    path: Path
+    compression: Compression
+    dialect: Dialect
+    is_regular: bool
+    may_drop: bool = False
+    original: "CsvFile | None" = None
+
+
+def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -> Read:
+    """Read CSV files in their order, columns united by name.
+
+    DuckDB reads them as they are if it can be trusted to; else each is gone through record by record, to tell what is
+    wrong with it, or to set that aside, and DuckDB reads the rest.
+
+    Raises:
+        SourceError: a file is malformed, or a value does not fit its configured type.
+    """
+    found = _named(reading, [_file(item, path, reading.options) for item, path in files])
+    if all(file.is_regular for file in found) and not _drops_values(reading, found):
+        try:
+            return reading.write(_relation(found, reading.options), into / "plain", Rejected())
+        except UnreadableError:
+            pass  # what it says has no line number that can be relied on: the next reading finds the reason
+    return _read_mended(reading, found, into)
+
+
+def _file(item: DataFile, path: Path, options: CsvOptions) -> CsvFile:
+    with opened(path, item.compression, item.name) as file:
+        sample, whole = read_sample(file, item.name)
+    dialect = detect(sample, whole=whole, file_format=item.format, name=item.name, options=options)
+    grammar, header = dialect.grammar, dialect.first if dialect.header and len(dialect.first) > 1 else ()
+    seen = survey(
+        path,
+        item.compression,
+        item.name,
+        delimiter=grammar.delimiter[0],
+        quote=grammar.quote,
+        escape=grammar.escape,
+        lines=_written(header, grammar),
+    )
+    is_plain = dialect.is_plain and dialect.encoding in _READ_AS_THEY_ARE
+    is_regular = seen.is_regular and not seen.repeats and is_plain
+    return CsvFile(item.name, path, item.compression, dialect, is_regular, seen.ends_in_delimiter)
+
+
+def _written(header: Sequence[str], grammar: Grammar) -> set[str]:
+    """Write a header in the ways in which it may stand in a file once more: without quotes, or with all in quotes."""
+    quoted = (
+        f"{grammar.quote}{name.replace(grammar.quote, grammar.escape + grammar.quote)}{grammar.quote}"
+        for name in header
+    )
+    return {grammar.delimiter.join(header), grammar.delimiter.join(quoted if grammar.quote else header)} - {""}
+
+
+def _drops_values(reading: Reading, files: Sequence[CsvFile]) -> bool:
+    """Tell whether DuckDB would drop values behind the last column of some files."""
+    behind = quote("value behind the last column")
+    for file in files:
+        if file.may_drop:
+            rows = _read_csv(file, [file], is_null=_NEVER, also=behind)
+            try:
+                if reading.fetch(f"select count({behind}) from {rows}")[0][0]:
+                    return True
+            except UnreadableError:
+                return True
+    return False
+
+
+def _named(reading: Reading, files: Sequence[CsvFile]) -> list[CsvFile]:
+    """Name the columns of all files together: by what each file calls them, and as they were published."""
+    headers = [Header(file.name, _originals(file.dialect.columns)) for file in files]
+    named = zip(files, reading.naming.names(headers), strict=True)
+    return [replace(file, dialect=replace(file.dialect, columns=tuple(names.items()))) for file, names in named]
+
+
+def _originals(columns: Sequence[tuple[str, str]]) -> list[str]:
+    """Give what a file calls its columns; one that has a name of its own beside a twin is called by that."""
+    first = {original: name for name, original in reversed(columns)}
+    return [original if first[original] == name or not original else name for name, original in columns]
+
+
+def _read_mended(reading: Reading, files: Sequence[CsvFile], into: Path) -> Read:
+    rejected, mended = Rejected(), list[CsvFile]()
+    for number, file in enumerate(files):
+        copy = reading.scratch / f"mended{number}.csv"
+        rejected += mend(file.path, file.compression, file.dialect, copy, name=file.name, collect=reading.collects)
+        clean = replace(file.dialect, grammar=Grammar(), header=True, encoding="utf-8")
+        mended.append(CsvFile(file.name, copy, "none", clean, is_regular=True, original=file))
+    try:
+        return reading.write(_relation(mended, reading.options), into / "mended", rejected)
+    except UnreadableError as error:
+        names = ", ".join(file.name for file in files[:3])
+        raise SourceError(f"{names}: {error}") from error
+
+
+def _relation(files: Sequence[CsvFile], options: CsvOptions) -> Relation:
+    originals = _united(files)
+    return Relation(
+        name=files[0].name,
+        parts=_parts(files, options, originals),
+        files=lambda: (_rows(file, options) for file in files),
+        originals=originals,
+        candidates=dict.fromkeys(originals, casts.candidates(options.decimal_separator)),
+        notes=tuple(unrelated([(file.name, dict(file.dialect.columns)) for file in files])),
+    )
+
+
+def _united(files: Sequence[CsvFile]) -> dict[str, str]:
+    """Give the columns of all files, those of the first one first, with what it calls them."""
+    originals: dict[str, str] = {}
+    for file in files:
+        for name, original in file.dialect.columns:
+            originals.setdefault(name, original)
+    return originals
+
+
+def _rows(file: CsvFile, options: CsvOptions) -> Rows:
+    original = file.original or file
+    lines = partial(lines_of, original.path, original.compression, original.dialect, name=file.name)
+    (query,) = _parts([file], options, file.dialect.names)
+    return Rows(file.name, query, frozenset(file.dialect.names), lines)
+
+
+def _parts(files: Sequence[CsvFile], options: CsvOptions, columns: Iterable[str]) -> list[str]:
+    """Write the queries of all rows as texts: files that are written alike are read together."""
+    parts, is_null = [], "" if options.nullstr is None else _NEVER
+    for _alike, group in groupby(files, key=_way):
+        alike = list(group)
+        here = frozenset(alike[0].dialect.names)
+        terms = (_term(name, options) if name in here else f"null::varchar as {quote(name)}" for name in columns)
+        parts.append(f"select {', '.join(terms)} from {_read_csv(alike[0], alike, is_null)}")
+    return parts
+
+
+def _way(file: CsvFile) -> tuple[object, ...]:
+    """Give what has to be alike for files to be read together."""
+    grammar, dialect = file.dialect.grammar, file.dialect
+    marks = (grammar.delimiter, grammar.quote, grammar.escape, dialect.header)
+    return (*marks, dialect.names, file.compression)
+
+
+def _term(name: str, options: CsvOptions) -> str:
+    """Write the SQL of a column's text; what is named as NULL is so in quotes, too."""
+    if not options.nullstr:
+        return quote(name)
+    # not left to DuckDB, which drops such a text behind the last column
+    nulls = ", ".join(map(quote_text, options.nullstr))
+    return f"case when {quote(name)} in ({nulls}) then null else {quote(name)} end as {quote(name)}"
+
+
+def _read_csv(like: CsvFile, files: Sequence[CsvFile], is_null: str, also: str | None = None) -> str:
+    """Write the table function that reads files; with a column `also`, rows may have one value more, or fewer."""
+    paths = ", ".join(quote_text(str(file.path)) for file in files)
+    grammar = like.dialect.grammar
+    columns = ", ".join(f"{quote_text(name)}: 'varchar'" for name in like.dialect.names)
+    more = f", {also}: 'varchar'" if also else ""
+    single = "parallel = false, " if also else ""  # with several readers, padded rows have no line breaks in quotes
+    return (
+        f"read_csv([{paths}], auto_detect = false, columns = {{{columns}{more}}}, compression = '{like.compression}', "
+        f"delim = {quote_text(grammar.delimiter)}, quote = {quote_text(grammar.quote)}, "
+        f"escape = {quote_text(grammar.escape)}, header = {like.dialect.header}, "
+        f"nullstr = {quote_text(is_null)}, allow_quoted_nulls = false, null_padding = {also is not None}, {single}"
+        f"max_line_size = {MAX_RECORD_BYTES}, buffer_size = {_BUFFER_BYTES}, strict_mode = true)"
+    )

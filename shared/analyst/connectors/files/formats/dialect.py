@@ -1,0 +1,309 @@
+"""How a CSV file is written: its encoding, delimiter and header, found out from its first bytes."""
+
+import codecs
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+from typing import BinaryIO
+
+from analyst.connectors.files.formats.csv_records import MAX_RECORD_BYTES, Grammar, Record
+from analyst.connectors.files.options import CsvOptions
+from analyst.contract.column_names import named
+from analyst.errors import InvalidInputError, SourceError
+from analyst.names import normalise
+
+SAMPLE_BYTES = 256 * 1024
+_SAMPLE_RECORDS = 200
+_DELIMITERS = {"csv": (",", ";", "\t", "|"), "tsv": ("\t", ",", ";", "|")}
+_NONE = "\x1f"
+"""Stands for a delimiter in a file of one column, where none is to be found."""
+
+_SEP_LINE = re.compile(r'\ufeff?"?sep=(?P<delimiter>[^\r\n\x00"])"?\r?\n', re.IGNORECASE)
+"""What Excel reads and writes before the header."""
+
+_DATA = {
+    "a date": re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T]\d{1,2}:\d{2}.*)?"),
+    "a time": re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?"),
+    "a decimal number": re.compile(r"[-+]?\d+[.,]\d+"),
+    "an e-mail address": re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+"),
+    "an address": re.compile(r"https?://\S+"),
+    "a UUID": re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"),
+}
+"""What names no column if all values below it are of the same kind."""
+
+_INTEGER = re.compile(r"[-+]?\d+")
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_UTF_16_BYTES = 400
+_MANY_COLUMNS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How a file is written. `columns` are the originals by their names.
+
+    `start` is the line of the header, or of the first row where there is none; `first` its values as they stand. `again`
+    tells whether it was seen once more, and `trailing`
+    means that every row ends with a delimiter that the header lacks. `hint` says what to do about rows that have more or
+    fewer values than the header.
+    """
+
+    grammar: Grammar
+    header: bool
+    start: int
+    first: tuple[str, ...]
+    encoding: str
+    columns: tuple[tuple[str, str], ...]
+    again: bool = False
+    trailing: bool = False
+    hint: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The normalised names of the columns."""
+        return tuple(name for name, _original in self.columns)
+
+    @property
+    def delimiter(self) -> str:
+        """What stands between two values."""
+        return self.grammar.delimiter
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether DuckDB can be told all of it: the header is the first line and has a name for each value of a row."""
+        width = len(self.columns) if self.header else len(self.first)
+        alike = width == len(self.first) and not self.trailing and not self.grammar.comment
+        return alike and self.start == 1 and not self.again and len(self.delimiter) == 1
+
+
+def detect(sample: bytes, *, whole: bool, file_format: str, name: str, options: CsvOptions) -> Dialect:
+    """Find out how a file is written from a sample of its first bytes, which may be all of it (`whole`).
+
+    Raises:
+        SourceError: it is empty, its header is malformed or looks like data, or two columns would have one name; `name`
+            is the file's.
+    """
+    encoding = _encoding(sample, name, options)
+    text = _decode(sample, encoding, name, whole=whole)
+    sep = None if options.skip else _SEP_LINE.match(text)
+    skip = 1 if sep else options.skip
+    given = options.delimiter or (sep["delimiter"] if sep else None)
+
+    def grammar_of(delimiter: str) -> Grammar:
+        literal = options.stray_quotes == "literal"
+        return Grammar(delimiter, options.quote, options.escape, skip=skip, comment=options.comment, literal=literal)
+
+    grammar = grammar_of(given or _NONE)
+    if given is None:
+        tried = [(one, _counts(grammar_of(one), text, whole=whole)) for one in _DELIMITERS[file_format]]
+        grammar = grammar_of(_delimiter(tried))
+        spaced = grammar_of(grammar.delimiter + " ")
+        if _is_spaced(grammar, spaced, text, whole=whole):
+            grammar = spaced
+    first = _first(grammar, text, name)
+    below = [record for record in _complete(grammar, text, whole=whole) if record.line > first.line and record.text]
+    originals = _originals(first, name, options)
+    if "header" not in options.model_fields_set:
+        _check_header(first, [record.values for record in below if not record.problem], name)
+    return Dialect(
+        grammar=grammar,
+        header=options.header,
+        start=first.line,
+        first=first.values,
+        encoding=encoding,
+        columns=tuple(_named(originals, f"{name}:{first.line}", options).items()),
+        again=options.header and any(record.values == first.values for record in below),
+        trailing=options.trailing_delimiter,
+        hint=_hint(first, below, options),
+    )
+
+
+def read_sample(file: BinaryIO, name: str) -> tuple[bytes, bool]:
+    """Read the first bytes of a file, with its first line to the end; tell whether that is all of it.
+
+    Raises:
+        SourceError: the first line is too long.
+    """
+    sample = file.read(SAMPLE_BYTES)
+    while len(sample) <= MAX_RECORD_BYTES and b"\n" not in sample and b"\r" not in sample:
+        more = file.read(MAX_RECORD_BYTES)
+        if not more:
+            return sample, True
+        sample += more
+    if len(sample) > MAX_RECORD_BYTES and b"\n" not in sample[:MAX_RECORD_BYTES]:
+        raise SourceError(f"{name}:1: is longer than {MAX_RECORD_BYTES >> 20} MiB")
+    return sample, len(sample) < SAMPLE_BYTES
+
+
+def _encoding(sample: bytes, name: str, options: CsvOptions) -> str:
+    if options.encoding not in (None, "utf-8"):
+        return str(options.encoding)
+    if sample.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if sample.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    start = sample[:_UTF_16_BYTES]
+    for offset, ending in ((0, "be"), (1, "le")):
+        half, other = start[offset::2], start[1 - offset :: 2]
+        if len(half) > 1 and half.count(0) > len(half) * 0.8 and not other.count(0):
+            raise SourceError(f"{name} looks like UTF-16 without a byte order mark; set encoding to utf-16-{ending}")
+    return "utf-8-sig"
+
+
+def _decode(sample: bytes, encoding: str, name: str, *, whole: bool) -> str:
+    try:
+        return codecs.getincrementaldecoder(encoding)(on_broken_bytes(encoding)).decode(sample, final=whole)
+    except UnicodeDecodeError as error:
+        raise broken_end(name, encoding) from error
+
+
+def on_broken_bytes(encoding: str) -> str:
+    """Tell how bytes that are not in an encoding are decoded: to lone surrogates, which no sound text has."""
+    return "surrogatepass" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
+
+
+def broken_end(name: str, encoding: str) -> SourceError:
+    """Say that a file can't be decoded at all."""
+    return SourceError(f"{name} is not in the encoding {encoding}, or ends within a character; set encoding to its own")
+
+
+def _complete(grammar: Grammar, text: str, *, whole: bool) -> list[Record]:
+    """Read the first records, without the last one of a text that was cut off."""
+    records = list(islice(grammar.records(io.StringIO(text, newline="")), _SAMPLE_RECORDS))
+    return records if whole or len(records) == _SAMPLE_RECORDS else records[:-1]
+
+
+def _counts(grammar: Grammar, text: str, *, whole: bool) -> list[int]:
+    """Count the values of the first records; of a malformed one there are none."""
+    return [len(record.values) for record in _complete(grammar, text, whole=whole) if record.text]
+
+
+def _delimiter(tried: Sequence[tuple[str, list[int]]]) -> str:
+    """Choose the delimiter with which most records have as many values as the first, and the first has most.
+
+    Where the first record has one value with all of them, it may be a title: then the other records decide.
+    """
+    scores = [(_agreement(counts), counts[0] if counts else 1, one) for one, counts in tried]
+    several = [score for score in scores if score[1] > 1]
+    if several:
+        return max(several, key=lambda score: score[:2])[2]
+    if all(agreement == 1 for agreement, *_ in scores):
+        return _NONE
+    return max(tried, key=lambda one: _usual(one[1])[0])[0]
+
+
+def _agreement(counts: Sequence[int]) -> float:
+    return sum(count == counts[0] for count in counts) / len(counts) if counts else 1.0
+
+
+def _usual(counts: Sequence[int]) -> tuple[float, int]:
+    """Find the number of values above one that most records have: the share of these records, and the number."""
+    several = Counter(count for count in counts if count > 1).most_common(1)
+    return (several[0][1] / len(counts), several[0][0]) if several else (0.0, 1)
+
+
+def _is_spaced(grammar: Grammar, spaced: Grammar, text: str, *, whole: bool) -> bool:
+    """Tell whether a space follows every delimiter, so that it belongs to it."""
+    counts = _counts(grammar, text, whole=whole)
+    return len(counts) > 1 and counts[0] > 1 and counts == _counts(spaced, text, whole=whole)
+
+
+def _first(grammar: Grammar, text: str, name: str) -> Record:
+    """Find the first record that is not an empty line."""
+    for record in grammar.records(io.StringIO(text, newline="")):
+        if record.problem:
+            raise SourceError(f"{name}:{record.line}: the header {record.problem}")
+        if record.text:
+            return record
+    raise SourceError(f"{name} is empty: it has not even a header")
+
+
+def _originals(first: Record, name: str, options: CsvOptions) -> list[str]:
+    if "\x00" in first.text:
+        raise SourceError(f"{name}:{first.line}: the header holds NUL bytes; if this is UTF-16, set encoding to utf-16")
+    if options.header:
+        return [""] * options.row_names + [value.strip() for value in first.values]
+    width = len(first.values) - options.trailing_delimiter
+    if options.names and len(options.names) != width:
+        raise SourceError(f"{name}:{first.line}: {width} values, but {len(options.names)} names are set")
+    return list(options.names) or [f"column{index}" for index in range(width)]
+
+
+def _named(originals: Sequence[str], where: str, options: CsvOptions) -> dict[str, str]:
+    """Make the names of the columns; of those that are called alike, the later ones get a number if that is asked for."""
+    if not options.rename_duplicates:
+        try:
+            return named(originals, where)
+        except SourceError as error:
+            raise SourceError(f"{error}, or set rename_duplicates to true") from None
+    return named(_renamed(originals), where)
+
+
+def _renamed(originals: Sequence[str]) -> list[str]:
+    """Number the columns whose names are taken: `a`, `a_2`, `a_3`; a column that is called so already keeps its name."""
+    taken = set[str]()
+    free, renamed = list[bool](), list[str]()
+    for index, original in enumerate(originals):
+        free.append(_key(original, index) not in taken)
+        taken.add(_key(original, index))
+    for index, original in enumerate(originals):
+        numbered = (f"{original}_{number}" for number in count(2))
+        one = original if free[index] else next(one for one in numbered if _key(one, index) not in taken)
+        taken.add(_key(one, index))
+        renamed.append(one)
+    return renamed
+
+
+def _key(original: str, index: int) -> str:
+    try:
+        return normalise(original)
+    except InvalidInputError:
+        return f"column{index}"
+
+
+def _check_header(first: Record, rows: Sequence[tuple[str, ...]], name: str) -> None:
+    """Refuse what stands where a header is expected, and is a title or a row."""
+    named_columns = sum(bool(value.strip()) for value in first.values)
+    if len(first.values) >= _MANY_COLUMNS and named_columns * 2 < len(first.values):
+        raise SourceError(
+            f"{name}:{first.line}: the header names only {named_columns} of {len(first.values)} columns; if lines stand "
+            "before the header, set skip to their number; else set header to true"
+        )
+    found = _data_in(first.values, [row for row in rows if len(row) == len(first.values)])
+    if found:
+        raise SourceError(
+            f"{name}:{first.line}: the first line looks like data and not like a header: it holds {found}, as the lines "
+            "below it do; set header to false, or to true if it is the header"
+        )
+
+
+def _data_in(first: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str | None:
+    """Name the value of a header, if there is one, that is of the same kind as all values below it."""
+    if not rows:
+        return None
+    for value, *below in zip(first, *rows, strict=True):
+        told = [one for one in below if one.strip()]
+        for kind, pattern in _DATA.items():
+            if told and pattern.fullmatch(value.strip()) and all(pattern.fullmatch(one.strip()) for one in told):
+                return f"{kind}, {value.strip()[:40]!r}"
+    numbers = all(_INTEGER.fullmatch(value) for row in (first, *rows) for value in row)
+    return f"numbers alone, {first[0]!r} first" if numbers and not all(map(_YEAR.fullmatch, first)) else None
+
+
+def _hint(first: Record, below: Sequence[Record], options: CsvOptions) -> str:
+    """Say what may be the reason if rows have more or fewer values than the header."""
+    width, counts = len(first.values), [len(record.values) for record in below]
+    if not options.header or not counts or options.row_names or options.trailing_delimiter:
+        return ""
+    share, usual = _usual([width, *counts])
+    if width < usual and share >= 0.5:  # noqa: PLR2004
+        header = next(record for record in below if len(record.values) == usual)
+        lines = f"if the header is on line {header.line}, set skip to {header.line - 1}"
+        if set(counts) != {width + 1}:
+            return f"; {lines}"
+        if all(record.values[-1] == "" for record in below):
+            return "; if every row ends with a delimiter that the header lacks, set trailing_delimiter to true"
+        return f"; if rows begin with a name that the header has no column for, set row_names to true; {lines}"
+    return ""

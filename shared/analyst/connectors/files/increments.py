@@ -1,0 +1,140 @@
+"""Increments: which rows may be newer than what was published, and how far the published ones reach."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analyst.connectors.files.columns.casts import Cast
+from analyst.connectors.files.columns.widening import Wrapped
+from analyst.contract import cursors
+from analyst.contract.connector import Cursor, SourceTable
+from analyst.errors import SourceError
+from analyst.names import quote, quote_text
+from analyst.types import portable
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_PASSED = '"passed over"'
+"""A sequence that counts the rows that are not wanted, as they go by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Increment:
+    """What is wanted of a table: all rows, or those of which the cursor column is not before `since` less a `lag`.
+
+    `typed` are the columns whose types are configured. A table is read as a whole, too, where its columns have come to be
+    of other types than they are published with: a value that was published as a number does not tell any more how it is
+    written in the source, so all that the source still has is read again.
+    """
+
+    table: SourceTable
+    since: Cursor
+    typed: frozenset[str] = frozenset()
+    lag: str | None = None
+
+    @property
+    def column(self) -> str | None:
+        """The cursor column, if the table has one and is incremental."""
+        return self.table.cursor_column if self.table.sync_strategy == "incremental" else None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the rows are selected by."""
+        return (self.column,) if self.column else ()
+
+    @property
+    def published(self) -> Mapping[str, str]:
+        """The types of the columns that rows are to be added to; none of a table that is replaced."""
+        if self.table.sync_strategy != "incremental":
+            return {}
+        return {column.name: column.type for column in self.table.published}
+
+    def selection(self, con: "DuckDBPyConnection", types: Mapping[str, Cast]) -> Wrapped:
+        """Make what wraps typed queries so that they give the wanted rows.
+
+        A row on the boundary may be new, and one whose cursor has no place in the order too: they are read every time.
+
+        Raises:
+            SourceError: the key or the cursor column is missing, or can't be one.
+        """
+        con.execute(f"create or replace temp sequence {_PASSED}")
+        self._check(types)
+        kinds = {name: _written(con, cast) for name, cast in types.items()}
+        if self.column is None or self.is_whole(kinds):
+            return _all
+        cursor, kind = quote(self.column), types[self.column].type
+        wanted = f"({cursors.not_before(cursor, kind, self.since, self.lag)} or not {cursors.on_line(cursor, kind)})"
+
+        def wrap(select: str, *, counting: bool = True) -> str:
+            # numbering the rows keeps the condition above the casts, so that every row is checked and types stay the same
+            numbered = f'select *, row_number() over () as "row number" from ({select})'
+            counted = (
+                f"case when {wanted} then true else nextval({quote_text(_PASSED)}) < 0 end" if counting else wanted
+            )
+            return f'select * exclude ("row number") from ({numbered}) where "row number" > 0 and {counted}'
+
+        return wrap
+
+    def is_whole(self, kinds: Mapping[str, str]) -> bool:
+        """Tell whether all rows are read; `kinds` are the types that the columns are written as."""
+        if self.column is None or not cursors.is_comparable(kinds[self.column], self.since):
+            return True
+        published = self.published.items()
+        return any(not cursors.are_kindred(kind, kinds[name]) for name, kind in published if name in kinds)
+
+    def _check(self, types: Mapping[str, Cast]) -> None:
+        needed = [*self.table.primary_key, *([self.column] if self.column else [])]
+        missing = [name for name in needed if name not in types]
+        if missing:
+            known = ", ".join(types)
+            raise SourceError(
+                f"{self.table.original} has no column {missing[0]!r}, which is its key or cursor; it has {known}"
+            )
+        if self.column:
+            self._check_cursor(self.column, types[self.column])
+
+    def _check_cursor(self, column: str, cast: Cast) -> None:
+        kind = cast.type
+        what = f"{self.table.original}: the cursor column {column!r}"
+        match cursors.family(kind):
+            case "text" if cast.takes_all and column not in self.typed:
+                raise SourceError(
+                    f"{what} holds text, and text does not sort as numbers and times do; configure its type"
+                )
+            case "other":
+                raise SourceError(
+                    f"{what} is of the type {kind}; a cursor is a number, a date, a time or configured text"
+                )
+        if self.lag is not None and cast.fits != cast.gap and not cursors.fits_lag(kind, self.lag):
+            raise SourceError(
+                f"{what} is of the type {kind}, and its cursor_lag is {self.lag!r}; "
+                "give a number such as 100 for a number, and 90s, 15m, 2h or 3d for a time"
+            )
+
+    def reached(self, con: "DuckDBPyConnection", files: Sequence[Path], kinds: Mapping[str, str]) -> Cursor:
+        """Find the greatest cursor value of the files that has a place in the order, as text; without one it stays."""
+        if self.column is None:
+            return None
+        paths, column = ", ".join(quote_text(str(path)) for path in files), quote(self.column)
+        on_line = cursors.on_line(column, kinds[self.column])
+        row = con.execute(
+            f"select cast(max({column}) filter ({on_line}) as varchar) from read_parquet([{paths}])"
+        ).fetchone()
+        return row[0] if row and row[0] is not None else self.since
+
+
+def _all(select: str, *, counting: bool = True) -> str:  # noqa: ARG001 - as `Wrapped` has it
+    return select
+
+
+def passed_over(con: "DuckDBPyConnection") -> int:
+    """Count the rows that the last selection did not want."""
+    row = con.execute(f"select last_value from duckdb_sequences() where sequence_name = {_PASSED[1:-1]!r}").fetchone()
+    return int(row[0]) if row and row[0] is not None else 0
+
+
+def _written(con: "DuckDBPyConnection", cast: Cast) -> str:
+    """Tell the type that a column is written as."""
+    return cast.type if cast.type == "STRUCT" else portable("c", con.sqltype(cast.type)).type

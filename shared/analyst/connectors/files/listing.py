@@ -1,0 +1,218 @@
+"""Which files make which tables: a file of the folder is a table, and so is a sub-folder with all its files."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from analyst.connectors.files.formats.compression import Compression
+from analyst.connectors.files.options import CsvOptions, CsvSource, CsvTableOptions
+from analyst.connectors.files.places.local import SourceFile, matches
+from analyst.errors import InvalidInputError
+from analyst.names import name_of, normalise
+
+RULES = "2"
+"""Goes up when the same file would be read differently than before, so that it is read again."""
+
+Format = Literal["csv", "tsv", "json", "parquet"]
+
+_FORMATS: dict[str, Format] = {
+    "csv": "csv", "tsv": "tsv", "jsonl": "json", "ndjson": "json", "json": "json", "parquet": "parquet",
+}  # fmt: skip
+_COMPRESSIONS: dict[str | None, Compression] = {"gz": "gzip", "zst": "zstd", None: "none"}
+_NAME = re.compile(
+    rf"(?P<stem>.*)\.(?P<format>{'|'.join(_FORMATS)})(?:\.(?P<compression>gz|zst))?", re.IGNORECASE | re.DOTALL
+)
+
+
+_MAX_SOURCE_TABLE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A file of a table: where it is, and what its name says it holds."""
+
+    file: SourceFile
+    stem: str
+    format: Format
+    compression: Compression
+
+    @property
+    def name(self) -> str:
+        """What messages call it: its name relative to the source's folder."""
+        return self.file.name
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A table as planned: `problem` tells why it can't be made of its files."""
+
+    name: str
+    original: str
+    files: tuple[DataFile, ...]
+    options: CsvOptions
+    required: frozenset[str] = frozenset()
+    """The columns that the table's own options name a type for."""
+    problem: str | None = None
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fingerprint", self._fingerprint())
+
+    def _fingerprint(self) -> str:
+        marks = [[item.name, item.file.mark] for item in self.files]
+        seen = [RULES, self.options.model_dump(mode="json"), marks, self.problem]
+        return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
+
+
+def data_file(file: SourceFile) -> DataFile | None:
+    """Tell by its name what a file holds; `None` if that is no table."""
+    found = _NAME.fullmatch(file.name.rsplit("/", 1)[-1])
+    if found is None or not found["stem"]:
+        return None
+    compression = found["compression"]
+    return DataFile(
+        file, found["stem"], _FORMATS[found["format"].lower()], _COMPRESSIONS[compression and compression.lower()]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of a source: its config, the options of the registered tables by name, and those left alone.
+
+    `unusable` are tables whose options can't be read, with the reason; `sources` what registered tables were made of.
+    """
+
+    source: CsvSource
+    registered: Mapping[str, CsvTableOptions]
+    excluded: frozenset[str] = frozenset()
+    unusable: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    def takes(self, name: str) -> bool:
+        """Tell whether a table is to be extracted."""
+        return name in self.registered or (self.source.discover and name not in self.excluded)
+
+
+def plan(wanted: Wanted, files: Iterable[SourceFile]) -> list[Planned]:
+    """Make tables of files, in order of their names.
+
+    Two groups of files that would become one table are one that has a problem, which names both; but where one of them is
+    what the table was registered for, only the other has that problem.
+    """
+    groups: dict[str, dict[str, list[DataFile]]] = {}
+    for original, item in _grouped(files, wanted):
+        groups.setdefault(_name(original, wanted), {}).setdefault(original, []).append(item)
+    planned = (table for name in groups if wanted.takes(name) for table in _told_apart(name, groups[name], wanted))
+    return sorted(planned, key=lambda table: table.name)
+
+
+def _told_apart(name: str, group: Mapping[str, list[DataFile]], wanted: Wanted) -> Iterable[Planned]:
+    owner = next((one for one in group if source_table(one.rstrip("/")) == wanted.sources.get(name)), None)
+    if owner is None:
+        yield _planned(name, group, wanted)
+        return
+    yield _planned(name, {owner: group[owner]}, wanted)
+    for other in group:
+        if other != owner:
+            problem = _collision(name, [owner, other])
+            yield Planned(other, other.rstrip("/"), tuple(group[other]), wanted.source, problem=problem)
+
+
+def _grouped(files: Iterable[SourceFile], wanted: Wanted) -> Iterable[tuple[str, DataFile]]:
+    """Give each file with what its table is called: the table that asks for it, its folder, or itself.
+
+    What begins with `_` or `.`, a file or a folder, is about other files and no data, unless somebody names it.
+    """
+    patterns = {name: options.files for name, options in wanted.registered.items() if options.files}
+    for file in files:
+        item = _blocked(file) or data_file(file)
+        if item is None:
+            continue
+        takers = [name for name, pattern in patterns.items() if matches(pattern, file.name)]
+        if not takers and _is_aside(file.name) and not wanted.source.path.endswith(file.name):
+            continue
+        for original in takers or [_original(item)]:
+            yield original, item
+
+
+def _is_aside(name: str) -> bool:
+    return any(part.startswith(("_", ".")) for part in name.split("/"))
+
+
+def _blocked(file: SourceFile) -> DataFile | None:
+    """Keep a sub-folder that may not be read: its table can't be made, and says why."""
+    return DataFile(file, file.name.rstrip("/"), "csv", "none") if file.name.endswith("/") else None
+
+
+def _original(item: DataFile) -> str:
+    folder, separator, _rest = item.name.partition("/")
+    return f"{folder}/" if separator else item.name
+
+
+def _name(original: str, wanted: Wanted) -> str:
+    """Make the table's name, by which it may be registered; where none can be made, the original one stays.
+
+    Before letters of other scripts were transliterated they were left out: a table of that time keeps its name.
+    """
+    found = _NAME.fullmatch(original)
+    text = found["stem"] if found else original.rstrip("/")
+    try:
+        name = name_of(text, "table")
+        former = name if text.isascii() else normalise(text)
+    except InvalidInputError:
+        return original if not text.strip() else name
+    is_former = wanted.sources.get(former) == source_table(original.rstrip("/"))
+    return former if is_former and name not in wanted.registered else name
+
+
+def source_table(original: str) -> str:
+    """Give what the registry says of where a table comes from: one line of at most 200 characters."""
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in original).strip()
+    if len(line) <= _MAX_SOURCE_TABLE:
+        return line
+    return f"{line[: _MAX_SOURCE_TABLE - 10]}…{hashlib.sha256(original.encode()).hexdigest()[:8]}"
+
+
+def skipped(files: Iterable[SourceFile]) -> list[str]:
+    """List the files that hold no table by their names, but for those that stand aside."""
+    return [
+        file.name for file in files if _blocked(file) is None and data_file(file) is None and not _is_aside(file.name)
+    ]
+
+
+def _planned(name: str, group: Mapping[str, list[DataFile]], wanted: Wanted) -> Planned:
+    originals = list(group)
+    files = tuple(item for items in group.values() for item in items)
+    own = wanted.registered.get(name, CsvTableOptions())
+    options = wanted.source.overridden(own)
+    problem = wanted.unusable.get(name) or _collision(name, originals) or _mixture(name, files)
+    problem = problem or _contradiction(name, options)
+    return Planned(name, originals[0].rstrip("/"), files, options, frozenset(own.types), problem)
+
+
+def _collision(name: str, originals: list[str]) -> str | None:
+    if len(originals) == 1:
+        return None
+    return f"{' and '.join(map(repr, originals))} would both become the table {name!r}; rename or remove one of them"
+
+
+def _mixture(name: str, files: Iterable[DataFile]) -> str | None:
+    formats: dict[str, str] = {}
+    for item in files:
+        if item.file.problem:
+            return item.file.problem
+        formats.setdefault("csv" if item.format == "tsv" else item.format, item.name)
+    if len(formats) == 1:
+        return None
+    return (
+        f"the table {name!r} would be made of files of different formats: {' and '.join(map(repr, formats.values()))}"
+    )
+
+
+def _contradiction(name: str, options: CsvOptions) -> str | None:
+    if options.sync_strategy == "full_refresh" or options.primary_key or options.cursor_column:
+        return None
+    return f"the table {name!r} can't be incremental without a primary_key or a cursor_column: name one"

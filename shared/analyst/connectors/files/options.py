@@ -1,0 +1,129 @@
+"""The options of a source of files, for all its tables and for one."""
+
+import codecs
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from analyst.connectors.files.columns import casts
+from analyst.contract import cursors
+from analyst.errors import InvalidInputError
+from analyst.names import name_of
+
+_SPELLED = {"\\t": "\t", "tab": "\t", "\\x1f": "\x1f"}
+
+_MAX_DELIMITER = 4
+
+
+def _one_character(text: str) -> str:
+    text = _SPELLED.get(text, text)
+    if len(text) != 1 or not text.isascii() or text in "\r\n\x00":
+        raise ValueError("must be one ASCII character, not a line break")
+    return text
+
+
+def _few_characters(text: str) -> str:
+    text = _SPELLED.get(text, text)
+    if not 1 <= len(text) <= _MAX_DELIMITER or not text.isascii() or set(text) & set("\r\n\x00"):
+        raise ValueError(f"must be 1 to {_MAX_DELIMITER} ASCII characters, none of them a line break")
+    return text
+
+
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _names(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _known_encoding(name: str) -> str:
+    try:
+        found = codecs.lookup(name)
+        "".encode(found.name)
+    except (LookupError, ValueError):
+        raise ValueError(f"is no encoding: {name!r}; for example utf-8, windows-1250, latin-1, utf-16") from None
+    return found.name
+
+
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _known_lag(text: str) -> str:
+    try:
+        return cursors.lag(text)
+    except InvalidInputError as error:
+        raise ValueError(str(error)) from None
+
+
+def _normalised(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name_of(name) for name in names)
+
+
+def _known_types(types: dict[str, str]) -> dict[str, str]:
+    return {name_of(column): casts.type_name(kind) for column, kind in types.items()}
+
+
+Character = Annotated[str, AfterValidator(_one_character)]
+Delimiter = Annotated[str, AfterValidator(_few_characters)]
+
+
+class CsvOptions(BaseModel):
+    """How files are read. What is not set is found out, or is as RFC 4180 has it.
+
+    Columns are named by their original or their normalised names. `nullstr` are the texts that stand for NULL, quoted
+    or not, instead of the unquoted empty one. `names` are the columns of files without a `header`. `quote: ""` means
+    that nothing is quoted. `skip` is the number of lines before the header; lines that start with `comment` are ignored.
+    `row_names` and `trailing_delimiter` say that every row has one value more than the header: at its start, or an empty
+    one at its end. `stray_quotes` decides about rows that have two readings because of quotes inside unquoted values.
+    `rename_duplicates` numbers columns of the same name. `cursor_lag` is how far before the cursor an increment begins,
+    for rows that come late.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    delimiter: Delimiter | None = None
+    quote: Character | Literal[""] = '"'
+    escape: Character | None = None
+    header: bool = True
+    skip: Annotated[int, Field(ge=0)] = 0
+    comment: Character | None = None
+    row_names: bool = False
+    trailing_delimiter: bool = False
+    stray_quotes: Literal["error", "literal"] = "error"
+    rename_duplicates: bool = False
+    names: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
+    nullstr: Annotated[tuple[str, ...], BeforeValidator(_several)] | None = None
+    types: Annotated[dict[str, str], AfterValidator(_known_types)] = {}
+    encoding: Annotated[str, AfterValidator(_known_encoding)] | None = None
+    decimal_separator: Literal[".", ","] = "."
+    on_error: Literal["fail", "collect"] = "fail"
+    primary_key: Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_normalised)] = ()
+    sync_strategy: Literal["full_refresh", "incremental"] = "full_refresh"
+    cursor_column: Annotated[str, AfterValidator(name_of)] | None = None
+    cursor_lag: Annotated[str, BeforeValidator(_as_text), AfterValidator(_known_lag)] | None = None
+
+    def overridden(self, other: "CsvOptions") -> "CsvOptions":
+        """Take what the other sets, and keep the rest; types are taken column by column."""
+        mine, theirs = self.model_dump(exclude_unset=True), other.model_dump(exclude_unset=True)
+        both = {name: value for name, value in {**mine, **theirs}.items() if name in CsvOptions.model_fields}
+        if "types" in both:
+            both["types"] = {**mine.get("types", {}), **theirs.get("types", {})}
+        return CsvOptions(**both)
+
+
+class CsvTableOptions(CsvOptions):
+    """The options of one table. `files` is a glob, relative to the source's folder, of the files that make the table."""
+
+    files: str | None = None
+
+
+class CsvSource(CsvOptions):
+    """The config of a source: where its files are, and the options of all its tables.
+
+    `path` is a folder, a glob or a file; `discover` takes in files that nobody registered.
+    """
+
+    path: str
+    discover: bool = True

@@ -1,0 +1,1 @@
+"""Jira's REST API: requests, paging, issues and fields."""

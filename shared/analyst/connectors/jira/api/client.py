@@ -1,0 +1,257 @@
+"""What is asked of a Jira instance: issues with all that belongs to them, searches, fields, files.
+
+Source: Jira Cloud's REST API v3, developer.atlassian.com. Documents come complete: pages of comments, logged work and
+changes are read to their ends, each in the order of its ids, so that one issue is one document however it was asked for.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+from analyst.connectors.jira.api.http import Connection, CredentialError, MissingError, RefusedError
+from analyst.connectors.jira.issue import documents, times
+from analyst.connectors.jira.issue.documents import Document, Kind
+from analyst.errors import SourceError, UnavailableError
+
+API: Final = "/rest/api/3"
+RECONCILED: Final = 50
+"""How many issues a search can be asked to be right about."""
+_PAGE: Final = 100
+_LISTINGS: Final[tuple[tuple[Kind, str, str], ...]] = (
+    ("changelog", "changelog", "values"),
+    ("comments", "comment", "comments"),
+    ("worklogs", "worklog", "worklogs"),
+)
+_INSIDE: Final[dict[str, Kind]] = {"comment": "comments", "worklog": "worklogs"}
+_ATTEMPTS: Final = 3
+_CHUNK: Final = 1 << 18
+
+
+class TooLargeError(SourceError):
+    """A file has more bytes than it may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class JiraClient:
+    """Reads one instance. Its methods raise what `Connection.get` does."""
+
+    connection: Connection
+
+    def prove(self) -> None:
+        """Make sure that the credential works: only then what Jira did not show is not there.
+
+        Raises:
+            CredentialError: it does not.
+            AnalystError: that can't be found out.
+        """
+        setting = self.connection.credential.name
+        try:
+            told = self.connection.get("myself", f"{API}/myself")
+        except MissingError as error:
+            raise CredentialError(
+                f"Jira does not say whose credential it was shown ({error}): is JIRA_DOMAIN the address of the instance?"
+            ) from error
+        names = ("accountId", "key", "name")
+        if not isinstance(told, dict) or not any(isinstance(told.get(name), str) and told[name] for name in names):
+            raise CredentialError(f"Jira does not know whose credential it was shown: set {setting} anew")
+        self.connection.is_proven = True
+
+    def settle(self) -> None:
+        """Make sure of it unless that was done since the last answer; what was answered may be believed then.
+
+        Raises:
+            AnalystError: see `prove`.
+        """
+        if not self.connection.is_proven:
+            self.prove()
+
+    def issue(self, id_: str) -> Document:
+        """Get an issue by its id or key, complete.
+
+        Raises:
+            MissingError: there is none, or none that the credential may see.
+        """
+        path = f"{API}/issue/{quote(id_, safe='')}"
+        answer = self._object("issue", path, {"fields": "*all", "expand": "changelog"})
+        return self.completed(answer)
+
+    def look(self, id_: str, fields: Sequence[str]) -> Document:
+        """Get some fields of an issue, by their ids."""
+        return self._object("issue", f"{API}/issue/{quote(id_, safe='')}", {"fields": ",".join(fields)})
+
+    def completed(self, answer: Document) -> Document:
+        """Read to their ends the lists of an issue that a search or `issue` has answered, and its remote links."""
+        issue_id, fields = str(answer.get("id")), dict(documents.fields(answer))
+        found = {kind: self._all(answer, issue_id, kind, path, member) for kind, path, member in _LISTINGS}
+        for name, kind in _INSIDE.items():
+            if (things := found[kind]) is not None:
+                fields[name] = {kind: things, "total": len(things)}
+        document = {name: answer[name] for name in ("id", "key", "self") if name in answer} | {"fields": fields}
+        if (histories := found["changelog"]) is not None:
+            document["changelog"] = {"histories": histories, "total": len(histories)}
+        if (links := self.remote_links(issue_id)) is not None:
+            document["remote_links"] = links
+        return document
+
+    def remote_links(self, issue_id: str) -> list[Any] | None:
+        """Get the links of an issue to addresses elsewhere; None where Jira does not show them: links are turned off.
+
+        Raises:
+            MissingError: there is no such issue any more.
+        """
+        try:
+            found = self.connection.get("remotelink", f"{API}/issue/{quote(issue_id, safe='')}/remotelink")
+        except (MissingError, RefusedError):
+            self.look(issue_id, ("updated",))
+            return None
+        if not isinstance(found, list):
+            raise UnavailableError(f"Jira answers the remote links of {issue_id} with no list")
+        return _in_order(found)
+
+    def search(
+        self,
+        jql: str,
+        *,
+        fields: Sequence[str] = ("*all",),
+        changes: bool = False,
+        reconcile: Iterable[str] = (),
+        size: int = _PAGE,
+    ) -> Iterator[list[Document]]:
+        """Yield pages of the issues that a query finds, as the server makes them; `completed` completes an issue.
+
+        Args:
+            jql: the query, which must be bounded.
+            fields: which fields to tell, by id.
+            changes: whether to tell the newest changes too.
+            reconcile: ids of 50 issues at most about which the index must be up to date.
+            size: how many issues a page has at most, up to 5,000.
+        """
+        asked: dict[str, Any] = {"jql": jql, "fields": list(fields), "maxResults": size}
+        if changes:
+            asked["expand"] = "changelog"
+        if ids := [int(id_) for id_ in reconcile]:
+            asked["reconcileIssues"] = ids
+        seen: set[str] = set()
+        while True:
+            page = self._searched(asked)
+            yield [issue for issue in page["issues"] if isinstance(issue, dict)]
+            token = page.get("nextPageToken")
+            if not token:  # `isLast` is true beside a token now and then, and there are more issues behind it
+                return
+            if token in seen:
+                raise UnavailableError("Jira answers a search with the same page again and again")
+            seen.add(token)
+            asked["nextPageToken"] = token
+
+    def _searched(self, asked: Document) -> Document:
+        """Get one page of a search that does not contradict itself."""
+        path = f"{API}/search/jql"
+        try:
+            page = self.connection.post("search", path, asked)
+        except MissingError as error:
+            raise SourceError(
+                f"Jira has no {path} (404): issues are read from Jira Cloud only; check JIRA_DOMAIN, or send webhooks "
+                "and leave JIRA_API_TOKEN out"
+            ) from error
+        issues = page.get("issues") if isinstance(page, dict) else None
+        if not isinstance(issues, list):
+            raise UnavailableError("Jira answers a search with no list of issues")
+        total, token = page.get("total"), page.get("nextPageToken")
+        is_first = "nextPageToken" not in asked
+        if not issues and not token and is_first and isinstance(total, int) and total > 0:
+            raise UnavailableError(f"Jira answers a search with no issues, and says that there are {total}")
+        if not token and page.get("isLast") is False:
+            raise UnavailableError("Jira says that a search has more pages, and gives no token for the next one")
+        return dict(page)
+
+    def count(self, jql: str) -> int:
+        """Tell about how many issues a query finds."""
+        found = self.connection.post("count", f"{API}/search/approximate-count", {"jql": jql})
+        count = found.get("count") if isinstance(found, dict) else None
+        return count if isinstance(count, int) else 0
+
+    def fields(self) -> list[Any]:
+        """Get what fields there are, each with `id`, `name` and `schema`."""
+        found = self.connection.get("field", f"{API}/field")
+        if not isinstance(found, list) or not found:
+            raise UnavailableError("Jira answers with no list of fields")
+        return found
+
+    def time(self) -> datetime:
+        """Tell what time it is by the instance's clock."""
+        told = times.instant(self._object("server_info", f"{API}/serverInfo").get("serverTime"))
+        if told is None:
+            raise UnavailableError("Jira does not tell its time")
+        return told
+
+    def attachment(self, id_: str, into: Path, most: int) -> int:
+        """Copy a file of at most so many bytes, and tell how many it has.
+
+        Raises:
+            TooLargeError: it has more.
+        """
+        size = 0
+        path = f"{API}/attachment/content/{quote(id_, safe='')}"
+        with self.connection.opened("content", path) as answer, into.open("wb") as target:
+            for chunk in answer.stream(_CHUNK):
+                size += len(chunk)
+                if size > most:
+                    raise TooLargeError(f"the attachment {id_} has more than {most} bytes")
+                target.write(chunk)
+        return size
+
+    def _all(self, answer: Document, issue_id: str, kind: Kind, path: str, member: str) -> list[Any] | None:
+        """Give all things of a kind; None where the issue tells of none, such as work that nobody may log."""
+        told = documents.listed(answer, kind)
+        if told is None:
+            return None
+        things, is_complete = told
+        if is_complete:
+            return _in_order(things)
+        try:
+            return _in_order(self._paged(kind, f"{API}/issue/{quote(issue_id, safe='')}/{path}", member))
+        except MissingError as error:
+            self.look(issue_id, ("updated",))  # else it is the issue that is missing
+            raise UnavailableError(f"Jira tells of more {kind} of {issue_id} than it shows") from error
+
+    def _paged(self, kind: str, path: str, member: str) -> list[Any]:
+        """Read all pages of a list; from its beginning when it has become shorter, since things have moved up then.
+
+        A list that stays shorter than its total has things that this account may not see.
+        """
+        found: list[Any] = []
+        for attempt in range(_ATTEMPTS):
+            found, totals = [], [0]
+            for things, total in self._pages(kind, path, member):
+                found += things
+                totals.append(total)
+            if totals == sorted(totals) and (len(found) >= totals[-1] or attempt == _ATTEMPTS - 1):
+                return found
+        raise UnavailableError(f"{path} of Jira changes faster than it can be read")
+
+    def _pages(self, kind: str, path: str, member: str) -> Iterator[tuple[list[Any], int]]:
+        start = 0
+        while True:
+            page = self._object(kind, path, {"startAt": start, "maxResults": _PAGE})
+            things, total = page.get(member), page.get("total")
+            if not isinstance(things, list) or not isinstance(total, int):
+                raise UnavailableError(f"Jira answers {path} with no page of a list")
+            yield things, total
+            start += len(things)
+            if not things or start >= total:
+                return
+
+    def _object(self, kind: str, path: str, query: dict[str, str | int] | None = None) -> Document:
+        found = self.connection.get(kind, path, query)
+        if not isinstance(found, dict):
+            raise UnavailableError(f"Jira answers {path} with no JSON object")
+        return found
+
+
+def _in_order(things: list[Any]) -> list[Any]:
+    """Sort things by their ids, and take each once."""
+    named = {str(thing.get("id")): thing for thing in things if isinstance(thing, dict)}
+    return [named[id_] for id_ in sorted(named, key=lambda id_: (len(id_), id_))]

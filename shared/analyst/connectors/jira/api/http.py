@@ -1,0 +1,411 @@
+"""Requests to a Jira instance: with its credential, again while it is busy, and never longer than a deadline.
+
+A 429 names what is too much: requests of one kind then wait together, and no request comes earlier than `Retry-After`.
+Source: Jira Cloud's "Rate limiting", developer.atlassian.com.
+"""
+
+import base64
+import random
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from pydantic import SecretStr
+
+from analyst.connectors.jira.issue import documents
+from analyst.errors import AnalystError, NotFoundError, RateLimitedError, SourceError, UnavailableError
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+
+_BUSY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+_SERVER_ERRORS = 500
+_FAILED_LOGINS = ("AUTHENTICATED_FAILED", "AUTHENTICATION_DENIED")
+_LOGIN_PAGE = re.compile(
+    r"^https?://id\.atlassian\.com/|/login(?:\.jsp|\.action)?(?:[/?]|$)|saml|/oauth2?/|permissionviolation",
+    re.IGNORECASE,
+)
+_SECRET_LOOKING = re.compile(r"[?#].*")
+
+
+class CredentialError(SourceError):
+    """Jira does not accept the credential: it is wrong, revoked or expired, or Jira answered as it answers anybody."""
+
+    code = "jira_credential"
+
+
+class RefusedError(SourceError):
+    """Jira knows who asks, and refuses it."""
+
+    code = "jira_refused"
+
+
+class QueryError(SourceError):
+    """Jira does not understand what it is asked."""
+
+    code = "jira_query"
+
+
+class RemovedError(SourceError):
+    """Jira no longer has this part of its API."""
+
+    code = "jira_removed"
+
+
+class MissingError(NotFoundError):
+    """Jira has no such thing, or none that this credential may see."""
+
+
+class BusyError(RateLimitedError):
+    """Jira wants to be asked later than we may wait."""
+
+
+def accept(answer: "BaseHTTPResponse", path: str, setting: str) -> None:
+    """Accept an answer that is a success; each kind of failure raises an error of its own.
+
+    Args:
+        answer: what came.
+        path: what was asked for.
+        setting: the one that holds the credential.
+
+    Raises:
+        AnalystError: the answer is a failure.
+    """
+    status, where = answer.status, shown(path)
+    if status == HTTPStatus.OK:
+        return
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        raise _refused(answer, where, setting)
+    if status == HTTPStatus.NOT_FOUND:
+        raise MissingError(f"Jira has no {where} for the account of {setting} ({status})")
+    if status == HTTPStatus.GONE:
+        raise RemovedError(
+            f"Jira no longer offers {where} (410): Atlassian removed this part of the API; "
+            "install a newer version of AI Data Analyst"
+        )
+    told = {"retry_after": after, "limited": _limited(answer)} if (after := _after(answer)) is not None else {}
+    if status in _BUSY:
+        raise BusyError(f"Jira is asked too often for {where} ({status})", **told)
+    if status >= _SERVER_ERRORS:
+        raise UnavailableError(f"Jira can't answer {where} now ({status})", **told)
+    if status == HTTPStatus.BAD_REQUEST:
+        raise QueryError(f"Jira does not understand {where} (400): {_reason(answer)}")
+    if target := answer.headers.get("Location"):
+        check_redirect(target, path, setting)
+        raise SourceError(f"Jira redirects {where} to {origin(target)} ({status}): set JIRA_DOMAIN to that address")
+    raise SourceError(f"Jira answers {where} with {status}: is JIRA_DOMAIN the address of the instance?")
+
+
+def _refused(answer: "BaseHTTPResponse", where: str, setting: str) -> SourceError:
+    """Tell why Jira refuses what was asked for."""
+    if answer.status == HTTPStatus.FORBIDDEN:
+        return RefusedError(f"Jira refuses {where} to the account of {setting} (403): give it access")
+    if b"scope does not match" in answer.data:
+        return RefusedError(
+            f"the token of {setting} lacks a scope for {where} (401): "
+            "create one with the scopes read:jira-work and read:jira-user"
+        )
+    return CredentialError(f"Jira does not know the credential that it was shown (401): set {setting} anew")
+
+
+def check_login(answer: "BaseHTTPResponse", setting: str) -> None:
+    """Refuse an answer that Jira gave to nobody in particular, whatever its status: then what is missing in it may exist.
+
+    Jira Cloud answers a request whose token has expired like an anonymous one, and says so in headers only. Source:
+    Seraph's `X-Seraph-LoginReason` and `X-Authentication-Denied-Reason`, Data Center's `X-AUSERNAME`.
+
+    Raises:
+        CredentialError: the headers say that the credential was not accepted.
+    """
+    headers = answer.headers
+    denied = headers.get("X-Authentication-Denied-Reason") or ""
+    if "CAPTCHA" in denied.upper():
+        raise CredentialError(
+            f"Jira asks the account of {setting} for a CAPTCHA, after too many failed logins: "
+            f"sign in to Jira in a browser as that account, solve it, and set {setting} anew"
+        )
+    reason = (headers.get("X-Seraph-LoginReason") or "").upper()
+    if any(failed in reason for failed in _FAILED_LOGINS) or denied:
+        raise CredentialError(
+            f"Jira does not accept the credential and answers as it does anybody ({reason or denied}): "
+            f"create a new token and set {setting} anew; nothing was deleted"
+        )
+    if (headers.get("X-AUSERNAME") or "").casefold() == "anonymous":
+        raise CredentialError(
+            f"Jira takes the account of {setting} for an anonymous visitor (X-AUSERNAME): "
+            f"create a new token and set {setting} anew; nothing was deleted"
+        )
+
+
+def check_redirect(target: str, path: str, setting: str) -> None:
+    """Refuse a redirect to a page where people sign in.
+
+    Raises:
+        CredentialError: it leads to such a page.
+    """
+    if _LOGIN_PAGE.search(target):
+        raise CredentialError(
+            f"Jira redirects {shown(path)} to a login page at {origin(target)}: set {setting} anew, and have the proxy "
+            "or single sign-on in front of Jira let the REST API through"
+        )
+
+
+def _reason(answer: "BaseHTTPResponse") -> str:
+    try:
+        told = documents.parse(answer.data)
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        return "it does not say why"
+    general, named = told.get("errorMessages"), told.get("errors")
+    messages = [*(general if isinstance(general, list) else ()), *(named.values() if isinstance(named, dict) else ())]
+    return "; ".join(map(str, messages))[:1000] or "it does not say why"
+
+
+def _after(answer: "BaseHTTPResponse") -> float | None:
+    """Read for how many seconds nothing is to be asked, by the server's own clock where it tells a time."""
+    told = answer.headers.get("Retry-After")
+    if told is None:
+        return None
+    try:
+        return max(float(told), 0.0)
+    except ValueError:
+        pass
+    try:
+        until, now = (parsedate_to_datetime(text) for text in (told, answer.headers.get("Date") or told))
+        return max((until - now).total_seconds(), 0.0)
+    except (ValueError, TypeError):
+        return None
+
+
+def _limited(answer: "BaseHTTPResponse") -> str | None:
+    """Tell what waits: all, where a quota of the whole tenant is used up or the instance is down."""
+    is_quota = "quota" in (answer.headers.get("RateLimit-Reason") or "")
+    return "*" if is_quota or answer.status == HTTPStatus.SERVICE_UNAVAILABLE else None
+
+
+def parsed(answer: "BaseHTTPResponse", path: str, setting: str) -> Any:
+    """Read the JSON of an answer.
+
+    Raises:
+        CredentialError: it is a web page, such as the one where people sign in.
+        UnavailableError: it is no JSON.
+    """
+    try:
+        return documents.parse(answer.data)
+    except ValueError as error:
+        is_page = "html" in (answer.headers.get("Content-Type") or "").lower() or answer.data.lstrip()[:1] == b"<"
+        if is_page:
+            raise CredentialError(
+                f"Jira answers {shown(path)} with a web page instead of JSON, probably the one where people sign in: "
+                f"check that JIRA_DOMAIN is the address of Jira itself, and set {setting} anew"
+            ) from error
+        raise UnavailableError(f"the answer to {shown(path)} is no JSON") from error
+
+
+def shown(path: str) -> str:
+    """Leave out of an address what may be a secret."""
+    return _SECRET_LOOKING.sub("", path)
+
+
+def origin(url: str) -> str:
+    """Tell the server of an address, as it may be shown."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """Tell what the HTTP client raises; it is imported only where there is a Jira to ask."""
+    from urllib3.exceptions import HTTPError
+
+    return HTTPError, OSError
+
+
+_CONNECT, _READ = 10.0, 60.0
+_KEPT: Final = 32
+_FIRST, _LONGEST = 0.5, 20.0
+_REDIRECTS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """An API token of a user, or a token that says by itself whose it is. `name` is the setting that holds it."""
+
+    token: SecretStr
+    email: str | None = None
+    name: str = "JIRA_API_TOKEN"
+
+    def header(self) -> str:
+        """Write it as a request shows it."""
+        secret = self.token.get_secret_value()
+        if self.email is None:
+            return f"Bearer {secret}"
+        return f"Basic {base64.b64encode(f'{self.email}:{secret}'.encode()).decode()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """For how many seconds one request is tried, and how that is timed. A pause is longer by up to `spread()` of itself."""
+
+    most: float = 120.0
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    spread: Callable[[], float] = random.random
+
+    def pause(self, attempt: int, asked: float | None) -> float:
+        """Tell how long to wait after so many attempts, when that long was asked for."""
+        longest = min(_LONGEST, _FIRST * 2.0**attempt)
+        return (asked or 0.0) + longest * (0.5 + self.spread() / 2)
+
+
+@dataclass
+class Connection:
+    """A Jira instance at its address, such as `https://example.atlassian.net`. Safe to use from many threads."""
+
+    url: str
+    credential: Credential
+    patience: Patience = field(default_factory=Patience)
+    is_proven: bool = False
+    """Whether the credential was seen to work after all that was answered so far. See `JiraClient.settle`."""
+    _until: dict[str, float] = field(default_factory=dict)
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+    _pools: "dict[str | None, PoolManager]" = field(default_factory=dict)
+
+    def get(self, kind: str, path: str, query: Mapping[str, str | int] | None = None) -> Any:
+        """Get a JSON value. `kind` is what is limited together, such as `search`.
+
+        Raises:
+            CredentialError: the credential is not known.
+            RefusedError: it may not do this.
+            MissingError: there is no such thing.
+            QueryError: this is not understood.
+            BusyError: Jira has no time before the deadline.
+            UnavailableError: Jira does not answer, or not as it should.
+        """
+        return self._asked(kind, "GET", path + (f"?{urlencode(query)}" if query else ""), None)
+
+    def post(self, kind: str, path: str, body: Any) -> Any:
+        """Ask a question that has a body, which changes nothing; otherwise as `get`."""
+        return self._asked(kind, "POST", path, documents.canonical(body))
+
+    @contextmanager
+    def opened(self, kind: str, path: str) -> "Iterator[BaseHTTPResponse]":
+        """Open a file. Where the answer leads elsewhere that is followed, and another host is not shown the credential.
+
+        What goes wrong while it is read is an UnavailableError.
+
+        Raises:
+            AnalystError: it can't be had; see `get`.
+        """
+        from urllib3.exceptions import HTTPError
+
+        answer = self._patiently(kind, lambda: self._followed(path), path)
+        try:
+            yield answer
+        except HTTPError as error:
+            raise UnavailableError(f"{shown(path)} of Jira broke off: {type(error).__name__}") from None
+        finally:
+            answer.close()
+
+    def _asked(self, kind: str, method: str, path: str, body: bytes | None) -> Any:
+        def once() -> Any:
+            answer = self._send(method, self.url + path, body)
+            self.is_proven = False
+            check_login(answer, self.credential.name)
+            accept(answer, path, self.credential.name)
+            return parsed(answer, path, self.credential.name)
+
+        return self._patiently(kind, once, path)
+
+    def _patiently(self, kind: str, once: Callable[[], Any], path: str) -> Any:
+        patience = self.patience
+        deadline, attempt = patience.monotonic() + patience.most, 0
+        while True:
+            self._wait(kind, deadline, path)
+            try:
+                return once()
+            except (BusyError, UnavailableError) as error:
+                asked = error.details.get("retry_after")
+                pause = patience.pause(attempt, asked)
+                if asked is not None:
+                    self._hold(error.details.get("limited") or kind, pause)
+                if patience.monotonic() + pause > deadline:
+                    raise
+                attempt += 1
+                patience.sleep(pause)
+
+    def _hold(self, kind: str, pause: float) -> None:
+        """Let no request of a kind begin before."""
+        with self._turn:
+            self._until[kind] = max(self._until.get(kind, 0.0), self.patience.monotonic() + pause)
+
+    def _wait(self, kind: str, deadline: float, path: str) -> None:
+        with self._turn:
+            until = max(self._until.get(kind, 0.0), self._until.get("*", 0.0))
+        left = until - self.patience.monotonic()
+        if until > deadline:
+            raise BusyError(f"Jira takes no requests such as {shown(path)} for {left:.0f} s", retry_after=left)
+        if left > 0:
+            self.patience.sleep(left)
+
+    def _send(self, method: str, url: str, body: bytes | None, *, is_file: bool = False) -> "BaseHTTPResponse":
+        headers = {"User-Agent": "ai-data-analyst"} | (
+            {} if is_file else {"Accept": "application/json", "Accept-Encoding": "gzip"}
+        )
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if origin(url) == origin(self.url):
+            headers["Authorization"] = self.credential.header()
+        try:
+            return self._manager(url).request(
+                method, url, body=body, headers=headers, redirect=False, retries=False, preload_content=not is_file
+            )
+        except errors() as error:
+            raise UnavailableError(f"{origin(url)} does not answer: {type(error).__name__}") from None
+
+    def _followed(self, path: str) -> "BaseHTTPResponse":
+        url = self.url + path
+        for _ in range(_REDIRECTS):
+            answer = self._send("GET", url, None, is_file=True)
+            where = answer.headers.get("Location") if answer.get_redirect_location() else None
+            try:
+                if origin(url) == origin(self.url):
+                    check_login(answer, self.credential.name)
+                if where is not None:
+                    check_redirect(where, path, self.credential.name)
+                else:
+                    accept(answer, f"{shown(path)} at {origin(url)}", self.credential.name)
+                    return answer
+            except AnalystError:
+                answer.close()
+                raise
+            answer.close()
+            url = urljoin(url, where)
+            if urlsplit(url).scheme not in {"https", urlsplit(self.url).scheme}:
+                raise SourceError(f"{shown(path)} leads to {origin(url)}, which is no safe place")
+        raise SourceError(f"{shown(path)} leads from place to place and nowhere")
+
+    def _manager(self, url: str) -> "PoolManager":
+        """Give the connections that are kept: to servers themselves, or to the proxy that the environment names."""
+        from urllib3 import PoolManager, ProxyManager, Timeout
+
+        parts = urlsplit(url)
+        proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+        with self._turn:
+            if proxy not in self._pools:
+                timeout = Timeout(connect=_CONNECT, read=_READ)
+                self._pools[proxy] = (
+                    PoolManager(maxsize=_KEPT, timeout=timeout)
+                    if proxy is None
+                    else ProxyManager(proxy, maxsize=_KEPT, timeout=timeout)
+                )
+            return self._pools[proxy]

@@ -1,0 +1,236 @@
+"""Fetching issues of one Jira instance as they are to be known: complete, and with SLA fields of the service desk.
+
+SLA fields may be shown to an account of the service desk only. It is asked beside the one that is asked for the rest;
+when it does not answer, what was known of these fields stays.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, TypeVar
+
+from analyst import logs
+from analyst.connectors.jira.api.client import JiraClient
+from analyst.connectors.jira.api.http import BusyError, Connection, Credential, CredentialError, Patience
+from analyst.connectors.jira.issue import documents, times
+from analyst.connectors.jira.issue.custom_fields import TransformOptions, base_url
+from analyst.connectors.jira.issue.documents import Document
+from analyst.connectors.jira.issue.state import IssueState
+from analyst.errors import AnalystError, NotFoundError, UnavailableError
+from analyst.settings import Settings
+
+_LOG = logging.getLogger(f"{logs.ROOT}.jira")
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+PARALLEL: Final = 4
+"""How many issues are fetched at the same time, if nobody says otherwise."""
+STATUS: Final = ("status", "resolution", "resolutiondate")
+"""The fields that tell whether an issue is open."""
+_UNASKED: Final = "unasked"
+"""The member of a fetched document that names fields which could not be asked for."""
+_LINKS: Final = "remote_links"
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The account of the service desk, and the ids of the SLA fields that it is shown."""
+
+    client: JiraClient
+    fields: tuple[str, ...]
+
+    def standing(self, issue_id: str) -> Document:
+        """Get how an issue stands: its SLA fields, status, resolution, and when it was updated."""
+        return documents.fields(self.client.look(issue_id, (*self.fields, *STATUS, "updated")))
+
+    def is_asked_about(self, document: Document) -> bool:
+        """Tell whether an issue may have SLA fields that the other account is not shown."""
+        fields = documents.fields(document)
+        project = fields.get("project")
+        kind = project.get("projectTypeKey") if isinstance(project, dict) else None
+        return kind in {None, "service_desk"} and any(not _is_told(fields.get(name)) for name in self.fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Jira:
+    """The instance, as issues are fetched of it; `desk` is there where SLA fields are asked for by an account of their own."""
+
+    client: JiraClient
+    desk: Desk | None = None
+    parallel: int = PARALLEL
+
+    def issue(self, issue_id: str) -> Document:
+        """Get an issue; see `JiraClient.issue`."""
+        return self._with_slas(self.client.issue(issue_id))
+
+    def completed(self, answer: Document) -> Document:
+        """Complete an issue that a search has answered."""
+        return self._with_slas(self.client.completed(answer))
+
+    def each(self, items: Iterable[T], fetch: Callable[[T], R]) -> Iterator[tuple[T, R | AnalystError]]:
+        """Fetch something for each of many items, a few at once, and give it in their order, or why it can't be had."""
+
+        def attempt(item: T) -> R | AnalystError:
+            try:
+                return fetch(item)
+            except AnalystError as error:
+                return error
+
+        waiting: deque[tuple[T, Future[R | AnalystError]]] = deque()
+        pool = ThreadPoolExecutor(self.parallel, thread_name_prefix="jira")
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(attempt, item)))
+                if len(waiting) > 2 * self.parallel:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            for rest, future in waiting:
+                yield rest, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def settle(self) -> None:
+        """Make sure that what was answered may be believed; see `JiraClient.settle`.
+
+        Raises:
+            AnalystError: it may not.
+        """
+        self.client.settle()
+
+    def now(self) -> int:
+        """Tell the time by Jira's clock, in epoch ms."""
+        return times.micros_of(self.client.time()) // 1000
+
+    def bear(self, error: AnalystError) -> None:
+        """Go on without one thing that could not be had, unless no other can be had either.
+
+        Raises:
+            AnalystError: that is so.
+        """
+        if isinstance(error, CredentialError | BusyError):
+            raise error
+        if isinstance(error, UnavailableError):
+            self.client.time()
+
+    def _with_slas(self, document: Document) -> Document:
+        if self.desk is None or not self.desk.is_asked_about(document):
+            return document
+        fields = {name: value for name, value in documents.fields(document).items() if name not in self.desk.fields}
+        try:
+            standing = self.desk.standing(str(document.get("id")))
+        except AnalystError as error:
+            _LOG.warning(
+                "SLA fields can't be had", extra={"fields": {"issue": document.get("id"), "reason": str(error)}}
+            )
+            return {**document, "fields": fields, _UNASKED: list(self.desk.fields)}
+        untold = [name for name in self.desk.fields if name not in standing]
+        whole = {**document, "fields": fields | {name: standing[name] for name in self.desk.fields if name in standing}}
+        return {**whole, _UNASKED: untold} if untold else whole
+
+
+def hopeless(jira: Jira, error: AnalystError) -> AnalystError | None:
+    """Tell why nothing else can be had after an error either; `None` when it is worth going on. See `Jira.bear`."""
+    try:
+        jira.bear(error)
+    except AnalystError as reason:
+        return reason
+    return None
+
+
+def known(state: IssueState, document: Document) -> IssueState:
+    """Know of an issue what was fetched of it; SLA fields and remote links that Jira did not show stay as they were."""
+    if _LINKS not in document and _LINKS in (state.rest or {}):
+        document = {**document, _LINKS: (state.rest or {})[_LINKS]}
+    if _UNASKED not in document:
+        return state.fetched(document)
+    before = documents.fields(state.rest or {})
+    kept = {name: before[name] for name in document[_UNASKED] if name in before}
+    whole = {name: value for name, value in document.items() if name != _UNASKED}
+    return state.fetched({**whole, "fields": {**documents.fields(document), **kept}})
+
+
+def _is_told(value: object) -> bool:
+    return isinstance(value, dict) and "errorMessage" not in value
+
+
+def client_of(settings: Settings, patience: Patience | None = None) -> JiraClient | None:
+    """Make the client of the instance of the settings; None where they do not say which, or have no credential.
+
+    Tokens with scopes work at Atlassian's gateway only (`jira_api_url`), while people open issues at the site's domain.
+    """
+    url = settings.jira_api_url or base_url(settings.jira_domain or "")
+    if not url or settings.jira_api_token is None:
+        return None
+    credential = Credential(settings.jira_api_token, settings.jira_email)
+    return JiraClient(Connection(url, credential, patience or Patience()))
+
+
+def desk_of(settings: Settings, options: TransformOptions, client: JiraClient) -> Desk | None:
+    """Make the desk of the settings, which is asked for the SLA fields of the transform.
+
+    None where there are none, or the settings name no account of the service desk.
+    """
+    if not options.sla_ids or settings.jira_cloud_id is None or settings.jira_sla_api_token is None:
+        return None
+    credential = Credential(settings.jira_sla_api_token, settings.jira_sla_email, "JIRA_SLA_API_TOKEN")
+    url = f"{settings.jira_cloud_url}/ex/jira/{settings.jira_cloud_id}"
+    return Desk(JiraClient(Connection(url, credential, client.connection.patience)), options.sla_ids)
+
+
+AT_ONCE: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What Jira answered, by ids of issues: documents, that it has no such one, or why it could not be asked."""
+
+    documents: dict[str, Document] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Fetching:
+    """Asks for issues in one fold; without an instance it has no answer for any.
+
+    `stopped` tells why nothing else can be had either, once that is so.
+    """
+
+    jira: Jira | None
+    stopped: str | None = None
+
+    def fetch(self, issue_ids: Iterable[str]) -> Fetched:
+        """Ask for issues; what was answered counts only if the credential works after that."""
+        fetched = Fetched()
+        if self.jira is None:
+            return fetched
+        fetch = partial(self._fetch, self.jira, fetched)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(fetch, issue_ids))
+        if fetched.documents or fetched.gone:
+            try:
+                self.jira.settle()
+            except AnalystError as error:
+                self.stopped = str(error)
+                fetched.failed.update(dict.fromkeys([*fetched.documents, *fetched.gone], self.stopped))
+                fetched.documents.clear()
+                fetched.gone.clear()
+        return fetched
+
+    def _fetch(self, jira: Jira, fetched: Fetched, issue_id: str) -> None:
+        if self.stopped is not None:
+            fetched.failed[issue_id] = self.stopped
+            return
+        try:
+            fetched.documents[issue_id] = jira.issue(issue_id)
+        except NotFoundError:
+            fetched.gone.add(issue_id)
+        except AnalystError as error:
+            fetched.failed[issue_id] = str(error)
+            reason = hopeless(jira, error)
+            if reason is not None:
+                self.stopped = str(reason)

@@ -1,0 +1,1 @@
+"""Webhooks that wait to be folded, and the archive of those that were."""

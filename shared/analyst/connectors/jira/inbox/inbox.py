@@ -1,0 +1,97 @@
+"""The inbox of a Jira source: what webhooks brought and nobody has folded yet.
+
+An event is put once, under the minute that it tells of and the name that Jira gives to it, and stays until it lies in
+the archive (`analyst.connectors.jira.inbox.archive`). So nothing is lost; and what comes twice, or is folded twice, is there
+once: see `analyst.connectors.jira.issue.state`.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from analyst.store import ABSENT, Entry, Store, StoreConflictError
+
+EVENT_BYTES: Final = 25 * 1024 * 1024
+"""The most that an event may have: Jira sends none that is larger."""
+
+_AT_ONCE: Final = 8
+_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+_LAST: Final = "9~"
+_WAITING: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}/[^/]+\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An event as it came. `name` is its minute and what it is called there: `2026-01-31T05-59/8f3a.json`."""
+
+    name: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """The events of one source that wait."""
+
+    store: Store
+    source: str
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of all events begin with."""
+        return f"extracts/{self.source}/events/"
+
+    def put(self, body: bytes, identifier: str | None, at: datetime) -> bool:
+        """Keep an event that tells of this time; tell whether it is new. Jira repeats one under the same `identifier`.
+
+        Raises:
+            UnavailableError: the store does not answer; Jira will send it again.
+        """
+        digest = hashlib.sha256(body).hexdigest()
+        name = identifier if identifier and _NAME.fullmatch(identifier) else digest
+        key = f"{self.prefix}{at.astimezone(UTC):%Y-%m-%dT%H-%M}/{name}"
+        if self._put(f"{key}.json", body):
+            return True
+        there = self.store.read(f"{key}.json")
+        if there is None or there.data == body or name == digest:
+            return False
+        return self._put(f"{key}-{digest[:32]}.json", body)  # another one of the same name
+
+    def waiting(self) -> Iterator[Entry]:
+        """List what is to be folded, the earliest minute first."""
+        for entry in self.store.list(self.prefix):
+            name = entry.key.removeprefix(self.prefix)
+            if name > _LAST:
+                return  # the archive comes behind
+            if _WAITING.fullmatch(name):
+                yield entry
+
+    def read(self, entries: Sequence[Entry]) -> list[Received]:
+        """Read events, but those that are gone: somebody else has folded them.
+
+        Raises:
+            UnavailableError: the store does not answer.
+        """
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            found = list(pool.map(self.store.read, [entry.key for entry in entries]))
+        names = [entry.key.removeprefix(self.prefix) for entry in entries]
+        return [Received(name, event.data) for name, event in zip(names, found, strict=True) if event is not None]
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Take out events that lie in the archive.
+
+        Raises:
+            UnavailableError: the store does not answer; what is left is folded once more, which changes nothing.
+        """
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(self.store.delete, [self.prefix + name for name in names]))
+
+    def _put(self, key: str, body: bytes) -> bool:
+        try:
+            self.store.put(key, body, if_version=ABSENT)
+        except StoreConflictError:
+            return False
+        return True

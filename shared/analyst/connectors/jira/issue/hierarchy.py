@@ -1,0 +1,135 @@
+"""Where an issue stands: its parent, epic, sub-tasks and sprints, from fields of Jira's core and of Jira Software.
+
+Data Center writes a sprint as the text of a Java object, `com.atlassian.greenhopper.service.sprint.Sprint@1f[id=1,…]`,
+in which names are not escaped.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from analyst.connectors.jira.issue import values
+from analyst.connectors.jira.issue.custom_fields import Hierarchy
+from analyst.connectors.jira.issue.documents import Document
+from analyst.connectors.jira.issue.values import Report
+
+Sprint = tuple[int | None, str | None, str | None]
+"""Its id, name and state."""
+
+_KEY: Final = re.compile(r"[A-Z][A-Z0-9_]+-[0-9]+")
+_JAVA: Final = "com.atlassian.greenhopper.service.sprint.Sprint@"
+_NAME: Final = re.compile(
+    r",name=(?P<name>.*?)(?:,goal=.*?)?,(?:startDate|endDate|completeDate|activatedDate)=(?:<null>|[0-9]{4}-[0-9]{2}-)",
+    re.DOTALL,
+)
+_BARE_NAME: Final = re.compile(r",name=(?P<name>.*?)(?:,sequence=[0-9]+.*)?\]\Z", re.DOTALL)
+_ID, _STATE = re.compile(r"[\[,]id=([0-9]{1,18})"), re.compile(r"[\[,]state=([A-Za-z]+)")
+_CUSTOM: Final = "customfield_"
+_RANKS: Final = {"active": 2, "future": 1, "closed": 0}
+_EPIC_LEVEL: Final = 1
+
+
+def parent(fields: Document, known: Hierarchy, report: Report) -> tuple[str | None, str | None]:
+    """Give the key and id of the parent."""
+    found = fields.get("parent")
+    if found is None:
+        linked = (key for name in known.parents if (key := _linked(fields.get(name))) is not None)
+        return next(linked, None), None
+    return values.member(found, "key", "parent", report), values.member(found, "id", "parent", report)
+
+
+def epic(fields: Document, known: Hierarchy) -> str | None:
+    """Give the key of the epic: of a parent that is one, or of the link that Jira Software had before."""
+    above = fields.get("parent")
+    if isinstance(above, dict) and _is_epic(above) and isinstance(key := above.get("key"), str):
+        return key
+    linked = (key for name in ("epic", *known.epics) if (key := _linked(fields.get(name))) is not None)
+    return next(linked, None)
+
+
+def _is_epic(issue: Document) -> bool:
+    told = issue.get("fields")
+    kind = told.get("issuetype") if isinstance(told, dict) else None
+    if not isinstance(kind, dict):
+        return False
+    level = kind.get("hierarchyLevel")
+    return level == _EPIC_LEVEL if isinstance(level, int) else str(kind.get("name")).casefold() == "epic"
+
+
+def _linked(value: Any) -> str | None:
+    """Take the key of an issue that a field links to."""
+    for _ in range(2):
+        if isinstance(value, dict):
+            value = value.get("key") or value.get("data")
+    return value if isinstance(value, str) and _KEY.fullmatch(value) else None
+
+
+def subtasks(fields: Document, report: Report) -> str | None:
+    """Give the keys of the sub-tasks as a JSON list."""
+    found = fields.get("subtasks")
+    if found is None:
+        return None
+    if not isinstance(found, list):
+        report.count("subtasks")
+        return None
+    return values.json([key for one in found if (key := values.member(one, "key", "subtasks", report)) is not None])
+
+
+def sprints(
+    fields: Document, known: Hierarchy, report: Report
+) -> tuple[str | None, int | None, str | None, str | None]:
+    """Give the sprint that an issue is in, or was in last, as name, id and state; and the names of all as a JSON list."""
+    found: dict[Any, Sprint] = {}
+    is_told = False
+    for value in _candidates(fields, known):
+        is_told = True
+        for one in value if isinstance(value, list) else [value]:
+            if (read := _sprint(one)) is None:
+                report.count("sprint")
+            else:
+                found[read[0] if read[0] is not None else read[1]] = read
+    listed = sorted(found.values(), key=lambda one: (_RANKS.get(one[2] or "", -1), one[0] or 0))
+    if not listed:
+        return None, None, None, "[]" if is_told else None
+    id_, name, state = listed[-1]
+    in_order = sorted(found.values(), key=lambda one: one[0] or 0)
+    return name, id_, state, values.json([one[1] for one in in_order if one[1] is not None])
+
+
+def _candidates(fields: Document, known: Hierarchy) -> Iterator[Any]:
+    """Give the values that hold sprints: of the field that is known to, else of those that look so."""
+    for name in ("closedSprints", "sprint", *known.sprints):
+        if fields.get(name) is not None:
+            yield fields[name]
+    for name, value in fields.items():
+        if name.startswith(_CUSTOM) and name not in known.sprints and isinstance(value, list) and _all_sprints(value):
+            yield value
+
+
+def _all_sprints(several: Sequence[Any]) -> bool:
+    return bool(several) and all(
+        one.startswith(_JAVA)
+        if isinstance(one, str)
+        else isinstance(one, dict)
+        and "name" in one
+        and "state" in one
+        and not {"boardId", "originBoardId", "rapidViewId"}.isdisjoint(one)
+        for one in several
+    )
+
+
+def _sprint(value: Any) -> Sprint | None:
+    if isinstance(value, dict):
+        id_, name, state = value.get("id"), value.get("name"), value.get("state")
+        number = int(id_) if isinstance(id_, int | str) and str(id_).isdecimal() and not isinstance(id_, bool) else None
+        text = name if isinstance(name, str) else None
+        return (number, text, state.lower() if isinstance(state, str) else None) if number or text else None
+    if not isinstance(value, str) or _JAVA not in value:
+        return None
+    named = _NAME.search(value) or _BARE_NAME.search(value)
+    before = value[: named.start()] if named else value
+    id_, state = (
+        pattern.search(before) or (named and pattern.search(value[named.end("name") :])) for pattern in (_ID, _STATE)
+    )
+    name = named["name"] if named and named["name"] != "<null>" else None
+    return int(id_[1]) if id_ else None, name, state[1].lower() if state else None

@@ -1,0 +1,87 @@
+"""What Jira shows to some people only: comments and logged work for roles, groups or agents, and issues with a security level.
+
+Source: `visibility` and `jsdPublic` of Jira's REST API, the comment property `sd.public.comment` of Jira Service
+Management, and `security` of issues.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from analyst.connectors.jira.issue import documents, values
+from analyst.connectors.jira.issue.documents import Document
+from analyst.connectors.jira.issue.values import Report
+
+_MEDIA: Final = frozenset({"media", "mediaInline"})
+_NAMES: Final = ("alt", "__fileName", "fileName", "id")
+
+
+def jsd_public(thing: Document) -> bool | None:
+    """Tell whether customers of a service desk see a comment; None where Jira does not say."""
+    told = thing.get("jsdPublic")
+    if isinstance(told, str):
+        told = {"true": True, "false": False}.get(told.lower())
+    if isinstance(told, bool):
+        return told
+    properties = thing.get("properties")
+    for one in properties if isinstance(properties, list) else ():
+        if isinstance(one, dict) and one.get("key") == "sd.public.comment":
+            value = one.get("value")
+            internal = value.get("internal") if isinstance(value, dict) else None
+            return str(internal).lower() != "true"
+    return None
+
+
+def visibility(thing: Document, name: str, report: Report) -> tuple[str | None, str | None]:
+    """Give whom a thing is shown to: `role` or `group`, and its name."""
+    told = thing.get("visibility")
+    kind = values.member(told or None, "type", name, report)
+    return kind, values.member(told or None, "value", name, report) or values.member(
+        told or None, "identifier", name, report
+    )
+
+
+def is_restricted(thing: Document) -> bool:
+    """Tell whether not everybody who sees the issue sees a comment or logged work; what has no known shape is."""
+    told = thing.get("visibility")
+    shown = told.values() if isinstance(told, Mapping) else [told]
+    return any(value not in (None, "", [], {}) for value in shown) or jsd_public(thing) is False
+
+
+def is_secured(document: Document) -> bool:
+    """Tell whether an issue has a security level, or may have one: a few fields do not say."""
+    fields = documents.fields(document)
+    return bool(fields.get("security")) or ("security" not in fields and not documents.is_full(document))
+
+
+def mentions(body: Any, filename: str) -> bool:
+    """Tell whether rich text shows a file, in wiki markup or in ADF."""
+    if isinstance(body, str):
+        return any(f"{mark}{filename}" in body for mark in ("!", "^"))
+    return filename in _files(body)
+
+
+def _files(node: Any) -> Iterator[str]:
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, list):
+            waiting += one
+        elif isinstance(one, dict):
+            attributes = one.get("attrs")
+            if one.get("type") in _MEDIA and isinstance(attributes, dict):
+                yield from (name for key in _NAMES if isinstance(name := attributes.get(key), str))
+            waiting.append(one.get("content"))
+
+
+def hidden_files(attachments: Mapping[str, Document], hidden: Iterable[Any], shown: Iterable[Any]) -> set[str]:
+    """Tell the ids of attachments that restricted texts show, and no other text does."""
+    hidden, shown = list(hidden), list(shown)
+    found = set()
+    for id_, attachment in attachments.items():
+        name = attachment.get("filename")
+        names = [str(one) for one in (name, attachment.get("mediaApiFileId")) if isinstance(one, str) and one]
+        if any(mentions(body, one) for body in hidden for one in names) and not any(
+            mentions(body, one) for body in shown for one in names
+        ):
+            found.add(id_)
+    return found

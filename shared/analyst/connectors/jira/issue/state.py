@@ -1,0 +1,292 @@
+"""What is known of an issue, as a value that facts are joined into in any order.
+
+Every event tells facts: states of one issue that know little. Their join is commutative, associative and idempotent,
+so order, duplication and replay do not matter. What REST answers replaces (`fetched`) what an earlier answer told, and
+whatever it makes obsolete is left out; the same is left out when the events come later. Equal knowledge is equal bytes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from dataclasses import fields as dataclass_fields
+from datetime import datetime
+from functools import cached_property
+from typing import Any, TypeVar
+
+import orjson
+
+from analyst.connectors.jira.issue import documents, times
+from analyst.connectors.jira.issue.documents import Document, Kind
+
+Register = dict[str, Any]
+"""The newest that is known of one thing: `at` in microseconds since 1970, and its `document`, or that it is `deleted`.
+
+Of an embedded issue `at` is the timestamp of its event. A list of things has, beside `at`, the event's `seen`.
+"""
+
+Name = tuple[int, int, int, str, str]
+"""What the newest document calls the issue: when it was updated, its kind, its event's timestamp, key and creation."""
+
+NAMELESS: Name = (0, 0, 0, "", "")
+PARTIAL, HOOK, REST = range(3)
+
+T = TypeVar("T")
+
+
+def name_of(document: Document, kind: int, at: int) -> Name:
+    """Tell what a document of a kind, which an event embedded `at` a time, calls its issue."""
+    created = times.text_of(times.instant(documents.fields(document).get("created")))
+    updated = 0 if kind == PARTIAL else documents.updated(document)
+    return (updated, kind, at, documents.key(document) or "", created or "")
+
+
+def newest(mine: T | None, theirs: T | None, age: Callable[[T], Any]) -> T | None:
+    """Choose the newer of two; their canonical bytes decide between those of one age."""
+    if mine is None or theirs is None:
+        return theirs if mine is None else mine
+    ages = age(mine), age(theirs)
+    if ages[0] == ages[1]:
+        return max(mine, theirs, key=documents.canonical)
+    return mine if ages[0] > ages[1] else theirs
+
+
+def hook_age(known: Register) -> Name:
+    """Tell the age of a whole issue that an event embedded."""
+    return name_of(known["document"], HOOK, known["at"])
+
+
+def partial_age(known: Register) -> Name:
+    """Tell the age of a few fields of an issue that an event embedded."""
+    return name_of(known["document"], PARTIAL, known["at"])
+
+
+def newer_list(mine: Register, theirs: Register) -> Register:
+    """Choose the newer of two lists of things."""
+    return newest(mine, theirs, lambda listing: (listing["at"], listing["seen"])) or mine
+
+
+def newer_thing(mine: Register, theirs: Register) -> Register:
+    """Choose the newer of two registers of a thing; one that was deleted is not there again."""
+    return newest(mine, theirs, lambda register: (register.get("deleted", False), register["at"])) or mine
+
+
+def newer_things(mine: Mapping[str, Register], theirs: Mapping[str, Register]) -> Mapping[str, Register]:
+    """Choose the newer register of each thing."""
+    return merged(mine, theirs, newer_thing)
+
+
+def merged(mine: Mapping[str, T], theirs: Mapping[str, T], choose: Callable[[T, T], T]) -> dict[str, T]:
+    """Take what either has, and choose where both have it."""
+    both = {**mine, **theirs}
+    return both | {name: choose(mine[name], theirs[name]) for name in mine.keys() & theirs.keys()}
+
+
+def not_older(known: Mapping[str, Register], fetched: int, listed: int) -> dict[str, Register]:
+    """Keep deletions, and what neither REST nor a list can have known."""
+    return {
+        name: register
+        for name, register in known.items()
+        if register.get("deleted") or (register["at"] > fetched and register["at"] >= listed)
+    }
+
+
+_EDITED: frozenset[Kind] = frozenset({"comments", "worklogs"})
+"""Things that change; of the others every document tells the same, and a list tells more than an event."""
+
+UNKNOWN_TIME = 2**53 - 1
+"""Stands for a deletion whose event did not say when it was."""
+
+
+@dataclass(frozen=True, eq=False)
+class IssueState:
+    """All that is known of the issue with an id.
+
+    `deleted` is when it was deleted, in microseconds since 1970: then nothing else is known but what it was called
+    (`named`), and nothing brings it back. `is_gone` says that REST does not know it, until a later answer does. `rest`
+    is the newest answer of REST, complete with comments, worklogs, histories and `remote_links`. `hook` is the newest
+    whole issue that an event embedded, without its lists, where it is newer than `rest`; `partial` the newest with but
+    a few fields, where there is no whole one. `lists` are the newest complete lists of things, `registers` the newest
+    of single ones. `stored` are the keys in the bucket of attachments, by their ids.
+    """
+
+    issue_id: str
+    deleted: int | None = None
+    named: Name = NAMELESS
+    is_gone: bool = False
+    rest: Document | None = None
+    hook: Register | None = None
+    partial: Register | None = None
+    lists: Mapping[str, Register] = field(default_factory=dict)
+    registers: Mapping[str, Mapping[str, Register]] = field(default_factory=dict)
+    stored: Mapping[str, str] = field(default_factory=dict)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, IssueState) and self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        return hash(self.to_json())
+
+    @staticmethod
+    def from_json(text: bytes | str) -> "IssueState":
+        """Read a state that `to_json` wrote."""
+        parts = orjson.loads(text)
+        if "named" in parts:
+            parts["named"] = tuple(parts["named"])
+        return IssueState(**parts)
+
+    def to_json(self) -> bytes:
+        """Write the state as canonical JSON: equal states are equal bytes."""
+        return self._json
+
+    @cached_property
+    def _json(self) -> bytes:
+        parts = {name: value for name, empty in _EMPTY.items() if (value := getattr(self, name)) != empty}
+        return documents.canonical(parts)
+
+    def joined(self, other: "IssueState") -> "IssueState":
+        """Know what either of two states knows.
+
+        Raises:
+            ValueError: they are of two issues.
+        """
+        self._check(other.issue_id)
+        deleted = [at for at in (self.deleted, other.deleted) if at is not None]
+        if deleted:
+            return IssueState(self.issue_id, min(deleted), max(self.newest_name, other.newest_name))
+        return IssueState(
+            self.issue_id,
+            is_gone=self.is_gone or other.is_gone,
+            rest=newest(self.rest, other.rest, documents.updated),
+            hook=newest(self.hook, other.hook, hook_age),
+            partial=newest(self.partial, other.partial, partial_age),
+            lists=merged(self.lists, other.lists, newer_list),
+            registers=merged(self.registers, other.registers, newer_things),
+            stored=merged(self.stored, other.stored, max),
+        ).settled()
+
+    def _check(self, issue_id: str | None) -> None:
+        if issue_id != self.issue_id:
+            raise ValueError(f"what is told of the issue {issue_id} is not of the issue {self.issue_id}")
+
+    def settled(self) -> "IssueState":
+        """Leave out what is obsolete."""
+        if self.deleted is not None:
+            return IssueState(self.issue_id, self.deleted, self.newest_name)
+        fetched = -1 if self.rest is None else documents.updated(self.rest)
+        hook = self.hook if self.hook and documents.updated(self.hook["document"]) > fetched else None
+        lists = {kind: listing for kind, listing in self.lists.items() if listing["at"] > fetched}
+        registers = {
+            kind: kept
+            for kind, known in self.registers.items()
+            if (kept := not_older(known, fetched, lists[kind]["at"] if kind in lists else -1))
+        }
+        partial = self.partial if hook is None and self.rest is None else None
+        return replace(self, hook=hook, partial=partial, lists=lists, registers=registers, named=NAMELESS)
+
+    def fetched(self, document: Document) -> "IssueState":
+        """Know what REST answered: an older answer is replaced unless it was updated later.
+
+        Raises:
+            ValueError: it is another issue.
+        """
+        self._check(documents.issue_id(document.get("id")))
+        answer = documents.clean(document)
+        if self.deleted is not None:
+            return replace(self, named=max(self.named, name_of(answer, REST, 0)))
+        if self.rest is not None and documents.updated(answer) < documents.updated(self.rest):
+            answer = self.rest
+        return replace(self, rest=answer, is_gone=False).settled()
+
+    def gone(self) -> "IssueState":
+        """Know that REST does not know the issue: it has no rows until REST answers again."""
+        return self if self.deleted is not None else replace(self, is_gone=True)
+
+    def with_stored(self, keys: Mapping[str, str]) -> "IssueState":
+        """Know under which keys of the bucket attachments are, by their ids."""
+        return self if self.deleted is not None else replace(self, stored={**self.stored, **keys})
+
+    @property
+    def is_tombstone(self) -> bool:
+        """Whether the issue was deleted."""
+        return self.deleted is not None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is known but the id: the issue of an event that tells nothing, and is to be fetched."""
+        return self.deleted is None and not (
+            self.is_gone or self.rest or self.hook or self.partial or self.lists or self.registers or self.stored
+        )
+
+    @cached_property
+    def document(self) -> Document | None:
+        """The issue as a document, without its lists where they are known better: use `things`."""
+        if self.hook is None:
+            return self.rest if self.partial is None else self.partial["document"]
+        hook: Document = self.hook["document"]
+        if self.rest is None:
+            return hook
+        return {**self.rest, **hook, "fields": {**documents.fields(self.rest), **documents.fields(hook)}}
+
+    @cached_property
+    def newest_name(self) -> Name:
+        """What the newest document calls the issue."""
+        if self.hook is not None:
+            return name_of(self.hook["document"], HOOK, self.hook["at"])
+        if self.rest is not None:
+            return name_of(self.rest, REST, 0)
+        if self.partial is not None:
+            return name_of(self.partial["document"], PARTIAL, self.partial["at"])
+        return self.named
+
+    @property
+    def key(self) -> str | None:
+        """The newest key that is known, as ABC-12."""
+        return self.newest_name[3] or None
+
+    @property
+    def created(self) -> datetime | None:
+        """When the issue was created, in UTC; None where that is not known."""
+        return datetime.fromisoformat(self.newest_name[4]) if self.newest_name[4] else None
+
+    @property
+    def updated(self) -> datetime | None:
+        """When the issue was last updated, in UTC; None where no whole document is known."""
+        return times.of_micros(self.newest_name[0]) if self.newest_name[0] else None
+
+    @property
+    def month(self) -> str:
+        """The month in which the issue was created in UTC, as `2024-05`; `unknown` where that is not known."""
+        return self.newest_name[4][:7] or "unknown"
+
+    @cached_property
+    def as_of(self) -> datetime | None:
+        """The newest time that the state knows of."""
+        known = [self.newest_name[0], *(part["at"] for part in (self.hook, self.partial) if part)]
+        known += [listing["at"] for listing in self.lists.values()]
+        known += [register["at"] for things in self.registers.values() for register in things.values()]
+        if self.deleted is not None and self.deleted != UNKNOWN_TIME:
+            known.append(self.deleted)
+        last = max(known)
+        return times.of_micros(last) if last else None
+
+    def things(self, kind: Kind) -> dict[str, Document]:
+        """Give the things of a kind that are alive, by their ids and in the order of these."""
+        known: list[Any] = []
+        if kind in self.lists:
+            known = self.lists[kind]["things"]
+        elif self.rest is not None:
+            known = (documents.listed(self.rest, kind) or ([], True))[0]
+        alive = dict(documents.things(known))
+        for name, register in self.registers.get(kind, {}).items():
+            if register.get("deleted"):
+                alive.pop(name, None)
+            elif name not in alive or (kind in _EDITED and register["at"] > (documents.touched(alive[name]) or 0)):
+                alive[name] = register["document"]
+        return dict(sorted(alive.items()))
+
+
+_EMPTY = {part.name: part.default for part in dataclass_fields(IssueState)} | {
+    "lists": {},
+    "registers": {},
+    "stored": {},
+}
+"""The parts of a state, and what they are when they are not written."""

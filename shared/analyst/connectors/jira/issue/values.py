@@ -1,0 +1,178 @@
+"""Single values: texts, numbers, people, options. What has no known shape becomes None and is counted."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote_plus
+
+from analyst.connectors.jira.issue import documents, times
+
+
+@dataclass(slots=True)
+class Report:
+    """How often a value had a shape that nobody knows and became NULL, by the name of its field."""
+
+    misshapen: Counter[str] = field(default_factory=Counter)
+
+    def count(self, name: str) -> None:
+        """Count a value of a field that became NULL."""
+        self.misshapen[name] += 1
+
+
+_MOST, _LEAST = 2**63 - 1, -(2**63)
+_NUMBER = re.compile(r"-?[0-9]{1,19}((?:\.[0-9]{0,30})?(?:[eE][+-]?[0-9]{1,4})?)")
+_EMAIL = re.compile(r"[^\s@<>]+@[^\s@<>]+\.[^\s@<>]+")
+_WHO = re.compile(r"[?&](?:accountId|username|key)=([^&#]+)")
+
+
+def text(value: Any, name: str, report: Report) -> str | None:
+    """Take a text; numbers and truths are written as JSON has them."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int | float):
+        return documents.canonical(value).decode()
+    report.count(name)
+    return None
+
+
+def member(value: Any, part: str, name: str, report: Report) -> str | None:
+    """Take the text of a member of an object, as the name of a status."""
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        found = value.get(part)
+        return found if type(found) is str else text(found, name, report)
+    report.count(name)
+    return None
+
+
+def whole(value: Any, name: str, report: Report) -> int | None:
+    """Take a whole number that fits 64 bits; of a satisfaction its rating."""
+    found = number(value, name, report)
+    if found is None:
+        return None
+    if _LEAST <= found <= _MOST and found == int(found):
+        return int(found)
+    report.count(name)
+    return None
+
+
+def number(value: Any, name: str, report: Report) -> float | int | None:
+    """Take a finite number, also one that is written as text; of a satisfaction its rating."""
+    if isinstance(value, dict):
+        value = value.get("rating", value.get("value", value))
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = _read_number(value)
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return value
+    report.count(name)
+    return None
+
+
+def _read_number(value: str) -> float | int | None:
+    found = _NUMBER.fullmatch(value)
+    if found is None:
+        return None
+    return float(value) if found[1] else int(value)
+
+
+def instant(value: Any, name: str, report: Report) -> str | None:
+    """Take a time, as DuckDB reads it."""
+    if value is None:
+        return None
+    if (found := times.text_of(times.instant(value))) is None:
+        report.count(name)
+    return found
+
+
+def day(value: Any, name: str, report: Report) -> str | None:
+    """Take a date, as DuckDB reads it."""
+    if value is None:
+        return None
+    if (found := times.day(value)) is None:
+        report.count(name)
+    return found
+
+
+def user(value: Any, name: str, report: Report, *, emails: bool = True) -> str | None:
+    """Take a person's e-mail address; where it is absent the account id, and of Data Center the name or key.
+
+    Without `emails` nothing that looks like an address is taken.
+    """
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        for part in ("emailAddress", "accountId", "name", "key"):
+            if isinstance(found := value.get(part), str) and found and (emails or "@" not in found):
+                return found
+        if isinstance(url := value.get("self"), str) and (found := _WHO.search(url)):
+            told = unquote_plus(found[1])
+            return told if emails or "@" not in told else None
+        if isinstance(value.get("displayName"), str) or not emails:
+            return None
+    report.count(name)
+    return None
+
+
+def user_name(value: Any, *, emails: bool = True) -> str | None:
+    """Take the name that a person goes by."""
+    if isinstance(value, dict):
+        for part in ("displayName", "name"):
+            if isinstance(found := value.get(part), str) and found and (emails or not is_email(found)):
+                return found
+    return None
+
+
+def is_email(text: str | None) -> bool:
+    """Tell whether a text is nothing but an e-mail address."""
+    return text is not None and _EMAIL.fullmatch(text.strip()) is not None
+
+
+def option(value: Any, name: str, report: Report) -> str | None:
+    """Take what is chosen: its value or name; of a cascade both, as `Hardware / Screen`."""
+    if isinstance(value, dict):
+        found = _option_text(value)
+        if isinstance(child := value.get("child"), dict) and (under := _option_text(child)) is not None:
+            found = under if found is None else f"{found} / {under}"
+        if found is None:
+            report.count(name)
+        return found
+    return text(value, name, report)
+
+
+def _option_text(value: dict[str, Any]) -> str | None:
+    for part in ("value", "name"):
+        found = value.get(part)
+        if isinstance(found, str):
+            return found
+        if isinstance(found, int | float):
+            return documents.canonical(found).decode()
+    return None
+
+
+def options(value: Any, name: str, report: Report) -> str | None:
+    """Take all that is chosen, as a JSON list of texts."""
+    return _each(value, lambda one: option(one, name, report))
+
+
+def users(value: Any, name: str, report: Report, *, emails: bool = True) -> str | None:
+    """Take people as a JSON list of what `user` takes of each."""
+    return _each(value, lambda one: user(one, name, report, emails=emails))
+
+
+def _each(value: Any, take: Callable[[Any], str | None]) -> str | None:
+    """Write as a JSON list what is taken of each of several, or of one that stands alone."""
+    if value is None:
+        return None
+    several = value if isinstance(value, list) else [value]
+    return json([found for one in several if (found := take(one)) is not None])
+
+
+def json(value: Any) -> str | None:
+    """Write a value as canonical JSON."""
+    return None if value is None else documents.canonical(value).decode()

@@ -1,0 +1,226 @@
+"""What the functions of a Jira source share: its warehouse, inbox and archive, and leave to be the one that writes."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from analyst import lease
+from analyst.connectors.jira.api.client import JiraClient
+from analyst.connectors.jira.api.fields import Catalogue, is_needed
+from analyst.connectors.jira.api.issues import PARALLEL, Jira, client_of, desk_of
+from analyst.connectors.jira.inbox.archive import Archive
+from analyst.connectors.jira.inbox.inbox import Inbox
+from analyst.connectors.jira.issue.custom_fields import Privacy, TransformOptions
+from analyst.connectors.jira.issue.tables import TABLES
+from analyst.connectors.jira.sync.backfill import ORDER, Scope
+from analyst.connectors.jira.warehouse.parts import RAW
+from analyst.connectors.jira.warehouse.publish import Warehouse
+from analyst.connectors.jira.warehouse.reader import Look, look
+from analyst.context import Context
+from analyst.errors import InvalidInputError
+from analyst.extract_run import RebuildOutcome, ask_for_rebuild
+from analyst.lease import Lease
+from analyst.settings import Settings
+from analyst.state import Actor, State, actor, registry
+from analyst.state.registry import NewTable, Source
+
+TYPE: Final = "jira"
+
+_DESCRIPTIONS: Final = {
+    "issues": "Issues of Jira as they are now.",
+    "comments": "Comments on issues.",
+    "attachments": "Files attached to issues.",
+    "changelog": "What was changed in issues: a row for each field that a change touched.",
+    "issuelinks": "Links between issues, as each of the two has them.",
+    "remote_links": "Links of issues to pages elsewhere.",
+    "worklogs": "Work logged on issues.",
+    RAW: "All that is known of each issue as a JSON document, of which the other tables are made.",
+}
+
+
+class JiraSource(BaseModel):
+    """The config of a source of the type jira. Which instance that is, and what asks it, stands in the settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    jql: str | None = None
+    """Which issues are asked for, without ORDER BY; all when it is not said. Webhooks bring others all the same."""
+    restricted: Literal["exclude", "include"] = "exclude"
+    """Whether comments and logged work that Jira shows to some roles, groups or agents only are in the tables."""
+    secured: Literal["include", "exclude"] = "include"
+    """Whether issues with a security level are in the tables."""
+    emails: Literal["include", "exclude"] = "include"
+    """Whether people are given by their e-mail addresses where Jira shows them, or only by the ids of their accounts."""
+
+    @property
+    def privacy(self) -> Privacy:
+        """What readers of the tables may see."""
+        return Privacy(self.restricted == "include", self.secured == "include", self.emails == "include")
+
+    @field_validator("jql")
+    @classmethod
+    def _no_order(cls, jql: str | None) -> str | None:
+        if jql and ORDER.search(jql):
+            raise ValueError("leave ORDER BY out: issues are read in an order of our own")
+        return jql
+
+
+class JiraTableOptions(BaseModel):
+    """The options of a table of a source of the type jira: there are none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Registered(NamedTuple):
+    """A source, and the uuids of its registered tables by name."""
+
+    source: Source
+    uuids: Mapping[str, str]
+
+
+def register(state: State, settings: Settings, name: str, actor: Actor) -> Registered:
+    """Register the tables of a source that are new, in one edit, and none when there are none.
+
+    Raises:
+        NotFoundError: there is no such source.
+        InvalidInputError: it is of another type, or its config can't be used.
+    """
+    with state.read() as db:
+        source = registry.get_source(db, name)
+        known = {table.name: table.uuid for table in registry.list_tables(db, name)}
+    if source.type != TYPE:
+        raise InvalidInputError(f"the source {name!r} is of the type {source.type!r}, not {TYPE!r}")
+    config_of(source)
+    new = [_new_table(name, table) for table in TABLES if table not in known and table not in source.excluded]
+    if new:
+        made = state.edit(lambda db: registry.register_discovered(db, actor, name, new, public=settings.tables_public))
+        known = {table.name: table.uuid for table in made} | known
+    return Registered(source, known)
+
+
+def config_of(source: Source) -> JiraSource:
+    """Read the config of a source.
+
+    Raises:
+        InvalidInputError: it can't be used.
+    """
+    try:
+        return JiraSource.model_validate(source.config)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise InvalidInputError(f"the config of the source {source.name!r} can't be used: {problems}") from None
+
+
+def _new_table(source: str, name: str) -> NewTable:
+    """Describe a table. That of the raw documents is never public by itself, and not for laptops."""
+    is_raw = TABLES[name].server_only
+    return NewTable(
+        id=f"{source}.{name}",
+        description=_DESCRIPTIONS[name],
+        server_only=is_raw,
+        is_public=False if is_raw else None,
+        profile_after_sync=not is_raw,
+    )
+
+
+LOCAL_INTERVAL = 0.0
+CLOUD_INTERVAL = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """One source, as a request works with it."""
+
+    ctx: Context
+    source: str
+    warehouse: Warehouse
+    scope: Scope
+    jira: Jira | None = None
+    """The instance; `None` where the settings have no credential for it."""
+
+    @property
+    def inbox(self) -> Inbox:
+        """The events that wait."""
+        return Inbox(self.ctx.store, self.source)
+
+    @property
+    def archive(self) -> Archive:
+        """The events that were folded."""
+        return Archive(self.ctx.store, self.source)
+
+    @contextmanager
+    def alone(self, run_id: str) -> Iterator[Lease | None]:
+        """Take leave to be the one that writes; `None` when somebody else has it."""
+        held = lease.acquire(self.ctx.store, f"jira-{self.source}", run_id=run_id)
+        if held is None:
+            yield None
+            return
+        with held:
+            yield held
+
+    @contextmanager
+    def look(self) -> Iterator[Look]:
+        """Look at what is published now.
+
+        Raises:
+            ContractError: it can't be read.
+        """
+        settings = self.ctx.settings
+        with look(self.ctx.store, self.source, settings.memory_limit, settings.scratch_dir) as published:
+            yield published
+
+    def rebuild(self, version: str | None) -> RebuildOutcome | None:
+        """Have a snapshot built if the newest one lacks this version of the extract; that this fails is told, not raised."""
+        if version is None or self.ctx.snapshots.is_built_from(self.source, version):
+            return None
+        return ask_for_rebuild(self.ctx.tasks.call, self.source)
+
+
+def open_source(ctx: Context, name: str, *, parallel: int = PARALLEL, look_again: bool = False) -> Opened:
+    """Open a source, its tables registered.
+
+    Args:
+        ctx: the request that works with it.
+        name: what it is called.
+        parallel: how many issues are fetched at the same time.
+        look_again: whether Jira is asked anew which fields it has; else only when that is not known and needed.
+
+    Raises:
+        NotFoundError: there is no such source.
+        InvalidInputError: it is of another type, or its config or custom fields can't be used.
+    """
+    settings = ctx.settings
+    source, uuids = register(ctx.state, settings, name, actor(ctx))
+    scope = Scope(settings.jira_projects, config_of(source).jql)
+    client = client_of(settings)
+    privacy = config_of(source).privacy
+    options = _options(settings, privacy, Catalogue(ctx.store, name), client, look_again=look_again)
+    excluded = frozenset(source.excluded)
+    warehouse = Warehouse(
+        ctx.store, name, options, ctx.clock, settings.memory_limit, settings.scratch_dir, excluded, uuids
+    )
+    jira = None if client is None else Jira(client, desk_of(settings, options, client), parallel)
+    return Opened(ctx, name, warehouse, scope, jira)
+
+
+def _options(
+    settings: Settings, privacy: Privacy, catalogue: Catalogue, client: JiraClient | None, *, look_again: bool
+) -> TransformOptions:
+    """Give what rows depend on besides the issues; fields that are configured by name are looked up."""
+    custom = settings.jira_custom_fields
+    told: list[Any] = [] if look_again and client is not None else catalogue.read()
+    if client is not None and (look_again or (not told and is_needed(custom))):
+        told = catalogue.ask(client)
+    return TransformOptions.of(
+        settings.jira_domain or "", custom, told, privacy=privacy, projects=settings.jira_projects
+    )
+
+
+def interval_of(settings: Settings) -> float:
+    """Tell how many seconds lie between two publishes at least."""
+    if settings.jira_fold_interval is not None:
+        return settings.jira_fold_interval
+    return LOCAL_INTERVAL if settings.data_url.startswith("file:") else CLOUD_INTERVAL

@@ -1,0 +1,1 @@
+"""The jobs that keep a Jira source equal to its instance."""

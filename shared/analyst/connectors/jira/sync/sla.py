@@ -1,0 +1,123 @@
+"""Polling SLAs: they run on without anything being updated, so open issues are asked for them again and again."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from analyst.connectors.jira.api.http import MissingError
+from analyst.connectors.jira.api.issues import STATUS, Desk, hopeless, known
+from analyst.connectors.jira.issue import documents
+from analyst.connectors.jira.issue.documents import Document
+from analyst.connectors.jira.issue.state import IssueState
+from analyst.connectors.jira.job import Job
+from analyst.connectors.jira.warehouse.publish import Change
+from analyst.connectors.jira.warehouse.reader import Look
+from analyst.errors import AnalystError
+from analyst.names import quote
+
+_BATCH: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """Asks for the SLAs of issues that are open, by the service desk's account if there is one.
+
+    Counts of the job: `polled` issues, those `healed` because they had been updated unnoticed, and `failed` ones.
+    """
+
+    job: Job
+
+    def run(self) -> None:
+        """Ask, and publish what came of it.
+
+        Raises:
+            AnalystError: Jira or the store does not answer, or what is published can't be read.
+        """
+        desk = self._desk()
+        if not desk.fields:
+            self.job.note("no custom field of the type sla is configured")
+            return
+        self.job.absorb({})  # the columns of fields that were configured since
+        waiting = self._open()
+        for start in range(0, len(waiting), _BATCH):
+            self._poll(desk, waiting[start : start + _BATCH])
+
+    def _desk(self) -> Desk:
+        jira = self.job.jira
+        return jira.desk or Desk(jira.client, self.job.opened.warehouse.options.sla_ids)
+
+    def _open(self) -> list[str]:
+        """Tell the ids of the issues that are open and have an SLA, or may have one that nobody could ask for."""
+        opened = self.job.opened
+        columns = [field.columns[1] for field in opened.warehouse.options.custom if field.type == "sla"]
+        with opened.look() as published:
+            return list(_running(published, columns))
+
+    def _poll(self, desk: Desk, issue_ids: Sequence[str]) -> None:
+        """Ask for some issues, and publish what came of it.
+
+        Raises:
+            AnalystError: Jira can't be asked at all.
+        """
+        job, there = self.job, self.job.opened.warehouse.find(issue_ids)
+        wanted = [issue_id for issue_id in issue_ids if issue_id in there and _may_run(there[issue_id], desk)]
+        changes: dict[str, Change] = {}
+        failure: AnalystError | None = None
+        for issue_id, answer in job.jira.each(wanted, lambda issue_id: self._asked(desk, there[issue_id])):
+            job.counts["polled"] += 1
+            if isinstance(answer, MissingError):
+                job.counts["missing"] += 1  # the consistency check finds out whether it was deleted
+            elif isinstance(answer, AnalystError):
+                job.counts["failed"] += 1
+                job.note(f"{issue_id}: {answer}")
+                if failure := hopeless(job.jira, answer):
+                    break
+            else:
+                changes[issue_id] = answer
+        if changes:
+            job.absorb(changes)
+        if job.counts["missing"]:
+            desk.client.settle()  # else it may be the credential of the desk that shows nothing any more
+        if failure is not None:
+            raise failure
+
+    def _asked(self, desk: Desk, state: IssueState) -> Change:
+        standing = desk.standing(state.issue_id)
+        if documents.updated({"fields": standing}) <= documents.updated(state.rest or {}):
+            return partial(stood, standing=standing)
+        document = self.job.jira.issue(state.issue_id)
+        self.job.counts["healed"] += 1
+        return partial(known, document=document)
+
+
+def stood(state: IssueState, *, standing: Document) -> IssueState:
+    """Know how an issue stands; its status and resolution too, unless something newer is known of these."""
+    if state.rest is None:
+        return state
+    fields = documents.fields(state.rest)
+    if documents.updated({"fields": standing}) < documents.updated(state.rest):
+        standing = {name: value for name, value in standing.items() if name not in STATUS}
+    return state.fetched({**state.rest, "fields": {**fields, **standing, "updated": fields.get("updated")}})
+
+
+def _may_run(state: IssueState, desk: Desk) -> bool:
+    """Tell whether an SLA of an issue goes on, or was never told."""
+    told = [documents.fields(state.rest or {}).get(name) for name in desk.fields]
+    cycles = [value for value in told if isinstance(value, Mapping)]
+    return state.rest is not None and (not cycles or any("ongoingCycle" in value for value in cycles))
+
+
+def _running(published: Look, columns: Sequence[str]) -> Iterator[str]:
+    """Tell open issues of the projects in which some issue has an SLA."""
+    if not published.has("issues"):
+        return
+    told = " or ".join(f"{quote(column)} is not null" for column in columns)
+    published.con.execute("create temp table found (id varchar, project varchar, is_open boolean, has_sla boolean)")
+    is_open = "status_category is distinct from 'Done' and resolved_at is null"
+    published.take("issues", "found", f"issue_id, project_key, {is_open}, {told}")
+    query = """
+        select id from found
+        where is_open and project in (select project from found where has_sla) order by id::bigint
+    """
+    yield from (issue_id for (issue_id,) in published.rows(query))

@@ -1,0 +1,311 @@
+"""The parts of a published table, each a file or a few: written anew when rows in it change, and left alone otherwise.
+
+A part of a table is a month. One of `raw_issues` is a month's issues of one block of ids, so that it stays small: nobody
+downloads these, and every event changes one. An issue with a large document has a part of its own in every table. Which
+part an issue is in follows from what is known of it alone, and rows stand in the order of the table's key, so that equal
+knowledge is equal files.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from queue import LifoQueue
+from typing import TYPE_CHECKING, Final, Self
+
+from analyst import duckdb_files
+from analyst.catalog import Column
+from analyst.connectors.jira.issue.rows import Row
+from analyst.connectors.jira.issue.state import IssueState
+from analyst.connectors.jira.issue.tables import Table
+from analyst.contract import parquet
+from analyst.contract.model import FileRow
+from analyst.contract.parquet import ParquetFile
+from analyst.contract.publishing import Uploads
+from analyst.duckdb_files import told_as
+from analyst.errors import ContractError
+from analyst.names import quote, quote_text
+from analyst.store import Store
+from analyst.store.transfer import local_copy
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+RAW: Final = "raw_issues"
+BLOCK: Final = 256
+"""How many ids of issues one block has."""
+LARGE: Final = 1 << 19
+"""The rows of an issue whose document has more bytes are in files of their own: DuckDB sorts all rows of a part at once."""
+
+Files = tuple[FileRow, ...]
+
+
+def is_large(state: IssueState) -> bool:
+    """Tell whether an issue has parts of its own."""
+    return len(state.to_json()) > LARGE
+
+
+def part_of(table: str, state: IssueState, *, is_own: bool) -> str:
+    """Return the part of a table that an issue is in: its own, or the one it shares with others."""
+    shared = f"{state.month}/{int(state.issue_id) // BLOCK}" if table == RAW else state.month
+    return f"{shared}/{state.issue_id}" if is_own else shared
+
+
+def month_of(part: str) -> str:
+    """Tell the month of a part."""
+    return part.partition("/")[0]
+
+
+def block_of(part: str) -> int:
+    """Tell the block of ids of a part of `raw_issues`."""
+    return int(part.split("/")[1])
+
+
+def is_own(table: str, part: str) -> bool:
+    """Tell whether a part of a table is one issue's own."""
+    return part.count("/") > (table == RAW)
+
+
+def may_hold(part: str, issue_ids: Collection[str]) -> bool:
+    """Tell whether a part of `raw_issues` that is one issue's own is of one of these; others may hold any."""
+    return not is_own(RAW, part) or part.rpartition("/")[2] in issue_ids
+
+
+def in_order(parts: Iterable[str]) -> list[str]:
+    """Sort parts by month, by block, and by issue."""
+    return sorted(parts, key=lambda part: (month_of(part), *map(int, part.split("/")[1:])))
+
+
+def by_part(files: Iterable[FileRow]) -> dict[str, Files]:
+    """Sort the files of a table by part, without the one that has its columns alone."""
+    found: dict[str, list[FileRow]] = {}
+    for file in files:
+        if file.partition is not None:
+            found.setdefault(file.partition, []).append(file)
+    return {part: tuple(listed) for part, listed in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Rewriting:
+    """A part that is to be written anew: `files` without the rows of some issues, and with others."""
+
+    table: Table
+    part: str
+    files: Files = ()
+    without: frozenset[str] = frozenset()
+    rows: Sequence[Row] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Writes files of tables on one connection, into a local folder. `local` has files of the bucket on this disk."""
+
+    con: "DuckDBPyConnection"
+    folder: Path
+    local: Callable[[FileRow], Path]
+    _numbers: Iterator[int] = field(default_factory=count)
+
+    def empty(self, table: Table) -> ParquetFile:
+        """Write the file without rows that carries a table's columns, whatever the others lack."""
+        self._make("incoming", table)
+        (file,) = self._write(table, "from incoming")
+        return file
+
+    def rewrite(self, rewriting: Rewriting) -> list[ParquetFile]:
+        """Write a part anew; of one that has no rows any more nothing is written."""
+        table = rewriting.table
+        self._make("incoming", table)
+        duckdb_files.insert(self.con, "incoming", table.columns, rewriting.rows)
+        kept = [self._kept(rewriting)] if rewriting.files else []
+        query = " union all by name ".join([*kept, "from incoming"])
+        with told_as(ContractError, f"{table.name} of {rewriting.part} can't be written anew: "):
+            files = self._write(table, f"from ({query})")
+        return [replace(file, partition=rewriting.part) for file in files if file.rows]
+
+    def begin(self, tables: Iterable[Table]) -> None:
+        """Make place for the rows of whole parts, which come in any order."""
+        for table in tables:
+            self._make(table.name, table)
+
+    def add(self, table: Table, rows: Sequence[Row]) -> None:
+        """Take rows of a part."""
+        duckdb_files.insert(self.con, quote(table.name), table.columns, rows)
+
+    def end(self, table: Table, part: str) -> list[ParquetFile]:
+        """Write a part of the rows that came."""
+        files = self._write(table, f"from {quote(table.name)}")
+        return [replace(file, partition=part) for file in files if file.rows]
+
+    def _kept(self, rewriting: Rewriting) -> str:
+        paths = ", ".join(quote_text(str(self.local(file))) for file in rewriting.files)
+        scan = f"from read_parquet([{paths}], union_by_name = true, hive_partitioning = false)"
+        gone = ", ".join(quote_text(issue_id) for issue_id in sorted(rewriting.without))
+        return f"{scan} where issue_id not in ({gone})" if gone else scan
+
+    def _make(self, name: str, table: Table) -> None:
+        columns = ", ".join(f"{quote(column)} {kind}" for column, kind in table.columns.items())
+        self.con.execute(f"create or replace temp table {quote(name)} ({columns})")
+
+    def _write(self, table: Table, rows: str) -> list[ParquetFile]:
+        columns, key = (", ".join(map(quote, names)) for names in (table.columns, table.key))
+        into = self.folder / f"{next(self._numbers)}"
+        into.mkdir(parents=True)
+        paths = parquet.write(self.con, f"select {columns} {rows} order by {key}", into, is_portable=True)
+        described = [Column(name=name, type=kind) for name, kind in table.columns.items()]
+        return [parquet.inspect(self.con, path, described) for path in paths]
+
+
+def documents(
+    con: "DuckDBPyConnection", paths: Sequence[Path], issue_ids: Collection[str] | None = None
+) -> Iterator[tuple[str, str]]:
+    """Read the ids and documents of issues from files of `raw_issues`: of some issues, or of all."""
+    files = ", ".join(quote_text(str(path)) for path in paths)
+    wanted = "" if issue_ids is None else f"where issue_number in ({', '.join(str(int(one)) for one in issue_ids)})"
+    query = f"select issue_id, document from read_parquet([{files}], hive_partitioning = false) {wanted}"
+    with told_as(ContractError, f"{RAW} can't be read: "):
+        found = con.execute(query)
+        while some := found.fetchmany(BLOCK):
+            yield from some
+
+
+def deleted(con: "DuckDBPyConnection", paths: Sequence[Path], before: datetime) -> list[str]:
+    """Read from files of `raw_issues` the ids of the issues that were deleted before a time."""
+    files = ", ".join(quote_text(str(path)) for path in paths)
+    query = f"select issue_id from read_parquet([{files}], hive_partitioning = false) where deleted_at < ?::timestamptz"
+    with told_as(ContractError, f"{RAW} can't be read: "):
+        return [issue_id for (issue_id,) in con.execute(query, [before.isoformat()]).fetchall()]
+
+
+def may_be_deleted(file: FileRow, before: datetime) -> bool:
+    """Tell by the statistics of a file of `raw_issues` whether some issues in it may have been deleted before a time."""
+    said = file.column_stats.get("deleted_at", {})
+    return file.rows > 0 and said.get("nulls") != file.rows and said.get("min", "") < before.astimezone(UTC).isoformat()
+
+
+DOWNLOADS: Final = 8
+SIDE_BY_SIDE: Final = 2
+"""Files that are written at the same time; each keeps one processor busy."""
+
+Rows = Callable[[IssueState], Mapping[str, Sequence[Row]]]
+"""Gives the rows of an issue by table."""
+
+
+@dataclass(slots=True)
+class Writers:
+    """Writers that share a local folder. `listed` are files, by table, part and hash, that are in the bucket already."""
+
+    store: Store
+    uploads: Uploads
+    listed: Collection[tuple[str, str | None, str]]
+    folder: Path
+    memory_limit: str
+    _free: "LifoQueue[Writer]" = field(default_factory=LifoQueue)
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> Self:
+        for number in range(SIDE_BY_SIDE):
+            home = self.folder / f"writer-{number}"
+            con = duckdb_files.connect(memory_limit=self.memory_limit, threads=1, temp_dir=home / "spill")
+            self._free.put(Writer(self._open.enter_context(con), home, self._local))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def states(self, files: Iterable[ParquetFile | FileRow], ids: Collection[str] | None = None) -> list[IssueState]:
+        """Read what files of `raw_issues` tell of issues: of some, or of all."""
+        with ThreadPoolExecutor(DOWNLOADS) as pool:
+            paths = list(pool.map(self._path, files))
+        if not paths:
+            return []
+        with self._writer() as writer:
+            return [IssueState.from_json(text) for _, text in documents(writer.con, paths, ids)]
+
+    def deleted(self, files: Iterable[FileRow], before: datetime) -> list[str]:
+        """Read which issues in files of `raw_issues` were deleted before a time."""
+        paths = [self._path(file) for file in files]
+        if not paths:
+            return []
+        with self._writer() as writer:
+            return deleted(writer.con, paths, before)
+
+    def empty(self, table: Table) -> ParquetFile:
+        """Write the file that carries the columns of a table."""
+        with self._writer() as writer:
+            return self._placed(table, [writer.empty(table)])[0]
+
+    def rewritten(self, rewritings: Sequence[Rewriting]) -> dict[str, dict[str, Sequence[ParquetFile]]]:
+        """Write parts anew, the largest first; give their files by table and part. Beside a large document, one at a time."""
+        found: dict[str, dict[str, Sequence[ParquetFile]]] = {}
+        by_size = sorted(rewritings, key=lambda one: -sum(file.size_bytes for file in one.files))
+        is_large = any(is_own(one.table.name, one.part) for one in rewritings)
+        with ThreadPoolExecutor(1 if is_large else SIDE_BY_SIDE) as pool:
+            for one, files in zip(by_size, pool.map(self._rewrite, by_size), strict=True):
+                found.setdefault(one.table.name, {})[one.part] = files
+        return found
+
+    def made(
+        self, tables: Sequence[Table], months: Sequence[tuple[str, Sequence[ParquetFile | FileRow]]], rows: Rows
+    ) -> list[dict[str, list[ParquetFile]]]:
+        """Make months of tables of what their files of `raw_issues` tell; give the files of each by table."""
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            return list(pool.map(lambda month: self._make(tables, month[0], month[1], rows), months))
+
+    def _rewrite(self, rewriting: Rewriting) -> list[ParquetFile]:
+        with self._writer() as writer:
+            return self._placed(rewriting.table, writer.rewrite(rewriting))
+
+    def _make(
+        self, tables: Sequence[Table], month: str, raw: Sequence[ParquetFile | FileRow], rows: Rows
+    ) -> dict[str, list[ParquetFile]]:
+        with self._writer() as writer:
+            writer.begin(tables)
+            made: dict[str, dict[str, list[ParquetFile]]] = {table.name: {} for table in tables}
+            for file in raw:
+                small, large = list[Mapping[str, Sequence[Row]]](), list[IssueState]()
+                for _, text in documents(writer.con, [self._path(file)]):
+                    state = IssueState.from_json(text)
+                    if is_large(state):
+                        large.append(state)
+                    else:
+                        small.append(rows(state))
+                for table in tables:
+                    writer.add(table, [row for one in small for row in one[table.name]])
+                for state in large:
+                    own = rows(state)
+                    for table in tables:
+                        part = part_of(table.name, state, is_own=True)
+                        made[table.name][part] = writer.rewrite(Rewriting(table, part, rows=own[table.name]))
+            for table in tables:
+                made[table.name][month] = writer.end(table, month)
+            return {
+                table.name: self._placed(table, [file for part in in_order(found) for file in found[part]])
+                for table, found in zip(tables, made.values(), strict=True)
+            }
+
+    def _placed(self, table: Table, files: list[ParquetFile]) -> list[ParquetFile]:
+        """Upload what is not in the bucket; here it is needed no more, but for what tables are made of."""
+        for file in files:
+            if (table.name, file.partition, file.sha256) not in self.listed:
+                self.uploads.key_of(table.name, file)
+                if table.name != RAW:
+                    file.path.unlink()
+        return files
+
+    @contextmanager
+    def _writer(self) -> Iterator[Writer]:
+        writer = self._free.get()
+        try:
+            yield writer
+        finally:
+            self._free.put(writer)
+
+    def _path(self, file: ParquetFile | FileRow) -> Path:
+        return self._local(file) if isinstance(file, FileRow) else file.path
+
+    def _local(self, file: FileRow) -> Path:
+        return local_copy(self.store, file.path, self.folder / "base" / file.path.replace("/", "-"))

@@ -1,0 +1,427 @@
+"""The warehouse of a Jira source: what is known of every issue, and the tables that follow from it, published together.
+
+`raw_issues` holds the states of issues; the rows of the other tables follow from these and the options of the transform,
+whose fingerprint their `_state` has. When that is another one, a table is made anew of `raw_issues`, month by month.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Final
+
+from ulid import ULID
+
+from analyst import duckdb_files, logs, runs
+from analyst.connectors.jira.issue.custom_fields import TransformOptions
+from analyst.connectors.jira.issue.rows import Row, is_foreign, raw, rows
+from analyst.connectors.jira.issue.state import IssueState
+from analyst.connectors.jira.issue.values import Report
+from analyst.connectors.jira.warehouse import parts
+from analyst.connectors.jira.warehouse.parts import RAW, Rewriting, Writers
+from analyst.connectors.jira.warehouse.progress import Progress
+from analyst.contract import publishing
+from analyst.contract.connector import Cursor
+from analyst.contract.extract_edit import read_extract
+from analyst.contract.model import Extract, FileRow
+from analyst.contract.parquet import ParquetFile
+from analyst.contract.publishing import MovedError, NewTable, TableRun, Uploads
+from analyst.errors import UnavailableError
+from analyst.runs import TableResult
+from analyst.store import Store
+
+Change = Callable[[IssueState], IssueState]
+"""Makes of what is known of an issue what is known now."""
+
+_RAW_MADE: Final = "raw"
+_FEW, _SMALL_SHARE, _LARGE_SHARE = 10, 5, 100
+_LOG = logging.getLogger(f"{logs.ROOT}.jira")
+
+
+@dataclass(frozen=True, slots=True)
+class Absorbed:
+    """What became of changes.
+
+    `version` is that of the source's extract, `changed` are the issues of which something else is known than before.
+    `tables` are those that were published, `misshapen` counts values that became NULL, by their fields. `withheld` are
+    issues that were left as they are, since too many seem to be deleted; `doubt` says why, and what to do.
+    """
+
+    version: str | None
+    changed: frozenset[str] = frozenset()
+    tables: tuple[TableResult, ...] = ()
+    misshapen: Mapping[str, int] = field(default_factory=dict)
+    withheld: frozenset[str] = frozenset()
+    doubt: str | None = None
+
+
+def believable(total: int) -> int:
+    """Tell how many of so many issues may disappear within a day without anybody saying that they were deleted.
+
+    One may always; else a fifth of a few, up to 10, or a hundredth of many. An account that has lost a project looks the
+    same as a project that was deleted, and to leave rows for a day costs less than to lose them.
+    """
+    return max(1, min(_FEW, total // _SMALL_SHARE), total // _LARGE_SHARE)
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What was known of an issue, and what is."""
+
+    before: IssueState
+    after: IssueState
+
+
+@dataclass(slots=True)
+class _Part:
+    """What changes in a part: the rows of some issues go, and rows come."""
+
+    without: set[str] = field(default_factory=set)
+    rows: list[Row] = field(default_factory=list)
+
+
+NewFiles = dict[str, Sequence[ParquetFile]]
+"""The files of parts that were written anew, by part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absorbing:
+    """One attempt, on what an extract said at a version; local files are in `folder`. See `Warehouse`."""
+
+    store: Store
+    source: str
+    options: TransformOptions
+    now: Callable[[], datetime]
+    memory_limit: str
+    excluded: Collection[str]
+    folder: Path
+    base: Extract
+    version: str | None
+    registrations: Mapping[str, str] = field(default_factory=dict)
+    believed: int | None = None
+
+    def states_of(self, issue_ids: Collection[str]) -> dict[str, IssueState]:
+        """Tell what is known of issues, by the parts that hold their blocks."""
+        with self._writers() as writers:
+            return self._known(issue_ids, writers)
+
+    def all_states(self) -> Iterator[IssueState]:
+        """Tell what is known of all issues, part by part."""
+        raw = parts.by_part(self.base.files.get(RAW, ()))
+        with self._writers() as writers:
+            for part in parts.in_order(raw):
+                yield from writers.states(raw[part])
+
+    def deleted_before(self, time: datetime) -> list[str]:
+        """Tell which issues were deleted before a time, by the files whose statistics say that they may have some."""
+        files = [file for file in self.base.files.get(RAW, ()) if parts.may_be_deleted(file, time)]
+        with self._writers() as writers:
+            return writers.deleted(files, time)
+
+    def absorb(self, change: Mapping[str, Change], cursor: Cursor) -> Absorbed:
+        """Change what is known, and publish what follows.
+
+        Raises:
+            MovedError: others have published meanwhile.
+        """
+        began, report = self.now(), Report()
+        known = self.base.state(RAW).cursor
+        cursor = known if cursor is None else _with_gone_of(cursor, known)
+        derived = self._derived(cursor)
+        stale = {name for name in derived if self._is_stale(name)}
+        kept = {RAW, *derived} - stale
+        with self._writers() as writers:
+            changed = self._changed(change, writers)
+            gone = {one.after.issue_id for one in changed if _is_taken_out(one)}
+            doubt = self._doubt(len(gone), known)
+            if doubt is not None:
+                changed = [one for one in changed if one.after.issue_id not in gone]
+            elif gone:
+                cursor = _with_gone(cursor, len(gone), _millis(began))
+            withheld = frozenset(gone if doubt is not None else ())
+            if not changed and not stale and cursor == known:
+                return Absorbed(self.version, withheld=withheld, doubt=doubt)
+            anew = writers.rewritten(self._rewritings(changed, kept, report))
+            files = {name: self._files(name, anew.get(name, {}), writers) for name in kept}
+            files |= self._made_anew(files[RAW], stale, writers, report)
+            published, version = self._publish(files, writers.uploads, cursor, began)
+        ids = frozenset(one.after.issue_id for one in changed)
+        return Absorbed(version, ids, published, dict(report.misshapen), withheld, doubt)
+
+    def _doubt(self, gone: int, cursor: Cursor) -> str | None:
+        """Tell why so many disappearances are not believed."""
+        live = self.base.files.get("issues") or self.base.files.get(RAW, ())
+        total = sum(file.rows for file in live)
+        progress = Progress.read(cursor)
+        earlier = 0 if progress is None else progress.gone_since_yesterday(_millis(self.now()))
+        most = believable(total) if self.believed is None else self.believed
+        if not gone or gone + (earlier if self.believed is None else 0) <= most:
+            return None
+        before = f", after {earlier} others within a day" if earlier and self.believed is None else ""
+        return (
+            f"Jira no longer shows {gone} of {total:,} issues{before}; at most {most} are believed to be deleted, so they "
+            "were left as they are. Has the account of JIRA_API_TOKEN lost the permission to browse a project? Give it "
+            f"back; if the issues were deleted, run: da admin jira check --deletions {gone}"
+        )
+
+    def _is_stale(self, name: str) -> bool:
+        """Tell whether a table was made in another way, or of documents that somebody took away."""
+        return RAW not in self.base.meta or self.base.state(name).fingerprint != self.options.fingerprint
+
+    def _derived(self, cursor: Cursor) -> list[str]:
+        """Tell the tables that follow from what is known: what an older system knew stays until all of Jira was read."""
+        progress = Progress.read(cursor)
+        is_whole = progress is not None and progress.created is None
+        wanted = [name for name in self.options.tables if name != RAW and name not in self.excluded]
+        return [name for name in wanted if is_whole or not self.base.state(name).is_imported]
+
+    def _writers(self) -> Writers:
+        uploads = Uploads(self.store, self.source, lambda: str(ULID()))
+        listed = {(table, file.partition, file.sha256) for table, files in self.base.files.items() for file in files}
+        return Writers(self.store, uploads, listed, self.folder, self.memory_limit)
+
+    def _known(self, issue_ids: Collection[str], writers: Writers) -> dict[str, IssueState]:
+        blocks = {int(issue_id) // parts.BLOCK for issue_id in issue_ids}
+        raw = parts.by_part(self.base.files.get(RAW, ()))
+        files = [
+            file
+            for part, listed in raw.items()
+            if parts.block_of(part) in blocks and parts.may_hold(part, issue_ids)
+            for file in listed
+        ]
+        return {state.issue_id: state for state in writers.states(files, issue_ids)}
+
+    def _changed(self, change: Mapping[str, Change], writers: Writers) -> list[Changed]:
+        known = self._known(change.keys(), writers)
+        before = {issue_id: known.get(issue_id) or IssueState(issue_id) for issue_id in change}
+        made = [Changed(before[issue_id], make(before[issue_id])) for issue_id, make in change.items()]
+        return [one for one in made if one.before != one.after and not self._is_foreign(one)]
+
+    def _is_foreign(self, one: Changed) -> bool:
+        """Tell whether an issue is none of ours; one that was and moved to another project is known to be there."""
+        return one.before.is_empty and is_foreign(one.after, self.options.projects)
+
+    def _rewritings(self, changed: Sequence[Changed], names: Collection[str], report: Report) -> list[Rewriting]:
+        """Tell which parts of tables change, and how."""
+        found: dict[tuple[str, str], _Part] = {}
+        listed = {name: parts.by_part(self.base.files.get(name, ())) for name in names}
+        for one in changed:
+            before, after = self._rows(one.before, Report()), self._rows(one.after, report)
+            was_large, is_large = parts.is_large(one.before), parts.is_large(one.after)
+            for name in names:
+                there = parts.part_of(name, one.before, is_own=was_large)
+                here = parts.part_of(name, one.after, is_own=is_large)
+                if was_large and before[name] and there not in listed[name]:  # older versions made no such part
+                    there = parts.part_of(name, one.before, is_own=False)
+                if (there, before[name]) != (here, after[name]):
+                    found.setdefault((name, there), _Part()).without.add(one.before.issue_id)
+                    found.setdefault((name, here), _Part()).rows += after[name]
+        return [
+            Rewriting(self.options.tables[name], part, listed[name].get(part, ()), frozenset(it.without), it.rows)
+            for (name, part), it in found.items()
+            if part in listed[name] or it.rows
+        ]
+
+    def _rows(self, state: IssueState, report: Report) -> Mapping[str, list[Row]]:
+        """Give the rows of an issue; of one that we can't make rows of, what is known is kept, for a better transform."""
+        try:
+            return rows(state, self.options, report)
+        except Exception:  # noqa: BLE001 - whatever it is, the other issues go on
+            report.count("issue")
+            fields = {"source": self.source, "issue": state.issue_id}
+            _LOG.exception("no rows can be made of an issue", extra={"fields": fields})
+            return {name: [raw(state)] if name == RAW else [] for name in self.options.tables}
+
+    def _files(self, name: str, anew: NewFiles, writers: Writers) -> list[ParquetFile | FileRow]:
+        """Give the files of a table, some parts of which were written anew."""
+        listed = self.base.files.get(name, ())
+        empty: list[ParquetFile | FileRow] = [file for file in listed if file.partition is None]
+        empty = empty or [writers.empty(self.options.tables[name])]
+        there: dict[str, Sequence[ParquetFile | FileRow]] = {**parts.by_part(listed), **anew}
+        return [*empty, *(file for part in parts.in_order(there) for file in there[part])]
+
+    def _made_anew(
+        self, raw: Iterable[ParquetFile | FileRow], stale: Collection[str], writers: Writers, report: Report
+    ) -> dict[str, list[ParquetFile | FileRow]]:
+        """Make tables anew of `raw_issues`, month by month."""
+        if not stale:
+            return {}
+        tables = [self.options.tables[name] for name in sorted(stale)]
+        months = [
+            (month, list(found))
+            for month, found in groupby(
+                (file for file in raw if file.partition is not None),
+                key=lambda file: parts.month_of(file.partition or ""),
+            )
+        ]
+        made = writers.made(tables, months, lambda state: self._rows(state, report))
+        return {
+            table.name: [writers.empty(table), *(file for month in made for file in month[table.name])]
+            for table in tables
+        }
+
+    def _publish(
+        self,
+        files: Mapping[str, Sequence[ParquetFile | FileRow]],
+        uploads: Uploads,
+        cursor: Cursor,
+        began: datetime,
+    ) -> tuple[tuple[TableResult, ...], str | None]:
+        """Publish `raw_issues`, and with it the tables that have other files or were made in another way."""
+        moved = [name for name in files if name == RAW or self._is_other(name, files[name])]
+        tables = [self._table(name, files[name], cursor if name == RAW else None, began) for name in sorted(moved)]
+        results = tuple(_result(table) for table in tables)
+        published = publishing.publish(
+            self.store,
+            self.source,
+            tables,
+            [TableRun(one.table, one.status, one.rows, one.size_bytes) for one in results],
+            run_id=runs.new_run_id(),
+            uploads=uploads,
+            now=self.now,
+            folder=self.folder,
+            together=True,
+        )
+        return results, published.version
+
+    def _is_other(self, name: str, files: Sequence[ParquetFile | FileRow]) -> bool:
+        listed = self.base.files.get(name, ())
+        same = [(one.sha256, one.partition) for one in files] == [(one.sha256, one.partition) for one in listed]
+        return not same or self._is_stale(name)
+
+    def _table(self, name: str, files: Sequence[ParquetFile | FileRow], cursor: Cursor, began: datetime) -> NewTable:
+        return NewTable(
+            name=name,
+            description=None,
+            columns=(),
+            files=tuple(files),
+            fingerprint=_RAW_MADE if name == RAW else self.options.fingerprint,
+            cursor=cursor,
+            base=self.base.state(name),
+            read_at=began,
+            rebase=lambda *_: None,
+            registration=self.registrations.get(name),
+        )
+
+
+def _is_taken_out(one: Changed) -> bool:
+    """Tell whether an issue loses its rows because Jira does not show it; that an event says so is another matter."""
+    return one.after.is_gone and not (one.before.is_gone or one.before.is_tombstone or one.before.is_empty)
+
+
+def _millis(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def _with_gone_of(cursor: Cursor, known: Cursor) -> Cursor:
+    """Keep in a cursor what the known one says of issues that are gone."""
+    new, old = Progress.read(cursor), Progress.read(known)
+    return cursor if new is None or old is None else replace(new, gone=old.gone).cursor()
+
+
+def _with_gone(cursor: Cursor, count: int, now: int) -> Cursor:
+    progress = Progress.read(cursor)
+    return cursor if progress is None else progress.with_gone(count, now).cursor()
+
+
+def _result(table: NewTable) -> TableResult:
+    return TableResult(
+        table=table.name,
+        status="ok",
+        rows=sum(file.rows for file in table.files),
+        size_bytes=sum(file.size_bytes for file in table.files),
+    )
+
+
+_ATTEMPTS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Warehouse:
+    """The published tables of one source. Those that are `excluded` are not made; `memory_limit` is per connection."""
+
+    store: Store
+    source: str
+    options: TransformOptions
+    now: Callable[[], datetime]
+    memory_limit: str = "300MB"
+    scratch: Path | None = None
+    excluded: Collection[str] = field(default=frozenset())
+    registrations: Mapping[str, str] = field(default_factory=dict)
+    """The uuids of the registered tables by name."""
+
+    def find(self, issue_ids: Collection[str]) -> dict[str, IssueState]:
+        """Tell what is known of issues, without those of which nothing is.
+
+        Raises:
+            ContractError: what is published can't be read.
+            UnavailableError: the store does not answer.
+        """
+        with duckdb_files.scratch(self.scratch) as folder:
+            return self._open(folder).states_of(issue_ids)
+
+    def states(self) -> Iterator[IssueState]:
+        """Tell what is known of all issues, month by month, in bounded memory.
+
+        Raises:
+            ContractError: what is published can't be read.
+            UnavailableError: the store does not answer.
+        """
+        with duckdb_files.scratch(self.scratch) as folder:
+            yield from self._open(folder).all_states()
+
+    def cursor(self) -> Cursor:
+        """Tell how far the source was read, as the last `absorb` that said so has it."""
+        with duckdb_files.scratch(self.scratch) as folder:
+            return self._open(folder).base.state(RAW).cursor
+
+    def absorb(self, change: Mapping[str, Change], *, cursor: Cursor = None, believed: int | None = None) -> Absorbed:
+        """Change what is known of issues, by their ids, and publish what follows from it: all of it, or nothing.
+
+        Tables that were made in another way than the options say are made anew. `cursor` is kept where it is given.
+        Changes may be made several times, whenever others publish meanwhile. When Jira no longer shows more issues than
+        are `believed` to be deleted (see `believable`), these stay as they are.
+
+        Raises:
+            ContractError: what is published can't be read.
+            UnavailableError: the store does not answer, or others publish all the time.
+        """
+        for _ in range(_ATTEMPTS):
+            with suppress(MovedError), duckdb_files.scratch(self.scratch) as folder:
+                return self._open(folder, believed).absorb(change, cursor)
+        raise UnavailableError(f"others publish {self.source} all the time; try again later")
+
+    def forget(self, before: datetime) -> Absorbed:
+        """Forget the issues that were deleted before a time; what Jira still tells of one brings it back from then on.
+
+        Raises:
+            ContractError: what is published can't be read.
+            UnavailableError: the store does not answer, or others publish all the time.
+        """
+        with duckdb_files.scratch(self.scratch) as folder:
+            gone = self._open(folder).deleted_before(before)
+        return self.absorb(dict.fromkeys(gone, _forgotten))
+
+    def _open(self, folder: Path, believed: int | None = None) -> Absorbing:
+        base, version = read_extract(self.store, self.source, folder)
+        base = base.require_whole().without_predecessors(self.registrations)
+        return Absorbing(
+            store=self.store,
+            source=self.source,
+            options=self.options,
+            now=self.now,
+            memory_limit=self.memory_limit,
+            excluded=self.excluded,
+            folder=folder,
+            base=base,
+            version=version,
+            believed=believed,
+            registrations=self.registrations,
+        )
+
+
+def _forgotten(state: IssueState) -> IssueState:
+    return IssueState(state.issue_id)

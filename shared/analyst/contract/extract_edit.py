@@ -1,0 +1,137 @@
+"""Editing an extract.duckdb: a copy of it is changed and put in its place, again and again until nobody came between."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from ulid import ULID
+
+from analyst import duckdb_files
+from analyst.contract import extract_file
+from analyst.contract.model import EDITS_KEPT, Extract, column_types, create_statements, extract_key
+from analyst.contract.views import stand_ins
+from analyst.duckdb_files import told_as
+from analyst.errors import ContractError
+from analyst.store import Object, Store
+from analyst.store.compare_and_swap import swap
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+T = TypeVar("T")
+
+
+def read_extract(
+    store: Store, source: str, folder: Path, *, with_originals: bool = False
+) -> tuple[Extract, str | None]:
+    """Read a source's extract as it is now, with its version; an absent one is empty.
+
+    What sources call the columns takes some 10 ms to read.
+
+    Raises:
+        ContractError: it can't be read.
+    """
+    found = store.read(extract_key(source))
+    if found is None:
+        return Extract(), None
+    with _local(found.data, folder) as (path, con):
+        extract = extract_file.open_extract(con, path, "extract", source=source)
+        if with_originals:
+            extract = replace(extract, originals=extract_file.originals(con, "extract", what=extract_key(source)))
+        return extract, found.version
+
+
+def edit_extract(
+    store: Store,
+    source: str,
+    change: Callable[["DuckDBPyConnection", Extract, Path], T],
+    *,
+    now: Callable[[], datetime],
+    folder: Path,
+) -> tuple[str, T]:
+    """Change a copy of the extract, attached as `extract`, and swap it; return its version and what `change` gave.
+
+    `change` runs again, on what others published, whenever they came between. The folder that it is given is the only one
+    that its connection may use: no macro, default or view that somebody else wrote reads or writes anything besides.
+
+    Raises:
+        ContractError: the extract that is there can't be read or changed; nothing of it is touched.
+        UnavailableError: the store does not answer, others win the swap for a minute, or the disk is full.
+    """
+    what, edit = extract_key(source), str(ULID())
+    results: list[T] = []
+
+    def edited(current: Object | None) -> bytes:
+        with _local(None if current is None else current.data, folder) as (path, con), stand_ins() as home:
+            with told_as(ContractError, f"{what} can't be changed: ", hide=path):
+                _open(con, path, what, is_new=current is None)
+                duckdb_files.confine(con, home)
+                con.execute("begin")  # one by one, every statement would wait for the disk
+                base = _complete(con, source, is_new=current is None)
+                results.append(change(con, base, home))
+                _write_edit(con, edit, now())
+                con.execute("commit")
+                duckdb_files.detach(con, "extract")
+            return path.read_bytes()
+
+    def done(current: Object) -> bool:
+        with _local(current.data, folder) as (path, con):
+            duckdb_files.attach(con, path, "extract", what=what)
+            duckdb_files.confine(con)
+            return edit in extract_file.read_edits(con, "extract", source=source)
+
+    version = swap(store, what, edited, done=done)
+    return version, results[-1]
+
+
+def replace_rows(con: "DuckDBPyConnection", table: str, rows: Sequence[Sequence[object]]) -> None:
+    """Put rows in the place of all rows of the tables that they are about."""
+    delete_rows(con, table, [str(row[0]) for row in rows])
+    duckdb_files.insert(con, f"extract.main.{table}", column_types(table), rows)
+
+
+def delete_rows(con: "DuckDBPyConnection", table: str, names: Sequence[str]) -> None:
+    """Delete all rows about tables."""
+    listed = json.dumps(list(names))
+    con.execute(
+        f"delete from extract.main.{table} where table_name in (select unnest(from_json(?, '[\"varchar\"]')))", [listed]
+    )
+
+
+@contextmanager
+def _local(data: bytes | None, folder: Path) -> Iterator[tuple[Path, "DuckDBPyConnection"]]:
+    """Lend a local copy of an extract, under a name of its own, and a connection."""
+    with duckdb_files.scratch(folder) as home, duckdb_files.connect(threads=1) as con:
+        path = home / "extract.duckdb"
+        if data is not None:
+            path.write_bytes(data)
+        yield path, con
+
+
+def _open(con: "DuckDBPyConnection", path: Path, what: str, *, is_new: bool) -> None:
+    if is_new:
+        duckdb_files.create(con, path, "extract")
+    else:
+        duckdb_files.attach(con, path, "extract", what=what, writable=True)
+
+
+def _complete(con: "DuckDBPyConnection", source: str, *, is_new: bool) -> Extract:
+    """Read what the extract says, and make the tables of the contract that it lacks."""
+    base = Extract() if is_new else extract_file.read(con, "extract", source=source)
+    con.execute(create_statements("extract"))
+    if not is_new:
+        extract_file.require_editable(con, "extract", source=source)
+    return base
+
+
+def _write_edit(con: "DuckDBPyConnection", edit: str, now: datetime) -> None:
+    con.execute('insert into extract.main._edits (id, "at") values (?, ?)', [edit, now])
+    con.execute(
+        "delete from extract.main._edits "
+        "where rowid not in (select rowid from extract.main._edits order by rowid desc limit ?)",
+        [EDITS_KEPT],
+    )

@@ -1,0 +1,177 @@
+"""Answer one request: find the function, let the caller in, read the input, run it, make the response."""
+
+import logging
+import re
+import secrets
+import time
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from werkzeug.test import EnvironBuilder
+from werkzeug.wrappers import Request
+
+from analyst.access import SERVICE, Caller, redacted
+from analyst.context import Context, Process
+from analyst.errors import UnauthenticatedError
+from analyst.http import problems
+from analyst.http.admission import authorize, identify
+from analyst.http.answers import render
+from analyst.http.audit_trail import audit
+from analyst.http.exchange import Exchange
+from analyst.http.request_input import check_size, read_input
+from analyst.http.response import BUFFERED, Response
+from analyst.http.routing import Router
+from analyst.http.spec import BODY_LIMIT, Allow
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID: Final = "X-Request-Id"
+_NO_PAGE: Final = "default-src 'none'; frame-ancestors 'none'"
+_SANE_ID: Final = re.compile(r"[A-Za-z0-9._\-]{1,64}")
+_BLOCK: Final = 1 << 16
+_MOST_DRAINED: Final = 8 * BODY_LIMIT
+
+
+def serve(functions: Router, request: Request, process: Process, caller: Caller | None = None) -> Response:
+    """Answer one request with one of the functions. Nothing is raised: a failure is an answer too.
+
+    A `caller` who is given is let in without proof: that is how functions call each other in one process.
+    """
+    exchange = Exchange(request, _request_id(request), caller=caller)
+    try:
+        response = _answer(functions, exchange, process)
+    except Exception as error:  # noqa: BLE001 - the one place where failures become answers
+        response = _failure(exchange, error)
+    response = _audited(exchange, response, process)
+    if not request.environ.get(BUFFERED):
+        _drain(request)
+    return _finished(exchange, response)
+
+
+def refuse(request: Request, error: Exception) -> Response:
+    """Answer a request that no function gets to see: the server or the framework found it wrong."""
+    exchange = Exchange(request, _request_id(request), error=error)
+    return _finished(exchange, problems.answer(error, exchange.request_id))
+
+
+def _finished(exchange: Exchange, response: Response) -> Response:
+    """Give an answer the headers that every one has, and log it."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("Content-Security-Policy", _NO_PAGE)
+    response.headers.setdefault("Referrer-Policy", "no-referrer")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers[REQUEST_ID] = exchange.request_id
+    _log(exchange, response)
+    return response
+
+
+def _answer(functions: Router, exchange: Exchange, process: Process) -> Response:
+    request = exchange.request
+    request.max_content_length = BODY_LIMIT  # also where there is no function for it
+    exchange.spec, path = functions.match(request.method, request.path)
+    check_size(request, exchange.spec.body_limit)
+    if exchange.caller is None:
+        exchange.caller = identify(exchange.spec, request, process)
+        authorize(exchange.spec, exchange.caller)
+    if exchange.caller is not None and exchange.caller.token_id is not None:
+        process.last_uses.saw(exchange.caller.token_id, process.clock())
+    model = read_input(exchange.spec, path, request)
+    context = Context(
+        process,
+        request,
+        exchange.request_id,
+        process.clock(),
+        exchange.caller,
+        partial(_local, functions, process),
+        exchange.began,
+        exchange.note,
+    )
+    arguments: tuple[Any, ...] = (context,) if model is None else (model, context)
+    return render(exchange.spec.call(*arguments), exchange.spec.status, request)
+
+
+def _failure(exchange: Exchange, error: Exception) -> Response:
+    """Make the answer to a failure. Who looks at a page without having signed in goes to do so, and comes back."""
+    exchange.error = error
+    spec, request = exchange.spec, exchange.request
+    if spec is None or not spec.is_page:
+        return problems.answer(error, exchange.request_id)
+    if isinstance(error, UnauthenticatedError) and request.method == "GET" and spec.allow is not Allow.ANYBODY:
+        path = request.full_path.rstrip("?")
+        return Response(status=303, headers={"Location": f"/login?{urlencode({'next': path})}"})
+    return problems.answer(error, exchange.request_id, as_page=True)
+
+
+def _audited(exchange: Exchange, response: Response, process: Process) -> Response:
+    """Let the audit know before the answer is sent; what it can't be told is not answered, unless it failed anyway."""
+    try:
+        audit(exchange, _status(exchange, response), process)
+    except Exception as error:  # noqa: BLE001 - a failure is an answer too
+        if response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+            response.close()
+            return _failure(exchange, error)
+    return response
+
+
+def _status(exchange: Exchange, response: Response) -> int:
+    """Tell the status of what happened; a page sends who has not signed in on to where they can."""
+    return exchange.error.status if isinstance(exchange.error, UnauthenticatedError) else response.status_code
+
+
+def _local(functions: Router, process: Process, path: str, body: bytes, request_id: str) -> tuple[int, bytes] | None:
+    """Run a function for another one of this process, as the service that it is."""
+    if not any(spec.method == "POST" and spec.path.match(path) is not None for spec in functions.functions):
+        return None
+    builder = EnvironBuilder(
+        path, method="POST", data=body, content_type="application/json", headers=[(REQUEST_ID, request_id)]
+    )
+    response = serve(functions, builder.get_request(), process, SERVICE)
+    return response.status_code, response.get_data()
+
+
+def _request_id(request: Request) -> str:
+    given = request.headers.get(REQUEST_ID, "")
+    return given if _SANE_ID.fullmatch(given) else secrets.token_hex(16)
+
+
+def _drain(request: Request) -> None:
+    """Read what is left of a body: a connection closed on unread bytes would be reset, and the answer lost.
+
+    What is far too large stays unread.
+    """
+    environ = request.environ
+    try:
+        ends = environ.get("wsgi.input_terminated", False)  # then it ends by itself, and a limit need not be kept
+        stream = environ["wsgi.input"] if ends else request.stream
+        left = _MOST_DRAINED
+        while left > 0 and (block := stream.read(_BLOCK)):
+            left -= len(block)
+    except Exception:  # noqa: BLE001, S110 - broken off: the answer is made, and is given either way
+        pass
+
+
+def _log(exchange: Exchange, response: Response) -> None:
+    spec, caller = exchange.spec, exchange.caller
+    status = response.status_code
+    if spec is not None and spec.hidden and status < HTTPStatus.BAD_REQUEST:
+        return
+    fields = {
+        "request_id": exchange.request_id,
+        "function": spec.name if spec else None,
+        "method": exchange.request.method,
+        "path": spec.path.text if spec else redacted(exchange.request.path)[:200],
+        "status": status,
+        "ms": round((time.perf_counter() - exchange.began) * 1000, 1),
+        "bytes": response.content_length,
+        "code": getattr(exchange.error, "code", None),
+        "caller": "service" if caller and caller.is_service else caller and caller.user_id,
+    }
+    failed = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    log.log(
+        logging.ERROR if failed else logging.INFO,
+        "%s %s %s", fields["method"], fields["path"], status,
+        extra={"fields": fields},
+        exc_info=exchange.error if failed else None,
+    )  # fmt: skip

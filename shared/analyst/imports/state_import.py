@@ -1,0 +1,220 @@
+"""Taking an older system into the state: what is here stays as it is, the rest is added, all in one edit."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from analyst.imports.memory import Memory
+from analyst.imports.migrated import KEPT, Kept, Migrated, Row, migrated
+from analyst.imports.old import OldSystem
+from analyst.imports.report import Gathered, ImportReport, Placed
+from analyst.imports.tables import TakenTables, take_tables
+from analyst.names import quote
+from analyst.state.audit import Actor, record, record_all
+from analyst.state.database import State
+from analyst.state.rows import fetch, insert_all
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+def take_kept(memory: Memory, old: Migrated, users: Mapping[str, Row]) -> None:
+    """Add the rows that are not here."""
+    for table, kind in KEPT.items():
+        columns = ", ".join(map(quote, kind.key))
+        here = {_key(kind, row) for row in fetch(memory.db, f"select {columns} from {table}")}
+        left, added = Counter[str](), list[Row]()
+        for row in old.kept[table]:
+            user = users.get(row.get("user_id") or "")
+            if kind.of_a_user and user is None:
+                left["the user is not taken"] += 1
+            elif table == "audit_log" and row["timestamp"] is None:
+                left["it has no time"] += 1
+            else:
+                mine = row if user is None else {**row, "user_id": user["id"]}
+                key = _key(kind, mine)
+                if memory.admits(table, key, is_there=key in here):
+                    added.append(mine)
+                    here.add(key)
+        insert_all(memory.db, table, added)
+        for reason, count in left.items():
+            memory.report.leave(table, f"{count} rows" if count > 1 else "1 row", reason)
+
+
+def _key(kind: Kept, row: Row) -> str:
+    return json.dumps([row[name] for name in kind.key])
+
+
+_STATUSES = ("pending", "approved", "denied")
+_NOT_TAKEN = "what it is on is not taken"
+
+
+def take_grants(memory: Memory, old: Migrated, users: Mapping[str, Row], tables: TakenTables) -> None:
+    """Add grants on what is here; what a permission meant that meant nothing is told in the report."""
+    same = {_what(row) for row in fetch(memory.db, "from grants where user_id is not null")}
+    buckets = {(row["source"], row["bucket"]) for row in tables.here.values()}
+    names = {row["uuid"]: row["id"] for row in old.tables}
+    added: list[Row] = []
+    for grant in old.grants:
+        user, table = users.get(grant["user_id"]), tables.here.get(grant["table_uuid"])
+        where = names.get(grant["table_uuid"]) or f"{grant['source']}.* of bucket {grant['bucket']}"
+        name = f"{user['email'] if user else grant['user_id']} on {where}"
+        if user is None:
+            memory.report.leave("grant", name, "the user is not taken")
+        elif table is None and (grant["source"], grant["bucket"]) not in buckets:
+            memory.report.leave("grant", name, _NOT_TAKEN)
+        else:
+            uuid = None if table is None else table["uuid"]
+            row = {"user_id": user["id"], "table_uuid": uuid, "source": grant["source"], "bucket": grant["bucket"]}
+            if memory.admits("grant", name, is_there=_what(row) in same):
+                made = {"created_at": memory.actor.at, "created_by": memory.actor.user_id}
+                added.append({"id": str(uuid4()), **row, **made})
+                same.add(_what(row))
+    insert_all(memory.db, "grants", added)
+    record_all(memory.db, memory.actor, "grant.create", {f"grant:{row['id']}": _audited_right(row) for row in added})
+    for row in old.meaningless:
+        user = users.get(row["user_id"])
+        name = f"{user['email'] if user else row['user_id']} on {row['dataset']}"
+        memory.report.leave("grant", name, row["reason"])
+
+
+def take_requests(memory: Memory, old: Migrated, users: Mapping[str, Row], tables: TakenTables) -> None:
+    """Add requests for access to tables that are here."""
+    here = fetch(memory.db, "select id, user_id, table_id, status from access_requests")
+    ids, open_ = {row["id"] for row in here}, {_asked(row) for row in here if row["status"] == "pending"}
+    added: list[Row] = []
+    for request in old.requests:
+        user, name = users.get(request["user_id"]), f"{request['user_email']} for {request['table_id']}"
+        if user is None:
+            memory.report.leave("access_request", name, "the user is not taken")
+        elif request["table_id"] not in tables.ids:
+            memory.report.leave("access_request", name, _NOT_TAKEN)
+        elif request["status"] not in _STATUSES:
+            memory.report.leave("access_request", name, f"there is no status {request['status']!r}")
+        else:
+            row = {**request, "user_id": user["id"], "user_email": user["email"], "table_uuid": None}
+            is_there = row["id"] in ids or (row["status"] == "pending" and _asked(row) in open_)
+            if memory.admits("access_request", row["id"], is_there=is_there, name=name):
+                added.append(row)
+                open_ |= {_asked(row)} if row["status"] == "pending" else set()
+    insert_all(memory.db, "access_requests", added)
+
+
+def _what(row: Row) -> Sequence[str | None]:
+    return tuple(row[name] for name in ("user_id", "table_uuid", "source", "bucket"))
+
+
+def _asked(row: Row) -> Sequence[str]:
+    return (row["user_id"], row["table_id"])
+
+
+def _audited_right(row: Row) -> Row:
+    said = {name: row[name] for name in ("user_id", "table_uuid", "source", "bucket") if row[name] is not None}
+    return {**said, "imported": True}
+
+
+_LONGEST_NAME = 200
+
+
+def take_users(memory: Memory, old: Migrated) -> Mapping[str, Row]:
+    """Add the users whose e-mail is not here; tell who here is whom, by the ids there. Who is here stays as they are."""
+    rows = fetch(memory.db, "from users")
+    by_email, ids = {row["email"]: row for row in rows}, {row["id"] for row in rows}
+    found: dict[str, Row] = {}
+    added: list[Row] = []
+    for user in old.users:
+        email = user["email"]
+        if not user["active"]:
+            kept, _, _ = email.rpartition("#")
+            memory.report.leave("user", old.spelled[user["id"]], f"it is {kept} in another spelling, who is taken")
+        elif memory.admits("user", email, is_there=email in by_email):
+            id_ = user["id"] if user["id"] and user["id"] not in ids else str(uuid4())
+            ids.add(id_)
+            added.append({**user, "id": id_, "name": _name(user["name"])})
+            found[user["id"]] = added[-1]
+        elif email in by_email:
+            found[user["id"]] = _here(memory, user, by_email[email])
+    insert_all(memory.db, "users", added)
+    record_all(memory.db, memory.actor, "user.create", {f"user:{row['id']}": _audited(row) for row in added})
+    return found
+
+
+def _here(memory: Memory, there: Row, here: Row) -> Row:
+    if there["role"] != here["role"]:
+        reason = f"they are {here['role']} here and were {there['role']}: that stays as it is"
+        memory.report.alter("user", here["email"], reason)
+    return here
+
+
+def _name(text: str | None) -> str | None:
+    """Make one line of a name."""
+    return " ".join((text or "").split())[:_LONGEST_NAME].strip() or None
+
+
+def _audited(row: Row) -> Row:
+    return {"email": row["email"], "role": row["role"], "imported": True}
+
+
+class _Unpublished(Exception):  # noqa: N818 - it ends an edit that has nothing to publish
+    def __init__(self, report: ImportReport) -> None:
+        super().__init__()
+        self.report = report
+
+
+def import_system(state: State, actor: Actor, old: OldSystem) -> ImportReport:
+    """Take what is not here yet of an older system, unless this is a dry run. Done again, it changes nothing.
+
+    Raises:
+        UnavailableError: the store does not answer, or others came between all the time.
+    """
+    told = Gathered()
+    today = migrated(old, actor.at, told)
+
+    def change(db: "DuckDBPyConnection") -> ImportReport:
+        memory = Memory.open(db, actor, told.copy())
+        report = _take(memory, today, dry_run=old.dry_run)
+        if not memory.keep() or old.dry_run:
+            raise _Unpublished(report)
+        record(db, actor, "state.import", "state", taken=report.taken, left=len(report.left))
+        return report
+
+    try:
+        return state.edit(change)
+    except _Unpublished as unpublished:
+        return unpublished.report
+
+
+def _take(memory: Memory, old: Migrated, *, dry_run: bool) -> ImportReport:
+    users = take_users(memory, old)
+    tables = take_tables(memory, old.tables, old.sources)
+    take_grants(memory, old, users, tables)
+    take_requests(memory, old, users, tables)
+    take_kept(memory, old, users)
+    places = _placed(old, tables)
+    gathered = memory.report
+    for id_ in tables.without_files(frozenset(place.id for place in places if place.id is not None)):
+        gathered.leave("file", id_, "no parquet of it was found; the next sync of its source brings it")
+    return ImportReport(
+        dry_run=dry_run,
+        taken=dict(+gathered.taken),
+        there=dict(+gathered.there),
+        altered=tuple(gathered.altered),
+        left=tuple(gathered.left),
+        public_tables=tuple(gathered.public_tables),
+        unconfigured=tuple(sorted(tables.unconfigured)),
+        found=places,
+    )
+
+
+def _placed(old: Migrated, tables: TakenTables) -> tuple[Placed, ...]:
+    placed = []
+    for found, place in zip(old.found, old.places, strict=True):
+        id_ = None if place.id is None else old.names.get(place.id)
+        reason = place.reason or tables.reasons.get(id_ or "")
+        if id_ in tables.ids:
+            placed.append(Placed(source=found.source, table=found.table, id=id_))
+        else:
+            placed.append(Placed(source=found.source, table=found.table, reason=reason or "its table is not taken"))
+    return tuple(placed)

@@ -1,0 +1,74 @@
+"""Adopting the parquet of a connector that nobody here wrote: such files may be overwritten, so content names are made."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ulid import ULID
+
+from analyst.catalog import File
+from analyst.contract import parquet
+from analyst.contract.model import FILE_NAME, FileRow, data_prefix
+from analyst.errors import ContractError, SourceError
+from analyst.store import Store
+from analyst.store.compare_and_swap import upload_once
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_CONTENT_NAME = re.compile(rf"/{FILE_NAME}$")
+
+_DELTA_LOG = "/_delta_log/"
+
+_PARTITION = re.compile(r"/([^/=]+)=[^/]*(?=/)")
+"""A column that stands in the path only, as Hive partitions have it: content names would lose it."""
+
+
+def adopt(
+    store: Store, con: "DuckDBPyConnection", source: str, table: str, *, known: Iterable[File], folder: Path
+) -> tuple[FileRow, ...]:
+    """Copy `data/<table>.parquet` or what lies in `data/<table>/` to content names; `known` files are not copied again.
+
+    Raises:
+        ContractError: there is no parquet of this table, or it can't be read as such.
+    """
+    prefix = data_prefix(source, table)
+    single = f"{prefix.removesuffix('/')}.parquet"
+    keys = [single] if store.head(single) else [entry.key for entry in store.list(prefix) if _is_theirs(entry.key)]
+    if not keys:
+        raise ContractError(f"{source}.{table} has no parquet: neither {single} nor any file in {prefix}")
+    by_hash: dict[str, list[str]] = {}
+    for path, sha256 in {file.path: file.sha256 for file in known}.items():
+        by_hash.setdefault(sha256, []).append(path)
+    return tuple(_adopted(store, con, key, by_hash, folder) for key in keys)
+
+
+def _is_theirs(key: str) -> bool:
+    return key.endswith(".parquet") and not _CONTENT_NAME.search(key) and _DELTA_LOG not in key
+
+
+def _home(key: str) -> str:
+    """Tell the prefix of the table that a file stands for: `data/<table>.parquet` or a file below `data/<table>/`."""
+    source, rest = key.removeprefix("extracts/").split("/data/", 1)
+    return data_prefix(source, rest.split("/", 1)[0].removesuffix(".parquet"))
+
+
+def _adopted(store: Store, con: "DuckDBPyConnection", key: str, by_hash: dict[str, list[str]], folder: Path) -> FileRow:
+    copy = folder / f"{ULID()}.parquet"
+    store.download(key, copy)
+    try:
+        file = parquet.inspect(con, copy)
+    except SourceError as error:
+        raise ContractError(f"{key} can't be read as parquet; write it whole before its extract.duckdb") from error
+    lost = sorted(set(_PARTITION.findall(key)) - {column.name for column in file.columns})
+    if lost:
+        raise ContractError(f"{key} has {lost[0]!r} in its path and not as a column; write it into the file too")
+    copies = by_hash.get(file.sha256)
+    if copies:
+        path = copies.pop(0)  # each of two equal files has a copy of its own
+    else:
+        path = f"{_home(key)}{file.sha256[:32]}-{str(ULID()).lower()}.parquet"
+        upload_once(store, path, copy)
+    copy.unlink(missing_ok=True)
+    return FileRow(path, None, file.rows, file.size_bytes, file.sha256, file.stats)

@@ -1,0 +1,185 @@
+"""Building one snapshot of what the sources have now."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analyst import duckdb_files, view_names
+from analyst.catalog import Catalog, Column, File, Problem, RemoteAttach, Table
+from analyst.contract.model import FileRow, extract_key
+from analyst.errors import AnalystError, ContractError
+from analyst.rebuild import snapshot_file
+from analyst.rebuild.batches import Batch, Batching, Outcome
+from analyst.rebuild.source_views import Placed, Taken
+from analyst.store import ObjectMissingError, Store
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+class LastSnapshotError(AnalystError):
+    """The last snapshot's analytics.duckdb is gone or damaged; everything has to be taken anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Building:
+    """The making of the snapshot after `last`, whose views are in the object `last_duckdb` (`None` if it is not there).
+
+    `seniority` has ids of tables in the order of their registration: who is first has the first claim to a view name.
+    """
+
+    store: Store
+    last: Catalog
+    last_duckdb: str | None
+    seniority: Sequence[str]
+    folder: Path
+
+    def build(self, sources: frozenset[str], changed: frozenset[str], now: datetime) -> tuple[Catalog, Path]:
+        """Build from all `sources`, of which those in `changed` are read anew; return catalog and local file.
+
+        A source or table that can't be taken keeps its place from the last snapshot and is reported in the catalog, also
+        one whose extract is gone. Only what was taken out of its extract on purpose leaves (`publishing.drop`).
+
+        Raises:
+            LastSnapshotError: views of the last snapshot are needed and can't be had.
+        """
+        last = _by_source(self.last)
+        with duckdb_files.connect(threads=1, temp_dir=self.folder / "spill") as con:
+            path = self.folder / "analytics.duckdb"
+            snapshot_file.begin(con, path)
+            batching = Batching(self.store, last, self.folder)
+            batches = batching.open(sorted(changed & sources))
+            owners = view_names.assign(self.last.owners, self._fresh(batches))
+            views = {table: view for view, table in owners.items()}
+            outcomes = batching.take(batches, views)
+            taken = _gathered(con, outcomes)
+            kept, lost = self._keep(con, _kept(last, changed & sources, taken))
+            problems = [p for p in self.last.problems if p.source in sources - changed]
+            problems += [p for outcome in outcomes for p in outcome.problems]
+            problems += [*_gone(last.keys() - sources), *lost]
+            remote = [row for row in self.last.remote if row.source not in taken]
+            columns = {view: listed for outcome in outcomes for view, listed in outcome.columns.items()}
+            fresh = [_table(name, p, views, columns) for name, found in taken.items() for p in found.tables]
+            catalog = Catalog(
+                snapshot=self.last.snapshot + 1,
+                built_at=now,
+                tables=tuple(sorted((*fresh, *kept), key=lambda table: table.id)),
+                problems=tuple(sorted(problems, key=lambda p: (p.source, p.table or "", p.message))),
+                remote=tuple(sorted((*remote, *_remote(taken)), key=lambda row: (row.source, row.alias))),
+                held_back=tuple(one for one in self.last.held_back if one.source in sources - taken.keys()),
+                owners=owners,
+            )
+            snapshot_file.finish(con, catalog)
+        return catalog, path
+
+    def _fresh(self, batches: Sequence[Batch]) -> list[str]:
+        """List the tables of the opened sources, senior ones first."""
+        rank = {table: number for number, table in enumerate(self.seniority)}
+        opened = [source for batch in batches for source in batch.sources]
+        ids = [f"{source.name}.{table}" for source in opened for table in source.extract.meta]
+        return sorted(ids, key=lambda table: (rank.get(table, len(rank)), table))
+
+    def _keep(self, con: "DuckDBPyConnection", kept: Sequence[Table]) -> tuple[list[Table], list[Problem]]:
+        """Bring the views of these tables of the last snapshot into `merged`; tell which are there now, and what is lost.
+
+        A view that is not the very one that we would make, or is lost with that snapshot, is made anew. That can't be done
+        for remote tables, which stand nowhere else.
+        """
+        there: frozenset[str] = frozenset()
+        if kept and self.last_duckdb is not None:
+            path = self.folder / "last.duckdb"
+            try:
+                self.store.download(self.last_duckdb, path)
+                there = snapshot_file.keep_views(con, path, kept, self._aliases(), self.store.url)
+            except (ObjectMissingError, ContractError) as error:
+                raise LastSnapshotError(str(error)) from error
+        found, lost = [table for table in kept if table.view in there], list[Problem]()
+        for table in kept:
+            if table.view not in there:
+                try:
+                    snapshot_file.make_view(con, table, self.store.url)
+                except ContractError as error:
+                    lost.append(Problem(source=table.source, table=table.name, code=error.code, message=str(error)))
+                else:
+                    found.append(table)
+        return found, lost
+
+    def _aliases(self) -> Mapping[str, frozenset[str]]:
+        """Tell what the sources of the last snapshot may attach."""
+        found: dict[str, set[str]] = {}
+        for row in self.last.remote:
+            found.setdefault(row.source, set()).add(row.alias)
+        return {source: frozenset(aliases) for source, aliases in found.items()}
+
+
+def _gathered(con: "DuckDBPyConnection", outcomes: Sequence[Outcome]) -> dict[str, Taken]:
+    """Bring the views of all batches into `merged`; tell what each source gives."""
+    snapshot_file.add_views(con, [outcome.views for outcome in outcomes if outcome.views is not None])
+    return {name: taken for outcome in outcomes for name, taken in outcome.taken.items()}
+
+
+def _remote(taken: Mapping[str, Taken]) -> list[RemoteAttach]:
+    return [row for found in taken.values() for row in found.remote]
+
+
+def _by_source(catalog: Catalog) -> dict[str, dict[str, Table]]:
+    found: dict[str, dict[str, Table]] = {}
+    for table in catalog.tables:
+        found.setdefault(table.source, {})[table.name] = table
+    return found
+
+
+def _kept(last: Mapping[str, Mapping[str, Table]], changed: frozenset[str], taken: Mapping[str, Taken]) -> list[Table]:
+    """List the tables that stay as the last snapshot has them: of unchanged sources, and what could not be taken."""
+    kept: list[Table] = []
+    for source in sorted(last):
+        if source not in changed or source not in taken:
+            kept += last[source].values()
+        else:
+            failed = {problem.table for problem in taken[source].problems}
+            kept += [table for name, table in last[source].items() if name in failed]
+    return kept
+
+
+def _gone(sources: Iterable[str]) -> list[Problem]:
+    """Tell of sources that have no extract any more."""
+    return [
+        Problem(
+            source=source,
+            code=ContractError.code,
+            message=f"{extract_key(source)} is gone, so the tables of {source!r} stay as they were; "
+            "put it back, run the source, or delete its tables",
+        )
+        for source in sorted(sources)
+    ]
+
+
+def _table(source: str, placed: Placed, views: Mapping[str, str], columns: Mapping[str, tuple[Column, ...]]) -> Table:
+    meta, files = placed.meta, placed.files
+    view = views[f"{source}.{meta.table}"]
+    content = "\n".join(file.sha256 for file in files) if placed.remote_sql is None else placed.remote_sql
+    return Table.model_validate(
+        {
+            "source": source,
+            "name": meta.table,
+            "view": view,
+            "description": meta.description,
+            "query_mode": meta.query_mode,
+            "rows": sum(file.rows for file in files) if files else meta.rows,
+            "size_bytes": sum(file.size_bytes for file in files) if files else meta.size_bytes,
+            "extracted_at": meta.extracted_at,
+            "version": placed.state.version,
+            "registration": placed.state.registration,
+            "hash": hashlib.sha256(content.encode()).hexdigest(),
+            "columns": columns.get(view, ()),
+            "notice": placed.notice,
+            "files": [_file(file) for file in files],
+        }
+    )
+
+
+def _file(row: FileRow) -> File:
+    return File(path=row.path, sha256=row.sha256, size_bytes=row.size_bytes, rows=row.rows, partition=row.partition)

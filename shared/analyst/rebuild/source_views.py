@@ -1,0 +1,280 @@
+"""Taking one source into a snapshot: the views of its tables, and what they stand for.
+
+What is in an extract is never run. If all of it is what we would have made ourselves, its views are copied without
+binding them (`COPY FROM DATABASE … (SCHEMA)`), so that no parquet is opened. Otherwise each view is made anew from what
+`_meta` and `_files` say; tables, macros, types and whatever else lies there is left out.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from analyst import duckdb_files
+from analyst.catalog import Column, Problem, RemoteAttach, Table
+from analyst.contract import extract_file
+from analyst.contract.extract_file import BaseTables
+from analyst.contract.model import SCHEMA, Extract, FileRow, Meta, TableState, extract_key, is_ours
+from analyst.contract.views import is_view_of, remote_table, view_columns, write_remote_view, write_view
+from analyst.errors import AnalystError, ContractError
+from analyst.names import is_name, quote
+from analyst.rebuild.foreign_files import adopt
+from analyst.store import Store
+from analyst.types import checked_type
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_TOKENS: Mapping[str, re.Pattern[str]] = {
+    "bigquery": re.compile(r"(?:(?:BQ|BIGQUERY)(?:_[A-Z0-9]+)*_TOKEN)?"),
+    "keboola": re.compile(r"(?:KBC|KEBOOLA)(?:_[A-Z0-9]+)*_TOKEN"),
+}
+"""The extensions that a remote view's source may ask to be loaded, and the variables that may hold its token.
+
+Whoever reads the view sends what stands in the variable to the address that the extract names: it must never be another
+secret of theirs.
+"""
+
+_ADDRESSES: Mapping[str, re.Pattern[str]] = {
+    "bigquery": re.compile(
+        r"(?:project|dataset|billing_project)=[A-Za-z0-9._:-]+(?: (?:dataset|billing_project)=[A-Za-z0-9._:-]+)*"
+    ),
+    "keboola": re.compile(r"https://(?:[a-z0-9-]+\.)+keboola\.(?:com|cloud)/?"),
+}
+"""What an extension may be pointed at: no server but the vendor's own, which the token is for."""
+
+_SCHEMAS_OF_DUCKDB = frozenset({"main", "memory", "system", "temp", "information_schema", "pg_catalog"})
+_LONGEST_COLUMN = 1000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """One table of a source: its row of `_meta`, its files, its state, and the SQL of a remote one's view."""
+
+    meta: Meta
+    files: tuple[FileRow, ...]
+    state: TableState
+    remote_sql: str | None = None
+    notice: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a source gives to a snapshot. Tables with a problem are not in `tables`."""
+
+    tables: tuple[Placed, ...]
+    problems: tuple[Problem, ...]
+    remote: tuple[RemoteAttach, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One source whose extract has changed, attached as `attached`; its views come into the database `alias`.
+
+    `last` are its tables of the last snapshot, by name; `attach` are the rows of its `_remote_attach`.
+    """
+
+    store: Store
+    name: str
+    attached: str
+    alias: str
+    extract: Extract
+    attach: tuple[tuple[str | None, ...], ...]
+    last: Mapping[str, Table]
+
+    @classmethod
+    def read(cls, con: "DuckDBPyConnection", name: str, number: int, tables: BaseTables, **known: Any) -> Self:
+        """Read what the extract of a source says, which is attached; the rest of a source is `known`.
+
+        Raises:
+            ContractError: it can't be read.
+        """
+        attached = attached_as(number)
+        extract = extract_file.read(con, attached, source=name, tables=tables)
+        remote = extract_file.read_remote_attach(con, attached, source=name, tables=tables)
+        return cls(name=name, attached=attached, alias=f"-taken {number}", extract=extract, attach=remote, **known)
+
+    def take(self, con: "DuckDBPyConnection", found: "Found", home: Path) -> Taken:
+        """Leave in the database `alias` the views that belong, and nothing else; local files lie below `home`."""
+        con.execute(f"attach ':memory:' as {quote(self.alias)}")
+        problems = [self._problem(name or None, reason) for name, reason in self.extract.refused.items()]
+        problems += [self._problem(name, reason) for name, reason in self._vanished()]
+        remote, refused = self._remote()
+        told = None if self._copy(con, found) else view_columns(con, {self.attached})
+        taking = _Taking(con, found, home, told, frozenset(row.alias for row in remote))
+        placed: list[Placed] = []
+        for meta in self.extract.meta.values():
+            try:
+                placed.append(self._place(taking, meta))
+            except AnalystError as error:
+                problems.append(Problem(source=self.name, table=meta.table, code=error.code, message=str(error)))
+                con.execute(f"drop view if exists {quote(self.alias)}.main.{quote(meta.table)}")
+        duckdb_files.detach(con, self.attached)
+        return Taken(tuple(placed), (*problems, *refused), remote)
+
+    def _problem(self, table: str | None, message: str) -> Problem:
+        return Problem(source=self.name, table=table, code=ContractError.code, message=message)
+
+    def _vanished(self) -> Iterable[tuple[str, str]]:
+        """Tell which tables of the last snapshot the extract lists no more, though nobody took them out."""
+        listed = self.extract.meta.keys() | self.extract.refused.keys()
+        for name in sorted(self.last.keys() - listed):
+            if not self.extract.is_dropped(name):
+                what = f"{extract_key(self.name)} does not list {self.name}.{name} any more, so it stays as it was"
+                yield name, f"{what}; see to its source, or delete the table"
+
+    def _copy(self, con: "DuckDBPyConnection", found: "Found") -> bool:
+        """Copy the schema of the extract if there is nothing in it that we would not have made; tell whether it was."""
+        views = found.views.get(self.attached, {})
+        is_ours = not found.is_strange(self.attached) and views.keys() == self.extract.meta.keys()
+        if not is_ours or not all(self._is_proven(meta, views[name]) for name, meta in self.extract.meta.items()):
+            return False
+        alias = quote(self.alias)
+        con.execute(f"copy from database {quote(self.attached)} to {alias} (schema)")
+        tables = found.tables.of(self.attached)
+        con.execute("".join(f"drop table {alias}.main.{quote(table)};" for table in tables) or "select 1")
+        return True
+
+    def _is_proven(self, meta: Meta, stored: str) -> bool:
+        """Tell whether a stored view is the very one that we would make of the table's files."""
+        paths = tuple(file.path for file in self.extract.files.get(meta.table, ()))
+        return meta.query_mode != "remote" and bool(paths) and is_view_of(stored, meta.table, paths, self.store.url)
+
+    def _place(self, taking: "_Taking", meta: Meta) -> Placed:
+        """Find a table's files and see to it that its view stands in the database."""
+        con, found, told = taking.con, taking.found, taking.told
+        name, state, notice = meta.table, self.extract.state(meta.table), self.extract.notices.get(meta.table)
+        label = f"{self.name}.{name}"
+        if name in found.tables.of(self.attached):
+            raise ContractError(f"{label} holds data in extract.duckdb; a table is a view over parquet below data/")
+        stored = found.views.get(self.attached, {}).get(name)
+        if meta.query_mode == "remote":
+            return Placed(meta, (), state, self._place_remote(taking, name, stored))
+        files = self.extract.files.get(name)
+        if files is None:
+            last = self.last.get(name)
+            files = adopt(self.store, con, self.name, name, known=last.files if last else (), folder=taking.home)
+        if told is not None:
+            there = {column for file in files for column in file.column_stats}
+            columns = [column for column in told.get((self.attached, name), ()) if column.name in there]
+            write_view(con, self.alias, name, files, columns, data_url=self.store.url, home=taking.home)
+        return Placed(meta, files, state, notice=None if notice is None else notice.text)
+
+    def _place_remote(self, taking: "_Taking", name: str, stored: str | None) -> str:
+        label = f"{self.name}.{name}"
+        if stored is None or taking.told is None:
+            raise ContractError(f"{label} has query_mode remote and no view")
+        table = remote_table(stored)
+        if table is None or table[0] not in taking.aliases:
+            raise ContractError(
+                f"the view of the remote table {label} must be a plain select from one table of a database that "
+                "_remote_attach names, such as select * from bq.dataset.visits"
+            )
+        columns = taking.told.get((self.attached, name), ())
+        check_columns(label, columns)
+        return write_remote_view(taking.con, self.alias, name, table, columns)
+
+    def _remote(self) -> tuple[tuple[RemoteAttach, ...], list[Problem]]:
+        good: dict[str, RemoteAttach] = {}
+        problems: list[Problem] = []
+        for alias, extension, url, token_env in self.attach:
+            if reason := _wrong(alias or "", extension or "", url or "", token_env or ""):
+                message = f"the source {self.name} may not attach {alias!r:.100}: {reason}"
+                problems.append(self._problem(None, message))
+            elif alias in good:
+                problems.append(self._problem(None, f"the source {self.name} attaches {alias!r} twice"))
+            else:
+                row = {"alias": alias, "extension": extension, "url": url or "", "token_env": token_env or ""}
+                good[alias or ""] = RemoteAttach.model_validate({"source": self.name, **row})
+        return tuple(good.values()), problems
+
+
+@dataclass(frozen=True, slots=True)
+class _Taking:
+    """What a source is taken with: the batch's connection, what is attached to it, and a folder that it may use.
+
+    `told` are the columns of the views in the extract, `None` if these are copied; `aliases` are the databases that its
+    remote views may select from.
+    """
+
+    con: "DuckDBPyConnection"
+    found: "Found"
+    home: Path
+    told: Mapping[tuple[str, str], tuple[Column, ...]] | None
+    aliases: frozenset[str]
+
+
+def attached_as(number: int) -> str:
+    """Name the database that the extract of a batch's source is attached as; no remote one is called so."""
+    return f"-source {number}"
+
+
+def check_columns(label: str, columns: Iterable[Column]) -> None:
+    """Make sure that the columns of a view are what readers may be told.
+
+    Raises:
+        ContractError: a name or a type is none that a table may have.
+    """
+    for column in columns:
+        checked_type(column.type)
+        if not 0 < len(column.name) <= _LONGEST_COLUMN or _CONTROL.search(column.name):
+            raise ContractError(f"{label} has the column {column.name!r:.100}, which can't be the name of one")
+
+
+def _wrong(alias: str, extension: str, url: str, token_env: str) -> str | None:
+    """Tell why a row of `_remote_attach` may not reach those who read the snapshot."""
+    if not is_name(alias) or alias in _SCHEMAS_OF_DUCKDB:
+        return "this can't be the name of a database"
+    if extension not in _TOKENS:
+        return f"the extension {extension!r:.100} is none of {', '.join(_TOKENS)}"
+    if not _ADDRESSES[extension].fullmatch(url):
+        return f"{url!r:.200} is no address that {extension} may be pointed at"
+    if not _TOKENS[extension].fullmatch(token_env):
+        return f"the variable {token_env!r:.100} may not be read for {extension}; it has a name such as KBC_TOKEN, BQ_TOKEN"
+    return None
+
+
+_STRANGERS = """
+    select distinct database_name from duckdb_functions() where not internal
+    union
+    select distinct database_name from duckdb_types() where not internal
+    union
+    select database_name from duckdb_sequences()
+    union
+    select database_name from duckdb_indexes()
+    union
+    select database_name from duckdb_schemas() where not internal and schema_name <> 'main'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What all attached databases hold: base tables and views in `main` with their SQL, and which hold anything else.
+
+    Asked once for all of them, because DuckDB lists every database each time it is asked.
+    """
+
+    tables: BaseTables
+    views: Mapping[str, Mapping[str, str]]
+    strange: frozenset[str]
+
+    @classmethod
+    def look(cls, con: "DuckDBPyConnection") -> Self:
+        """Look at what is attached now."""
+        views: dict[str, dict[str, str]] = {}
+        rows = con.execute(
+            "select database_name, view_name, sql from duckdb_views() where not internal and schema_name = 'main'"
+        ).fetchall()
+        for database, name, sql in rows:
+            views.setdefault(database, {})[name] = sql
+        strange = frozenset(database for (database,) in con.execute(_STRANGERS).fetchall())
+        return cls(BaseTables.look(con), views, strange)
+
+    def is_strange(self, database: str) -> bool:
+        """Tell whether there is something in a database besides views and our own tables in `main`."""
+        tables = self.tables.of(database)
+        return database in self.strange or not all(
+            name in SCHEMA and is_ours(name, sql) for name, sql in tables.items()
+        )

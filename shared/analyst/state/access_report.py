@@ -1,0 +1,91 @@
+"""Who can read what and why, as the state has it now."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from analyst.access import AccessList, Caller, Role
+from analyst.access.explanation import Explanation, explain
+from analyst.errors import NotFoundError
+from analyst.names import TableId
+from analyst.state.fields import Input, Line, Output
+from analyst.state.projection import project
+from analyst.state.users import User, get_user
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+class AccessQuery(Input):
+    """Whose access (e-mail or id) to explain, or to what; of neither, the caller's own. One page of it."""
+
+    user: Line | None = None
+    table: TableId | None = None
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    offset: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+
+
+class AccessReport(Output):
+    """Who can read what and why: of a user every readable table, of a table every reader, of both the one answer.
+
+    `user` is the one who was asked about, `count` how many there are, of which `access` is one page.
+    """
+
+    user: User | None
+    count: int
+    access: tuple[Explanation, ...]
+
+
+def report(
+    db: "DuckDBPyConnection", caller: Caller, query: AccessQuery, published: frozenset[str], now: datetime
+) -> AccessReport:
+    """Explain access. `published` are the ids of the tables of the newest snapshot.
+
+    Raises:
+        NotFoundError: there is no such user or table.
+    """
+    access = AccessList.model_validate_json(project(db, 0, now))
+    if query.table is not None and query.table not in access.tables.keys() | published:
+        raise NotFoundError(f"there is no table {query.table!r}: it is neither registered nor published")
+    if query.table is not None and query.user is None:
+        return _report(access, None, [(who, query.table) for who in _readers(access, query.table)], query, published)
+    user = get_user(db, query.user or caller.user_id or "")
+    who = _person(access, user)
+    tables = _readable(access, who, published) if query.table is None else [query.table]
+    return _report(access, user, [(who, table) for table in tables], query, published)
+
+
+def _report(
+    access: AccessList,
+    user: User | None,
+    asked: list[tuple[Caller, str]],
+    query: AccessQuery,
+    published: frozenset[str],
+) -> AccessReport:
+    active = user is None or user.active
+    page = asked[query.offset : query.offset + query.limit]
+    found = (explain(access, who, table, active=active, published=table in published) for who, table in page)
+    return AccessReport(user=user, count=len(asked), access=tuple(found))
+
+
+def _readers(access: AccessList, table: str) -> list[Caller]:
+    """Find the users who may read a table, by e-mail."""
+    people = (_caller(access, id_) for id_ in sorted(access.users, key=lambda id_: access.users[id_].email))
+    return [who for who in people if access.may_read(who, table)]
+
+
+def _readable(access: AccessList, who: Caller, published: frozenset[str]) -> list[str]:
+    """Find the tables that a user may read, also those that nobody registered; nothing for who is deactivated."""
+    if who.user_id not in access.users:
+        return []
+    return sorted(access.readable(who) | (published if who.role is Role.ADMIN else frozenset()))
+
+
+def _person(access: AccessList, user: User) -> Caller:
+    return _caller(access, user.id) if user.active else Caller(user.id, user.email, user.role)
+
+
+def _caller(access: AccessList, user_id: str) -> Caller:
+    user = access.users[user_id]
+    return Caller(user_id, user.email, user.role, frozenset(user.groups))

@@ -1,0 +1,1 @@
+"""A bucket in a folder of this host."""

@@ -1,0 +1,47 @@
+"""Having objects of a bucket as files of this machine, for what reads nothing else."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from analyst.store.port import Entry, Store
+
+_HEADS_AT_ONCE = 16
+
+
+@runtime_checkable
+class FolderLooker(Protocol):
+    """A store that looks at the object of a name in every folder in one listing."""
+
+    def look_into_folders(self, prefix: str, name: str) -> Iterable[Entry]:
+        """List the objects `<prefix><folder>/<name>`, in the order of their keys; `prefix` ends in `/`."""
+
+
+def look_into_folders(store: Store, prefix: str, name: str) -> list[Entry]:
+    """List the objects `<prefix><folder>/<name>`, in the order of their keys; `prefix` ends in `/`.
+
+    One listing where the store can do that, else one for the folders and a look at each, side by side.
+    """
+    if isinstance(store, FolderLooker):
+        return list(store.look_into_folders(prefix, name))
+    folders = sorted(store.list_folders(prefix))
+    with ThreadPoolExecutor(_HEADS_AT_ONCE) as pool:
+        found = list(pool.map(lambda folder: store.head(f"{prefix}{folder}/{name}"), folders))
+    return [entry for entry in found if entry is not None]
+
+
+def local_copy(store: Store, key: str, copy: Path) -> Path:
+    """Tell where an object lies on this machine's disk; if nowhere, it is copied to `copy`, unless that is there already.
+
+    Raises:
+        ObjectMissingError: it is to be copied, and there is none.
+        UnavailableError: the store does not answer.
+    """
+    here = store.local_path(key)
+    if here is not None:
+        return here
+    if not copy.exists():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        store.download(key, copy)
+    return copy

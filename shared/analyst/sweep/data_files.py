@@ -1,0 +1,140 @@
+"""Sweeping one source: its data files, and the Delta logs of its tables."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ValidationError
+
+from analyst import duckdb_files
+from analyst.contract import extract_file
+from analyst.contract.delta import Commit, DeltaLog
+from analyst.contract.model import FILE_NAME, Extract, extract_key
+from analyst.duckdb_files import told_as
+from analyst.errors import ContractError
+from analyst.store import ABSENT, Entry, Object, ObjectMissingError, Store
+from analyst.store.compare_and_swap import put_once
+from analyst.sweep.checkpoints import Log
+from analyst.sweep.compaction import Rule, Scattered, find
+from analyst.sweep.pointers import YOUNG, is_older
+
+_DATA_FILE = re.compile(rf"extracts/[^/]+/data/[^/]+/{FILE_NAME}")
+
+_AT_ONCE = 16
+
+_LOG_FILE = re.compile(r"extracts/[^/]+/data/([^/]+)/_delta_log/(.+)")
+
+
+class _Count(BaseModel):
+    """`state/sweep/<source>.json`: for how long each file was unreferenced when the last sweep ended."""
+
+    unreferenced_seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSweep:
+    """What one source has.
+
+    `listed` are the keys of its data files, `unreferenced` those that nothing refers to; `commits` the latest of each table. `extract` is what its
+    extract says, at a `version` of it; `scattered` are the tables that may be compacted.
+    """
+
+    store: Store
+    source: str
+    listed: frozenset[str]
+    unreferenced: Sequence[Entry]
+    commits: Sequence[Commit]
+    logs: Mapping[str, Log]
+    extract: Extract
+    version: str | None
+    scattered: Sequence[Scattered]
+
+    @classmethod
+    def read(
+        cls, store: Store, source: str, listed: Iterable[Entry], referred: frozenset[str], *, folder: Path, rule: Rule
+    ) -> Self:
+        """Read what a source's extract refers to, after its files were `listed`; `referred` are files of snapshots.
+
+        Raises:
+            ContractError: the extract can't be read.
+        """
+        read = _read_extract(store, source, folder, rule)
+        data: list[Entry] = []
+        logs: dict[str, list[tuple[str, Entry]]] = {}
+        for entry in listed:
+            if _DATA_FILE.fullmatch(entry.key):
+                data.append(entry)
+            elif found := _LOG_FILE.fullmatch(entry.key):
+                logs.setdefault(found[1], []).append((found[2], entry))
+        known = frozenset(entry.key for entry in data)
+        needed = referred.union(row.path for rows in read.extract.files.values() for row in rows)
+        if read.extract.refused:  # it may refer to files that it could not tell
+            data = []
+        unreferenced = [entry for entry in data if entry.key not in needed and is_older(entry, YOUNG)]
+        opened = {table: Log.of(store, table, entries, folder) for table, entries in logs.items()}
+        return cls(store, source, known, unreferenced, read.commits, opened, read.extract, read.version, read.scattered)
+
+    def due(self, delta_keep: timedelta, *, dry_run: bool) -> list[Entry]:
+        """Count on for how long files have been unreferenced; list those whose time has come."""
+        key = f"state/sweep/{self.source}.json"
+        last = self.store.read(key)
+        known = _known(last)
+        elapsed = last.age if last else 0.0
+        ages = {e.key: known[e.key] + elapsed if e.key in known else 0.0 for e in self.unreferenced}
+        due = [entry for entry in self.unreferenced if ages[entry.key] > delta_keep.total_seconds()]
+        if not dry_run and (ages or known):
+            text = _Count(unreferenced_seconds=ages).model_dump_json()
+            put_once(self.store, key, text.encode(), if_version=last.version if last else ABSENT)  # or another sweep's
+        return due
+
+    def catch_up(self) -> frozenset[str]:
+        """Bring logs up to what was published; return the tables whose logs another writer has changed."""
+        log = DeltaLog(self.store, self.source)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            foreign = frozenset[str]().union(*pool.map(lambda commit: log.confirm([commit]), self.commits))
+        return foreign | {c.table for c in self.commits if c.table in self.logs and self.logs[c.table].last > c.version}
+
+    def gone(self) -> Mapping[str, int]:
+        """Count, by table, the listed files that are not in the bucket: others have deleted them."""
+        found: dict[str, int] = {}
+        for table, rows in self.extract.files.items():
+            missing = [row for row in rows if row.path not in self.listed and self.store.head(row.path) is None]
+            found |= {table: len(missing)} if missing else {}
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What an extract says; see `SourceSweep`."""
+
+    extract: Extract
+    version: str | None
+    commits: Sequence[Commit] = ()
+    scattered: Sequence[Scattered] = ()
+
+
+def _read_extract(store: Store, source: str, folder: Path, rule: Rule) -> _Read:
+    path, what = folder / "extract.duckdb", extract_key(source)
+    try:
+        version = store.download(what, path)
+    except ObjectMissingError:
+        return _Read(Extract(), None)
+    with duckdb_files.connect(threads=1) as con:
+        extract = extract_file.open_extract(con, path, "extract", source=source)
+        commits = extract_file.read_commits(con, "extract", source=source)
+        with told_as(ContractError, f"{what} can't be read: "):
+            scattered = tuple(find(con, source, extract, rule))
+        return _Read(extract, version, commits, scattered)
+
+
+def _known(last: Object | None) -> Mapping[str, float]:
+    if last is None:
+        return {}
+    with suppress(ValidationError):
+        return _Count.model_validate_json(last.data).unreferenced_seconds
+    return {}

@@ -1,0 +1,215 @@
+"""The conversation that brings an older system over: what it says first, then its files, then a snapshot of all."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from da.errors import BrokenError, DaError, RefusedError, UnreachableError
+from da.imports.old_files import FoundTable
+from da.imports.old_state import OldState
+from da.imports.parts import PART_BYTES, InParts, Part, in_parts
+from da.imports.report import Left, Report, TableOutcome
+from da.runs import followed, rebuilt
+from da.server import Server
+
+if TYPE_CHECKING:
+    from da.download import Progress
+
+_AT_ONCE: Final = 4
+_NOT_LET_IN: Final = (401, 403)
+_ATTEMPTS: Final = 3
+_TABLES_AT_ONCE: Final = 20
+_BYTES_AT_ONCE: Final = 256 << 20
+
+Bar = Callable[[int, int], "AbstractContextManager[Progress]"]
+"""Shows the progress of a number of bytes in a number of files."""
+
+
+@dataclass(frozen=True, slots=True)
+class OldSystem:
+    """What the folder of an older system holds. `description` is the text of its `data_description.md`."""
+
+    state: OldState
+    tables: Sequence[FoundTable]
+    left: Sequence[Left]
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A table that the server takes files of, by the name that it has there."""
+
+    id: str
+    found: FoundTable
+
+    @property
+    def source(self) -> str:
+        return self.id.partition(".")[0]
+
+    @property
+    def name(self) -> str:
+        return self.id.partition(".")[2]
+
+    def outcome(self, status: str, error: str | None = None) -> TableOutcome:
+        return TableOutcome(self.id, status, self.found.rows, self.found.size_bytes, error)
+
+
+@dataclass(frozen=True, slots=True)
+class Importing:
+    """One import. `timeout` is for how many seconds the publishing of some tables is waited for."""
+
+    server: Server
+    bar: Bar
+    timeout: float = 12 * 3600.0
+    part_bytes: int = PART_BYTES
+
+    def run(self, old: OldSystem, *, dry_run: bool = False) -> Report:
+        """Do it. What can be repeated is repeated; whatever breaks off is gone on with by the next one.
+
+        Raises:
+            DaError: the server can't be reached, or refuses all of it.
+        """
+        said = self.server.post("/api/admin/import", _document(old, dry_run=dry_run), again=True)
+        report = _report(said, old)
+        wanted = [
+            _Wanted(placed["id"], found)
+            for placed, found in zip(said["found"], old.tables, strict=True)
+            if placed["id"] is not None
+        ]
+        if dry_run:
+            report.tables = [table.outcome("wanted") for table in wanted]
+            return report
+        for batch in _batches(wanted):
+            report.tables += self._tried(batch)
+        self._finish(report)
+        return report
+
+    def _tried(self, batch: Sequence[_Wanted]) -> list[TableOutcome]:
+        """Have some tables published; what is wrong with them does not hold up the others."""
+        try:
+            return [*self._publish(batch)]
+        except (BrokenError, UnreachableError):
+            raise
+        except (DaError, OSError) as error:
+            if isinstance(error, RefusedError) and (error.passes or error.status in _NOT_LET_IN):
+                raise
+            return [table.outcome("failed", str(error)) for table in batch]
+
+    def _publish(self, batch: Sequence[_Wanted]) -> Iterator[TableOutcome]:
+        """Have the files of some tables of one source published; send of them what the server has not."""
+        files = {
+            table.name: [in_parts(path, table.found.home, self.part_bytes) for path in table.found.files]
+            for table in batch
+        }
+        request = {"source": batch[0].source, "tables": [_table(table, files[table.name]) for table in batch]}
+        parts = {part.sha256: part for each in files.values() for file in each for part in file.parts}
+        for _ in range(_ATTEMPTS):
+            said = self.server.post("/api/admin/import/tables", request, again=True)
+            if not said["missing"]:
+                return self._ended(batch, said)
+            self._send([parts[sha256] for sha256 in said["missing"]])
+        raise DaError("the server loses what it is sent; is another import at its end? Try again")
+
+    def _send(self, parts: Sequence[Part]) -> None:
+        with self.bar(sum(part.size for part in parts), len(parts)) as progress, ThreadPoolExecutor(_AT_ONCE) as pool:
+
+            def send(part: Part) -> None:
+                self.server.put_bytes(f"/api/admin/import/parts/{part.sha256}", part.read())
+                progress.add(part.size)
+
+            jobs = [pool.submit(send, part) for part in parts]
+            try:
+                for job in jobs:
+                    job.result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _ended(self, batch: Sequence[_Wanted], said: Mapping[str, Any]) -> Iterator[TableOutcome]:
+        standings = {table["name"]: table["standing"] for table in said["tables"]}
+        results, error = self._results(batch[0].source, said["run_id"])
+        for table in batch:
+            if standings[table.name] != "wanted":
+                yield table.outcome(standings[table.name])
+            elif table.name not in results:
+                yield table.outcome("failed", error) if error else table.outcome("extracted")
+            else:
+                yield _outcome(table, results[table.name])
+
+    def _results(self, source: str, run_id: str | None) -> tuple[dict[str, dict[str, Any]], str | None]:
+        if run_id is None:
+            return {}, None
+        runs = [{"run_id": run_id, "source": source}]
+        (run,) = followed(self.server, runs, monotonic() + self.timeout)
+        return {result["table"]: result for result in run.get("tables") or []}, run.get("error")
+
+    def _finish(self, report: Report) -> None:
+        """Have a snapshot of all built, and what was sent forgotten."""
+        if not report.tables:
+            return
+        answer = rebuilt(self.server, monotonic() + self.timeout)
+        ours = {table.id.partition(".")[0] for table in report.tables}
+        report.snapshot = answer.get("snapshot")
+        report.problems = [problem for problem in answer.get("problems") or [] if problem.get("source") in ours]
+        if report.exit_code == 0:
+            self.server.delete("/api/admin/import/parts")
+
+
+def _document(old: OldSystem, *, dry_run: bool) -> dict[str, Any]:
+    return {
+        "dry_run": dry_run,
+        "rows": old.state.rows,
+        "data_description": old.description,
+        "found": [found.to_json() for found in old.tables],
+    }
+
+
+def _report(said: Mapping[str, Any], old: OldSystem) -> Report:
+    unplaced = [
+        Left("file", f"{found.source or found.folder or 'src_data'}/{found.table}", placed["reason"])
+        for placed, found in zip(said["found"], old.tables, strict=True)
+        if placed["id"] is None
+    ]
+    return Report(
+        dry_run=said["dry_run"],
+        version=old.state.version,
+        taken=said["taken"],
+        there=said["there"],
+        altered=[Left.from_json(each) for each in said["altered"]],
+        left=[*(Left.from_json(each) for each in said["left"]), *unplaced, *old.left, *old.state.left],
+        public_tables=said["public_tables"],
+        unconfigured=said["unconfigured"],
+    )
+
+
+def _batches(wanted: Iterable[_Wanted]) -> Iterator[list[_Wanted]]:
+    """Divide tables into some of one source at a time, which are published together."""
+    batch: list[_Wanted] = []
+    size = 0
+    for table in sorted(wanted, key=lambda each: each.id):
+        size += table.found.size_bytes
+        is_full = len(batch) == _TABLES_AT_ONCE or size > _BYTES_AT_ONCE
+        if batch and (is_full or batch[0].source != table.source):
+            yield batch
+            batch, size = [], table.found.size_bytes
+        batch.append(table)
+    if batch:
+        yield batch
+
+
+def _table(table: _Wanted, files: Iterable[InParts]) -> dict[str, Any]:
+    at = table.found.extracted_at.isoformat()
+    return {"name": table.name, "extracted_at": at, "files": [file.to_json() for file in files]}
+
+
+def _outcome(table: _Wanted, result: Mapping[str, Any]) -> TableOutcome:
+    """Tell what became of a table; one that came with other rows than it has here has failed."""
+    if result["status"] in {"failed", "missing"}:
+        return table.outcome("failed", result.get("error") or "the server does not say why")
+    if result["status"] == "superseded":
+        return table.outcome("extracted")
+    if result["rows"] != table.found.rows:
+        return table.outcome("failed", f"{result['rows']:,} rows were published, of {table.found.rows:,}")
+    return table.outcome("there" if result["status"] == "unchanged" else "published")

@@ -1,0 +1,236 @@
+"""What DuckDB would read lossily from parquet is read exactly, or refused by name."""
+
+import struct
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analyst import duckdb_files
+from analyst.contract.parquet_footer import Element, read_footer
+from analyst.contract.parquet_input import open_parquet
+from analyst.errors import SourceError
+from tests.unit.files.folder import Folder
+from tests.unit.files.foreign_parquet import foreign
+
+MOMENT = datetime(2023, 11, 14, 22, 13, 20, 123456)  # noqa: DTZ001 - without a zone, as INT96 is
+EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001
+BEFORE = datetime(1969, 12, 31, 23, 59, 59, 999999)  # noqa: DTZ001
+MIRRORED = datetime(1916, 2, 18, 1, 46, 39, 876544)  # noqa: DTZ001
+
+
+def utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC)
+
+
+def test_int96_is_read_exactly_nested_or_not(folder: Folder) -> None:
+    folder.write("t.parquet", foreign("int96"))
+    assert folder.types("t") == {"t": "TIMESTAMP", "l": "TIMESTAMP[]", "s": "STRUCT(a TIMESTAMP)"}
+    assert folder.rows("t") == [
+        (EPOCH, [MOMENT, None], {"a": MOMENT}),
+        (MOMENT, [], None),
+        (None, None, {"a": None}),
+        (BEFORE, [MIRRORED], {"a": EPOCH}),
+    ]
+
+
+def test_instants_in_nanoseconds_are_read_exactly_nested_or_not(folder: Folder) -> None:
+    folder.write("t.parquet", foreign("instants"))
+    assert folder.types("t") == {"t": "TIMESTAMP WITH TIME ZONE", "m": "MAP(VARCHAR, TIMESTAMP WITH TIME ZONE)"}
+    extracted = folder.extract("t")
+    with duckdb.connect() as con:
+        con.execute("set TimeZone = 'UTC'")
+        found = con.execute("select t::varchar, m::varchar from read_parquet(?)", [str(extracted.files[0])]).fetchall()
+    assert found == [
+        ("1970-01-01 00:00:00+00", "{k='2023-11-14 22:13:20.123456+00'}"),
+        ("2023-11-14 22:13:20.123456+00", None),
+        (None, "{}"),
+        ("1969-12-31 23:59:59.999999+00", "{x=NULL}"),
+    ]
+
+
+def test_times_of_day_keep_their_nanoseconds(folder: Folder) -> None:
+    folder.write("t.parquet", foreign("times"))
+    assert folder.rows("t") == [("00:00:00",), (None,), ("12:00:00.5",), ("23:59:59.999999999",)]
+
+
+@pytest.mark.parametrize(
+    ("file", "message", "as_text"),
+    [
+        (
+            "int96_nanoseconds",
+            "the column 't' holds 2023-11-14 22:13:20.123456789, and",
+            "2023-11-14 22:13:20.123456789",
+        ),
+        (
+            "instant_nanoseconds",
+            "the column 't' holds 2023-11-14 22:13:20.123456789+00, and only whole microseconds",
+            "2023-11-14 22:13:20.123456789+00",
+        ),
+        ("far_dates", "the column 'd' holds 10000-01-01, which is outside of the years", "10000-01-01"),
+        ("endless", "the column 'd' holds infinity, which is outside of the years 0001 to 9999", "infinity"),
+    ],
+)
+def test_a_value_that_no_column_holds_is_refused_by_name_or_read_as_text(
+    folder: Folder, file: str, message: str, as_text: str
+) -> None:
+    folder.write("a file.parquet", foreign(file))
+    with pytest.raises(SourceError) as failure:
+        folder.rows("a_file")
+    assert str(failure.value).startswith(f"a file.parquet: {message}")
+    column = "d" if "column 'd'" in message else "t"
+    assert folder.rows("a_file", types={column: "VARCHAR"}) == [(as_text,)]
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("long_decimals", "t.parquet: the column 'd' is DECIMAL(40,2), and no more than 38 digits can be read exactly"),
+        (
+            "far_ms",
+            "t.parquet: the column 'd' holds 287396-10-12 08:59:00.992, which is outside of the years 0001 to 9999 that every reader knows",
+        ),
+        ("twins", "t.parquet: the columns 'a' and 'A' have the same name"),
+        ("inner_twins", "t.parquet: in the column 's' the columns 'a' and 'a' have the same name"),
+        ("encrypted", "t.parquet is encrypted, and encrypted parquet files can't be read"),
+        ("encrypted_column", "t.parquet is encrypted, and encrypted parquet files can't be read"),
+    ],
+)
+def test_a_file_that_can_not_be_read_exactly_is_refused(folder: Folder, file: str, message: str) -> None:
+    folder.write("t.parquet", foreign(file))
+    folder.write("good.parquet", foreign("times"))
+    with pytest.raises(SourceError) as failure:
+        folder.rows("t")
+    assert message in str(failure.value)
+    assert str(folder.path) not in str(failure.value)
+    assert len(folder.rows("good")) == 4
+
+
+@pytest.mark.parametrize("file", ["checksums", "checksums_v2"])
+def test_a_page_that_differs_from_its_checksum_is_refused(folder: Folder, file: str) -> None:
+    whole = foreign(file)
+    folder.write("t.parquet", whole)
+    assert len(folder.rows("t")) == 40
+    payloads = [b"\x02\x00\x00\x00v1", struct.pack("<qq", 7, 8)] if file == "checksums" else [b"\x02\x00\x00\x00v1"]
+    for payload in payloads:
+        at = whole.index(payload)
+        for byte in range(at, at + len(payload)):
+            folder.write("t.parquet", whole[:byte] + bytes([whole[byte] ^ 1]) + whole[byte + 1 :])
+            with pytest.raises(SourceError, match=r"t\.parquet can't be read: a page of the column '[xs]' is damaged"):
+                folder.rows("t")
+
+
+@pytest.mark.parametrize("file", ["int96", "instants", "times", "checksums", "twins", "encrypted_column"])
+def test_a_footer_is_written_as_it_was_read(tmp_path: Path, file: str) -> None:
+    (tmp_path / "t.parquet").write_bytes(foreign(file))
+    footer = read_footer(tmp_path / "t.parquet", "t.parquet")
+    assert footer.with_schema(footer.root) == footer.data
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_a_damaged_file_is_refused_and_nothing_worse(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    whole = foreign(data.draw(st.sampled_from(["int96", "instants", "checksums", "inner_twins"])))
+    at = data.draw(st.integers(0, len(whole) - 1))
+    change = data.draw(st.sampled_from(["cut", "flip", "zero"]))
+    broken = {
+        "cut": whole[:at],
+        "flip": whole[:at] + bytes([whole[at] ^ (1 << data.draw(st.integers(0, 7)))]) + whole[at + 1 :],
+        "zero": whole[:at] + bytes(len(whole[at : at + 8])) + whole[at + 8 :],
+    }[change]
+    folder = tmp_path_factory.mktemp("damaged")
+    path = folder / "t.parquet"
+    path.write_bytes(broken)
+    with duckdb_files.connect(threads=1) as con:
+        try:
+            opened = open_parquet(con, path, "t.parquet", folder)
+            con.execute(opened.scan()).fetchmany(1)
+        except (SourceError, duckdb.Error, UnicodeDecodeError):
+            return
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.none() | st.integers(-(2**63) + 2000, 2**63 - 1), min_size=1, max_size=20), st.booleans())
+def test_any_instant_in_nanoseconds_is_its_microseconds_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, drawn: list[int | None], whole: bool
+) -> None:
+    nanoseconds = [one // 1000 * 1000 if whole and one is not None else one for one in drawn]
+    folder = tmp_path_factory.mktemp("instants")
+    path = folder / "t.parquet"
+    pl.DataFrame({"t": pl.Series(nanoseconds, dtype=pl.Int64).cast(pl.Datetime("ns", "UTC"))}).write_parquet(path)
+    with duckdb_files.connect(threads=1) as con:
+        if any(one is not None and one % 1000 for one in nanoseconds):
+            with pytest.raises(SourceError, match="only whole microseconds"):
+                open_parquet(con, path, "t.parquet", folder)
+        else:
+            scan = open_parquet(con, path, "t.parquet", folder).scan()
+            found = con.execute(f"select epoch_us(t) from ({scan})").fetchall()
+            assert found == [(None if one is None else one // 1000,) for one in nanoseconds]
+
+
+def test_files_are_united_only_where_every_value_survives(folder: Folder) -> None:
+    def write(name: str, query: str) -> None:
+        (folder.path / "t").mkdir(exist_ok=True)
+        duckdb.execute(f"copy ({query}) to '{folder.path / name}' (format parquet)")
+
+    write("t/1.parquet", "select 1.5::double as a")
+    write("t/2.parquet", f"select {2**53 + 1} as a")
+    with pytest.raises(
+        SourceError, match=r"t/2\.parquet: the column 'a' holds 9007199254740993, which does not fit DOUBLE"
+    ):
+        folder.rows("t")
+    write("t/2.parquet", f"select {2**53} as a")
+    assert folder.rows("t") == [(1.5,), (2.0**53,)]
+    write("t/1.parquet", "select timestamp '2024-01-01' as a")
+    write("t/2.parquet", "select timestamptz '2024-01-01 00:00:00+00' as a")
+    with pytest.raises(SourceError, match=r"'a' is TIMESTAMP in t/1\.parquet and TIMESTAMP WITH TIME ZONE in t/2"):
+        folder.rows("t")
+
+
+def test_statistics_that_are_wrong_hide_nothing(folder: Folder) -> None:
+    path = folder.path / "t.parquet"
+    duckdb.execute(f"copy (select date '10000-01-01' as d) to '{path}' (format parquet)")
+    far, near = ((date(year, 1, 1) - date(1970, 1, 1)).days for year in (9999, 2000))
+    content, stored = path.read_bytes(), struct.pack("<i", far + 365)
+    assert content.count(stored) > 1
+    first = content.index(stored) + 4
+    path.write_bytes(content[:first] + content[first:].replace(stored, struct.pack("<i", near)))
+    with pytest.raises(SourceError, match="the column 'd' holds 10000-01-01"):
+        folder.rows("t")
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.tuples(st.integers(1_721_426, 5_373_484), st.integers(0, 86_399_999_999)), min_size=1, max_size=20))
+def test_any_int96_of_whole_microseconds_is_read_exactly(
+    tmp_path_factory: pytest.TempPathFactory, moments: list[tuple[int, int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("int96")
+    path = folder / "t.parquet"
+    with duckdb_files.connect(threads=1) as con:
+        rows = f"select to_months(i::int) + to_days({MARK}) as t from range({len(moments)}) r(i)"
+        con.execute(f"copy ({rows}) to '{path}' (format parquet, compression uncompressed)")
+        fill_int96(path, moments)
+        found = con.execute(f"select epoch_us(t) from ({open_parquet(con, path, 't', folder).scan()})").fetchall()
+    assert found == [((day - 2_440_588) * 86_400_000_000 + micros,) for day, micros in moments]
+
+
+MARK = 0x5A5B5C5D
+"""Stands in intervals, which have twelve bytes, for the values of INT96 that are put in their place."""
+
+
+def fill_int96(path: Path, moments: list[tuple[int, int]]) -> None:
+    footer = read_footer(path, "t.parquet")
+    (column,) = footer.columns
+    int96 = {number: value for number, value in column.fields.items() if number not in (2, 6, 10)} | {1: (5, 3)}
+    changed = footer.with_schema(replace(footer.root, children=(Element(int96),)))
+    content = path.read_bytes()[: -8 - len(footer.data)]
+    for row, (day, micros) in enumerate(moments):
+        content = content.replace(struct.pack("<iii", row, MARK, 0), struct.pack("<qI", micros * 1000, day))
+    path.write_bytes(content + changed + struct.pack("<I4s", len(changed), b"PAR1"))

@@ -1,0 +1,162 @@
+"""JSON lines through the connector."""
+
+import gzip
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from analyst.errors import SourceError
+from tests.unit.files.folder import Folder
+
+
+def test_members_are_columns_with_the_types_that_json_says(folder: Folder) -> None:
+    folder.write(
+        "t.jsonl",
+        '{"Id": 1, "zip": "007", "ok": true, "x": 1, "day": "2024-01-01", "tags": ["a"], "who": {"name": "n", "age": 1}}\n'
+        '{"Id": 2, "zip": "1", "ok": null, "x": 2.5, "day": "2024-01-02", "who": {"name": null, "left": false}}\n',
+    )
+    assert folder.types("t") == {
+        "id": "BIGINT",
+        "zip": "VARCHAR",
+        "ok": "BOOLEAN",
+        "x": "DOUBLE",
+        "day": "DATE",
+        "tags": "VARCHAR[]",
+        "who": 'STRUCT("name" VARCHAR, age BIGINT, "left" BOOLEAN)',
+    }
+    assert folder.rows("t") == [
+        (1, "007", True, 1.0, date(2024, 1, 1), ["a"], {"name": "n", "age": 1, "left": None}),
+        (2, "1", None, 2.5, date(2024, 1, 2), None, {"name": None, "age": None, "left": False}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "type_name", "expected"),
+    [
+        (["1", "12345678901234567890123"], "DECIMAL(38,0)", [Decimal(1), Decimal(12345678901234567890123)]),
+        (["1", '"1"'], "VARCHAR", ["1", '"1"']),
+        (["true", "0"], "VARCHAR", ["true", "0"]),
+        (['"2024-01-01"', '""'], "VARCHAR", ["2024-01-01", ""]),
+        (['"1"', '"2"'], "VARCHAR", ["1", "2"]),
+        (['{"a": 1}', '{"a": "x"}'], "VARCHAR", ['{"a":1}', '{"a":"x"}']),
+        (['{"a": 1}', "[1]"], "VARCHAR", ['{"a":1}', "[1]"]),
+        (['{"a": 12345678901234567890}'], "VARCHAR", ['{"a":12345678901234567890}']),
+        (['{"a": 1, "A": 2}'], "VARCHAR", ['{"a":1,"A":2}']),
+        (["{}", '{"a": {}}'], "VARCHAR", ["{}", '{"a":{}}']),
+        (["null", "null"], "VARCHAR", [None, None]),
+        (
+            ["1234567890123456.78", "0.12345678901234567890123", "1.5"],
+            "VARCHAR",
+            ["1234567890123456.78", "0.12345678901234567890123", "1.5"],
+        ),
+        (["1e-400", "0.1", "1.7976931348623157e308"], "VARCHAR", ["1e-400", "0.1", "1.7976931348623157e308"]),
+        (["0.1000000000000000055511151231257827", "-1"], "VARCHAR", ["0.1000000000000000055511151231257827", "-1"]),
+        (["[0.1234567890123456789]"], "VARCHAR", ["[0.1234567890123456789]"]),
+        (['{"a": 0.1234567890123456789, "b": "0.1"}'], "VARCHAR", ['{"a":0.1234567890123456789,"b":"0.1"}']),
+        (["0.30000000000000004", "2"], "DOUBLE", [0.30000000000000004, 2.0]),
+        (
+            ['"x: 0.1234567890123456789"', '"y\\"0.1234567890123456789"'],
+            "VARCHAR",
+            ["x: 0.1234567890123456789", 'y"0.1234567890123456789'],
+        ),
+        (["[]", "[1]"], "BIGINT[]", [[], [1]]),
+        (["1e400", "1"], "VARCHAR", ["1e400", "1"]),
+        (['"x\\u0000y"', '"\\u010d"'], "VARCHAR", ["x\x00y", "\u010d"]),
+    ],
+)
+def test_no_value_is_harmed(folder: Folder, values: list[str], type_name: str, expected: list[object]) -> None:
+    folder.write("t.jsonl", "".join(f'{{"a": {value}}}\n' for value in values))
+    assert folder.types("t") == {"a": type_name}
+    assert [row[0] for row in folder.rows("t")] == expected
+
+
+def test_a_long_decimal_fits_a_configured_type_exactly(folder: Folder) -> None:
+    folder.write("t.json", '[{"a": 1234567890123456.78},\n{"a": 1.5}]')
+    assert folder.rows("t", types={"a": "decimal(38,2)"}) == [(Decimal("1234567890123456.78"),), (Decimal("1.50"),)]
+
+
+def test_numbers_and_texts_are_told_apart_wherever_a_block_of_the_file_ends(folder: Folder) -> None:
+    line = '{"a": 1234567890123456.78, "b": "' + "x, 1234567890123456.78" * 1_000 + '\\\\"}\n'
+    folder.write("t.jsonl", line * 200)
+    assert set(folder.rows("t")) == {("1234567890123456.78", "x, 1234567890123456.78" * 1_000 + "\\")}
+
+
+def test_a_member_that_comes_late_is_a_column(folder: Folder) -> None:
+    folder.write("t.jsonl", '{"a": 1}\n' * 30_000 + '{"a": "x", "b": 1}\n')
+    assert folder.types("t") == {"a": "VARCHAR", "b": "BIGINT"}
+    assert folder.rows("t")[-1] == ('"x"', 1)
+
+
+def test_an_array_and_other_layouts_are_read(folder: Folder) -> None:
+    folder.write("a.json", '\ufeff [{"a": 1},\n {"a": 2}]')
+    folder.write("b.ndjson", '\ufeff{"a": 1}\r\n\r\n{"a": 2}')
+    folder.write("c.jsonl.gz", gzip.compress(b'{"a": 1}\n{"a": 2}\n'))
+    folder.write("d.json", "[]")
+    folder.write("e.jsonl", "{}\n")
+    assert folder.rows("a") == folder.rows("b") == folder.rows("c") == [(1,), (2,)]
+    assert folder.rows("d") == []
+    assert folder.rows("e") == [(None,)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "t.jsonl is empty"),
+        ('{"a": 1}\n{"a": 2\n', "t.jsonl:2: is no JSON: expecting ',' delimiter"),
+        ('{"a": 1}\n\n[2]\n', "t.jsonl:3: is no JSON object"),
+        ('{"a": 1} {"a": 2}\n', "t.jsonl:1: is no JSON: extra data"),
+        ('{"a": 1,\n"b": 2}\n', "t.jsonl:1: is no JSON"),
+        (b'{"a": 1}\n{"a": "\xff"}\n', "t.jsonl:2: holds the byte 0xff"),
+        ('{"a": 1}\n{"a": 1, "a": 2}\n', "t.jsonl:2: can't be read: the member 'a' stands twice"),
+        ('{"a": "\\ud800"}\n', "t.jsonl:1: holds half of a surrogate pair"),
+        ('{"a": 1, "A": 2}\n', "the columns 'a' and 'A' would both be called 'a'"),
+        ('{"": 1}\n', "a member without a name"),
+        ('{"a": "' + "x" * 20_000_000 + '"}\n', "t.jsonl:1: is longer than 8 MiB"),
+    ],
+    ids=range(11),  # one content is too long for a name
+)
+def test_what_is_malformed_is_told_by_file_line_and_reason(folder: Folder, content: str | bytes, message: str) -> None:
+    folder.write("t.jsonl", content)
+    with pytest.raises(SourceError) as failure:
+        folder.rows("t")
+    assert message in str(failure.value)
+
+
+def test_malformed_lines_are_set_aside_and_counted(folder: Folder) -> None:
+    folder.write("t.jsonl", '{"a": 1}\n{"a": \n3\n{"a": 4}\n')
+    extracted = folder.extract("t", on_error="collect")
+    assert extracted.rejected == 2
+    assert extracted.rejects[1] == "t.jsonl:3: is no JSON object"
+    assert folder.rows("t", on_error="collect") == [(1,), (4,)]
+
+
+def test_configured_types_are_enforced(folder: Folder) -> None:
+    folder.write("t.jsonl", '{"a": "5", "b": 1}\n\n{"a": 6, "b": 2}\n{"a": "x", "b": 3}\n')
+    with pytest.raises(SourceError, match=r"t\.jsonl:4: column 'a': 'x' is no BIGINT"):
+        folder.rows("t", types={"a": "bigint"})
+    assert folder.rows("t", types={"a": "bigint"}, on_error="collect") == [(5, 1), (6, 2)]
+    assert folder.types("t", types={"b": "varchar"}) == {"a": "VARCHAR", "b": "VARCHAR"}
+
+
+def test_files_of_a_folder_are_united_by_name_in_their_order(folder: Folder) -> None:
+    folder.write("t/2.jsonl", '{"a": 3, "c": 1}\n')
+    folder.write("t/1.jsonl.gz", gzip.compress(b'{"b": 1, "a": 1}\n{"a": 2}\n'))
+    folder.write("t/3.json", '[{"a": 4}]')
+    assert folder.rows("t") == [(1, 1, None), (None, 2, None), (None, 3, 1), (None, 4, None)]
+
+
+@pytest.mark.parametrize("depth", [40, 100, 2_000, 20_000, 200_000])
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_deep_nesting_is_text(folder: Folder, depth: int, opening: str, closing: str) -> None:
+    nested = opening * depth + "1" + closing * depth
+    folder.write("t.jsonl", f'{{"a": {nested}}}\n')
+    assert (folder.types("t")["a"] == "VARCHAR") == (depth > 50)
+    if depth > 50:
+        assert folder.rows("t") == [(nested,)]
+
+
+def test_a_broken_array_is_told(folder: Folder) -> None:
+    folder.write("t.json", '[{"a": 1},\n{"a": 2]')
+    with pytest.raises(SourceError, match=r"t\.json: .*record/value 3"):
+        folder.rows("t")

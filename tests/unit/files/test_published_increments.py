@@ -1,0 +1,200 @@
+"""Increments as they are published: what is there once, what is passed over, and what is told of tables that vanish."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import duckdb
+import pytest
+
+from analyst.contract.extraction import Extraction
+from tests.doubles.memory_store import MemoryStore
+from tests.doubles.toy_source import Toy, ToyTable
+from tests.unit.files.folder import Folder
+from tests.unit.files.published import NOW, SOURCE, Published
+
+BY_CURSOR: dict[str, Any] = {"sync_strategy": "incremental", "cursor_column": "at"}
+BY_KEY: dict[str, Any] = {"sync_strategy": "incremental", "primary_key": ["id"]}
+
+
+@pytest.fixture
+def published(folder: Folder) -> Published:
+    return Published(MemoryStore(), folder, BY_CURSOR)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
+def test_rows_in_files_of_any_format_are_added_once(published: Published, name: str) -> None:
+    def write(rows: list[tuple[int, Any]]) -> None:
+        if name.endswith("csv"):
+            published.write(name, "id,at\n" + "".join(f"{id_},{'' if at is None else at}\n" for id_, at in rows))
+        elif name.endswith("jsonl"):
+            published.write(name, "".join(json.dumps({"id": id_, "at": at}) + "\n" for id_, at in rows))
+        else:
+            values = ", ".join(f"({id_}, {'null' if at is None else at})" for id_, at in rows)
+            path = published.folder.path / name
+            query = f'select id, stamp::double as "at" from (values {values}) v(id, stamp)'
+            duckdb.sql(query).write_parquet(str(path))
+
+    rows: list[tuple[int, Any]] = [(1, 1.5), (2, None)]
+    for more in ([(3, 1.5), (4, None)], [(5, 2.5)], [(2, None), (5, 2.5)], []):
+        write(rows)
+        published.sync()
+        assert published.ask('select id::int, "at"::double from t order by all') == sorted(
+            rows, key=lambda row: (row[0], row[1] or 0)
+        )
+        rows = [*rows, *more]
+    assert published.state().cursor == "2.5"
+
+
+def test_late_rows_are_read_within_the_lag_and_counted_beyond_it(published: Published) -> None:
+    published.options = {**BY_CURSOR, "cursor_lag": "1d"}
+    published.write("t.csv", "id,at\n1,2024-01-01\n2,2024-01-10\n")
+    published.sync()
+    published.write("t.csv", "id,at\n1,2024-01-01\n2,2024-01-10\n3,2024-01-09\n4,2024-01-08\n5,2024-01-11\n")
+    result = published.sync()
+    assert published.rows() == [("1", "2024-01-01"), ("2", "2024-01-10"), ("3", "2024-01-09"), ("5", "2024-01-11")]
+    assert (result.status, result.passed_over) == ("ok", 2)
+    assert "at least 1 rows came late" in (result.note or "")
+    assert published.state().cursor == "2024-01-11"
+
+
+def test_a_key_that_widens_to_text_has_its_rows_read_again(published: Published) -> None:
+    published.options = BY_KEY
+    published.write("t.csv", "id,v\n1,a\n2.5,b\n")
+    published.sync()
+    assert published.types() == {"id": "DOUBLE", "v": "VARCHAR"}
+    published.write("t.csv", "id,v\n1,A\n2.5,B\nx,c\n")
+    published.sync()
+    assert published.rows() == [("1", "A"), ("2.5", "B"), ("x", "c")]
+
+
+@pytest.mark.parametrize("options", [BY_KEY, {**BY_KEY, **BY_CURSOR}, BY_CURSOR])
+def test_cells_of_a_column_that_widens_are_as_the_source_has_them(
+    published: Published, options: dict[str, Any]
+) -> None:
+    published.options = options
+    published.write("t.csv", "id,at,v\n1,1,1.50\n2,2,1\n3,2,\n")
+    published.sync()
+    published.write("t.csv", "id,at,v\n1,1,1.50\n2,2,1\n3,2,\n4,3,x\n")
+    published.sync()
+    assert published.rows() == [("1", "1", "1.50"), ("2", "2", "1"), ("3", "2", None), ("4", "3", "x")]
+    published.write("t.csv", "id,at,v\n4,3,x\n5,4,007\n6,5,1.0\n")
+    published.sync()
+    assert published.rows()[-3:] == [("4", "3", "x"), ("5", "4", "007"), ("6", "5", "1.0")]
+
+
+@pytest.mark.parametrize("options", [BY_KEY, BY_CURSOR])
+@pytest.mark.parametrize(
+    ("gone", "kept"), [("12", "12"), ("1.50", None), ("true", None), ("2024/01/01", None), ("", None)]
+)
+def test_rows_that_the_source_has_no_more_stay_if_their_text_is_certain(
+    published: Published, options: dict[str, Any], gone: str, kept: str | None
+) -> None:
+    published.options = options
+    published.write("t.csv", f"id,at,v\n1,1,{gone}\n")
+    published.sync()
+    before = published.files()
+    published.write("t.csv", "id,at,v\n2,2,x\n")
+    if gone in ("12", ""):
+        published.sync()
+        assert published.rows() == [("1", "1", kept), ("2", "2", "x")]
+        return
+    (result,) = published.run().tables
+    assert "how they were written is not known" in (result.error or "")
+    assert published.files() == before
+
+
+def test_a_number_that_no_longer_fits_beside_others_has_its_column_read_as_text(published: Published) -> None:
+    published.options = BY_KEY
+    published.write("t.csv", "id,v\n1,9007199254740993\n")
+    published.sync()
+    published.write("t.csv", "id,v\n2,1.50\n")
+    published.sync()
+    assert published.rows() == [("1", "9007199254740993"), ("2", "1.50")]
+
+
+def test_a_column_without_a_value_is_of_no_type_yet(published: Published) -> None:
+    published.write("t.csv", "id,at\n")
+    published.sync()
+    published.write("t.csv", "id,at\n1,\n")
+    published.sync()
+    published.write("t.csv", "id,at\n1,\n2,5\n")
+    published.sync()
+    assert (published.rows(), published.types()) == ([("1", None), ("2", "5")], {"id": "BIGINT", "at": "BIGINT"})
+
+
+def test_a_row_without_a_cursor_does_not_win_over_one_that_has_one(published: Published) -> None:
+    published.options = {**BY_KEY, **BY_CURSOR}
+    published.write("t.csv", "id,at,v\n1,nan,a\n2,5.5,b\n3,,c\n")
+    published.sync()
+    published.write("t.csv", "id,at,v\n1,6.5,A\n2,5.5,b\n3,,C\n")
+    published.sync()
+    assert published.rows() == [("1", "6.5", "A"), ("2", "5.5", "b"), ("3", None, "C")]
+
+
+def test_a_table_that_becomes_incremental_adds_only_what_it_lacks(published: Published) -> None:
+    published.write("t.csv", "id,at\n1,1\n2,2\n")
+    published.sync(sync_strategy="full_refresh")
+    published.write("t.csv", "id,at\n1,1\n2,2\n3,3\n")
+    published.sync()
+    assert published.rows() == [("1", "1"), ("2", "2"), ("3", "3")]
+
+
+def test_a_table_whose_files_are_gone_is_named_until_they_are_back(published: Published) -> None:
+    published.options = {}
+    published.write("t.csv", "id\n1\n")
+    published.write("other.csv", "id\n1\n")
+    published.sync()
+    assert [table.notice for table in published.catalog().tables] == [None, None]
+    path = published.folder.path / "t.csv"
+    path.rename(published.folder.work / "t.csv")
+    told = [published.sync(at=NOW + timedelta(days=day)) for day in (1, 2)]
+    for result in told:
+        assert (result.status, result.rows) == ("vanished", 1)
+        assert result.note == (
+            "its files are gone from the source, last seen 2026-01-02 03:04 UTC; what was published stays readable: "
+            f"put the files back, or remove the table with DELETE /api/admin/tables/{SOURCE}.t"
+        )
+    assert [table.notice for table in published.catalog().tables] == [None, told[0].note]
+    assert published.rows() == [("1",)]
+    (published.folder.work / "t.csv").rename(path)
+    assert published.sync().note is None
+    assert [table.notice for table in published.catalog().tables] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("options", "before", "after"),
+    [
+        ({}, "id,at\n1,1\n", "id,at\n"),
+        (BY_CURSOR, "id,at\n1,1\n", "id,at\n1,1\n\n"),
+        (BY_CURSOR, "id,at\n1,1\n", "id,at\n"),
+        (BY_KEY, "id,at\n1,1\n", "at,id\n1,1\n"),
+        (BY_KEY, "id,at\n1,1\n", "id,at\n"),
+    ],
+)
+def test_a_table_to_which_nothing_came_is_named_until_something_does(
+    published: Published, options: dict[str, Any], before: str, after: str
+) -> None:
+    published.options = options
+    published.write("t.csv", before)
+    assert published.sync().note is None
+    published.write("t.csv", after)
+    first = published.sync(at=NOW + timedelta(days=1))
+    published.write("t.csv", f"{after}\n")
+    again = published.sync(at=NOW + timedelta(days=2))
+    unchanged = published.sync(at=NOW + timedelta(days=3))
+    assert "last seen 2026-01-02 03:04 UTC" in (first.note or "")
+    assert first.note == again.note == unchanged.note
+    assert [table.notice for table in published.catalog().tables] == [first.note]
+    published.write("t.csv", "id,at\n1,1\n2,2\n")
+    assert published.sync().note is None
+    assert [table.notice for table in published.catalog().tables] == [None]
+
+
+def test_a_connector_that_lists_a_part_of_a_source_lets_the_others_be() -> None:
+    store = MemoryStore()
+    for name in "ab":
+        extraction = Extraction(store, "s", f"01J0000000000000000000000{name.upper()}", lambda: NOW, is_partial=True)
+        toy = Toy({name: ToyTable("select 1 as x")})
+        record = extraction.run(lambda toy=toy: toy).record  # type: ignore[misc]
+        assert [(table.table, table.status) for table in record.tables] == [(name, "ok")]

@@ -1,0 +1,209 @@
+"""Files that lie elsewhere: on a filesystem of fsspec, or on a web server."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from analyst.addresses import is_public
+from analyst.connectors.files.connector import CsvConnector
+from analyst.connectors.files.listing import Wanted
+from analyst.connectors.files.options import CsvSource
+from analyst.connectors.files.places.open_place import open_place
+from analyst.connectors.files.places.web import WebPlace
+from analyst.errors import SourceError, UnavailableError
+from tests.unit.files.folder import rows_of
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """The filesystem in memory, which all of a process share."""
+    filesystem = fsspec.filesystem("memory")
+    filesystem.pipe({"/shop/a.csv": b"a\n1\n", "/shop/o/2.csv": b"a\n2\n", "/shop/o/1.csv": b"a\n1\n", "/x/s.csv": b""})
+    yield filesystem
+    filesystem.rm("/shop", recursive=True)
+    filesystem.rm("/x", recursive=True)
+
+
+def connector(path: str, *roots: str) -> CsvConnector:
+    return CsvConnector(Wanted(CsvSource(path=path), {}), roots)
+
+
+def test_remote_files_are_listed_and_read_like_local_ones(memory: Any, tmp_path: Path) -> None:
+    made = connector("memory://shop", "memory://shop")
+    tables = {table.name: table for table in made.tables()}
+    assert set(tables) == {"a", "o"}
+    assert rows_of(made.extract(tables["o"], None, tmp_path)) == [(1,), (2,)]
+    assert connector("memory://shop/o/1.csv", "memory://shop/").plan()[0].name == "_1"
+    assert [file.name for file in open_place("memory://shop/*/2.csv", ["memory://shop"]).files()] == ["o/2.csv"]
+    assert memory.exists("/shop/a.csv")
+
+
+def test_a_remote_file_that_changed_has_another_mark(memory: Any) -> None:
+    place = open_place("memory://shop", ["memory://shop"])
+    file = place.files()[0]
+    before = place.mark(file)
+    assert (place.files()[0], place.mark(file)) == (file, before)
+    memory.pipe("/shop/a.csv", b"a\n2\n")
+    assert place.mark(file) != before
+    assert place.files()[0].mark != file.mark
+    memory.rm("/shop/a.csv")
+    assert place.mark(file) == ""
+
+
+@pytest.mark.parametrize(
+    "path", ["memory://x", "memory://shop/../x", "memory://shopping", "memory://", "s3://shop/a.csv", "gs://shop"]
+)
+def test_what_is_under_no_root_is_refused(memory: Any, path: str) -> None:
+    assert memory.exists("/shop/a.csv")
+    with pytest.raises(SourceError, match="SOURCE_ROOTS"):
+        open_place(path, ["memory://shop", "/data", "https://example.com"]).files()
+
+
+def test_what_is_not_there_or_not_known_is_told(memory: Any) -> None:
+    assert memory.exists("/shop/a.csv")
+    with pytest.raises(SourceError, match="no such file or folder"):
+        open_place("memory://shop/nothing", ["memory://shop"]).files()
+    with pytest.raises(SourceError, match="nothing://x"):
+        open_place("nothing://x", ["nothing://x"]).files()
+
+
+@dataclass
+class Web:
+    """A web server with one file. `answers` are statuses to give instead, one after the other."""
+
+    content: bytes = b"a,b\n1,x\n"
+    headers: dict[str, str] = field(default_factory=lambda: {"ETag": '"1"'})
+    statuses: list[int] = field(default_factory=list)
+    claimed: int | None = None
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+    url: str = ""
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    """A web server on loopback."""
+    served = Web()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            served.asked.append((self.command, self.path, self.headers["Host"]))
+            self.send_response(served.statuses.pop(0) if served.statuses else 200)
+            self.send_header("Content-Length", str(served.claimed or len(served.content)))
+            for name, value in served.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(served.content)
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        served.url = f"http://localhost:{server.server_port}/files/Orders%202024.csv?version=1"
+        yield served
+        server.shutdown()
+
+
+def reading(web: Web) -> CsvConnector:
+    """A connector that may read from loopback."""
+    return replace(connector(web.url, web.url), place=lambda url, _roots: WebPlace(url, allowed=lambda _address: True))
+
+
+def test_a_file_on_the_web_is_read(web: Web, tmp_path: Path) -> None:
+    made = reading(web)
+    (table,) = made.tables()
+    assert table.name == "orders_2024"
+    assert rows_of(made.extract(table, None, tmp_path)) == [(1, "x")]
+    assert {path for _method, path, _host in web.asked} == {"/files/Orders%202024.csv?version=1"}
+    assert {host.split(":")[0] for _method, _path, host in web.asked} == {"localhost"}
+
+
+def test_its_etag_tells_whether_it_changed(web: Web) -> None:
+    before = reading(web).plan()[0].fingerprint
+    assert reading(web).plan()[0].fingerprint == before
+    web.headers = {"ETag": '"2"'}
+    assert reading(web).plan()[0].fingerprint != before
+    web.headers = {}
+    with pytest.raises(SourceError, match="neither ETag nor Last-Modified"):
+        reading(web).plan()
+
+
+def test_an_answer_that_ends_early_is_no_file(web: Web, tmp_path: Path) -> None:
+    web.claimed = 100
+    made = reading(web)
+    (table,) = made.tables()
+    with pytest.raises(UnavailableError, match="92 bytes too early"):
+        made.extract(table, None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(404, SourceError), (301, SourceError), (429, UnavailableError), (503, UnavailableError)]
+)
+def test_what_the_server_says_is_told(web: Web, status: int, error: type[Exception]) -> None:
+    web.statuses = [status]
+    web.headers["Location"] = "http://169.254.169.254/"
+    with pytest.raises(error, match=f"the server answered {status}"):
+        reading(web).plan()
+
+
+def test_a_private_address_is_never_connected_to(web: Web) -> None:
+    for url in (web.url, web.url.replace("localhost", "127.0.0.1"), web.url.replace("localhost", "[::ffff:127.0.0.1]")):
+        with pytest.raises(SourceError, match="has a private address"):
+            open_place(url, [url]).files()
+    assert web.asked == []
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True),
+        ("2606:4700::1111", True),
+        ("127.0.0.1", False),
+        ("10.1.2.3", False),
+        ("172.16.0.1", False),
+        ("192.168.0.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("::1", False),
+        ("fe80::1", False),
+        ("fd00::1", False),
+        ("::ffff:10.0.0.1", False),
+        ("64:ff9b::a00:1", False),
+        ("2002:a00:1::", False),
+    ],
+)
+def test_public_addresses_are_told_from_private_ones(address: str, public: bool) -> None:
+    assert is_public(address) == public
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com.evil.org/x.csv",
+        "https://example.com/x.csv",
+        "http://example.com/data/../secret.csv",
+        "http://example.com/data/%2e%2e/secret.csv",
+        "http://user:password@example.com/data/x.csv",
+        "http:///data/x.csv",
+    ],
+)
+def test_a_url_that_is_under_no_root_is_refused(url: str) -> None:
+    with pytest.raises(SourceError, match=r"SOURCE_ROOTS|no address of a file"):
+        open_place(url, ["http://example.com/data"])
+
+
+def test_a_server_that_is_not_there_may_come_back() -> None:
+    place = WebPlace("http://localhost:1/x.csv", allowed=lambda _address: True)
+    with pytest.raises(UnavailableError, match="can't be read now"):
+        place.files()
