@@ -71,6 +71,10 @@ e2e: env .venv-engines/installed ## as a user runs it: demo, containers, other e
 bench: env ## measure what tests/bench/README.md tells
 	$(BIN)/python tests/bench/run.py
 
+.PHONY: docs
+docs: env ## write shared/docs/cli.md from the commands
+	$(BIN)/python infra/cli_reference.py
+
 .PHONY: lock
 lock: env ## compile infra/requirements anew
 	sh infra/requirements/compile.sh $(BIN)/uv
