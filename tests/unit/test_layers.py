@@ -26,6 +26,7 @@ LAYERS = (
         "imports",
         "local_files",
         "mail",
+        "remote",
         "sweep",
         "tasks",
         "sync_runs",
