@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, get_args, get_type_hints
+from typing import Any, Required, TypedDict, Unpack, get_args, get_type_hints
 
 from pydantic import BaseModel
 
@@ -82,9 +82,37 @@ class Allow(Enum):
     """Another function or a scheduler, by the service token; or an administrator."""
 
 
+class Options(TypedDict, total=False):
+    """What a function may say of itself besides its method and path."""
+
+    allow: Required[Role | Allow]
+    """The lowest role that may call it, or an `Allow`."""
+    scope: Scope
+    """What a token must be for, to call it; `read`, and `admin` for the roles above analyst."""
+    status: int
+    """Of a successful answer."""
+    answers: Answers
+    """Further documented answers by status: what it means, or the model that it carries."""
+    body_limit: int
+    """Bytes that a body may have."""
+    hidden: bool
+    """Left out of the API's description and, while it succeeds, of the log."""
+    audit: str
+    """The action as which calls of it are audited, before they are answered; `ctx.audited` adds to it.
+
+    Failed authorization is audited for every function.
+    """
+    audit_success: bool
+    """Whether a call that succeeds is audited too; not where it is a row of an edit."""
+    binary: bool
+    """The body is bytes of any kind, which the function takes from `blocks(ctx.request)` as they come."""
+    foreign: bool
+    """It is called as another system has it, which may say more in the query, and any type of a binary body."""
+
+
 @dataclass(frozen=True, slots=True)
 class FunctionSpec:
-    """One function as its decorator and signature describe it."""
+    """One function as its decorator (see `Options`) and signature describe it."""
 
     name: str
     module: str
@@ -93,7 +121,6 @@ class FunctionSpec:
     path: Template
     allow: Role | Allow
     scope: Scope
-    """What a token must be for, to call it."""
     call: Callable[..., Any]
     input: type[BaseModel] | None = None
     output: Any = None
@@ -102,15 +129,10 @@ class FunctionSpec:
     answers: Answers = field(default_factory=lambda: MappingProxyType({}))
     body_limit: int = BODY_LIMIT
     hidden: bool = False
-    """Left out of the API's description."""
     audit: str | None = None
-    """The action as which calls of it are audited."""
     audit_success: bool = True
-    """Whether a call that succeeds is audited as well."""
     binary: bool = False
-    """The body is no input: the function reads it from the request."""
     foreign: bool = False
-    """Another system says how it is called: what else the query says, and the type of a binary body, is its own affair."""
 
     @property
     def action(self) -> str:
@@ -133,22 +155,7 @@ class FunctionSpec:
         return self.module.removesuffix(".function").rpartition(".")[2]
 
 
-def describe(
-    call: Callable[..., Any],
-    method: str,
-    path: str,
-    *,
-    allow: Role | Allow,
-    scope: Scope | None = None,
-    status: int = 200,
-    answers: Answers = MappingProxyType({}),
-    body_limit: int = BODY_LIMIT,
-    hidden: bool = False,
-    audit: str | None = None,
-    audit_success: bool = True,
-    binary: bool = False,
-    foreign: bool = False,
-) -> FunctionSpec:
+def describe(call: Callable[..., Any], method: str, path: str, **options: Unpack[Options]) -> FunctionSpec:
     """Describe a function `call([model,] ctx)`.
 
     Raises:
@@ -157,25 +164,19 @@ def describe(
     hints = get_type_hints(call, include_extras=True)
     output = hints.pop("return", None)
     template = Template.parse(path)
+    options.setdefault("scope", _usual_scope(options["allow"]))
+    if output is None or output is type(None):
+        options["status"] = 204
     return FunctionSpec(
         name=call.__name__,
         module=call.__module__,
         description=inspect.getdoc(call) or "",
         method=method.upper(),
         path=template,
-        allow=allow,
-        scope=scope or _usual_scope(allow),
         call=call,
         input=_input(call, hints, template),
         output=output,
-        status=204 if output is None or output is type(None) else status,
-        answers=answers,
-        body_limit=body_limit,
-        hidden=hidden,
-        audit=audit,
-        audit_success=audit_success,
-        binary=binary,
-        foreign=foreign,
+        **options,
     )
 
 
