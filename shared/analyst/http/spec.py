@@ -1,4 +1,4 @@
-"""What there is to know about a function: everything else (routing, OpenAPI, schedules) is derived from it."""
+"""What there is to know about a function: everything else (routing, OpenAPI) is derived from it."""
 
 import inspect
 import re
