@@ -17,7 +17,7 @@ from analyst.audit.writer import PREFIX, SUFFIX
 from analyst.days import split
 from analyst.errors import UnavailableError
 from analyst.names import quote_text
-from analyst.store import Entry, Store
+from analyst.store import Entry, Store, delete_all
 from analyst.store.compare_and_swap import upload_once
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ class Archiving:
         for folder, entries in due.items():
             for part in split(entries, _ARCHIVE_BYTES):
                 self._archive(folder, part)
-                with ThreadPoolExecutor(_AT_ONCE) as pool:
-                    list(pool.map(self.store.delete, [entry.key for entry in part]))
+                delete_all(self.store, (entry.key for entry in part))
 
     def _batches(self, folder: str, room: int) -> list[Entry]:
         """List the batches of a day, as many as there is room for; none of a day that is not over."""

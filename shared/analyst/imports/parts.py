@@ -6,7 +6,6 @@ where it ended. Parts are for the time of an import: it forgets them at its end,
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +16,7 @@ from pydantic import StringConstraints
 
 from analyst import duckdb_files
 from analyst.errors import InvalidInputError, SourceError
-from analyst.store import Entry, Store, StoreConflictError
+from analyst.store import Entry, Store, StoreConflictError, delete_all
 
 PREFIX: Final = "uploads/import/"
 
@@ -29,8 +28,6 @@ KEPT: Final = timedelta(days=7)
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """SHA-256, in hex."""
-
-_DELETES_AT_ONCE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +78,7 @@ class Parts:
 
     def forget(self) -> None:
         """Delete all parts; whoever still sends some is told that they are missing, and sends them again."""
-        _delete(self.store, self.store.list(PREFIX))
+        delete_all(self.store, (entry.key for entry in self.store.list(PREFIX)))
 
 
 def abandoned(store: Store) -> list[Entry]:
@@ -91,9 +88,3 @@ def abandoned(store: Store) -> list[Entry]:
 
 def _key(sha256: str) -> str:
     return f"{PREFIX}{sha256}"
-
-
-def _delete(store: Store, entries: Iterable[Entry]) -> None:
-    with ThreadPoolExecutor(_DELETES_AT_ONCE) as pool:
-        for _ in pool.map(store.delete, [entry.key for entry in entries]):
-            pass

@@ -11,7 +11,7 @@ from analyst.store.port import (
     StoreConflictError,
     UnsureWriteError,
 )
-from analyst.store.transfer import look_into_folders
+from analyst.store.transfer import delete_all, look_into_folders
 
 __all__ = [
     "ABSENT",
@@ -23,5 +23,6 @@ __all__ = [
     "Store",
     "StoreConflictError",
     "UnsureWriteError",
+    "delete_all",
     "look_into_folders",
 ]

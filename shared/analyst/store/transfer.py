@@ -1,4 +1,4 @@
-"""Having objects of a bucket as files of this machine, for what reads nothing else."""
+"""Many objects at once, and objects as files of this machine for what reads nothing else."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from analyst.store.port import Entry, Store
 
-_HEADS_AT_ONCE = 16
+_AT_ONCE = 16
 
 
 @runtime_checkable
@@ -26,9 +26,19 @@ def look_into_folders(store: Store, prefix: str, name: str) -> list[Entry]:
     if isinstance(store, FolderLooker):
         return list(store.look_into_folders(prefix, name))
     folders = sorted(store.list_folders(prefix))
-    with ThreadPoolExecutor(_HEADS_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
         found = list(pool.map(lambda folder: store.head(f"{prefix}{folder}/{name}"), folders))
     return [entry for entry in found if entry is not None]
+
+
+def delete_all(store: Store, keys: Iterable[str]) -> None:
+    """Delete objects, several at once.
+
+    Raises:
+        UnavailableError: the store does not answer; some are deleted, in no order.
+    """
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(store.delete, [*keys]))  # a listing is over before the first of it goes
 
 
 def local_copy(store: Store, key: str, copy: Path) -> Path:

@@ -11,8 +11,7 @@ Delta logs get checkpoints (`checkpoints`), tables of many small files are compa
 records of days that are over are gathered (`gathering`, `analyst.audit.archives`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -37,7 +36,7 @@ from analyst.imports.parts import abandoned
 from analyst.rebuild import LEASE
 from analyst.rebuild.publishing import carry_over, published_epoch
 from analyst.snapshots import CATALOG_SUFFIX, Snapshots
-from analyst.store import Entry, Store
+from analyst.store import Entry, Store, delete_all
 from analyst.sweep import pointers
 from analyst.sweep.archive_records import Records
 from analyst.sweep.compact import Rewriting, Rewritten
@@ -102,7 +101,6 @@ class SweepAnswer(BaseModel):
 
 __all__ = ["KEPT_BY_DAY", "Rule", "Sweep", "SweepAnswer"]
 
-DELETES_AT_ONCE = 16
 _GONE = (
     "{count} files of {table} are gone from the bucket: somebody has deleted them, as a VACUUM of its Delta table does. "
     "Its rows can't be read until the source is read anew"
@@ -169,15 +167,13 @@ class Sweep:
         old = pointers.snapshots(self.store, self.keep)
         if not dry_run:
             for is_catalog in (True, False):
-                _each(
-                    self.store.delete, [entry.key for entry in old if entry.key.endswith(CATALOG_SUFFIX) == is_catalog]
-                )
+                delete_all(self.store, (entry.key for entry in old if entry.key.endswith(CATALOG_SUFFIX) == is_catalog))
         found.unneeded += pointers.states(self.store)
         found.unneeded += [*spent(self.store), *abandoned(self.store)]
         found.unneeded += [entry for kind in records for entry in kind.old()]
         self._look_at_sources(snapshots, found, frozenset(entry.key for entry in old), dry_run=dry_run)
         if not dry_run:
-            _each(self.store.delete, [entry.key for entry in found.unneeded])
+            delete_all(self.store, (entry.key for entry in found.unneeded))
         compacted = self._compact(snapshots, found, dry_run=dry_run)
         for kind in records:
             _gather(kind.prefix, kind, found, dry_run=dry_run)
@@ -300,9 +296,3 @@ def _gather(prefix: str, kind: _Gathering, found: _Found, *, dry_run: bool) -> N
 
 def _compacted(table: Scattered) -> Compacted:
     return Compacted(source=table.source, table=table.meta.table, files=table.count, size_bytes=table.size_bytes)
-
-
-def _each(work: Callable[[str], object], keys: Iterable[str]) -> None:
-    with ThreadPoolExecutor(DELETES_AT_ONCE) as pool:
-        for _ in pool.map(work, keys):
-            pass

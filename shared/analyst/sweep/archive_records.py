@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Self
 
 from analyst.days import Day, is_record, pack, split
-from analyst.store import Entry, Store
+from analyst.store import Entry, Store, delete_all
 from analyst.store.compare_and_swap import put_once
 from analyst.sweep.pointers import is_older
 
@@ -68,8 +68,7 @@ class Records:
             left = [entry for entry in entries if entry.key.removeprefix(folder) not in known]
             for part in split(left, ARCHIVE_BYTES):
                 self._archive(folder, part)
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                list(pool.map(self.store.delete, [entry.key for entry in entries]))
+            delete_all(self.store, (entry.key for entry in entries))
 
     def _days(self) -> Iterator[tuple[str, list[Entry]]]:
         """Give the days that have records which lie by themselves, and are kept."""

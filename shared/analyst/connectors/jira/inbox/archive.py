@@ -12,7 +12,6 @@ import logging
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
@@ -22,7 +21,7 @@ import orjson
 
 from analyst import logs
 from analyst.connectors.jira.inbox.inbox import Received
-from analyst.store import Entry, Store
+from analyst.store import Entry, Store, delete_all
 from analyst.store.compare_and_swap import put_once
 
 if sys.version_info >= (3, 14):
@@ -34,7 +33,6 @@ GATHERED_BYTES: Final = 64 * 1024 * 1024
 """The most that one object of an hour that is over has, unless one event has more."""
 
 _LOG = logging.getLogger(f"{logs.ROOT}.jira")
-_AT_ONCE: Final = 8
 _SUFFIX: Final = ".jsonl.zst"
 _OBJECT: Final = re.compile(r"(?P<hour>[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2})-[0-9a-f]{32}\.jsonl\.zst")
 _HOUR: Final = len("2026-01-31T05")
@@ -112,8 +110,7 @@ class Archive:
         if len(found) <= 1:
             return 0
         gathered = self._put(hour, b"".join(found.values()))
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(self.store.delete, [key for key in found if key != gathered]))
+        delete_all(self.store, (key for key in found if key != gathered))
         return len(found)
 
     def _put(self, hour: str, data: bytes) -> str:

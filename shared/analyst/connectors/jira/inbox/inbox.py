@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from analyst.store import ABSENT, Entry, Store, StoreConflictError
+from analyst.store import ABSENT, Entry, Store, StoreConflictError, delete_all
 
 EVENT_BYTES: Final = 25 * 1024 * 1024
 """The most that an event may have: Jira sends none that is larger."""
@@ -86,8 +86,7 @@ class Inbox:
         Raises:
             UnavailableError: the store does not answer; what is left is folded once more, which changes nothing.
         """
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(self.store.delete, [self.prefix + name for name in names]))
+        delete_all(self.store, (self.prefix + name for name in names))
 
     def _put(self, key: str, body: bytes) -> bool:
         try:
