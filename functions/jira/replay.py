@@ -1,24 +1,18 @@
 """The archive of webhooks can be folded again; it is tidied, and issues that were deleted are forgotten."""
 
-from collections.abc import Iterator
 from datetime import timedelta
-from itertools import islice
 from typing import Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from analyst.connectors.jira.inbox.batch import Facts
-from analyst.connectors.jira.inbox.inbox import Received
-from analyst.connectors.jira.job import Job, JobAnswer, JobRequest, SourceRequest, answer_of, begin
+from analyst.connectors.jira.job import JobAnswer, JobRequest, SourceRequest, answer_of, begin
 from analyst.connectors.jira.source import open_source
+from analyst.connectors.jira.sync.replay import replay
 from analyst.context import Context
-from analyst.errors import UnavailableError
 from analyst.extract_run import RebuildOutcome
 from analyst.http import Allow, Answer, function
 from analyst.state.fields import Input
 
-_BYTES_AT_ONCE: Final = 32 * 1024 * 1024
-_AT_ONCE: Final = 1_000
 _OVER: Final = timedelta(hours=2)
 _REMEMBERED: Final = timedelta(days=30)
 
@@ -70,7 +64,7 @@ def replay_jira(request: ReplayRequest, ctx: Context) -> Answer[ReplayAnswer]:
     job = begin(ctx, "replay", request)
     job.asks = False
     changed: set[str] = set()
-    job.attempt(lambda: _replay(job, request, changed))
+    job.attempt(lambda: replay(job, request.since, request.until, changed))
     ended, events, issues = answer_of(job), job.counts["events"], len(changed)
     ctx.audited(events=events, issues=issues)
     return Answer(ReplayAnswer(**ended.body.model_dump(), events=events, issues=issues), status=ended.status)
@@ -84,27 +78,3 @@ def tidy_jira(request: SourceRequest, ctx: Context) -> TidyAnswer:
     absorbed = opened.warehouse.forget(ctx.now - _REMEMBERED)
     rebuild = opened.rebuild(absorbed.version)
     return TidyAnswer(source=opened.source, gathered=gathered, forgotten=len(absorbed.changed), rebuild=rebuild)
-
-
-def _replay(job: Job, request: ReplayRequest, changed: set[str]) -> None:
-    damaged: list[str] = []
-    archived = job.opened.archive.events(damaged, request.since, request.until)
-    job.counts["events"] = 0
-    while batch := list(_some(archived)):
-        facts = Facts.of(batch)
-        changed |= job.absorb(facts.changes()).changed
-        told = {"events": len(batch), "set_aside": len(facts.set_aside), "unread": len(facts.unread)}
-        job.counts.update({name: count for name, count in told.items() if count})
-    if damaged:
-        more = f", and so are {len(damaged) - 1} more" if damaged[1:] else ""
-        raise UnavailableError(f"{damaged[0]} is damaged{more}; put it back from a copy, or delete it")
-
-
-def _some(events: Iterator[Received]) -> Iterator[Received]:
-    """Take as many as fit into memory."""
-    size = 0
-    for event in islice(events, _AT_ONCE):
-        yield event
-        size += len(event.body)
-        if size > _BYTES_AT_ONCE:
-            return
