@@ -6,11 +6,9 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
-from urllib.parse import quote
 
 from pydantic import BaseModel
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
-from werkzeug.http import dump_options_header
 from werkzeug.wrappers import Request
 from werkzeug.wsgi import FileWrapper, wrap_file
 
@@ -18,6 +16,7 @@ from analyst.errors import NotFoundError
 from analyst.http.html import html_response
 from analyst.http.problems import RangeError
 from analyst.http.response import BUFFERED, Response
+from analyst.store.signing import attachment
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -155,7 +154,7 @@ def _opened_file(file: BinaryIO, answer: FileAnswer, request: Request) -> Respon
     response.content_length = status.st_size
     response.set_etag(f"{status.st_mtime_ns:x}-{status.st_size:x}")
     response.headers["Cache-Control"] = "private, no-cache"
-    response.headers["Content-Disposition"] = _attachment(answer.filename)
+    response.headers["Content-Disposition"] = attachment(answer.filename)
     _apply_conditions(response, request, status.st_size)
     if request.method == "HEAD" or response.status_code == HTTPStatus.NOT_MODIFIED:
         file.close()
@@ -178,12 +177,3 @@ def _apply_conditions(response: Response, request: Request, size: int) -> None:
         response.make_conditional(environ, accept_ranges=True, complete_length=size)
     except RequestedRangeNotSatisfiable as error:
         raise RangeError(f"the file has {size} bytes, none in the range that was asked for", size=size) from error
-
-
-def _attachment(filename: str) -> str:
-    """Name a file to be saved (RFC 6266), once more without what old clients don't know."""
-    printable = "".join(letter if letter.isprintable() else "_" for letter in filename)
-    names = {"filename": printable.encode("ascii", "replace").decode().replace("?", "_")}
-    if not printable.isascii():
-        names["filename*"] = f"UTF-8''{quote(printable, safe='')}"
-    return dump_options_header("attachment", names)

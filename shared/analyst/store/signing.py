@@ -62,5 +62,6 @@ def refuse_state(key: str) -> None:
 
 def attachment(filename: str) -> str:
     """Write the header that has a browser save what it gets as `filename` (RFC 6266)."""
-    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in filename)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='', errors='replace')}"
+    printable = "".join(c if c.isprintable() else "_" for c in filename)
+    plain = "".join(c if c.isascii() and c not in '"\\%' else "_" for c in printable)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(printable, safe='')}"

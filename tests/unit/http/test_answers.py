@@ -111,7 +111,9 @@ def test_a_file_is_given_whole(file: Client) -> None:
     answer = file.get("/file", buffered=True)
     assert (answer.status_code, answer.data) == (200, CONTENT)
     assert answer.headers["Accept-Ranges"] == "bytes"
-    assert answer.headers["Content-Disposition"] == "attachment; filename=data.parquet"
+    assert (
+        answer.headers["Content-Disposition"] == "attachment; filename=\"data.parquet\"; filename*=UTF-8''data.parquet"
+    )
 
 
 def test_head_tells_the_size_of_a_file(file: Client) -> None:
@@ -168,9 +170,12 @@ def test_a_file_that_is_gone_is_not_found(serving: Serving, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("filename", "shown"),
     [
-        ("č.parquet", "attachment; filename=_.parquet; filename*=UTF-8''%C4%8D.parquet"),
-        ('a"b.parquet', 'attachment; filename="a\\"b.parquet"'),
-        ("a\r\nSet-Cookie: x=y", 'attachment; filename="a__Set-Cookie: x=y"'),
+        ("č.parquet", "attachment; filename=\"_.parquet\"; filename*=UTF-8''%C4%8D.parquet"),
+        ('a"b.parquet', "attachment; filename=\"a_b.parquet\"; filename*=UTF-8''a%22b.parquet"),
+        (
+            "a\r\nSet-Cookie: x=y",
+            "attachment; filename=\"a__Set-Cookie: x=y\"; filename*=UTF-8''a__Set-Cookie%3A%20x%3Dy",
+        ),
     ],
 )
 def test_a_filename_can_break_no_header(serving: Serving, path: Path, filename: str, shown: str) -> None:
