@@ -120,11 +120,19 @@ def pauses_for(store: Store) -> Iterator[float]:
     They start at milliseconds on this host, and at a second elsewhere: a cloud takes one write per second and object.
     """
     shortest, longest = (0.002, 0.25) if store.url.startswith(("file:", "memory:")) else (1.0, 16.0)
-    waited, most = 0.0, shortest * 2
+    waited, growing = 0.0, growing_pauses(shortest, longest)
     while waited < _PATIENCE:
-        pause = random.uniform(shortest, most)  # noqa: S311 - only spreads the contenders
+        pause = next(growing)
         yield pause
-        waited, most = waited + pause, min(most * 2, longest)
+        waited += pause
+
+
+def growing_pauses(shortest: float, longest: float) -> Iterator[float]:
+    """Yield pauses in seconds, longer and longer and never the same, without end."""
+    most = shortest * 2
+    while True:
+        yield random.uniform(shortest, most)  # noqa: S311 - only spreads the contenders
+        most = min(most * 2, longest)
 
 
 def _write_once(store: Store, write: Callable[[], object], most: int, sleep: Callable[[float], None]) -> bool:

@@ -1,12 +1,12 @@
 """The client that speaks to Google Cloud Storage, and what is to be known of its answers."""
 
-import random
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -24,6 +24,7 @@ from requests import Response
 from requests.adapters import HTTPAdapter
 
 from analyst.errors import SettingsError
+from analyst.store.compare_and_swap import growing_pauses
 from analyst.store.gcs.errors import reading
 from analyst.store.port import endpoint_options
 
@@ -108,10 +109,7 @@ class Pace:
 
     def pauses(self) -> Iterator[float]:
         """Yield pauses between attempts to write, never the same twice."""
-        most = self.write * 2
-        for _ in range(self.attempts - 1):
-            yield random.uniform(self.write, most)  # noqa: S311 - only spreads the contenders
-            most = min(most * 2, self.longest)
+        return islice(growing_pauses(self.write, self.longest), self.attempts - 1)
 
 
 PACE = Pace()
