@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from analyst.access import Role
 from analyst.http.outcomes import outcomes, standard_failures
-from analyst.http.schemas import Json, Schemas
-from analyst.http.spec import BINARY, Allow, FunctionSpec
+from analyst.http.schemas import Schemas
+from analyst.http.spec import BINARY, Allow, FunctionSpec, Json
 
 _TITLE: Final = "AI Data Analyst"
 _ABOUT: Final = (

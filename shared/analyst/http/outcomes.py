@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from analyst.http import problems
 from analyst.http.answers import Answer, Encoded, FileAnswer, Redirect
-from analyst.http.schemas import Json, Schemas
-from analyst.http.spec import BINARY, Allow, FunctionSpec
+from analyst.http.schemas import Schemas
+from analyst.http.spec import BINARY, Allow, FunctionSpec, Json
 
 _JSON: Final = "application/json"
 _NOT_MODIFIED: Final = "The caller has the newest version already (`If-None-Match`)."

@@ -16,9 +16,8 @@ from werkzeug.wrappers import Request
 
 from analyst.errors import InvalidInputError
 from analyst.http.problems import MalformedError, MediaTypeError, TooLargeError
-from analyst.http.spec import BINARY, FunctionSpec
+from analyst.http.spec import BINARY, FunctionSpec, Json
 
-Json = dict[str, Any]
 Place = Literal["path", "query", "body"]
 
 _INTEGER: Final = re.compile(r"-?(0|[1-9][0-9]{0,18})")

@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
 
-Json = dict[str, Any]
+from analyst.http.spec import Json
 
 _REF: Final = "#/components/schemas/"
 _NO_NUL: Final = r"^[^\u0000]*$"

@@ -61,6 +61,9 @@ def _expression(text: str) -> str:
     return _PART.sub(lambda part: f"(?P<{part['name']}>{'.+' if part['spans'] else '[^/]+'})", escaped)
 
 
+Json = dict[str, Any]
+"""A JSON object."""
+
 BODY_LIMIT = 1 << 20
 """Bytes that a body may have unless the function says otherwise."""
 
