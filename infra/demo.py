@@ -118,7 +118,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="a folder of your own files, instead of sample data")
     parser.add_argument("--option", action="append", default=[], help="an option of these files, such as nullstr=NA")
-    parser.add_argument("--place", type=Path, default=ROOT / ".demo", help="the folder that the demo recreates and uses")
+    parser.add_argument("--place", type=Path, default=ROOT / ".demo", help="the folder that the demo recreates")
     arguments = parser.parse_args()
     for signalled in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signalled, signal.default_int_handler)
