@@ -1,4 +1,4 @@
-# AI Data Analyst. `make help` lists the targets; every one makes the environment it needs.
+# AI Data Analyst. `make help` lists the targets; each creates the environment that it needs.
 PYTHON ?= python3
 BIN := .venv/bin
 REQ := infra/requirements
@@ -8,10 +8,10 @@ PORT ?= 8000
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
 
 .venv/installed: $(REQ)/uv.txt $(REQ)/functions.txt $(REQ)/cli.txt $(REQ)/dev.txt pyproject.toml shared/da/pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $(REQ)/uv.txt
 	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r $(REQ)/functions.txt -r $(REQ)/cli.txt -r $(REQ)/dev.txt
@@ -30,55 +30,55 @@ help: ## list the targets
 	@touch $@
 
 .PHONY: env
-env: .venv/installed ## make .venv, the environment of everything else
+env: .venv/installed ## create .venv, the environment of all other targets
 
 .PHONY: demo
-demo: env ## the whole system on sample data, in a minute; your own files: make demo DATA=dir [OPTIONS="nullstr=NA"]
+demo: env ## run the whole system once, on sample data or your files: make demo [DATA=dir OPTIONS="nullstr=NA"]
 	$(BIN)/python infra/demo.py $(if $(DATA),--data "$(DATA)") $(foreach option,$(OPTIONS),--option "$(option)")
 
 .PHONY: dev
-dev: env ## all functions with reload on port 8000, on the bucket .dev/bucket
+dev: env ## serve all functions on port 8000 and the bucket .dev/bucket, and reload them on changes
 	$(BIN)/python infra/dev.py --port $(PORT)
 
 .PHONY: pin-image
-pin-image: ## look up the digest of the base image, and write it to .env as PYTHON_IMAGE
+pin-image: ## look up the digest of the base image and write it to .env as PYTHON_IMAGE
 	docker pull -q python:3.11-slim-bookworm
 	@touch .env && chmod 600 .env && sed -i.old '/^PYTHON_IMAGE=/d' .env && rm -f .env.old
 	@docker image inspect -f 'PYTHON_IMAGE={{index .RepoDigests 0}}' python:3.11-slim-bookworm | tee -a .env
 
 .PHONY: lint
-lint: env
+lint: env ## run ruff and mypy
 	$(BIN)/ruff check -q .
 	$(BIN)/ruff format -q --check .
 	$(BIN)/mypy --no-error-summary
 
 .PHONY: check
-check: lint ## lint, types and the fast tests
+check: lint ## run ruff, mypy and the fast tests
 	$(BIN)/pytest -m "not slow" -n 2
 
 .PHONY: test
-test: lint .venv-da/installed ## lint, types and all tests; those of `da` also with the newest DuckDB
+test: lint .venv-da/installed ## run ruff, mypy and all tests; those of `da` also with the newest DuckDB
 	$(BIN)/pytest -n 2 --dist worksteal
 	.venv-da/bin/pytest tests/integration/da -m "not server"
 
 .PHONY: e2e
-e2e: env .venv-engines/installed ## as a user runs it: demo, containers, other engines, many processes at once (minutes; wants Docker)
+e2e: env .venv-engines/installed ## run the demo, containers, other engines and many processes at once (takes minutes, needs Docker)
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e/faults
 	$(BIN)/pytest tests/e2e --ignore tests/e2e/faults
 	for seed in $$(seq 1 20); do SCHEMATHESIS_SEED=$$seed $(BIN)/pytest -n 2 tests/integration/test_schemathesis.py || exit 1; done
 
 .PHONY: bench
-bench: env ## measure what tests/bench/README.md tells
+bench: env ## run the benchmarks of tests/bench/README.md
 	$(BIN)/python tests/bench/run.py
 
 .PHONY: docs
-docs: env ## write shared/docs/cli.md from the commands
+docs: env ## generate shared/docs/cli.md from the commands
 	$(BIN)/python infra/cli_reference.py
 
 .PHONY: lock
-lock: env ## compile infra/requirements anew
+lock: env ## compile the pinned requirements in infra/requirements
 	sh infra/requirements/compile.sh $(BIN)/uv
 
 .PHONY: clean
-clean: ## remove what make has made
+clean: ## remove what make created, except .dev and .env
 	rm -rf .venv .venv-da .venv-engines .demo .mypy_cache .ruff_cache .hypothesis build *.egg-info shared/*.egg-info

@@ -1,4 +1,4 @@
-"""Write the reference of the command line, shared/docs/cli.md, from the commands themselves: `cli_reference.py [FILE]`."""
+"""Generate the reference of the command line, shared/docs/cli.md, from the commands: `cli_reference.py [FILE]`."""
 
 import sys
 import textwrap
@@ -27,7 +27,7 @@ Environment variables override the configuration: `DA_SERVER`, `DA_TOKEN`, `DA_L
 
 
 def reference() -> str:
-    """Write the reference as Markdown."""
+    """Return the reference as Markdown."""
     return "\n".join([_HEAD, *_sections(typer.main.get_command(app), "da")])
 
 

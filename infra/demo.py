@@ -1,6 +1,7 @@
-"""The whole system, once: data, functions, an administrator, an extract, a mirror on this machine, a query on it.
+"""Run the whole system once: data, functions, an administrator, an extract, a mirror on this machine, a query.
 
-Everything is made anew in `.demo/`; nothing is left running. All but the functions is done with `da`, as a user does it.
+Everything is created from scratch in `.demo/`, and nothing is left running. Every step except serving the functions uses
+`da`, as a user would.
 """
 
 import argparse
@@ -45,18 +46,18 @@ order by month
 """
 
 NEXT = """
-Done in {seconds:.1f} s; nothing is left running. All that was made is in {place}.
+Done in {seconds:.1f} s; nothing is left running. All files are in {place}.
 
 What to try next
   Query the mirror, offline:
     cd {place}/workspace
     {bin}/da tables
     {bin}/da query "{query}"
-  Serve the same bucket again, and ask it from {place}/workspace in another terminal what is new:
+  Serve the same bucket again, and in another terminal ask it from {place}/workspace for changes:
     DATA_URL={bucket} BASE_URL={url} {bin}/functions-framework --source functions/host.py --target host --host 127.0.0.1 --port {port}
     DA_CONFIG_DIR=../config {bin}/da status
-  See the API's description while it is served: {url}/docs
-  Serve a bucket of your own, and change the functions meanwhile:
+  Read the documentation of the API while it is served: {url}/docs
+  Serve a bucket of your own, with functions that reload when you change them:
     make dev
   Do all this with your own files:
     make demo DATA=/path/of/a/folder OPTIONS="nullstr=NA"\
@@ -64,12 +65,12 @@ What to try next
 
 
 class DemoError(Exception):
-    """The demo can't go on; the message says why in one sentence."""
+    """The demo can't continue; the message says why in one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The files that are shown: those of `folder` that match `glob`, read as the `options` (`name=value`) say."""
+    """The files to extract: those in `folder` that match `glob`, read with the `options` (`name=value`)."""
 
     name: str
     folder: Path
@@ -78,46 +79,46 @@ class Source:
 
     @property
     def path(self) -> str:
-        """Where the files are, as the functions take it."""
+        """The path of the source, as the functions expect it."""
         return str(self.folder / self.glob)
 
 
 @dataclass(frozen=True, slots=True)
 class Da:
-    """Runs `da` in a workspace, and shows what is run and how long it took."""
+    """Runs `da` in a workspace, and prints each command and its duration."""
 
     workspace: Path
     environ: Mapping[str, str]
 
     def run(self, *arguments: str, may_fail: bool = False) -> None:
-        """Run a command; what it prints is seen."""
+        """Run a command and show its output."""
         print(f"\n$ {shlex.join(['da', *arguments])}", flush=True)
         began = time.monotonic()
         done = subprocess.run([BIN / "da", *arguments], cwd=self.workspace, env=self.environ, check=False)
         print(f"  [{time.monotonic() - began:.1f} s]", flush=True)
         if done.returncode and not may_fail:
-            raise DemoError(f"da {arguments[0]} failed, as it says above.")
+            raise DemoError(f"da {arguments[0]} failed, for the reason above.")
 
     def views(self) -> list[str]:
-        """Tell which views there are to query in the mirror."""
+        """List the views of the mirror that can be queried."""
         listed = subprocess.run(
             [BIN / "da", "tables", "--json"], cwd=self.workspace, env=self.environ, check=True, capture_output=True
         )
         return [table["view"] for table in json.loads(listed.stdout) if table["folder"]]
 
     def query(self, sql: str, name: str) -> None:
-        """Run SQL on the mirror; it is kept as a file, to be run again."""
+        """Run SQL on the mirror, and keep it as a file to run again."""
         (self.workspace / name).write_text(sql, encoding="utf-8")
         print(f"\n{sql.rstrip()}")
         self.run("query", "--file", name)
 
 
 def main() -> int:
-    """Run the demo; 0 when all of it went well."""
+    """Run the demo. Exit codes: 0 success, 1 failure, 130 interrupted."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="a folder of your own files, in place of sample data")
-    parser.add_argument("--option", action="append", default=[], help="how they are read, as nullstr=NA")
-    parser.add_argument("--place", type=Path, default=ROOT / ".demo", help="the folder that is made anew for it")
+    parser.add_argument("--data", type=Path, help="a folder of your own files, instead of sample data")
+    parser.add_argument("--option", action="append", default=[], help="an option of these files, such as nullstr=NA")
+    parser.add_argument("--place", type=Path, default=ROOT / ".demo", help="the folder that the demo recreates")
     arguments = parser.parse_args()
     for signalled in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(signalled, signal.default_int_handler)
@@ -157,20 +158,20 @@ def _demo(place: Path, data: Path | None, options: tuple[str, ...]) -> None:
 
 
 def _own(folder: Path, options: tuple[str, ...], place: Path) -> Source:
-    """Look at the user's folder before anything is made."""
+    """Check the user's folder before anything is created."""
     if not folder.is_dir():
-        raise DemoError(f"{folder} is no folder; give one that holds your files.")
+        raise DemoError(f"{folder} is not a folder; pass one that contains your files.")
     if folder.is_relative_to(place):
-        raise DemoError(f"{folder} is inside {place}, which every demo makes anew; move your files elsewhere.")
+        raise DemoError(f"{folder} is inside {place}, which every demo recreates; move your files elsewhere.")
     if place.is_relative_to(folder) and not place.name.startswith("."):
-        raise DemoError(f"{place} is inside {folder} and would be taken for files of yours; give another --place.")
+        raise DemoError(f"{place} is inside {folder} and would be read as your files; pass another --place.")
     try:
         files = open_place(str(folder), [folder.as_uri()]).files()
     except AnalystError as error:
         raise DemoError(f"{error}.") from None
     if not any(data_file(file) for file in files):
         raise DemoError(
-            f"{folder} holds no .csv, .tsv, .json, .jsonl or .parquet file (.gz and .zst of them are read, too)."
+            f"{folder} contains no .csv, .tsv, .json, .jsonl or .parquet file, plain or compressed (.gz, .zst)."
         )
     return Source(_source_name(folder.name), folder, options=options)
 
@@ -192,16 +193,16 @@ def _make_anew(place: Path) -> None:
         for folder in (place / "sources", place / "bucket", place / "workspace"):
             folder.mkdir()
     except OSError as error:
-        raise DemoError(f"{place} can't be made anew: {error.strerror} ({error.filename}).") from None
+        raise DemoError(f"{place} can't be recreated: {error.strerror} ({error.filename}).") from None
 
 
 def _refuse_foreign(place: Path) -> None:
     if not (place / MARK).exists() and any(place.iterdir()):
-        raise DemoError(f"{place} holds something that no demo has made, and would be deleted; move it away.")
+        raise DemoError(f"{place} contains files that no demo created and that would be deleted; move it away.")
 
 
 def _environ(place: Path, source: Source, port: int) -> dict[str, str]:
-    """Give the environment of the functions and of `da`; what is set outside for other servers stays outside."""
+    """Return the environment of the functions and of `da`, without the caller's settings for other servers."""
     ours = {name.upper() for name in Settings.model_fields} | {"DATA_DIR"}
     outside = {k: v for k, v in os.environ.items() if k not in ours and not k.startswith(("DA_", "FUNCTION_"))}
     return {
@@ -232,10 +233,10 @@ def _free_port() -> int:
 
 @contextmanager
 def _functions(log: Path, environ: Mapping[str, str], url: str) -> Iterator[None]:
-    """Serve all functions from one process, for as long as the block runs."""
+    """Serve all functions from one process while the block runs."""
     began = time.monotonic()
     with log.open("wb") as output:
-        child = subprocess.Popen(  # a session of its own: Ctrl-C reaches us, and we end it
+        child = subprocess.Popen(  # a session of its own: Ctrl-C reaches only us, and we end the child
             [BIN / "functions-framework"], env=environ, stdout=output, stderr=output, start_new_session=True
         )
     try:
@@ -251,18 +252,18 @@ def _wait(child: subprocess.Popen[bytes], url: str, log: Path) -> None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < deadline:
         if child.poll() is not None:
-            raise DemoError(f"the functions ended at once; {_short(log)} tells why: {_last_line(log)}")
+            raise DemoError(f"the functions ended at once; see {_short(log)}: {_last_line(log)}")
         try:
             opener.open(f"{url}/api/health", timeout=5).close()
         except OSError:
             time.sleep(0.05)
         else:
             return
-    raise DemoError(f"the functions do not answer on {url}; {_short(log)} may tell why: {_last_line(log)}")
+    raise DemoError(f"the functions do not respond on {url}; see {_short(log)}: {_last_line(log)}")
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """End our own child and what it started, and nothing else."""
+    """End our child and the processes that it started, and nothing else."""
     child.terminate()
     try:
         child.wait(10)

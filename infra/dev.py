@@ -1,6 +1,6 @@
-"""All functions in one process, started anew when a file changes, on a bucket and with secrets kept in `.dev/`.
+"""Serve all functions in one process that restarts when a file changes; the bucket and the secrets are in `.dev/`.
 
-What `.env` and `config/instance.yaml` of the folder it is started in say goes before that.
+`.env` and `config/instance.yaml` in the working directory override this.
 """
 
 import argparse
@@ -24,9 +24,9 @@ ENV_FILE = Path(".env")
 INSTANCE_FILE = Path("config/instance.yaml")
 
 WELCOME = """\
-AI Data Analyst on {url}, described on {url}/docs
+AI Data Analyst on {url}, documentation on {url}/docs
 Bucket {bucket}, files of sources in {sources}, secrets in {secrets}
-The first administrator, once:
+Create the first administrator, once:
   . {secrets}; curl {url}/auth/bootstrap --json '{{"email": "you@example.com", "secret": "'$BOOTSTRAP_SECRET'"}}'
 """
 
@@ -35,7 +35,7 @@ def main() -> None:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--place", type=Path, default=ROOT / ".dev", help="where the bucket and the secrets are kept")
+    parser.add_argument("--place", type=Path, default=ROOT / ".dev", help="the folder of the bucket and the secrets")
     given = parser.parse_args()
     url, place = f"http://localhost:{given.port}", given.place.absolute()
     environ = configured(place, url)
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def serve_until_changed(port: int, place: Path, url: str) -> None:
-    """Serve all functions as they are now."""
+    """Serve the current code until a file changes."""
     framework = Path(sys.executable).with_name("functions-framework")
     host = ROOT / "functions" / "host.py"
     command = [str(framework), "--source", str(host), "--target", "host", "--host", "localhost", "--port", str(port)]
@@ -69,17 +69,17 @@ def serve_until_changed(port: int, place: Path, url: str) -> None:
 
 
 def stamps() -> dict[Path, int]:
-    """Tell when each file of ours was changed last."""
+    """Return the modification time of each watched file."""
     found: dict[Path, int] = {}
     code = ((ROOT / folder).rglob(f"*{suffix}") for folder, suffix in itertools.product(WATCHED, SUFFIXES))
     for path in itertools.chain((ENV_FILE, INSTANCE_FILE), *code):
-        with suppress(FileNotFoundError):  # gone since it was listed, or never there
+        with suppress(FileNotFoundError):  # deleted since it was listed, or never there
             found[path] = path.stat().st_mtime_ns
     return found
 
 
 def configured(place: Path, url: str) -> dict[str, str]:
-    """Give the environment of the functions: what is set already goes first, then what `.env` says."""
+    """Return the environment of the functions. The current environment overrides `.env`, which overrides the defaults."""
     for folder in (place / "bucket", place / "sources"):
         folder.mkdir(parents=True, exist_ok=True)
     said = read_dotenv(ENV_FILE)
@@ -92,7 +92,7 @@ def configured(place: Path, url: str) -> dict[str, str]:
 
 
 def made_up_once(path: Path) -> dict[str, str]:
-    """Read the secrets, made up when the file is not there: `NAME=value` lines that a shell can read."""
+    """Read the secrets, generated if the file does not exist: `NAME=value` lines that a shell can read."""
     if not path.exists():
         path.touch(mode=0o600)
         path.write_text("".join(f"{name}={secrets.token_hex(32)}\n" for name in SECRETS), encoding="ascii")

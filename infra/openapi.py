@@ -1,4 +1,4 @@
-"""Write the description of the API to a file: `openapi.py [openapi.json]`."""
+"""Write the OpenAPI document to a file: `openapi.py [openapi.json]`."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from analyst.http.openapi import build
 
 
 def main(path: str = "openapi.json") -> None:
-    """Describe all functions."""
+    """Write the document of all functions."""
     document = build(function.function for function in discover(["functions"]))
     Path(path).write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 

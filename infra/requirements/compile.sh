@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compile the pinned requirements. Usage: compile.sh [path of uv] [extra arguments, as --upgrade]
+# Compile the pinned requirements. Usage: compile.sh [path of uv] [extra arguments, such as --upgrade]
 set -eu
 cd "$(dirname "$0")/../.."
 uv=${1:-uv}

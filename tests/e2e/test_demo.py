@@ -118,10 +118,10 @@ def test_when_no_file_can_be_published_it_says_so(folder: Path, place: Path) -> 
 @pytest.mark.parametrize(
     ("folder", "said"),
     [
-        ("missing", "is no folder"),
-        ("empty", "holds no .csv"),
-        ("text", "holds no .csv"),
-        ("demo/sources", "is no folder"),
+        ("missing", "is not a folder"),
+        ("empty", "contains no .csv"),
+        ("text", "contains no .csv"),
+        ("demo/sources", "is not a folder"),
     ],
 )
 def test_a_wrong_turn_gets_one_clear_sentence(tmp_path: Path, place: Path, folder: str, said: str) -> None:
@@ -156,7 +156,7 @@ def test_files_around_the_demo_are_not_taken_for_ones_own(tmp_path: Path, place:
     (tmp_path / "a.csv").write_text("id\n1\n")
     ran = demo(place, "--data", tmp_path)
     assert ran.returncode == 1
-    assert "give another --place" in ran.stderr
+    assert "pass another --place" in ran.stderr
 
 
 @pytest.mark.parametrize("signalled", [signal.SIGINT, signal.SIGTERM])
