@@ -38,6 +38,7 @@ def function(
     *,
     allow: Role | Allow,
     scope: Scope | None = None,
+    any_scope: bool = False,
     status: int = 200,
     answers: Answers = MappingProxyType({}),
     body_limit: int = BODY_LIMIT,
@@ -57,6 +58,7 @@ def function(
         path: with `{name}` for one part and `{name:path}` for what may hold slashes.
         allow: the lowest role that may call it, or an `Allow`.
         scope: what a token must be for, to call it; `read`, and `admin` for the roles above analyst.
+        any_scope: a token with any scope may call it; the function itself checks what the token may do.
         status: of a successful answer.
         answers: further documented answers by status: what it means, or the model that it carries.
         body_limit: bytes that a body may have.
@@ -75,6 +77,7 @@ def function(
             path,
             allow=allow,
             scope=scope,
+            any_scope=any_scope,
             status=status,
             answers=answers,
             body_limit=body_limit,

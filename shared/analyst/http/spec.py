@@ -92,8 +92,8 @@ class FunctionSpec:
     method: str
     path: Template
     allow: Role | Allow
-    scope: Scope
-    """What a token must be for, to call it."""
+    scope: Scope | None
+    """What a token must be for, to call it; `None` where any token may."""
     call: Callable[..., Any]
     input: type[BaseModel] | None = None
     output: Any = None
@@ -140,6 +140,7 @@ def describe(
     *,
     allow: Role | Allow,
     scope: Scope | None = None,
+    any_scope: bool = False,
     status: int = 200,
     answers: Answers = MappingProxyType({}),
     body_limit: int = BODY_LIMIT,
@@ -164,7 +165,7 @@ def describe(
         method=method.upper(),
         path=template,
         allow=allow,
-        scope=scope or _usual_scope(allow),
+        scope=None if any_scope else scope or _usual_scope(allow),
         call=call,
         input=_input(call, hints, template),
         output=output,
