@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field, SecretStr, StringConstraints
 
-from analyst.access import Role
+from analyst.access import Role, Scope
 from analyst.auth import links
 from analyst.auth.keys import Purpose
 from analyst.auth.links import CodeError
@@ -161,6 +161,7 @@ def set_password(request: ChosenPassword, ctx: Context) -> Redirect | Page:
     "POST",
     "/auth/password/change",
     allow=Role.VIEWER,
+    scope=Scope.ADMIN,
     answers={
         401: "The old password is wrong.",
         422: "The input is wrong, or the new password is too easy to guess.",

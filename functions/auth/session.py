@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-from analyst.access import Role
+from analyst.access import Role, Scope
 from analyst.auth import sessions
 from analyst.auth.provider import available_providers
 from analyst.auth.whoami import who_is
@@ -77,7 +77,7 @@ def logout(ctx: Context) -> Redirect | None:
     return _gone(ctx)
 
 
-@function("POST", "/auth/logout/everywhere", allow=Role.VIEWER)
+@function("POST", "/auth/logout/everywhere", allow=Role.VIEWER, scope=Scope.ADMIN)
 def logout_everywhere(ctx: Context) -> Redirect | None:
     """End all sessions of the caller, on every device. Access tokens stay valid."""
     user_id = ctx.caller.user_id or ""

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict
 
-from analyst.access import Role
+from analyst.access import Role, Scope
 from analyst.auth.last_use import with_last_use
 from analyst.context import Context
 from analyst.http import function
@@ -43,15 +43,19 @@ def list_tokens(query: TokenQuery, ctx: Context) -> TokenList:
     "POST",
     "/auth/tokens",
     allow=Role.VIEWER,
+    scope=Scope.ADMIN,
     status=201,
     answers={404: "There is no such user.", 409: "The user is deactivated, or has too many tokens."},
 )
 def create_token(new: NewToken, ctx: Context) -> CreatedToken:
-    """Make an access token for oneself, or as an administrator for another user. It is shown this once."""
+    """Make an access token for oneself, or as an administrator for another user. It is shown this once.
+
+    One that is made with an access token needs the scope `admin`, and expires no later than that token.
+    """
     return ctx.state.edit(lambda db: tokens.create_token(db, actor(ctx), ctx.caller, new))
 
 
-@function("DELETE", "/auth/tokens/{id}", allow=Role.VIEWER, answers={404: "There is no such token."})
+@function("DELETE", "/auth/tokens/{id}", allow=Role.VIEWER, any_scope=True, answers={404: "There is no such token."})
 def revoke_token(request: TokenRequest, ctx: Context) -> None:
-    """Revoke an access token; it is not valid any more at once."""
+    """Revoke an access token, which ends at once. A token may revoke itself; for others it needs the scope `admin`."""
     ctx.state.edit(lambda db: tokens.revoke_token(db, actor(ctx), ctx.caller, request.id))

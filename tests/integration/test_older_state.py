@@ -98,3 +98,27 @@ def test_a_state_of_a_newer_version_says_what_to_upgrade(installation: Installat
     assert answer.status_code == 503
     assert "upgrade the functions" in answer.get_json()["detail"]
     assert installation.pointer().version == before.version, "nothing of it is touched"
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"{}", b"[1]", b"\xff"])
+def test_a_damaged_pointer_is_named_with_its_remedy(installation: Installation, damage: bytes) -> None:
+    installation.store.put(CURRENT, damage, if_version=ANY)
+    client = installation.open()
+    bootstrap = client.post("/auth/bootstrap", json={"email": "admin@example.com", "secret": SECRET})
+    for answer in (installation.get(client), installation.get(client, "/auth/tokens"), bootstrap):
+        detail = answer.get_json()["detail"]
+        assert answer.status_code == 503
+        assert "state/current.json can't be read" in detail
+        assert "restore the object from a copy" in detail
+        assert "try again" not in detail
+    found = installation.store.read(CURRENT)
+    assert found is not None
+    assert found.data == damage
+
+
+def test_a_damaged_system_file_is_named_with_its_remedy(installation: Installation) -> None:
+    installation.as_an_older_version_wrote_it()  # so that the list has to be made anew
+    system = installation.pointer().system
+    installation.store.put(system, b"damaged", if_version=ANY)
+    detail = installation.get(installation.open()).get_json()["detail"]
+    assert f"{system} is damaged; restore the object from a copy" in detail

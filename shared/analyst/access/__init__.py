@@ -1,6 +1,6 @@
 """Who may read what: pure rules over the published access list, and the reader that keeps it fresh."""
 
-from analyst.access.pointer import CURRENT, StatePointer
+from analyst.access.pointer import CURRENT, DamagedStateError, StatePointer, parse_pointer
 from analyst.access.reader import AccessReader
 from analyst.access.redaction import redacted
 from analyst.access.roles import EVERY_SCOPE, SERVICE, Caller, CallerKind, Role, Scope
@@ -28,6 +28,7 @@ __all__ = [
     "AccessReader",
     "Caller",
     "CallerKind",
+    "DamagedStateError",
     "Granted",
     "Grants",
     "Published",
@@ -39,5 +40,6 @@ __all__ = [
     "User",
     "Withdrawn",
     "digest",
+    "parse_pointer",
     "redacted",
 ]

@@ -1,6 +1,8 @@
 """The pointer to the current system state, the one mutable object of `state/`."""
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from analyst.errors import UnavailableError
 
 CURRENT = "state/current.json"
 """Key of the pointer."""
@@ -23,3 +25,24 @@ class StatePointer(BaseModel):
     """The access list itself when it is small: one request less for a process that starts."""
     recent: tuple[str, ...] = ()
     """Ids of the last edits, newest last: how a writer whose answer was lost finds out that it succeeded."""
+
+
+class DamagedStateError(UnavailableError):
+    """An object of the state is missing, damaged, or of a newer version: it stays so until somebody acts."""
+
+    retryable = False
+
+
+def parse_pointer(data: bytes) -> StatePointer:
+    """Parse `state/current.json`.
+
+    Raises:
+        DamagedStateError: it is none.
+    """
+    try:
+        return StatePointer.model_validate_json(data)
+    except ValidationError as error:
+        raise DamagedStateError(
+            f"{CURRENT} can't be read: it is damaged, or a newer version of this program wrote it; restore the object from "
+            "a copy or an earlier version in the bucket, or install the newer version; don't delete it"
+        ) from error

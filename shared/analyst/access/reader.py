@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from analyst.access.pointer import CURRENT, StatePointer
+from analyst.access.pointer import CURRENT, DamagedStateError, StatePointer, parse_pointer
 from analyst.access.roles import Caller
 from analyst.access.rules import TOKEN_PREFIX, AccessList
 from analyst.errors import AnalystError, UnauthenticatedError, UnavailableError
@@ -125,14 +125,11 @@ class AccessReader:
         self._renew()
         renewed = self._store.read(CURRENT)
         if renewed is None:
-            raise UnavailableError(f"{CURRENT} is gone")
+            raise DamagedStateError(f"{CURRENT} is gone; restore it from a copy or an earlier version in the bucket")
         return self._load(renewed.data), renewed.version
 
     def _load(self, pointer: bytes) -> AccessList:
-        try:
-            place = StatePointer.model_validate_json(pointer)
-        except ValidationError as error:
-            raise UnavailableError(f"{CURRENT} can't be read: it is damaged, or this version is too old") from error
+        place = parse_pointer(pointer)
         text = self._text(place)
         if text is None or hashlib.sha256(text).hexdigest() != place.sha256.get("access"):
             raise _UnreadableError(f"the access list {place.access} is missing or damaged")
@@ -150,7 +147,7 @@ class AccessReader:
     def _trusted(self) -> AccessList:
         if self._monotonic() - self._as_of > TRUSTED_FOR:
             if self._failure is not None and not self._failure.retryable:
-                raise UnavailableError(f"who may do what is not known: {self._failure}") from self._failure
+                raise DamagedStateError(f"who may do what is not known: {self._failure}") from self._failure
             raise UnavailableError("who may do what is not known now: try again in a moment") from self._failure
         return self._list
 

@@ -28,7 +28,7 @@ class Scope(StrEnum):
     SYNC = "sync"
     """The manifest and signed URLs of files."""
     ADMIN = "admin"
-    """Whatever a role above analyst may do."""
+    """Whatever a role above analyst may do, and managing one's own credentials."""
 
 
 EVERY_SCOPE = frozenset(Scope)
@@ -73,6 +73,11 @@ class Caller:
         """Return whether the user has the role and the token that speaks for them is not for using it."""
         is_plain = Role.ANALYST.includes(role) or self.is_service
         return self.role.includes(role) and not is_plain and Scope.ADMIN not in self.scopes
+
+    @property
+    def manages_credentials(self) -> bool:
+        """Return whether the caller may create and revoke credentials: after signing in, or with the scope `admin`."""
+        return self.token_id is None or Scope.ADMIN in self.scopes
 
     @property
     def kind(self) -> CallerKind:

@@ -13,7 +13,7 @@ from analyst.http.spec import Allow, FunctionSpec
 
 _COOKIES: Final = ("__Host-da_session", "da_session")
 _SAFE: Final = ("GET", "HEAD")
-_LACKS: Final = "this access token lacks the scope '{scope}': make one that has it"
+_LACKS: Final = "this access token lacks the scope '{scope}': sign in, or use one that has it"
 _NONE: Final = "sign in, or send an access token: 'Authorization: Bearer <token>'"
 
 
@@ -55,7 +55,7 @@ def authorize(spec: FunctionSpec, caller: Caller | None) -> None:
         raise ForbiddenError(_LACKS.format(scope=Scope.ADMIN))
     if not _may(caller, spec.allow):
         raise ForbiddenError(f"this is for {_whom(spec.allow)}")
-    if not caller.is_service and spec.scope not in caller.scopes:
+    if not caller.is_service and spec.scope is not None and spec.scope not in caller.scopes:
         raise ForbiddenError(_LACKS.format(scope=spec.scope))
 
 

@@ -1,5 +1,6 @@
 """Read the input of a function out of a request: strict JSON semantics for path, query and body alike."""
 
+import difflib
 import json
 import math
 import re
@@ -31,6 +32,7 @@ _BLOCK: Final = 1 << 18
 _MOST_PARAMETERS: Final = 1000
 _MOST_ERRORS: Final = 20
 _LONGEST_NAME: Final = 100
+_EXTRA: Final = "Extra inputs are not permitted"
 
 
 def check_size(request: Request, limit: int) -> None:
@@ -54,12 +56,12 @@ def read_input(spec: FunctionSpec, path: Mapping[str, str], request: Request) ->
     query = {} if spec.foreign else _query(request)
     body = _data(request, spec.body_limit) if spec.takes_body else b""
     if spec.input is None or spec.takes_body:
-        _refuse("query", query)
+        _refuse("query", query, "this function has no query parameters")
     if spec.input is None:
         return None
     given = _given(spec, request, body) if spec.takes_body else _typed(spec.input, query)
     source: Place = "body" if spec.takes_body else "query"
-    _refuse(source, given.keys() & path.keys())
+    _refuse(source, given.keys() & path.keys(), "the path of the request gives it")
     parts = _typed(spec.input, {name: [text] for name, text in path.items()})
     read = _validate(spec.input, {**given, **parts}, source, frozenset(path))
     if spec.binary:
@@ -78,11 +80,53 @@ def _validate(model: type[BaseModel], document: Json, source: Place, path: froze
         return model.model_validate_json(_portable(document), strict=True)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
-    errors = []
+    errors: list[Json] = []
+    listed: set[tuple[str, ...]] = set()
     for item in found[:_MOST_ERRORS]:
-        place = "path" if item["loc"] and item["loc"][0] in path else source
-        errors.append({"loc": [place, *_shown(item["loc"])], "msg": _message(item["type"], item["msg"])})
+        loc = item["loc"]
+        place = "path" if loc and loc[0] in path else source
+        message = _message(item["type"], item["msg"])
+        if item["type"] == "extra_forbidden":
+            fields = tuple(sorted(name for name in _fields_at(model, loc[:-1]) if len(loc) > 1 or name not in path))
+            message = _unknown(str(loc[-1]), fields, is_listed=fields in listed)
+            listed.add(fields)
+        errors.append({"loc": [place, *_shown(loc)], "msg": message})
     raise _invalid(errors)
+
+
+def _unknown(name: str, fields: tuple[str, ...], *, is_listed: bool) -> str:
+    """Say which fields there are in the place of one that is unknown; the list is given once."""
+    near = difflib.get_close_matches(name[:_LONGEST_NAME].lower(), fields, 1)
+    near = near or [field for field in fields if name.lower() in field.split("_")]
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    if is_listed:
+        return _EXTRA + meant
+    listing = f"the fields are {', '.join(map(repr, fields))}" if fields else "there are no fields"
+    return f"{_EXTRA}{meant or ';'} {listing[:1].upper() + listing[1:] if meant else listing}"
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> set[str]:
+    """Return the names of the fields in a place of a document; `loc` also names the members of unions, and items."""
+    models = {model}
+    for part in loc:
+        fields = [field for each in models for name, field in each.model_fields.items() if _name(name, field) == part]
+        if fields:
+            models = {inner for field in fields for inner in _models(field.annotation)}
+        else:
+            models = {each for each in models if each.__name__ == part or _is_tagged(each, part)} or models
+    return {_name(name, field) for each in models for name, field in each.model_fields.items()}
+
+
+def _is_tagged(model: type[BaseModel], tag: int | str) -> bool:
+    """Tell whether a member of a discriminated union is the one with this tag."""
+    return any(tag in get_args(field.annotation) for field in model.model_fields.values())
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)
 
 
 def _portable(document: Json) -> bytes:
@@ -97,9 +141,9 @@ def _portable(document: Json) -> bytes:
     return data
 
 
-def _refuse(place: Place, names: Iterable[str]) -> None:
+def _refuse(place: Place, names: Iterable[str], reason: str) -> None:
     """Refuse what nobody asked for."""
-    errors = [{"loc": [place, *_shown([name])], "msg": "Extra inputs are not permitted"} for name in sorted(names)]
+    errors = [{"loc": [place, *_shown([name])], "msg": f"{_EXTRA}; {reason}"} for name in sorted(names)]
     if errors:
         raise _invalid(errors[:_MOST_ERRORS])
 

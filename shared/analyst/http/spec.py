@@ -92,6 +92,8 @@ class Options(TypedDict, total=False):
     """The lowest role that may call it, or an `Allow`."""
     scope: Scope
     """What a token must be for, to call it; `read`, and `admin` for the roles above analyst."""
+    any_scope: bool
+    """A token with any scope may call it; the function itself checks what the token may do."""
     status: int
     """Of a successful answer."""
     answers: Answers
@@ -123,7 +125,8 @@ class FunctionSpec:
     method: str
     path: Template
     allow: Role | Allow
-    scope: Scope
+    scope: Scope | None
+    """What a token must be for, to call it; `None` where any token may."""
     call: Callable[..., Any]
     input: type[BaseModel] | None = None
     output: Any = None
@@ -167,7 +170,8 @@ def describe(call: Callable[..., Any], method: str, path: str, **options: Unpack
     hints = get_type_hints(call, include_extras=True)
     output = hints.pop("return", None)
     template = Template.parse(path)
-    options.setdefault("scope", _usual_scope(options["allow"]))
+    usual = options.pop("scope", _usual_scope(options["allow"]))
+    scope = None if options.pop("any_scope", False) else usual
     if output is None or output is type(None):
         options["status"] = 204
     return FunctionSpec(
@@ -176,6 +180,7 @@ def describe(call: Callable[..., Any], method: str, path: str, **options: Unpack
         description=inspect.getdoc(call) or "",
         method=method.upper(),
         path=template,
+        scope=scope,
         call=call,
         input=_input(call, hints, template),
         output=output,

@@ -7,11 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pydantic import ValidationError
-
 from analyst import duckdb_files
-from analyst.access import CURRENT, StatePointer
-from analyst.errors import UnavailableError
+from analyst.access import DamagedStateError, StatePointer, parse_pointer
 from analyst.state.rows import fetch_one
 from analyst.state.schema import is_current, migrate
 from analyst.store import Object, ObjectMissingError, Store
@@ -26,6 +23,7 @@ ALIAS: Final = "state"
 """What the file is called in a connection; statements need not say it."""
 
 _OLD: Final = "old"
+_REMEDY: Final = "restore the object from a copy or an earlier version in the bucket"
 _WHAT: Final = "the system state"
 
 
@@ -33,19 +31,16 @@ def read_pointer(current: Object | None) -> StatePointer | None:
     """Read the pointer to the current state, `None` when there is no state.
 
     Raises:
-        UnavailableError: it is damaged.
+        DamagedStateError: it is damaged.
     """
-    try:
-        return None if current is None else StatePointer.model_validate_json(current.data)
-    except ValidationError as error:
-        raise UnavailableError(f"{CURRENT} is damaged") from error
+    return None if current is None else parse_pointer(current.data)
 
 
 def fetch_file(store: Store, pointer: StatePointer | None, folder: Path) -> Path | None:
     """Put the current state into `folder`, as it is, and return its path; `None` when there is no state.
 
     Raises:
-        UnavailableError: it is missing or damaged.
+        DamagedStateError: it is missing or damaged.
     """
     path = folder / "fetched.duckdb"
     if pointer is not None:
@@ -138,9 +133,9 @@ def _download(store: Store, pointer: StatePointer, path: Path) -> None:
     try:
         store.download(pointer.system, path)
     except ObjectMissingError as error:
-        raise UnavailableError(f"the system state {pointer.system} is missing") from error
+        raise DamagedStateError(f"the system state {pointer.system} is missing; {_REMEDY}") from error
     if hashlib.sha256(path.read_bytes()).hexdigest() != pointer.sha256.get("system"):
-        raise UnavailableError(f"the system state {pointer.system} is damaged")
+        raise DamagedStateError(f"the system state {pointer.system} is damaged; {_REMEDY}")
 
 
 def _download_legacy(store: Store, path: Path) -> bool:

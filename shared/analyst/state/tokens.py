@@ -11,7 +11,7 @@ from pydantic import Field
 
 from analyst.access import TOKEN_PREFIX, TOKEN_SHOWN, Caller, Role, Scope, digest
 from analyst.addresses import normal_email
-from analyst.errors import ConflictError, ForbiddenError, NotFoundError
+from analyst.errors import ConflictError, ForbiddenError, NotFoundError, UnauthenticatedError
 from analyst.state.audit import Actor, record
 from analyst.state.fields import Email, Input, Line, Output
 from analyst.state.rows import execute, fetch, fetch_one, insert
@@ -24,6 +24,14 @@ DAYS: Final = 90
 """How long a token is valid when nothing else is asked for."""
 
 _MOST = 50
+_WORTH_TELLING: Final = timedelta(days=1)
+_CAPPED: Final = (
+    "the token expires on {day}, with the access token that made it; to make one that is valid for longer, sign in with "
+    "a browser or `da login`"
+)
+_LACKS: Final = (
+    "this access token lacks the scope 'admin', so it can revoke only itself: sign in, or use one that has it"
+)
 _SELECT = """
     select t.id, t.name, t.prefix, t.user_id, u.email, t.created_at, t.expires_at, t.revoked_at,
         cast(t.scopes as varchar[]) as scopes
@@ -67,6 +75,8 @@ class CreatedToken(Output):
     prefix: str
     scopes: tuple[Scope, ...]
     expires_at: datetime
+    note: str | None = None
+    """Why it expires a day or more before the time that was asked for."""
 
 
 def list_tokens(db: "DuckDBPyConnection", caller: Caller, user: str | None) -> tuple[Token, ...]:
@@ -84,7 +94,10 @@ def list_tokens(db: "DuckDBPyConnection", caller: Caller, user: str | None) -> t
 def create_token(db: "DuckDBPyConnection", actor: Actor, caller: Caller, new: NewToken) -> CreatedToken:
     """Make a token for the caller, or as an administrator for another active user.
 
+    A token that makes another bounds its life: a leaked one could otherwise be renewed for ever.
+
     Raises:
+        UnauthenticatedError: the token that makes it is revoked or expired by now.
         ForbiddenError: it would be somebody else's, and the caller is no administrator; or it would have a scope that
             the caller lacks.
         NotFoundError: there is no such user.
@@ -93,7 +106,9 @@ def create_token(db: "DuckDBPyConnection", actor: Actor, caller: Caller, new: Ne
     missing = frozenset(new.scopes) - caller.scopes
     if missing:
         raise ForbiddenError(f"this token lacks the scope {', '.join(sorted(missing))}, so it can't give it to another")
-    return issue(db, actor, _owner(db, caller, new.user), new.name, days=new.expires_in_days, scopes=new.scopes)
+    owner = _owner(db, caller, new.user)
+    bound = None if caller.token_id is None else _expiry(db, actor, caller.token_id)
+    return issue(db, actor, owner, new.name, days=new.expires_in_days, scopes=new.scopes, bound=bound)
 
 
 def issue(
@@ -105,14 +120,17 @@ def issue(
     days: int,
     scopes: Iterable[Scope],
     token: str | None = None,
+    bound: datetime | None = None,
 ) -> CreatedToken:
-    """Make a token for a user, whoever asks; one that is given is taken as it is.
+    """Make a token for a user, whoever asks; one that is given is taken as it is. It expires by `bound` at the latest.
 
     Raises:
         NotFoundError: there is no such user.
         ConflictError: the user is not active, or has 50 valid tokens.
     """
     _require_room(db, actor, user_id)
+    asked = actor.at + timedelta(days=days)
+    expires = asked if bound is None else min(asked, bound)
     token = token or TOKEN_PREFIX + secrets.token_urlsafe(32)
     made = CreatedToken(
         id=str(uuid4()),
@@ -120,9 +138,10 @@ def issue(
         token=token,
         prefix=token[:TOKEN_SHOWN],
         scopes=tuple(sorted(set(scopes))),
-        expires_at=actor.at + timedelta(days=days),
+        expires_at=expires,
+        note=_CAPPED.format(day=expires.date().isoformat()) if asked - expires >= _WORTH_TELLING else None,
     )
-    shown = {**made.model_dump(exclude={"token"}), "scopes": json.dumps(made.scopes)}
+    shown = {**made.model_dump(exclude={"token", "note"}), "scopes": json.dumps(made.scopes)}
     kept = {"user_id": user_id, "sha256": digest(token), "created_at": actor.at, "created_by": actor.user_id}
     insert(db, "tokens", {**shown, **kept})
     record(
@@ -135,6 +154,7 @@ def issue(
         name=name,
         days=days,
         scopes=made.scopes,
+        **({} if expires == asked else {"expires_at": expires.isoformat()}),
     )
     return made
 
@@ -142,10 +162,14 @@ def issue(
 def revoke_token(db: "DuckDBPyConnection", actor: Actor, caller: Caller, token_id: str) -> None:
     """Revoke a token: one's own, or as an administrator anybody's. Revoking one again is no error.
 
+    A token may revoke itself, whatever its scopes are.
+
     Raises:
         NotFoundError: the caller has none such.
-        ForbiddenError: it may do more than the token that is to revoke it.
+        ForbiddenError: it may do more than the token that is to revoke it, or that lacks the scope `admin`.
     """
+    if token_id != caller.token_id and not caller.manages_credentials:
+        raise ForbiddenError(_LACKS)
     token = fetch_one(db, f"{_SELECT} where t.id = ?", [token_id])
     if token is None or (not caller.includes(Role.ADMIN) and token["user_id"] != caller.user_id):
         raise NotFoundError(f"there is no token {token_id!r}")
@@ -172,11 +196,21 @@ def _owner(db: "DuckDBPyConnection", caller: Caller, user: str | None) -> str:
         raise ForbiddenError("a service has no tokens of its own")
     if caller.lacks_scope_for(Role.ADMIN):
         raise ForbiddenError(
-            "this access token lacks the scope 'admin', so it can't act for others: make one that has it"
+            "this access token lacks the scope 'admin', so it can't act for others: sign in, or use one that has it"
         )
     if not caller.includes(Role.ADMIN):
         raise ForbiddenError("tokens of others are an administrator's")
     return get_user(db, user).id
+
+
+def _expiry(db: "DuckDBPyConnection", actor: Actor, token_id: str) -> datetime:
+    """Return when the token expires that makes another one. The state knows a revocation before the access list does."""
+    valid = "id = ? and revoked_at is null and expires_at > ?"
+    token = fetch_one(db, f"select expires_at from tokens where {valid}", [token_id, actor.at])
+    if token is None:
+        raise UnauthenticatedError("this access token was revoked or has expired: sign in, or use another one")
+    expires: datetime = token["expires_at"]
+    return expires
 
 
 def _require_room(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:

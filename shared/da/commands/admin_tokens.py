@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from da.admin_errors import WHO, doing
-from da.commands.auth_tokens import COLUMNS, Days, Scopes, row_of
+from da.commands.auth_tokens import COLUMNS, Days, Scopes, row_of, say_note
 from da.output import print_json, print_table, say
 from da.server import segment
 
@@ -41,7 +41,8 @@ def create(email: Email, name: Name, scope: Scopes = None, days: Days = 90, json
     if json:
         print_json(made)
         return
-    say(f"Shown only now; it may {', '.join(made['scopes'])} until {made['expires_at'][:10]}:\n\n  {made['token']}")
+    say(f"Shown only now; it may {', '.join(made['scopes'])} until {made['expires_at'][:10]}:\n\n  {made['token']}\n")
+    say_note(made)
 
 
 @app.command("revoke")

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from da.admin_errors import WHO, confirm, doing, find_user
+from da.commands.auth_tokens import say_note
 from da.output import print_json, print_table, say
 from da.server import Server, segment
 
@@ -66,6 +67,7 @@ def add_user(
         _print_invitation(invitation)
     if made:
         say(f"\nTheir token, shown only now; it ends on {made['expires_at'][:10]}:\n\n  {made['token']}\n")
+        say_note(made)
         say(f"They log in with this, and paste the token when asked:\n\n  da login --server {address}")
 
 

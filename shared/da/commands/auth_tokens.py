@@ -45,7 +45,8 @@ def list_tokens(json: Json = False) -> None:
 def create(name: Name, scope: Scopes = None, days: Days = 90, json: Json = False) -> None:
     """Make a token; it is shown only this once.
 
-    Without --scope it may read, query and sync; to administrate it needs --scope admin.
+    Without --scope it may read, query and sync; to administrate it needs --scope admin. Making one with an access token
+    needs a token with the scope admin, and the new one expires no later than that one.
     """
     wanted = {"name": name, "expires_in_days": days, **({"scopes": scope} if scope else {})}
     with session() as server:
@@ -54,6 +55,7 @@ def create(name: Name, scope: Scopes = None, days: Days = 90, json: Json = False
         print_json(made)
         return
     say(f"Shown only now; it may {', '.join(made['scopes'])} until {made['expires_at'][:10]}:\n\n  {made['token']}\n")
+    say_note(made)
     say("Programs give it as DA_TOKEN; da takes it with: da login --token TOKEN")
 
 
@@ -65,6 +67,12 @@ def revoke(
     with session() as server:
         server.delete(f"/auth/tokens/{segment(token)}")
     say("Revoked.")
+
+
+def say_note(made: dict[str, Any]) -> None:
+    """Say why a token expires earlier than was asked for."""
+    if made.get("note"):
+        say(f"Note: {made['note']}.\n")
 
 
 def row_of(token: dict[str, Any]) -> tuple[str, ...]:

@@ -19,10 +19,24 @@ def test_a_token_is_shown_once_and_kept_as_a_hash_only(admin: Api, store: Store)
 
 
 def test_a_token_is_valid_for_as_long_as_was_asked(admin: Api) -> None:
-    made = admin.make("/auth/tokens", {"name": "laptop", "expires_in_days": 3650})
+    made = admin.make("/auth/tokens", {"name": "laptop", "expires_in_days": 30})
     (listed,) = (token for token in admin.get("/auth/tokens")["tokens"] if token["id"] == made["id"])
     lasts = datetime.fromisoformat(listed["expires_at"]) - datetime.fromisoformat(listed["created_at"])
-    assert lasts == timedelta(days=3650)
+    assert (lasts, made["note"]) == (timedelta(days=30), None)
+
+
+@pytest.mark.parametrize("days", [8, 365, 3650])
+def test_a_token_makes_none_that_outlives_it(admin: Api, days: int) -> None:
+    admin.user("ann@example.com", "admin")
+    wanted = {"name": "x", "scopes": ["read", "admin"], "expires_in_days": 7}
+    first = admin.make("/auth/tokens", wanted)
+    leaked = admin.having(first["token"])
+    for user in ({}, {"user": "ann@example.com"}):
+        second = leaked.make("/auth/tokens", {**wanted, **user, "expires_in_days": days})
+        assert second["expires_at"] == first["expires_at"]
+        assert "expires on" in second["note"]
+        third = admin.having(second["token"]).make("/auth/tokens", {**wanted, "expires_in_days": days})
+        assert third["expires_at"] == first["expires_at"]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +157,30 @@ def test_a_token_does_what_its_scopes_name(admin: Api) -> None:
 
 
 def test_a_token_gives_no_scope_that_it_lacks(admin: Api) -> None:
-    agent = admin.having(admin.make("/auth/tokens", {"name": "agent", "scopes": ["read", "sync"]})["token"])
-    assert agent.ask("POST", "/auth/tokens", {"name": "x", "scopes": ["read", "admin"]})[0] == 403
+    agent = admin.having(admin.make("/auth/tokens", {"name": "agent", "scopes": ["read", "sync", "admin"]})["token"])
+    assert agent.ask("POST", "/auth/tokens", {"name": "x", "scopes": ["read", "query"]})[0] == 403
     assert agent.make("/auth/tokens", {"name": "x", "scopes": ["sync"]})["scopes"] == ["sync"]
     assert agent.ask("POST", "/auth/tokens", {"name": "x"})[0] == 403  # which would have query as well
+
+
+@pytest.mark.parametrize("scopes", [["read"], ["query"], ["sync"], ["read", "query", "sync"]])
+def test_a_token_without_the_scope_admin_manages_no_credentials(admin: Api, scopes: list[str]) -> None:
+    _, ann = admin.user("ann@example.com")
+    leaked = ann.having(ann.make("/auth/tokens", {"name": "leaked", "scopes": scopes})["token"])
+    calls: tuple[tuple[str, dict[str, object]], ...] = (
+        ("/auth/tokens", {"name": "x", "scopes": scopes[:1]}),
+        ("/auth/logout/everywhere", {}),
+    )
+    for path, body in calls:
+        status, problem = leaked.ask("POST", path, body)
+        assert (status, "lacks the scope 'admin': sign in" in problem["detail"]) == (403, True)
+    assert leaked.ask("GET", "/auth/tokens")[0] == (200 if "read" in scopes else 403)
+
+
+def test_an_unknown_field_is_answered_with_the_fields_there_are(admin: Api) -> None:
+    status, problem = admin.ask("POST", "/auth/tokens", {"name": "x", "days": 7, "scope": ["read"]})
+    assert status == 422
+    first, second = (error["msg"] for error in problem["errors"])
+    fields = "The fields are 'expires_in_days', 'name', 'scopes', 'user'"
+    assert first == f"Extra inputs are not permitted; did you mean 'expires_in_days'? {fields}"
+    assert second == "Extra inputs are not permitted; did you mean 'scopes'?"

@@ -124,7 +124,12 @@ def filled(environ: dict[str, str]) -> tuple[MemoryStore, dict[str, str]]:
     person = {"email": "admin@example.com", "secret": BOOTSTRAP_SECRET}
     api.tokens["admin"] = api.make(None, "POST", "/auth/bootstrap", person)["token"]
     api.make("admin", "POST", "/api/users", {"email": "ann@example.com"})
-    made = api.make("admin", "POST", "/auth/tokens", {"name": "laptop", "user": "ann@example.com"})
+    made = api.make(
+        "admin",
+        "POST",
+        "/auth/tokens",
+        {"name": "laptop", "user": "ann@example.com", "scopes": ["read", "query", "sync", "admin"]},
+    )
     api.tokens["ann"] = made["token"]
     config = {"path": environ["SOURCE_ROOTS"]}
     api.make("admin", "POST", "/api/admin/sources/shop", {"type": "csv", "config": config})

@@ -41,6 +41,15 @@ def test_a_token_is_made_shown_once_used_and_revoked(server: tuple[Any, str], tm
     assert run(server, tmp_path, "auth", "whoami", token=token.group(), check=False).returncode == 1
 
 
+def test_a_token_that_expires_earlier_than_asked_is_created_with_a_note(
+    server: tuple[Any, str], tmp_path: Path
+) -> None:
+    for command in (("auth", "tokens", "create", "agent"), ("admin", "tokens", "create", "admin@example.com", "agent")):
+        made = run(server, tmp_path, *command, "--scope", "read", "--days", "400").stdout
+        assert "Note: the token expires on" in made
+        assert "sign in with a browser or `da login`" in made
+
+
 def test_what_is_well_is_said_to_be(server: tuple[Any, str], tmp_path: Path) -> None:
     done = run(server, tmp_path, "diagnose", "--json")
     checks = {it["check"]: it for it in json.loads(done.stdout)["checks"]}
