@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any, Protocol
 
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
@@ -18,6 +18,9 @@ from da.web import Exchange, Web
 THREADS = 8
 ATTEMPTS = 3
 """How often a file whose content is wrong is fetched."""
+
+STALLED = 300.0
+"""Seconds without anything after which the rest is given up; a server may ask for up to two minutes of patience."""
 
 HOPELESS = 4
 """Files in a row that fail with one and the same error of the connection, until the rest is not tried any more."""
@@ -81,6 +84,7 @@ class Downloads:
         self._stop = threading.Event()
         self._outcomes: SimpleQueue[Outcome] = SimpleQueue()
         self._causes = _Causes()
+        self._arrived = 0
 
     def run(self, wanted: Sequence[Wanted]) -> Iterator[Outcome]:
         """Fetch files; yield each when it is there, or with what went wrong.
@@ -93,9 +97,16 @@ class Downloads:
         ]
         for thread in threads:
             thread.start()
+        left = {id(each): each for each in wanted}
         try:
-            for _ in wanted:
-                yield self._next()
+            while left and (outcome := self._next()):
+                left.pop(id(outcome[0]), None)
+                yield outcome
+            if left:
+                self._stop.set()
+                self._web.close()
+                stalled = BrokenError(f"nothing arrived for {STALLED / 60:.0f} minutes; run da sync again, it resumes")
+                yield from ((each, stalled) for each in left.values())
         except BaseException:
             self._stop.set()
             self._web.close()
@@ -104,12 +115,16 @@ class Downloads:
             for thread in threads:
                 thread.join(timeout=5)
 
-    def _next(self) -> Outcome:
-        while True:
+    def _next(self) -> Outcome | None:
+        """Wait for an outcome; `None` if nothing has arrived for too long, as when a server drips byte by byte."""
+        arrived, since = self._arrived, monotonic()
+        while monotonic() - since < STALLED:
             try:
                 return self._outcomes.get(timeout=0.2)  # a short one, or Windows would not hear Ctrl-C
             except Empty:
-                continue
+                if self._arrived != arrived:
+                    arrived, since = self._arrived, monotonic()
+        return None
 
     def _work(self, jobs: deque[tuple[Assembly, Piece]]) -> None:
         while not self._stop.is_set():
@@ -184,6 +199,7 @@ class Downloads:
             headers["Range"] = f"bytes={first}-{last}"
         with self._web.exchange("GET", url, headers) as answer, piece.part.open("ab") as file:
             for chunk in self._chunks(answer, _skip(answer, first), piece.size - done):
+                self._arrived += len(chunk)
                 file.write(chunk)
                 if digest:
                     digest.update(chunk)
@@ -252,6 +268,8 @@ def _put_together(each: Assembly, digest: Any) -> bool:
                     _pour(file, [whole.write, digest.update])
     if digest.hexdigest() != each.wanted.file.sha256:
         return False
+    if each.wanted.path.is_dir():
+        raise DaError(f"{each.wanted.path} is a folder; remove it and run da sync again")
     first.part.replace(each.wanted.path)
     for piece in rest:
         piece.discard()

@@ -12,6 +12,9 @@ from da.errors import DaError
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _ID = re.compile(rf"{_NAME.pattern}\.{_NAME.pattern}")
+_SMALLEST = 12
+"""Bytes of the smallest file that can be Parquet: its two marks, and the length of its footer."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _GREATEST = 2**63 - 1
 _LONGEST_NAME = 1000
@@ -158,10 +161,13 @@ def _files(documents: list[Any]) -> tuple[File, ...]:
 
 def _file(document: object) -> File:
     entry = _mapping(document, "a file")
+    size = _count(entry.get("size_bytes"), "a file's size_bytes")
+    if size < _SMALLEST:
+        raise _InvalidError(f"a file has {size} bytes, which no Parquet file has")
     return File(
         path=_text(entry.get("path"), "a file's path"),
         sha256=_matching(entry.get("sha256"), _SHA256, "a file's sha256"),
-        size_bytes=_count(entry.get("size_bytes"), "a file's size_bytes"),
+        size_bytes=size,
     )
 
 

@@ -112,7 +112,10 @@ def of_web_page(where: str) -> str:
 
 def of_redirect(where: str, location: str) -> str:
     """Explain a redirect, which `da` does not follow: the token would go elsewhere with it."""
-    target = urlsplit(location)
+    try:
+        target = urlsplit(location)
+    except ValueError:
+        return f"{where} redirects to something that is not an address; check the address of the server"
     if not location:
         return f"{where} redirects without saying where; check the address of the server"
     if target.hostname and target.hostname != where.rpartition(":")[0].strip("[]") and target.netloc != where:

@@ -68,12 +68,12 @@ def publish(path: Path, tables: Sequence[Mirrored], aside: Path | None = None) -
         DaError: another program has it open for writing, or it can't be written.
     """
     published = Published()
-    path = Path(os.path.realpath(path))
+    link, path = path, Path(os.path.realpath(path))
     fresh = path.with_name(f".{path.name}.new")
     path.parent.mkdir(parents=True, exist_ok=True)
     for stale in (fresh, Path(f"{fresh}.wal")):
         stale.unlink(missing_ok=True)
-    _copy(path, fresh, published)
+    _copy(path, fresh, published, link)
     with _open(fresh) as connection:
         _give_views(connection, list(tables), published)
     _replace(path, fresh, aside)
@@ -85,6 +85,8 @@ def is_sound(path: Path) -> bool:
 
     One that another program writes to counts as sound: it can't be looked into.
     """
+    if not path.is_file():
+        return False
     try:
         with duckdb.connect(path, read_only=True) as connection:
             there = _relations(connection)
@@ -93,24 +95,26 @@ def is_sound(path: Path) -> bool:
         return _is_locked(str(error))
 
 
-def _copy(path: Path, fresh: Path, published: Published) -> None:
+def _copy(path: Path, fresh: Path, published: Published, link: Path) -> None:
     if not path.exists():
         with duckdb.connect() as connection:
             connection.execute(f"attach {quote_text(str(fresh))} as fresh (storage_version 'v1.0.0', block_size 16384)")
         return
+    if not path.is_file():
+        raise DaError(f"{path} is not a regular file; move it away and run da sync again")
     try:
         if Path(f"{path}.wal").exists():  # what a program that died has left; it belongs into the file
             duckdb.connect(path).close()
         with duckdb.connect(path, read_only=True):  # no other program can write to it while this is open
             shutil.copy(path, fresh)
     except duckdb.Error as error:
-        _explain(path, str(error))
+        _explain(path, link, str(error))
         fresh.unlink(missing_ok=True)
         published.notes.append(_moved_aside(path, str(error)))
-        _copy(path, fresh, published)
+        _copy(path, fresh, published, link)
 
 
-def _explain(path: Path, reason: str) -> None:
+def _explain(path: Path, link: Path, reason: str) -> None:
     """Raise what the user can do something about; return if the file can't be read as a database by this DuckDB."""
     if _is_locked(reason):
         holder = re.search(r"\(PID (\d+)\)", reason)
@@ -122,6 +126,8 @@ def _explain(path: Path, reason: str) -> None:
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise DaError(f"{path} can't be read: {why}; correct that and run da sync again") from None
+    if link.is_symlink() or not path.is_file():  # whatever it is, it is not ours to move
+        raise DaError(f"{link} leads to {path}, which is not a DuckDB database; remove the link and run da sync again")
 
 
 def _is_locked(reason: str) -> bool:
@@ -299,6 +305,6 @@ def _definition(each: Mirrored) -> str:
 def _select(each: Mirrored) -> str:
     if each.paths:
         paths = ", ".join(quote_path(path) for path in each.paths)
-        return f"select * from read_parquet([{paths}], union_by_name = true)"
+        return f"select * from system.main.read_parquet([{paths}], union_by_name = true)"
     typed = (f"cast(null as {checked_type(c.type)}) as {quote(c.name)}" for c in each.table.columns)
     return f"select {', '.join(typed) or 'null as empty'} where false"

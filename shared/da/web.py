@@ -28,8 +28,14 @@ TIMEOUT = 30.0
 """Seconds without a byte after which a connection counts as broken."""
 
 _BLOCK = 1 << 16
-_LARGEST = 1 << 30
-"""Bytes of the largest answer that is unpacked in memory."""
+_LARGEST = 64 << 20
+_LARGEST_ERROR = 1 << 20
+"""Bytes of the largest answer of the API that is read, and of the largest error; a manifest of 100,000 files has 30 MB."""
+
+_GRACE, _SLOWEST = 30.0, 1000
+"""Seconds after which an answer must have come with so many bytes a second."""
+
+_LONGEST_DETAIL = 4000
 
 _PROXY_SIGN_IN, _NETWORK_SIGN_IN = 407, 511  # RFC 9110, section 15.5.8; RFC 6585, section 6
 
@@ -72,21 +78,34 @@ class Exchange:
         """Read the body whole, unpacked.
 
         Raises:
-            BrokenError: the connection broke, or it is larger than any answer of the API.
+            BrokenError: the connection broke.
+            DaError: it is larger than any answer of the API, or arrives too slowly; asking again would not help.
         """
+        most = _LARGEST_ERROR if self.status >= 400 else _LARGEST  # noqa: PLR2004
         with self._broken():
-            if not self._encodings:
-                return self._response.read()
             blocks, size = [], 0
-            for block in self._unpack():
+            for block in self._unpack() if self._encodings else self._arriving():
                 blocks.append(block)
                 size += len(block)
-                if size > _LARGEST:
-                    raise BrokenError(f"{self._where} sent more than {_LARGEST >> 20} MB; is it the right server?")
+                if size > most:
+                    raise DaError(f"{self._where} sent more than {most >> 20} MB; is it the right server?")
             return b"".join(blocks)
 
+    def _arriving(self) -> Iterator[bytes]:
+        """Read the body as it comes, and give up on one that drips."""
+        began, size = time.monotonic(), 0
+        while block := self._response.read1(_BLOCK):
+            size += len(block)
+            seconds = time.monotonic() - began
+            if seconds > _GRACE and size < seconds * _SLOWEST:
+                raise DaError(
+                    f"{self._where} sent {size:,} bytes in {seconds:.0f} seconds; check your network, and run it again"
+                )
+            yield block
+        self._response.read()  # nothing is left, or it ended too early; only now the connection can be used again
+
     def _unpack(self) -> Iterator[bytes]:
-        blocks: Iterable[bytes] = iter(lambda: self._response.read(_BLOCK), b"")
+        blocks: Iterable[bytes] = self._arriving()
         for encoding in reversed(self._encodings):
             if encoding not in {"gzip", "x-gzip", "deflate"}:
                 raise BrokenError(
@@ -120,14 +139,15 @@ class Exchange:
         try:
             body = self.read()
             problem = json.loads(body)
-        except BrokenError:
+        except DaError:
             body, problem = b"", None
         except (ValueError, RecursionError):
             problem = None
         problem = problem if isinstance(problem, dict) else {}
         detail = problem.get("detail") or problem.get("title") or self._reason(body)
         wait = _seconds(self.header("retry-after"))
-        return RefusedError(str(detail), status=self.status, code=str(problem.get("code", "")), wait=wait)
+        detail = " ".join(str(detail)[:_LONGEST_DETAIL].split())  # of one line, or it could pass for lines of ours
+        return RefusedError(detail, status=self.status, code=str(problem.get("code", "")), wait=wait)
 
     def _reason(self, body: bytes) -> str:
         parts = urlsplit(self._url)
@@ -346,7 +366,7 @@ def _where(url: str) -> str:
 def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "nothing came for too long"
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__)[:200].lower()
 
 
 def _seconds(retry_after: str) -> float | None:

@@ -103,7 +103,7 @@ class Workspace:
         try:
             document = json.loads(self._state_path.read_text(encoding="utf-8"))
             return State.from_json(document) if document["version"] == _VERSION else State()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return State()
 
     def save(self, state: State) -> None:

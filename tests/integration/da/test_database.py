@@ -1,5 +1,6 @@
 """The user's database: our views in it, and everything of theirs left as it is."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -338,3 +339,38 @@ def test_what_may_no_longer_be_read_is_deleted_whoever_reads_it(
         assert not workspace.folder("shop.orders").exists()
         assert workspace.folder("shop.customers").exists()
         reader.communicate(b"")
+
+
+@pytest.mark.parametrize("content", [b"root:x:0:0:root", b""])
+def test_a_link_to_a_file_of_somebody_else_is_not_followed(
+    synced: FunctionsApi, sync: SyncRun, workspace: Workspace, tmp_path: Path, content: bytes
+) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(content)
+    workspace.duckdb.unlink()
+    workspace.duckdb.symlink_to(other)
+    synced.put("shop.orders", "select 7 as id")
+    with pytest.raises(DaError, match=r"leads to .*other, which is not a DuckDB database; remove the link"):
+        sync()
+    assert other.read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("other")] == ["other"]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_named(
+    synced: FunctionsApi, sync: SyncRun, workspace: Workspace, make: Callable[[Path], object]
+) -> None:
+    assert synced.tables
+    workspace.duckdb.unlink()
+    make(workspace.duckdb)
+    with pytest.raises(DaError, match="is not a regular file; move it away"):
+        sync()
+
+
+def test_a_macro_of_the_user_does_not_hide_what_views_read(
+    synced: FunctionsApi, sync: SyncRun, rows: Rows, workspace: Workspace
+) -> None:
+    user_runs(workspace, "create macro read_parquet(x, union_by_name := true) as table select 42 as answer")
+    synced.put("shop.orders", "select 7 as id")
+    assert sync().failed == {}
+    assert rows("select id from orders") == [(7,)]

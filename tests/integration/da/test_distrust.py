@@ -16,7 +16,7 @@ SyncRun = Callable[..., Report]
 Rows = Callable[[str], list[tuple[Any, ...]]]
 
 SHA = "0" * 64
-FILE = {"path": "x", "sha256": SHA, "size_bytes": 1}
+FILE = {"path": "x", "sha256": SHA, "size_bytes": 12}
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,7 @@ def test_a_table_of_a_strange_name_is_refused(
         {"files": [{**FILE, "sha256": "../../../x"}]},
         {"files": [{**FILE, "sha256": SHA.upper().replace("0", "A")}]},
         {"files": [{**FILE, "size_bytes": -1}]},
+        {"files": [{**FILE, "size_bytes": 0}]},
         {"files": [{**FILE, "size_bytes": "1"}]},
         {"files": [{**FILE, "path": 7}]},
         {"files": "x"},

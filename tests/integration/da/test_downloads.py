@@ -1,6 +1,7 @@
 """Downloads over a network that misbehaves."""
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -206,7 +207,9 @@ def test_pieces_that_an_earlier_run_left_are_not_fetched_again(
 
 
 def test_urls_are_asked_for_in_batches_and_again_before_they_end(api: FunctionsApi, tmp_path: Path) -> None:
-    table = Table.from_json("shop.many", api.put_bytes("shop.many", *(b"%d" % number for number in range(7))))
+    table = Table.from_json(
+        "shop.many", api.put_bytes("shop.many", *(b"file number %d" % number for number in range(7)))
+    )
     files = [Wanted("shop.many", file, tmp_path / file.sha256) for file in table.files]
     now = 1000.0
     with Web() as web:
@@ -256,3 +259,25 @@ def test_parts_that_nobody_wants_any_more_are_deleted(api: FunctionsApi, sync: S
     api.put("shop.orders", "select 1 as id")
     assert sync().exit_code == 0
     assert [path.suffix for path in workspace.folder("shop.orders").iterdir()] == [".parquet"]
+
+
+def test_a_store_that_sends_nothing_any_more_holds_nobody(
+    api: FunctionsApi, sync: SyncRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("da.download.STALLED", 0.3)
+    done = threading.Event()
+    api.put("shop.orders", NUMBERS)
+    api.faults += [Fault(cut=10, midway=done.wait)] * 3
+    report = sync()
+    done.set()
+    assert list(report.failed) == ["shop.orders"]
+    assert "nothing arrived for" in report.failed["shop.orders"]
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
+    api.put("shop.orders", NUMBERS)
+    sync()
+    (file,) = workspace.folder("shop.orders").iterdir()
+    file.unlink()
+    file.mkdir()
+    assert sync().failed["shop.orders"].endswith(f"{file} is a folder; remove it and run da sync again")

@@ -42,10 +42,13 @@ def test_a_mirror_that_lost_its_database_is_made_whole(
     assert rows("select count(*) from orders") == [(1000,)]
 
 
-def test_a_mirror_that_lost_its_state_is_found_again(shop: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+@pytest.mark.parametrize("damage", ["{ damaged", "[" * 100_000])
+def test_a_mirror_that_lost_its_state_is_found_again(
+    shop: FunctionsApi, logged_in: Da, workspace: Workspace, damage: str
+) -> None:
     logged_in("sync")
     shop.forget()
-    (workspace.root / ".da" / "state.json").write_text("{ damaged")
+    (workspace.root / ".da" / "state.json").write_text(damage)
     assert logged_in("sync").code == 0
     assert shop.count("/files/") == 0
 

@@ -4,14 +4,14 @@ import gzip
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from da.config import Login
-from da.errors import BrokenError, RefusedError, UnreachableError
+from da.errors import BrokenError, DaError, RefusedError, UnreachableError
 from da.patience import Patience
 from da.proxies import proxy_for
 from da.server import Server
@@ -290,3 +290,81 @@ def test_an_encoded_download_is_read_as_it_was_meant(web: Web, pack: Callable[[b
         while size := answer.readinto(buffer):
             read += buffer[:size]
     assert read == content
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("pack", [None, gzip.compress])
+def test_an_answer_larger_than_any_of_the_api_is_not_read(
+    status: int, pack: Callable[[bytes], bytes] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("da.web._LARGEST", 1 << 20)
+    asked: list[str] = []
+    body = b" " * (3 << 20)
+
+    def answer(path: str) -> Answer:
+        asked.append(path)
+        return status, {"Content-Encoding": "gzip"} if pack else {}, pack(body) if pack else body
+
+    message = "sent more than 1 MB; is it the right server" if status == 200 else "answered 500"
+    with answering(answer) as address, pytest.raises(DaError, match=message):
+        me(address)
+    assert len(asked) == 1
+
+
+def test_an_answer_without_an_end_is_not_read_for_ever() -> None:
+    with chunks_without_end() as address, pytest.raises(DaError, match="sent more than 64 MB"):
+        me(address)
+
+
+def test_an_answer_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("da.web._GRACE", 0.05)
+    with (
+        chunks_without_end(pause=0.02, size=1) as address,
+        pytest.raises(DaError, match=r"sent [0-9]+ bytes in 0 seconds"),
+    ):
+        me(address)
+
+
+@contextmanager
+def chunks_without_end(*, pause: float = 0.0, size: int = 65_536) -> Iterator[str]:
+    """Serve an answer that goes on until the client hangs up."""
+    ended = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            with suppress(OSError):
+                while not ended.wait(pause):
+                    self.wfile.write(f"{size:x}\r\n".encode() + b" " * size + b"\r\n")
+            self.close_connection = True
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        ended.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ((302, {"Location": "http://[2J/"}, b""), "redirects to something that is not an address"),
+        ((400, {}, b'{"detail": "one\\r\\nfake: ok"}'), "^one fake: ok$"),
+    ],
+)
+def test_what_a_server_says_of_a_failure_is_one_line(answer: Answer, message: str) -> None:
+    with answering(answer) as address, pytest.raises(RefusedError, match=message):
+        me(address)
