@@ -16,6 +16,7 @@ from analyst.catalog import Column, Problem, RemoteAttach, Table
 from analyst.contract import extract_file
 from analyst.contract.extract_file import BaseTables
 from analyst.contract.model import SCHEMA, Extract, FileRow, Meta, TableState, extract_key, is_ours
+from analyst.contract.publishing import dropped_version
 from analyst.contract.views import is_view_of, remote_table, view_columns, write_remote_view, write_view
 from analyst.errors import AnalystError, ContractError
 from analyst.names import is_name, quote
@@ -121,9 +122,18 @@ class Source:
         """Tell which tables of the last snapshot the extract lists no more, though nobody took them out."""
         listed = self.extract.meta.keys() | self.extract.refused.keys()
         for name in sorted(self.last.keys() - listed):
-            if not self.extract.is_dropped(name):
+            if not self._is_deleted(name):
                 what = f"{extract_key(self.name)} does not list {self.name}.{name} any more, so it stays as it was"
                 yield name, f"{what}; see to its source, or delete the table"
+
+    def _is_deleted(self, name: str) -> bool:
+        """Return whether a table was deleted by us since it was published: what an extract says alone proves nothing."""
+        if not self.extract.is_dropped(name):
+            return False
+        try:
+            return dropped_version(self.store, self.name, name) > self.last[name].version
+        except ContractError:
+            return False
 
     def _copy(self, con: "DuckDBPyConnection", found: "Found") -> bool:
         """Copy the schema of the extract if there is nothing in it that we would not have made; tell whether it was."""
