@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from analyst import duckdb_files, lease, runs
-from analyst.catalog import CURRENT, Catalog, Pointer, Problem
+from analyst.catalog import CURRENT, Catalog, Pointer, Problem, Table
 from analyst.lease import Lease
 from analyst.rebuild.publishing import Last, copy_newest, point, published_epoch, read_last, upload
 from analyst.rebuild.snapshot_build import Building, LastSnapshotError
@@ -51,6 +51,8 @@ class Rebuild:
     now: Callable[[], datetime]
     seniority: Callable[[], Sequence[str]]
     scratch: Path | None = None
+    of_now: Callable[[], Callable[[Table, datetime], bool]] = field(default=lambda: _always)
+    """Gives the rule that says whether a table of a snapshot built at a time can be shown for its present registration."""
     _known: dict[str, Catalog] = field(default_factory=dict)
 
     def run(self) -> RebuildAnswer:
@@ -170,6 +172,10 @@ class Rebuild:
             snapshot=answer.snapshot,
         )
         runs.write(self.store, record)
+
+
+def _always(_table: Table, _built_at: datetime) -> bool:
+    return True
 
 
 def _same(one: Catalog, other: Catalog) -> bool:
