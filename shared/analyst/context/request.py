@@ -149,7 +149,13 @@ class Context(Noting):
         """What a rebuild works with."""
         from analyst.rebuild import Rebuild
 
-        return Rebuild(self.store, self.clock, lambda: tuple(self.access.current().tables), self.settings.scratch_dir)
+        return Rebuild(
+            self.store,
+            self.clock,
+            lambda: tuple(self.access.current().tables),
+            self.settings.scratch_dir,
+            of_now=lambda: self.access.current().is_of_now,
+        )
 
     @property
     def tasks(self) -> Tasks:

@@ -100,6 +100,11 @@ def extract_key(source: str) -> str:
     return f"extracts/{source}/extract.duckdb"
 
 
+def dropped_key(source: str, table: str) -> str:
+    """Return the key of the mark that the deletion of a table leaves, where no connector writes."""
+    return f"state/dropped/{source}/{table}.json"
+
+
 def shown(description: str | None) -> str | None:
     """Return a description that every reader can hold: without NUL, and of a length that a person may have written."""
     if description is None:

@@ -22,12 +22,12 @@ from analyst.contract.connector import Cursor
 from analyst.contract.delta import Commit, DeltaLog, delta_schema, next_commit, restating_commit
 from analyst.contract.extract_edit import delete_rows, edit_extract, read_extract, replace_rows
 from analyst.contract.extract_file import read_commits
-from analyst.contract.model import Extract, FileRow, TableState, data_prefix
+from analyst.contract.model import Extract, FileRow, TableState, data_prefix, dropped_key
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.views import write_view
 from analyst.errors import AnalystError, ConflictError, ContractError, SourceError
 from analyst.names import quote, quote_text
-from analyst.store import Store
+from analyst.store import ANY, Store
 from analyst.store.compare_and_swap import upload_once
 
 if TYPE_CHECKING:
@@ -227,32 +227,57 @@ def publish(
 
 
 def drop(
-    store: Store, source: str, table: str, *, now: Callable[[], datetime], folder: Path, is_known: bool = False
+    store: Store,
+    source: str,
+    table: str,
+    *,
+    now: Callable[[], datetime],
+    folder: Path,
+    shown_version: int | None = None,
 ) -> bool:
     """Take a deregistered table out of its source's extract; tell whether it was there. Its files stay for the sweep.
 
-    Its state stays too, a version on, so that a run that read it before finds out and does not bring it back, and a
-    rebuild lets go of it. That is written of one that `is_known` also where the extract does not list it, or is gone. To
-    readers of Delta the table is empty from then on.
+    Its state stays too, a version on, so that a run that read it before finds out and does not bring it back. A mark
+    outside of the extract (`dropped_key`) lets the next rebuild remove it from the snapshot, which no extract can do by
+    itself. `shown_version` is the table's version in the newest snapshot; with it both are written also where the extract
+    does not list the table, or is gone. To readers of Delta the table is empty from then on.
     """
     base, _version = read_extract(store, source, folder)
     was_there = table in base.meta or table in base.files or table in base.refused
-    if not was_there and (not is_known or base.is_dropped(table)):
+    if not was_there and shown_version is None:
         return False
 
     log = DeltaLog(store, source)
 
     def change(con: "DuckDBPyConnection", current: Extract, _home: Path) -> _Committed:
+        version = max(current.state(table).version, shown_version or 0) + 1
+        # before the swap: whoever finds the table gone finds the mark as well
+        store.put(dropped_key(source, table), json.dumps({"version": version}).encode(), if_version=ANY)
         con.execute(f"drop view if exists extract.main.{quote(table)}")
         committed = _Committing(con, log, now(), folder).commit(current, {table: []})
         for listed in ("_meta", "_files", "_runs", "_registrations"):
             delete_rows(con, listed, [table])
-        replace_rows(con, "_state", [[table, current.state(table).version + 1, None, None]])
+        replace_rows(con, "_state", [[table, version, None, None]])
         return committed
 
     version, committed = edit_extract(store, source, change, now=now, folder=folder)
     _copied(log, version, committed, now=now, folder=folder)
     return was_there
+
+
+def dropped_version(store: Store, source: str, table: str) -> int:
+    """Return the version that the last deletion of a table left, 0 if it was never deleted: lower ones are gone.
+
+    Raises:
+        ContractError: the mark of the deletion can't be read.
+    """
+    found = store.read(dropped_key(source, table))
+    if found is None:
+        return 0
+    try:
+        return int(json.loads(found.data)["version"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ContractError(f"{dropped_key(source, table)} is damaged; delete the table again") from error
 
 
 def restate(

@@ -170,21 +170,21 @@ def describe(call: Callable[..., Any], method: str, path: str, **options: Unpack
     hints = get_type_hints(call, include_extras=True)
     output = hints.pop("return", None)
     template = Template.parse(path)
-    usual = options.pop("scope", _usual_scope(options["allow"]))
-    scope = None if options.pop("any_scope", False) else usual
+    said: dict[str, Any] = {"scope": _usual_scope(options["allow"]), **options}
+    if said.pop("any_scope", False):
+        said["scope"] = None
     if output is None or output is type(None):
-        options["status"] = 204
+        said["status"] = 204
     return FunctionSpec(
         name=call.__name__,
         module=call.__module__,
         description=inspect.getdoc(call) or "",
         method=method.upper(),
         path=template,
-        scope=scope,
         call=call,
         input=_input(call, hints, template),
         output=output,
-        **options,
+        **said,
     )
 
 

@@ -4,7 +4,7 @@ A lease saves the work of two builders; the swap of `analytics/current.json` kee
 a snapshot records what it was built from, and a builder goes on until that is what there is.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from http import HTTPStatus
@@ -14,13 +14,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from analyst import duckdb_files, lease, runs
-from analyst.catalog import CURRENT, Catalog, Pointer, Problem
+from analyst.catalog import CURRENT, Catalog, Pointer, Problem, Table
 from analyst.lease import Lease
 from analyst.rebuild.publishing import Last, copy_newest, point, published_epoch, read_last, upload
 from analyst.rebuild.snapshot_build import Building, LastSnapshotError
 from analyst.runs import RunRecord, TableResult
 from analyst.snapshots import read_pointer
-from analyst.store import Store, look_into_folders
+from analyst.store import Entry, Store, look_into_folders
 
 LEASE = "rebuild"
 
@@ -51,6 +51,8 @@ class Rebuild:
     now: Callable[[], datetime]
     seniority: Callable[[], Sequence[str]]
     scratch: Path | None = None
+    of_now: Callable[[], Callable[[Table, datetime], bool]] = field(default=lambda: _always)
+    """Gives the rule that says whether a table of a snapshot built at a time can be shown for its present registration."""
     _known: dict[str, Catalog] = field(default_factory=dict)
 
     def run(self) -> RebuildAnswer:
@@ -98,17 +100,20 @@ class Rebuild:
     def _until_current(self, held: Lease) -> int:
         published = 0
         while True:
-            last, versions = self._last(), self._versions()
+            last, found = self._last(), self._look()
+            versions = {source: entry.version for source, entry in found.items()}
             if versions == last.built_from and (last.is_whole or last.pointer is None):
                 if last.pointer is not None:
                     copy_newest(self.store, last.pointer, anew=published > 0)
                 return published
             with duckdb_files.scratch(self.scratch) as folder:
-                published += self._publish(last, versions, held, folder)
+                published += self._publish(last, found, held, folder)
 
-    def _publish(self, last: Last, versions: dict[str, str], held: Lease, folder: Path) -> bool:
+    def _publish(self, last: Last, found: Mapping[str, Entry], held: Lease, folder: Path) -> bool:
         """Build a snapshot and make it the current one; nothing but the record of it if it equals the last."""
-        catalog, path = self._build(last, versions, folder)
+        versions = {source: entry.version for source, entry in found.items()}
+        sizes = {source: entry.size for source, entry in found.items()}
+        catalog, path = self._build(last, versions, sizes, folder)
         held.check()
         if last.pointer is not None and last.is_whole and _same(catalog, last.catalog):
             point(
@@ -120,10 +125,12 @@ class Rebuild:
         self._know(pointer, catalog)
         return True
 
-    def _build(self, last: Last, versions: dict[str, str], folder: Path) -> tuple[Catalog, Path]:
+    def _build(
+        self, last: Last, versions: dict[str, str], sizes: Mapping[str, int], folder: Path
+    ) -> tuple[Catalog, Path]:
         """Build from what has changed, and from all of it if what was published last can't be built on."""
         changed = frozenset(name for name, version in versions.items() if last.built_from.get(name) != version)
-        building = Building(self.store, last.catalog, last.duckdb, self.seniority(), folder)
+        building = Building(self.store, last.catalog, last.duckdb, self.seniority(), folder, sizes)
         try:
             return building.build(frozenset(versions), changed, self.now())
         except LastSnapshotError:
@@ -134,8 +141,11 @@ class Rebuild:
 
     def _versions(self) -> dict[str, str]:
         """Tell the version of each source's extract."""
+        return {source: entry.version for source, entry in self._look().items()}
+
+    def _look(self) -> dict[str, Entry]:
         found = look_into_folders(self.store, "extracts/", "extract.duckdb")
-        return {entry.key.split("/")[1]: entry.version for entry in found}
+        return {entry.key.split("/")[1]: entry for entry in found}
 
     def _result(self, last: Last, *, changed: bool) -> RebuildAnswer:
         return RebuildAnswer(
@@ -162,6 +172,10 @@ class Rebuild:
             snapshot=answer.snapshot,
         )
         runs.write(self.store, record)
+
+
+def _always(_table: Table, _built_at: datetime) -> bool:
+    return True
 
 
 def _same(one: Catalog, other: Catalog) -> bool:

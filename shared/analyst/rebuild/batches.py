@@ -18,7 +18,7 @@ from analyst import duckdb_files
 from analyst.catalog import Column, Problem, Table
 from analyst.contract.model import extract_key
 from analyst.contract.views import view_columns
-from analyst.errors import AnalystError, ContractError
+from analyst.errors import AnalystError, ContractError, InvalidInputError
 from analyst.names import is_name, quote
 from analyst.rebuild import snapshot_file
 from analyst.rebuild.source_views import Found, Placed, Source, Taken, attached_as, check_columns
@@ -43,31 +43,44 @@ LONGEST = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """What batches work with. `last` has the tables of the last snapshot by source and name."""
+    """What batches work with. `last` has the tables of the last snapshot by source and name, `sizes` the bytes of extracts."""
 
     store: Store
     last: Mapping[str, Mapping[str, Table]]
     folder: Path
+    sizes: Mapping[str, int]
 
     def open(self, sources: Sequence[str]) -> "list[Batch]":
         """Download extracts, and read what they say."""
-        paths = _side_by_side(self._download, sources, DOWNLOADS_AT_ONCE)
-        there = {name: path for name, path in zip(sources, paths, strict=True) if path is not None}
+        found = zip(sources, _side_by_side(self._download, sources, DOWNLOADS_AT_ONCE), strict=True)
+        there: dict[str, Path] = {}
+        refused: list[Problem] = []
+        for name, one in found:
+            if isinstance(one, Problem):
+                refused.append(one)
+            elif one is not None:
+                there[name] = one
         count = -(-len(there) // SIZE)
         parts = [dict(list(there.items())[number::count]) for number in range(count)]
-        return [batch for opened in _side_by_side(self._open, parts, SIDE_BY_SIDE) for batch in opened]
+        batches = [batch for opened in _side_by_side(self._open, parts, SIDE_BY_SIDE) for batch in opened]
+        if refused:
+            batches.append(Batch(duckdb_files.connect(threads=1), {}, self.folder / "refused", problems=refused))
+        return batches
 
     def take(self, batches: Sequence["Batch"], views: Mapping[str, str]) -> "list[Outcome]":
         """Take what belongs from each batch, views under the names that they own: `{table id: view}`."""
         taken = _side_by_side(lambda batch: list(self._take(batch, views)), batches, SIDE_BY_SIDE)
         return [outcome for outcomes in taken for outcome in outcomes]
 
-    def _download(self, source: str) -> Path | None:
+    def _download(self, source: str) -> Path | Problem | None:
         path = self.folder / f"{source.encode().hex()[:100]}-{ULID()}.duckdb"
         try:
+            _require_size(source, self.sizes.get(source, 0))  # before a byte of it is read
             self.store.download(extract_key(source), path)
         except ObjectMissingError:
             return None
+        except (ContractError, InvalidInputError) as error:
+            return Problem(source=source, code=error.code, message=str(error))
         return path
 
     def _open(self, paths: Mapping[str, Path]) -> "list[Batch]":
@@ -224,7 +237,11 @@ def _require_openable(source: str, path: Path) -> None:
     """
     if not is_name(source):
         raise ContractError(f"the folder extracts/{source:.200} is no name of a source; a name has a-z, 0-9 and _ only")
-    if path.stat().st_size > MOST_BYTES:
+    _require_size(source, path.stat().st_size)
+
+
+def _require_size(source: str, size: int) -> None:
+    if size > MOST_BYTES:
         raise ContractError(f"{extract_key(source)} is larger than {MOST_BYTES >> 20} MB; data belongs into parquet")
 
 

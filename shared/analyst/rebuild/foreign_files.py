@@ -1,7 +1,11 @@
-"""Adopting the parquet of a connector that nobody here wrote: such files may be overwritten, so content names are made."""
+"""The parquet of connectors that nobody here wrote.
+
+Files that `_files` does not list are adopted: they may be overwritten, so content names are made. Files that it lists are
+verified before they replace what was published last.
+"""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +15,7 @@ from analyst.catalog import File
 from analyst.contract import parquet
 from analyst.contract.model import FILE_NAME, FileRow, data_prefix
 from analyst.errors import ContractError, SourceError
-from analyst.store import Store
+from analyst.store import ObjectMissingError, Store
 from analyst.store.compare_and_swap import upload_once
 
 if TYPE_CHECKING:
@@ -42,6 +46,83 @@ def adopt(
     for path, sha256 in {file.path: file.sha256 for file in known}.items():
         by_hash.setdefault(sha256, []).append(path)
     return tuple(_adopted(store, con, key, by_hash, folder) for key in keys)
+
+
+def require_distinct(label: str, files: Iterable[FileRow]) -> None:
+    """Make sure that no file of a table is listed twice.
+
+    Raises:
+        ContractError: its rows would be counted twice.
+    """
+    seen: set[str] = set()
+    for file in files:
+        if file.path in seen:
+            raise ContractError(f"{label} lists the file {file.path!r:.300} twice; list every file once")
+        seen.add(file.path)
+
+
+def has_foreign_names(files: Iterable[FileRow]) -> bool:
+    """Return whether some file has a name that this system gives to none."""
+    return any(not _CONTENT_NAME.search(file.path) for file in files)
+
+
+def verify(
+    store: Store,
+    con: "DuckDBPyConnection",
+    label: str,
+    files: Sequence[FileRow],
+    *,
+    sizes: Mapping[str, int],
+    known: Iterable[File],
+    folder: Path,
+) -> None:
+    """Make sure that a table's listed files are there and hold what is said of them.
+
+    `sizes` are the bytes of the source's objects by key. Only files that are not `known` from the last snapshot are read.
+
+    Raises:
+        ContractError: a file is missing, has another size, is not parquet, or has other rows or columns.
+    """
+    for file in files:
+        size = sizes.get(file.path)
+        if size is None:
+            raise ContractError(
+                f"{label} lists {file.path}, which is not in the bucket; upload it before extract.duckdb"
+            )
+        if size != file.size_bytes:
+            raise ContractError(
+                f"{label} lists {file.path} with {file.size_bytes:,} bytes, but the object has {size:,}"
+            )
+    proven = {(file.path, file.sha256, file.size_bytes, file.rows) for file in known}
+    for file in files:
+        if (file.path, file.sha256, file.size_bytes, file.rows) not in proven:
+            _verify_content(store, con, label, file, folder)
+
+
+def _verify_content(store: Store, con: "DuckDBPyConnection", label: str, file: FileRow, folder: Path) -> None:
+    copy = folder / f"{ULID()}.parquet"
+    try:
+        store.download(file.path, copy)
+        found = parquet.inspect(con, copy)
+    except ObjectMissingError as error:
+        raise ContractError(f"{label} lists {file.path}, which is not in the bucket") from error
+    except SourceError as error:
+        raise ContractError(f"{label} lists {file.path}, which can't be read as parquet") from error
+    finally:
+        copy.unlink(missing_ok=True)
+    if (found.rows, found.sha256) != (file.rows, file.sha256):
+        what = "rows" if found.rows != file.rows else "SHA-256"
+        raise ContractError(f"{label} lists {file.path} with other {what} than the object has")
+    types = {column.name: column.type for column in found.columns}
+    for name, said in file.column_stats.items():
+        if name not in types:
+            raise ContractError(
+                f"{label} lists {file.path} with the column {name!r:.100}, which the file does not have"
+            )
+        if types[name] != said["type"]:
+            raise ContractError(
+                f"{label} lists {file.path} with {name!r:.100} as {said['type']:.100}, but in the file it is {types[name]:.100}"
+            )
 
 
 def _is_theirs(key: str) -> bool:

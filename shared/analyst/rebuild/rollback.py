@@ -7,6 +7,7 @@ or is released. The catalog lists the sources that are held back so.
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from analyst import duckdb_files, lease, logs, runs
 from analyst.catalog import Catalog, HeldBack, Pointer
@@ -21,7 +22,11 @@ _LOG = logging.getLogger(f"{logs.ROOT}.rollback")
 
 
 class RollbackAnswer(RebuildAnswer):
-    """What a rollback did, or with `dry_run` would do. `missing` are tables of now that the earlier snapshot lacks."""
+    """What a rollback did, or with `dry_run` would do.
+
+    `missing` are tables that are not shown as they were: the earlier snapshot lacks them, or has them for a registration that
+    has ended.
+    """
 
     dry_run: bool = False
     missing: tuple[str, ...] = ()
@@ -40,11 +45,13 @@ def roll_back(rebuilding: Rebuild, number: int, *, dry_run: bool = False) -> Rol
     key, unbuilt = Snapshots(store).key_of(number), rebuilding.unbuilt()
     if dry_run:
         last = read_last(store, {}).catalog
-        return _answer(_planned(rebuilding, key, number, last), last, unbuilt, dry_run=True)
+        catalog = _planned(rebuilding, key, number, last)
+        return _answer(catalog, last, _hidden(store, key, number, catalog), unbuilt, dry_run=True)
     with _leased(store) as held:
         catalog, last = _publish(rebuilding, key, number, held)
+        hidden = _hidden(store, key, number, catalog)
     _catch_up(rebuilding)
-    return _answer(catalog, last, unbuilt, dry_run=False)
+    return _answer(catalog, last, hidden, unbuilt, dry_run=False)
 
 
 def release(rebuilding: Rebuild, sources: frozenset[str] | None) -> RebuildAnswer:
@@ -76,9 +83,12 @@ def _leased(store: Store) -> Lease:
     return held
 
 
-def _answer(catalog: Catalog, last: Catalog, unbuilt: frozenset[str], *, dry_run: bool) -> RollbackAnswer:
+def _answer(
+    catalog: Catalog, last: Catalog, hidden: frozenset[str], unbuilt: frozenset[str], *, dry_run: bool
+) -> RollbackAnswer:
     """Tell what is shown when the sources have been built that had published before and were `unbuilt`."""
     shown = {table.id for table in catalog.tables}
+    lacking = {table.id for table in last.tables if table.id not in shown and table.source not in unbuilt}
     return RollbackAnswer(
         status="unchanged" if dry_run else "published",
         snapshot=last.snapshot if dry_run else catalog.snapshot,
@@ -86,8 +96,13 @@ def _answer(catalog: Catalog, last: Catalog, unbuilt: frozenset[str], *, dry_run
         problems=catalog.problems,
         held_back=tuple(one.source for one in catalog.held_back if one.source not in unbuilt),
         dry_run=dry_run,
-        missing=tuple(table.id for table in last.tables if table.id not in shown and table.source not in unbuilt),
+        missing=tuple(sorted({*lacking, *hidden})),
     )
+
+
+def _hidden(store: Store, key: str, number: int, catalog: Catalog) -> frozenset[str]:
+    """Return the tables of an earlier snapshot that the catalog made of it does not show as they were."""
+    return frozenset(table.id for table in _read(store, key, number).tables if table not in catalog.tables)
 
 
 def _planned(rebuilding: Rebuild, key: str, number: int, last: Catalog) -> Catalog:
@@ -97,7 +112,7 @@ def _planned(rebuilding: Rebuild, key: str, number: int, last: Catalog) -> Catal
         NotFoundError: the snapshot is kept no more.
         ConflictError: files of it are gone.
     """
-    target = _read(rebuilding.store, key, number)
+    target = _of_now(rebuilding, _read(rebuilding.store, key, number), last)
     _require_whole(rebuilding.store, target, number)
     now = rebuilding.now()
     newest = {one.source: one.newest for one in last.held_back}
@@ -112,6 +127,24 @@ def _planned(rebuilding: Rebuild, key: str, number: int, last: Catalog) -> Catal
     owners = {**target.owners, **last.owners}
     update = {"snapshot": last.snapshot + 1, "built_at": now, "owners": owners, "held_back": tuple(held)}
     return target.model_copy(update=update)
+
+
+def _of_now(rebuilding: Rebuild, target: Catalog, last: Catalog) -> Catalog:
+    """Return an earlier catalog without tables that can't be shown for their present registration.
+
+    Where the last snapshot has such a table for its present registration, that stays.
+    """
+    is_of_now = rebuilding.of_now()
+    shown = {table.id: table for table in target.tables if is_of_now(table, target.built_at)}
+    hidden = {table.id for table in target.tables} - shown.keys()
+    # a remote view stands nowhere but in its extract: such a table comes back when its source is released
+    kept = [
+        table
+        for table in last.tables
+        if table.id in hidden and table.query_mode != "remote" and is_of_now(table, last.built_at)
+    ]
+    tables = tuple(sorted((*shown.values(), *kept), key=lambda table: table.id))
+    return target.model_copy(update={"tables": tables}) if hidden else target
 
 
 def _read(store: Store, key: str, number: int) -> Catalog:
@@ -148,14 +181,37 @@ def _publish(rebuilding: Rebuild, key: str, number: int, held: Lease) -> tuple[C
         last = read_last(store, {})
         catalog = _planned(rebuilding, key, number, last.catalog)
         path, duckdb = folder / "analytics.duckdb", f"{key.removesuffix(CATALOG_SUFFIX)}.duckdb"
-        store.download(duckdb, path)
-        snapshot_file.renumber(path, catalog)
+        target = _read(store, key, number)
+        if catalog.tables == target.tables:
+            store.download(duckdb, path)
+            snapshot_file.renumber(path, catalog)
+        else:
+            _assemble(store, catalog, target, duckdb, path)
         held.check()
         pointer = upload(store, catalog, path, after=last.pointer, built_from=_built(last.pointer), epoch=held.epoch)
         _require_kept(store, (key, duckdb), number)
         point(store, last.pointer, pointer)
         copy_newest(store, pointer)
     return catalog, last.catalog
+
+
+def _assemble(store: Store, catalog: Catalog, target: Catalog, duckdb: str, path: Path) -> None:
+    """Make the analytics.duckdb of a catalog that has some tables of the `target`, whose views are in `duckdb`, and others."""
+    earlier = path.with_name("earlier.duckdb")
+    store.download(duckdb, earlier)
+    then = {table.id: table for table in target.tables}
+    same = [table for table in catalog.tables if then.get(table.id) == table]
+    aliases = {
+        source: frozenset(row.alias for row in target.remote if row.source == source)
+        for source in {row.source for row in target.remote}
+    }
+    with duckdb_files.connect(threads=1, temp_dir=path.with_name("spill")) as con:
+        snapshot_file.begin(con, path)
+        there = snapshot_file.keep_views(con, earlier, same, aliases, store.url) if same else frozenset[str]()
+        for table in catalog.tables:
+            if table not in same or table.view not in there:
+                snapshot_file.make_view(con, table, store.url)
+        snapshot_file.finish(con, catalog)
 
 
 def _built(pointer: Pointer | None) -> Mapping[str, str]:

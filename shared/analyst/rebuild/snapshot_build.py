@@ -36,6 +36,8 @@ class Building:
     last_duckdb: str | None
     seniority: Sequence[str]
     folder: Path
+    sizes: Mapping[str, int]
+    """Bytes of the sources' extracts."""
 
     def build(self, sources: frozenset[str], changed: frozenset[str], now: datetime) -> tuple[Catalog, Path]:
         """Build from all `sources`, of which those in `changed` are read anew; return catalog and local file.
@@ -50,7 +52,7 @@ class Building:
         with duckdb_files.connect(threads=1, temp_dir=self.folder / "spill") as con:
             path = self.folder / "analytics.duckdb"
             snapshot_file.begin(con, path)
-            batching = Batching(self.store, last, self.folder)
+            batching = Batching(self.store, last, self.folder, self.sizes)
             batches = batching.open(sorted(changed & sources))
             owners = view_names.assign(self.last.owners, self._fresh(batches))
             views = {table: view for view, table in owners.items()}

@@ -7,7 +7,7 @@ binding them (`COPY FROM DATABASE … (SCHEMA)`), so that no parquet is opened. 
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,10 +16,11 @@ from analyst.catalog import Column, Problem, RemoteAttach, Table
 from analyst.contract import extract_file
 from analyst.contract.extract_file import BaseTables
 from analyst.contract.model import SCHEMA, Extract, FileRow, Meta, TableState, extract_key, is_ours
+from analyst.contract.publishing import dropped_version
 from analyst.contract.views import is_view_of, remote_table, view_columns, write_remote_view, write_view
 from analyst.errors import AnalystError, ContractError
 from analyst.names import is_name, quote
-from analyst.rebuild.foreign_files import adopt
+from analyst.rebuild.foreign_files import adopt, has_foreign_names, require_distinct, verify
 from analyst.store import Store
 from analyst.types import checked_type
 
@@ -121,9 +122,18 @@ class Source:
         """Tell which tables of the last snapshot the extract lists no more, though nobody took them out."""
         listed = self.extract.meta.keys() | self.extract.refused.keys()
         for name in sorted(self.last.keys() - listed):
-            if not self.extract.is_dropped(name):
+            if not self._is_deleted(name):
                 what = f"{extract_key(self.name)} does not list {self.name}.{name} any more, so it stays as it was"
                 yield name, f"{what}; see to its source, or delete the table"
+
+    def _is_deleted(self, name: str) -> bool:
+        """Return whether a table was deleted by us since it was published: what an extract says alone proves nothing."""
+        if not self.extract.is_dropped(name):
+            return False
+        try:
+            return dropped_version(self.store, self.name, name) > self.last[name].version
+        except ContractError:
+            return False
 
     def _copy(self, con: "DuckDBPyConnection", found: "Found") -> bool:
         """Copy the schema of the extract if there is nothing in it that we would not have made; tell whether it was."""
@@ -153,13 +163,20 @@ class Source:
         if meta.query_mode == "remote":
             return Placed(meta, (), state, self._place_remote(taking, name, stored))
         files = self.extract.files.get(name)
+        last = self.last.get(name)
+        known = last.files if last else ()
         if files is None:
-            last = self.last.get(name)
-            files = adopt(self.store, con, self.name, name, known=last.files if last else (), folder=taking.home)
+            files = adopt(self.store, con, self.name, name, known=known, folder=taking.home)
+            is_proven = True
+        else:
+            require_distinct(label, files)
+            is_proven = told is None and not has_foreign_names(files)
         if told is not None:
             there = {column for file in files for column in file.column_stats}
             columns = [column for column in told.get((self.attached, name), ()) if column.name in there]
             write_view(con, self.alias, name, files, columns, data_url=self.store.url, home=taking.home)
+        if not is_proven:  # last: what the rows themselves show to be wrong costs no request
+            verify(self.store, con, label, files, sizes=taking.sizes(self), known=known, folder=taking.home)
         return Placed(meta, files, state, notice=None if notice is None else notice.text)
 
     def _place_remote(self, taking: "_Taking", name: str, stored: str | None) -> str:
@@ -204,6 +221,14 @@ class _Taking:
     home: Path
     told: Mapping[tuple[str, str], tuple[Column, ...]] | None
     aliases: frozenset[str]
+    _sizes: list[Mapping[str, int]] = field(default_factory=list)
+
+    def sizes(self, source: Source) -> Mapping[str, int]:
+        """Return the bytes of the objects below the source's data by key, listed once and only when they are needed."""
+        if not self._sizes:
+            entries = source.store.list(f"extracts/{source.name}/data/")
+            self._sizes.append({entry.key: entry.size for entry in entries})
+        return self._sizes[0]
 
 
 def attached_as(number: int) -> str:

@@ -30,9 +30,10 @@ def withdraw(
     """
     source, _, name = table_id.partition(".")
     was_registered = _deregister(state, actor, table_id)
-    is_shown = table_id in Snapshots(store).current().by_id
-    had_data = _drop(store, source, name, now=now, scratch=scratch, is_known=is_shown)
-    if not was_registered and not is_shown and not had_data:
+    shown = Snapshots(store).current().by_id.get(table_id)
+    shown_version = None if shown is None else shown.version
+    had_data = _drop(store, source, name, now=now, scratch=scratch, shown_version=shown_version)
+    if not was_registered and shown is None and not had_data:
         raise NotFoundError(f"there is no table {table_id!r} in the registry")
 
 
@@ -48,9 +49,15 @@ def _deregister(state: State, actor: Actor, table_id: str) -> bool:
 
 
 def _drop(
-    store: Store, source: str, name: str, *, now: Callable[[], datetime], scratch: Path | None, is_known: bool
+    store: Store,
+    source: str,
+    name: str,
+    *,
+    now: Callable[[], datetime],
+    scratch: Path | None,
+    shown_version: int | None,
 ) -> bool:
     from analyst.contract.publishing import drop
 
     with duckdb_files.scratch(scratch) as folder:
-        return drop(store, source, name, now=now, folder=folder, is_known=is_known)
+        return drop(store, source, name, now=now, folder=folder, shown_version=shown_version)

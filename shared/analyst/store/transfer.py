@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from analyst.errors import InvalidInputError
 from analyst.store.port import Entry, Store
 
 _AT_ONCE = 16
@@ -21,13 +22,14 @@ class FolderLooker(Protocol):
 def look_into_folders(store: Store, prefix: str, name: str) -> list[Entry]:
     """List the objects `<prefix><folder>/<name>`, in the order of their keys; `prefix` ends in `/`.
 
-    One listing where the store can do that, else one for the folders and a look at each, side by side.
+    One listing where the store can do that, else one for the folders and a look at each, side by side. What is there and
+    can't be an object, such as a symbolic link, has an empty version: reading it says what is wrong.
     """
     if isinstance(store, FolderLooker):
         return list(store.look_into_folders(prefix, name))
     folders = sorted(store.list_folders(prefix))
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = list(pool.map(lambda folder: store.head(f"{prefix}{folder}/{name}"), folders))
+        found = list(pool.map(lambda folder: _look(store, f"{prefix}{folder}/{name}"), folders))
     return [entry for entry in found if entry is not None]
 
 
@@ -39,6 +41,13 @@ def delete_all(store: Store, keys: Iterable[str]) -> None:
     """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         list(pool.map(store.delete, [*keys]))  # a listing is over before the first of it goes
+
+
+def _look(store: Store, key: str) -> Entry | None:
+    try:
+        return store.head(key)
+    except InvalidInputError:
+        return Entry(key, "", 0, 0.0)
 
 
 def local_copy(store: Store, key: str, copy: Path) -> Path:

@@ -132,7 +132,7 @@ def test_an_issue_that_no_rows_can_be_made_of_holds_up_no_other_and_is_kept(
     jira: Jira, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr("functions.extract.jira.rows.values.text", _fail_for("Broken"))
+        broken.setattr("analyst.connectors.jira.issue.rows.values.text", _fail_for("Broken"))
         for told in (issue(1, summary="Broken"), issue(2)):
             jira.take(event("jira:issue_updated", issue=told))
         assert jira.fold()["counts"] == {"events": 2, "issues": 2, "misshapen issue": 1}

@@ -27,11 +27,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from analyst.settings import Settings
 from analyst.store.file import FileStore
-from functions.extract.jira.archive import Archive
-from functions.extract.jira.folding import Folding, Tally
-from functions.extract.jira.inbox import Inbox
-from functions.extract.jira.transform.fields import TransformOptions
-from functions.extract.jira.warehouse import Warehouse
+from analyst.connectors.jira.inbox.archive import Archive
+from analyst.connectors.jira.sync.fold import Folding, Tally
+from analyst.connectors.jira.inbox.inbox import Inbox
+from analyst.connectors.jira.issue.custom_fields import TransformOptions
+from analyst.connectors.jira.warehouse.publish import Warehouse
 folder = Path(sys.argv[1])
 store = FileStore(folder / "bucket", lambda: b"")
 limit = Settings.model_fields["memory_limit"].default

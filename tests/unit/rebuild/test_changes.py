@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import duckdb
+import pytest
 
 from analyst.contract.publishing import drop
 from analyst.store import ANY, Store
@@ -46,7 +47,7 @@ def test_a_source_whose_extract_is_gone_keeps_its_tables_and_is_listed(store: St
     extract(store, "other", {"orders": "select 1 as n"})
     assert [problem.source for problem in rebuild(store).problems] == ["shop"]
     assert query(store, "from orders") == [(1,)]
-    drop(store, "shop", "orders", now=lambda: NOW, folder=tmp_path, is_known=True)
+    drop(store, "shop", "orders", now=lambda: NOW, folder=tmp_path, shown_version=1)
     assert rebuild(store).problems == ()
     assert views(store) == {"other.orders": "other_orders"}
 
@@ -60,7 +61,7 @@ def test_a_table_that_left_meta_stays_until_it_is_deleted(store: Store, tmp_path
     assert (problem.source, problem.table) == ("shop", "orders")
     assert "does not list shop.orders any more" in problem.message
     assert query(store, "from orders") == [(1,)]
-    drop(store, "shop", "orders", now=lambda: NOW, folder=tmp_path, is_known=True)
+    drop(store, "shop", "orders", now=lambda: NOW, folder=tmp_path, shown_version=1)
     assert rebuild(store).problems == ()
     assert views(store) == {"shop.items": "items"}
 
@@ -101,3 +102,25 @@ def test_a_changed_remote_view_or_attachment_is_published(store: Store) -> None:
     extract(store, "other", {"people": "select 1 as n"})
     assert rebuild(store).snapshot == 5
     assert query(store, "select source, alias, url from _remote_attach") == [("big", "bq", "project=b")]
+
+
+@pytest.mark.parametrize("version", [5, 1 << 60])
+@pytest.mark.parametrize("was_deleted", [False, True])
+def test_an_extract_alone_removes_no_table(store: Store, tmp_path: Path, *, version: int, was_deleted: bool) -> None:
+    extract(store, "shop", {"orders": "select 1 as n", "items": "select 1 as n"})
+    rebuild(store)
+    if was_deleted:  # and published again: the deletion of then says nothing about the table of now
+        drop(store, "shop", "orders", now=lambda: NOW, folder=tmp_path)
+        assert rebuild(store).tables == 1
+        extract(store, "shop", {"orders": "select 2 as n", "items": "select 1 as n"})
+        assert rebuild(store).tables == 2
+    with edited(store, "extracts/shop/extract.duckdb") as path, duckdb.connect(path) as con:
+        for table in ("_meta", "_files", "_state"):
+            con.execute(f"delete from {table} where table_name = 'orders'")
+        con.execute("insert into _state values ('orders', ?, null, null)", [version])
+    (problem,) = rebuild(store).problems
+    assert (problem.source, problem.table) == ("shop", "orders")
+    assert query(store, "select count(*) from orders") == [(1,)]
+    drop(store, "shop", "orders", now=lambda: NOW, folder=tmp_path, shown_version=3)
+    assert rebuild(store).problems == ()
+    assert views(store) == {"shop.items": "items"}

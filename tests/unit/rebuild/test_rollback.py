@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from analyst import runs
-from analyst.catalog import CURRENT, Catalog, Pointer
+from analyst.catalog import CURRENT, Catalog, Pointer, Table
 from analyst.contract.extraction import Extraction
 from analyst.errors import ConflictError, NotFoundError, UnavailableError
 from analyst.rebuild import Rebuild, RebuildAnswer
@@ -207,3 +207,34 @@ def test_nobody_goes_back_to_a_snapshot_that_a_sweep_takes_meanwhile(bucket: Buc
     with pytest.raises(NotFoundError, match="just swept"):
         bucket.roll_back(1)
     assert bucket.pointer() == before
+
+
+@pytest.mark.parametrize("is_registered_anew", [True, False])
+def test_tables_of_registrations_that_have_ended_are_named_and_not_shown(
+    bucket: Bucket, tmp_path: Path, *, is_registered_anew: bool
+) -> None:
+    """The rows of then belong to nobody any more; those of the present registration stay."""
+    bucket.publish_to("crm")
+    bucket.rebuild()
+    ended = bucket.catalog().built_at
+    bucket.publish(3)
+    bucket.rebuild()
+    newest = next(table for table in bucket.catalog().tables if table.id == "shop.orders")
+
+    def is_of_now(table: Table, built_at: datetime) -> bool:
+        assert built_at == ended
+        return table.source != "shop" or (is_registered_anew and table == newest)
+
+    rebuilding = Rebuild(bucket, lambda: NOW, tuple, of_now=lambda: is_of_now)
+    expected = ("crm.orders", "shop.orders") if is_registered_anew else ("crm.orders",)
+    planned, done = roll_back(rebuilding, 3, dry_run=True), roll_back(rebuilding, 3)
+    for answer in (planned, done):
+        assert (answer.tables, answer.missing) == (len(expected), ("shop.orders",))
+    assert tuple(table.id for table in bucket.catalog().tables) == expected
+    if is_registered_anew:
+        assert newest in bucket.catalog().tables
+    bucket.download(bucket.pointer().duckdb, tmp_path / "newest.duckdb")
+    with duckdb.connect(tmp_path / "newest.duckdb", read_only=True) as con:
+        views = con.execute("select count(*) from duckdb_views() where not internal").fetchone()
+    assert views == (len(expected),)
+    assert bucket.rebuild().status == "unchanged"
