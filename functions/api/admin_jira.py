@@ -8,7 +8,7 @@ from analyst.context import Context
 from analyst.errors import InvalidInputError, SourceError
 from analyst.http import function
 from analyst.state.fields import Input
-from functions.extract.jira import BackfillAnswer, BackfillOrder
+from functions.extract.jira_issues import BackfillAnswer, BackfillOrder
 from functions.jira.check import CheckAnswer, CheckOrder
 from functions.jira.refresh import RefreshAnswer, RefreshOrder
 from functions.jira.replay import ReplayAnswer, ReplayOrder
