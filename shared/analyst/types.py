@@ -30,6 +30,7 @@ _CAST = {
     **dict.fromkeys(("UUID", "TIME", "TIME_NS", "TIME WITH TIME ZONE", "INTERVAL", "BIT", "BIGNUM"), "VARCHAR"),
     '"NULL"': "VARCHAR",
 }
+_REMEDY = "round or correct it at the source, or read the column as text by the option types (VARCHAR)"
 _CHECKED = {
     **dict.fromkeys(("HUGEINT", "UHUGEINT"), "DECIMAL(38,0)"),
     **dict.fromkeys(("TIMESTAMP_NS", "TIMESTAMP_S", "TIMESTAMP_MS"), "TIMESTAMP"),
@@ -197,7 +198,7 @@ class _Writing:
 
     def _checked(self, value: str, kind: str, target: str) -> str:
         cast = f"try_cast({value} as {target})"
-        text = f"{quote_text(f'column {self.column}: ')} || cast({value} as VARCHAR) || ' does not fit {target}'"
+        text = f"{quote_text(f'column {self.column}: ')} || cast({value} as VARCHAR) || {quote_text(f' does not fit {target}; {_REMEDY}')}"
         return f"case when try_cast({cast} as {kind}) is not distinct from {value} then {cast} else error({text}) end"
 
     def _list(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:

@@ -23,7 +23,8 @@ class SourceTable:
     read of where they come from, if that was before this run. `registration` is the uuid of the table's registration as
     the run found it; content that was published for another one is not built on. `published` are the columns that an
     incremental table has by now: an increment is read with types that go together with theirs, and a connector that
-    can't do that reads the whole table.
+    can't do that reads the whole table. `lacks_cursors` says that a published row with a key has no cursor, so that any
+    row of the source may replace it, even one before the cursor: the whole table is read then, too.
     """
 
     name: str
@@ -40,6 +41,7 @@ class SourceTable:
     originals: Mapping[str, str] = field(default_factory=dict)
     """What the source calls the columns that were published, by their names; filled in before the table is read."""
     published: tuple[Column, ...] = ()
+    lacks_cursors: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ _LOG = logging.getLogger(f"{logs.ROOT}.extract")
 LONGEST = 12 * 3600.0
 """Seconds after which a run publishes nothing any more: the sweep takes a day for enough."""
 
+_SEEN = ", rows were last seen "
 _EMPTY = "; check whatever writes them"
 """How the note on a table ends to which nothing came."""
 
@@ -148,7 +149,7 @@ class Extraction:
             size_bytes=sum(file.size_bytes for file in made.files),
             rejected=extracted.rejected,
             rejects=extracted.rejects,
-            notes=extracted.notes,
+            notes=(*extracted.notes, *_repeated(table, made)),
             passed_over=extracted.passed_over,
             note=_note(table, base, extracted, made),
             ms=_ms(began),
@@ -238,7 +239,9 @@ def _staged(
     connector: Connector, staging: Staging, state: TableState, files: tuple[FileRow, ...]
 ) -> tuple[Extracted, NewTable]:
     """Read and stage one table; a column whose old values do not fit what it has become is read once more, as text."""
-    table = replace(staging.table, published=_published(files)) if _is_incremental(staging.table) else staging.table
+    table = staging.table
+    if _is_incremental(table):
+        table = replace(table, published=_published(files), lacks_cursors=staging.lacks_cursors(files))
     for attempt in range(_ATTEMPTS):
         extracted = connector.extract(table, _since(table, state), _new_folder(staging.home, f"new-{attempt}"))
         try:
@@ -319,23 +322,37 @@ def _is_empty(table: SourceTable, made: NewTable, old: Sequence[FileRow]) -> boo
 
 
 def _note(table: SourceTable, base: Extract, extracted: Extracted, made: NewTable) -> str | None:
-    """Tell what is worth a look of a table that was read: that nothing came, or that rows came too late."""
+    """Tell what is worth a look of a table that was read: that rows came too late, or that nothing came."""
     old, known = base.own_files(table.name), base.notices.get(table.name)
-    if _is_empty(table, made, old):
-        if known is not None and known.status == "empty":
-            return known.text
-        what = (
-            "its increment was empty: its files hold nothing new" if made.rows_read or old else "its files hold no rows"
-        )
-        seen = f", rows were last seen {_last_seen(base, table.name)}" if old else ""
-        return f"{what}{seen}{_EMPTY}"
     late = extracted.passed_over + made.rows_read - sum(file.rows for file in made.files)
     if late > 0 and not table.primary_key:
         return (
             f"at least {late} rows came late, before the cursor {made.base.cursor}, and were passed over; "
-            "set cursor_lag to read that far back, or a primary_key"
+            "set cursor_lag to read that far back, or sync once with sync_strategy full_refresh"
         )
-    return None
+    if not _is_empty(table, made, old):
+        return None
+    what = "its files hold no rows"
+    if extracted.passed_over:
+        what = (
+            f"its increment was empty: {extracted.passed_over} rows lie before the cursor {made.base.cursor} and were "
+            "not read, and no other row adds to the table or changes it"
+        )
+    elif made.rows_read or old:
+        what = "its increment was empty: its files changed, but no row of them adds to the table or changes it"
+    _, mark, seen = known.text.partition(_SEEN) if known is not None and known.status == "empty" else ("", "", "")
+    if mark:
+        return f"{what}{mark}{seen}"
+    return f"{what}{_SEEN}{_last_seen(base, table.name)}{_EMPTY}" if old else f"{what}{_EMPTY}"
+
+
+def _repeated(table: SourceTable, made: NewTable) -> tuple[str, ...]:
+    """Tell that rows share a key, and which of them the table has."""
+    if not made.repeated_keys:
+        return ()
+    last = "the last row, in the order of the files' names"
+    which = f"the one with the greatest {table.cursor_column!r}, else {last}" if table.cursor_column else last
+    return (f"{made.repeated_keys} keys of {', '.join(table.primary_key)} stand in several rows; {which}, counts",)
 
 
 def _is_noted(result: TableResult, made: NewTable | None) -> bool:

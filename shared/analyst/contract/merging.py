@@ -73,6 +73,18 @@ def merge_by_key(
     return parquet.write(con, query, _folder(into / "merged"))
 
 
+def repeated_keys(con: "DuckDBPyConnection", new: Sequence[Path], key: Sequence[str]) -> int:
+    """Count the keys that several of the new rows have."""
+    if not key:
+        return 0
+    terms = ", ".join(map(quote, key))
+    with told_as(SourceError):
+        row = con.execute(
+            f"select count(*) from (select {terms} from {_scan(new)} group by {terms} having count(*) > 1)"
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
 def added(con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path], into: Path) -> list[Path]:
     """Write those of the new rows that the base does not have, or has less often, into an empty folder."""
     columns = list(_types(con, [*base, *new]))
@@ -166,16 +178,18 @@ def _as_it_was(value: str, old: str, now: str) -> str:
     """Write the SQL of what a text was published as when its column was of another type; NULL where it was not."""
     if now != "VARCHAR":
         return f"try_cast({value} as {checked_type(old)})"
-    if old in _WHOLE:
-        is_whole = f"regexp_full_match({value}, '\\s*[+-]?[0-9]+(?:\\.0*)?\\s*')"
-        return f"case when {is_whole} then try_cast({value} as {checked_type(old)}) end"
+    if old in _WHOLE:  # '007' and '+7' were never published as 7, so they are keys and values of their own
+        whole = f"try_cast({value} as {checked_type(old)})"
+        return f"case when cast({whole} as varchar) = {value} then {whole} end"
     if old == "BOOLEAN":
         return f"case when lower({value}) in ('true', 'false') then try_cast({value} as boolean) end"
     if old == "DATE":
         moment = f"try_cast({value} as timestamp)"
         return f"case when {moment} = date_trunc('day', {moment}) then cast({moment} as date) end"
     if cursors.family(old) == "number":
-        return f"coalesce(try_cast({value} as {checked_type(old)}), try_cast(replace({value}, ',', '.') as {checked_type(old)}))"
+        number = f"replace({value}, ',', '.')"
+        padded = f"regexp_matches({value}, '^[-+]?0[0-9]')"
+        return f"case when not {padded} then try_cast({number} as {checked_type(old)}) end"
     return f"try_cast({value} as {checked_type(old)})"
 
 

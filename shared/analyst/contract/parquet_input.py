@@ -32,7 +32,8 @@ _JULIAN_FIRST, _JULIAN_LAST = 1_721_425, 5_373_485
 _DAY = 86_400_000_000
 _OUT_OF_RANGE = "Could not convert Timestamp(MS)"
 _ROUND = "round it at the source, or read the column as text by the option types"
-_YEARS = "outside of the years 0001 to 9999 that every reader knows; correct it, or read the column as text by the option types"
+_CORRECT = "correct it, or read the column as text by the option types"
+_YEARS = f"outside of the years 0001 to 9999 that every reader knows; {_CORRECT}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,25 @@ def _packed(value: str, kind: "DuckDBPyType", stored: "DuckDBPyType", leaf: _Lea
     return f"struct_pack({', '.join(f'{quote(name)} := {member}' for name, member in zip(names, made, strict=True))})"
 
 
+_LEAST = {
+    "TIMESTAMP": ("epoch_us", "make_timestamp(-9223372022400000000)", "microseconds"),
+    "TIMESTAMP WITH TIME ZONE": ("epoch_us", "make_timestamp(-9223372022400000000)::timestamptz", "microseconds"),
+    "TIMESTAMP_NS": ("epoch_ns", "make_timestamp_ns(-9223286400000000000)", "nanoseconds"),
+}
+"""How a stored number is had, the first moment that DuckDB can write as text, and the unit of the number."""
+
+
+def as_text(value: str, kind: str) -> str:
+    """Write the SQL of a value as text; a time that DuckDB can store but not write is given as the stored number."""
+    if kind not in _LEAST:
+        return f"cast({value} as varchar)"
+    stored, least, unit = _LEAST[kind]
+    return (
+        f"case when isfinite({value}) and {value} < {least} then cast({stored}({value}) as varchar) || ' {unit} since 1970' "
+        f"else cast({value} as varchar) end"
+    )
+
+
 def within_years(value: str, kind: "DuckDBPyType", label: str) -> str:
     """Write the SQL of a value whose dates and times have to be of the years 1 to 9999; `label` begins the message.
 
@@ -216,14 +236,18 @@ def within_years(value: str, kind: "DuckDBPyType", label: str) -> str:
     """
 
     def leaf(value: str, kind: str, _stored: str) -> str:
+        why = _YEARS
         if kind == "TIMESTAMP_NS":  # from 1677 to 2262, and infinite
-            bounds = f"isfinite({value})"
+            bounds = f"isfinite({value}) and {value} >= {_LEAST[kind][1]}"
+            why = f"no time, or too early to be read; {_CORRECT}"
         elif kind in ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"):
             bounds = f"{value} between {kind} '0001-01-01' and {kind} '9999-12-31 23:59:59.999999'"
         else:
             return value
-        failure = f"error({quote_text(f'{label} holds ')} || cast({value} as varchar) || {quote_text(f', which is {_YEARS}')})"
-        return f"case when {bounds} or {value} is null then {value} else {failure} end"
+        failure = (
+            f"error({quote_text(f'{label} holds ')} || ({as_text(value, kind)}) || {quote_text(f', which is {why}')})"
+        )
+        return f"case when ({bounds}) or {value} is null then {value} else {failure} end"
 
     return _mapped(value, kind, kind, leaf)
 

@@ -57,7 +57,8 @@ class NewTable:
     the table had when the run read it; `rebase` makes the table anew on another base, `None` where the files are all of
     it. `read_at` is when reading the source began. `same_rows` says that these are the rows of the base in their order, in
     other files, so that who has read the one need not read the other. `registration` is the uuid of the registration that
-    it is published for. `rows_read` are those that came from the source.
+    it is published for. `rows_read` are those that came from the source, and `repeated_keys` the primary keys that several
+    of them have.
     """
 
     name: str
@@ -72,6 +73,7 @@ class NewTable:
     same_rows: bool = False
     registration: str | None = None
     rows_read: int = 0
+    repeated_keys: int = 0
 
 
 Rebase = Callable[[TableState, tuple[FileRow, ...]], NewTable | None]

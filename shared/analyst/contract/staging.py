@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import count
@@ -56,6 +56,18 @@ class Staging:
         self._upload(new, base, keep=read if self.table.sync_strategy == "incremental" else ())
         return new
 
+    def lacks_cursors(self, base: Sequence[FileRow]) -> bool:
+        """Tell whether a published row with a key has a cursor without a place in the order."""
+        column = self.table.cursor_column
+        if column is None or not self.table.primary_key:
+            return False
+        stats = [(row, row.column_stats.get(column, {})) for row in base if row.rows]
+        unsure = [self._local(row) for row, said in stats if said.get("nulls") != 0 or "max" not in said]
+        if not unsure:
+            return False
+        with self._connect() as con:
+            return merging.least(con, unsure, column)[1]
+
     def _check(self, read: Sequence[ParquetFile]) -> None:
         """Hold a connector to the contract."""
         if not read:
@@ -70,13 +82,15 @@ class Staging:
         with self._connect() as con:
             add = self._merged if self.table.primary_key else self._added
             files = add(con, read, base, is_whole=extracted.is_whole)
+            repeated = merging.repeated_keys(con, [file.path for file in read], self.table.primary_key)
             cursor = cursors.later(self._cursor_type(read), state.cursor, extracted.cursor)
 
         def rebase(moved: TableState, rows: tuple[FileRow, ...]) -> NewTable:
             return self._on(extracted, read, moved, rows)
 
         rows = sum(file.rows for file in read)
-        return self._new_table(extracted, state, files, rows_read=rows, cursor=cursor, rebase=rebase)
+        made = self._new_table(extracted, state, files, rows_read=rows, cursor=cursor, rebase=rebase)
+        return replace(made, repeated_keys=repeated)
 
     def _merged(
         self, con: "DuckDBPyConnection", read: Sequence[ParquetFile], base: Sequence[FileRow], *, is_whole: bool

@@ -234,3 +234,28 @@ def fill_int96(path: Path, moments: list[tuple[int, int]]) -> None:
     for row, (day, micros) in enumerate(moments):
         content = content.replace(struct.pack("<iii", row, MARK, 0), struct.pack("<qI", micros * 1000, day))
     path.write_bytes(content + changed + struct.pack("<I4s", len(changed), b"PAR1"))
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "why"),
+    [
+        ("make_timestamp(-9223372036854775806)", "-9223372036854775806 microseconds since 1970", "0001 to 9999"),
+        ("make_timestamp(9223372036854775806)", "294247-01-10 04:00:54.775806", "0001 to 9999"),
+        ("make_timestamp_ns(-9223372036854775806)", "-9223372036854775806 nanoseconds since 1970", "too early"),
+        ("make_timestamp_ns(9223372036854775806)", "2262-04-11 23:47:16.854775806", "does not fit TIMESTAMP"),
+        ("make_timestamp_ns(1)", "1970-01-01 00:00:00.000000001", "does not fit TIMESTAMP"),
+    ],
+)
+def test_a_time_that_has_no_column_type_is_named_and_read_as_text(
+    folder: Folder, value: str, text: str, why: str
+) -> None:
+    duckdb.sql(f'select {value} as "when"').write_parquet(str(folder.path / "t.parquet"))
+    with pytest.raises(SourceError) as caught:
+        folder.extract("t")
+    message = str(caught.value)
+    assert "t.parquet" in message
+    assert "when" in message
+    assert text in message
+    assert why in message
+    assert "read the column as text by the option types" in message
+    assert folder.rows("t", types={"when": "VARCHAR"}) == [(text,)]

@@ -113,6 +113,90 @@ def test_a_number_that_no_longer_fits_beside_others_has_its_column_read_as_text(
     assert published.rows() == [("1", "9007199254740993"), ("2", "1.50")]
 
 
+@pytest.mark.parametrize(
+    ("key", "before", "after", "kept"),
+    [
+        (["id"], "id,v\n1,a\n7,b\n", "id,v\n007,x\n", [("1", "a"), ("7", "b"), ("007", "x")]),
+        (
+            ["id"],
+            "id,v\n7,b\n",
+            "id,v\n+7,x\n7.0,y\n7 ,z\nx,\n",
+            [("7", "b"), ("+7", "x"), ("7.0", "y"), ("7 ", "z"), ("x", None)],
+        ),
+        (["id"], "id,v\n7,b\n-3,c\n", "id,v\n7,B\n-3,C\nx,\n", [("7", "B"), ("-3", "C"), ("x", None)]),
+        (["id"], f"id,v\n{9**20},b\n", f"id,v\n0{9**20},x\n{9**20},B\n", [(f"{9**20}", "B"), (f"0{9**20}", "x")]),
+        (
+            ["k", "id"],
+            "k,id,v\n1,x,1\n1,y,2\n",
+            "k,id,v\n1,x,3\n01,y,4\n",
+            [("1", "x", "3"), ("1", "y", "2"), ("01", "y", "4")],
+        ),
+        ([], "at,v\n1,7\n", "at,v\n1,007\n", [("1", "7"), ("1", "007")]),
+    ],
+)
+def test_a_text_stands_for_a_published_whole_number_only_if_it_is_written_as_it(
+    published: Published, key: list[str], before: str, after: str, kept: list[tuple[str | None, ...]]
+) -> None:
+    published.options = {"sync_strategy": "incremental", "primary_key": key} if key else BY_CURSOR
+    published.write("t.csv", before)
+    published.sync()
+    published.write("t.csv", after)
+    published.sync()
+    assert published.rows() == sorted(kept, key=str)
+
+
+def test_a_padded_number_does_not_stand_for_a_published_double(published: Published) -> None:
+    published.options = BY_KEY
+    published.write("t.csv", "id,v\n7,a\n2.5,b\n")
+    published.sync()
+    published.write("t.csv", "id,v\n007,x\n2.5,b\n")
+    (result,) = published.run().tables
+    assert "how they were written is not known" in (result.error or "")
+
+
+@pytest.mark.parametrize(("name", "late"), [("t/a.csv", "at,v\n1,a\n3,late\n5,b\n"), ("t/late.csv", "at,v\n3,late\n")])
+def test_late_rows_are_counted_though_nothing_new_came(published: Published, name: str, late: str) -> None:
+    published.write("t/a.csv", "at,v\n1,a\n5,b\n")
+    published.sync()
+    published.write(name, late)
+    result = published.sync()
+    assert "at least 1 rows came late" in (result.note or "")
+    assert "set cursor_lag" in (result.note or "")
+    assert "empty" not in (result.note or "")
+
+
+def test_rows_before_the_cursor_are_never_called_nothing(published: Published) -> None:
+    published.write("t.csv", "at,v\n1,a\n5,b\n")
+    published.sync()
+    published.write("t.csv", "at,v\n3,late\n")
+    assert "1 rows lie before the cursor 5 and were not read" in (published.sync().note or "")
+
+
+@pytest.mark.parametrize("cursor", [None, "at"])
+def test_keys_that_stand_in_several_rows_are_counted(published: Published, cursor: str | None) -> None:
+    published.options = {**BY_KEY, "cursor_column": cursor}
+    published.write("t/a.csv", "id,at,v\n1,1,a\n2,1,b\n")
+    published.write("t/b.csv", "id,at,v\n1,1,B\n")
+    published.sync()
+    published.write("t/a.csv", "id,at,v\n1,1,NEW\n2,1,b\n")
+    result = published.sync()
+    assert published.rows() == [("1", "1", "B"), ("2", "1", "b")]
+    assert any("1 keys of id stand in several rows" in note and "last row" in note for note in result.notes)
+    assert "nothing new" not in (result.note or "")
+
+
+@pytest.mark.parametrize("none", ["", "nan", "inf"])
+def test_any_row_with_a_cursor_replaces_a_published_one_without(published: Published, none: str) -> None:
+    published.options = {**BY_KEY, **BY_CURSOR}
+    published.write("t.csv", f"id,at,v\n1,1.5,a\n2,{none},B\n")
+    published.sync()
+    published.write("t.csv", "id,at,v\n1,1.5,a\n2,0.5,BB\n")
+    published.sync()
+    assert published.rows() == [("1", "1.5", "a"), ("2", "0.5", "BB")]
+    published.write("t.csv", "id,at,v\n1,1.5,a\n2,0.7,late\n")
+    assert published.sync().passed_over == 1
+
+
 def test_a_column_without_a_value_is_of_no_type_yet(published: Published) -> None:
     published.write("t.csv", "id,at\n")
     published.sync()

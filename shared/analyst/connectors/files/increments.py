@@ -26,7 +26,8 @@ class Increment:
 
     `typed` are the columns whose types are configured. A table is read as a whole, too, where its columns have come to be
     of other types than they are published with: a value that was published as a number does not tell any more how it is
-    written in the source, so all that the source still has is read again.
+    written in the source, so all that the source still has is read again. So it is where a published row with a key lacks
+    a cursor: a row before the cursor may replace it.
     """
 
     table: SourceTable
@@ -79,7 +80,7 @@ class Increment:
 
     def is_whole(self, kinds: Mapping[str, str]) -> bool:
         """Tell whether all rows are read; `kinds` are the types that the columns are written as."""
-        if self.column is None or not cursors.is_comparable(kinds[self.column], self.since):
+        if self.column is None or self.table.lacks_cursors or not cursors.is_comparable(kinds[self.column], self.since):
             return True
         published = self.published.items()
         return any(not cursors.are_kindred(kind, kinds[name]) for name, kind in published if name in kinds)
@@ -101,7 +102,8 @@ class Increment:
         match cursors.family(kind):
             case "text" if cast.takes_all and column not in self.typed:
                 raise SourceError(
-                    f"{what} holds text, and text does not sort as numbers and times do; configure its type"
+                    f"{what} holds text, and text does not sort as numbers and times do; configure its type by the option "
+                    "types, such as BIGINT or TIMESTAMP: a value that does not fit is then reported with its line"
                 )
             case "other":
                 raise SourceError(

@@ -303,7 +303,9 @@ def _keys(reading: Reading, files: Sequence[JsonFile]) -> list[str]:
     if len(keys) > _MAX_COLUMNS:
         raise SourceError(f"{files[0].name}: has more than {_MAX_COLUMNS} different members; no table is so wide")
     if "" in keys:
-        raise SourceError(f"{files[0].name}: an object has a member without a name")
+        raise SourceError(
+            f"{files[0].name}: an object has a member without a name ('\"\"'); name it at the source, or remove it"
+        )
     return keys or ["value"]
 
 

@@ -11,7 +11,7 @@ from analyst.connectors.files.columns.enforcement import Read, Reading, Rejected
 from analyst.connectors.files.columns.widening import UnreadableError
 from analyst.connectors.files.listing import DataFile
 from analyst.contract.column_names import Header, Names, unrelated
-from analyst.contract.parquet_input import ParquetInput, open_parquet, scan, within_years
+from analyst.contract.parquet_input import ParquetInput, as_text, open_parquet, scan, within_years
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError
 from analyst.names import name_of, quote, quote_text
@@ -127,7 +127,7 @@ def _part(reading: Reading, files: Sequence[_File], united: Mapping[str, str]) -
         if name not in types:
             term = f"null::{'varchar' if name in reading.options.types else target}"
         elif name in reading.options.types:
-            term = f"cast({quote(columns[name])} as varchar)"
+            term = as_text(quote(columns[name]), str(types[name]))
         else:
             about = f"{label}: the column {originals[name]!r}"
             term = within_years(quote(columns[name]), types[name], about)
@@ -148,7 +148,7 @@ def _widened(term: str, value: str, kind: str, target: str, about: str) -> str:
 
 def _rows(reading: Reading, file: _File) -> Rows:
     terms = (
-        f"{f'cast({quote(column)} as varchar)' if name in reading.options.types else quote(column)} as {quote(name)}"
+        f"{as_text(quote(column), str(file.types[name])) if name in reading.options.types else quote(column)} as {quote(name)}"
         for name, column in file.columns.items()
     )
     query = f"select {', '.join(terms)} from ({file.input.scan()})"
