@@ -181,9 +181,9 @@ def _bare(text: str) -> str:
 _EXTRACT = """
 import sys, resource
 from pathlib import Path
-from functions.extract.csv.connector import CsvConnector
-from functions.extract.csv.listing import Wanted
-from functions.extract.csv.options import CsvSource
+from analyst.connectors.files.connector import CsvConnector
+from analyst.connectors.files.listing import Wanted
+from analyst.connectors.files.options import CsvSource
 folder, into = map(Path, sys.argv[1:])
 connector = CsvConnector(Wanted(CsvSource(path=str(folder)), {}), [str(folder)], scratch=into / "scratch")
 table = next(iter(connector.tables()))
