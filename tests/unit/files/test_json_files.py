@@ -1,13 +1,17 @@
 """JSON lines through the connector."""
 
 import gzip
+import json
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 
+import duckdb
 import pytest
 
 from analyst.errors import SourceError
 from tests.unit.files.folder import Folder
+from tests.unit.files.test_polluted_csv import extracted_by_a_child
 
 
 def test_members_are_columns_with_the_types_that_json_says(folder: Folder) -> None:
@@ -109,12 +113,14 @@ def test_an_array_and_other_layouts_are_read(folder: Folder) -> None:
         ('{"a": 1,\n"b": 2}\n', "t.jsonl:1: is no JSON"),
         (b'{"a": 1}\n{"a": "\xff"}\n', "t.jsonl:2: holds the byte 0xff"),
         ('{"a": 1}\n{"a": 1, "a": 2}\n', "t.jsonl:2: can't be read: the member 'a' stands twice"),
+        ('{"a": {"b": 1}}\n{"a": {"b": 1, "b": 2}}\n', "t.jsonl:2: can't be read: the member 'b' stands twice"),
+        ('{"a": [{"b": {"c": 1, "c": 1}}]}\n', "t.jsonl:1: can't be read: the member 'c' stands twice"),
         ('{"a": "\\ud800"}\n', "t.jsonl:1: holds half of a surrogate pair"),
         ('{"a": 1, "A": 2}\n', "the columns 'a' and 'A' would both be called 'a'"),
         ('{"": 1}\n', "a member without a name"),
         ('{"a": "' + "x" * 20_000_000 + '"}\n', "t.jsonl:1: is longer than 8 MiB"),
     ],
-    ids=range(11),  # one content is too long for a name
+    ids=range(13),  # one content is too long for a name
 )
 def test_what_is_malformed_is_told_by_file_line_and_reason(folder: Folder, content: str | bytes, message: str) -> None:
     folder.write("t.jsonl", content)
@@ -160,3 +166,56 @@ def test_a_broken_array_is_told(folder: Folder) -> None:
     folder.write("t.json", '[{"a": 1},\n{"a": 2]')
     with pytest.raises(SourceError, match=r"t\.json: .*record/value 3"):
         folder.rows("t")
+
+
+def test_a_member_that_stands_twice_within_an_array_is_told(folder: Folder) -> None:
+    folder.write("t.json", '[{"a": {"b": 1, "b": 2}}]')
+    with pytest.raises(SourceError, match=r't\.json: .*duplicate key "b"'):
+        folder.rows("t")
+
+
+def test_a_line_with_a_nested_member_that_stands_twice_is_set_aside(folder: Folder) -> None:
+    folder.write("t.jsonl", '{"a": {"b": 1, "b": 2}}\n{"a": {"b": 3}}\n')
+    assert folder.rows("t", on_error="collect") == [({"b": 3},)]
+
+
+def test_hundreds_of_members_are_columns(folder: Folder) -> None:
+    row = {f"k{index}": (index, index + 0.5, "x", {"a": [index]})[index % 4] for index in range(320)}
+    folder.write("t/1.jsonl", json.dumps(row) + "\n")
+    folder.write("t/2.json", json.dumps([{"k0": 7, "late": True}]))
+    first, second = folder.rows("t")
+    assert first == (*row.values(), None)
+    assert second == (7, *[None] * 319, True)
+    wanted = folder.rows("t", types={"k0": "bigint", "k2": "bigint"}, on_error="collect")
+    assert wanted == [second]
+
+
+def test_more_members_than_columns_are_told(folder: Folder) -> None:
+    folder.write(
+        "t.jsonl", "".join(json.dumps({f"id{row}-{index}": 1 for index in range(101)}) + "\n" for row in range(100))
+    )
+    with pytest.raises(SourceError, match=r"t\.jsonl: has 10100 different members, such as 'id0-0' .* 10000 columns; "):
+        folder.rows("t")
+
+
+def wide(path: Path, *, is_sparse: bool) -> None:
+    values = ("x", 1.5, 7, {"a": 1, "b": [1]})
+    with path.open("w") as file:
+        for row in range(300):
+            members = range(row * 10, row * 10 + 10) if is_sparse else range(3_000)
+            file.write(json.dumps({f"k{index}": values[index % 4] for index in members}) + "\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_sparse", [True, False])
+def test_three_thousand_members_take_no_more_than_500_mb(tmp_path: Path, *, is_sparse: bool) -> None:
+    path = tmp_path / "files" / "t.jsonl"
+    path.parent.mkdir()
+    wide(path, is_sparse=is_sparse)
+    files, peak = extracted_by_a_child(path.parent, tmp_path / "into")
+    assert peak < 500
+    with duckdb.connect() as con:
+        found = con.execute(
+            "select count(*), sum(k2), sum(k2997), max(k2999.b[1]) from read_parquet(?)", [files]
+        ).fetchall()
+    assert found == [(300, 7, 1.5, 1) if is_sparse else (300, 2100, 450.0, 1)]

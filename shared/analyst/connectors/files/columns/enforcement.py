@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from analyst.connectors.files.columns import casts
 from analyst.connectors.files.columns.casts import Cast
-from analyst.connectors.files.columns.widening import MisfitError, Texts, UnreadableError
+from analyst.connectors.files.columns.widening import MisfitError, Only, Texts, UnreadableError
 from analyst.connectors.files.increments import Increment
 from analyst.connectors.files.options import CsvOptions
 from analyst.contract.column_names import Naming
@@ -65,6 +65,7 @@ class Relation:
     """The rows of all files of a table, and what each column may become.
 
     `parts` are queries of all columns as texts, which follow each other. `originals` are what the columns, by their names, are called in the files; `name` is the first file's.
+    `only` writes the query of a part for some of the columns, where that is cheaper to plan than all of them.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Relation:
     originals: Mapping[str, str]
     candidates: Mapping[str, tuple[Cast, ...]]
     notes: tuple[str, ...] = ()
+    only: Only | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +123,15 @@ class Reading:
         """
         into.mkdir()
         configured = self._configured(relation)
-        parts = relation.parts
+        parts, only = relation.parts, relation.only
         if self.collects and configured:
             rejected += self._misfits(relation.files(), configured)
             fits = " and ".join(cast.fits_of(name) for name, cast in configured.items())
             parts = [f"select * from ({part}) where {fits}" for part in parts]
+            only = only and _filtered(only, configured, fits)
         candidates = {name: self._going_with(name, casts) for name, casts in relation.candidates.items()}
         chosen_by = self.increment.columns
-        texts = Texts(self.con, parts, tuple(relation.originals), configured, candidates, chosen_by)
+        texts = Texts(self.con, parts, tuple(relation.originals), configured, candidates, chosen_by, only)
         try:
             notes = (*relation.notes, *self.naming.replaced(relation.originals))
             return Read(texts.write(into, self.increment.selection), relation.originals, rejected, notes)
@@ -198,3 +201,12 @@ class Reading:
             return self.con.execute(query).fetchall()
         except duckdb.Error as error:
             raise UnreadableError(str(error).split("\n")[0]) from error
+
+
+def _filtered(only: Only, configured: Mapping[str, Cast], fits: str) -> Only:
+    """Keep the rows that fit; the columns that decide it are read as well."""
+
+    def filtered(part: int, names: Sequence[str]) -> str:
+        return f"select * from ({only(part, list(dict.fromkeys([*names, *configured])))}) where {fits}"
+
+    return filtered

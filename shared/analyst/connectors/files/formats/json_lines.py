@@ -165,9 +165,12 @@ def _without_doubles(members: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-_MAX_COLUMNS = 5_000
+_MAX_COLUMNS = 10_000
 _MAX_BRACKETS = 5_000
 """In one value: DuckDB crashes on what is nested some ten thousand levels deep, and this is a cheap bound of that."""
+
+_BELOW_EACH_OTHER = 100
+"""How many columns are looked at in one scan: of each, DuckDB holds 2,048 values."""
 
 _FIRST_OBJECTS, _COMPARED_FILES = 100, 20
 _MAX_DEPTH = 50
@@ -242,6 +245,9 @@ def _write(reading: Reading, files: Sequence[JsonFile], into: Path, rejected: Re
         originals=columns,
         candidates={name: shape.candidates for name, shape in shapes.items()},
         notes=_unrelated(reading, files) if len(files) > 1 else (),
+        only=lambda part, names: _parts(
+            _alike(files)[part], {name: columns[name] for name in names}, shapes, reading.options.types
+        )[0],
     )
     return reading.write(relation, into, rejected)
 
@@ -293,15 +299,19 @@ def _keys(reading: Reading, files: Sequence[JsonFile]) -> list[str]:
     objects = " union all ".join(f"select json from read_json_objects({_source(group)})" for group in _alike(files))
     found = reading.fetch(
         f"""
-        select key, min(place) from (
-            select unnest(json_keys(json)) as key, unnest(range(len(json_keys(json)))) + row * {_MAX_COLUMNS} as place
-            from (select json, row_number() over () as row from ({objects}))
+        select key, min(place), count(*) over () from (
+            select unnest(keys) as key, row * {MAX_RECORD_BYTES} + generate_subscripts(keys, 1) as place
+            from (select json_keys(json) as keys, row_number() over () as row from ({objects}))
         ) group by key order by 2 limit {_MAX_COLUMNS + 1}
         """
     )
-    keys = [str(key) for key, _place in found]
+    keys = [str(key) for key, _place, _count in found]
     if len(keys) > _MAX_COLUMNS:
-        raise SourceError(f"{files[0].name}: has more than {_MAX_COLUMNS} different members; no table is so wide")
+        raise SourceError(
+            f"{files[0].name}: has {found[0][2]} different members, such as {keys[0]!r} and {keys[-1]!r}, and a table has "
+            f"at most {_MAX_COLUMNS} columns; where the names of members are data, write them as values, for example "
+            '[{"key": ..., "value": ...}], or put the object into a member of its own'
+        )
     if "" in keys:
         raise SourceError(
             f"{files[0].name}: an object has a member without a name ('\"\"'); name it at the source, or remove it"
@@ -326,11 +336,60 @@ def _unrelated(reading: Reading, files: Sequence[JsonFile]) -> tuple[str, ...]:
 def _shapes(
     reading: Reading, files: Sequence[JsonFile], columns: Mapping[str, str], mark: str | None
 ) -> dict[str, Shape]:
-    """Find out over all rows what the columns hold; texts that begin with the `mark` are numbers."""
-    terms = (term for name in map(quote, columns) for term in _terms(name, mark))
-    raw = " union all ".join(_raw(group, columns) for group in _alike(files))
-    told = iter(reading.fetch(f"select {', '.join(terms)} from ({raw})")[0])
-    return {name: _shape(frozenset(next(told) or ()), str(next(told)), is_tame=next(told)) for name in columns}
+    """Find out over all rows what the columns hold; texts that begin with the `mark` are numbers.
+
+    The columns stand below each other, some at a time: aggregates of their own for each of 100 took 300 MB.
+    """
+    names, shapes = tuple(columns), dict[str, Shape]()
+    for start in range(0, len(names), _BELOW_EACH_OTHER):
+        batch, nested = names[start : start + _BELOW_EACH_OTHER], dict[str, object]()
+        raw = " union all ".join(_raw(group, {name: columns[name] for name in batch}) for group in _alike(files))
+        rows = reading.fetch(
+            f"""
+            select number, {", ".join(_terms("c", mark))}
+            from (
+                select unnest([{", ".join(map(quote, batch))}]) as c, unnest(range({len(batch)})) as number from ({raw})
+            )
+            where c is not null
+            group by number
+            """
+        )
+        told = {number: (kinds, structure, is_tame) for number, kinds, structure, is_tame in rows}
+        for number, name in enumerate(batch):
+            kinds, structure, is_tame = told.get(number, ((), '"NULL"', True))
+            shapes[name] = _shape(frozenset(kinds or ()), str(structure), is_tame=is_tame)
+            if shapes[name].candidates == (_NESTED_AS_IS,):
+                nested[columns[name]] = _parsed(str(structure))
+        if nested:
+            _check_members(reading, files, nested)
+    return shapes
+
+
+def _check_members(reading: Reading, files: Sequence[JsonFile], nested: Mapping[str, object]) -> None:
+    """Check that no object within a column has a member twice.
+
+    Of two members json_transform takes the first without a word; the reader itself fails, where it knows the type.
+
+    Raises:
+        UnreadableError: one has.
+    """
+    types = ", ".join(f"{quote(original)}: {quote_text(_type_of(structure))}" for original, structure in nested.items())
+    values = ", ".join(f"count({quote(original)})" for original in nested)
+    for group in _alike(files):
+        try:
+            reading.fetch(f"select {values} from read_json({_source(group)}, records = true, columns = {{{types}}})")
+        except UnreadableError as error:
+            if "duplicate key" in str(error):
+                raise
+
+
+def _type_of(structure: object) -> str:
+    """Write the type of a plain structure, with texts for all values."""
+    if isinstance(structure, dict):
+        return f"STRUCT({', '.join(f'{quote(name)} {_type_of(member)}' for name, member in structure.items())})"
+    if isinstance(structure, list):
+        return f"{_type_of(structure[0])}[]" if structure else "VARCHAR[]"
+    return "VARCHAR"
 
 
 def _terms(column: str, mark: str | None) -> tuple[str, ...]:
