@@ -137,6 +137,7 @@ LISTED: dict[str, set[str]] = {
         ),
         *("moment", "on_line", "right", "scan", "target", "terms", "told or 'true'", "typed", "value"),
         "', '.join([*latest, '\"is new\" desc', '\"row number\" desc'])",
+        *("number", "padded", "whole"),
     },
     "shared/analyst/contract/model.py": {
         "table",
@@ -158,6 +159,7 @@ LISTED: dict[str, set[str]] = {
             "value",
             "within",
         ),
+        *("least", "stored", "unit"),
     },
     "shared/analyst/contract/extract_file.py": {"columns"},
     "shared/analyst/contract/views.py": {"table", "schema", "alias", "query"},
