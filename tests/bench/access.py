@@ -29,7 +29,7 @@ _LOAD = """
 import sys, time
 from pathlib import Path
 from analyst.access import AccessReader
-from analyst.store.file import FileStore
+from analyst.store.folder.store import FileStore
 store = FileStore(Path(sys.argv[1]), lambda: b"benchmark" * 4)
 began = time.perf_counter()
 access = AccessReader(store, 5.0, time.monotonic).current()

@@ -26,7 +26,7 @@ import json, resource, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from analyst.settings import Settings
-from analyst.store.file import FileStore
+from analyst.store.folder.store import FileStore
 from analyst.connectors.jira.inbox.archive import Archive
 from analyst.connectors.jira.sync.fold import Folding, Tally
 from analyst.connectors.jira.inbox.inbox import Inbox
