@@ -10,6 +10,9 @@ from da.manifest import File
 PIECE = 16 << 20
 """Bytes of a piece. Files of up to two pieces are fetched in one."""
 
+MOST_PIECES = 10_000
+"""Pieces of one file, however large a server says it is; above 168 GB they are larger."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -79,7 +82,7 @@ def assembly(wanted: Wanted) -> Assembly:
 
 def _pieces(wanted: Wanted) -> Iterator[Piece]:
     size = wanted.file.size_bytes
-    step = PIECE if size > 2 * PIECE else max(size, 1)
+    step = max(PIECE, -(-size // MOST_PIECES)) if size > 2 * PIECE else max(size, 1)
     for start in range(0, max(size, 1), step):
         name = wanted.path.with_suffix(f".{start}.part" if start else ".part")
         yield Piece(name, start, min(step, size - start))
