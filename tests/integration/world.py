@@ -22,13 +22,22 @@ class World:
     """The functions, and the tokens of those who may call them."""
 
     def __init__(
-        self, folder: Path, cloud: Cloud, *, admin: str | None = None, process: Callable[..., Process] = Process
+        self,
+        folder: Path,
+        cloud: Cloud,
+        *,
+        admin: str | None = None,
+        process: Callable[..., Process] = Process,
+        base_url: str = "http://localhost",
     ) -> None:
-        """Serve a bucket by a `process` of settings and a store; it is empty unless the token of its `admin` is given."""
+        """Serve a bucket by a `process` of settings and a store; it is empty unless the token of its `admin` is given.
+
+        Without a `base_url`, links are relative, for servers whose port is not known yet.
+        """
         (folder / "sources").mkdir(parents=True, exist_ok=True)
         environ = {
             **cloud.settings,
-            "BASE_URL": "http://localhost",
+            "BASE_URL": base_url,
             "SOURCE_ROOTS": str(folder / "sources"),
             "BOOTSTRAP_SECRET": BOOTSTRAP_SECRET,
             "SERVICE_TOKEN": SERVICE_TOKEN,

@@ -62,7 +62,7 @@ def put(path: Path, query: str) -> None:
 def world(tmp_path: Path, cloud: "Cloud") -> "World":
     from tests.integration.world import World
 
-    return World(tmp_path, cloud)
+    return World(tmp_path, cloud, base_url="")
 
 
 @pytest.fixture

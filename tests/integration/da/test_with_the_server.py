@@ -170,7 +170,7 @@ OBJECTIONS = {
     "shop.nothing": ["grant", "eve@example.com", "shop.nothing"],
     "shop": ["add-source", "shop", "--path", "/tmp"],
     "name": ["add-source", "Odd Name", "--path", "/tmp"],
-    "delimiter": ["add-source", "other", "--path", "/tmp", "--option", "delimiter=ab"],
+    "delimiter": ["add-source", "other", "--path", "/tmp", "--option", "delimiter=abcde"],
     "email": ["add-user", "no-address"],
     "eve@example.com": ["add-user", "eve@example.com"],
     "nothing": ["sync", "nothing"],
