@@ -248,7 +248,7 @@ def cut(path: Path, size: int) -> None:
 def newer(path: Path) -> None:
     """Make a database claim a storage format of the future."""
     content = bytearray(path.read_bytes())
-    content[12:20] = (999).to_bytes(8, "little")
+    content[12:20] = (10**9).to_bytes(8, "little")
     content[52:84] = b"v9.1.0".ljust(32, b"\0")
     path.write_bytes(content)
 
