@@ -191,7 +191,7 @@ def test_a_damaged_database_is_put_aside(synced: FunctionsApi, sync: SyncRun, ro
     synced.put("shop.orders", "select 7 as id")
     report = sync()
     assert "was damaged (" in report.notes[0]
-    assert "it is analytics.broken-" in report.notes[0]
+    assert "renamed to analytics.broken-" in report.notes[0]
     assert rows("select id from orders") == [(7,)]
     assert len(list(workspace.duckdb.parent.glob("analytics.broken-*.duckdb"))) == 1
 

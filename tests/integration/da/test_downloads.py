@@ -245,7 +245,7 @@ def test_a_disk_that_can_not_be_written_to_is_told(api: FunctionsApi, sync: Sync
     api.put("shop.orders", NUMBERS)
     workspace.parquet.mkdir(parents=True)
     (workspace.parquet / "shop").write_text("in the way")
-    assert "can't be written: " in sync().failed["shop.orders"]
+    assert "can't write '" in sync().failed["shop.orders"]
 
 
 def test_parts_that_nobody_wants_any_more_are_deleted(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:

@@ -130,7 +130,7 @@ def test_a_text_holds_nothing_that_json_can_not(root: Path, read: Read) -> None:
 
 def test_a_newer_state_is_refused(root: Path, read: Read) -> None:
     legacy.make(root / "state/system.duckdb", legacy.V2, "insert into schema_version (version) values (19)")
-    with pytest.raises(DaError, match="is of version 19; versions 1 to 3 can be taken"):
+    with pytest.raises(DaError, match=r"schema version 19 is not supported \(supported: 1 to 3\)"):
         read()
 
 
@@ -244,7 +244,7 @@ def test_the_description_may_lie_elsewhere(root: Path, read: Read, tmp_path: Pat
     (root / "data_description.md").write_text("here")
     (tmp_path / "there.md").write_text("there")
     assert read(description=tmp_path / "there.md").description == "there"
-    with pytest.raises(DaError, match=r"nowhere.md can't be read: No such file"):
+    with pytest.raises(DaError, match=r"nowhere.md': No such file"):
         read(description=tmp_path / "nowhere.md")
 
 

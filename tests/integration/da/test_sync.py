@@ -28,7 +28,7 @@ def test_a_sync_without_news_is_one_request(shop: FunctionsApi, logged_in: Da) -
     logged_in("sync")
     shop.forget()
     ran = logged_in("sync")
-    assert ran.out == f"Nothing has changed; 2 tables unchanged. Snapshot {shop.snapshot}.\n"
+    assert ran.out == f"Already up to date; 2 tables unchanged. Snapshot {shop.snapshot}.\n"
     assert shop.counts() == {"GET /api/sync/manifest": 1}
 
 
@@ -116,7 +116,7 @@ def test_a_new_description_needs_no_download(api: FunctionsApi, logged_in: Da, r
     logged_in("sync")
     api.forget()
     entry["description"] = "Orders"
-    assert logged_in("sync").out.startswith("Nothing has changed; 1 table unchanged.")
+    assert logged_in("sync").out.startswith("Already up to date; 1 table unchanged.")
     assert api.counts() == {"GET /api/sync/manifest": 1}
     assert rows("select comment from duckdb_views() where view_name = 'orders'") == [("Orders (shop.orders)",)]
 
