@@ -43,7 +43,7 @@ def test_a_table_of_a_strange_name_is_refused(
     api.declare(table_id, view="strange", files=[FILE])
     report = sync()
     assert list(report.failed) == [table_id]
-    assert "can't be used: id is" in report.failed[table_id]
+    assert "is invalid: id is" in report.failed[table_id]
     assert rows("select id from customers") == [(1,)]
     assert [path.name for path in workspace.parquet.iterdir()] == ["shop"]
 
