@@ -274,7 +274,7 @@ def test_a_proxy_that_refuses_and_one_that_is_away_are_named(proxied: Callable[[
         with pytest.raises(UnreachableError, match=r"the proxy '127.0.0.1:\d+' rejected the connection \(403\)"):
             me("https://data.example.com")
     proxied("http://127.0.0.1:1")
-    with pytest.raises(UnreachableError, match=r"the proxy 127.0.0.1:1 can't be reached"):
+    with pytest.raises(UnreachableError, match=r"can't reach the proxy '127.0.0.1:1'"):
         me("https://data.example.com")
 
 
