@@ -1,4 +1,4 @@
-"""What administrators' commands share: who is refused is told what failed, why, and what to do next."""
+"""Shared by the administrators' commands: errors with what failed, why, and what to do."""
 
 import sys
 from collections.abc import Iterator
@@ -13,17 +13,17 @@ from da.session import session
 
 _FORBIDDEN, _NOT_FOUND = 403, 404
 
-WHO: Final = "da admin users list shows who there is"
-GROUPS: Final = "da admin groups list shows which there are"
-WHAT: Final = "da admin users list, groups list and list-tables show whom and what there is"
+WHO: Final = "to see all users, run: da admin users list"
+GROUPS: Final = "to see all groups, run: da admin groups list"
+WHAT: Final = "to see users, groups and tables, run: da admin users list, da admin groups list, da admin list-tables"
 
 
 @contextmanager
 def doing(what: str, *, missing: str = "") -> Iterator[Server]:
-    """Open a session to do something, as in `remove ann@example.com`; `missing` is the advice if something is not there.
+    """Open a session for an action such as `remove the group 'sales'`; `missing` is the advice for a 404.
 
     Raises:
-        DaError: it can't be done.
+        DaError: the action failed.
     """
     try:
         with session() as server:
@@ -35,14 +35,14 @@ def doing(what: str, *, missing: str = "") -> Iterator[Server]:
 
 
 def find_user(server: Server, email: str) -> dict[str, Any]:
-    """Find a user by e-mail.
+    """Find a user by email.
 
     Raises:
-        DaError: there is none.
+        DaError: there is no such user.
     """
     found: list[dict[str, Any]] = server.get("/api/users", email=email)["users"]
     if not found:
-        raise DaError(f"there is no user {email}; {WHO}")
+        raise DaError(f"there is no user '{email}'; {WHO}")
     return found[0]
 
 
@@ -50,31 +50,31 @@ def find_group(server: Server, name: str) -> dict[str, Any]:
     """Find a group by name.
 
     Raises:
-        DaError: there is none.
+        DaError: there is no such group.
     """
     found = [group for group in server.get("/api/admin/groups")["groups"] if name in (group["name"], group["id"])]
     if not found:
-        raise DaError(f"there is no group {name}; {GROUPS}")
+        raise DaError(f"there is no group '{name}'; {GROUPS}")
     group: dict[str, Any] = found[0]
     return group
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before what can't be undone, unless `yes` was said already.
+    """Ask for confirmation, unless `yes`.
 
     Raises:
-        UsageError: there is nobody to ask.
+        UsageError: stdin is not a terminal.
         DaError: the answer is no.
     """
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UsageError(f"{question} Nobody can be asked here: give --yes")
+        raise UsageError(f"{question} Can't ask for confirmation: stdin is not a terminal; use --yes")
     if not typer.confirm(question, err=True):
-        raise DaError("nothing was done")
+        raise DaError("canceled; nothing was changed")
 
 
 def _about_rights(error: RefusedError) -> str:
     if "scope" in str(error):
-        return "da auth tokens create NAME --scope admin makes one for an administrator"
-    return "da auth whoami tells who you are; an administrator can give you the role"
+        return "to create a token with this scope, an administrator runs: da auth tokens create NAME --scope admin"
+    return "to see your role, run: da auth whoami; an administrator can change it"

@@ -1,4 +1,4 @@
-"""What the shell can complete: the tables of the mirror that the command would work with."""
+"""Shell completion of the tables in the mirror."""
 
 from collections.abc import Iterable
 
@@ -23,7 +23,7 @@ def grantable(incomplete: str) -> list[str]:
 
 
 def _known() -> dict[str, str]:
-    """Read which tables there were at the last sync: views by id."""
+    """Return the tables of the last sync: view names by ID."""
     return {table.id: table.view for table in Workspace.find().state().tables.values()}
 
 

@@ -1,4 +1,4 @@
-"""Fetch files by signed URLs: in parallel, in ranges, resumed where they broke off, checked before they appear."""
+"""Download files by signed URLs: in parallel, in ranges, resumable, and verified before they are published."""
 
 import hashlib
 import threading
@@ -17,13 +17,13 @@ from da.web import Exchange, Web
 
 THREADS = 8
 ATTEMPTS = 3
-"""How often a file whose content is wrong is fetched."""
+"""Attempts to download a file whose content is wrong."""
 
 STALLED = 300.0
 """Seconds without anything after which the rest is given up; a server may ask for up to two minutes of patience."""
 
 HOPELESS = 4
-"""Files in a row that fail with one and the same error of the connection, until the rest is not tried any more."""
+"""Files in a row that fail with the same connection error before the remaining ones are given up."""
 
 _FIRST_READ = 64 << 10
 _LONGEST_READ = 1 << 20
@@ -35,18 +35,18 @@ Outcome = tuple[Wanted, DaError | None]
 
 
 class Progress(Protocol):
-    """Whoever shows how far it is."""
+    """Receives progress updates."""
 
     def add(self, size: int) -> None:
-        """Count bytes that are here now; fewer than none when some had to be thrown away."""
+        """Add downloaded bytes; negative if some had to be discarded."""
 
 
 class _StoppedError(Exception):
-    """The user wants no more."""
+    """The download was interrupted."""
 
 
 class _Causes:
-    """What went wrong last. A connection that fails again and again is not tried for every file that is left."""
+    """The last connection errors, so that a broken connection is not retried for every remaining file."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -54,13 +54,13 @@ class _Causes:
         self._times = 0
 
     def check(self) -> None:
-        """Raise the error that all of the last files failed with, if it is about the connection and not a file."""
+        """Raise the connection error that all of the last files failed with, if any."""
         with self._lock:
             if self._error is not None and self._times >= HOPELESS:
                 raise self._error
 
     def note(self, error: Exception) -> None:
-        """Count an error that is about the connection."""
+        """Count an error if it concerns the connection."""
         with self._lock:
             if not isinstance(error, BrokenError | UnreachableError):
                 return
@@ -68,13 +68,13 @@ class _Causes:
             self._error = error
 
     def forget(self) -> None:
-        """Begin to count again: a file has arrived."""
+        """Reset the count after a successful download."""
         with self._lock:
             self._error, self._times = None, 0
 
 
 class Downloads:
-    """Files on their way to this machine."""
+    """A set of parallel downloads."""
 
     def __init__(self, web: Web, urls: SignedUrls, progress: Progress, patience: Patience) -> None:
         self._web = web
@@ -87,9 +87,9 @@ class Downloads:
         self._arrived = 0
 
     def run(self, wanted: Sequence[Wanted]) -> Iterator[Outcome]:
-        """Fetch files; yield each when it is there, or with what went wrong.
+        """Download files; yield each when it is complete, or with its error.
 
-        Leaving the loop early, as Ctrl-C does, breaks off what is under way; the next run goes on from there.
+        Leaving the loop early, as Ctrl-C does, stops all downloads; the next run resumes them.
         """
         jobs = deque((each, piece) for each in map(assembly, wanted) for piece in each.pieces)
         threads = [
@@ -120,7 +120,7 @@ class Downloads:
         arrived, since = self._arrived, monotonic()
         while monotonic() - since < STALLED:
             try:
-                return self._outcomes.get(timeout=0.2)  # a short one, or Windows would not hear Ctrl-C
+                return self._outcomes.get(timeout=0.2)  # a short timeout, so that Ctrl-C works on Windows
             except Empty:
                 if self._arrived != arrived:
                     arrived, since = self._arrived, monotonic()
@@ -141,13 +141,13 @@ class Downloads:
                 self._causes.forget()
             except _StoppedError:
                 return
-            except Exception as error:  # noqa: BLE001  whatever it is, the one who waits for the outcome has to be told
+            except Exception as error:  # noqa: BLE001  the consumer of the outcomes must see every error
                 self._causes.note(error)
                 if each.fails_now():
                     self._outcomes.put((each.wanted, _as_da_error(error)))
 
     def _piece(self, each: Assembly, piece: Piece) -> bool:
-        """Fetch a piece; if it was the last one, put the file in its place and say so."""
+        """Fetch a piece; if it was the last one, publish the file and return `True`."""
         each.wanted.path.parent.mkdir(parents=True, exist_ok=True)
         digest = self._fetch(each, piece)
         if not each.is_complete_now():
@@ -158,10 +158,12 @@ class Downloads:
             self._progress.add(-sum(piece.discard() for piece in each.pieces))
             if attempt < ATTEMPTS:
                 digest, *_ = [self._fetch(each, piece) for piece in each.pieces]
-        raise DaError(f"a file arrived damaged {ATTEMPTS} times: its content does not have the SHA-256 it should")
+        raise DaError(
+            f"a file was damaged in {ATTEMPTS} downloads: its SHA-256 does not match the manifest; run da sync again"
+        )
 
     def _fetch(self, each: Assembly, piece: Piece) -> Any:
-        """Fetch what is missing of a piece; return the running SHA-256 of it if it is the whole file."""
+        """Fetch the missing part of a piece; return its running SHA-256 if it is the whole file."""
         piece.trim()
         best = piece.done
         self._progress.add(best)
@@ -182,13 +184,13 @@ class Downloads:
         return digest
 
     def _bear(self, error: DaError, failures: int) -> None:
-        """Wait before another attempt, or raise the error if it has to stay."""
+        """Wait before the next attempt, or raise the error if it is final."""
         asked = error.wait if isinstance(error, RefusedError) else None
         if self._stop.is_set():
             raise _StoppedError from None
         if _is_lasting(error) or self._patience.is_over(failures, asked):
             raise error
-        if not _is_refused(error) or failures > 1:  # a URL that has run out is replaced at once
+        if not _is_refused(error) or failures > 1:  # an expired URL is replaced immediately
             self._stop.wait(self._patience.delay(failures, asked))
 
     def _receive(self, url: str, wanted: Wanted, piece: Piece, digest: Any) -> None:
@@ -206,7 +208,7 @@ class Downloads:
                 self._progress.add(len(chunk))
 
     def _chunks(self, answer: Exchange, skip: int, wanted: int) -> Iterator[memoryview]:
-        """Read a body into one buffer, in reads that get longer as long as they are quick."""
+        """Read a body into one buffer, with growing reads while they are fast."""
         buffer, size = memoryview(bytearray(_LONGEST_READ)), _FIRST_READ
         while skip + wanted:
             began = perf_counter()
@@ -225,7 +227,7 @@ class Downloads:
 
 
 def _skip(answer: Exchange, first: int) -> int:
-    """Tell how many bytes of a body come before the first one wanted: a server may answer a range with the whole."""
+    """Return how many bytes of a body to skip: a server may answer a range request with the whole file."""
     if answer.status in {_WHOLE, _PARTIAL} and answer.is_web_page:
         raise BrokenError(answer.web_page())
     if answer.status == _WHOLE:
@@ -233,7 +235,7 @@ def _skip(answer: Exchange, first: int) -> int:
     if answer.status != _PARTIAL:
         raise answer.refusal()
     if not answer.header("content-range").startswith(f"bytes {first}-"):
-        raise BrokenError(f"the server sent another range than was asked for: {answer.header('content-range')}")
+        raise BrokenError(f"the server sent another range than requested: '{answer.header('content-range')}'")
     return 0
 
 
@@ -258,7 +260,7 @@ def _digest_of(path: Path) -> Any:
 
 
 def _put_together(each: Assembly, digest: Any) -> bool:
-    """Make one file of the pieces and put it in its place; tell whether its content is what it must be."""
+    """Join the pieces and publish the file; return whether its content matches."""
     first, *rest = each.pieces
     if rest:
         digest = _digest_of(first.part)
@@ -269,7 +271,7 @@ def _put_together(each: Assembly, digest: Any) -> bool:
     if digest.hexdigest() != each.wanted.file.sha256:
         return False
     if each.wanted.path.is_dir():
-        raise DaError(f"{each.wanted.path} is a folder; remove it and run da sync again")
+        raise DaError(f"'{each.wanted.path}' is a folder; remove it and run da sync again")
     first.part.replace(each.wanted.path)
     for piece in rest:
         piece.discard()
@@ -287,5 +289,5 @@ def _as_da_error(error: Exception) -> DaError:
     if isinstance(error, DaError):
         return error
     if isinstance(error, OSError) and error.strerror:
-        return DaError(f"{error.filename or 'a file'} can't be written: {error.strerror.lower()}")
+        return DaError(f"can't write '{error.filename or 'a file'}': {error.strerror.lower()}")
     return DaError(f"internal error: {type(error).__name__}: {error}")

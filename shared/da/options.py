@@ -1,4 +1,4 @@
-"""Read `key=value` as it is given on a command line."""
+"""Parse `key=value` options of the command line."""
 
 import json
 from collections.abc import Iterable
@@ -8,16 +8,16 @@ from da.errors import UsageError
 
 
 def read_options(texts: Iterable[str]) -> dict[str, Any]:
-    """Make a mapping of `key=value` texts.
+    """Parse `key=value` options.
 
-    A value stays the text it is: the server knows which options are numbers or switches. One that begins with `[`
-    or `{` is JSON. A key that is given several times becomes a list.
+    Values stay strings: the server knows which options are numbers or booleans. A value that starts with `[` or `{` is
+    JSON. A repeated key becomes a list.
     """
     options: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise UsageError(f"{text!r} is no option; it looks like key=value")
+            raise UsageError(f"{text!r} is not a valid option (expected KEY=VALUE)")
         read = _value(value, text)
         if key in options:
             before = options[key] if isinstance(options[key], list) else [options[key]]
@@ -33,4 +33,6 @@ def _value(value: str, text: str) -> Any:
     try:
         return json.loads(value)
     except ValueError as error:
-        raise UsageError(f"{text!r}: what begins with {value[0]} must be JSON ({error})") from None
+        raise UsageError(
+            f"{text!r} is not a valid option: a value that starts with {value[0]} must be JSON ({error})"
+        ) from None

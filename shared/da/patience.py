@@ -1,4 +1,4 @@
-"""How often and how long to try again."""
+"""Retry policy."""
 
 import random
 import time
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Try `attempts` times, waiting `first` seconds after the first failure and twice as long after each further."""
+    """Try `attempts` times, waiting `first` seconds after the first failure and twice as long after each next one."""
 
     attempts: int = 5
     first: float = 0.25
     longest: float = 30.0
-    """Seconds; a server that asks for more than four times this is not waited for."""
+    """Seconds. If a server asks to wait more than four times as long, give up."""
     pause: Callable[[float], object] = time.sleep
 
     def delay(self, failures: int, asked: float | None = None) -> float:
-        """Tell how many seconds to wait after so many failures; never less than the server asked for."""
+        """Return the seconds to wait after a number of failures; never less than the server asked for."""
         doubled = self.first * 2.0 ** (failures - 1)
         return max(min(self.longest, doubled) * random.uniform(0.5, 1.0), asked or 0.0)  # noqa: S311
 
     def is_over(self, failures: int, asked: float | None = None) -> bool:
-        """Tell whether to give up after so many failures."""
+        """Return whether to give up after a number of failures."""
         return failures >= self.attempts or (asked or 0.0) > 4 * self.longest

@@ -1,4 +1,4 @@
-"""What is to be fetched, and the pieces it is fetched in."""
+"""The files to fetch, and the pieces they are fetched in."""
 
 import threading
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ MOST_PIECES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A file that is to be fetched, and where it goes."""
+    """A file to fetch, and its local path."""
 
     table_id: str
     file: File
@@ -25,7 +25,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A range of a file. What is here of it is the size of `part`, which the next run goes on with."""
+    """A range of a file. The size of `part` is the number of bytes already fetched, from which the next run resumes."""
 
     part: Path
     start: int

@@ -1,4 +1,4 @@
-"""Show on stderr how far a download is: bytes, rate, time left."""
+"""Show the progress of a download on stderr: bytes, rate, time left."""
 
 import sys
 from collections.abc import Iterator
@@ -26,13 +26,13 @@ class _Shown:
     task: "TaskID"
 
     def add(self, size: int) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         self.display.advance(self.task, size)
 
 
 @contextmanager
 def progress(total: int, files: int, *, wanted: bool) -> "Iterator[Progress]":
-    """Show a bar while the block runs, if it is wanted and there is a terminal to show it on."""
+    """Show a progress bar while the block runs, if wanted and stderr is a terminal."""
     if not wanted or not sys.stderr.isatty():
         yield _Silent()
         return

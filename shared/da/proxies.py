@@ -1,4 +1,4 @@
-"""Find the proxy that the environment, or on macOS and Windows the system, wants used."""
+"""Find the proxy configured in the environment or, on macOS and Windows, in the system."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 @cache
 def proxy_for(scheme: str, host: str) -> SplitResult | None:
-    """Return the address of the proxy for a host, `None` if it is to be reached directly."""
+    """Return the address of the proxy for a host; `None` for a direct connection."""
     asked = any(name.lower() in {f"{scheme}_proxy", "all_proxy"} for name in os.environ)
     if not asked and sys.platform not in {"darwin", "win32"}:
         return None
@@ -23,7 +23,7 @@ def proxy_for(scheme: str, host: str) -> SplitResult | None:
 
 
 def proof(proxy: SplitResult) -> dict[str, str]:
-    """Make the header that proves to a proxy who is calling, if its address says that it wants to know."""
+    """Return the authorization header for a proxy with a user name in its address."""
     if not proxy.username:
         return {}
     user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"

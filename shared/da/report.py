@@ -1,4 +1,4 @@
-"""What a sync did: for people in a few lines, for programs as JSON."""
+"""The result of a sync, as text or JSON."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -7,14 +7,14 @@ from typing import Any
 from da.text import bytes_text, count_text, seconds_text
 
 _NAMED = 5
-"""Tables that are named one by one."""
+"""Tables that are listed by name."""
 
 
 @dataclass(slots=True)
 class Report:
     """What a sync did, or in a dry run would do.
 
-    `files` and `size_bytes` are of what was fetched; `not_mirrored` counts tables that are queried at the server only.
+    `files` and `size_bytes` count what was fetched; `not_mirrored` counts tables that can only be queried on the server.
     """
 
     workspace: str
@@ -33,17 +33,17 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """What `da sync` ends with."""
+        """The exit code of `da sync`."""
         return 130 if self.interrupted else 1 if self.failed else 0
 
     def to_json(self) -> dict[str, Any]:
-        """Write it as a JSON object."""
+        """Return the report as a JSON object."""
         document = {name: getattr(self, name) for name in self.__slots__}
         failed = [{"table": table_id, "error": error} for table_id, error in self.failed.items()]
         return {**document, "failed": failed, "seconds": round(self.seconds, 3)}
 
     def lines(self) -> Iterator[str]:
-        """Write it as the lines of a summary; failures and notes are not among them."""
+        """Return the lines of a summary, without failures and notes."""
         did = ("Would update", "would remove") if self.dry_run else ("Updated", "removed")
         parts = []
         if self.updated:
@@ -51,19 +51,19 @@ class Report:
         if self.removed:
             parts.append(f"{did[1]} {_tables(self.removed)}")
         if not parts and not self.failed and not self.interrupted:
-            parts.append("Nothing has changed")
+            parts.append("Already up to date")
         if self.unchanged:
-            parts.append(f"{count_text(self.unchanged, 'table')} as before")
+            parts.append(f"{count_text(self.unchanged, 'table')} unchanged")
         if parts:
             text = "; ".join(parts)
             yield f"{text[0].upper()}{text[1:]}. Snapshot {self.snapshot}."
         if self.not_mirrored:
-            yield f"{count_text(self.not_mirrored, 'table')} can be queried at the server only."
+            yield f"{count_text(self.not_mirrored, 'table')} can only be queried on the server."
         if self.interrupted:
-            yield "Interrupted. What has arrived is kept; da sync goes on from there."
+            yield "Interrupted. Downloaded data is kept; run da sync to resume."
 
     def failures(self) -> Iterator[str]:
-        """Write what failed as one line per cause, however many tables it hit."""
+        """Return the failures, one line per cause."""
         causes: dict[str, list[str]] = {}
         for table_id, error in self.failed.items():
             causes.setdefault(error, []).append(table_id)

@@ -1,13 +1,12 @@
-"""Bring the mirror up to date: one request when nothing changed, else only the files that are new.
+"""Update the mirror: one request if nothing changed, otherwise download only the new files.
 
-The order makes every moment safe: it is remembered that the mirror is no true copy any more, files appear under names
-that are new, then the database is replaced, then files that nothing refers to are deleted, then it is remembered what
-the mirror holds. Whatever breaks off in between, the database refers to files that are there, and the next run begins
-where this one ended, also when the server has gone back to what was there before.
+The order makes an interruption safe at any point: mark the mirror as out of date, write files under new names, replace
+the database, delete unreferenced files, save the new state. The database always refers to existing files, and the next
+run resumes where this one stopped, even if the server has returned to an earlier state.
 
-Programs may still read what the mirror was a moment ago. So the files of the state before this one are deleted a sync
-later, and those of a database that another process has open when it is replaced, once that process has closed it.
-Files of tables that the user may no longer read are deleted at once.
+Other programs may still read the previous state. Its files are therefore deleted one sync later, and those of a replaced
+database that another process has open, once that process has closed it. Files of tables that the user can no longer
+read are deleted immediately.
 """
 
 import shutil
@@ -38,10 +37,10 @@ if TYPE_CHECKING:
     from da.views import Published
 
 CHECKPOINT = 30.0
-"""Seconds of downloading after which the tables that are complete get their views, before the rest is here."""
+"""Seconds of downloading after which complete tables get their views, before the others are complete."""
 
 Bar = Callable[[int, int], "AbstractContextManager[Progress]"]
-"""Shows the progress of a number of bytes in a number of files."""
+"""Shows progress for a total of bytes and files."""
 
 
 class Sync:
@@ -60,17 +59,15 @@ class Sync:
         self._report = Report(str(workspace.root))
 
     def run(self, request: Request) -> Report:
-        """Do it.
+        """Run the sync.
 
         Raises:
-            DaError: the server gives no manifest, and nothing has been touched; or the database can't be replaced.
+            DaError: the manifest can't be read (nothing was changed), or the database can't be replaced.
         """
         began = monotonic()
         self._report.dry_run = request.dry_run
         if self._before.server not in {"", self._server.address}:
-            note = (
-                f"this workspace mirrored {self._before.server} until now; it is of {self._server.address} from now on"
-            )
+            note = f"this workspace was a mirror of {self._before.server}; it is now a mirror of {self._server.address}"
             self._report.notes.append(note)
         answer = self._server.manifest(self._etag(request))
         if answer is None:
@@ -81,14 +78,14 @@ class Sync:
         return self._report
 
     def _etag(self, request: Request) -> str | None:
-        """Return the ETag of the manifest that the mirror is a true copy of, if it is one."""
+        """Return the ETag of the manifest that the mirror matches, if any."""
         state, workspace = self._before, self._workspace
         same = state.server == self._server.address and state.root == str(workspace.root) and not request.verify
         whole = same and all(map(workspace.holds, _mirrored(state.tables))) and self._has_sound_database()
         return state.etag if whole else None
 
     def _has_sound_database(self) -> bool:
-        """Look into the database only if it was changed since it was last known to be sound: DuckDB loads slowly."""
+        """Check the database only if it changed since the last check, because DuckDB loads slowly."""
         stamp = self._workspace.database_stamp()
         if stamp is None or stamp == self._before.database:
             return stamp is not None
@@ -132,7 +129,7 @@ class Sync:
         self._count({table_id: table for table_id, table in todo.chosen.items() if table_id not in unfinished})
 
     def _fetch(self, todo: Plan) -> set[str]:
-        """Download what is wanted; return the tables that are not complete then."""
+        """Download the wanted files; return the tables that are still incomplete."""
         todo, unfitting = self._fitting(todo)
         missing = Counter(each.table_id for each in todo.wanted)
         if missing:
@@ -169,17 +166,14 @@ class Sync:
         missing[wanted.table_id] -= 1
 
     def _checkpoint(self, todo: Plan, unfinished: set[str]) -> None:
-        """Give the tables that are complete their views already; a failure is told when all is here."""
+        """Publish the views of complete tables early; errors are reported at the end."""
         try:
             self._publish_views(todo.outcome(self._before, unfinished))
         except DaError:
             return
 
     def _publish(self, todo: Plan, unfinished: set[str]) -> tuple[dict[str, Table], set[str]]:
-        """Replace the database; return the tables it has, and those whose new files can't be read as a table.
-
-        The last state of such a table takes its place.
-        """
+        """Replace the database; return its tables, and those whose new files are unreadable."""
         published = self._publish_views(todo.outcome(self._before, unfinished))
         broken = set(published.failed)
         if broken:
@@ -217,7 +211,7 @@ class Sync:
         self._workspace.save(state)
 
     def _kept(self, todo: Plan) -> set[Path]:
-        """List files that are still needed or may still be read, without those of tables that are removed."""
+        """List the files that are needed or may still be read, except those of removed tables."""
         still = {table_id: table for table_id, table in self._before.tables.items() if table_id not in todo.removed}
         removed = {self._workspace.folder(table_id) for table_id in todo.removed}
         read = {path for path in self._workspace.read_elsewhere() if path.parent not in removed}
@@ -227,7 +221,7 @@ class Sync:
         return {self._workspace.path(each.id, file) for each in _mirrored(tables) for file in each.files}
 
     def _fitting(self, todo: Plan) -> tuple[Plan, set[str]]:
-        """Leave out the tables that alone are larger than what is free, as the server describes them."""
+        """Exclude tables that alone exceed the free disk space."""
         disk, sizes = shutil.disk_usage(self._workspace.root), Counter[str]()
         for each in todo.wanted:
             sizes[each.table_id] += each.file.size_bytes
@@ -238,7 +232,9 @@ class Sync:
         }
         for table_id in unfitting:
             needed, room = bytes_text(sizes[table_id]), bytes_text(disk.free)
-            self._report.failed[table_id] = f"it has {needed}, and {self._workspace.root} has {room} free; make room"
+            self._report.failed[table_id] = (
+                f"not enough disk space: it needs {needed}, but '{self._workspace.root}' has {room} free; free some space"
+            )
         fitting = tuple(each for each in todo.wanted if each.table_id not in unfitting)
         return replace(todo, wanted=fitting), unfitting
 
@@ -248,7 +244,8 @@ class Sync:
         if todo.size_bytes - here > free:
             needed = bytes_text(todo.size_bytes - here)
             raise DaError(
-                f"{needed} are to be fetched and {self._workspace.root} has {bytes_text(free)} free; make room"
+                f"not enough disk space: the sync needs {needed}, but '{self._workspace.root}' has {bytes_text(free)}"
+                " free; free some space, or sync fewer tables with --table"
             )
 
     def _count(self, tables: Mapping[str, Table]) -> None:
@@ -259,12 +256,12 @@ class Sync:
 
 
 def noticed(tables: Iterable[Table]) -> list[str]:
-    """Write what the server notices of tables, such as that the files of one are gone from its source."""
+    """List the server's notices about tables, such as that files are gone from the source."""
     return [clean(f"{table.id}: {table.notice}") for table in tables if table.notice]
 
 
 def _here(todo: Plan, table_id: str | None = None) -> int:
-    """Count the bytes that are here already of what is wanted, of one table or of all."""
+    """Count the wanted bytes that are already here, of one table or of all."""
     wanted = (each for each in todo.wanted if table_id in {None, each.table_id})
     return sum(piece.done for each in wanted for piece in assembly(each).pieces)
 

@@ -1,4 +1,4 @@
-"""Signed URLs of the files that are still to be fetched, asked for in batches, shared by all threads."""
+"""Signed URLs of the files to fetch, requested in batches and shared by all threads."""
 
 import threading
 import time
@@ -11,11 +11,11 @@ from da.server import Server
 
 BATCH = 500
 _MARGIN = 30.0
-"""Seconds before its end when a URL is no longer begun with."""
+"""Seconds before its expiry at which a URL is no longer used for a new request."""
 
 
 class SignedUrls:
-    """A URL for each wanted file. Asking for one also asks for those that come next."""
+    """A URL for each wanted file. Requesting one also requests those of the next files."""
 
     def __init__(
         self,
@@ -35,16 +35,16 @@ class SignedUrls:
         self._lock = threading.Lock()
 
     def url(self, wanted: Wanted, *, refused: str = "") -> str:
-        """Return a URL that works now, another than the `refused` one.
+        """Return a valid URL, different from the `refused` one.
 
         Raises:
-            DaError: the server does not have the file any more, or does not hand it out.
+            DaError: the server no longer has the file or no longer allows access to it.
         """
         with self._lock:
             if wanted.file.path not in self._gone and not self._usable(wanted, refused):
                 self._ask(wanted, refused)
             if wanted.file.path in self._gone:
-                raise DaError("the server has another version by now; run da sync again")
+                raise DaError("the server has a newer version; run da sync again")
             self._begun.add(wanted.file.path)
             return self._urls[wanted.file.path][0]
 
@@ -53,7 +53,7 @@ class SignedUrls:
         return bool(url) and url != refused and self._clock() < ends
 
     def _ask(self, wanted: Wanted, refused: str) -> None:
-        if refused:  # what was signed together is refused together
+        if refused:  # URLs that were signed together are refused together
             self._urls.clear()
         files: dict[str, list[str]] = {wanted.table_id: [wanted.file.path]}
         for each in islice(self._next(wanted), self._batch - 1):

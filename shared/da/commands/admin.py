@@ -1,4 +1,4 @@
-"""`da admin`: what administrators do."""
+"""`da admin`: the commands for administrators."""
 
 import typer
 
@@ -20,7 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
-    help="Administer users, grants, sources and tables.",
+    help="Manage users, grants, sources, tables and runs (administrators only).",
 )
 
 app.add_typer(admin_users.app, name="users")
@@ -44,7 +44,7 @@ app.command("import")(admin_import.import_)
 app.add_typer(admin_jira.app, name="jira")
 app.add_typer(admin_config.app, name="config")
 
-# As they were called before; they go on working.
+# Former names, kept for compatibility.
 app.command("add-user", hidden=True)(admin_users.add_user)
 app.command("list-users", hidden=True)(admin_users.list_users)
 app.command("grant", hidden=True)(admin_grants.grant)

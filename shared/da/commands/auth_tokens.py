@@ -9,7 +9,7 @@ from da.output import print_json, print_table, say
 from da.server import segment
 from da.session import session
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Your access tokens.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Manage your access tokens.")
 
 
 class Scope(StrEnum):
@@ -22,17 +22,19 @@ class Scope(StrEnum):
 
 
 COLUMNS = ("token", "name", "scopes", "expires", "last used", "state", "id")
-"""What is listed of a token."""
+"""Columns of a list of tokens."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="What it is for, such as the machine or agent that has it.")]
-Scopes = Annotated[list[Scope] | None, typer.Option("--scope", help="What it may be used for; give it again for each.")]
-Days = Annotated[int, typer.Option(min=1, max=3650, help="Days until it expires.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of the token, such as the machine or agent that uses it.")
+]
+Scopes = Annotated[list[Scope] | None, typer.Option("--scope", help="Scope of the token. Repeatable.")]
+Days = Annotated[int, typer.Option(min=1, max=3650, help="Days until the token expires.")]
 
 
 @app.command("list")
 def list_tokens(json: Json = False) -> None:
-    """List your tokens: what they are for, what they may, and when they were used last."""
+    """List your tokens with their scopes, expiry and last use."""
     with session() as server:
         tokens = server.get("/auth/tokens")["tokens"]
     if json:
@@ -43,10 +45,10 @@ def list_tokens(json: Json = False) -> None:
 
 @app.command()
 def create(name: Name, scope: Scopes = None, days: Days = 90, json: Json = False) -> None:
-    """Make a token; it is shown only this once.
+    """Create a token. The token is shown only once.
 
-    Without --scope it may read, query and sync; to administrate it needs --scope admin. Making one with an access token
-    needs a token with the scope admin, and the new one expires no later than that one.
+    Default scopes: read, query and sync. Administration needs --scope admin. Creating a token with an access token needs
+    a token with the scope admin, and the new token expires no later than that one.
     """
     wanted = {"name": name, "expires_in_days": days, **({"scopes": scope} if scope else {})}
     with session() as server:
@@ -54,19 +56,21 @@ def create(name: Name, scope: Scopes = None, days: Days = 90, json: Json = False
     if json:
         print_json(made)
         return
-    say(f"Shown only now; it may {', '.join(made['scopes'])} until {made['expires_at'][:10]}:\n\n  {made['token']}\n")
+    say(
+        f"New token ({', '.join(made['scopes'])}; expires {made['expires_at'][:10]}). It is not shown again:\n\n  {made['token']}\n"
+    )
     say_note(made)
-    say("Programs give it as DA_TOKEN; da takes it with: da login --token TOKEN")
+    say("Set it as DA_TOKEN for programs, or log in with: da login --token TOKEN")
 
 
 @app.command()
 def revoke(
-    token: Annotated[str, typer.Argument(metavar="ID", help="The id, as da auth tokens list shows it.")],
+    token: Annotated[str, typer.Argument(metavar="ID", help="ID of the token, from da auth tokens list.")],
 ) -> None:
-    """Revoke a token; it is not valid any more from now on."""
+    """Revoke a token immediately."""
     with session() as server:
         server.delete(f"/auth/tokens/{segment(token)}")
-    say("Revoked.")
+    say("Revoked the token.")
 
 
 def say_note(made: dict[str, Any]) -> None:
@@ -76,7 +80,7 @@ def say_note(made: dict[str, Any]) -> None:
 
 
 def row_of(token: dict[str, Any]) -> tuple[str, ...]:
-    """Give the row of a token in a list."""
+    """Return the row of a token in a list."""
     return (
         token["prefix"] + "…",
         token["name"],

@@ -1,4 +1,4 @@
-"""`da request` and `da requests`: ask to read a table, and see what became of it."""
+"""`da request` and `da requests`: request access to a table, and list your requests."""
 
 from typing import Annotated
 
@@ -7,27 +7,27 @@ import typer
 from da.admin_errors import doing
 from da.output import print_json, print_table, say
 
-Table = Annotated[str, typer.Argument(metavar="SOURCE.TABLE", help="What you want to read.")]
-Reason = Annotated[str, typer.Option("--reason", "-m", help="What you need it for.")]
+Table = Annotated[str, typer.Argument(metavar="SOURCE.TABLE", help="Table to request.")]
+Reason = Annotated[str, typer.Option("--reason", "-m", help="Why you need it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def request(table: Table, reason: Reason, json: Json = False) -> None:
-    """Ask the administrators to let you read a table.
+    """Request access to a table.
 
-    Whether there is such a table is not told before they let you.
+    An administrator approves or denies it. Until then, the server does not reveal whether the table exists.
     """
-    with doing(f"ask for {table}") as server:
+    with doing(f"request access to '{table}'") as server:
         made = server.post("/api/access-requests", {"table": table, "reason": reason})
-    print_json(made) if json else say(f"Asked for {table}. What became of it: da requests")
+    print_json(made) if json else say(f"Requested access to {table}. To see the answer, run: da requests")
 
 
 def requests(json: Json = False) -> None:
-    """List what you have asked for, and the answers."""
+    """List your access requests and their answers."""
     with doing("list your requests") as server:
         found = server.get("/api/access-requests/mine")["requests"]
     if json:
         print_json(found)
         return
     rows = [(it["table"], (it["created_at"] or "")[:10], it["status"], it["reason"], it["answer"]) for it in found]
-    print_table(("table", "asked", "state", "reason", "answer"), rows)
+    print_table(("table", "requested", "status", "reason", "answer"), rows)

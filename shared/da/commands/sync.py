@@ -1,4 +1,4 @@
-"""`da sync`: bring the mirror up to date."""
+"""`da sync`: update the mirror."""
 
 from contextlib import nullcontext
 from typing import Annotated
@@ -22,24 +22,26 @@ Table = Annotated[
         "--table",
         "-t",
         metavar="TABLE",
-        help="Only this table, by id or view; may be given several times.",
+        help="Only this table, by ID or view name. Repeatable.",
         autocompletion=tables,
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-Verify = Annotated[bool, typer.Option("--verify", help="Check the content of every file; fetch damaged ones again.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done without changing anything.")]
+Verify = Annotated[
+    bool, typer.Option("--verify", help="Verify the content of every file and fetch damaged files again.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-Json = Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def sync(
     table: Table = None, dry_run: DryRun = False, verify: Verify = False, quiet: Quiet = False, json: Json = False
 ) -> None:
-    """Bring the mirror up to date.
+    """Update the mirror.
 
-    What is new is fetched, what you may no longer read is removed, your own tables stay.
-    The workspace is DA_LOCAL_DIR, else the nearest folder upwards that has been synced before, else this folder.
-    Ends with 1 when a table failed (the others are done), and with 130 when it was interrupted.
+    Fetches new and changed tables and removes those you can no longer read. Your own tables are kept.
+    The workspace is DA_LOCAL_DIR, otherwise the nearest parent folder that has been synced before, otherwise the current
+    folder. Exits with 1 if a table failed (the others are updated) and with 130 if interrupted.
     """
     config = Config.read()
     login = config.login()

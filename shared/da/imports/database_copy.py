@@ -1,4 +1,4 @@
-"""Opening DuckDB files of a system that may be running: copies of them, each with the log that belongs to it."""
+"""Open copies of the DuckDB files of a system that may be running, together with their logs."""
 
 import shutil
 from collections.abc import Iterator
@@ -16,32 +16,32 @@ _ATTEMPTS = 3
 
 @contextmanager
 def opened_copy(path: Path, writes_to: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open a copy of a DuckDB file; what is in its log is in the copy.
+    """Open a copy of a DuckDB file, including its log.
 
-    Nothing in it can reach other files or the network, but for the folder `writes_to`.
+    SQL in it can't access other files or the network, except the folder `writes_to`.
 
     Raises:
-        DaError: it is no database that can be read, or it is being written all the time.
+        DaError: it is not a readable database, or it keeps changing.
     """
     with TemporaryDirectory(prefix="da-import-") as folder:
         copy = _copied(path, Path(folder))
         try:
             connection = duckdb.connect(str(copy))
         except (duckdb.Error, UnicodeDecodeError) as error:
-            raise DaError(f"{path} can't be read as a DuckDB database: {_reason(error, copy)}") from None
+            raise DaError(f"can't open '{path}' as a DuckDB database: {_reason(error, copy)}") from None
         with connection:
-            connection.execute("set TimeZone = 'UTC'; set threads = 1")  # equal rows are equal bytes then
+            connection.execute("set TimeZone = 'UTC'; set threads = 1")  # so that equal rows produce equal bytes
             if writes_to is not None:
                 connection.execute(f"set allowed_directories = [{quote_text(f'{writes_to}/')}]")
             connection.execute("set enable_external_access = false; set lock_configuration = true")
             try:
                 yield connection
             except duckdb.Error as error:
-                raise DaError(f"{path} can't be read: {_reason(error, copy)}") from None
+                raise DaError(f"can't read '{path}': {_reason(error, copy)}") from None
 
 
 def _copied(path: Path, folder: Path) -> Path:
-    """Copy a file and its log as they were at one moment."""
+    """Copy a file and its log in a consistent state."""
     files = (path, path.with_name(f"{path.name}.wal"))
     for _ in range(_ATTEMPTS):
         before = [_mark(file) for file in files]
@@ -51,7 +51,7 @@ def _copied(path: Path, folder: Path) -> Path:
                 shutil.copyfile(file, folder / file.name)
         if before == [_mark(file) for file in files]:
             return folder / path.name
-    raise DaError(f"{path} is being written all the time; stop the older system and try again")
+    raise DaError(f"can't copy '{path}': it keeps changing; stop the older system and try again")
 
 
 def _mark(path: Path) -> tuple[int, int] | None:

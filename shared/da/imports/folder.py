@@ -1,4 +1,4 @@
-"""What lies in the folder of an older system: its state, its description, its tables, and what is none of these."""
+"""Read the folder of an older system: its state, its description, its tables, and everything else."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -17,34 +17,36 @@ DESCRIPTION: Final = "data_description.md"
 _PLACES: Final = (DESCRIPTION, f"docs/{DESCRIPTION}", f"config/{DESCRIPTION}", f"src_data/{DESCRIPTION}")
 _MOST_BYTES: Final = 8 << 20
 _NAME: Final = re.compile(r"^[ \t-]*(?:\{\s*)?(?:id|name):\s*[\"']?([^\"'\n#,}]+)", re.MULTILINE)
-_KNOWLEDGE: Final = "knowledge is taken out of system.duckdb only"
-_RAW: Final = "what a source gave is taken as parquet only"
-_UPLOADS: Final = "what people uploaded is not taken"
+_KNOWLEDGE: Final = "knowledge is imported from system.duckdb only"
+_RAW: Final = "only parquet files are imported"
+_UPLOADS: Final = "uploaded files are not imported"
 _REASONS: Final[Mapping[str, str]] = {
-    "analytics": "it is built anew here",
-    "auth": "passwords are taken out of system.duckdb only",
+    "analytics": "rebuilt by this server",
+    "auth": "passwords are imported from system.duckdb only",
     "corporate-memory": _KNOWLEDGE,
-    "docs": "documents and metrics are not taken",
-    "metadata": "it is made anew by the next sync",
-    "notifications": "links are taken out of system.duckdb only",
-    "src_data/metadata": "it is made anew by the next sync",
+    "docs": "documents and metrics are not imported",
+    "metadata": "recreated by the next sync",
+    "notifications": "links are imported from system.duckdb only",
+    "src_data/metadata": "recreated by the next sync",
     "src_data/raw": _RAW,
     "user_artifacts": _UPLOADS,
     "user_local_md": _UPLOADS,
     "user_sessions": _UPLOADS,
 }
-_UNKNOWN: Final = "nothing here knows it"
+_UNKNOWN: Final = "not supported"
 
 
 def read_folder(root: Path, scratch: Path, description: Path | None = None) -> OldSystem:
-    """Read the folder of an older system. `scratch` is for tables that had no files, while they are sent.
+    """Read the folder of an older system. `scratch` is for the files of tables that have none of their own.
 
     Raises:
-        DaError: it holds none, or its state can't be read.
+        DaError: the folder is not one of an older system, or its state can't be read.
     """
     place = description or next((root / place for place in _PLACES if (root / place).is_file()), None)
     if place is None and not any((root / name).exists() for name in (STATE, EXTRACTS, OLD_LAYOUT)):
-        raise DaError(f"{root} is no folder of an older system: it has neither {STATE} nor {EXTRACTS}")
+        raise DaError(
+            f"can't import '{root}': it has none of {STATE}, {EXTRACTS}, {OLD_LAYOUT} and {DESCRIPTION}; give the older system's DATA_DIR"
+        )
     state = read_state(root / STATE)
     text = None if place is None else _text(place)
     finding = Finding(root, _names(state, text), scratch)
@@ -56,21 +58,23 @@ def _text(place: Path) -> str:
     try:
         text = place.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DaError(f"{place} can't be read: {getattr(error, 'strerror', None) or error}") from None
+        raise DaError(f"can't read '{place}': {getattr(error, 'strerror', None) or error}") from None
     if len(text) > _MOST_BYTES:
-        raise DaError(f"{place} is larger than {_MOST_BYTES >> 20} MB; is it the right file?")
+        raise DaError(
+            f"can't read '{place}': it is larger than {_MOST_BYTES >> 20} MB; check that it is the right file"
+        )
     return text.replace("\x00", "")
 
 
 def _names(state: OldState, description: str | None) -> frozenset[str]:
-    """Tell what registered tables are called."""
+    """Return the names of registered tables."""
     names = {row[column] for row in state.rows.get("table_registry", ()) for column in ("id", "name")}
     described = {name.strip().rpartition(".")[2] for name in _NAME.findall(description or "")}
     return frozenset(name for name in names | described if name)
 
 
 def _rest(root: Path) -> Iterator[Left]:
-    """Tell what lies in the folder that is neither state nor tables."""
+    """List everything in the folder that is neither state nor tables."""
     known = {*STATE.split("/")[:1], EXTRACTS, "src_data", DESCRIPTION}
     paths = [path for path in _entries(root) if path.name not in known]
     paths += [path for path in _entries(root / "state") if path.name not in {"system.duckdb", "system.duckdb.wal"}]
@@ -84,7 +88,7 @@ def _rest(root: Path) -> Iterator[Left]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """List what is in a folder, but for what is hidden or holds no file."""
+    """List a folder without hidden entries and folders that contain no file."""
     if not folder.is_dir():
         return []
     return [path for path in folder.iterdir() if not path.name.startswith(".") and _holds_something(path)]

@@ -1,7 +1,7 @@
-"""Finding the tables of an older system whose parquet there is.
+"""Find the tables of an older system that have parquet files.
 
-`extracts/<source>/data/<table>.parquet`, or a folder of files; beside them `extract.duckdb`, which may hold a table itself.
-Before there were sources: `src_data/parquet/[<folder>/]<table>.parquet`, or a folder of files.
+`extracts/<source>/data/<table>.parquet`, or a folder of files; next to `extract.duckdb`, which may contain tables itself.
+In the layout without sources: `src_data/parquet/[<folder>/]<table>.parquet`, or a folder of files.
 """
 
 import re
@@ -22,12 +22,12 @@ EXTRACTS: Final = "extracts"
 OLD_LAYOUT: Final = "src_data/parquet"
 
 _PARTITION: Final = re.compile(r"[^=]+=.*|\d{4}([-_]?\d{2}){0,2}")
-"""What a file or folder is called that is a part of a table: `month=2025-01`, `2025-01`, `2025_01_31`."""
+"""Names of files or folders that are parts of a table: `month=2025-01`, `2025-01`, `2025_01_31`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundTable:
-    """A table and its files, in the order of their paths below `home`. `rows` are of all of them."""
+    """A table and its files, ordered by path below `home`. `rows` counts the rows of all files."""
 
     source: str | None
     table: str
@@ -44,7 +44,7 @@ class FoundTable:
         return sum(path.stat().st_size for path in self.files)
 
     def to_json(self) -> dict[str, str | None]:
-        """Write it as the server wants to know it."""
+        """Return the table as the API expects it."""
         return {
             "source": self.source,
             "table": self.table,
@@ -55,7 +55,7 @@ class FoundTable:
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What `_meta` says of a table."""
+    """The entry of a table in `_meta`."""
 
     query_mode: str = "local"
     description: str | None = None
@@ -64,7 +64,7 @@ class _Said:
 
 @dataclass(slots=True)
 class Finding:
-    """Looks through a folder. `names` are what registered tables are called; `scratch` is for tables without files."""
+    """A search through a folder. `names` are those of registered tables; `scratch` is for tables without files."""
 
     root: Path
     names: frozenset[str]
@@ -73,7 +73,7 @@ class Finding:
     left: list[Left] = field(default_factory=list)
 
     def look(self) -> None:
-        """Find all tables; what can't be read is left."""
+        """Find all tables; unreadable ones are added to `left`."""
         for home in _folders(self.root / EXTRACTS):
             self._look_into_source(home)
         self._look_into_old_layout(self.root / OLD_LAYOUT)
@@ -88,12 +88,12 @@ class Finding:
             if paths:
                 self._add(home.name, table, home / "data" / table, paths, said=about)
             elif about.query_mode == "remote":
-                self.left.append(Left("file", place, "it is remote, and has no files"))
+                self.left.append(Left("file", place, "a remote table without files"))
             else:
-                self.left.append(Left("file", place, "it has no parquet"))
+                self.left.append(Left("file", place, "it has no parquet files"))
 
     def _extract(self, home: Path) -> tuple[Mapping[str, _Said], Mapping[str, list[Path]]]:
-        """Read what an extract says of its tables, and bring those out that it holds itself."""
+        """Read the entries of an extract's tables, and export the tables that it contains itself."""
         path = home / "extract.duckdb"
         if not path.exists():
             return {}, {}
@@ -127,7 +127,7 @@ class Finding:
                     self._add(None, table, folder / table, paths, said=_Said(), folder=name)
 
     def _is_table(self, folder: Path) -> bool:
-        """Tell whether a folder is a table itself, and not one with tables in it."""
+        """Return whether a folder is itself a table, not a folder of tables."""
         parts = set(_by_table(folder))
         if folder.name in self.names and not parts & self.names:
             return True
@@ -142,9 +142,7 @@ class Finding:
                 rows += _count(path)
             except (duckdb.Error, UnicodeDecodeError) as error:
                 reason = str(error).splitlines()[0].replace(str(path), "it")
-                self.left.append(
-                    Left("file", str(path.relative_to(self.root)), f"it can't be read as parquet: {reason}")
-                )
+                self.left.append(Left("file", str(path.relative_to(self.root)), f"can't be read as parquet: {reason}"))
                 return
         newest = max(path.stat().st_mtime for path in paths)
         at = said.extracted_at or datetime.fromtimestamp(newest, UTC)
@@ -171,7 +169,7 @@ def _by_table(data: Path) -> dict[str, list[Path]]:
         if entry.is_dir() and (paths := _parquet(entry)):
             found.setdefault(entry.name, paths)
         elif entry.suffix == ".parquet":
-            found[entry.stem] = [entry]  # a file goes before a folder of its name
+            found[entry.stem] = [entry]  # a file overrides a folder of the same name
     return found
 
 
@@ -194,7 +192,7 @@ def _entries(home: Path) -> list[Path]:
 
 
 def _count(path: Path) -> int:
-    """Count the rows of a parquet file, and see to it that its columns can be read."""
+    """Count the rows of a parquet file, and check that its columns can be read."""
     duckdb.execute(f"describe select * from read_parquet({quote_path(path)}, hive_partitioning = false)")
     found = duckdb.execute("select num_rows from parquet_file_metadata(?)", [str(path)]).fetchone()
     return int(found[0]) if found else 0

@@ -1,4 +1,4 @@
-"""Reading the `system.duckdb` of an older system, in its versions 1 to 3."""
+"""Read the `system.duckdb` of an older system, versions 1 to 3."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,21 +29,21 @@ _TAKEN: Final = (
     "audit_log",
 )
 _SECRET: Final = {"setup_token", "reset_token"}
-_MADE_ANEW: Final = "is made anew by the next sync"
+_MADE_ANEW: Final = "recreated by the next sync"
 _REASONS: Final[Mapping[str, str]] = {
     "sync_state": _MADE_ANEW,
     "sync_history": _MADE_ANEW,
     "table_profiles": _MADE_ANEW,
-    "pending_codes": "codes are secret, and good for minutes only",
-    "script_registry": "there are no scripts here that the server runs",
+    "pending_codes": "secret codes that expire within minutes",
+    "script_registry": "server-side scripts are not supported",
 }
-_UNKNOWN: Final = "nothing here knows it"
+_UNKNOWN: Final = "not supported"
 _TIMES: Final = "strftime({0}, '%Y-%m-%dT%H:%M:%S.%f')"
 
 
 @dataclass(frozen=True, slots=True)
 class OldState:
-    """What an older system says: the rows of its tables as texts, and what of it is left. Version 0 has nothing."""
+    """The state of an older system: rows of its tables as text, and what is not imported. Version 0 is empty."""
 
     version: int = 0
     rows: Mapping[str, list[Row]] = field(default_factory=dict)
@@ -51,10 +51,10 @@ class OldState:
 
 
 def read_state(path: Path) -> OldState:
-    """Read a system file; one that is not there has nothing.
+    """Read a system file; a missing one is empty.
 
     Raises:
-        DaError: it can't be read, or is of a version that nobody here knows.
+        DaError: it can't be read, or its version is not supported.
     """
     if not path.exists():
         return OldState()
@@ -77,12 +77,14 @@ def _version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
     found = connection.execute("select coalesce(max(version), 0) from schema_version").fetchone()
     version = int(found[0]) if found else 0
     if version > NEWEST:
-        raise DaError(f"{path} is of version {version}; versions 1 to {NEWEST} can be taken")
+        raise DaError(
+            f"can't import '{path}': its schema version {version} is not supported (supported: 1 to {NEWEST})"
+        )
     return version
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, table: str) -> list[Row]:
-    """Read a table as texts; one-time tokens stay where they are."""
+    """Read a table as text, without one-time tokens."""
     described = connection.execute(f"describe {quote(table)}").fetchall()
     columns = {name: kind for name, kind, *_ in described if not name.startswith(tuple(_SECRET))}
     if not columns:
@@ -96,7 +98,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, table: str) -> list[Row]:
 
 
 def _clean(value: str | None) -> str | None:
-    """Leave out what no text of JSON may hold."""
+    """Remove NUL characters, which JSON text can't contain."""
     return None if value is None else value.replace("\x00", "")
 
 
@@ -111,6 +113,6 @@ def _tokens(connection: duckdb.DuckDBPyConnection, there: list[str]) -> list[Lef
     for name in sorted(_SECRET & columns):
         found = connection.execute(f"select count({quote(name)}) from users").fetchone()
         if found and found[0]:
-            reason = "one-time tokens are secret, and never taken: have new ones sent"
+            reason = "one-time tokens are never imported; send new invitations"
             left.append(Left("state", f"users.{name} ({count_text(found[0], 'row')})", reason))
     return left

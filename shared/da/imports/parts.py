@@ -1,4 +1,4 @@
-"""Files in parts: what is sent at once, and by whose hashes the server knows what it has."""
+"""Files in parts: the unit of upload, identified by its hash."""
 
 import hashlib
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any, Final
 from da.errors import DaError
 
 PART_BYTES: Final = 16 << 20
-"""What the server takes at once."""
+"""Size of a part, the most the server accepts in one request."""
 
 _BLOCK: Final = 1 << 20
 
@@ -23,34 +23,36 @@ class Part:
     sha256: str
 
     def read(self) -> bytes:
-        """Read it.
+        """Read the part.
 
         Raises:
-            DaError: the file has changed since it was looked at.
+            DaError: the file has changed since it was hashed.
         """
         with self.path.open("rb") as file:
             file.seek(self.start)
             data = file.read(self.size)
         if hashlib.sha256(data).hexdigest() != self.sha256:
-            raise DaError(f"{self.path} has changed meanwhile; stop the older system and try again")
+            raise DaError(
+                f"can't upload '{self.path}': it changed during the import; stop the older system and try again"
+            )
         return data
 
 
 @dataclass(frozen=True, slots=True)
 class InParts:
-    """A file, by its path below its table, in parts."""
+    """A file in parts, with its path relative to its table."""
 
     path: str
     sha256: str
     parts: tuple[Part, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Write it as the server wants to know it."""
+        """Return the file as the API expects it."""
         return {"path": self.path, "sha256": self.sha256, "parts": [part.sha256 for part in self.parts]}
 
 
 def in_parts(path: Path, home: Path, part_bytes: int = PART_BYTES) -> InParts:
-    """Read a file of the table at `home`, and tell its parts; an empty one has one."""
+    """Hash a file of the table at `home` in parts; an empty file has one part."""
     whole, parts, start = hashlib.sha256(), list[Part](), 0
     with path.open("rb") as file:
         while not parts or parts[-1].size == part_bytes:

@@ -1,4 +1,4 @@
-"""Write the sample data: nine files and a manifest."""
+"""Generate the sample data: nine files and a manifest."""
 
 import json
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""How large the sample data may be."""
+"""The sizes of the sample data."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -9,7 +9,7 @@ END = date(2026, 3, 1)
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Rows of the tables that are drawn directly, and the months that they cover (of 30 days)."""
+    """Rows of the directly generated tables, and the months (of 30 days) that they cover."""
 
     customers: int
     products: int
@@ -37,4 +37,4 @@ SIZES = {
     "m": Size(5_000, 300, 80, 100_000, 10_000, 20_000, 5_000, 24),
     "l": Size(50_000, 1_000, 200, 1_000_000, 100_000, 200_000, 50_000, 36),
 }
-"""The sizes on offer, by name."""
+"""The available sizes by name."""

@@ -1,4 +1,4 @@
-"""What a setup remembers until it is done, so that it goes on where it stopped: `.setup.json`, for its owner only."""
+"""The saved progress of a setup, so that it can resume: `.setup.json`, readable by its owner only."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -11,7 +11,7 @@ from da.errors import DaError
 
 @dataclass(slots=True)
 class Kept:
-    """The `answers` so far; those that the files were `written` with; the `token` that is asked for."""
+    """The `answers` so far, those the files were `written` with, and the `token` being requested."""
 
     path: Path
     answers: dict[str, str] = field(default_factory=dict)
@@ -20,10 +20,10 @@ class Kept:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read what an earlier run left in a folder, if there was one.
+        """Read the progress of an earlier run in a folder, if any.
 
         Raises:
-            DaError: it is damaged.
+            DaError: the file is damaged.
         """
         path = folder / ".setup.json"
         try:
@@ -32,9 +32,11 @@ class Kept:
         except FileNotFoundError:
             return cls(path)
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise DaError(f"{path} can't be read ({error}); delete it, and da setup asks everything again") from None
+            raise DaError(
+                f"can't read '{path}': {error}; delete it and run da setup again to answer all questions anew"
+            ) from None
 
     def save(self) -> None:
-        """Remember it."""
+        """Save the progress."""
         document = {name: value for name, value in asdict(self).items() if name != "path"}
         write_atomically(self.path, json.dumps(document, indent=2), mode=0o600)

@@ -83,7 +83,7 @@ def test_damaged_content_never_appears(api: FunctionsApi, sync: SyncRun, workspa
     api.faults += [Fault(flip=True)] * 10
     report = sync(only=("shop.orders",))
     assert report.exit_code == 1
-    assert "does not have the SHA-256 it should" in report.failed["shop.orders"]
+    assert "SHA-256 does not match" in report.failed["shop.orders"]
     assert api.count("/files/") == 3
     assert not list(workspace.parquet.rglob("*.parquet"))
 
@@ -143,7 +143,7 @@ def test_a_file_that_is_gone_fails_its_table_only(api: FunctionsApi, sync: SyncR
     (api.folder / file["path"]).unlink()
     report = sync()
     assert report.exit_code == 1
-    assert report.failed == {"shop.orders": "the server has another version by now; run da sync again"}
+    assert report.failed == {"shop.orders": "the server has a newer version; run da sync again"}
     assert report.updated == ["shop.customers"]
     assert rows("select id from customers") == [(2,)]
     assert rows("select count(*) from orders") == [(50000,)]
@@ -176,7 +176,7 @@ def test_files_that_are_no_parquet_fail_their_table_only(api: FunctionsApi, sync
     api.put("shop.customers", "select 2 as id")
     report = sync()
     assert list(report.failed) == ["shop.orders"]
-    assert "can't be read as a table" in report.failed["shop.orders"]
+    assert "can't read its files as a table" in report.failed["shop.orders"]
     assert rows("select id from customers") == [(2,)]
     assert rows("select count(*) from orders") == [(50000,)]
 
@@ -227,7 +227,7 @@ def test_tables_that_are_all_gone_are_asked_for_once(api: FunctionsApi, sync: Sy
         api.put(f"shop.{name}", "select 1 as id")
         api.withheld.add(f"shop.{name}")
     report = sync()
-    assert set(report.failed.values()) == {"the server has another version by now; run da sync again"}
+    assert set(report.failed.values()) == {"the server has a newer version; run da sync again"}
     assert api.count("/api/data/urls") == 1
 
 
@@ -248,7 +248,7 @@ def test_a_disk_that_can_not_be_written_to_is_told(api: FunctionsApi, sync: Sync
     api.put("shop.orders", NUMBERS)
     workspace.parquet.mkdir(parents=True)
     (workspace.parquet / "shop").write_text("in the way")
-    assert "can't be written: " in sync().failed["shop.orders"]
+    assert "can't write '" in sync().failed["shop.orders"]
 
 
 def test_parts_that_nobody_wants_any_more_are_deleted(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:

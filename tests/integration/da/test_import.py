@@ -158,10 +158,10 @@ def test_an_older_system_moves_in_with_its_rights_and_data(
     told = da(bob, "admin", "import", "--from", str(old), server=server, token=admin).stdout.splitlines()
     assert versions(store) == moved
     assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == lying
-    assert told[0] == "Took nothing new."
-    assert told[2].startswith("Published before: the files of 4 tables: 1,004 rows, ")
+    assert told[0] == "Imported nothing new."
+    assert told[2].startswith("Already published: the files of 4 tables: 1,004 rows, ")
     assert "  user BOB@example.com: it is bob@example.com in another spelling, who is taken" in told
-    assert told[-1] == "Snapshot 1 has what was published."
+    assert told[-1] == "Published in snapshot 1."
 
 
 def test_a_system_that_had_files_alone_moves_in(move: Move, old: Path) -> None:
@@ -181,7 +181,7 @@ def test_what_is_damaged_is_told(move: Move, old: Path, store: "Store") -> None:
     state, salaries = old / "state/system.duckdb", old / "extracts/keboola/data/salaries.parquet"
     whole, before = state.read_bytes(), versions(store)
     state.write_bytes(b"no database")
-    assert "can't be read as a DuckDB database" in move(code=1)["error"]
+    assert "as a DuckDB database" in move(code=1)["error"]
     assert versions(store) == before
 
     state.write_bytes(whole)
@@ -189,7 +189,7 @@ def test_what_is_damaged_is_told(move: Move, old: Path, store: "Store") -> None:
     report = move()
     assert statuses(report) == dict.fromkeys((name for name in TABLES if "salaries" not in name), "published")
     told = {left["name"]: left["reason"] for left in report["left"]}
-    assert told["extracts/keboola/data/salaries.parquet"].startswith("it can't be read as parquet")
+    assert told["extracts/keboola/data/salaries.parquet"].startswith("can't be read as parquet")
 
     put(salaries, 'select 1 as "a b", 2 as "a-b"')
     report = move(code=1)

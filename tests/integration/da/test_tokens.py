@@ -64,8 +64,8 @@ def test_what_is_broken_is_told_with_what_to_do(server: tuple[Any, str], tmp_pat
     database.write_bytes(b"no database" * 1000)
     done = run(server, tmp_path, "diagnose", token="da_" + "x" * 43, check=False)
     assert done.returncode == 1
-    assert "login: Log in: da login" in done.stdout
-    assert "If the file is damaged or of a newer DuckDB, run da sync: it moves the file aside" in done.stdout
+    assert "login: Run: da login" in done.stdout
+    assert "If the file is damaged or was written by a newer DuckDB, run da sync: it keeps the file" in done.stdout
     assert "delete" not in done.stdout
 
 

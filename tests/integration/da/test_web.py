@@ -59,7 +59,7 @@ def test_an_answer_that_is_not_read_to_its_end_costs_its_connection(api: Functio
 
 
 def test_nobody_listens(web: Web) -> None:
-    with pytest.raises(UnreachableError, match=r"127.0.0.1:1 can't be reached: connection refused"):
+    with pytest.raises(UnreachableError, match=r"can't reach '127.0.0.1:1': connection refused"):
         web.exchange("GET", "http://127.0.0.1:1/").__enter__()
 
 
@@ -143,7 +143,7 @@ def test_encodings_that_something_on_the_way_adds_are_undone(
 
 
 def test_an_encoding_that_nobody_asked_for_is_named() -> None:
-    message = "answered in the encoding 'br', which was not asked for; a proxy"
+    message = "has the unsupported encoding 'br'; a proxy"
     with answering((200, {"Content-Encoding": "br"}, b"...")) as address, pytest.raises(BrokenError, match=message):
         me(address)
 
@@ -156,7 +156,7 @@ def test_an_encoded_answer_that_is_damaged_is_a_broken_connection(damage: Callab
 
 
 PORTAL = b"<!DOCTYPE html><html><body>Welcome to the hotel. Room number?</body></html>"
-SIGN_IN = r"If this network asks for a sign-in .* open a browser, sign in and try again"
+SIGN_IN = r"If this network requires a sign-in .* sign in with a browser and try again"
 
 
 @pytest.mark.parametrize(
@@ -167,8 +167,8 @@ SIGN_IN = r"If this network asks for a sign-in .* open a browser, sign in and tr
         ((511, {"Content-Type": "text/html"}, PORTAL), SIGN_IN),
         ((302, {"Location": "http://portal.hotel.example/?to=x"}, b""), "portal.hotel.example.*sign-in.*browser first"),
         ((307, {"Location": "https://data.example.com/api/me"}, b""), "da login --server https://data.example.com"),
-        ((302, {}, b""), "redirects without saying where"),
-        ((200, {}, b"hello"), "not JSON; is it the right server"),
+        ((302, {}, b""), "sent a redirect without a target"),
+        ((200, {}, b"hello"), "not JSON; check the address of the server"),
     ],
 )
 def test_a_network_that_wants_a_sign_in_is_recognised(answer: Answer, message: str) -> None:
@@ -186,19 +186,19 @@ NOW = {"Date": "Sat, 28 Nov 2026 12:00:00 GMT"}
 @pytest.mark.parametrize(
     ("status", "body", "query", "message"),
     [
-        (400, xml("ExpiredToken", "The provided token has expired."), "", "the link has expired"),
-        (403, xml("AccessDenied", "Request has expired"), "", "the link has expired"),
+        (400, xml("ExpiredToken", "The provided token has expired."), "", "the URL has expired"),
+        (403, xml("AccessDenied", "Request has expired"), "", "the URL has expired"),
         (
             403,
             xml("AccessDenied", "Request has expired"),
             "X-Amz-Date=20261128T113000Z&X-Amz-Expires=900",
-            "signed 30 min 0 s ago, for 15 min 0 s.*server's clock is behind",
+            "signed 30 min 0 s ago by the store's clock, and valid for 15 min 0 s.*server's clock is slow",
         ),
         (
             403,
             xml("AccessDenied", "Request is not valid yet"),
             "X-Amz-Date=20261128T130000Z&X-Amz-Expires=900",
-            "60 min 0 s in the future: the server's clock is wrong",
+            "60 min 0 s in the future by the store's clock: the server's clock is wrong",
         ),
         (
             403,
@@ -206,7 +206,7 @@ NOW = {"Date": "Sat, 28 Nov 2026 12:00:00 GMT"}
             "",
             "clocks of the server and the store differ",
         ),
-        (403, xml("SignatureDoesNotMatch", "The request signature &amp; more"), "", "its signature is wrong"),
+        (403, xml("SignatureDoesNotMatch", "The request signature &amp; more"), "", "the signature is invalid"),
         (403, xml("InvalidAccessKeyId"), "", "signs with a key that the store does not accept"),
         (
             403,
@@ -218,11 +218,11 @@ NOW = {"Date": "Sat, 28 Nov 2026 12:00:00 GMT"}
             "",
             "not valid at this time",
         ),
-        (404, xml("NoSuchKey", "The specified key does not exist."), "", "does not have the file"),
-        (403, xml("AccessDenied", "Access Denied"), "", "may not read the bucket; tell your administrator"),
+        (404, xml("NoSuchKey", "The specified key does not exist."), "", "the file does not exist"),
+        (403, xml("AccessDenied", "Access Denied"), "", "can't read the bucket; contact your administrator"),
         (403, xml("SomethingNew", "Its own words"), "", "SomethingNew: Its own words"),
-        (503, b"<html>bad gateway</html>", "", "answered 503"),
-        (403, b"<Code>" + b"x" * 100_000, "", "answered 403"),
+        (503, b"<html>bad gateway</html>", "", "answered with status 503"),
+        (403, b"<Code>" + b"x" * 100_000, "", "answered with status 403"),
     ],
 )
 def test_what_a_store_means_is_named(web: Web, status: int, body: bytes, query: str, message: str) -> None:
@@ -254,8 +254,8 @@ def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
 @pytest.mark.parametrize(
     ("user", "status", "message"),
     [
-        ("", 407, r"the proxy 127.0.0.1:\d+ asks for a user name and password \(407\); set HTTPS_PROXY"),
-        ("ann:s3cret@", 407, r"the proxy 127.0.0.1:\d+ does not accept the user name and password"),
+        ("", 407, r"the proxy '127.0.0.1:\d+' requires a user name and password \(407\); set HTTPS_PROXY"),
+        ("ann:s3cret@", 407, r"the proxy '127.0.0.1:\d+' rejected the user name and password"),
     ],
 )
 def test_a_proxy_that_wants_a_sign_in_is_named(
@@ -271,10 +271,10 @@ def test_a_proxy_that_wants_a_sign_in_is_named(
 def test_a_proxy_that_refuses_and_one_that_is_away_are_named(proxied: Callable[[str], None]) -> None:
     with answering((403, {}, b"")) as address:
         proxied(address)
-        with pytest.raises(UnreachableError, match=r"the proxy 127.0.0.1:\d+ refuses the connection \(403\)"):
+        with pytest.raises(UnreachableError, match=r"the proxy '127.0.0.1:\d+' rejected the connection \(403\)"):
             me("https://data.example.com")
     proxied("http://127.0.0.1:1")
-    with pytest.raises(UnreachableError, match=r"the proxy 127.0.0.1:1 can't be reached"):
+    with pytest.raises(UnreachableError, match=r"can't reach the proxy '127.0.0.1:1'"):
         me("https://data.example.com")
 
 
