@@ -16,7 +16,7 @@ import typer
 
 from da.config import Login
 from da.errors import DaError, RefusedError
-from da.output import say
+from da.output import say, say_text
 from da.server import Server
 from da.session import login_of
 from da.web import Web
@@ -56,7 +56,7 @@ def _url(address: str, verifier: str, **more: str) -> str:
 
 
 def _pasted(address: str, verifier: str) -> str:
-    say(
+    say_text(
         f"Open this page in a browser on any machine and sign in:\n\n  {_url(address, verifier)}\n",
         err=True,
     )
@@ -81,7 +81,7 @@ def _from_browser(address: str, verifier: str) -> str:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             url = _url(address, verifier, state=waiting.state, port=str(server.server_port))
-            say(f"Opening your browser to sign in. If it does not open, visit:\n\n  {url}\n", err=True)
+            say_text(f"Opening your browser to sign in. If it does not open, visit:\n\n  {url}\n", err=True)
             if not webbrowser.open(url):
                 say(
                     "Can't open a browser; to sign in with one on another machine, run: da login --no-browser", err=True

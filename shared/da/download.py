@@ -2,28 +2,91 @@
 
 import hashlib
 import threading
+import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
-from da.patience import Patience
 from da.pieces import Assembly, Piece, Wanted, assembly
-from da.urls import SignedUrls
+from da.progress import Progress
+from da.server import Backoff, Server
 from da.web import Exchange, Web
+
+BATCH = 500
+_MARGIN = 30.0
+"""Seconds before its expiry at which a URL is no longer used for a new request."""
+
+
+class SignedUrls:
+    """A URL for each wanted file. Requesting one also requests those of the next files."""
+
+    def __init__(
+        self,
+        server: Server,
+        wanted: Sequence[Wanted],
+        *,
+        batch: int = BATCH,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._server = server
+        self._wanted = wanted
+        self._begun: set[str] = set()
+        self._gone: set[str] = set()
+        self._batch = batch
+        self._clock = clock
+        self._urls: dict[str, tuple[str, float]] = {}
+        self._lock = threading.Lock()
+
+    def url(self, wanted: Wanted, *, refused: str = "") -> str:
+        """Return a valid URL, different from the `refused` one.
+
+        Raises:
+            DaError: the server no longer has the file or no longer allows access to it.
+        """
+        with self._lock:
+            if wanted.file.path not in self._gone and not self._usable(wanted, refused):
+                self._ask(wanted, refused)
+            if wanted.file.path in self._gone:
+                raise DaError("the server has a newer version; run da sync again")
+            self._begun.add(wanted.file.path)
+            return self._urls[wanted.file.path][0]
+
+    def _usable(self, wanted: Wanted, refused: str) -> bool:
+        url, ends = self._urls.get(wanted.file.path, ("", 0.0))
+        return bool(url) and url != refused and self._clock() < ends
+
+    def _ask(self, wanted: Wanted, refused: str) -> None:
+        if refused:  # URLs that were signed together are refused together
+            self._urls.clear()
+        files: dict[str, list[str]] = {wanted.table_id: [wanted.file.path]}
+        for each in islice(self._next(wanted), self._batch - 1):
+            files.setdefault(each.table_id, []).append(each.file.path)
+        asked_at = self._clock()
+        urls, expires_in = self._server.urls(files)
+        ends = asked_at + expires_in - min(_MARGIN, expires_in / 2)
+        self._urls.update({path: (url, ends) for path, url in urls.items()})
+        self._gone.update(path for paths in files.values() for path in paths if path not in urls)
+
+    def _next(self, wanted: Wanted) -> Iterator[Wanted]:
+        for each in self._wanted:
+            if each is not wanted and each.file.path not in self._begun and not self._usable(each, refused=""):
+                yield each
+
 
 THREADS = 8
 ATTEMPTS = 3
 """Attempts to download a file whose content is wrong."""
 
 STALLED = 300.0
-"""Seconds without anything after which the rest is given up; a server may ask for up to two minutes of patience."""
+"""Seconds without any data after which the remaining files fail. Longer than a server may ask to wait (two minutes)."""
 
 HOPELESS = 4
-"""Files in a row that fail with the same connection error before the remaining ones are given up."""
+"""Files in a row that fail with the same connection error before the remaining ones fail without an attempt."""
 
 _FIRST_READ = 64 << 10
 _LONGEST_READ = 1 << 20
@@ -32,13 +95,6 @@ _BAD_RANGE = 416
 _URL_REFUSED = {400, 401, 403, 410}
 
 Outcome = tuple[Wanted, DaError | None]
-
-
-class Progress(Protocol):
-    """Receives progress updates."""
-
-    def add(self, size: int) -> None:
-        """Add downloaded bytes; negative if some had to be discarded."""
 
 
 class _StoppedError(Exception):
@@ -76,11 +132,11 @@ class _Causes:
 class Downloads:
     """A set of parallel downloads."""
 
-    def __init__(self, web: Web, urls: SignedUrls, progress: Progress, patience: Patience) -> None:
+    def __init__(self, web: Web, urls: SignedUrls, progress: Progress, backoff: Backoff) -> None:
         self._web = web
         self._urls = urls
         self._progress = progress
-        self._patience = patience
+        self._backoff = backoff
         self._stop = threading.Event()
         self._outcomes: SimpleQueue[Outcome] = SimpleQueue()
         self._causes = _Causes()
@@ -116,7 +172,7 @@ class Downloads:
                 thread.join(timeout=5)
 
     def _next(self) -> Outcome | None:
-        """Wait for an outcome; `None` if nothing has arrived for too long, as when a server drips byte by byte."""
+        """Wait for an outcome; `None` if no data has arrived for too long."""
         arrived, since = self._arrived, monotonic()
         while monotonic() - since < STALLED:
             try:
@@ -169,29 +225,34 @@ class Downloads:
         self._progress.add(best)
         digest = _digest_of(piece.part) if len(each.pieces) == 1 else None
         failures, refused = 0, ""
+        # The size of the part on disk is the only record of what has been fetched, so there is nothing to keep in step
+        # with it: every attempt, of this run or a later one, continues at its end. Bytes that a broken connection or a
+        # crash left there wrong are found by the hash of the whole file.
         while (done := piece.done) < piece.size:
             url = self._urls.url(each.wanted, refused=refused)
             try:
                 self._receive(url, each.wanted, piece, digest)
             except (BrokenError, UnreachableError, RefusedError) as error:
+                # An attempt that got further than any before starts the count anew: on a bad line a large file needs
+                # many attempts, each of which makes progress.
                 failures = 1 if piece.done > max(best, done) else failures + 1
                 best = max(best, piece.done)
-                self._bear(error, failures)
+                self._wait_or_raise(error, failures)
                 refused = url if _is_refused(error) else ""
-                if _is_beyond(error):
+                if _is_beyond(error):  # the store's file is shorter than the part: the part belongs to another file
                     self._progress.add(-piece.discard())
                     digest = digest and hashlib.sha256()
         return digest
 
-    def _bear(self, error: DaError, failures: int) -> None:
+    def _wait_or_raise(self, error: DaError, failures: int) -> None:
         """Wait before the next attempt, or raise the error if it is final."""
         asked = error.wait if isinstance(error, RefusedError) else None
         if self._stop.is_set():
             raise _StoppedError from None
-        if _is_lasting(error) or self._patience.is_over(failures, asked):
+        if _is_lasting(error) or self._backoff.is_over(failures, asked):
             raise error
         if not _is_refused(error) or failures > 1:  # an expired URL is replaced immediately
-            self._stop.wait(self._patience.delay(failures, asked))
+            self._stop.wait(self._backoff.delay(failures, asked))
 
     def _receive(self, url: str, wanted: Wanted, piece: Piece, digest: Any) -> None:
         done = piece.done
@@ -222,12 +283,16 @@ class Downloads:
                 continue
             yield buffer[:got]
             wanted -= got
+            # Large reads are faster, but Ctrl-C and the progress bar wait for the end of a read: grow only while short.
             if perf_counter() - began < 0.05:  # noqa: PLR2004
                 size = min(2 * size, _LONGEST_READ)
 
 
 def _skip(answer: Exchange, first: int) -> int:
-    """Return how many bytes of a body to skip: a server may answer a range request with the whole file."""
+    """Return how many bytes of a body to skip: a server may answer a range request with the whole file.
+
+    A sign-in page of a network answers with 200, too, and would otherwise become part of the file.
+    """
     if answer.status in {_WHOLE, _PARTIAL} and answer.is_web_page:
         raise BrokenError(answer.web_page())
     if answer.status == _WHOLE:
@@ -270,6 +335,8 @@ def _put_together(each: Assembly, digest: Any) -> bool:
                     _pour(file, [whole.write, digest.update])
     if digest.hexdigest() != each.wanted.file.sha256:
         return False
+    # The part becomes the file by a rename, after its hash is known: a file with its final name is always whole, so
+    # later runs need to check names and sizes only.
     if each.wanted.path.is_dir():
         raise DaError(f"'{each.wanted.path}' is a folder; remove it and run da sync again")
     first.part.replace(each.wanted.path)

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from da import __version__
 from da.errors import DaError
-from da.output import say
+from da.output import say, say_text
 
 COMMANDS = {
     "setup": "da.commands.setup:setup",
@@ -20,8 +20,8 @@ COMMANDS = {
     "query": "da.commands.query:app",
     "tables": "da.commands.tables:tables",
     "status": "da.commands.status:status",
-    "request": "da.commands.requests:request",
-    "requests": "da.commands.requests:requests",
+    "request": "da.commands.access_requests:request",
+    "requests": "da.commands.access_requests:requests",
     "diagnose": "da.commands.diagnose:diagnose",
     "auth": "da.commands.auth:app",
     "admin": "da.commands.admin:app",
@@ -104,7 +104,7 @@ def execute(arguments: Sequence[str] | None) -> int:
 def _unforeseen(error: Exception) -> int:
     if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # raised by the command-line parser
         if type(error).__name__ == "NoArgsIsHelpError":
-            say(error.format_message())
+            say_text(error.format_message())
             return 2
         context = getattr(error, "ctx", None)
         hint = f"\nFor help, run: {context.command_path} --help" if context else ""
@@ -117,6 +117,5 @@ def _unforeseen(error: Exception) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-
-    say("da:", "\n".join(message.splitlines()), err=True)
+    say_text("da: " + "\n".join(message.splitlines()), err=True)
     return code

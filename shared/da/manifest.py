@@ -4,11 +4,12 @@ The manifest is the JSON of `GET /api/sync/manifest`; the mirror's own state sto
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from da.errors import DaError
+from da.text import clean
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _ID = re.compile(rf"{_NAME.pattern}\.{_NAME.pattern}")
@@ -120,6 +121,11 @@ class Manifest:
         except _InvalidError as error:
             raise DaError(f"the server's manifest is invalid: {error}; check the address of the server") from None
         return cls(snapshot, *_tables(entries))
+
+
+def noticed(tables: Iterable[Table]) -> list[str]:
+    """List the server's notices about tables, such as that files are gone from the source."""
+    return [clean(f"{table.id}: {table.notice}") for table in tables if table.notice]
 
 
 def _tables(entries: Mapping[str, Any]) -> tuple[dict[str, Table], dict[str, str]]:

@@ -1,10 +1,69 @@
-"""Parse `key=value` options of the command line."""
+"""Shared by the commands: options, completion of table names, `key=value` options, confirmation."""
 
 import json
+import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
-from da.errors import UsageError
+import typer
+
+from da.errors import DaError, UsageError
+
+
+def complete_ids(incomplete: str) -> list[str]:
+    """Complete `SOURCE.TABLE`."""
+    return _starting(incomplete, _known())
+
+
+def complete_tables(incomplete: str) -> list[str]:
+    """Complete a table by its view or by `SOURCE.TABLE`."""
+    known = _known()
+    return _starting(incomplete, [*known, *known.values()])
+
+
+def complete_grantable(incomplete: str) -> list[str]:
+    """Complete `SOURCE.TABLE`, or `SOURCE.*` for all of a source."""
+    known = _known()
+    return _starting(incomplete, [*known, *(f"{table.partition('.')[0]}.*" for table in known)])
+
+
+def _known() -> dict[str, str]:
+    """Return the tables of the last sync: view names by ID."""
+    from da.workspace import Workspace
+
+    return {table.id: table.view for table in Workspace.find().state().tables.values()}
+
+
+def _starting(incomplete: str, names: Iterable[str]) -> list[str]:
+    return sorted({name for name in names if name.startswith(incomplete.lower())})
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done without changing anything.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Timeout = Annotated[int, typer.Option(min=1, help="Maximum seconds to wait.")]
+Email = Annotated[str, typer.Argument(metavar="EMAIL", help="Email of the user.")]
+SyncSchedule = Annotated[str | None, typer.Option(help="Sync schedule, e.g. every 6h or daily 05:00.")]
+
+
+def command_group(help: str) -> typer.Typer:  # noqa: A002 - the parameter of typer
+    """Return a group of commands that prints its help if no command is given."""
+    return typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=help)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask for confirmation, unless `yes`.
+
+    Raises:
+        UsageError: stdin is not a terminal.
+        DaError: the answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Can't ask for confirmation: stdin is not a terminal; use --yes")
+    if not typer.confirm(question, err=True):
+        raise DaError("canceled; nothing was changed")
 
 
 def read_options(texts: Iterable[str]) -> dict[str, Any]:

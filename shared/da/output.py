@@ -1,7 +1,7 @@
 """Print text, JSON and tables that fit the terminal.
 
 Names, descriptions and errors come from a server. All output passes through here, so that no control characters, such
-as escape sequences, reach the terminal.
+as escape sequences, reach the terminal, and no line break in them adds a line that looks like one of ours.
 """
 
 import json
@@ -12,14 +12,24 @@ from typing import Any
 from da.text import clean, layout, terminal_width
 
 
-def say(*texts: object, err: bool = False) -> None:
-    """Print one or more lines, to stderr with `err`; control characters are replaced."""
-    print(clean_lines(" ".join(map(str, texts))), file=sys.stderr if err else sys.stdout, flush=True)
+def say(text: object = "", *, err: bool = False) -> None:
+    """Print one line, to stderr with `err`; control characters and line breaks are replaced."""
+    print(clean(str(text)), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def say_text(text: str, *, err: bool = False) -> None:
+    """Print a text of several lines; control characters are replaced."""
+    print(clean_lines(text), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def clean_lines(text: str) -> str:
     """Replace control characters in a text of several lines."""
     return "\n".join(map(clean, text.split("\n")))
+
+
+def respond(document: Any, text: str, *, json: bool) -> None:
+    """Print the result of a command: the document with `json`, otherwise one line."""
+    print_json(document) if json else say(text)
 
 
 def json_text(document: Any) -> str:

@@ -50,7 +50,7 @@ class Plan:
 
 
 def plan(manifest: Manifest, state: State, workspace: Workspace, request: Request) -> Plan:
-    """Make a plan.
+    """Plan the sync of a mirror.
 
     Raises:
         DaError: `request.only` names an unknown table.

@@ -1,14 +1,37 @@
 """Client for the server's API, which is described in /openapi.json."""
 
 import json
+import random
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin
 
 from da.config import Login
 from da.errors import BrokenError, DaError, RefusedError
-from da.patience import Patience
 from da.web import Exchange, Web
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Try `attempts` times, waiting `first` seconds after the first failure and twice as long after each next one."""
+
+    attempts: int = 5
+    first: float = 0.25
+    longest: float = 30.0
+    """Seconds. A server that asks to wait more than four times as long is not waited for."""
+    pause: Callable[[float], object] = time.sleep
+
+    def delay(self, failures: int, asked: float | None = None) -> float:
+        """Return the seconds to wait after a number of failures; never less than the server asked for."""
+        doubled = self.first * 2.0 ** (failures - 1)
+        return max(min(self.longest, doubled) * random.uniform(0.5, 1.0), asked or 0.0)  # noqa: S311
+
+    def is_over(self, failures: int, asked: float | None = None) -> bool:
+        """Return whether there are no more attempts after a number of failures."""
+        return failures >= self.attempts or (asked or 0.0) > 4 * self.longest
+
 
 _UNAUTHORIZED = 401
 _NOT_FOUND = 404
@@ -22,13 +45,13 @@ class Server:
         self,
         login: Login,
         web: Web,
-        patience: Patience | None = None,
+        backoff: Backoff | None = None,
         renew: Callable[[Login], Login] = lambda login: login,
     ) -> None:
         self.address = login.server
         self._login = login
         self._web = web
-        self._patience = patience or Patience(attempts=4, longest=8.0)
+        self._backoff = backoff or Backoff(attempts=4, longest=8.0)
         self._renew = renew
 
     def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
@@ -96,14 +119,14 @@ class Server:
                 failures += 1
                 if not error.passes or not (again or error.wait is not None):
                     raise self._explained(error) from None
-                if self._patience.is_over(failures, error.wait):
+                if self._backoff.is_over(failures, error.wait):
                     raise self._explained(error) from None
-                self._patience.pause(self._patience.delay(failures, error.wait))
+                self._backoff.pause(self._backoff.delay(failures, error.wait))
             except BrokenError:
                 failures += 1
-                if not again or self._patience.is_over(failures):
+                if not again or self._backoff.is_over(failures):
                     raise
-                self._patience.pause(self._patience.delay(failures))
+                self._backoff.pause(self._backoff.delay(failures))
 
     def _once(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, read: Any) -> Any:
         sent = {**headers, "Accept": "application/json", **self._proof()}

@@ -11,49 +11,119 @@ read are deleted immediately.
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from da.errors import DaError
-from da.manifest import Manifest, Table
-from da.patience import Patience
+from da.manifest import Manifest, Table, noticed
 from da.pieces import assembly
 from da.plan import Plan, Request, choose, plan
-from da.report import Report
-from da.server import Server
-from da.text import bytes_text, clean
+from da.progress import Bar, Progress
+from da.server import Backoff, Server
+from da.text import bytes_text, count_text, seconds_text
 from da.web import Web
 from da.workspace import State, Workspace
 
 if TYPE_CHECKING:
-    from da.download import Outcome, Progress
+    from da.download import Outcome
     from da.views import Published
+
+_NAMED = 5
+"""Tables that are listed by name."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a sync did, or in a dry run would do.
+
+    `files` and `size_bytes` count what was fetched; `not_mirrored` counts tables that can only be queried on the server.
+    """
+
+    workspace: str
+    snapshot: int = 0
+    dry_run: bool = False
+    interrupted: bool = False
+    updated: list[str] = field(default_factory=list)
+    unchanged: int = 0
+    removed: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    not_mirrored: int = 0
+    files: int = 0
+    size_bytes: int = 0
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of `da sync`."""
+        return 130 if self.interrupted else 1 if self.failed else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as a JSON object."""
+        document = {name: getattr(self, name) for name in self.__slots__}
+        failed = [{"table": table_id, "error": error} for table_id, error in self.failed.items()]
+        return {**document, "failed": failed, "seconds": round(self.seconds, 3)}
+
+    def lines(self) -> Iterator[str]:
+        """Return the lines of a summary, without failures and notes."""
+        did = ("Would update", "would remove") if self.dry_run else ("Updated", "removed")
+        parts = []
+        if self.updated:
+            parts.append(f"{did[0]} {_tables(self.updated)}: {self._fetched()}")
+        if self.removed:
+            parts.append(f"{did[1]} {_tables(self.removed)}")
+        if not parts and not self.failed and not self.interrupted:
+            parts.append("Already up to date")
+        if self.unchanged:
+            parts.append(f"{count_text(self.unchanged, 'table')} unchanged")
+        if parts:
+            text = "; ".join(parts)
+            yield f"{text[0].upper()}{text[1:]}. Snapshot {self.snapshot}."
+        if self.not_mirrored:
+            yield f"{count_text(self.not_mirrored, 'table')} can only be queried on the server."
+        if self.interrupted:
+            yield "Interrupted. Downloaded data is kept; run da sync to resume."
+
+    def failures(self) -> Iterator[str]:
+        """Return the failures, one line per cause."""
+        causes: dict[str, list[str]] = {}
+        for table_id, error in self.failed.items():
+            causes.setdefault(error, []).append(table_id)
+        for error, names in causes.items():
+            more = len(names) - _NAMED
+            count = f"{len(names):,} tables ({', '.join(names[:_NAMED])}{f' and {more:,} more' if more > 0 else ''})"
+            yield f"{names[0] if len(names) == 1 else count}: {error}"
+
+    def _fetched(self) -> str:
+        text = f"{count_text(self.files, 'file')}, {bytes_text(self.size_bytes)}"
+        return text if self.dry_run else f"{text} in {seconds_text(self.seconds)}"
+
+
+def _tables(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= _NAMED else count_text(len(names), "table")
+
 
 CHECKPOINT = 30.0
 """Seconds of downloading after which complete tables get their views, before the others are complete."""
-
-Bar = Callable[[int, int], "AbstractContextManager[Progress]"]
-"""Shows progress for a total of bytes and files."""
 
 
 class Sync:
     """One run of `da sync`, in a workspace that is locked for it."""
 
     def __init__(
-        self, workspace: Workspace, server: Server, web: Web, bar: Bar, patience: Patience | None = None
+        self, workspace: Workspace, server: Server, web: Web, bar: Bar, backoff: Backoff | None = None
     ) -> None:
         self._workspace = workspace
         self._server = server
         self._web = web
         self._bar = bar
-        self._patience = patience or Patience()
+        self._backoff = backoff or Backoff()
         self._before = workspace.state()
         self._shown: Mapping[str, Table] = self._before.tables
         self._report = Report(str(workspace.root))
@@ -116,14 +186,20 @@ class Sync:
             self._report.files, self._report.size_bytes = len(todo.wanted), todo.size_bytes
         else:
             self._workspace.doubt(self._before)
+            # Files of the state before the last one, kept for readers until now. Deleted before the download, not after
+            # it, because their space may be needed.
             if self._before.superseded:
                 self._workspace.prune(self._kept(todo))
             unfinished = self._fetch(todo)
             tables, broken = self._publish(todo, unfinished)
             unfinished |= broken
+            # A query that began before the database was replaced may open its files only now. The files of the previous
+            # state therefore stay until the next sync (`superseded`), except those of tables that the user may no
+            # longer read.
             kept = self._kept(todo)
             self._workspace.prune(self._referred(tables) | kept)
             superseded = bool(self._referred(self._before.tables) & kept - self._referred(tables))
+            # The ETag is saved only if everything of this manifest is here; otherwise the next run plans again.
             self._save(tables, None if unfinished or self._report.failed or request.only else etag, superseded)
         self._report.updated = sorted(todo.updated - unfinished)
         self._count({table_id: table for table_id, table in todo.chosen.items() if table_id not in unfinished})
@@ -143,12 +219,11 @@ class Sync:
             each for each in +missing if each in self._report.failed or not self._workspace.holds(todo.chosen[each])
         }
 
-    def _download(self, todo: Plan, progress: "Progress", missing: Counter[str]) -> None:
-        from da.download import Downloads
-        from da.urls import SignedUrls
+    def _download(self, todo: Plan, progress: Progress, missing: Counter[str]) -> None:
+        from da.download import Downloads, SignedUrls
 
         Thread(target=import_module, args=("da.views",), daemon=True).start()  # DuckDB loads while the network is busy
-        downloads = Downloads(self._web, SignedUrls(self._server, todo.wanted), progress, self._patience)
+        downloads = Downloads(self._web, SignedUrls(self._server, todo.wanted), progress, self._backoff)
         published_at = monotonic()
         for outcome in downloads.run(todo.wanted):
             self._note(outcome, missing)
@@ -191,7 +266,7 @@ class Sync:
         aside = self._workspace.aside_for_readers()
         shown = [each for each in mirrored if self._workspace.holds(each.table)]
         published = publish(self._workspace.duckdb, shown, aside)
-        if aside.exists():
+        if aside.exists():  # somebody reads the replaced database: remember which files it needs
             self._workspace.note_read(aside, self._referred(self._shown))
         self._shown = tables
         return published
@@ -253,11 +328,6 @@ class Sync:
         self._report.not_mirrored = len(tables) - mirrored
         self._report.unchanged = mirrored - len(self._report.updated)
         self._report.notes += noticed(tables.values())
-
-
-def noticed(tables: Iterable[Table]) -> list[str]:
-    """List the server's notices about tables, such as that files are gone from the source."""
-    return [clean(f"{table.id}: {table.notice}") for table in tables if table.notice]
 
 
 def _here(todo: Plan, table_id: str | None = None) -> int:

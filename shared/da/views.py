@@ -60,15 +60,17 @@ class _ViewError(Exception):
 
 
 def publish(path: Path, tables: Sequence[Mirrored], aside: Path | None = None) -> Published:
-    """Give the database at `path` exactly the views of these tables; everything else in it stays.
+    """Update the views of the database at `path` to match these tables; everything else in it is kept.
 
-    The database that is replaced stays at `aside` if another process reads it.
+    The replaced database is kept at `aside` if another process reads it.
 
     Raises:
         DaError: another program has it open for writing, or it can't be written.
     """
     published = Published()
     link, path = path, Path(os.path.realpath(path))
+    # A new file, not changes in place: DuckDB admits no writer beside readers, and a crash in the middle would leave a
+    # database with half of the views. In the same folder, so that the rename is atomic.
     fresh = path.with_name(f".{path.name}.new")
     path.parent.mkdir(parents=True, exist_ok=True)
     for stale in (fresh, Path(f"{fresh}.wal")):
@@ -81,9 +83,9 @@ def publish(path: Path, tables: Sequence[Mirrored], aside: Path | None = None) -
 
 
 def is_sound(path: Path) -> bool:
-    """Tell whether a database can be opened and still has the views that it was given.
+    """Return whether a database can be opened and still has the views that `publish` created.
 
-    One that another program writes to counts as sound: it can't be looked into.
+    A database that another program writes to counts as sound, because it can't be inspected.
     """
     if not path.is_file():
         return False
@@ -126,7 +128,7 @@ def _explain(path: Path, link: Path, reason: str) -> None:
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         raise DaError(f"can't read '{path}': {why}; fix that and run da sync again") from None
-    if link.is_symlink() or not path.is_file():  # whatever it is, it is not ours to move
+    if link.is_symlink() or not path.is_file():  # not a file of ours: don't move it
         raise DaError(
             f"'{link}' is a link to '{path}', which is not a DuckDB database; remove the link and run da sync again"
         )
@@ -194,6 +196,9 @@ def _open(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _replace(path: Path, fresh: Path, aside: Path | None) -> None:
+    # Readers keep the old file open by its inode, so they are not disturbed by the rename, but the views in it refer to
+    # parquet files that a later sync deletes. A second name for the inode lets a later sync ask whether it is still in
+    # use. The name is made before the rename: afterwards, the old file has none and can't be found any more.
     if aside and path.exists():
         aside.parent.mkdir(exist_ok=True)
         with suppress(OSError):  # a file system without hard links
@@ -203,7 +208,7 @@ def _replace(path: Path, fresh: Path, aside: Path | None) -> None:
     except PermissionError:  # Windows does not replace what somebody has open
         raise DaError(f"can't replace '{path}': another program has it open; close it and run da sync again") from None
     finally:
-        # Looked at only now: who opens the database from here on opens the new one.
+        # Checked only after the rename: until then, a new reader could still open the old file.
         if aside and not is_read(aside):
             aside.unlink(missing_ok=True)
             with suppress(OSError):

@@ -8,21 +8,48 @@ import email.utils
 import http.client
 import io
 import json
+import os
 import re
 import socket
 import ssl
+import sys
 import threading
 import time
 import zlib
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from da import __version__, refusals
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
-from da.proxies import proof, proxy_for
+
+
+@cache
+def proxy_for(scheme: str, host: str) -> SplitResult | None:
+    """Return the address of the proxy for a host; `None` for a direct connection."""
+    asked = any(name.lower() in {f"{scheme}_proxy", "all_proxy"} for name in os.environ)
+    if not asked and sys.platform not in {"darwin", "win32"}:
+        return None
+    from urllib.request import getproxies, proxy_bypass
+
+    proxies = getproxies()
+    address = proxies.get(scheme) or proxies.get("all")
+    if not address or proxy_bypass(host):
+        return None
+    return urlsplit(address if "//" in address else f"//{address}")
+
+
+def proof(proxy: SplitResult) -> dict[str, str]:
+    """Return the authorization header for a proxy with a user name in its address."""
+    if not proxy.username:
+        return {}
+    user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": f"Basic {b64encode(user.encode()).decode()}"}
+
 
 TIMEOUT = 30.0
 """Seconds without data after which a connection counts as broken."""
@@ -94,17 +121,20 @@ class Exchange:
             return b"".join(blocks)
 
     def _arriving(self) -> Iterator[bytes]:
-        """Read the body as it comes, and give up on one that drips."""
+        """Read the body as it arrives; fail if it drips.
+
+        The timeout of the socket does not notice a server that sends a byte now and then: each byte restarts it.
+        """
         began, size = time.monotonic(), 0
         while block := self._response.read1(_BLOCK):
             size += len(block)
             seconds = time.monotonic() - began
             if seconds > _GRACE and size < seconds * _SLOWEST:
                 raise DaError(
-                    f"{self._where} sent {size:,} bytes in {seconds:.0f} seconds; check your network, and run it again"
+                    f"the answer of '{self._where}' is too slow: {size:,} bytes in {seconds:.0f} seconds; check your network and try again"
                 )
             yield block
-        self._response.read()  # nothing is left, or it ended too early; only now the connection can be used again
+        self._response.read()  # raises if the body ended too early, and marks the connection as reusable
 
     def _unpack(self) -> Iterator[bytes]:
         blocks: Iterable[bytes] = self._arriving()
@@ -147,7 +177,7 @@ class Exchange:
         problem = problem if isinstance(problem, dict) else {}
         detail = problem.get("detail") or problem.get("title") or self._reason(body)
         wait = _seconds(self.header("retry-after"))
-        detail = " ".join(str(detail)[:_LONGEST_DETAIL].split())  # of one line, or it could pass for lines of ours
+        detail = " ".join(str(detail)[:_LONGEST_DETAIL].split())  # one line, so that it can't imitate lines of ours
         return RefusedError(detail, status=self.status, code=str(problem.get("code", "")), wait=wait)
 
     def _reason(self, body: bytes) -> str:
@@ -249,7 +279,11 @@ class Web:
         try:
             if connection.sock is None:
                 _connect(connection, proxy)
-            connection.request(method, target, body=_flowing(body), headers=_with_length(headers, body))
+            if body is None:
+                connection.request(method, target, headers=headers)
+            else:  # a stream is sent in blocks, so that the timeout applies to each of them
+                length = {"Content-Length": str(len(body))}
+                connection.request(method, target, body=io.BytesIO(body), headers={**headers, **length})
             return connection.getresponse()
         except UnreachableError:
             self._drop(connection)
@@ -327,15 +361,6 @@ def _connect(connection: http.client.HTTPConnection, proxy: SplitResult | None) 
         if proxy and refused:
             raise UnreachableError(refusals.of_proxy(proxy, int(refused[1]))) from None
         raise UnreachableError(f"can't reach {where}: {_reason(error)}; check the address and your network") from None
-
-
-def _flowing(body: bytes | None) -> bytes | io.BytesIO | None:
-    """Send a long body in blocks, so that the timeout applies to each block."""
-    return io.BytesIO(body) if body is not None and len(body) > _BLOCK else body
-
-
-def _with_length(headers: Mapping[str, str], body: bytes | None) -> dict[str, str]:
-    return dict(headers) if body is None else {**headers, "Content-Length": str(len(body))}
 
 
 def _inflated(blocks: Iterable[bytes]) -> Iterator[bytes]:

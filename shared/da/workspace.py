@@ -111,11 +111,15 @@ class Workspace:
         write_atomically(self._state_path, json.dumps(state.to_json(), separators=(",", ":")))
 
     def doubt(self, state: State) -> None:
-        """Mark the mirror as out of date before anything is changed."""
+        """Mark the mirror as out of date before anything is changed.
+
+        If this run dies, the next one would otherwise send the ETag, be told that nothing changed, and keep half of it.
+        """
         if state.etag is not None:
             times = self._state_path.stat()
             self.save(replace(state, etag=None))
-            os.utime(self._state_path, ns=(times.st_atime_ns, times.st_mtime_ns))  # it is no news of the server's
+            # The modification time says when the mirror last matched the server; this is no news from the server.
+            os.utime(self._state_path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
     def touch(self) -> None:
         """Record that the mirror was up to date now."""
@@ -164,7 +168,7 @@ class Workspace:
         return files
 
     def prune(self, keep: Collection[Path]) -> None:
-        """Delete the mirror's files except `kept` ones, and empty folders.
+        """Delete the mirror's files except those to `keep`, and empty folders.
 
         Only names that `da` itself gives are touched, and links are not followed.
         """
@@ -179,7 +183,9 @@ class Workspace:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Lock out every other `da sync`; the lock is released when the process ends.
+        """Lock out every other `da sync`.
+
+        The lock belongs to the process, not to the content of the file, so that one that died leaves none behind.
 
         Raises:
             DaError: another sync is running, or the folder is not writable.
@@ -218,6 +224,8 @@ def is_read(database: Path) -> bool:
         return False
     import fcntl
 
+    # DuckDB takes a POSIX lock (fcntl) for as long as it has a file open, also when it only reads. Taking the exclusive
+    # one fails exactly while somebody reads. It is released when the file is closed here.
     try:
         with database.open("r+b") as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,18 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from da.errors import DaError
+from da.options import Json, command_group
 from da.output import print_json, print_table, say
 from da.session import session
-from da.text import clean, count_text
+from da.text import count_text
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    help="Check and apply the settings in config/instance.yaml.",
-)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+app = command_group("Check and apply the settings in config/instance.yaml.")
 
 
 @app.command()
@@ -83,7 +77,7 @@ def _print_findings(file: str, findings: list[dict[str, Any]], kind: str) -> Non
     for finding in findings:
         line = f":{finding['line']}" if finding.get("line") else ""
         path = f" {finding['path']}:" if finding.get("path") else ""
-        say(clean(f"{file}{line}:{path} {kind}{finding['message']}"), err=True)
+        say((f"{file}{line}:{path} {kind}{finding['message']}"), err=True)
 
 
 def _value(setting: dict[str, Any]) -> str:

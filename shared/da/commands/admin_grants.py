@@ -5,18 +5,13 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from da.admin_errors import WHAT, doing
-from da.completion import grantable, table_ids
 from da.errors import DaError, RefusedError, UsageError
-from da.output import print_json, print_table, say
+from da.options import Json, command_group, complete_grantable, complete_ids
+from da.output import print_json, print_table, respond, say
 from da.server import Server
+from da.session import WHAT, doing
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    help="Manage grants: what users and groups can read.",
-)
+app = command_group("Manage grants: what users and groups can read.")
 
 Who = Annotated[str, typer.Argument(metavar="EMAIL", help="Email of the user; with --group, the name of the group.")]
 What = Annotated[
@@ -24,19 +19,18 @@ What = Annotated[
     typer.Argument(
         metavar="TABLE",
         help="A table as SOURCE.TABLE; SOURCE.* for all tables of a source; SOURCE.BUCKET.* for a bucket.",
-        autocompletion=grantable,
+        autocompletion=complete_grantable,
     ),
 ]
 Group = Annotated[bool, typer.Option("--group", "-g", help="Treat EMAIL as the name of a group.")]
 Bucket = Annotated[str | None, typer.Option(help="With SOURCE.*, only the tables of this bucket.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 User = Annotated[
     str | None, typer.Option("--user", "-u", metavar="EMAIL", help="Only this user, including grants to their groups.")
 ]
 OfGroup = Annotated[str | None, typer.Option("--group", "-g", metavar="GROUP", help="Only grants to this group.")]
 Table = Annotated[
     str | None,
-    typer.Option("--table", "-t", metavar="SOURCE.TABLE", help="Only this table.", autocompletion=table_ids),
+    typer.Option("--table", "-t", metavar="SOURCE.TABLE", help="Only this table.", autocompletion=complete_ids),
 ]
 
 _CONFLICT: Final = 409
@@ -58,7 +52,7 @@ def list_grants(user: User = None, group: OfGroup = None, table: Table = None, j
 @app.command("add")
 def grant(who: Who, what: What, group: Group = False, bucket: Bucket = None, json: Json = False) -> None:
     """Grant a user or group read access to tables."""
-    principal, subject = _principal(who, group=group), _subject(what, bucket)
+    principal, subject = {"group" if group else "user": who}, _subject(what, bucket)
     on = _on(subject)
     with doing(f"grant '{on}' to '{who}'", missing=WHAT) as server:
         try:
@@ -83,7 +77,7 @@ def revoke(who: Who, what: What, group: Group = False, bucket: Bucket = None, js
 
     Other grants, such as those of their groups, may still give access.
     """
-    principal, subject = _principal(who, group=group), _subject(what, bucket)
+    principal, subject = {"group" if group else "user": who}, _subject(what, bucket)
     on = _on(subject)
     with doing(f"revoke '{on}' from '{who}'", missing=WHAT) as server:
         found = _same(server, principal, subject)
@@ -93,8 +87,10 @@ def revoke(who: Who, what: What, group: Group = False, bucket: Bucket = None, js
         raise DaError(
             f"can't revoke '{on}' from '{who}': there is no such grant; to see who can read what, run: da admin access"
         )
-    print_json(found) if json else say(
-        f"Revoked the grant of {who} on {on}. Unless another grant covers it, their next da sync removes it."
+    respond(
+        found,
+        f"Revoked the grant of {who} on {on}. Unless another grant covers it, their next da sync removes it.",
+        json=json,
     )
 
 
@@ -114,7 +110,10 @@ def access(user: User = None, table: Table = None, json: Json = False) -> None:
         whose = report["user"]
         say(f"{whose['email']} is deactivated." if not whose["active"] else f"{whose['email']} can't read any table.")
     else:
-        rows = [(it["user"], it["table"], _does(it), _reasons(it)) for it in report["access"]]
+        rows = [
+            (it["user"], it["table"], _does(it), "; ".join(reason["text"] for reason in it["reasons"]))
+            for it in report["access"]
+        ]
         print_table(("user", "table", "access", "why"), rows)
 
 
@@ -139,14 +138,6 @@ def _print_answer(found: Mapping[str, Any]) -> None:
 
 def _does(found: Mapping[str, Any]) -> str:
     return "reads, downloads" if found["downloadable"] else "reads" if found["readable"] else ""
-
-
-def _reasons(found: Mapping[str, Any]) -> str:
-    return "; ".join(reason["text"] for reason in found["reasons"])
-
-
-def _principal(who: str, *, group: bool) -> dict[str, str]:
-    return {"group" if group else "user": who}
 
 
 def _subject(what: str, bucket: str | None) -> dict[str, str]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from da.errors import UsageError
+from da.options import Json
 from da.output import print_json, say
-from da.progress import progress
+from da.progress import bar
 from da.session import session
-from da.text import clean
 
 if TYPE_CHECKING:
     from da.imports.report import Report
@@ -21,7 +21,6 @@ Description = Annotated[
     typer.Option("--description", metavar="FILE", help="Its data_description.md, if it is not in that folder."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be imported without changing anything.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def import_(old: From, description: Description = None, dry_run: DryRun = False, json: Json = False) -> None:
@@ -31,18 +30,15 @@ def import_(old: From, description: Description = None, dry_run: DryRun = False,
     kept. Running it again imports what is new and resumes an interrupted import. What can't be imported is listed with
     the reason. Exits with 1 if a table failed.
     """
-    from da.imports.conversation import Importing
     from da.imports.folder import read_folder
+    from da.imports.transfer import Importing
 
     if not old.is_dir():
         raise UsageError(f"can't import '{old}': it is not a folder; give the older system's DATA_DIR")
     with TemporaryDirectory(prefix="da-import-") as scratch, session() as server:
         system = read_folder(old, Path(scratch), description)
 
-        def bar(total: int, files: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
-            return progress(total, files, wanted=not json)
-
-        report = Importing(server, bar).run(system, dry_run=dry_run)
+        report = Importing(server, bar(wanted=not json)).run(system, dry_run=dry_run)
     _print(report, json=json)
     raise typer.Exit(report.exit_code)
 
@@ -52,10 +48,10 @@ def _print(report: "Report", *, json: bool) -> None:
         print_json(report.to_json())
     else:
         for line in report.lines():
-            say(clean(line))
+            say(line)
     for table in report.tables:
         if table.error:
-            say(clean(f"{table.id}: {table.error}"), err=True)
+            say((f"{table.id}: {table.error}"), err=True)
     for problem in report.problems:
         place = ".".join(str(part) for part in (problem.get("source"), problem.get("table")) if part)
-        say(clean(f"{place}: {problem.get('message')}"), err=True)
+        say((f"{place}: {problem.get('message')}"), err=True)

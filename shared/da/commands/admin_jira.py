@@ -5,16 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
+from da.options import Json, command_group
 from da.output import print_json, print_table, say
 from da.session import session
-from da.text import clean, count_text
+from da.text import count_text
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    help="Manage the Jira source: backfill, check, refresh, replay, status.",
-)
+app = command_group("Manage the Jira source: backfill, check, refresh, replay, status.")
 
 _HOUR = 3600.0
 
@@ -27,7 +23,6 @@ Jql = Annotated[
 Parallel = Annotated[int, typer.Option(min=1, max=16, help="Number of issues to fetch in parallel.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count the issues that would be read.")]
 Timeout = Annotated[int, typer.Option(min=1, help="Seconds to wait for the server's answer.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("backfill")
@@ -54,7 +49,7 @@ def backfill(
     if json:
         print_json(told)
     elif dry_run:
-        say(clean(f"Would read about {count_text(told['found'] or 0, 'issue')}: {told['jql']}"))
+        say(f"Would read about {count_text(told['found'] or 0, 'issue')}: {told['jql']}")
     else:
         _print_backfilled(told)
         _print_problems(told)
@@ -167,7 +162,7 @@ def _print_standing(told: dict[str, Any]) -> None:
     where = f" ({webhooks['domain']})" if webhooks["domain"] else ""
     api = "enabled" if webhooks["is_jira_asked"] else "disabled (JIRA_API_TOKEN is not set)"
     hooks = "accepted" if webhooks["is_secret_set"] else "rejected (JIRA_WEBHOOK_SECRET is not set)"
-    say(clean(f"Jira{where}: API {api}, webhooks {hooks}."))
+    say(f"Jira{where}: API {api}, webhooks {hooks}.")
     waiting = count_text(webhooks["waiting"], "event")
     age = f", the oldest for {webhooks['oldest_seconds']:.0f} s" if webhooks["oldest_seconds"] else ""
     say(f"{waiting} waiting{age}.")
@@ -178,9 +173,9 @@ def _print_standing(told: dict[str, Any]) -> None:
     elif webhooks["is_jira_asked"]:
         say("No issues have been read yet; to read them, run: da admin jira backfill")
     if told["failed"]:
-        say(clean(f"{count_text(len(told['failed']), 'issue')} could not be read: {', '.join(told['failed'][:20])}"))
+        say(f"{count_text(len(told['failed']), 'issue')} could not be read: {', '.join(told['failed'][:20])}")
     for name in told["unresolved"]:
-        say(clean(f"Jira has no field named '{name}'."))
+        say(f"Jira has no field named '{name}'.")
 
 
 def _print_backfilled(told: dict[str, Any]) -> None:
@@ -200,7 +195,7 @@ def _print_check(told: dict[str, Any]) -> None:
 
 def _print_problems(told: dict[str, Any]) -> None:
     for line in [*told.get("notes", ()), *([told["error"]] if told.get("error") else [])]:
-        say(clean(line), err=True)
+        say((line), err=True)
 
 
 def _counts(job: dict[str, Any]) -> str:

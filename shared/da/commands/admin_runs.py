@@ -6,19 +6,18 @@ from typing import Annotated, Any
 import typer
 
 from da.errors import DaError
-from da.output import print_json, say
+from da.options import DryRun, Json, Timeout
+from da.output import print_json, respond, say
 from da.runs import followed, rebuilt
 from da.server import Server
 from da.session import session
-from da.text import bytes_text, clean, count_text
+from da.text import bytes_text, count_text
 
 Sources = Annotated[
     list[str] | None,
     typer.Argument(metavar="[SOURCE…]", help="Sources, or tables as SOURCE.TABLE; all sources if omitted."),
 ]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the runs to finish.")]
-Timeout = Annotated[int, typer.Option(min=1, help="Maximum seconds to wait.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def sync(sources: Sources = None, wait: Wait = True, timeout: Timeout = 3600, json: Json = False) -> None:
@@ -34,7 +33,7 @@ def sync(sources: Sources = None, wait: Wait = True, timeout: Timeout = 3600, js
                 "nothing to sync: there are no sources; to add one, run: da admin add-source NAME --path FOLDER"
             )
         if not wait:
-            print_json(runs) if json else say(f"Started: {', '.join(run['source'] for run in runs)}.")
+            respond(runs, f"Started: {', '.join(run['source'] for run in runs)}.", json=json)
             return
         ended = []
         for run in followed(server, runs, monotonic() + timeout):
@@ -79,9 +78,7 @@ def rollback(
     snapshot: Annotated[
         int, typer.Argument(metavar="SNAPSHOT", min=1, help="A snapshot listed by da tables --snapshots.")
     ],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would change without changing anything.")
-    ] = False,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Publish the tables of an earlier snapshot again.
@@ -98,7 +95,7 @@ def rollback(
     else:
         say(f"Restored the tables of snapshot {snapshot} as snapshot {built['snapshot']}.")
     if missing := built.get("missing"):
-        say(clean(f"{'Would remove' if dry_run else 'Removed'} tables: {', '.join(missing)}."))
+        say(f"{'Would remove' if dry_run else 'Removed'} tables: {', '.join(missing)}.")
     _print_held_back(built)
 
 
@@ -118,9 +115,7 @@ def release(
 
 
 def sweep(
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done without changing anything.")
-    ] = False,
+    dry_run: DryRun = False,
     timeout: Timeout = 3600,
     json: Json = False,
 ) -> None:
@@ -138,7 +133,7 @@ def sweep(
     else:
         _print_swept(swept, dry_run=dry_run)
         for source, message in problems:
-            say(clean(f"{source}: {message}"), err=True)
+            say((f"{source}: {message}"), err=True)
     raise typer.Exit(1 if problems else 0)
 
 
@@ -156,7 +151,7 @@ def _print(run: dict[str, Any]) -> None:
     for note in run.get("notes") or []:
         say(f"{source}: {note}")
     if run.get("error"):
-        say(clean(f"{source}: {run['error']}"), err=True)
+        say((f"{source}: {run['error']}"), err=True)
     elif not run.get("tables"):
         say(f"{source}: {run['status']}, no tables")
 
@@ -165,13 +160,13 @@ def _print_built(built: dict[str, Any]) -> None:
     say(f"Snapshot {built.get('snapshot')}: {count_text(built.get('tables') or 0, 'table')}.")
     for problem in built.get("problems") or []:
         place = ".".join(part for part in (problem.get("source"), problem.get("table")) if part)
-        say(clean(f"{place}: {problem.get('message')}"), err=True)
+        say((f"{place}: {problem.get('message')}"), err=True)
     _print_held_back(built)
 
 
 def _print_held_back(built: dict[str, Any]) -> None:
     if held := built.get("held_back"):
-        say(clean(f"Held back by a rollback until they publish again or you run da admin release: {', '.join(held)}."))
+        say(f"Held back by a rollback until they publish again or you run da admin release: {', '.join(held)}.")
 
 
 def _print_swept(swept: dict[str, Any], *, dry_run: bool) -> None:
@@ -182,7 +177,7 @@ def _print_swept(swept: dict[str, Any], *, dry_run: bool) -> None:
     compacted, archived = ("Would compact", "Would archive") if dry_run else ("Compacted", "Archived")
     for table in swept.get("compacted") or []:
         files = f"{count_text(table['files'], 'small file')} ({bytes_text(table['size_bytes'])})"
-        say(clean(f"{compacted} {table['source']}.{table['table']}: {files}."))
+        say(f"{compacted} {table['source']}.{table['table']}: {files}.")
     if gathered := swept.get("gathered"):
         say(f"{archived} {count_text(gathered, 'record')} of past days.")
 

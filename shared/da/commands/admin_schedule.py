@@ -5,12 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from da.options import Json
 from da.output import print_json, print_table, say
 from da.server import segment
 from da.session import session
-from da.text import clean
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def schedule(
@@ -57,7 +55,7 @@ def set_schedule(
         print_json(changed)
         return
     inherited = "inherited from its source" if kind == "tables" else "inherited from the instance"
-    say(clean(f"Schedule of {name}: {when or inherited}."))
+    say(f"Schedule of {name}: {when or inherited}.")
 
 
 _COLUMNS = ("name", "schedule", "last", "next", "why")
@@ -77,9 +75,9 @@ def _print_started(told: dict[str, Any]) -> None:
         if outcome["outcome"] == "started":
             tables = outcome["tables"]
             what = "all tables" if tables is None else ", ".join(tables) or "discovery of new tables"
-            say(clean(f"Started {outcome['source']}: {what}."))
+            say(f"Started {outcome['source']}: {what}.")
     for job in told.get("jobs") or []:
         if job["outcome"] == "started":
-            say(clean(f"Started {job['source']}: {job['job']}."))
+            say(f"Started {job['source']}: {job['job']}.")
     if told["sweep"]["outcome"] == "started":
         say("Started a sweep.")

@@ -7,12 +7,11 @@ import typer
 
 from da.config import is_loopback
 from da.errors import UsageError
-from da.options import read_options
-from da.output import print_json, print_table, say
+from da.options import Json, SyncSchedule, read_options
+from da.output import print_json, print_table, respond, say
 from da.server import segment
 from da.session import session
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Options = Annotated[
     list[str] | None,
     typer.Option(
@@ -26,7 +25,7 @@ def add_source(
     *,
     kind: Annotated[str, typer.Option("--type", help="Type of the source.")] = "csv",
     path: Annotated[str | None, typer.Option(help="Folder or URL of its files, as seen by the server.")] = None,
-    sync_schedule: Annotated[str | None, typer.Option(help="Sync schedule, e.g. every 6h or daily 05:00.")] = None,
+    sync_schedule: SyncSchedule = None,
     option: Options = None,
     json: Json = False,
 ) -> None:
@@ -40,7 +39,7 @@ def add_source(
         said = {"sync_schedule": sync_schedule} if sync_schedule else {}
         config = {**({"path": _as_the_server_sees(path, server.address)} if path else {}), **read_options(option or ())}
         made = server.post(f"/api/admin/sources/{segment(name)}", {"type": kind, "config": config, **said})
-    print_json(made) if json else say(f"Added the source {name}. To sync it, run: da admin sync {name}")
+    respond(made, f"Added the source {name}. To sync it, run: da admin sync {name}", json=json)
 
 
 def list_sources(json: Json = False) -> None:
@@ -72,7 +71,7 @@ def register_table(
     ] = None,
     primary_key: Annotated[str | None, typer.Option(metavar="COLUMN,…", help="Columns that identify a row.")] = None,
     cursor_column: Annotated[str | None, typer.Option(help="Column that increases with every change.")] = None,
-    sync_schedule: Annotated[str | None, typer.Option(help="Sync schedule, e.g. every 6h or daily 05:00.")] = None,
+    sync_schedule: SyncSchedule = None,
     public: Annotated[bool | None, typer.Option("--public/--private", help="Whether every user can read it.")] = None,
     server_only: Annotated[
         bool, typer.Option("--server-only", help="Keep the table on the server; its files can't be downloaded.")
@@ -131,7 +130,7 @@ def list_tables(
 
 
 def _as_the_server_sees(path: str, server: str) -> str:
-    """Make a path absolute if the server runs on this machine: its working directory differs from the user's."""
+    """Return an absolute path if the server runs on this machine: its working directory differs from the user's."""
     return str(Path(path).expanduser().absolute()) if is_loopback(server) and "://" not in path else path
 
 

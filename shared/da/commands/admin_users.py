@@ -1,23 +1,23 @@
-"""`da admin users`: users and their roles."""
+"""`da admin users` and `da admin groups`: users, their roles, and groups of users that share grants."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import typer
 
-from da.admin_errors import WHO, confirm, doing, find_user
-from da.commands.auth_tokens import say_note
-from da.output import print_json, print_table, say
+from da.commands.tokens import print_note
+from da.errors import DaError
+from da.options import Email, Json, Yes, command_group, confirm
+from da.output import print_json, print_table, respond, say, say_text
 from da.server import Server, segment
+from da.session import WHO, doing
+from da.text import count_text
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Manage users, invitations and roles."
-)
+app = command_group("Manage users, invitations and roles.")
+groups_app = command_group("Manage groups of users that share grants.")
 
+GroupName = Annotated[str, typer.Argument(metavar="GROUP", help="Name of the group.")]
 Role = Literal["viewer", "analyst", "km_admin", "admin"]
-Email = Annotated[str, typer.Argument(metavar="EMAIL", help="Email of the user.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Mail = Annotated[bool, typer.Option("--mail/--no-mail", help="Email the link, or print it.")]
 
 
@@ -38,7 +38,7 @@ def list_users(json: Json = False) -> None:
 
 @app.command("add")
 def add_user(
-    email: Annotated[str, typer.Argument(metavar="EMAIL", help="Email of the user.")],
+    email: Email,
     *,
     role: Annotated[Role, typer.Option(help="Role of the user.")] = "analyst",
     name: Annotated[str | None, typer.Option(help="Name of the user.")] = None,
@@ -68,9 +68,9 @@ def add_user(
     if invitation:
         _print_invitation(invitation)
     if made:
-        say(f"\nTheir token (expires {made['expires_at'][:10]}). It is not shown again:\n\n  {made['token']}\n")
-        say_note(made)
-        say(f"To log in, they run this and paste the token:\n\n  da login --server {address}")
+        say_text(f"\nTheir token (expires {made['expires_at'][:10]}). It is not shown again:\n\n  {made['token']}\n")
+        print_note(made)
+        say_text(f"To log in, they run this and paste the token:\n\n  da login --server {address}")
 
 
 @app.command("invite")
@@ -94,7 +94,7 @@ def set_role(
 ) -> None:
     """Set the role of a user: viewer, analyst, km_admin or admin."""
     user = _changed(email, "change the role of", {"role": role})
-    print_json(user) if json else say(f"{user['email']} now has the role {user['role']}.")
+    respond(user, f"{user['email']} now has the role {user['role']}.", json=json)
 
 
 @app.command("rename")
@@ -105,8 +105,10 @@ def rename(
 ) -> None:
     """Change the name of a user."""
     user = _changed(email, "rename", {"name": name})
-    print_json(user) if json else say(
-        f"Renamed {user['email']} to {user['name']}." if user["name"] else f"Removed the name of {user['email']}."
+    respond(
+        user,
+        f"Renamed {user['email']} to {user['name']}." if user["name"] else f"Removed the name of {user['email']}.",
+        json=json,
     )
 
 
@@ -114,16 +116,14 @@ def rename(
 def deactivate(email: Email, json: Json = False) -> None:
     """Deactivate a user: all sessions and tokens end immediately."""
     user = _changed(email, "deactivate", {"active": False})
-    print_json(user) if json else say(
-        f"Deactivated {user['email']}. To undo this, run: da admin users activate {user['email']}"
-    )
+    respond(user, f"Deactivated {user['email']}. To undo this, run: da admin users activate {user['email']}", json=json)
 
 
 @app.command("activate")
 def activate(email: Email, json: Json = False) -> None:
     """Reactivate a user, who must sign in again."""
     user = _changed(email, "activate", {"active": True})
-    print_json(user) if json else say(f"Activated {user['email']}; they can sign in again.")
+    respond(user, f"Activated {user['email']}; they can sign in again.", json=json)
 
 
 @app.command("remove")
@@ -133,7 +133,7 @@ def remove(email: Email, yes: Yes = False, json: Json = False) -> None:
         user = find_user(server, email)
         confirm(f"Remove {user['email']} with all grants, memberships, tokens and requests?", yes=yes)
         server.delete(f"/api/users/{segment(user['id'])}")
-    print_json(user) if json else say(f"Removed {user['email']}.")
+    respond(user, f"Removed {user['email']}.", json=json)
 
 
 @app.command("sign-out")
@@ -147,7 +147,7 @@ def sign_out(
         user = find_user(server, email)
         server.have_done(f"/api/users/{segment(user['id'])}/sign-out", {"tokens": tokens})
     what = "sessions and tokens" if tokens else "sessions"
-    print_json(user) if json else say(f"Ended all {what} of {user['email']}.")
+    respond(user, f"Ended all {what} of {user['email']}.", json=json)
 
 
 @app.command("release")
@@ -161,9 +161,7 @@ def release(email: Email, yes: Yes = False, json: Json = False) -> None:
         user = find_user(server, email)
         confirm(f"Accept the next account that signs in with {user['email']} as this user?", yes=yes)
         server.delete(f"/api/users/{segment(user['id'])}/identities")
-    print_json(user) if json else say(
-        f"Released {user['email']}: the next account to sign in with this address is accepted."
-    )
+    respond(user, f"Released {user['email']}: the next account to sign in with this address is accepted.", json=json)
 
 
 def _changed(email: str, verb: str, change: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,8 +178,90 @@ def _print_invitation(invitation: Mapping[str, Any]) -> None:
     if invitation["mailed"]:
         say(f"Sent an invitation to {email}.")
     elif ends:
-        say(f"Hand this link to {email}. It works once and expires at {ends[:16].replace('T', ' ')} UTC:\n\n  {url}")
+        say_text(
+            f"Hand this link to {email}. It works once and expires at {ends[:16].replace('T', ' ')} UTC:\n\n  {url}"
+        )
         if code := invitation.get("code"):
-            say(f"\nThe page asks for this code: {code}")
+            say_text(f"\nThe page asks for this code: {code}")
     else:
-        say(f"{email} can sign in here:\n\n  {url}")
+        say_text(f"{email} can sign in here:\n\n  {url}")
+
+
+@groups_app.command("list")
+def list_groups(json: Json = False) -> None:
+    """List groups and their members."""
+    with doing("list the groups") as server:
+        groups = server.get("/api/admin/groups")["groups"]
+    if json:
+        print_json(groups)
+        return
+    rows = [
+        (group["name"], len(group["members"]), ", ".join(it["email"] for it in group["members"])) for group in groups
+    ]
+    print_table(("group", "users", "members"), rows, right=("users",))
+
+
+@groups_app.command("add")
+def add_group(name: GroupName, json: Json = False) -> None:
+    """Create a group."""
+    with doing(f"add the group '{name}'") as server:
+        made = server.post("/api/admin/groups", {"name": name})
+    respond(made, f"Added the group {name}. To add users to it, run: da admin groups join", json=json)
+
+
+@groups_app.command("remove")
+def remove_group(name: GroupName, yes: Yes = False, json: Json = False) -> None:
+    """Delete a group and its grants."""
+    with doing(f"remove the group '{name}'") as server:
+        group = find_group(server, name)
+        confirm(f"Remove the group {name} ({count_text(len(group['members']), 'user')}) and its grants?", yes=yes)
+        server.delete(f"/api/admin/groups/{segment(group['id'])}")
+    respond(group, f"Removed the group {name}.", json=json)
+
+
+@groups_app.command("join")
+def join(name: GroupName, email: Email, json: Json = False) -> None:
+    """Add a user to a group."""
+    _change_members(name, email, "PUT", json=json)
+
+
+@groups_app.command("leave")
+def leave(name: GroupName, email: Email, json: Json = False) -> None:
+    """Remove a user from a group."""
+    _change_members(name, email, "DELETE", json=json)
+
+
+def _change_members(name: str, email: str, method: str, *, json: bool) -> None:
+    is_in = method == "PUT"
+    with doing(f"add '{email}' to '{name}'" if is_in else f"remove '{email}' from '{name}'") as server:
+        group, user = find_group(server, name), find_user(server, email)
+        server.have_done(f"/api/admin/groups/{segment(group['id'])}/members/{segment(user['id'])}", method=method)
+        if json:
+            print_json(find_group(server, name))
+            return
+    say(f"{user['email']} is {'now' if is_in else 'no longer'} a member of {name}.")
+
+
+def find_user(server: Server, email: str) -> dict[str, Any]:
+    """Find a user by email.
+
+    Raises:
+        DaError: there is no such user.
+    """
+    found: list[dict[str, Any]] = server.get("/api/users", email=email)["users"]
+    if not found:
+        raise DaError(f"there is no user '{email}'; {WHO}")
+    return found[0]
+
+
+def find_group(server: Server, name: str) -> dict[str, Any]:
+    """Find a group by name.
+
+    Raises:
+        DaError: there is no such group.
+    """
+    found = [group for group in server.get("/api/admin/groups")["groups"] if name in (group["name"], group["id"])]
+    if not found:
+        raise DaError(f"there is no group '{name}'; to see all groups, run: da admin groups list")
+    group: dict[str, Any] = found[0]
+    return group

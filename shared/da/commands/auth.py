@@ -7,17 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from da.commands.auth_tokens import app as tokens_app
+from da.commands.tokens import app as tokens_app
 from da.config import Config, Login, is_loopback, server_address
 from da.errors import DaError, UsageError
+from da.options import Json, command_group
 from da.output import say
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    help="Log in and out, and manage your access tokens.",
-)
+app = command_group("Log in and out, and manage your access tokens.")
 app.add_typer(tokens_app, name="tokens")
 
 ServerUrl = Annotated[
@@ -36,7 +32,6 @@ Browser = Annotated[
         "--browser/--no-browser", help="Sign in with a browser on this machine, or paste a code from another."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()

@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import typer
 
@@ -13,14 +13,14 @@ from da import __version__
 from da.commands.status import moved_from
 from da.config import Config, is_loopback
 from da.errors import DaError
+from da.options import Json
 from da.output import print_json, print_table, say
-from da.patience import Patience
+from da.server import Backoff
 from da.session import server_of
 from da.text import ago_text, bytes_text
-from da.web import Exchange, Web
+from da.web import Web
 from da.workspace import Workspace
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Verdict = Literal["ok", "warning", "problem"]
 
 _TIMEOUT: Final = 10.0
@@ -54,7 +54,8 @@ def diagnose(json: Json = False) -> None:
         print_table(("check", "result", "details"), rows)
         for finding in findings:
             if finding.advice:
-                say(f"\n{finding.check}: {finding.advice}")
+                say()
+                say(f"{finding.check}: {finding.advice}")
     if any(finding.verdict == "problem" for finding in findings):
         raise typer.Exit(1)
 
@@ -101,13 +102,10 @@ def _server(config: Config) -> Iterator[Finding]:
 
 
 def _health(address: str, web: Web) -> tuple[dict[str, Any], str]:
-    def read(answer: Exchange) -> tuple[Any, str]:
-        return answer.json(), answer.header("date")
-
     with web.exchange("GET", f"{address}/api/health", {"Accept": "application/json"}, None) as answer:
         if answer.status != 200:  # noqa: PLR2004
             raise answer.refusal()
-        document, date = read(answer)
+        document, date = answer.json(), answer.header("date")
     if not isinstance(document, dict) or "version" not in document:
         raise DaError("the answer is not from an AI Data Analyst server; check the address")
     return document, date
@@ -144,7 +142,7 @@ def _clock(date: str) -> Finding:
 
 def _login(config: Config, web: Web) -> Finding:
     try:
-        me = server_of(config, config.login(), web, Patience(attempts=1)).get("/api/me")
+        me = server_of(config, config.login(), web, Backoff(attempts=1)).get("/api/me")
     except DaError as error:
         return Finding("login", "problem", str(error), "Run: da login")
     token = me.get("token") or {}

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from da.config import Config
-from da.errors import DaError, UsageError
-from da.output import say
+from da.errors import UsageError
+from da.output import say, say_text
 
 Text = str | None
 
@@ -56,7 +56,7 @@ def setup(
     try:
         well = _set_up(folder, given, mirror.absolute(), seconds, asking=not yes, force=force)
     except KeyboardInterrupt:
-        say("\nTo resume, run da setup again.", err=True)
+        say_text("\nTo resume, run da setup again.", err=True)
         raise
     raise typer.Exit(0 if well else 1)
 
@@ -64,9 +64,9 @@ def setup(
 def _set_up(
     folder: Path, given: dict[str, str | None], mirror: Path, wait: float, *, asking: bool, force: bool
 ) -> bool:
-    from da.setup.answers import gather
+    from da.session import complete_answers
+    from da.setup.answers import Kept, gather
     from da.setup.files import write_files
-    from da.setup.progress import Kept
     from da.setup.steps import Steps
     from da.web import Web
     from da.workspace import Workspace
@@ -79,23 +79,19 @@ def _set_up(
     with Web() as web:
         steps = Steps(folder, answers, kept, Config.read(ours), web)
         steps.connect(wait)
-        try:
+        with complete_answers(steps.address):
             session = steps.log_in()
             steps.take_over(session)
             well = steps.extract(session)
             well = steps.mirror(session, Workspace(mirror)) and well
-        except KeyError as error:
-            raise DaError(
-                f"the answer of '{steps.address}' has no {error}: da and the server have different versions; run: da diagnose"
-            ) from None
     _print_next_steps(answers["server"], mirror, answers["source_name"], well=well)
     return well
 
 
 def _print_next_steps(server: str, mirror: Path, source: str, *, well: bool) -> None:
     if not well:
-        say(f"\nSome steps failed, see above. After fixing the cause, run: da admin sync {source}")
-    say(f"""
+        say_text(f"\nSome steps failed, see above. After fixing the cause, run: da admin sync {source}")
+    say_text(f"""
 Next steps
   cd {os.path.relpath(mirror)}
   da tables

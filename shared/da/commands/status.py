@@ -3,18 +3,17 @@
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from da.config import Config
 from da.errors import DaError
-from da.manifest import Manifest
+from da.manifest import Manifest, noticed
+from da.options import Json
 from da.output import print_json, say
-from da.patience import Patience
 from da.plan import Request, plan
+from da.server import Backoff
 from da.session import server_of
-from da.sync import noticed
 from da.text import ago_text, bytes_text, clean, count_text
 from da.web import Web
 from da.workspace import State, Workspace
@@ -22,8 +21,6 @@ from da.workspace import State, Workspace
 EXIT_CODES = {"up to date": 0, "behind": 3, "incomplete": 3, "moved": 3, "never synced": 3, "unknown": 4}
 _TIMEOUT = 5.0
 """Seconds to wait for the server."""
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,7 @@ def _compared(workspace: Workspace, state: State, config: Config) -> tuple[str, 
         return "moved", moved
     try:
         with Web(timeout=_TIMEOUT) as web:
-            answer = server_of(config, config.login(), web, Patience(attempts=1)).manifest(state.etag)
+            answer = server_of(config, config.login(), web, Backoff(attempts=1)).manifest(state.etag)
         return _incomplete(workspace, state) if answer is None else _behind(workspace, state, answer[1])
     except DaError as error:
         return "unknown", str(error)

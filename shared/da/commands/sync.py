@@ -5,14 +5,13 @@ from typing import Annotated
 
 import typer
 
-from da.completion import tables
 from da.config import Config
+from da.options import DryRun, Json, complete_tables
 from da.output import say
 from da.plan import Request
-from da.progress import progress
-from da.report import Report
+from da.progress import bar
 from da.session import server_of
-from da.sync import Sync
+from da.sync import Report, Sync
 from da.web import Web
 from da.workspace import Workspace
 
@@ -23,15 +22,13 @@ Table = Annotated[
         "-t",
         metavar="TABLE",
         help="Only this table, by ID or view name. Repeatable.",
-        autocompletion=tables,
+        autocompletion=complete_tables,
     ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done without changing anything.")]
 Verify = Annotated[
     bool, typer.Option("--verify", help="Verify the content of every file and fetch damaged files again.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def sync(
@@ -47,12 +44,8 @@ def sync(
     login = config.login()
     workspace = Workspace.find()
     with nullcontext() if dry_run else workspace.locked(), Web() as web:
-
-        def bar(total: int, files: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
-            return progress(total, files, wanted=not (quiet or json))
-
         request = Request(tuple(table or ()), dry_run, verify)
-        report = Sync(workspace, server_of(config, login, web), web, bar).run(request)
+        report = Sync(workspace, server_of(config, login, web), web, bar(wanted=not (quiet or json))).run(request)
     _print(report, quiet=quiet, json=json)
     raise typer.Exit(report.exit_code)
 

@@ -5,22 +5,20 @@ from typing import Annotated, Any
 
 import typer
 
-from da import completion
 from da.errors import DaError
-from da.manifest import Table
+from da.manifest import Table, noticed
+from da.options import Json, complete_tables
 from da.output import print_json, print_table, say
 from da.session import session
-from da.sync import noticed
-from da.text import ago_text, bytes_text, clean, count_text
+from da.text import ago_text, bytes_text, count_text
 from da.workspace import Workspace
 
 Name = Annotated[
     str | None,
     typer.Argument(
-        metavar="[TABLE]", help="Show the columns of this table, by view name or ID.", autocompletion=completion.tables
+        metavar="[TABLE]", help="Show the columns of this table, by view name or ID.", autocompletion=complete_tables
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Snapshots = Annotated[bool, typer.Option("--snapshots", help="List the snapshots on the server instead.")]
 
 
@@ -59,7 +57,7 @@ def _list_snapshots(*, json: bool) -> None:
     ]
     print_table(("snapshot", "published", ""), rows, right=("snapshot",))
     for held in found.get("held_back") or []:
-        say(clean(f"{held['source']} is held back at snapshot {held['snapshot']} by a rollback."))
+        say(f"{held['source']} is held back at snapshot {held['snapshot']} by a rollback.")
 
 
 def _list(workspace: Workspace, known: list[Table], *, json: bool) -> None:
@@ -67,7 +65,15 @@ def _list(workspace: Workspace, known: list[Table], *, json: bool) -> None:
         print_json([_document(workspace, table) for table in known])
         return
     rows = [
-        (table.view, table.id, _place(table), _number(table.rows), _size(table), _updated(table), table.description)
+        (
+            table.view,
+            table.id,
+            _place(table),
+            "" if table.rows is None else f"{table.rows:,}",
+            _size(table),
+            _updated(table),
+            table.description,
+        )
         for table in known
     ]
     print_table(("view", "table", "where", "rows", "size", "updated", "description"), rows, right=("rows", "size"))
@@ -115,10 +121,6 @@ def _document(workspace: Workspace, table: Table) -> dict[str, Any]:
 
 def _place(table: Table) -> str:
     return table.place.replace("_", " ")
-
-
-def _number(count: int | None) -> str:
-    return "" if count is None else f"{count:,}"
 
 
 def _size(table: Table) -> str:

@@ -117,11 +117,7 @@ class Report:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(_count(kind, number) for kind, number in counts.items())
-
-
-def _count(kind: str, number: int) -> str:
-    return count_text(number, _NAMES.get(kind, kind))
+    return ", ".join(count_text(number, _NAMES.get(kind, kind)) for kind, number in counts.items())
 
 
 def _listed(title: str, left: Iterable[Left]) -> Iterator[str]:

@@ -12,8 +12,7 @@ from da.atomic import write_atomically
 from da.config import is_loopback
 from da.dotenv import dotenv_line, dotenv_lines, read_dotenv
 from da.errors import DaError
-from da.setup.answers import Answers, port_of
-from da.setup.progress import Kept
+from da.setup.answers import Answers, Kept, port_of
 
 SECRETS: Final = ("SERVICE_TOKEN", "BOOTSTRAP_SECRET", "SECRET_KEY")
 

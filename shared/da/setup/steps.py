@@ -11,14 +11,12 @@ from da.commands.admin_runs import synced
 from da.config import Config, Login, is_loopback
 from da.dotenv import read_dotenv
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
-from da.output import say
-from da.patience import Patience
+from da.output import say, say_text
 from da.plan import Request
-from da.progress import progress
-from da.server import Server
+from da.progress import bar
+from da.server import Backoff, Server
 from da.session import server_of
-from da.setup.answers import Answers, port_of
-from da.setup.progress import Kept
+from da.setup.answers import Answers, Kept, port_of
 from da.sync import Sync
 from da.web import Web
 from da.workspace import Workspace
@@ -47,14 +45,14 @@ class Steps:
 
     def connect(self, wait: float) -> None:
         """Wait up to `wait` seconds until the server answers; 0 tries once."""
-        server = Server(Login(self.address, ""), self.web, Patience(attempts=1))
+        server = Server(Login(self.address, ""), self.web, Backoff(attempts=1))
         deadline = time.monotonic() + wait
         is_announced = False
         while not self._answers(server):
             if time.monotonic() >= deadline:
                 raise DaError(f"no server answers at '{self.address}' yet. {self._how_to_start()}\n{AGAIN}")
             if not is_announced:
-                say(f"No server answers at {self.address} yet. {self._how_to_start()}\nWaiting for it…")
+                say_text(f"No server answers at {self.address} yet. {self._how_to_start()}\nWaiting for it…")
                 is_announced = True
             time.sleep(_PAUSE)
         say(f"Connected to {self.address}.")
@@ -93,11 +91,7 @@ class Steps:
     def mirror(self, server: Server, workspace: Workspace) -> bool:
         """Mirror the tables to this machine; return whether all of them are complete."""
         with workspace.locked():
-
-            def bar(total: int, files: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
-                return progress(total, files, wanted=True)
-
-            report = Sync(workspace, server, self.web, bar).run(Request((), dry_run=False, verify=False))
+            report = Sync(workspace, server, self.web, bar(wanted=True)).run(Request((), dry_run=False, verify=False))
         for line in report.lines():
             say(line)
         for table, error in report.failed.items():

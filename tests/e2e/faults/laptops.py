@@ -10,10 +10,9 @@ import duckdb
 
 from da.config import Login
 from da.errors import DaError
-from da.patience import Patience
 from da.plan import Request
-from da.progress import progress
-from da.server import Server
+from da.progress import bar
+from da.server import Backoff, Server
 from da.sync import Sync
 from da.web import Web
 from da.workspace import Workspace
@@ -33,11 +32,11 @@ class Laptop:
 
     def sync(self, pause: Callable[[float], object] = lambda _: None) -> bool:
         """Run `da sync`, which waits as it is told to; tell whether all is here that the server has."""
-        patience = Patience(attempts=4, first=0.001, pause=pause)
+        backoff = Backoff(attempts=4, first=0.001, pause=pause)
         try:
             with self.workspace.locked(), Web(timeout=30) as web:
-                server = Server(self.login, web, patience)
-                ran = Sync(self.workspace, server, web, lambda *of: progress(*of, wanted=False), patience).run(
+                server = Server(self.login, web, backoff)
+                ran = Sync(self.workspace, server, web, bar(wanted=False), backoff).run(
                     Request()
                 )
                 return ran.exit_code == 0

@@ -14,7 +14,7 @@ import pytest
 
 from da.errors import DaError
 from da.manifest import Table
-from da.report import Report
+from da.sync import Report
 from da.views import Mirrored, publish
 from da.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
@@ -350,7 +350,7 @@ def test_a_link_to_a_file_of_somebody_else_is_not_followed(
     workspace.duckdb.unlink()
     workspace.duckdb.symlink_to(other)
     synced.put("shop.orders", "select 7 as id")
-    with pytest.raises(DaError, match=r"leads to .*other, which is not a DuckDB database; remove the link"):
+    with pytest.raises(DaError, match=r"is a link to .*other', which is not a DuckDB database; remove the link"):
         sync()
     assert other.read_bytes() == content
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("other")] == ["other"]

@@ -10,13 +10,11 @@ import pytest
 
 from da import pieces
 from da.config import Login
-from da.download import Downloads
+from da.download import Downloads, SignedUrls
 from da.manifest import Table
-from da.patience import Patience
 from da.pieces import Wanted
-from da.report import Report
-from da.server import Server
-from da.urls import SignedUrls
+from da.server import Backoff, Server
+from da.sync import Report
 from da.web import Web
 from da.workspace import Workspace
 from tests.doubles.functions_api import TOKEN, Fault, FunctionsApi
@@ -240,7 +238,7 @@ def test_a_fault_of_our_own_ends_the_sync_too(api: FunctionsApi, workspace: Work
     files = [Wanted("shop.orders", file, workspace.path("shop.orders", file)) for file in table.files]
     with Web() as web:
         urls = SignedUrls(Server(Login(api.address, TOKEN), web), files)
-        ((_, error),) = Downloads(web, urls, Broken(), Patience()).run(files)
+        ((_, error),) = Downloads(web, urls, Broken(), Backoff()).run(files)
     assert str(error).startswith("internal error: ZeroDivisionError")
 
 
@@ -280,4 +278,4 @@ def test_a_folder_in_the_place_of_a_file_is_named(api: FunctionsApi, sync: SyncR
     (file,) = workspace.folder("shop.orders").iterdir()
     file.unlink()
     file.mkdir()
-    assert sync().failed["shop.orders"].endswith(f"{file} is a folder; remove it and run da sync again")
+    assert sync().failed["shop.orders"].endswith(f"'{file}' is a folder; remove it and run da sync again")

@@ -10,13 +10,12 @@ import duckdb
 import pytest
 
 from da.config import Login
-from da.imports.conversation import Importing
 from da.imports.folder import read_folder
 from da.imports.report import Report
+from da.imports.transfer import Importing
 from da.main import execute
-from da.patience import Patience
-from da.progress import progress
-from da.server import Server
+from da.progress import bar
+from da.server import Backoff, Server
 from da.web import Web
 from tests.running import Host, da
 from tests.unit.state import legacy
@@ -221,7 +220,7 @@ class Failing(Server):
     """A server whose line breaks for good after so many parts; `sent` counts them."""
 
     def __init__(self, login: Login, web: Web, parts: int) -> None:
-        super().__init__(login, web, Patience(attempts=1))
+        super().__init__(login, web, Backoff(attempts=1))
         self.parts = parts
         self.sent = 0
         self.turn = threading.Lock()
@@ -241,8 +240,7 @@ def test_what_was_interrupted_is_gone_on_with(server: Host, admin: str, old: Pat
     def run(parts: int) -> tuple[int, Report | None]:
         with Web() as web:
             line = Failing(Login(server.url, admin), web, parts)
-            silent = lambda total, files: progress(total, files, wanted=False)  # noqa: E731
-            importing = Importing(line, silent, part_bytes=1000)
+            importing = Importing(line, bar(wanted=False), part_bytes=1000)
             try:
                 report = importing.run(read_folder(old, scratch))
             except KeyboardInterrupt:

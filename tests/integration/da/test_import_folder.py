@@ -11,10 +11,9 @@ import duckdb
 import pytest
 
 from da.errors import DaError
-from da.imports.conversation import OldSystem
-from da.imports.folder import read_folder
+from da.imports.folder import OldSystem, read_folder
 from da.imports.old_state import read_state
-from da.imports.parts import in_parts
+from da.imports.transfer import in_parts
 from tests.unit.state import legacy
 
 V1_REGISTRY = """

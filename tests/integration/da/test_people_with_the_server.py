@@ -64,7 +64,7 @@ def ann(da: Da, server: Host, eve: Person) -> Iterator[Person]:
 
 
 def test_a_user_is_changed_shut_out_and_let_in(eve: Person, ann: Person) -> None:
-    assert eve("admin", "users", "set-role", "Ann@example.com", "viewer") == "ann@example.com is viewer from now on.\n"
+    assert eve("admin", "users", "set-role", "Ann@example.com", "viewer") == "ann@example.com now has the role viewer.\n"
     assert eve.json("admin", "users", "rename", "ann@example.com", "Ann B.")["name"] == "Ann B."
     assert "ann@example.com (viewer)" in ann("auth", "whoami")
     eve("admin", "users", "deactivate", "ann@example.com")
@@ -90,7 +90,7 @@ def test_an_invitation_is_printed_where_no_mails_are_sent(eve: Person, server: H
 
 def test_groups_pass_on_what_they_are_granted_and_access_is_explained(eve: Person, ann: Person) -> None:
     eve("admin", "groups", "add", "sales")
-    assert eve("admin", "groups", "join", "sales", "ann@example.com") == "ann@example.com is in sales from now on.\n"
+    assert eve("admin", "groups", "join", "sales", "ann@example.com") == "ann@example.com is now a member of sales.\n"
     eve("admin", "grants", "add", "sales", "shop.in.c-main.*", "--group")
     (grant,) = eve.json("admin", "grants", "list", "--user", "ann@example.com")
     assert (grant["principal"]["name"], grant["bucket"]) == ("sales", "in.c-main")

@@ -11,7 +11,7 @@ import pytest
 
 import da.output
 from da.download import HOPELESS, THREADS
-from da.report import Report
+from da.sync import Report
 from da.workspace import Workspace
 from tests.doubles.functions_api import TOKEN, Fault, FunctionsApi
 from tests.integration.da.conftest import Da, parquet

@@ -29,7 +29,7 @@ def test_a_token_is_made_shown_once_used_and_revoked(server: tuple[Any, str], tm
     made = run(server, tmp_path, "auth", "tokens", "create", "agent", "--scope", "read", "--days", "7").stdout
     token = re.search(r"da_\S+", made)
     assert token is not None
-    assert "it may read until" in made
+    assert made.startswith("New token (read; expires ")
     assert "admin@example.com" in run(server, tmp_path, "auth", "whoami", token=token.group()).stdout
     denied = run(server, tmp_path, "sync", token=token.group(), check=False)
     assert (denied.returncode, "scope 'sync'" in denied.stderr) == (1, True)
@@ -37,7 +37,7 @@ def test_a_token_is_made_shown_once_used_and_revoked(server: tuple[Any, str], tm
     (agent,) = (it for it in listed if it["name"] == "agent")
     assert agent["scopes"] == ["read"]
     assert token.group() not in run(server, tmp_path, "auth", "tokens", "list").stdout
-    assert run(server, tmp_path, "auth", "tokens", "revoke", agent["id"]).stdout == "Revoked.\n"
+    assert run(server, tmp_path, "auth", "tokens", "revoke", agent["id"]).stdout == "Revoked the token.\n"
     assert run(server, tmp_path, "auth", "whoami", token=token.group(), check=False).returncode == 1
 
 

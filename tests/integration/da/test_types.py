@@ -1,6 +1,6 @@
 """The grammar of types: the server and `da`, which share no code, accept the same names and rebuild them alike."""
 
-import re
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -45,11 +45,9 @@ def damaged(draw: st.DrawFn) -> str:
 
 def checked(grammar: object, text: str) -> str | None:
     """Return the rebuilt type; `None` if the grammar refuses it."""
-    try:
+    with suppress(ValueError, theirs.ContractError):
         return grammar.checked_type(text)  # type: ignore[attr-defined, no-any-return]
-    except Exception as error:  # noqa: BLE001
-        assert re.search("is not a|200,000", str(error)), error
-        return None
+    return None
 
 
 @given(st.one_of(types, damaged(), st.text(max_size=30)))

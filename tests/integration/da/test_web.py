@@ -12,10 +12,8 @@ import pytest
 
 from da.config import Login
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
-from da.patience import Patience
-from da.proxies import proxy_for
-from da.server import Server
-from da.web import Web
+from da.server import Backoff, Server
+from da.web import Web, proxy_for
 from tests.doubles.functions_api import Fault, FunctionsApi
 
 
@@ -110,7 +108,7 @@ def answering(answer: Answer | Callable[[str], Answer]) -> Iterator[str]:
 
 def me(address: str) -> Any:
     with Web(timeout=5) as web:
-        return Server(Login(address, "t" * 20), web, Patience(attempts=1)).get("/api/me")
+        return Server(Login(address, "t" * 20), web, Backoff(attempts=1)).get("/api/me")
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -305,14 +303,14 @@ def test_an_answer_larger_than_any_of_the_api_is_not_read(
         asked.append(path)
         return status, {"Content-Encoding": "gzip"} if pack else {}, pack(body) if pack else body
 
-    message = "sent more than 1 MB; is it the right server" if status == 200 else "answered 500"
+    message = "is larger than 1 MB; check the address" if status == 200 else "answered with status 500"
     with answering(answer) as address, pytest.raises(DaError, match=message):
         me(address)
     assert len(asked) == 1
 
 
 def test_an_answer_without_an_end_is_not_read_for_ever() -> None:
-    with chunks_without_end() as address, pytest.raises(DaError, match="sent more than 64 MB"):
+    with chunks_without_end() as address, pytest.raises(DaError, match="is larger than 64 MB"):
         me(address)
 
 
@@ -320,7 +318,7 @@ def test_an_answer_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("da.web._GRACE", 0.05)
     with (
         chunks_without_end(pause=0.02, size=1) as address,
-        pytest.raises(DaError, match=r"sent [0-9]+ bytes in 0 seconds"),
+        pytest.raises(DaError, match=r"is too slow: [0-9]+ bytes in 0 seconds"),
     ):
         me(address)
 
@@ -361,7 +359,7 @@ def chunks_without_end(*, pause: float = 0.0, size: int = 65_536) -> Iterator[st
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ((302, {"Location": "http://[2J/"}, b""), "redirects to something that is not an address"),
+        ((302, {"Location": "http://[2J/"}, b""), "sent a redirect to an invalid address"),
         ((400, {}, b'{"detail": "one\\r\\nfake: ok"}'), "^one fake: ok$"),
     ],
 )

@@ -1,41 +1,88 @@
 """The transfer of an older system: first its state, then its files, then a snapshot of everything."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
-from da.imports.old_files import FoundTable
-from da.imports.old_state import OldState
-from da.imports.parts import PART_BYTES, InParts, Part, in_parts
+from da.imports.folder import FoundTable, OldSystem
 from da.imports.report import Left, Report, TableOutcome
+from da.progress import Bar
 from da.runs import followed, rebuilt
 from da.server import Server
 
-if TYPE_CHECKING:
-    from da.download import Progress
+PART_BYTES: Final = 16 << 20
+"""Size of a part, the most the server accepts in one request."""
+
+_BLOCK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A range of a file."""
+
+    path: Path
+    start: int
+    size: int
+    sha256: str
+
+    def read(self) -> bytes:
+        """Read the part.
+
+        Raises:
+            DaError: the file has changed since it was hashed.
+        """
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            data = file.read(self.size)
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise DaError(
+                f"can't upload '{self.path}': it changed during the import; stop the older system and try again"
+            )
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class InParts:
+    """A file in parts, with its path relative to its table."""
+
+    path: str
+    sha256: str
+    parts: tuple[Part, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the file as the API expects it."""
+        return {"path": self.path, "sha256": self.sha256, "parts": [part.sha256 for part in self.parts]}
+
+
+def in_parts(path: Path, home: Path, part_bytes: int = PART_BYTES) -> InParts:
+    """Hash a file of the table at `home` in parts; an empty file has one part."""
+    whole, parts, start = hashlib.sha256(), list[Part](), 0
+    with path.open("rb") as file:
+        while not parts or parts[-1].size == part_bytes:
+            digest, size = hashlib.sha256(), 0
+            while size < part_bytes and (block := file.read(min(_BLOCK, part_bytes - size))):
+                size += len(block)
+                digest.update(block)
+                whole.update(block)
+            if size or not parts:
+                parts.append(Part(path, start, size, digest.hexdigest()))
+                start += size
+            else:
+                break
+    place = path.relative_to(home) if path.is_relative_to(home) else Path(path.name)
+    return InParts(place.as_posix(), whole.hexdigest(), tuple(parts))
+
 
 _AT_ONCE: Final = 4
 _NOT_LET_IN: Final = (401, 403)
 _ATTEMPTS: Final = 3
 _TABLES_AT_ONCE: Final = 20
 _BYTES_AT_ONCE: Final = 256 << 20
-
-Bar = Callable[[int, int], "AbstractContextManager[Progress]"]
-"""Shows progress for a total of bytes and files."""
-
-
-@dataclass(frozen=True, slots=True)
-class OldSystem:
-    """The content of an older system's folder. `description` is the text of its `data_description.md`."""
-
-    state: OldState
-    tables: Sequence[FoundTable]
-    left: Sequence[Left]
-    description: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +146,7 @@ class Importing:
             return [table.outcome("failed", str(error)) for table in batch]
 
     def _publish(self, batch: Sequence[_Wanted]) -> Iterator[TableOutcome]:
-        """Publish the files of some tables of one source, sending only the parts that the server lacks."""
+        """Publish the files of some tables of one source, uploading only the parts that are missing on the server."""
         files = {
             table.name: [in_parts(path, table.found.home, self.part_bytes) for path in table.found.files]
             for table in batch
@@ -209,7 +256,7 @@ def _table(table: _Wanted, files: Iterable[InParts]) -> dict[str, Any]:
 def _outcome(table: _Wanted, result: Mapping[str, Any]) -> TableOutcome:
     """Return the outcome of a table; a different number of rows than in its files is a failure."""
     if result["status"] in {"failed", "missing"}:
-        return table.outcome("failed", result.get("error") or "the server gives no reason")
+        return table.outcome("failed", result.get("error") or "the server reported no reason")
     if result["status"] == "superseded":
         return table.outcome("extracted")
     if result["rows"] != table.found.rows:
