@@ -36,9 +36,7 @@ class Laptop:
         try:
             with self.workspace.locked(), Web(timeout=30) as web:
                 server = Server(self.login, web, backoff)
-                ran = Sync(self.workspace, server, web, bar(wanted=False), backoff).run(
-                    Request()
-                )
+                ran = Sync(self.workspace, server, web, bar(wanted=False), backoff).run(Request())
                 return ran.exit_code == 0
         except DaError:
             return False

@@ -64,7 +64,9 @@ def ann(da: Da, server: Host, eve: Person) -> Iterator[Person]:
 
 
 def test_a_user_is_changed_shut_out_and_let_in(eve: Person, ann: Person) -> None:
-    assert eve("admin", "users", "set-role", "Ann@example.com", "viewer") == "ann@example.com now has the role viewer.\n"
+    assert (
+        eve("admin", "users", "set-role", "Ann@example.com", "viewer") == "ann@example.com now has the role viewer.\n"
+    )
     assert eve.json("admin", "users", "rename", "ann@example.com", "Ann B.")["name"] == "Ann B."
     assert "ann@example.com (viewer)" in ann("auth", "whoami")
     eve("admin", "users", "deactivate", "ann@example.com")

@@ -93,7 +93,7 @@ def test_bootstrap_works_once_and_with_the_secret_only(admin: Laptop, server: Ho
 
 
 def test_an_analyst_mirrors_what_is_granted_and_loses_what_is_revoked(admin: Laptop, ann: Laptop) -> None:
-    assert ann.da("sync").startswith("Nothing has changed. Snapshot")
+    assert ann.da("sync").startswith("Already up to date. Snapshot")
     admin.da("admin", "grant", "ann@example.com", "shop.orders")
     assert "already" in admin.da("admin", "grant", "ann@example.com", "shop.orders")
     assert ann.da("sync").startswith("Updated shop.orders: 1 file, ")
