@@ -10,6 +10,7 @@ import duckdb
 
 from da.errors import DaError
 from da.sql import quote_text
+from da.workspace import Workspace
 
 Row = Sequence[str | None]
 
@@ -52,7 +53,7 @@ def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         DaError: it does not exist, or another program is writing to it.
     """
     if not path.exists():
-        raise DaError(f"there is no mirror in '{path.parents[2]}' yet; run da sync there, or set DA_LOCAL_DIR")
+        raise Workspace(path.parents[2]).missing()
     try:
         connection = duckdb.connect(path, read_only=True)
     except duckdb.Error as error:

@@ -26,6 +26,7 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from da import __version__, refusals
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
+from da.output import say
 
 
 @cache
@@ -211,6 +212,7 @@ class Web:
 
     def __init__(self, *, timeout: float = TIMEOUT) -> None:
         self._timeout = timeout
+        self._is_verbose = bool(os.environ.get("DA_VERBOSE"))
         self._idle: dict[_Origin, list[http.client.HTTPConnection]] = {}
         self._live: set[http.client.HTTPConnection] = set()
         self._tls: ssl.SSLContext | None = None
@@ -232,8 +234,18 @@ class Web:
             UnreachableError: the server can't be reached.
             BrokenError: the connection broke before the answer.
         """
-        parts = urlsplit(url)
+        parts, began = urlsplit(url), time.monotonic()
         connection, response = self._send(method, parts, {"User-Agent": f"da/{__version__}", **(headers or {})}, body)
+        if self._is_verbose:  # without the query: that of a signed URL is a secret
+            place, ms = (
+                urlunsplit(parts._replace(netloc=_where(url), query="", fragment="")),
+                (time.monotonic() - began) * 1000,
+            )
+            request_id = response.headers.get("x-request-id")
+            say(
+                f"{method} {place}: {response.status} in {ms:.0f} ms{f', request {request_id}' if request_id else ''}",
+                err=True,
+            )
         try:
             yield Exchange(response, url)
         finally:

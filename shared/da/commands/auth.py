@@ -10,10 +10,12 @@ import typer
 from da.commands.tokens import app as tokens_app
 from da.config import Config, Login, is_loopback, server_address
 from da.errors import DaError, UsageError
-from da.options import Json, command_group
-from da.output import say
+from da.help import Commands
+from da.options import Json
+from da.output import say, say_warning
+from da.text import local_day
 
-app = command_group("Log in and out, and manage your access tokens.")
+app = Commands("Log in and out, and manage your access tokens.")
 app.add_typer(tokens_app, name="tokens")
 
 ServerUrl = Annotated[
@@ -39,6 +41,12 @@ def login(server: ServerUrl = None, token: Token = None, bootstrap: Bootstrap = 
     """Log in through a browser, or with a token.
 
     The credentials are saved in a file that only you can read, and used by all other commands.
+
+    Examples:
+      da login --server https://data.example.com
+      da login                       to the last server again
+      da login --no-browser          with a browser on another machine
+      DA_TOKEN=… da login --server https://data.example.com
     """
     from da.browser_login import sign_in
     from da.server import Server
@@ -59,7 +67,7 @@ def login(server: ServerUrl = None, token: Token = None, bootstrap: Bootstrap = 
     config.save(replace(made, email=me.get("email")))
     say(f"Logged in to {address} as {_who(me)}.")
     if address.startswith("http:") and not is_loopback(address):
-        say("Warning: over http:// your token and data are not encrypted; use https://.", err=True)
+        say_warning("over http:// your token and data are not encrypted; use https://.")
 
 
 @app.command()
@@ -67,6 +75,9 @@ def logout() -> None:
     """Log out: end the session and delete the saved credentials.
 
     An access token stays valid elsewhere until it expires or is revoked.
+
+    Examples:
+      da logout
     """
     config = Config.read()
     _end_session(config)
@@ -75,7 +86,11 @@ def logout() -> None:
 
 @app.command()
 def whoami(json: Json = False) -> None:
-    """Show the user you are logged in as."""
+    """Show the user you are logged in as.
+
+    Examples:
+      da auth whoami
+    """
     from da.session import session
 
     with session() as server:
@@ -89,7 +104,7 @@ def whoami(json: Json = False) -> None:
         if me.get("groups"):
             say(f"Groups: {', '.join(me['groups'])}")
         if (me.get("token") or {}).get("expires_at"):
-            say(f"Token {me['token'].get('name', '')} expires on {me['token']['expires_at'][:10]}.")
+            say(f"Token {me['token'].get('name', '')} expires on {local_day(me['token']['expires_at'])}.")
 
 
 def _is_to_browse(token: str | None) -> bool:

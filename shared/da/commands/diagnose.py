@@ -17,7 +17,7 @@ from da.options import Json
 from da.output import print_json, print_table, say
 from da.server import Backoff
 from da.session import server_of
-from da.text import ago_text, bytes_text
+from da.text import ago_text, bytes_text, local_day
 from da.web import Web
 from da.workspace import Workspace
 
@@ -45,6 +45,10 @@ def diagnose(json: Json = False) -> None:
     """Check the server, login, clock, versions, disk and local database, and suggest fixes.
 
     Exits with 1 if a check finds a problem.
+
+    Examples:
+      da diagnose
+      da diagnose --json             for a support request
     """
     findings = list(_findings(Config.read()))
     if json:
@@ -146,7 +150,7 @@ def _login(config: Config, web: Web) -> Finding:
     except DaError as error:
         return Finding("login", "problem", str(error), "Run: da login")
     token = me.get("token") or {}
-    ends = f", expires {token['expires_at'][:10]}" if token.get("expires_at") else ""
+    ends = f", expires {local_day(token['expires_at'])}" if token.get("expires_at") else ""
     name = me.get("email") or "a service"
     return Finding("login", "ok", f"{name} ({me.get('role')}), with {'a session' if not token else 'a token'}{ends}")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from typer.core import TyperCommand
 
 from da.errors import DaError, UsageError
+from da.help import Command, Commands
 from da.output import clean_lines, escaped, say
 from da.workspace import Workspace
 
@@ -22,7 +22,7 @@ Format = Annotated[Literal["table", "csv", "json"], typer.Option("--format", "-f
 Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="Maximum number of rows to print; 0 prints all.")]
 
 
-class SqlCommand(TyperCommand):
+class SqlCommand(Command):
     """A command whose SQL may start with a `--` comment, which would otherwise be parsed as an option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -33,7 +33,7 @@ class SqlCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Commands(no_args_is_help=False)
 
 
 @app.command(cls=SqlCommand)
@@ -42,6 +42,12 @@ def query(sql: Sql = None, file: File = None, form: Format = "table", limit: Lim
 
     Each table is a view with the name that da tables lists. Times with a time zone are shown in UTC. If the result has
     more rows than the limit, a note is printed to stderr.
+
+    Examples:
+      da query "select count(*) from orders"
+      da query "select * from shop.orders" --format csv > orders.csv
+      da query --file report.sql --limit 0
+      echo "from customers" | da query --json
     """
     from da.query import as_json, as_text, opened, run
 

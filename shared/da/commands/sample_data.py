@@ -35,7 +35,12 @@ def sample_data(
     format: Annotated[SampleFormat, typer.Option(help="File format.")] = SampleFormat.CSV,  # noqa: A002 - the option's name
     output: Annotated[Path, typer.Option(help="Output folder; created if it does not exist.")] = Path("sample-data"),
 ) -> None:
-    """Generate sample data: nine related tables of a web shop, such as customers, orders and payments."""
+    """Generate sample data: nine related tables of a web shop, such as customers, orders and payments.
+
+    Examples:
+      da sample-data --output sources/shop
+      da sample-data --size l --format parquet
+    """
     import duckdb
 
     from da.sample.generation import generate

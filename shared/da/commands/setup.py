@@ -37,6 +37,10 @@ def setup(
     config/instance.yaml, waits for the server, makes you the first administrator, syncs your data for the first time
     and mirrors it to this machine. If it is interrupted, run it again: it resumes where it stopped. Exits with 1 if
     something failed.
+
+    Examples:
+      da setup
+      da setup --domain example.com --email ann@example.com --data sources/shop --yes
     """
     folder = Path.cwd()
     if not (folder / "docker-compose.yml").is_file():
