@@ -1,6 +1,7 @@
 """`da tables`: list the tables you can query."""
 
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 import typer
@@ -108,7 +109,10 @@ def _show(workspace: Workspace, table: Table, *, json: bool) -> None:
 def _named(name: str, known: list[Table]) -> Table:
     found = next((table for table in known if name.lower() in {table.view, table.id}), None)
     if found is None:
-        raise DaError(f"there is no table '{name}'; run da tables to list all tables, or da sync to fetch new ones")
+        names = [name for table in known for name in (table.view, table.id)]
+        near = get_close_matches(name.lower(), names, n=2, cutoff=0.6)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "; to fetch new tables, run: da sync"
+        raise DaError(f"there is no table '{name}'{hint}")
     return found
 
 
