@@ -31,6 +31,8 @@ class Login:
     email: str | None = None
     refresh_token: str | None = None
     expires_at: float | None = None
+    variable: str | None = None
+    """The environment variable that the token comes from, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Config:
         if server is None:
             raise DaError(f"no server is configured; {LOG_IN}")
         if token := _token(self.environ):
-            return Login(server, token)
+            return Login(server, token, variable="DA_TOKEN_FILE" if self.environ.get("DA_TOKEN_FILE") else "DA_TOKEN")
         saved = self._read("token.json")
         if saved.get("server") != server or not saved.get("token"):
             raise DaError(f"you are not logged in to '{server}'; run: da login --server {server}")
@@ -160,8 +162,8 @@ def _token(environ: Mapping[str, str]) -> str:
         try:
             token = Path(file).read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise DaError(f"can't read {file!r} (DA_TOKEN_FILE): {reason}") from None
+            reason = (getattr(error, "strerror", None) or "it is not UTF-8 text").lower()
+            raise DaError(f"can't read {file!r}, the value of DA_TOKEN_FILE: {reason}; correct or unset it") from None
     return token or environ.get("DA_TOKEN", "").strip()
 
 

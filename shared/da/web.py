@@ -190,9 +190,10 @@ class Exchange:
             return refusals.of_web_page(self._where)
         if self.status in range(300, 400):
             return refusals.of_redirect(self._where, self.header("location"))
-        return (
-            refusals.of_store(self._url, body, self.header("date"))
-            or f"'{self._where}' answered with status {self.status}"
+        return refusals.of_store(
+            self._url, body, self.header("date")
+        ) or f"'{self._where}' answered with status {self.status}" + (
+            "; it may not be an AI Data Analyst server: check its address" if self.status in {404, 405} else ""
         )
 
     def web_page(self) -> str:

@@ -93,7 +93,7 @@ def register_table(
     The next sync of the source publishes the table.
 
     Examples:
-      da admin register-table shop.orders --primary-key order_id --sync-strategy incremental
+      da admin register-table shop.orders --primary-key order_id
     """
     said = {
         "source_table": source_table,

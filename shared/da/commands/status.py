@@ -126,7 +126,7 @@ def _behind(workspace: Workspace, state: State, document: object) -> tuple[str, 
 
 def _print(found: Status, workspace: Workspace) -> None:
     checked_at = workspace.checked_at()
-    synced = f"{ago_text(checked_at)} ({local_time(checked_at)}), snapshot {found.snapshot}" if checked_at else "never"
+    synced = f"snapshot {found.snapshot}, synced {ago_text(checked_at)} ({local_time(checked_at)})" if checked_at else "never"
     tables = f"{found.mirrored} mirrored, {found.not_mirrored} on the server only"
     lines = {
         "server": found.server or "none",

@@ -93,11 +93,11 @@ def test_bootstrap_works_once_and_with_the_secret_only(admin: Laptop, server: Ho
 
 
 def test_an_analyst_mirrors_what_is_granted_and_loses_what_is_revoked(admin: Laptop, ann: Laptop) -> None:
-    assert ann.da("sync").startswith("Already up to date. Snapshot")
+    assert ann.da("sync").startswith("You may not read any table yet. Ask: da request SOURCE.TABLE --reason WHY\n")
     admin.da("admin", "grant", "ann@example.com", "shop.orders")
     assert "already" in admin.da("admin", "grant", "ann@example.com", "shop.orders")
     assert ann.da("sync").startswith("Updated shop.orders: 1 file, ")
-    assert "customers does not exist" in ann.da("query", "from customers", code=1)
+    assert "there is no table 'customers'" in ann.da("query", "from customers", code=1)
     admin.da("admin", "grant", "ann@example.com", "shop.*")
     assert ann.da("sync").startswith("Updated shop.customers: 1 file, ")
     admin.da("admin", "revoke", "ann@example.com", "shop.*")
