@@ -97,8 +97,8 @@ def test_a_value_that_no_column_holds_is_refused_by_name_or_read_as_text(
         ),
         ("twins", "t.parquet: the columns 'a' and 'A' have the same name"),
         ("inner_twins", "t.parquet: in the column 's' the columns 'a' and 'a' have the same name"),
-        ("encrypted", "t.parquet is encrypted, and encrypted parquet files can't be read"),
-        ("encrypted_column", "t.parquet is encrypted, and encrypted parquet files can't be read"),
+        ("encrypted", "t.parquet is encrypted, which is not supported"),
+        ("encrypted_column", "t.parquet is encrypted, which is not supported"),
     ],
 )
 def test_a_file_that_can_not_be_read_exactly_is_refused(folder: Folder, file: str, message: str) -> None:

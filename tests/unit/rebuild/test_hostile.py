@@ -170,8 +170,8 @@ ONE: dict[str, tuple[list[str], str]] = {
     ),
     "a hash is missing": ([META, T, FILES, listed(sha256="")], "without a valid SHA-256"),
     "a hash is a path": ([META, T, FILES, listed(sha256="../" * 21 + "x")], "without a valid SHA-256"),
-    "numbers are missing": ([META, T, FILES, listed(), "update _files set rows = null"], "numbers of its rows"),
-    "numbers are negative": ([META, T, FILES, listed(), "update _files set size_bytes = -1"], "numbers of its rows"),
+    "numbers are missing": ([META, T, FILES, listed(), "update _files set rows = null"], "valid numbers of rows"),
+    "numbers are negative": ([META, T, FILES, listed(), "update _files set size_bytes = -1"], "valid numbers of rows"),
     "a table is there twice": ([META, T, T], "two rows for the table"),
     "a table is of no mode": (
         [META, "insert into _meta (table_name, query_mode) values ('t', 'sql')"],

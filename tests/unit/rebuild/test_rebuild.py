@@ -183,7 +183,7 @@ REFUSED = {
         ["""insert into _meta (table_name) values ('t"; drop table x; --')"""],
         "names consist of a-z, 0-9 and _",
     ),
-    "traversal in a name": (["insert into _meta (table_name) values ('../../state')"], "a name has a-z"),
+    "traversal in a name": (["insert into _meta (table_name) values ('../../state')"], "names consist of a-z"),
     "a parquet that is none": (
         ["insert into _meta (table_name) values ('t')", "copy (select 'x') to '{home}/data/t.parquet' (format csv)"],
         "can't be read as parquet",
