@@ -4,8 +4,7 @@ import os
 
 from werkzeug.wrappers import Request
 
-from analyst.http.application import router
-from analyst.http.discovery import discover
+from analyst.http.application import discover, router
 from analyst.http.dispatch import serve
 from analyst.http.function import process
 from analyst.http.response import Response

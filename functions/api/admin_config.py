@@ -9,11 +9,10 @@ from analyst.access import Role
 from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
 from analyst.http import function
-from analyst.settings.configuration import Findings, check
-from analyst.settings.redacted import ShownConfiguration, show
+from analyst.settings.configuration import Findings, ShownConfiguration, check, show
 from analyst.state import actor
-from analyst.state.declared_sources import Applied, apply_declared
 from analyst.state.fields import Input
+from analyst.state.sources import Applied, apply_declared
 
 _CONFIGS = MappingProxyType({name: kind.config for name, kind in SOURCE_TYPES.items()})
 

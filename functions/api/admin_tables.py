@@ -9,8 +9,7 @@ from analyst.http import function
 from analyst.names import Name, TableId
 from analyst.state import actor, registry
 from analyst.state.fields import Input
-from analyst.state.registry import NewTable, RegisteredTable, TableChange
-from analyst.state.withdrawal import withdraw
+from analyst.state.registry import NewTable, RegisteredTable, TableChange, withdraw
 
 _NONE = "There is no such table."
 

@@ -1,6 +1,6 @@
 """Who the caller is."""
 
-from analyst.auth.whoami import Me, who_is
+from analyst.auth.callers import Me, who_is
 from analyst.context import Context
 from analyst.http import Allow, function
 

@@ -6,7 +6,7 @@ from analyst.access import Role
 from analyst.auth.invitations import Invitation, InvitationRequest, invite
 from analyst.context import Context
 from analyst.http import function
-from analyst.state import actor, identities, users
+from analyst.state import actor, users
 from analyst.state.fields import Email, Id, Input
 from analyst.state.users import NewUser, SignOut, User, UserChange
 
@@ -84,4 +84,4 @@ def release_identities(request: UserRequest, ctx: Context) -> None:
 
     Whoever signs in next with the e-mail address is taken for the user: for addresses that pass to somebody else.
     """
-    ctx.state.edit(lambda db: identities.release_identities(db, actor(ctx), request.id))
+    ctx.state.edit(lambda db: users.release_identities(db, actor(ctx), request.id))

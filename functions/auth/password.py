@@ -9,10 +9,9 @@ from analyst.access import Role, Scope
 from analyst.auth import links
 from analyst.auth.keys import Purpose
 from analyst.auth.links import CodeError
-from analyst.auth.passwords import LONGEST
 from analyst.auth.provider import require
 from analyst.auth.providers import password as passwords
-from analyst.auth.providers.password import PROVIDER, RESETS_FROM, RESETS_TO
+from analyst.auth.providers.password import LONGEST, PROVIDER, RESETS_FROM, RESETS_TO
 from analyst.auth.sign_in import Proven
 from analyst.context import Context
 from analyst.errors import AnalystError, InvalidInputError, UnauthenticatedError
@@ -21,7 +20,7 @@ from analyst.http.html import render
 from analyst.http.signed_in import link_cookie, link_cookie_of, shown_with_link, sign_browser_in
 from analyst.state import actor
 from analyst.state.fields import Email, Input
-from analyst.state.passwords import find_account
+from analyst.state.users import find_account
 
 Password = Annotated[SecretStr, Field(max_length=4 * LONGEST)]
 Token = Annotated[str, StringConstraints(max_length=4000)]

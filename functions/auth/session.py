@@ -6,8 +6,8 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from analyst.access import Role, Scope
 from analyst.auth import sessions
+from analyst.auth.callers import who_is
 from analyst.auth.provider import available_providers
-from analyst.auth.whoami import who_is
 from analyst.context import Context
 from analyst.errors import ConflictError
 from analyst.http import Allow, Page, Redirect, function
@@ -15,7 +15,7 @@ from analyst.http.html import render
 from analyst.http.signed_in import signed_out
 from analyst.state import actor
 from analyst.state.fields import Input
-from analyst.state.sessions import end_all_sessions, end_session
+from analyst.state.users import end_all_sessions, end_session
 
 
 class Provider(BaseModel):

@@ -13,8 +13,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from analyst.audit import AuditEvent, Outcome
 from analyst.audit.events import Place, milliseconds
-from analyst.audit.query import Wanted
-from analyst.audit.reader import Events, Item, Reached
+from analyst.audit.reader import Events, Item, Reached, Wanted
 from analyst.state.audit import EVENTS
 
 if TYPE_CHECKING:

@@ -6,10 +6,11 @@ exist. Everything that shows, signs or queries data asks here.
 """
 
 import hashlib
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -245,3 +246,17 @@ def _by_place(tables: dict[str, Registration]) -> dict[Place, frozenset[str]]:
         for place in {(table.source, None), (table.source, table.bucket)}:
             found.setdefault(place, set()).add(id_)
     return {place: frozenset(ids) for place, ids in found.items()}
+
+
+_EDGE: Final = r"[A-Za-z0-9_-]"
+_TOKEN: Final = re.compile(rf"(?<!{_EDGE})({TOKEN_PREFIX}{_EDGE}{{{TOKEN_SHOWN - len(TOKEN_PREFIX)}}}){_EDGE}{{27,}}")
+_SIGNED: Final = re.compile(rf"eyJ{_EDGE}{{8,}}\.{_EDGE}+\.{_EDGE}*")
+
+
+def redacted(value: Any) -> Any:
+    """Give a JSON value with the access tokens and signed tokens in its texts cut off; how one began stays."""
+    if isinstance(value, str):
+        return _SIGNED.sub("eyJ…", _TOKEN.sub(r"\1…", value))
+    if isinstance(value, dict):
+        return {name: redacted(item) for name, item in value.items()}
+    return [redacted(item) for item in value] if isinstance(value, list | tuple) else value

@@ -5,12 +5,75 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic import SecretStr
+from pydantic import BaseModel, ConfigDict, SecretStr
 
-from analyst.access import SERVICE, TOKEN_PREFIX, AccessReader, Caller
+from analyst.access import SERVICE, TOKEN_PREFIX, AccessList, AccessReader, Caller, Role
+from analyst.addresses import normal_email
 from analyst.auth import sessions
 from analyst.auth.keys import Keys
+from analyst.auth.oidc import Issuer
 from analyst.errors import UnauthenticatedError
+from analyst.settings import Settings
+
+
+class MyToken(BaseModel):
+    """The access token that the request was made with."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    name: str
+    expires_at: datetime | None
+
+
+class Me(BaseModel):
+    """The caller. `groups` are names; a service is no user."""
+
+    model_config = ConfigDict(frozen=True)
+
+    user_id: str | None
+    email: str | None
+    name: str | None
+    role: Role
+    groups: tuple[str, ...]
+    service: bool
+    token: MyToken | None
+
+
+def who_is(access: AccessList, caller: Caller) -> Me:
+    """Describe a caller by the access list alone."""
+    user = access.users.get(caller.user_id or "")
+    return Me(
+        user_id=caller.user_id,
+        email=caller.email,
+        name=None if user is None else user.name,
+        role=caller.role,
+        groups=tuple(sorted(access.groups[group] for group in caller.groups if group in access.groups)),
+        service=caller.is_service,
+        token=_token(access, caller),
+    )
+
+
+def _token(access: AccessList, caller: Caller) -> MyToken | None:
+    found = (token for token in access.tokens.values() if token.id == caller.token_id)
+    return next((MyToken(id=token.id, name=token.name, expires_at=token.expires) for token in found), None)
+
+
+def identify_service(token: str, issuer: Issuer, settings: Settings, now: datetime) -> Caller:
+    """Let a configured service account in.
+
+    Raises:
+        UnauthenticatedError: the token is not one of theirs, or services are not configured.
+        UnavailableError: the issuer's keys are not to be had.
+    """
+    audience = settings.service_audience or settings.base_url
+    if not settings.service_account_emails or audience is None:
+        raise UnauthenticatedError("this is not a token of this installation")
+    claims = issuer.verify(token, audience.rstrip("/"), now)
+    email = normal_email(str(claims.get("email", "")))
+    if claims.get("email_verified") is not True or email not in settings.service_account_emails:
+        raise UnauthenticatedError("this service account may not call this installation (SERVICE_ACCOUNT_EMAILS)")
+    return SERVICE
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,7 @@ from analyst.settings import Settings
 from analyst.state.audit import Actor, record
 from analyst.state.database import State
 from analyst.state.fields import Id, Input, Output
-from analyst.state.passwords import Account, find_account
-from analyst.state.users import get_user
+from analyst.state.users import Account, find_account, get_user
 
 
 class InvitationRequest(Input):

@@ -12,9 +12,8 @@ from analyst.settings import Settings
 from analyst.state.audit import Actor
 from analyst.state.database import State
 from analyst.state.fields import Email
-from analyst.state.identities import bind_identity, require_identity
 from analyst.state.rows import fetch_one
-from analyst.state.users import NewUser, create_user, is_seeded, seed_admin
+from analyst.state.users import NewUser, bind_identity, create_user, is_seeded, require_identity, seed_admin
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

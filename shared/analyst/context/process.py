@@ -141,7 +141,7 @@ class Process:
             UnauthenticatedError: it is not.
             UnavailableError: the issuer's keys are not to be had.
         """
-        from analyst.auth.services import identify_service
+        from analyst.auth.callers import identify_service
 
         issuer = self._once("service_issuer", lambda: self._issuer(self.settings.service_issuer))
         return identify_service(token, issuer, self.settings, now)

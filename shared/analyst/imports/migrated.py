@@ -10,7 +10,6 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from analyst import duckdb_files
 from analyst.access import Role
-from analyst.imports.description import read_description
 from analyst.imports.old import (
     FoundTable,
     OldAudit,
@@ -26,7 +25,7 @@ from analyst.imports.old import (
     OldUser,
     read_rows,
 )
-from analyst.imports.old_registry import Place, combine
+from analyst.imports.old_registry import Place, combine, read_description
 from analyst.imports.report import Gathered
 from analyst.state.fields import Email
 from analyst.state.rows import fetch, insert_all

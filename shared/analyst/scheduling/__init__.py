@@ -15,9 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from analyst import runs
 from analyst.runs import RunRecord
 from analyst.scheduling import ledger
-from analyst.scheduling.due import Decision, JobOutcome, SourceOutcome, SweepOutcome, decide
+from analyst.scheduling.due import Decision, JobOutcome, SourceOutcome, SweepOutcome, decide, folded
 from analyst.scheduling.ledger import Attempt, Ledger, Start
-from analyst.scheduling.outcomes import folded
 from analyst.scheduling.timetable import Registry
 from analyst.store import Store
 from analyst.sync_runs import Enqueue, Extract, TriggeredRun, explain, record_failure

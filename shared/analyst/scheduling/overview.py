@@ -5,8 +5,8 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict
 
 from analyst.scheduling import ledger
+from analyst.scheduling.due import folded
 from analyst.scheduling.ledger import Attempt
-from analyst.scheduling.outcomes import folded
 from analyst.scheduling.timetable import Registry, SaidBy, SourceJob, Verdict, entries, judge, judge_attempt
 from analyst.store import Store
 

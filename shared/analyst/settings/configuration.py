@@ -1,5 +1,6 @@
 """The settings of a process with where each comes from: its environment first, then the file of the instance."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from analyst.errors import SettingsError
 from analyst.settings.findings import Finding, Said, dotted, errors_of, wording
 from analyst.settings.instance import variable
-from analyst.settings.keys import KEYS, SECRETS, VARIABLES
-from analyst.settings.model import Settings
+from analyst.settings.model import FILE_ONLY, KEYS, SECRETS, VARIABLES, Settings
 
 DEFAULT_FILE: Final = Path("config/instance.yaml")
 """Where the file of an instance is looked for when `CONFIG_FILE` does not say."""
@@ -181,3 +181,84 @@ def _lonely(there: str, missing: str, file: Said) -> Finding:
         return Finding(path=missing.upper(), message=f"is not set; {there.upper()} is, and needs it")
     message = f"is not set; {_KEY_OF[there]} is, and needs it"
     return Finding(path=_KEY_OF[missing], line=file.lines[there], message=message)
+
+
+class ShownSetting(BaseModel):
+    """One setting.
+
+    `variable` and `key` are where it can be said, in the environment and in config/instance.yaml; `line` is that of
+    the file it comes from. A secret has no `value`; `is_set` tells whether there is one.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    variable: str | None
+    key: str | None
+    value: Any = None
+    is_secret: bool
+    is_set: bool
+    origin: Origin
+    line: int | None = None
+
+
+class ShownConfiguration(BaseModel):
+    """All settings in the order of config/instance.yaml, the file that was read, and what is odd about it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    file: str | None
+    settings: tuple[ShownSetting, ...]
+    warnings: tuple[Finding, ...]
+
+
+def show(configuration: Configuration) -> ShownConfiguration:
+    """Show the settings of a process."""
+    keys = {name: key for key, name in KEYS.items()}
+    names = [*keys, *(name for name in Settings.model_fields if name not in keys)]
+    values = configuration.settings.model_dump(mode="json", exclude=set(SECRETS))
+    shown = tuple(_shown(name, keys.get(name), values.get(name), configuration) for name in names)
+    return ShownConfiguration(file=configuration.file, settings=shown, warnings=configuration.warnings)
+
+
+def _shown(name: str, key: str | None, value: Any, configuration: Configuration) -> ShownSetting:
+    origin = configuration.origins.get(name, "default")
+    return ShownSetting(
+        name=name,
+        variable=None if name in FILE_ONLY else name.upper(),
+        key=key,
+        value=value,
+        is_secret=name in SECRETS,
+        is_set=getattr(configuration.settings, name) not in (None, (), {}),
+        origin=origin,
+        line=configuration.lines.get(name) if origin == "file" else None,
+    )
+
+
+def get_value(path: str, default: Any = None, environ: Mapping[str, str] = os.environ) -> Any:
+    """Give a setting by its key in config/instance.yaml, a section as a mapping; `default` if it is not set or known.
+
+    What the environment says goes before what the file says. Secrets come as `SecretStr`. The environment and the
+    file are read anew with each call.
+
+    >>> get_value("instance.name", environ={"DATA_URL": "file:///data", "INSTANCE_NAME": "Example"})
+    'Example'
+
+    Raises:
+        SettingsError: the settings are not usable.
+    """
+    settings = read_settings(environ, DEFAULT_FILE)
+    if path in KEYS:
+        value = getattr(settings, KEYS[path])
+        return default if value is None else value
+    members = {key.removeprefix(f"{path}."): name for key, name in KEYS.items() if key.startswith(f"{path}.")}
+    return {key: getattr(settings, name) for key, name in members.items()} or default
+
+
+def get_data_source_type(environ: Mapping[str, str] = os.environ) -> str:
+    """Tell what kind of source the instance is for: `csv`, `keboola`, `bigquery`, `jira` or `external`.
+
+    Raises:
+        SettingsError: the settings are not usable.
+    """
+    return str(get_value("data_source.type", environ=environ))

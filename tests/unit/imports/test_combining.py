@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from analyst.imports.description import Description, read_description
 from analyst.imports.old import FoundTable, OldTable
-from analyst.imports.old_registry import combine
+from analyst.imports.old_registry import Description, combine, read_description
 from analyst.imports.report import Gathered
 
 

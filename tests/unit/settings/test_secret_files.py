@@ -6,7 +6,7 @@ import pytest
 
 from analyst.errors import SettingsError
 from analyst.settings import read_settings
-from analyst.settings.keys import SECRETS
+from analyst.settings.model import SECRETS
 from da.config import Config
 from da.errors import DaError
 
