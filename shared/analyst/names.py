@@ -1,4 +1,4 @@
-"""Names of tables, columns and sources, and the one way to quote them in SQL."""
+"""Names of tables, views, columns and sources, and the one function that quotes them in SQL."""
 
 import hashlib
 import re
@@ -104,19 +104,19 @@ _HASH_DIGITS = 6
 def quote(identifier: str) -> str:
     """Quote an identifier for SQL."""
     if "\x00" in identifier:
-        raise InvalidInputError("a name can't hold a NUL character")
+        raise InvalidInputError("a name cannot contain a NUL character")
     return '"' + identifier.replace('"', '""') + '"'
 
 
 def quote_text(text: str) -> str:
     """Quote a text literal for the few statements (ATTACH, COPY … TO, COMMENT) that take no parameters."""
     if "\x00" in text:
-        raise InvalidInputError("a text in SQL can't hold a NUL character")
+        raise InvalidInputError("a text in SQL cannot contain a NUL character")
     return "'" + text.replace("'", "''") + "'"
 
 
 def is_name(text: str) -> bool:
-    """Tell whether a text is a name as the contract has them."""
+    """Return whether a text is a name as the contract has them."""
     return _NAME.fullmatch(text) is not None
 
 
@@ -131,7 +131,7 @@ def normalise(original: str) -> str:
     plain = unicodedata.normalize("NFKD", original).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_") if not _NAME.fullmatch(plain) else plain
     if not name:
-        raise InvalidInputError(f"no name can be made of {original!r}: it has neither a letter nor a digit")
+        raise InvalidInputError(f"{original!r} cannot become a name because it has no letters or digits; rename it")
     if name[0].isdigit():
         name = f"_{name}"
     return name[:63]
@@ -157,7 +157,7 @@ def normalise_all(originals: Iterable[str]) -> dict[str, str]:
 
 
 def identity(original: str) -> str:
-    """Tell what makes two originals the same: their letters, whatever their case, and however accents are encoded."""
+    """Return what makes two originals the same: their letters, whatever their case, and however accents are encoded."""
     return unicodedata.normalize("NFC", original).casefold()
 
 
@@ -172,7 +172,7 @@ def name_of(original: str, kind: str = "column") -> str:
         InvalidInputError: the text is empty, or of blanks.
     """
     if not original or original.isspace():
-        raise InvalidInputError("no name can be made of an empty text")
+        raise InvalidInputError("an empty text cannot become a name")
     plain, is_lossy = _transliterated(original)
     if not is_lossy and original.isascii() and re.search("[A-Za-z0-9]|^_+$", original):
         return normalise(original)
@@ -217,7 +217,7 @@ RESERVED_VIEWS = frozenset(
 
 
 def assign_views(owners: Mapping[str, str], tables: Iterable[str]) -> dict[str, str]:
-    """Give each table (by id, in order of seniority) a view name: `{view: table id}`, with all earlier owners.
+    """Return each table (by id, in order of seniority) a view name: `{view: table id}`, with all earlier owners.
 
     The first to come has its own name, a later one of the same name `<source>_<name>`, then `…_2`. Names are compared
     without case.

@@ -1,7 +1,7 @@
-"""Handing out files: signed URLs of what a caller may download, never the bytes themselves.
+"""Signed URLs of the files that a caller can download. The data does not pass through the API.
 
-A *table* is authorised with the rights of now; any of its files that a kept snapshot lists is then signed, so that a
-sync is not broken by a publish in its midst.
+The *table* is authorized with the current rights. Any of its files in a snapshot that is still kept is then signed, so
+that a publish in the middle of a sync does not break it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,11 +33,11 @@ def locate(store: Store, key: str, parameters: Mapping[str, str]) -> Path:
         NotFoundError: the file is gone, or this store's files are elsewhere.
     """
     if not isinstance(store, SignsItself):
-        raise NotFoundError("files of this bucket are not served here; use the URL as it was given out")
+        raise NotFoundError("this server does not serve the files of its bucket; use the signed URL unchanged")
     store.verify(key, parameters)
     path = store.local_path(key)
     if path is None or not path.is_file():
-        raise NotFoundError(f"there is no file {key} any more; ask for a new link")
+        raise NotFoundError(f"the file {key!r} no longer exists; request a new URL")
     return path
 
 
@@ -86,12 +86,16 @@ class Distribution:
             found.update({path: table_id for path in asked if path in listed})
             older += [(table_id, path) for path in asked if path not in listed]
             if len(found) + len(older) > FILES_AT_ONCE:
-                raise InvalidInputError(f"more than {FILES_AT_ONCE} files at once; ask for some of them at a time")
+                raise InvalidInputError(
+                    f"a request can sign at most {FILES_AT_ONCE} files; split it into several requests"
+                )
         earlier = self._in_kept(older)
         found.update(earlier)
         missing += [path for _table, path in older if path not in earlier]
         if wanted and not found and missing:
-            raise NotFoundError("no such table or file: " + ", ".join(missing[:5]))
+            raise NotFoundError(
+                "none of these tables or files exists, or you cannot download them: " + ", ".join(missing[:5])
+            )
         urls = {path: self._sign(path, table_id) for path, table_id in found.items()}
         return SignedUrls(current.number, urls, tuple(missing))
 
@@ -104,7 +108,7 @@ class Distribution:
         """
         table = self._downloadable(self.snapshots.current(), table_id)
         if table is None:
-            raise NotFoundError(f"no table {table_id!r}")
+            raise NotFoundError(f"there is no table {table_id!r}")
         if len(table.files) != 1:
             has = f"has {len(table.files)} files; POST /api/data/urls signs them all" if table.files else "has no files"
             raise ConflictError(f"the table {table_id} {has}", urls="/api/data/urls", files=len(table.files))

@@ -1,4 +1,4 @@
-"""Who may read what: pure rules over the published access list, and the reader that keeps it fresh."""
+"""Access control: pure rules over the published access list, and the reader that keeps it fresh."""
 
 from analyst.access.reader import CURRENT, AccessReader, DamagedStateError, StatePointer, parse_pointer
 from analyst.access.roles import EVERY_SCOPE, SERVICE, Caller, CallerKind, Role, Scope

@@ -1,4 +1,4 @@
-"""Keep the access list fresh: revalidated before an answer, never trusted for long without the store."""
+"""The reader of the access list: it revalidates before each answer, and does not trust an old list for long."""
 
 import gc
 import hashlib
@@ -53,8 +53,8 @@ def parse_pointer(data: bytes) -> StatePointer:
         return StatePointer.model_validate_json(data)
     except ValidationError as error:
         raise DamagedStateError(
-            f"{CURRENT} can't be read: it is damaged, or a newer version of this program wrote it; restore the object from "
-            "a copy or an earlier version in the bucket, or install the newer version; don't delete it"
+            f"{CURRENT!r} cannot be read: it is damaged, or was written by a newer version; restore it from a backup or an "
+            "earlier object version, or install the newer version; do not delete it"
         ) from error
 
 
@@ -66,7 +66,7 @@ _REFRESHES_PER_SECOND: Final = 5.0
 
 
 class _UnreadableError(UnavailableError):
-    """A list can't be read, which may be made anew."""
+    """A list cannot be read, which may be made anew."""
 
 
 class AccessReader:
@@ -98,7 +98,7 @@ class AccessReader:
         self._refreshes = _Allowance(_REFRESHES_PER_SECOND)
 
     def current(self) -> AccessList:
-        """Give the list, fetched no longer than `max_age` ago.
+        """Return the list, fetched no longer than `max_age` ago.
 
         When the store does not answer, the last list is used until it is 60 seconds old.
 
@@ -113,7 +113,7 @@ class AccessReader:
         return self._trusted()
 
     def refresh(self) -> AccessList:
-        """Give a list fetched anew, for a token that the last one does not know; at most a few times per second."""
+        """Return a list fetched anew, for a token that the last one does not know; at most a few times per second."""
         if self._refreshes.take(self._monotonic()):
             self.expire()
         return self.current()
@@ -123,7 +123,7 @@ class AccessReader:
         self._newest_edit = object()
 
     def caller_of(self, token: str, now: datetime) -> Caller:
-        """Find out whom a token speaks for, also when another process made it a moment ago.
+        """Determine whom a token speaks for, also when another process made it a moment ago.
 
         Raises:
             UnauthenticatedError: it is not valid.
@@ -168,18 +168,20 @@ class AccessReader:
         self._renew()
         renewed = self._store.read(CURRENT)
         if renewed is None:
-            raise DamagedStateError(f"{CURRENT} is gone; restore it from a copy or an earlier version in the bucket")
+            raise DamagedStateError(
+                f"{CURRENT!r} has been deleted; restore it from a backup or an earlier object version"
+            )
         return self._load(renewed.data), renewed.version
 
     def _load(self, pointer: bytes) -> AccessList:
         place = parse_pointer(pointer)
         text = self._text(place)
         if text is None or hashlib.sha256(text).hexdigest() != place.sha256.get("access"):
-            raise _UnreadableError(f"the access list {place.access} is missing or damaged")
+            raise _UnreadableError(f"the access list {place.access!r} is missing or damaged")
         try:
             return _parsed(text)
         except ValidationError as error:
-            raise _UnreadableError(f"the access list {place.access} has a format of another version") from error
+            raise _UnreadableError(f"the access list {place.access!r} has the format of another version") from error
 
     def _text(self, place: StatePointer) -> bytes | None:
         if place.access_text is not None:
@@ -190,8 +192,10 @@ class AccessReader:
     def _trusted(self) -> AccessList:
         if self._monotonic() - self._as_of > TRUSTED_FOR:
             if self._failure is not None and not self._failure.retryable:
-                raise DamagedStateError(f"who may do what is not known: {self._failure}") from self._failure
-            raise UnavailableError("who may do what is not known now: try again in a moment") from self._failure
+                raise DamagedStateError(f"the access list cannot be read: {self._failure}") from self._failure
+            raise UnavailableError(
+                "the access list is temporarily unavailable; try again in a moment"
+            ) from self._failure
         return self._list
 
 

@@ -47,7 +47,7 @@ class Wanted:
     request_id: str | None = None
 
     def matches(self, event: AuditEvent) -> bool:
-        """Tell whether an event is looked for."""
+        """Return whether an event is looked for."""
         place = event.place
         return (
             place < self.before
@@ -60,7 +60,7 @@ class Wanted:
         )
 
     def among(self, db: "DuckDBPyConnection", rows: str) -> "Iterator[AuditEvent]":
-        """Give the events that are looked for, newest first, among the rows of a query; its columns are their fields."""
+        """Return the events that are looked for, newest first, among the rows of a query; its columns are their fields."""
         before: Place | None = self.before
         while before is not None:
             found = self._page(db, rows, before)
@@ -143,7 +143,7 @@ class Events:
         self._held.close()
 
     def newest(self, wanted: Wanted) -> Iterator[Item]:
-        """Give what is looked for, newest first, and tell every now and then how far that is.
+        """Return what is looked for, newest first, and tell every now and then how far that is.
 
         Raises:
             UnavailableError: the store does not answer, or an object is damaged.
@@ -162,7 +162,7 @@ class Events:
         return sorted((day for day in days if day is not None and first <= day <= last), reverse=True)
 
     def _some_of_day(self, day: int, wanted: Wanted) -> Generator[Item, None, Wanted | None]:
-        """Give what is looked for of a day. Returns what is left to look for, `None` if nothing is."""
+        """Return what is looked for of a day. Returns what is left to look for, `None` if nothing is."""
         folder = _folder(day)
         names = _newest((entry.key.removeprefix(folder) for entry in self.store.list(folder)), wanted)
         batches = self._batched(folder, names[:_MOST_LISTED], wanted)
@@ -180,7 +180,7 @@ class Events:
         return replace(wanted, before=_just_after(more[0])) if more else None
 
     def _batched(self, folder: str, names: Sequence[str], wanted: Wanted) -> Iterator[Item]:
-        """Give the events of batches. Those that are read may have events which come after some of the next ones."""
+        """Return the events of batches. Those that are read may have events which come after some of the next ones."""
         pending: list[AuditEvent] = []
         for start in range(0, len(names), _CHUNK):
             read = self._pool.map(lambda name: self._read(folder + name), names[start : start + _CHUNK])
@@ -200,7 +200,7 @@ class Events:
         try:
             return [AuditEvent.model_validate_json(line) for line in found.data.splitlines()]
         except ValidationError as error:
-            raise UnavailableError(f"{key} is damaged; put it back from a copy, or delete it") from error
+            raise UnavailableError(f"{key!r} is damaged; restore it from a backup, or delete it") from error
 
     def _archived(self, key: str, wanted: Wanted) -> Iterator[Item]:
         path = self.store.local_path(key)
@@ -210,7 +210,7 @@ class Events:
                 self.store.download(key, path)
             except ObjectMissingError:
                 raise _GatheredError from None
-        with duckdb_files.told_as(UnavailableError, f"{key} can't be read: ", hide=path):
+        with duckdb_files.told_as(UnavailableError, f"{key!r} cannot be read: ", hide=path):
             yield from wanted.among(self._db, rows_of([path]))
 
     @cached_property
@@ -227,7 +227,7 @@ class Events:
 
 
 def _newest(names: Iterable[str], wanted: Wanted) -> list[str]:
-    """Give the newest of the batches that may have what is looked for, one more than are read at once; newest first."""
+    """Return the newest of the batches that may have what is looked for, one more than are read at once; newest first."""
     newest: list[str] = []
     for name in names:
         if _BATCH.fullmatch(name) and wanted.since_ms <= _ms(name) <= wanted.before.ms + _SPREAD_MS:
@@ -249,10 +249,10 @@ def _folder(day: int) -> str:
 
 
 def _ms(name: str) -> int:
-    """Tell the time in a batch's name, in ms since 1970."""
+    """Return the time in a batch's name, in ms since 1970."""
     return ULID.from_str(name.removesuffix(SUFFIX)).milliseconds
 
 
 def _just_after(name: str) -> Place:
-    """Give the place before which all events of a batch are."""
+    """Return the place before which all events of a batch are."""
     return Place(_ms(name), f"{name.removesuffix(SUFFIX)} ")

@@ -1,4 +1,4 @@
-"""Writing events: who writes waits until the store has them, and all who wait at once share one object.
+"""Writing audit events: a writer waits until the store has its event, and all who wait at once share one object.
 
 The first who comes writes; who comes while a write is under way is written by the next one, with all others who came
 meanwhile. An object bears the id of its newest event; its events lie no more than a second apart, and in no case
@@ -78,7 +78,7 @@ class Tally:
             span.written = max(0, span.written - 1)
 
     def next_end(self) -> datetime | None:
-        """Tell when the first span ends of which something was counted; `None` if nothing was."""
+        """Return when the first span ends of which something was counted; `None` if nothing was."""
         with self._lock:
             return min((span.ends for span in self._spans.values() if span.counted), default=None)
 
@@ -191,7 +191,7 @@ class Audit:
         """Write what was counted so far: the process is about to end.
 
         Raises:
-            UnavailableError: the store does not answer.
+            UnavailableError: the store does not respond.
         """
         with self._turn:
             self._put([], ended_by=None)
@@ -213,7 +213,9 @@ class Audit:
         else:
             batch.written.wait()
         if isinstance(batch.error, AnalystError):
-            message = "this could not be written to the audit log, so it is not answered; try again in a moment"
+            message = (
+                "the request could not be recorded in the audit log, so it was not answered; try again in a moment"
+            )
             raise UnavailableError(message) from batch.error
         if batch.error is not None:
             raise batch.error
@@ -267,7 +269,7 @@ class Audit:
 
 
 def folder_of(at: datetime) -> str:
-    """Tell under which prefix the events of a day are."""
+    """Return under which prefix the events of a day are."""
     return f"{PREFIX}date={at.date().isoformat()}/"
 
 

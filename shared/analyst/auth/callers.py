@@ -1,4 +1,4 @@
-"""Find out who makes a request: by an access token, a session, or the proof of a service."""
+"""Determine who makes a request: by an access token, a session, or the proof of a service."""
 
 import hmac
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from analyst.settings import Settings
 
 
 class MyToken(BaseModel):
-    """The access token that the request was made with."""
+    """The access token of the request."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -27,7 +27,7 @@ class MyToken(BaseModel):
 
 
 class Me(BaseModel):
-    """The caller. `groups` are names; a service is no user."""
+    """The caller. `groups` are names. A service has no user."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -64,15 +64,15 @@ def identify_service(token: str, issuer: Issuer, settings: Settings, now: dateti
 
     Raises:
         UnauthenticatedError: the token is not one of theirs, or services are not configured.
-        UnavailableError: the issuer's keys are not to be had.
+        UnavailableError: the issuer's keys are unavailable.
     """
     audience = settings.service_audience or settings.base_url
     if not settings.service_account_emails or audience is None:
-        raise UnauthenticatedError("this is not a token of this installation")
+        raise UnauthenticatedError("the token was not issued by this server")
     claims = issuer.verify(token, audience.rstrip("/"), now)
     email = normal_email(str(claims.get("email", "")))
     if claims.get("email_verified") is not True or email not in settings.service_account_emails:
-        raise UnauthenticatedError("this service account may not call this installation (SERVICE_ACCOUNT_EMAILS)")
+        raise UnauthenticatedError("this service account is not listed in SERVICE_ACCOUNT_EMAILS")
     return SERVICE
 
 
@@ -97,7 +97,7 @@ class Identification:
     services: Callable[[str, datetime], Caller]
 
     def caller(self, shown: Credentials, now: datetime) -> Caller | None:
-        """Find out who makes a request; without credentials it is nobody: `None`. A header goes before a cookie.
+        """Determine who makes a request; without credentials it is nobody: `None`. A header goes before a cookie.
 
         Raises:
             UnauthenticatedError: what is shown proves nothing.
@@ -126,7 +126,7 @@ def is_secret(given: str, secret: SecretStr | None) -> bool:
 def _bearer(authorization: str) -> str:
     scheme, _, token = authorization.strip().partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise UnauthenticatedError("the Authorization header must be 'Bearer <access token>'")
+        raise UnauthenticatedError("the Authorization header is malformed; send 'Authorization: Bearer <access token>'")
     return token.strip()
 
 

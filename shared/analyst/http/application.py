@@ -1,4 +1,4 @@
-"""Several functions as one WSGI application."""
+"""Several functions as one WSGI application, with their discovery and documentation pages."""
 
 import hashlib
 import importlib
@@ -32,7 +32,7 @@ def documentation(functions: Sequence[FunctionSpec]) -> list[FunctionSpec]:
 
     @cache
     def page() -> bytes:
-        from analyst.http.page import render
+        from analyst.http.reference import render
 
         document: dict[str, Any] = json.loads(description())
         return render(document).encode()

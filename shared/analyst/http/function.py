@@ -21,7 +21,7 @@ from analyst.logs import to_stdout
 from analyst.settings.configuration import DEFAULT_FILE
 
 _ADOPTED: Final = "analyst"
-_WORKER: Final = "analyst.http.worker.Worker"
+_WORKER: Final = "analyst.http.server.worker.Worker"
 
 
 def adopt_framework() -> None:
@@ -118,7 +118,7 @@ class _One:
 
 
 def process() -> Process:
-    """Give what the requests of this process share, configured by its environment."""
+    """Return what the requests of this process share, configured by its environment."""
     with _One.making:
         if _One.process is None:
             to_stdout()

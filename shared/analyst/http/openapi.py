@@ -1,4 +1,4 @@
-"""The description of the API (OpenAPI 3.1), made of what the functions say about themselves."""
+"""The OpenAPI 3.1 document, generated from the declarations of the functions."""
 
 import sys
 from collections import Counter
@@ -18,17 +18,17 @@ from analyst.http.schemas import Schemas
 from analyst.http.spec import BINARY, Allow, FunctionSpec, Json
 
 _JSON: Final = "application/json"
-_NOT_MODIFIED: Final = "The caller has the newest version already (`If-None-Match`)."
+_NOT_MODIFIED: Final = "The version in `If-None-Match` is the current one."
 
 _FAILURES: Final = {
-    400: "The request can't be understood.",
-    401: "There is no proof of who is calling, or a wrong one.",
-    403: "The caller's role does not suffice.",
-    404: "There is no such thing, or none that the caller may know of.",
-    413: "The body is too large.",
-    415: "The body is not of the type that this takes.",
-    422: "The input is wrong; `errors` tells where.",
-    503: "Something that this needs does not answer now; try again after `Retry-After` seconds.",
+    400: "The request is malformed.",
+    401: "The credentials are missing or invalid.",
+    403: "The caller's role or the scope of the token is not sufficient.",
+    404: "The resource does not exist, or the caller cannot see it.",
+    413: "The request body is too large.",
+    415: "The media type of the request body is not supported.",
+    422: "The input is invalid; `errors` lists where and why.",
+    503: "A dependency is temporarily unavailable; try again after `Retry-After` seconds.",
 }
 
 
@@ -81,7 +81,7 @@ def standard_failures(schemas: Schemas) -> Json:
 
 
 def outcomes(spec: FunctionSpec) -> list[Outcome]:
-    """Tell what a function may answer: as annotated, as declared, and what the decorator answers of itself."""
+    """Return what a function may answer: as annotated, as declared, and what the decorator answers of itself."""
     joined: dict[int, Outcome] = {}
     for outcome in (*_failures(spec), *_successes(spec), *_declared(spec)):
         joined[outcome.status] = joined[outcome.status] | outcome if outcome.status in joined else outcome
@@ -117,7 +117,7 @@ def _successes(spec: FunctionSpec) -> Iterator[Outcome]:
         if kind is None or kind is type(None):
             yield Outcome(HTTPStatus.NO_CONTENT, HTTPStatus.NO_CONTENT.phrase)
         elif kind is Redirect:
-            yield Outcome(HTTPStatus.TEMPORARY_REDIRECT, "It is at `Location`.", headers=("Location",))
+            yield Outcome(HTTPStatus.TEMPORARY_REDIRECT, "Redirects to `Location`.", headers=("Location",))
         elif kind is FileAnswer:
             yield from _file()
         elif kind is Encoded:
@@ -129,9 +129,9 @@ def _successes(spec: FunctionSpec) -> Iterator[Outcome]:
 
 def _file() -> Iterable[Outcome]:
     yield Outcome(200, "The whole file.", media_types=(BINARY,), headers=("ETag", "Content-Disposition"))
-    yield Outcome(206, "The part of the file that `Range` asks for.", media_types=(BINARY,), headers=("Content-Range",))
+    yield Outcome(206, "The requested range of the file.", media_types=(BINARY,), headers=("Content-Range",))
     yield Outcome(304, _NOT_MODIFIED)
-    yield _failure(416, "The file has nothing in this range.")
+    yield _failure(416, "The requested range lies outside the file.")
 
 
 def _declared(spec: FunctionSpec) -> Iterator[Outcome]:
@@ -160,8 +160,8 @@ def _alternatives(output: Any) -> tuple[Any, ...]:
 
 _TITLE: Final = "AI Data Analyst"
 _ABOUT: Final = (
-    "A company's data for its analysts and their agents. Every answer carries `X-Request-Id`, every failure is a "
-    "problem document (RFC 9457). What a caller may not read answers as if it did not exist."
+    "The API of AI Data Analyst. Every response has an `X-Request-Id` header, and every error is a problem document "
+    "(RFC 9457). Tables that the caller cannot read are answered as if they did not exist."
 )
 _SECURITY_SCHEMES: Final[Json] = {
     "accessToken": {
@@ -172,13 +172,13 @@ _SECURITY_SCHEMES: Final[Json] = {
     "serviceToken": {
         "type": "http",
         "scheme": "bearer",
-        "description": "The token of schedulers and other functions: `SERVICE_TOKEN` of the settings.",
+        "description": "The token of schedulers and other functions: the setting `SERVICE_TOKEN`.",
     },
 }
 
 
 class ProblemDocument(BaseModel):
-    """Why a request failed. Some kinds of failures have more members; `errors` has the wrong parts of an input."""
+    """Why a request failed. `errors` lists the invalid parts of the input; some errors have further members."""
 
     type: str
     title: str
@@ -189,7 +189,7 @@ class ProblemDocument(BaseModel):
 
 
 class WrongPart(BaseModel):
-    """Where an input is wrong, and why."""
+    """The location of an invalid part of the input, and the reason."""
 
     loc: list[int | str]
     msg: str

@@ -1,7 +1,7 @@
-"""Making one registry of what an older system says in several places.
+"""The registry of an older system, merged from all the places that describe its tables.
 
-Its registry counts. A `data_description.md` fills its gaps, and is the registry where there is none. Tables whose parquet
-is there and that nobody registered are private: only what was granted by their name may be read.
+Its table registry comes first. A `data_description.md` (YAML blocks in text) fills the gaps, and replaces a missing
+registry. Tables that have Parquet files but were never registered become private.
 """
 
 import json
@@ -37,7 +37,7 @@ class Description:
 
 
 def read_description(text: str | None, report: Gathered) -> Description:
-    """Read the tables of all YAML blocks; a block or table that can't be read is told in the report."""
+    """Read the tables of all YAML blocks; a block or table that cannot be read is told in the report."""
     tables: dict[str, OldTable] = {}
     folders: dict[str, str] = {}
     for block in _blocks((text or "").replace("\r\n", "\n"), report):
@@ -46,7 +46,7 @@ def read_description(text: str | None, report: Gathered) -> Description:
         for entry in entries:
             table = _table(entry, report)
             if table is not None and table.id in tables:
-                report.leave("description", table.id, "it is described twice; the first one counts")
+                report.leave("description", table.id, "it is described twice; the first description is used")
             elif table is not None:
                 tables[table.id] = table
     return Description(tuple(tables.values()), folders)
@@ -61,7 +61,7 @@ def _blocks(text: str, report: Gathered) -> Iterator[Any]:
             yield yaml.safe_load(found["text"])
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             reason = str(error).split("\n")[0]
-            report.leave("description", f"{NAME}, line {line}", f"the block can't be read as YAML: {reason}")
+            report.leave("description", f"{NAME}, line {line}", f"the block is not valid YAML: {reason}")
 
 
 def _parts(block: Any) -> tuple[list[Any], Mapping[Any, Any]]:
@@ -78,11 +78,11 @@ def _parts(block: Any) -> tuple[list[Any], Mapping[Any, Any]]:
 def _table(entry: Any, report: Gathered) -> OldTable | None:
     id_ = _text(entry.get("id")) if isinstance(entry, Mapping) else None
     if id_ is None:
-        report.leave("description", NAME, f"a table without an id: {str(entry)[:80]}")
+        report.leave("description", NAME, f"the table has no id: {str(entry)[:80]}")
         return None
     rest = sorted(str(name) for name, value in entry.items() if name not in _TAKEN | _PLACED and value is not None)
     if rest:
-        report.alter("description", id_, f"there is no place for {', '.join(rest)}; set what is still needed by hand")
+        report.alter("description", id_, f"not imported: {', '.join(rest)}; set what you still need by hand")
     bucket, _, source_table = id_.rpartition(".")
     profiled = entry.get("profile_after_sync")
     return OldTable(
@@ -115,7 +115,7 @@ def _primary_key(value: Any) -> str | None:
 
 
 def _text(value: Any) -> str | None:
-    """Give a scalar as a text, as far as it says anything; a text in YAML may hold what no text of ours may."""
+    """Return a scalar as a text, as far as it says anything; a text in YAML may hold what no text of ours may."""
     if value is None or isinstance(value, Mapping | list | bool):
         return None
     return re.sub(r"[\x00\ud800-\udfff]", "", str(value)).strip() or None
@@ -123,9 +123,9 @@ def _text(value: Any) -> str | None:
 
 _GAPS = ("description", "primary_key", "folder", "source_type", "sync_schedule")
 
-_AMBIGUOUS = "several registered tables have this name, so whose files these are can't be told: {}"
-_TWICE = "its table {} has other files, which are taken"
-_REMOTE = "its table {} is remote: it is queried where it lies"
+_AMBIGUOUS = "several registered tables have this name, so the owner of the files is ambiguous: {}"
+_TWICE = "the table {} has other files, which are used"
+_REMOTE = "the table {} is remote, so it has no files"
 
 
 def _plain(text: str) -> str:
@@ -173,7 +173,7 @@ def combine(
     for id_ in sorted(described - placing.taken):
         if tables[id_].query_mode != "remote":
             del tables[id_]
-            report.leave("description", id_, "it is nowhere: neither in the registry nor in any folder")
+            report.leave("description", id_, "it is neither in the registry nor in any folder")
     return Combined(tuple(tables.values()), tuple(places))
 
 

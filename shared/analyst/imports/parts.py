@@ -1,4 +1,4 @@
-"""Files of an older system on their way into the bucket: in parts that are named by their content.
+"""Uploads of files in parts that are named by their content.
 
 A part is kept once, whichever file it is of and however often it is sent, so that an upload that was cut off goes on
 where it ended. Parts are for the time of an import: it forgets them at its end, and the sweep sees to the rest.
@@ -50,12 +50,14 @@ class Parts:
                     digest.update(block)
                     file.write(block)
             if digest.hexdigest() != sha256:
-                raise InvalidInputError(f"what came is not the part {sha256}: it changed on the way, or was cut off")
+                raise InvalidInputError(
+                    f"the body does not match the SHA-256 {sha256}: it was changed or cut off in transit; send it again"
+                )
             with suppress(StoreConflictError):
                 self.store.upload(_key(sha256), path)
 
     def missing(self, wanted: Iterable[str]) -> list[str]:
-        """Tell which parts are not there, in their order and each once."""
+        """Return which parts are not there, in their order and each once."""
         there = {entry.key.removeprefix(PREFIX) for entry in self.store.list(PREFIX)}
         return [sha256 for sha256 in dict.fromkeys(wanted) if sha256 not in there]
 
@@ -70,11 +72,11 @@ class Parts:
             for part in parts:
                 found = self.store.read(_key(part))
                 if found is None:
-                    raise SourceError(f"the part {part} is not here any more; import it again")
+                    raise SourceError(f"the part {part} is no longer there; repeat the import")
                 digest.update(found.data)
                 file.write(found.data)
         if digest.hexdigest() != sha256:
-            raise SourceError(f"the parts of the file {sha256} do not make it; import it again")
+            raise SourceError(f"the parts do not add up to the file {sha256}; repeat the import")
 
     def forget(self) -> None:
         """Delete all parts; whoever still sends some is told that they are missing, and sends them again."""

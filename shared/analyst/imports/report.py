@@ -1,4 +1,4 @@
-"""What an import took, what was there already, and what it left, each with its reason."""
+"""The report of an import, and the memory of earlier imports."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ Kind = str
 
 
 class Left(BaseModel):
-    """Something that was not taken, or not as it was, and why."""
+    """Something that was not imported, or not unchanged, and the reason."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -27,7 +27,7 @@ class Left(BaseModel):
 
 
 class Placed(BaseModel):
-    """What a table is called here whose parquet was found; without an `id` its files are not taken, for the reason."""
+    """The id under which a table is registered here. Without an `id`, its files are not imported, for the given reason."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,10 +38,10 @@ class Placed(BaseModel):
 
 
 class ImportReport(BaseModel):
-    """What came of an import, or in a dry run would come: counts by kind, and what was left.
+    """The result of an import, or with `dry_run` what it would be, as counts by kind.
 
-    `altered` was taken, with something about it changed or left out. `found` has the tables with parquet, in the order
-    in which they were sent.
+    `taken` rows were imported, `there` rows existed already. `altered` lists rows imported with changes, `left` rows that
+    were not imported. `found` lists the tables with Parquet files, in the order of the request.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,9 +52,9 @@ class ImportReport(BaseModel):
     altered: tuple[Left, ...]
     left: tuple[Left, ...]
     public_tables: tuple[str, ...]
-    """Tables that were taken and are readable by everybody who can sign in, as they were."""
+    """Imported tables that every signed-in user can read, as before."""
     unconfigured: tuple[str, ...]
-    """Sources that were added, and whose next sync needs to know where they are."""
+    """New sources that need a configuration before their next sync."""
     found: tuple[Placed, ...]
 
 
@@ -69,7 +69,7 @@ class Gathered:
     public_tables: list[str] = field(default_factory=list)
 
     def copy(self) -> Self:
-        """Give another one to go on with: an edit may be made several times."""
+        """Return another one to go on with: an edit may be made several times."""
         return replace(
             self,
             taken=self.taken.copy(),
@@ -88,7 +88,7 @@ class Gathered:
         self.altered.append(Left(kind=kind, name=name, reason=reason))
 
 
-_GONE = "an import brought it before, and it was taken away here since"
+_GONE = "an earlier import added it, and it was removed here since"
 
 
 @dataclass(slots=True)
@@ -107,7 +107,7 @@ class Memory:
         return cls(db, actor, report, {(row["kind"], row["key"]) for row in fetch(db, "from imported")})
 
     def admits(self, kind: Kind, key: str, *, is_there: bool, name: str = "") -> bool:
-        """Tell whether a row is to be added, and tell the report of it. `key` is what it is here, `name` for people."""
+        """Return whether a row is to be added, and tell the report of it. `key` is what it is here, `name` for people."""
         is_known = (kind, key) in self.known
         if is_known and not is_there:
             self.report.leave(kind, name or key, _GONE)

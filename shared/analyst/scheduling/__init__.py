@@ -1,8 +1,7 @@
-"""The scheduler: syncs what is due, whoever calls it and how often.
+"""The scheduler: starts what is due, however often and by whomever it is called.
 
-What is started is marked in a ledger first, by compare-and-swap, so that calls at the same time start each thing once;
-what was marked and not handed over, because a process ended in between, is handed over by a later call. A run tells how
-it ended by its record, which later calls look for. A call that starts nothing has read the registry and the ledger.
+A start is marked in a ledger first, by compare-and-swap, so that concurrent calls start each thing once. If a process
+ends between marking and starting, a later call starts it. A run reports its result in a record that later calls read.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ from analyst.sync_runs import Enqueue, Extract, TriggeredRun, explain, record_fa
 
 
 class ScheduleAnswer(BaseModel):
-    """What a call of the scheduler started, and why it did not start the rest."""
+    """What this call started, and why it did not start the rest."""
 
     model_config = ConfigDict(frozen=True)
 

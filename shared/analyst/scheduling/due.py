@@ -1,4 +1,4 @@
-"""Deciding what a call of the scheduler starts: a pure matter of the registry, the ledger and the time."""
+"""What is due: the decisions of the scheduler, and the results of earlier starts, as pure functions."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from analyst.scheduling.ledger import Attempt, Ledger, Start
 from analyst.scheduling.timetable import Entry, Registry, SourceJob, entries, judge, judge_attempt
 from analyst.sync_runs import LOST_AFTER
 
-_LOST = "it has left no record for an hour: its process ended, or never began"
+_LOST = "the run was lost: it recorded no result within an hour, so its process ended or never started"
 _LONGEST_ERROR = 500
 _CLOCKS_DIFFER = timedelta(minutes=10)
 
@@ -23,7 +23,7 @@ _Result = tuple[str, str | None]
 
 
 def folded(ledger: Ledger, registry: Registry, records: Mapping[str, RunRecord], now: datetime) -> Ledger:
-    """Give the ledger with what became of its starts. `records` are those of the runs that have ended."""
+    """Return the ledger with what became of its starts. `records` are those of the runs that have ended."""
     names = {source.name for source in registry.sources}
     sources = _believed(ledger.sources, now, names)
     tables = _believed(ledger.tables, now, {table.uuid for table in registry.tables})
@@ -50,14 +50,14 @@ def _believed(noted: Mapping[str, T], now: datetime, keys: Collection[str] | Non
 
 
 def _is_lost(start: Start, names: Collection[str], now: datetime) -> bool:
-    """Tell whether nothing will be heard of a start; one that was never handed over is started anew instead."""
+    """Return whether nothing will be heard of a start; one that was never handed over is started anew instead."""
     if start.source is None or (start.is_extract and start.source in names and not start.under_way):
         return False
     return now - start.at > LOST_AFTER
 
 
 def _outcomes(start: Start, record: RunRecord | None, registry: Registry) -> Iterator[_Result]:
-    """Tell how the tables of a run fared: those that it looked at, or when it failed as a whole, those it was for."""
+    """Return how the tables of a run fared: those that it looked at, or when it failed as a whole, those it was for."""
     results = {} if record is None else {result.table: result for result in record.tables}
     failure = _LOST if record is None else record.error
     for table in registry.tables:
@@ -96,7 +96,7 @@ Outcome = Literal["started", "running", "waiting", "not_due"]
 
 
 class SourceOutcome(BaseModel):
-    """What became of one source. `tables` are those that were started, null for all; `next_due` is null for never."""
+    """What the scheduler decided about one source. `tables` null means all tables; `next_due` null means never."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -109,7 +109,7 @@ class SourceOutcome(BaseModel):
 
 
 class JobOutcome(BaseModel):
-    """What became of one job of a source."""
+    """What the scheduler decided about one job of a source."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -121,7 +121,7 @@ class JobOutcome(BaseModel):
 
 
 class SweepOutcome(BaseModel):
-    """What became of the sweep."""
+    """What the scheduler decided about the sweep."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -173,9 +173,9 @@ def _source(
     name = found[0].source.name
     before = [start for start in starts if start.is_extract and start.source == name]
     if any(_goes_on(start, now) for start in before):
-        return SourceOutcome(source=name, outcome="running", why="an extract of it is under way"), None
+        return SourceOutcome(source=name, outcome="running", why="an extract of the source is running"), None
     if before:
-        return _started(before[0].model_copy(update={"at": now}), "the process that was to start it has ended")
+        return _started(before[0].model_copy(update={"at": now}), "the process that was starting it has ended")
     verdicts = [(entry, judge(entry, now)) for entry in found]
     due = [(entry, verdict) for entry, verdict in verdicts if verdict.is_due]
     if not due:
@@ -183,7 +183,7 @@ def _source(
         told = SourceOutcome(source=name, outcome="not_due", why=soonest.why, next_due=soonest.next_due)
         return told, None
     if sum(start.is_extract for start in starts) >= MOST_AT_ONCE:
-        why = f"{MOST_AT_ONCE} extracts are under way; it is started when one of them has ended"
+        why = f"{MOST_AT_ONCE} extracts are running; it starts when one of them ends"
         return SourceOutcome(source=name, outcome="waiting", why=why, next_due=due[0][1].next_due), None
     names = tuple(entry.table.name for entry, _ in due if entry.table)[:MOST_TABLES]
     tables = None if len(due) == len(found) else names
@@ -197,7 +197,7 @@ def _job(
     source, job = found.source, found.job
     before = [start for start in starts if (start.source, start.job) == (source, job.name)]
     if any(_goes_on(start, now) for start in before):
-        return JobOutcome(source=source, job=job.name, outcome="running", why="it is being started"), None
+        return JobOutcome(source=source, job=job.name, outcome="running", why="it is starting"), None
     verdict = judge_attempt(job.schedule, ledger.jobs.get(found.id), now)
     if not before and not verdict.is_due:
         why, due = verdict.why, verdict.next_due
@@ -212,7 +212,7 @@ def _sweep(
 ) -> tuple[SweepOutcome, Start | None]:
     before = [start for start in ledger.starts.values() if start.source is None]
     if any(_goes_on(start, now) for start in before):
-        return SweepOutcome(outcome="running", why="it is being started"), None
+        return SweepOutcome(outcome="running", why="it is starting"), None
     verdict = judge_attempt(schedule, ledger.sweep, now)
     if not before and not verdict.is_due:
         return SweepOutcome(outcome="not_due", why=verdict.why, next_due=verdict.next_due), None

@@ -74,7 +74,7 @@ class Attempts(Generic[T]):
         return after.model_dump_json().encode()
 
     def is_in(self, current: Object) -> bool:
-        """Tell whether an attempt was published after all: its id is in the pointer, even if others built on it."""
+        """Return whether an attempt was published after all: its id is in the pointer, even if others built on it."""
         pointer = read_pointer(current)
         ours = [id_ for id_ in self._results if pointer is not None and id_ in pointer.recent]
         self._published = ours[0] if ours else self._published
@@ -229,7 +229,7 @@ class State:
 
         Raises:
             UnavailableError: the store does not answer, others came between all the time, or the state is damaged.
-            UnsureWriteError: a write got no answer and can't be read back; the change may have been made.
+            UnsureWriteError: a write got no answer and cannot be read back; the change may have been made.
             StateTooNewError: a newer program has written the state.
         """
         attempts = Attempts(self._store, self._now, self._scratch, change, self._sleep)

@@ -1,4 +1,4 @@
-"""The shapes of what people type: e-mails, names, ids; and the models that hold them."""
+"""The types of user input: e-mail addresses, names, ids; and the base models of requests and responses."""
 
 import re
 from collections.abc import Collection
@@ -33,19 +33,19 @@ Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 def _like_a_schedule(text: str) -> str:
     if re.fullmatch(schedule.PATTERN, text) is None:
-        raise ValueError(f"is no schedule: write {schedule.what_to_write(text)}")
+        raise ValueError(f"is not a valid schedule; write {schedule.what_to_write(text)}")
     return text
 
 
 Schedule = Annotated[
     str, Field(max_length=200, json_schema_extra={"pattern": schedule.PATTERN}), AfterValidator(_like_a_schedule)
 ]
-"""What looks like a schedule; `check_schedule` knows whether it is one."""
+"""Text in the syntax of a schedule. `check_schedule` also checks its time zone and dates."""
 
 
 def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) != len(names):
-        raise ValueError("names a column twice")
+        raise ValueError("lists a column twice")
     return names
 
 
@@ -71,7 +71,7 @@ class Input(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def named(self, *, but: Collection[str] = ()) -> dict[str, Any]:
-        """Give the fields that the request names, null included, `but` for some."""
+        """Return the fields that the request names, null included, `but` for some."""
         return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set - {*but}}
 
 

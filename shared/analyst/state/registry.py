@@ -1,4 +1,4 @@
-"""The table registry: which tables there are, and how each is synced."""
+"""The table registry: the tables, how each is synced, and their removal."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -30,7 +30,7 @@ Options = Annotated[dict[str, Any], Field(max_length=1000)]
 
 
 class RegisteredTable(Output):
-    """A registered table. `uuid` is its identity: grants are bound to it. `source_table` is its name at the source."""
+    """A registered table. Grants refer to its `uuid`. `source_table` is its name at the source."""
 
     id: str
     uuid: str
@@ -54,7 +54,7 @@ class RegisteredTable(Output):
 
 
 class NewTable(Input):
-    """A table to register. `is_public` is what the instance says when it is not named; names of columns as published."""
+    """A new table. `is_public` defaults to the setting TABLES_PUBLIC. Column names are those of the published table."""
 
     id: TableId
     source_table: Line | None = None
@@ -72,9 +72,9 @@ class NewTable(Input):
 
 
 class TableChange(Input):
-    """What to change of a table; what is not named stays as it is, and null clears.
+    """The fields to change. Other fields keep their values; null clears a field.
 
-    Without a `source_table` it is called at the source as it is here. `options` are replaced whole.
+    `source_table` null means that the table has the same name at the source. `options` are replaced as a whole.
     """
 
     id: TableId
@@ -93,7 +93,7 @@ class TableChange(Input):
 
 
 def changed(before: RegisteredTable, change: TableChange) -> RegisteredTable:
-    """Give the table as the change makes it.
+    """Return the table as the change makes it.
 
     Raises:
         InvalidInputError: its settings would contradict each other.
@@ -105,17 +105,19 @@ def changed(before: RegisteredTable, change: TableChange) -> RegisteredTable:
 
 
 def coherent(table: RegisteredTable) -> RegisteredTable:
-    """Give the table when its settings go together.
+    """Return the table when its settings go together.
 
     Raises:
         InvalidInputError: they contradict each other; the message says what to do.
     """
     if table.sync_strategy == "incremental" and not table.primary_key and table.cursor_column is None:
-        raise InvalidInputError(f"{table.id} can't be incremental without a primary_key or a cursor_column: name one")
+        raise InvalidInputError(
+            f"{table.id!r} cannot be incremental without a primary_key or a cursor_column; set one of them"
+        )
     if table.query_mode == "remote" and table.sync_strategy == "incremental":
-        raise InvalidInputError(f"{table.id} is remote, nothing of it is synced: make it full_refresh")
+        raise InvalidInputError(f"{table.id!r} is remote, so it is not synced; set sync_strategy to full_refresh")
     if table.query_mode == "remote" and table.server_only:
-        raise InvalidInputError(f"{table.id} is remote, it has no files to keep: leave server_only out")
+        raise InvalidInputError(f"{table.id!r} is remote, so it has no files; leave out server_only")
     return table
 
 

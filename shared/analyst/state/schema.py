@@ -1,4 +1,4 @@
-"""The schema of the system state, and how an older file is brought to it."""
+"""The schema of the system state, and its migrations."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -64,7 +64,7 @@ def renamed(old: Iterable[Mapping[str, Any]]) -> list[Renamed]:
 
 
 def _source(source_type: str | None) -> tuple[str, str]:
-    """Give the source and its type. The reference system called files on the server `local`."""
+    """Return the source and its type. The reference system called files on the server `local`."""
     name = _name(source_type or "", EXTERNAL)
     type_ = "csv" if name == "local" else name
     return name, type_ if type_ in SOURCE_TYPES else EXTERNAL
@@ -117,7 +117,7 @@ class StateTooNewError(AnalystError):
 
 
 def schema_version(db: "DuckDBPyConnection") -> int:
-    """Tell the version of the open file; 0 when it has no schema yet."""
+    """Return the version of the open file; 0 when it has no schema yet."""
     if not fetch_one(
         db, "from duckdb_tables() where database_name = current_database() and table_name = 'schema_version'"
     ):
@@ -127,7 +127,7 @@ def schema_version(db: "DuckDBPyConnection") -> int:
 
 
 def is_current(db: "DuckDBPyConnection") -> bool:
-    """Tell whether the open file has the schema of this program.
+    """Return whether the open file has the schema of this program.
 
     Raises:
         StateTooNewError: it has a newer one.
@@ -135,7 +135,7 @@ def is_current(db: "DuckDBPyConnection") -> bool:
     version = schema_version(db)
     if version > SCHEMA_VERSION:
         raise StateTooNewError(
-            f"the system state has schema version {version}, and this version of the program supports up to {SCHEMA_VERSION}; "
+            f"the system state has schema version {version}, but this version supports only versions up to {SCHEMA_VERSION}; "
             "upgrade the functions"
         )
     return version == SCHEMA_VERSION

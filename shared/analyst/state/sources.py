@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Applied(Output):
-    """What became of a source that the file declares."""
+    """A declared source, and whether it was created, updated or already up to date."""
 
     name: str
     type: str
@@ -58,9 +58,9 @@ Type = Annotated[Line, Field(json_schema_extra={"enum": sorted(SOURCE_TYPES)})]
 
 
 class Source(Output):
-    """A source. `excluded` are tables that an administrator took out of the registry: discovery leaves them alone.
+    """A source. Discovery ignores the `excluded` tables, which an administrator has deregistered.
 
-    `sync_schedule` is when it is looked through for new tables, and when those of its tables are synced that have none.
+    `sync_schedule` applies to the discovery of new tables, and to the tables without a schedule of their own.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Source(Output):
 
 
 class NewSource(Input):
-    """A source to add. `config` says where it is and how it is read; secrets stay out of it."""
+    """A new source. `config` defines its location and options. Do not put secrets in it."""
 
     name: Name
     type: Type
@@ -83,7 +83,7 @@ class NewSource(Input):
 
 
 class SourceChange(Input):
-    """What to change of a source; what is not named stays as it is, and null clears. `config` is replaced whole."""
+    """The fields to change. Other fields keep their values; null clears a field. `config` is replaced as a whole."""
 
     name: Name
     type: Type = Field(default_factory=unset)
@@ -116,7 +116,7 @@ def create_source(db: "DuckDBPyConnection", actor: Actor, new: NewSource, types:
         InvalidInputError: its type is not known, or its config or schedule can't be used.
     """
     if fetch_one(db, "from sources where name = ?", [new.name]):
-        raise ConflictError(f"there is a source {new.name!r} already")
+        raise ConflictError(f"a source {new.name!r} already exists")
     check_config(types, new.type, new.config)
     check_schedule(new.sync_schedule)
     values = {**new.model_dump(), "config": json.dumps(new.config), "excluded": "[]"}
@@ -174,7 +174,7 @@ def _require_no_tables(db: "DuckDBPyConnection", name: str) -> None:
     found = fetch(db, "select id from table_registry where source = ? order by id limit 3", [name])
     if found:
         some = ", ".join(row["id"] for row in found)
-        raise ConflictError(f"tables of source {name!r} are registered, such as {some}: deregister them first")
+        raise ConflictError(f"source {name!r} still has registered tables, such as {some}; deregister them first")
 
 
 def _source(row: dict[str, Any]) -> Source:

@@ -1,4 +1,4 @@
-"""Users: who they are and what their role is. Somebody must always be able to administer."""
+"""Users: their roles, sessions, OpenID identities and passwords. One active administrator must always remain."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,7 +53,7 @@ def set_password(db: "DuckDBPyConnection", actor: Actor, user_id: str, password_
         NotFoundError: there is no such active user.
     """
     if find_account(db, user_id) is None:
-        raise NotFoundError("there is no such user any more")
+        raise NotFoundError("this user no longer exists")
     update(
         db,
         "users",
@@ -77,7 +77,7 @@ def require_identity(db: "DuckDBPyConnection", user_id: str, issuer: str, subjec
     known = fetch_one(db, "select subject from identities where user_id = ? and issuer = ?", [user_id, issuer])
     if known is not None and known["subject"] != subject:
         raise ForbiddenError(
-            "somebody else has signed in with this e-mail address before, by another account at the provider; "
+            "another account at the identity provider has already signed in with this e-mail address; "
             "ask an administrator to release it (`da admin users release`)"
         )
     return known is not None
@@ -148,7 +148,7 @@ _OF_USERS = (
 
 
 class User(Output):
-    """A user. `groups` are names."""
+    """A user. `groups` are the names of their groups."""
 
     id: str
     email: str
@@ -160,7 +160,7 @@ class User(Output):
 
 
 class NewUser(Input):
-    """A user to add."""
+    """A new user."""
 
     email: Email
     name: Line | None = None
@@ -168,7 +168,7 @@ class NewUser(Input):
 
 
 class UserChange(Input):
-    """What to change of a user; what is not named stays as it is."""
+    """The fields to change; other fields keep their values."""
 
     id: Id
     name: Line | None = None
@@ -177,7 +177,7 @@ class UserChange(Input):
 
 
 class SignOut(Input):
-    """Whose sessions to end; with `tokens`, their access tokens are revoked as well."""
+    """The user whose sessions to end. `tokens` revokes their access tokens as well."""
 
     id: Id
     tokens: bool = False
@@ -208,7 +208,7 @@ def create_user(db: "DuckDBPyConnection", actor: Actor, new: NewUser) -> User:
         ConflictError: somebody has the e-mail.
     """
     if fetch_one(db, "from users where email = ?", [new.email]):
-        raise ConflictError(f"there is a user {new.email} already")
+        raise ConflictError(f"a user with the e-mail address {new.email} already exists")
     id_ = str(uuid4())
     values = {"id": id_, **new.model_dump(), "created_at": actor.at, "updated_at": actor.at}
     insert(db, "users", values)
@@ -279,7 +279,7 @@ def delete_user(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
 
 
 def is_seeded(db: "DuckDBPyConnection", email: str) -> bool:
-    """Tell whether the user of an e-mail (in lower case) was made an administrator by `seed_admin` before."""
+    """Return whether the user of an e-mail (in lower case) was made an administrator by `seed_admin` before."""
     return fetch_one(db, "from seeded_admins where email = ?", [email]) is not None
 
 
@@ -306,7 +306,7 @@ def _audited(before: User, changes: dict[str, Any]) -> dict[str, Any]:
 def _keep_an_admin(db: "DuckDBPyConnection", before: User) -> None:
     was_one = before.active and before.role is Role.ADMIN
     if was_one and not fetch_one(db, "from users where role = 'admin' and active"):
-        raise ConflictError("this is the last active administrator: make another one first")
+        raise ConflictError("this is the last active administrator; give another user the role admin first")
 
 
 def _revoke_tokens(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:

@@ -12,7 +12,7 @@ from analyst.context import Context, Process
 from analyst.http import Allow, HttpFunction, app, function
 from analyst.http.answers import Page, Redirect
 from analyst.http.application import discover
-from analyst.http.signed_in import sign_browser_in
+from analyst.http.browser_session import sign_browser_in
 from analyst.state.fields import Email, Input
 from tests.doubles.memory_store import MemoryStore
 

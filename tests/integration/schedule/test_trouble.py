@@ -143,7 +143,7 @@ def test_what_was_marked_when_a_process_ended_is_started_by_a_later_call(shop: S
         dying.call(DUE)
     assert shop.call(DUE + MINUTE)["shop"]["outcome"] == "running"
     told = shop.call(DUE + 2 * MINUTE)["shop"]
-    assert (told["outcome"], told["why"]) == ("started", "the process that was to start it has ended")
+    assert (told["outcome"], told["why"]) == ("started", "the process that was starting it has ended")
     assert shop.call(DUE + 3 * MINUTE)["shop"]["outcome"] == "not_due"
     assert runs_of(shop) == 2
 

@@ -44,10 +44,10 @@ def test_who_has_no_address_is_left_with_what_is_theirs(take: Take, email: str) 
         "insert into telegram_links values ('u', 1, null)",
         "insert into access_requests (id, user_id, user_email, table_id) values ('r', 'u', 'e', 'orders')",
     )
-    assert reasons(report, "user") == {email: "this is no e-mail address"}
+    assert reasons(report, "user") == {email: "it is not a valid e-mail address"}
     assert reasons(report, "grant")["u on orders"] == "there is no such user"
-    assert reasons(report, "telegram_links") == {"1 row": "the user is not taken"}
-    assert reasons(report, "access_request") == {"e for keboola.orders": "the user is not taken"}
+    assert reasons(report, "telegram_links") == {"1 row": "the user is not imported"}
+    assert reasons(report, "access_request") == {"e for keboola.orders": "the user is not imported"}
     assert "user" not in report.taken
 
 
@@ -91,4 +91,4 @@ def test_an_odd_row_stops_no_other(take: Take, table: str) -> None:
     assert report.taken == {"user": 1}
     found = {left.reason for left in report.left if left.kind == table}
     assert reason is None or reason in found
-    assert "it is there twice" in {left.reason for left in report.left if left.kind == "users"}
+    assert "it is a duplicate" in {left.reason for left in report.left if left.kind == "users"}

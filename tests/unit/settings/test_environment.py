@@ -18,10 +18,10 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         read_settings({"ALLOWED_DOMAINS": "example.com, ex ample", "SMTP_PORT": "x", "GOOGLE_CLIENT_ID": "id"})
     assert [line.strip() for line in str(caught.value).splitlines()] == [
         "The settings are not usable:",
-        'ALLOWED_DOMAINS[1]: "ex ample" is no domain; write for example example.com',
+        'ALLOWED_DOMAINS[1]: "ex ample" is not a valid domain name (expected something like example.com)',
         'SMTP_PORT: "x" can\'t be used: input should be a valid integer, unable to parse string as an integer',
-        "DATA_URL: is not set; write for example file:///data",
-        "GOOGLE_CLIENT_SECRET: is not set; GOOGLE_CLIENT_ID is, and needs it",
+        "DATA_URL: is not set; set it to the address of the bucket, such as file:///data",
+        "GOOGLE_CLIENT_SECRET: is not set, but GOOGLE_CLIENT_ID requires it",
     ]
 
 
@@ -38,8 +38,8 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         ("GOOGLE_ISSUER", "http://accounts.google.com", "no issuer"),
         ("SERVICE_ISSUER", "accounts.google.com", "no issuer"),
         ("SERVICE_AUDIENCE", "a b", "one word"),
-        ("BASE_URL", "data.example.com", "no address of a server"),
-        ("BASE_URL", "https://data.example.com?x=1", "no address of a server"),
+        ("BASE_URL", "data.example.com", "not a valid server address"),
+        ("BASE_URL", "https://data.example.com?x=1", "not a valid server address"),
         ("SMTP_HOST", "smtp.example.com:25", "no host"),
         ("SMTP_PORT", "70000", "less than or equal to 65535"),
         ("SMTP_SECURITY", "tls", "'starttls', 'ssl' or 'none'"),

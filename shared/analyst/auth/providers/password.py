@@ -1,4 +1,4 @@
-"""Signing in by password. An administrator invites a user by a set-up link; one who forgets gets a reset link."""
+"""Sign-in by password, set-up links for invited users, and reset links."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -46,7 +46,7 @@ def is_password(password: str, password_hash: str | None) -> bool:
 
 
 def needs_new_hash(password_hash: str) -> bool:
-    """Tell whether a hash was made with parameters of an earlier day."""
+    """Return whether a hash was made with parameters of an earlier day."""
     return _hasher().check_needs_rehash(password_hash)
 
 
@@ -57,7 +57,7 @@ def require_good(password: str, *about: str | None) -> None:
         InvalidInputError: it is not; the message says why, and what would be.
     """
     if not SHORTEST <= len(password) <= LONGEST:
-        raise InvalidInputError(f"a password has {SHORTEST} to {LONGEST} characters")
+        raise InvalidInputError(f"a password must have {SHORTEST} to {LONGEST} characters")
     from zxcvbn import zxcvbn
 
     words = [part for text in about if text for part in (text, *text.replace("@", " ").replace(".", " ").split())]
@@ -100,7 +100,7 @@ class Password:
         return True
 
     def button(self, settings: Settings) -> LoginButton:  # noqa: ARG002 - as every provider
-        """Give the button."""
+        """Return the button."""
         return LoginButton("Sign in with a password", "/auth/password", 30)
 
 
@@ -121,7 +121,7 @@ def check(email: str, password: str, *, client: str, limits: Limits, state: Stat
         account = find_account(db, email)
     password_hash = None if account is None else account.password_hash
     if not is_password(password, password_hash) or account is None:
-        raise UnauthenticatedError("this is not the e-mail and password of anybody here")
+        raise UnauthenticatedError("the e-mail address or the password is wrong")
     before = account.password_hash or ""
     if needs_new_hash(before):
         after = hash_password(password)
@@ -239,7 +239,7 @@ def _of_link(link: Link, state: State) -> Account:
     with state.read() as db:
         account = find_account(db, link.subject)
     if account is None or account.stamp != link.claims.get("stamp"):
-        raise UnauthenticatedError("this link is of no use any more: ask for a new one")
+        raise UnauthenticatedError("this link is no longer valid; ask for a new one")
     return account
 
 
