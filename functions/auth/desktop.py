@@ -15,9 +15,10 @@ from analyst.errors import ForbiddenError
 from analyst.http import Allow, Page, Redirect, function
 from analyst.http.html import render
 from analyst.state.fields import Input, Line
+from analyst.validation import Matching
 
-Challenge = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
-State = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{0,100}$")]
+Challenge = Annotated[str, Matching(r"^[A-Za-z0-9_-]{43}$", "a SHA-256 in URL-safe base64 without padding")]
+State = Annotated[str, Matching(r"^[A-Za-z0-9_-]{0,100}$", "at most 100 letters, digits, - and _")]
 Secret = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
 
 

@@ -15,6 +15,7 @@ from analyst.audit import AuditEvent, Outcome
 from analyst.audit.events import Place, milliseconds
 from analyst.audit.reader import Events, Item, Reached, Wanted
 from analyst.state.audit import EVENTS
+from analyst.validation import Matching
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -58,7 +59,7 @@ class AuditQuery(BaseModel):
     resource: Text | None = None
     outcome: Outcome | None = None
     request_id: Text | None = None
-    cursor: Annotated[str, StringConstraints(pattern=_CURSOR)] | None = None
+    cursor: Annotated[str, Matching(_CURSOR, "the `next` of a page")] | None = None
     """The `next` of the previous page of the same query."""
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 

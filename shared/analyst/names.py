@@ -6,9 +6,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Annotated
 
-from pydantic import StringConstraints
-
 from analyst.errors import InvalidInputError
+from analyst.validation import Matching
 
 NAME_PATTERN = r"^[a-z_][a-z0-9_]{0,62}$"
 """What a source, table or column is called in the extract, the snapshot and on the laptop."""
@@ -16,10 +15,16 @@ NAME_PATTERN = r"^[a-z_][a-z0-9_]{0,62}$"
 TABLE_ID_PATTERN = r"^[a-z_][a-z0-9_]{0,62}\.[a-z_][a-z0-9_]{0,62}$"
 """`<source>.<table_name>`."""
 
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Name = Annotated[
+    str,
+    Matching(
+        NAME_PATTERN,
+        "a name of lowercase letters, digits and underscores that does not start with a digit (at most 63 characters)",
+    ),
+]
 """A name, checked where it comes in."""
 
-TableId = Annotated[str, StringConstraints(pattern=TABLE_ID_PATTERN)]
+TableId = Annotated[str, Matching(TABLE_ID_PATTERN, "the id of a table, <source>.<name>, such as shop.orders")]
 """A table's id, checked where it comes in."""
 
 _NAME = re.compile(NAME_PATTERN)

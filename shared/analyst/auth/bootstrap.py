@@ -15,6 +15,7 @@ from analyst.state.fields import Email, Input, Line, Output
 from analyst.state.rows import fetch_one, insert
 from analyst.state.tokens import DAYS, issue
 from analyst.state.users import NewUser, User, UserChange, create_user, get_user, seed_admin, update_user
+from analyst.validation import Matching
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -36,7 +37,9 @@ class Bootstrap(Input):
     email: Email
     name: Line | None = None
     secret: Annotated[SecretStr, Field(max_length=1000)]
-    token: Annotated[str, Field(pattern=_TOKEN)] | None = Field(default=None, repr=False)
+    token: Annotated[str, Matching(_TOKEN, "da_ and 32 random bytes in URL-safe base64")] | None = Field(
+        default=None, repr=False
+    )
 
 
 class Bootstrapped(Output):

@@ -18,6 +18,7 @@ from werkzeug.wrappers import Request
 from analyst.errors import InvalidInputError
 from analyst.http.problems import MalformedError, MediaTypeError, TooLargeError
 from analyst.http.spec import BINARY, FunctionSpec, Json
+from analyst.validation import reason
 
 Place = Literal["path", "query", "body"]
 
@@ -79,13 +80,13 @@ def _validate(model: type[BaseModel], document: Json, source: Place, path: froze
     try:
         return model.model_validate_json(_portable(document), strict=True)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
+        found = error.errors(include_url=False, include_input=False)
     errors: list[Json] = []
     listed: set[tuple[str, ...]] = set()
     for item in found[:_MOST_ERRORS]:
         loc = item["loc"]
         place = "path" if loc and loc[0] in path else source
-        message = _message(item["type"], item["msg"])
+        message = reason(item)
         if item["type"] == "extra_forbidden":
             fields = tuple(sorted(name for name in _fields_at(model, loc[:-1]) if len(loc) > 1 or name not in path))
             message = _unknown(str(loc[-1]), fields, is_listed=fields in listed)
@@ -157,13 +158,6 @@ def _invalid(errors: list[Json]) -> InvalidInputError:
 
 def _shown(loc: Iterable[int | str]) -> list[int | str]:
     return [part[:_LONGEST_NAME] if isinstance(part, str) else part for part in loc]
-
-
-def _message(kind: str, message: str) -> str:
-    """Return what is wrong without telling what was sent, which may be a secret."""
-    if kind == "union_tag_invalid":
-        return "Input must be one of the documented kinds"
-    return message.removeprefix("Value error, ")
 
 
 def _query(request: Request) -> dict[str, list[str]]:

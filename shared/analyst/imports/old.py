@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from analyst.imports.report import Gathered
 from analyst.state.fields import Input
+from analyst.validation import reason
 
 _YEARS = (1900, 3000)
 _TIME: TypeAdapter[datetime] = TypeAdapter(datetime)
@@ -197,8 +198,8 @@ def read_rows(old: OldSystem, table: str, kind: type[R], key: Iterable[str], rep
             else:
                 found[place] = kind.model_validate(row)
         except ValidationError as error:
-            (name, *_), reason = error.errors()[0]["loc"], error.errors()[0]["msg"]
-            report.leave(table, _named(row), f"its {name} is invalid: {reason}")
+            (name, *_), why = error.errors()[0]["loc"], reason(error.errors()[0])
+            report.leave(table, _named(row), f"its {name} is invalid: {why}")
     return list(found.values())
 
 

@@ -12,11 +12,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import StringConstraints
-
 from analyst import duckdb_files
 from analyst.errors import InvalidInputError, SourceError
 from analyst.store import Entry, Store, StoreConflictError, delete_all
+from analyst.validation import Matching
 
 PREFIX: Final = "uploads/import/"
 
@@ -26,7 +25,7 @@ PART_BYTES: Final = 16 << 20
 KEPT: Final = timedelta(days=7)
 """For how long a part waits for the rest of its file."""
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Matching(r"^[0-9a-f]{64}$", "a SHA-256 of 64 hexadecimal digits")]
 """SHA-256, in hex."""
 
 

@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
 
+from analyst.validation import reason
+
 Path = tuple[str | int, ...]
 """The way to a value in a file: keys, and numbers of list items from 0."""
 
@@ -56,7 +58,7 @@ def wording(error: ErrorDetails, *, default: Any = None, hidden: str | None = No
         hidden: stands for the value where that must not be told.
         known: names of which an unknown one may be meant for.
     """
-    message = error["msg"].removeprefix("Value error, ")
+    message = reason(error)
     if error["type"] == "missing":
         return "is required, but not set"
     if error["type"] == "extra_forbidden":

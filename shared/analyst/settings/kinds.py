@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from analyst.errors import InvalidInputError
 from analyst.names import Name
 from analyst.schedule import Schedule, what_to_write
+from analyst.validation import Matching
 
 _SECRET_LENGTH = 32
 
@@ -67,11 +68,17 @@ When = Annotated[str, AfterValidator(_schedule)]
 """A schedule."""
 
 Line = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    Matching(r"^[^\x00-\x1f\x7f]*$", "one line of text"),
 ]
 """One line of text for people."""
 
-Size = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[0-9]+(\.[0-9]+)? ?(?i:[kmgt]i?b)$")]
+Size = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True),
+    Matching(r"^[0-9]+(\.[0-9]+)? ?(?i:[kmgt]i?b)$", "an amount of memory such as 300MB"),
+]
 """An amount of memory as DuckDB has it, such as `300MB`."""
 
 Provider = Annotated[str, AfterValidator(_provider)]

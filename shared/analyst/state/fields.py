@@ -9,22 +9,30 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from analyst import schedule
 from analyst.addresses import EMAIL_PATTERN
 from analyst.names import Name
+from analyst.validation import Matching
 
 _LINE = r"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?$"
-_TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+_PLAIN_TEXT = Matching(r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$", "text without control characters")
 
 Email = Annotated[
-    str, StringConstraints(strip_whitespace=True, max_length=254, pattern=EMAIL_PATTERN), AfterValidator(str.lower)
+    str,
+    StringConstraints(strip_whitespace=True, max_length=254),
+    Matching(EMAIL_PATTERN, "an e-mail address such as ann@example.com"),
+    AfterValidator(str.lower),
 ]
 """An e-mail address, checked and then put in lower case: lowered first, KELVIN SIGN would pass as `k`."""
 
-Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_LINE)]
+Line = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200),
+    Matching(_LINE, "one line of text without spaces at its ends"),
+]
 """A name that people give: one line, no spaces around it."""
 
-Text = Annotated[str, StringConstraints(max_length=10_000, pattern=_TEXT)]
+Text = Annotated[str, StringConstraints(max_length=10_000), _PLAIN_TEXT]
 """Text of several lines."""
 
-Note = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=_TEXT)]
+Note = Annotated[str, StringConstraints(min_length=1, max_length=1000), _PLAIN_TEXT]
 """What people write to each other in a few sentences."""
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]

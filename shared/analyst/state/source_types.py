@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from analyst.errors import InvalidInputError
 from analyst.settings.kinds import SourceKind
+from analyst.validation import reasons
 
 EXTERNAL: Final = "external"
 """A source whose extract.duckdb somebody else writes."""
@@ -70,11 +71,4 @@ def _check(model: type[BaseModel], values: Mapping[str, Any], what: str) -> None
     try:
         model.model_validate(values)
     except ValidationError as error:
-        raise InvalidInputError(f"{what} is invalid: {'; '.join(_problems(error))}") from None
-
-
-def _problems(error: ValidationError) -> list[str]:
-    return [
-        f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
-        for problem in error.errors()
-    ]
+        raise InvalidInputError(f"{what} is invalid: {reasons(error)}") from None

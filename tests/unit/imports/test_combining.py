@@ -132,8 +132,8 @@ def test_a_description_is_read_out_of_its_blocks() -> None:
         ("data_description.md, line 34", "the block is not valid YAML: while parsing a flow node"),
     ]
     assert [(it.name, it.reason.partition(";")[0]) for it in report.altered] == [
-        ("in.c-crm.company", "there is no place for columns"),
-        ("project.web.visits", "there is no place for bq_entity_type"),
+        ("in.c-crm.company", "not imported: columns"),
+        ("project.web.visits", "not imported: bq_entity_type"),
     ]
 
 

@@ -83,7 +83,7 @@ def test_requests_follow_their_user_and_table(take: Take, state: State) -> None:
     assert found == [("r1", "u-bob", "bob@example.com", "bigquery.visits", "pending")]
     assert reasons(report, "access_request") == {
         "Bob for no such": "its table is not imported",
-        "Bob for keboola.orders": "there is no status 'odd'",
+        "Bob for keboola.orders": "the status 'odd' does not exist here",
     }
     assert report.there["access_request"] == 1
 

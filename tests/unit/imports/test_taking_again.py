@@ -33,7 +33,7 @@ def test_who_is_here_stays_as_they_are(take: Take, state: State, actor: Actor) -
         ann = get_user(db, "ann@example.com")
     assert (ann.id, ann.role, ann.active) == (ours.id, Role.VIEWER, False)
     assert report.there == {"user": 1}
-    assert altered(report)["ann@example.com"] == "they are viewer here and were admin: that stays as it is"
+    assert altered(report)["ann@example.com"] == "the user keeps the role viewer (it was admin)"
 
 
 def test_a_grant_finds_its_user_by_their_address(take: Take, state: State, actor: Actor, store: MemoryStore) -> None:

@@ -64,16 +64,20 @@ sources:
 """
     unset = "the variable NOBODY is not set; set it, or give a default: ${NOBODY:-value}"
     boolean = "input should be a valid boolean, unable to interpret input (expected something like false)"
+    name = (
+        "input should be a name of lowercase letters, digits and underscores that does not start with a digit "
+        "(at most 63 characters)"
+    )
     assert problems(text) == [
         "f:2 instance.name: a list is not valid: input should be a valid string (expected something like AI Data Analyst)",
         'f:6 auth.allowed_domains[1]: "ex ample" is not a valid domain name (expected something like example.com)',
         f"f:7 auth.google_client_id: {unset}",
         "f:7 auth.google_client_secret: is not set, but auth.google_client_id requires it",
         'f:8 auth.access_max_age: "100" is not valid: input should be less than or equal to 60 (expected something like 5)',
-        "f:9 email: is a section: write its keys below it, as smtp_host",
-        f'f:11 tables.public: "maybe" can\'t be used: {boolean}',
+        "f:9 email: is a section; put its keys below it, such as smtp_host",
+        f'f:11 tables.public: "maybe" is not valid: {boolean}',
         "f:12 tables.public: is set twice, here and in line 11; remove one of them",
-        "f:14 sources.Shop: \"Shop\" can't be used: string should match pattern '^[a-z_][a-z0-9_]{0,62}$'",
+        f'f:14 sources.Shop: "Shop" is not valid: {name}',
         "f:14 sources.Shop.config.path: is required, but not set",
         "f:16 sources.shop.config.delimiter: must be 1 to 4 ASCII characters, none of them a line break",
         "f:16 sources.shop.config.path: is required, but not set",
@@ -84,7 +88,7 @@ def test_the_problems_of_both_are_told_together(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         read(tmp_path, "auth: {seed_admin_email: ann}", KEEP_HOURS="0")
     assert [line.strip().removeprefix(f"{tmp_path}/") for line in str(caught.value).splitlines()] == [
-        "The settings are not usable:",
+        "The settings are invalid:",
         'KEEP_HOURS: "0" is not valid: input should be greater than 0 (expected something like 24)',
         'instance.yaml:1 auth.seed_admin_email: "ann" is not a valid e-mail address (expected something like ann@example.com)',
     ]
@@ -148,7 +152,7 @@ schedules: {sync: "${KEY}", sweep: "daily 05:00 ${ZONE}"}
 @pytest.mark.parametrize("config", ["encoding: '${KEY}'", "types: {a: '${KEY}'}", "delimiter: '${KEY}'"])
 def test_a_connector_does_not_tell_it_either(config: str) -> None:
     (told,) = problems(f"sources: {{shop: {{config: {{path: /x, {config}}}}}}}", KEY="¤¤¤")
-    assert told.endswith("what ${KEY} stands for can't be used here")
+    assert told.endswith("what ${KEY} stands for is not valid here")
 
 
 def test_secrets_in_the_file_are_warned_of_and_never_told() -> None:
@@ -170,7 +174,7 @@ sources: {{shop: {{type: keboola, config: {{storage_token: hunter2, token_env: A
         "email.smtp_password",
         "sources.shop.config.storage_token",
     ]
-    assert "write ${SECRET_KEY} here, and set that variable to it" in told[0]
+    assert "write ${SECRET_KEY} here and put the value in that variable" in told[0]
     assert "hunter2" not in "".join(told)
 
 
@@ -179,8 +183,8 @@ sources: {{shop: {{type: keboola, config: {{storage_token: hunter2, token_env: A
     [
         ("a: [", "f:1 the file is not valid YAML: expected the node content"),
         ("a:\n\t- b", "f:2 the file is not valid YAML: found character"),
-        ("- a", "f:1 must be made of keys"),
-        ("a", "f:1 must be made of keys"),
+        ("- a", "f:1 must be a mapping of keys"),
+        ("a", "f:1 must be a mapping of keys"),
         (
             "auth: &a {}\nemail: *a",
             "f:2 the file is not valid YAML: *a is an alias, which is not supported; repeat the value instead",
@@ -228,7 +232,7 @@ class TestWhereItIs:
         )
 
     def test_one_that_is_named_must_be_there(self, tmp_path: Path) -> None:
-        with pytest.raises(SettingsError, match=r"CONFIG_FILE: .*nowhere.yaml can't be read: No such file"):
+        with pytest.raises(SettingsError, match=r"CONFIG_FILE: .*nowhere.yaml' cannot be read: No such file"):
             read_settings({**PLAIN, "CONFIG_FILE": str(tmp_path / "nowhere.yaml")})
         (tmp_path / "latin.yaml").write_bytes(b"instance: {name: \xe9}")
         with pytest.raises(SettingsError, match="is not UTF-8 text"):
