@@ -107,6 +107,8 @@ class Manifests:
             self._edition, self._fragments = _edition(snapshot), {}
         tables = b",".join(self._fragment(table, access) for table in visible(snapshot, access, caller))
         body = b'{"snapshot":%d,"tables":{%b}}' % (snapshot.number, tables)
+        # Over the tables alone, without the number of the snapshot: a publish of tables that this caller cannot read must
+        # not make every laptop download its manifest again.
         etag = hashlib.sha256(tables).hexdigest()[:32]
         return Manifest(body, gzip.compress(body, compresslevel=1, mtime=0), etag)
 

@@ -89,6 +89,8 @@ class Distribution:
                 raise InvalidInputError(
                     f"a request can sign at most {FILES_AT_ONCE} files; split it into several requests"
                 )
+        # A sync that began before the last publish asks for files of its snapshot. They are still in the bucket and still
+        # signed, but the table is authorized by the rights of now: a revoked grant ends that at once.
         earlier = self._in_kept(older)
         found.update(earlier)
         missing += [path for _table, path in older if path not in earlier]

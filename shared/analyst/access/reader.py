@@ -108,6 +108,7 @@ class AccessReader:
         after = self._monotonic() - self._max_age
         if not self._is_good(after):
             with self._fetching:
+                # Asked again under the lock: the thread that held it has usually fetched what this one waits for.
                 if not self._is_good(after) and not self._has_just_failed():
                     self._try_to_fetch()
         return self._trusted()
@@ -144,6 +145,8 @@ class AccessReader:
 
     def _try_to_fetch(self) -> None:
         """Fetch; a failure is remembered, not raised: the list we have may still be good enough."""
+        # Both are taken before the fetch: an edit that ends while it is under way may not be in what it read, so that the
+        # result must count as older than that edit.
         began, edit = self._monotonic(), self._newest_edit
         try:
             self._fetch()

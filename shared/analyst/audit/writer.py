@@ -223,6 +223,8 @@ class Audit:
     def _lead(self, batch: _Batch) -> None:
         """Write a batch when those before it are written; until then it takes more."""
         with self._turn:
+            # The batch is closed only now that the earlier write has ended, so it holds everything that came meanwhile:
+            # under load, one object per write of the store, however many requests wait for it.
             with self._gate:
                 self._next = _Batch()
             try:

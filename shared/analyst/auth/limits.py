@@ -51,6 +51,8 @@ class Limits:
         try:
             swap(self._store, place, attempt.added, done=attempt.is_in, pauses=_PAUSES, sleep=self._sleep)
         except UnavailableError as error:
+            # Losing every swap means that attempts come faster than the object can be written, which is the limit's
+            # business. Without an object there was no contention, so the store itself is down.
             if error.code != UnavailableError.code or self._store.head(place) is None:
                 raise
             raise _refusal(1) from error

@@ -20,6 +20,8 @@ PROGRAM_LASTS: Final = timedelta(hours=1)
 REFRESH_LASTS: Final = timedelta(days=30)
 
 _AGAIN_WITHIN: Final = 60.0
+"""Seconds for which a used refresh token still works: a client whose response was lost would be signed out otherwise.
+The thief of a refresh token has the same minute, and gains no more than by using the token first."""
 
 
 @dataclass(frozen=True, slots=True)

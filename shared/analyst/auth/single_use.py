@@ -29,7 +29,7 @@ def use(store: Store, thing: str, now: datetime, *, again_within: float = 0.0) -
     body = json.dumps({"at": now.isoformat(), "by": uuid4().hex}).encode()
     try:
         store.put(key, body, if_version=ABSENT)
-    except StoreConflictError as error:
+    except StoreConflictError as error:  # the store decided: somebody else, or an earlier attempt of ours, was first
         used = store.head(key)
         if used is not None and used.age < again_within:
             return
@@ -37,6 +37,8 @@ def use(store: Store, thing: str, now: datetime, *, again_within: float = 0.0) -
             "this link or token was already used, and works only once; ask for a new one"
         ) from error
     except UnsureWriteError:
+        # Without an answer, the write may have happened. Reading it back tells: the body is unique to this attempt. If the
+        # object is missing, the write may still be on its way, so it is neither repeated nor taken for granted.
         found = store.read(key)
         if found is None:
             raise

@@ -44,7 +44,7 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
         response = _answer(functions, exchange, process)
     except Exception as error:  # noqa: BLE001 - the one place where failures become answers
         response = _failure(exchange, error)
-    response = _audited(exchange, response, process)
+    response = _audited(exchange, response, process)  # before it is sent: what is not on record must not be answered
     if not request.environ.get(BUFFERED):
         _drain(request)
     return _finished(exchange, response)

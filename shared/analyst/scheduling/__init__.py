@@ -48,6 +48,8 @@ class Scheduler:
             UnavailableError: the store does not answer, the ledger is damaged, or too much is waiting already. What was
                 started goes on all the same, and a later call starts the rest.
         """
+        # Marked first, started second: a process that dies in between leaves a mark that a later call acts upon. In the
+        # other order, two concurrent calls would both start the same extract.
         decision = self._decide(self.now())
         handed_over: list[Start] = []
         try:

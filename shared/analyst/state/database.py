@@ -62,6 +62,8 @@ class Attempts(Generic[T]):
 
     def next(self, current: Object | None) -> bytes:
         """Build the next pair on the current one and upload it; give the pointer to it."""
+        # The id is published in the pointer. When the answer to the swap is lost and others have built on it since, its
+        # presence in `recent` is the only proof that this attempt succeeded.
         began = time.monotonic()
         before = read_pointer(current)
         self._published = edit_id = str(ULID())
@@ -90,6 +92,8 @@ class Attempts(Generic[T]):
         try:
             return self._edit(edited, before, edit_id, folder / "next.duckdb")
         except duckdb.Error:
+            # An edit in place fails if an index of the file is broken, which a copy of its rows repairs. An error of the
+            # change itself comes again there, and is raised.
             return self._edit(renewed, before, edit_id, folder / "renewed.duckdb")
 
     def _edit(self, opened: _Opener, before: StatePointer | None, edit_id: str, path: Path) -> tuple[Path, bytes]:
