@@ -1,4 +1,4 @@
-"""Determine who makes a request: by an access token, a session, or the proof of a service."""
+"""Identification of callers: by access token, session, or identity token of a service."""
 
 import hmac
 from collections.abc import Callable

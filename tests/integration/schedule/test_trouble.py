@@ -154,7 +154,7 @@ def test_a_run_that_leaves_no_record_is_lost_after_an_hour_and_tried_again(shop:
     assert shop.call(DUE + 60 * MINUTE)["shop"]["outcome"] == "running"
     told = shop.call(DUE + 61 * MINUTE)["shop"]
     assert told["outcome"] == "started"
-    assert "no record for an hour" in told["why"]
+    assert "recorded no result within an hour" in told["why"]
     assert shop.shown()["shop.orders"]["failures"] == 0
 
 
