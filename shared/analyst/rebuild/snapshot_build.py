@@ -7,10 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analyst import duckdb_files, view_names
+from analyst import duckdb_files
 from analyst.catalog import Catalog, Column, File, Problem, RemoteAttach, Table
 from analyst.contract.model import FileRow, extract_key
 from analyst.errors import AnalystError, ContractError
+from analyst.names import assign_views
 from analyst.rebuild import snapshot_file
 from analyst.rebuild.batches import Batch, Batching, Outcome
 from analyst.rebuild.source_views import Placed, Taken
@@ -54,7 +55,7 @@ class Building:
             snapshot_file.begin(con, path)
             batching = Batching(self.store, last, self.folder, self.sizes)
             batches = batching.open(sorted(changed & sources))
-            owners = view_names.assign(self.last.owners, self._fresh(batches))
+            owners = assign_views(self.last.owners, self._fresh(batches))
             views = {table: view for view, table in owners.items()}
             outcomes = batching.take(batches, views)
             taken = _gathered(con, outcomes)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analyst import view_names
+from analyst.names import RESERVED_VIEWS, assign_views
 from analyst.store import Store
 from tests.reading import query
 from tests.unit.rebuild.building import extract, rebuild, views
@@ -20,12 +20,12 @@ HISTORY = st.lists(st.lists(st.tuples(SOURCES, TABLES).map(".".join), unique=Tru
 def test_view_names_never_move_and_are_never_shared(history: list[list[str]]) -> None:
     owners: dict[str, str] = {}
     for tables in history:
-        before, owners = owners, view_names.assign(owners, tables)
+        before, owners = owners, assign_views(owners, tables)
         assert before.items() <= owners.items()
         assert set(tables) <= set(owners.values())
         assert len(set(owners.values())) == len(owners)
-        assert len({view.lower() for view in owners} | view_names.RESERVED) == len(owners) + len(view_names.RESERVED)
-        assert owners == view_names.assign(before, tables)
+        assert len({view.lower() for view in owners} | RESERVED_VIEWS) == len(owners) + len(RESERVED_VIEWS)
+        assert owners == assign_views(before, tables)
 
 
 @pytest.mark.slow

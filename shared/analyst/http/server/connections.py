@@ -22,11 +22,11 @@ from waitress.channel import HTTPChannel
 from waitress.server import TcpWSGIServer
 
 from analyst.errors import AnalystError, UnavailableError
-from analyst.http.messages import HEADER_BYTES, IN_MEMORY, BodyLimit, Parser, Refusal, Work
 from analyst.http.problems import (
     MalformedError,
     TimedOutError,
 )
+from analyst.http.server.messages import HEADER_BYTES, IN_MEMORY, BodyLimit, Parser, Refusal, Work
 
 log = logging.getLogger(__name__)
 
@@ -99,13 +99,13 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether nothing is on its way: no request was begun, or one whose header is not there yet."""
+        """Return whether nothing is on its way: no request was begun, or one whose header is not there yet."""
         is_asking = self.request is not None and self.request.headers_finished
         return not (self.requests or is_asking or self.total_outbufs_len or self.close_when_flushed)
 
     @property
     def is_settled(self) -> bool:
-        """Tell whether only the client can change what this waits for."""
+        """Return whether only the client can change what this waits for."""
         return not (
             self.requests or self.total_outbufs_len or self.will_close or self.close_when_flushed or self._ahead
         )
@@ -115,7 +115,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         return Parser(adj, self.server.body_limit)
 
     def readable(self) -> bool:
-        """Tell whether more is wanted of the client; what it sent ahead is taken first."""
+        """Return whether more is wanted of the client; what it sent ahead is taken first."""
         if self._lingers_until is not None:
             return True
         if self.requests:  # still listened to, so that the loop need not be woken when it is answered
@@ -130,7 +130,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         return True
 
     def writable(self) -> bool:
-        """Tell whether there is something to send, or to end."""
+        """Return whether there is something to send, or to end."""
         if self._lingers_until is not None:
             return False
         return bool(super().writable()) or (self._ended and not self.requests)
@@ -160,7 +160,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         else:
             self._ended = True
             if self.request is not None and not self.requests:
-                self._fail(MalformedError("the request broke off"))
+                self._fail(MalformedError("the request was incomplete when the connection closed"))
 
     def received(self, data: bytes) -> bool:
         """Take bytes until a request is complete, which a thread then answers; what follows it is kept for later."""
@@ -201,7 +201,9 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         self._counted += size
         self.server.buffered += size
         if self.server.buffered > _MOST_BUFFERED:
-            self.request.fail(UnavailableError("too many large requests are on their way; try again", retry_after=5))
+            self.request.fail(
+                UnavailableError("the server is receiving too many large requests; try again", retry_after=5)
+            )
 
     def settle(self) -> None:
         """Begin to wait for the next request, once the answer to the last one was sent."""
@@ -229,7 +231,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     @property
     def needs_loop(self) -> bool:
-        """Tell whether the loop has something to do for this connection before the client sends more."""
+        """Return whether the loop has something to do for this connection before the client sends more."""
         is_ending = self.will_close or self.close_when_flushed or self._ended
         return bool(is_ending or self.total_outbufs_len or self._has_more or self._ahead)
 
@@ -470,7 +472,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     @property
     def is_stopping(self) -> bool:
-        """Tell whether connections end with the answer that is made now."""
+        """Return whether connections end with the answer that is made now."""
         return self._stopped_at is not None
 
     def add_task(self, task: Connection) -> None:
@@ -484,7 +486,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             self._refusals.add_task(task)
 
     def readable(self) -> bool:
-        """Tell whether further clients are wanted, and look after the ones there are."""
+        """Return whether further clients are wanted, and look after the ones there are."""
         self.look_after()
         return bool(self.accepting) and len(self.active_channels) < self.connections
 

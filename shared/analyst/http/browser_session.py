@@ -1,4 +1,4 @@
-"""From a proven e-mail address to a browser that is signed in."""
+"""Sessions of browsers: signing in and out, and the cookies for that."""
 
 import re
 from datetime import timedelta
@@ -59,7 +59,7 @@ def _link_cookie_name(ctx: Context) -> str:
 
 
 def local(path: str | None) -> str:
-    """Give the path of a page of ours: this one if it is, else the page of the account."""
+    """Return the path of a page of ours: this one if it is, else the page of the account."""
     return path if path is not None and _LOCAL.fullmatch(path) else _HOME
 
 

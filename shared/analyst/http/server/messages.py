@@ -1,4 +1,4 @@
-"""HTTP messages on their way in and out: what waitress reads a request with, and what answers it."""
+"""HTTP messages: the request parser for waitress, and the tasks that answer requests."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -60,7 +60,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
         return consumed
 
     def fail(self, error: AnalystError) -> None:
-        """Give up on a request, and answer it with an error."""
+        """Return up on a request, and answer it with an error."""
         self.error, self.completed, self.expect_continue = error, True, False
 
     def _is_endless(self) -> bool:
@@ -126,7 +126,7 @@ def _told(request: Any) -> AnalystError:
     if error.code == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
         return HeadersTooLargeError(f"the request line and headers are larger than {HEADER_BYTES} bytes")
     if error.code == HTTPStatus.NOT_IMPLEMENTED:
-        return NotImplementedHereError("of transfer encodings only 'chunked' is supported")
+        return NotImplementedHereError("the only supported transfer encoding is 'chunked'")
     if error.code == HTTPStatus.BAD_REQUEST:
         return MalformedError(f"this is not a valid HTTP request: {error.body.partition(chr(34))[0].strip()}")
     return AnalystError(error.body)

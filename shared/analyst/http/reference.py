@@ -1,4 +1,4 @@
-"""The API's description as one page for people: plain HTML, nothing to load."""
+"""The API reference as one HTML page."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -32,7 +32,7 @@ def curl(method: str, path: str, operation: Json, document: Json) -> str:
 
 
 def body_schema(operation: Json) -> Json:
-    """Give the schema of the body, an empty one if there is none."""
+    """Return the schema of the body, an empty one if there is none."""
     content: Json = operation.get("requestBody", {}).get("content", {})
     schema: Json = content.get("application/json", {}).get("schema", {})
     return schema
@@ -68,7 +68,7 @@ def _example(schema: Json, document: Json) -> Any:
     return {"integer": schema.get("minimum", 1), "number": 1.0, "boolean": True}.get(schema.get("type", ""), "…")
 
 
-_TEMPLATE: Final = Path(__file__).with_name("page.html")
+_TEMPLATE: Final = Path(__file__).with_name("reference.html")
 _WHO: Final = {
     "anybody": "anybody",
     "caller": "everybody with a token, services",
@@ -141,7 +141,7 @@ def kind_of(schema: Json) -> Markup:
 
 
 def _values(schema: Json) -> Json:
-    """Give the schema of a map's values."""
+    """Return the schema of a map's values."""
     values = next(iter(schema.get("patternProperties", {}).values()), schema.get("additionalProperties"))
     return values if isinstance(values, Mapping) else {}
 
@@ -153,7 +153,7 @@ def _default(schema: Json) -> str:
 
 
 def _limits(schema: Json) -> str:
-    """Tell the bounds of a number."""
+    """Return the bounds of a number."""
     least, most = schema.get("minimum"), schema.get("maximum")
     bounds = f" {least if least is not None else ''}…{most if most is not None else ''}"
     return bounds if least is not None or most is not None else ""

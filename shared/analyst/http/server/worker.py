@@ -12,8 +12,8 @@ from gunicorn.workers.base import Worker as GunicornWorker
 from waitress.wasyncore import file_dispatcher
 
 from analyst.errors import AnalystError
-from analyst.http.connections import Loop, Server, Threads
 from analyst.http.routing import Router
+from analyst.http.server.connections import Loop, Server, Threads
 from analyst.http.spec import BODY_LIMIT
 from analyst.logs import to_stdout
 
@@ -71,7 +71,7 @@ class Worker(GunicornWorker):  # type: ignore[misc]  # gunicorn has no types
 
 
 def _room() -> int:
-    """Tell how many connections a process may hold: each may need a file for what comes and one for what goes."""
+    """Return how many connections a process may hold: each may need a file for what comes and one for what goes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = min(_unlimited(hard), _FILES_EACH * _MOST_CONNECTIONS + _SPARE_FILES)
     if _unlimited(soft) < most:
@@ -86,7 +86,7 @@ def _unlimited(limit: int) -> int:
 
 
 def _body_limit(application: Any) -> Callable[[str, str], int]:
-    """Find out how large the bodies are that the functions of an application take."""
+    """Determine how large the bodies are that the functions of an application take."""
     routes: Router | None = getattr(application.view_functions["run"], "routes", None)
 
     def limit(method: str, path: str) -> int:

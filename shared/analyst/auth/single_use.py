@@ -1,7 +1,7 @@
-"""Things that work once, whichever instance they come to: links in mails, refresh tokens, codes.
+"""Single use across all instances: links in mails, refresh tokens, codes.
 
-What was used is remembered as an object `state/used/<sha256>`, put-if-absent: the store decides who was first. The
-sweep removes it when nothing of that age can be valid any more.
+Each use is recorded as an object `state/used/<sha256>`, put-if-absent, so the store decides who was first. The sweep
+removes the record once nothing of that age can still be valid.
 """
 
 import hashlib
@@ -23,20 +23,26 @@ def use(store: Store, thing: str, now: datetime, *, again_within: float = 0.0) -
     Raises:
         UnauthenticatedError: it was used before.
         UnsureWriteError: the store gave no answer and can't be asked; it may be used up now.
-        UnavailableError: the store does not answer.
+        UnavailableError: the store does not respond.
     """
     key = USED + hashlib.sha256(thing.encode()).hexdigest()
     body = json.dumps({"at": now.isoformat(), "by": uuid4().hex}).encode()
     try:
         store.put(key, body, if_version=ABSENT)
-    except StoreConflictError as error:
+    except StoreConflictError as error:  # the store decided: somebody else, or an earlier attempt of ours, was first
         used = store.head(key)
         if used is not None and used.age < again_within:
             return
-        raise UnauthenticatedError("this was used already; it works only once") from error
+        raise UnauthenticatedError(
+            "this link or token was already used, and works only once; ask for a new one"
+        ) from error
     except UnsureWriteError:
+        # Without an answer, the write may have happened. Reading it back tells: the body is unique to this attempt. If the
+        # object is missing, the write may still be on its way, so it is neither repeated nor taken for granted.
         found = store.read(key)
         if found is None:
             raise
         if found.data != body:
-            raise UnauthenticatedError("this was used already; it works only once") from None
+            raise UnauthenticatedError(
+                "this link or token was already used, and works only once; ask for a new one"
+            ) from None
