@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS = (
-    ("errors", "logs"),
+    ("errors", "logs", "backoff", "http_client"),
     ("addresses", "clients", "names", "schedule", "types"),
     ("settings",),
     ("store", "catalog"),
@@ -26,7 +26,6 @@ LAYERS = (
         "imports",
         "local_files",
         "mail",
-        "remote",
         "sweep",
         "tasks",
         "sync_runs",
