@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from analyst import runs
 from analyst.errors import AnalystError, InvalidInputError, NotFoundError, UnavailableError
-from analyst.runs import RunKind, RunRecord, RunStatus, TableResult
+from analyst.runs import Run, RunKind, RunRecord, RunStatus, TableResult
 from analyst.snapshots import Snapshots
 from analyst.state.source_types import EXTERNAL
 from analyst.state.sources import Source
@@ -148,16 +148,8 @@ def _planned(
 
 def record_failure(store: Store, run: TriggeredRun, error: Exception, now: datetime) -> None:
     """Keep a record of an extract that could not be run; one that it left itself stands."""
-    record = RunRecord(
-        run_id=run.run_id,
-        kind="extract",
-        source=run.source,
-        status="failed",
-        started_at=runs.began(run.run_id),
-        finished_at=now,
-        error=explain(error),
-    )
-    runs.write(store, record)
+    started_at = runs.began(run.run_id)
+    Run(store, lambda: now, "extract", run.source, run.run_id, started_at, error=explain(error)).end()
 
 
 def explain(error: Exception) -> str:

@@ -4,7 +4,7 @@ A lease saves the work of two builders; the swap of `analytics/current.json` kee
 a snapshot records what it was built from, and a builder goes on until that is what there is.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from http import HTTPStatus
@@ -13,12 +13,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from analyst import duckdb_files, lease, runs
+from analyst import duckdb_files, lease
 from analyst.catalog import CURRENT, Catalog, Pointer, Problem, Table
 from analyst.lease import Lease
 from analyst.rebuild.publishing import Last, copy_newest, point, published_epoch, read_last, upload
 from analyst.rebuild.snapshot_build import Building, LastSnapshotError
-from analyst.runs import RunRecord, TableResult
+from analyst.runs import Run, TableResult
 from analyst.snapshots import read_pointer
 from analyst.store import Entry, Store, look_into_folders
 
@@ -57,10 +57,12 @@ class Rebuild:
 
     def run(self) -> RebuildAnswer:
         """Publish snapshots until the newest is built from what the sources have, and keep a record of it."""
-        run_id, started = runs.new_run_id(), self.now()
-        answer = self._run(run_id)
+        run = Run.begin(self.store, self.now, "rebuild", None)
+        answer = self._run(run.run_id)
         if answer.status == "published":
-            self._record(run_id, started, answer)
+            run.snapshot, run.has_effect = answer.snapshot, True
+            run.add(*_failed(answer.problems))
+            run.end()
         return answer
 
     def is_current(self) -> bool:
@@ -156,22 +158,14 @@ class Rebuild:
             held_back=tuple(one.source for one in last.catalog.held_back),
         )
 
-    def _record(self, run_id: str, started: datetime, answer: RebuildAnswer) -> None:
-        problems = tuple(
-            TableResult(table=f"{p.source}.{p.table}" if p.table else p.source, status="failed", error=p.message)
-            for p in answer.problems
-        )
-        record = RunRecord(
-            run_id=run_id,
-            kind="rebuild",
-            source=None,
-            status="partial" if problems else "ok",
-            started_at=started,
-            finished_at=self.now(),
-            tables=problems,
-            snapshot=answer.snapshot,
-        )
-        runs.write(self.store, record)
+
+def _failed(problems: Sequence[Problem]) -> Iterator[TableResult]:
+    messages: dict[str, list[str]] = {}
+    for problem in problems:
+        name = f"{problem.source}.{problem.table}" if problem.table else problem.source
+        messages.setdefault(name, []).append(problem.message)
+    for name, texts in messages.items():
+        yield TableResult(table=name, status="failed", error="; ".join(texts))
 
 
 def _always(_table: Table, _built_at: datetime) -> bool:
