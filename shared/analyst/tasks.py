@@ -9,11 +9,13 @@ Every function that is called so is idempotent: it may run twice when an answer 
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, Protocol
 
+from analyst.backoff import growing, repeat
 from analyst.errors import (
     AnalystError,
     ConflictError,
@@ -24,6 +26,7 @@ from analyst.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from analyst.http_client import HttpClient
 from analyst.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,9 @@ _KINDS: Final = {
     kind.status: kind
     for kind in (InvalidInputError, NotFoundError, UnauthenticatedError, ForbiddenError, ConflictError)
 }
+_BUSY: Final = frozenset({429, 502, 503, 504})
+_LONGEST_CALL: Final = 3600.0
+"""Seconds: an extract or a rebuild answers when it has ended."""
 
 
 class LocalCall(Protocol):
@@ -108,6 +114,9 @@ class Tasks:
     local: LocalCall
     background: Callable[[], Background]
     request_id: str
+    http: HttpClient
+    pauses: Callable[[], Iterable[float]] = lambda: islice(growing(0.25, 5.0), 4)
+    """The pauses between the attempts of one call over HTTP."""
 
     def call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Run a function now (POST) and give its answer.
@@ -152,8 +161,7 @@ class Tasks:
         return self.local(path, data, self.request_id) if self.settings.tasks_url is None else None
 
     def _remote(self, path: str, data: bytes) -> tuple[int, bytes]:
-        from analyst.remote import post
-
+        """Post to a function of another process, and again while it is busy or does not answer."""
         url = self.settings.tasks_url or self.settings.base_url
         if url is None or self.settings.service_token is None:
             raise SettingsError(
@@ -164,7 +172,18 @@ class Tasks:
             "Content-Type": "application/json",
             "X-Request-Id": self.request_id,
         }
-        return post(url.rstrip("/") + path, data, headers)
+
+        def post() -> tuple[int, bytes]:
+            answer = self.http.request("POST", url.rstrip("/") + path, headers=headers, body=data, read=_LONGEST_CALL)
+            if answer.status in _BUSY:
+                raise UnavailableError(f"{path} answered {answer.status}")
+            return answer.status, answer.data
+
+        return repeat(post, on=UnavailableError, pauses=self.pauses(), failed=_log_retry)
+
+
+def _log_retry(error: Exception, pause: float) -> None:
+    log.warning("a call is repeated", extra={"fields": {"reason": str(error), "after_s": round(pause, 1)}})
 
 
 def _read(path: str, status: int, answer: bytes) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from analyst.store import ABSENT
 from tests.clouds import cloud
 from tests.doubles.memory_store import MemoryStore
 
-HEAVY = ["duckdb", "fsspec", "httpx", "authlib", "cryptography", "rich", "stamina", "google.cloud.storage"]
+HEAVY = ["duckdb", "fsspec", "httpx", "authlib", "cryptography", "rich", "urllib3", "google.cloud.storage"]
 READ_PATH = [
     "analyst.http",
     "analyst.access",

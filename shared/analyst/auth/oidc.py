@@ -7,14 +7,14 @@ made-up tokens can't send us back and forth.
 import json
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from analyst.errors import UnauthenticatedError, UnavailableError
+from analyst.http_client import HttpClient
 
 if TYPE_CHECKING:
     from jwt import PyJWK
@@ -27,8 +27,6 @@ _FRESH: Final = 3600.0
 _AGAIN: Final = 60.0
 _LEEWAY: Final = 60.0
 """Seconds that the issuer's clock may differ from ours."""
-
-Fetch = Callable[[str], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +41,9 @@ class _Published:
 class Issuer:
     """One issuer of identity tokens, such as `https://accounts.google.com`. Safe to use from many threads."""
 
-    def __init__(self, url: str, fetch: Fetch | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, url: str, http: HttpClient, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.url = url.rstrip("/")
-        self._fetch = fetch or fetch_json
+        self._http = http
         self._monotonic = monotonic
         self._published: _Published | None = None
         self._looking = threading.Lock()
@@ -123,21 +121,18 @@ class Issuer:
             raise UnavailableError(f"{self.url} does not publish what an OpenID issuer does") from error
         return _Published(configuration, keys, now)
 
+    def _fetch(self, url: str) -> Mapping[str, Any]:
+        from urllib3.exceptions import HTTPError
 
-def fetch_json(url: str) -> Mapping[str, Any]:
-    """Fetch a JSON object.
-
-    Raises:
-        UnavailableError: it is not to be had.
-    """
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:  # noqa: S310 - the issuer of the settings
+        response = self._http.request("GET", url, read=_TIMEOUT, streamed=True, redirects=3)
+        try:
+            if response.status != HTTPStatus.OK:
+                raise UnavailableError(f"{url} answered {response.status}")
             document = json.loads(response.read(_LARGEST))
-    except urllib.error.HTTPError as error:
-        with error:
-            raise UnavailableError(f"{url} answers {error.code}") from error
-    except (OSError, ValueError) as error:
-        raise UnavailableError(f"{url} does not answer: {error}") from error
-    if not isinstance(document, dict):
-        raise UnavailableError(f"{url} is not a JSON object")
-    return document
+        except (HTTPError, ValueError) as error:
+            raise UnavailableError(f"{url} did not answer with a JSON document") from error
+        finally:
+            response.close()
+        if not isinstance(document, dict):
+            raise UnavailableError(f"{url} did not answer with a JSON object")
+        return document

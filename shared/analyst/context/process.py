@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from analyst.access import AccessReader, Caller
 from analyst.audit import Audit
+from analyst.http_client import HttpClient
 from analyst.manifest import Manifests
 from analyst.settings import Configuration, Settings
 from analyst.snapshots import Snapshots
@@ -151,6 +152,11 @@ class Process:
         return self._once("audit", lambda: Audit(self.store, self.clock))
 
     @property
+    def http(self) -> HttpClient:
+        """The client for servers of the settings."""
+        return self._once("http", HttpClient)
+
+    @property
     def background(self) -> Background:
         """What runs after an answer."""
         return self._once("background", Background)
@@ -213,7 +219,7 @@ class Process:
     def _issuer(self, url: str) -> "Issuer":
         from analyst.auth.oidc import Issuer
 
-        return Issuer(url, monotonic=self.monotonic)
+        return Issuer(url, self.http, self.monotonic)
 
     def _make_limits(self) -> "Limits":
         from analyst.auth.limits import Limits

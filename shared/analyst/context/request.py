@@ -160,7 +160,7 @@ class Context(Noting):
     @property
     def tasks(self) -> Tasks:
         """The other functions."""
-        return Tasks(self.settings, self.local, lambda: self.process.background, self.request_id)
+        return Tasks(self.settings, self.local, lambda: self.process.background, self.request_id, self.process.http)
 
     def after_answer(self, what: str, task: Callable[[], object]) -> None:
         """Do something after the answer, whose time tells nothing about it; a failure is logged.

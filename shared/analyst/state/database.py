@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from analyst import duckdb_files
 from analyst.access import CURRENT
+from analyst.backoff import within
 from analyst.state.attempts import Attempts
 from analyst.state.files import ALIAS, attached, fetch_file, read_pointer, renewed
 from analyst.state.schema import is_current
@@ -143,15 +144,15 @@ class State:
         return attempts.result
 
     def _pauses(self, attempts: Attempts[T]) -> Iterator[float]:
-        """Yield pauses between attempts, which are in proportion to what an attempt takes.
+        """Yield pauses in proportion to what an attempt takes.
 
-        Those who come between each other would else go on doing so: of many attempts side by side, one is of use.
+        With pauses shorter than an attempt, every writer would read, build for a second, and find that another one has
+        published meanwhile: of many attempts side by side, only one succeeds.
         """
-        waited = 0.0
-        for tries, pause in enumerate(compare_and_swap.pauses_for(self._store)):
-            spread = attempts.seconds * 2 ** min(tries, _DOUBLED)
-            longer = max(pause, random.uniform(0.0, spread))  # noqa: S311 - only spreads the contenders
-            yield longer
-            waited += longer
-            if waited > _PATIENCE:
-                return
+
+        def longer() -> Iterator[float]:
+            for tries, pause in enumerate(compare_and_swap.pauses_for(self._store)):
+                spread = attempts.seconds * 2 ** min(tries, _DOUBLED)
+                yield max(pause, random.uniform(0.0, spread))  # noqa: S311 - only spreads the contenders
+
+        return within(longer(), _PATIENCE)
