@@ -1,14 +1,14 @@
-"""The files of a bucket that is a folder of this host, by signed URL."""
+"""Files of a bucket in a local folder, by signed URL."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from analyst.context import Context
 from analyst.http import Allow, FileAnswer, function
-from analyst.local_files import locate
+from analyst.store.signing import locate
 
 
 class SignedUrl(BaseModel):
-    """A URL as it was given out."""
+    """The parts of a signed URL."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -21,6 +21,6 @@ class SignedUrl(BaseModel):
 
 @function("GET", "/files/{path:path}", allow=Allow.ANYBODY, answers={403: "The link is wrong or has expired."})
 def files(url: SignedUrl, ctx: Context) -> FileAnswer:
-    """Read a file by a signed URL; no further proof is asked for. Ranges are served."""
+    """Read a file by its signed URL, which is the only authorization needed. Ranges are supported."""
     ctx.audited(f"file:{url.path}")
     return FileAnswer(locate(ctx.store, url.path, url.model_dump(by_alias=True)), url.filename)

@@ -201,7 +201,7 @@ ONE: dict[str, tuple[list[str], str]] = {
     ),
     "a table of the contract is no parquet of theirs": (
         [META, T, "create or replace view t as select 1", "copy (select 1 as \"a\x07b\") to '{home}/data/t.parquet'"],
-        "can't be the name of one",
+        "is not a valid name of a column",
     ),
     "a parquet file is cut off": (
         [META, T, "copy (select 'PAR1' as a) to '{home}/data/t.parquet' (format csv)"],

@@ -172,12 +172,12 @@ def test_adopted_parquet_is_not_copied_again(store: Store) -> None:
 REFUSED = {
     "a base table": (
         ["create table t (i int)", "insert into _meta (table_name) values ('t')"],
-        "holds data in extract.duckdb",
+        "has its rows in extract.duckdb",
     ),
     "no parquet": (["insert into _meta (table_name) values ('t')"], "has no parquet"),
     "a remote table without a view": (
         ["insert into _meta (table_name, query_mode) values ('t', 'remote')"],
-        "has query_mode remote and no view",
+        "has query_mode 'remote' but no view",
     ),
     "SQL in a name": (
         ["""insert into _meta (table_name) values ('t"; drop table x; --')"""],

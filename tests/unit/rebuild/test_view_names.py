@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analyst import view_names
+from analyst.rebuild import view_names
 from analyst.store import Store
 from tests.reading import query
 from tests.unit.rebuild.building import extract, rebuild, views

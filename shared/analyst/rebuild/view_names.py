@@ -1,4 +1,4 @@
-"""Who owns which view name: a name belongs to a table for good."""
+"""View names. A name belongs to a table permanently, so a query keeps its meaning when tables come and go."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,10 +9,10 @@ RESERVED = frozenset(
 
 
 def assign(owners: Mapping[str, str], tables: Iterable[str]) -> dict[str, str]:
-    """Give each table (by id, in order of seniority) a view name: `{view: table id}`, with all earlier owners.
+    """Assign a view name to each table id, the oldest table first; return `{view: table id}` with all earlier owners.
 
-    The first to come has its own name, a later one of the same name `<source>_<name>`, then `…_2`. Names are compared
-    without case.
+    The first table gets its own name, a later one of the same name `<source>_<name>`, then `…_2`. Names are compared
+    without case, as DuckDB does.
     """
     assigned = dict(owners)
     views = {table: view for view, table in owners.items()}
