@@ -13,6 +13,8 @@ from analyst.contract.views import is_view_of, remote_table, stand_ins, write_vi
 from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
 from analyst.names import quote
+from analyst.rebuild import view_names
+from analyst.types import checked_type
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -90,6 +92,7 @@ def keep_views(
         )
         for view in stored.keys() - proven:
             con.execute(f"drop view kept.main.{quote(view)}")
+        _drop_named(con, "kept", {(table.source, table.name): table for table in tables if table.view in proven})
         gather(con, ["kept"])
         duckdb_files.detach(con, "kept")
         duckdb_files.detach(con, "previous")
@@ -147,7 +150,8 @@ def add_views(con: "DuckDBPyConnection", paths: Iterable[Path]) -> None:
 
 
 def finish(con: "DuckDBPyConnection", catalog: Catalog) -> None:
-    """Write the catalog's tables into analytics.duckdb, and close it."""
+    """Write the views in the schemas of sources, and the catalog's tables, into analytics.duckdb, and close it."""
+    _name_by_source(con, catalog.tables)
     insert = partial(duckdb_files.insert, con)
     con.begin()
     insert("merged._tables", _TABLES, [_table_row(table) for table in catalog.tables])
@@ -156,6 +160,48 @@ def finish(con: "DuckDBPyConnection", catalog: Catalog) -> None:
     _number(con, catalog)
     con.commit()
     duckdb_files.detach(con, "merged")
+
+
+def _name_by_source(con: "DuckDBPyConnection", tables: Iterable[Table]) -> None:
+    """Write a view `<source>.<table>` for each view in `merged` that has none.
+
+    DuckDB binds a view when it is created, and binding one of parquet opens its files. So the new views are created over
+    empty tables of the same names and columns, and are copied without these: a copy of a schema binds nothing.
+    """
+    there = _named(con, "merged")
+    statements: list[str] = []
+    for source, named in view_names.by_source(tables).items():
+        statements.append(f"create schema {quote(source)}")
+        for table in named:
+            if (source, table.name) not in there:
+                columns = ", ".join(f"{quote(column.name)} {checked_type(column.type)}" for column in table.columns)
+                short, full = f"main.{quote(table.view)}", f"{quote(source)}.{quote(table.name)}"
+                statements.append(f"create table {short} ({columns})")
+                statements.append(f"create view {full} as select * from {short}")
+                statements.append(f"drop table {short}")
+    if statements:
+        con.execute("attach ':memory:' as named; use named")  # so that the views name no database
+        con.execute("; ".join(statements))
+        con.execute("use memory")
+        gather(con, ["named"])
+        duckdb_files.detach(con, "named")
+
+
+def _drop_named(con: "DuckDBPyConnection", database: str, kept: Mapping[tuple[str, str], Table]) -> None:
+    """Drop the views in schemas of sources, except those of `kept` tables that equal the ones that we would write."""
+    for (schema, name), sql in _named(con, database).items():
+        table = kept.get((schema, name))
+        ours = None if table is None else f"CREATE VIEW {schema}.{name} AS SELECT * FROM main.{table.view};"
+        if sql.replace('"', "") != ours:
+            con.execute(f"drop view {quote(database)}.{quote(schema)}.{quote(name)}")
+    left = {schema for schema, _name in _named(con, database)}
+    rows = con.execute(
+        "select schema_name from duckdb_schemas() where database_name = ? and not internal and schema_name <> 'main'",
+        [database],
+    ).fetchall()
+    for (schema,) in rows:
+        if schema not in left:
+            con.execute(f"drop schema {quote(database)}.{quote(schema)} cascade")
 
 
 def renumber(path: Path, catalog: Catalog) -> None:
@@ -187,6 +233,17 @@ def _file_rows(table: Table) -> list[list[object]]:
 
 def _views(con: "DuckDBPyConnection", database: str) -> dict[str, str]:
     rows = con.execute(
-        "select view_name, sql from duckdb_views() where database_name = ? and not internal", [database]
+        "select view_name, sql from duckdb_views() where database_name = ? and schema_name = 'main' and not internal",
+        [database],
     ).fetchall()
     return dict(rows)
+
+
+def _named(con: "DuckDBPyConnection", database: str) -> dict[tuple[str, str], str]:
+    """Return the SQL of the views in schemas of sources, by schema and name."""
+    rows = con.execute(
+        "select schema_name, view_name, sql from duckdb_views() "
+        "where database_name = ? and schema_name <> 'main' and not internal",
+        [database],
+    ).fetchall()
+    return {(schema, name): sql for schema, name, sql in rows}

@@ -203,7 +203,7 @@ def test_settings_that_are_wrong_are_told_with_what_to_do(gcs: Gcs, client: Any,
                 call()
             yield str(caught.value)
 
-    assert all("gs://none does not exist; make it" in told for told in refusals(GsStore("none", "", client)))
+    assert all("gs://none does not exist; create it" in told for told in refusals(GsStore("none", "", client)))
     account = Running()
     account.token = "another"
     with gcs.client(account) as stranger:
