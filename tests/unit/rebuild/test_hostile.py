@@ -126,7 +126,7 @@ ONE: dict[str, tuple[list[str], str]] = {
     "a type has a default": (typed("INTEGER default 5"), "is not a type"),
     "a type has a member that ends it": (typed('STRUCT("a" INTEGER) x, (select 1) y)'), "is not a type"),
     "a type is deep": (typed("STRUCT(a " * 200 + "INTEGER" + ")" * 200), "is not a type"),
-    "a type is long": (typed("INTEGER" + "[]" * 200_000), "more than 200,000 characters"),
+    "a type is long": (typed("INTEGER" + "[]" * 200_000), "longer than 200,000 characters"),
     "a type is of a schema": (typed("main.mood"), "is not a type"),
     "a type is no text": ([META, T, FILES, listed(stats={"columns": {"a": {"type": 7}}})], "can't be read"),
     "a name has a NUL": (typed("INTEGER", "a\x00b"), "NUL"),
