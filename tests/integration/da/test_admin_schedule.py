@@ -36,14 +36,14 @@ def test_the_schedule_is_told(api: FunctionsApi, logged_in: Da) -> None:
 
 
 def test_what_is_due_can_be_started_and_only_that_is_told(api: FunctionsApi, logged_in: Da) -> None:
-    started = {"outcome": "started", "why": "its time has come"}
+    started = {"outcome": "started", "why": "it is due by its schedule"}
     sources = [
         {**started, "source": "crm", "tables": None},
         {**started, "source": "shop", "tables": ["a", "b"]},
         {**started, "source": "web", "tables": []},
-        {"outcome": "running", "source": "erp", "why": "an extract of it is under way", "tables": None},
+        {"outcome": "running", "source": "erp", "why": "an extract of the source is running", "tables": None},
     ]
-    idle = {"outcome": "not_due", "why": "its time has not come"}
+    idle = {"outcome": "not_due", "why": "it is not due yet"}
     api.answers["POST", "/schedule"] = [
         (200, {"sources": sources, "sweep": started}),
         (200, {"sources": [], "sweep": idle}),

@@ -159,7 +159,7 @@ def test_an_older_system_moves_in_with_its_rights_and_data(
     assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == lying
     assert told[0] == "Imported nothing new."
     assert told[2].startswith("Already published: the files of 4 tables: 1,004 rows, ")
-    assert "  user BOB@example.com: it is bob@example.com in another spelling, who is taken" in told
+    assert "  user BOB@example.com: it is a different spelling of bob@example.com, which is imported" in told
     assert told[-1] == "Published in snapshot 1."
 
 
@@ -172,7 +172,7 @@ def test_a_system_that_had_files_alone_moves_in(move: Move, old: Path) -> None:
     expected = sorted({*TABLES, "external.files"} - {"local.files"})
     assert statuses(report) == dict.fromkeys(expected, "published")
     told = {left["name"]: left["reason"] for left in report["left"]}
-    assert told == {"in.c-main.gone": "it is nowhere: neither in the registry nor in any folder"}
+    assert told == {"in.c-main.gone": "it is neither in the registry nor in any folder"}
     assert (report["version"], report["public_tables"]) == (0, [])
 
 
