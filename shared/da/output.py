@@ -49,6 +49,16 @@ def print_json(document: Any) -> None:
     print(json_text(document), flush=True)
 
 
+def say_fact(name: str, value: str, detail: str = "") -> None:
+    """Print the name of a fact, its value, colored if it is a state, and a detail."""
+    print(f"{name:<10} {painted(clean(value))}{clean(f': {detail}') if detail else ''}", flush=True)
+
+
+def tick(text: str) -> None:
+    """Replace the current line of a terminal on stderr; an empty text clears it."""
+    print(f"\r\x1b[K{clean(text)}", end="", file=sys.stderr, flush=True)
+
+
 def say_error(message: str) -> None:
     """Print the message of an error to stderr."""
     print(painted("da:", err=True), clean_lines(message), file=sys.stderr, flush=True)

@@ -10,7 +10,8 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from da.text import clean, count_text
+from da.output import tick
+from da.text import count_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Display
@@ -84,9 +85,9 @@ class Ticker:
         if self._is_shown:
             seconds = f" ({monotonic() - self._began:.0f} s)"
             room = shutil.get_terminal_size().columns - len(seconds) - 1
-            print(f"\r\x1b[K{clean(text)[:room]}{seconds}", end="", file=sys.stderr, flush=True)
+            tick(f"{text[:room]}{seconds}")
 
     def clear(self) -> None:
         """Remove the line, so that others can be printed."""
         if self._is_shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            tick("")

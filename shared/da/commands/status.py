@@ -10,11 +10,11 @@ from da.config import Config
 from da.errors import DaError
 from da.manifest import Manifest, noticed
 from da.options import Json
-from da.output import print_json, say
+from da.output import print_json, say, say_fact
 from da.plan import Request, plan
 from da.server import Backoff
 from da.session import server_of
-from da.text import ago_text, bytes_text, clean, count_text, local_time, painted
+from da.text import ago_text, bytes_text, count_text, local_time
 from da.web import Web
 from da.workspace import State, Workspace
 
@@ -126,7 +126,11 @@ def _behind(workspace: Workspace, state: State, document: object) -> tuple[str, 
 
 def _print(found: Status, workspace: Workspace) -> None:
     checked_at = workspace.checked_at()
-    synced = f"snapshot {found.snapshot}, synced {ago_text(checked_at)} ({local_time(checked_at)})" if checked_at else "never"
+    synced = (
+        f"snapshot {found.snapshot}, synced {ago_text(checked_at)} ({local_time(checked_at)})"
+        if checked_at
+        else "never"
+    )
     tables = f"{found.mirrored} mirrored, {found.not_mirrored} on the server only"
     lines = {
         "server": found.server or "none",
@@ -138,7 +142,6 @@ def _print(found: Status, workspace: Workspace) -> None:
         "state": found.state,
     }
     for name, value in lines.items():
-        detail = f": {clean(found.detail)}" if name == "state" and found.detail else ""
-        print(f"{name:<10} {painted(clean(value))}{detail}")
+        say_fact(name, value, found.detail if name == "state" else "")
     for notice in found.notices:
         say(f"Note: {notice}.")

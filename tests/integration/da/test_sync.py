@@ -95,9 +95,9 @@ def test_a_table_without_files_has_its_columns(api: FunctionsApi, logged_in: Da,
     ]
     api.declare("shop.empty", columns=columns)
     assert logged_in("sync").code == 0
-    assert rows("select column_name, data_type, comment from duckdb_columns() where table_name = 'empty'") == [
-        (column["name"], column["type"], column["description"]) for column in columns
-    ]
+    assert rows(
+        "select column_name, data_type, comment from duckdb_columns() where schema_name = 'main' and table_name = 'empty'"
+    ) == [(column["name"], column["type"], column["description"]) for column in columns]
     assert rows("select count(*) from empty") == [(0,)]
 
 
@@ -108,9 +108,9 @@ def test_descriptions_become_comments(api: FunctionsApi, logged_in: Da, rows: Ro
     assert rows("select comment from duckdb_views() where schema_name = 'main' and view_name = 'orders'") == [
         ("Ann's orders (shop.orders)",)
     ]
-    assert rows("select comment from duckdb_columns() where table_name = 'orders' and column_name = 'id'") == [
-        ("The key",)
-    ]
+    assert rows(
+        "select comment from duckdb_columns() where schema_name = 'main' and table_name = 'orders' and column_name = 'id'"
+    ) == [("The key",)]
 
 
 def test_a_new_description_needs_no_download(api: FunctionsApi, logged_in: Da, rows: Rows) -> None:

@@ -79,7 +79,9 @@ def test_the_first_administrator_mirrors_everything(admin: Laptop, server: Host)
     assert admin.da("sync").startswith("Updated shop.customers, shop.orders: 2 files, ")
     assert admin.da("sync").startswith("Already up to date; 2 tables unchanged.")
     assert admin.da("query", "select sum(total) as t from orders", "-f", "csv") == "t\n4.0\n"
-    assert admin.rows("select comment from duckdb_columns() where column_name = 'order_id'") == [("Order ID",)]
+    assert admin.rows(
+        "select comment from duckdb_columns() where schema_name = 'main' and column_name = 'order_id'"
+    ) == [("Order ID",)]
     assert "up to date" in admin.da("status")
     assert [table["view"] for table in json.loads(admin.da("tables", "--json"))] == ["customers", "orders"]
 
