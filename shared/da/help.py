@@ -157,7 +157,7 @@ def _expected(kind: Any, message: str) -> str:
     if noun is None:
         return message
     given = message.partition(" is not ")[0]
-    bounds = f" from {low} to {high}" if low is not None and high is not None else f" of at least {low}" if low else ""
+    bounds = "" if low is None else f" of at least {low}" if high is None else f" from {low} to {high}"
     return f"{given} is not {noun}{bounds}"
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from da import __version__
-from da.errors import DaError, UsageError
+from da.errors import CanceledError, DaError, UsageError
 from da.help import Commands, Group, walked, wrong_call
 from da.output import say_error, say_text
 
@@ -75,6 +75,8 @@ class _LazyGroup(Group):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
+        except KeyboardInterrupt:  # the parser would end the program without a word
+            raise CanceledError("interrupted") from None
         except BrokenPipeError:  # the reader of our output, such as `head`, has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0

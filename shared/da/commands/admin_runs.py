@@ -11,7 +11,7 @@ from da.errors import DaError
 from da.options import DryRun, Json, Timeout
 from da.output import print_json, print_table, respond, say, say_text
 from da.progress import Ticker
-from da.runs import followed, rebuilt
+from da.runs import PENDING, followed, rebuilt
 from da.server import Server
 from da.session import session
 from da.text import bytes_text, count_text, local_time, seconds_text
@@ -305,6 +305,8 @@ def _result(run: dict[str, Any]) -> str:
     if run.get("error"):
         return str(run["error"])
     tables = run.get("tables") or []
+    if run["status"] in PENDING:
+        return f"{len(tables)} of {run.get('total')} tables, reading {', '.join(run.get('reading') or [])}"
     failed = [f"{table['table']}: {table['error']}" for table in tables if table.get("error")]
     if failed:
         return "; ".join(failed)

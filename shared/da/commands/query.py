@@ -117,8 +117,8 @@ def _explained(message: str, workspace: Workspace, known: list[str], sql: str) -
     for table in state.tables.values():
         if not table.is_mirrored and name.lower() in {table.view, table.id}:
             return f"{table.view} ({table.id}) is not mirrored; it can only be queried on the server.{where}"
-    near = get_close_matches(name.lower(), known, n=3, cutoff=0.6)
-    near = near or [each for each in known if each.rpartition(".")[2] == name.lower().rpartition(".")[2]][:3]
+    near = get_close_matches(name.lower(), known, n=2, cutoff=0.6)
+    near = near or [each for each in known if each.rpartition(".")[2] == name.lower().rpartition(".")[2]][:2]
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     return f"there is no table '{name}' in the mirror{hint}\nTo list all tables, run: da tables{where}"
 
