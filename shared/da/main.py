@@ -133,7 +133,10 @@ def run(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit the process."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+            # Files and pipes get UTF-8, also on Windows, where Python would encode what it writes into them for the
+            # code page of the region and lose the other characters.
+            chosen = stream.isatty() or os.environ.get("PYTHONIOENCODING")
+            stream.reconfigure(encoding=None if chosen else "utf-8", errors="backslashreplace")
     sys.exit(execute(arguments))
 
 

@@ -31,10 +31,10 @@ def sync(sources: Sources = None, wait: Wait = True, timeout: Timeout = 3600, js
     waiting; the runs continue on the server. Exits with 1 if something failed.
 
     Examples:
-      da admin sync                  all sources
-      da admin sync shop             one source
-      da admin sync shop.orders      one table
-      da admin sync --no-wait        start the runs and return
+      da admin sync              # all sources
+      da admin sync shop         # one source
+      da admin sync shop.orders  # one table
+      da admin sync --no-wait    # start the runs and return
     """
     with session() as server:
         started = _triggered(server, sources or [])

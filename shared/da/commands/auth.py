@@ -51,8 +51,8 @@ def login(
 
     Examples:
       da login --server https://data.example.com
-      da login                       to the last server again
-      da login --no-browser          with a browser on another machine
+      da login               # to the last server again
+      da login --no-browser  # with a browser on another machine
       DA_TOKEN=… da login --server https://data.example.com
     """
     from da.browser_login import sign_in

@@ -68,6 +68,15 @@ def query(sql: Sql = None, file: File = None, form: Format = "table", limit: Lim
         say(f"Showing the first {limit:,} rows; use --limit 0 for all.", err=True)
 
 
+def _read_stdin() -> str:
+    """Read SQL as UTF-8, as editors and `da` itself write it; otherwise in the encoding of the console."""
+    data = sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode(sys.stdin.encoding)
+
+
 class _Counted:
     """Rows up to a limit. One more row is read, so that `truncated` is exact."""
 
@@ -88,7 +97,7 @@ def _text(sql: str | None, file: Path | None) -> str:
         if file is not None:
             return file.read_text(encoding="utf-8-sig")
         if sql == "-" or (sql is None and not sys.stdin.isatty()):
-            return sys.stdin.read()
+            return _read_stdin()
     except (OSError, UnicodeDecodeError) as error:
         raise DaError(f"can't read '{file or 'stdin'}': {getattr(error, 'strerror', None) or error}") from None
     if sql is None:
