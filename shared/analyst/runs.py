@@ -87,12 +87,12 @@ class RunProgress(BaseModel):
 
 
 class Reading:
-    """Publishes the progress of a run while the block runs, at most once per second, and removes it at the end.
+    """Publishes the progress of a run while the block runs, at most every two seconds, and removes it at the end.
 
-    A run that ends within a second publishes nothing. A write that fails is left to the next one: nobody depends on it.
+    A run that ends within two seconds publishes nothing. A write that fails is left to the next one: nobody depends on it.
     """
 
-    def __init__(self, run: "Run", total: int, *, interval: float = 1.0) -> None:
+    def __init__(self, run: "Run", total: int, *, interval: float = 2.0) -> None:
         self._store = run.store
         self._key = f"{_PROGRESS}{run.run_id}.json"
         self._progress = RunProgress(run_id=run.run_id, source=run.source or "", started_at=run.started_at, total=total)

@@ -195,8 +195,8 @@ def _followed(
             return ended, rebuilt(server, deadline)
     except KeyboardInterrupt:
         left = [run["source"] for run in started if run["run_id"] not in {each["run_id"] for each in ended}]
-        what = f"The server continues to sync {', '.join(left)} and then" if left else "The server will"
-        say_text(f"\n{what} publish the data. To see how it ended, run: da admin runs", err=True)
+        what = f"continues to sync {', '.join(left)} and then publishes the data" if left else "publishes the data"
+        say_text(f"\nThe server {what}. To see how it ended, run: da admin runs", err=True)
         raise
 
 

@@ -264,6 +264,25 @@ def test_tables_are_printed_while_a_sync_of_the_server_runs(api: FunctionsApi, l
     ]
 
 
+@pytest.mark.slow
+def test_ctrl_c_says_what_continues_on_the_server(api: FunctionsApi, logged_in: Da, workspace: Workspace) -> None:
+    assert logged_in("tables").code == 1
+    runs = [{"source": "shop", "run_id": "r1"}, {"source": "crm", "run_id": "r2"}]
+    orders = {"table": "orders", "status": "ok", "rows": 2, "size_bytes": 300}
+    api.answers["POST", "/api/sync/trigger"] = [(202, {"runs": runs})]
+    api.answers["GET", "/api/sync/status"] = [run_of(orders, status="pending")]
+    with started(workspace, "admin", "sync") as syncing:
+        assert syncing.stdout is not None
+        assert syncing.stdout.readline() == "shop.orders: ok, 2 rows, 300 B\n"
+        syncing.send_signal(signal.SIGINT)
+        _, err = syncing.communicate()
+        assert err == (
+            "\nThe server continues to sync shop, crm and then publishes the data."
+            " To see how it ended, run: da admin runs\nda: interrupted\n"
+        )
+        assert syncing.returncode == 130
+
+
 def test_runs_are_listed_with_what_came_of_them(api: FunctionsApi, logged_in: Da) -> None:
     base = {"kind": "extract", "source": "shop", "started_at": "2026-03-27T12:00:00Z"}
     ended = {"finished_at": "2026-03-27T12:01:30Z"}

@@ -16,6 +16,8 @@ from tests.doubles.functions_api import FunctionsApi
 
 SyncRun = Callable[..., Report]
 Rows = Callable[[str], list[tuple[Any, ...]]]
+Give = Callable[..., list[str]]
+Ask = Callable[[str], Any]
 
 
 @pytest.fixture
@@ -43,9 +45,6 @@ def ask(tmp_path: Path) -> Callable[[str], Any]:
             return connection.execute(sql).fetchall()
 
     return run
-
-
-Give, Ask = Callable[..., list[str]], Callable[[str], Any]
 
 
 def test_both_names_of_a_table_read_it(give: Give, ask: Ask) -> None:
