@@ -6,6 +6,9 @@ PORT ?= 8000
 
 .DEFAULT_GOAL := help
 
+# tests start hundreds of processes, each of which would compile all modules anew
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -62,9 +65,10 @@ test: lint .venv-da/installed ## run ruff, mypy and all tests; those of `da` als
 	.venv-da/bin/pytest tests/integration/da -m "not server"
 
 .PHONY: e2e
-e2e: env .venv-engines/installed ## run the demo, containers, other engines and many processes at once (takes minutes, needs Docker)
+e2e: env .venv-engines/installed ## run the demo, containers, other engines, many processes at once, laws on many examples (takes an hour, needs Docker)
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e/faults
 	$(BIN)/pytest tests/e2e --ignore tests/e2e/faults
+	$(BIN)/pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile many
 	for seed in $$(seq 1 20); do SCHEMATHESIS_SEED=$$seed $(BIN)/pytest -n 2 tests/integration/test_schemathesis.py || exit 1; done
 
 .PHONY: bench
