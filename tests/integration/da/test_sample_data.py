@@ -167,12 +167,10 @@ def test_the_manifest_tells_what_the_files_hold(tmp_path: Path, size: str) -> No
     assert {table: rows[table] for table in drawn} == {table: getattr(SIZES[size], table) for table in drawn}
 
 
-@pytest.mark.slow
-def test_two_million_rows_take_less_than_20_s_of_two_cores(tmp_path: Path) -> None:
+def test_a_row_takes_less_than_20_millionths_of_a_second_of_one_core(tmp_path: Path) -> None:
     began = time.process_time()
-    manifest = generate("l", 42, "csv", tmp_path)
-    assert time.process_time() - began < 40
-    assert manifest.total_rows > 2_000_000
+    manifest = generate("m", 42, "csv", tmp_path)
+    assert (time.process_time() - began) / manifest.total_rows < 20e-6
 
 
 def test_parquet_holds_what_csv_holds(tmp_path: Path) -> None:
