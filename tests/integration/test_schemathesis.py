@@ -14,8 +14,7 @@ from schemathesis.pytest.lazy import get_all_tests
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from analyst.http.openapi import build
-from tests.clouds import Cloud
-from tests.integration.world import FUNCTIONS, World
+from tests.integration.world import FUNCTIONS, Begun, World
 
 SEED = os.environ.get("SCHEMATHESIS_SEED")
 """What the examples follow from; `make e2e` tries twenty, each in a process of its own."""
@@ -49,15 +48,9 @@ def refuses_more(operation: Any) -> bool:
     return "$ref" not in operation.definition.raw["responses"]["422"]
 
 
-@pytest.fixture(scope="module")
-def begun(shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A bucket with an administrator; tests work on copies."""
-    return World(tmp_path_factory.mktemp("begun"), shared_cloud)
-
-
 @pytest.fixture
-def world(begun: World, shared_cloud: Cloud, tmp_path: Path, at_once: None) -> World:  # noqa: ARG001
-    CURRENT.world = World(tmp_path, shared_cloud.copy(), admin=begun.admin)
+def world(begun: Begun, tmp_path: Path, at_once: None) -> World:  # noqa: ARG001
+    CURRENT.world = begun.world(tmp_path)
     return CURRENT.world
 
 
