@@ -19,7 +19,7 @@ class Shop(World):
         """Open a shop in an empty bucket, or go on with a copy of an old one's, in the same folder."""
         super().__init__(folder, cloud, admin=old.admin if old else None)
         self.files, self.store = folder / "sources", cloud.open()
-        self.rows = old.rows if old else 0
+        self.rows: int = old.rows if old else 0
         if old is None:
             config = {"path": str(self.files), "types": {"n": "BIGINT"}}
             self.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": config})
