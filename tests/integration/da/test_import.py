@@ -22,8 +22,7 @@ from tests.unit.state import legacy
 
 if TYPE_CHECKING:  # not there where only the packages of `da` are
     from analyst.store import Store
-    from tests.clouds import Cloud
-    from tests.integration.world import World
+    from tests.integration.world import Begun, World
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -58,10 +57,8 @@ def put(path: Path, query: str) -> None:
 
 
 @pytest.fixture
-def world(tmp_path: Path, cloud: "Cloud") -> "World":
-    from tests.integration.world import World
-
-    return World(tmp_path, cloud, base_url="")
+def world(begun: "Begun", tmp_path: Path, at_once: None) -> "World":  # noqa: ARG001
+    return begun.world(tmp_path, base_url="")
 
 
 @pytest.fixture
