@@ -66,7 +66,7 @@ test: ## run ruff, mypy and all tests; those of `da` also with the newest DuckDB
 	.venv-da/bin/pytest tests/integration/da -m "not server" -n 2 --dist worksteal
 
 .PHONY: e2e
-e2e: env .venv-engines/installed ## run the demo, containers, other engines, many processes at once, laws on many examples (takes an hour, needs Docker)
+e2e: env .venv-engines/installed ## run the demo, containers, other engines, many processes at once and properties on many examples (takes an hour, needs Docker)
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e/faults
 	$(BIN)/pytest tests/e2e --ignore tests/e2e/faults
 	$(BIN)/pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile many
