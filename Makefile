@@ -56,17 +56,17 @@ lint: env ## run ruff and mypy
 	$(BIN)/mypy --no-error-summary
 
 .PHONY: check
-check: lint ## run ruff, mypy and the fast tests
-	$(BIN)/pytest -m "not slow" -n 2
+check: lint ## run ruff, mypy and the fast unit tests
+	$(BIN)/pytest tests/unit -m "not slow" -n 2 --dist worksteal
 
 .PHONY: test
 test: ## run ruff, mypy and all tests; those of `da` also with the newest DuckDB
 	@$(MAKE) --no-print-directory -j2 lint .venv-da/installed
 	$(BIN)/pytest -n 2 --dist worksteal
-	.venv-da/bin/pytest tests/integration/da -m "not server" -n 2 --dist worksteal
+	.venv-da/bin/pytest tests/integration/da -m "duckdb and not server" -n 2 --dist worksteal
 
 .PHONY: e2e
-e2e: env .venv-engines/installed ## run the demo, containers, other engines, many processes at once, laws on many examples (takes an hour, needs Docker)
+e2e: env .venv-engines/installed ## run the demo, containers, other engines, many processes at once and properties on many examples (takes an hour, needs Docker)
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e/faults
 	$(BIN)/pytest tests/e2e --ignore tests/e2e/faults
 	$(BIN)/pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile many

@@ -207,7 +207,8 @@ def test_a_deletion_that_was_cut_off_leaves_nothing_to_the_successor(shop: Shop)
     assert {who: seen.rows for who, seen in shop.all_see().items()} == dict.fromkeys(shop.people, frozenset({2}))
 
 
-def test_an_unchanged_source_is_read_anew_for_the_successor(shop: Shop) -> None:
+def test_an_unchanged_source_is_read_anew_for_the_successor(tmp_path: Path, cloud: Cloud) -> None:
+    shop = Shop(tmp_path, cloud)  # a copied file is a changed one
     actor = Actor(None, shop.process.clock())
     shop.process.state.edit(lambda db: registry.deregister(db, actor, ID))
     shop.ask("POST", f"/api/admin/tables/{ID}", {})

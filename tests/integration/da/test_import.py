@@ -17,7 +17,7 @@ from da.main import execute
 from da.progress import bar
 from da.server import Backoff, Server
 from da.web import Web
-from tests.running import Host, da
+from tests.running import Host, da, served
 from tests.unit.state import legacy
 
 if TYPE_CHECKING:  # not there where only the packages of `da` are
@@ -64,18 +64,9 @@ def world(begun: "Begun", tmp_path: Path, at_once: None) -> "World":  # noqa: AR
 @pytest.fixture
 def server(world: "World") -> Iterator[Host]:
     """All functions behind a server on loopback."""
-    from werkzeug.serving import make_server
-
-    serving = make_server("127.0.0.1", 0, world.app, threaded=True)
-    thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield Host(f"http://127.0.0.1:{serving.server_port}")
-    finally:
-        serving.shutdown()
-        thread.join()
-        serving.server_close()
-        world.process.background.close()
+    with served(world.app) as running:
+        yield running
+    world.process.background.close()
 
 
 @pytest.fixture

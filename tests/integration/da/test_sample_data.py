@@ -14,6 +14,8 @@ import pytest
 from da.sample.generation import MANIFEST, TABLES, generate
 from da.sample.randomness import SIZES
 
+pytestmark = pytest.mark.duckdb
+
 BYTES_OF_XS_42 = "a217d005d470e9d22cd6bc90aaee24963772b6f39680f7d35d1fa6077be78a3d"
 """SHA-256 over all files of size xs, seed 42, in the order of their names: what every machine and DuckDB writes."""
 

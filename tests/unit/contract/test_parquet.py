@@ -8,6 +8,8 @@ from analyst import duckdb_files
 from analyst.contract import parquet
 from analyst.errors import SourceError, UnavailableError
 
+pytestmark = pytest.mark.slow
+
 MB = 1024 * 1024
 ROOMY = "2GB"
 TIGHT = "300MB"

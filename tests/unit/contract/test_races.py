@@ -23,6 +23,8 @@ from tests.doubles.faulty_store import Fault, FaultyStore
 from tests.examples import examples
 from tests.reading import ask
 
+pytestmark = pytest.mark.slow
+
 Kind = Literal["full", "key", "cursor", "key and cursor"]
 KINDS: tuple[Kind, ...] = ("full", "key", "cursor", "key and cursor")
 

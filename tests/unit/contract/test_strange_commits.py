@@ -21,6 +21,8 @@ from tests.clouds import Cloud
 from tests.doubles.toy_source import Toy, ToyTable
 from tests.reading import ask, filled, query
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 HOME = "extracts/shop/data/orders/"
 LOG = f"{HOME}_delta_log/"

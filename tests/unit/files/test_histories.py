@@ -13,6 +13,8 @@ from tests.examples import examples
 from tests.unit.files.folder import Folder
 from tests.unit.files.published import Published
 
+pytestmark = pytest.mark.slow
+
 Row = tuple[str, str, str]
 """The texts of a key, a cursor and a value."""
 

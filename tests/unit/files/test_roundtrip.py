@@ -9,6 +9,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,8 @@ from analyst.connectors.files.formats.csv_records import Grammar
 from analyst.errors import SourceError
 from tests.examples import examples
 from tests.unit.files.folder import Folder, rows_of
+
+pytestmark = pytest.mark.slow
 
 Table = list[list[str | None]]
 

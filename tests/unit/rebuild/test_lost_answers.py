@@ -12,6 +12,8 @@ from tests.doubles.faulty_store import Fault, FaultyStore
 from tests.reading import data, pointer, query
 from tests.unit.rebuild.building import extract, rebuild
 
+pytestmark = pytest.mark.slow
+
 # What a rebuild writes: the lease, analytics.duckdb, the catalog, the pointer, the copy, the release, the record.
 POINTER_WRITE = 3
 

@@ -290,5 +290,5 @@ class Administration(RuleBasedStateMachine):
         assert any(p.active and p.role is Role.ADMIN for p in self.model.people.values()) or not self.model.people
 
 
-Administration.TestCase.settings = settings(max_examples=examples(15), stateful_step_count=25, deadline=None)
+Administration.TestCase.settings = settings(max_examples=examples(6), stateful_step_count=25, deadline=None)
 TestAdministration = Administration.TestCase

@@ -28,6 +28,8 @@ from tests.examples import examples
 from tests.reading import folder
 from tests.unit.sweep.scattered import DAY, FEW, Bucket
 
+pytestmark = pytest.mark.slow
+
 
 def test_many_small_files_become_one_and_nothing_else_changes(bucket: Bucket, source: Pieces) -> None:
     before, state = bucket.told(), bucket.extracted().state("orders")
