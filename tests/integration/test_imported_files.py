@@ -177,7 +177,7 @@ def test_parts_that_make_another_file_are_refused(world: World) -> None:
     request = wanted(b"one")
     request["tables"][0]["files"][0]["parts"] = [sha256(b"two")]
     (table,) = publish(world, request, status=422)["tables"]
-    assert "do not make it" in table["error"]
+    assert "do not add up to the file" in table["error"]
 
 
 @pytest.mark.parametrize("path", ["", "/a", "a//b", "a\\b", "a/", "a\x00", "..", "a/../b", "x" * 256])
