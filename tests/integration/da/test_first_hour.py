@@ -232,7 +232,12 @@ def test_another_version_of_the_server_is_told_with_how_to_update(da: Da, api: F
 
 def test_a_page_is_opened_or_its_address_is_shown(logged_in: Da, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)
+
+    def opens(url: str) -> bool:
+        opened.append(url)
+        return True
+
+    monkeypatch.setattr("webbrowser.open", opens)
     server = Config.read().server
     assert logged_in("open").out == f"Opened {server}/ in your browser.\n"
     assert opened == [f"{server}/"]
