@@ -35,10 +35,16 @@ create table if not exists _da.qualified (id varchar, schema varchar, view varch
 create table if not exists _da.schemas (name varchar);
 """
 
-_CONTENT = "select " + " + ".join(
-    f"(select count(*) from {catalog}() where lower(schema_name) = $schema and database_name = current_database())"
-    for catalog in ("duckdb_tables", "duckdb_views", "duckdb_sequences", "duckdb_functions", "duckdb_types")
+_CONTENT = """
+select count(*) from (
+    select schema_name, database_name from duckdb_tables()
+    union all select schema_name, database_name from duckdb_views()
+    union all select schema_name, database_name from duckdb_sequences()
+    union all select schema_name, database_name from duckdb_functions()
+    union all select schema_name, database_name from duckdb_types()
 )
+where lower(schema_name) = $schema and database_name = current_database()
+"""
 _RECORD_SHORT = """
 insert into _da.tables
 select row->>0, row->>1, row->>2, (row->>3)::bigint, (row->>4)::bigint, row->>5, row->>6
@@ -308,12 +314,12 @@ def _write(
         for schema, view, comment, definition in recorded
         if there.get((schema, view)) == comment
     }
-    for name in ours.keys() - wanted.keys():
-        connection.execute(f"drop view {_quoted(catalog, *name)}")
+    for schema, view in ours.keys() - wanted.keys():
+        connection.execute(f"drop view {quote(catalog)}.{quote(schema)}.{quote(view)}")
     schemas = _schemas(connection)
     created = {name for (name,) in connection.execute("select name from _da.schemas").fetchall()} & schemas
     for schema in {schema for schema, _ in wanted} - schemas:
-        connection.execute(f"create schema {_quoted(catalog, schema)}")
+        connection.execute(f"create schema {quote(catalog)}.{quote(schema)}")
         created.add(schema)
     taken = {name for name in wanted if name in there and name not in ours}
     definitions = _definitions(catalog, {name: each for name, each in wanted.items() if name not in taken})
@@ -346,11 +352,6 @@ def _schemas(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {name for (name,) in found}
 
 
-def _quoted(*names: str) -> str:
-    """Quote a name with that of the database before it, which a schema may share."""
-    return ".".join(map(quote, names))
-
-
 def _remove_empty_schemas(
     connection: duckdb.DuckDBPyConnection, catalog: str, created: set[str], wanted: set[str]
 ) -> None:
@@ -359,7 +360,7 @@ def _remove_empty_schemas(
         # Asked beforehand, because a statement that fails would abort the transaction.
         found = connection.execute(_CONTENT, {"schema": schema}).fetchone()
         if found == (0,):
-            connection.execute(f"drop schema {_quoted(catalog, schema)}")
+            connection.execute(f"drop schema {quote(catalog)}.{quote(schema)}")
     connection.execute("delete from _da.schemas")
     for schema in created & _schemas(connection):
         connection.execute("insert into _da.schemas values (?)", [schema])
@@ -398,7 +399,7 @@ def _definitions(catalog: str, wanted: Mapping[Name, Mirrored]) -> dict[Name, st
     definitions = {}
     for name, each in wanted.items():
         try:
-            definitions[name] = _definition(_quoted(catalog, *name), each)
+            definitions[name] = _definition(catalog, name, each)
         except (DaError, ValueError) as error:
             raise _unreadable(each.table.id, error) from None
     return definitions
@@ -423,8 +424,13 @@ def _unreadable(table_id: str, error: Exception) -> _ViewError:
     return _ViewError(table_id, f"can't read its files as a table: {str(error).splitlines()[0]}")
 
 
-def _definition(view: str, each: Mirrored) -> str:
-    """Build the statements that create a view and its comments."""
+def _definition(catalog: str, name: Name, each: Mirrored) -> str:
+    """Build the statements that create a view and its comments.
+
+    The name of the database is part of the view's name, because a schema may have the same name.
+    """
+    schema, short = name
+    view = f"{quote(catalog)}.{quote(schema)}.{quote(short)}"
     statements = [
         f"create or replace view {view} as {_select(each)}",
         f"comment on view {view} is {quote_text(each.comment)}",

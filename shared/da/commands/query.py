@@ -117,7 +117,7 @@ def _explained(message: str, workspace: Workspace, known: list[str], sql: str) -
     if state.root and state.root != str(workspace.root) and state.root in message:
         return f"{message}\nThe mirror was moved here from '{state.root}'; run da sync."
     if "read-only mode" in message:
-        return f"{message}\nda query only reads. To create tables of your own, open '{workspace.duckdb}' with DuckDB."
+        return f"{message}\nda query only reads. For tables of your own, open '{workspace.duckdb}' with DuckDB."
     found = _NO_TABLE.search(message) or _NO_CATALOG.search(message)
     if found is None:
         return message

@@ -77,7 +77,7 @@ def test_a_first_sync_without_tables_says_how_to_get_some(
         ("from connection", "there is no table 'connection' in the mirror\n"),
         ("from clicks", "clicks (events.clicks) is not mirrored; it can only be queried on the server."),
         ("from events.clicks", "clicks (events.clicks) is not mirrored; it can only be queried on the server."),
-        ("create table x as select 1", "da query only reads. To create tables of your own, open '"),
+        ("create table x as select 1", "da query only reads. For tables of your own, open '"),
     ],
 )
 def test_a_table_that_is_not_there_is_answered_with_the_nearest(
