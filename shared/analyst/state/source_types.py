@@ -4,6 +4,7 @@ What a connector understands stands beside the connector; it is handed in as `So
 description there takes any JSON object.
 """
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, get_args
@@ -70,11 +71,41 @@ def _check(model: type[BaseModel], values: Mapping[str, Any], what: str) -> None
     try:
         model.model_validate(values)
     except ValidationError as error:
-        raise InvalidInputError(f"{what} can't be used: {'; '.join(_problems(error))}") from None
+        raise InvalidInputError(f"{what} can't be used: {'; '.join(problems_of(error, model))}") from None
 
 
-def _problems(error: ValidationError) -> list[str]:
-    return [
-        f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
-        for problem in error.errors()
-    ]
+_EXPECTED: Final = {
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "string_type": "a text",
+    "dict_type": 'an object, such as {"id": "VARCHAR"}',
+    "tuple_type": 'a list, such as ["a", "b"]',
+}
+"""What a person should write, by the kind of pydantic's error."""
+
+
+def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Explain what is wrong with values of a model, in words for the person who wrote them."""
+    return [_explained(dict(problem), sorted(model.model_fields)) for problem in error.errors()]
+
+
+def _explained(problem: dict[str, Any], names: list[str]) -> str:
+    name, kind, context = ".".join(map(str, problem["loc"])), problem["type"], problem.get("ctx") or {}
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(name.lower(), names, 1)
+        return f"there is no option '{name}'; " + (
+            f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}"
+        )
+    if kind == "missing":
+        return f"the option '{name}' is missing"
+    if kind == "value_error":
+        return f"the option '{name}' {problem['msg'].removeprefix('Value error, ')}"
+    if kind == "literal_error":
+        return f"the option '{name}' is {problem['input']!r}; expected {context['expected']}"
+    if kind == "greater_than_equal":
+        return f"the option '{name}' is {problem['input']!r}; expected at least {context['ge']}"
+    expected = _EXPECTED.get(kind, problem["msg"].removeprefix("Input should be "))
+    return f"the option '{name}' is {problem['input']!r}; expected {expected}"

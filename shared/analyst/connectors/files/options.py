@@ -18,14 +18,14 @@ _MAX_DELIMITER = 4
 def _one_character(text: str) -> str:
     text = _SPELLED.get(text, text)
     if len(text) != 1 or not text.isascii() or text in "\r\n\x00":
-        raise ValueError("must be one ASCII character, not a line break")
+        raise ValueError("must be one ASCII character, and not a line break")
     return text
 
 
 def _few_characters(text: str) -> str:
     text = _SPELLED.get(text, text)
     if not 1 <= len(text) <= _MAX_DELIMITER or not text.isascii() or set(text) & set("\r\n\x00"):
-        raise ValueError(f"must be 1 to {_MAX_DELIMITER} ASCII characters, none of them a line break")
+        raise ValueError(f"must be 1 to {_MAX_DELIMITER} ASCII characters, without line breaks")
     return text
 
 
@@ -42,7 +42,7 @@ def _known_encoding(name: str) -> str:
         found = codecs.lookup(name)
         "".encode(found.name)
     except (LookupError, ValueError):
-        raise ValueError(f"is no encoding: {name!r}; for example utf-8, windows-1250, latin-1, utf-16") from None
+        raise ValueError(f"is not a known encoding: '{name}'; examples: utf-8, windows-1250, latin-1, utf-16") from None
     return found.name
 
 
@@ -54,7 +54,7 @@ def _known_lag(text: str) -> str:
     try:
         return cursors.lag(text)
     except InvalidInputError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(f"can't be used: {error}") from None
 
 
 def _normalised(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -62,7 +62,10 @@ def _normalised(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _known_types(types: dict[str, str]) -> dict[str, str]:
-    return {name_of(column): casts.type_name(kind) for column, kind in types.items()}
+    try:
+        return {name_of(column): casts.type_name(kind) for column, kind in types.items()}
+    except InvalidInputError as error:
+        raise ValueError(f"can't be used: {error}") from None
 
 
 Character = Annotated[str, AfterValidator(_one_character)]
