@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from analyst.errors import InvalidInputError
 from analyst.settings.kinds import SourceKind
+from analyst.validation import reason
 
 EXTERNAL: Final = "external"
 """A source whose extract.duckdb somebody else writes."""
@@ -52,9 +54,9 @@ def check_config(types: SourceTypes, type_: str, config: Mapping[str, Any]) -> N
     """
     if type_ not in SOURCE_TYPES:
         known = ", ".join(sorted(SOURCE_TYPES))
-        raise InvalidInputError(f"there is no type of source {type_!r}; there are {known}")
+        raise InvalidInputError(f"unknown source type {type_!r}; use one of: {known}")
     if type_ in types:
-        _check(types[type_].config, config, f"the config of a source of type {type_}")
+        _check(types[type_].config, config, f"the config of a source of type {type_!r}")
 
 
 def check_options(types: SourceTypes, type_: str, options: Mapping[str, Any]) -> None:
@@ -64,48 +66,27 @@ def check_options(types: SourceTypes, type_: str, options: Mapping[str, Any]) ->
         InvalidInputError: they are nothing that sources of this type understand; the message lists why.
     """
     if type_ in types:
-        _check(types[type_].options, options, f"the options of a table of a {type_} source")
+        _check(types[type_].options, options, f"the options of a table of a {type_!r} source")
 
 
 def _check(model: type[BaseModel], values: Mapping[str, Any], what: str) -> None:
     try:
         model.model_validate(values)
     except ValidationError as error:
-        raise InvalidInputError(f"{what} can't be used: {'; '.join(problems_of(error, model))}") from None
-
-
-_EXPECTED: Final = {
-    "bool_type": "true or false",
-    "bool_parsing": "true or false",
-    "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
-    "string_type": "a text",
-    "dict_type": 'an object, such as {"id": "VARCHAR"}',
-    "tuple_type": 'a list, such as ["a", "b"]',
-}
-"""What a person should write, by the kind of pydantic's error."""
+        raise InvalidInputError(f"{what} is invalid: {'; '.join(problems_of(error, model))}") from None
 
 
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Explain what is wrong with values of a model, in words for the person who wrote them."""
-    return [_explained(dict(problem), sorted(model.model_fields)) for problem in error.errors()]
+    """Say what is wrong with the options of a source or table, for the person who wrote them."""
+    return [_problem(one, sorted(model.model_fields)) for one in error.errors(include_url=False)]
 
 
-def _explained(problem: dict[str, Any], names: list[str]) -> str:
-    name, kind, context = ".".join(map(str, problem["loc"])), problem["type"], problem.get("ctx") or {}
-    if kind == "extra_forbidden":
-        near = difflib.get_close_matches(name.lower(), names, 1)
-        return f"there is no option '{name}'; " + (
-            f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}"
-        )
-    if kind == "missing":
+def _problem(error: ErrorDetails, names: list[str]) -> str:
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] == "missing":
         return f"the option '{name}' is missing"
-    if kind == "value_error":
-        return f"the option '{name}' {problem['msg'].removeprefix('Value error, ')}"
-    if kind == "literal_error":
-        return f"the option '{name}' is {problem['input']!r}; expected {context['expected']}"
-    if kind == "greater_than_equal":
-        return f"the option '{name}' is {problem['input']!r}; expected at least {context['ge']}"
-    expected = _EXPECTED.get(kind, problem["msg"].removeprefix("Input should be "))
-    return f"the option '{name}' is {problem['input']!r}; expected {expected}"
+    if error["type"] != "extra_forbidden":
+        return f"{name or 'the value'}: {reason(error)}"
+    near = difflib.get_close_matches(name.lower(), names, 1)
+    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}" if names else "there are none"
+    return f"there is no option '{name}'; {hint}"

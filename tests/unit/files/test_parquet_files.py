@@ -46,7 +46,7 @@ def test_files_of_a_folder_are_united_by_name_in_their_order(folder: Folder) -> 
     [
         (b"a,b\n1,2\n", "t.parquet is not what its name says: it holds something else"),
         (b"", "t.parquet is not what its name says"),
-        (b"PAR1 and then nothing", "t.parquet is cut off"),
+        (b"PAR1 and then nothing", "t.parquet is truncated"),
     ],
 )
 def test_what_is_no_parquet_is_told(folder: Folder, content: bytes, message: str) -> None:

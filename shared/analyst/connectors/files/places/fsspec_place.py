@@ -1,6 +1,7 @@
 """Files in a bucket or on any other filesystem of fsspec: listed there, and copied here to be read."""
 
 import json
+import os
 import posixpath
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,10 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from analyst.connectors.files.places.local import SourceFile, is_under, matches, refused, split_glob
-from analyst.errors import SourceError, UnavailableError
+from analyst.errors import AnalystError, SourceError, UnavailableError
 
 _CHUNK = 1 << 20
-_PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs", "sftp": "paramiko"}
+_PACKAGES = {
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "sftp": "paramiko",
+    "ssh": "paramiko",
+}
+"""The package that reads each protocol; `infra/requirements/sources.in` lists them."""
+
 _MARKS = ("etag", "ETag", "generation", "version_id", "md5Hash", "mtime", "LastModified", "updated", "created")
 
 
@@ -76,15 +89,15 @@ def remote_place(url: str, roots: Sequence[str]) -> RemotePlace:
         raise refused(url, roots)
     import fsspec
 
+    # gcsfs would ask for each bucket's layout over gRPC first, and block for a minute where that is not reachable
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     fixed, pattern = split_glob(path.rstrip("/"))
     try:
         filesystem, home = fsspec.core.url_to_fs(f"{protocol}://{fixed}")
     except ImportError as error:
-        package = _PACKAGES.get(protocol)
-        remedy = f"install the package '{package}' on the server" if package else str(error)
-        raise SourceError(f"'{url}' can't be read: nothing here can read {protocol}:// addresses; {remedy}") from error
+        raise SourceError(_not_installed(url, protocol)) from error
     except ValueError as error:
-        known = ", ".join(f"{one}://" for one in _PACKAGES)
+        known = ", ".join(f"{one}://" for one in ("gs", "s3", "az", "sftp"))
         raise SourceError(
             f"'{url}' can't be read: '{protocol}://' is not supported; use a folder, https://, or one of {known}"
         ) from error
@@ -93,11 +106,23 @@ def remote_place(url: str, roots: Sequence[str]) -> RemotePlace:
     return RemotePlace(filesystem, home, pattern, url)
 
 
+def _not_installed(url: str, protocol: str) -> str:
+    package = _PACKAGES.get(protocol)
+    if package is None:
+        return f"{url!r} can't be read: no filesystem for {protocol}:// is installed where the extracts run"
+    return (
+        f"{url!r} can't be read: the package {package!r} is not installed where the extracts run; "
+        f"install it with: pip install {package} (the image contains it)"
+    )
+
+
 @contextmanager
 def _wrapped(what: str) -> Iterator[None]:
     """Turn what a filesystem raises into what a source may raise."""
     try:
         yield
+    except AnalystError:
+        raise
     except Exception as error:  # each cloud's client has errors of its own, and none of them is ours
         raise _explained(what, error) from error
 
