@@ -317,27 +317,27 @@ class _Sampled:
 def _jira(asked: _Asked) -> SourcePreview:
     """Preview a Jira source: the credential, the number of issues, and the tables with their columns."""
     settings, config = asked.ctx.settings, JiraSource.model_validate(asked.config)
-    client = client_of(settings)
+    client, hooks = client_of(settings), settings.jira_webhook_secret is not None
     checks, catalog = [], list[Any]()
     if client is None:
         message = (
             "Jira is not asked, so only webhooks fill the tables; to read issues, set JIRA_DOMAIN, JIRA_EMAIL and "
             "JIRA_API_TOKEN"
         )
-        checks.append(Check(what="credential", ok=False, message=message))
+        checks.append(Check(what="credential", ok=hooks, message=message))
     else:
         client.prove()
         checks.append(Check(what="credential", ok=True, message=f"works at {settings.jira_domain}"))
         scope = Scope(settings.jira_projects, config.jql)
         count = client.count(scope.and_())
         where = f" in {', '.join(settings.jira_projects)}" if settings.jira_projects else ""
-        checks.append(Check(what="issues", ok=count > 0, message=f"about {count:,} visible{where}"))
+        hint = "" if count else "; check the permissions of the account, jira.projects and the option 'jql'"
+        checks.append(Check(what="issues", ok=count > 0, message=f"about {count:,} visible{where}{hint}"))
         catalog = client.fields()
-    hooks = settings.jira_webhook_secret is not None
     accepted = (
         "accepted" if hooks else "not accepted: JIRA_WEBHOOK_SECRET is not set; set it, and the same secret in Jira"
     )
-    checks.append(Check(what="webhooks", ok=hooks, message=accepted))
+    checks.append(Check(what="webhooks", ok=hooks or client is not None, message=accepted))
     options = TransformOptions.of(
         settings.jira_domain or "", settings.jira_custom_fields, catalog, privacy=config.privacy
     )

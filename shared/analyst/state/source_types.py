@@ -76,6 +76,15 @@ def _check(model: type[BaseModel], values: Mapping[str, Any], what: str) -> None
         raise InvalidInputError(f"{what} is invalid: {'; '.join(problems_of(error, model))}") from None
 
 
+_WORDS: Final = {
+    "bool_parsing": "should be true or false",
+    "bool_type": "should be true or false",
+    "int_parsing": "should be a whole number",
+    "int_type": "should be a whole number",
+    "string_type": "should be a text",
+}
+
+
 def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """Say what is wrong with the options of a source or table, for the person who wrote them."""
     return [_problem(one, sorted(model.model_fields)) for one in error.errors(include_url=False)]
@@ -86,7 +95,8 @@ def _problem(error: ErrorDetails, names: list[str]) -> str:
     if error["type"] == "missing":
         return f"the option '{name}' is missing"
     if error["type"] != "extra_forbidden":
-        return f"{name or 'the value'}: {reason(error)}"
+        text = _WORDS.get(error["type"]) or reason(error).removeprefix("Input ")
+        return f"the option '{name}' {text}"
     near = difflib.get_close_matches(name.lower(), names, 1)
     hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}" if names else "there are none"
     return f"there is no option '{name}'; {hint}"

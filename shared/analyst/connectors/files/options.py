@@ -22,6 +22,10 @@ def _one_character(text: str) -> str:
     return text
 
 
+def _quote(text: str) -> str:
+    return text and _one_character(text)
+
+
 def _few_characters(text: str) -> str:
     text = _SPELLED.get(text, text)
     if not 1 <= len(text) <= _MAX_DELIMITER or not text.isascii() or set(text) & set("\r\n\x00"):
@@ -87,7 +91,7 @@ class CsvOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     delimiter: Delimiter | None = None
-    quote: Character | Literal[""] = '"'
+    quote: Annotated[str, AfterValidator(_quote)] = '"'
     escape: Character | None = None
     header: bool = True
     skip: Annotated[int, Field(ge=0)] = 0

@@ -1,9 +1,10 @@
-"""Previews and tests of sources: what they contain, and whether they can be read."""
+"""Previews, tests and removals of sources: what they contain, whether they can be read, and what goes with them."""
 
 from pydantic import BaseModel, ConfigDict
 
 from analyst.access import Role
 from analyst.connectors.preview import Check, PreviewOrder, SourcePreview
+from analyst.connectors.removal import Removal, remove_source
 from analyst.context import Context
 from analyst.http import function
 from analyst.names import Name
@@ -23,6 +24,13 @@ class TestOfSource(Input):
     """The source to test."""
 
     name: Name
+
+
+class RemovalOfSource(Input):
+    """The source to remove. A `dry_run` only reports what would go."""
+
+    name: Name
+    dry_run: bool = False
 
 
 class SourceTest(BaseModel):
@@ -52,6 +60,15 @@ def test_source(request: TestOfSource, ctx: Context) -> SourceTest:
     found = _previewed(ctx, request.name, PreviewOrder(columns=False))
     ok = found.problem is None and all(check.ok for check in found.checks)
     return SourceTest(source=found.source, type=found.type, ok=ok, checks=found.checks, problem=found.problem)
+
+
+@function("POST", "/api/admin/sources/{name}/remove", allow=Role.ADMIN, answers={404: "No such source exists."})
+def remove(order: RemovalOfSource, ctx: Context) -> Removal:
+    """Remove a source: its tables with their data and the grants on them, and the source itself.
+
+    The files of the source, the audit log, and earlier snapshots until they expire stay.
+    """
+    return remove_source(ctx, order.name, dry_run=order.dry_run)
 
 
 def _previewed(ctx: Context, name: str, order: PreviewOrder) -> SourcePreview:
