@@ -32,6 +32,10 @@ def add_source(
     """Add a source.
 
     For a csv source, each file in the folder becomes a table.
+
+    Examples:
+      da admin add-source shop --path sources/shop
+      da admin add-source crm --path s3://bucket/crm --sync-schedule 'every 6h'
     """
     if kind == "csv" and path is None:
         raise UsageError("a csv source needs --path: the folder with its files")
@@ -43,7 +47,11 @@ def add_source(
 
 
 def list_sources(json: Json = False) -> None:
-    """List sources."""
+    """List sources.
+
+    Examples:
+      da admin list-sources
+    """
     with session() as server:
         sources = server.get("/api/admin/sources")["sources"]
     if json:
@@ -53,7 +61,8 @@ def list_sources(json: Json = False) -> None:
         (source["name"], source["type"], source.get("sync_schedule") or "", _config_text(source["config"]))
         for source in sources
     ]
-    print_table(("source", "type", "schedule", "config"), rows)
+    empty = "There are no sources; to add one, run: da admin add-source NAME --path FOLDER"
+    print_table(("source", "type", "schedule", "config"), rows, optional=("schedule",), empty=empty)
 
 
 def register_table(
@@ -82,6 +91,9 @@ def register_table(
     """Register a table of a source.
 
     The next sync of the source publishes the table.
+
+    Examples:
+      da admin register-table shop.orders --primary-key order_id
     """
     said = {
         "source_table": source_table,
@@ -109,7 +121,12 @@ def register_table(
 def list_tables(
     source: Annotated[str | None, typer.Option(help="Only the tables of this source.")] = None, json: Json = False
 ) -> None:
-    """List registered tables."""
+    """List registered tables.
+
+    Examples:
+      da admin list-tables
+      da admin list-tables --source shop
+    """
     with session() as server:
         tables = server.get("/api/admin/tables", source=source)["tables"]
     if json:
@@ -126,7 +143,9 @@ def list_tables(
         )
         for table in tables
     ]
-    print_table(("table", "mode", "readers", "strategy", "schedule", "description"), rows)
+    columns = ("table", "mode", "readers", "strategy", "schedule", "description")
+    empty = "No tables are registered; a sync registers those it finds: da admin sync"
+    print_table(columns, rows, optional=("strategy", "mode", "schedule"), empty=empty)
 
 
 def _as_the_server_sees(path: str, server: str) -> str:
