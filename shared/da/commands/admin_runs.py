@@ -40,7 +40,7 @@ def sync(sources: Sources = None, wait: Wait = True, timeout: Timeout = 3600, js
         started = _triggered(server, sources or [])
         if not started:
             raise DaError(
-                "nothing to sync: there are no sources; to add one, run: da admin add-source NAME --path FOLDER"
+                "nothing to sync: there are no sources; to add one, run: da admin sources add NAME --path FOLDER"
             )
         if not wait:
             respond(started, f"Started: {', '.join(run['source'] for run in started)}.", json=json)
