@@ -57,7 +57,7 @@ def preview_of_source(order: PreviewOfSource, ctx: Context) -> SourcePreview:
 @function("POST", "/api/admin/sources/{name}/test", allow=Role.ADMIN, answers={404: _NONE})
 def test_source(request: TestOfSource, ctx: Context) -> SourceTest:
     """Check whether a source can be read: its path and files, or its credential. Changes nothing."""
-    found = _previewed(ctx, request.name, PreviewOrder(columns=False))
+    found = _previewed(ctx, request.name, PreviewOrder())
     ok = found.problem is None and all(check.ok for check in found.checks)
     return SourceTest(source=found.source, type=found.type, ok=ok, checks=found.checks, problem=found.problem)
 

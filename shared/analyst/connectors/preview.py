@@ -30,8 +30,8 @@ from analyst.context import Context
 from analyst.contract.connector import SourceTable
 from analyst.contract.extract_edit import read_extract
 from analyst.errors import AnalystError, NotFoundError, SourceError
-from analyst.names import Name, quote_text
-from analyst.state import registry
+from analyst.names import Name, did_you_mean, quote_text
+from analyst.state import registry, sources
 from analyst.state.fields import Input
 from analyst.state.registry import RegisteredTable, Source
 from analyst.state.source_types import EXTERNAL, check_config
@@ -78,6 +78,7 @@ class FoundTable(BaseModel):
     rows: int | None = None
     is_sampled: bool = False
     is_registered: bool = False
+    notes: tuple[str, ...] = ()
     problem: str | None = None
 
 
@@ -147,7 +148,10 @@ def preview(ctx: Context, request: PreviewRequest) -> SourcePreview:
     """
     source, tables = _registered(ctx, request.source)
     if source is None and request.type is None:
-        raise NotFoundError(f"there is no source '{request.source}'; give a type and config to preview a new one")
+        raise NotFoundError(
+            f"there is no source '{request.source}'{_nearest_source(ctx, request.source)}; to preview a new one, give its "
+            "type and config (da: --path)"
+        )
     kind = request.type or (source.type if source else "")
     config = request.config if request.config is not None else (source.config if source else {})
     if source is None or kind != source.type or request.config is not None:
@@ -162,6 +166,11 @@ def preview(ctx: Context, request: PreviewRequest) -> SourcePreview:
         return _published(asked)
     except AnalystError as error:
         return asked.answer(problem=str(error), checks=[Check(what="source", ok=False, message=str(error))])
+
+
+def _nearest_source(ctx: Context, name: str) -> str:
+    with ctx.state.read() as db:
+        return did_you_mean(name, [source.name for source in sources.list_sources(db)])
 
 
 def _registered(ctx: Context, name: str) -> tuple[Source | None, list[RegisteredTable]]:
@@ -230,13 +239,22 @@ def _files(asked: _Asked) -> SourcePreview:
     late = (
         [table.name for table in tables if table.columns is None and not table.problem] if asked.request.columns else []
     )
-    notes = [] if planned else [connector.nothing()]
+    notes = list[str]()
     if late and asked.request.tables is None:
         notes.append(f"{len(late)} tables were not read within {_SECONDS:.0f} s; name one to see its columns")
     count = sum(table.files or 0 for table in tables)
     what = f"{count} {'file' if count == 1 else 'files'} in {len(tables)} {'table' if len(tables) == 1 else 'tables'}"
     check = Check(what="path", ok=bool(planned), message=what if planned else connector.nothing())
-    return asked.answer(tables, checks=[check], ignored=ignored, notes=notes)
+    return asked.answer(tables, checks=[check, *_failures(tables)], ignored=ignored, notes=notes)
+
+
+def _failures(tables: Sequence[FoundTable]) -> list[Check]:
+    failed = [f"{table.name}: {table.problem}" for table in tables if table.problem]
+    if not failed:
+        return []
+    return [
+        Check(what="tables", ok=False, message=f"{len(failed)} of {len(tables)} can't be read: {'; '.join(failed[:5])}")
+    ]
 
 
 def _described(table: Planned, *, is_registered: bool) -> FoundTable:
@@ -271,7 +289,11 @@ def _read(connector: CsvConnector, table: Planned, found: FoundTable) -> FoundTa
             rows = None if is_sampled else _rows(extracted.files, connector.memory_limit)
     except SourceError as error:
         return found.model_copy(update={"problem": str(error)})
-    return found.model_copy(update={"columns": _columns(extracted.columns), "rows": rows, "is_sampled": is_sampled})
+    rejected = "" if is_sampled or not extracted.rejected else f"{extracted.rejected:,} rows would be set aside: "
+    notes = (*extracted.notes, *(f"{rejected}{reason}" for reason in extracted.rejects[:1] if rejected))
+    return found.model_copy(
+        update={"columns": _columns(extracted.columns), "rows": rows, "is_sampled": is_sampled, "notes": notes}
+    )
 
 
 def _rows(files: Iterable[Path], memory_limit: str) -> int:

@@ -288,7 +288,7 @@ def _vanished(source: str, name: str, base: Extract) -> TableResult:
 def _gone(source: str, name: str, base: Extract) -> str:
     return (
         f"its files are no longer in the source (last seen {_last_seen(base, name)}); the published rows stay readable; "
-        f"put the files back, or remove the table with DELETE /api/admin/tables/{source}.{name}"
+        f"put the files back, or remove the table: da admin tables remove {source}.{name}"
     )
 
 

@@ -56,7 +56,7 @@ def check_config(types: SourceTypes, type_: str, config: Mapping[str, Any]) -> N
         known = ", ".join(sorted(SOURCE_TYPES))
         raise InvalidInputError(f"unknown source type {type_!r}; use one of: {known}")
     if type_ in types:
-        _check(types[type_].config, config, f"the config of a source of type {type_!r}")
+        _check(types[type_].config, config, f"the config of a source of type {type_!r} is")
 
 
 def check_options(types: SourceTypes, type_: str, options: Mapping[str, Any]) -> None:
@@ -66,14 +66,14 @@ def check_options(types: SourceTypes, type_: str, options: Mapping[str, Any]) ->
         InvalidInputError: they are nothing that sources of this type understand; the message lists why.
     """
     if type_ in types:
-        _check(types[type_].options, options, f"the options of a table of a {type_!r} source")
+        _check(types[type_].options, options, f"the options of the table, of a '{type_}' source, are")
 
 
 def _check(model: type[BaseModel], values: Mapping[str, Any], what: str) -> None:
     try:
         model.model_validate(values)
     except ValidationError as error:
-        raise InvalidInputError(f"{what} is invalid: {'; '.join(problems_of(error, model))}") from None
+        raise InvalidInputError(f"{what} invalid: {'; '.join(problems_of(error, model))}") from None
 
 
 _WORDS: Final = {

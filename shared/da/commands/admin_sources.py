@@ -10,7 +10,7 @@ from da.config import is_loopback
 from da.errors import DaError, UsageError
 from da.help import Commands
 from da.options import DryRun, Json, SyncSchedule, Yes, confirm, read_options
-from da.output import print_json, print_table, respond, say, say_fact
+from da.output import print_json, print_table, respond, say, say_fact, say_warning
 from da.server import Server, segment
 from da.session import session
 from da.text import bytes_text, count_text, local_time
@@ -78,7 +78,7 @@ def show(name: Name, json: Json = False) -> None:
     print_table(
         ("run", "kind", "status", "error"),
         [
-            (local_time(run["started_at"]), run.get("job") or run["kind"], run["status"], run.get("error") or "")
+            (local_time(run["started_at"]), run.get("job") or "sync", run["status"], run.get("error") or "")
             for run in runs
         ],
         empty=f"It was not synced in the last days; to sync it, run: da admin sync {name}",
@@ -117,7 +117,7 @@ def add(
             )
         if not no_check:
             found = _previewed(server, name, {"type": kind, "config": config})
-            _require_readable(found, "the source was not added; to add it anyway, use --no-check")
+            _require_readable(found, "The source was not added. To add it anyway, use --no-check")
         said = {"sync_schedule": sync_schedule} if sync_schedule else {}
         made = server.post(f"/api/admin/sources/{segment(name)}", {"type": kind, "config": config, **said})
     if not no_check and not json:
@@ -167,8 +167,8 @@ def update(
             if dry_run and json:
                 print_json(found)
             if not dry_run:
-                _require_readable(found, "the source was not changed; to change it anyway, use --no-check")
-                _confirm_lost(found, yes=yes)
+                _require_readable(found, "The source was not changed. To change it anyway, use --no-check")
+                _confirm_lost(server, found, yes=yes)
         elif dry_run:
             respond(source, "The config would stay as it is.", json=json)
         if dry_run:
@@ -276,20 +276,27 @@ def _path(path: str | None, server: Server) -> dict[str, str]:
 
 
 def _require_readable(found: Mapping[str, Any], otherwise: str) -> None:
-    problem = found["problem"] or next((check["message"] for check in found["checks"] if not check["ok"]), None)
+    # a table that can't be read does not keep the others from being read
+    failed = (check["message"] for check in found["checks"] if not check["ok"] and check["what"] != "tables")
+    problem = found["problem"] or next(failed, None)
     if problem:
-        raise DaError(f"{problem}{f'; {otherwise}' if otherwise else ''}")
+        raise DaError(f"{problem}\n{otherwise}".rstrip())
 
 
-def _confirm_lost(found: Mapping[str, Any], *, yes: bool) -> None:
-    if lost := found["no_longer_read"]:
+def _confirm_lost(server: Server, found: Mapping[str, Any], *, yes: bool) -> None:
+    """Ask before tables stop being read that the present config finds."""
+    if not found["no_longer_read"] or yes:
+        return
+    before = set(_previewed(server, found["source"], {"columns": False})["no_longer_read"])
+    if lost := [table for table in found["no_longer_read"] if table not in before]:
         what = count_text(len(lost), "table")
         confirm(f"{what} will no longer be read: {', '.join(lost)}. Change the source {found['source']}?", yes=yes)
 
 
 def _print_preview(found: Mapping[str, Any]) -> None:
     for check in found["checks"]:
-        say_fact(check["what"], "ok" if check["ok"] else "failed", check["message"])
+        if check["what"] != "tables":  # the list below says it
+            say_fact(check["what"], "ok" if check["ok"] else "failed", check["message"])
     rows = [
         (
             table["name"],
@@ -307,6 +314,9 @@ def _print_preview(found: Mapping[str, Any]) -> None:
             right=("rows", "size"),
             optional=("size", "from", "rows"),
         )
+    for table in found["tables"]:
+        for note in table["notes"]:
+            say_warning(f"{table['name']}: {note}")
     for note in found["notes"]:
         say(note)
     if found["ignored_count"]:
