@@ -172,7 +172,7 @@ def test_parts_that_make_another_file_are_refused(world: World) -> None:
     request = wanted(b"one")
     request["tables"][0]["files"][0]["parts"] = [sha256(b"two")]
     (table,) = publish(world, request, status=422)["tables"]
-    assert "do not make it" in table["error"]
+    assert "do not add up" in table["error"]
 
 
 @pytest.mark.parametrize("path", ["", "/a", "a//b", "a\\b", "a/", "a\x00", "..", "a/../b", "x" * 256])
@@ -210,3 +210,16 @@ def test_what_duckdb_would_read_lossily_is_read_exactly_or_refused_by_name(world
     assert [str(row[0]) for row in rows(world)] == [
         "1970-01-01 00:00:00", "2023-11-14 22:13:20.123456", "None", "1969-12-31 23:59:59.999999",
     ]  # fmt: skip
+
+
+def test_imported_tables_are_previewed_as_they_are_published(world: World, parquet: Callable[[str], bytes]) -> None:
+    file = parquet("select 1 as id, 'x' as note")
+    send(world, file)
+    publish(world, wanted(file))
+    world.ask("POST", "/rebuild", {})
+    found = world.ask("POST", "/api/admin/sources/csv/preview", {})
+    (table,) = found["tables"]
+    assert (table["name"], table["rows"], table["is_registered"]) == ("orders", 1, True)
+    assert [column["name"] for column in table["columns"]] == ["id", "note"]
+    (check,) = found["checks"]
+    assert (check["ok"], "da admin sources update csv --path FOLDER" in check["message"]) == (False, True)

@@ -159,7 +159,7 @@ def preview(ctx: Context, request: PreviewRequest) -> SourcePreview:
         check_config(SOURCE_TYPES, kind, config)
     asked = _Asked(ctx, request, kind, config, frozenset(source.excluded if source else ()), tuple(tables))
     try:
-        if kind == "csv":
+        if kind == "csv" and "path" in config:
             return _files(asked)
         if kind == "jira":
             return _jira(asked)
@@ -351,11 +351,12 @@ def _jira(asked: _Asked) -> SourcePreview:
         client.prove()
         checks.append(Check(what="credential", ok=True, message=f"works at {settings.jira_domain}"))
         scope = Scope(settings.jira_projects, config.jql)
-        count = client.count(scope.and_())
+        count = client.count(scope.and_("created >= 0"))  # Jira refuses a query without a condition
         where = f" in {', '.join(settings.jira_projects)}" if settings.jira_projects else ""
         hint = "" if count else "; check the permissions of the account, jira.projects and the option 'jql'"
         checks.append(Check(what="issues", ok=count > 0, message=f"about {count:,} visible{where}{hint}"))
         catalog = client.fields()
+        client.settle()  # an expired token would show no issues and few fields
     accepted = (
         "accepted" if hooks else "not accepted: JIRA_WEBHOOK_SECRET is not set; set it, and the same secret in Jira"
     )
@@ -407,6 +408,12 @@ def _published(asked: _Asked) -> SourcePreview:
             f"'{where}' has {len(tables)} tables" if version else f"'{where}' does not exist; write it to the bucket"
         )
         check = Check(what="extract", ok=version is not None, message=found)
+    elif asked.type in SOURCE_TYPES:
+        message = (
+            "its tables were imported, and it has no path yet; to sync it, run: da admin sources update "
+            f"{source} --path FOLDER"
+        )
+        check = Check(what="path", ok=False, message=message)
     else:
         message = (
             f"this version has no connector for sources of type '{asked.type}', so they are not synced; their imported "
