@@ -280,7 +280,7 @@ def _last_line(log: Path) -> str:
 def _publish(da: Da, source: Source, url: str) -> None:
     da.run("login", "--server", url, "--bootstrap", "admin@example.com")
     options = [part for option in source.options for part in ("--option", option)]
-    da.run("admin", "add-source", source.name, "--path", source.path, *options)
+    da.run("admin", "sources", "add", source.name, "--path", source.path, *options)
     da.run("admin", "sync", source.name, may_fail=True)
 
 

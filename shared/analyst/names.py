@@ -213,3 +213,11 @@ def _transliterated(original: str) -> tuple[str, bool]:
 def _described(symbols: str) -> str:
     words = (unicodedata.name(symbol, "").lower().removesuffix(" sign") for symbol in symbols if not symbol.isspace())
     return re.sub(r"[^a-z0-9]+", "_", " ".join(words)).strip("_")
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return a hint at the nearest of the names, to be appended to a message; empty if none is near."""
+    from difflib import get_close_matches  # not at the top: functions that only read tables start without it
+
+    near = get_close_matches(name, sorted(names), 1)
+    return f"; did you mean '{near[0]}'?" if near else ""

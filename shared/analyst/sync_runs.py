@@ -83,6 +83,9 @@ class RunView(BaseModel):
     snapshot: int | None = None
     counts: Mapping[str, int] = {}
     notes: tuple[str, ...] = ()
+    reading: tuple[str, ...] = ()
+    """Of a pending run: the tables that it is reading; `tables` are those it has read, of `total`."""
+    total: int | None = None
 
 
 class SyncStatus(BaseModel):
@@ -179,6 +182,9 @@ class Following:
         return self._status(view)
 
     def _unrecorded(self, run_id: str) -> RunView:
+        found = runs.progress_of(self.store, run_id)
+        if found is not None and found[1] < LOST_AFTER:
+            return RunView.model_validate({"status": "pending", "kind": "extract", **found[0].model_dump()})
         if self.now - runs.began(run_id) < LOST_AFTER:
             return RunView(run_id=run_id, status="pending")
         error = (

@@ -215,3 +215,16 @@ def test_what_duckdb_would_read_lossily_is_read_exactly_or_refused_by_name(world
     assert [str(row[0]) for row in rows(world)] == [
         "1970-01-01 00:00:00", "2023-11-14 22:13:20.123456", "None", "1969-12-31 23:59:59.999999",
     ]  # fmt: skip
+
+
+def test_imported_tables_are_previewed_as_they_are_published(world: World, parquet: Callable[[str], bytes]) -> None:
+    file = parquet("select 1 as id, 'x' as note")
+    send(world, file)
+    publish(world, wanted(file))
+    world.ask("POST", "/rebuild", {})
+    found = world.ask("POST", "/api/admin/sources/csv/preview", {})
+    (table,) = found["tables"]
+    assert (table["name"], table["rows"], table["is_registered"]) == ("orders", 1, True)
+    assert [column["name"] for column in table["columns"]] == ["id", "note"]
+    (check,) = found["checks"]
+    assert (check["ok"], "da admin sources update csv --path FOLDER" in check["message"]) == (False, True)

@@ -166,7 +166,7 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "name": ({"name": "a\tb"}, "is not a valid name"),
     "folder": ({"data": "nowhere"}, "is not a folder; create it, or generate sample data"),
     "no files": ({"data": "empty"}, "has no data files (.csv"),
-    "elsewhere": ({"data": "gs://bucket/x"}, "da admin add-source"),
+    "elsewhere": ({"data": "gs://bucket/x"}, "da admin sources add"),
     "odd folder": ({"data": "it's"}, "rename it"),
     "source": ({"source": "oracle"}, "'oracle' is not a valid source type (expected csv)"),
     "afterwards": (
