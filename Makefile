@@ -2,7 +2,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 REQ := infra/requirements
-PORT ?= 8000
 
 .DEFAULT_GOAL := help
 
@@ -37,8 +36,8 @@ demo: env ## run the whole system once, on sample data or your files: make demo 
 	$(BIN)/python infra/demo.py $(if $(DATA),--data "$(DATA)") $(foreach option,$(OPTIONS),--option "$(option)")
 
 .PHONY: dev
-dev: env ## serve all functions on port 8000 and the bucket .dev/bucket, and reload them on changes
-	$(BIN)/python infra/dev.py --port $(PORT)
+dev: env ## serve all functions on the bucket .dev/bucket, and reload them on changes: make dev [PORT=8000 LOGS=json]
+	@$(BIN)/python infra/dev.py $(if $(PORT),--port "$(PORT)") $(if $(LOGS),--logs "$(LOGS)")
 
 .PHONY: pin-image
 pin-image: ## look up the digest of the base image and write it to .env as PYTHON_IMAGE
