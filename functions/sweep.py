@@ -1,4 +1,4 @@
-"""The sweep: deletes what nothing references any more, and compacts small files."""
+"""The sweep: deletes unreferenced objects and compacts small files."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from analyst.sweep import Sweep, SweepAnswer
 
 
 class SweepRequest(BaseModel):
-    """Whether to only report what a sweep would do."""
+    """`dry_run` only reports what would be deleted and compacted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -19,7 +19,7 @@ class SweepRequest(BaseModel):
 
 @function("POST", "/sweep", allow=Allow.SERVICE, audit="bucket.sweep")
 def sweep(request: SweepRequest, ctx: Context) -> SweepAnswer:
-    """Delete what nothing references any more, write checkpoints of Delta logs, compact small files. Run it once a day."""
+    """Delete unreferenced objects, write checkpoints of Delta logs, and compact small files. Run it once a day."""
     settings = ctx.settings
     keep, delta_keep = timedelta(hours=settings.keep_hours), timedelta(hours=settings.delta_keep_hours)
     sweeping = Sweep(

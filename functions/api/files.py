@@ -1,4 +1,4 @@
-"""Files of a bucket in a local folder, by signed URL."""
+"""Files of a local bucket, served by signed URL."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,8 +19,8 @@ class SignedUrl(BaseModel):
     signature: str = ""
 
 
-@function("GET", "/files/{path:path}", allow=Allow.ANYBODY, answers={403: "The link is wrong or has expired."})
+@function("GET", "/files/{path:path}", allow=Allow.ANYBODY, answers={403: "The signature is invalid or has expired."})
 def files(url: SignedUrl, ctx: Context) -> FileAnswer:
-    """Read a file by its signed URL, which is the only authorization needed. Ranges are supported."""
+    """Return a file by its signed URL. The signature is the only credential; range requests are supported."""
     ctx.audited(f"file:{url.path}")
     return FileAnswer(locate(ctx.store, url.path, url.model_dump(by_alias=True)), url.filename)

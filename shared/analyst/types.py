@@ -38,12 +38,7 @@ _CHECKED = {
 
 _LONGEST = 200_000
 _DEEPEST = 32
-_SIMPLE = (
-    _AS_IT_IS
-    | _CHECKED.keys()
-    | (_CAST.keys() - {'"NULL"'})
-    | {"GEOMETRY", "VARIANT", "TIMESTAMP_TZ", "TIMESTAMPTZ", "TIMETZ", "NULL"}
-)
+_SIMPLE = _AS_IT_IS | _CHECKED.keys() | (_CAST.keys() - {'"NULL"'}) | {"VARIANT", "TIMESTAMPTZ", "TIMETZ", "NULL"}
 _WORDS = re.compile(r"[A-Z][A-Z0-9_]*(?: WITH TIME ZONE)?", re.IGNORECASE)
 _NAME = re.compile(r'"(?:[^"\x00]|"")+"|[A-Za-z_][A-Za-z0-9_]*')
 _TEXT = re.compile(r"'(?:[^'\x00]|'')*'")

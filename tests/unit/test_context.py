@@ -35,7 +35,7 @@ def test_the_file_of_the_instance_is_read_once_and_warned_of(tmp_path: Path, cap
     process = Process({"DATA_DIR": str(tmp_path)}, default_file=file)
     assert [process.settings.instance_name for _ in range(2)] == ["Example"] * 2
     assert [record.getMessage() for record in caplog.records] == [
-        f"{file}:1 instance.nmae: is not known, and not used; did you mean instance.name?"
+        f"{file}:1 instance.nmae: is not a known key and is ignored; did you mean instance.name?"
     ]
 
 

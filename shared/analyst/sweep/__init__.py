@@ -31,8 +31,8 @@ from analyst.audit.archives import Archiving
 from analyst.audit.writer import PREFIX as AUDIT_PREFIX
 from analyst.auth.last_use import USES
 from analyst.auth.limits import COUNTERS
-from analyst.auth.once import USED
 from analyst.auth.sessions import REFRESH_LASTS
+from analyst.auth.single_use import USED
 from analyst.contract.extract_edit import read_extract
 from analyst.contract.publishing import restate
 from analyst.errors import AnalystError
