@@ -253,7 +253,7 @@ def configured(place: Path, url: str) -> dict[str, str]:
         made_up = made_up_once(place / "env")
     except OSError as error:
         raise DevError(f"'{error.filename}' can't be created: {error.strerror}") from None
-    earlier = [place / "sources"] if (place / "sources").is_dir() else []
+    earlier = [folder for folder in [place / "sources"] if folder.is_dir() and any(folder.iterdir())]
     ours = {
         "DATA_URL": (place / "bucket").as_uri(),
         "SOURCE_ROOTS": ",".join(map(str, [sources, *earlier])),

@@ -24,7 +24,7 @@ def add_source(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the source.")],
     *,
     kind: Annotated[str, typer.Option("--type", help="Type of the source.")] = "csv",
-    path: Annotated[str | None, typer.Option(help="Folder or URL of its files, as seen by the server.")] = None,
+    path: Annotated[str | None, typer.Option(help="Folder of its files, such as sources/shop, or a URL.")] = None,
     sync_schedule: SyncSchedule = None,
     option: Options = None,
     json: Json = False,
@@ -130,8 +130,12 @@ def list_tables(
 
 
 def _as_the_server_sees(path: str, server: str) -> str:
-    """Return an absolute path if the server runs on this machine: its working directory differs from the user's."""
-    return str(Path(path).expanduser().absolute()) if is_loopback(server) and "://" not in path else path
+    """Return an absolute path for `~/…`, `./…` and `../…` if the server runs on this machine.
+
+    Any other relative path, such as `shop`, is one below the server's folder of sources.
+    """
+    is_here = is_loopback(server) and path.startswith(("~", "./", "../"))
+    return str(Path(path).expanduser().absolute()) if is_here else path
 
 
 def _config_text(config: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from da.atomic import write_atomically
 from da.config import is_loopback
 from da.dotenv import dotenv_line, dotenv_lines, read_dotenv
 from da.errors import DaError
-from da.setup.answers import Answers, Kept, port_of
+from da.setup.answers import SOURCES, Answers, Kept, port_of
 
 SECRETS: Final = ("SERVICE_TOKEN", "BOOTSTRAP_SECRET", "SECRET_KEY")
 
@@ -36,8 +36,8 @@ data_source:
 sources:
   {source_name}:
     config:
-      # the folder set as SOURCES in .env, as seen by the functions
-      path: ${{SOURCE_ROOTS}}
+      # in the folder that .env calls SOURCES, where each source has a folder of its own
+      path: {path}
 """
 _SERVER: Final = """
 server:
@@ -84,7 +84,8 @@ def _stays(file: _File, answers: Answers, kept: Kept) -> bool:
 def _env_file(folder: Path, answers: Answers) -> _File:
     path = folder / ".env"
     before = read_dotenv(path)
-    plain = {"SOURCES": answers["data"]}
+    above = Path(answers["data"]).parent
+    plain = {"SOURCES": f"./{SOURCES}" if above == folder / SOURCES else str(above)}
     port = port_of(answers["server"])
     if is_loopback(answers["server"]) and port != _USUAL_PORT:
         plain["PORT"] = str(port)
@@ -100,6 +101,7 @@ def _instance_file(folder: Path, answers: Answers) -> _File:
     path = folder / "config" / "instance.yaml"
     text = _INSTANCE + _SERVER
     quoted = {name: _quoted(answers[name]) for name in ("name", "domain", "server")}
+    quoted["path"] = _quoted(Path(answers["data"]).name)
     text = text.format(source=answers["source"], source_name=answers["source_name"], **quoted)
     return _File(path, text, 0o644, path.exists() and path.read_bytes() == text.encode())
 

@@ -169,15 +169,15 @@ def _unreadable(entry: os.DirEntry[str], name: str, error: OSError | RuntimeErro
 
 
 def local_place(path: str, roots: Sequence[str]) -> LocalPlace:
-    """Find out where a path on this machine leads.
+    """Open a place on this machine's disk. A relative path is below a root: `shop` is `/sources/shop` in the image.
 
     Raises:
-        SourceError: it leads out of the roots, or nothing is there.
+        SourceError: it is outside of all roots, or nothing is there.
     """
     allowed = tuple(Path(plain).resolve() for plain in map(_local_path, roots) if plain)
-    plain = _local_path(path)
+    plain = _within(path, allowed)
     if plain is None:
-        raise SourceError(f"{path!r} is no absolute path; for example /data/files or file:///data/files")
+        raise SourceError(f"{path!r} is not a path (expected something like shop or /sources/shop)")
     fixed, pattern = (plain, None) if os.path.lexists(plain) else split_glob(plain)
     if pattern and ".." in pattern.split("/"):
         raise refused(path)
@@ -185,8 +185,34 @@ def local_place(path: str, roots: Sequence[str]) -> LocalPlace:
     if not _under(home, allowed):
         raise refused(path)
     if not home.exists():
-        raise SourceError(f"{path!r} can't be read: there is no such file or folder")
+        where = "" if fixed == path else f" ({fixed})"
+        raise SourceError(
+            f"{path!r} can't be read: there is no such file or folder{where}; create it, or correct the path"
+        )
     return LocalPlace(home, pattern, allowed)
+
+
+_SOURCES = "sources"
+"""The name of the folder of sources in README and in the image, wherever it really is."""
+
+
+def _within(path: str, roots: Sequence[Path]) -> str | None:
+    """Return the absolute path that a source's path stands for, `None` if it is something else.
+
+    `shop`, `sources/shop` and `/sources/shop` all name the folder `shop` below the first root that has one, so that the
+    same path works in the image, where the root is `/sources`, and with a root anywhere else on a host.
+    """
+    plain = _local_path(path)
+    name = path.removeprefix("./").rstrip("/")
+    is_alias = f"{name}/".startswith((f"{_SOURCES}/", f"/{_SOURCES}/"))
+    if plain is not None and (not is_alias or os.path.lexists(plain) or _under(Path(plain), roots)):
+        return plain
+    if "://" in path or not roots or name in ("", ".") or name.startswith("~") or ".." in name.split("/"):
+        return plain
+    names = [name] if plain is None else []
+    names += [name.strip("/").removeprefix(_SOURCES).strip("/")] if is_alias else []
+    found = [f"{root}/{inner}".rstrip("/") for root in roots for inner in names]
+    return next((one for one in found if os.path.lexists(one) or os.path.lexists(split_glob(one)[0])), found[0])
 
 
 def _local_path(text: str) -> str | None:
