@@ -172,7 +172,7 @@ def test_parts_that_make_another_file_are_refused(world: World) -> None:
     request = wanted(b"one")
     request["tables"][0]["files"][0]["parts"] = [sha256(b"two")]
     (table,) = publish(world, request, status=422)["tables"]
-    assert "do not make it" in table["error"]
+    assert "do not add up to the file" in table["error"]
 
 
 @pytest.mark.parametrize("path", ["", "/a", "a//b", "a\\b", "a/", "a\x00", "..", "a/../b", "x" * 256])
@@ -210,3 +210,23 @@ def test_what_duckdb_would_read_lossily_is_read_exactly_or_refused_by_name(world
     assert [str(row[0]) for row in rows(world)] == [
         "1970-01-01 00:00:00", "2023-11-14 22:13:20.123456", "None", "1969-12-31 23:59:59.999999",
     ]  # fmt: skip
+
+
+def test_an_empty_source_never_replaces_imported_rows(
+    world: World, parquet: Callable[[str], bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "sources/orders.csv").write_text("n\n")
+    data = parquet("select 1 as n")
+    send(world, data)
+    publish(world, wanted(data))
+    world.ask("PUT", "/api/admin/sources/csv", {"config": {"path": str(tmp_path / "sources")}})
+    (table,) = world.ask("POST", "/extract/csv", {"source": "csv"})["tables"]
+    assert (table["status"], table["rows"]) == ("unchanged", 1)
+    assert "the source has no rows, so the 1 imported rows stay" in table["note"]
+    assert rows(world) == [(1,)]
+    (tmp_path / "sources/orders.csv").unlink()
+    world.ask("POST", "/extract/csv", {"source": "csv"})
+    assert rows(world) == [(1,)]
+    (tmp_path / "sources/orders.csv").write_text("n\n7\n")
+    assert world.ask("POST", "/extract/csv", {"source": "csv"})["tables"][0]["status"] == "ok"
+    assert rows(world) == [(7,)]
