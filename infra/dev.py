@@ -126,7 +126,8 @@ class Dev:
             raise DevError(
                 f"{error}\nCorrect the settings in .env or config/instance.yaml, and start it again."
             ) from None
-        text = WELCOME + (UNFINISHED if SETUP_FILE.exists() else SOMEBODY if found and found[0] else NOBODY) + END
+        has_admin = found is not None and found[0] > 0
+        text = WELCOME + (SOMEBODY if has_admin else UNFINISHED if SETUP_FILE.exists() else NOBODY) + END
         names = {"url": self.url, "bin": _short(BIN), "here": Path.cwd(), "secrets": _sourced(self.secrets_file())}
         return text.format(bucket=process.store.url, sources=environ["SOURCE_ROOTS"].split(",")[0], **names)
 

@@ -212,7 +212,7 @@ def _within(path: str, roots: Sequence[Path]) -> str | None:
     names = [name] if plain is None else []
     names += [name.strip("/").removeprefix(_SOURCES).strip("/")] if is_alias else []
     found = [f"{root}/{inner}".rstrip("/") for root in roots for inner in names]
-    return next((one for one in found if os.path.lexists(one) or os.path.lexists(split_glob(one)[0])), found[0])
+    return next((one for one in found if os.path.lexists(one) or os.path.lexists(split_glob(one)[0])), found[-1])
 
 
 def _local_path(text: str) -> str | None:
