@@ -155,7 +155,9 @@ class Tasks:
             except Exception as error:
                 failed(error)
                 raise
-        except AnalystError as error:  # a broken source is not a fault of ours: its reason is enough, without a traceback
+        except (
+            AnalystError
+        ) as error:  # a broken source is not a fault of ours: its reason is enough, without a traceback
             log.error("a task failed", extra={"fields": {**fields, "reason": str(error)}})  # noqa: TRY400
         except Exception:
             log.exception("a task failed", extra={"fields": fields})

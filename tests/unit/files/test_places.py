@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analyst.connectors.files.places import open_place
-from analyst.connectors.files.places.local import matches
+from analyst.connectors.files.places.local import matches, why
 from analyst.errors import SourceError
 
 
@@ -204,3 +204,8 @@ def test_a_file_that_became_a_link_meanwhile_is_not_followed(root: Path, tmp_pat
     (root / "a.csv").symlink_to(tmp_path / "secret/s.csv")
     with pytest.raises(SourceError, match="SOURCE_ROOTS"):
         place.local(file, tmp_path)
+
+
+def test_a_missing_permission_is_told_with_the_way_to_give_it() -> None:
+    assert "chmod -R a+rX" in why(PermissionError(13, "Permission denied"))
+    assert why(IsADirectoryError(21, "Is a directory")) == "Is a directory"

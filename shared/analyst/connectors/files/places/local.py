@@ -92,7 +92,7 @@ class LocalPlace:
                 return [self._file(self.home, self.home.name)]
             found = list(self._walk(self.home, "", frozenset([self.home])))
         except OSError as error:
-            raise SourceError(f"{error.filename!r} can't be read: {error.strerror}") from error
+            raise SourceError(f"{error.filename!r} can't be read: {why(error)}") from error
         wanted = [file for file in found if self.pattern is None or matches(self.pattern, file.name)]
         return sorted(wanted, key=lambda file: file.name)
 
@@ -152,6 +152,14 @@ class LocalPlace:
         return SourceFile(name, str(real), _mark(status))
 
 
+def why(error: OSError) -> str:
+    """Return why a file can't be read, and what to do if the functions lack the permission, as in a container."""
+    reason = error.strerror or str(error)
+    if not isinstance(error, PermissionError):
+        return reason
+    return f"{reason}; the functions run as another user: make it readable for everybody, with chmod -R a+rX"
+
+
 def _is_utf8(path: Path) -> bool:
     return _readable(str(path)) == str(path)
 
@@ -163,7 +171,7 @@ def _readable(name: str) -> str:
 
 def _unreadable(entry: os.DirEntry[str], name: str, error: OSError | RuntimeError) -> SourceFile:
     """Keep what can't be read: a sub-folder, or a file, which may be a link to nothing."""
-    reason = getattr(error, "strerror", None) or "its links lead in a circle"
+    reason = why(error) if isinstance(error, OSError) else "its links lead in a circle"
     is_folder = not entry.is_symlink() and entry.is_dir(follow_symlinks=False)
     return SourceFile(f"{name}/" if is_folder else name, entry.path, "", f"{name!r} can't be read: {reason}")
 
