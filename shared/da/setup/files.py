@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -52,6 +54,8 @@ class _File:
     text: str
     mode: int
     is_there_alike: bool
+    keeps_all: bool = False
+    """Whether it only adds to the file that is there."""
 
 
 def write_files(folder: Path, answers: Answers, kept: Kept, *, force: bool) -> list[str]:
@@ -62,7 +66,8 @@ def write_files(folder: Path, answers: Answers, kept: Kept, *, force: bool) -> l
     """
     files = (_env_file(folder, answers), _instance_file(folder, answers))
     changed = [file for file in files if not file.is_there_alike and (force or not _stays(file, answers, kept))]
-    if in_the_way := [f"'{file.path}'" for file in changed if file.path.exists() and not force]:
+    in_the_way = [f"'{file.path}'" for file in changed if file.path.exists() and not file.keeps_all and not force]
+    if in_the_way:
         why = (
             "written by da setup with different answers"
             if kept.written
@@ -90,11 +95,25 @@ def _env_file(folder: Path, answers: Answers) -> _File:
     if is_loopback(answers["server"]) and port != _USUAL_PORT:
         plain["PORT"] = str(port)
     ours = {name: before.get(name) or secrets.token_hex(32) for name in SECRETS} | plain
+    if path.exists() and all(before.get(name) in (None, plain.get(name)) for name in ("SOURCES", "PORT")):
+        missing = {name: value for name, value in ours.items() if name not in before}
+        return _File(path, _completed(path.read_text(encoding="utf-8"), missing), 0o600, not missing, keeps_all=True)
     others = [line for name, line in dotenv_lines(path).items() if name in before.keys() - {*ours, "PORT"}]
     alike = all(before.get(name) == value for name, value in ours.items()) and before.get("PORT") == plain.get("PORT")
     lines = [dotenv_line(name, value) for name, value in ours.items()]
     text = _ENV + "\n".join([*lines, *([_KEPT, *others] if others else [])]) + "\n"
     return _File(path, text, 0o600, alike)
+
+
+def _completed(text: str, missing: Mapping[str, str]) -> str:
+    """Fill in the lines of a file that have no value, as in one of `make configure`, and append the others."""
+    for name, value in missing.items():
+        line, empty = dotenv_line(name, value), re.search(rf"^{name}=[ \t]*$", text, re.MULTILINE)
+        if empty:
+            text = text[: empty.start()] + line + text[empty.end() :]
+        else:
+            text = f"{text.rstrip()}\n{line}\n".lstrip()
+    return text
 
 
 def _instance_file(folder: Path, answers: Answers) -> _File:

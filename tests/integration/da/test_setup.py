@@ -138,11 +138,30 @@ def test_when_the_answer_to_the_bootstrap_was_lost_the_same_token_is_asked_for(
 
 
 def test_files_that_say_something_else_stay(da: Da, project: Path) -> None:
-    (project / ".env").write_text("SECRET_KEY=old\n")
+    (project / ".env").write_text("SOURCES=/elsewhere\n")
     ran = da("setup", *options("http://127.0.0.1:1"))
     assert (ran.code, "--force" in ran.err, ran.err.count("\n")) == (1, True, 1)
     assert not (project / "config").exists()
-    assert (project / ".env").read_text() == "SECRET_KEY=old\n"
+    assert (project / ".env").read_text() == "SOURCES=/elsewhere\n"
+
+
+def test_a_file_that_says_nothing_else_is_completed(da: Da, project: Path) -> None:
+    """As `make configure` has written it."""
+    (project / ".env").write_text("# ours\nSECRET_KEY=old\nSOURCES=\nPORT=\nSMTP_HOST=smtp.example.com\n# end")
+    da("setup", *options("http://127.0.0.1:1"))
+    lines = (project / ".env").read_text().splitlines()
+    assert lines[:6] == [
+        "# ours",
+        "SECRET_KEY=old",
+        "SOURCES=./sources",
+        "PORT=1",
+        "SMTP_HOST=smtp.example.com",
+        "# end",
+    ]
+    assert [line.split("=")[0] for line in lines[6:]] == ["SERVICE_TOKEN", "BOOTSTRAP_SECRET"]
+    before = (project / ".env").read_bytes()
+    da("setup", *options("http://127.0.0.1:1"))
+    assert (project / ".env").read_bytes() == before
 
 
 def test_other_answers_need_force_which_keeps_secrets_and_a_backup(da: Da, project: Path) -> None:
