@@ -109,10 +109,8 @@ def _completed(text: str, missing: Mapping[str, str]) -> str:
     """Fill in the lines of a file that have no value, as in one of `make configure`, and append the others."""
     for name, value in missing.items():
         line, empty = dotenv_line(name, value), re.search(rf"^{name}=[ \t]*$", text, re.MULTILINE)
-        if empty:
-            text = text[: empty.start()] + line + text[empty.end() :]
-        else:
-            text = f"{text.rstrip()}\n{line}\n".lstrip()
+        before, after = (text[: empty.start()], text[empty.end() :]) if empty else (f"{text.rstrip()}\n".lstrip(), "\n")
+        text = before + line + after
     return text
 
 
