@@ -42,6 +42,8 @@ class SourceTable:
     """The source's own names of the published columns, by column name; set before the table is read."""
     published: tuple[Column, ...] = ()
     lacks_cursors: bool = False
+    clustered_by: tuple[str, ...] = ()
+    """Columns by which a table with a key is sorted before its key, such as a date that most queries filter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Extracted:
     notes: tuple[str, ...] = ()
     is_whole: bool = False
     passed_over: int = 0
+    deleted: tuple[Path, ...] = ()
+    """Parquet files with the keys of rows that the source deleted, for an incremental table with a key."""
 
 
 class Connector(Protocol):

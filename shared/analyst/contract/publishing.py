@@ -127,7 +127,10 @@ def matched(
         if isinstance(file, FileRow):
             yield file, 0
         elif free.get(about):
-            yield free[about].popleft(), 0
+            yield (
+                replace(free[about].popleft(), stats=file.stats),
+                0,
+            )  # equal bytes may have more recorded of them by now
         else:
             yield file, twins[about]
             twins[about] += 1
