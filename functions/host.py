@@ -1,11 +1,10 @@
-"""Several functions in one process: those of the modules in `FUNCTIONS`, all when it is empty."""
+"""Several functions in one process: those of the modules in `FUNCTIONS`, or all of them."""
 
 import os
 
 from werkzeug.wrappers import Request
 
-from analyst.http.application import router
-from analyst.http.discovery import discover
+from analyst.http.application import discover, router
 from analyst.http.dispatch import serve
 from analyst.http.function import process
 from analyst.http.response import Response
@@ -14,7 +13,7 @@ _ROUTES = router(discover(name.strip() for name in (os.environ.get("FUNCTIONS") 
 
 
 def host(request: Request) -> Response:
-    """Answer a request with the function that it is for."""
+    """Answer a request with the function of its route."""
     return serve(_ROUTES, request, process())
 
 

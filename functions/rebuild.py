@@ -1,4 +1,4 @@
-"""The rebuild: publishes a snapshot of what the sources have now."""
+"""The rebuild: publishes a snapshot of the current data of all sources."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -9,7 +9,7 @@ from analyst.rebuild import Rebuild, RebuildAnswer
 
 
 class RebuildRequest(BaseModel):
-    """What prompted the rebuild; every rebuild looks at all sources."""
+    """The source that caused the rebuild, for the log. Every rebuild reads all sources."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -18,9 +18,9 @@ class RebuildRequest(BaseModel):
 
 @function("POST", "/rebuild", allow=Allow.SERVICE, answers={202: RebuildAnswer}, audit="snapshot.rebuild")
 def rebuild(request: RebuildRequest, ctx: Context) -> Answer[RebuildAnswer]:  # noqa: ARG001
-    """Publish a snapshot of what the sources have now, unless the newest one has it already.
+    """Publish a snapshot of the current data of all sources, unless the newest snapshot already has it.
 
-    202 means that another rebuild is running and will see to it.
+    202 means that another rebuild is running and will include it.
     """
     rebuilding = Rebuild(ctx.store, ctx.clock, lambda: tuple(ctx.access.current().tables), ctx.settings.scratch_dir)
     answer = rebuilding.run()

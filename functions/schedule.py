@@ -1,4 +1,4 @@
-"""The scheduler: whatever calls it every few minutes, it starts what is due."""
+"""The scheduler: starts whatever is due each time it is called."""
 
 from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
@@ -9,10 +9,9 @@ from analyst.scheduling.timetable import Registry
 
 @function("POST", "/schedule", allow=Allow.SERVICE)
 def schedule(ctx: Context) -> ScheduleAnswer:
-    """Start the extracts of tables, the jobs of sources and the sweep, as each is due; best every minute or every few.
+    """Start all extracts, source jobs and sweeps that are due. Call it every minute, or every few minutes.
 
-    It may be called as often as one likes, also by several at once. `GET /api/sync/status` tells what becomes of the
-    extracts.
+    Extra and concurrent calls are harmless. `GET /api/sync/status` returns the results of the extracts.
     """
     with ctx.state.read() as db:
         registry = Registry.read(db, ctx.settings.sync_schedule, SOURCE_TYPES)

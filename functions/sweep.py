@@ -1,4 +1,4 @@
-"""The sweep: what nothing refers to any more goes, in its time, and what is many becomes few."""
+"""The sweep: deletes unreferenced objects and compacts small files."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from analyst.sweep import Sweep, SweepAnswer
 
 
 class SweepRequest(BaseModel):
-    """Whether to sweep, or only to tell what would go."""
+    """`dry_run` only reports what would be deleted and compacted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -19,7 +19,7 @@ class SweepRequest(BaseModel):
 
 @function("POST", "/sweep", allow=Allow.SERVICE, audit="bucket.sweep")
 def sweep(request: SweepRequest, ctx: Context) -> SweepAnswer:
-    """Delete what nothing refers to any more, write checkpoints of Delta logs, make few files of many; best once a day."""
+    """Delete unreferenced objects, write checkpoints of Delta logs, and compact small files. Run it once a day."""
     settings = ctx.settings
     keep, delta_keep = timedelta(hours=settings.keep_hours), timedelta(hours=settings.delta_keep_hours)
     sweeping = Sweep(

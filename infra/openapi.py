@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from analyst.http.discovery import discover
+from analyst.http.application import discover
 from analyst.http.openapi import build
 
 

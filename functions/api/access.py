@@ -1,4 +1,4 @@
-"""Who can read what, and why."""
+"""Explanations of access: who can read which table, and why."""
 
 from analyst.access import Role
 from analyst.context import Context
@@ -7,9 +7,9 @@ from analyst.manifest import visible
 from analyst.state.access_report import AccessQuery, AccessReport, report
 
 
-@function("GET", "/api/admin/access", allow=Role.ADMIN, answers={404: "There is no such user or table."})
+@function("GET", "/api/admin/access", allow=Role.ADMIN, answers={404: "The user or table does not exist."})
 def explain_access(query: AccessQuery, ctx: Context) -> AccessReport:
-    """Explain which tables a user can read, who can read a table, or whether and why one can read the other."""
+    """Explain access: the tables that a user can read, the readers of a table, or both for one user and one table."""
     published = frozenset(table.id for table in visible(ctx.snapshots.current(), ctx.access.current(), ctx.caller))
     with ctx.state.read() as db:
         return report(db, ctx.caller, query, published, ctx.now)

@@ -13,9 +13,9 @@ from analyst.state import actor, requests
 from analyst.state.requests import AccessRequest, Approval, Denial, NewAccessRequest, RequestQuery, ReviewedRequest
 
 ASKED: Final = Limit("access-request", 100, timedelta(hours=1))
-"""How often one user asks."""
+"""Requests that one user may send."""
 
-_NONE = "There is no such request."
+_NONE = "The request does not exist."
 
 
 class OwnRequests(BaseModel):
@@ -40,12 +40,12 @@ class RequestList(BaseModel):
     allow=Role.VIEWER,
     status=201,
     answers={
-        409: "The caller may read it, has asked for it already, or has too many requests waiting.",
-        429: "The caller asks too often.",
+        409: "The caller can already read the table, has requested it before, or has too many open requests.",
+        429: "The caller has sent too many requests for access.",
     },
 )
 def request_access(new: NewAccessRequest, ctx: Context) -> AccessRequest:
-    """Ask for access to a table. The answer does not tell whether there is such a table."""
+    """Request access to a table. The response is the same whether or not the table exists."""
     ctx.limits.count(ASKED, ctx.caller.user_id or "", ctx.now)
     access = ctx.access.current()
     return ctx.state.edit(lambda db: requests.ask(db, actor(ctx), ctx.caller, access, new))
@@ -53,14 +53,14 @@ def request_access(new: NewAccessRequest, ctx: Context) -> AccessRequest:
 
 @function("GET", "/api/access-requests/mine", allow=Role.VIEWER)
 def list_own_requests(ctx: Context) -> OwnRequests:
-    """List what the caller has asked for, and the answers."""
+    """List the caller's own requests for access, with the decisions."""
     with ctx.state.read() as db:
         return OwnRequests(requests=requests.list_own(db, ctx.caller.user_id or ""))
 
 
 @function("GET", "/api/admin/access-requests", allow=Role.ADMIN)
 def list_access_requests(query: RequestQuery, ctx: Context) -> RequestList:
-    """List the requests that wait for an answer, or all."""
+    """List the open requests for access, or all of them."""
     with ctx.state.read() as db:
         return RequestList(requests=requests.list_requests(db, query))
 
@@ -70,12 +70,12 @@ def list_access_requests(query: RequestQuery, ctx: Context) -> RequestList:
     "/api/admin/access-requests/{id}/approve",
     allow=Role.ADMIN,
     answers={
-        404: "There is no such request or group.",
-        409: "It was answered before, there is no such table, or the grant would not reach who asked.",
+        404: "The request or group does not exist.",
+        409: "The request is already decided, its table does not exist, or the requester is not in the group.",
     },
 )
 def approve_access_request(request: Approval, ctx: Context) -> ReviewedRequest:
-    """Grant what was asked for, to who asked or to a group of theirs."""
+    """Approve a request: grant the table to the requester, or to one of their groups."""
     return ctx.state.edit(lambda db: requests.approve(db, actor(ctx), request))
 
 
@@ -83,8 +83,8 @@ def approve_access_request(request: Approval, ctx: Context) -> ReviewedRequest:
     "POST",
     "/api/admin/access-requests/{id}/deny",
     allow=Role.ADMIN,
-    answers={404: _NONE, 409: "It was answered before."},
+    answers={404: _NONE, 409: "The request is already decided."},
 )
 def deny_access_request(request: Denial, ctx: Context) -> ReviewedRequest:
-    """Say no to a request."""
+    """Deny a request."""
     return ctx.state.edit(lambda db: requests.deny(db, actor(ctx), request))

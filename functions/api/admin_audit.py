@@ -9,9 +9,9 @@ from analyst.http import function
 
 @function("GET", "/api/admin/audit", allow=Role.ADMIN, audit="audit.read")
 def read_audit(query: AuditQuery, ctx: Context) -> AuditPage:
-    """List what was done and tried, newest first: by whom, to what, from where, and how it ended.
+    """List audit events, newest first: who did or tried what, from where, and with which outcome.
 
-    A page takes seconds at most: it may hold fewer events than asked for, and tell in `next` where to go on.
+    A search stops after five seconds, so a page can hold fewer events than `limit`. `next` is the cursor of the next page.
     """
     settings = ctx.settings
     ctx.audited(**query.model_dump(mode="json", exclude_none=True, exclude={"cursor", "limit"}))

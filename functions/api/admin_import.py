@@ -1,4 +1,4 @@
-"""Taking in an older system of this kind: its users, registry and rights, and its parquet."""
+"""Import of an older system: users, the table registry, grants, and Parquet files."""
 
 from analyst.access import Role
 from analyst.context import Context
@@ -14,17 +14,17 @@ from analyst.sync_runs import TriggeredRun, record_failure
 
 
 class PartRequest(Input):
-    """A part of a file, by its SHA-256."""
+    """One part of a file, identified by its SHA-256."""
 
     sha256: Sha256
 
 
 @function("POST", "/api/admin/import", allow=Role.ADMIN, body_limit=BODY_BYTES)
 def import_older_system(old: OldSystem, ctx: Context) -> ImportReport:
-    """Take what is not here yet of an older system: users, sources, tables, grants, requests, and what people wrote.
+    """Import users, sources, tables, grants, access requests and knowledge items that do not exist here yet.
 
-    What is here stays as it is, and what an import brought before and was taken away since does not come back. Done
-    again, it changes nothing.
+    Existing rows are never changed, and rows that an earlier import added and somebody has removed since are not added
+    again. Repeating an import changes nothing.
     """
     return import_system(ctx.state, actor(ctx), old)
 
@@ -34,13 +34,13 @@ def import_older_system(old: OldSystem, ctx: Context) -> ImportReport:
     "/api/admin/import/tables",
     allow=Role.ADMIN,
     body_limit=BODY_BYTES,
-    answers={404: "A table is not registered.", 422: "The input is wrong, or a file has no relative path."},
+    answers={404: "A table is not registered.", 422: "The input is invalid, or the path of a file is not relative."},
     audit="source.import",
 )
 def import_tables(request: ImportedTables, ctx: Context) -> ImportStanding:
-    """Publish tables of a source from parquet files, as soon as all parts of the files are here.
+    """Publish tables of a source from Parquet files once all parts of the files are uploaded.
 
-    Ask which parts are missing, send them, ask again.
+    Call it to get the `missing` parts, upload them, and call it again.
     """
     ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{table.name}" for table in request.tables))
     require_registered(ctx.state, request)
@@ -59,15 +59,15 @@ def import_tables(request: ImportedTables, ctx: Context) -> ImportStanding:
     "/api/admin/import/parts/{sha256}",
     allow=Role.ADMIN,
     body_limit=PART_BYTES,
-    answers={422: "The bytes are not those that `sha256` names."},
+    answers={422: "The SHA-256 of the body is not `sha256`."},
     binary=True,
 )
 def put_part(request: PartRequest, ctx: Context) -> None:
-    """Keep a part of a file for the time of an import."""
+    """Upload a part of a file. Parts are kept for 7 days, or until the import ends."""
     Parts(ctx.store, ctx.settings.scratch_dir).keep(request.sha256, blocks(ctx.request))
 
 
 @function("DELETE", "/api/admin/import/parts", allow=Role.ADMIN)
 def forget_parts(ctx: Context) -> None:
-    """Delete the parts that came for imports; what was published of them stays."""
+    """Delete all uploaded parts. Tables that were published from them stay."""
     Parts(ctx.store, ctx.settings.scratch_dir).forget()

@@ -1,9 +1,10 @@
-"""Administering the source of Jira: reading it, comparing it, reading issues anew, folding its archive again."""
+"""Administration of the Jira source: backfill, consistency check, refresh, replay and status."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from analyst.access import Role
+from analyst.connectors.jira.status import JiraStatus, status_of
 from analyst.context import Context
 from analyst.errors import InvalidInputError, SourceError
 from analyst.http import function
@@ -12,29 +13,28 @@ from functions.extract.jira_issues import BackfillAnswer, BackfillOrder
 from functions.jira.check import CheckAnswer, CheckOrder
 from functions.jira.refresh import RefreshAnswer, RefreshOrder
 from functions.jira.replay import ReplayAnswer, ReplayOrder
-from functions.jira.status import JiraStatus, status_of
 
-_NONE = "There is no source of Jira."
-_FAILED = "It failed; the message tells why."
+_NONE = "There is no Jira source."
+_FAILED = "The job failed; `detail` gives the reason."
 
 
 @function(
     "POST", "/api/admin/jira/backfill", allow=Role.ADMIN, answers={404: _NONE, 422: _FAILED}, audit="source.backfill"
 )
 def backfill(order: BackfillOrder, ctx: Context) -> BackfillAnswer:
-    """Read issues of Jira; one that is not complete goes on where it was when it is asked for again."""
+    """Read issues from Jira. An incomplete backfill continues where it stopped when it is called again."""
     return BackfillAnswer.model_validate(_called(ctx, "/extract/jira", order))
 
 
 @function("POST", "/api/admin/jira/check", allow=Role.ADMIN, answers={404: _NONE, 422: _FAILED}, audit="source.check")
 def check(order: CheckOrder, ctx: Context) -> CheckAnswer:
-    """Compare issues with Jira by their ids, and read what is missing or stale."""
+    """Compare the published issues with Jira by id, and read the missing and stale ones again."""
     return CheckAnswer.model_validate(_called(ctx, "/extract/jira/check", order))
 
 
 @function("POST", "/api/admin/jira/replay", allow=Role.ADMIN, answers={404: _NONE, 422: _FAILED}, audit="source.replay")
 def replay(order: ReplayOrder, ctx: Context) -> ReplayAnswer:
-    """Fold webhooks that lie in the archive once more, without asking Jira."""
+    """Apply archived webhook events again, without calling Jira."""
     return ReplayAnswer.model_validate(_called(ctx, "/extract/jira/replay", order))
 
 
@@ -42,21 +42,21 @@ def replay(order: ReplayOrder, ctx: Context) -> ReplayAnswer:
     "POST", "/api/admin/jira/refresh", allow=Role.ADMIN, answers={404: _NONE, 422: _FAILED}, audit="source.refresh"
 )
 def refresh(order: RefreshOrder, ctx: Context) -> RefreshAnswer:
-    """Read issues of Jira anew, whether or not they were updated: some by their keys, or all."""
+    """Read issues from Jira again even if they have not changed: the given keys, or all issues."""
     return RefreshAnswer.model_validate(_called(ctx, "/extract/jira/refresh", order))
 
 
 @function("GET", "/api/admin/jira/status", allow=Role.ADMIN, answers={404: _NONE})
 def show_status(ctx: Context) -> JiraStatus:
-    """Tell how far Jira was read, what waits, and how jobs ended last."""
+    """Return how far Jira was read, the number of waiting events, and the last result of each job."""
     return status_of(ctx)
 
 
 def _called(ctx: Context, path: str, order: Input) -> Mapping[str, Any]:
-    """Run a function of the source; when it fails as a whole, its error is ours.
+    """Run a function of the source, and raise its error if it fails as a whole.
 
     Raises:
-        AnalystError: it failed.
+        AnalystError: the function failed.
     """
     source = ctx.settings.jira_source
     ctx.audited(f"source:{source}")

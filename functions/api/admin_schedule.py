@@ -1,4 +1,4 @@
-"""When everything is synced."""
+"""The schedule of sources, tables, jobs and the sweep."""
 
 from analyst.access import Role
 from analyst.connectors.source_types import SOURCE_TYPES
@@ -10,7 +10,7 @@ from analyst.scheduling.timetable import Registry
 
 @function("GET", "/api/admin/schedule", allow=Role.ADMIN)
 def show_schedule(ctx: Context) -> ScheduleView:
-    """Tell when each table is synced, what became of that last, and what is due now and why."""
+    """Return when each table is synced, the result of its last sync, and whether and why it is due now."""
     with ctx.state.read() as db:
         registry = Registry.read(db, ctx.settings.sync_schedule, SOURCE_TYPES)
     return view(ctx.store, registry, ctx.settings.sweep_schedule, ctx.now)

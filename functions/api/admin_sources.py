@@ -11,12 +11,12 @@ from analyst.state import actor, sources
 from analyst.state.fields import Input
 from analyst.state.sources import NewSource, Source, SourceChange
 
-_NONE = "There is no such source."
-_CONFIG = "The input is wrong, or the connector of this type refuses the `config`; `detail` says which option and why."
+_NONE = "The source does not exist."
+_CONFIG = "The input is invalid, or the connector rejects the `config`; `detail` names the option and the reason."
 
 
 class SourceRequest(Input):
-    """Which source is meant."""
+    """The name of a source."""
 
     name: Name
 
@@ -38,7 +38,7 @@ def list_sources(ctx: Context) -> SourceList:
 
 @function("GET", "/api/admin/sources/{name}", allow=Role.ADMIN, answers={404: _NONE})
 def get_source(request: SourceRequest, ctx: Context) -> Source:
-    """Tell all about one source."""
+    """Return one source."""
     with ctx.state.read() as db:
         return sources.get_source(db, request.name)
 
@@ -48,7 +48,7 @@ def get_source(request: SourceRequest, ctx: Context) -> Source:
     "/api/admin/sources/{name}",
     allow=Role.ADMIN,
     status=201,
-    answers={409: "There is one of this name.", 422: _CONFIG},
+    answers={409: "A source with this name exists.", 422: _CONFIG},
 )
 def create_source(new: NewSource, ctx: Context) -> Source:
     """Add a source."""
@@ -59,10 +59,10 @@ def create_source(new: NewSource, ctx: Context) -> Source:
     "PUT",
     "/api/admin/sources/{name}",
     allow=Role.ADMIN,
-    answers={404: _NONE, 409: "Its type can't change while tables of it are registered.", 422: _CONFIG},
+    answers={404: _NONE, 409: "The type cannot change while tables of the source are registered.", 422: _CONFIG},
 )
 def update_source(change: SourceChange, ctx: Context) -> Source:
-    """Change what is named of a source."""
+    """Change the given fields of a source."""
     return ctx.state.edit(lambda db: sources.update_source(db, actor(ctx), change, SOURCE_TYPES))
 
 
@@ -70,8 +70,8 @@ def update_source(change: SourceChange, ctx: Context) -> Source:
     "DELETE",
     "/api/admin/sources/{name}",
     allow=Role.ADMIN,
-    answers={404: _NONE, 409: "Tables of it are registered."},
+    answers={404: _NONE, 409: "Tables of the source are still registered."},
 )
 def delete_source(request: SourceRequest, ctx: Context) -> None:
-    """Remove a source and what was granted on it."""
+    """Delete a source and the grants on it."""
     ctx.state.edit(lambda db: sources.delete_source(db, actor(ctx), request.name))

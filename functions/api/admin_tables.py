@@ -9,20 +9,19 @@ from analyst.http import function
 from analyst.names import Name, TableId
 from analyst.state import actor, registry
 from analyst.state.fields import Input
-from analyst.state.registry import NewTable, RegisteredTable, TableChange
-from analyst.state.withdrawal import withdraw
+from analyst.state.registry import NewTable, RegisteredTable, TableChange, withdraw
 
-_NONE = "There is no such table."
+_NONE = "The table does not exist."
 
 
 class RegistryQuery(Input):
-    """Which registered tables to list: all, or those of one source."""
+    """Filter for registered tables: those of one source, or all."""
 
     source: Name | None = None
 
 
 class RegistryRequest(Input):
-    """Which registered table is meant."""
+    """The id of a registered table."""
 
     id: TableId
 
@@ -44,7 +43,7 @@ def list_registered_tables(query: RegistryQuery, ctx: Context) -> Registry:
 
 @function("GET", "/api/admin/tables/{id}", allow=Role.ADMIN, answers={404: _NONE})
 def get_registered_table(request: RegistryRequest, ctx: Context) -> RegisteredTable:
-    """Tell all about one registered table."""
+    """Return one registered table."""
     with ctx.state.read() as db:
         return registry.get_table(db, request.id)
 
@@ -54,22 +53,22 @@ def get_registered_table(request: RegistryRequest, ctx: Context) -> RegisteredTa
     "/api/admin/tables/{id}",
     allow=Role.ADMIN,
     status=201,
-    answers={404: "There is no such source.", 409: "It is registered already."},
+    answers={404: "The source does not exist.", 409: "The table is already registered."},
 )
 def register_table(new: NewTable, ctx: Context) -> RegisteredTable:
-    """Register a table of a source; it is synced from the next extract on."""
+    """Register a table of a source. The next sync of the source includes it."""
     public = ctx.settings.tables_public
     return ctx.state.edit(lambda db: registry.register(db, actor(ctx), new, SOURCE_TYPES, public=public))
 
 
 @function("PUT", "/api/admin/tables/{id}", allow=Role.ADMIN, answers={404: _NONE})
 def update_table(change: TableChange, ctx: Context) -> RegisteredTable:
-    """Change what is named of a registered table; null clears."""
+    """Change the given fields of a registered table. null clears a field."""
     return ctx.state.edit(lambda db: registry.update_table(db, actor(ctx), change, SOURCE_TYPES))
 
 
 @function("DELETE", "/api/admin/tables/{id}", allow=Role.ADMIN, answers={404: _NONE})
 def deregister_table(request: RegistryRequest, ctx: Context) -> None:
-    """Take a table away: its registration, what was granted on it, and its data."""
+    """Remove a table: its registration, the grants on it, and its data."""
     withdraw(ctx.state, ctx.store, actor(ctx), request.id, now=ctx.process.clock, scratch=ctx.settings.scratch_dir)
     ctx.tasks.enqueue("/rebuild", {})

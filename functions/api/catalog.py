@@ -1,4 +1,4 @@
-"""What exists, for those who may read it."""
+"""The catalog: the tables that a caller can read."""
 
 from typing import Annotated
 
@@ -12,11 +12,11 @@ from analyst.http import function
 from analyst.names import TableId
 from analyst.snapshots import SnapshotNumber
 
-_NONE = "There is no such table or snapshot, or it is kept no more."
+_NONE = "The table or snapshot does not exist, or is no longer kept."
 
 
 class TableQuery(BaseModel):
-    """Which tables to list: those whose id, view or description holds `q`; one page of them."""
+    """Filter for tables: `q` is searched for in their ids, view names and descriptions. `limit` and `offset` select a page."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,7 +27,7 @@ class TableQuery(BaseModel):
 
 
 class TableRequest(BaseModel):
-    """Which table to show."""
+    """The id of a table, and optionally the number of an earlier snapshot."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,7 +37,7 @@ class TableRequest(BaseModel):
 
 @function("GET", "/api/catalog/tables", allow=Role.VIEWER, answers={404: _NONE})
 def list_tables(query: TableQuery, ctx: Context) -> TableList:
-    """List the tables that the caller may read."""
+    """List the tables that the caller can read."""
     return catalog_view.search(
         ctx.snapshots.at(query.snapshot),
         ctx.access.current(),
@@ -57,6 +57,6 @@ def list_tables(query: TableQuery, ctx: Context) -> TableList:
     audit_success=False,
 )
 def get_table(request: TableRequest, ctx: Context) -> TableDetail:
-    """Tell all about one table: its columns, size, and when it was updated."""
+    """Return one table with its columns, size and time of the last update."""
     ctx.audited(f"table:{request.id}")
     return catalog_view.find(ctx.snapshots.at(request.snapshot), ctx.access.current(), ctx.caller, request.id)

@@ -1,4 +1,4 @@
-"""Signed URLs of the files of tables."""
+"""Signed URLs of table files."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ FileKey = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 
 class UrlsRequest(BaseModel):
-    """Files by table id, as the manifest lists them; null stands for all current files of the table."""
+    """Keys of files by table id, as in the manifest. null selects all current files of the table."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,7 +24,7 @@ class UrlsRequest(BaseModel):
 
 
 class Urls(BaseModel):
-    """Signed URLs by file. `missing` has tables and files that are not to be had; `expires_in` is in seconds."""
+    """Signed URLs by file key, valid for `expires_in` seconds. `missing` lists the unavailable tables and files."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,7 +35,7 @@ class Urls(BaseModel):
 
 
 class DownloadRequest(BaseModel):
-    """Which table to download."""
+    """The id of a table."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,11 +47,11 @@ class DownloadRequest(BaseModel):
     "/api/data/urls",
     allow=Role.ANALYST,
     scope=Scope.SYNC,
-    answers={404: "Nothing of it is to be had."},
+    answers={404: "None of the tables and files is available to the caller."},
     audit="data.urls",
 )
 def sign_urls(request: UrlsRequest, ctx: Context) -> Urls:
-    """Sign URLs of files of the tables that the caller may download."""
+    """Return signed URLs for files of tables that the caller can download."""
     ctx.audited(*(f"table:{table_id}" for table_id in request.files))
     signed = _distribution(ctx).urls(request.files)
     ctx.audited(snapshot=signed.snapshot, files=len(signed.urls), missing=len(signed.missing))
@@ -68,11 +68,11 @@ def sign_urls(request: UrlsRequest, ctx: Context) -> Urls:
     "/api/data/{table_id}/download",
     allow=Role.ANALYST,
     scope=Scope.SYNC,
-    answers={404: "There is no such table.", 409: "The table has several files, or none."},
+    answers={404: "The table does not exist.", 409: "The table has no file, or more than one."},
     audit="data.download",
 )
 def download(request: DownloadRequest, ctx: Context) -> Redirect:
-    """Redirect to the signed URL of a table that is one file."""
+    """Redirect to the signed URL of a table that consists of one file."""
     ctx.audited(f"table:{request.table_id}")
     return Redirect(ctx.absolute(_distribution(ctx).download(request.table_id)))
 

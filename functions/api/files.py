@@ -1,14 +1,14 @@
-"""The files of a bucket that is a folder of this host, by signed URL."""
+"""Files of a local bucket, served by signed URL."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from analyst.context import Context
 from analyst.http import Allow, FileAnswer, function
-from analyst.local_files import locate
+from analyst.store.signing import locate
 
 
 class SignedUrl(BaseModel):
-    """A URL as it was given out."""
+    """The parts of a signed URL."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -19,8 +19,8 @@ class SignedUrl(BaseModel):
     signature: str = ""
 
 
-@function("GET", "/files/{path:path}", allow=Allow.ANYBODY, answers={403: "The link is wrong or has expired."})
+@function("GET", "/files/{path:path}", allow=Allow.ANYBODY, answers={403: "The signature is invalid or has expired."})
 def files(url: SignedUrl, ctx: Context) -> FileAnswer:
-    """Read a file by a signed URL; no further proof is asked for. Ranges are served."""
+    """Return a file by its signed URL. The signature is the only credential; range requests are supported."""
     ctx.audited(f"file:{url.path}")
     return FileAnswer(locate(ctx.store, url.path, url.model_dump(by_alias=True)), url.filename)

@@ -9,18 +9,18 @@ from analyst.state import actor, groups
 from analyst.state.fields import Id, Input
 from analyst.state.groups import Group, NewGroup
 
-_NONE = "There is no such group."
-_NEITHER = "There is no such group or user."
+_NONE = "The group does not exist."
+_NEITHER = "The group or user does not exist."
 
 
 class GroupRequest(Input):
-    """Which group is meant."""
+    """The id of a group."""
 
     id: Id
 
 
 class MemberRequest(Input):
-    """Which user in which group is meant."""
+    """The ids of a group and a user."""
 
     id: Id
     user_id: Id
@@ -36,30 +36,30 @@ class GroupList(BaseModel):
 
 @function("GET", "/api/admin/groups", allow=Role.ADMIN)
 def list_groups(ctx: Context) -> GroupList:
-    """List all groups and who is in them."""
+    """List all groups with their members."""
     with ctx.state.read() as db:
         return GroupList(groups=groups.list_groups(db))
 
 
-@function("POST", "/api/admin/groups", allow=Role.ADMIN, status=201, answers={409: "There is one of this name."})
+@function("POST", "/api/admin/groups", allow=Role.ADMIN, status=201, answers={409: "A group with this name exists."})
 def create_group(new: NewGroup, ctx: Context) -> Group:
-    """Add a group."""
+    """Create a group."""
     return ctx.state.edit(lambda db: groups.create_group(db, actor(ctx), new))
 
 
 @function("DELETE", "/api/admin/groups/{id}", allow=Role.ADMIN, answers={404: _NONE})
 def delete_group(request: GroupRequest, ctx: Context) -> None:
-    """Remove a group and what was granted to it."""
+    """Delete a group and its grants."""
     ctx.state.edit(lambda db: groups.delete_group(db, actor(ctx), request.id))
 
 
 @function("PUT", "/api/admin/groups/{id}/members/{user_id}", allow=Role.ADMIN, answers={404: _NEITHER})
 def add_member(request: MemberRequest, ctx: Context) -> None:
-    """Put a user into a group."""
+    """Add a user to a group."""
     ctx.state.edit(lambda db: groups.add_member(db, actor(ctx), request.id, request.user_id))
 
 
 @function("DELETE", "/api/admin/groups/{id}/members/{user_id}", allow=Role.ADMIN, answers={404: _NEITHER})
 def remove_member(request: MemberRequest, ctx: Context) -> None:
-    """Take a user out of a group."""
+    """Remove a user from a group."""
     ctx.state.edit(lambda db: groups.remove_member(db, actor(ctx), request.id, request.user_id))

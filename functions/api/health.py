@@ -1,4 +1,4 @@
-"""Whether the installation works."""
+"""The health of the installation."""
 
 from importlib.metadata import version
 from typing import Literal
@@ -10,9 +10,9 @@ from analyst.http import Allow, function
 
 
 class Health(BaseModel):
-    """The bucket answers. `snapshot` is the number of the newest snapshot, if there is one.
+    """The bucket is reachable. `snapshot` is the number of the newest snapshot, null before the first one.
 
-    `held_back` counts the sources that show an earlier snapshot since a rollback.
+    `held_back` is the number of sources that a rollback keeps at an earlier snapshot.
     """
 
     status: Literal["ok"] = "ok"
@@ -23,7 +23,7 @@ class Health(BaseModel):
 
 @function("GET", "/api/health", allow=Allow.ANYBODY)
 def health(ctx: Context) -> Health:
-    """Tell whether the functions and their bucket answer."""
+    """Check that the functions and their bucket respond."""
     newest = ctx.snapshots.current()
     return Health(
         version=version("ai-data-analyst"), snapshot=newest.number or None, held_back=len(newest.catalog.held_back)

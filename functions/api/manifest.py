@@ -1,4 +1,4 @@
-"""The manifest that `da sync` follows."""
+"""The manifest: the files that `da sync` mirrors."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -10,7 +10,7 @@ from analyst.snapshots import SnapshotNumber
 
 
 class ManifestQuery(BaseModel):
-    """Of which snapshot; of the newest when it is not given."""
+    """The number of a snapshot; the newest one by default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,12 +23,12 @@ class ManifestQuery(BaseModel):
     allow=Role.ANALYST,
     scope=Scope.SYNC,
     audit="sync.manifest",
-    answers={404: "There is no such snapshot, or it is kept no more."},
+    answers={404: "The snapshot does not exist, or is no longer kept."},
 )
 def manifest(query: ManifestQuery, ctx: Context) -> Encoded[ManifestDocument]:
-    """List every table that the caller may read, with its files. Ask with If-None-Match: nothing new is a 304.
+    """List every table that the caller can read, with its files. Supports `If-None-Match`.
 
-    Of an earlier snapshot it lists what the caller may read now.
+    The caller's current rights apply to earlier snapshots as well.
     """
     snapshot = ctx.snapshots.at(query.snapshot)
     ctx.audited(snapshot=snapshot.number)

@@ -1,4 +1,4 @@
-"""Grants of tables, buckets and sources to users and groups."""
+"""Grants on tables, buckets and sources to users and groups."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,22 +11,22 @@ from analyst.state.grants import NewPermission, Permission, PermissionQuery
 
 
 class PermissionRequest(Input):
-    """Which permission is meant."""
+    """The id of a permission."""
 
     id: Id
 
 
 class PermissionList(BaseModel):
-    """Permissions, the oldest first."""
+    """Permissions, oldest first."""
 
     model_config = ConfigDict(frozen=True)
 
     permissions: tuple[Permission, ...]
 
 
-@function("GET", "/api/admin/permissions", allow=Role.ADMIN, answers={404: "There is no such user, group or table."})
+@function("GET", "/api/admin/permissions", allow=Role.ADMIN, answers={404: "The user, group or table does not exist."})
 def list_permissions(query: PermissionQuery, ctx: Context) -> PermissionList:
-    """List permissions: all, or those that reach a user or group, or cover a table."""
+    """List permissions: all, or those that apply to a user, a group or a table."""
     with ctx.state.read() as db:
         return PermissionList(permissions=grants.list_permissions(db, query))
 
@@ -36,14 +36,14 @@ def list_permissions(query: PermissionQuery, ctx: Context) -> PermissionList:
     "/api/admin/permissions",
     allow=Role.ADMIN,
     status=201,
-    answers={404: "There is no such user, group, table, source or bucket.", 409: "It is granted already."},
+    answers={404: "The user, group, table, source or bucket does not exist.", 409: "The same grant exists."},
 )
 def create_permission(new: NewPermission, ctx: Context) -> Permission:
     """Grant a table, a source, or a bucket of a source to a user or a group."""
     return ctx.state.edit(lambda db: grants.create_permission(db, actor(ctx), new))
 
 
-@function("DELETE", "/api/admin/permissions/{id}", allow=Role.ADMIN, answers={404: "There is no such permission."})
+@function("DELETE", "/api/admin/permissions/{id}", allow=Role.ADMIN, answers={404: "The permission does not exist."})
 def delete_permission(request: PermissionRequest, ctx: Context) -> None:
-    """Take a permission back."""
+    """Revoke a permission."""
     ctx.state.edit(lambda db: grants.delete_permission(db, actor(ctx), request.id))

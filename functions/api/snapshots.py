@@ -1,4 +1,4 @@
-"""Snapshots that are kept, and the way back to one of them."""
+"""Snapshots, and rolling back to one of them."""
 
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -18,7 +18,7 @@ from analyst.state.fields import Input
 
 
 class SnapshotSummary(BaseModel):
-    """One snapshot that can be asked for, and when it was published."""
+    """A snapshot that is still kept, and when it was published."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -28,7 +28,7 @@ class SnapshotSummary(BaseModel):
 
 
 class HeldBackSource(BaseModel):
-    """A source that shows the tables of an earlier snapshot, since a rollback."""
+    """A source that a rollback keeps at an earlier snapshot."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,7 +38,7 @@ class HeldBackSource(BaseModel):
 
 
 class SnapshotList(BaseModel):
-    """The snapshots that are kept, newest first. `held_back` is empty for whoever is no administrator."""
+    """The snapshots that are kept, newest first. Only administrators see `held_back`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,21 +47,21 @@ class SnapshotList(BaseModel):
 
 
 class RollbackRequest(Input):
-    """Which snapshot to go back to, or with `dry_run` only to tell what would be shown, missing and held back."""
+    """The number of the snapshot to publish again. `dry_run` only reports what would change."""
 
     number: SnapshotNumber
     dry_run: bool = False
 
 
 class ReleaseRequest(Input):
-    """Which sources to release; all that are held back when null."""
+    """The sources to release; null selects all that are held back."""
 
     sources: Annotated[tuple[Name, ...], Field(max_length=1000)] | None = None
 
 
 @function("GET", "/api/snapshots", allow=Role.VIEWER)
 def list_snapshots(ctx: Context) -> SnapshotList:
-    """List the snapshots that manifest and catalogue can be asked for."""
+    """List the snapshots that the manifest and the catalog can still return."""
     now = ctx.now
     return SnapshotList(
         snapshots=tuple(
@@ -80,14 +80,14 @@ def list_snapshots(ctx: Context) -> SnapshotList:
     "/api/admin/snapshots/{number}/rollback",
     allow=Role.ADMIN,
     answers={
-        404: "There is no such snapshot, or it is kept no more.",
-        409: "A rebuild is running, or files of the snapshot are gone.",
+        404: "The snapshot does not exist, or is no longer kept.",
+        409: "A rebuild is running, or files of the snapshot have been deleted.",
     },
 )
 def roll_back_to(request: RollbackRequest, ctx: Context) -> RollbackAnswer:
-    """Publish the tables of an earlier snapshot as the newest one.
+    """Publish the tables of an earlier snapshot as the newest snapshot.
 
-    They stay as they were then until their sources publish anew, or are released: such sources are `held_back`.
+    Their sources are held back: they keep this state until they publish again or are released.
     """
     answer = roll_back(ctx.rebuilding, request.number, dry_run=request.dry_run)
     if answer.dry_run:
@@ -104,7 +104,7 @@ def roll_back_to(request: RollbackRequest, ctx: Context) -> RollbackAnswer:
     answers={404: "A source is not held back.", 409: "A rebuild is running."},
 )
 def release_sources(request: ReleaseRequest, ctx: Context) -> RebuildAnswer:
-    """Publish what sources have that a rollback holds back."""
+    """Release held-back sources: publish their current data."""
     answer = release(ctx.rebuilding, None if request.sources is None else frozenset(request.sources))
     by, named = actor(ctx), ",".join(request.sources or ()) or "*"
     ctx.state.edit(lambda db: record(db, by, "snapshot.release", f"source:{named}", snapshot=answer.snapshot))

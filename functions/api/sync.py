@@ -1,4 +1,4 @@
-"""Extracts on demand, and what became of them."""
+"""Extracts on demand, and their results."""
 
 from typing import Annotated
 
@@ -14,7 +14,7 @@ from analyst.sync_runs import Following, SyncStatus, Triggered, record_failure, 
 
 
 class TriggerRequest(BaseModel):
-    """Which sources, or which tables, to extract; every source when neither is given."""
+    """The sources or the tables to extract; every source if neither is given."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -27,7 +27,7 @@ class TriggerRequest(BaseModel):
 
 
 class StatusQuery(BaseModel):
-    """One run, or the newest ones."""
+    """The id of one run, or how many of the newest runs to return."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,11 +40,11 @@ class StatusQuery(BaseModel):
     "/api/sync/trigger",
     allow=Allow.SERVICE,
     status=202,
-    answers={404: "A source or table is not configured."},
+    answers={404: "A source or table does not exist."},
     audit="sync.trigger",
 )
 def trigger_extracts(request: TriggerRequest, ctx: Context) -> Triggered:
-    """Start an extract of each source asked for; `GET /api/sync/status` tells what becomes of it."""
+    """Start an extract of each requested source. `GET /api/sync/status` returns the results."""
     ctx.audited(*(f"table:{table_id}" for table_id in request.tables or ()))
     with ctx.state.read() as db:
         sources = list_sources(db)
@@ -63,6 +63,6 @@ def trigger_extracts(request: TriggerRequest, ctx: Context) -> Triggered:
 
 @function("GET", "/api/sync/status", allow=Allow.SERVICE)
 def status(query: StatusQuery, ctx: Context) -> SyncStatus:
-    """Tell how the newest extracts and rebuilds ended, or how one run fares."""
+    """Return the results of the newest extracts and rebuilds, or the state of one run."""
     following = Following(ctx.store, ctx.snapshots, ctx.now)
     return following.of(query.run) if query.run else following.newest(query.limit)

@@ -1,4 +1,4 @@
-"""Users."""
+"""Users and invitations."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -6,22 +6,22 @@ from analyst.access import Role
 from analyst.auth.invitations import Invitation, InvitationRequest, invite
 from analyst.context import Context
 from analyst.http import function
-from analyst.state import actor, identities, users
+from analyst.state import actor, users
 from analyst.state.fields import Email, Id, Input
 from analyst.state.users import NewUser, SignOut, User, UserChange
 
-_NONE = "There is no such user."
-_LAST = "Nobody would be left to administer."
+_NONE = "The user does not exist."
+_LAST = "This is the last active administrator."
 
 
 class UserQuery(Input):
-    """Which users to list: all, or the one of an e-mail."""
+    """Filter for users: the one with this e-mail address, or all."""
 
     email: Email | None = None
 
 
 class UserRequest(Input):
-    """Which user is meant."""
+    """The id of a user."""
 
     id: Id
 
@@ -36,26 +36,26 @@ class UserList(BaseModel):
 
 @function("GET", "/api/users", allow=Role.ADMIN)
 def list_users(query: UserQuery, ctx: Context) -> UserList:
-    """List all users, or the one of an e-mail."""
+    """List all users, or the one with the given e-mail address."""
     with ctx.state.read() as db:
         return UserList(users=users.list_users(db, query.email))
 
 
-@function("POST", "/api/users", allow=Role.ADMIN, status=201, answers={409: "Somebody has the e-mail."})
+@function("POST", "/api/users", allow=Role.ADMIN, status=201, answers={409: "A user with this e-mail address exists."})
 def create_user(new: NewUser, ctx: Context) -> User:
-    """Add a user."""
+    """Create a user."""
     return ctx.state.edit(lambda db: users.create_user(db, actor(ctx), new))
 
 
 @function("PUT", "/api/users/{id}", allow=Role.ADMIN, answers={404: _NONE, 409: _LAST})
 def update_user(change: UserChange, ctx: Context) -> User:
-    """Change what is named of a user. Deactivating one ends all tokens and sessions of theirs at once."""
+    """Change the given fields of a user. Deactivating a user revokes all their tokens and sessions immediately."""
     return ctx.state.edit(lambda db: users.update_user(db, actor(ctx), change))
 
 
 @function("DELETE", "/api/users/{id}", allow=Role.ADMIN, answers={404: _NONE, 409: _LAST})
 def delete_user(request: UserRequest, ctx: Context) -> None:
-    """Remove a user with all grants, memberships, tokens and requests."""
+    """Delete a user with all their grants, group memberships, tokens and requests."""
     ctx.state.edit(lambda db: users.delete_user(db, actor(ctx), request.id))
 
 
@@ -66,7 +66,7 @@ def delete_user(request: UserRequest, ctx: Context) -> None:
     answers={404: _NONE, 409: "The user is deactivated."},
 )
 def invite_user(request: InvitationRequest, ctx: Context) -> Invitation:
-    """Mail a user the link under which they set a password, or give it back to be handed over. It works for a day."""
+    """Invite a user: mail them a link to set a password, or return the link. It expires after 24 hours."""
     return invite(
         request, keys=ctx.keys, state=ctx.state, settings=ctx.settings, base_url=ctx.base_url, actor=actor(ctx)
     )
@@ -74,14 +74,14 @@ def invite_user(request: InvitationRequest, ctx: Context) -> Invitation:
 
 @function("POST", "/api/users/{id}/sign-out", allow=Role.ADMIN, answers={404: _NONE})
 def sign_out(request: SignOut, ctx: Context) -> None:
-    """End all sessions of a user, and with `tokens` revoke all access tokens of theirs too."""
+    """End all sessions of a user. `tokens` revokes their access tokens as well."""
     ctx.state.edit(lambda db: users.sign_out(db, actor(ctx), request))
 
 
 @function("DELETE", "/api/users/{id}/identities", allow=Role.ADMIN, answers={404: _NONE})
 def release_identities(request: UserRequest, ctx: Context) -> None:
-    """Forget who a user is at OpenID providers, and end their sessions.
+    """Unlink a user from their OpenID accounts and end their sessions.
 
-    Whoever signs in next with the e-mail address is taken for the user: for addresses that pass to somebody else.
+    The next person who signs in with the e-mail address becomes the user. Use it when an address passes to another person.
     """
-    ctx.state.edit(lambda db: identities.release_identities(db, actor(ctx), request.id))
+    ctx.state.edit(lambda db: users.release_identities(db, actor(ctx), request.id))

@@ -1,1 +1,1 @@
-"""How people get in."""
+"""Sign-in, sessions and access tokens."""

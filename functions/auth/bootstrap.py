@@ -13,15 +13,15 @@ from analyst.state import actor
     allow=Allow.ANYBODY,
     status=201,
     answers={
-        403: "The secret is wrong, or none is set.",
-        409: "The first administrator was made before.",
-        429: "Too many were tried.",
+        403: "The secret is wrong, or BOOTSTRAP_SECRET is not set.",
+        409: "The first administrator already exists.",
+        429: "Too many attempts.",
     },
     audit="auth.bootstrap",
     audit_success=False,
 )
 def bootstrap(request: Bootstrap, ctx: Context) -> Bootstrapped:
-    """Make the first administrator, by the bootstrap secret. It works once; the token is shown this once."""
+    """Create the first administrator with the bootstrap secret. It works once, and the token is shown only once."""
     ctx.audited(email=request.email)
     ctx.limits.count(PER_CLIENT, ctx.client_network, ctx.now)
     settings = ctx.settings

@@ -1,4 +1,4 @@
-"""Signing `da` in through the browser."""
+"""Sign-in of `da` through the browser."""
 
 from typing import Annotated
 from urllib.parse import urlencode
@@ -15,14 +15,15 @@ from analyst.errors import ForbiddenError
 from analyst.http import Allow, Page, Redirect, function
 from analyst.http.html import render
 from analyst.state.fields import Input, Line
+from analyst.validation import Matching
 
-Challenge = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{43}$")]
-State = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{0,100}$")]
+Challenge = Annotated[str, Matching(r"^[A-Za-z0-9_-]{43}$", "a SHA-256 in URL-safe base64 without padding")]
+State = Annotated[str, Matching(r"^[A-Za-z0-9_-]{0,100}$", "at most 100 letters, digits, - and _")]
 Secret = Annotated[str, StringConstraints(min_length=1, max_length=4000)]
 
 
 class DesktopRequest(Input):
-    """Which `da` asks: on which machine, on which port of it a browser can tell it the code; without one it is shown."""
+    """A sign-in request of `da`: its PKCE challenge, its machine, and the loopback port for the code, if it listens."""
 
     challenge: Challenge
     state: State = ""
@@ -31,20 +32,20 @@ class DesktopRequest(Input):
 
 
 class CodeRequest(Input):
-    """The code that the browser gave, and the secret whose challenge it was given for."""
+    """The code from the browser, and the PKCE verifier of the challenge."""
 
     code: Secret
     verifier: Secret
 
 
 class RefreshRequest(Input):
-    """The refresh token that came with the last tokens."""
+    """The refresh token of the last response."""
 
     refresh_token: Secret
 
 
 class Tokens(BaseModel):
-    """What a program calls with, and what gives it the next of these, once. Seconds until they expire."""
+    """An access token, and a single-use refresh token for the next pair. `expires_in` values are in seconds."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,7 +57,7 @@ class Tokens(BaseModel):
 
 @function("GET", "/auth/desktop", allow=Role.VIEWER)
 def desktop_page(request: DesktopRequest, ctx: Context) -> Page:
-    """Ask whether `da` on that machine may act for whoever is signed in here."""
+    """Ask the signed-in user whether `da` on that machine may act on their behalf."""
     require(PROVIDER, ctx.settings)
     page = render("desktop.html", title="Sign in to da", request=request, email=ctx.caller.email)
     return Page(page, form_targets=() if request.port is None else (f"http://127.0.0.1:{request.port}",))
@@ -64,10 +65,10 @@ def desktop_page(request: DesktopRequest, ctx: Context) -> Page:
 
 @function("POST", "/auth/desktop", allow=Role.VIEWER)
 def desktop_code(request: DesktopRequest, ctx: Context) -> Redirect | Page:
-    """Give `da` its code: by the browser, or shown to be pasted. Only who signed in can: a token gives no session."""
+    """Return the code to `da`: by redirect to its port, or on a page for pasting. Requires a browser session."""
     require(PROVIDER, ctx.settings)
     if ctx.caller.session_id is None:
-        raise ForbiddenError("an access token can't begin a session: sign in with a browser")
+        raise ForbiddenError("an access token cannot start a session; sign in with a browser")
     code = give_code(ctx.keys, ctx.caller, request.challenge, ctx.now)
     if request.port is None:
         return Page(render("desktop_code.html", title="Copy this to da", code=code))
@@ -79,10 +80,10 @@ def desktop_code(request: DesktopRequest, ctx: Context) -> Redirect | Page:
     "POST",
     "/auth/desktop/token",
     allow=Allow.ANYBODY,
-    answers={401: "The code is wrong, used, or too old.", 429: "Too many were tried."},
+    answers={401: "The code is invalid, used or expired.", 429: "Too many attempts."},
 )
 def desktop_token(request: CodeRequest, ctx: Context) -> Tokens:
-    """Give tokens for a code. It works once."""
+    """Exchange a code for tokens. A code works once."""
     require(PROVIDER, ctx.settings)
     ctx.limits.count(PER_CLIENT, ctx.client_network, ctx.now)
     pair, _caller = take_code(
@@ -95,10 +96,10 @@ def desktop_token(request: CodeRequest, ctx: Context) -> Tokens:
     "POST",
     "/auth/desktop/refresh",
     allow=Allow.ANYBODY,
-    answers={401: "The session has ended: sign in again.", 429: "Too many were tried."},
+    answers={401: "The session has ended; sign in again.", 429: "Too many attempts."},
 )
 def desktop_refresh(request: RefreshRequest, ctx: Context) -> Tokens:
-    """Give the next tokens for a refresh token, which works once; again within a minute, when the answer was lost."""
+    """Exchange a refresh token for the next tokens. It works once; a repetition within a minute is accepted."""
     require(PROVIDER, ctx.settings)
     ctx.limits.count(PER_CLIENT, ctx.client_network, ctx.now)
     return _tokens(sessions.refresh(ctx.keys, request.refresh_token, ctx.access, ctx.store, ctx.now))

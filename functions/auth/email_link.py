@@ -1,4 +1,4 @@
-"""Signing in by a link in a mail. Mail scanners open links and submit forms: see `analyst.auth.links`."""
+"""Sign-in by e-mail link. Mail scanners open links and submit forms: see `analyst.auth.links`."""
 
 from functools import partial
 from typing import Annotated
@@ -13,8 +13,8 @@ from analyst.auth.providers.email_link import PER_ADDRESS, PER_CLIENT, PROVIDER,
 from analyst.auth.sign_in import Proven
 from analyst.context import Context
 from analyst.http import Allow, Page, Redirect, function
+from analyst.http.browser_session import link_cookie, link_cookie_of, shown_with_link, sign_browser_in
 from analyst.http.html import render
-from analyst.http.signed_in import link_cookie, link_cookie_of, shown_with_link, sign_browser_in
 from analyst.state.fields import Email, Input
 
 Token = Annotated[str, StringConstraints(max_length=4000)]
@@ -23,26 +23,26 @@ Path = Annotated[str, StringConstraints(max_length=2000)]
 
 
 class LinkPageQuery(Input):
-    """Where to go on to when signed in."""
+    """The page to open after sign-in."""
 
     next: Path = ""
 
 
 class LinkRequest(Input):
-    """Where to mail a link to, and where it leads in the end."""
+    """The address for the link, and the page to open after sign-in."""
 
     email: Email
     next: Path = ""
 
 
 class LinkToken(Input):
-    """What stands in a mailed link."""
+    """The token of a mailed link."""
 
     token: Token
 
 
 class ConfirmedLink(Input):
-    """What stands in a mailed link, and in another browser than the one that asked for it its code."""
+    """The token of a mailed link, and its code when it is opened in another browser."""
 
     token: Token
     code: Code = ""
@@ -50,16 +50,16 @@ class ConfirmedLink(Input):
 
 @function("GET", "/auth/email", allow=Allow.ANYBODY)
 def email_page(query: LinkPageQuery, ctx: Context) -> Page:
-    """Ask for the e-mail address."""
+    """Show the form for the e-mail address."""
     require(PROVIDER, ctx.settings)
     return Page(render("email.html", title="Sign in by e-mail", next=query.next))
 
 
 @function("POST", "/auth/email", allow=Allow.ANYBODY)
 def email_link(request: LinkRequest, ctx: Context) -> Page:
-    """Mail a sign-in link, if this address may sign in; the answer is alike for every address, and as fast.
+    """Mail a sign-in link if this address may sign in. The response and its timing are the same for every address.
 
-    The link works in the browser that asks, and in another one with the code that this page shows.
+    The link works in the browser that requested it, and in any other browser with the code on this page.
     """
     require(PROVIDER, ctx.settings)
     ctx.limits.count(PER_CLIENT, ctx.client_network, ctx.now)
@@ -86,7 +86,7 @@ def email_link(request: LinkRequest, ctx: Context) -> Page:
 
 @function("GET", "/auth/email/confirm", allow=Allow.ANYBODY)
 def confirm_page(request: LinkToken, ctx: Context) -> Page:
-    """Show what the link is good for; nothing is used up by it."""
+    """Show whom the link signs in. Opening it does not use it up."""
     require(PROVIDER, ctx.settings)
     link = links.read(ctx.keys, Purpose.MAGIC_LINK, request.token, ctx.now)
     return _confirming(request.token, link, ctx, None)
@@ -94,7 +94,7 @@ def confirm_page(request: LinkToken, ctx: Context) -> Page:
 
 @function("POST", "/auth/email/confirm", allow=Allow.ANYBODY)
 def confirm(request: ConfirmedLink, ctx: Context) -> Redirect | Page:
-    """Sign in by the link, which is used up; without its code in another browser it stays as good as it was."""
+    """Sign in with the link, which then expires. Without the code, another browser does not use it up."""
     require(PROVIDER, ctx.settings)
     ctx.signs_in(PROVIDER.name)
     link = links.read(ctx.keys, Purpose.MAGIC_LINK, request.token, ctx.now)

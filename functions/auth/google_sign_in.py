@@ -1,4 +1,4 @@
-"""Signing in with Google, or another OpenID provider."""
+"""Sign-in with Google or another OpenID provider."""
 
 from typing import Annotated
 
@@ -10,8 +10,8 @@ from analyst.context import Context
 from analyst.errors import UnauthenticatedError
 from analyst.http import Allow, Page, Redirect, function
 from analyst.http.answers import Cookie
+from analyst.http.browser_session import sign_browser_in
 from analyst.http.html import render
-from analyst.http.signed_in import sign_browser_in
 from analyst.state.fields import Input
 
 Word = Annotated[str, StringConstraints(max_length=4000)]
@@ -20,13 +20,13 @@ _CALLBACK = "/auth/google/callback"
 
 
 class GoogleQuery(Input):
-    """Where to go on to when signed in."""
+    """The page to open after sign-in."""
 
     next: Annotated[str, StringConstraints(max_length=2000)] = ""
 
 
 class GoogleCallback(Input):
-    """What the provider sends somebody back with; most of it is not for us."""
+    """The parameters that the provider adds to the callback; most of them are ignored."""
 
     state: Word = ""
     code: Word = ""
@@ -43,7 +43,7 @@ class GoogleCallback(Input):
 
 @function("GET", "/auth/google", allow=Allow.ANYBODY)
 def google_login(query: GoogleQuery, ctx: Context) -> Redirect | Page:
-    """Send the browser to the provider."""
+    """Redirect the browser to the provider."""
     require(PROVIDER, ctx.settings)
     departure = depart(
         ctx.process.google,
@@ -58,7 +58,7 @@ def google_login(query: GoogleQuery, ctx: Context) -> Redirect | Page:
 
 @function("GET", _CALLBACK, allow=Allow.ANYBODY)
 def google_callback(query: GoogleCallback, ctx: Context) -> Redirect | Page:
-    """Sign in whom the provider sends back."""
+    """Sign in the user that the provider has authenticated."""
     require(PROVIDER, ctx.settings)
     ctx.signs_in(PROVIDER.name)
     if query.error:
@@ -67,7 +67,7 @@ def google_callback(query: GoogleCallback, ctx: Context) -> Redirect | Page:
         return Page(page, 401, (_kept(ctx, "", 0),))
     kept = ctx.request.cookies.get(_cookie_name(ctx))
     if kept is None:
-        raise UnauthenticatedError("this sign-in was begun in another browser, or too long ago; begin again")
+        raise UnauthenticatedError("this sign-in was started in another browser, or too long ago; start again")
     arrival = arrive(
         ctx.process.google,
         ctx.settings,

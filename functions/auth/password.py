@@ -1,4 +1,4 @@
-"""Signing in by password, and setting one."""
+"""Sign-in by password, and setting one."""
 
 from functools import partial
 from typing import Annotated
@@ -9,19 +9,18 @@ from analyst.access import Role, Scope
 from analyst.auth import links
 from analyst.auth.keys import Purpose
 from analyst.auth.links import CodeError
-from analyst.auth.passwords import LONGEST
 from analyst.auth.provider import require
 from analyst.auth.providers import password as passwords
-from analyst.auth.providers.password import PROVIDER, RESETS_FROM, RESETS_TO
+from analyst.auth.providers.password import LONGEST, PROVIDER, RESETS_FROM, RESETS_TO
 from analyst.auth.sign_in import Proven
 from analyst.context import Context
 from analyst.errors import AnalystError, InvalidInputError, UnauthenticatedError
 from analyst.http import Allow, Page, Redirect, function
+from analyst.http.browser_session import link_cookie, link_cookie_of, shown_with_link, sign_browser_in
 from analyst.http.html import render
-from analyst.http.signed_in import link_cookie, link_cookie_of, shown_with_link, sign_browser_in
 from analyst.state import actor
 from analyst.state.fields import Email, Input
-from analyst.state.passwords import find_account
+from analyst.state.users import find_account
 
 Password = Annotated[SecretStr, Field(max_length=4 * LONGEST)]
 Token = Annotated[str, StringConstraints(max_length=4000)]
@@ -29,13 +28,13 @@ Path = Annotated[str, StringConstraints(max_length=2000)]
 
 
 class PasswordPageQuery(Input):
-    """Where to go on to when signed in."""
+    """The page to open after sign-in."""
 
     next: Path = ""
 
 
 class PasswordLogin(Input):
-    """An e-mail address and its password, and where to go on to."""
+    """An e-mail address, the password, and the page to open after sign-in."""
 
     email: Email
     password: Password
@@ -43,19 +42,19 @@ class PasswordLogin(Input):
 
 
 class ResetRequest(Input):
-    """Who forgot their password."""
+    """The e-mail address of the user who forgot their password."""
 
     email: Email
 
 
 class SetToken(Input):
-    """What stands in a link that sets a password."""
+    """The token of a link that sets a password."""
 
     token: Token
 
 
 class ChosenPassword(Input):
-    """A password, by right of a link, and in another browser than the one that asked for it of its code."""
+    """The token of the link, the new password, and the code when the link is opened in another browser."""
 
     token: Token
     code: Annotated[str, StringConstraints(max_length=40)] = ""
@@ -63,7 +62,7 @@ class ChosenPassword(Input):
 
 
 class PasswordChange(Input):
-    """A new password, by right of the old one."""
+    """The old and the new password."""
 
     old: Password
     new: Password
@@ -71,14 +70,14 @@ class PasswordChange(Input):
 
 @function("GET", "/auth/password", allow=Allow.ANYBODY)
 def password_page(query: PasswordPageQuery, ctx: Context) -> Page:
-    """Ask for e-mail and password."""
+    """Show the form for e-mail address and password."""
     require(PROVIDER, ctx.settings)
     return _form(query.next, None)
 
 
 @function("POST", "/auth/password", allow=Allow.ANYBODY)
 def password_login(request: PasswordLogin, ctx: Context) -> Redirect | Page:
-    """Sign in. Whether the e-mail or the password is wrong is not told, neither by the answer nor by its time."""
+    """Sign in. Neither the response nor its timing reveals whether the e-mail address or the password is wrong."""
     require(PROVIDER, ctx.settings)
     ctx.signs_in(PROVIDER.name, request.email)
     try:
@@ -97,16 +96,16 @@ def password_login(request: PasswordLogin, ctx: Context) -> Redirect | Page:
 
 @function("GET", "/auth/password/forgot", allow=Allow.ANYBODY)
 def forgot_page(ctx: Context) -> Page:
-    """Ask whose password is to be set anew."""
+    """Show the form for requesting a reset link."""
     require(PROVIDER, ctx.settings)
     return Page(render("forgot.html", title="Set a new password"))
 
 
 @function("POST", "/auth/password/forgot", allow=Allow.ANYBODY)
 def forgot(request: ResetRequest, ctx: Context) -> Page:
-    """Mail a link to set a new password; the answer is alike for every address, and as fast.
+    """Mail a link to set a new password. The response and its timing are the same for every address.
 
-    The link works in the browser that asks, and in another one with the code that this page shows.
+    The link works in the browser that requested it, and in any other browser with the code on this page.
     """
     require(PROVIDER, ctx.settings)
     ctx.limits.count(RESETS_FROM, ctx.client_network, ctx.now)
@@ -132,14 +131,14 @@ def forgot(request: ResetRequest, ctx: Context) -> Page:
 
 @function("GET", "/auth/password/set", allow=Allow.ANYBODY)
 def set_page(request: SetToken, ctx: Context) -> Page:
-    """Ask for the new password; nothing is used up by it."""
+    """Show the form for the new password. Opening it does not use the link up."""
     require(PROVIDER, ctx.settings)
     return _choosing(request.token, "", ctx, None)
 
 
 @function("POST", "/auth/password/set", allow=Allow.ANYBODY)
 def set_password(request: ChosenPassword, ctx: Context) -> Redirect | Page:
-    """Set the password, end all sessions, and sign in. The link is used up."""
+    """Set the password, end all sessions, and sign in. The link then expires."""
     require(PROVIDER, ctx.settings)
     try:
         account = passwords.choose(
@@ -164,17 +163,17 @@ def set_password(request: ChosenPassword, ctx: Context) -> Redirect | Page:
     scope=Scope.ADMIN,
     answers={
         401: "The old password is wrong.",
-        422: "The input is wrong, or the new password is too easy to guess.",
-        429: "Too many were tried.",
+        422: "The input is invalid, or the new password is too easy to guess.",
+        429: "Too many attempts.",
     },
 )
 def change_password(request: PasswordChange, ctx: Context) -> None:
-    """Change one's password. All sessions end, this one as well."""
+    """Change the caller's password. All their sessions end, including this one."""
     require(PROVIDER, ctx.settings)
     with ctx.state.read() as db:
         account = find_account(db, ctx.caller.user_id or "")
     if account is None:
-        raise UnauthenticatedError("sign in to change your password")
+        raise UnauthenticatedError("the password cannot be changed without a user; sign in first")
     passwords.change(
         account,
         request.old.get_secret_value(),

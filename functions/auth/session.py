@@ -1,4 +1,4 @@
-"""Signing in and out: the ways there are, the page that lists them, and the account's own page."""
+"""Sign-in methods, sign-out, and the account page."""
 
 from typing import Annotated
 
@@ -6,20 +6,20 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from analyst.access import Role, Scope
 from analyst.auth import sessions
+from analyst.auth.callers import who_is
 from analyst.auth.provider import available_providers
-from analyst.auth.whoami import who_is
 from analyst.context import Context
 from analyst.errors import ConflictError
 from analyst.http import Allow, Page, Redirect, function
+from analyst.http.browser_session import signed_out
 from analyst.http.html import render
-from analyst.http.signed_in import signed_out
 from analyst.state import actor
 from analyst.state.fields import Input
-from analyst.state.sessions import end_all_sessions, end_session
+from analyst.state.users import end_all_sessions, end_session
 
 
 class Provider(BaseModel):
-    """A way to sign in. Without a `url` it is not for browsers."""
+    """A sign-in method. One without a `url` is not for browsers."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,7 +29,7 @@ class Provider(BaseModel):
 
 
 class ProviderList(BaseModel):
-    """Ways to sign in, in the order in which to offer them."""
+    """Sign-in methods, in the order in which to offer them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -37,14 +37,14 @@ class ProviderList(BaseModel):
 
 
 class LoginQuery(Input):
-    """Which page of ours to go on to."""
+    """The page to open after sign-in."""
 
     next: Annotated[str, StringConstraints(max_length=2000)] = ""
 
 
 @function("GET", "/auth/providers", allow=Allow.ANYBODY)
 def list_providers(ctx: Context) -> ProviderList:
-    """List the ways to sign in that are set up here."""
+    """List the configured sign-in methods."""
     buttons = ((provider.name, provider.button(ctx.settings)) for provider in available_providers(ctx.settings))
     return ProviderList(
         providers=tuple(
@@ -55,7 +55,7 @@ def list_providers(ctx: Context) -> ProviderList:
 
 @function("GET", "/login", allow=Allow.ANYBODY)
 def login(query: LoginQuery, ctx: Context) -> Page:
-    """Show the ways to sign in."""
+    """Show the sign-in methods."""
     buttons = [button for it in available_providers(ctx.settings) if (button := it.button(ctx.settings)) is not None]
     return Page(render("login.html", title="Sign in", buttons=buttons, next=query.next))
 
@@ -66,12 +66,19 @@ def account(ctx: Context) -> Page:
     return Page(render("account.html", title="Your account", me=who_is(ctx.access.current(), ctx.caller)))
 
 
-@function("POST", "/auth/logout", allow=Role.VIEWER, answers={409: "It is an access token: revoke it instead."})
+@function(
+    "POST",
+    "/auth/logout",
+    allow=Role.VIEWER,
+    answers={409: "The request used an access token; revoke the token instead."},
+)
 def logout(ctx: Context) -> Redirect | None:
-    """End the session that this is asked in: a browser goes on to the sign-in page, a program gets 204."""
+    """End the current session. Browsers are redirected to the sign-in page; programs receive 204."""
     session_id, user_id = ctx.caller.session_id, ctx.caller.user_id
     if session_id is None or user_id is None:
-        raise ConflictError("this is an access token and no session: revoke it instead (DELETE /auth/tokens/{id})")
+        raise ConflictError(
+            "an access token has no session to end; revoke the token instead (DELETE /auth/tokens/{id})"
+        )
     expires = ctx.now + sessions.REFRESH_LASTS
     ctx.state.edit(lambda db: end_session(db, actor(ctx), session_id, user_id, expires))
     return _gone(ctx)
@@ -79,7 +86,7 @@ def logout(ctx: Context) -> Redirect | None:
 
 @function("POST", "/auth/logout/everywhere", allow=Role.VIEWER, scope=Scope.ADMIN)
 def logout_everywhere(ctx: Context) -> Redirect | None:
-    """End all sessions of the caller, on every device. Access tokens stay valid."""
+    """End all sessions of the caller on every device. Access tokens stay valid."""
     user_id = ctx.caller.user_id or ""
     ctx.state.edit(lambda db: end_all_sessions(db, actor(ctx), user_id))
     return _gone(ctx)

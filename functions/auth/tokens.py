@@ -12,7 +12,7 @@ from analyst.state.tokens import CreatedToken, NewToken, Token
 
 
 class TokenQuery(Input):
-    """Whose tokens to list: one's own, or as an administrator those of a user (e-mail) or of `all`."""
+    """Whose tokens to list: the caller's own by default; administrators can name a user's e-mail address, or `all`."""
 
     user: Line | None = None
 
@@ -26,14 +26,14 @@ class TokenList(BaseModel):
 
 
 class TokenRequest(Input):
-    """Which token is meant."""
+    """The id of a token."""
 
     id: Id
 
 
-@function("GET", "/auth/tokens", allow=Role.VIEWER, answers={404: "There is no such user."})
+@function("GET", "/auth/tokens", allow=Role.VIEWER, answers={404: "The user does not exist."})
 def list_tokens(query: TokenQuery, ctx: Context) -> TokenList:
-    """List access tokens: when they expire, were used last, and whether they are revoked, never the tokens themselves."""
+    """List access tokens with their expiry, last use and revocation. The tokens themselves are never returned."""
     with ctx.state.read() as db:
         found = tokens.list_tokens(db, ctx.caller, query.user)
     return TokenList(tokens=with_last_use(ctx.store, found))
@@ -45,17 +45,17 @@ def list_tokens(query: TokenQuery, ctx: Context) -> TokenList:
     allow=Role.VIEWER,
     scope=Scope.ADMIN,
     status=201,
-    answers={404: "There is no such user.", 409: "The user is deactivated, or has too many tokens."},
+    answers={404: "The user does not exist.", 409: "The user is deactivated, or has too many tokens."},
 )
 def create_token(new: NewToken, ctx: Context) -> CreatedToken:
-    """Make an access token for oneself, or as an administrator for another user. It is shown this once.
+    """Create an access token for the caller; administrators can create one for another user. It is shown only once.
 
-    One that is made with an access token needs the scope `admin`, and expires no later than that token.
+    With an access token, this requires the scope `admin`, and the new token expires no later than that one.
     """
     return ctx.state.edit(lambda db: tokens.create_token(db, actor(ctx), ctx.caller, new))
 
 
-@function("DELETE", "/auth/tokens/{id}", allow=Role.VIEWER, any_scope=True, answers={404: "There is no such token."})
+@function("DELETE", "/auth/tokens/{id}", allow=Role.VIEWER, any_scope=True, answers={404: "The token does not exist."})
 def revoke_token(request: TokenRequest, ctx: Context) -> None:
-    """Revoke an access token, which ends at once. A token may revoke itself; for others it needs the scope `admin`."""
+    """Revoke an access token immediately. A token can always revoke itself; other tokens require the scope `admin`."""
     ctx.state.edit(lambda db: tokens.revoke_token(db, actor(ctx), ctx.caller, request.id))

@@ -1,4 +1,4 @@
-"""Addresses of people, hosts and servers: how they are written, checked where they come in."""
+"""E-mail addresses, host names and server addresses, and their validation."""
 
 import ipaddress
 import re
@@ -25,7 +25,7 @@ def _wrong(value: str, what: str, example: str) -> PydanticCustomError:
     """Say what is wrong, so that the value can be left out of it where it must not be told."""
     return PydanticCustomError(
         "address",
-        '"{value}" is no {what}; write for example {example}',
+        '"{value}" is not a valid {what} (expected something like {example})',
         {"value": value, "what": what, "example": example},
     )
 
@@ -57,31 +57,31 @@ def _sender(text: str) -> str:
 def _domain(text: str) -> str:
     domain = normal_email(text)  # which lowers ASCII only
     if not _DOMAIN.fullmatch(domain):
-        raise _wrong(text, "domain", "example.com")
+        raise _wrong(text, "domain name", "example.com")
     return domain
 
 
 def _host(text: str) -> str:
     if not _HOST.fullmatch(text):
-        raise _wrong(text, "host", "smtp.example.com")
+        raise _wrong(text, "host name", "smtp.example.com")
     return text
 
 
 def _server(text: str) -> str:
     if not _SERVER.fullmatch(text):
-        raise _wrong(text, "address of a server", "https://data.example.com")
+        raise _wrong(text, "server address", "https://data.example.com")
     return text.rstrip("/")
 
 
 def _site(text: str) -> str:
     if not _HOST.fullmatch(text) and not _SERVER.fullmatch(text):
-        raise _wrong(text, "host or address of a server", "example.atlassian.net")
+        raise _wrong(text, "host name or server address", "example.atlassian.net")
     return text.rstrip("/")
 
 
 def _issuer(text: str) -> str:
     if not _SERVER.fullmatch(text) or not (text.startswith("https://") or _LOOPBACK.match(text)):
-        raise _wrong(text, "issuer (an https address)", "https://accounts.google.com")
+        raise _wrong(text, "issuer address", "https://accounts.google.com")
     return text
 
 

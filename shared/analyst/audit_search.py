@@ -1,4 +1,4 @@
-"""Looking things up in the audit: what edits have written and what lies in the bucket, as one list, a page at a time."""
+"""Search of the audit log: rows of edits and events in the bucket as one list, a page at a time."""
 
 import re
 import time
@@ -13,9 +13,9 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from analyst.audit import AuditEvent, Outcome
 from analyst.audit.events import Place, milliseconds
-from analyst.audit.query import Wanted
-from analyst.audit.reader import Events, Item, Reached
+from analyst.audit.reader import Events, Item, Reached, Wanted
 from analyst.state.audit import EVENTS
+from analyst.validation import Matching
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -48,7 +48,7 @@ Time = Annotated[AwareDatetime, BeforeValidator(_written)]
 
 
 class AuditQuery(BaseModel):
-    """What to look for, newest first. `user` is an e-mail or an id, `action` how actions begin, `until` is not included."""
+    """Filter for audit events. `user` is an e-mail address or an id, `action` a prefix, and `until` is exclusive."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,13 +59,13 @@ class AuditQuery(BaseModel):
     resource: Text | None = None
     outcome: Outcome | None = None
     request_id: Text | None = None
-    cursor: Annotated[str, StringConstraints(pattern=_CURSOR)] | None = None
-    """Where an earlier page of the same query ended."""
+    cursor: Annotated[str, Matching(_CURSOR, "the `next` of a page")] | None = None
+    """The `next` of the previous page of the same query."""
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 
 class AuditPage(BaseModel):
-    """Events, newest first. With `next` as the cursor there may be more, also when there are few or none here."""
+    """Events, newest first. If `next` is set, there may be more, even if this page is short or empty."""
 
     model_config = ConfigDict(frozen=True)
 

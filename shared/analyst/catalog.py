@@ -1,4 +1,4 @@
-"""What exists: the models of a published snapshot, as its two JSON objects hold them.
+"""The catalog: the models of a published snapshot, as in its two JSON objects.
 
 `analytics/current.json` is a `Pointer`; the object it names is a `Catalog`. The read path needs no more than these.
 """
@@ -19,7 +19,7 @@ class _Value(BaseModel):
 
 
 class Column(_Value):
-    """One column. `type` is DuckDB's name of it."""
+    """A column. `type` is the DuckDB type."""
 
     name: str
     type: str
@@ -27,7 +27,7 @@ class Column(_Value):
 
 
 class File(_Value):
-    """One parquet object. `path` is its key; `size_bytes` and `sha256` (hex) are of its whole content."""
+    """A Parquet file. `path` is its key in the bucket; `sha256` is in hex."""
 
     path: str
     sha256: str
@@ -64,7 +64,7 @@ class Table(_Value):
 
 
 class Problem(_Value):
-    """A source or table that could not be taken into the snapshot as it is; its last good state stays."""
+    """A source or table that could not be published. The snapshot keeps its last good state."""
 
     source: str
     table: str | None = None

@@ -1,4 +1,4 @@
-"""The catalogue as a caller sees it: only what they may read."""
+"""The catalog as a caller sees it: only the tables that they can read."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from analyst.snapshots import Snapshot
 
 
 class TableSummary(BaseModel):
-    """One table as lists have it. `view` is what it is called in analytics.duckdb and on a laptop."""
+    """A table. `view` is its name in analytics.duckdb."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,7 +32,7 @@ class TableSummary(BaseModel):
 
 
 class TableDetail(TableSummary):
-    """One table with its columns. `files` is how many parquet files it has."""
+    """A table with its columns. `files` is the number of its Parquet files."""
 
     hash: str
     files: int
@@ -40,7 +40,7 @@ class TableDetail(TableSummary):
 
 
 class TableList(BaseModel):
-    """Tables by id. `count` is how many match, of which `tables` is one page."""
+    """Tables ordered by id. `tables` is one page of `count` matches."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -68,7 +68,7 @@ def find(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str) 
     """
     table = manifest.find(snapshot, access, caller, table_id)
     if table is None:
-        raise NotFoundError(f"no table {table_id!r}")
+        raise NotFoundError(f"there is no table {table_id!r}")
     return TableDetail(
         **_summary(table, access).model_dump(), hash=table.hash, files=len(table.files), columns=table.columns
     )

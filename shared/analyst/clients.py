@@ -1,4 +1,4 @@
-"""Where a request comes from: the address of its client, and what kind of client that is."""
+"""Clients: the address of a request, and the kind of program that sent it."""
 
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
@@ -6,7 +6,7 @@ from typing import Final
 
 
 class ClientKind(StrEnum):
-    """What makes a request, as it says itself in `User-Agent`."""
+    """The kind of client, derived from `User-Agent`."""
 
     DA = "da"
     BROWSER = "browser"
@@ -20,7 +20,7 @@ _AGENTS: Final = ("claude", "anthropic", "chatgpt", "openai", "codex", "cursor",
 
 
 def client_address(peer: str | None, forwarded_for: str | None, trusted_proxies: int) -> str | None:
-    """Tell the IP address that a request comes from; `None` when it did not come over a network.
+    """Return the IP address that a request comes from; `None` when it did not come over a network.
 
     Every proxy writes at the end of `X-Forwarded-For` whom it was called by. So of what `trusted_proxies` of ours have
     written the first is the client; what stands before it may be anything. A request that did not pass all of them is
@@ -42,7 +42,7 @@ def network_of(address: str | None) -> str:
 
 
 def client_kind(user_agent: str | None) -> ClientKind:
-    """Tell what kind of client says this of itself. It may lie: nothing is allowed or denied by it."""
+    """Return what kind of client says this of itself. It may lie: nothing is allowed or denied by it."""
     said = (user_agent or "").lower()
     if said.startswith("da/"):
         return ClientKind.DA

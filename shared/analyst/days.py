@@ -1,4 +1,4 @@
-"""Records that are kept by day: each is an object of its own at first, and those of a day long over lie in archives.
+"""Records by day: each is an object of its own at first; those of past days are moved to archives.
 
 A record is `<prefix>date=2026-01-31/<name>`, with one line of JSON or several, and never changes. An archive lies in the
 same folder, `archive-<hash>.jsonl.gz`: its first line tells how many lines each of its records has, and they follow. It is
@@ -34,12 +34,12 @@ class _Contents(BaseModel):
 
 
 def folder_of(prefix: str, day: date) -> str:
-    """Tell the prefix of the keys of a day's records; days are those of UTC."""
+    """Return the prefix of the keys of a day's records; days are those of UTC."""
     return f"{prefix}date={day.isoformat()}/"
 
 
 def is_record(name: str) -> bool:
-    """Tell whether an object of a day's folder is a record, and no archive nor anybody else's."""
+    """Return whether an object of a day's folder is a record, and no archive nor anybody else's."""
     return _RECORD.fullmatch(name) is not None
 
 
@@ -117,7 +117,7 @@ def _unpack(key: str, data: bytes) -> dict[str, Lines]:
 
 
 def _damaged(key: str) -> UnavailableError:
-    return UnavailableError(f"{key} is damaged; put it back from a copy, or delete it")
+    return UnavailableError(f"{key!r} is damaged; restore it from a backup, or delete it")
 
 
 def _lines(data: bytes) -> Lines:

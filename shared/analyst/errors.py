@@ -1,14 +1,14 @@
 """The errors of the library: one small tree.
 
-`status` is the HTTP status an error becomes, `code` the word a program may test for, `retryable` whether the same
-call may succeed later. The message says what happened, to what, and what to do; it is shown to the caller.
+`status` is the HTTP status, `code` is for programs, and `retryable` means that the same call may succeed later. The
+message says what failed, why, and what to do; it is shown to the caller.
 """
 
 from typing import Any, ClassVar
 
 
 class AnalystError(Exception):
-    """Something went wrong that the caller can be told about."""
+    """An error whose message can be shown to the caller."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal"
@@ -21,42 +21,42 @@ class AnalystError(Exception):
 
 
 class InvalidInputError(AnalystError):
-    """The request is understood and wrong."""
+    """The input is invalid."""
 
     status = 422
     code = "invalid"
 
 
 class NotFoundError(AnalystError):
-    """No such thing, or none that the caller may know of."""
+    """The resource does not exist, or the caller must not know that it does."""
 
     status = 404
     code = "not_found"
 
 
 class UnauthenticatedError(AnalystError):
-    """The caller did not prove who they are."""
+    """The credentials are missing or invalid."""
 
     status = 401
     code = "unauthenticated"
 
 
 class ForbiddenError(AnalystError):
-    """The caller is known and may not do this."""
+    """The caller is not allowed to do this."""
 
     status = 403
     code = "forbidden"
 
 
 class ConflictError(AnalystError):
-    """The thing is not in the state that the request needs."""
+    """The request conflicts with the current state."""
 
     status = 409
     code = "conflict"
 
 
 class RateLimitedError(AnalystError):
-    """Too much of this was asked for; `retry_after` in the details is in seconds."""
+    """Too many requests; `retry_after` in the details is in seconds."""
 
     status = 429
     code = "rate_limited"
@@ -64,7 +64,7 @@ class RateLimitedError(AnalystError):
 
 
 class SourceError(AnalystError):
-    """A source, or a table of it, can't be read as it is configured."""
+    """A source or table cannot be read as it is configured."""
 
     status = 422
     code = "source"
@@ -78,7 +78,7 @@ class ContractError(AnalystError):
 
 
 class LeaseLostError(AnalystError):
-    """Another holder has taken the lease over; the work stops at once."""
+    """Another holder has taken over the lease; the work must stop."""
 
     status = 503
     code = "lease_lost"
@@ -86,7 +86,7 @@ class LeaseLostError(AnalystError):
 
 
 class UnavailableError(AnalystError):
-    """Something this depends on does not answer now."""
+    """A dependency is temporarily unavailable."""
 
     status = 503
     code = "unavailable"
@@ -94,6 +94,6 @@ class UnavailableError(AnalystError):
 
 
 class SettingsError(AnalystError):
-    """The settings are wrong; the message lists every problem."""
+    """The settings are invalid; the message lists every problem."""
 
     code = "settings"

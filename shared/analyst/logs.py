@@ -1,4 +1,4 @@
-"""Logs: one JSON line per event, on standard output, in the words that Cloud Logging knows."""
+"""Logs: one JSON line per event on standard output, with the field names of Cloud Logging."""
 
 import json
 import logging

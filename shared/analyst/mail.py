@@ -1,4 +1,4 @@
-"""Mails to people: plain text, over SMTP. Where no server is set up, development shows them in the log instead."""
+"""Mail: plain text over SMTP. Without a server, development writes the text to the log instead."""
 
 import logging
 import smtplib
@@ -15,7 +15,7 @@ _TIMEOUT: Final = 10.0
 
 
 def can_send(settings: Settings) -> bool:
-    """Tell whether a mail gets to somebody, by a server or in development by the log, and has an address to link to."""
+    """Return whether a mail gets to somebody, by a server or in development by the log, and has an address to link to."""
     return settings.base_url is not None and (settings.smtp_host is not None or settings.environment == "development")
 
 
@@ -26,10 +26,12 @@ def send(settings: Settings, to: str, subject: str, text: str) -> None:
         UnavailableError: the server does not take it, or none is set up; or `BASE_URL`, which mails link to, is not set.
     """
     if settings.base_url is None:
-        raise UnavailableError("no mail can be sent: set BASE_URL, the address that the links in mails lead to")
+        raise UnavailableError("mail cannot be sent because links need the address of this server; set BASE_URL")
     if settings.smtp_host is None:
         if settings.environment != "development":
-            raise UnavailableError("no mail can be sent: set SMTP_HOST and SMTP_FROM")
+            raise UnavailableError(
+                "mail cannot be sent because no mail server is configured; set SMTP_HOST and SMTP_FROM"
+            )
         log.warning("mail to %s: %s\n%s", to, subject, text)
         return
     message = EmailMessage()
@@ -38,7 +40,7 @@ def send(settings: Settings, to: str, subject: str, text: str) -> None:
     try:
         _deliver(settings, settings.smtp_host, message)
     except (OSError, smtplib.SMTPException) as error:
-        raise UnavailableError(f"the mail server {settings.smtp_host} did not take a mail: {error}") from error
+        raise UnavailableError(f"the mail server {settings.smtp_host!r} rejected the message: {error}") from error
 
 
 def _deliver(settings: Settings, host: str, message: EmailMessage) -> None:

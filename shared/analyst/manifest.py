@@ -1,7 +1,7 @@
-"""The manifest: every table a caller may read, with its files, as one JSON document with an ETag.
+"""The manifest: every table that a caller can read, with its files, as one JSON document with an ETag.
 
-`da sync` compares it with what lies on the laptop. Its ETag depends on the caller's own tables only, so that what
-changes elsewhere moves nothing.
+`da sync` compares it with the mirror. The ETag depends only on the caller's own tables, so a change elsewhere does not
+invalidate it.
 """
 
 import gzip
@@ -25,9 +25,9 @@ Edition = tuple[int, datetime]
 
 
 class ManifestTable(BaseModel):
-    """One table. `hash` is equal when the data are; a remote or server-only table has no files to download.
+    """A table. Equal hashes mean equal data. Remote and server-only tables have no files.
 
-    `notice` is there only where something is worth telling, such as that the table's files are gone from its source.
+    `notice` is present only if there is something to report, such as missing files at the source.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,7 +46,7 @@ class ManifestTable(BaseModel):
 
 
 class ManifestDocument(BaseModel):
-    """A manifest as it is answered: the newest snapshot, and tables by id."""
+    """The manifest: the number of the snapshot, and its tables by id."""
 
     snapshot: int
     tables: dict[str, ManifestTable]
@@ -107,6 +107,8 @@ class Manifests:
             self._edition, self._fragments = _edition(snapshot), {}
         tables = b",".join(self._fragment(table, access) for table in visible(snapshot, access, caller))
         body = b'{"snapshot":%d,"tables":{%b}}' % (snapshot.number, tables)
+        # Over the tables alone, without the number of the snapshot: a publish of tables that this caller cannot read must
+        # not make every laptop download its manifest again.
         etag = hashlib.sha256(tables).hexdigest()[:32]
         return Manifest(body, gzip.compress(body, compresslevel=1, mtime=0), etag)
 

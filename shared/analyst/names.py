@@ -1,4 +1,4 @@
-"""Names of tables, columns and sources, and the one way to quote them in SQL."""
+"""Names of tables, columns and sources, and the one function that quotes them in SQL."""
 
 import hashlib
 import re
@@ -6,9 +6,8 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Annotated
 
-from pydantic import StringConstraints
-
 from analyst.errors import InvalidInputError
+from analyst.validation import Matching
 
 NAME_PATTERN = r"^[a-z_][a-z0-9_]{0,62}$"
 """What a source, table or column is called in the extract, the snapshot and on the laptop."""
@@ -16,10 +15,16 @@ NAME_PATTERN = r"^[a-z_][a-z0-9_]{0,62}$"
 TABLE_ID_PATTERN = r"^[a-z_][a-z0-9_]{0,62}\.[a-z_][a-z0-9_]{0,62}$"
 """`<source>.<table_name>`."""
 
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Name = Annotated[
+    str,
+    Matching(
+        NAME_PATTERN,
+        "a name of lowercase letters, digits and underscores that does not start with a digit (at most 63 characters)",
+    ),
+]
 """A name, checked where it comes in."""
 
-TableId = Annotated[str, StringConstraints(pattern=TABLE_ID_PATTERN)]
+TableId = Annotated[str, Matching(TABLE_ID_PATTERN, "the id of a table, <source>.<name>, such as shop.orders")]
 """A table's id, checked where it comes in."""
 
 _NAME = re.compile(NAME_PATTERN)
@@ -104,19 +109,19 @@ _HASH_DIGITS = 6
 def quote(identifier: str) -> str:
     """Quote an identifier for SQL."""
     if "\x00" in identifier:
-        raise InvalidInputError("a name can't hold a NUL character")
+        raise InvalidInputError("a name cannot contain a NUL character")
     return '"' + identifier.replace('"', '""') + '"'
 
 
 def quote_text(text: str) -> str:
     """Quote a text literal for the few statements (ATTACH, COPY … TO, COMMENT) that take no parameters."""
     if "\x00" in text:
-        raise InvalidInputError("a text in SQL can't hold a NUL character")
+        raise InvalidInputError("a text in SQL cannot contain a NUL character")
     return "'" + text.replace("'", "''") + "'"
 
 
 def is_name(text: str) -> bool:
-    """Tell whether a text is a name as the contract has them."""
+    """Return whether a text is a name as the contract has them."""
     return _NAME.fullmatch(text) is not None
 
 
@@ -131,7 +136,7 @@ def normalise(original: str) -> str:
     plain = unicodedata.normalize("NFKD", original).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_") if not _NAME.fullmatch(plain) else plain
     if not name:
-        raise InvalidInputError(f"no name can be made of {original!r}: it has neither a letter nor a digit")
+        raise InvalidInputError(f"{original!r} cannot become a name because it has no letters or digits; rename it")
     if name[0].isdigit():
         name = f"_{name}"
     return name[:63]
@@ -157,7 +162,7 @@ def normalise_all(originals: Iterable[str]) -> dict[str, str]:
 
 
 def identity(original: str) -> str:
-    """Tell what makes two originals the same: their letters, whatever their case, and however accents are encoded."""
+    """Return what makes two originals the same: their letters, whatever their case, and however accents are encoded."""
     return unicodedata.normalize("NFC", original).casefold()
 
 
@@ -172,7 +177,7 @@ def name_of(original: str, kind: str = "column") -> str:
         InvalidInputError: the text is empty, or of blanks.
     """
     if not original or original.isspace():
-        raise InvalidInputError("no name can be made of an empty text")
+        raise InvalidInputError("an empty text cannot become a name")
     plain, is_lossy = _transliterated(original)
     if not is_lossy and original.isascii() and re.search("[A-Za-z0-9]|^_+$", original):
         return normalise(original)

@@ -76,7 +76,7 @@ class _TimesOfDay:
         return min((due for expression in self.expressions for due in self._after(expression, moment)), default=None)
 
     def _after(self, expression: str, moment: datetime) -> Iterator[datetime]:
-        """Give the first time of an expression. A later wall time is never an earlier moment, so the first one counts."""
+        """Return the first time of an expression. A later wall time is never an earlier moment, so the first one counts."""
         moments = (_moment_of(wall, self.zone) for wall in _walls(expression, _wall(moment, self.zone)))
         return islice((due for due in moments if due > moment), 1)
 
@@ -183,14 +183,14 @@ class Schedule:
             expression, zone = _expression(text, found["fields"]), _zone(text, found)
             by_the_hour = expression.split()[1] == "*"
             return cls(text, _Passing(expression, zone) if by_the_hour else _TimesOfDay((expression,), zone))
-        raise _none(text)
+        raise _invalid(text)
 
     def next_due(self, after: datetime) -> datetime | None:
-        """Tell the first time after a moment; `None` if there is none."""
+        """Return the first time after a moment; `None` if there is none."""
         return None if self._rule is None else self._rule.first_after(after.astimezone(UTC))
 
     def is_due(self, last_run: datetime | None, now: datetime) -> bool:
-        """Tell whether a time has come since the last run; what never ran is due at once."""
+        """Return whether a time has come since the last run; what never ran is due at once."""
         if self._rule is None or last_run is None:
             return self._rule is not None
         due = self.next_due(last_run)
@@ -202,7 +202,7 @@ def _zone(text: str, found: re.Match[str]) -> tzinfo:
     try:
         return UTC if name in (None, "UTC") else ZoneInfo(name)
     except (LookupError, ValueError, OSError):  # of no name, of no zone, of a folder of zones
-        raise _none(text, f"there is no time zone {name!r}; ") from None
+        raise _invalid(text, f"there is no time zone {name!r}; ") from None
 
 
 def _expression(text: str, fields: str) -> str:
@@ -210,21 +210,21 @@ def _expression(text: str, fields: str) -> str:
     for name, field in zip(_FIELDS, fields.split(), strict=True):
         for item in field.split(","):
             if not _FIELDS[name].fullmatch(item):
-                raise _none(text, f"{item!r} is not supported as {name}; ")
+                raise _invalid(text, f"{item!r} is not supported as {name}; ")
     try:
         comes = next(CronSim(fields, _MARK_ZERO), None) is not None
     except CronSimError as error:
-        raise _none(text, f"{str(error).lower()}; ") from None
+        raise _invalid(text, f"{str(error).lower()}; ") from None
     if not comes:
-        raise _none(text, "there is no such day; ")
+        raise _invalid(text, "no date matches it; ")
     return fields
 
 
 def what_to_write(text: str) -> str:
-    """Tell what to write instead of a text that is no schedule: all kinds, or the one that was meant."""
+    """Return what to write instead of a text that is no schedule: all kinds, or the one that was meant."""
     kind = text.partition(" ")[0]
     return ", ".join([_WRITE[kind]] if kind in _WRITE else _WRITE.values())
 
 
-def _none(text: str, reason: str = "") -> InvalidInputError:
-    return InvalidInputError(f"{text!r} is no schedule: {reason}write {what_to_write(text)}")
+def _invalid(text: str, reason: str = "") -> InvalidInputError:
+    return InvalidInputError(f"{text!r} is not a valid schedule: {reason}write {what_to_write(text)}")

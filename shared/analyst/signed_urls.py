@@ -1,11 +1,13 @@
-"""Handing out files: signed URLs of what a caller may download, never the bytes themselves.
+"""Signed URLs of the files that a caller can download. The data does not pass through the API.
 
-A *table* is authorised with the rights of now; any of its files that a kept snapshot lists is then signed, so that a
-sync is not broken by a publish in its midst.
+The *table* is authorized with the current rights. Any of its files in a snapshot that is still kept is then signed, so
+that a publish in the middle of a sync does not break it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from analyst import manifest
 from analyst.access import AccessList, Caller
@@ -13,6 +15,31 @@ from analyst.catalog import Table
 from analyst.errors import ConflictError, InvalidInputError, NotFoundError
 from analyst.snapshots import Snapshot, Snapshots
 from analyst.store import Store
+
+
+@runtime_checkable
+class SignsItself(Protocol):
+    """A store whose signed URLs lead to our own functions."""
+
+    def verify(self, key: str, parameters: Mapping[str, str]) -> None:
+        """Let a request for a signed URL through."""
+
+
+def locate(store: Store, key: str, parameters: Mapping[str, str]) -> Path:
+    """Find the file that a signed URL is for; `parameters` are those of its query.
+
+    Raises:
+        ForbiddenError: the URL was not given out by this store, or has expired.
+        NotFoundError: the file is gone, or this store's files are elsewhere.
+    """
+    if not isinstance(store, SignsItself):
+        raise NotFoundError("this server does not serve the files of its bucket; use the signed URL unchanged")
+    store.verify(key, parameters)
+    path = store.local_path(key)
+    if path is None or not path.is_file():
+        raise NotFoundError(f"the file {key!r} no longer exists; request a new URL")
+    return path
+
 
 FILES_AT_ONCE = 1000
 """How many files one request may ask for."""
@@ -59,12 +86,18 @@ class Distribution:
             found.update({path: table_id for path in asked if path in listed})
             older += [(table_id, path) for path in asked if path not in listed]
             if len(found) + len(older) > FILES_AT_ONCE:
-                raise InvalidInputError(f"more than {FILES_AT_ONCE} files at once; ask for some of them at a time")
+                raise InvalidInputError(
+                    f"a request can sign at most {FILES_AT_ONCE} files; split it into several requests"
+                )
+        # A sync that began before the last publish asks for files of its snapshot. They are still in the bucket and still
+        # signed, but the table is authorized by the rights of now: a revoked grant ends that at once.
         earlier = self._in_kept(older)
         found.update(earlier)
         missing += [path for _table, path in older if path not in earlier]
         if wanted and not found and missing:
-            raise NotFoundError("no such table or file: " + ", ".join(missing[:5]))
+            raise NotFoundError(
+                "none of these tables or files exists, or you cannot download them: " + ", ".join(missing[:5])
+            )
         urls = {path: self._sign(path, table_id) for path, table_id in found.items()}
         return SignedUrls(current.number, urls, tuple(missing))
 
@@ -77,7 +110,7 @@ class Distribution:
         """
         table = self._downloadable(self.snapshots.current(), table_id)
         if table is None:
-            raise NotFoundError(f"no table {table_id!r}")
+            raise NotFoundError(f"there is no table {table_id!r}")
         if len(table.files) != 1:
             has = f"has {len(table.files)} files; POST /api/data/urls signs them all" if table.files else "has no files"
             raise ConflictError(f"the table {table_id} {has}", urls="/api/data/urls", files=len(table.files))

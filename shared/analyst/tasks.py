@@ -1,19 +1,21 @@
 """Functions call each other: in this process when it serves the function, else over HTTP with the service token.
 
-Where `TASKS_URL` is set, what a function calls runs there: so webhooks, pages and signed URLs need not share an
-interpreter and its processor with extracts, folds and rebuilds.
+If `TASKS_URL` is set, every call runs there, so that webhooks, pages and signed URLs do not share an interpreter and a
+processor with extracts, folds and rebuilds.
 
-Every function that is called so is idempotent: it may run twice when an answer is lost.
+Every function that is called this way is idempotent: it may run twice if a response is lost.
 """
 
 import json
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, Protocol
 
+from analyst.backoff import growing, repeat
 from analyst.errors import (
     AnalystError,
     ConflictError,
@@ -24,6 +26,7 @@ from analyst.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from analyst.http_client import HttpClient
 from analyst.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,17 +35,20 @@ _KINDS: Final = {
     kind.status: kind
     for kind in (InvalidInputError, NotFoundError, UnauthenticatedError, ForbiddenError, ConflictError)
 }
+_BUSY: Final = frozenset({429, 502, 503, 504})
+_LONGEST_CALL: Final = 3600.0
+"""Seconds: extracts and rebuilds respond only when they have ended."""
 
 
 class LocalCall(Protocol):
-    """Runs a function that this process serves: the status and body of its answer, `None` if it is not served."""
+    """Runs a function of this process; returns status and body, or `None` if this process does not serve it."""
 
     def __call__(self, path: str, body: bytes, request_id: str) -> tuple[int, bytes] | None:
         """Run the function with this JSON body."""
 
 
 class Background:
-    """Runs things after the answer, a few at once. `room` is how many may run or wait."""
+    """Runs tasks after the response, a few at a time. `room` limits how many may run or wait."""
 
     def __init__(self, workers: int = 2, room: int = 100) -> None:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="task")
@@ -51,20 +57,20 @@ class Background:
         self._again: dict[str, bool] = {}
 
     def run(self, task: Callable[[], object]) -> None:
-        """Run a task soon.
+        """Run a task in the background.
 
         Raises:
-            UnavailableError: too many are waiting.
+            UnavailableError: too many tasks are waiting.
         """
         if not self._room.acquire(blocking=False):
-            raise UnavailableError("too many tasks are waiting; try again in a moment")
+            raise UnavailableError("the server is busy: too many tasks are waiting; try again in a moment")
         self._pool.submit(task).add_done_callback(lambda _: self._room.release())
 
     def run_alone(self, name: str, task: Callable[[], object]) -> None:
-        """Run a task soon, but never two of a name at once: while one runs, one more waits at most, and comes after it.
+        """Run a task in the background, but only one of a name at a time; while it runs, at most one more waits.
 
         Raises:
-            UnavailableError: too many are waiting.
+            UnavailableError: too many tasks are waiting.
         """
         with self._turn:
             if name in self._again:
@@ -78,7 +84,7 @@ class Background:
             raise
 
     def _repeat(self, name: str, task: Callable[[], object]) -> None:
-        """Run a task until nobody has asked for it while it ran."""
+        """Run a task again for as long as it was requested while it ran."""
         try:
             while self._is_asked_for(name):
                 task()
@@ -96,24 +102,27 @@ class Background:
             return asked
 
     def close(self) -> None:
-        """Wait for what runs and waits, and take no more."""
+        """Wait for all tasks, and accept no more."""
         self._pool.shutdown()
 
 
 @dataclass(frozen=True, slots=True)
 class Tasks:
-    """Calls functions on behalf of one request, whose id goes along."""
+    """Calls functions on behalf of one request, and passes on its id."""
 
     settings: Settings
     local: LocalCall
     background: Callable[[], Background]
     request_id: str
+    http: HttpClient
+    pauses: Callable[[], Iterable[float]] = lambda: islice(growing(0.25, 5.0), 4)
+    """The pauses between the attempts of one call over HTTP."""
 
     def call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Run a function now (POST) and give its answer.
+        """Run a function now (POST) and return its answer.
 
         Raises:
-            AnalystError: it failed; the kind tells how, and whether it is worth trying again.
+            AnalystError: it failed; the class shows how, and whether a retry makes sense.
         """
         data = json.dumps(body).encode()
         status, answer = self._run_here(path, data) or self._remote(path, data)
@@ -122,18 +131,18 @@ class Tasks:
     def enqueue(
         self, path: str, body: Mapping[str, Any], failed: Callable[[Exception], object] = lambda _: None
     ) -> None:
-        """Run a function (POST) after this; that it failed is logged, and `failed` is told.
+        """Run a function (POST) in the background; a failure is logged and passed to `failed`.
 
         Raises:
-            UnavailableError: too many are waiting.
+            UnavailableError: too many tasks are waiting.
         """
         self.background().run(lambda: self._call_logged(path, body, failed))
 
     def enqueue_alone(self, path: str, body: Mapping[str, Any]) -> None:
-        """Run a function (POST) after this, but one call of it with this body at a time, and at most one waiting.
+        """Run a function (POST) in the background, with only one call with this body at a time and one waiting.
 
         Raises:
-            UnavailableError: too many are waiting.
+            UnavailableError: too many tasks are waiting.
         """
         name = f"{path} {json.dumps(body, sort_keys=True)}"
         self.background().run_alone(name, lambda: self._call_logged(path, body, lambda _: None))
@@ -152,19 +161,29 @@ class Tasks:
         return self.local(path, data, self.request_id) if self.settings.tasks_url is None else None
 
     def _remote(self, path: str, data: bytes) -> tuple[int, bytes]:
-        from analyst.remote import post
-
+        """Post to a function of another process; repeat that while it is busy or does not respond."""
         url = self.settings.tasks_url or self.settings.base_url
         if url is None or self.settings.service_token is None:
             raise SettingsError(
-                f"{path} is served by another process: set SERVICE_TOKEN, and TASKS_URL or BASE_URL, to call it"
+                f"{path} can't be called: another process serves it; set SERVICE_TOKEN, and TASKS_URL or BASE_URL"
             )
         headers = {
             "Authorization": f"Bearer {self.settings.service_token.get_secret_value()}",
             "Content-Type": "application/json",
             "X-Request-Id": self.request_id,
         }
-        return post(url.rstrip("/") + path, data, headers)
+
+        def post() -> tuple[int, bytes]:
+            answer = self.http.request("POST", url.rstrip("/") + path, headers=headers, body=data, read=_LONGEST_CALL)
+            if answer.status in _BUSY:
+                raise UnavailableError(f"{path} answered {answer.status}")
+            return answer.status, answer.data
+
+        return repeat(post, on=UnavailableError, pauses=self.pauses(), failed=_log_retry)
+
+
+def _log_retry(error: Exception, pause: float) -> None:
+    log.warning("a call is repeated", extra={"fields": {"reason": str(error), "after_s": round(pause, 1)}})
 
 
 def _read(path: str, status: int, answer: bytes) -> dict[str, Any]:

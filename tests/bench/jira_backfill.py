@@ -13,7 +13,7 @@ from werkzeug.test import Client
 
 from analyst.context import Process
 from analyst.http import app
-from analyst.http.discovery import discover
+from analyst.http.application import discover
 from tests.bench.measuring import ROOT, Row, at_most, cost, python
 from tests.doubles.jira.holding import CUSTOM, START
 from tests.doubles.jira.instance import Instance

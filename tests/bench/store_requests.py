@@ -10,7 +10,7 @@ from werkzeug.test import Client
 
 from analyst.context import Process
 from analyst.http import app
-from analyst.http.discovery import discover
+from analyst.http.application import discover
 from analyst.store.gcs.store import GsStore
 from tests.bench.measuring import Row, at_most
 from tests.doubles.gcs import Gcs, running

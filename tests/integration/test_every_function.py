@@ -26,7 +26,7 @@ PROBLEM = "application/problem+json"
 API = [it for it in FUNCTIONS if not it.function.is_page]
 PAGES = [it for it in FUNCTIONS if it.function.is_page]
 DOCUMENT = json.loads(json.dumps(build(function.function for function in FUNCTIONS)))
-HEAVY = ["duckdb", "fsspec", "httpx", "authlib", "cryptography", "rich", "stamina"]
+HEAVY = ["duckdb", "fsspec", "httpx", "authlib", "cryptography", "rich", "urllib3"]
 READ_PATH = [f"functions.api.{name}" for name in ("catalog", "data", "files", "health", "manifest", "me")]
 
 each = pytest.mark.parametrize("function", API, ids=lambda function: function.__name__)

@@ -116,7 +116,7 @@ def test_what_is_not_registered_is_not_published(world: World) -> None:
     answer = world.send("POST", "/api/admin/import/tables", wanted(b"x", name="other"))
     assert (answer.status_code, answer.get_json(force=True)["detail"]) == (
         404,
-        "there is no table 'csv.other' in the registry",
+        "the table 'csv.other' is not registered; import the registry first",
     )
 
 
@@ -164,7 +164,7 @@ def test_a_part_that_is_gone_is_told(world: World, parquet: Callable[[str], byte
     world.ask("DELETE", "/api/admin/import/parts")
     assert list(world.process.store.list("uploads/")) == []
     (table,) = publish(world, wanted(data), status=422)["tables"]
-    assert table["error"].endswith("is not here any more; import it again")
+    assert table["error"].endswith("is no longer there; repeat the import")
 
 
 def test_parts_that_make_another_file_are_refused(world: World) -> None:

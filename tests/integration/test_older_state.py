@@ -12,7 +12,7 @@ from werkzeug.test import Client
 from analyst.access import CURRENT, StatePointer
 from analyst.context import Process
 from analyst.http import app
-from analyst.http.discovery import discover
+from analyst.http.application import discover
 from analyst.state import SCHEMA_VERSION
 from analyst.store import ANY
 from tests.doubles.memory_store import MemoryStore

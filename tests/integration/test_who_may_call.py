@@ -17,7 +17,7 @@ from analyst.access import Role, Scope
 from analyst.auth import sessions
 from analyst.context import Process
 from analyst.http import HttpFunction, app
-from analyst.http.discovery import discover
+from analyst.http.application import discover
 from tests.doubles.memory_store import MemoryStore
 from tests.doubles.oidc import Provider, oidc_provider
 

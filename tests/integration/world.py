@@ -8,7 +8,7 @@ from werkzeug.test import Client, TestResponse
 
 from analyst.context import Process
 from analyst.http import HttpFunction, app
-from analyst.http.discovery import discover
+from analyst.http.application import discover
 from tests.clouds import Cloud
 
 BOOTSTRAP_SECRET = "bootstrap-" + "0" * 32

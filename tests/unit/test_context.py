@@ -12,7 +12,7 @@ from analyst.store import ABSENT
 from tests.clouds import cloud
 from tests.doubles.memory_store import MemoryStore
 
-HEAVY = ["duckdb", "fsspec", "httpx", "authlib", "cryptography", "rich", "stamina", "google.cloud.storage"]
+HEAVY = ["duckdb", "fsspec", "httpx", "authlib", "cryptography", "rich", "urllib3", "google.cloud.storage"]
 READ_PATH = [
     "analyst.http",
     "analyst.access",
@@ -35,7 +35,7 @@ def test_the_file_of_the_instance_is_read_once_and_warned_of(tmp_path: Path, cap
     process = Process({"DATA_DIR": str(tmp_path)}, default_file=file)
     assert [process.settings.instance_name for _ in range(2)] == ["Example"] * 2
     assert [record.getMessage() for record in caplog.records] == [
-        f"{file}:1 instance.nmae: is not known, and not used; did you mean instance.name?"
+        f"{file}:1 instance.nmae: is not a known key and is ignored; did you mean instance.name?"
     ]
 
 
@@ -44,7 +44,7 @@ def test_the_file_of_the_instance_may_lie_in_a_bucket(tmp_path: Path, monkeypatc
         for name, value in bucket.settings.items():
             monkeypatch.setenv(name, value)
         environ = {**bucket.settings, "CONFIG_FILE": f"{bucket.settings['DATA_URL']}/config/instance.yaml"}
-        with pytest.raises(SettingsError, match=r"CONFIG_FILE: s3://.*/config/instance\.yaml is not there"):
+        with pytest.raises(SettingsError, match=r"CONFIG_FILE: 's3://.*/config/instance\.yaml' does not exist"):
             _ = Process(environ).settings
         process = Process(bucket.settings)
         process.store.put("config/instance.yaml", b"instance: {name: Example}", if_version=ABSENT)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from analyst.settings.keys import SECRETS, VARIABLES
+from analyst.settings.model import SECRETS, VARIABLES
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = (ROOT / "config/.env.template").read_text()

@@ -9,12 +9,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 LAYERS = (
-    ("errors", "logs"),
+    ("errors", "logs", "backoff", "http_client", "validation"),
     ("addresses", "clients", "names", "schedule", "types"),
     ("settings",),
     ("store", "catalog"),
-    ("bucket_parquet", "days", "duckdb_files", "lease", "runs"),
-    ("access", "contract", "snapshots", "view_names"),
+    ("days", "duckdb_files", "lease", "runs"),
+    ("access", "contract", "snapshots"),
     ("audit",),
     ("rebuild", "state", "manifest"),
     (
@@ -24,9 +24,7 @@ LAYERS = (
         "signed_urls",
         "extract_run",
         "imports",
-        "local_files",
         "mail",
-        "remote",
         "sweep",
         "tasks",
         "sync_runs",

@@ -2,16 +2,17 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import repeat
 from typing import Annotated, Any
 
 import pytest
-import stamina
 from pydantic import BaseModel, ConfigDict, Field
 from werkzeug.test import Client
 
 from analyst.context import Context, Process
 from analyst.errors import AnalystError, ConflictError, InvalidInputError, SettingsError, UnavailableError
 from analyst.http import Allow, app, function
+from analyst.http_client import HttpClient
 from analyst.settings import read_settings
 from analyst.tasks import Background, Tasks
 from tests.doubles.memory_store import MemoryStore
@@ -84,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def elsewhere() -> Iterator[Elsewhere]:
-    with Elsewhere() as server, stamina.set_testing(True, attempts=3):
+    with Elsewhere() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
@@ -101,7 +102,14 @@ def tasks(
 ) -> Tasks:
     """Make what calls functions; `here` is what those of this process answer."""
     said = {"DATA_URL": "file:///nowhere", "SERVICE_TOKEN": TOKEN, "BASE_URL": base_url or "", **environ}
-    return Tasks(read_settings(said), lambda *_: here, lambda: background or Background(), "abc")
+    return Tasks(
+        read_settings(said),
+        lambda *_: here,
+        lambda: background or Background(),
+        "abc",
+        HttpClient(),
+        pauses=lambda: repeat(0.0, 2),
+    )
 
 
 def test_a_function_elsewhere_is_called_with_the_service_token(elsewhere: Elsewhere) -> None:

@@ -1,8 +1,6 @@
-"""Who may read what: pure rules over the published access list, and the reader that keeps it fresh."""
+"""Access control: pure rules over the published access list, and the reader that keeps it fresh."""
 
-from analyst.access.pointer import CURRENT, DamagedStateError, StatePointer, parse_pointer
-from analyst.access.reader import AccessReader
-from analyst.access.redaction import redacted
+from analyst.access.reader import CURRENT, AccessReader, DamagedStateError, StatePointer, parse_pointer
 from analyst.access.roles import EVERY_SCOPE, SERVICE, Caller, CallerKind, Role, Scope
 from analyst.access.rules import (
     TOKEN_PREFIX,
@@ -16,6 +14,7 @@ from analyst.access.rules import (
     User,
     Withdrawn,
     digest,
+    redacted,
 )
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Why somebody may read a table, or may not: every reason, in the words of `AccessList.may_read`."""
+"""Explanations of why a user can or cannot read a table, consistent with `AccessList.may_read`."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -14,19 +14,19 @@ Kind = Literal[
 """The first three let somebody read a table, the next three say why nothing does; the others say what limits it."""
 
 _TEXTS: dict[Kind, str] = {
-    "admin": "administrators read every table",
+    "admin": "administrators can read every table",
     "public": "the table is public",
     "deactivated": "the user is deactivated",
-    "not_registered": "the table is not registered: only administrators read it",
-    "no_grant": "the table is not public, and nothing that covers it is granted to them or to a group of theirs",
-    "server_only": "the table can be queried at the server, its files are never handed out",
-    "viewer": "viewers download nothing",
-    "not_published": "nothing of the table is published yet",
+    "not_registered": "the table is not registered, so only administrators can read it",
+    "no_grant": "the table is not public, and neither the user nor their groups have a grant on it",
+    "server_only": "the table is server-only: it can be queried on the server, but not downloaded",
+    "viewer": "the role viewer cannot download files",
+    "not_published": "the table has not been published yet",
 }
 
 
 class Reason(BaseModel):
-    """One reason. A grant is for a user (e-mail) or a group (name), on `shop.orders`, `shop.*` or `shop.<bucket>.*`."""
+    """A reason. For a grant, `user` (e-mail address) or `group` (name) received it on `shop.orders`, `shop.*` or `shop.<bucket>.*`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,7 +38,7 @@ class Reason(BaseModel):
 
 
 class Explanation(BaseModel):
-    """Whether a user may read a table and download its files, and every reason why or why not."""
+    """Whether a user can read a table and download its files, with all reasons."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,7 +53,7 @@ class Explanation(BaseModel):
 def explain(
     access: AccessList, who: Caller, table_id: str, *, active: bool = True, published: bool = True
 ) -> Explanation:
-    """Tell whether a user may read a table, and why; `published` says whether there is anything to be read."""
+    """Return whether a user may read a table, and why; `published` says whether there is anything to be read."""
     allowing = tuple(_allowing(access, who, table_id)) if active else ()
     downloadable = bool(allowing) and who.role.includes(Role.ANALYST) and access.may_download(who, table_id)
     reasons = (*allowing, *_limiting(access, who, table_id, published=published)) if allowing else ()
@@ -83,7 +83,7 @@ def _allowing(access: AccessList, who: Caller, table_id: str) -> Iterator[Reason
 
 
 def _covering(granted: Granted | None, table: Registration, table_id: str) -> Iterator[str]:
-    """Tell what was granted that covers a table."""
+    """Return what was granted that covers a table."""
     if granted is None:
         return
     if table.uuid in granted.tables:

@@ -1,4 +1,4 @@
-"""Keep the access list fresh: revalidated before an answer, never trusted for long without the store."""
+"""The reader of the access list: it revalidates before each answer, and does not trust an old list for long."""
 
 import gc
 import hashlib
@@ -7,13 +7,56 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from analyst.access.pointer import CURRENT, DamagedStateError, StatePointer, parse_pointer
 from analyst.access.roles import Caller
 from analyst.access.rules import TOKEN_PREFIX, AccessList
 from analyst.errors import AnalystError, UnauthenticatedError, UnavailableError
 from analyst.store import Object, Store
+
+CURRENT = "state/current.json"
+"""Key of the pointer."""
+
+
+class StatePointer(BaseModel):
+    """`state/current.json`: the current pair of system file and access list."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    version: int
+    """Counts the edits, from 1."""
+    system: str
+    """Key of the DuckDB file."""
+    access: str
+    """Key of the access list."""
+    sha256: dict[str, str]
+    """SHA-256 (hex) of the objects `system` and `access`."""
+    access_text: str | None = None
+    """The access list itself when it is small: one request less for a process that starts."""
+    recent: tuple[str, ...] = ()
+    """Ids of the last edits, newest last: how a writer whose answer was lost finds out that it succeeded."""
+
+
+class DamagedStateError(UnavailableError):
+    """An object of the state is missing, damaged, or of a newer version: it stays so until somebody acts."""
+
+    retryable = False
+
+
+def parse_pointer(data: bytes) -> StatePointer:
+    """Parse `state/current.json`.
+
+    Raises:
+        DamagedStateError: it is none.
+    """
+    try:
+        return StatePointer.model_validate_json(data)
+    except ValidationError as error:
+        raise DamagedStateError(
+            f"{CURRENT!r} cannot be read: it is damaged, or was written by a newer version; restore it from a backup or an "
+            "earlier object version, or install the newer version; do not delete it"
+        ) from error
+
 
 TRUSTED_FOR: Final = 60.0
 """Seconds for which a list is still used when the store does not answer."""
@@ -23,7 +66,7 @@ _REFRESHES_PER_SECOND: Final = 5.0
 
 
 class _UnreadableError(UnavailableError):
-    """A list can't be read, which may be made anew."""
+    """A list cannot be read, which may be made anew."""
 
 
 class AccessReader:
@@ -55,7 +98,7 @@ class AccessReader:
         self._refreshes = _Allowance(_REFRESHES_PER_SECOND)
 
     def current(self) -> AccessList:
-        """Give the list, fetched no longer than `max_age` ago.
+        """Return the list, fetched no longer than `max_age` ago.
 
         When the store does not answer, the last list is used until it is 60 seconds old.
 
@@ -65,12 +108,13 @@ class AccessReader:
         after = self._monotonic() - self._max_age
         if not self._is_good(after):
             with self._fetching:
+                # Asked again under the lock: the thread that held it has usually fetched what this one waits for.
                 if not self._is_good(after) and not self._has_just_failed():
                     self._try_to_fetch()
         return self._trusted()
 
     def refresh(self) -> AccessList:
-        """Give a list fetched anew, for a token that the last one does not know; at most a few times per second."""
+        """Return a list fetched anew, for a token that the last one does not know; at most a few times per second."""
         if self._refreshes.take(self._monotonic()):
             self.expire()
         return self.current()
@@ -80,7 +124,7 @@ class AccessReader:
         self._newest_edit = object()
 
     def caller_of(self, token: str, now: datetime) -> Caller:
-        """Find out whom a token speaks for, also when another process made it a moment ago.
+        """Determine whom a token speaks for, also when another process made it a moment ago.
 
         Raises:
             UnauthenticatedError: it is not valid.
@@ -101,6 +145,8 @@ class AccessReader:
 
     def _try_to_fetch(self) -> None:
         """Fetch; a failure is remembered, not raised: the list we have may still be good enough."""
+        # Both are taken before the fetch: an edit that ends while it is under way may not be in what it read, so that the
+        # result must count as older than that edit.
         began, edit = self._monotonic(), self._newest_edit
         try:
             self._fetch()
@@ -125,18 +171,20 @@ class AccessReader:
         self._renew()
         renewed = self._store.read(CURRENT)
         if renewed is None:
-            raise DamagedStateError(f"{CURRENT} is gone; restore it from a copy or an earlier version in the bucket")
+            raise DamagedStateError(
+                f"{CURRENT!r} has been deleted; restore it from a backup or an earlier object version"
+            )
         return self._load(renewed.data), renewed.version
 
     def _load(self, pointer: bytes) -> AccessList:
         place = parse_pointer(pointer)
         text = self._text(place)
         if text is None or hashlib.sha256(text).hexdigest() != place.sha256.get("access"):
-            raise _UnreadableError(f"the access list {place.access} is missing or damaged")
+            raise _UnreadableError(f"the access list {place.access!r} is missing or damaged")
         try:
             return _parsed(text)
         except ValidationError as error:
-            raise _UnreadableError(f"the access list {place.access} has a format of another version") from error
+            raise _UnreadableError(f"the access list {place.access!r} has the format of another version") from error
 
     def _text(self, place: StatePointer) -> bytes | None:
         if place.access_text is not None:
@@ -147,8 +195,10 @@ class AccessReader:
     def _trusted(self) -> AccessList:
         if self._monotonic() - self._as_of > TRUSTED_FOR:
             if self._failure is not None and not self._failure.retryable:
-                raise DamagedStateError(f"who may do what is not known: {self._failure}") from self._failure
-            raise UnavailableError("who may do what is not known now: try again in a moment") from self._failure
+                raise DamagedStateError(f"the access list cannot be read: {self._failure}") from self._failure
+            raise UnavailableError(
+                "the access list is temporarily unavailable; try again in a moment"
+            ) from self._failure
         return self._list
 
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What a user may do, each role including the ones before it. Compare with `includes`, never with `<`."""
+    """What a user may do. Each role includes the roles before it."""
 
     VIEWER = "viewer"
     ANALYST = "analyst"
@@ -13,16 +13,16 @@ class Role(StrEnum):
     ADMIN = "admin"
 
     def includes(self, other: "Role") -> bool:
-        """Tell whether who has this role may do what the other role may."""
+        """Return whether who has this role may do what the other role may."""
         order = list(Role)
         return order.index(self) >= order.index(other)
 
 
 class Scope(StrEnum):
-    """What a token may be used for, within what its user may do. No scope includes another."""
+    """What a token may be used for, within the rights of its user. No scope includes another."""
 
     READ = "read"
-    """The catalogue, one's own account, and asking for access."""
+    """The catalog, one's own account, and asking for access."""
     QUERY = "query"
     """Queries that run at the server."""
     SYNC = "sync"
@@ -35,7 +35,7 @@ EVERY_SCOPE = frozenset(Scope)
 
 
 class CallerKind(StrEnum):
-    """What speaks for a caller."""
+    """How the caller was authenticated."""
 
     ANONYMOUS = "anonymous"
     SERVICE = "service"

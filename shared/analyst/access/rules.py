@@ -6,10 +6,11 @@ exist. Everything that shows, signs or queries data asks here.
 """
 
 import hashlib
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -118,7 +119,7 @@ class _Index:
         self._reach: dict[Principal, tuple[frozenset[str], ...]] = {}
 
     def reach(self, principal: Principal) -> tuple[frozenset[str], ...]:
-        """Give the sets of table ids that were granted: one of single tables, and one for each place."""
+        """Return the sets of table ids that were granted: one of single tables, and one for each place."""
         reach = self._reach.get(principal)
         if reach is None:
             kind, id_ = principal
@@ -153,7 +154,7 @@ class AccessList(_Value):
     """Ids of sessions that were signed out and would not have expired yet."""
 
     def may_read(self, caller: Caller, table_id: str) -> bool:
-        """Tell whether the caller may read the table; what may not be read must answer as if it did not exist."""
+        """Return whether the caller may read the table; what may not be read must answer as if it did not exist."""
         if caller.role is Role.ADMIN:
             return True
         return any(table_id in tables for tables in self._reach(caller))
@@ -184,18 +185,18 @@ class AccessList(_Value):
         return given_up is None or given_up < min(built_at, _utc(table.extracted_at or built_at))
 
     def may_download(self, caller: Caller, table_id: str) -> bool:
-        """Tell whether the caller may have the table's files; those of a server-only table are never handed out."""
+        """Return whether the caller may have the table's files; those of a server-only table are never handed out."""
         registration = self.tables.get(table_id)
         kept = registration is not None and registration.server_only
         return not kept and self.may_read(caller, table_id)
 
     def description(self, table_id: str, extracted: str | None) -> str | None:
-        """Tell what a table is said to hold: by the registry, else by what was extracted with it."""
+        """Return what a table is said to hold: by the registry, else by what was extracted with it."""
         registration = self.tables.get(table_id)
         return (registration and registration.description) or extracted
 
     def caller_of(self, token: str, now: datetime) -> Caller:
-        """Find out whom a personal access token speaks for.
+        """Determine whom a personal access token speaks for.
 
         Raises:
             UnauthenticatedError: it is unknown, revoked, expired, or its user is not active.
@@ -203,13 +204,15 @@ class AccessList(_Value):
         found = self.tokens.get(digest(token))
         user = self.users.get(found.user) if found else None
         if found is None or user is None or (found.expires is not None and found.expires <= now):
-            raise UnauthenticatedError("the access token is not valid; make a new one or ask an administrator")
+            raise UnauthenticatedError(
+                "the access token is not valid: it is unknown, revoked or expired; create a new one, or run `da login`"
+            )
         return Caller(
             found.user, user.email, user.role, frozenset(user.groups), found.id, scopes=frozenset(found.scopes)
         )
 
     def _reach(self, caller: Caller) -> Iterator[frozenset[str]]:
-        """Give the sets of table ids that together are what somebody who is no admin may read."""
+        """Return the sets of table ids that together are what somebody who is no admin may read."""
         if caller.user_id is None:
             return
         yield self._index.public
@@ -222,12 +225,12 @@ class AccessList(_Value):
 
 
 def _utc(time: datetime) -> datetime:
-    """Give a time a zone: catalogs hold times of `_meta` in UTC, those of before without one."""
+    """Return a time a zone: catalogs hold times of `_meta` in UTC, those of before without one."""
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def digest(token: str) -> str:
-    """Give the SHA-256 (hex) under which a token is kept."""
+    """Return the SHA-256 (hex) under which a token is kept."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -245,3 +248,17 @@ def _by_place(tables: dict[str, Registration]) -> dict[Place, frozenset[str]]:
         for place in {(table.source, None), (table.source, table.bucket)}:
             found.setdefault(place, set()).add(id_)
     return {place: frozenset(ids) for place, ids in found.items()}
+
+
+_EDGE: Final = r"[A-Za-z0-9_-]"
+_TOKEN: Final = re.compile(rf"(?<!{_EDGE})({TOKEN_PREFIX}{_EDGE}{{{TOKEN_SHOWN - len(TOKEN_PREFIX)}}}){_EDGE}{{27,}}")
+_SIGNED: Final = re.compile(rf"eyJ{_EDGE}{{8,}}\.{_EDGE}+\.{_EDGE}*")
+
+
+def redacted(value: Any) -> Any:
+    """Return a JSON value with the access tokens and signed tokens in its texts cut off; how one began stays."""
+    if isinstance(value, str):
+        return _SIGNED.sub("eyJ…", _TOKEN.sub(r"\1…", value))
+    if isinstance(value, dict):
+        return {name: redacted(item) for name, item in value.items()}
+    return [redacted(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,12 +1,10 @@
-"""The audit: who did what to what, from where, and how it ended.
+"""The audit log: who did what, to what, from where, and with which outcome.
 
-What an edit of the system state does is a row of its `audit_log`, written in that edit. Everything else that is audited
-is an `Event`, in batches of JSON lines that answers wait for: `state/audit/date=2026-01-31/<ulid>.jsonl`.
+An edit of the system state writes its own row of `audit_log`. Everything else that is audited is an `AuditEvent`, stored
+before the response in batches of JSON lines: `state/audit/date=2026-01-31/<ulid>.jsonl`.
 """
 
-from analyst.audit.events import AuditEvent, Outcome
-from analyst.audit.notes import Note, Noting
-from analyst.audit.tally import DENIED, UNCHANGED, Rule
-from analyst.audit.writer import Audit
+from analyst.audit.events import AuditEvent, Note, Noting, Outcome
+from analyst.audit.writer import DENIED, UNCHANGED, Audit, Rule
 
 __all__ = ["DENIED", "UNCHANGED", "Audit", "AuditEvent", "Note", "Noting", "Outcome", "Rule"]

@@ -71,7 +71,7 @@ class Archiving:
     scratch: Path | None = None
 
     def due(self) -> dict[str, list[Entry]]:
-        """Tell which batches are to be gathered, by the folders of their days, the earliest days first."""
+        """Return which batches are to be gathered, by the folders of their days, the earliest days first."""
         due: dict[str, list[Entry]] = {}
         room = MOST_GATHERED
         for day in sorted(self.store.list_folders(PREFIX)):
@@ -137,7 +137,7 @@ class Archiving:
 def _convert(con: "DuckDBPyConnection", lines: Path, known: Sequence[Path], into: Path) -> int:
     columns = ", ".join(f"{quote_text(name)}: '{kind}'" for name, kind in _COLUMNS.items())
     known_ids = f"select id {rows_of(known)}" if known else "select ''::varchar where false"
-    with duckdb_files.told_as(UnavailableError, "a batch of the audit can't be read: ", hide=lines):
+    with duckdb_files.told_as(UnavailableError, "a batch of the audit log cannot be read: ", hide=lines):
         rows = con.execute(
             f"""
             copy (

@@ -1,6 +1,6 @@
-"""What the audit knows of one thing that happened, or of several that were alike."""
+"""Audit events, and the notes that functions add to them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -11,24 +11,60 @@ from ulid import ULID
 from analyst.access import CallerKind
 from analyst.clients import ClientKind
 
+
+@dataclass(slots=True)
+class Note:
+    """What is known so far. Of an `action` that is named the function's own name is not told."""
+
+    action: str | None = None
+    resources: tuple[str, ...] = ()
+    params: dict[str, Any] = field(default_factory=dict)
+    is_unchanged: bool = False
+    user_id: str | None = None
+    email: str | None = None
+
+
+class Noting:
+    """Takes down what functions tell; the context of a request does."""
+
+    __slots__ = ()
+    note: Note
+
+    def audited(self, *resources: str, is_unchanged: bool = False, **params: Any) -> None:
+        """Return what this is done to, such as `table:shop.orders`, and more about it: JSON values, and no secrets.
+
+        What is told at several times adds up. Of answers that say that nothing has changed, many are counted as one.
+        """
+        self.note.resources = (*self.note.resources, *resources)
+        self.note.params.update(params)
+        self.note.is_unchanged = is_unchanged
+
+    def signs_in(self, provider: str, email: str | None = None, user_id: str | None = None) -> None:
+        """Tell that this is a sign-in, by which provider, of whom; of which user when that is certain."""
+        self.note.action = "auth.sign_in"
+        self.note.user_id = user_id
+        self.note.email = email
+        self.note.params["provider"] = provider
+
+
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 _OF_ONE: Final = {"id", "at", "duration_ms", "count", "since"}
 
 
 class Outcome(StrEnum):
-    """How it ended."""
+    """The outcome of an action."""
 
     OK = "ok"
     DENIED = "denied"
-    """For want of proof or rights, or because of too many attempts."""
+    """Credentials or rights were missing, or there were too many attempts."""
     FAILED = "failed"
 
 
 class AuditEvent(BaseModel):
-    """One thing that happened. Of `count` alike, the first was at `since`, and what they do not share is left out.
+    """An audit event: one action, or `count` similar ones since `since`, with only the fields that they share.
 
-    `at` is when it was written, which is when the answer was ready; `resources` are of kinds, as `table:shop.orders`. What
-    an edit did has no `status`, which is the answer's.
+    `at` is when the response was ready. `resources` have a kind, such as `table:shop.orders`. `status` is the HTTP status;
+    events that an edit of the state recorded have none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -72,7 +108,7 @@ class AuditEvent(BaseModel):
         return AuditEvent(**{**required, **same}, id=other.id, at=other.at, count=count, since=since)
 
     def again(self, at: datetime) -> "AuditEvent":
-        """Give it a place of its own, at another time."""
+        """Return it a place of its own, at another time."""
         return self.model_copy(update={"id": new_id(at), "at": at})
 
 
@@ -101,5 +137,5 @@ def new_id(at: datetime) -> str:
 
 
 def milliseconds(at: datetime) -> int:
-    """Tell a time in whole ms since 1970."""
+    """Return a time in whole ms since 1970."""
     return (at - _EPOCH) // timedelta(milliseconds=1)

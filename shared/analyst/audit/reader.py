@@ -1,5 +1,6 @@
 """Reading events out of the bucket, newest first, and no more of them than somebody asks for."""
 
+import json
 import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,21 +11,97 @@ from functools import cached_property
 from heapq import heappush, heappushpop, merge
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from pydantic import ValidationError
 from ulid import ULID
 
 from analyst import duckdb_files
+from analyst.addresses import normal_email
 from analyst.audit.archives import ARCHIVE_PREFIX, rows_of
-from analyst.audit.events import AuditEvent, Place
-from analyst.audit.query import Wanted
+from analyst.audit.events import AuditEvent, Outcome, Place
 from analyst.audit.writer import PREFIX, SPREAD, SUFFIX, folder_of
 from analyst.errors import UnavailableError
 from analyst.store import ObjectMissingError, Store
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+
+_AT_ONCE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is looked for, among events before a place and not before a time (ms since 1970).
+
+    `user` is an id or an e-mail, `action` how actions begin; what is `None` may be anything.
+    """
+
+    before: Place
+    since_ms: int
+    user: str | None = None
+    action: str | None = None
+    resource: str | None = None
+    outcome: Outcome | None = None
+    request_id: str | None = None
+
+    def matches(self, event: AuditEvent) -> bool:
+        """Return whether an event is looked for."""
+        place = event.place
+        return (
+            place < self.before
+            and place.ms >= self.since_ms
+            and (self.user is None or self.user == event.user_id or normal_email(self.user) == event.email)
+            and (self.action is None or event.action.startswith(self.action))
+            and (self.resource is None or self.resource in event.resources)
+            and (self.outcome is None or event.outcome is self.outcome)
+            and (self.request_id is None or event.request_id == self.request_id)
+        )
+
+    def among(self, db: "DuckDBPyConnection", rows: str) -> "Iterator[AuditEvent]":
+        """Return the events that are looked for, newest first, among the rows of a query; its columns are their fields."""
+        before: Place | None = self.before
+        while before is not None:
+            found = self._page(db, rows, before)
+            yield from found
+            before = found[-1].place if len(found) == _AT_ONCE else None
+
+    def _page(self, db: "DuckDBPyConnection", rows: str, before: Place) -> list[AuditEvent]:
+        result = db.execute(
+            f"""
+            from ({rows})
+            where (epoch_ms("at"), id) < ($ms, $id) and epoch_ms("at") >= $since_ms
+                and ($user is null or user_id = $user or email = lower($user))
+                and ($action is null or starts_with("action", $action))
+                and ($resource is null or list_contains(resources, $resource))
+                and ($outcome is null or outcome = $outcome)
+                and ($request_id is null or request_id = $request_id)
+            order by epoch_ms("at") desc, id desc limit {_AT_ONCE}
+            """,
+            {
+                "ms": before.ms,
+                "id": before.id,
+                "since_ms": self.since_ms,
+                "user": self.user,
+                "action": self.action,
+                "resource": self.resource,
+                "outcome": self.outcome,
+                "request_id": self.request_id,
+            },
+        )
+        names = [column[0] for column in result.description]
+        return [_event(dict(zip(names, row, strict=True))) for row in result.fetchall()]
+
+
+def _event(row: dict[str, Any]) -> AuditEvent:
+    named = {name: _aware(value) for name, value in row.items() if value is not None}
+    return AuditEvent.model_validate({**named, "params": json.loads(row["params"] or "{}")})
+
+
+def _aware(value: Any) -> Any:
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
+
 
 _BATCH: Final = re.compile(rf"([0-7][0-9A-HJKMNP-TV-Z]{{25}}){re.escape(SUFFIX)}")
 _FOLDER: Final = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
@@ -66,7 +143,7 @@ class Events:
         self._held.close()
 
     def newest(self, wanted: Wanted) -> Iterator[Item]:
-        """Give what is looked for, newest first, and tell every now and then how far that is.
+        """Return what is looked for, newest first, and tell every now and then how far that is.
 
         Raises:
             UnavailableError: the store does not answer, or an object is damaged.
@@ -85,7 +162,7 @@ class Events:
         return sorted((day for day in days if day is not None and first <= day <= last), reverse=True)
 
     def _some_of_day(self, day: int, wanted: Wanted) -> Generator[Item, None, Wanted | None]:
-        """Give what is looked for of a day. Returns what is left to look for, `None` if nothing is."""
+        """Return what is looked for of a day. Returns what is left to look for, `None` if nothing is."""
         folder = _folder(day)
         names = _newest((entry.key.removeprefix(folder) for entry in self.store.list(folder)), wanted)
         batches = self._batched(folder, names[:_MOST_LISTED], wanted)
@@ -103,7 +180,7 @@ class Events:
         return replace(wanted, before=_just_after(more[0])) if more else None
 
     def _batched(self, folder: str, names: Sequence[str], wanted: Wanted) -> Iterator[Item]:
-        """Give the events of batches. Those that are read may have events which come after some of the next ones."""
+        """Return the events of batches. Those that are read may have events which come after some of the next ones."""
         pending: list[AuditEvent] = []
         for start in range(0, len(names), _CHUNK):
             read = self._pool.map(lambda name: self._read(folder + name), names[start : start + _CHUNK])
@@ -123,7 +200,7 @@ class Events:
         try:
             return [AuditEvent.model_validate_json(line) for line in found.data.splitlines()]
         except ValidationError as error:
-            raise UnavailableError(f"{key} is damaged; put it back from a copy, or delete it") from error
+            raise UnavailableError(f"{key!r} is damaged; restore it from a backup, or delete it") from error
 
     def _archived(self, key: str, wanted: Wanted) -> Iterator[Item]:
         path = self.store.local_path(key)
@@ -133,7 +210,7 @@ class Events:
                 self.store.download(key, path)
             except ObjectMissingError:
                 raise _GatheredError from None
-        with duckdb_files.told_as(UnavailableError, f"{key} can't be read: ", hide=path):
+        with duckdb_files.told_as(UnavailableError, f"{key!r} cannot be read: ", hide=path):
             yield from wanted.among(self._db, rows_of([path]))
 
     @cached_property
@@ -150,7 +227,7 @@ class Events:
 
 
 def _newest(names: Iterable[str], wanted: Wanted) -> list[str]:
-    """Give the newest of the batches that may have what is looked for, one more than are read at once; newest first."""
+    """Return the newest of the batches that may have what is looked for, one more than are read at once; newest first."""
     newest: list[str] = []
     for name in names:
         if _BATCH.fullmatch(name) and wanted.since_ms <= _ms(name) <= wanted.before.ms + _SPREAD_MS:
@@ -172,10 +249,10 @@ def _folder(day: int) -> str:
 
 
 def _ms(name: str) -> int:
-    """Tell the time in a batch's name, in ms since 1970."""
+    """Return the time in a batch's name, in ms since 1970."""
     return ULID.from_str(name.removesuffix(SUFFIX)).milliseconds
 
 
 def _just_after(name: str) -> Place:
-    """Give the place before which all events of a batch are."""
+    """Return the place before which all events of a batch are."""
     return Place(_ms(name), f"{name.removesuffix(SUFFIX)} ")

@@ -1,4 +1,4 @@
-"""Writing events: who writes waits until the store has them, and all who wait at once share one object.
+"""Writing audit events: a writer waits until the store has its event, and all who wait at once share one object.
 
 The first who comes writes; who comes while a write is under way is written by the next one, with all others who came
 meanwhile. An object bears the id of its newest event; its events lie no more than a second apart, and in no case
@@ -7,16 +7,120 @@ midnight, so that a reader knows from its name what it can hold.
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 from analyst.audit.events import AuditEvent
-from analyst.audit.tally import Rule, Tally
 from analyst.errors import AnalystError, UnavailableError
 from analyst.store import Store, UnsureWriteError
 from analyst.store.compare_and_swap import put_once
+
+_MOST_SIDES: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Of what comes from one side within a span of the clock (in seconds) the first `at_once` are written."""
+
+    name: str
+    at_once: int
+    seconds: int
+    side: Callable[[AuditEvent], Hashable]
+
+
+UNCHANGED: Final = Rule("unchanged", 1, 3600, lambda it: (it.caller, it.user_id, it.token_id, it.action, it.resources))
+"""Answers that say that nothing has changed: one for each caller, thing and hour."""
+
+DENIED: Final = Rule("denied", 30, 60, lambda it: (it.client_address, it.caller, it.user_id, it.action))
+"""Failed authorizations: as many for each address, user if one is known, and thing that was tried, in a minute."""
+
+
+@dataclass(slots=True)
+class _Span:
+    """What one side has done within one span. `number` is that of the span since 1970."""
+
+    rule: Rule
+    number: int
+    written: int = 0
+    counted: dict[str, AuditEvent] = field(default_factory=dict)
+
+    @property
+    def ends(self) -> datetime:
+        return datetime.fromtimestamp((self.number + 1) * self.rule.seconds, UTC)
+
+
+class Tally:
+    """Counts by rules. Safe to share between threads. Of more than `most` sides the further ones count as one."""
+
+    def __init__(self, most: int = _MOST_SIDES) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._spans: dict[Hashable, _Span] = {}
+        self._over: dict[Hashable, AuditEvent] = {}
+
+    def count(self, event: AuditEvent, rule: Rule) -> bool:
+        """Count an event; tell whether it was counted only, and is not to be written."""
+        with self._lock:
+            span = self._span(event, rule)
+            if span.written < rule.at_once:
+                span.written += 1
+                return False
+            known = span.counted.get(event.action)
+            span.counted[event.action] = event if known is None else known.joined(event)
+            return True
+
+    def undo(self, event: AuditEvent, rule: Rule) -> None:
+        """Let another one be written in the place of this one, which could not be."""
+        with self._lock:
+            span = self._span(event, rule)
+            span.written = max(0, span.written - 1)
+
+    def next_end(self) -> datetime | None:
+        """Return when the first span ends of which something was counted; `None` if nothing was."""
+        with self._lock:
+            return min((span.ends for span in self._spans.values() if span.counted), default=None)
+
+    def take(self, ended_by: datetime | None) -> list[AuditEvent]:
+        """Take what was counted in spans that have ended, of all spans if `ended_by` is `None`."""
+        with self._lock:
+            self._end(ended_by)
+            taken, self._over = self._over, {}
+            return list(taken.values())
+
+    def put_back(self, events: Iterable[AuditEvent]) -> None:
+        """Put back what could not be written."""
+        with self._lock:
+            self._keep(events)
+
+    def _span(self, event: AuditEvent, rule: Rule) -> _Span:
+        number = int(event.at.timestamp()) // rule.seconds
+        side: Hashable = (rule.name, rule.side(event))
+        if side not in self._spans and len(self._spans) >= self._most:
+            self._end(event.at)
+            side = side if len(self._spans) < self._most else (rule.name, None)
+        span = self._spans.get(side)
+        if span is None or span.number < number:
+            if span is not None:
+                self._keep(span.counted.values())
+            span = self._spans[side] = _Span(rule, number)
+        return span
+
+    def _end(self, by: datetime | None) -> None:
+        ended = [side for side, span in self._spans.items() if by is None or span.ends <= by]
+        for side in ended:
+            self._keep(self._spans.pop(side).counted.values())
+
+    def _keep(self, events: Iterable[AuditEvent]) -> None:
+        """Keep what is to be written; while that fails for long, ever more of it becomes one."""
+        for event in events:
+            alike: Hashable = (event.action, event.resources, event.caller, event.user_id, event.client_address)
+            if len(self._over) >= self._most and alike not in self._over:
+                alike = event.action
+            known = self._over.get(alike)
+            self._over[alike] = event if known is None else known.joined(event)
+
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +191,7 @@ class Audit:
         """Write what was counted so far: the process is about to end.
 
         Raises:
-            UnavailableError: the store does not answer.
+            UnavailableError: the store does not respond.
         """
         with self._turn:
             self._put([], ended_by=None)
@@ -109,7 +213,9 @@ class Audit:
         else:
             batch.written.wait()
         if isinstance(batch.error, AnalystError):
-            message = "this could not be written to the audit log, so it is not answered; try again in a moment"
+            message = (
+                "the request could not be recorded in the audit log, so it was not answered; try again in a moment"
+            )
             raise UnavailableError(message) from batch.error
         if batch.error is not None:
             raise batch.error
@@ -117,6 +223,8 @@ class Audit:
     def _lead(self, batch: _Batch) -> None:
         """Write a batch when those before it are written; until then it takes more."""
         with self._turn:
+            # The batch is closed only now that the earlier write has ended, so it holds everything that came meanwhile:
+            # under load, one object per write of the store, however many requests wait for it.
             with self._gate:
                 self._next = _Batch()
             try:
@@ -163,7 +271,7 @@ class Audit:
 
 
 def folder_of(at: datetime) -> str:
-    """Tell under which prefix the events of a day are."""
+    """Return under which prefix the events of a day are."""
     return f"{PREFIX}date={at.date().isoformat()}/"
 
 

@@ -1,1 +1,1 @@
-"""How a caller proves who they are: access tokens, sessions of people who signed in, and the proof of a service."""
+"""Authentication: access tokens, sessions of signed-in users, and identity tokens of services."""

@@ -1,4 +1,4 @@
-"""Make the first administrator. It needs the bootstrap secret and works once."""
+"""Creation of the first administrator, with the bootstrap secret. It works once."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Final
@@ -15,6 +15,7 @@ from analyst.state.fields import Email, Input, Line, Output
 from analyst.state.rows import fetch_one, insert
 from analyst.state.tokens import DAYS, issue
 from analyst.state.users import NewUser, User, UserChange, create_user, get_user, seed_admin, update_user
+from analyst.validation import Matching
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -23,24 +24,26 @@ if TYPE_CHECKING:
 _TOKEN = rf"^{TOKEN_PREFIX}[A-Za-z0-9_-]{{43}}$"
 
 PER_CLIENT: Final = Limit("bootstrap-from", 30, timedelta(minutes=15))
-"""Secrets that one client tries."""
+"""Bootstrap secrets that one client may try."""
 
 
 class Bootstrap(Input):
-    """The first administrator, and the proof of the right to make one.
+    """The first administrator, and the bootstrap secret.
 
-    A `token` that the caller has made up (`da_`, and 32 random bytes in URL-safe base64) becomes theirs. Who sends it
-    again, because the answer was lost, gets the same answer.
+    `token` can be chosen by the caller: `da_` and 32 random bytes in URL-safe base64. Repeating the request with the
+    same token, because the response was lost, returns the same response.
     """
 
     email: Email
     name: Line | None = None
     secret: Annotated[SecretStr, Field(max_length=1000)]
-    token: Annotated[str, Field(pattern=_TOKEN)] | None = Field(default=None, repr=False)
+    token: Annotated[str, Matching(_TOKEN, "da_ and 32 random bytes in URL-safe base64")] | None = Field(
+        default=None, repr=False
+    )
 
 
 class Bootstrapped(Output):
-    """The first administrator, and an access token that is shown this once."""
+    """The first administrator, and an access token that is shown only once."""
 
     token: str
     token_id: str
@@ -50,7 +53,7 @@ class Bootstrapped(Output):
 def bootstrap(
     state: State, actor: Actor, request: Bootstrap, secret: SecretStr | None, seed: str | None = None
 ) -> Bootstrapped:
-    """Make the user an administrator and give an access token. In a state taken over, the user may exist.
+    """Make the user an administrator and return an access token. In an imported state, the user may exist.
 
     Whoever has the e-mail `seed` becomes one as well.
 
@@ -59,7 +62,7 @@ def bootstrap(
         ConflictError: it was done before.
     """
     if not is_secret(request.secret.get_secret_value(), secret):
-        raise ForbiddenError("this is not the bootstrap secret (BOOTSTRAP_SECRET), or none is set")
+        raise ForbiddenError("the bootstrap secret is wrong, or BOOTSTRAP_SECRET is not set on the server")
     return state.edit(lambda db: _bootstrap(db, actor, request, seed))
 
 
@@ -81,7 +84,7 @@ def _again(db: "DuckDBPyConnection", actor: Actor, request: Bootstrap, user_id: 
     kept = [user_id, digest(request.token or ""), actor.at]
     token = fetch_one(db, f"select id from tokens where name = 'bootstrap' and {valid}", kept)
     if token is None or request.token is None:
-        raise ConflictError("the first administrator was made before; ask an administrator for access")
+        raise ConflictError("the first administrator already exists; ask an administrator for access")
     return Bootstrapped(token=request.token, token_id=token["id"], user=get_user(db, user_id))
 
 

@@ -1,16 +1,79 @@
-"""Find out who makes a request: by an access token, a session, or the proof of a service."""
+"""Identification of callers: by access token, session, or identity token of a service."""
 
 import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydantic import SecretStr
+from pydantic import BaseModel, ConfigDict, SecretStr
 
-from analyst.access import SERVICE, TOKEN_PREFIX, AccessReader, Caller
+from analyst.access import SERVICE, TOKEN_PREFIX, AccessList, AccessReader, Caller, Role
+from analyst.addresses import normal_email
 from analyst.auth import sessions
 from analyst.auth.keys import Keys
+from analyst.auth.oidc import Issuer
 from analyst.errors import UnauthenticatedError
+from analyst.settings import Settings
+
+
+class MyToken(BaseModel):
+    """The access token of the request."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    name: str
+    expires_at: datetime | None
+
+
+class Me(BaseModel):
+    """The caller. `groups` are names. A service has no user."""
+
+    model_config = ConfigDict(frozen=True)
+
+    user_id: str | None
+    email: str | None
+    name: str | None
+    role: Role
+    groups: tuple[str, ...]
+    service: bool
+    token: MyToken | None
+
+
+def who_is(access: AccessList, caller: Caller) -> Me:
+    """Describe a caller by the access list alone."""
+    user = access.users.get(caller.user_id or "")
+    return Me(
+        user_id=caller.user_id,
+        email=caller.email,
+        name=None if user is None else user.name,
+        role=caller.role,
+        groups=tuple(sorted(access.groups[group] for group in caller.groups if group in access.groups)),
+        service=caller.is_service,
+        token=_token(access, caller),
+    )
+
+
+def _token(access: AccessList, caller: Caller) -> MyToken | None:
+    found = (token for token in access.tokens.values() if token.id == caller.token_id)
+    return next((MyToken(id=token.id, name=token.name, expires_at=token.expires) for token in found), None)
+
+
+def identify_service(token: str, issuer: Issuer, settings: Settings, now: datetime) -> Caller:
+    """Let a configured service account in.
+
+    Raises:
+        UnauthenticatedError: the token is not one of theirs, or services are not configured.
+        UnavailableError: the issuer's keys are unavailable.
+    """
+    audience = settings.service_audience or settings.base_url
+    if not settings.service_account_emails or audience is None:
+        raise UnauthenticatedError("the token was not issued by this server")
+    claims = issuer.verify(token, audience.rstrip("/"), now)
+    email = normal_email(str(claims.get("email", "")))
+    if claims.get("email_verified") is not True or email not in settings.service_account_emails:
+        raise UnauthenticatedError("this service account is not listed in SERVICE_ACCOUNT_EMAILS")
+    return SERVICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +97,7 @@ class Identification:
     services: Callable[[str, datetime], Caller]
 
     def caller(self, shown: Credentials, now: datetime) -> Caller | None:
-        """Find out who makes a request; without credentials it is nobody: `None`. A header goes before a cookie.
+        """Determine who makes a request; without credentials it is nobody: `None`. A header goes before a cookie.
 
         Raises:
             UnauthenticatedError: what is shown proves nothing.
@@ -63,7 +126,7 @@ def is_secret(given: str, secret: SecretStr | None) -> bool:
 def _bearer(authorization: str) -> str:
     scheme, _, token = authorization.strip().partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise UnauthenticatedError("the Authorization header must be 'Bearer <access token>'")
+        raise UnauthenticatedError("the Authorization header is malformed; send 'Authorization: Bearer <access token>'")
     return token.strip()
 
 

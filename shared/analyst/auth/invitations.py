@@ -1,4 +1,4 @@
-"""Invite a user: a link under which they set a password, mailed to them or given to the administrator to hand over."""
+"""Invitations: links for setting a first password, mailed or handed over by an administrator."""
 
 from datetime import datetime
 from typing import Final
@@ -13,21 +13,20 @@ from analyst.settings import Settings
 from analyst.state.audit import Actor, record
 from analyst.state.database import State
 from analyst.state.fields import Id, Input, Output
-from analyst.state.passwords import Account, find_account
-from analyst.state.users import get_user
+from analyst.state.users import Account, find_account, get_user
 
 
 class InvitationRequest(Input):
-    """Whom to invite; without `mail`, the link is given back even where mails can be sent."""
+    """The user to invite. `mail: false` returns the link even if mail is configured."""
 
     id: Id
     mail: bool = True
 
 
 class Invitation(Output):
-    """An invitation. When it was not `mailed`, `url` is the link to hand over, and `code` what its page asks for.
+    """An invitation. If it was not `mailed`, hand over `url` and the `code` that its page asks for.
 
-    Whoever has both becomes that user. A mail has both as well: scanners that follow links don't type codes. `expires_at` is `None` when the link is only that of the sign-in page.
+    Whoever has both can sign in as that user. `expires_at` is null if the link is just the sign-in page.
     """
 
     email: str
@@ -74,7 +73,7 @@ def _account(user_id: str, state: State) -> Account:
         user = get_user(db, user_id)
         account = find_account(db, user.id)
     if account is None:
-        raise ConflictError(f"{user.email} is deactivated: activate the user first")
+        raise ConflictError(f"the user {user.email} is deactivated; activate the user first")
     return account
 
 

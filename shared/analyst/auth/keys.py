@@ -1,4 +1,4 @@
-"""The signing keys of an installation: what they sign, and that several are valid at once while they rotate.
+"""The signing keys of an installation, of which several are valid during a rotation.
 
 A signed token is a JWT (HS256). Its header names the key (`kid`), its audience the purpose; each purpose signs with a
 key of its own that is derived from the secret, so that a token of one purpose is never one of another.
@@ -57,7 +57,7 @@ class Keys:
         return jwt.encode({**claims, **registered}, key, algorithm=_ALGORITHM, headers={"kid": self._current})
 
     def verify(self, purpose: Purpose, token: str, now: datetime) -> Mapping[str, Any]:
-        """Give the claims of a token.
+        """Return the claims of a token.
 
         Raises:
             UnauthenticatedError: it was not signed here for this purpose, or it has expired.
@@ -76,9 +76,9 @@ class Keys:
             )
             expires = datetime.fromtimestamp(claims["exp"], UTC)
         except (jwt.InvalidTokenError, KeyError, TypeError, ValueError, OverflowError) as error:
-            raise UnauthenticatedError("this is not a token of this installation, or not for this") from error
+            raise UnauthenticatedError("the token is invalid; sign in again, or ask for a new link") from error
         if expires <= now:
-            raise UnauthenticatedError("this has expired; sign in again")
+            raise UnauthenticatedError("this token or link has expired; sign in again, or ask for a new link")
         return claims
 
     def codes(self, purpose: Purpose, text: str) -> tuple[str, ...]:
@@ -86,7 +86,7 @@ class Keys:
         return tuple(_digits(self._key(kid, purpose), text) for kid in self._secrets)
 
     def knows(self, token: str) -> bool:
-        """Tell whether a token names one of these keys; whether that key signed it is another question."""
+        """Return whether a token names one of these keys; whether that key signed it is another question."""
         import jwt
 
         try:

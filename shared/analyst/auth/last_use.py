@@ -1,4 +1,4 @@
-"""When access tokens were used last: one empty object per token and day, written after an answer.
+"""Last use of access tokens: one empty object per token and day, written after the response.
 
 A use is written once by each process and day. When that fails it is written at the next use: nothing waits for it.
 """
@@ -61,10 +61,10 @@ class LastUses:
 
 
 def with_last_use(store: Store, tokens: "Sequence[Token]") -> "tuple[Token, ...]":
-    """Give tokens with the days of their last use.
+    """Return tokens with the days of their last use.
 
     Raises:
-        UnavailableError: the store does not answer.
+        UnavailableError: the store does not respond.
     """
     prefixes = [f"{USES}{token.id}/" for token in tokens] if len(tokens) <= _ONE_BY_ONE else [USES]
     last = _last(entry.key for prefix in prefixes for entry in store.list(prefix))
@@ -72,7 +72,7 @@ def with_last_use(store: Store, tokens: "Sequence[Token]") -> "tuple[Token, ...]
 
 
 def _last(keys: Iterable[str]) -> dict[str, date]:
-    """Give the last day of each token; keys come in their order, so that a later one counts."""
+    """Return the last day of each token; keys come in their order, so that a later one counts."""
     last: dict[str, date] = {}
     for key in keys:
         token_id, _, day = key.removeprefix(USES).partition("/")

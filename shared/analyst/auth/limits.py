@@ -1,4 +1,4 @@
-"""Rate limits of credential endpoints that hold across instances: one small object in the bucket per limit and key.
+"""Rate limits of credential endpoints, shared by all instances: one small object in the bucket per limit and key.
 
 An attempt is counted before it is answered, by compare-and-swap, so that attempts side by side can't slip through. When
 attempts at one key come faster than the object can be swapped, that is itself too fast.
@@ -44,13 +44,15 @@ class Limits:
 
         Raises:
             RateLimitedError: there were too many within the limit's time.
-            UnavailableError: the store does not answer.
+            UnavailableError: the store does not respond.
         """
         attempt = _Attempt(limit, now)
         place = f"{COUNTERS}{limit.name}/{hashlib.sha256(key.encode(errors='replace')).hexdigest()[:32]}.json"
         try:
             swap(self._store, place, attempt.added, done=attempt.is_in, pauses=_PAUSES, sleep=self._sleep)
         except UnavailableError as error:
+            # Losing every swap means that attempts come faster than the object can be written, which is the limit's
+            # business. Without an object there was no contention, so the store itself is down.
             if error.code != UnavailableError.code or self._store.head(place) is None:
                 raise
             raise _refusal(1) from error
@@ -65,7 +67,7 @@ class _Attempt:
         self._id = uuid4().hex
 
     def added(self, current: Object | None) -> bytes:
-        """Give the counter with this attempt in it.
+        """Return the counter with this attempt in it.
 
         Raises:
             RateLimitedError: it is full.
@@ -77,7 +79,7 @@ class _Attempt:
         return json.dumps([*recent, (self._now, self._id)]).encode()
 
     def is_in(self, current: Object) -> bool:
-        """Tell whether a counter has this attempt."""
+        """Return whether a counter has this attempt."""
         return any(id_ == self._id for _, id_ in _read(current))
 
 

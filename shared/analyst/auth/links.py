@@ -1,4 +1,4 @@
-"""Links that prove the way to a mailbox: signed, short-lived, used once, and of no use after what they were for.
+"""Links that prove control of a mailbox: signed, short-lived, and valid once.
 
 A link alone proves that a mail was delivered, not that a person read it: mail scanners open links, run the scripts of
 the page and submit its forms. So a link works in the browser that asked for it, which has a cookie, and in any other one
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from analyst.auth.keys import Keys, Purpose
 from analyst.auth.limits import Limit, Limits
-from analyst.auth.once import use
+from analyst.auth.single_use import use
 from analyst.errors import UnauthenticatedError
 from analyst.store import Store
 
@@ -122,11 +122,13 @@ def require_person(keys: Keys, purpose: Purpose, link: Link, shown: Shown, *, li
         return
     code = "".join(shown.code.split())
     if not _CODE.fullmatch(code):
-        raise CodeError("this link was opened in another browser than the one that asked for it: type in its code")
+        raise CodeError(
+            "this link was requested in another browser; enter the code that is shown there, or in the invitation"
+        )
     limits.count(PER_CLIENT, shown.network, now)
     limits.count(PER_LINK, str(link.claims["jti"]), now)
     if not any(hmac.compare_digest(code, right) for right in keys.codes(purpose, str(link.claims["jti"]))):
-        raise CodeError("this is not the code of this link")
+        raise CodeError("the code is wrong; check it and try again")
 
 
 def _digest(cookie: str) -> str:
@@ -138,7 +140,7 @@ def consume(keys: Keys, purpose: Purpose, token: str, store: Store, now: datetim
 
     Raises:
         UnauthenticatedError: it is not valid, or was used before.
-        UnavailableError: the store does not answer.
+        UnavailableError: the store does not respond.
     """
     link = read(keys, purpose, token, now)
     use(store, token, now)

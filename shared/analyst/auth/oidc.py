@@ -1,20 +1,20 @@
-"""Identity tokens of OpenID Connect: whose they are is proven offline, against the issuer's published keys.
+"""Identity tokens of OpenID Connect, verified offline against the issuer's published keys.
 
-The keys are kept. A token that names a key we do not have makes us look again, but at most once in a while, so that
-made-up tokens can't send us back and forth.
+The keys are cached. A token that names an unknown key triggers a new fetch, but at most once a minute, so that forged
+tokens cannot make us call the issuer all the time.
 """
 
 import json
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from analyst.errors import UnauthenticatedError, UnavailableError
+from analyst.http_client import HttpClient
 
 if TYPE_CHECKING:
     from jwt import PyJWK
@@ -27,8 +27,6 @@ _FRESH: Final = 3600.0
 _AGAIN: Final = 60.0
 _LEEWAY: Final = 60.0
 """Seconds that the issuer's clock may differ from ours."""
-
-Fetch = Callable[[str], Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,30 +41,30 @@ class _Published:
 class Issuer:
     """One issuer of identity tokens, such as `https://accounts.google.com`. Safe to use from many threads."""
 
-    def __init__(self, url: str, fetch: Fetch | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, url: str, http: HttpClient, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.url = url.rstrip("/")
-        self._fetch = fetch or fetch_json
+        self._http = http
         self._monotonic = monotonic
         self._published: _Published | None = None
         self._looking = threading.Lock()
 
     def endpoint(self, name: str) -> str:
-        """Give one of the issuer's addresses, such as `authorization_endpoint`.
+        """Return one of the issuer's addresses, such as `authorization_endpoint`.
 
         Raises:
-            UnavailableError: the issuer does not answer.
+            UnavailableError: the issuer does not respond.
         """
         found = self._current(_FRESH).configuration.get(name)
         if not isinstance(found, str):
-            raise UnavailableError(f"{self.url} publishes no {name}")
+            raise UnavailableError(f"the OpenID configuration of {self.url} has no {name!r}")
         return found
 
     def verify(self, token: str, audience: str, now: datetime) -> Mapping[str, Any]:
-        """Give the claims of an identity token that was made for `audience`.
+        """Return the claims of an identity token that was made for `audience`.
 
         Raises:
             UnauthenticatedError: this issuer did not sign it, it is for somebody else, or it has expired.
-            UnavailableError: the issuer's keys are not to be had.
+            UnavailableError: the issuer's keys are unavailable.
         """
         import jwt
 
@@ -83,19 +81,19 @@ class Issuer:
             starts = max(float(claims["iat"]), float(claims.get("nbf", claims["iat"])))
             is_now = starts - _LEEWAY <= now.timestamp() < float(claims["exp"]) + _LEEWAY
         except (jwt.PyJWTError, TypeError, ValueError) as error:
-            raise UnauthenticatedError("this is not an identity token for this installation") from error
+            raise UnauthenticatedError("the identity token is not valid for this server") from error
         if not is_now:
-            raise UnauthenticatedError("this identity token has expired")
+            raise UnauthenticatedError("the identity token has expired")
         return claims
 
     def _key(self, kid: object) -> "PyJWK":
         for age in (_FRESH, _AGAIN):
             if (key := self._current(age).keys.get(str(kid))) is not None:
                 return key
-        raise UnauthenticatedError("this identity token is not signed with a key of its issuer")
+        raise UnauthenticatedError("the identity token is not signed with a current key of its issuer")
 
     def _current(self, age: float) -> _Published:
-        """Give what the issuer published, fetched no longer than `age` seconds ago if it can be had."""
+        """Return what the issuer published, fetched no longer than `age` seconds ago if it can be had."""
         with self._looking:
             if self._published is None or self._monotonic() - self._published.at > age:
                 self._published = self._look(self._published)
@@ -115,29 +113,26 @@ class Issuer:
         now = self._monotonic()
         configuration = self._fetch(f"{self.url}/.well-known/openid-configuration")
         if str(configuration.get("issuer", "")).rstrip("/") != self.url:
-            raise UnavailableError(f"{self.url} says that it is another issuer: {configuration.get('issuer')}")
+            raise UnavailableError(f"{self.url} identifies itself as another issuer: {configuration.get('issuer')!r}")
         try:
             published = self._fetch(str(configuration["jwks_uri"]))["keys"]
             keys = {str(key["kid"]): PyJWK(key) for key in published if key.get("use", "sig") == "sig"}
         except (KeyError, TypeError, AttributeError, PyJWTError) as error:
-            raise UnavailableError(f"{self.url} does not publish what an OpenID issuer does") from error
+            raise UnavailableError(f"the OpenID configuration or the keys of {self.url} are malformed") from error
         return _Published(configuration, keys, now)
 
+    def _fetch(self, url: str) -> Mapping[str, Any]:
+        from urllib3.exceptions import HTTPError
 
-def fetch_json(url: str) -> Mapping[str, Any]:
-    """Fetch a JSON object.
-
-    Raises:
-        UnavailableError: it is not to be had.
-    """
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:  # noqa: S310 - the issuer of the settings
+        response = self._http.request("GET", url, read=_TIMEOUT, streamed=True, redirects=3)
+        try:
+            if response.status != HTTPStatus.OK:
+                raise UnavailableError(f"{url} answered {response.status}")
             document = json.loads(response.read(_LARGEST))
-    except urllib.error.HTTPError as error:
-        with error:
-            raise UnavailableError(f"{url} answers {error.code}") from error
-    except (OSError, ValueError) as error:
-        raise UnavailableError(f"{url} does not answer: {error}") from error
-    if not isinstance(document, dict):
-        raise UnavailableError(f"{url} is not a JSON object")
-    return document
+        except (HTTPError, ValueError) as error:
+            raise UnavailableError(f"{url} did not answer with a JSON document") from error
+        finally:
+            response.close()
+        if not isinstance(document, dict):
+            raise UnavailableError(f"{url} did not answer with a JSON object")
+        return document

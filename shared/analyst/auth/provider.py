@@ -1,4 +1,4 @@
-"""Ways to sign in. Each is one module in `analyst/auth/providers/` with a `PROVIDER`, and its functions."""
+"""Sign-in methods. Each is one module in `analyst/auth/providers/` with a `PROVIDER`, and its functions."""
 
 import importlib
 import pkgutil
@@ -27,10 +27,10 @@ class AuthProvider(Protocol):
         """By which it is listed, and disabled in the settings."""
 
     def is_available(self, settings: Settings) -> bool:
-        """Tell whether it is configured. It need not look whether it is disabled."""
+        """Return whether it is configured. It need not look whether it is disabled."""
 
     def button(self, settings: Settings) -> LoginButton | None:
-        """Give its button; `None` for one that is not for browsers."""
+        """Return its button; `None` for one that is not for browsers."""
 
 
 @cache
@@ -52,12 +52,12 @@ def require(provider: AuthProvider, settings: Settings) -> None:
         NotFoundError: it is not configured, or disabled.
     """
     if provider not in available_providers(settings):
-        hint = "" if settings.base_url else "; an administrator must set BASE_URL for what sends links"
-        raise NotFoundError(f"signing in by {provider.name} is not set up here{hint}")
+        hint = "" if settings.base_url else "; an administrator must set BASE_URL for methods that send links"
+        raise NotFoundError(f"sign-in by {provider.name} is not configured on this server{hint}")
 
 
 def available_providers(settings: Settings) -> tuple[AuthProvider, ...]:
-    """Give the providers that are configured and not disabled, in the order of their buttons."""
+    """Return the providers that are configured and not disabled, in the order of their buttons."""
     found = [
         provider
         for provider in all_providers()

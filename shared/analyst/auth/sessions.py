@@ -11,7 +11,7 @@ from typing import Final
 
 from analyst.access import AccessList, AccessReader, Caller
 from analyst.auth.keys import Keys, Purpose
-from analyst.auth.once import use
+from analyst.auth.single_use import use
 from analyst.errors import UnauthenticatedError
 from analyst.store import Store
 
@@ -20,6 +20,8 @@ PROGRAM_LASTS: Final = timedelta(hours=1)
 REFRESH_LASTS: Final = timedelta(days=30)
 
 _AGAIN_WITHIN: Final = 60.0
+"""Seconds for which a used refresh token still works: a client whose response was lost would be signed out otherwise.
+The thief of a refresh token has the same minute, and gains no more than by using the token first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,11 @@ def for_program(keys: Keys, session: Session, now: datetime) -> Pair:
 
 
 def refresh(keys: Keys, token: str, access: AccessReader, store: Store, now: datetime) -> Pair:
-    """Give the next pair for a refresh token, which is used up by it; for a minute, who missed the answer asks again.
+    """Return the next pair for a refresh token, which is used up by it; for a minute, who missed the answer asks again.
 
     Raises:
         UnauthenticatedError: it is not valid, was used before, or its session has ended.
-        UnavailableError: the store does not answer.
+        UnavailableError: the store does not respond.
     """
     session = _read(keys, Purpose.REFRESH, token, now)
     access.refresh()
@@ -79,7 +81,7 @@ def refresh(keys: Keys, token: str, access: AccessReader, store: Store, now: dat
 
 
 def read(keys: Keys, token: str, now: datetime) -> Session:
-    """Give the session that a token is of, whether it has been ended or not.
+    """Return the session that a token is of, whether it has been ended or not.
 
     Raises:
         UnauthenticatedError: it was not signed here, or has expired.
@@ -88,7 +90,7 @@ def read(keys: Keys, token: str, now: datetime) -> Session:
 
 
 def identify(keys: Keys, token: str, access: AccessReader, now: datetime) -> Caller:
-    """Find out whom a session's token speaks for, also when the user was made by another process a moment ago.
+    """Determine whom a session's token speaks for, also when the user was made by another process a moment ago.
 
     Raises:
         UnauthenticatedError: it is not valid, or its session has ended.
@@ -104,7 +106,7 @@ def identify(keys: Keys, token: str, access: AccessReader, now: datetime) -> Cal
 
 
 def caller_of(session: Session, access: AccessList) -> Caller:
-    """Give the caller of a session.
+    """Return the caller of a session.
 
     Raises:
         UnauthenticatedError: it has ended.
@@ -112,7 +114,7 @@ def caller_of(session: Session, access: AccessList) -> Caller:
     user = access.users.get(session.user_id)
     ended = user is None or session.id in access.revoked_sessions
     if user is None or ended or (user.sessions_valid_from is not None and session.began < user.sessions_valid_from):
-        raise UnauthenticatedError("this session has ended; sign in again")
+        raise UnauthenticatedError("the session has ended; sign in again")
     return Caller(session.user_id, user.email, user.role, frozenset(user.groups), session_id=session.id)
 
 
@@ -129,4 +131,4 @@ def _read(keys: Keys, purpose: Purpose, token: str, now: datetime) -> Session:
     try:
         return Session(str(claims["sid"]), str(claims["sub"]), datetime.fromtimestamp(claims["auth_time"], UTC))
     except (KeyError, TypeError, ValueError) as error:
-        raise UnauthenticatedError("this is not a session of this installation") from error
+        raise UnauthenticatedError("the session token is malformed; sign in again") from error

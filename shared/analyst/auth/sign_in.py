@@ -1,4 +1,4 @@
-"""What happens when somebody has proven an e-mail address: they are let in, or become a user, or are turned away."""
+"""Sign-in with a proven e-mail address: find the user, create one, or refuse."""
 
 import unicodedata
 from dataclasses import dataclass, replace
@@ -12,9 +12,8 @@ from analyst.settings import Settings
 from analyst.state.audit import Actor
 from analyst.state.database import State
 from analyst.state.fields import Email
-from analyst.state.identities import bind_identity, require_identity
 from analyst.state.rows import fetch_one
-from analyst.state.users import NewUser, create_user, is_seeded, seed_admin
+from analyst.state.users import NewUser, bind_identity, create_user, is_seeded, require_identity, seed_admin
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -35,12 +34,12 @@ class Proven:
 
 
 def sign_in(proven: Proven, access: AccessReader, state: State, actor: Actor, settings: Settings) -> str:
-    """Give the id of the user whom an e-mail belongs to; one of an allowed domain becomes a user by this.
+    """Return the id of the user whom an e-mail belongs to; one of an allowed domain becomes a user by this.
 
     Raises:
         ForbiddenError: nobody with this e-mail may come in, or whom the provider means is another person than the one
             who signed in with it before.
-        UnavailableError: the store does not answer.
+        UnavailableError: the store does not respond.
     """
     proven = _checked(proven)
     known = _known(proven.email, access)
@@ -60,7 +59,9 @@ def _checked(proven: Proven) -> Proven:
     try:
         email = _EMAIL.validate_python(proven.email)
     except ValidationError as error:
-        raise ForbiddenError("what the provider calls your e-mail address is none that can be used here") from error
+        raise ForbiddenError(
+            "the identity provider did not supply a valid e-mail address; check your account there"
+        ) from error
     return replace(proven, email=email, name=person_name(proven.name))
 
 
@@ -83,12 +84,12 @@ def _is_same(user_id: str, proven: Proven, state: State) -> bool:
 
 
 def may_come(email: str, settings: Settings) -> bool:
-    """Tell whether somebody with this e-mail may become a user by signing in."""
+    """Return whether somebody with this e-mail may become a user by signing in."""
     return email.rpartition("@")[2] in settings.allowed_domains or _is_first_administrator(email, settings)
 
 
 def is_welcome(email: str, access: AccessReader, settings: Settings) -> bool:
-    """Tell whether somebody with this e-mail may sign in: as the user they are, or would become.
+    """Return whether somebody with this e-mail may sign in: as the user they are, or would become.
 
     Raises:
         UnavailableError: who may do what is not known now.
@@ -134,4 +135,4 @@ def _user(db: "DuckDBPyConnection", actor: Actor, proven: Proven, settings: Sett
 
 _EMAIL: Final[TypeAdapter[str]] = TypeAdapter(Email)
 _LONGEST_NAME: Final = 200
-_REFUSED = "this account may not sign in here; ask an administrator to add it"
+_REFUSED = "this account is not allowed to sign in; ask an administrator to add it"

@@ -1,4 +1,4 @@
-"""What a function is given: one `Process` for the whole process, and a `Context` for each request."""
+"""What functions work with: one `Process` per process, and one `Context` per request."""
 
 from analyst.context.process import Process, utc_now
 from analyst.context.request import Context

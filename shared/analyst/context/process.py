@@ -1,6 +1,6 @@
-"""What the requests of a process share.
+"""The objects that the requests of a process share.
 
-Everything is made when it is first asked for, so that a function pays only for what it touches.
+Each is created when it is first used, so that a function pays only for what it needs.
 """
 
 import threading
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from analyst.access import AccessReader, Caller
 from analyst.audit import Audit
+from analyst.http_client import HttpClient
 from analyst.manifest import Manifests
 from analyst.settings import Configuration, Settings
 from analyst.snapshots import Snapshots
@@ -29,7 +30,7 @@ T = TypeVar("T")
 
 
 def utc_now() -> datetime:
-    """Tell the time."""
+    """Return the time."""
     return datetime.now(UTC)
 
 
@@ -89,7 +90,7 @@ class Process:
 
         Raises:
             SettingsError: it can't be used, or does not guarantee what is asked of a bucket.
-            UnavailableError: it does not answer.
+            UnavailableError: it does not respond.
         """
         return self._once("store", self._open_store)
 
@@ -134,13 +135,13 @@ class Process:
         return self._once("google", lambda: self._issuer(self.settings.google_issuer))
 
     def identify_service(self, token: str, now: datetime) -> Caller:
-        """Find out whether an identity token is one of a service that may call us.
+        """Determine whether an identity token is one of a service that may call us.
 
         Raises:
             UnauthenticatedError: it is not.
-            UnavailableError: the issuer's keys are not to be had.
+            UnavailableError: the issuer's keys are unavailable.
         """
-        from analyst.auth.services import identify_service
+        from analyst.auth.callers import identify_service
 
         issuer = self._once("service_issuer", lambda: self._issuer(self.settings.service_issuer))
         return identify_service(token, issuer, self.settings, now)
@@ -149,6 +150,11 @@ class Process:
     def audit(self) -> Audit:
         """What everybody does is written here."""
         return self._once("audit", lambda: Audit(self.store, self.clock))
+
+    @property
+    def http(self) -> HttpClient:
+        """The client for servers of the settings."""
+        return self._once("http", HttpClient)
 
     @property
     def background(self) -> Background:
@@ -164,7 +170,7 @@ class Process:
         """Write what is only in memory: the process is about to end.
 
         Raises:
-            UnavailableError: the store does not answer.
+            UnavailableError: the store does not respond.
         """
         if "audit" in self._made:
             self.audit.close()
@@ -213,7 +219,7 @@ class Process:
     def _issuer(self, url: str) -> "Issuer":
         from analyst.auth.oidc import Issuer
 
-        return Issuer(url, monotonic=self.monotonic)
+        return Issuer(url, self.http, self.monotonic)
 
     def _make_limits(self) -> "Limits":
         from analyst.auth.limits import Limits

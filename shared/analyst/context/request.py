@@ -1,4 +1,4 @@
-"""What a function is given of one request."""
+"""The context of one request."""
 
 import logging
 import time
@@ -58,7 +58,9 @@ class Context(Noting):
             UnauthenticatedError: nobody in particular.
         """
         if self.caller_or_none is None:
-            raise UnauthenticatedError("send an access token: 'Authorization: Bearer <token>'")
+            raise UnauthenticatedError(
+                "the request has no credentials; send an access token: 'Authorization: Bearer <token>'"
+            )
         return self.caller_or_none
 
     @property
@@ -124,7 +126,7 @@ class Context(Noting):
 
     @property
     def is_secure(self) -> bool:
-        """Tell whether browsers must come by HTTPS: always, unless `BASE_URL` is plain HTTP on this host itself."""
+        """Return whether browsers must come by HTTPS: always, unless `BASE_URL` is plain HTTP on this host itself."""
         address = urlsplit(self.settings.base_url or "")
         return address.scheme != "http" or address.hostname not in _THIS_HOST
 
@@ -139,7 +141,7 @@ class Context(Noting):
         """
         if self.settings.base_url is None:
             raise UnavailableError(
-                "no link to this server can be made, because its address is not configured; an administrator must set "
+                "links to this server cannot be created because its address is not configured; an administrator must set "
                 "BASE_URL, such as https://data.example.com"
             )
         return self.settings.base_url.rstrip("/")
@@ -160,7 +162,7 @@ class Context(Noting):
     @property
     def tasks(self) -> Tasks:
         """The other functions."""
-        return Tasks(self.settings, self.local, lambda: self.process.background, self.request_id)
+        return Tasks(self.settings, self.local, lambda: self.process.background, self.request_id, self.process.http)
 
     def after_answer(self, what: str, task: Callable[[], object]) -> None:
         """Do something after the answer, whose time tells nothing about it; a failure is logged.

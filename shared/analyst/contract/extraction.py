@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ulid import ULID
 
-from analyst import duckdb_files, logs, runs
+from analyst import duckdb_files, logs
 from analyst.catalog import Column
 from analyst.contract import publishing
 from analyst.contract.connector import Connector, Cursor, Extracted, SourceTable
@@ -23,7 +23,7 @@ from analyst.contract.staging import Staging
 from analyst.contract.views import columns_of
 from analyst.errors import AnalystError, SourceError, UnavailableError
 from analyst.names import is_name
-from analyst.runs import RunRecord, RunStatus, TableResult
+from analyst.runs import Run, RunRecord, TableResult
 from analyst.store import Store
 
 _LOG = logging.getLogger(f"{logs.ROOT}.extract")
@@ -73,30 +73,17 @@ class Extraction:
         A table that fails keeps its last good version and does not block the others. Problems of the source are not
         raised but recorded.
         """
-        started = self.now()
-        results: list[TableResult] = []
-        notes: list[str] = []
-        version = error = None
+        run = Run.begin(self.store, self.now, "extract", self.source, run_id=self.run_id)
+        version = None
         try:
             with duckdb_files.scratch(self.scratch) as folder:
                 opened = connector()
-                results, version = self._extract(opened, only, folder, notes)
-                notes += opened.notes()
-        except Exception as failure:  # noqa: BLE001 - a run always ends with a record
-            error = self._explain(failure)
-        record = RunRecord(
-            run_id=self.run_id,
-            kind="extract",
-            source=self.source,
-            status="failed" if error else _status(results),
-            started_at=started,
-            finished_at=self.now(),
-            tables=tuple(results),
-            error=error,
-            notes=tuple(notes),
-        )
-        runs.write(self.store, record)
-        return Ended(record, version)
+                results, version = self._extract(opened, only, folder, run.notes)
+                run.add(*results)
+                run.notes += opened.notes()
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the run ends with a record of it
+            run.error = self._explain(failure)
+        return Ended(run.end(), version)
 
     def _extract(
         self, connector: Connector, only: frozenset[str] | None, folder: Path, notes: list[str]
@@ -122,8 +109,7 @@ class Extraction:
         vanished = [_vanished(self.source, name, base) for name in gone if not base.state(name).is_imported]
         results, published = self._publish(read, uploads, folder, _noted(base, [*unchanged, *vanished]), notes)
         missing = [_missing(self.source, name, base) for name in sorted((only or frozenset()) - absent)]
-        found = [*results, *unchanged, *vanished, *missing, *twins]
-        return sorted(found, key=lambda result: result.table), published or version
+        return [*results, *unchanged, *vanished, *missing, *twins], published or version
 
     def _read(
         self, connector: Connector, table: SourceTable, base: Extract, uploads: Uploads, folder: Path
@@ -372,14 +358,6 @@ def _run_row(result: TableResult, *, is_empty: bool = False) -> TableRun:
         error=result.error or result.note,
         ms=result.ms,
     )
-
-
-def _status(results: Sequence[TableResult]) -> RunStatus:
-    """Return the status of a run: all, some or no tables failed, or there was nothing to do."""
-    failed = [result for result in results if result.status in ("failed", "missing")]
-    if failed:
-        return "failed" if len(failed) == len(results) else "partial"
-    return "ok" if any(result.status == "ok" for result in results) else "unchanged"
 
 
 def _ms(began: float) -> int:

@@ -1,4 +1,4 @@
-"""HTTP functions: a decorator says method, path, who may call and how it answers; the rest is derived from that."""
+"""HTTP functions: a decorator declares method, path, access and responses; everything else is derived from that."""
 
 from analyst.http.answers import Answer, Encoded, FileAnswer, Page, Redirect
 from analyst.http.application import app

@@ -1,4 +1,4 @@
-"""Who is let in."""
+"""Admission: authentication, authorization and CSRF protection of requests."""
 
 from typing import Final
 from urllib.parse import urlsplit
@@ -13,8 +13,8 @@ from analyst.http.spec import Allow, FunctionSpec
 
 _COOKIES: Final = ("__Host-da_session", "da_session")
 _SAFE: Final = ("GET", "HEAD")
-_LACKS: Final = "this access token lacks the scope '{scope}': sign in, or use one that has it"
-_NONE: Final = "sign in, or send an access token: 'Authorization: Bearer <token>'"
+_LACKS: Final = "this access token does not have the scope '{scope}'; sign in, or use one that has it"
+_NONE: Final = "the request has no credentials; sign in, or send an access token: 'Authorization: Bearer <token>'"
 
 
 def session_cookie(*, secure: bool) -> str:
@@ -23,7 +23,7 @@ def session_cookie(*, secure: bool) -> str:
 
 
 def identify(spec: FunctionSpec, request: Request, process: Process) -> Caller | None:
-    """Find out who calls; `None` where anybody may.
+    """Determine who calls; `None` where anybody may.
 
     Raises:
         UnauthenticatedError: there is no proof, or a wrong one.
@@ -54,13 +54,13 @@ def authorize(spec: FunctionSpec, caller: Caller | None) -> None:
     if isinstance(least, Role) and caller.lacks_scope_for(least):
         raise ForbiddenError(_LACKS.format(scope=Scope.ADMIN))
     if not _may(caller, spec.allow):
-        raise ForbiddenError(f"this is for {_whom(spec.allow)}")
+        raise ForbiddenError(f"this requires {_whom(spec.allow)}")
     if not caller.is_service and spec.scope is not None and spec.scope not in caller.scopes:
         raise ForbiddenError(_LACKS.format(scope=spec.scope))
 
 
 def shows_credentials(request: Request) -> bool:
-    """Tell whether a request comes with proof of who makes it, be it good or bad."""
+    """Return whether a request comes with proof of who makes it, be it good or bad."""
     return _credentials(request) != Credentials()
 
 
@@ -84,7 +84,7 @@ def _refuse_other_pages(request: Request, process: Process, *, is_signed_in: boo
     else:
         is_ours = not is_signed_in
     if not is_ours:
-        raise ForbiddenError("this came from a page of another site; open the page here and try again")
+        raise ForbiddenError("the request came from a page of another site; open the page on this server and try again")
 
 
 def _may(caller: Caller, allow: Role | Allow) -> bool:
@@ -95,7 +95,7 @@ def _may(caller: Caller, allow: Role | Allow) -> bool:
 
 def _whom(allow: Role | Allow) -> str:
     if allow is Allow.SERVICE:
-        return "services and administrators"
+        return "the service token, or the role admin"
     if allow is Role.VIEWER:
-        return "people"
-    return f"the role {allow.value} and those above it" if allow is not Role.ADMIN else "administrators"
+        return "a user; services cannot call it"
+    return f"the role {allow.value}{' or higher' if allow is not Role.ADMIN else ''}"

@@ -1,4 +1,4 @@
-"""What a function may answer with besides a model, and how each becomes a response."""
+"""What functions can return besides a model, and how it becomes a response."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -140,7 +140,7 @@ def _file(answer: FileAnswer, request: Request) -> Response:
     try:
         file = answer.path.open("rb")
     except FileNotFoundError as error:
-        raise NotFoundError(f"there is no file {answer.filename}") from error
+        raise NotFoundError(f"there is no file {answer.filename!r}") from error
     try:
         return _opened_file(file, answer, request)
     except BaseException:
@@ -176,4 +176,4 @@ def _apply_conditions(response: Response, request: Request, size: int) -> None:
     try:
         response.make_conditional(environ, accept_ranges=True, complete_length=size)
     except RequestedRangeNotSatisfiable as error:
-        raise RangeError(f"the file has {size} bytes, none in the range that was asked for", size=size) from error
+        raise RangeError(f"the requested range lies outside the file, which has {size} bytes", size=size) from error

@@ -1,16 +1,79 @@
-"""Several functions as one WSGI application."""
+"""Several functions as one WSGI application, with their discovery and documentation pages."""
 
-from collections.abc import Callable, Iterable
+import hashlib
+import importlib
+import json
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from types import FunctionType, MappingProxyType, ModuleType
+from typing import Any
 
+from pydantic import BaseModel
 from werkzeug.wrappers import Request
 
-from analyst.context import Process
-from analyst.http.builtin import HEALTHZ
+from analyst.context import Context, Process
+from analyst.http.answers import Encoded
 from analyst.http.dispatch import serve
-from analyst.http.documentation import documentation
-from analyst.http.function import HttpFunction
+from analyst.http.function import HEALTHZ, HttpFunction
 from analyst.http.response import Response
 from analyst.http.routing import Router
+from analyst.http.spec import Allow, FunctionSpec, describe
+
+
+def documentation(functions: Sequence[FunctionSpec]) -> list[FunctionSpec]:
+    """Make the functions that describe `functions`; the descriptions are made when they are first asked for."""
+
+    @cache
+    def description() -> bytes:
+        from analyst.http.openapi import build
+
+        return json.dumps(build(functions), ensure_ascii=False, indent=1).encode()
+
+    @cache
+    def page() -> bytes:
+        from analyst.http.reference import render
+
+        document: dict[str, Any] = json.loads(description())
+        return render(document).encode()
+
+    def openapi_json(_ctx: Context) -> Encoded[BaseModel]:
+        """Describe the API (OpenAPI 3.1)."""
+        return _encoded(description(), "application/json")
+
+    def docs(_ctx: Context) -> Encoded[BaseModel]:
+        """Show the API's description as a page."""
+        from analyst.http.html import security_policy
+
+        style = page().partition(b"<style>")[2].partition(b"</style>")[0].decode()
+        policy = {"Content-Security-Policy": security_policy(style), "Referrer-Policy": "same-origin"}
+        return _encoded(page(), "text/html; charset=utf-8", policy)
+
+    routes = {"/openapi.json": openapi_json, "/docs": docs}
+    return [describe(call, "GET", path, allow=Allow.ANYBODY, hidden=True) for path, call in routes.items()]
+
+
+def _encoded(body: bytes, media_type: str, headers: Mapping[str, str] = MappingProxyType({})) -> Encoded[BaseModel]:
+    return Encoded(body, hashlib.sha256(body).hexdigest()[:32], media_type, headers=headers)
+
+
+def discover(names: Iterable[str]) -> list[HttpFunction]:
+    """Import modules, and the modules below those that are packages, and collect the functions that they define."""
+    found: dict[int, HttpFunction] = {}
+    for name in names:
+        for module in _walk(importlib.import_module(name)):
+            for value in vars(module).values():
+                if isinstance(value, FunctionType) and hasattr(value, "function"):
+                    found.setdefault(id(value), value)
+    return list(found.values())
+
+
+def _walk(module: ModuleType) -> Iterator[ModuleType]:
+    yield module
+    for item in pkgutil.walk_packages(getattr(module, "__path__", ()), module.__name__ + "."):
+        if item.name != "functions.host":  # serves the others
+            yield importlib.import_module(item.name)
+
 
 WSGIApp = Callable[..., Iterable[bytes]]
 

@@ -1,4 +1,4 @@
-"""What is audited of a request, before it is answered."""
+"""Which requests are audited, and as what, before they are answered."""
 
 import time
 from http import HTTPStatus
@@ -23,7 +23,7 @@ def audit(exchange: Exchange, status: int, process: Process) -> None:
     """Write down what happened, if it is audited; an answer must not be sent before this returns.
 
     Raises:
-        UnavailableError: the store does not answer.
+        UnavailableError: the store does not respond.
     """
     spec = exchange.spec
     if spec is None or not _is_audited(spec, exchange, status):
@@ -41,14 +41,14 @@ def _is_audited(spec: FunctionSpec, exchange: Exchange, status: int) -> bool:
 
 
 def _is_refused(exchange: Exchange, status: int) -> bool:
-    """Tell whether authorization failed. Who shows no proof where one is needed has tried nothing."""
+    """Return whether authorization failed. Who shows no proof where one is needed has tried nothing."""
     if status == HTTPStatus.UNAUTHORIZED:
         return _proof_is_input(exchange) or shows_credentials(exchange.request)
     return status in _DENIED
 
 
 def _proof_is_input(exchange: Exchange) -> bool:
-    """Tell whether the function itself looks at proof: a password, a link, a secret."""
+    """Return whether the function itself looks at proof: a password, a link, a secret."""
     return exchange.spec is not None and exchange.spec.allow is Allow.ANYBODY
 
 
@@ -99,7 +99,7 @@ def _who(exchange: Exchange) -> dict[str, Any]:
 
 
 def _asked_for(spec: FunctionSpec, exchange: Exchange, status: int) -> tuple[str, ...]:
-    """Tell the path of what failed, but not what may be a secret in it: a link's token, where anybody may call."""
+    """Return the path of what failed, but not what may be a secret in it: a link's token, where anybody may call."""
     if status < HTTPStatus.BAD_REQUEST:
         return ()
     path = spec.path.text if spec.allow is Allow.ANYBODY else exchange.request.path

@@ -1,4 +1,4 @@
-"""Answer one request: find the function, let the caller in, read the input, run it, make the response."""
+"""Dispatch of a request: find the function, admit the caller, read the input, call it, build the response."""
 
 import logging
 import re
@@ -44,7 +44,7 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
         response = _answer(functions, exchange, process)
     except Exception as error:  # noqa: BLE001 - the one place where failures become answers
         response = _failure(exchange, error)
-    response = _audited(exchange, response, process)
+    response = _audited(exchange, response, process)  # before it is sent: what is not on record must not be answered
     if not request.environ.get(BUFFERED):
         _drain(request)
     return _finished(exchange, response)
@@ -57,7 +57,7 @@ def refuse(request: Request, error: Exception) -> Response:
 
 
 def _finished(exchange: Exchange, response: Response) -> Response:
-    """Give an answer the headers that every one has, and log it."""
+    """Return an answer the headers that every one has, and log it."""
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers.setdefault("Content-Security-Policy", _NO_PAGE)
     response.headers.setdefault("Referrer-Policy", "no-referrer")
@@ -116,7 +116,7 @@ def _audited(exchange: Exchange, response: Response, process: Process) -> Respon
 
 
 def _status(exchange: Exchange, response: Response) -> int:
-    """Tell the status of what happened; a page sends who has not signed in on to where they can."""
+    """Return the status of what happened; a page sends who has not signed in on to where they can."""
     return exchange.error.status if isinstance(exchange.error, UnauthenticatedError) else response.status_code
 
 

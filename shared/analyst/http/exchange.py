@@ -1,4 +1,4 @@
-"""One request, and what becomes known while it is answered."""
+"""One request and what is known about it so far."""
 
 import time
 from dataclasses import dataclass, field

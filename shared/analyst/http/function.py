@@ -4,20 +4,67 @@ import atexit
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import update_wrapper
-from typing import Any, Protocol, Unpack
+from typing import Any, Final, Literal, Protocol, Unpack
 
+import flask
+from pydantic import BaseModel
 from werkzeug.wrappers import Request
 
-from analyst.context import Process
-from analyst.http.builtin import HEALTHZ
-from analyst.http.dispatch import serve
-from analyst.http.framework import adopt_framework
+from analyst.context import Context, Process
+from analyst.http.dispatch import refuse, serve
 from analyst.http.response import Response
 from analyst.http.routing import Router
-from analyst.http.spec import FunctionSpec, Options, describe
+from analyst.http.spec import Allow, FunctionSpec, Options, describe
 from analyst.logs import to_stdout
 from analyst.settings.configuration import DEFAULT_FILE
+
+_ADOPTED: Final = "analyst"
+_WORKER: Final = "analyst.http.server.worker.Worker"
+
+
+def adopt_framework() -> None:
+    """Take over the application of the framework that is loading a function now, if one is; again, this changes nothing.
+
+    The framework answers /robots.txt, /favicon.ico and its own failures itself, and knows no setting for the kind of
+    worker that gunicorn starts, whose default is read when it starts.
+    """
+    if not flask.has_app_context() or _ADOPTED in flask.current_app.extensions:
+        return
+    app = flask.current_app
+    app.extensions[_ADOPTED] = True
+    app.before_request(_run)
+    for kind in (Exception, 500):
+        app.register_error_handler(kind, _failed)
+    with suppress(ImportError):  # where there is no gunicorn, the framework does without
+        from gunicorn.config import WorkerClass
+
+        WorkerClass.default = _WORKER
+
+
+def _run() -> Response:
+    """Answer every path with the function."""
+    answered: Response = flask.current_app.ensure_sync(flask.current_app.view_functions["run"])(path=flask.request.path)
+    return answered
+
+
+def _failed(error: Exception) -> Response:
+    return refuse(flask.request, error)
+
+
+class Alive(BaseModel):
+    """This process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+def healthz(_ctx: Context) -> Alive:
+    """Tell that this process answers; it needs no settings and asks nobody else."""
+    return Alive()
+
+
+HEALTHZ = describe(healthz, "GET", "/healthz", allow=Allow.ANYBODY, hidden=True)
 
 
 class HttpFunction(Protocol):
@@ -71,7 +118,7 @@ class _One:
 
 
 def process() -> Process:
-    """Give what the requests of this process share, configured by its environment."""
+    """Return what the requests of this process share, configured by its environment."""
     with _One.making:
         if _One.process is None:
             to_stdout()

@@ -1,4 +1,4 @@
-"""Pages for people: plain HTML made of templates, one look, no scripts, nothing loaded from elsewhere."""
+"""HTML pages: templates, one stylesheet, and a strict content security policy."""
 
 import base64
 import hashlib

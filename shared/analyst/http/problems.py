@@ -1,4 +1,4 @@
-"""Failures become answers here, and only here: `application/problem+json` (RFC 9457)."""
+"""Errors become responses here, and only here: problem documents (RFC 9457), or pages for browsers."""
 
 import json
 from http import HTTPStatus
@@ -12,9 +12,9 @@ from analyst.http.response import Response
 
 MEDIA_TYPE = "application/problem+json"
 
-_INTERNAL = "something went wrong here; the log has the reason under the request id {}"
-_TITLES = {401: "Please sign in", 403: "This is not for you", 404: "Not found", 429: "Too many attempts"}
-_UNCONFIGURED = "the settings of this function are not usable; its log says which"
+_INTERNAL = "unexpected error; see the server log for the request id {}"
+_TITLES = {401: "Please sign in", 403: "Access denied", 404: "Not found", 429: "Too many attempts"}
+_UNCONFIGURED = "the settings of this server are invalid; see its log for the details"
 
 
 class MalformedError(AnalystError):

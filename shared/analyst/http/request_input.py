@@ -1,4 +1,4 @@
-"""Read the input of a function out of a request: strict JSON semantics for path, query and body alike."""
+"""Reading the input of a function from a request, with strict JSON semantics for path, query and body alike."""
 
 import difflib
 import json
@@ -18,6 +18,7 @@ from werkzeug.wrappers import Request
 from analyst.errors import InvalidInputError
 from analyst.http.problems import MalformedError, MediaTypeError, TooLargeError
 from analyst.http.spec import BINARY, FunctionSpec, Json
+from analyst.validation import reason
 
 Place = Literal["path", "query", "body"]
 
@@ -50,7 +51,7 @@ def read_input(spec: FunctionSpec, path: Mapping[str, str], request: Request) ->
     """Read the model that a function takes, `None` if it takes none.
 
     Raises:
-        MalformedError, MediaTypeError, TooLargeError: the body can't be read.
+        MalformedError, MediaTypeError, TooLargeError: the body cannot be read.
         InvalidInputError: the input is not what the model wants; `errors` has the places and reasons, not the values.
     """
     query = {} if spec.foreign else _query(request)
@@ -61,7 +62,7 @@ def read_input(spec: FunctionSpec, path: Mapping[str, str], request: Request) ->
         return None
     given = _given(spec, request, body) if spec.takes_body else _typed(spec.input, query)
     source: Place = "body" if spec.takes_body else "query"
-    _refuse(source, given.keys() & path.keys(), "the path of the request gives it")
+    _refuse(source, given.keys() & path.keys(), "the path already sets it")
     parts = _typed(spec.input, {name: [text] for name, text in path.items()})
     read = _validate(spec.input, {**given, **parts}, source, frozenset(path))
     if spec.binary:
@@ -79,13 +80,13 @@ def _validate(model: type[BaseModel], document: Json, source: Place, path: froze
     try:
         return model.model_validate_json(_portable(document), strict=True)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=False, include_input=False)
+        found = error.errors(include_url=False, include_input=False)
     errors: list[Json] = []
     listed: set[tuple[str, ...]] = set()
     for item in found[:_MOST_ERRORS]:
         loc = item["loc"]
         place = "path" if loc and loc[0] in path else source
-        message = _message(item["type"], item["msg"])
+        message = reason(item)
         if item["type"] == "extra_forbidden":
             fields = tuple(sorted(name for name in _fields_at(model, loc[:-1]) if len(loc) > 1 or name not in path))
             message = _unknown(str(loc[-1]), fields, is_listed=fields in listed)
@@ -118,7 +119,7 @@ def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> set[str]:
 
 
 def _is_tagged(model: type[BaseModel], tag: int | str) -> bool:
-    """Tell whether a member of a discriminated union is the one with this tag."""
+    """Return whether a member of a discriminated union is the one with this tag."""
     return any(tag in get_args(field.annotation) for field in model.model_fields.values())
 
 
@@ -135,9 +136,9 @@ def _portable(document: Json) -> bytes:
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)
         data = text.encode()
     except (ValueError, RecursionError) as error:
-        raise MalformedError("the request holds text that is not Unicode, or is nested too deep") from error
+        raise MalformedError("the request contains text that is not valid Unicode, or is nested too deeply") from error
     if _NUL.search(text):
-        raise MalformedError("the request holds a NUL character")
+        raise MalformedError("the request contains a NUL character")
     return data
 
 
@@ -159,13 +160,6 @@ def _shown(loc: Iterable[int | str]) -> list[int | str]:
     return [part[:_LONGEST_NAME] if isinstance(part, str) else part for part in loc]
 
 
-def _message(kind: str, message: str) -> str:
-    """Tell what is wrong without telling what was sent, which may be a secret."""
-    if kind == "union_tag_invalid":
-        return "Input is none of the expected kinds"
-    return message.removeprefix("Value error, ")
-
-
 def _query(request: Request) -> dict[str, list[str]]:
     return _pairs(request.query_string)
 
@@ -175,21 +169,21 @@ def _pairs(data: bytes) -> dict[str, list[str]]:
     try:
         pairs = parse_qsl(data.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_PARAMETERS)
     except ValueError as error:
-        raise MalformedError("the query or form is not UTF-8, or has too many parameters") from error
+        raise MalformedError("the query string or form is not UTF-8, or has too many parameters") from error
     for name, value in pairs:
         values.setdefault(name, []).append(value)
     return values
 
 
 def _typed(model: type[BaseModel], values: Mapping[str, list[str]]) -> Json:
-    """Give texts the JSON types that a model's fields want; what does not fit stays text, for the model to refuse."""
+    """Return texts the JSON types that a model's fields want; what does not fit stays text, for the model to refuse."""
     typed: Json = {}
     for name, texts in values.items():
         kinds = _kinds(model).get(name, frozenset({str}))
         if list in kinds:
             typed[name] = [_scalar(text, kinds) for text in texts]
         elif len(texts) > 1:
-            raise _invalid([{"loc": ["query", *_shown([name])], "msg": "Input is given more than once"}])
+            raise _invalid([{"loc": ["query", *_shown([name])], "msg": "Input must be given only once"}])
         else:
             typed[name] = _scalar(texts[0], kinds)
     return typed
@@ -208,7 +202,7 @@ def _scalar(text: str, kinds: frozenset[type]) -> bool | int | float | str:
 
 @cache
 def _kinds(model: type[BaseModel]) -> Mapping[str, frozenset[type]]:
-    """Tell which types each field may have, by the name that it has in a request; `list` for every collection."""
+    """Return which types each field may have, by the name that it has in a request; `list` for every collection."""
     return {_name(name, field): frozenset(_types(field.annotation)) for name, field in model.model_fields.items()}
 
 
@@ -239,7 +233,7 @@ def _body(request: Request, data: bytes) -> Json:
 
 def _require_type(request: Request, media_type: str) -> None:
     if request.mimetype != media_type or request.headers.get("Content-Encoding", "identity") != "identity":
-        raise MediaTypeError(f"the body must be {media_type}")
+        raise MediaTypeError(f"the body must have the content type {media_type} and no content encoding")
 
 
 def _data(request: Request, limit: int) -> bytes:
@@ -247,16 +241,16 @@ def _data(request: Request, limit: int) -> bytes:
     try:
         data = request.get_data()
     except Exception as error:  # servers have exceptions of their own for a body that breaks off or is chunked wrong
-        raise MalformedError("the body could not be read") from error
+        raise MalformedError("the body cannot be read") from error
     if len(data) > limit:
         raise _too_large(limit)
     if len(data) < (request.content_length or 0):
-        raise MalformedError("the body broke off")
+        raise MalformedError("the body was incomplete when the connection closed")
     return data
 
 
 def blocks(request: Request) -> Iterator[bytes]:
-    """Give a binary body as it comes, a block at a time.
+    """Return a binary body as it comes, a block at a time.
 
     Raises:
         MalformedError: it breaks off.
@@ -272,7 +266,7 @@ def _block(request: Request) -> bytes:
     except RequestEntityTooLarge:
         raise
     except Exception as error:  # servers have exceptions of their own here too
-        raise MalformedError("the body broke off") from error
+        raise MalformedError("the body was incomplete when the connection closed") from error
 
 
 def _too_large(limit: int) -> TooLargeError:
@@ -289,9 +283,9 @@ def _parse(data: bytes) -> Any:
             parse_int=_bounded,
         )
     except RecursionError as error:
-        raise MalformedError("the body is nested too deep") from error
+        raise MalformedError("the body is nested too deeply") from error
     except ValueError as error:
-        raise MalformedError(f"the body is not JSON: {_reason(error)}") from error
+        raise MalformedError(f"the body is not valid JSON: {_reason(error)}") from error
 
 
 def _reason(error: ValueError) -> str:
@@ -303,12 +297,12 @@ def _reason(error: ValueError) -> str:
 def _unique(pairs: list[tuple[str, Any]]) -> Json:
     document = dict(pairs)
     if len(document) < len(pairs):
-        raise ValueError("an object has the same name twice")
+        raise ValueError("an object has a duplicate key")
     return document
 
 
 def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _number(text: str) -> int | float:

@@ -1,4 +1,4 @@
-"""Find the function that a request is for."""
+"""Routing: the function for a method and path."""
 
 from collections.abc import Iterable, Mapping
 
@@ -31,13 +31,13 @@ class Router:
         """
         found = [(spec, parts) for spec in self.functions if (parts := spec.path.match(path)) is not None]
         if not found or "\x00" in path:
-            raise NotFoundError("nothing is served under this path")
+            raise NotFoundError(f"this server has no page or function at {path[:100]!r}; see /docs for the API")
         wanted = "GET" if method == "HEAD" else method
         for spec, parts in found:
             if spec.method == wanted:
                 return spec, parts
         allow = _allowed(spec for spec, _ in found)
-        raise MethodNotAllowedError(f"this path takes {', '.join(allow)}", allow=allow)
+        raise MethodNotAllowedError(f"{method} is not supported here; use {', '.join(allow)}", allow=allow)
 
 
 def _allowed(functions: Iterable[FunctionSpec]) -> list[str]:

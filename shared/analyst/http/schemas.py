@@ -1,4 +1,4 @@
-"""JSON schemas of models, as the API's description has them."""
+"""JSON schemas of models for the OpenAPI document."""
 
 import copy
 from collections.abc import Collection, Iterable, Iterator
@@ -15,7 +15,7 @@ _NOT_EMPTY: Final = r"^[^\u0000]+$"
 _SEGMENT: Final = r"^[^/\u0000]+$"
 _ANY: Final = {"$ref": _REF + "AnyJson"}
 _ANY_JSON: Final = {
-    "description": "Any JSON value; no text in it holds a NUL.",
+    "description": "Any JSON value without NUL characters in its strings.",
     "anyOf": [
         {"type": "null"},
         {"type": "boolean"},
@@ -113,7 +113,7 @@ def _parameter(name: str, schema: Json, *, required: bool) -> Json:
 
 
 def _demands(schema: Json) -> bool:
-    """Tell whether an empty object is not enough."""
+    """Return whether an empty object is not enough."""
     alternatives = [schema[word] for word in ("anyOf", "oneOf") if word in schema]
     return (
         bool(schema.get("required"))

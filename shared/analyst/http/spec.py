@@ -1,4 +1,4 @@
-"""What there is to know about a function: everything else (routing, OpenAPI) is derived from it."""
+"""The specification of a function, from which routing, OpenAPI and auditing are derived."""
 
 import inspect
 import re
@@ -71,48 +71,48 @@ BINARY = "application/octet-stream"
 """The type of a body that is bytes of any kind."""
 
 Answers = Mapping[int, str | type[BaseModel]]
-"""Further documented answers by status: what it means, or the model that it carries."""
+"""Further documented responses by status: a description, or the model of the body."""
 
 
 class Allow(Enum):
     """Who may call a function, where that is not a matter of roles."""
 
     ANYBODY = "anybody"
-    """No proof is asked for."""
+    """No credentials are required."""
     CALLER = "caller"
-    """Whoever proves who they are: a person of any role, or a service."""
+    """Any authenticated caller: a user of any role, or a service."""
     SERVICE = "service"
-    """Another function or a scheduler, by the service token; or an administrator."""
+    """Another function or a scheduler with the service token; or an administrator."""
 
 
 class Options(TypedDict, total=False):
-    """What a function may say of itself besides its method and path."""
+    """The options of a function besides its method and path."""
 
     allow: Required[Role | Allow]
     """The lowest role that may call it, or an `Allow`."""
     scope: Scope
-    """What a token must be for, to call it; `read`, and `admin` for the roles above analyst."""
+    """The scope that a token needs: `read` by default, and `admin` for roles above analyst."""
     any_scope: bool
-    """A token with any scope may call it; the function itself checks what the token may do."""
+    """Any scope is sufficient; the function itself checks what the token may do."""
     status: int
-    """Of a successful answer."""
+    """The status of a successful response."""
     answers: Answers
-    """Further documented answers by status: what it means, or the model that it carries."""
+    """Further documented responses by status: a description, or the model of the body."""
     body_limit: int
-    """Bytes that a body may have."""
+    """Size limit of the body, in bytes."""
     hidden: bool
-    """Left out of the API's description and, while it succeeds, of the log."""
+    """Omitted from the OpenAPI document and, unless it fails, from the log."""
     audit: str
-    """The action as which calls of it are audited, before they are answered; `ctx.audited` adds to it.
+    """The action under which calls are audited; `ctx.audited` adds details.
 
     Failed authorization is audited for every function.
     """
     audit_success: bool
-    """Whether a call that succeeds is audited too; not where it is a row of an edit."""
+    """Whether successful calls are audited too; not needed if an edit records them."""
     binary: bool
-    """The body is bytes of any kind, which the function takes from `blocks(ctx.request)` as they come."""
+    """The body is binary; the function reads it in pieces from `blocks(ctx.request)`."""
     foreign: bool
-    """It is called as another system has it, which may say more in the query, and any type of a binary body."""
+    """Another system defines the calls: unknown query parameters and any content type of a binary body are accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +147,12 @@ class FunctionSpec:
 
     @property
     def takes_body(self) -> bool:
-        """Tell whether the input (less what stands in the path) comes as the body; else it is the query."""
+        """Return whether the input (less what stands in the path) comes as the body; else it is the query."""
         return self.method in {"POST", "PUT", "PATCH"} and not self.binary
 
     @property
     def is_page(self) -> bool:
-        """Tell whether it is for people with a browser: it takes forms, its failures are pages, the API omits it."""
+        """Return whether it is for people with a browser: it takes forms, its failures are pages, the API omits it."""
         return Page in (self.output, *get_args(self.output))
 
     @property

@@ -1,6 +1,6 @@
-"""Importing an older system of this kind: its users, registry and rights into the state, its parquet into extracts.
+"""Import of an older system: users, registry and grants into the state, and Parquet files into extracts.
 
-`old` is what its administrator sends, `combining` makes one registry of what that system says in several places,
-`migrated` brings all of it to today's schema by the steps that migrate a state, and `taking` puts into ours what is not
-there yet. Its files come in `parts`, and are published by an extract function of their own.
+`old` models what the administrator sends, `old_registry` merges the registries that the system may have, `migrated`
+brings the rows to the current schema with the migrations of the state, and `state_import` adds what is missing here.
+Files arrive in `parts` and are published by an extract function of their own.
 """

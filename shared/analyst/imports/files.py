@@ -1,4 +1,4 @@
-"""Tables of an older system that come as files, and how each stands here."""
+"""Tables that are imported as files, and the state of each."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ from analyst.store.keys import is_part
 
 def _relative(path: str) -> str:
     if not all(is_part(part) for part in path.split("/")):
-        raise ValueError("is no relative path such as 'month=2025-01/data.parquet'")
+        raise ValueError("is not a relative path such as 'month=2025-01/data.parquet'")
     return path
 
 
@@ -38,7 +38,7 @@ Standing = Literal["wanted", "there", "extracted"]
 
 
 class ImportedFile(Input):
-    """A parquet file in parts. Of its path, folders such as `month=2025-01` are read as columns."""
+    """A Parquet file in parts. Folders such as `month=2025-01` in its path become columns."""
 
     path: RelativePath
     sha256: Sha256
@@ -46,7 +46,7 @@ class ImportedFile(Input):
 
 
 class ImportedTable(Input):
-    """A registered table and its files, in the order of its rows. `extracted_at` is when they were read at the source."""
+    """A registered table and its files, in row order. `extracted_at` is when the rows were read at the source."""
 
     name: Name
     extracted_at: Time = None
@@ -60,20 +60,20 @@ class ImportedTable(Input):
 
 
 class ImportedTables(Input):
-    """Which tables of a source to publish from files."""
+    """Tables of a source to publish from files."""
 
     source: Name
     tables: Annotated[tuple[ImportedTable, ...], Field(min_length=1, max_length=1000)]
 
 
 class ImportedExtract(ImportedTables):
-    """Tables of a source whose parts are here, and under which id their publishing is recorded."""
+    """Tables of a source whose parts are uploaded, and the id of the run that publishes them."""
 
     run_id: RunId
 
 
 class TableStanding(BaseModel):
-    """How a table stands here: its files are `wanted`, `there` already, or of no use because it was `extracted` here."""
+    """The state of a table: its files are `wanted`, already `there`, or not needed because it was `extracted` here."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -82,9 +82,9 @@ class TableStanding(BaseModel):
 
 
 class ImportStanding(BaseModel):
-    """How tables stand here, and which parts of their files are `missing`.
+    """The state of the tables, and the parts of their files that are still `missing`.
 
-    Once none is, the files that are wanted are published under `run_id`: `GET /api/sync/status` tells what becomes of it.
+    Once no part is missing, the files are published in the run `run_id`; `GET /api/sync/status` returns its result.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -95,7 +95,7 @@ class ImportStanding(BaseModel):
 
 
 def standing(extract: Extract, table: ImportedTable) -> Standing:
-    """Tell how a table stands in its source's extract."""
+    """Return how a table stands in its source's extract."""
     state = extract.state(table.name)
     if state.fingerprint == table.fingerprint:
         return "there"
@@ -104,10 +104,10 @@ def standing(extract: Extract, table: ImportedTable) -> Standing:
 
 
 def look_up(parts: Parts, request: ImportedTables) -> ImportStanding:
-    """Tell how tables stand, and which parts of those that are wanted have not come.
+    """Return how tables stand, and which parts of those that are wanted have not come.
 
     Raises:
-        ContractError: the extract of the source can't be read.
+        ContractError: the extract of the source cannot be read.
     """
     with duckdb_files.scratch(parts.scratch) as folder:
         extract, _version = read_extract(parts.store, request.source, folder)
@@ -132,4 +132,4 @@ def require_registered(state: State, request: ImportedTables) -> None:
     """
     known = registrations(state, request.source)
     if unknown := sorted({table.name for table in request.tables} - known.keys()):
-        raise NotFoundError(f"there is no table '{request.source}.{unknown[0]}' in the registry")
+        raise NotFoundError(f"the table '{request.source}.{unknown[0]}' is not registered; import the registry first")

@@ -1,4 +1,4 @@
-"""Bringing an older system to today's schema: its rows go through the very steps that migrate a state."""
+"""The rows of an older system in the current schema, by the migrations of the state itself."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from analyst import duckdb_files
 from analyst.access import Role
-from analyst.imports.description import read_description
 from analyst.imports.old import (
     FoundTable,
     OldAudit,
@@ -26,7 +25,7 @@ from analyst.imports.old import (
     OldUser,
     read_rows,
 )
-from analyst.imports.old_registry import Place, combine
+from analyst.imports.old_registry import Place, combine, read_description
 from analyst.imports.report import Gathered
 from analyst.state.fields import Email
 from analyst.state.rows import fetch, insert_all
@@ -41,7 +40,7 @@ _MOST_TIMES = 16
 
 
 def is_usable(password_hash: str) -> bool:
-    """Tell whether a password is kept as argon2id, and checking it takes no more than 256 MB and 16 rounds."""
+    """Return whether a password is kept as argon2id, and checking it takes no more than 256 MB and 16 rounds."""
     from argon2 import Type, extract_parameters
     from argon2.exceptions import InvalidHashError
 
@@ -133,21 +132,21 @@ def _users(users: Iterable[OldUser], report: Gathered) -> list[OldUser]:
         try:
             _EMAIL.validate_python(user.email)
         except ValidationError:
-            report.leave("user", user.email, "this is no e-mail address")
+            report.leave("user", user.email, "it is not a valid e-mail address")
             continue
         if user.email in good:
-            report.leave("user", user.email, "it is there twice")
+            report.leave("user", user.email, "it is a duplicate")
             continue
         good[user.email] = user.model_copy(update={"password_hash": _password(user, report)})
         if user.role not in {None, *Role}:
-            report.alter("user", user.email, f"there is no role {user.role!r}: they become a viewer")
+            report.alter("user", user.email, f"the role {user.role!r} does not exist here; imported as viewer")
     return list(good.values())
 
 
 def _password(user: OldUser, report: Gathered) -> str | None:
     if user.password_hash is None or is_usable(user.password_hash):
         return user.password_hash
-    report.alter("user", user.email, "their password is not kept as argon2id: they need a new one")
+    report.alter("user", user.email, "the password hash is not supported; the user needs a new password")
     return None
 
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from analyst.imports.report import Gathered
 from analyst.state.fields import Input
+from analyst.validation import reason
 
 _YEARS = (1900, 3000)
 _TIME: TypeAdapter[datetime] = TypeAdapter(datetime)
@@ -29,7 +30,7 @@ def _time(text: Any) -> datetime | None:
 
 
 def _json(text: str | None) -> str | None:
-    """Give a text that is JSON, as DuckDB takes it; any other is none."""
+    """Return a text that is JSON, as DuckDB takes it; any other is none."""
     try:
         return None if text is None else json.dumps(json.loads(text, parse_constant=_refuse), allow_nan=False)
     except (ValueError, RecursionError):
@@ -162,7 +163,7 @@ class OldAudit(OldRow):
 
 
 class FoundTable(Input):
-    """A table whose parquet was found: in the folder of a source, or of none in the layout before there were such."""
+    """A table whose Parquet files were found. Older layouts have no folder per source."""
 
     source: str | None = None
     table: str
@@ -171,10 +172,10 @@ class FoundTable(Input):
 
 
 class OldSystem(Input):
-    """An older system: the rows of its `system.duckdb`, and the tables whose parquet there is.
+    """An older system: the rows of its `system.duckdb`, and the tables with Parquet files.
 
-    `rows` are by table; each has its values as texts, by column. Tables and columns that have no place here are left
-    out. `data_description` is the text of its `data_description.md`. In a dry run nothing is changed.
+    `rows` maps tables to rows, and rows map columns to text. Unknown tables and columns are ignored. `data_description`
+    is the text of its `data_description.md`. `dry_run` changes nothing.
     """
 
     dry_run: bool = False
@@ -187,18 +188,18 @@ R = TypeVar("R", bound=OldRow)
 
 
 def read_rows(old: OldSystem, table: str, kind: type[R], key: Iterable[str], report: Gathered) -> list[R]:
-    """Read the rows of a table; those that can't be read, or have the key of another one, are told in the report."""
+    """Read the rows of a table; those that cannot be read, or have the key of another one, are told in the report."""
     found: dict[tuple[str | None, ...], R] = {}
     for row in old.rows.get(table, ()):
         place = tuple(row.get(name) for name in key)
         try:
             if place in found:
-                report.leave(table, _named(row), "it is there twice")
+                report.leave(table, _named(row), "it is a duplicate")
             else:
                 found[place] = kind.model_validate(row)
         except ValidationError as error:
-            (name, *_), reason = error.errors()[0]["loc"], error.errors()[0]["msg"]
-            report.leave(table, _named(row), f"its {name} can't be read: {reason}")
+            (name, *_), why = error.errors()[0]["loc"], reason(error.errors()[0])
+            report.leave(table, _named(row), f"its {name} is invalid: {why}")
     return list(found.values())
 
 

@@ -1,4 +1,4 @@
-"""Files of an older system on their way into the bucket: in parts that are named by their content.
+"""Uploads of files in parts that are named by their content.
 
 A part is kept once, whichever file it is of and however often it is sent, so that an upload that was cut off goes on
 where it ended. Parts are for the time of an import: it forgets them at its end, and the sweep sees to the rest.
@@ -12,11 +12,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import StringConstraints
-
 from analyst import duckdb_files
 from analyst.errors import InvalidInputError, SourceError
 from analyst.store import Entry, Store, StoreConflictError, delete_all
+from analyst.validation import Matching
 
 PREFIX: Final = "uploads/import/"
 
@@ -26,7 +25,7 @@ PART_BYTES: Final = 16 << 20
 KEPT: Final = timedelta(days=7)
 """For how long a part waits for the rest of its file."""
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Matching(r"^[0-9a-f]{64}$", "a SHA-256 of 64 hexadecimal digits")]
 """SHA-256, in hex."""
 
 
@@ -50,12 +49,14 @@ class Parts:
                     digest.update(block)
                     file.write(block)
             if digest.hexdigest() != sha256:
-                raise InvalidInputError(f"what came is not the part {sha256}: it changed on the way, or was cut off")
+                raise InvalidInputError(
+                    f"the body does not match the SHA-256 {sha256}: it was changed or cut off in transit; send it again"
+                )
             with suppress(StoreConflictError):
                 self.store.upload(_key(sha256), path)
 
     def missing(self, wanted: Iterable[str]) -> list[str]:
-        """Tell which parts are not there, in their order and each once."""
+        """Return which parts are not there, in their order and each once."""
         there = {entry.key.removeprefix(PREFIX) for entry in self.store.list(PREFIX)}
         return [sha256 for sha256 in dict.fromkeys(wanted) if sha256 not in there]
 
@@ -70,11 +71,11 @@ class Parts:
             for part in parts:
                 found = self.store.read(_key(part))
                 if found is None:
-                    raise SourceError(f"the part {part} is not here any more; import it again")
+                    raise SourceError(f"the part {part} is no longer there; repeat the import")
                 digest.update(found.data)
                 file.write(found.data)
         if digest.hexdigest() != sha256:
-            raise SourceError(f"the parts of the file {sha256} do not make it; import it again")
+            raise SourceError(f"the parts do not add up to the file {sha256}; repeat the import")
 
     def forget(self) -> None:
         """Delete all parts; whoever still sends some is told that they are missing, and sends them again."""

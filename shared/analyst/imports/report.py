@@ -1,17 +1,23 @@
-"""What an import took, what was there already, and what it left, each with its reason."""
+"""The report of an import, and the memory of earlier imports."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel, ConfigDict
+
+from analyst.state.audit import Actor
+from analyst.state.rows import fetch, insert_all
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 Kind = str
 """What a row is: `user`, `source`, `table`, `grant`, `access_request`, or the table of the state that it is of."""
 
 
 class Left(BaseModel):
-    """Something that was not taken, or not as it was, and why."""
+    """Something that was not imported, or not unchanged, and the reason."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -21,7 +27,7 @@ class Left(BaseModel):
 
 
 class Placed(BaseModel):
-    """What a table is called here whose parquet was found; without an `id` its files are not taken, for the reason."""
+    """The id under which a table is registered here. Without an `id`, its files are not imported, for the given reason."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,10 +38,10 @@ class Placed(BaseModel):
 
 
 class ImportReport(BaseModel):
-    """What came of an import, or in a dry run would come: counts by kind, and what was left.
+    """The result of an import, or with `dry_run` what it would be, as counts by kind.
 
-    `altered` was taken, with something about it changed or left out. `found` has the tables with parquet, in the order
-    in which they were sent.
+    `taken` rows were imported, `there` rows existed already. `altered` lists rows imported with changes, `left` rows that
+    were not imported. `found` lists the tables with Parquet files, in the order of the request.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,9 +52,9 @@ class ImportReport(BaseModel):
     altered: tuple[Left, ...]
     left: tuple[Left, ...]
     public_tables: tuple[str, ...]
-    """Tables that were taken and are readable by everybody who can sign in, as they were."""
+    """Imported tables that every signed-in user can read, as before."""
     unconfigured: tuple[str, ...]
-    """Sources that were added, and whose next sync needs to know where they are."""
+    """New sources that need a configuration before their next sync."""
     found: tuple[Placed, ...]
 
 
@@ -63,7 +69,7 @@ class Gathered:
     public_tables: list[str] = field(default_factory=list)
 
     def copy(self) -> Self:
-        """Give another one to go on with: an edit may be made several times."""
+        """Return another one to go on with: an edit may be made several times."""
         return replace(
             self,
             taken=self.taken.copy(),
@@ -80,3 +86,40 @@ class Gathered:
     def alter(self, kind: Kind, name: str, reason: str) -> None:
         """Tell of something that is not taken as it was."""
         self.altered.append(Left(kind=kind, name=name, reason=reason))
+
+
+_GONE = "an earlier import added it, and it was removed here since"
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is known of earlier imports into the open state, and what this one adds to that."""
+
+    db: "DuckDBPyConnection"
+    actor: Actor
+    report: Gathered
+    known: set[tuple[Kind, str]]
+    fresh: list[tuple[Kind, str]] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, db: "DuckDBPyConnection", actor: Actor, report: Gathered) -> Self:
+        """Read what earlier imports left."""
+        return cls(db, actor, report, {(row["kind"], row["key"]) for row in fetch(db, "from imported")})
+
+    def admits(self, kind: Kind, key: str, *, is_there: bool, name: str = "") -> bool:
+        """Return whether a row is to be added, and tell the report of it. `key` is what it is here, `name` for people."""
+        is_known = (kind, key) in self.known
+        if is_known and not is_there:
+            self.report.leave(kind, name or key, _GONE)
+            return False
+        (self.report.there if is_there else self.report.taken)[kind] += 1
+        if not is_known:
+            self.known.add((kind, key))
+            self.fresh.append((kind, key))
+        return not is_there
+
+    def keep(self) -> bool:
+        """Write what this import adds; tell whether there was anything."""
+        rows = [{"kind": kind, "key": key, "at": self.actor.at} for kind, key in self.fresh]
+        insert_all(self.db, "imported", rows)
+        return bool(rows)

@@ -1,23 +1,140 @@
-"""Taking an older system into the state: what is here stays as it is, the rest is added, all in one edit."""
+"""Importing an older system into the state in one edit: existing rows stay, missing rows are added."""
 
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from analyst.imports.memory import Memory
+from pydantic import ValidationError
+
+from analyst.errors import InvalidInputError
 from analyst.imports.migrated import KEPT, Kept, Migrated, Row, migrated
 from analyst.imports.old import OldSystem
-from analyst.imports.report import Gathered, ImportReport, Placed
-from analyst.imports.tables import TakenTables, take_tables
-from analyst.names import quote
+from analyst.imports.report import Gathered, ImportReport, Memory, Placed
+from analyst.names import normalise, quote
 from analyst.state.audit import Actor, record, record_all
 from analyst.state.database import State
+from analyst.state.registry import NewTable
 from analyst.state.rows import fetch, insert_all
+from analyst.state.source_types import EXTERNAL
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+_OTHER = "another table is already registered under this id: {}"
+_OUT = "it was deregistered here"
+_CHECKED = ("id", "source_table", "bucket", "description", "query_mode", "sync_strategy", "sync_schedule")
+
+
+@dataclass(slots=True)
+class TakenTables:
+    """What the tables of then are here, by their uuids there; and why some are not, by their ids."""
+
+    here: dict[str, Row] = field(default_factory=dict)
+    ids: set[str] = field(default_factory=set)
+    reasons: dict[str, str] = field(default_factory=dict)
+    unconfigured: set[str] = field(default_factory=set)
+    """Sources that were added, and nobody has said yet where they are."""
+
+    def without_files(self, placed: frozenset[str]) -> list[str]:
+        """List the tables that ought to have files, and of which none were placed."""
+        local = {row["id"] for row in self.here.values() if row["query_mode"] == "local"}
+        return sorted(local - placed)
+
+
+def take_tables(memory: Memory, tables: Sequence[Row], sources: Sequence[Row]) -> TakenTables:
+    """Add the tables that are not registered here, and the sources they need. What is here stays as it is."""
+    known = {row["id"]: row for row in fetch(memory.db, "from table_registry")}
+    excluded = _excluded(memory)
+    taken = TakenTables()
+    added: list[Row] = []
+    for table in tables:
+        id_, here = table["id"], known.get(table["id"])
+        if here is not None and not _is_same(here, table):
+            taken.reasons[id_] = _OTHER.format(_told(here))
+        elif here is None and id_ in excluded:
+            taken.reasons[id_] = _OUT
+        elif memory.admits("table", id_, is_there=here is not None):
+            here = _usable(memory, table)
+            added.append(here)
+        if here is not None and id_ not in taken.reasons:
+            taken.here[table["uuid"]] = here
+            taken.ids.add(id_)
+    for id_, reason in taken.reasons.items():
+        memory.report.leave("table", id_, reason)
+    needed = {row["source"] for row in added}
+    taken.unconfigured |= _add_sources(memory, [source for source in sources if source["name"] in needed])
+    _add(memory, added)
+    return taken
+
+
+def _add(memory: Memory, tables: Sequence[Row]) -> None:
+    insert_all(memory.db, "table_registry", tables)
+    audited = {
+        f"table:{row['id']}": {"uuid": row["uuid"], "is_public": row["is_public"], "imported": True} for row in tables
+    }
+    record_all(memory.db, memory.actor, "table.register", audited)
+    memory.report.public_tables += [row["id"] for row in tables if row["is_public"]]
+
+
+def _add_sources(memory: Memory, sources: Sequence[Row]) -> set[str]:
+    """Add sources that are not here; tell which of them are to be configured yet."""
+    here = {row["name"] for row in fetch(memory.db, "select name from sources")}
+    added = [{**row, "created_by": memory.actor.user_id} for row in sources if row["name"] not in here]
+    insert_all(memory.db, "sources", added)
+    audited = {f"source:{row['name']}": {"type": row["type"], "imported": True} for row in added}
+    record_all(memory.db, memory.actor, "source.create", audited)
+    memory.report.taken["source"] += len(added)
+    return {row["name"] for row in added if row["type"] != EXTERNAL}
+
+
+def _excluded(memory: Memory) -> set[str]:
+    """Return the ids of the tables that administrators took out of the registry."""
+    rows = fetch(memory.db, "select name, excluded from sources")
+    return {f"{row['name']}.{table}" for row in rows for table in json.loads(row["excluded"])}
+
+
+def _is_same(here: Row, there: Row) -> bool:
+    """Return whether a registered table may be the one of the same id there: its place at the source does not differ."""
+    buckets = {row["bucket"] for row in (here, there) if row["bucket"]}
+    names = {_plain(row["source_table"]) for row in (here, there)} | {_plain(there["name"])}
+    return len(buckets) < 2 and _plain(here["source_table"]) in names  # noqa: PLR2004
+
+
+def _plain(text: str) -> str:
+    try:
+        return normalise(text)
+    except InvalidInputError:
+        return text
+
+
+def _told(table: Row) -> str:
+    return f"{table['source_table']} of {table['bucket'] or table['source']}"
+
+
+def _usable(memory: Memory, table: Row) -> Row:
+    """Leave out of a table what can't be used here."""
+    row = {**table, "sync_schedule": (table["sync_schedule"] or "").strip() or None}
+    row["source_table"] = " ".join(row["source_table"].split()) or row["name"]
+    if row["query_mode"] == "remote":
+        row["sync_strategy"] = "full_refresh"
+    for name in _unusable(row):
+        memory.report.alter("table", row["id"], f"its {name} is not valid here and was dropped: {row[name]!r:.200}")
+        row[name] = {"primary_key": "[]", "source_table": row["name"]}.get(name)
+    if row["primary_key"] == "[]":
+        row["sync_strategy"] = "full_refresh"
+    return row
+
+
+def _unusable(row: Mapping[str, object]) -> list[str]:
+    said = {name: row[name] for name in _CHECKED} | {"primary_key": json.loads(str(row["primary_key"]))}
+    try:
+        NewTable.model_validate(said)
+    except ValidationError as error:
+        return sorted({str(problem["loc"][0]) for problem in error.errors() if problem["loc"]})
+    return []
 
 
 def take_kept(memory: Memory, old: Migrated, users: Mapping[str, Row]) -> None:
@@ -29,9 +146,9 @@ def take_kept(memory: Memory, old: Migrated, users: Mapping[str, Row]) -> None:
         for row in old.kept[table]:
             user = users.get(row.get("user_id") or "")
             if kind.of_a_user and user is None:
-                left["the user is not taken"] += 1
+                left["the user is not imported"] += 1
             elif table == "audit_log" and row["timestamp"] is None:
-                left["it has no time"] += 1
+                left["it has no timestamp"] += 1
             else:
                 mine = row if user is None else {**row, "user_id": user["id"]}
                 key = _key(kind, mine)
@@ -48,7 +165,7 @@ def _key(kind: Kept, row: Row) -> str:
 
 
 _STATUSES = ("pending", "approved", "denied")
-_NOT_TAKEN = "what it is on is not taken"
+_NOT_TAKEN = "its table is not imported"
 
 
 def take_grants(memory: Memory, old: Migrated, users: Mapping[str, Row], tables: TakenTables) -> None:
@@ -62,7 +179,7 @@ def take_grants(memory: Memory, old: Migrated, users: Mapping[str, Row], tables:
         where = names.get(grant["table_uuid"]) or f"{grant['source']}.* of bucket {grant['bucket']}"
         name = f"{user['email'] if user else grant['user_id']} on {where}"
         if user is None:
-            memory.report.leave("grant", name, "the user is not taken")
+            memory.report.leave("grant", name, "the user is not imported")
         elif table is None and (grant["source"], grant["bucket"]) not in buckets:
             memory.report.leave("grant", name, _NOT_TAKEN)
         else:
@@ -88,11 +205,11 @@ def take_requests(memory: Memory, old: Migrated, users: Mapping[str, Row], table
     for request in old.requests:
         user, name = users.get(request["user_id"]), f"{request['user_email']} for {request['table_id']}"
         if user is None:
-            memory.report.leave("access_request", name, "the user is not taken")
+            memory.report.leave("access_request", name, "the user is not imported")
         elif request["table_id"] not in tables.ids:
             memory.report.leave("access_request", name, _NOT_TAKEN)
         elif request["status"] not in _STATUSES:
-            memory.report.leave("access_request", name, f"there is no status {request['status']!r}")
+            memory.report.leave("access_request", name, f"the status {request['status']!r} does not exist here")
         else:
             row = {**request, "user_id": user["id"], "user_email": user["email"], "table_uuid": None}
             is_there = row["id"] in ids or (row["status"] == "pending" and _asked(row) in open_)
@@ -128,7 +245,9 @@ def take_users(memory: Memory, old: Migrated) -> Mapping[str, Row]:
         email = user["email"]
         if not user["active"]:
             kept, _, _ = email.rpartition("#")
-            memory.report.leave("user", old.spelled[user["id"]], f"it is {kept} in another spelling, who is taken")
+            memory.report.leave(
+                "user", old.spelled[user["id"]], f"it is a different spelling of {kept}, which is imported"
+            )
         elif memory.admits("user", email, is_there=email in by_email):
             id_ = user["id"] if user["id"] and user["id"] not in ids else str(uuid4())
             ids.add(id_)
@@ -143,7 +262,7 @@ def take_users(memory: Memory, old: Migrated) -> Mapping[str, Row]:
 
 def _here(memory: Memory, there: Row, here: Row) -> Row:
     if there["role"] != here["role"]:
-        reason = f"they are {here['role']} here and were {there['role']}: that stays as it is"
+        reason = f"the user keeps the role {here['role']} (it was {there['role']})"
         memory.report.alter("user", here["email"], reason)
     return here
 
@@ -195,7 +314,7 @@ def _take(memory: Memory, old: Migrated, *, dry_run: bool) -> ImportReport:
     places = _placed(old, tables)
     gathered = memory.report
     for id_ in tables.without_files(frozenset(place.id for place in places if place.id is not None)):
-        gathered.leave("file", id_, "no parquet of it was found; the next sync of its source brings it")
+        gathered.leave("file", id_, "no Parquet files were found; the next sync of its source publishes it")
     return ImportReport(
         dry_run=dry_run,
         taken=dict(+gathered.taken),
@@ -216,5 +335,5 @@ def _placed(old: Migrated, tables: TakenTables) -> tuple[Placed, ...]:
         if id_ in tables.ids:
             placed.append(Placed(source=found.source, table=found.table, id=id_))
         else:
-            placed.append(Placed(source=found.source, table=found.table, reason=reason or "its table is not taken"))
+            placed.append(Placed(source=found.source, table=found.table, reason=reason or "its table is not imported"))
     return tuple(placed)

@@ -1,8 +1,7 @@
-"""The scheduler: syncs what is due, whoever calls it and how often.
+"""The scheduler: starts what is due, however often and by whomever it is called.
 
-What is started is marked in a ledger first, by compare-and-swap, so that calls at the same time start each thing once;
-what was marked and not handed over, because a process ended in between, is handed over by a later call. A run tells how
-it ended by its record, which later calls look for. A call that starts nothing has read the registry and the ledger.
+A start is marked in a ledger first, by compare-and-swap, so that concurrent calls start each thing once. If a process
+ends between marking and starting, a later call starts it. A run reports its result in a record that later calls read.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,16 +14,15 @@ from pydantic import BaseModel, ConfigDict
 from analyst import runs
 from analyst.runs import RunRecord
 from analyst.scheduling import ledger
-from analyst.scheduling.due import Decision, JobOutcome, SourceOutcome, SweepOutcome, decide
+from analyst.scheduling.due import Decision, JobOutcome, SourceOutcome, SweepOutcome, decide, folded
 from analyst.scheduling.ledger import Attempt, Ledger, Start
-from analyst.scheduling.outcomes import folded
 from analyst.scheduling.timetable import Registry
 from analyst.store import Store
 from analyst.sync_runs import Enqueue, Extract, TriggeredRun, explain, record_failure
 
 
 class ScheduleAnswer(BaseModel):
-    """What a call of the scheduler started, and why it did not start the rest."""
+    """What this call started, and why it did not start the rest."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,6 +48,8 @@ class Scheduler:
             UnavailableError: the store does not answer, the ledger is damaged, or too much is waiting already. What was
                 started goes on all the same, and a later call starts the rest.
         """
+        # Marked first, started second: a process that dies in between leaves a mark that a later call acts upon. In the
+        # other order, two concurrent calls would both start the same extract.
         decision = self._decide(self.now())
         handed_over: list[Start] = []
         try:

@@ -1,14 +1,85 @@
-"""Deciding what a call of the scheduler starts: a pure matter of the registry, the ledger and the time."""
+"""What is due: the decisions of the scheduler, and the results of earlier starts, as pure functions."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from analyst.runs import RunRecord, TableResult
 from analyst.scheduling.ledger import Attempt, Ledger, Start
 from analyst.scheduling.timetable import Entry, Registry, SourceJob, entries, judge, judge_attempt
+from analyst.sync_runs import LOST_AFTER
+
+_LOST = "the run was lost: it recorded no result within an hour, so its process ended or never started"
+_LONGEST_ERROR = 500
+_CLOCKS_DIFFER = timedelta(minutes=10)
+
+T = TypeVar("T", Attempt, Start)
+
+_Result = tuple[str, str | None]
+"""What was attempted (a table's uuid or a source's name), and why it failed; `None` when it did not."""
+
+
+def folded(ledger: Ledger, registry: Registry, records: Mapping[str, RunRecord], now: datetime) -> Ledger:
+    """Return the ledger with what became of its starts. `records` are those of the runs that have ended."""
+    names = {source.name for source in registry.sources}
+    sources = _believed(ledger.sources, now, names)
+    tables = _believed(ledger.tables, now, {table.uuid for table in registry.tables})
+    jobs = _believed(ledger.jobs, now, {job.id for job in registry.jobs()})
+    starts = _believed(ledger.starts, now)
+    for start in sorted(starts.values(), key=lambda start: start.at):
+        record = records.get(start.run_id)
+        if record is None and not _is_lost(start, names, now):
+            continue
+        del starts[start.run_id]
+        if not start.is_extract:
+            continue
+        if start.source in names:
+            _attempt(sources, start, [(start.source, _LOST if record is None else record.error)])
+        _attempt(tables, start, _outcomes(start, record, registry))
+    sweep = ledger.sweep and _believed({"": ledger.sweep}, now).get("")
+    known = {"sources": sources, "tables": tables, "jobs": jobs, "sweep": sweep, "starts": starts}
+    return ledger.model_copy(update=known)
+
+
+def _believed(noted: Mapping[str, T], now: datetime, keys: Collection[str] | None = None) -> dict[str, T]:
+    """Leave out what is not among the keys, and what a clock that was wrong has written: its time would never come."""
+    return {key: it for key, it in noted.items() if (keys is None or key in keys) and it.at <= now + _CLOCKS_DIFFER}
+
+
+def _is_lost(start: Start, names: Collection[str], now: datetime) -> bool:
+    """Return whether nothing will be heard of a start; one that was never handed over is started anew instead."""
+    if start.source is None or (start.is_extract and start.source in names and not start.under_way):
+        return False
+    return now - start.at > LOST_AFTER
+
+
+def _outcomes(start: Start, record: RunRecord | None, registry: Registry) -> Iterator[_Result]:
+    """Return how the tables of a run fared: those that it looked at, or when it failed as a whole, those it was for."""
+    results = {} if record is None else {result.table: result for result in record.tables}
+    failure = _LOST if record is None else record.error
+    for table in registry.tables:
+        if table.source != start.source:
+            continue
+        if table.name in results:
+            yield table.uuid, _problem(results[table.name])
+        elif failure and (start.tables is None or table.name in start.tables):
+            yield table.uuid, failure
+
+
+def _problem(result: TableResult) -> str | None:
+    return (result.error or result.status) if result.status in ("failed", "missing") else None
+
+
+def _attempt(attempts: dict[str, Attempt], start: Start, outcomes: Iterable[_Result]) -> None:
+    for key, error in outcomes:
+        before = attempts.get(key)
+        if before is None or before.at <= start.at:  # else a run that began later has ended before
+            failures = (before.failures if before else 0) + 1 if error else 0
+            attempts[key] = Attempt(at=start.at, failures=failures, error=error and error[:_LONGEST_ERROR])
+
 
 MOST_AT_ONCE = 20
 """Extracts that are under way at the same time; what else is due waits for a later call."""
@@ -25,7 +96,7 @@ Outcome = Literal["started", "running", "waiting", "not_due"]
 
 
 class SourceOutcome(BaseModel):
-    """What became of one source. `tables` are those that were started, null for all; `next_due` is null for never."""
+    """What the scheduler decided about one source. `tables` null means all tables; `next_due` null means never."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,7 +109,7 @@ class SourceOutcome(BaseModel):
 
 
 class JobOutcome(BaseModel):
-    """What became of one job of a source."""
+    """What the scheduler decided about one job of a source."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,7 +121,7 @@ class JobOutcome(BaseModel):
 
 
 class SweepOutcome(BaseModel):
-    """What became of the sweep."""
+    """What the scheduler decided about the sweep."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -102,9 +173,9 @@ def _source(
     name = found[0].source.name
     before = [start for start in starts if start.is_extract and start.source == name]
     if any(_goes_on(start, now) for start in before):
-        return SourceOutcome(source=name, outcome="running", why="an extract of it is under way"), None
+        return SourceOutcome(source=name, outcome="running", why="an extract of the source is running"), None
     if before:
-        return _started(before[0].model_copy(update={"at": now}), "the process that was to start it has ended")
+        return _started(before[0].model_copy(update={"at": now}), "the process that was starting it has ended")
     verdicts = [(entry, judge(entry, now)) for entry in found]
     due = [(entry, verdict) for entry, verdict in verdicts if verdict.is_due]
     if not due:
@@ -112,7 +183,7 @@ def _source(
         told = SourceOutcome(source=name, outcome="not_due", why=soonest.why, next_due=soonest.next_due)
         return told, None
     if sum(start.is_extract for start in starts) >= MOST_AT_ONCE:
-        why = f"{MOST_AT_ONCE} extracts are under way; it is started when one of them has ended"
+        why = f"{MOST_AT_ONCE} extracts are running; it starts when one of them ends"
         return SourceOutcome(source=name, outcome="waiting", why=why, next_due=due[0][1].next_due), None
     names = tuple(entry.table.name for entry, _ in due if entry.table)[:MOST_TABLES]
     tables = None if len(due) == len(found) else names
@@ -126,7 +197,7 @@ def _job(
     source, job = found.source, found.job
     before = [start for start in starts if (start.source, start.job) == (source, job.name)]
     if any(_goes_on(start, now) for start in before):
-        return JobOutcome(source=source, job=job.name, outcome="running", why="it is being started"), None
+        return JobOutcome(source=source, job=job.name, outcome="running", why="it is starting"), None
     verdict = judge_attempt(job.schedule, ledger.jobs.get(found.id), now)
     if not before and not verdict.is_due:
         why, due = verdict.why, verdict.next_due
@@ -141,7 +212,7 @@ def _sweep(
 ) -> tuple[SweepOutcome, Start | None]:
     before = [start for start in ledger.starts.values() if start.source is None]
     if any(_goes_on(start, now) for start in before):
-        return SweepOutcome(outcome="running", why="it is being started"), None
+        return SweepOutcome(outcome="running", why="it is starting"), None
     verdict = judge_attempt(schedule, ledger.sweep, now)
     if not before and not verdict.is_due:
         return SweepOutcome(outcome="not_due", why=verdict.why, next_due=verdict.next_due), None

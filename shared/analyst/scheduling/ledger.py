@@ -1,4 +1,4 @@
-"""The scheduler's ledger: what was started when, and how it ended. One small object, changed by compare-and-swap."""
+"""The ledger of the scheduler: what was started when, and its result. One small object, changed by compare-and-swap."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -47,7 +47,7 @@ class Start(_Value):
 
     @property
     def is_extract(self) -> bool:
-        """Tell whether it is one that leaves a record which is looked for."""
+        """Return whether it is one that leaves a record which is looked for."""
         return self.source is not None and self.job is None
 
 
@@ -70,7 +70,7 @@ def read(store: Store) -> Ledger:
     """Read the ledger; there is none before the first start.
 
     Raises:
-        UnavailableError: it is damaged, or the store does not answer.
+        UnavailableError: it is damaged, or the store does not respond.
     """
     return _ledger(store.read(KEY))
 
@@ -112,7 +112,7 @@ def records(store: Store, ledger: Ledger, known: Mapping[str, RunRecord], now: d
     Of what began within a day nothing is in an archive, so each is one look.
 
     Raises:
-        UnavailableError: the store does not answer.
+        UnavailableError: the store does not respond.
     """
     found: dict[str, RunRecord] = {}
     for start in ledger.starts.values():
@@ -132,4 +132,4 @@ def _ledger(found: Object | None) -> Ledger:
     try:
         return Ledger() if found is None else Ledger.model_validate_json(found.data)
     except ValidationError as error:
-        raise UnavailableError(f"{KEY} can't be read; delete it, and everything is synced at the next call") from error
+        raise UnavailableError(f"{KEY!r} cannot be read; delete it, and the next call syncs everything") from error

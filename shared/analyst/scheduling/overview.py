@@ -1,20 +1,20 @@
-"""Telling people what is synced when, and why."""
+"""The overview of all schedules for people."""
 
 from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
 from analyst.scheduling import ledger
+from analyst.scheduling.due import folded
 from analyst.scheduling.ledger import Attempt
-from analyst.scheduling.outcomes import folded
 from analyst.scheduling.timetable import Registry, SaidBy, SourceJob, Verdict, entries, judge, judge_attempt
 from analyst.store import Store
 
 
 class Scheduled(BaseModel):
-    """When something is started. `last_run` began then, by the scheduler or because somebody asked; `failures` in a row.
+    """A schedule and its state. `last_run` is the start of the last run, scheduled or on demand.
 
-    `next_due` is null for never, and in the past for what is due.
+    `failures` counts consecutive failures. `next_due` is null for never, and in the past if it is due now.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -29,10 +29,10 @@ class Scheduled(BaseModel):
 
 
 class ScheduledEntry(Scheduled):
-    """When a table is synced, or a source (whose `table` is null) looked through for new ones.
+    """The schedule of a table, or of a source as a whole (`table` is null), which also discovers new tables.
 
-    `said_by` is where the schedule is written: with the table, with its source or in the settings of the instance.
-    `is_running` is of the source: an extract of it is under way.
+    `said_by` is where the schedule is defined: on the table, on its source, or in the settings of the instance.
+    `is_running` means that an extract of the source is running.
     """
 
     id: str
@@ -43,14 +43,14 @@ class ScheduledEntry(Scheduled):
 
 
 class ScheduledJob(Scheduled):
-    """When something is done for a source besides its extract."""
+    """The schedule of a job of a source."""
 
     source: str
     job: str
 
 
 class ScheduleView(BaseModel):
-    """Sources with their tables, by name, their jobs, and the sweep, as they are at this moment."""
+    """The schedules of sources and tables, of jobs, and of the sweep, as of `at`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -61,7 +61,7 @@ class ScheduleView(BaseModel):
 
 
 def view(store: Store, registry: Registry, sweep_schedule: str, now: datetime) -> ScheduleView:
-    """Tell when everything is started, and why; nothing is written.
+    """Return when everything is started, and why; nothing is written.
 
     Raises:
         UnavailableError: the store does not answer, or the ledger is damaged.

@@ -1,4 +1,4 @@
-"""What has a schedule, and whether it is due: a pure matter of the registry, the ledger and the time."""
+"""The timetable: everything with a schedule, and whether it is due, as pure functions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -95,18 +95,18 @@ def entries(registry: Registry, ledger: Ledger) -> dict[str, list[Entry]]:
 
 
 def judge(entry: Entry, now: datetime) -> Verdict:
-    """Tell whether a table or source is due."""
+    """Return whether a table or source is due."""
     if entry.source.type == EXTERNAL:
-        return Verdict(is_due=False, why="somebody else writes its extract", next_due=None)
+        return Verdict(is_due=False, why="an external process writes its extract", next_due=None)
     return judge_attempt(entry.schedule, entry.last, now)
 
 
 def judge_attempt(schedule: str, last: Attempt | None, now: datetime) -> Verdict:
-    """Tell whether something is due that has this schedule and was attempted then."""
+    """Return whether something is due that has this schedule and was attempted then."""
     try:
         if last is None:
             is_due = _parsed(schedule).is_due(None, now)
-            return Verdict(is_due, "it was never started" if is_due else _ON_DEMAND, now if is_due else None)
+            return Verdict(is_due, "it has never run" if is_due else _ON_DEMAND, now if is_due else None)
         due = _due_again(schedule, last)
     except InvalidInputError as error:
         return Verdict(is_due=False, why=str(error), next_due=None)
@@ -115,18 +115,18 @@ def judge_attempt(schedule: str, last: Attempt | None, now: datetime) -> Verdict
     return Verdict(due <= now, _why(last, is_due=due <= now), due)
 
 
-_ON_DEMAND = "it is started only when somebody asks"
+_ON_DEMAND = "it runs only on demand"
 
 
 def _why(last: Attempt, *, is_due: bool) -> str:
     if last.error is None:
-        return "its time has come" if is_due else "its time has not come"
+        return "it is due by its schedule" if is_due else "it is not due yet"
     times = "once" if last.failures == 1 else f"{last.failures} times in a row"
-    return f"it failed {times}{' and is tried again' if is_due else ''}: {last.error}"
+    return f"it failed {times}{' and is retried' if is_due else ''}: {last.error}"
 
 
 def _due_again(schedule: str, last: Attempt) -> datetime | None:
-    """Tell the next time after an attempt.
+    """Return the next time after an attempt.
 
     After a failure that is the end of a pause, or the schedule's next time if that comes sooner: then, or when an hour
     of the pause is over.
@@ -145,7 +145,7 @@ def _parsed(schedule: str) -> Schedule:
 
 @lru_cache(maxsize=10_000)
 def _next_due(schedule: str, after: datetime) -> datetime | None:
-    """Tell the next time; tables that were synced together share it."""
+    """Return the next time; tables that were synced together share it."""
     return _parsed(schedule).next_due(after)
 
 

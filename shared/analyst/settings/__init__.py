@@ -3,8 +3,7 @@
 `Settings` is what the code asks. `get_value` and `get_data_source_type` give single values by their keys.
 """
 
-from analyst.settings.configuration import Configuration, read_settings
-from analyst.settings.lookups import get_data_source_type, get_value
+from analyst.settings.configuration import Configuration, get_data_source_type, get_value, read_settings
 from analyst.settings.model import Settings
 
 __all__ = ["Configuration", "Settings", "get_data_source_type", "get_value", "read_settings"]

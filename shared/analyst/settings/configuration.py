@@ -1,5 +1,6 @@
-"""The settings of a process with where each comes from: its environment first, then the file of the instance."""
+"""The configuration of a process: its settings and the origin of each. The environment overrides the file."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from analyst.errors import SettingsError
 from analyst.settings.findings import Finding, Said, dotted, errors_of, wording
 from analyst.settings.instance import variable
-from analyst.settings.keys import KEYS, SECRETS, VARIABLES
-from analyst.settings.model import Settings
+from analyst.settings.model import FILE_ONLY, KEYS, SECRETS, VARIABLES, Settings
 
 DEFAULT_FILE: Final = Path("config/instance.yaml")
 """Where the file of an instance is looked for when `CONFIG_FILE` does not say."""
@@ -20,7 +20,7 @@ DEFAULT_FILE: Final = Path("config/instance.yaml")
 Origin = Literal["environment", "file", "default"]
 
 Fetch = Callable[[str, Mapping[str, str]], bytes]
-"""Reads an object by its URL, in an environment."""
+"""Reads an object by its URL, with the credentials of an environment."""
 
 _NEEDS: Final = (
     ("google_client_id", "google_client_secret"),
@@ -33,13 +33,13 @@ _NEEDS: Final = (
     ("jira_sla_email", "jira_sla_api_token"),
     ("jira_sla_api_token", "jira_cloud_id"),
 )
-"""Settings of which the first is of no use without the second."""
+"""Pairs of settings of which the first requires the second."""
 
 _KEY_OF: Final = {name: key for key, name in KEYS.items()}
 
 
 class Findings(BaseModel):
-    """What is wrong with a file, and what is odd about it, each in the order of the file."""
+    """The problems and warnings of a configuration file, in the order of the file."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -62,7 +62,7 @@ class Configuration:
 
     @staticmethod
     def read(environ: Mapping[str, str], default: Path | None = None, fetch: Fetch | None = None) -> "Configuration":
-        """Read it: what the environment says goes before what the file says.
+        """Read the configuration. The environment overrides the file.
 
         Args:
             environ: the variables.
@@ -71,7 +71,7 @@ class Configuration:
 
         Raises:
             SettingsError: something is missing or wrong; the message lists all of it, by variable or key.
-            UnavailableError: the bucket of the file does not answer.
+            UnavailableError: the bucket of the file does not respond.
         """
         name, text = _file(environ, default, fetch)
         file, here = _in_file(text, environ), _in_environment(environ)
@@ -80,7 +80,7 @@ class Configuration:
         problems = [*_wrong(here), *file.problems, *_missing(file, here)]
         if problems:
             lines = "\n".join(f"  {problem.told(name)}" for problem in problems)
-            raise SettingsError(f"The settings are not usable:\n{lines}")
+            raise SettingsError(f"The settings are invalid:\n{lines}")
         origins: dict[str, Origin] = {**dict.fromkeys(file.values, "file"), **dict.fromkeys(here, "environment")}
         settings = Settings.model_validate({**file.values, **here})
         return Configuration(settings, name, origins, file.lines, tuple(file.warnings))
@@ -89,7 +89,7 @@ class Configuration:
 def read_settings(environ: Mapping[str, str], default: Path | None = None) -> Settings:
     """Read the settings from a mapping and the file that its `CONFIG_FILE` names, else from `default` if it is there.
 
-    What the environment says goes before what the file says.
+    The environment overrides the file.
 
     Raises:
         SettingsError: something is missing or wrong; the message lists all of it, by variable or key.
@@ -117,9 +117,9 @@ def _file(environ: Mapping[str, str], default: Path | None, fetch: Fetch | None)
         data = fetch(name, environ) if fetch and name.startswith(("gs://", "s3://")) else Path(name).read_bytes()
         return name, data.decode("utf-8-sig")
     except OSError as error:
-        raise SettingsError(f"CONFIG_FILE: {name} can't be read: {error.strerror}") from error
+        raise SettingsError(f"CONFIG_FILE: {name!r} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise SettingsError(f"CONFIG_FILE: {name} is no text in UTF-8") from error
+        raise SettingsError(f"CONFIG_FILE: {name!r} is not UTF-8 text; save it as UTF-8") from error
 
 
 def _in_file(
@@ -133,7 +133,7 @@ def _in_file(
 
 
 def _in_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Give what the environment says, by setting; an empty variable says nothing."""
+    """Return what the environment says, by setting; an empty variable says nothing."""
     said = {
         name: variable(called, environ) if name in SECRETS else environ.get(called, "")
         for called, name in VARIABLES.items()
@@ -145,7 +145,7 @@ def _in_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _published(environ: Mapping[str, str]) -> dict[str, str]:
-    """Tell where the functions are reached when only this machine reaches them: at the port that Compose publishes."""
+    """Return where the functions are reached when only this machine reaches them: at the port that Compose publishes."""
     host, _, port = environ.get("LOCAL_ADDRESS", "").rpartition(":")
     is_local = host == "localhost" or host.startswith("127.") or host.strip("[]") == "::1"
     return {"base_url": f"http://localhost:{port}"} if is_local and port.isdigit() else {}
@@ -171,13 +171,96 @@ def _missing(file: Said, here: Mapping[str, str]) -> list[Finding]:
     """Find what is not set though it is needed, by itself or by something else that is set."""
     found, named = [], {*file.lines, *here}
     if "data_url" not in named:
-        found.append(Finding(path="DATA_URL", message="is not set; write for example file:///data"))
+        found.append(
+            Finding(path="DATA_URL", message="is not set; set it to the address of the bucket, such as file:///data")
+        )
     found += [_lonely(there, missing, file) for there, missing in _NEEDS if there in named and missing not in named]
     return found
 
 
 def _lonely(there: str, missing: str, file: Said) -> Finding:
     if there not in file.lines:
-        return Finding(path=missing.upper(), message=f"is not set; {there.upper()} is, and needs it")
-    message = f"is not set; {_KEY_OF[there]} is, and needs it"
+        return Finding(path=missing.upper(), message=f"is not set, but {there.upper()} requires it")
+    message = f"is not set, but {_KEY_OF[there]} requires it"
     return Finding(path=_KEY_OF[missing], line=file.lines[there], message=message)
+
+
+class ShownSetting(BaseModel):
+    """A setting.
+
+    `variable` and `key` are its names in the environment and in config/instance.yaml; `line` is its line in the file.
+    Secrets have no `value`; `is_set` shows whether they are set.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    variable: str | None
+    key: str | None
+    value: Any = None
+    is_secret: bool
+    is_set: bool
+    origin: Origin
+    line: int | None = None
+
+
+class ShownConfiguration(BaseModel):
+    """All settings in the order of config/instance.yaml, the file that was read, and its warnings."""
+
+    model_config = ConfigDict(frozen=True)
+
+    file: str | None
+    settings: tuple[ShownSetting, ...]
+    warnings: tuple[Finding, ...]
+
+
+def show(configuration: Configuration) -> ShownConfiguration:
+    """Show the settings of a process."""
+    keys = {name: key for key, name in KEYS.items()}
+    names = [*keys, *(name for name in Settings.model_fields if name not in keys)]
+    values = configuration.settings.model_dump(mode="json", exclude=set(SECRETS))
+    shown = tuple(_shown(name, keys.get(name), values.get(name), configuration) for name in names)
+    return ShownConfiguration(file=configuration.file, settings=shown, warnings=configuration.warnings)
+
+
+def _shown(name: str, key: str | None, value: Any, configuration: Configuration) -> ShownSetting:
+    origin = configuration.origins.get(name, "default")
+    return ShownSetting(
+        name=name,
+        variable=None if name in FILE_ONLY else name.upper(),
+        key=key,
+        value=value,
+        is_secret=name in SECRETS,
+        is_set=getattr(configuration.settings, name) not in (None, (), {}),
+        origin=origin,
+        line=configuration.lines.get(name) if origin == "file" else None,
+    )
+
+
+def get_value(path: str, default: Any = None, environ: Mapping[str, str] = os.environ) -> Any:
+    """Return a setting by its key in config/instance.yaml, a section as a mapping; `default` if it is not set or known.
+
+    The environment overrides the file. Secrets come as `SecretStr`. The environment and the
+    file are read anew with each call.
+
+    >>> get_value("instance.name", environ={"DATA_URL": "file:///data", "INSTANCE_NAME": "Example"})
+    'Example'
+
+    Raises:
+        SettingsError: the settings are not usable.
+    """
+    settings = read_settings(environ, DEFAULT_FILE)
+    if path in KEYS:
+        value = getattr(settings, KEYS[path])
+        return default if value is None else value
+    members = {key.removeprefix(f"{path}."): name for key, name in KEYS.items() if key.startswith(f"{path}.")}
+    return {key: getattr(settings, name) for key, name in members.items()} or default
+
+
+def get_data_source_type(environ: Mapping[str, str] = os.environ) -> str:
+    """Return what kind of source the instance is for: `csv`, `keboola`, `bigquery`, `jira` or `external`.
+
+    Raises:
+        SettingsError: the settings are not usable.
+    """
+    return str(get_value("data_source.type", environ=environ))

@@ -1,4 +1,4 @@
-"""What a file says of settings, what is wrong with it, and how that is told."""
+"""Findings about settings: problems and warnings, and their wording."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -8,15 +8,17 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, PydanticUndefined
 
+from analyst.validation import reason
+
 Path = tuple[str | int, ...]
 """The way to a value in a file: keys, and numbers of list items from 0."""
 
 
 class Finding(BaseModel):
-    """What is wrong, or odd, with one setting, and what to write instead.
+    """A problem or warning about one setting, and how to fix it.
 
-    `path` is a key of config/instance.yaml (`auth.allowed_domains[0]`) or a variable; `line` is that of the file,
-    from 1, where there is one.
+    `path` is a key of config/instance.yaml, such as `auth.allowed_domains[0]`, or a variable. `line` is the line in the
+    file, counted from 1.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,12 +58,12 @@ def wording(error: ErrorDetails, *, default: Any = None, hidden: str | None = No
         hidden: stands for the value where that must not be told.
         known: names of which an unknown one may be meant for.
     """
-    message = error["msg"].removeprefix("Value error, ")
+    message = reason(error)
     if error["type"] == "missing":
-        return "is not set, and is needed"
+        return "is required, but not set"
     if error["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(error["loc"][-1]), list(known), 1)
-        return f"is not known; did you mean {near[0]}?" if near else "is not known; leave it out"
+        return f"is not a known setting; did you mean {near[0]}?" if near else "is not a known setting; remove it"
     context = error.get("ctx", {})
     if value := context.get("value"):
         told = f"{hidden} {context['plain']}" if "plain" in context else message.replace(f'"{value}"', f"{hidden}", 1)
@@ -70,8 +72,10 @@ def wording(error: ErrorDetails, *, default: Any = None, hidden: str | None = No
         return message
     given = error["input"]
     shown = hidden if hidden is not None else f'"{given}"' if isinstance(given, str) else _shape(given)
-    example = f"; write for example {_plain(default)}" if default not in (None, (), {}, PydanticUndefined) else ""
-    return f"{shown} can't be used: {_lower(message)}{example}"
+    example = (
+        f" (expected something like {_plain(default)})" if default not in (None, (), {}, PydanticUndefined) else ""
+    )
+    return f"{shown} is not valid: {_lower(message)}{example}"
 
 
 def errors_of(error: ValidationError) -> list[ErrorDetails]:

@@ -1,4 +1,4 @@
-"""What config/instance.yaml says of each setting, and what is wrong or odd about it."""
+"""Reading config/instance.yaml: the settings in it, its problems and its warnings."""
 
 import difflib
 import re
@@ -8,13 +8,130 @@ from pathlib import Path as Filesystem
 from types import MappingProxyType
 from typing import Any, Final, get_args
 
+import yaml
 from pydantic import BaseModel, ValidationError
 
 from analyst.errors import InvalidInputError, SettingsError
-from analyst.settings.document import Document, parse
 from analyst.settings.findings import Finding, Path, Said, dotted, errors_of, wording
-from analyst.settings.keys import KEYS, SECRETS
-from analyst.settings.model import Settings
+from analyst.settings.model import KEYS, SECRETS, Settings
+
+_LONGEST: Final = 256 * 1024
+_DEEPEST: Final = 20
+_NULL: Final = "tag:yaml.org,2002:null"
+_MERGE: Final = "tag:yaml.org,2002:merge"
+_PLAIN: Final = frozenset(
+    f"tag:yaml.org,2002:{kind}"
+    for kind in ("map", "seq", "str", "null", "bool", "int", "float", "timestamp", "merge", "value")
+)
+
+
+@dataclass(slots=True)
+class Document:
+    """What a file says. `values` are nested mappings, lists, texts and `None`; `lines` are counted from 1."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    lines: dict[Path, int] = field(default_factory=dict)
+    problems: list[Finding] = field(default_factory=list)
+
+    def line(self, path: Path) -> int | None:
+        """Return where a value stands, or the nearest thing around it."""
+        while path:
+            if path in self.lines:
+                return self.lines[path]
+            path = path[:-1]
+        return None
+
+    def problem(self, path: Path, message: str, line: int | None = None) -> None:
+        """Note what is wrong."""
+        self.problems.append(Finding(path=dotted(path), line=line or self.line(path), message=message))
+
+
+def parse(text: str) -> Document:
+    """Read a text. What is wrong with it is among the `problems`, the rest is read all the same."""
+    document = Document()
+    if len(text) > _LONGEST:
+        document.problem((), f"the file is larger than {_LONGEST // 1024} kB; it cannot be a configuration file")
+        return document
+    try:
+        _refuse_knots(text)
+        root = yaml.compose(text, yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        what = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
+        line = mark.line + 1 if mark else None
+        hint = (
+            "; put quotes around values that contain ${…}"
+            if line and "${" in "".join(text.splitlines()[line - 1 : line])
+            else ""
+        )
+        document.problem((), f"the file is not valid YAML: {what}{hint}", line)
+        return document
+    if isinstance(root, yaml.MappingNode):
+        document.values = _NodeReader(document).mapping(root, ())
+    elif root is not None and root.tag != _NULL:
+        document.problem(
+            (), "must be a mapping of keys to values, such as: instance: {name: Example}", root.start_mark.line + 1
+        )
+    return document
+
+
+class _Knot(yaml.YAMLError):
+    def __init__(self, problem: str, event: yaml.Event) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.problem_mark = event.start_mark
+
+
+def _refuse_knots(text: str) -> None:
+    """Refuse what could make a small text a huge value.
+
+    Raises:
+        yaml.YAMLError: there is an alias, or things stand in each other too deeply.
+    """
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise _Knot(f"*{event.anchor} is an alias, which is not supported; repeat the value instead", event)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise _Knot("the value is nested too deeply", event)
+
+
+@dataclass(frozen=True, slots=True)
+class _NodeReader:
+    document: Document
+
+    def mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key, value in self._pairs(node, path):
+            if key in values:
+                first = self.document.lines[*path, key]
+                line = value.start_mark.line + 1
+                self.document.problem((*path, key), f"is set twice, here and in line {first}; remove one of them", line)
+            else:
+                values[key] = self._value(value, (*path, key))
+        return values
+
+    def _pairs(self, node: yaml.MappingNode, path: Path) -> Iterator[tuple[str, yaml.Node]]:
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _MERGE:
+                self.document.problem(path, "has a key that is not text", line)
+                continue
+            self.document.lines.setdefault((*path, key.value), line)
+            yield key.value, value
+
+    def _value(self, node: yaml.Node, path: Path) -> Any:
+        self.document.lines.setdefault(path, node.start_mark.line + 1)
+        if node.tag not in _PLAIN:
+            self.document.problem(path, f"has the tag {node.tag}, which is not supported; remove the tag")
+            return None
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(item, (*path, number)) for number, item in enumerate(node.value)]
+        return None if node.tag == _NULL else node.value
+
 
 _PLACE: Final = re.compile(r"\$\$\{|\$\{(?P<inside>[^}]*)(?P<end>\})?")
 _FILE: Final = "_FILE"
@@ -28,14 +145,14 @@ def variable(name: str, environ: Mapping[str, str]) -> str:
     file, such as /dev/null, counts as none.
 
     Raises:
-        SettingsError: the file can't be read.
+        SettingsError: the file cannot be read.
     """
     if not (file := environ.get(name + _FILE)):
         return environ.get(name, "")
     try:
         text = Filesystem(file).read_text(encoding="utf-8")
     except OSError as error:
-        raise SettingsError(f"{name}{_FILE}: {file!r} can't be read: {error.strerror}") from error
+        raise SettingsError(f"{name}{_FILE}: {file!r} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{name}{_FILE}: {file!r} is not text in UTF-8") from error
     return text.strip("\r\n") or environ.get(name, "")
@@ -90,12 +207,14 @@ class _Filling:
     def _look_up(self, place: re.Match[str], path: Path) -> str | None:
         inside = _INSIDE.fullmatch(place["inside"])
         if inside is None or not place["end"]:
-            self.document.problem(path, f"{place[0]} is no variable; write ${{NAME}}, or $${{ for the characters ${{")
+            self.document.problem(
+                path, f"{place[0]} is not a valid variable reference; write ${{NAME}}, or $${{ for a literal ${{"
+            )
             return None
         found = variable(inside["name"], self.environ) or inside["default"]
         if found is None:
             name = inside["name"]
-            what = f"the variable {name} is not set; set it, or write ${{{name}:-something}} for when it is not"
+            what = f"the variable {name} is not set; set it, or give a default: ${{{name}:-value}}"
             self.document.problem(path, what)
         return found
 
@@ -134,12 +253,12 @@ class _Reading:
             if setting := _PATHS.get(here):
                 self.setting(setting, value, here)
             elif here not in _SECTIONS:
-                self.warn(here, f"is not known, and not used{_did_you_mean(here)}")
+                self.warn(here, f"is not a known key and is ignored{_did_you_mean(here)}")
             elif isinstance(value, dict):
                 self.section(value, here)
             elif value is not None:
                 inside = next(key for key in KEYS if key.startswith(f"{dotted(here)}."))
-                self.document.problem(here, f"is a section: write its keys below it, as {inside.rpartition('.')[2]}")
+                self.document.problem(here, f"is a section; put its keys below it, such as {inside.rpartition('.')[2]}")
 
     def setting(self, setting: str, value: Any, path: Path) -> None:
         if value in (None, "") and path not in self.filled.lacking:
@@ -151,7 +270,9 @@ class _Reading:
         if setting in SECRETS:
             for place in _texts(value, path):
                 if _is_literal(self.filled.written.get(place)):
-                    self.warn(place, f"is a secret; write ${{{setting.upper()}}} here, and set that variable to it")
+                    self.warn(
+                        place, f"is a secret; write ${{{setting.upper()}}} here and put the value in that variable"
+                    )
         self.members(Settings.model_fields[setting].annotation, value, path)
 
     def members(self, kind: Any, value: Any, path: Path) -> None:
@@ -162,8 +283,8 @@ class _Reading:
             for key, member in value.items():
                 if key not in kind.model_fields:
                     near = difflib.get_close_matches(key, kind.model_fields, 1, 0.5)
-                    known = f"did you mean {near[0]}?" if near else f"known are {', '.join(kind.model_fields)}"
-                    self.warn((*path, key), f"is not known, and not used; {known}")
+                    known = f"did you mean {near[0]}?" if near else f"the known keys are {', '.join(kind.model_fields)}"
+                    self.warn((*path, key), f"is not a known key and is ignored; {known}")
                 else:
                     self.members(kind.model_fields[key].annotation, member, (*path, key))
         elif (members := get_args(kind)) and members[-1] is not Any:
@@ -175,7 +296,7 @@ class _Reading:
     def secrets(self, value: Any, path: Path) -> None:
         for place in _texts(value, path):
             if _SECRET.search(str(place[-1]).lower()):
-                self.warn(place, "looks like a secret, and all administrators see this; name a variable that holds it")
+                self.warn(place, "looks like a secret, which all administrators would see; refer to a variable instead")
 
     def warn(self, path: Path, message: str) -> None:
         self.said.warnings.append(Finding(path=dotted(path), line=self.document.line(path), message=message))
@@ -203,21 +324,21 @@ class _Reading:
             model.model_validate(config)
         except InvalidInputError as error:
             hidden = self.hidden("sources", path)
-            self.problem(path, f"can't be used: {error}" if hidden is None else f"{hidden} can't be used here")
+            self.problem(path, f"is not valid: {error}" if hidden is None else f"{hidden} is not valid here")
         except ValidationError as error:
             for each in errors_of(error):
                 place = (*path, *each["loc"])
                 hidden = self.hidden("sources", place)
                 is_told = hidden is None or each["type"] in {"missing", "extra_forbidden"}
                 known = model.model_fields
-                self.problem(place, wording(each, known=known) if is_told else f"{hidden} can't be used here")
+                self.problem(place, wording(each, known=known) if is_told else f"{hidden} is not valid here")
 
     def problem(self, path: Path, message: str) -> None:
         if path not in self.filled.lacking:  # that has been told
             self.document.problem(path, message)
 
     def hidden(self, setting: str, path: Path) -> str | None:
-        """Tell what to say in place of a value that is a secret, or holds or is part of what a variable holds."""
+        """Return what to say in place of a value that is a secret, or holds or is part of what a variable holds."""
         if setting in SECRETS:
             return "this"
         near = (it for it in self.filled.written if it[: len(path)] == path or path[: len(it)] == it)

@@ -1,4 +1,4 @@
-"""The kinds of values that settings have."""
+"""The types of the values of settings."""
 
 import re
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from analyst.errors import InvalidInputError
 from analyst.names import Name
 from analyst.schedule import Schedule, what_to_write
+from analyst.validation import Matching
 
 _SECRET_LENGTH = 32
 
@@ -20,14 +21,14 @@ def _split(value: object) -> object:
 
 def _long_enough(value: SecretStr) -> SecretStr:
     if len(value.get_secret_value()) < _SECRET_LENGTH:
-        raise ValueError("must have at least 32 characters; make one with: openssl rand -hex 32")
+        raise ValueError("must have at least 32 characters; create one with: openssl rand -hex 32")
     return value
 
 
 def _provider(name: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise PydanticCustomError(
-            "provider", '"{value}" is no way to sign in; write for example password', {"value": name}
+            "provider", '"{value}" is not a sign-in method (expected something like password)', {"value": name}
         )
     return name
 
@@ -36,19 +37,21 @@ def _schedule(text: str) -> str:
     try:
         return Schedule.parse(text).text
     except InvalidInputError as error:
-        plain = f"is no schedule; write {what_to_write('')}"
+        plain = f"is not a valid schedule; write {what_to_write('')}"
         raise PydanticCustomError("schedule", "{said}", {"said": str(error), "value": text, "plain": plain}) from None
 
 
 def _word(text: str) -> str:
     if not text.isprintable() or len(text.split()) != 1:
-        raise PydanticCustomError("word", '"{value}" has spaces in it; write it as one word', {"value": text})
+        raise PydanticCustomError("word", '"{value}" contains spaces; write it as one word', {"value": text})
     return text.strip()
 
 
 def _project(key: str) -> str:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,254}", key):
-        raise PydanticCustomError("project", '"{value}" is no key of a project; write for example SHOP', {"value": key})
+        raise PydanticCustomError(
+            "project", '"{value}" is not a valid project key (expected something like SHOP)', {"value": key}
+        )
     return key.upper()
 
 
@@ -65,11 +68,17 @@ When = Annotated[str, AfterValidator(_schedule)]
 """A schedule."""
 
 Line = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=200),
+    Matching(r"^[^\x00-\x1f\x7f]*$", "one line of text"),
 ]
 """One line of text for people."""
 
-Size = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[0-9]+(\.[0-9]+)? ?(?i:[kmgt]i?b)$")]
+Size = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True),
+    Matching(r"^[0-9]+(\.[0-9]+)? ?(?i:[kmgt]i?b)$", "an amount of memory such as 300MB"),
+]
 """An amount of memory as DuckDB has it, such as `300MB`."""
 
 Provider = Annotated[str, AfterValidator(_provider)]

@@ -1,7 +1,7 @@
 """System state: users, groups, tokens, grants, sources and the table registry, in one DuckDB file.
 
-It changes at people's pace, one edit at a time (`State.edit`), and every edit also publishes the access list that the
-read path needs. The modules beside this one hold the changes: plain functions of a connection to the open file.
+It changes rarely, one edit at a time (`State.edit`), and every edit also publishes the access list for the read path.
+The other modules of this package hold the edits: plain functions of a connection to the open file.
 """
 
 from analyst.state.audit import Actor, actor

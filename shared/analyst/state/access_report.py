@@ -1,4 +1,4 @@
-"""Who can read what and why, as the state has it now."""
+"""The access report: who can read which table and why, by the current state."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class AccessQuery(Input):
-    """Whose access (e-mail or id) to explain, or to what; of neither, the caller's own. One page of it."""
+    """The user (e-mail address or id), the table, or both to explain; by default the caller. `limit` and `offset` select a page."""
 
     user: Line | None = None
     table: TableId | None = None
@@ -27,9 +27,9 @@ class AccessQuery(Input):
 
 
 class AccessReport(Output):
-    """Who can read what and why: of a user every readable table, of a table every reader, of both the one answer.
+    """The readable tables of a user, the readers of a table, or the one answer for both, with the reasons.
 
-    `user` is the one who was asked about, `count` how many there are, of which `access` is one page.
+    `access` is one page of `count` entries.
     """
 
     user: User | None

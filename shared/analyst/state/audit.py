@@ -73,7 +73,7 @@ class Request(Protocol):
 
 
 def actor(request: Request) -> Actor:
-    """Give the actor of an edit that a request asks for."""
+    """Return the actor of an edit that a request asks for."""
     caller = request.caller_or_none
     about = (request.client_address, request.client_kind, request.began)
     if caller is None:

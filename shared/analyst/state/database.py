@@ -1,5 +1,6 @@
 """The system state in a bucket: read it, and edit it."""
 
+import hashlib
 import random
 import threading
 import time
@@ -8,18 +9,122 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from ulid import ULID
 
 from analyst import duckdb_files
-from analyst.access import CURRENT
-from analyst.state.attempts import Attempts
-from analyst.state.files import ALIAS, attached, fetch_file, read_pointer, renewed
+from analyst.access import CURRENT, StatePointer
+from analyst.backoff import within
+from analyst.state.files import ALIAS, attached, edited, fetch_file, read_pointer, renewed
+from analyst.state.projection import project
+from analyst.state.rows import execute, insert
 from analyst.state.schema import is_current
 from analyst.store import Object, Store, compare_and_swap
-from analyst.store.compare_and_swap import swap
+from analyst.store.compare_and_swap import put_once, small_text, swap, upload_once
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+
+T = TypeVar("T")
+
+_Opener = Callable[[Path | None, Path, datetime], AbstractContextManager["DuckDBPyConnection"]]
+
+_RECENT: Final = 100
+
+
+class Attempts(Generic[T]):
+    """The attempts of one edit. Each has an id and a result: of several, the one that was published counts."""
+
+    def __init__(
+        self,
+        store: Store,
+        now: Callable[[], datetime],
+        scratch: Path | None,
+        change: "Callable[[DuckDBPyConnection], T]",
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._store = store
+        self._now = now
+        self._scratch = scratch
+        self._change = change
+        self._sleep = sleep
+        self._results: dict[str, T] = {}
+        self._published = ""
+        self.seconds = 0.0
+        """What the last attempt took."""
+
+    @property
+    def result(self) -> T:
+        """What the change returned in the attempt that was published."""
+        return self._results[self._published]
+
+    def next(self, current: Object | None) -> bytes:
+        """Build the next pair on the current one and upload it; give the pointer to it."""
+        # The id is published in the pointer. When the answer to the swap is lost and others have built on it since, its
+        # presence in `recent` is the only proof that this attempt succeeded.
+        began = time.monotonic()
+        before = read_pointer(current)
+        self._published = edit_id = str(ULID())
+        with duckdb_files.scratch(self._scratch) as folder:
+            path, access = self._attempt(before, edit_id, folder)
+            after = _pointer(before, edit_id, path, access)
+            upload_once(self._store, after.system, path, sleep=self._sleep)
+        put_once(self._store, after.access, access, sleep=self._sleep)
+        self.seconds = time.monotonic() - began
+        return after.model_dump_json().encode()
+
+    def is_in(self, current: Object) -> bool:
+        """Return whether an attempt was published after all: its id is in the pointer, even if others built on it."""
+        pointer = read_pointer(current)
+        ours = [id_ for id_ in self._results if pointer is not None and id_ in pointer.recent]
+        self._published = ours[0] if ours else self._published
+        return bool(ours)
+
+    def _attempt(self, before: StatePointer | None, edit_id: str, folder: Path) -> tuple[Path, bytes]:
+        """Build the next system file and access list: of the old file, or where DuckDB can't, of a renewed one.
+
+        What is renewed has sound indexes, whatever became of the old ones.
+        """
+        import duckdb
+
+        try:
+            return self._edit(edited, before, edit_id, folder / "next.duckdb")
+        except duckdb.Error:
+            # An edit in place fails if an index of the file is broken, which a copy of its rows repairs. An error of the
+            # change itself comes again there, and is raised.
+            return self._edit(renewed, before, edit_id, folder / "renewed.duckdb")
+
+    def _edit(self, opened: _Opener, before: StatePointer | None, edit_id: str, path: Path) -> tuple[Path, bytes]:
+        """Run the change in a file at `path`, and give the access list that follows."""
+        with opened(fetch_file(self._store, before, path.parent), path, self._now()) as db:
+            db.execute("begin")
+            self._results[edit_id] = self._change(db)
+            insert(db, "_edits", {"id": edit_id, "at": self._now()})
+            execute(
+                db, "delete from _edits where id not in (select id from _edits order by id desc limit ?)", [_RECENT]
+            )
+            db.execute("commit")
+            return path, project(db, _version(before), self._now())
+
+
+def _version(before: StatePointer | None) -> int:
+    return 1 if before is None else before.version + 1
+
+
+def _pointer(before: StatePointer | None, edit_id: str, path: Path, access: bytes) -> StatePointer:
+    version = _version(before)
+    sha256 = {"system": hashlib.sha256(path.read_bytes()).hexdigest(), "access": hashlib.sha256(access).hexdigest()}
+    recent = () if before is None else before.recent
+    return StatePointer(
+        version=version,
+        system=f"state/system-{version}-{edit_id.lower()}.duckdb",
+        access=f"state/access-{sha256['access']}.json",
+        sha256=sha256,
+        access_text=small_text(access),
+        recent=(*recent, edit_id)[-_RECENT:],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +187,6 @@ class StateReader:
         return attached(path)
 
 
-T = TypeVar("T")
-
 _PATIENCE: Final = 60.0
 _DOUBLED: Final = 5
 """How often the pauses between attempts grow."""
@@ -130,7 +233,7 @@ class State:
 
         Raises:
             UnavailableError: the store does not answer, others came between all the time, or the state is damaged.
-            UnsureWriteError: a write got no answer and can't be read back; the change may have been made.
+            UnsureWriteError: a write got no answer and cannot be read back; the change may have been made.
             StateTooNewError: a newer program has written the state.
         """
         attempts = Attempts(self._store, self._now, self._scratch, change, self._sleep)
@@ -143,15 +246,15 @@ class State:
         return attempts.result
 
     def _pauses(self, attempts: Attempts[T]) -> Iterator[float]:
-        """Yield pauses between attempts, which are in proportion to what an attempt takes.
+        """Yield pauses in proportion to what an attempt takes.
 
-        Those who come between each other would else go on doing so: of many attempts side by side, one is of use.
+        With pauses shorter than an attempt, every writer would read, build for a second, and find that another one has
+        published meanwhile: of many attempts side by side, only one succeeds.
         """
-        waited = 0.0
-        for tries, pause in enumerate(compare_and_swap.pauses_for(self._store)):
-            spread = attempts.seconds * 2 ** min(tries, _DOUBLED)
-            longer = max(pause, random.uniform(0.0, spread))  # noqa: S311 - only spreads the contenders
-            yield longer
-            waited += longer
-            if waited > _PATIENCE:
-                return
+
+        def longer() -> Iterator[float]:
+            for tries, pause in enumerate(compare_and_swap.pauses_for(self._store)):
+                spread = attempts.seconds * 2 ** min(tries, _DOUBLED)
+                yield max(pause, random.uniform(0.0, spread))  # noqa: S311 - only spreads the contenders
+
+        return within(longer(), _PATIENCE)

@@ -1,4 +1,4 @@
-"""The shapes of what people type: e-mails, names, ids; and the models that hold them."""
+"""The types of user input: e-mail addresses, names, ids; and the base models of requests and responses."""
 
 import re
 from collections.abc import Collection
@@ -9,22 +9,30 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from analyst import schedule
 from analyst.addresses import EMAIL_PATTERN
 from analyst.names import Name
+from analyst.validation import Matching
 
 _LINE = r"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?$"
-_TEXT = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+_PLAIN_TEXT = Matching(r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$", "text without control characters")
 
 Email = Annotated[
-    str, StringConstraints(strip_whitespace=True, max_length=254, pattern=EMAIL_PATTERN), AfterValidator(str.lower)
+    str,
+    StringConstraints(strip_whitespace=True, max_length=254),
+    Matching(EMAIL_PATTERN, "an e-mail address such as ann@example.com"),
+    AfterValidator(str.lower),
 ]
 """An e-mail address, checked and then put in lower case: lowered first, KELVIN SIGN would pass as `k`."""
 
-Line = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_LINE)]
+Line = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=200),
+    Matching(_LINE, "one line of text without spaces at its ends"),
+]
 """A name that people give: one line, no spaces around it."""
 
-Text = Annotated[str, StringConstraints(max_length=10_000, pattern=_TEXT)]
+Text = Annotated[str, StringConstraints(max_length=10_000), _PLAIN_TEXT]
 """Text of several lines."""
 
-Note = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=_TEXT)]
+Note = Annotated[str, StringConstraints(min_length=1, max_length=1000), _PLAIN_TEXT]
 """What people write to each other in a few sentences."""
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
@@ -33,19 +41,19 @@ Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 def _like_a_schedule(text: str) -> str:
     if re.fullmatch(schedule.PATTERN, text) is None:
-        raise ValueError(f"is no schedule: write {schedule.what_to_write(text)}")
+        raise ValueError(f"is not a valid schedule; write {schedule.what_to_write(text)}")
     return text
 
 
 Schedule = Annotated[
     str, Field(max_length=200, json_schema_extra={"pattern": schedule.PATTERN}), AfterValidator(_like_a_schedule)
 ]
-"""What looks like a schedule; `check_schedule` knows whether it is one."""
+"""Text in the syntax of a schedule. `check_schedule` also checks its time zone and dates."""
 
 
 def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) != len(names):
-        raise ValueError("names a column twice")
+        raise ValueError("lists a column twice")
     return names
 
 
@@ -71,7 +79,7 @@ class Input(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def named(self, *, but: Collection[str] = ()) -> dict[str, Any]:
-        """Give the fields that the request names, null included, `but` for some."""
+        """Return the fields that the request names, null included, `but` for some."""
         return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set - {*but}}
 
 

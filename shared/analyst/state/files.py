@@ -23,7 +23,7 @@ ALIAS: Final = "state"
 """What the file is called in a connection; statements need not say it."""
 
 _OLD: Final = "old"
-_REMEDY: Final = "restore the object from a copy or an earlier version in the bucket"
+_REMEDY: Final = "restore it from a backup or an earlier object version"
 _WHAT: Final = "the system state"
 
 
@@ -119,7 +119,7 @@ def _renew(con: "DuckDBPyConnection", old: Path | None, path: Path, now: datetim
 
 
 def _is_fit(con: "DuckDBPyConnection", old: Path) -> bool:
-    """Tell whether a file can be edited as it is."""
+    """Return whether a file can be edited as it is."""
     duckdb_files.attach(con, old, _OLD, what=_WHAT)
     con.execute(f"use {_OLD}")
     used = fetch_one(con, "from pragma_database_size() where database_name = ? and free_blocks <= used_blocks", [_OLD])
@@ -133,9 +133,9 @@ def _download(store: Store, pointer: StatePointer, path: Path) -> None:
     try:
         store.download(pointer.system, path)
     except ObjectMissingError as error:
-        raise DamagedStateError(f"the system state {pointer.system} is missing; {_REMEDY}") from error
+        raise DamagedStateError(f"the object {pointer.system!r} of the system state is missing; {_REMEDY}") from error
     if hashlib.sha256(path.read_bytes()).hexdigest() != pointer.sha256.get("system"):
-        raise DamagedStateError(f"the system state {pointer.system} is damaged; {_REMEDY}")
+        raise DamagedStateError(f"the object {pointer.system!r} of the system state is damaged; {_REMEDY}")
 
 
 def _download_legacy(store: Store, path: Path) -> bool:

@@ -34,7 +34,7 @@ _ORDER = "order by p.created_at, p.id"
 
 
 class Principal(Output):
-    """Whom a grant is for. `name` is the e-mail of a user."""
+    """The user or group that received a grant. `name` is an e-mail address for users."""
 
     type: Literal["user", "group"]
     id: str
@@ -42,7 +42,7 @@ class Principal(Output):
 
 
 class Permission(Output):
-    """A grant, on a table, or on a source or one bucket of it."""
+    """A grant on a table, on a source, or on one bucket of a source."""
 
     id: str
     principal: Principal
@@ -60,7 +60,7 @@ def _named(name: str, **null: str) -> dict[str, Any]:
 
 
 class NewPermission(Input):
-    """A grant to make: to a user (e-mail or id) or a group (name or id), on a table, a source, or a bucket of a source."""
+    """A new grant: to a user (e-mail address or id) or a group (name or id), on a table, a source, or a bucket of a source."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -80,16 +80,16 @@ class NewPermission(Input):
     @model_validator(mode="after")
     def _one_of_each(self) -> Self:
         if (self.user is None) == (self.group is None):
-            raise ValueError("name either a user or a group")
+            raise ValueError("specify either a user or a group")
         if (self.table is None) == (self.source is None):
-            raise ValueError("name either a table or a source")
+            raise ValueError("specify either a table or a source")
         if self.bucket is not None and self.source is None:
-            raise ValueError("a bucket needs the source that it is of")
+            raise ValueError("a bucket requires its source")
         return self
 
 
 class PermissionQuery(Input):
-    """Which grants to list: those that reach a user, also through a group; those of a group; those that cover a table."""
+    """Filter for grants: those that apply to a user (directly or through a group), to a group, or to a table."""
 
     user: Line | None = None
     group: Line | None = None
@@ -126,7 +126,7 @@ def create_permission(db: "DuckDBPyConnection", actor: Actor, new: NewPermission
     """
     fields = {**_principal(db, new), **_target(db, new)}
     if _same(db, fields):
-        raise ConflictError("this is granted already")
+        raise ConflictError("the same permission is already granted")
     return _grant(db, actor, new, fields)
 
 
@@ -188,7 +188,7 @@ def _target(db: "DuckDBPyConnection", new: NewPermission) -> dict[str, str | Non
         return {"table_uuid": get_table(db, new.table).uuid, "source": None, "bucket": None}
     source = get_source(db, new.source or "").name
     if new.bucket is not None and not _has_bucket(db, source, new.bucket):
-        raise NotFoundError(f"no table of source {source!r} is in a bucket {new.bucket!r}")
+        raise NotFoundError(f"source {source!r} has no table in the bucket {new.bucket!r}")
     return {"table_uuid": None, "source": source, "bucket": new.bucket}
 
 

@@ -23,14 +23,14 @@ _GROUPED = "group by all order by g.name"
 
 
 class Member(Output):
-    """A user of a group."""
+    """A member of a group."""
 
     id: str
     email: str
 
 
 class Group(Output):
-    """A group and who is in it."""
+    """A group and its members."""
 
     id: str
     name: str
@@ -39,7 +39,7 @@ class Group(Output):
 
 
 class NewGroup(Input):
-    """A group to add."""
+    """A new group."""
 
     name: Line
 
@@ -68,7 +68,7 @@ def create_group(db: "DuckDBPyConnection", actor: Actor, new: NewGroup) -> Group
         ConflictError: there is one of this name.
     """
     if fetch_one(db, "from groups where name = ?", [new.name]):
-        raise ConflictError(f"there is a group {new.name!r} already")
+        raise ConflictError(f"a group {new.name!r} already exists")
     id_ = str(uuid4())
     insert(db, "groups", {"id": id_, "name": new.name, "created_at": actor.at, "created_by": actor.user_id})
     record(db, actor, "group.create", f"group:{id_}", name=new.name)

@@ -1,4 +1,4 @@
-"""Make the access list of the system state: all that the read path needs, and nothing that is secret.
+"""The projection of the system state to the access list: what the read path needs, without secrets.
 
 DuckDB writes the JSON: made of Python objects, one for each user, token and grant, it took ten times as long.
 """

@@ -1,20 +1,171 @@
-"""The table registry: which tables there are, and how each is synced."""
+"""The table registry: the tables, how each is synced, and their removal."""
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import uuid4
 
-from analyst.errors import ConflictError, NotFoundError
+from pydantic import Field
+
+from analyst import duckdb_files
+from analyst.catalog import QueryMode
+from analyst.errors import ConflictError, InvalidInputError, NotFoundError
+from analyst.names import Name, TableId
+from analyst.snapshots import Snapshots
 from analyst.state.audit import Actor, record, record_all
-from analyst.state.fields import check_schedule
-from analyst.state.registrations import NewTable, RegisteredTable, TableChange, changed, coherent
+from analyst.state.database import State
+from analyst.state.fields import Columns, Input, Line, Output, Schedule, Text, check_schedule, unset
 from analyst.state.rows import execute, fetch, fetch_one, insert, insert_all, update
 from analyst.state.source_types import SourceTypes, check_options
 from analyst.state.sources import Source, exclude, get_source
+from analyst.store import Store
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+SyncStrategy = Literal["full_refresh", "incremental"]
+Options = Annotated[dict[str, Any], Field(max_length=1000)]
+
+
+class RegisteredTable(Output):
+    """A registered table. Grants refer to its `uuid`. `source_table` is its name at the source."""
+
+    id: str
+    uuid: str
+    source: str
+    name: str
+    source_table: str
+    bucket: str | None
+    description: str | None
+    query_mode: QueryMode
+    sync_strategy: SyncStrategy
+    primary_key: tuple[str, ...]
+    cursor_column: str | None
+    sync_schedule: str | None
+    profile_after_sync: bool
+    is_public: bool
+    server_only: bool
+    options: dict[str, Any]
+    registered_by: str | None
+    registered_at: datetime
+    updated_at: datetime
+
+
+class NewTable(Input):
+    """A new table. `is_public` defaults to the setting TABLES_PUBLIC. Column names are those of the published table."""
+
+    id: TableId
+    source_table: Line | None = None
+    bucket: Line | None = None
+    description: Text | None = None
+    query_mode: QueryMode = "local"
+    sync_strategy: SyncStrategy = "full_refresh"
+    primary_key: Columns = ()
+    cursor_column: Name | None = None
+    sync_schedule: Schedule | None = None
+    profile_after_sync: bool = True
+    is_public: bool | None = None
+    server_only: bool = False
+    options: Options = Field(default_factory=dict)
+
+
+class TableChange(Input):
+    """The fields to change. Other fields keep their values; null clears a field.
+
+    `source_table` null means that the table has the same name at the source. `options` are replaced as a whole.
+    """
+
+    id: TableId
+    source_table: Line | None = None
+    bucket: Line | None = None
+    description: Text | None = None
+    query_mode: QueryMode = Field(default_factory=unset)
+    sync_strategy: SyncStrategy = Field(default_factory=unset)
+    primary_key: Columns | None = None
+    cursor_column: Name | None = None
+    sync_schedule: Schedule | None = None
+    profile_after_sync: bool = Field(default_factory=unset)
+    is_public: bool = Field(default_factory=unset)
+    server_only: bool = Field(default_factory=unset)
+    options: Options | None = None
+
+
+def changed(before: RegisteredTable, change: TableChange) -> RegisteredTable:
+    """Return the table as the change makes it.
+
+    Raises:
+        InvalidInputError: its settings would contradict each other.
+    """
+    cleared = {"source_table": before.name, "primary_key": (), "options": {}}
+    named = change.named(but=["id"])
+    values = {name: cleared.get(name) if value is None else value for name, value in named.items()}
+    return coherent(before.model_copy(update=values))
+
+
+def coherent(table: RegisteredTable) -> RegisteredTable:
+    """Return the table when its settings go together.
+
+    Raises:
+        InvalidInputError: they contradict each other; the message says what to do.
+    """
+    if table.sync_strategy == "incremental" and not table.primary_key and table.cursor_column is None:
+        raise InvalidInputError(
+            f"{table.id!r} cannot be incremental without a primary_key or a cursor_column; set one of them"
+        )
+    if table.query_mode == "remote" and table.sync_strategy == "incremental":
+        raise InvalidInputError(f"{table.id!r} is remote, so it is not synced; set sync_strategy to full_refresh")
+    if table.query_mode == "remote" and table.server_only:
+        raise InvalidInputError(f"{table.id!r} is remote, so it has no files; leave out server_only")
+    return table
+
+
+def withdraw(
+    state: State, store: Store, actor: Actor, table_id: str, *, now: Callable[[], datetime], scratch: Path | None
+) -> None:
+    """Deregister a table and drop it from its source's extract; the next rebuild takes it out of the snapshot.
+
+    The rights end first. If the extract can't be changed then, doing it again drops the data that was left.
+
+    Raises:
+        NotFoundError: it is neither registered, nor extracted, nor in the newest snapshot.
+        UnavailableError: the store does not answer; do it again.
+    """
+    source, _, name = table_id.partition(".")
+    was_registered = _deregister(state, actor, table_id)
+    shown = Snapshots(store).current().by_id.get(table_id)
+    shown_version = None if shown is None else shown.version
+    had_data = _drop(store, source, name, now=now, scratch=scratch, shown_version=shown_version)
+    if not was_registered and shown is None and not had_data:
+        raise NotFoundError(f"there is no table {table_id!r} in the registry")
+
+
+def _deregister(state: State, actor: Actor, table_id: str) -> bool:
+    def change(db: "DuckDBPyConnection") -> None:
+        deregister(db, actor, table_id)
+
+    try:
+        state.edit(change)
+    except NotFoundError:
+        return False
+    return True
+
+
+def _drop(
+    store: Store,
+    source: str,
+    name: str,
+    *,
+    now: Callable[[], datetime],
+    scratch: Path | None,
+    shown_version: int | None,
+) -> bool:
+    from analyst.contract.publishing import drop
+
+    with duckdb_files.scratch(scratch) as folder:
+        return drop(store, source, name, now=now, folder=folder, shown_version=shown_version)
+
 
 __all__ = [
     "NewTable",

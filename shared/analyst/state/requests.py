@@ -1,6 +1,6 @@
-"""Requests for access: somebody asks to read a table, an administrator grants it or says no.
+"""Requests for access: a user requests a table, an administrator approves or denies the request.
 
-Asking tells nobody whether a table exists: a request is kept for any id, and only who reviews it learns what it is of.
+A request does not reveal whether a table exists: it is accepted for any id, and only the reviewer sees its target.
 """
 
 from datetime import datetime
@@ -39,14 +39,14 @@ _NEWEST: Final = f"order by r.created_at desc nulls last, r.id limit {_SHOWN}"
 
 
 class NewAccessRequest(Input):
-    """Which table to ask for, and what for."""
+    """A table, and the reason for the request."""
 
     table: TableId
     reason: Note
 
 
 class AccessRequest(Output):
-    """A request as the one who asked sees it. `answer` is what the administrator wrote to it."""
+    """A request for access. `answer` is the comment of the administrator who decided it."""
 
     id: str
     table: str
@@ -58,9 +58,9 @@ class AccessRequest(Output):
 
 
 class ReviewedRequest(AccessRequest):
-    """A request as administrators see it: who asked and who answered (e-mails), and whether there is such a table.
+    """A request for access with its requester and reviewer (e-mail addresses), and whether the table is registered.
 
-    `outdated` is a request for a table that was removed since, even if there is another one of its id now.
+    `outdated` means that the table was removed since, even if another table has its id now.
     """
 
     user_id: str
@@ -71,13 +71,13 @@ class ReviewedRequest(AccessRequest):
 
 
 class RequestQuery(Input):
-    """Which requests to list: those that wait, or all."""
+    """Filter for requests: the pending ones, or all."""
 
     status: Literal["pending", "all"] = "pending"
 
 
 class Approval(Input):
-    """Grant what was asked for: to the user who asked, or to a group (name or id) of theirs."""
+    """Approval of a request: `group` grants the table to one of the requester's groups (name or id) instead of the user."""
 
     id: Id
     group: Line | None = None
@@ -85,7 +85,7 @@ class Approval(Input):
 
 
 class Denial(Input):
-    """Say no to a request, and why."""
+    """Denial of a request, with an optional comment."""
 
     id: Id
     answer: Note | None = None
@@ -100,12 +100,14 @@ def ask(
         ConflictError: the caller reads it already, has asked for it, or has too many requests waiting.
     """
     if access.may_read(caller, new.table):
-        raise ConflictError(f"you may read {new.table} already")
+        raise ConflictError(f"you can already read the table {new.table!r}")
     waiting = fetch(db, "from access_requests where user_id = ? and status = 'pending'", [caller.user_id])
     if any(row["table_id"] == new.table for row in waiting):
-        raise ConflictError(f"you have asked for {new.table} already; an administrator has yet to answer")
+        raise ConflictError(f"you have already requested access to {new.table!r}; an administrator has not decided yet")
     if len(waiting) >= MOST_PENDING:
-        raise ConflictError(f"{MOST_PENDING} requests of yours are waiting: ask again when some are answered")
+        raise ConflictError(
+            f"you already have {MOST_PENDING} pending requests; try again when some of them are decided"
+        )
     id_ = str(uuid4())
     table = find_table(db, new.table)
     asked = {"user_id": caller.user_id, "user_email": caller.email, "table_id": new.table, "reason": new.reason}
@@ -138,12 +140,12 @@ def approve(db: "DuckDBPyConnection", actor: Actor, approval: Approval) -> Revie
     request = _pending(db, approval.id)
     if request.outdated and find_table(db, request.table) is not None:
         raise ConflictError(
-            f"{request.user} asked for another table: {request.table!r} was removed and registered anew since; deny this"
+            f"the request is outdated: {request.table!r} was removed and another table is registered under this id; deny it"
         )
     if find_table(db, request.table) is None:
-        raise ConflictError(f"there is no table {request.table!r} in the registry: register it first, or deny this")
+        raise ConflictError(f"the table {request.table!r} is not registered; register it first, or deny the request")
     if not fetch_one(db, "from users where id = ? and active", [request.user_id]):
-        raise ConflictError(f"{request.user} is no active user any more: deny this")
+        raise ConflictError(f"{request.user} is no longer an active user; deny the request")
     to = {"user": request.user_id} if approval.group is None else {"group": _group_of(db, request, approval.group)}
     ensure_permission(db, actor, NewPermission(table=request.table, **to))
     return _answered(db, actor, request, "approved", approval.answer, **to)
@@ -169,14 +171,14 @@ def _row(db: "DuckDBPyConnection", request_id: str) -> dict[str, Any]:
 def _pending(db: "DuckDBPyConnection", request_id: str) -> ReviewedRequest:
     request = ReviewedRequest.model_validate(_row(db, request_id))
     if request.status != "pending":
-        raise ConflictError(f"this request was {request.status} by {request.reviewed_by} before")
+        raise ConflictError(f"the request was already {request.status} by {request.reviewed_by}")
     return request
 
 
 def _group_of(db: "DuckDBPyConnection", request: ReviewedRequest, name: str) -> str:
     group = get_group(db, name)
     if all(member.id != request.user_id for member in group.members):
-        raise ConflictError(f"{request.user} is not in the group {group.name!r}: put them into it first")
+        raise ConflictError(f"{request.user} is not a member of the group {group.name!r}; add them first")
     return group.id
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from analyst.errors import InvalidInputError
 from analyst.settings.kinds import SourceKind
+from analyst.validation import reasons
 
 EXTERNAL: Final = "external"
 """A source whose extract.duckdb somebody else writes."""
@@ -51,9 +52,9 @@ def check_config(types: SourceTypes, type_: str, config: Mapping[str, Any]) -> N
     """
     if type_ not in SOURCE_TYPES:
         known = ", ".join(sorted(SOURCE_TYPES))
-        raise InvalidInputError(f"there is no type of source {type_!r}; there are {known}")
+        raise InvalidInputError(f"unknown source type {type_!r}; use one of: {known}")
     if type_ in types:
-        _check(types[type_].config, config, f"the config of a source of type {type_}")
+        _check(types[type_].config, config, f"the config of a source of type {type_!r}")
 
 
 def check_options(types: SourceTypes, type_: str, options: Mapping[str, Any]) -> None:
@@ -63,18 +64,11 @@ def check_options(types: SourceTypes, type_: str, options: Mapping[str, Any]) ->
         InvalidInputError: they are nothing that sources of this type understand; the message lists why.
     """
     if type_ in types:
-        _check(types[type_].options, options, f"the options of a table of a {type_} source")
+        _check(types[type_].options, options, f"the options of a table of a {type_!r} source")
 
 
 def _check(model: type[BaseModel], values: Mapping[str, Any], what: str) -> None:
     try:
         model.model_validate(values)
     except ValidationError as error:
-        raise InvalidInputError(f"{what} can't be used: {'; '.join(_problems(error))}") from None
-
-
-def _problems(error: ValidationError) -> list[str]:
-    return [
-        f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
-        for problem in error.errors()
-    ]
+        raise InvalidInputError(f"{what} is invalid: {reasons(error)}") from None

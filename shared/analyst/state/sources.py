@@ -3,12 +3,13 @@
 import json
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from analyst.errors import ConflictError, NotFoundError
+from analyst.errors import ConflictError, InvalidInputError, NotFoundError
 from analyst.names import Name
+from analyst.settings import Settings
 from analyst.state.audit import Actor, record
 from analyst.state.fields import Input, Line, Output, Schedule, check_schedule, unset
 from analyst.state.rows import execute, fetch, fetch_one, insert, update
@@ -17,14 +18,49 @@ from analyst.state.source_types import SOURCE_TYPES, SourceTypes, check_config
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+
+class Applied(Output):
+    """A declared source, and whether it was created, updated or already up to date."""
+
+    name: str
+    type: str
+    outcome: Literal["created", "updated", "unchanged"]
+
+
+def apply_declared(
+    db: "DuckDBPyConnection", actor: Actor, settings: Settings, types: SourceTypes
+) -> tuple[Applied, ...]:
+    """Make the sources that are declared, and change those that differ; what is not declared stays as it is.
+
+    Raises:
+        InvalidInputError: the config of one can't be used.
+        ConflictError: one would get another type while tables of it are registered.
+    """
+    return tuple(_apply(db, actor, name, settings, types) for name in sorted(settings.sources))
+
+
+def _apply(db: "DuckDBPyConnection", actor: Actor, name: str, settings: Settings, types: SourceTypes) -> Applied:
+    declared = settings.sources[name]
+    kind, config = declared.type or settings.data_source, dict(declared.config)
+    try:
+        if not fetch_one(db, "from sources where name = ?", [name]):
+            create_source(db, actor, NewSource(name=name, type=kind, config=config), types)
+            return Applied(name=name, type=kind, outcome="created")
+        before = get_source(db, name)
+        after = update_source(db, actor, SourceChange(name=name, type=kind, config=config), types)
+    except (ConflictError, InvalidInputError) as error:
+        raise type(error)(f"sources.{name}: {error}") from None
+    return Applied(name=name, type=kind, outcome="unchanged" if after == before else "updated")
+
+
 Config = Annotated[dict[str, Any], Field(max_length=1000)]
 Type = Annotated[Line, Field(json_schema_extra={"enum": sorted(SOURCE_TYPES)})]
 
 
 class Source(Output):
-    """A source. `excluded` are tables that an administrator took out of the registry: discovery leaves them alone.
+    """A source. Discovery ignores the `excluded` tables, which an administrator has deregistered.
 
-    `sync_schedule` is when it is looked through for new tables, and when those of its tables are synced that have none.
+    `sync_schedule` applies to the discovery of new tables, and to the tables without a schedule of their own.
     """
 
     name: str
@@ -38,7 +74,7 @@ class Source(Output):
 
 
 class NewSource(Input):
-    """A source to add. `config` says where it is and how it is read; secrets stay out of it."""
+    """A new source. `config` defines its location and options. Do not put secrets in it."""
 
     name: Name
     type: Type
@@ -47,7 +83,7 @@ class NewSource(Input):
 
 
 class SourceChange(Input):
-    """What to change of a source; what is not named stays as it is, and null clears. `config` is replaced whole."""
+    """The fields to change. Other fields keep their values; null clears a field. `config` is replaced as a whole."""
 
     name: Name
     type: Type = Field(default_factory=unset)
@@ -80,7 +116,7 @@ def create_source(db: "DuckDBPyConnection", actor: Actor, new: NewSource, types:
         InvalidInputError: its type is not known, or its config or schedule can't be used.
     """
     if fetch_one(db, "from sources where name = ?", [new.name]):
-        raise ConflictError(f"there is a source {new.name!r} already")
+        raise ConflictError(f"a source {new.name!r} already exists")
     check_config(types, new.type, new.config)
     check_schedule(new.sync_schedule)
     values = {**new.model_dump(), "config": json.dumps(new.config), "excluded": "[]"}
@@ -138,7 +174,7 @@ def _require_no_tables(db: "DuckDBPyConnection", name: str) -> None:
     found = fetch(db, "select id from table_registry where source = ? order by id limit 3", [name])
     if found:
         some = ", ".join(row["id"] for row in found)
-        raise ConflictError(f"tables of source {name!r} are registered, such as {some}: deregister them first")
+        raise ConflictError(f"source {name!r} still has registered tables, such as {some}; deregister them first")
 
 
 def _source(row: dict[str, Any]) -> Source:

@@ -26,12 +26,10 @@ DAYS: Final = 90
 _MOST = 50
 _WORTH_TELLING: Final = timedelta(days=1)
 _CAPPED: Final = (
-    "the token expires on {day}, with the access token that made it; to make one that is valid for longer, sign in with "
-    "a browser or `da login`"
+    "the token expires on {day}, together with the access token that created it; for a longer validity, sign in with a "
+    "browser or `da login`"
 )
-_LACKS: Final = (
-    "this access token lacks the scope 'admin', so it can revoke only itself: sign in, or use one that has it"
-)
+_LACKS: Final = "this access token does not have the scope 'admin', so it can revoke only itself; sign in, or use one that has the scope"
 _SELECT = """
     select t.id, t.name, t.prefix, t.user_id, u.email, t.created_at, t.expires_at, t.revoked_at,
         cast(t.scopes as varchar[]) as scopes
@@ -40,7 +38,7 @@ _SELECT = """
 
 
 class Token(Output):
-    """A token as it can be listed: `prefix` is how it begins, the rest nobody knows."""
+    """An access token without its secret; `prefix` is how it starts."""
 
     id: str
     name: str
@@ -55,9 +53,9 @@ class Token(Output):
 
 
 class NewToken(Input):
-    """A token to make: one's own, or as an administrator another user's (by e-mail).
+    """A new access token for the caller, or for the user with the e-mail address `user`.
 
-    A token that may administrate is made only when the scope is named.
+    The scope `admin` must be requested explicitly.
     """
 
     name: Line
@@ -67,7 +65,7 @@ class NewToken(Input):
 
 
 class CreatedToken(Output):
-    """A token, shown this once."""
+    """A new access token, shown only once. `note` explains an earlier expiry than requested."""
 
     id: str
     name: str
@@ -105,7 +103,9 @@ def create_token(db: "DuckDBPyConnection", actor: Actor, caller: Caller, new: Ne
     """
     missing = frozenset(new.scopes) - caller.scopes
     if missing:
-        raise ForbiddenError(f"this token lacks the scope {', '.join(sorted(missing))}, so it can't give it to another")
+        raise ForbiddenError(
+            f"this access token does not have the scope {', '.join(sorted(missing))}, so it cannot grant it"
+        )
     owner = _owner(db, caller, new.user)
     bound = None if caller.token_id is None else _expiry(db, actor, caller.token_id)
     return issue(db, actor, owner, new.name, days=new.expires_in_days, scopes=new.scopes, bound=bound)
@@ -175,7 +175,7 @@ def revoke_token(db: "DuckDBPyConnection", actor: Actor, caller: Caller, token_i
         raise NotFoundError(f"there is no token {token_id!r}")
     if not caller.scopes.issuperset(token["scopes"]):
         raise ForbiddenError(
-            "a token revokes only what may do no more than itself: sign in, or use one with its scopes"
+            "an access token cannot revoke a token with scopes that it does not have itself; sign in, or use one that has them"
         )
     if token["revoked_at"] is None:
         execute(db, "update tokens set revoked_at = ? where id = ?", [actor.at, token_id])
@@ -193,13 +193,13 @@ def _owner(db: "DuckDBPyConnection", caller: Caller, user: str | None) -> str:
     if own and caller.user_id is not None:
         return caller.user_id
     if user is None:
-        raise ForbiddenError("a service has no tokens of its own")
+        raise ForbiddenError("a service has no access tokens of its own")
     if caller.lacks_scope_for(Role.ADMIN):
         raise ForbiddenError(
-            "this access token lacks the scope 'admin', so it can't act for others: sign in, or use one that has it"
+            "this access token does not have the scope 'admin', so it cannot act for others; sign in, or use one that has the scope"
         )
     if not caller.includes(Role.ADMIN):
-        raise ForbiddenError("tokens of others are an administrator's")
+        raise ForbiddenError("only administrators can manage the access tokens of other users")
     return get_user(db, user).id
 
 
@@ -208,7 +208,7 @@ def _expiry(db: "DuckDBPyConnection", actor: Actor, token_id: str) -> datetime:
     valid = "id = ? and revoked_at is null and expires_at > ?"
     token = fetch_one(db, f"select expires_at from tokens where {valid}", [token_id, actor.at])
     if token is None:
-        raise UnauthenticatedError("this access token was revoked or has expired: sign in, or use another one")
+        raise UnauthenticatedError("this access token has been revoked or has expired; sign in, or use another one")
     expires: datetime = token["expires_at"]
     return expires
 
@@ -216,7 +216,7 @@ def _expiry(db: "DuckDBPyConnection", actor: Actor, token_id: str) -> datetime:
 def _require_room(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
     user = get_user(db, user_id)
     if not user.active:
-        raise ConflictError(f"{user.email} is deactivated: activate the user first")
+        raise ConflictError(f"the user {user.email} is deactivated; activate the user first")
     valid = fetch(db, "from tokens where user_id = ? and revoked_at is null and expires_at > ?", [user_id, actor.at])
     if len(valid) >= _MOST:
-        raise ConflictError(f"{user.email} has {_MOST} valid tokens: revoke some first")
+        raise ConflictError(f"the user {user.email} already has {_MOST} valid access tokens; revoke some first")

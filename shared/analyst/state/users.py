@@ -1,5 +1,6 @@
-"""Users: who they are and what their role is. Somebody must always be able to administer."""
+"""Users: their roles, sessions, OpenID identities and passwords. One active administrator must always remain."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -8,14 +9,126 @@ from pydantic import Field
 
 from analyst.access import Role
 from analyst.addresses import normal_email
-from analyst.errors import ConflictError, NotFoundError
+from analyst.errors import ConflictError, ForbiddenError, NotFoundError
 from analyst.state.audit import Actor, record
 from analyst.state.fields import Email, Id, Input, Line, Output, unset
 from analyst.state.rows import execute, fetch, fetch_one, insert, update
-from analyst.state.sessions import void_sessions
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What signing in by password needs to know of an active user. `changed_at` is when the password was set last."""
+
+    user_id: str
+    email: str
+    password_hash: str | None
+    changed_at: datetime | None
+
+    @property
+    def stamp(self) -> str:
+        """Change with the password: a link made before is void after."""
+        return "" if self.changed_at is None else self.changed_at.isoformat()
+
+
+def find_account(db: "DuckDBPyConnection", user: str) -> Account | None:
+    """Find an active user by id or e-mail; `None` if there is none."""
+    row = fetch_one(
+        db,
+        """
+        select id as user_id, email, password_hash, password_changed_at as changed_at
+        from users where active and (id = ? or email = ?)
+        """,
+        [user, user],
+    )
+    return None if row is None else Account(**row)
+
+
+def set_password(db: "DuckDBPyConnection", actor: Actor, user_id: str, password_hash: str) -> None:
+    """Set a user's password. All sessions that began before end.
+
+    Raises:
+        NotFoundError: there is no such active user.
+    """
+    if find_account(db, user_id) is None:
+        raise NotFoundError("this user no longer exists")
+    update(
+        db,
+        "users",
+        {"id": user_id},
+        {"password_hash": password_hash, "password_changed_at": actor.at, "sessions_valid_from": actor.at},
+    )
+    record(db, actor, "auth.password_set", f"user:{user_id}")
+
+
+def renew_hash(db: "DuckDBPyConnection", actor: Actor, user_id: str, before: str, after: str) -> None:
+    """Replace the hash of the same password by one made with today's parameters, unless the password changed."""
+    update(db, "users", {"id": user_id, "password_hash": before}, {"password_hash": after, "updated_at": actor.at})
+
+
+def require_identity(db: "DuckDBPyConnection", user_id: str, issuer: str, subject: str) -> bool:
+    """Return whether a user is known by this identity; False if by none of this issuer.
+
+    Raises:
+        ForbiddenError: they are known by another one.
+    """
+    known = fetch_one(db, "select subject from identities where user_id = ? and issuer = ?", [user_id, issuer])
+    if known is not None and known["subject"] != subject:
+        raise ForbiddenError(
+            "another account at the identity provider has already signed in with this e-mail address; "
+            "ask an administrator to release it (`da admin users release`)"
+        )
+    return known is not None
+
+
+def bind_identity(db: "DuckDBPyConnection", actor: Actor, user_id: str, issuer: str, subject: str) -> None:
+    """Know a user by this identity from now on.
+
+    Raises:
+        ForbiddenError: they are known by another one.
+    """
+    if not require_identity(db, user_id, issuer, subject):
+        values = {"user_id": user_id, "issuer": issuer, "subject": subject, "at": actor.at}
+        insert(db, "identities", values)
+        record(db, actor, "user.bind_identity", f"user:{user_id}", issuer=issuer)
+
+
+def release_identities(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
+    """Forget who a user is at OpenID providers: whoever signs in next with the address is taken for them.
+
+    Sessions that began before end: they are of the one who is let go.
+
+    Raises:
+        NotFoundError: there is no such user.
+    """
+    user = require_user(db, user_id)
+    execute(db, "delete from identities where user_id = ?", [user.id])
+    void_sessions(db, actor, user.id)
+    record(db, actor, "user.release_identity", f"user:{user.id}")
+
+
+def end_session(db: "DuckDBPyConnection", actor: Actor, session_id: str, user_id: str, expires: datetime) -> None:
+    """End one session of a user; what it could last to at most is `expires`. Ending it again is no error."""
+    execute(db, "delete from revoked_sessions where expires_at <= ?", [actor.at])
+    if not fetch_one(db, "from revoked_sessions where id = ?", [session_id]):
+        values = {"id": session_id, "user_id": user_id, "expires_at": expires, "revoked_at": actor.at}
+        insert(db, "revoked_sessions", values)
+        record(db, actor, "auth.sign_out", f"user:{user_id}")
+
+
+def end_all_sessions(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
+    """End every session of a user that began before; access tokens stay as they are."""
+    void_sessions(db, actor, user_id)
+    record(db, actor, "auth.sign_out_everywhere", f"user:{user_id}")
+
+
+def void_sessions(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
+    """Make every session void that a user began before; whoever calls this tells the audit log why."""
+    later = "update users set sessions_valid_from = greatest(sessions_valid_from, ?) where id = ?"
+    execute(db, later, [actor.at, user_id])
+
 
 _SELECT = """
     select u.id, u.email, u.name, u.role, u.active, u.created_at,
@@ -35,7 +148,7 @@ _OF_USERS = (
 
 
 class User(Output):
-    """A user. `groups` are names."""
+    """A user. `groups` are the names of their groups."""
 
     id: str
     email: str
@@ -47,7 +160,7 @@ class User(Output):
 
 
 class NewUser(Input):
-    """A user to add."""
+    """A new user."""
 
     email: Email
     name: Line | None = None
@@ -55,7 +168,7 @@ class NewUser(Input):
 
 
 class UserChange(Input):
-    """What to change of a user; what is not named stays as it is."""
+    """The fields to change; other fields keep their values."""
 
     id: Id
     name: Line | None = None
@@ -64,7 +177,7 @@ class UserChange(Input):
 
 
 class SignOut(Input):
-    """Whose sessions to end; with `tokens`, their access tokens are revoked as well."""
+    """The user whose sessions to end. `tokens` revokes their access tokens as well."""
 
     id: Id
     tokens: bool = False
@@ -95,7 +208,7 @@ def create_user(db: "DuckDBPyConnection", actor: Actor, new: NewUser) -> User:
         ConflictError: somebody has the e-mail.
     """
     if fetch_one(db, "from users where email = ?", [new.email]):
-        raise ConflictError(f"there is a user {new.email} already")
+        raise ConflictError(f"a user with the e-mail address {new.email} already exists")
     id_ = str(uuid4())
     values = {"id": id_, **new.model_dump(), "created_at": actor.at, "updated_at": actor.at}
     insert(db, "users", values)
@@ -166,7 +279,7 @@ def delete_user(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
 
 
 def is_seeded(db: "DuckDBPyConnection", email: str) -> bool:
-    """Tell whether the user of an e-mail (in lower case) was made an administrator by `seed_admin` before."""
+    """Return whether the user of an e-mail (in lower case) was made an administrator by `seed_admin` before."""
     return fetch_one(db, "from seeded_admins where email = ?", [email]) is not None
 
 
@@ -193,7 +306,7 @@ def _audited(before: User, changes: dict[str, Any]) -> dict[str, Any]:
 def _keep_an_admin(db: "DuckDBPyConnection", before: User) -> None:
     was_one = before.active and before.role is Role.ADMIN
     if was_one and not fetch_one(db, "from users where role = 'admin' and active"):
-        raise ConflictError("this is the last active administrator: make another one first")
+        raise ConflictError("this is the last active administrator; give another user the role admin first")
 
 
 def _revoke_tokens(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:

@@ -13,8 +13,7 @@ from werkzeug.wsgi import ClosingIterator
 
 from analyst.context import Process
 from analyst.http import app
-from analyst.http.application import WSGIApp
-from analyst.http.discovery import discover
+from analyst.http.application import WSGIApp, discover
 from analyst.store import Store
 from tests.running import BOOTSTRAP_SECRET
 

@@ -9,7 +9,7 @@ from werkzeug.test import Client
 
 from analyst.context import Process
 from analyst.http import app
-from analyst.http.discovery import discover
+from analyst.http.application import discover
 from analyst.store import ABSENT, Store
 from tests.doubles.memory_store import MemoryStore
 

@@ -103,7 +103,7 @@ def test_nobody_learns_what_exists(shop: Api, ann: Api) -> None:
 def test_who_reads_it_already_is_told_so(shop: Api, ann: Api) -> None:
     body = {"table": "shop.stores", "reason": WHY}
     status, problem = ann.ask("POST", "/api/access-requests", body)
-    assert (status, problem["detail"]) == (409, "you may read shop.stores already")
+    assert (status, problem["detail"]) == (409, "you can already read the table 'shop.stores'")
     assert shop.ask("POST", "/api/access-requests", {**body, "table": "shop.hidden"})[0] == 409
     shop.make("/api/admin/permissions", {"user": "ann@example.com", "source": "shop"})
     assert ann.ask("POST", "/api/access-requests", {**body, "table": "shop.hidden"})[0] == 409
@@ -123,7 +123,7 @@ def test_it_may_be_granted_to_a_group_of_who_asks(shop: Api, ann: Api) -> None:
     approve = f"/api/admin/access-requests/{id_}/approve"
     assert shop.ask("POST", approve, {"group": "Nobodies"})[0] == 404
     status, problem = shop.ask("POST", approve, {"group": "Sales"})
-    assert (status, "is not in the group" in problem["detail"]) == (409, True)
+    assert (status, "is not a member of the group" in problem["detail"]) == (409, True)
     user = ann.get("/api/me")["user_id"]
     assert shop.ask("PUT", f"/api/admin/groups/{group}/members/{user}")[0] == 204
     assert shop.ask("POST", approve, {"group": "Sales"})[0] == 200
@@ -143,7 +143,7 @@ def test_an_administrator_is_told_that_there_is_no_such_table(shop: Api, ann: Ap
     id_ = asking(ann, "shop.absent")
     assert [it["registered"] for it in pending(shop)] == [False]
     status, problem = shop.ask("POST", f"/api/admin/access-requests/{id_}/approve", {})
-    assert (status, "there is no table 'shop.absent'" in problem["detail"]) == (409, True)
+    assert (status, "the table 'shop.absent' is not registered" in problem["detail"]) == (409, True)
     assert [it["status"] for it in mine(ann)] == ["pending"]
     shop.make("/api/admin/tables/shop.absent", {})
     assert shop.ask("POST", f"/api/admin/access-requests/{id_}/approve", {})[0] == 200

@@ -70,8 +70,11 @@ def test_a_file_is_checked_with_the_variables_of_the_process(admin: Api) -> None
         ("sources.a.config.path", 5),
         ("sources.a.config.delimeter", 5),
     ]
-    assert answer["problems"][0]["message"] == '"ex ample" is no domain; write for example example.com'
-    assert answer["problems"][2]["message"] == "is not known; did you mean delimiter?"
+    assert (
+        answer["problems"][0]["message"]
+        == '"ex ample" is not a valid domain name (expected something like example.com)'
+    )
+    assert answer["problems"][2]["message"] == "is not a known setting; did you mean delimiter?"
     (warning,) = answer["warnings"]
     assert (warning["path"], warning["line"]) == ("auth.allowed_domain", 3)
 

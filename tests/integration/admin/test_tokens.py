@@ -173,7 +173,7 @@ def test_a_token_without_the_scope_admin_manages_no_credentials(admin: Api, scop
     )
     for path, body in calls:
         status, problem = leaked.ask("POST", path, body)
-        assert (status, "lacks the scope 'admin': sign in" in problem["detail"]) == (403, True)
+        assert (status, "does not have the scope 'admin'" in problem["detail"]) == (403, True)
     assert leaked.ask("GET", "/auth/tokens")[0] == (200 if "read" in scopes else 403)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from analyst.audit import DENIED
-from analyst.audit.tally import Tally
+from analyst.audit.writer import Tally
 from analyst.context import Process
 from tests.integration.audit.conftest import URLS, Api
 from tests.unit.audit.test_writing import event

@@ -20,7 +20,7 @@ import os, sys
 from werkzeug.serving import make_server
 from analyst.context import Process
 from analyst.http import app
-from analyst.http.discovery import discover
+from analyst.http.application import discover
 functions = discover(["functions.api.manifest"])
 server = make_server("127.0.0.1", 0, app(Process(os.environ), functions), threaded=True)
 print(server.port, flush=True)

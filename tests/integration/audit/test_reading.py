@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from analyst.audit import Audit, AuditEvent
 from analyst.audit.archives import Archiving
 from analyst.audit.events import Place, new_id
-from analyst.audit.query import Wanted
+from analyst.audit.reader import Wanted
 from analyst.state.audit import EVENTS
 from analyst.store import ABSENT, Object
 from tests.doubles.memory_store import MemoryStore

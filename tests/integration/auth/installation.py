@@ -11,8 +11,8 @@ from analyst.auth.sign_in import Proven
 from analyst.context import Context, Process
 from analyst.http import Allow, HttpFunction, app, function
 from analyst.http.answers import Page, Redirect
-from analyst.http.discovery import discover
-from analyst.http.signed_in import sign_browser_in
+from analyst.http.application import discover
+from analyst.http.browser_session import sign_browser_in
 from analyst.state.fields import Email, Input
 from tests.doubles.memory_store import MemoryStore
 

@@ -12,9 +12,9 @@ import pytest
 from argon2 import PasswordHasher
 from werkzeug.test import Client
 
-from analyst.auth import passwords
+from analyst.auth.providers import password as passwords
 from analyst.auth.providers.password import set_up_link
-from analyst.state.passwords import find_account
+from analyst.state.users import find_account
 from tests.doubles.mailbox import Mailbox, mailbox
 from tests.doubles.memory_store import MemoryStore
 from tests.integration.auth.installation import Browser, Installation, code_in

@@ -10,7 +10,7 @@ import pytest
 from argon2 import PasswordHasher
 from werkzeug.test import Client
 
-from analyst.auth import passwords
+from analyst.auth.providers import password as passwords
 from tests.doubles.mailbox import Mailbox, mailbox
 from tests.integration.auth.installation import Browser, Installation, code_in
 

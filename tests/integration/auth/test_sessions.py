@@ -11,7 +11,7 @@ from analyst.auth.keys import Keys
 from analyst.auth.sessions import Session
 from analyst.context import Process
 from analyst.http import app
-from analyst.http.signed_in import local
+from analyst.http.browser_session import local
 from tests.integration.auth.installation import FUNCTIONS, Installation, who_has
 
 

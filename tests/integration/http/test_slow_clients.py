@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from analyst.http.connections import Loop, Patience, Server, Threads
+from analyst.http.server.connections import Loop, Patience, Server, Threads
 from tests.clouds import Cloud, FileCloud
 from tests.running import Host, host
 

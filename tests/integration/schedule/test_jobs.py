@@ -46,7 +46,7 @@ def test_a_job_is_started_when_it_is_due(jira: Schedule) -> None:
     told = jobs(jira, 0)["fold"]
     assert (told["outcome"], told["why"], told["next_due"]) == (
         "not_due",
-        "its time has not come",
+        "it is not due yet",
         "2026-03-27T12:01:00Z",
     )
     assert [jobs(jira, minute)["fold"]["outcome"] for minute in (1, 2, 2)] == ["started", "started", "not_due"]

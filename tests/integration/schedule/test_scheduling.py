@@ -18,12 +18,12 @@ def test_a_new_source_is_read_whole_at_the_first_call_and_not_at_the_next(schedu
     shop.add_source("shop")
     shop.call()
     ((at, source, told),) = shop.started
-    assert (at, source, told["tables"], told["why"]) == (NOON, "shop", None, "it was never started")
+    assert (at, source, told["tables"], told["why"]) == (NOON, "shop", None, "it has never run")
     assert shop.synced() == {"items": "ok", "orders": "ok"}
     told = shop.call(NOON + timedelta(minutes=5))["shop"]
     assert (told["outcome"], told["why"], told["next_due"]) == (
         "not_due",
-        "its time has not come",
+        "it is not due yet",
         "2026-03-27T12:15:00Z",
     )
     assert shop.call(NOON + timedelta(minutes=15))["shop"]["outcome"] == "started"
@@ -88,7 +88,7 @@ def test_what_is_never_due_is_left_to_those_who_ask_for_it(schedule: Schedule) -
     told = schedule.call()["shop"]
     assert (told["outcome"], told["why"], told["next_due"]) == (
         "not_due",
-        "it is started only when somebody asks",
+        "it runs only on demand",
         None,
     )
     schedule.world.ask("POST", "/api/sync/trigger", {"sources": ["shop"]}, token=SERVICE_TOKEN)
@@ -99,7 +99,7 @@ def test_what_is_never_due_is_left_to_those_who_ask_for_it(schedule: Schedule) -
 def test_an_extract_that_somebody_writes_is_left_to_them(schedule: Schedule) -> None:
     schedule.world.ask("POST", "/api/admin/sources/theirs", {"type": "external"})
     told = schedule.call()["theirs"]
-    assert (told["outcome"], told["why"]) == ("not_due", "somebody else writes its extract")
+    assert (told["outcome"], told["why"]) == ("not_due", "an external process writes its extract")
 
 
 def test_new_files_are_read_with_the_others(shop: Schedule) -> None:
@@ -144,7 +144,7 @@ def test_a_schedule_that_can_not_be_read_is_told_and_hurts_no_other(shop: Schedu
     assert shop.call(NOON + timedelta(minutes=15))["shop"]["tables"] == ["items"]
     orders = shop.shown()["shop.orders"]
     assert (orders["is_due"], orders["next_due"]) == (False, None)
-    assert orders["why"].startswith("'hourly' is no schedule: write every 15m")
+    assert orders["why"].startswith("'hourly' is not a valid schedule: write every 15m")
     shop.world.ask("PUT", "/api/admin/tables/shop.orders", {"description": "can be changed all the same"})
 
 
@@ -168,7 +168,7 @@ def test_extracts_that_others_ask_for_count_and_keep_the_scheduler_away_meanwhil
 
 
 def test_without_anything_to_sync_there_is_only_the_sweep(schedule: Schedule) -> None:
-    assert schedule.call() == {"": {"outcome": "started", "why": "it was never started", "next_due": None}}
+    assert schedule.call() == {"": {"outcome": "started", "why": "it has never run", "next_due": None}}
     told = schedule.call(NOON + timedelta(minutes=5))[""]
     assert (told["outcome"], told["next_due"]) == ("not_due", "2026-03-28T03:00:00Z")
     schedule.call_every(60, until=NOON + DAY)

@@ -143,7 +143,7 @@ def test_what_was_marked_when_a_process_ended_is_started_by_a_later_call(shop: S
         dying.call(DUE)
     assert shop.call(DUE + MINUTE)["shop"]["outcome"] == "running"
     told = shop.call(DUE + 2 * MINUTE)["shop"]
-    assert (told["outcome"], told["why"]) == ("started", "the process that was to start it has ended")
+    assert (told["outcome"], told["why"]) == ("started", "the process that was starting it has ended")
     assert shop.call(DUE + 3 * MINUTE)["shop"]["outcome"] == "not_due"
     assert runs_of(shop) == 2
 
@@ -154,7 +154,7 @@ def test_a_run_that_leaves_no_record_is_lost_after_an_hour_and_tried_again(shop:
     assert shop.call(DUE + 60 * MINUTE)["shop"]["outcome"] == "running"
     told = shop.call(DUE + 61 * MINUTE)["shop"]
     assert told["outcome"] == "started"
-    assert "no record for an hour" in told["why"]
+    assert "recorded no result within an hour" in told["why"]
     assert shop.shown()["shop.orders"]["failures"] == 0
 
 

@@ -64,8 +64,8 @@ def test_every_reason_is_told() -> None:
         "granted to ann@example.com on shop.pay",
         "granted to the group finance on shop.in.c-main.*",
         "granted to the group sales on shop.*",
-        "the table can be queried at the server, its files are never handed out",
-        "nothing of the table is published yet",
+        "the table is server-only: it can be queried on the server, but not downloaded",
+        "the table has not been published yet",
     ]
     root = Caller("root", "root@example.com", Role.ADMIN)
     assert kinds(access, root) == ["admin", "public", "server_only"]

@@ -257,5 +257,5 @@ def test_a_time_that_has_no_column_type_is_named_and_read_as_text(
     assert "when" in message
     assert text in message
     assert why in message
-    assert "read the column as text by the option types" in message
+    assert "read the column as text with the option types" in message
     assert folder.rows("t", types={"when": "VARCHAR"}) == [(text,)]

@@ -8,8 +8,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from analyst.connectors.files.places import open_place
 from analyst.connectors.files.places.local import Place, SourceFile
-from analyst.connectors.files.places.open_place import open_place
 from analyst.errors import SourceError
 from tests.unit.files.folder import Folder, rows_of
 from tests.unit.files.foreign_parquet import foreign

@@ -8,7 +8,7 @@ from werkzeug.test import Client
 from analyst.context import Context
 from analyst.http import Allow, blocks, function
 from analyst.http.openapi import build
-from analyst.http.page import curl
+from analyst.http.reference import curl
 from tests.unit.http.served import Said, Who
 
 Serving = Callable[..., Client]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from analyst.http.discovery import discover
+from analyst.http.application import discover
 from analyst.http.openapi import build
 
 FUNCTIONS = [each.function for each in discover(["functions"])]

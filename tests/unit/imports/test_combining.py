@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from analyst.imports.description import Description, read_description
 from analyst.imports.old import FoundTable, OldTable
-from analyst.imports.old_registry import combine
+from analyst.imports.old_registry import Description, combine, read_description
 from analyst.imports.report import Gathered
 
 
@@ -128,13 +127,13 @@ def test_a_description_is_read_out_of_its_blocks() -> None:
     assert (plain.profile_after_sync, plain.description) == (False, "7")
     assert read.folders == {"in.c-crm": "crm"}
     assert [(it.name, it.reason) for it in report.left] == [
-        ("data_description.md", "a table without an id: {'name': 'without an id'}"),
-        ("in.c-crm.company", "it is described twice; the first one counts"),
-        ("data_description.md, line 34", "the block can't be read as YAML: while parsing a flow node"),
+        ("data_description.md", "the table has no id: {'name': 'without an id'}"),
+        ("in.c-crm.company", "it is described twice; the first description is used"),
+        ("data_description.md, line 34", "the block is not valid YAML: while parsing a flow node"),
     ]
     assert [(it.name, it.reason.partition(";")[0]) for it in report.altered] == [
-        ("in.c-crm.company", "there is no place for columns"),
-        ("project.web.visits", "there is no place for bq_entity_type"),
+        ("in.c-crm.company", "not imported: columns"),
+        ("project.web.visits", "not imported: bq_entity_type"),
     ]
 
 
@@ -164,5 +163,5 @@ def test_a_described_table_is_taken_where_there_is_parquet_of_it() -> None:
     combined = combine([], described, [found(":crm/company"), found("files/plain")], report)
     assert [place.id for place in combined.places] == ["in.c-crm.company", "plain"]
     assert {it.id: it.source_type for it in combined.tables}["plain"] == "files"
-    nowhere = "it is nowhere: neither in the registry nor in any folder"
+    nowhere = "it is neither in the registry nor in any folder"
     assert [(it.name, it.reason) for it in report.left] == [("alone", nowhere), ("in.c-crm.gone", nowhere)]

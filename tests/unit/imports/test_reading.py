@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from analyst import duckdb_files
-from analyst.connectors.imported.parquet_files import Reading
+from analyst.connectors.imported import Reading
 from analyst.contract.connector import Extracted
 from analyst.errors import SourceError
 

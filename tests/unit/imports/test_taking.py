@@ -48,18 +48,20 @@ def test_it_is_told_what_is_taken(take: Take) -> None:
     }
     assert len(report.public_tables) == 7
     assert report.unconfigured == ("bigquery", "keboola", "local")
-    without = "no parquet of it was found; the next sync of its source brings it"
+    without = "no Parquet files were found; the next sync of its source publishes it"
     assert reasons(report, "file")["keboola.orders"] == without
     assert "bigquery.visits" not in reasons(report, "file")
-    assert reasons(report, "user") == {"BOB@example.com": "it is bob@example.com in another spelling, who is taken"}
+    assert reasons(report, "user") == {
+        "BOB@example.com": "it is a different spelling of bob@example.com, which is imported"
+    }
     assert reasons(report, "grant") == {
         "bob@example.com on finance": "there is no such table or bucket",
         "bob@example.com on visits": "it grants nothing",
         "u-gone on orders": "there is no such user",
     }
     assert altered(report) == {
-        "Ann@Example.com": "their password is not kept as argon2id: they need a new one",
-        "eve@example.com": "there is no role 'superuser': they become a viewer",
+        "Ann@Example.com": "the password hash is not supported; the user needs a new password",
+        "eve@example.com": "the role 'superuser' does not exist here; imported as viewer",
     }
 
 
@@ -80,8 +82,8 @@ def test_requests_follow_their_user_and_table(take: Take, state: State) -> None:
     found = rows(state, "select id, user_id, user_email, table_id, status from access_requests")
     assert found == [("r1", "u-bob", "bob@example.com", "bigquery.visits", "pending")]
     assert reasons(report, "access_request") == {
-        "Bob for no such": "what it is on is not taken",
-        "Bob for keboola.orders": "there is no status 'odd'",
+        "Bob for no such": "its table is not imported",
+        "Bob for keboola.orders": "the status 'odd' does not exist here",
     }
     assert report.there["access_request"] == 1
 

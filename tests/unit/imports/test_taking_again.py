@@ -33,7 +33,7 @@ def test_who_is_here_stays_as_they_are(take: Take, state: State, actor: Actor) -
         ann = get_user(db, "ann@example.com")
     assert (ann.id, ann.role, ann.active) == (ours.id, Role.VIEWER, False)
     assert report.there == {"user": 1}
-    assert altered(report)["ann@example.com"] == "they are viewer here and were admin: that stays as it is"
+    assert altered(report)["ann@example.com"] == "the user keeps the role viewer (it was admin)"
 
 
 def test_a_grant_finds_its_user_by_their_address(take: Take, state: State, actor: Actor, store: MemoryStore) -> None:
@@ -75,9 +75,9 @@ def test_another_table_of_the_same_name_is_not_mixed_up_with_it(
     state.edit(lambda db: register(db, actor, new, {}, public=False))
     report = take(*V3, PRIVATE, found=[{"source": "keboola", "table": "orders"}])
     assert reasons(report, "table") == {
-        "keboola.orders": "another table is registered under this name here: orders of in.c-salaries"
+        "keboola.orders": "another table is already registered under this id: orders of in.c-salaries"
     }
-    assert reasons(report, "grant")["bob@example.com on keboola.orders"] == "what it is on is not taken"
+    assert reasons(report, "grant")["bob@example.com on keboola.orders"] == "its table is not imported"
     assert "keboola.orders" not in published(store).readable(Caller("u-bob", None, Role.ANALYST))
 
 
@@ -99,10 +99,10 @@ def test_what_was_taken_away_here_does_not_come_back(
     report = take(*statements)
     assert published(store) == before
     assert report.taken == {}
-    gone = "an import brought it before, and it was taken away here since"
+    gone = "an earlier import added it, and it was removed here since"
     assert reasons(report, "user")["eve@example.com"] == gone
     assert reasons(report, "grant")["bob@example.com on keboola.orders"] == gone
-    assert reasons(report, "table") == {"bigquery.visits": "it was taken out of the registry here"}
+    assert reasons(report, "table") == {"bigquery.visits": "it was deregistered here"}
 
 
 def test_what_is_new_there_since_is_taken_by_the_next_one(take: Take, state: State) -> None:
@@ -140,4 +140,4 @@ def test_what_people_wrote_is_taken_once(take: Take, state: State) -> None:
     assert rows(state, "select title from knowledge_items") == [("Ours",)]
     assert rows(state, "select user_id, tables from user_sync_settings") == [("u-bob", '["a"]')]
     assert rows(state, "select params from audit_log where id = 'a1'") == [('{"batch": true}',)]
-    assert reasons(report, "telegram_links") == {"1 row": "the user is not taken"}
+    assert reasons(report, "telegram_links") == {"1 row": "the user is not imported"}

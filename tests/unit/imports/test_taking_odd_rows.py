@@ -44,10 +44,10 @@ def test_who_has_no_address_is_left_with_what_is_theirs(take: Take, email: str) 
         "insert into telegram_links values ('u', 1, null)",
         "insert into access_requests (id, user_id, user_email, table_id) values ('r', 'u', 'e', 'orders')",
     )
-    assert reasons(report, "user") == {email: "this is no e-mail address"}
+    assert reasons(report, "user") == {email: "it is not a valid e-mail address"}
     assert reasons(report, "grant")["u on orders"] == "there is no such user"
-    assert reasons(report, "telegram_links") == {"1 row": "the user is not taken"}
-    assert reasons(report, "access_request") == {"e for keboola.orders": "the user is not taken"}
+    assert reasons(report, "telegram_links") == {"1 row": "the user is not imported"}
+    assert reasons(report, "access_request") == {"e for keboola.orders": "the user is not imported"}
     assert "user" not in report.taken
 
 
@@ -65,17 +65,17 @@ def test_a_setting_of_a_table_that_can_not_be_used_is_left_out(take: Take, state
     assert (a.sync_schedule, a.bucket, a.source_table, a.sync_strategy) == (None, None, "odd name", "incremental")
     assert (b.sync_schedule, b.query_mode, b.sync_strategy) == (None, "remote", "full_refresh")
     assert [(it.name, it.reason.partition(",")[0]) for it in report.altered] == [
-        ("keboola.a", "its bucket can't be used here"),
-        ("keboola.a", "its sync_schedule can't be used here"),
+        ("keboola.a", "its bucket is not valid here and was dropped: 'two\\nlines'"),
+        ("keboola.a", "its sync_schedule is not valid here and was dropped: 'each day'"),
     ]
 
 
 ODD = {
-    "users": ({"email": "a@example.com"}, "its id can't be read: Field required"),
-    "table_registry": ({"id": None, "name": "orders"}, "its id can't be read: Input should be a valid string"),
+    "users": ({"email": "a@example.com"}, "its id is invalid: Field required"),
+    "table_registry": ({"id": None, "name": "orders"}, "its id is invalid: Input should be a valid string"),
     "telegram_links": (
         {"user_id": "u", "chat_id": str(2**63)},
-        "its chat_id can't be read: Input should be less than 9223372036854775808",
+        "its chat_id is invalid: Input should be less than 9223372036854775808",
     ),
     "knowledge_votes": ({"item_id": "k", "user_id": "u", "vote": "1.5"}, None),
 }
@@ -91,4 +91,4 @@ def test_an_odd_row_stops_no_other(take: Take, table: str) -> None:
     assert report.taken == {"user": 1}
     found = {left.reason for left in report.left if left.kind == table}
     assert reason is None or reason in found
-    assert "it is there twice" in {left.reason for left in report.left if left.kind == "users"}
+    assert "it is a duplicate" in {left.reason for left in report.left if left.kind == "users"}

@@ -204,7 +204,7 @@ def test_nobody_goes_back_to_a_snapshot_that_a_sweep_takes_meanwhile(bucket: Buc
     key = Snapshots(bucket).key_of(1)
     before = bucket.pointer()
     bucket.before_any = lambda put: bucket.delete(key) if put.endswith(CATALOG_SUFFIX) else None
-    with pytest.raises(NotFoundError, match="just swept"):
+    with pytest.raises(NotFoundError, match="a sweep has just deleted it"):
         bucket.roll_back(1)
     assert bucket.pointer() == before
 

@@ -9,7 +9,7 @@ import yaml
 from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.settings import Settings
 from analyst.settings.configuration import check
-from analyst.settings.keys import FILE_ONLY, KEYS
+from analyst.settings.model import FILE_ONLY, KEYS
 
 EXAMPLE = (Path(__file__).parents[3] / "config/instance.yaml.example").read_text()
 WHOLE = re.sub(r"^( *)#(\w[\w ]*:)", r"\1\2", EXAMPLE, flags=re.MULTILINE)

@@ -62,21 +62,25 @@ sources:
   shop:
     config: {delimiter: ";;;;;"}
 """
-    unset = "the variable NOBODY is not set; set it, or write ${NOBODY:-something} for when it is not"
-    boolean = "input should be a valid boolean, unable to interpret input; write for example false"
+    unset = "the variable NOBODY is not set; set it, or give a default: ${NOBODY:-value}"
+    boolean = "input should be a valid boolean, unable to interpret input (expected something like false)"
+    name = (
+        "input should be a name of lowercase letters, digits and underscores that does not start with a digit "
+        "(at most 63 characters)"
+    )
     assert problems(text) == [
-        "f:2 instance.name: a list can't be used: input should be a valid string; write for example AI Data Analyst",
-        'f:6 auth.allowed_domains[1]: "ex ample" is no domain; write for example example.com',
+        "f:2 instance.name: a list is not valid: input should be a valid string (expected something like AI Data Analyst)",
+        'f:6 auth.allowed_domains[1]: "ex ample" is not a valid domain name (expected something like example.com)',
         f"f:7 auth.google_client_id: {unset}",
-        "f:7 auth.google_client_secret: is not set; auth.google_client_id is, and needs it",
-        'f:8 auth.access_max_age: "100" can\'t be used: input should be less than or equal to 60; write for example 5',
-        "f:9 email: is a section: write its keys below it, as smtp_host",
-        f'f:11 tables.public: "maybe" can\'t be used: {boolean}',
-        "f:12 tables.public: stands here and in line 11; leave one of them out",
-        "f:14 sources.Shop: \"Shop\" can't be used: string should match pattern '^[a-z_][a-z0-9_]{0,62}$'",
-        "f:14 sources.Shop.config.path: is not set, and is needed",
+        "f:7 auth.google_client_secret: is not set, but auth.google_client_id requires it",
+        'f:8 auth.access_max_age: "100" is not valid: input should be less than or equal to 60 (expected something like 5)',
+        "f:9 email: is a section; put its keys below it, such as smtp_host",
+        f'f:11 tables.public: "maybe" is not valid: {boolean}',
+        "f:12 tables.public: is set twice, here and in line 11; remove one of them",
+        f'f:14 sources.Shop: "Shop" is not valid: {name}',
+        "f:14 sources.Shop.config.path: is required, but not set",
         "f:16 sources.shop.config.delimiter: must be 1 to 4 ASCII characters, none of them a line break",
-        "f:16 sources.shop.config.path: is not set, and is needed",
+        "f:16 sources.shop.config.path: is required, but not set",
     ]
 
 
@@ -84,9 +88,9 @@ def test_the_problems_of_both_are_told_together(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         read(tmp_path, "auth: {seed_admin_email: ann}", KEEP_HOURS="0")
     assert [line.strip().removeprefix(f"{tmp_path}/") for line in str(caught.value).splitlines()] == [
-        "The settings are not usable:",
-        'KEEP_HOURS: "0" can\'t be used: input should be greater than 0; write for example 24',
-        'instance.yaml:1 auth.seed_admin_email: "ann" is no e-mail address; write for example ann@example.com',
+        "The settings are invalid:",
+        'KEEP_HOURS: "0" is not valid: input should be greater than 0 (expected something like 24)',
+        'instance.yaml:1 auth.seed_admin_email: "ann" is not a valid e-mail address (expected something like ann@example.com)',
     ]
 
 
@@ -100,7 +104,7 @@ def test_the_problems_of_both_are_told_together(tmp_path: Path) -> None:
         ("email: {smtp_pasword: x}", "did you mean email.smtp_password"),
         ("server: {keep_hours: 3}", "did you mean bucket.keep_hours"),
         ("sources: {shop: {typ: csv, config: {path: /x}}}", "sources.shop.typ: .* did you mean type"),
-        ("theme: {primary: red}", "theme: is not known, and not used$"),
+        ("theme: {primary: red}", "theme: is not a known key and is ignored$"),
     ],
 )
 def test_an_unknown_key_is_told_with_the_nearest_known_one(key: str, meant: str) -> None:
@@ -128,7 +132,7 @@ def value(text: str, setting: str, **environ: str) -> Any:
 @pytest.mark.parametrize("text", ["${}", "${A B}", "${A:x}", "${1}", "x ${A", "${A-b}"])
 def test_what_only_looks_like_a_variable_is_told(text: str) -> None:
     (problem,) = problems(f"instance:\n  name: '{text}'\n", A="a")
-    assert "is no variable; write ${NAME}, or $${ for the characters ${" in problem
+    assert "is not a valid variable reference; write ${NAME}, or $${ for a literal ${" in problem
 
 
 def test_what_a_variable_holds_is_told_to_nobody() -> None:
@@ -142,13 +146,13 @@ schedules: {sync: "${KEY}", sweep: "daily 05:00 ${ZONE}"}
     told = problems(text, KEY="hunter2 ,b c", ZONE="hunter2")
     assert len(told) == 10
     assert "hunter2" not in "".join(told)
-    assert "what ${KEY} stands for is no domain; write for example example.com" in told[0]
+    assert "what ${KEY} stands for is not a valid domain name (expected something like example.com)" in told[0]
 
 
 @pytest.mark.parametrize("config", ["encoding: '${KEY}'", "types: {a: '${KEY}'}", "delimiter: '${KEY}'"])
 def test_a_connector_does_not_tell_it_either(config: str) -> None:
     (told,) = problems(f"sources: {{shop: {{config: {{path: /x, {config}}}}}}}", KEY="¤¤¤")
-    assert told.endswith("what ${KEY} stands for can't be used here")
+    assert told.endswith("what ${KEY} stands for is not valid here")
 
 
 def test_secrets_in_the_file_are_warned_of_and_never_told() -> None:
@@ -161,7 +165,7 @@ service: {{token: "${{TOKEN}}"}}
 sources: {{shop: {{type: keboola, config: {{storage_token: hunter2, token_env: A}}}}}}
 """
     assert problems(text, OLD=KEY, TOKEN=KEY) == [
-        "f:3 server.secret_keys_old[1]: must have at least 32 characters; make one with: openssl rand -hex 32"
+        "f:3 server.secret_keys_old[1]: must have at least 32 characters; create one with: openssl rand -hex 32"
     ]
     told = warnings(text, OLD=KEY, TOKEN=KEY)
     assert [line.split(":")[1].split()[1] for line in told] == [
@@ -170,26 +174,29 @@ sources: {{shop: {{type: keboola, config: {{storage_token: hunter2, token_env: A
         "email.smtp_password",
         "sources.shop.config.storage_token",
     ]
-    assert "write ${SECRET_KEY} here, and set that variable to it" in told[0]
+    assert "write ${SECRET_KEY} here and put the value in that variable" in told[0]
     assert "hunter2" not in "".join(told)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: [", "f:1 this is no YAML: expected the node content"),
-        ("a:\n\t- b", "f:2 this is no YAML: found character"),
-        ("- a", "f:1 must be made of keys"),
-        ("a", "f:1 must be made of keys"),
-        ("auth: &a {}\nemail: *a", "f:2 this is no YAML: *a is an alias; write it out"),
-        ("[" * 10_000, "f:1 this is no YAML: too much is nested here"),
+        ("a: [", "f:1 the file is not valid YAML: expected the node content"),
+        ("a:\n\t- b", "f:2 the file is not valid YAML: found character"),
+        ("- a", "f:1 must be a mapping of keys"),
+        ("a", "f:1 must be a mapping of keys"),
+        (
+            "auth: &a {}\nemail: *a",
+            "f:2 the file is not valid YAML: *a is an alias, which is not supported; repeat the value instead",
+        ),
+        ("[" * 10_000, "f:1 the file is not valid YAML: the value is nested too deeply"),
         ("instance: {name: !x y}", "instance.name: has the tag !x"),
         ("instance: {name: !!python/name:os.system }", "has the tag tag:yaml.org,2002:python/name:os.system"),
-        ("auth: {? [a] : b}", "f:1 auth: has something for a key that is no text"),
-        ("auth: {<<: {a: b}}", "f:1 auth: has something for a key that is no text"),
-        ("instance: {name: ${NAME}}", "put quotes around what has ${…} in it"),
-        ("a: \x00", "this is no YAML: special characters are not allowed"),
-        ("a: x" * 100_000, "has more than 256 kB"),
+        ("auth: {? [a] : b}", "f:1 auth: has a key that is not text"),
+        ("auth: {<<: {a: b}}", "f:1 auth: has a key that is not text"),
+        ("instance: {name: ${NAME}}", "put quotes around values that contain ${…}"),
+        ("a: \x00", "the file is not valid YAML: special characters are not allowed"),
+        ("a: x" * 100_000, "the file is larger than 256 kB"),
     ],
 )
 def test_what_is_no_file_of_settings_is_told(text: str, said: str) -> None:
@@ -225,10 +232,10 @@ class TestWhereItIs:
         )
 
     def test_one_that_is_named_must_be_there(self, tmp_path: Path) -> None:
-        with pytest.raises(SettingsError, match=r"CONFIG_FILE: .*nowhere.yaml can't be read: No such file"):
+        with pytest.raises(SettingsError, match=r"CONFIG_FILE: .*nowhere.yaml' cannot be read: No such file"):
             read_settings({**PLAIN, "CONFIG_FILE": str(tmp_path / "nowhere.yaml")})
         (tmp_path / "latin.yaml").write_bytes(b"instance: {name: \xe9}")
-        with pytest.raises(SettingsError, match="is no text in UTF-8"):
+        with pytest.raises(SettingsError, match="is not UTF-8 text"):
             read_settings({**PLAIN, "CONFIG_FILE": str(tmp_path / "latin.yaml")})
 
 
@@ -274,4 +281,4 @@ def test_a_custom_field_of_jira_that_can_not_be_meant_is_told() -> None:
     assert "custom_fields[0].column" in column
     assert "custom_fields[1].type" in kind
     twice = "jira: {custom_fields: [{field: A, column: a}, {field: B, column: a}]}"
-    assert problems(twice) == ["f:1 jira.custom_fields: has two fields for the column a; leave one of them out"]
+    assert problems(twice) == ["f:1 jira.custom_fields: maps two fields to the column 'a'; remove one of them"]

@@ -18,8 +18,7 @@ from analyst.state import SCHEMA_VERSION, State, StateTooNewError
 from analyst.state.files import LEGACY
 from analyst.state.projection import project
 from analyst.state.registry import list_tables
-from analyst.state.schema import migrate
-from analyst.state.table_ids import renamed
+from analyst.state.schema import migrate, renamed
 from analyst.state.users import get_user, list_users
 from analyst.store import ABSENT, Store
 from tests.doubles.memory_store import MemoryStore

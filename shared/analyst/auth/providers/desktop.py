@@ -1,4 +1,4 @@
-"""Signing `da` in: a browser that is signed in gives it a code, on loopback or to be pasted, for which it gets tokens.
+"""Sign-in of `da`: a signed-in browser passes it a code, by loopback or for pasting, that it exchanges for tokens.
 
 `da` sends the SHA-256 of a secret along (PKCE), so that a code is of no use to who only sees it.
 """
@@ -13,9 +13,9 @@ from analyst.access import AccessReader, Caller
 from analyst.auth import sessions
 from analyst.auth.keys import Keys, Purpose
 from analyst.auth.limits import Limit
-from analyst.auth.once import use
 from analyst.auth.provider import AuthProvider, LoginButton
 from analyst.auth.sessions import Pair
+from analyst.auth.single_use import use
 from analyst.errors import UnauthenticatedError
 from analyst.settings import Settings
 from analyst.store import Store
@@ -37,7 +37,7 @@ class Desktop:
         return True
 
     def button(self, settings: Settings) -> LoginButton | None:  # noqa: ARG002 - as every provider
-        """Give no button."""
+        """Return no button."""
         return None
 
 
@@ -45,22 +45,22 @@ PROVIDER: Final[AuthProvider] = Desktop()
 
 
 def give_code(keys: Keys, caller: Caller, challenge: str, now: datetime) -> str:
-    """Give a code for whoever has the secret behind a challenge: base64url of its SHA-256, without padding."""
+    """Return a code for whoever has the secret behind a challenge: base64url of its SHA-256, without padding."""
     return keys.sign(Purpose.DESKTOP, caller.user_id or "", now, LASTS, challenge=challenge)
 
 
 def take_code(
     code: str, verifier: str, *, keys: Keys, access: AccessReader, store: Store, now: datetime
 ) -> tuple[Pair, Caller]:
-    """Give tokens for a code, which is used up by it.
+    """Return tokens for a code, which is used up by it.
 
     Raises:
         UnauthenticatedError: it is not valid, was used, is for another `da`, or its user may not sign in any more.
-        UnavailableError: the store does not answer.
+        UnavailableError: the store does not respond.
     """
     claims = keys.verify(Purpose.DESKTOP, code, now)
     if not hmac.compare_digest(_challenge(verifier).encode(), str(claims["challenge"]).encode()):
-        raise UnauthenticatedError("this code was given to another login; run `da login` again")
+        raise UnauthenticatedError("the code belongs to another `da login`; run `da login` again")
     session = sessions.begin(str(claims["sub"]), now)
     caller = sessions.caller_of(session, access.current())
     use(store, code, now)

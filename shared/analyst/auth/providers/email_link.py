@@ -1,4 +1,4 @@
-"""Signing in by a link in a mail: who asked for it and reads the mailbox is its owner. It works once, for 15 minutes."""
+"""Sign-in by e-mail link: whoever requested it and reads the mailbox is its owner. Links work once, for 15 minutes."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -27,11 +27,11 @@ class EmailLink:
     name = "email"
 
     def is_available(self, settings: Settings) -> bool:
-        """Tell whether mails can be sent."""
+        """Return whether mails can be sent."""
         return can_send(settings)
 
     def button(self, settings: Settings) -> LoginButton:  # noqa: ARG002 - as every provider
-        """Give the button."""
+        """Return the button."""
         return LoginButton("Get a sign-in link by e-mail", "/auth/email", 20)
 
 

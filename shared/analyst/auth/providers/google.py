@@ -1,4 +1,4 @@
-"""Signing in with Google, or another OpenID provider: the authorization code flow with PKCE, state and nonce."""
+"""Sign-in with Google or another OpenID provider: the authorization code flow with PKCE, state and nonce."""
 
 import hmac
 import secrets
@@ -30,11 +30,11 @@ class Google:
     name = "google"
 
     def is_available(self, settings: Settings) -> bool:
-        """Tell whether we are known to Google, and know where it is to send people back."""
+        """Return whether we are known to Google, and know where it is to send people back."""
         return None not in (settings.google_client_id, settings.google_client_secret, settings.base_url)
 
     def button(self, settings: Settings) -> LoginButton:  # noqa: ARG002 - as every provider
-        """Give the button."""
+        """Return the button."""
         return LoginButton("Sign in with Google", "/auth/google", 10)
 
 
@@ -53,7 +53,7 @@ def depart(issuer: Issuer, settings: Settings, keys: Keys, *, redirect_uri: str,
     """Send somebody to the provider.
 
     Raises:
-        UnavailableError: the provider does not answer.
+        UnavailableError: the provider does not respond.
     """
     verifier, state, nonce = (secrets.token_urlsafe(size) for size in (48, 24, 24))
     domains = settings.allowed_domains
@@ -91,23 +91,23 @@ def arrive(
     named_issuer: str,
     now: datetime,
 ) -> Arrival:
-    """Find out who is back from the provider.
+    """Determine who is back from the provider.
 
     Raises:
         UnauthenticatedError: it is not the browser that we sent there, it took too long, or nothing was proven.
         ForbiddenError: the provider did not verify the e-mail address.
-        UnavailableError: the provider does not answer.
+        UnavailableError: the provider does not respond.
     """
     left = keys.verify(Purpose.OAUTH, kept, now)
     if not hmac.compare_digest(str(left["sub"]).encode(), state.encode(errors="replace")):
-        raise UnauthenticatedError("this sign-in was begun in another browser or tab; begin again")
+        raise UnauthenticatedError("this sign-in was started in another browser or tab; start again")
     if named_issuer and named_issuer.rstrip("/") != issuer.url:  # RFC 9207: the answer of another provider
-        raise UnauthenticatedError("this is the answer of another provider than the one you were sent to; begin again")
+        raise UnauthenticatedError("the response is from a different identity provider; start again")
     token = _exchange(issuer, settings, redirect_uri, code, str(left["verifier"]))
     claims = issuer.verify(token, settings.google_client_id or "", now)
     _require_for_us(claims, settings.google_client_id or "")
     if not hmac.compare_digest(str(claims.get("nonce", "")).encode(errors="replace"), str(left["nonce"]).encode()):
-        raise UnauthenticatedError("the identity token is not for this sign-in; begin again")
+        raise UnauthenticatedError("the identity token does not belong to this sign-in; start again")
     return Arrival(_proven(claims, issuer.url, settings), str(left["next"]))
 
 
@@ -121,12 +121,12 @@ def _exchange(issuer: Issuer, settings: Settings, redirect_uri: str, code: str, 
         with _client(settings, redirect_uri) as client:
             answer = client.fetch_token(endpoint, code=code, code_verifier=verifier, timeout=_TIMEOUT)
     except AuthlibBaseError as error:
-        raise UnauthenticatedError("the provider does not take this sign-in; begin again") from error
+        raise UnauthenticatedError("the identity provider rejected the sign-in; start again") from error
     except (RequestException, ValueError) as error:
         raise UnavailableError(f"{issuer.url} does not answer: {type(error).__name__}") from error
     token = answer.get("id_token")
     if not isinstance(token, str):
-        raise UnauthenticatedError("the provider gave no identity token")
+        raise UnauthenticatedError("the identity provider returned no identity token; start again")
     return token
 
 
@@ -139,7 +139,7 @@ def _require_for_us(claims: Mapping[str, Any], client_id: str) -> None:
     audience, party = claims.get("aud"), claims.get("azp")
     is_for_several = isinstance(audience, list) and len(audience) > 1
     if party != client_id and (party is not None or is_for_several):
-        raise UnauthenticatedError("the identity token was given to another client; begin again")
+        raise UnauthenticatedError("the identity token was issued to another client; start again")
 
 
 def _proven(claims: Mapping[str, Any], issuer: str, settings: Settings) -> Proven:
@@ -151,11 +151,13 @@ def _proven(claims: Mapping[str, Any], issuer: str, settings: Settings) -> Prove
     """
     email, name, subject = claims.get("email"), claims.get("name"), claims.get("sub")
     if not isinstance(subject, str) or not subject.isascii() or not 0 < len(subject) <= _LONGEST_SUBJECT:
-        raise UnauthenticatedError("the provider does not say who this is; begin again")
+        raise UnauthenticatedError("the identity token has no valid subject; start again")
     is_trusted = issuer in {url.rstrip("/") for url in settings.trusted_email_issuers}
     is_verified = claims["email_verified"] is True if "email_verified" in claims else is_trusted
     if not isinstance(email, str) or not is_verified:
-        raise ForbiddenError("the provider did not verify this e-mail address; verify it there and try again")
+        raise ForbiddenError(
+            "the identity provider has not verified this e-mail address; verify it there and try again"
+        )
     email = normal_email(email)
     _require_domain(email, claims, issuer, settings)
     return Proven(email, PROVIDER.name, name if isinstance(name, str) else None, issuer, subject)
@@ -177,7 +179,7 @@ def _require_domain(email: str, claims: Mapping[str, Any], issuer: str, settings
         is_managed = isinstance(organisation, str) and normal_email(organisation) in {domain, *settings.allowed_domains}
     if not is_managed and (organisation is not None or domain in settings.allowed_domains):
         raise ForbiddenError(
-            "this account is not one of the company's; sign in with the account that the company manages"
+            "this account is not managed by your organization; sign in with your organization's account"
         )
 
 

@@ -1,23 +1,83 @@
-"""Signing in by password. An administrator invites a user by a set-up link; one who forgets gets a reset link."""
+"""Sign-in by password, set-up links for invited users, and reset links."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from functools import cache
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
 from analyst.auth import links
 from analyst.auth.keys import Keys, Purpose
 from analyst.auth.limits import Limit, Limits
 from analyst.auth.links import Binding, Link, Shown
-from analyst.auth.passwords import hash_password, is_password, needs_new_hash, require_good
 from analyst.auth.provider import AuthProvider, LoginButton
-from analyst.errors import UnauthenticatedError
+from analyst.errors import InvalidInputError, UnauthenticatedError
 from analyst.mail import send
 from analyst.settings import Settings
 from analyst.state.audit import Actor
 from analyst.state.database import State
-from analyst.state.passwords import Account, find_account, renew_hash, set_password
+from analyst.state.users import Account, find_account, renew_hash, set_password
 from analyst.store import Store
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
+
+SHORTEST: Final = 10
+LONGEST: Final = 200
+_STRONG: Final = 3
+_MEASURED: Final = 72
+_NOBODY: Final = "the password of nobody"
+
+
+def hash_password(password: str) -> str:
+    """Hash a password with argon2id."""
+    return _hasher().hash(password)
+
+
+def is_password(password: str, password_hash: str | None) -> bool:
+    """Check a password. Without a hash it takes as long, and is wrong."""
+    from argon2.exceptions import InvalidHashError, VerificationError
+
+    try:
+        matches = _hasher().verify(password_hash or _nobodys_hash(), password)
+    except (VerificationError, InvalidHashError):
+        return False
+    return matches and password_hash is not None
+
+
+def needs_new_hash(password_hash: str) -> bool:
+    """Return whether a hash was made with parameters of an earlier day."""
+    return _hasher().check_needs_rehash(password_hash)
+
+
+def require_good(password: str, *about: str | None) -> None:
+    """Let a password through that is long enough and hard to guess, also by who knows the words `about` the user.
+
+    Raises:
+        InvalidInputError: it is not; the message says why, and what would be.
+    """
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise InvalidInputError(f"a password must have {SHORTEST} to {LONGEST} characters")
+    from zxcvbn import zxcvbn
+
+    words = [part for text in about if text for part in (text, *text.replace("@", " ").replace(".", " ").split())]
+    found = zxcvbn(password[:_MEASURED], user_inputs=words)
+    if found["score"] < _STRONG:
+        advice = " ".join(filter(None, [found["feedback"]["warning"], *found["feedback"]["suggestions"]]))
+        raise InvalidInputError(f"this password is too easy to guess. {advice}".strip().rstrip("."))
+
+
+@cache
+def _hasher() -> "PasswordHasher":
+    from argon2 import PasswordHasher
+
+    return PasswordHasher()
+
+
+@cache
+def _nobodys_hash() -> str:
+    return _hasher().hash(_NOBODY)
+
 
 _QUARTER: Final = timedelta(minutes=15)
 PER_CLIENT: Final = Limit("password-from", 100, _QUARTER)
@@ -40,7 +100,7 @@ class Password:
         return True
 
     def button(self, settings: Settings) -> LoginButton:  # noqa: ARG002 - as every provider
-        """Give the button."""
+        """Return the button."""
         return LoginButton("Sign in with a password", "/auth/password", 30)
 
 
@@ -61,7 +121,7 @@ def check(email: str, password: str, *, client: str, limits: Limits, state: Stat
         account = find_account(db, email)
     password_hash = None if account is None else account.password_hash
     if not is_password(password, password_hash) or account is None:
-        raise UnauthenticatedError("this is not the e-mail and password of anybody here")
+        raise UnauthenticatedError("the e-mail address or the password is wrong")
     before = account.password_hash or ""
     if needs_new_hash(before):
         after = hash_password(password)
@@ -179,7 +239,7 @@ def _of_link(link: Link, state: State) -> Account:
     with state.read() as db:
         account = find_account(db, link.subject)
     if account is None or account.stamp != link.claims.get("stamp"):
-        raise UnauthenticatedError("this link is of no use any more: ask for a new one")
+        raise UnauthenticatedError("this link is no longer valid; ask for a new one")
     return account
 
 

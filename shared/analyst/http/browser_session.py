@@ -1,0 +1,67 @@
+"""Sessions of browsers: signing in and out, and the cookies for that."""
+
+import re
+from datetime import timedelta
+from typing import Final
+
+from analyst.auth import sessions
+from analyst.auth.links import Binding, Shown
+from analyst.auth.sign_in import Proven, sign_in
+from analyst.context import Context
+from analyst.http.admission import session_cookie
+from analyst.http.answers import Cookie, Redirect
+from analyst.state.audit import actor
+
+_LOCAL: Final = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
+_HOME: Final = "/account"
+
+
+def sign_browser_in(ctx: Context, proven: Proven, then: str | None = None) -> Redirect:
+    """Sign the browser in that has just proven an e-mail address, and send it on to a page of ours.
+
+    Raises:
+        ForbiddenError: nobody with this e-mail may come in.
+    """
+    ctx.signs_in(proven.provider, proven.email)
+    user_id = sign_in(proven, ctx.access, ctx.state, actor(ctx), ctx.settings)
+    ctx.signs_in(proven.provider, proven.email, user_id)
+    session = sessions.begin(user_id, ctx.now)
+    token = sessions.for_browser(ctx.keys, session, ctx.now)
+    cookie = _cookie(ctx, token, int(sessions.BROWSER_LASTS.total_seconds()))
+    return Redirect(local(then), 303, (cookie,))
+
+
+def signed_out(ctx: Context) -> Cookie:
+    """Make the cookie that takes a browser's session away."""
+    return _cookie(ctx, "", 0)
+
+
+_LINK_COOKIE: Final = "da_link"
+
+
+def link_cookie_of(ctx: Context) -> str | None:
+    """Return the cookie of a browser that asked for a link."""
+    return ctx.request.cookies.get(_link_cookie_name(ctx))
+
+
+def shown_with_link(ctx: Context, code: str) -> Shown:
+    """Return what a browser shows beside a mailed link."""
+    return Shown(link_cookie_of(ctx), code, ctx.client_network)
+
+
+def link_cookie(ctx: Context, binding: Binding, lasts: timedelta) -> Cookie:
+    """Make the cookie by which a browser that asked for a link is known again."""
+    return Cookie(_link_cookie_name(ctx), binding.cookie or "", int(lasts.total_seconds()), secure=ctx.is_secure)
+
+
+def _link_cookie_name(ctx: Context) -> str:
+    return f"__Host-{_LINK_COOKIE}" if ctx.is_secure else _LINK_COOKIE
+
+
+def local(path: str | None) -> str:
+    """Return the path of a page of ours: this one if it is, else the page of the account."""
+    return path if path is not None and _LOCAL.fullmatch(path) else _HOME
+
+
+def _cookie(ctx: Context, value: str, max_age: int) -> Cookie:
+    return Cookie(session_cookie(secure=ctx.is_secure), value, max_age, secure=ctx.is_secure)

@@ -1,0 +1,100 @@
+"""The worker process of gunicorn, which the functions framework starts, on connections that need no thread while slow."""
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from gunicorn.workers.base import Worker as GunicornWorker
+from waitress.wasyncore import file_dispatcher
+
+from analyst.errors import AnalystError
+from analyst.http.routing import Router
+from analyst.http.server.connections import Loop, Server, Threads
+from analyst.http.spec import BODY_LIMIT
+from analyst.logs import to_stdout
+
+_THREADS: Final = 32
+_MOST_CONNECTIONS: Final = 4096
+_FEWEST_CONNECTIONS: Final = 64
+_FILES_EACH: Final = 3
+_SPARE_FILES: Final = 256
+_TURN: Final = 1.0
+_LAST_TURNS: Final = 0.1
+
+
+class _Signals(file_dispatcher):  # type: ignore[misc]  # waitress has no types
+    """Ends the wait of the loop when a signal has come."""
+
+    def __init__(self, number: int, loop: Loop) -> None:
+        super().__init__(number, map=loop)
+
+    def writable(self) -> bool:
+        """Tell that nothing is ever written."""
+        return False
+
+    def handle_read(self) -> None:
+        """Forget which signal it was: the worker has seen to it."""
+        with suppress(OSError):
+            self.recv(512)
+
+
+class Worker(GunicornWorker):  # type: ignore[misc]  # gunicorn has no types
+    """Answers requests by threads, and everything else by one loop."""
+
+    def run(self) -> None:
+        """Answer until told to stop, and then until what has begun is answered."""
+        to_stdout()
+        threads = Threads(int(os.environ.get("THREADS") or _THREADS))
+        loop = Loop()
+        _Signals(self.PIPE[0], loop)
+        limit = _body_limit(self.wsgi)
+        room = _room()
+        servers = [
+            Server(self.wsgi, listener.sock, loop, threads, limit, connections=room) for listener in self.sockets
+        ]
+        while self.alive and self.ppid == os.getppid():
+            self.notify()
+            loop.turn(_TURN)
+        for server in servers:
+            server.stop()
+        ends = time.monotonic() + self.cfg.graceful_timeout * 2 / 3  # after all of it we are killed
+        while any(server.active_channels for server in servers) and time.monotonic() < ends:
+            self.notify()
+            for server in servers:
+                server.look_after()
+            loop.turn(_LAST_TURNS)
+        threads.shutdown(max(0.0, ends - time.monotonic()))
+
+
+def _room() -> int:
+    """Return how many connections a process may hold: each may need a file for what comes and one for what goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = min(_unlimited(hard), _FILES_EACH * _MOST_CONNECTIONS + _SPARE_FILES)
+    if _unlimited(soft) < most:
+        with suppress(OSError, ValueError):  # then with what there is
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    files = min(most, _unlimited(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
+    return max(_FEWEST_CONNECTIONS, (files - _SPARE_FILES) // _FILES_EACH)
+
+
+def _unlimited(limit: int) -> int:
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
+
+
+def _body_limit(application: Any) -> Callable[[str, str], int]:
+    """Determine how large the bodies are that the functions of an application take."""
+    routes: Router | None = getattr(application.view_functions["run"], "routes", None)
+
+    def limit(method: str, path: str) -> int:
+        if routes is None:
+            return BODY_LIMIT
+        try:
+            return routes.match(method, path)[0].body_limit
+        except AnalystError:
+            return BODY_LIMIT
+
+    return limit

@@ -1,0 +1,83 @@
+"""What is wrong with a value, in words for people.
+
+Pydantic's own messages name regular expressions and Python types. `Matching` checks a text against a pattern and says in
+words what is expected; `reason` rewords the rest.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
+
+_TIME: Final = "Input should be a time such as 2026-03-01T00:00:00Z"
+_DATE: Final = "Input should be a date such as 2026-03-01"
+_LIST: Final = "Input should be a list"
+_OBJECT: Final = "Input should be an object"
+_REWORDED: Final = {
+    "dataclass_type": _OBJECT,
+    "dict_type": _OBJECT,
+    "mapping_type": _OBJECT,
+    "model_attributes_type": _OBJECT,
+    "model_type": _OBJECT,
+    "frozen_set_type": _LIST,
+    "iterable_type": _LIST,
+    "list_type": _LIST,
+    "set_type": _LIST,
+    "tuple_type": _LIST,
+    "none_required": "Input should be null",
+    "string_pattern_mismatch": "Input has the wrong format",
+    "date_from_datetime_inexact": _DATE,
+    "date_from_datetime_parsing": _DATE,
+    "date_parsing": _DATE,
+    "date_type": _DATE,
+    "datetime_from_date_parsing": _TIME,
+    "datetime_object_invalid": _TIME,
+    "datetime_parsing": _TIME,
+    "datetime_type": _TIME,
+    "timezone_aware": f"{_TIME}, with a time zone",
+    "is_instance_of": "Input is not of a supported kind",
+    "union_tag_invalid": "Input should be one of the documented kinds",  # pydantic's message repeats the value
+    "union_tag_not_found": "Input should be one of the documented kinds",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """Metadata of a text type: the whole text must match `pattern`; `expected` completes "Input should be …".
+
+    JSON schemas show the pattern, which has the syntax that Python, Rust and ECMAScript share.
+    """
+
+    pattern: str
+    expected: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check the text after the other constraints of its type."""
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Add the pattern to the schema of the text."""
+        return {**handler(schema), "pattern": self.pattern}
+
+    def _checked(self, text: str) -> str:
+        if re.fullmatch(self.pattern, text) is None:
+            raise PydanticCustomError("format", "Input should be {expected}", {"expected": self.expected})
+        return text
+
+
+def reason(error: ErrorDetails) -> str:
+    """Say why a value is invalid, without repeating it: it may be a secret."""
+    context = error.get("ctx", {})
+    if error["type"] == "too_long":
+        return f"Input should have at most {context['max_length']} items"
+    if error["type"] == "too_short":
+        return f"Input should have at least {context['min_length']} item{'s' if context['min_length'] > 1 else ''}"
+    return _REWORDED.get(error["type"]) or error["msg"].removeprefix("Value error, ")
+
+
+def reasons(error: ValidationError) -> str:
+    """Say what is wrong with each part of a value: `delimiter: Field required; types.a: …`."""
+    found = error.errors(include_url=False)
+    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the value'}: {reason(one)}" for one in found)
