@@ -13,16 +13,19 @@ do not hold every decimal; `null` stands for a bound that is not recorded, and s
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from analyst.contract.model import FileRow
 from analyst.contract.parquet import ParquetFile
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
+from analyst.types import checked_type
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+File = TypeVar("File", FileRow, ParquetFile, FileRow | ParquetFile)
 
 _SMALL = 8
 _LONGEST = 500
@@ -78,7 +81,7 @@ class Range:
     last: tuple[str | None, ...]
 
     @classmethod
-    def of(cls, file: FileRow) -> Self | None:
+    def of(cls, file: FileRow | ParquetFile) -> Self | None:
         """Return the recorded range of a listed file; `None` if it has none that can be used, whoever wrote it."""
         try:
             said = json.loads(file.stats or "{}")["range"]
@@ -140,6 +143,53 @@ def covering(files: Sequence[FileRow], order: Order) -> list[Range] | None:
     ranges = [one for one in found if one is not None and one.order == order]
     is_listed_once = len({file.path for file in files}) == len(files)
     return ranges if len(ranges) == len(files) and is_listed_once else None
+
+
+def common_order(files: Sequence[FileRow]) -> Order | None:
+    """Return the order by which all files of a table were merged, if there is one."""
+    found = Range.of(files[0]) if files else None
+    return None if found is None or covering(files, found.order) is None else found.order
+
+
+def in_order(con: "DuckDBPyConnection", files: Sequence[File], order: Order) -> list[list[File]]:
+    """Sort the files of a table by their first rows; return groups of files whose ranges overlap.
+
+    A file whose bounds are not recorded is a group of its own, at the end.
+    """
+    if len(files) < 2:  # noqa: PLR2004 - nothing to sort
+        return [[file] for file in files]
+    types = {name: said["type"] for file in files for name, said in _column_stats(file).items()}
+    rows = [
+        f"({number}, {_row(found.first, order, types)}, {_row(found.last, order, types)})"
+        for number, found in enumerate(map(Range.of, files))
+        if found is not None and None not in found.first + found.last
+    ]
+    known: list[tuple[int, bool]] = []
+    if rows:
+        with told_as(SourceError):
+            known = con.execute(f"""
+                select number, coalesce("first" <= max("last") over (
+                    order by "first", number rows between unbounded preceding and 1 preceding), false)
+                from (values {", ".join(rows)}) r(number, "first", "last") order by "first", number
+            """).fetchall()
+    groups: list[list[File]] = []
+    for number, is_overlapping in known:
+        if is_overlapping:
+            groups[-1].append(files[number])
+        else:
+            groups.append([files[number]])
+    sorted_ = {number for number, _ in known}
+    return groups + [[file] for number, file in enumerate(files) if number not in sorted_]
+
+
+def _column_stats(file: FileRow | ParquetFile) -> Mapping[str, Mapping[str, Any]]:
+    columns: Mapping[str, Mapping[str, Any]] = json.loads(file.stats or "{}").get("columns", {})
+    return columns
+
+
+def _row(bounds: Sequence[str | None], order: Order, types: Mapping[str, str]) -> str:
+    values = [_literal(str(bound), checked_type(types[c])) for c, bound in zip(order.columns, bounds, strict=True)]
+    return f"row({', '.join(values)})"
 
 
 def _term(column: str, kind: str) -> str:

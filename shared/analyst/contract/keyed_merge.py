@@ -127,13 +127,14 @@ class KeyedMerge:
                     strict=True,
                 )
             )
-        files: list[ParquetFile | FileRow] = list(plan.added.get(-1, ()))
+        files: list[ParquetFile | FileRow] = [*plan.added]
         for number, row in enumerate(self.base):
             files += rewritten.get(number, (row,))
-            files += plan.added.get(number, ())
-        if any(not isinstance(file, ParquetFile) or file.rows for file in files):
-            return tuple(file for file in files if not isinstance(file, ParquetFile) or file.rows)
-        return tuple(files[:1])  # every row is deleted: one empty file keeps the columns
+        kept = [file for file in files if isinstance(file, FileRow) or file.rows]
+        if not kept:
+            return tuple(files[:1])  # every row is deleted: one empty file keeps the columns
+        with self._connect(threads=1) as con:
+            return tuple(file for group in key_ranges.in_order(con, kept, order) for file in group)
 
     def _rewritten(self, plan: "_Plan", number: int, order: Order) -> Sequence[ParquetFile]:
         """Write a file again with its rows replaced, deleted and added."""
@@ -180,7 +181,7 @@ class _Plan:
 
     touched: Mapping[int, int]
     applied: Path
-    added: Mapping[int, Sequence[ParquetFile]]
+    added: Sequence[ParquetFile]
     file_bytes: int
 
 
@@ -350,19 +351,6 @@ class _Planning:
         paths = parquet.write(
             self.con, query, self.merge.folder(), is_portable=True, file_bytes=size, group_rows=parquet.KEYED_GROUP_ROWS
         )
-        added: dict[int, list[ParquetFile]] = {}
-        for path in paths:
-            file = key_ranges.recorded(self.con, parquet.inspect(self.con, path), self.increment.order)
-            if file.rows:
-                added.setdefault(self._follows(file), []).append(file)
+        made = [parquet.inspect(self.con, path) for path in paths]
+        added = [key_ranges.recorded(self.con, file, self.increment.order) for file in made if file.rows]
         return _Plan(dict(counted), applied, added, size)
-
-    def _follows(self, file: ParquetFile) -> int:
-        """Return the number of the last file of the base that begins before another file; -1 for none."""
-        order = ", ".join(quote(column) for column in self.increment.order.columns)
-        branches = " ".join(
-            f"when {self.ranges[n].begins_before(self._base_types)} then {n}" for n in reversed(range(len(self.base)))
-        )
-        row = f"(select {order} from read_parquet({quote_text(str(file.path))}) limit 1)"
-        found = self.con.execute(f"select case {branches} else -1 end from {row}").fetchall()
-        return int(found[0][0])

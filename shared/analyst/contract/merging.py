@@ -272,6 +272,14 @@ def united(con: "DuckDBPyConnection", paths: Sequence[Path], into: Path) -> list
     return parquet.write(con, f"select * from {scan(paths)}", into)
 
 
+def sorted_by(
+    con: "DuckDBPyConnection", paths: Sequence[Path], into: Path, *, order: Order, file_bytes: int
+) -> list[Path]:
+    """Rewrite the rows of files of a keyed table, whose keys are distinct, to an empty folder, sorted by its order."""
+    query = f"select * from {scan(paths)} order by {order.sql}"
+    return parquet.write(con, query, into, file_bytes=file_bytes, group_rows=parquet.KEYED_GROUP_ROWS)
+
+
 def check_types(con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path]) -> None:
     """Check that old and new rows can be united without losing data.
 
