@@ -157,6 +157,7 @@ def _source_table(planned: Planned) -> SourceTable:
         primary_key=planned.options.primary_key,
         sync_strategy=planned.options.sync_strategy,
         cursor_column=planned.options.cursor_column,
+        clustered_by=planned.options.cluster_by,
         problem=planned.problem,
     )
 
