@@ -44,6 +44,8 @@ class SourceTable:
     lacks_cursors: bool = False
     clustered_by: tuple[str, ...] = ()
     """Columns by which a table with a key is sorted before its key, such as a date that most queries filter."""
+    stable_files: bool = False
+    """Whether a full refresh cuts its files by content, so that those of unchanged rows keep their names."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from analyst import duckdb_files
 from analyst.catalog import Column
-from analyst.contract import cursors, merging, parquet
+from analyst.contract import cursors, merging, parquet, stable_cuts
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.contract.key_ranges import Order
 from analyst.contract.keyed_merge import Files, Increment, KeyedMerge
@@ -49,6 +49,8 @@ class Staging:
         """Return the table to publish: what was extracted, merged with the base; files that the base lacks are uploaded."""
         with self._connect() as con:
             read = tuple(parquet.inspect(con, path) for path in extracted.files)
+            if self.table.stable_files and self.table.sync_strategy == "full_refresh":
+                read = tuple(parquet.inspect(con, path) for path in stable_cuts.cut(con, read, self._folder()))
         self._check(read)
         if extracted.deleted and not self.table.primary_key:
             raise SourceError(f"{self.table.original} reports deleted rows, which needs a primary_key: name one")

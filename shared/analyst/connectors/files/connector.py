@@ -158,6 +158,7 @@ def _source_table(planned: Planned) -> SourceTable:
         sync_strategy=planned.options.sync_strategy,
         cursor_column=planned.options.cursor_column,
         clustered_by=planned.options.cluster_by,
+        stable_files=planned.options.stable_files,
         problem=planned.problem,
     )
 

@@ -70,7 +70,7 @@ class Planned:
         return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
 
 
-_LATER_OPTIONS = frozenset({"cluster_by"})
+_LATER_OPTIONS = frozenset({"cluster_by", "stable_files"})
 
 
 def data_file(file: SourceFile) -> DataFile | None:

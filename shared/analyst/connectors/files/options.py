@@ -79,6 +79,7 @@ class CsvOptions(BaseModel):
     one at its end. `stray_quotes` decides about rows that have two readings because of quotes inside unquoted values.
     `rename_duplicates` numbers columns of the same name. `cursor_lag` is how far before the cursor an increment begins,
     for rows that come late. `cluster_by` are columns by which an incremental table is sorted before its `primary_key`.
+    `stable_files` makes full refreshes of almost equal data share their files, at the price of writing them twice.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -104,6 +105,7 @@ class CsvOptions(BaseModel):
     cursor_column: Annotated[str, AfterValidator(name_of)] | None = None
     cursor_lag: Annotated[str, BeforeValidator(_as_text), AfterValidator(_known_lag)] | None = None
     cluster_by: Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_normalised)] = ()
+    stable_files: bool = False
 
     def overridden(self, other: "CsvOptions") -> "CsvOptions":
         """Take what the other sets, and keep the rest; types are taken column by column."""
