@@ -56,6 +56,14 @@ class Increment:
 
 
 @dataclass(frozen=True, slots=True)
+class Merged:
+    """The files of a table after a merge, in its order, and the number of keys that several new rows share."""
+
+    files: Files
+    repeated_keys: int
+
+
+@dataclass(frozen=True, slots=True)
 class KeyedMerge:
     """One merge into the files `base`. `local` returns a file's copy on this machine; `folder` a new, empty folder."""
 
@@ -66,8 +74,8 @@ class KeyedMerge:
     sizes: FileSizes = field(default_factory=FileSizes)
     threads: int | None = None
 
-    def run(self, increment: Increment) -> Files:
-        """Merge an increment; return the files of the table in its order.
+    def run(self, increment: Increment) -> Merged:
+        """Merge an increment.
 
         Raises:
             SourceError: the new rows have no such key column or a NULL in it, or a column's types are incompatible.
@@ -76,6 +84,8 @@ class KeyedMerge:
         order = increment.order
         with self._connect(threads=self.threads) as con:
             merging.check_order(con, increment.new, order)
+            _check_deleted(con, increment)
+            repeated = merging.repeated_keys(con, increment.new, order.key)
             increment, types = self._widened(con, increment)
             ranges = key_ranges.covering(self.base, order) if self.base else None
             if ranges is None or any(types.get(name, kind) != kind for name, kind in self._columns()):
@@ -88,11 +98,13 @@ class KeyedMerge:
                     cursor=increment.cursor,
                     deleted=increment.deleted,
                     is_whole=increment.is_whole,
+                    is_unique=not repeated,
                     file_bytes=self.file_bytes(increment),
                 )
-                return tuple(key_ranges.recorded(con, parquet.inspect(con, path), order) for path in paths)
-            plan = _Planning(con, self, increment, ranges, types).plan()
-        return self._carried_out(plan, order)
+                files = tuple(key_ranges.recorded(con, parquet.inspect(con, path), order) for path in paths)
+                return Merged(files, repeated)
+            plan = _Planning(con, self, increment, ranges, types, is_unique=not repeated).plan()
+        return Merged(self._carried_out(plan, order), repeated)
 
     def _columns(self) -> Iterator[tuple[str, str]]:
         """Return the columns of all files with their types, of which a column has one in all files of a table."""
@@ -167,6 +179,13 @@ class KeyedMerge:
         return duckdb_files.connect(memory_limit=limit, threads=threads, temp_dir=self.folder() / "spill")
 
 
+def _check_deleted(con: "DuckDBPyConnection", increment: Increment) -> None:
+    if increment.deleted:
+        columns = merging.column_types(con, increment.deleted)
+        if missing := [name for name in increment.order.key if name not in columns]:
+            raise SourceError(f"the deleted rows have no column {missing[0]!r}, which is in the primary key")
+
+
 _SMALLER = {"KB": "B", "MB": "KB", "GB": "MB", "TB": "GB", "KIB": "B", "MIB": "KB", "GIB": "MB", "TIB": "GB"}
 """A thousandth of a unit of memory, at most."""
 
@@ -176,7 +195,7 @@ class _Plan:
     """What a merge does to each file of the base, by its number.
 
     `touched` are the files that are rewritten, with the number of rows that they get; `applied` is a parquet file with
-    these rows, in the order of "the file". `added` are new files, by the number of the file that they follow, -1 for none.
+    these rows, in the order of "the file". `added` are new files.
     """
 
     touched: Mapping[int, int]
@@ -202,6 +221,7 @@ class _Planning:
     increment: Increment
     ranges: Sequence[Range]
     types: Mapping[str, str]
+    is_unique: bool
     _base_types: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -221,7 +241,9 @@ class _Planning:
     def _number_rows(self) -> None:
         """Make `new`: of several rows with one key the one that `merging.latest` prefers, of a deleted key its columns."""
         made, order = self.increment, self.increment.order
-        latest = merging.latest(made.new, order.key, made.cursor, self.types)
+        latest = f"from {merging.scan(made.new)}"
+        if not self.is_unique:
+            latest = merging.latest(made.new, order.key, made.cursor, self.types)
         rows = f'select *, false as "is gone", false as "is certain" from ({latest})'
         if made.deleted:
             gone, new = merging.scan(made.deleted), merging.scan(made.new)

@@ -15,7 +15,7 @@ from analyst.catalog import Column
 from analyst.contract import cursors, merging, parquet, stable_cuts
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.contract.key_ranges import Order
-from analyst.contract.keyed_merge import Files, Increment, KeyedMerge
+from analyst.contract.keyed_merge import Files, Increment, KeyedMerge, Merged
 from analyst.contract.model import FileRow, TableState
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.publishing import NewTable, Rebase, Uploads, matched
@@ -87,21 +87,21 @@ class Staging:
     def _on(
         self, extracted: Extracted, read: tuple[ParquetFile, ...], state: TableState, base: tuple[FileRow, ...]
     ) -> NewTable:
-        files = self._merged(extracted, read, base) if self.table.primary_key else None
-        with self._connect() as con:
-            if files is None:
-                files = self._added(con, read, base, is_whole=extracted.is_whole)
-            repeated = merging.repeated_keys(con, [file.path for file in read], self.table.primary_key)
-            cursor = cursors.later(self._cursor_type(read), state.cursor, extracted.cursor)
+        if self.table.primary_key:
+            merged = self._merged(extracted, read, base)
+        else:
+            with self._connect() as con:
+                merged = Merged(self._added(con, read, base, is_whole=extracted.is_whole), 0)
+        cursor = cursors.later(self._cursor_type(read), state.cursor, extracted.cursor)
 
         def rebase(moved: TableState, rows: tuple[FileRow, ...]) -> NewTable:
             return self._on(extracted, read, moved, rows)
 
         rows = sum(file.rows for file in read)
-        made = self._new_table(extracted, state, files, rows_read=rows, cursor=cursor, rebase=rebase)
-        return replace(made, repeated_keys=repeated)
+        made = self._new_table(extracted, state, merged.files, rows_read=rows, cursor=cursor, rebase=rebase)
+        return replace(made, repeated_keys=merged.repeated_keys)
 
-    def _merged(self, extracted: Extracted, read: Sequence[ParquetFile], base: tuple[FileRow, ...]) -> Files:
+    def _merged(self, extracted: Extracted, read: Sequence[ParquetFile], base: tuple[FileRow, ...]) -> Merged:
         """Merge by key; see `contract.keyed_merge`."""
         increment = Increment(
             new=[file.path for file in read],

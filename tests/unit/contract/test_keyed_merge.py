@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,12 +14,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from analyst import duckdb_files
+from analyst import duckdb_files, runs
 from analyst.contract import parquet
+from analyst.contract.connector import Cursor, Extracted, SourceTable
+from analyst.contract.extract_edit import read_extract
+from analyst.contract.extraction import Extraction
 from analyst.contract.key_ranges import FileSizes, Order, Range
 from analyst.contract.keyed_merge import Increment, KeyedMerge
 from analyst.contract.model import FileRow
 from analyst.errors import SourceError
+from analyst.store import Store
 
 TINY = FileSizes(least=1, greatest=1)
 """No file counts as small, so that a few rows make many files."""
@@ -53,7 +58,7 @@ class Table:
         gone = self._written(deleted) if deleted else ()
         increment = Increment(new, self.order, self.cursor, gone)
         merge = KeyedMerge(self.files, lambda row: Path(row.path), self.folder, "300MB", self.sizes, self.threads)
-        made = merge.run(increment)
+        made = merge.run(increment).files
         before = {file.path for file in self.files}
         self.files = tuple(
             file
@@ -246,6 +251,48 @@ def test_bounds_that_somebody_else_wrote_are_texts_or_nothing() -> None:
         assert Range.of(FileRow("p", None, 1, 1, "0", stats)) is None
     assert Range.of(FileRow("p", None, 1, 1, "0", None)) is None
     assert Range.of(FileRow("p", None, 1, 1, "0", "[" * 100_000)) is None
+
+
+@dataclass
+class Deletions:
+    """A connector whose increments are queries: of new rows, and of deleted keys."""
+
+    key: tuple[str, ...] = ("id",)
+    new: str = ""
+    deleted: str = "select 0 as id where false"
+    runs: int = 0
+
+    def tables(self) -> Iterator[SourceTable]:
+        self.runs += 1
+        yield SourceTable(
+            "t", "t", str(self.runs), primary_key=self.key, sync_strategy="incremental", cursor_column="id"
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
+    def extract(self, _table: SourceTable, _since: Cursor, into: Path) -> Extracted:
+        (into / "deleted").mkdir()
+        with duckdb_files.connect() as con:
+            deleted = parquet.write(con, self.deleted, into / "deleted")
+            files = parquet.write(con, self.new, into)
+            return Extracted(tuple(files), parquet.inspect(con, files[0]).columns, 100, deleted=tuple(deleted))
+
+
+def test_a_connector_reports_deleted_rows(store: Store, tmp_path: Path) -> None:
+    def sync(connector: Deletions) -> str:
+        run = Extraction(store, "s", runs.new_run_id(), lambda: datetime(2026, 1, 1, tzinfo=UTC))
+        return run.run(lambda: connector).record.tables[0].error or ""
+
+    source = Deletions(new="select i as id, 'a' as v from range(5) r(i)")
+    assert sync(source) == ""
+    source.new, source.deleted = "select 9::bigint as id, 'b' as v", "select unnest([1, 3, 77]) as id"
+    assert sync(source) == ""
+    extract, _ = read_extract(store, "s", tmp_path)
+    assert [file.rows for file in extract.files["t"]] == [4]
+    source.deleted = "select 1 as other"
+    assert "the deleted rows have no column 'id', which is in the primary key" in sync(source)
+    assert "which needs a primary_key" in sync(Deletions((), source.new, runs=9))
 
 
 Row = tuple[int, int, float | None, str | None]

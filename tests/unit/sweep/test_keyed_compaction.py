@@ -46,7 +46,7 @@ class Keyed(Bucket):
         extract = self.extracted()
         base, state = extract.files.get("orders", ()), extract.state("orders")
         merge = KeyedMerge(base, lambda row: local_copy(self.store, row.path, home / row.path), folder, "300MB", TINY)
-        files = merge.run(Increment(new, ORDER))
+        files = merge.run(Increment(new, ORDER)).files
         table = NewTable("orders", None, columns, files, str(self.made), None, state, self.now)
         uploads = Uploads(self.store, "shop", lambda: f"{self.made:026}")
         publishing.publish(
