@@ -43,15 +43,14 @@ def roll_back(rebuilding: Rebuild, number: int, *, dry_run: bool = False) -> Rol
     """
     store = rebuilding.store
     key, unbuilt = Snapshots(store).key_of(number), rebuilding.unbuilt()
+    target = _read(store, key, number)  # once: after publishing, a sweep may delete it
     if dry_run:
         last = read_last(store, {}).catalog
-        catalog = _planned(rebuilding, key, number, last)
-        return _answer(catalog, last, _hidden(store, key, number, catalog), unbuilt, dry_run=True)
+        return _answer(_planned(rebuilding, target, number, last), last, target, unbuilt, dry_run=True)
     with _leased(store) as held:
-        catalog, last = _publish(rebuilding, key, number, held)
-        hidden = _hidden(store, key, number, catalog)
+        catalog, last = _publish(rebuilding, target, key, number, held)
     _catch_up(rebuilding)
-    return _answer(catalog, last, hidden, unbuilt, dry_run=False)
+    return _answer(catalog, last, target, unbuilt, dry_run=False)
 
 
 def release(rebuilding: Rebuild, sources: frozenset[str] | None) -> RebuildAnswer:
@@ -84,10 +83,11 @@ def _leased(store: Store) -> Lease:
 
 
 def _answer(
-    catalog: Catalog, last: Catalog, hidden: frozenset[str], unbuilt: frozenset[str], *, dry_run: bool
+    catalog: Catalog, last: Catalog, target: Catalog, unbuilt: frozenset[str], *, dry_run: bool
 ) -> RollbackAnswer:
     """Return the answer once the sources that were `unbuilt` before are built as well."""
     shown = {table.id for table in catalog.tables}
+    hidden = {table.id for table in target.tables if table not in catalog.tables}
     lacking = {table.id for table in last.tables if table.id not in shown and table.source not in unbuilt}
     return RollbackAnswer(
         status="unchanged" if dry_run else "published",
@@ -100,19 +100,13 @@ def _answer(
     )
 
 
-def _hidden(store: Store, key: str, number: int, catalog: Catalog) -> frozenset[str]:
-    """Return the tables of an earlier snapshot that the catalog made from it does not show as they were."""
-    return frozenset(table.id for table in _read(store, key, number).tables if table not in catalog.tables)
-
-
-def _planned(rebuilding: Rebuild, key: str, number: int, last: Catalog) -> Catalog:
+def _planned(rebuilding: Rebuild, earlier: Catalog, number: int, last: Catalog) -> Catalog:
     """Make the catalog that would follow the last one.
 
     Raises:
-        NotFoundError: the snapshot is no longer kept.
-        ConflictError: files of it are gone.
+        ConflictError: files of the earlier snapshot are gone.
     """
-    target = _of_now(rebuilding, _read(rebuilding.store, key, number), last)
+    target = _of_now(rebuilding, earlier, last)
     _require_whole(rebuilding.store, target, number)
     now = rebuilding.now()
     newest = {one.source: one.newest for one in last.held_back}
@@ -175,13 +169,12 @@ def _require_whole(store: Store, catalog: Catalog, number: int) -> None:
         )
 
 
-def _publish(rebuilding: Rebuild, key: str, number: int, held: Lease) -> tuple[Catalog, Catalog]:
+def _publish(rebuilding: Rebuild, target: Catalog, key: str, number: int, held: Lease) -> tuple[Catalog, Catalog]:
     store = rebuilding.store
     with duckdb_files.scratch(rebuilding.scratch) as folder:
         last = read_last(store, {})
-        catalog = _planned(rebuilding, key, number, last.catalog)
+        catalog = _planned(rebuilding, target, number, last.catalog)
         path, duckdb = folder / "analytics.duckdb", f"{key.removesuffix(CATALOG_SUFFIX)}.duckdb"
-        target = _read(store, key, number)
         if catalog.tables == target.tables:
             store.download(duckdb, path)
             snapshot_file.renumber(path, catalog)

@@ -67,7 +67,10 @@ class Laptop:
             return {}
         with duckdb.connect(self.workspace.duckdb, read_only=True) as con:
             there = {
-                view for (view,) in con.execute("select view_name from duckdb_views() where not internal").fetchall()
+                view
+                for (view,) in con.execute(
+                    "select view_name from duckdb_views() where not internal and schema_name = 'main'"
+                ).fetchall()
             }
             assert there == {view for (view,) in con.execute("select view from _da.tables").fetchall()}
             rows = {view: con.execute(f"select generation from {view} order by 1").fetchall() for view in there}
