@@ -85,7 +85,8 @@ class CsvOptions(BaseModel):
     `row_names` and `trailing_delimiter` say that every row has one value more than the header: at its start, or an empty
     one at its end. `stray_quotes` decides about rows that have two readings because of quotes inside unquoted values.
     `rename_duplicates` numbers columns of the same name. `cursor_lag` is how far before the cursor an increment begins,
-    for rows that come late.
+    for rows that come late. `cluster_by` are columns by which an incremental table is sorted before its `primary_key`.
+    `stable_files` makes full refreshes of almost equal data share their files, at the price of writing them twice.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -110,6 +111,8 @@ class CsvOptions(BaseModel):
     sync_strategy: Literal["full_refresh", "incremental"] = "full_refresh"
     cursor_column: Annotated[str, AfterValidator(name_of)] | None = None
     cursor_lag: Annotated[str, BeforeValidator(_as_text), AfterValidator(_known_lag)] | None = None
+    cluster_by: Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_normalised)] = ()
+    stable_files: bool = False
 
     def overridden(self, other: "CsvOptions") -> "CsvOptions":
         """Take what the other sets, and keep the rest; types are taken column by column."""
