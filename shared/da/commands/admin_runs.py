@@ -11,7 +11,7 @@ from da.errors import DaError
 from da.options import DryRun, Json, Timeout
 from da.output import print_json, print_table, respond, say, say_text
 from da.progress import Ticker
-from da.runs import followed, rebuilt
+from da.runs import PENDING, followed, rebuilt
 from da.server import Server
 from da.session import session
 from da.text import bytes_text, count_text, local_time, seconds_text
@@ -31,10 +31,10 @@ def sync(sources: Sources = None, wait: Wait = True, timeout: Timeout = 3600, js
     waiting; the runs continue on the server. Exits with 1 if something failed.
 
     Examples:
-      da admin sync                  all sources
-      da admin sync shop             one source
-      da admin sync shop.orders      one table
-      da admin sync --no-wait        start the runs and return
+      da admin sync              # all sources
+      da admin sync shop         # one source
+      da admin sync shop.orders  # one table
+      da admin sync --no-wait    # start the runs and return
     """
     with session() as server:
         started = _triggered(server, sources or [])
@@ -320,6 +320,8 @@ def _result(run: dict[str, Any]) -> str:
     if run.get("error"):
         return str(run["error"])
     tables = run.get("tables") or []
+    if run["status"] in PENDING:
+        return f"{len(tables)} of {run.get('total')} tables, reading {', '.join(run.get('reading') or [])}"
     failed = [f"{table['table']}: {table['error']}" for table in tables if table.get("error")]
     if failed:
         return "; ".join(failed)

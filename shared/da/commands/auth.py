@@ -16,7 +16,7 @@ from da.options import Json
 from da.output import respond, say, say_warning
 from da.text import local_day
 
-app = Commands("Log in and out, and manage your access tokens.")
+app = Commands("Show who you are logged in as, and manage your access tokens.")
 app.add_typer(tokens_app, name="tokens")
 
 ServerUrl = Annotated[
@@ -37,7 +37,7 @@ Browser = Annotated[
 ]
 
 
-@app.command()
+@app.command(hidden=True)  # the same as da login
 def login(
     server: ServerUrl = None,
     token: Token = None,
@@ -51,8 +51,8 @@ def login(
 
     Examples:
       da login --server https://data.example.com
-      da login                       to the last server again
-      da login --no-browser          with a browser on another machine
+      da login               # to the last server again
+      da login --no-browser  # with a browser on another machine
       DA_TOKEN=… da login --server https://data.example.com
     """
     from da.browser_login import sign_in
@@ -81,7 +81,7 @@ def login(
         say_warning("over http:// your token and data are not encrypted; use https://.")
 
 
-@app.command()
+@app.command(hidden=True)  # the same as da logout
 def logout(json: Json = False) -> None:
     """Log out: end the session and delete the saved credentials.
 
@@ -140,8 +140,8 @@ def _end_session(config: Config) -> None:
     from da.web import Web
 
     try:
-        login = config.login()
-        if login.refresh_token is not None:
+        login = config.saved()
+        if login is not None and login.refresh_token is not None:
             with Web() as web:
                 server_of(config, login, web).have_done("/auth/logout")
     except DaError as error:

@@ -48,7 +48,7 @@ def diagnose(json: Json = False) -> None:
 
     Examples:
       da diagnose
-      da diagnose --json             for a support request
+      da diagnose --json  # for a support request
     """
     findings = list(_findings(Config.read()))
     if json:
