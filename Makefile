@@ -16,6 +16,7 @@ help: ## list the targets
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $(REQ)/uv.txt
 	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r $(REQ)/functions.txt -r $(REQ)/cli.txt -r $(REQ)/dev.txt
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-build-isolation --no-deps -e . -e shared/da
+	$(BIN)/python infra/cli_wheel.py
 	@touch $@
 
 .venv-da/installed: .venv/installed $(REQ)/cli-newest.txt
@@ -34,10 +35,12 @@ env: .venv/installed ## create .venv, the environment of all other targets
 
 .PHONY: demo
 demo: env ## run the whole system once, on sample data or your files: make demo [DATA=dir OPTIONS="nullstr=NA"]
+	@$(BIN)/python infra/cli_wheel.py
 	$(BIN)/python infra/demo.py $(if $(DATA),--data "$(DATA)") $(foreach option,$(OPTIONS),--option "$(option)")
 
 .PHONY: dev
 dev: env ## serve all functions on port 8000 and the bucket .dev/bucket, and reload them on changes
+	@$(BIN)/python infra/cli_wheel.py
 	$(BIN)/python infra/dev.py --port $(PORT)
 
 .PHONY: pin-image

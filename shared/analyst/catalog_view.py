@@ -8,7 +8,7 @@ from analyst import manifest
 from analyst.access import AccessList, Caller
 from analyst.catalog import Column, QueryMode, Table
 from analyst.errors import NotFoundError
-from analyst.manifest import visible
+from analyst.manifest import missing, visible
 from analyst.snapshots import Snapshot
 
 
@@ -68,7 +68,7 @@ def find(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str) 
     """
     table = manifest.find(snapshot, access, caller, table_id)
     if table is None:
-        raise NotFoundError(f"there is no table {table_id!r}")
+        raise NotFoundError(missing(snapshot, access, caller, table_id))
     return TableDetail(
         **_summary(table, access).model_dump(), hash=table.hash, files=len(table.files), columns=table.columns
     )

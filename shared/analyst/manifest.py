@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from analyst.access import AccessList, Caller, Role
 from analyst.catalog import Column, File, QueryMode, Table
+from analyst.names import did_you_mean
 from analyst.snapshots import Snapshot
 
 _KEPT = 64
@@ -77,6 +78,11 @@ def find(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str) 
     if table is None or not access.may_read(caller, table_id):
         return None
     return table if access.is_of_now(table, snapshot.catalog.built_at) else None
+
+
+def missing(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str) -> str:
+    """Say that there is no such table for this caller. Only tables that they can read are suggested instead."""
+    return f"there is no table {table_id!r}{did_you_mean(table_id, (table.id for table in visible(snapshot, access, caller)))}"
 
 
 @dataclass(slots=True)

@@ -1,5 +1,6 @@
 """Names of tables, views, columns and sources, and the one function that quotes them in SQL."""
 
+import difflib
 import hashlib
 import re
 import unicodedata
@@ -118,6 +119,20 @@ def quote_text(text: str) -> str:
     if "\x00" in text:
         raise InvalidInputError("a text in SQL cannot contain a NUL character")
     return "'" + text.replace("'", "''") + "'"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'shop.orders'?` for the known name that is nearest to another one, or nothing.
+
+    The last part of an id counts on its own as well: people forget the source, or name another one.
+    """
+    by_text: dict[str, str] = {}
+    for each in known:
+        by_text.setdefault(each.lower(), each)
+        by_text.setdefault(each.rpartition(".")[2].lower(), each)
+    text = name.lower()
+    near = difflib.get_close_matches(text, by_text, 1) or difflib.get_close_matches(text.rpartition(".")[2], by_text, 1)
+    return f"; did you mean {by_text[near[0]]!r}?" if near else ""
 
 
 def is_name(text: str) -> bool:

@@ -13,9 +13,8 @@ from werkzeug.wrappers import Request
 from werkzeug.wsgi import FileWrapper, wrap_file
 
 from analyst.errors import NotFoundError
-from analyst.http.html import html_response
 from analyst.http.problems import RangeError
-from analyst.http.response import BUFFERED, Response
+from analyst.http.response import BUFFERED, Response, html_response
 from analyst.store.signing import attachment
 
 M = TypeVar("M", bound=BaseModel)
@@ -53,7 +52,7 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page for people, made by `html.render`. `form_targets` are origins besides ours that its form may lead to."""
+    """A page for people, made by `pages.page`. `form_targets` are origins besides ours that its form may lead to."""
 
     html: str
     status: int = 200

@@ -43,10 +43,10 @@ def documentation(functions: Sequence[FunctionSpec]) -> list[FunctionSpec]:
 
     def docs(_ctx: Context) -> Encoded[BaseModel]:
         """Show the API's description as a page."""
-        from analyst.http.html import security_policy
+        from analyst.pages import security_policy
 
         style = page().partition(b"<style>")[2].partition(b"</style>")[0].decode()
-        policy = {"Content-Security-Policy": security_policy(style), "Referrer-Policy": "same-origin"}
+        policy = {"Content-Security-Policy": security_policy(style, ("'none'",)), "Referrer-Policy": "same-origin"}
         return _encoded(page(), "text/html; charset=utf-8", policy)
 
     routes = {"/openapi.json": openapi_json, "/docs": docs}

@@ -4,8 +4,9 @@ import logging
 import re
 import secrets
 import time
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
+from importlib.metadata import version
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -14,7 +15,7 @@ from werkzeug.wrappers import Request
 
 from analyst.access import SERVICE, Caller, redacted
 from analyst.context import Context, Process
-from analyst.errors import UnauthenticatedError
+from analyst.errors import AnalystError, UnauthenticatedError
 from analyst.http import problems
 from analyst.http.admission import authorize, identify
 from analyst.http.answers import render
@@ -23,11 +24,14 @@ from analyst.http.exchange import Exchange
 from analyst.http.request_input import check_size, read_input
 from analyst.http.response import BUFFERED, Response
 from analyst.http.routing import Router
-from analyst.http.spec import BODY_LIMIT, Allow
+from analyst.http.spec import BODY_LIMIT, Allow, FunctionSpec
+from analyst.pages import Site
 
 log = logging.getLogger(__name__)
 
 REQUEST_ID: Final = "X-Request-Id"
+VERSION: Final = "X-Server-Version"
+"""With every response: how `da` learns that the server has another version."""
 _NO_PAGE: Final = "default-src 'none'; frame-ancestors 'none'"
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 _BLOCK: Final = 1 << 16
@@ -43,7 +47,7 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
     try:
         response = _answer(functions, exchange, process)
     except Exception as error:  # noqa: BLE001 - the one place where failures become answers
-        response = _failure(exchange, error)
+        response = _failure(exchange, error, process)
     response = _audited(exchange, response, process)  # before it is sent: what is not on record must not be answered
     if not request.environ.get(BUFFERED):
         _drain(request)
@@ -53,7 +57,8 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
 def refuse(request: Request, error: Exception) -> Response:
     """Answer a request that no function gets to see: the server or the framework found it wrong."""
     exchange = Exchange(request, _request_id(request), error=error)
-    return _finished(exchange, problems.answer(error, exchange.request_id))
+    page_for = request if problems.wants_page(request) else None
+    return _finished(exchange, problems.answer(error, exchange.request_id, page_for=page_for))
 
 
 def _finished(exchange: Exchange, response: Response) -> Response:
@@ -63,6 +68,7 @@ def _finished(exchange: Exchange, response: Response) -> Response:
     response.headers.setdefault("Referrer-Policy", "no-referrer")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers[REQUEST_ID] = exchange.request_id
+    response.headers[VERSION] = _version()
     _log(exchange, response)
     return response
 
@@ -92,16 +98,33 @@ def _answer(functions: Router, exchange: Exchange, process: Process) -> Response
     return render(exchange.spec.call(*arguments), exchange.spec.status, request)
 
 
-def _failure(exchange: Exchange, error: Exception) -> Response:
-    """Make the answer to a failure. Who looks at a page without having signed in goes to do so, and comes back."""
+def _failure(exchange: Exchange, error: Exception, process: Process) -> Response:
+    """Make the response to a failure: a page for a browser, a problem document for a program.
+
+    A browser without a session that opens one of our pages is sent to sign in, and comes back.
+    """
     exchange.error = error
     spec, request = exchange.spec, exchange.request
-    if spec is None or not spec.is_page:
-        return problems.answer(error, exchange.request_id)
-    if isinstance(error, UnauthenticatedError) and request.method == "GET" and spec.allow is not Allow.ANYBODY:
+    is_page = spec is not None and spec.is_page
+    if isinstance(error, UnauthenticatedError) and is_page and request.method == "GET" and not _is_open(spec):
         path = request.full_path.rstrip("?")
         return Response(status=303, headers={"Location": f"/login?{urlencode({'next': path})}"})
-    return problems.answer(error, exchange.request_id, as_page=True)
+    page_for = request if is_page or problems.wants_page(request) else None
+    return problems.answer(
+        error, exchange.request_id, page_for=page_for, site=None if page_for is None else _site(process)
+    )
+
+
+def _is_open(spec: FunctionSpec | None) -> bool:
+    return spec is not None and spec.allow is Allow.ANYBODY
+
+
+def _site(process: Process) -> Site:
+    """Return what pages show of the instance; without usable settings, which may be the failure, the default."""
+    try:
+        return Site.of(process.settings)
+    except AnalystError:
+        return Site()
 
 
 def _audited(exchange: Exchange, response: Response, process: Process) -> Response:
@@ -111,7 +134,7 @@ def _audited(exchange: Exchange, response: Response, process: Process) -> Respon
     except Exception as error:  # noqa: BLE001 - a failure is an answer too
         if response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
             response.close()
-            return _failure(exchange, error)
+            return _failure(exchange, error, process)
     return response
 
 
@@ -129,6 +152,11 @@ def _local(functions: Router, process: Process, path: str, body: bytes, request_
     )
     response = serve(functions, builder.get_request(), process, SERVICE)
     return response.status_code, response.get_data()
+
+
+@cache
+def _version() -> str:
+    return version("ai-data-analyst")
 
 
 def _request_id(request: Request) -> str:

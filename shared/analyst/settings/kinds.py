@@ -74,6 +74,20 @@ Line = Annotated[
 ]
 """One line of text for people."""
 
+
+def _logo(text: str) -> str:
+    if not re.fullmatch(r"data:image/(svg\+xml|png);base64,[A-Za-z0-9+/=]{1,90000}|[^:?#]+\.(?i:svg|png)", text):
+        raise PydanticCustomError(
+            "logo",
+            '"{value}" is not the path of an SVG or PNG file (expected something like config/logo.svg)',
+            {"value": text},
+        )
+    return text
+
+
+Logo = Annotated[str, AfterValidator(_logo)]
+"""An image: the path of a file, or a `data:` URL."""
+
 Size = Annotated[
     str,
     StringConstraints(strip_whitespace=True),

@@ -17,6 +17,7 @@ from da.output import print_json, print_table, say
 from da.patience import Patience
 from da.session import server_of
 from da.text import ago_text, bytes_text
+from da.updates import update_command
 from da.web import Exchange, Web
 from da.workspace import Workspace
 
@@ -93,7 +94,7 @@ def _server(config: Config) -> Iterator[Finding]:
         is_open = address.startswith("http:") and not is_loopback(address)
         advice = "Over http:// your token and data can be read on the way: use https://" if is_open else ""
         yield Finding("server", "warning" if is_open else "ok", f"{address} answers", advice)
-        yield _versions(health)
+        yield _versions(health, address)
         yield _clock(date)
         yield _login(config, web)
 
@@ -111,7 +112,7 @@ def _health(address: str, web: Web) -> tuple[dict[str, Any], str]:
     return document, date
 
 
-def _versions(health: dict[str, Any]) -> Finding:
+def _versions(health: dict[str, Any], address: str) -> Finding:
     import duckdb
 
     theirs = str(health["version"])
@@ -122,7 +123,7 @@ def _versions(health: dict[str, Any]) -> Finding:
         "versions",
         "warning",
         found,
-        "Install the da of the server's version: pip install --upgrade ai-data-analyst-cli",
+        f"Install the da of the server's version: {update_command(theirs, address)}",
     )
 
 

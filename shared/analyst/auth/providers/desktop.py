@@ -6,6 +6,7 @@
 import base64
 import hashlib
 import hmac
+import secrets
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -15,16 +16,23 @@ from analyst.auth.keys import Keys, Purpose
 from analyst.auth.limits import Limit
 from analyst.auth.provider import AuthProvider, LoginButton
 from analyst.auth.sessions import Pair
-from analyst.auth.single_use import use
+from analyst.auth.single_use import USED, use
 from analyst.errors import UnauthenticatedError
 from analyst.settings import Settings
 from analyst.store import Store
+from analyst.store.compare_and_swap import put_once
 
 LASTS: Final = timedelta(minutes=5)
 """How long a code works."""
 
 PER_CLIENT: Final = Limit("desktop-from", 60, timedelta(minutes=15))
 """Codes and refresh tokens that one client tries."""
+
+
+_SHORT: Final = 8
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""Crockford's base 32, without letters that look like digits."""
+_ALIKE: Final = str.maketrans("OIL", "011")
 
 
 class Desktop:
@@ -49,6 +57,32 @@ def give_code(keys: Keys, caller: Caller, challenge: str, now: datetime) -> str:
     return keys.sign(Purpose.DESKTOP, caller.user_id or "", now, LASTS, challenge=challenge)
 
 
+def shorten(store: Store, code: str) -> str:
+    """Return eight characters that stand for a code, for people who have to type it.
+
+    They are easy to try, but useless to a thief: the code behind them works only with the secret of the `da` that asked.
+    """
+    short = "".join(secrets.choice(_ALPHABET) for _ in range(_SHORT))
+    put_once(store, _place(short), code.encode())
+    return short
+
+
+def _lengthen(store: Store, text: str) -> str:
+    """Return the code that eight characters stand for; a code that is not short, as browsers return it, stands for itself."""
+    short = "".join(text.split()).replace("-", "").upper().translate(_ALIKE)
+    if len(short) != _SHORT or set(short) - set(_ALPHABET):
+        return text
+    found = store.read(_place(short))
+    if found is None:
+        raise UnauthenticatedError("the code is wrong or has expired; run `da login` again")
+    return found.data.decode()
+
+
+def _place(short: str) -> str:
+    """Return the key of a short code, among the records of single use: the sweep removes it with them."""
+    return USED + hashlib.sha256(f"desktop code {short}".encode()).hexdigest()
+
+
 def take_code(
     code: str, verifier: str, *, keys: Keys, access: AccessReader, store: Store, now: datetime
 ) -> tuple[Pair, Caller]:
@@ -58,6 +92,7 @@ def take_code(
         UnauthenticatedError: it is not valid, was used, is for another `da`, or its user may not sign in any more.
         UnavailableError: the store does not respond.
     """
+    code = _lengthen(store, code)
     claims = keys.verify(Purpose.DESKTOP, code, now)
     if not hmac.compare_digest(_challenge(verifier).encode(), str(claims["challenge"]).encode()):
         raise UnauthenticatedError("the code belongs to another `da login`; run `da login` again")

@@ -248,6 +248,6 @@ Open this page to set a new password for {name}:
 
 {url}
 
-It works once, for an hour. In another browser than the one that asked for it, you need the code that is shown there.
-If you did not ask for it, there is nothing to do.
+The link works once, within an hour. In a browser other than the one in which you requested it, enter the code that is
+shown there. If you did not request it, ignore this mail.
 """
