@@ -34,7 +34,7 @@ CASES = {
     "the docs": Case(200, b"GET /docs HTTP/1.1\r\n" + END),
     "the description": Case(200, b"GET /openapi.json HTTP/1.1\r\n" + END),
     "nothing there": Case(404, b"GET /nowhere HTTP/1.1\r\n" + END),
-    "the root": Case(404, b"GET / HTTP/1.1\r\n" + END),
+    "the root": Case(303, b"GET / HTTP/1.1\r\n" + END),
     "robots": Case(404, b"GET /robots.txt HTTP/1.1\r\n" + END),
     "an icon": Case(404, b"GET /favicon.ico HTTP/1.1\r\n" + END),
     "an icon that is posted": Case(404, b"POST /favicon.ico HTTP/1.1\r\n" + END),
