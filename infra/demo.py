@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analyst.connectors.files.listing import data_file
-from analyst.connectors.files.places.open_place import open_place
+from analyst.connectors.files.places import open_place
 from analyst.errors import AnalystError, InvalidInputError
 from analyst.names import normalise, quote, quote_text
 from analyst.settings import Settings

@@ -8,9 +8,9 @@ from typing import Any
 
 import duckdb
 
-from analyst.bucket_parquet import open_bucket
 from analyst.catalog import CURRENT, Pointer
 from analyst.store import ANY, Store
+from analyst.store.filesystem import open_bucket
 
 
 def pointer(store: Store) -> Pointer:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from analyst.access import Role
+from analyst.connectors.jira.status import JiraStatus, status_of
 from analyst.context import Context
 from analyst.errors import InvalidInputError, SourceError
 from analyst.http import function
@@ -12,7 +13,6 @@ from functions.extract.jira_issues import BackfillAnswer, BackfillOrder
 from functions.jira.check import CheckAnswer, CheckOrder
 from functions.jira.refresh import RefreshAnswer, RefreshOrder
 from functions.jira.replay import ReplayAnswer, ReplayOrder
-from functions.jira.status import JiraStatus, status_of
 
 _NONE = "There is no Jira source."
 _FAILED = "The job failed; `detail` gives the reason."

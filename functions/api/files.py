@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from analyst.context import Context
 from analyst.http import Allow, FileAnswer, function
-from analyst.signed_urls import locate
+from analyst.store.signing import locate
 
 
 class SignedUrl(BaseModel):

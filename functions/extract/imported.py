@@ -1,6 +1,6 @@
 """The extract of tables that come from an older system."""
 
-from analyst.connectors.imported.connector import ImportedFiles
+from analyst.connectors.imported import ImportedFiles
 from analyst.context import Context
 from analyst.contract.extraction import Extraction
 from analyst.extract_run import ExtractAnswer

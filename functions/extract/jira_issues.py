@@ -1,32 +1,25 @@
-"""The extract of a Jira source: what is not known of its issues is read."""
+"""The extract of a Jira source."""
 
 from collections.abc import Mapping
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
-from analyst import runs
 from analyst.connectors.jira.api.issues import PARALLEL
-from analyst.connectors.jira.job import UNASKED, Job
-from analyst.connectors.jira.source import Opened, open_source
-from analyst.connectors.jira.sync.backfill import Backfill, Tally
-from analyst.connectors.jira.warehouse.progress import Progress
-from analyst.connectors.jira.warehouse.publish import Absorbed, Change
+from analyst.connectors.jira.job import Job
+from analyst.connectors.jira.source import open_source
+from analyst.connectors.jira.sync.backfill import Tally, estimate, read_issues
 from analyst.context import Context
 from analyst.extract_run import ExtractAnswer, ExtractRequest
 from analyst.http import Allow, Answer, function
 from analyst.state.fields import Input
 
-PATH: Final = "/extract/jira"
-_SECONDS: Final = 3000.0
-_FILES: Final = 2
-
 
 class BackfillOrder(Input):
-    """Which issues to read: those that were not read yet, and what was updated since.
+    """Which issues to read: those never read, and those updated since they were.
 
-    With `since` or `jql` it is what was updated since then, or what a query finds (without ORDER BY), and how far the
-    source was read stays as it was. `parallel` issues are completed at the same time. A `dry_run` only counts.
+    With `since` or `jql`: only issues updated since that time, or found by that query (without ORDER BY); the progress
+    of the source stays. `parallel` is the number of issues fetched at the same time. A `dry_run` only counts.
     """
 
     since: AwareDatetime | None = None
@@ -36,19 +29,18 @@ class BackfillOrder(Input):
 
 
 class BackfillRequest(ExtractRequest, BackfillOrder):
-    """Which issues of which source to read: those that were not read yet, and what was updated since.
+    """Which issues of which source to read. All `tables` are always read together.
 
-    With `since` or `jql` it is what was updated since then, or what a query finds, and how far the source was read stays
-    as it was. A `dry_run` only counts. `tables` are all read together, whichever are asked for.
+    By default: issues never read, and those updated since they were. With `since` or `jql`: only issues updated since
+    that time, or found by that query; the progress of the source stays. A `dry_run` only counts.
     """
 
 
 class BackfillAnswer(ExtractAnswer):
-    """How a backfill ended.
+    """The result of a backfill. If it is not complete, its time was up, and the next one resumes.
 
-    `counts` are of issues: `read` in searches, `fetched`, `known` already, `gone`, `failed` and `changed`; and of values
-    that became NULL (`misshapen …`). One that is not complete has had its time: the next one goes on where it was. Of a
-    dry run, `jql` is what would be asked, and `found` about how many issues that finds.
+    `counts`: issues `read` in searches, `fetched`, already `known`, `gone`, `failed` and `changed`, and values that became
+    NULL (`misshapen …`). After a dry run, `jql` is the query, and `found` about how many issues it finds.
     """
 
     counts: Mapping[str, int] = {}
@@ -60,28 +52,33 @@ class BackfillAnswer(ExtractAnswer):
 
 @function(
     "POST",
-    PATH,
+    "/extract/jira",
     allow=Allow.SERVICE,
-    answers={207: BackfillAnswer, 404: "There is no such source.", 422: BackfillAnswer},
+    answers={207: BackfillAnswer, 404: "No such source exists.", 422: BackfillAnswer},
     audit="source.extract",
 )
 def extract_jira(request: BackfillRequest, ctx: Context) -> Answer[BackfillAnswer]:
-    """Read the issues of a Jira source that are not known as they are, and publish them.
+    """Read the issues of a Jira source that are not known in their present form, and publish them.
 
-    207 means that it broke off after some were published, 422 that none were; the next one goes on.
+    207: it failed after some were published; 422: none was published. The next run resumes.
     """
     ctx.audited(f"source:{request.source}")
     opened = open_source(ctx, request.source, parallel=request.parallel, look_again=not request.dry_run)
-    job = Job(opened, "extract", None, request.run_id or runs.new_run_id(), ctx.clock())
-    tally = Tally()
+    job, tally = Job.of(opened, None, request.run_id, "extract"), Tally()
     if request.dry_run:
-        return Answer(_counted(request, job))
-    job.attempt(lambda: _backfill(request, job, tally))
+        jql, found = estimate(job, request.since, request.jql)
+        answer = BackfillAnswer(
+            run_id=job.run_id, source=opened.source, status="unchanged", tables=(), jql=jql, found=found
+        )
+        return Answer(answer)
+    job.attempt(lambda: read_issues(job, request.since, request.jql, tally))
     job.counts += tally.counts
     job.note_failures(tally.failures)
     for name in opened.warehouse.options.unresolved:
         job.note(f"Jira has no field {name!r}")
-    status = job.end(all_tables=True)
+    if job.error is None:
+        job.add_unchanged()
+    status = job.finish()
     answer = BackfillAnswer(
         run_id=job.run_id,
         source=request.source,
@@ -94,53 +91,3 @@ def extract_jira(request: BackfillRequest, ctx: Context) -> Answer[BackfillAnswe
         is_complete=tally.is_complete and job.error is None,
     )
     return Answer(answer, status=answer.http_status)
-
-
-def _backfill(request: BackfillRequest, job: Job, tally: Tally) -> None:
-    if job.opened.jira is None and not _is_narrow(request):
-        job.note(UNASKED)
-        job.absorb({})
-        return
-    backfill = _of(job)
-    if _is_narrow(request):
-        backfill.again(_millis(request), request.jql, tally)
-        job.jira.settle()
-    else:
-        backfill.go_on(Progress.read(job.opened.warehouse.cursor()), tally)
-
-
-def _counted(request: BackfillRequest, job: Job) -> BackfillAnswer:
-    """Tell what would be read."""
-    backfill = _of(job)
-    progress = Progress.read(job.opened.warehouse.cursor())
-    jql = backfill.query(_millis(request), request.jql) if _is_narrow(request) else backfill.next_query(progress)
-    found = job.jira.client.count(jql.partition(" ORDER BY ")[0])
-    return BackfillAnswer(
-        run_id=job.run_id, source=job.opened.source, status="unchanged", tables=(), jql=jql, found=found
-    )
-
-
-def _of(job: Job) -> Backfill:
-    def absorb(changes: Mapping[str, Change], progress: Progress | None) -> Absorbed:
-        return job.absorb(changes, None if progress is None else progress.cursor())
-
-    opened = job.opened
-    return Backfill(job.jira, opened.scope, opened.warehouse.find, absorb, lambda: recent(opened), _SECONDS)
-
-
-def recent(opened: Opened) -> list[str]:
-    """Tell the issues that were updated last: webhooks have told of them, and Jira's index may not know it yet."""
-    with opened.look() as published:
-        published.con.execute("create temp table recent (id varchar, updated timestamptz)")
-        files = published.newest("issues", "updated_at", _FILES)
-        published.take("issues", "recent", "issue_id, updated_at", "updated_at is not null", files=files)
-        found = published.rows("select id from recent order by updated desc, id limit 50")
-    return [issue_id for (issue_id,) in found]
-
-
-def _is_narrow(request: BackfillRequest) -> bool:
-    return request.since is not None or request.jql is not None
-
-
-def _millis(request: BackfillRequest) -> int | None:
-    return None if request.since is None else round(request.since.timestamp() * 1000)

@@ -7,8 +7,7 @@ from pydantic import Field
 
 from analyst import logs
 from analyst.connectors.jira.job import JobRequest, begin
-from analyst.connectors.jira.sync.check import Check, CheckReport, Reports
-from analyst.connectors.jira.sync.compare import Level
+from analyst.connectors.jira.sync.check import Check, CheckReport, Level, Reports
 from analyst.context import Context
 from analyst.extract_run import HTTP_STATUS, RebuildOutcome
 from analyst.http import Allow, Answer, function
@@ -64,7 +63,7 @@ def check_jira(request: CheckRequest, ctx: Context) -> Answer[CheckAnswer]:
     report = check.report()
     key = Reports(ctx.store, source).keep(report) if job.opened.jira else None
     _LOG.log(_SEVERITY[report.level], "Jira was compared", extra={"fields": {"source": source, **report.totals}})
-    status = job.end()
+    status = job.finish()
     ctx.audited(level=report.level, totals=dict(report.totals))
     answer = CheckAnswer(**report.model_dump(), status=status, report=key, rebuild=job.rebuild)
     return Answer(answer, status=HTTP_STATUS[status])

@@ -6,8 +6,7 @@ from typing import Annotated, Self
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from analyst.connectors.jira.job import JobAnswer, JobRequest, answer_of, begin
-from analyst.connectors.jira.sync.backfill import Tally
-from analyst.connectors.jira.sync.refresh import refresh_all, refresh_some
+from analyst.connectors.jira.sync.backfill import Tally, refresh_all, refresh_some
 from analyst.context import Context
 from analyst.http import Allow, Answer, function
 from analyst.state.fields import Input

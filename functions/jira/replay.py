@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from analyst.connectors.jira.job import JobAnswer, JobRequest, SourceRequest, answer_of, begin
 from analyst.connectors.jira.source import open_source
-from analyst.connectors.jira.sync.replay import replay
+from analyst.connectors.jira.sync.fold import replay
 from analyst.context import Context
 from analyst.extract_run import RebuildOutcome
 from analyst.http import Allow, Answer, function

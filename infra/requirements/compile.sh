@@ -10,9 +10,10 @@ lock() {
     --no-emit-find-links --custom-compile-command 'make lock' "$@"
 }
 lock "$here/uv.in" -o "$here/uv.txt" "$@"
-lock pyproject.toml -o "$here/functions.txt" "$@"
+lock pyproject.toml "$here/sources.in" -o "$here/sources.txt" "$@"
+lock pyproject.toml -c "$here/sources.txt" -o "$here/functions.txt" "$@"
 lock shared/da/pyproject.toml -c "$here/functions.txt" -o "$here/cli.txt" "$@"
-lock "$here/dev.in" -c "$here/functions.txt" -c "$here/cli.txt" -o "$here/dev.txt" "$@"
+lock "$here/dev.in" -c "$here/functions.txt" -c "$here/cli.txt" -c "$here/sources.txt" -o "$here/dev.txt" "$@"
 lock shared/da/pyproject.toml "$here/cli-test.in" -o "$here/cli-newest.txt" "$@"
 lock "$here/build.in" -c "$here/dev.txt" -o "$here/build.txt" "$@"
 lock "$here/engines.in" -c "$here/dev.txt" -c "$here/functions.txt" -o "$here/engines.txt" "$@"

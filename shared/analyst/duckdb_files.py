@@ -1,8 +1,8 @@
-"""Opening and making DuckDB files, the one way the project does it.
+"""DuckDB files: the only code that creates and opens them.
 
-A file is made with `STORAGE_VERSION 'v1.0.0', BLOCK_SIZE 16384`: every DuckDB from 1.0 on opens it, and an empty one
-is small. A connection works in UTC and installs nothing by itself. While a connection to a path is open, connecting
-again gives the old file, so every version of an object is opened under a local name of its own.
+Files are created with `STORAGE_VERSION 'v1.0.0', BLOCK_SIZE 16384`: every DuckDB since 1.0 opens them, and an empty one is
+small. Connections use UTC and install no extensions. While a path is open, connecting to it again returns the old file
+even if it was replaced, so every version of an object needs a local name of its own.
 """
 
 import json
@@ -28,7 +28,7 @@ _LARGE: Final = 1 << 18
 def connect(
     *, memory_limit: str | None = None, threads: int | None = None, temp_dir: Path | None = None
 ) -> "DuckDBPyConnection":
-    """Open an in-memory database; files are attached to it."""
+    """Open an in-memory database, to which files are attached."""
     import duckdb
 
     config: dict[str, str | bool | int | float | list[str]] = {
@@ -47,7 +47,7 @@ def connect(
 
 
 def create(con: "DuckDBPyConnection", path: Path, alias: str) -> None:
-    """Make a new database file and attach it as `alias`."""
+    """Create a database file and attach it as `alias`."""
     con.execute(f"attach {quote_text(str(path))} as {quote(alias)} (storage_version 'v1.0.0', block_size 16384)")
 
 
@@ -55,18 +55,18 @@ def attach(con: "DuckDBPyConnection", path: Path, alias: str, *, what: str, writ
     """Attach an existing file as `alias`, read-only unless it is `writable`.
 
     Raises:
-        ContractError: the file is no DuckDB database, or one of a version that can't be read; `what` names it.
+        ContractError: the file is not a DuckDB database of a readable version; `what` names it in the message.
     """
-    # the type is named, or DuckDB would look at the content and load what reads such a file
+    # with the type, because DuckDB would otherwise load an extension by the content of the file
     mode = "(type duckdb)" if writable else "(type duckdb, read_only)"
     with told_as(ContractError, f"{what} can't be opened as a DuckDB database: ", hide=path):
         con.execute(f"attach {quote_text(str(path))} as {quote(alias)} {mode}")
 
 
 def confine(con: "DuckDBPyConnection", *folders: Path) -> None:
-    """Cut a connection off from files and the network for good, but for what is attached and what lies in some folders.
+    """Permanently deny a connection all files and the network, except for what is attached and some folders.
 
-    Whatever somebody else's file says then, nothing on this machine can be read or written by it.
+    After this, nothing in a foreign file can read or write anything else on this machine.
     """
     listed = ", ".join(quote_text(f"{folder}/") for folder in folders)
     con.execute(
@@ -76,7 +76,7 @@ def confine(con: "DuckDBPyConnection", *folders: Path) -> None:
 
 @contextmanager
 def time_limit(con: "DuckDBPyConnection", seconds: float) -> Iterator[None]:
-    """Interrupt what a connection does after so many seconds; DuckDB raises `InterruptException` then."""
+    """Interrupt a connection after `seconds`; DuckDB then raises `InterruptException`."""
     watchdog = threading.Timer(seconds, con.interrupt)
     watchdog.daemon = True
     watchdog.start()
@@ -88,7 +88,7 @@ def time_limit(con: "DuckDBPyConnection", seconds: float) -> Iterator[None]:
 
 @contextmanager
 def told_as(error: type[AnalystError], label: str = "", *, hide: Path | None = None) -> Iterator[None]:
-    """Turn what DuckDB says into an error of ours: the label and the first line, without the path to `hide`.
+    """Translate errors of DuckDB: the message is the label and the first line, without the path to `hide`.
 
     Raises:
         UnavailableError: memory or disk space ran out, whatever `error` is.
@@ -102,36 +102,36 @@ def told_as(error: type[AnalystError], label: str = "", *, hide: Path | None = N
         raise
     except duckdb.OutOfMemoryException as failure:
         raise UnavailableError(
-            f"memory or temporary disk space ran out: {_first_line(failure)}; give MEMORY_LIMIT more"
+            f"memory or temporary disk space ran out: {_first_line(failure)}; increase MEMORY_LIMIT"
         ) from failure
     except (duckdb.Error, UnicodeDecodeError) as failure:
         reason = _first_line(failure)
         if "No space left on device" in str(failure):
-            raise UnavailableError(f"the disk is full: {reason}; see to SCRATCH_DIR") from failure
+            raise UnavailableError(f"the disk is full: {reason}; free space on the disk of SCRATCH_DIR") from failure
         if hide is not None:
             reason = reason.replace(f'"{hide}"', "it").replace(str(hide), "it")
         raise error(label + reason) from failure
 
 
 def _first_line(failure: Exception) -> str:
-    """Tell the reason alone; errors that our own SQL raises come as 'invalid input'."""
+    """Return only the reason; errors that our own SQL raises start with 'Invalid Input Error'."""
     return str(failure).split("\n")[0].removeprefix("Invalid Input Error: ")
 
 
 def detach(con: "DuckDBPyConnection", alias: str) -> None:
-    """Detach a file, writing what is still in its log."""
+    """Detach a file, which writes its log into it."""
     con.execute(f"detach {quote(alias)}")
 
 
 def insert(con: "DuckDBPyConnection", table: str, columns: Mapping[str, str], rows: Sequence[Sequence[object]]) -> None:
     """Insert rows whose values are JSON values or UTC times; `columns` maps the table's columns to their types.
 
-    They travel as JSON parameters of a few MB: DuckDB's Python client takes about 0.1 ms for every single value, and 40
+    They are passed as JSON parameters of a few MB: DuckDB's Python client takes about 0.1 ms for each single value, and 40
     times the size of such a text in memory, whatever its limit is.
     """
     shape = json.dumps([dict(columns)])
     small: list[str] = []
-    is_plain = not any(kind.upper() == "JSON" for kind in columns.values())  # a text is another value as JSON
+    is_plain = not any(kind.upper() == "JSON" for kind in columns.values())  # a text has another meaning as JSON
     for row in rows:
         text = _JSON.encode(dict(zip(columns, row, strict=True)))
         if len(text) > _LARGE and is_plain and not any(isinstance(value, dict | list | tuple) for value in row):
@@ -143,14 +143,14 @@ def insert(con: "DuckDBPyConnection", table: str, columns: Mapping[str, str], ro
 
 
 def _insert_one(con: "DuckDBPyConnection", table: str, columns: Mapping[str, str], row: Sequence[object]) -> None:
-    """Insert a row with a long text value by value: one of 24 MB does not fit into 300 MB as JSON."""
+    """Insert a row with a long text value by value: as JSON, a text of 24 MB does not fit into 300 MB."""
     values = [_utc(value) if isinstance(value, datetime) else value for value in row]
     casts = ", ".join(f"?::{checked_type(kind)} as {quote(name)}" for name, kind in columns.items())
     con.execute(f"insert into {table} by name select {casts}", values)
 
 
 def _arrays(members: Iterable[str]) -> Iterator[str]:
-    """Write JSON arrays of some size."""
+    """Yield JSON arrays of about 2 MB."""
     some: list[str] = []
     size = 0
     for member in members:
@@ -166,7 +166,7 @@ def _arrays(members: Iterable[str]) -> Iterator[str]:
 def _utc(value: object) -> str:
     if isinstance(value, datetime):
         return value.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
-    raise TypeError(f"{type(value).__name__} is no JSON value")
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
 
 
 _JSON: Final = json.JSONEncoder(ensure_ascii=False, default=_utc)
@@ -174,7 +174,7 @@ _JSON: Final = json.JSONEncoder(ensure_ascii=False, default=_utc)
 
 @contextmanager
 def scratch(parent: Path | None = None) -> Iterator[Path]:
-    """Lend an empty local folder that is gone afterwards."""
+    """Create an empty local folder, and delete it afterwards."""
     if parent is not None:
         parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="analyst-", dir=parent) as folder:

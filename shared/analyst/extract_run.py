@@ -1,4 +1,4 @@
-"""What every extract function does around its connector: run it, keep a record, and ask for a rebuild."""
+"""The frame of every extract: run a connector, leave a record, request a rebuild, answer."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from analyst.snapshots import Snapshots
 from analyst.store import Store
 
 RunId = Annotated[str, StringConstraints(pattern=r"^0[0-9A-HJKMNP-TV-Z]{25}$")]
-"""A ULID of a time before the year 3084: later ones, up to the year 10889, are no dates of Python's."""
+"""A ULID before the year 3084. Later ones, up to the year 10889, exceed the dates of Python."""
 
 HTTP_STATUS: Final[Mapping[RunStatus, int]] = {
     "ok": HTTPStatus.OK,
@@ -26,22 +26,22 @@ HTTP_STATUS: Final[Mapping[RunStatus, int]] = {
     "partial": HTTPStatus.MULTI_STATUS,
     "failed": HTTPStatus.UNPROCESSABLE_ENTITY,
 }
-"""Of the answers of extracts and jobs: all, some and none failed are different."""
+"""HTTP status of an extract or a job by the status of its run."""
 
 
 class ExtractRequest(BaseModel):
-    """Which source to extract, and which of its tables; all of them when `tables` is not given."""
+    """The source to extract, and which of its tables (default: all)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: Name
     tables: tuple[Name, ...] | None = Field(default=None, max_length=10_000)
     run_id: RunId | None = None
-    """Under which the run is recorded; made when it is not given."""
+    """The id of the run's record; made if not given."""
 
 
 class RebuildOutcome(BaseModel):
-    """What came of asking for a rebuild."""
+    """The result of requesting a rebuild."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,7 +51,7 @@ class RebuildOutcome(BaseModel):
 
 
 class ExtractAnswer(BaseModel):
-    """How an extract ended. `rebuild` is null when the newest snapshot has all of it already."""
+    """The result of an extract. `rebuild` is null if the newest snapshot already contains everything."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -65,7 +65,7 @@ class ExtractAnswer(BaseModel):
 
     @classmethod
     def of(cls, record: RunRecord, rebuild: RebuildOutcome | None = None) -> Self:
-        """Tell how an extract of a source ended, by its record."""
+        """Make the answer from the record of an extract."""
         return cls(
             run_id=record.run_id,
             source=record.source or "",
@@ -78,24 +78,50 @@ class ExtractAnswer(BaseModel):
 
     @property
     def http_status(self) -> int:
-        """The status of the answer."""
+        """The HTTP status of the answer."""
         return HTTP_STATUS[self.status]
 
 
 class Caller(Protocol):
-    """Calls one of our functions and gives its answer; see `analyst.tasks`."""
+    """Calls one of our functions and returns its answer; see `analyst.tasks`."""
 
     def __call__(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """Call the function at `path`.
 
         Raises:
-            AnalystError: it answered with a problem, or not at all.
+            AnalystError: it answered with an error, or not at all.
         """
 
 
 @dataclass(frozen=True, slots=True)
+class Rebuilds:
+    """Requests rebuilds after something was published. `call` reaches the rebuild function."""
+
+    snapshots: Snapshots
+    call: Caller
+
+    def request(self, source: str, version: str | None) -> RebuildOutcome | None:
+        """Request a rebuild unless the newest snapshot contains this version of a source (`None`: nothing published).
+
+        A failed rebuild is reported, not raised: what was published stays, and the next run requests a rebuild again.
+        """
+        if version is None or self.snapshots.is_built_from(source, version):
+            return None
+        return ask_for_rebuild(self.call, source)
+
+
+def ask_for_rebuild(call: Caller, source: str | None = None) -> RebuildOutcome:
+    """Request a rebuild; a failure is reported in the outcome, not raised."""
+    try:
+        answer = call("/rebuild", {"source": source})
+    except AnalystError as error:
+        return RebuildOutcome(status="failed", error=str(error))
+    return RebuildOutcome(status=answer["status"], snapshot=answer.get("snapshot"))
+
+
+@dataclass(frozen=True, slots=True)
 class Extracting:
-    """What extract functions share. `call` reaches the rebuild function."""
+    """The dependencies of extract functions. `call` reaches the rebuild function."""
 
     store: Store
     snapshots: Snapshots
@@ -110,28 +136,14 @@ class Extracting:
         connector: Callable[[], Connector],
         registrations: Callable[[], Mapping[str, str]],
     ) -> ExtractAnswer:
-        """Extract what is asked for, and ask for a rebuild if the newest snapshot lacks some of it.
+        """Extract the requested tables, then request a rebuild if the newest snapshot lacks some of them.
 
-        `registrations` returns the uuids of the registered tables by name; it is called once the connector is made.
+        `registrations` returns the uuids of the registered tables by name; it is called after `connector`.
         """
         run_id = request.run_id or new_run_id()
         extraction = Extraction(
             self.store, request.source, run_id, self.now, self.memory_limit, self.scratch, registrations
         )
         ended = extraction.run(connector, None if request.tables is None else frozenset(request.tables))
-        return ExtractAnswer.of(ended.record, self._rebuild(request.source, ended.version))
-
-    def _rebuild(self, source: str, version: str | None) -> RebuildOutcome | None:
-        """Ask for a rebuild; if that fails the extract stands all the same, and the next run asks again."""
-        if version is None or self.snapshots.is_built_from(source, version):
-            return None
-        return ask_for_rebuild(self.call, source)
-
-
-def ask_for_rebuild(call: Caller, source: str | None = None) -> RebuildOutcome:
-    """Have a snapshot built of what was published; that this fails is told, not raised."""
-    try:
-        answer = call("/rebuild", {"source": source})
-    except AnalystError as error:
-        return RebuildOutcome(status="failed", error=str(error))
-    return RebuildOutcome(status=answer["status"], snapshot=answer.get("snapshot"))
+        rebuild = Rebuilds(self.snapshots, self.call).request(request.source, ended.version)
+        return ExtractAnswer.of(ended.record, rebuild)

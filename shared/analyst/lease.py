@@ -1,7 +1,7 @@
-"""A lease: leave to do what one process at a time should do, for as long as it gives signs of life.
+"""Leases: the right to do something that one process at a time should do, as long as that process shows signs of life.
 
-It stands in `locks/<name>.json`, changes by compare-and-swap and is never deleted. A lease saves work and no more: its
-holder may die, stall or wake up late, so what it publishes is kept right by the swap of a pointer and the epoch in it.
+A lease is the object `locks/<name>.json`, which changes by compare-and-swap and is never deleted. It saves work and no
+more: its holder may die, stall or resume late, so correctness rests on the swap of a pointer and the epoch in it.
 """
 
 import os
@@ -20,11 +20,11 @@ from analyst.store.compare_and_swap import FEW, swap
 from analyst.store.port import Object, Store, StoreConflictError, UnsureWriteError
 
 GRACE = 5.0
-"""Seconds by which a lease may be overdue, by the store's clock, before another may take it over."""
+"""Seconds that a lease may be overdue, by the store's clock, before another process may take it over."""
 
 
 class Lock(BaseModel):
-    """What stands in the bucket. `id` is one holding of the lease, `beat` counts its signs of life."""
+    """The content of the object. `id` identifies one holding of the lease, `beat` counts its renewals."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,12 +38,16 @@ class Lock(BaseModel):
     beat: int = 0
 
     def body(self) -> bytes:
-        """Write it as it stands in the bucket."""
+        """Return the content as bytes."""
         return self.model_dump_json().encode()
 
 
 class Lease:
-    """A lease that this process holds, or has held; `acquire` makes it. A thread renews it three times per ttl."""
+    """A lease that this process holds, or held; `acquire` makes it. A thread renews it three times per ttl.
+
+    The thread is needed because the work under a lease may block for longer than a ttl in a single call, such as one
+    statement of DuckDB, where nothing else could renew it.
+    """
 
     def __init__(
         self,
@@ -71,25 +75,28 @@ class Lease:
 
     @property
     def epoch(self) -> int:
-        """How many times the lease was taken, at least; what is published carries it, and never replaces a greater one."""
+        """A number that grows with every holder. A publish contains it and never replaces one with a greater epoch.
+
+        This is what stops a holder that resumes after its lease was taken over: it can't know, but its epoch is lower.
+        """
         return self._lock.epoch
 
     def check(self) -> None:
-        """Make sure, by asking the store, that the lease is still held; renew it when it is overdue.
+        """Ask the store whether the lease is still held, and renew it if that is overdue.
 
         Raises:
-            LeaseLostError: it is not, or the store has not answered for a whole ttl. It stays lost.
+            LeaseLostError: it is not, or the store has not responded for a whole ttl. It stays lost.
         """
         with self._turn:
             if not self._lost:
                 self._confirm()
             if self._lost:
                 raise LeaseLostError(
-                    f"the lease {self._key} is no longer held (epoch {self.epoch}); stop and start anew"
+                    f"the lease {self._key!r} is no longer held (epoch {self.epoch}): another process took it over; start again"
                 )
 
     def release(self) -> None:
-        """Give the lease back. When the store does not answer it lapses by itself, after its ttl and the grace."""
+        """Release the lease. If the store does not respond, the lease expires after its ttl and the grace."""
         self._ended.set()
         self._heart.join()
         with self._turn:
@@ -101,6 +108,8 @@ class Lease:
         try:
             self._store.put(self._key, self._free().body(), if_version=self._version)
         except (StoreConflictError, UnsureWriteError):
+            # The version we know may be outdated by a renewal of our own whose response was lost. A release that gave up
+            # here would make the next holder wait for the ttl, so the lock is read and released wherever it is ours.
             swap(self._store, self._key, self._released, done=self._is_released, most=FEW, sleep=self._sleep)
 
     def __enter__(self) -> Self:
@@ -116,10 +125,15 @@ class Lease:
             with (
                 self._turn,
                 suppress(UnavailableError),
-            ):  # the next beat may succeed; `check` knows for how long none did
+            ):  # the next renewal may succeed; `check` knows how long none did
                 self._renew()
 
     def _confirm(self) -> None:
+        """Look whether the lease is ours; once half the ttl has passed without a renewal, renew it instead.
+
+        An unreachable store is no proof of loss. Only after a whole ttl of silence may another process hold the lease,
+        measured by our monotonic clock from *before* the last renewal was sent: the store's time of it is later.
+        """
         silent = self._monotonic() - self._renewed
         try:
             if silent > self._lock.ttl_s / 2:
@@ -130,7 +144,7 @@ class Lease:
             self._lost = silent > self._lock.ttl_s
 
     def _renew(self) -> None:
-        """Give a sign of life; one that is in doubt counts as none."""
+        """Renew the lease. A renewal without a response does not count: the lease may expire sooner than we think."""
         began = self._monotonic()
         self._lock = self._lock.model_copy(update={"beat": self._lock.beat + 1})
         try:
@@ -141,7 +155,7 @@ class Lease:
             self._renewed = began
 
     def _look(self) -> None:
-        """Find out who holds the lease; the version may be one of our own whose write got no answer."""
+        """Find out who holds the lease. An unknown version may be our own renewal whose response was lost, so `id` decides."""
         entry = self._store.head(self._key)
         if entry is not None and entry.version == self._version:
             return
@@ -179,22 +193,23 @@ def acquire(
     monotonic: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Lease | None:
-    """Take the lease `name`, or tell at once, by `None`, that somebody else holds it.
+    """Take the lease `name`, or return `None` at once if another process holds it.
 
-    A lease that was not released is taken over when it is older than its own ttl and `GRACE`, by the store's clock.
+    A lease that was not released is taken over when it is older than its ttl plus `GRACE`. Both the age and the ttl are
+    those of the object in the store: the clocks of two hosts are never compared.
 
     Args:
         store: the bucket.
-        name: what the lease is for, as part of a key.
-        published_epoch: the epoch of what is published; the new one is greater, even if the lock went missing.
-        ttl: seconds without a sign of life after which the lease is lost.
-        run_id: the run that holds it, for people who look.
-        owner: who holds it, for people who look; the process when not given.
-        monotonic: seconds that never go back.
-        sleep: waits before another attempt to take the lease, or to give it back.
+        name: what the lease is for; part of a key.
+        published_epoch: the epoch of the last publish; the new one is greater, even if the lock object was deleted.
+        ttl: seconds without a renewal after which the lease is lost.
+        run_id: the run that holds the lease, for people who look at the object.
+        owner: the holder, for people who look at the object (default: host and process).
+        monotonic: returns seconds that never go back.
+        sleep: waits before another attempt to take or release the lease.
 
     Raises:
-        UnavailableError: the store does not answer, or what stands in the lock's place is none.
+        UnavailableError: the store does not respond, or the object is not a lock.
     """
     key, since = f"locks/{name}.json", monotonic()
     host = os.uname().nodename
@@ -221,11 +236,15 @@ def acquire(
 
 
 class _HeldByAnotherError(AnalystError):
-    """Somebody else holds the lease."""
+    """Another process holds the lease."""
 
 
 def _free_epoch(key: str, current: Object | None) -> int:
-    """Tell the epoch of a lease that nobody holds any more."""
+    """Return the epoch of a lease that nobody holds.
+
+    Raises:
+        _HeldByAnotherError: somebody does.
+    """
     if current is None:
         return 0
     lock = _lock_of(key, current)
@@ -238,4 +257,4 @@ def _lock_of(key: str, current: Object) -> Lock:
     try:
         return Lock.model_validate_json(current.data)
     except ValidationError as error:
-        raise UnavailableError(f"{key} can't be read as a lock; delete it when no run is going on") from error
+        raise UnavailableError(f"{key!r} is not a valid lock; delete it while nothing is running") from error

@@ -1,4 +1,4 @@
-"""Reading published snapshots: the newest one, kept in memory while it stays the newest, and those before it."""
+"""Published snapshots: the newest one, which is cached in memory, and earlier ones."""
 
 import hashlib
 import re
@@ -17,7 +17,7 @@ from analyst.errors import NotFoundError, UnavailableError
 from analyst.store import Entry, Object, Store
 
 SnapshotNumber = Annotated[int, Field(ge=1, le=999_999_999)]
-"""The number of a snapshot that somebody asks for."""
+"""The number of a snapshot in a request."""
 
 PREFIX = "analytics/"
 CATALOG_SUFFIX = ".catalog.json"
@@ -25,12 +25,12 @@ _CATALOG = re.compile(rf"{PREFIX}([0-9]{{9,}})-[0-9a-z]{{26}}{re.escape(CATALOG_
 
 
 class DamagedError(UnavailableError):
-    """A catalog is gone or damaged: trying again does not help, as it does when only the store does not answer."""
+    """A catalog is missing or damaged. Unlike after other unavailability, a retry does not help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One published snapshot. `by_id` has its tables by id, `built_from` the version of each source's extract."""
+    """A published snapshot. `by_id` are its tables by id, `built_from` the version of each source's extract."""
 
     number: int
     catalog: Catalog
@@ -39,31 +39,33 @@ class Snapshot:
 
 
 EMPTY = Snapshot(0, Catalog(snapshot=0, built_at=datetime.fromtimestamp(0, UTC)), {}, {})
-"""What there is before the first rebuild."""
+"""The snapshot before the first rebuild."""
 
 
 def read_pointer(found: Object) -> Pointer:
-    """Read `analytics/current.json`.
+    """Parse `analytics/current.json`.
 
     Raises:
-        UnavailableError: it is none.
+        UnavailableError: it is not valid.
     """
     try:
         return Pointer.model_validate_json(found.data)
     except ValidationError as error:
-        raise UnavailableError(f"{CURRENT} can't be read; delete it, and the next rebuild makes it anew") from error
+        raise UnavailableError(f"{CURRENT!r} is damaged; delete it, and the next rebuild writes a new one") from error
 
 
 def read_catalog(store: Store, key: str, sha256: str | None = None) -> Catalog:
-    """Read a published catalog, which must have the hash that the pointer gives.
+    """Read a published catalog and check its hash.
 
     Raises:
-        DamagedError: it is not there, or damaged.
-        UnavailableError: the store does not answer.
+        DamagedError: it is missing or damaged.
+        UnavailableError: the store does not respond.
     """
     found = store.read(key)
     if found is None:
-        raise DamagedError(f"the snapshot's catalog {key} is not in the bucket; the next rebuild makes a new one")
+        raise DamagedError(
+            f"the snapshot's catalog {key!r} is missing from the bucket; the next rebuild writes a new one"
+        )
     return _catalog(found.data, key, sha256)
 
 
@@ -73,11 +75,11 @@ def _catalog(data: bytes, key: str, sha256: str | None) -> Catalog:
             return Catalog.model_validate_json(data)
     except ValidationError:
         pass
-    raise DamagedError(f"the snapshot's catalog {key} is damaged; the next rebuild makes a new one")
+    raise DamagedError(f"the snapshot's catalog {key!r} is damaged; the next rebuild writes a new one")
 
 
 def _current_catalog(store: Store, pointer: Pointer) -> Catalog:
-    """Give the catalog that a pointer names, without reading it where the pointer has it."""
+    """Return the catalog of a pointer, from the pointer itself if it is embedded there."""
     sha256 = pointer.sha256.get("catalog")
     if pointer.catalog_text is None:
         return read_catalog(store, pointer.catalog, sha256)
@@ -85,9 +87,9 @@ def _current_catalog(store: Store, pointer: Pointer) -> Catalog:
 
 
 def kept_catalogs(listed: Iterable[Entry], seconds: float) -> Iterator[Entry]:
-    """Give the catalogs among listed objects whose snapshots were current in the last `seconds`, newest first.
+    """Yield the catalogs among listed objects whose snapshots were current in the last `seconds`, newest first.
 
-    A snapshot is current until its successor is published; so the first that is older was so too.
+    A snapshot is current until its successor is published, so the first one that is older counts as well.
     """
     catalogs = (entry for entry in listed if entry.key.endswith(CATALOG_SUFFIX))
     for entry in sorted(catalogs, key=lambda entry: entry.key, reverse=True):
@@ -98,7 +100,7 @@ def kept_catalogs(listed: Iterable[Entry], seconds: float) -> Iterator[Entry]:
 
 @dataclass(slots=True)
 class Snapshots:
-    """The snapshots of a store. Safe to share between threads."""
+    """The snapshots of a store. Thread-safe."""
 
     store: Store
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -107,10 +109,10 @@ class Snapshots:
     _newest_key: str = ""
 
     def current(self) -> Snapshot:
-        """Read the newest snapshot: one conditional read, and one more when it has changed and is large.
+        """Return the newest snapshot: one conditional read, and another one if it has changed and is large.
 
         Raises:
-            UnavailableError: the store does not answer, or the snapshot's catalog is not there.
+            UnavailableError: the store does not respond, or the snapshot's catalog is missing.
         """
         with self._lock:
             found = self.store.read(CURRENT, unless=self._version)
@@ -124,15 +126,15 @@ class Snapshots:
             return self._newest
 
     def is_built_from(self, source: str, version: str) -> bool:
-        """Tell whether the newest snapshot has a version of a source's extract; asks the store only if the last one had not."""
+        """Return whether the newest snapshot contains a version of an extract; asks the store only if the cached one does not."""
         known = self._newest.built_from.get(source) == version
         return known or self.current().built_from.get(source) == version
 
     def at(self, number: int | None) -> Snapshot:
-        """Read the snapshot of a number, the newest one of `None`.
+        """Return the snapshot with a number (`None`: the newest).
 
         Raises:
-            NotFoundError: there was none, or it is kept no more.
+            NotFoundError: it does not exist, or is no longer kept.
             UnavailableError: as `current`.
         """
         newest = self.current()
@@ -141,22 +143,24 @@ class Snapshots:
         return _snapshot(read_catalog(self.store, self.key_of(number)))
 
     def key_of(self, number: int) -> str:
-        """Tell the key of the catalog that was published under a number.
+        """Return the key of the catalog that was published with a number.
 
         Raises:
-            NotFoundError: there was none, or it is kept no more.
+            NotFoundError: it does not exist, or is no longer kept.
         """
         newest = self.current().number
         if number == newest:
             return self._newest_key
         keys = [entry.key for entry in self.store.list(f"{PREFIX}{number:09}-") if entry.key.endswith(CATALOG_SUFFIX)]
         if not 0 < number < newest or not keys:
-            raise NotFoundError(f"there is no snapshot {number}, or it is kept no more")
-        # what a builder made that was overtaken has the same number; its successor tells which was published
+            raise NotFoundError(
+                f"there is no snapshot {number}, or it is no longer kept; `da admin snapshots` lists the existing ones"
+            )
+        # a builder that lost the swap left a catalog with the same number; the successor names the published one
         return keys[0] if len(keys) == 1 else read_catalog(self.store, self.key_of(number + 1)).previous or keys[-1]
 
     def ages(self) -> dict[int, float]:
-        """Tell how many seconds ago each kept snapshot was made, newest first."""
+        """Return the age in seconds of each kept snapshot, newest first."""
         newest = self.current().number
         found: dict[int, float] = {}
         for entry in self.store.list(PREFIX):
@@ -165,16 +169,16 @@ class Snapshots:
         return dict(sorted(found.items(), reverse=True))
 
     def all(self, *, besides: frozenset[str]) -> Iterator[Snapshot]:
-        """Read every snapshot in the bucket, but for those whose catalogs are named."""
+        """Read every snapshot in the bucket, except those whose catalogs are in `besides`."""
         for entry in self.store.list(PREFIX):
             if _CATALOG.fullmatch(entry.key) and entry.key not in besides:
-                with suppress(DamagedError):  # one that is swept meanwhile, or damaged, hides no other
+                with suppress(DamagedError):  # swept in the meantime, or damaged
                     yield _snapshot(read_catalog(self.store, entry.key))
 
     def kept(self, keep_hours: float) -> Iterator[Snapshot]:
         """Read the snapshots that were current in the last hours, newest first."""
         for entry in kept_catalogs(self.store.list(PREFIX), keep_hours * 3600):
-            with suppress(DamagedError):  # one that is swept meanwhile, or damaged, hides no other
+            with suppress(DamagedError):  # swept in the meantime, or damaged
                 yield _snapshot(read_catalog(self.store, entry.key))
 
 

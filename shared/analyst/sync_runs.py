@@ -1,4 +1,4 @@
-"""Triggering extracts, and telling what became of them."""
+"""Triggering extracts, and reporting their progress."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,25 +10,25 @@ from pydantic import BaseModel, ConfigDict
 
 from analyst import runs
 from analyst.errors import AnalystError, InvalidInputError, NotFoundError, UnavailableError
-from analyst.runs import RunKind, RunRecord, RunStatus, TableResult
+from analyst.runs import Run, RunKind, RunRecord, RunStatus, TableResult
 from analyst.snapshots import Snapshots
 from analyst.state.source_types import EXTERNAL
 from analyst.state.sources import Source
 from analyst.store import Store
 
 LOST_AFTER = timedelta(hours=1)
-"""How long a run may go without a record before it is taken for lost; no host lets a function run longer."""
+"""The time without a record after which a run counts as lost; no host lets a function run longer."""
 
 
 class Enqueue(Protocol):
-    """Runs one of our functions after this; see `analyst.tasks`."""
+    """Runs one of our functions in the background; see `analyst.tasks`."""
 
     def __call__(self, path: str, body: dict[str, Any], failed: Callable[[Exception], object]) -> None:
-        """Run the function at `path`; `failed` is told when that could not be done."""
+        """Run the function at `path`; `failed` is called if that is impossible."""
 
 
 class TriggeredRun(BaseModel):
-    """One extract that will run; ask for its outcome by `run_id`."""
+    """A triggered extract; `run_id` identifies its result."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -37,29 +37,29 @@ class TriggeredRun(BaseModel):
 
 
 Failed = Callable[[TriggeredRun, Exception], object]
-"""Is told of an extract that could not be run."""
+"""Called for an extract that could not be run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extract:
-    """An extract to run, of a source of this type; `tables` are names, `None` for all."""
+    """An extract to run; `type` is that of its source, `tables` are names (`None`: all)."""
 
     run: TriggeredRun
     type: str
     tables: tuple[str, ...] | None
 
     def enqueue(self, enqueue: Enqueue, failed: Failed) -> None:
-        """Have it run after this.
+        """Run it in the background.
 
         Raises:
-            UnavailableError: too much is waiting already.
+            UnavailableError: too many tasks are waiting.
         """
         body = {"source": self.run.source, "tables": self.tables, "run_id": self.run.run_id}
         enqueue(f"/extract/{self.type}", body, partial(failed, self.run))
 
 
 class Triggered(BaseModel):
-    """The extracts that were triggered."""
+    """The triggered extracts."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -67,7 +67,7 @@ class Triggered(BaseModel):
 
 
 class RunView(BaseModel):
-    """One run. A `pending` one has not ended, or never began; one that left no record for an hour is `lost`."""
+    """A run. `pending`: it has not ended, or not started; `lost`: it left no record for an hour."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -86,9 +86,9 @@ class RunView(BaseModel):
 
 
 class SyncStatus(BaseModel):
-    """The newest snapshot and runs, newest first.
+    """The newest snapshot, and runs, newest first.
 
-    `held_back` are sources that show the tables of an earlier snapshot, since a rollback.
+    `held_back` are sources that show the tables of an earlier snapshot since a rollback.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -107,15 +107,15 @@ def trigger(
     enqueue: Enqueue,
     failed: Failed,
 ) -> Triggered:
-    """Enqueue an extract of each source asked for; of all when neither sources nor tables (ids) are.
+    """Enqueue an extract of each given source, or of the given tables (ids); of all sources if neither is given.
 
-    A source whose extract somebody else writes is left to them. `note` is told beforehand, `failed` of an extract that
+    Sources whose extracts a third party writes are skipped. `note` is called before, `failed` for each extract that
     could not be run.
 
     Raises:
         NotFoundError: a source is not configured.
         InvalidInputError: both sources and tables are given.
-        UnavailableError: too much is waiting already, or `note` raises it.
+        UnavailableError: too many tasks are waiting, or `note` raises it.
     """
     extracts = list(_planned(configured, sources, tables))
     if extracts:
@@ -134,12 +134,12 @@ def _planned(
     configured: Iterable[Source], sources: Sequence[str] | None, tables: Sequence[str] | None
 ) -> Iterator[Extract]:
     if sources is not None and tables is not None:
-        raise InvalidInputError("give sources or tables, not both")
+        raise InvalidInputError("'sources' and 'tables' can't be combined; give one of them")
     types = {source.name: source.type for source in configured}
     wanted: Mapping[str, list[str] | None]
     wanted = dict.fromkeys(types if sources is None else sources) if tables is None else dict(_by_source(tables))
     if unknown := sorted(wanted.keys() - types.keys()):
-        raise NotFoundError(f"no source {unknown[0]!r} is configured")
+        raise NotFoundError(f"the source {unknown[0]!r} does not exist; `da admin sources` lists the existing ones")
     for source, names in wanted.items():
         if types[source] != EXTERNAL:
             run = TriggeredRun(source=source, run_id=runs.new_run_id())
@@ -147,39 +147,31 @@ def _planned(
 
 
 def record_failure(store: Store, run: TriggeredRun, error: Exception, now: datetime) -> None:
-    """Keep a record of an extract that could not be run; one that it left itself stands."""
-    record = RunRecord(
-        run_id=run.run_id,
-        kind="extract",
-        source=run.source,
-        status="failed",
-        started_at=runs.began(run.run_id),
-        finished_at=now,
-        error=explain(error),
-    )
-    runs.write(store, record)
+    """Record an extract that could not be run; a record that it left itself stays."""
+    started_at = runs.began(run.run_id)
+    Run(store, lambda: now, "extract", run.source, run.run_id, started_at, error=explain(error)).end()
 
 
 def explain(error: Exception) -> str:
-    """Tell why something could not be run, without what only we can mend."""
-    return str(error) if isinstance(error, AnalystError) else "an unexpected error, which the log tells"
+    """Return why something could not be run; unexpected errors are only in the log."""
+    return str(error) if isinstance(error, AnalystError) else "unexpected error; see the log of the server"
 
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """Tells how runs fare."""
+    """Reports the state of runs."""
 
     store: Store
     snapshots: Snapshots
     now: datetime
 
     def newest(self, limit: int) -> SyncStatus:
-        """Tell the newest runs of the last days."""
+        """Return the newest runs of the last days."""
         records = runs.newest(self.store, today=self.now.date(), limit=limit)
         return self._status(*(_view(record) for record in records))
 
     def of(self, run_id: str) -> SyncStatus:
-        """Tell how one run fares."""
+        """Return the state of one run."""
         try:
             view = _view(runs.read(self.store, run_id, today=self.now.date()))
         except NotFoundError:
@@ -189,7 +181,9 @@ class Following:
     def _unrecorded(self, run_id: str) -> RunView:
         if self.now - runs.began(run_id) < LOST_AFTER:
             return RunView(run_id=run_id, status="pending")
-        error = "it has left no record for an hour: its process ended, or never began; trigger it again"
+        error = (
+            "the run is lost: it left no record for an hour, so its process ended or never started; trigger it again"
+        )
         return RunView(run_id=run_id, status="lost", error=error)
 
     def _status(self, *runs: RunView) -> SyncStatus:

@@ -1,9 +1,9 @@
 """Functions call each other: in this process when it serves the function, else over HTTP with the service token.
 
-Where `TASKS_URL` is set, what a function calls runs there: so webhooks, pages and signed URLs need not share an
-interpreter and its processor with extracts, folds and rebuilds.
+If `TASKS_URL` is set, every call runs there, so that webhooks, pages and signed URLs do not share an interpreter and a
+processor with extracts, folds and rebuilds.
 
-Every function that is called so is idempotent: it may run twice when an answer is lost.
+Every function that is called this way is idempotent: it may run twice if a response is lost.
 """
 
 import json
@@ -37,18 +37,18 @@ _KINDS: Final = {
 }
 _BUSY: Final = frozenset({429, 502, 503, 504})
 _LONGEST_CALL: Final = 3600.0
-"""Seconds: an extract or a rebuild answers when it has ended."""
+"""Seconds: extracts and rebuilds respond only when they have ended."""
 
 
 class LocalCall(Protocol):
-    """Runs a function that this process serves: the status and body of its answer, `None` if it is not served."""
+    """Runs a function of this process; returns status and body, or `None` if this process does not serve it."""
 
     def __call__(self, path: str, body: bytes, request_id: str) -> tuple[int, bytes] | None:
         """Run the function with this JSON body."""
 
 
 class Background:
-    """Runs things after the answer, a few at once. `room` is how many may run or wait."""
+    """Runs tasks after the response, a few at a time. `room` limits how many may run or wait."""
 
     def __init__(self, workers: int = 2, room: int = 100) -> None:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="task")
@@ -57,20 +57,20 @@ class Background:
         self._again: dict[str, bool] = {}
 
     def run(self, task: Callable[[], object]) -> None:
-        """Run a task soon.
+        """Run a task in the background.
 
         Raises:
-            UnavailableError: too many are waiting.
+            UnavailableError: too many tasks are waiting.
         """
         if not self._room.acquire(blocking=False):
-            raise UnavailableError("too many tasks are waiting; try again in a moment")
+            raise UnavailableError("the server is busy: too many tasks are waiting; try again in a moment")
         self._pool.submit(task).add_done_callback(lambda _: self._room.release())
 
     def run_alone(self, name: str, task: Callable[[], object]) -> None:
-        """Run a task soon, but never two of a name at once: while one runs, one more waits at most, and comes after it.
+        """Run a task in the background, but only one of a name at a time; while it runs, at most one more waits.
 
         Raises:
-            UnavailableError: too many are waiting.
+            UnavailableError: too many tasks are waiting.
         """
         with self._turn:
             if name in self._again:
@@ -84,7 +84,7 @@ class Background:
             raise
 
     def _repeat(self, name: str, task: Callable[[], object]) -> None:
-        """Run a task until nobody has asked for it while it ran."""
+        """Run a task again for as long as it was requested while it ran."""
         try:
             while self._is_asked_for(name):
                 task()
@@ -102,13 +102,13 @@ class Background:
             return asked
 
     def close(self) -> None:
-        """Wait for what runs and waits, and take no more."""
+        """Wait for all tasks, and accept no more."""
         self._pool.shutdown()
 
 
 @dataclass(frozen=True, slots=True)
 class Tasks:
-    """Calls functions on behalf of one request, whose id goes along."""
+    """Calls functions on behalf of one request, and passes on its id."""
 
     settings: Settings
     local: LocalCall
@@ -119,10 +119,10 @@ class Tasks:
     """The pauses between the attempts of one call over HTTP."""
 
     def call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Run a function now (POST) and give its answer.
+        """Run a function now (POST) and return its answer.
 
         Raises:
-            AnalystError: it failed; the kind tells how, and whether it is worth trying again.
+            AnalystError: it failed; the class shows how, and whether a retry makes sense.
         """
         data = json.dumps(body).encode()
         status, answer = self._run_here(path, data) or self._remote(path, data)
@@ -131,18 +131,18 @@ class Tasks:
     def enqueue(
         self, path: str, body: Mapping[str, Any], failed: Callable[[Exception], object] = lambda _: None
     ) -> None:
-        """Run a function (POST) after this; that it failed is logged, and `failed` is told.
+        """Run a function (POST) in the background; a failure is logged and passed to `failed`.
 
         Raises:
-            UnavailableError: too many are waiting.
+            UnavailableError: too many tasks are waiting.
         """
         self.background().run(lambda: self._call_logged(path, body, failed))
 
     def enqueue_alone(self, path: str, body: Mapping[str, Any]) -> None:
-        """Run a function (POST) after this, but one call of it with this body at a time, and at most one waiting.
+        """Run a function (POST) in the background, with only one call with this body at a time and one waiting.
 
         Raises:
-            UnavailableError: too many are waiting.
+            UnavailableError: too many tasks are waiting.
         """
         name = f"{path} {json.dumps(body, sort_keys=True)}"
         self.background().run_alone(name, lambda: self._call_logged(path, body, lambda _: None))
@@ -161,11 +161,11 @@ class Tasks:
         return self.local(path, data, self.request_id) if self.settings.tasks_url is None else None
 
     def _remote(self, path: str, data: bytes) -> tuple[int, bytes]:
-        """Post to a function of another process, and again while it is busy or does not answer."""
+        """Post to a function of another process; repeat that while it is busy or does not respond."""
         url = self.settings.tasks_url or self.settings.base_url
         if url is None or self.settings.service_token is None:
             raise SettingsError(
-                f"{path} is served by another process: set SERVICE_TOKEN, and TASKS_URL or BASE_URL, to call it"
+                f"{path} can't be called: another process serves it; set SERVICE_TOKEN, and TASKS_URL or BASE_URL"
             )
         headers = {
             "Authorization": f"Bearer {self.settings.service_token.get_secret_value()}",

@@ -1,6 +1,6 @@
-"""Types: the check that every type from outside passes, and portable ones, which every reader of Delta and parquet takes.
+"""Types of columns: the check for types from outside, and portable types, which every reader of Delta and parquet accepts.
 
-Source: the Delta protocol, 'Schema Serialization Format', and what DuckDB was seen to write for each type.
+Source: the Delta protocol, 'Schema Serialization Format', and what DuckDB writes for each type.
 """
 
 import re
@@ -26,11 +26,11 @@ _CAST = {
     "USMALLINT": "INTEGER",
     "UINTEGER": "BIGINT",
     "UBIGINT": "DECIMAL(20,0)",
-    "JSON": "VARCHAR",  # parquet has a type JSON, whose content Polars takes for bytes where Delta says text
+    "JSON": "VARCHAR",  # Polars reads parquet's type JSON as bytes where Delta says text
     **dict.fromkeys(("UUID", "TIME", "TIME_NS", "TIME WITH TIME ZONE", "INTERVAL", "BIT", "BIGNUM"), "VARCHAR"),
     '"NULL"': "VARCHAR",
 }
-_REMEDY = "round or correct it at the source, or read the column as text by the option types (VARCHAR)"
+_REMEDY = "round or correct it at the source, or read the column as text with the option types (VARCHAR)"
 _CHECKED = {
     **dict.fromkeys(("HUGEINT", "UHUGEINT"), "DECIMAL(38,0)"),
     **dict.fromkeys(("TIMESTAMP_NS", "TIMESTAMP_S", "TIMESTAMP_MS"), "TIMESTAMP"),
@@ -38,12 +38,7 @@ _CHECKED = {
 
 _LONGEST = 200_000
 _DEEPEST = 32
-_SIMPLE = (
-    _AS_IT_IS
-    | _CHECKED.keys()
-    | (_CAST.keys() - {'"NULL"'})
-    | {"GEOMETRY", "VARIANT", "TIMESTAMP_TZ", "TIMESTAMPTZ", "TIMETZ", "NULL"}
-)
+_SIMPLE = _AS_IT_IS | _CHECKED.keys() | (_CAST.keys() - {'"NULL"'}) | {"VARIANT", "TIMESTAMPTZ", "TIMETZ", "NULL"}
 _WORDS = re.compile(r"[A-Z][A-Z0-9_]*(?: WITH TIME ZONE)?", re.IGNORECASE)
 _NAME = re.compile(r'"(?:[^"\x00]|"")+"|[A-Za-z_][A-Za-z0-9_]*')
 _TEXT = re.compile(r"'(?:[^'\x00]|'')*'")
@@ -53,13 +48,13 @@ _PARENTHESISED = re.compile(r"\('[^'\x00]*'\)")
 
 
 def checked_type(text: str) -> str:
-    """Return the name of a DuckDB type, written anew from its parts: whatever `text` is, this is no other SQL.
+    """Return the name of a DuckDB type, rebuilt from its parsed parts, so that it can't contain other SQL.
 
     Raises:
-        ContractError: it is not the name of a built-in type, or one that is too long or too deep.
+        ContractError: it is not a built-in type, or is too long or nested too deeply.
     """
     if len(text) > _LONGEST:
-        raise ContractError("a type has more than 200,000 characters")
+        raise ContractError("a type is longer than 200,000 characters")
     grammar = _Grammar(text)
     found = grammar.type(0)
     if grammar.at != len(text):
@@ -69,7 +64,7 @@ def checked_type(text: str) -> str:
 
 @dataclass(slots=True)
 class _Grammar:
-    """Reads the name of a type from the left to the right; `at` is how far it has come."""
+    """Parses the name of a type; `at` is the position in the text."""
 
     text: str
     at: int = 0
@@ -145,20 +140,20 @@ class _Grammar:
 
 @dataclass(frozen=True, slots=True)
 class Portable:
-    """How a value is written: its type, and the SQL that makes it of the value."""
+    """How a value is written: its type, and the SQL expression that converts it."""
 
     type: str
     expression: str
 
 
 def portable(name: str, kind: "DuckDBPyType") -> Portable:
-    """Tell how a column of a DuckDB type is written; members of nested types are seen to one by one.
+    """Return how a column of a DuckDB type is written; members of nested types are converted one by one.
 
-    What could lose data (a HUGEINT beyond 38 digits, nanoseconds) is checked at run time, and fails naming the column
-    and the value. A UNION becomes a STRUCT with a `tag`, a GEOMETRY its well-known binary.
+    A conversion that could lose data (a HUGEINT beyond 38 digits, nanoseconds) is checked at run time and fails with the
+    column and the value. A UNION becomes a STRUCT with a `tag`, a GEOMETRY its well-known binary.
 
     Raises:
-        SourceError: nothing is known of the type.
+        SourceError: the type is not supported.
     """
     return _Writing(name).value(quote(name), kind, 0)
 
@@ -168,7 +163,7 @@ class _Writing:
     column: str
 
     def value(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
-        """Tell how a value, given by an SQL path to it, is written. `depth` counts the lambdas around it."""
+        """Return how a value, given as SQL, is written. `depth` counts the lambdas around it."""
         match kind.id:
             case "list" | "array":
                 return self._list(value, kind, depth)
@@ -194,7 +189,9 @@ class _Writing:
             return Portable(target, f"cast({value} as {target})")
         if target := _CHECKED.get(kind):
             return Portable(target, self._checked(value, kind, target))
-        raise SourceError(f"the column {self.column!r} is of the type {kind}, which can't be written; cast it")
+        raise SourceError(
+            f"the column {self.column!r} has the type {kind}, which can't be written; cast it to another type"
+        )
 
     def _checked(self, value: str, kind: str, target: str) -> str:
         cast = f"try_cast({value} as {target})"
@@ -246,7 +243,7 @@ def _children(kind: "DuckDBPyType") -> "list[tuple[str, DuckDBPyType]]":
 
 
 def _packed(absent: str, names: list[str], made: list[Portable], as_it_is: str | None = None) -> Portable:
-    """Make a STRUCT of members, unless it can stay as it is."""
+    """Return the STRUCT of converted members, or the original if no member changes."""
     named = list(zip(names, made, strict=True))
     target = f"STRUCT({', '.join(f'{quote(name)} {member.type}' for name, member in named)})"
     if as_it_is is not None:

@@ -1,11 +1,13 @@
-"""Write small files so that a reader, or a crash, never meets half of one."""
+"""Write small files atomically: a reader, or the next run after a crash, sees the old or the new content."""
 
 import os
 from pathlib import Path
 
 
 def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
-    """Write a text file whole or not at all; it never has wider permissions than `mode`, not even for a moment."""
+    """Replace a text file atomically. The file never has wider permissions than `mode`, not even for a moment."""
+    # Next to the target, because a rename is atomic only within one file system; with the process ID, because two `da`
+    # may renew the same login at once.
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)
     try:
@@ -13,7 +15,7 @@ def write_atomically(path: Path, text: str, *, mode: int = 0o644) -> None:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(handle)
+            os.fsync(handle)  # or a power failure could leave the new name with no content
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Sign in through a browser: it comes back to a port of this machine with a code, or shows one to be pasted here."""
+"""Sign in with a browser: it returns a code to a local port, or shows a code to paste here."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ import typer
 
 from da.config import Login
 from da.errors import DaError, RefusedError
-from da.output import say
+from da.output import say, say_text
 from da.server import Server
 from da.session import login_of
 from da.web import Web
@@ -25,17 +25,17 @@ PATIENCE: Final = 300.0
 """Seconds to wait for the browser."""
 
 _UNAUTHORIZED: Final = 401
-_DONE: Final = (
-    b"<!doctype html><title>da</title><p>You are signed in. Go back to the terminal; this page can be closed."
+_DONE: Final = b"<!doctype html><title>da</title><p>You are signed in. Return to the terminal; you can close this page."
+_WRONG: Final = (
+    b"<!doctype html><title>da</title><p>This sign-in is not the one that da is waiting for. Run da login again."
 )
-_WRONG: Final = b"<!doctype html><title>da</title><p>This is not the sign-in that da waits for. Run da login again."
 
 
 def sign_in(address: str, web: Web, *, in_browser: bool) -> Login:
-    """Sign in at a server: in a browser of this machine, or of any other, which then shows a code to paste.
+    """Sign in to a server with a browser on this machine, or on another one, which shows a code to paste.
 
     Raises:
-        DaError: nobody came back, or the server takes no code.
+        DaError: the sign-in timed out, or the server rejected the code.
     """
     verifier = secrets.token_urlsafe(48)
     code = _from_browser(address, verifier) if in_browser else _pasted(address, verifier)
@@ -44,7 +44,7 @@ def sign_in(address: str, web: Web, *, in_browser: bool) -> Login:
     except RefusedError as error:
         if error.status != _UNAUTHORIZED:
             raise
-        raise DaError(f"{address} does not take this code ({error}); run da login again") from None
+        raise DaError(f"can't sign in to '{address}': it rejected the code ({error}); run da login again") from None
     return login_of(address, answer)
 
 
@@ -56,19 +56,19 @@ def _url(address: str, verifier: str, **more: str) -> str:
 
 
 def _pasted(address: str, verifier: str) -> str:
-    say(
-        f"Open this page in a browser, on whatever machine, and sign in:\n\n  {_url(address, verifier)}\n",
+    say_text(
+        f"Open this page in a browser on any machine and sign in:\n\n  {_url(address, verifier)}\n",
         err=True,
     )
     code = typer.prompt("Code", err=True) if sys.stdin.isatty() else sys.stdin.readline()
     if not str(code).strip():
-        raise DaError("No code came. Paste the one that the page shows")
+        raise DaError("can't sign in: no code was entered; run da login again and paste the code from the page")
     return str(code).strip()
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """What the browser is waited for with."""
+    """The state of a pending browser sign-in."""
 
     state: str
     came: threading.Event
@@ -81,20 +81,24 @@ def _from_browser(address: str, verifier: str) -> str:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             url = _url(address, verifier, state=waiting.state, port=str(server.server_port))
-            say(f"Your browser opens to sign in. If it does not, open this page in it:\n\n  {url}\n", err=True)
+            say_text(f"Opening your browser to sign in. If it does not open, visit:\n\n  {url}\n", err=True)
             if not webbrowser.open(url):
-                say("No browser could be started here; on another machine: da login --no-browser", err=True)
+                say(
+                    "Can't open a browser; to sign in with one on another machine, run: da login --no-browser", err=True
+                )
             waiting.came.wait(PATIENCE)
         finally:
             server.shutdown()
     if waiting.code is None:
-        raise DaError(f"Nobody signed in within {PATIENCE / 60:.0f} minutes. Run it again, or: da login --no-browser")
+        raise DaError(
+            f"can't sign in: no answer from the browser within {PATIENCE / 60:.0f} minutes; run da login again, or: da login --no-browser"
+        )
     return waiting.code
 
 
 def _handler(waiting: _Waiting) -> type[http.server.BaseHTTPRequestHandler]:
     class Handler(http.server.BaseHTTPRequestHandler):
-        """Takes the browser's visit; others, who don't know the state, change nothing."""
+        """Receives the browser's request; requests without the right state have no effect."""
 
         def do_GET(self) -> None:
             query = parse_qs(urlsplit(self.path).query)
@@ -111,6 +115,6 @@ def _handler(waiting: _Waiting) -> type[http.server.BaseHTTPRequestHandler]:
                 waiting.came.set()
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     return Handler

@@ -1,8 +1,7 @@
-"""Where `da` keeps the server's address and the token, and what the environment says instead.
+"""The server's address and the token: saved by `da login`, overridden by the environment.
 
 `DA_CONFIG_DIR` (else `~/.config/da`) holds `config.json` {server} and `token.json` {server, token, email, refresh_token,
-expires_at}, which only
-its owner may read. `DA_SERVER` and `DA_TOKEN` go before them.
+expires_at}, which only its owner can read. `DA_SERVER` and `DA_TOKEN` override them.
 """
 
 import json
@@ -16,14 +15,15 @@ from urllib.parse import urlsplit
 from da.atomic import write_atomically
 from da.errors import DaError, UsageError
 
-LOG_IN = "log in with: da login --server URL"
+LOG_IN = "run: da login --server URL"
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """A server and the proof of who is calling. `email` is whom the server said the token belongs to.
+    """A server and the credentials for it. `email` is the owner of the token, as reported by the server.
 
-    The token of a session ends soon, at `expires_at` (seconds since 1970); `refresh_token` gives the next one.
+    The token of a session is short-lived: it expires at `expires_at` (seconds since 1970) and is renewed with
+    `refresh_token`.
     """
 
     server: str
@@ -42,50 +42,50 @@ class Config:
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Find the configuration that the environment names."""
+        """Locate the configuration from the environment."""
         return cls(_folder(environ), environ)
 
     @property
     def server(self) -> str | None:
-        """The server's address without a slash at its end, `None` when none is known."""
+        """The server's address without a trailing slash; `None` if none is configured."""
         address = self.environ.get("DA_SERVER") or self._read("config.json").get("server")
         return server_address(str(address)) if address else None
 
     def login(self) -> Login:
-        """Tell which server to ask, and as whom.
+        """Return the server and the credentials for it.
 
         Raises:
-            DaError: there is no server, or no token for it.
+            DaError: no server is configured, or there is no token for it.
         """
         server = self.server
         if server is None:
-            raise DaError(f"No server is known yet; {LOG_IN}")
+            raise DaError(f"no server is configured; {LOG_IN}")
         if token := _token(self.environ):
             return Login(server, token)
         saved = self._read("token.json")
         if saved.get("server") != server or not saved.get("token"):
-            raise DaError(f"You are not logged in at {server}; log in with: da login --server {server}")
+            raise DaError(f"you are not logged in to '{server}'; run: da login --server {server}")
         return Login(
             server, str(saved["token"]), saved.get("email"), saved.get("refresh_token"), saved.get("expires_at")
         )
 
     @property
     def email(self) -> str | None:
-        """Whom the saved token belongs to, `None` when that is not known."""
+        """The owner of the saved token; `None` if unknown."""
         if _token(self.environ):
             return None
         saved = self._read("token.json")
         return saved.get("email") if saved.get("server") == self.server else None
 
     def save(self, login: Login) -> None:
-        """Keep the server and the token for the next commands; only the user may read the token."""
+        """Save the server and the token for the next commands; only the user can read the token."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         token = {name: value for name, value in asdict(login).items() if value is not None}
         write_atomically(self.folder / "token.json", json.dumps(token), mode=0o600)
         write_atomically(self.folder / "config.json", json.dumps({"server": login.server}))
 
     def forget(self) -> bool:
-        """Delete the token; tell whether there was one."""
+        """Delete the token; return whether there was one."""
         path = self.folder / "token.json"
         there = path.exists()
         path.unlink(missing_ok=True)
@@ -98,37 +98,37 @@ class Config:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
-            raise DaError(f"{path} can't be read ({error}); repair or delete it and log in again") from None
+            raise DaError(f"can't read '{path}': {error}; fix or delete it and log in again") from None
         return document if isinstance(document, dict) else {}
 
 
 def server_address(text: str) -> str:
-    """Check the address of a server and drop the slash at its end.
+    """Validate the address of a server and strip the trailing slash.
 
     Raises:
-        UsageError: it is no http(s) address.
+        UsageError: it is not an http(s) URL.
     """
     address = text.strip().rstrip("/")
     parts = urlsplit(address)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise UsageError(f"{text!r} is not the address of a server; it looks like https://data.example.com")
+        raise UsageError(f"{text!r} is not a valid server URL (expected something like https://data.example.com)")
     return address
 
 
 def is_loopback(server: str) -> bool:
-    """Tell whether a server's address is this very machine."""
+    """Return whether a server's address is this machine."""
     return urlsplit(server).hostname in {"localhost", "127.0.0.1", "::1"}
 
 
 def _token(environ: Mapping[str, str]) -> str:
-    """Return the token that the environment names: in the file `DA_TOKEN_FILE` if that holds one, else `DA_TOKEN`."""
+    """Return the token from the environment: the content of `DA_TOKEN_FILE` if not empty, otherwise `DA_TOKEN`."""
     token = ""
     if file := environ.get("DA_TOKEN_FILE"):
         try:
             token = Path(file).read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is not text in UTF-8"
-            raise DaError(f"DA_TOKEN_FILE: {file!r} can't be read: {reason}") from None
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise DaError(f"can't read {file!r} (DA_TOKEN_FILE): {reason}") from None
     return token or environ.get("DA_TOKEN", "").strip()
 
 

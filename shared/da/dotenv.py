@@ -1,4 +1,4 @@
-"""`.env` files as Docker Compose takes them: `NAME=value` lines, a value in quotes or without."""
+"""`.env` files as read by Docker Compose: `NAME=value` lines with optional quotes."""
 
 import re
 from pathlib import Path
@@ -10,33 +10,33 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./:@~+-]*")
 
 
 def read_dotenv(path: Path) -> dict[str, str]:
-    """Read what a file sets; nothing when it is not there, and nothing of what is empty.
+    """Return the variables that a file sets, without empty ones; a missing file sets none.
 
     Raises:
-        DaError: it can't be read.
+        DaError: the file can't be read.
     """
     values = {name: _unquoted(line.partition("=")[2].strip()) for name, line in dotenv_lines(path).items()}
     return {name: value for name, value in values.items() if value}
 
 
 def dotenv_lines(path: Path) -> dict[str, str]:
-    """Read the lines of a file by the names that they set; of two the later counts.
+    """Return the lines of a file by the name they set; the last one wins.
 
     Raises:
-        DaError: it can't be read.
+        DaError: the file can't be read.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise DaError(f"{path} can't be read: {getattr(error, 'strerror', None) or 'it is no text in UTF-8'}") from None
+        raise DaError(f"can't read '{path}': {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}") from None
     found = ((_LINE.match(line), line) for line in lines)
     return {match["name"]: line for match, line in found if match}
 
 
 def dotenv_line(name: str, value: str) -> str:
-    """Write a line that every reader takes as it is meant; a quote or line end in the value would not be."""
+    """Format a line; the value must not contain a quote or line break."""
     return f"{name}={value}" if _PLAIN.fullmatch(value) else f"{name}='{value}'"
 
 

@@ -1,32 +1,32 @@
-"""The errors of `da`: what went wrong and what to do, in one sentence, and the exit code it ends with."""
+"""The errors of `da`. A message says what failed, why, and what to do."""
 
 from typing import ClassVar
 
 
 class DaError(Exception):
-    """Something went wrong that the user can be told about; the message is all they see."""
+    """An error to show to the user; the message is all they see."""
 
     exit_code: ClassVar[int] = 1
 
 
 class UsageError(DaError):
-    """The command is understood and can't be meant so."""
+    """The command or its arguments are invalid."""
 
     exit_code = 2
 
 
 class UnreachableError(DaError):
-    """No connection to a server could be made."""
+    """The server can't be reached."""
 
 
 class BrokenError(DaError):
-    """A connection broke, or the answer that came over it is not one."""
+    """The connection broke, or the answer is invalid."""
 
 
 class RefusedError(DaError):
-    """The server answered, with an error.
+    """The server answered with an error.
 
-    `status` is the HTTP status, `code` the server's word for the problem, `wait` the seconds it asks to wait.
+    `status` is the HTTP status, `code` the problem code, `wait` the seconds from Retry-After.
     """
 
     def __init__(self, message: str, *, status: int, code: str = "", wait: float | None = None) -> None:
@@ -37,5 +37,5 @@ class RefusedError(DaError):
 
     @property
     def passes(self) -> bool:
-        """Whether the same request may succeed a little later."""
+        """Whether the same request may succeed later."""
         return self.status in {429, 500, 502, 503, 504}

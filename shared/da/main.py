@@ -1,4 +1,4 @@
-"""The `da` command: which commands there are, and what becomes of their errors."""
+"""The `da` command: the command table and error reporting."""
 
 import importlib
 import os
@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from da import __version__
 from da.errors import DaError
-from da.output import say
+from da.output import say, say_text
 
 COMMANDS = {
     "setup": "da.commands.setup:setup",
@@ -20,14 +20,14 @@ COMMANDS = {
     "query": "da.commands.query:app",
     "tables": "da.commands.tables:tables",
     "status": "da.commands.status:status",
-    "request": "da.commands.requests:request",
-    "requests": "da.commands.requests:requests",
+    "request": "da.commands.access_requests:request",
+    "requests": "da.commands.access_requests:requests",
     "diagnose": "da.commands.diagnose:diagnose",
     "auth": "da.commands.auth:app",
     "admin": "da.commands.admin:app",
     "sample-data": "da.commands.sample_data:sample_data",
 }
-"""Where each command is, in the order of the help; a module is imported when its command is used."""
+"""The target of each command, in the order of the help. A module is imported only when its command runs."""
 
 
 class _LazyGroup(TyperGroup):
@@ -50,7 +50,7 @@ class _LazyGroup(TyperGroup):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
-        except BrokenPipeError:  # the reader of our output, as `head`, has had enough
+        except BrokenPipeError:  # the reader of our output, such as `head`, has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         return result
@@ -68,17 +68,17 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Mirror the tables you may read to this machine, and query them with DuckDB, offline.
+    """Mirror the tables you can read to this machine, and query them offline with DuckDB.
 
-    It ends with 0 when all went well, 1 when something failed, 2 when it was called wrongly, 130 after Ctrl-C.
+    Exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted (Ctrl-C).
     """
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and end the process."""
+    """Run a command and exit the process."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -86,7 +86,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
 
 def execute(arguments: Sequence[str] | None) -> int:
-    """Run a command; an error is one message on stderr, never a traceback. Return the exit code."""
+    """Run a command and return its exit code. Errors are printed to stderr as one message, never as a traceback."""
     try:
         code = app(arguments, prog_name="da", standalone_mode=False)
     except KeyboardInterrupt:
@@ -102,21 +102,20 @@ def execute(arguments: Sequence[str] | None) -> int:
 
 
 def _unforeseen(error: Exception) -> int:
-    if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # what the parser of the command line raises
+    if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # raised by the command-line parser
         if type(error).__name__ == "NoArgsIsHelpError":
-            say(error.format_message())
+            say_text(error.format_message())
             return 2
         context = getattr(error, "ctx", None)
-        hint = f"\nTry: {context.command_path} --help" if context else ""
+        hint = f"\nFor help, run: {context.command_path} --help" if context else ""
         return _fail(f"{error.format_message()}{hint}", error.exit_code)
     if type(error).__name__ == "Abort":
         return _fail("interrupted", 130)
     if os.environ.get("DA_DEBUG"):
         raise error
-    return _fail(f"internal error: {type(error).__name__}: {error}; with DA_DEBUG=1 it shows where", 1)
+    return _fail(f"internal error: {type(error).__name__}: {error}; set DA_DEBUG=1 to see the traceback", 1)
 
 
 def _fail(message: str, code: int) -> int:
-
-    say("da:", "\n".join(message.splitlines()), err=True)
+    say_text("da: " + "\n".join(message.splitlines()), err=True)
     return code

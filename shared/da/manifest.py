@@ -1,14 +1,15 @@
-"""What the server says there is, checked before anything is done with it.
+"""The server's manifest, validated before use.
 
-The manifest is the JSON of `GET /api/sync/manifest`; the mirror's own state keeps tables in the same form.
+The manifest is the JSON of `GET /api/sync/manifest`; the mirror's own state stores tables in the same format.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from da.errors import DaError
+from da.text import clean
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _ID = re.compile(rf"{_NAME.pattern}\.{_NAME.pattern}")
@@ -22,12 +23,12 @@ _LONGEST_TEXT = 200_000
 
 
 class _InvalidError(ValueError):
-    """A part of the manifest is not what it must be; the message says which."""
+    """A part of the manifest is invalid; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column. `type` is DuckDB's name of it."""
+    """One column. `type` is the name of a DuckDB type."""
 
     name: str
     type: str
@@ -36,7 +37,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One parquet file. `path` is the server's word for it and never a path here; `sha256` is hex."""
+    """One parquet file. `path` identifies it on the server and is never used as a local path; `sha256` is hex."""
 
     path: str
     sha256: str
@@ -45,7 +46,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table as the manifest has it. `updated` is an ISO 8601 time; `notice` says that its files are gone, or the like."""
+    """One table of the manifest. `updated` is an ISO 8601 time; `notice` is a remark, e.g. that its files are gone."""
 
     id: str
     view: str
@@ -62,7 +63,7 @@ class Table:
 
     @property
     def is_mirrored(self) -> bool:
-        """Whether its data comes to this machine."""
+        """Whether its data is mirrored to this machine."""
         return self.query_mode != "remote" and not self.server_only
 
     @property
@@ -71,7 +72,7 @@ class Table:
         return "server_only" if self.server_only else "remote" if self.query_mode == "remote" else "local"
 
     def to_json(self) -> dict[str, Any]:
-        """Write it as the manifest does, so that `from_json` reads it back."""
+        """Return the table in the format that `from_json` reads."""
         return asdict(self)
 
     @classmethod
@@ -79,7 +80,7 @@ class Table:
         """Read one table.
 
         Raises:
-            ValueError: something in it is not as it must be; the message says what.
+            ValueError: a part of it is invalid; the message says which.
         """
         entry = _mapping(document, "the table")
         return cls(
@@ -100,7 +101,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All tables the user may read. `refused` are entries that can't be used: `{id as given: why}`."""
+    """All tables the user can read. `refused` are invalid entries: `{id as given: reason}`."""
 
     snapshot: int
     tables: Mapping[str, Table]
@@ -108,18 +109,23 @@ class Manifest:
 
     @classmethod
     def from_json(cls, document: object) -> Self:
-        """Read a manifest; a table that is not as it must be is refused and does not hurt the others.
+        """Read a manifest; invalid tables are refused without affecting the others.
 
         Raises:
-            DaError: it is no manifest at all.
+            DaError: the document is not a manifest.
         """
         try:
             top = _mapping(document, "the manifest")
             snapshot = _count(top.get("snapshot"), "snapshot")
             entries = _mapping(top.get("tables"), "tables")
         except _InvalidError as error:
-            raise DaError(f"The server's manifest can't be used: {error}; is it the right server?") from None
+            raise DaError(f"the server's manifest is invalid: {error}; check the address of the server") from None
         return cls(snapshot, *_tables(entries))
+
+
+def noticed(tables: Iterable[Table]) -> list[str]:
+    """List the server's notices about tables, such as that files are gone from the source."""
+    return [clean(f"{table.id}: {table.notice}") for table in tables if table.notice]
 
 
 def _tables(entries: Mapping[str, Any]) -> tuple[dict[str, Table], dict[str, str]]:
@@ -130,13 +136,13 @@ def _tables(entries: Mapping[str, Any]) -> tuple[dict[str, Table], dict[str, str
         try:
             table = Table.from_json(table_id, entry)
         except ValueError as error:
-            refused[table_id] = f"the server describes it in a way that can't be used: {error}"
+            refused[table_id] = f"its description in the manifest is invalid: {error}"
             continue
         owner = views.setdefault(table.view, table_id)
         if owner == table_id:
             tables[table_id] = table
         else:
-            refused[table_id] = f"the server gives it the view {table.view}, which is that of {owner}"
+            refused[table_id] = f"its view name '{table.view}' is already used by {owner}"
     return tables, refused
 
 
@@ -150,12 +156,12 @@ def _column(document: object) -> Column:
 
 
 def _files(documents: list[Any]) -> tuple[File, ...]:
-    """Read the files of a table. Two of them may be the same, but may not share their place here without that."""
+    """Read the files of a table. Different files must not have the same local name."""
     files = tuple(map(_file, documents))
     hashes: dict[str, str] = {}
     for file in files:
         if hashes.setdefault(file.sha256[:32], file.sha256) != file.sha256:
-            raise _InvalidError(f"a file's sha256 begins as another's does: {file.sha256}")
+            raise _InvalidError(f"two files have sha256 values with the same prefix: {file.sha256}")
     return files
 
 

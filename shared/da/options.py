@@ -1,23 +1,82 @@
-"""Read `key=value` as it is given on a command line."""
+"""Shared by the commands: options, completion of table names, `key=value` options, confirmation."""
 
 import json
+import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
-from da.errors import UsageError
+import typer
+
+from da.errors import DaError, UsageError
+
+
+def complete_ids(incomplete: str) -> list[str]:
+    """Complete `SOURCE.TABLE`."""
+    return _starting(incomplete, _known())
+
+
+def complete_tables(incomplete: str) -> list[str]:
+    """Complete a table by its view or by `SOURCE.TABLE`."""
+    known = _known()
+    return _starting(incomplete, [*known, *known.values()])
+
+
+def complete_grantable(incomplete: str) -> list[str]:
+    """Complete `SOURCE.TABLE`, or `SOURCE.*` for all of a source."""
+    known = _known()
+    return _starting(incomplete, [*known, *(f"{table.partition('.')[0]}.*" for table in known)])
+
+
+def _known() -> dict[str, str]:
+    """Return the tables of the last sync: view names by ID."""
+    from da.workspace import Workspace
+
+    return {table.id: table.view for table in Workspace.find().state().tables.values()}
+
+
+def _starting(incomplete: str, names: Iterable[str]) -> list[str]:
+    return sorted({name for name in names if name.startswith(incomplete.lower())})
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done without changing anything.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Timeout = Annotated[int, typer.Option(min=1, help="Maximum seconds to wait.")]
+Email = Annotated[str, typer.Argument(metavar="EMAIL", help="Email of the user.")]
+SyncSchedule = Annotated[str | None, typer.Option(help="Sync schedule, e.g. every 6h or daily 05:00.")]
+
+
+def command_group(help: str) -> typer.Typer:  # noqa: A002 - the parameter of typer
+    """Return a group of commands that prints its help if no command is given."""
+    return typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=help)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask for confirmation, unless `yes`.
+
+    Raises:
+        UsageError: stdin is not a terminal.
+        DaError: the answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Can't ask for confirmation: stdin is not a terminal; use --yes")
+    if not typer.confirm(question, err=True):
+        raise DaError("canceled; nothing was changed")
 
 
 def read_options(texts: Iterable[str]) -> dict[str, Any]:
-    """Make a mapping of `key=value` texts.
+    """Parse `key=value` options.
 
-    A value stays the text it is: the server knows which options are numbers or switches. One that begins with `[`
-    or `{` is JSON. A key that is given several times becomes a list.
+    Values stay strings: the server knows which options are numbers or booleans. A value that starts with `[` or `{` is
+    JSON. A repeated key becomes a list.
     """
     options: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise UsageError(f"{text!r} is no option; it looks like key=value")
+            raise UsageError(f"{text!r} is not a valid option (expected KEY=VALUE)")
         read = _value(value, text)
         if key in options:
             before = options[key] if isinstance(options[key], list) else [options[key]]
@@ -33,4 +92,6 @@ def _value(value: str, text: str) -> Any:
     try:
         return json.loads(value)
     except ValueError as error:
-        raise UsageError(f"{text!r}: what begins with {value[0]} must be JSON ({error})") from None
+        raise UsageError(
+            f"{text!r} is not a valid option: a value that starts with {value[0]} must be JSON ({error})"
+        ) from None

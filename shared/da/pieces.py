@@ -1,4 +1,4 @@
-"""What is to be fetched, and the pieces it is fetched in."""
+"""The files to fetch, and the pieces they are fetched in."""
 
 import threading
 from collections.abc import Iterator
@@ -8,15 +8,16 @@ from pathlib import Path
 from da.manifest import File
 
 PIECE = 16 << 20
-"""Bytes of a piece. Files of up to two pieces are fetched in one."""
+"""Bytes of a piece. Files of up to two pieces are fetched in one: a second connection would not pay off."""
 
 MOST_PIECES = 10_000
-"""Pieces of one file, however large a server says it is; above 168 GB they are larger."""
+"""Maximum number of pieces of a file. The size comes from the server: without a bound, one that claims an exabyte would
+exhaust the memory with its plan. Files above 168 GB get larger pieces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A file that is to be fetched, and where it goes."""
+    """A file to fetch, and its local path."""
 
     table_id: str
     file: File
@@ -25,7 +26,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A range of a file. What is here of it is the size of `part`, which the next run goes on with."""
+    """A range of a file. The size of `part` is the number of bytes already fetched, from which the next run resumes."""
 
     part: Path
     start: int
@@ -33,20 +34,24 @@ class Piece:
 
     @property
     def done(self) -> int:
-        """Bytes that are here."""
+        """Bytes fetched so far."""
         try:
             return self.part.stat().st_size
         except OSError:
             return 0
 
     def trim(self) -> None:
-        """Cut off what does not belong to it: another run may have died while it put pieces together."""
+        """Truncate the part to the size of the piece.
+
+        The first part becomes the whole file when the pieces are joined. A run that died while joining left it longer
+        than its piece; the bytes after it are in the other parts, too.
+        """
         if self.done > self.size:
             with self.part.open("r+b") as file:
                 file.truncate(self.size)
 
     def discard(self) -> int:
-        """Throw away what is here; return how many bytes that was."""
+        """Delete the fetched part; return its size in bytes."""
         done = self.done
         self.part.unlink(missing_ok=True)
         return done
@@ -54,22 +59,22 @@ class Piece:
 
 @dataclass(slots=True)
 class Assembly:
-    """A wanted file in the making. Whichever thread brings its last piece puts it together."""
+    """The pieces of a file while they are fetched. The thread that fetches the last piece joins them."""
 
     wanted: Wanted
     pieces: tuple[Piece, ...]
     failed: bool = False
-    _missing: int = 0
+    _fetched: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def is_complete_now(self) -> bool:
-        """Count a piece that has arrived; tell whether it was the last."""
+        """Count a fetched piece; return whether it was the last one."""
         with self._lock:
-            self._missing += 1
-            return self._missing == len(self.pieces)
+            self._fetched += 1
+            return self._fetched == len(self.pieces)
 
     def fails_now(self) -> bool:
-        """Note a failure; tell whether it was the first."""
+        """Mark the file as failed; return whether this was its first failure."""
         with self._lock:
             first, self.failed = not self.failed, True
             return first

@@ -1,4 +1,4 @@
-"""Compare a manifest with what is here: what to fetch, what to remove."""
+"""Compare a manifest with the mirror: what to fetch, what to remove."""
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
@@ -14,9 +14,9 @@ from da.workspace import State, Workspace
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a sync is to do. Without `only` (ids or views) all tables are brought up to date.
+    """What a sync should do. `only` limits it to tables by ID or view.
 
-    `verify` does not believe that a file of the right name and size is the right one.
+    With `verify`, the content of files is checked, not only their name and size.
     """
 
     only: tuple[str, ...] = ()
@@ -26,10 +26,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a manifest asks of a mirror.
+    """The changes that make a mirror match a manifest.
 
-    `chosen` are the tables to bring up to date, `updated` those of them whose data is new, `removed` the tables whose
-    files and view go away.
+    `chosen` are the tables to update, `updated` those of them with new data, `removed` the tables whose files and view
+    are deleted.
     """
 
     chosen: dict[str, Table]
@@ -39,21 +39,21 @@ class Plan:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes to fetch; somewhat less when a part of them is here already."""
+        """Bytes to fetch, including parts that are already here."""
         return sum(each.file.size_bytes for each in self.wanted)
 
     def outcome(self, state: State, unfinished: Collection[str]) -> dict[str, Table]:
-        """Tell what the mirror holds when all but the unfinished tables are here: of those, their last state."""
+        """Return the tables of the mirror after the sync; unfinished tables keep their last state."""
         older = {table_id: table for table_id, table in state.tables.items() if table_id not in self.removed}
         newer = {table_id: table for table_id, table in self.chosen.items() if table_id not in unfinished}
         return dict(sorted({**older, **newer}.items()))
 
 
 def plan(manifest: Manifest, state: State, workspace: Workspace, request: Request) -> Plan:
-    """Make a plan.
+    """Plan the sync of a mirror.
 
     Raises:
-        DaError: `request.only` names a table that there is not.
+        DaError: `request.only` names an unknown table.
     """
     chosen = choose(manifest.tables, request.only, manifest.refused)
     here = _is_whole if request.verify else _has_size
@@ -71,10 +71,10 @@ def plan(manifest: Manifest, state: State, workspace: Workspace, request: Reques
 def choose(
     tables: Mapping[str, Table], only: Collection[str], refused: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Table]:
-    """Find tables by ids or views; all when none are named.
+    """Find tables by ID or view; all if none are named.
 
     Raises:
-        DaError: there is none of such a name, or it can't be used.
+        DaError: a table is unknown or refused.
     """
     views = {table.view: table for table in tables.values()}
     chosen = {}
@@ -83,7 +83,9 @@ def choose(
             raise DaError(f"{name}: {refused[name]}")
         table = tables.get(name) or views.get(name)
         if table is None:
-            raise DaError(f"There is no table {name}, or you may not read it; da tables lists what there is")
+            raise DaError(
+                f"there is no table '{name}', or you do not have access to it; to list your tables, run: da tables"
+            )
         chosen[table.id] = table
     return chosen if only else dict(tables)
 

@@ -1,10 +1,11 @@
-"""Show on stderr how far a download is: bytes, rate, time left."""
+"""Show the progress of a transfer on stderr: bytes, rate, time left."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from da.text import count_text
 
@@ -12,7 +13,16 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Display
     from rich.progress import TaskID
 
-    from da.download import Progress
+
+class Progress(Protocol):
+    """Receives progress updates."""
+
+    def add(self, size: int) -> None:
+        """Add transferred bytes; negative if some had to be discarded."""
+
+
+Bar = Callable[[int, int], AbstractContextManager[Progress]]
+"""Shows progress for a total of bytes and files."""
 
 
 class _Silent:
@@ -26,14 +36,18 @@ class _Shown:
     task: "TaskID"
 
     def add(self, size: int) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         self.display.advance(self.task, size)
 
 
+def bar(*, wanted: bool) -> Bar:
+    """Return a progress bar that appears if wanted and stderr is a terminal."""
+    return partial(_progress, wanted=wanted and sys.stderr.isatty())
+
+
 @contextmanager
-def progress(total: int, files: int, *, wanted: bool) -> "Iterator[Progress]":
-    """Show a bar while the block runs, if it is wanted and there is a terminal to show it on."""
-    if not wanted or not sys.stderr.isatty():
+def _progress(total: int, files: int, *, wanted: bool) -> Iterator[Progress]:
+    if not wanted:
         yield _Silent()
         return
     with _display() as display:
@@ -44,6 +58,6 @@ def _display() -> "Display":
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    what, bar = TextColumn("{task.description}"), BarColumn()
+    what, columns = TextColumn("{task.description}"), BarColumn()
     numbers = DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
-    return Progress(what, bar, *numbers, console=Console(stderr=True), transient=True)
+    return Progress(what, columns, *numbers, console=Console(stderr=True), transient=True)

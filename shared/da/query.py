@@ -1,4 +1,4 @@
-"""Run SQL on the mirror. DuckDB turns values into text itself, so that they are exact in every format."""
+"""Run SQL on the mirror. DuckDB itself formats the values, so that they are exact in every output format."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -20,20 +20,20 @@ _BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a result. `type` is DuckDB's name of it."""
+    """A column of a result. `type` is the name of a DuckDB type."""
 
     name: str
     type: str
 
     @property
     def is_number(self) -> bool:
-        """Whether it stands to the right in a table."""
+        """Whether it is right-aligned in a table."""
         return _NUMBER.fullmatch(self.type) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The rows of a statement, read as they are asked for. Those of a query are `shaped` as was asked."""
+    """The rows of a statement, read lazily. Rows of a query are `shaped` as requested."""
 
     columns: tuple[Column, ...]
     rows: Iterator[Row]
@@ -41,23 +41,25 @@ class Result:
 
 
 Shape = Callable[[Sequence[Column]], str]
-"""Writes the select list over columns that are called c0, c1, …"""
+"""Builds the select list over columns named c0, c1, …"""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open the database of a workspace for reading; times with a zone show in UTC.
+    """Open the database of a workspace for reading; times with a time zone are shown in UTC.
 
     Raises:
-        DaError: there is none, or another program is writing to it.
+        DaError: it does not exist, or another program is writing to it.
     """
     if not path.exists():
-        raise DaError(f"There is no mirror in {path.parents[2]} yet; run da sync there, or set DA_LOCAL_DIR")
+        raise DaError(f"there is no mirror in '{path.parents[2]}' yet; run da sync there, or set DA_LOCAL_DIR")
     try:
         connection = duckdb.connect(path, read_only=True)
     except duckdb.Error as error:
-        advice = "close the program that has it open, or run da sync, which moves a damaged database aside"
-        raise DaError(f"{path} can't be opened: {str(error).splitlines()[0]}; {advice}") from None
+        advice = (
+            "close the program that has it open, or run da sync, which replaces a damaged database and keeps a copy"
+        )
+        raise DaError(f"can't open '{path}': {str(error).splitlines()[0]}; {advice}") from None
     try:
         connection.execute("set TimeZone = 'UTC'")
         yield connection
@@ -71,7 +73,7 @@ def as_text(columns: Sequence[Column]) -> str:
 
 
 def as_json(columns: Sequence[Column]) -> str:
-    """Select a row as the text of one JSON object; numbers that JSON does not know become null."""
+    """Select a row as the text of one JSON object; infinities and NaN become null."""
     members = []
     for index, column in enumerate(columns):
         value = f"c{index}"
@@ -82,17 +84,17 @@ def as_json(columns: Sequence[Column]) -> str:
 
 
 def run(connection: duckdb.DuckDBPyConnection, sql: str, shape: Shape) -> Result:
-    """Run one or more statements; the result is that of the last one, shaped.
+    """Run one or more statements and return the shaped result of the last one.
 
-    What is no query (EXPLAIN, SET, …) is not shaped: its rows are the values' own texts.
+    The result of a statement that is not a query (EXPLAIN, SET, …) is not shaped: its values are converted to text.
 
     Raises:
-        DaError: DuckDB refuses it; the message is DuckDB's.
+        DaError: DuckDB raised an error; the message is DuckDB's.
     """
     try:
         statements = connection.extract_statements(sql)
         if not statements:
-            raise DaError("There is no SQL to run")
+            raise DaError("no SQL to run")
         for statement in statements[:-1]:
             connection.execute(statement)
         return _last(connection, statements[-1], shape)
@@ -104,7 +106,7 @@ def _last(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement, sh
     query = _END.sub("", statement.query)
     try:
         described = connection.execute(f"describe select * from (\n{query}\n)").fetchall()
-    except duckdb.Error:  # no query, or a wrong one: then DuckDB says so in terms of the user's own text
+    except duckdb.Error:  # not a query, or invalid: DuckDB then reports it for the user's own text
         connection.execute(statement)
         columns = tuple(Column(each[0], str(each[1])) for each in connection.description or ())
         return Result(columns, _unshaped(connection), shaped=False)

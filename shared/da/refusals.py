@@ -1,4 +1,4 @@
-"""Why an answer is not the one that was asked for: what a store, a proxy or a network in between means by it.
+"""Explanations of unexpected answers from a store, a proxy or the network in between.
 
 The stores' error documents: S3 "Error responses", Cloud Storage "XML API errors", Azure "Authentication error codes".
 """
@@ -15,7 +15,7 @@ _CODE = re.compile(rb"<Code>\s*([A-Za-z0-9_.-]{1,64})\s*</Code>")
 _MESSAGE = re.compile(rb"<(?:Message|AuthenticationErrorDetail)>([^<]{1,500})<")
 _DETAILS = re.compile(rb"<(?:Details|AuthenticationErrorDetail)>([^<]{1,500})<")
 _SKEW = 120.0
-"""Seconds that two clocks may differ."""
+"""Tolerated clock difference in seconds."""
 
 _EXPIRED = {"ExpiredToken", "RequestExpired", "TokenExpired"}
 _SKEWED = {"RequestTimeTooSkewed", "RequestNotReady"}
@@ -32,7 +32,7 @@ _GONE = {"NoSuchKey", "NoSuchBucket", "BlobNotFound", "ContainerNotFound"}
 
 
 def of_store(url: str, body: bytes, date: str) -> str | None:
-    """Explain the error document of an object store; `None` when the body is none. `date` is the Date header."""
+    """Explain the error document of an object store; `None` if the body is not one. `date` is the Date header."""
     found = _CODE.search(body[:10_000])
     if not found:
         return None
@@ -44,32 +44,30 @@ def of_store(url: str, body: bytes, date: str) -> str | None:
     ]
     said = " ".join(dict.fromkeys(text.strip() for text in texts))
     host = urlsplit(url).netloc.rpartition("@")[2]
-    return f"the store {host} refused the link to a file: {_reason(code, said, url, date)}"
+    return f"the store '{host}' rejected the URL of a file: {_reason(code, said, url, date)}"
 
 
 def _reason(code: str, said: str, url: str, date: str) -> str:
     lowered = said.lower()
     if code in _EXPIRED or "expired" in lowered:
-        return f"the link has expired ({code}). {_clocks(url, date) or 'Run da sync again'}"
+        return f"the URL has expired ({code}). {_clocks(url, date) or 'Run da sync again'}"
     if code in _SKEWED or "not valid yet" in lowered or "not yet valid" in lowered or "time frame" in lowered:
-        clocks = _clocks(url, date) or "The clocks of the server and the store differ; tell your administrator"
-        return f"the link is not valid at this time ({code}). {clocks}"
+        clocks = _clocks(url, date) or "The clocks of the server and the store differ; contact your administrator"
+        return f"the URL is not valid at this time ({code}). {clocks}"
     if code in _FORGED or code == "AuthenticationFailed":
         return (
-            f"its signature is wrong ({code}). The server signs with a key that the store does not accept,"
-            " or a proxy changes addresses on the way; tell your administrator"
+            f"the signature is invalid ({code}). The server signs with a key that the store does not accept,"
+            " or a proxy rewrites URLs; contact your administrator"
         )
     if code in _GONE:
-        return (
-            f"it does not have the file ({code}). Run da sync again, and tell your administrator if that does not help"
-        )
+        return f"the file does not exist ({code}). Run da sync again; if that does not help, contact your administrator"
     if code == "AccessDenied":
-        return f"access is denied ({code}). The server's account may not read the bucket; tell your administrator"
+        return f"access is denied ({code}). The server's account can't read the bucket; contact your administrator"
     return f"{code}: {said}" if said else code
 
 
 def _clocks(url: str, date: str) -> str:
-    """Compare when a link was signed, by the server's clock, with the store's clock."""
+    """Compare the time a URL was signed, by the server's clock, with the store's clock."""
     query = {name.lower(): values[0] for name, values in parse_qs(urlsplit(url).query).items()}
     signed = query.get("x-amz-date") or query.get("x-goog-date")
     lasts = query.get("x-amz-expires") or query.get("x-goog-expires")
@@ -80,47 +78,47 @@ def _clocks(url: str, date: str) -> str:
     except (ValueError, TypeError):
         return ""
     if age < -_SKEW:
-        return f"By the store's clock it was signed {seconds_text(-age)} in the future: the server's clock is wrong; tell your administrator"
+        return f"It was signed {seconds_text(-age)} in the future by the store's clock: the server's clock is wrong; contact your administrator"
     if age > valid:
         return (
-            f"By the store's clock it was signed {seconds_text(age)} ago, for {seconds_text(valid)}."
-            " If it comes back, the server's clock is behind; tell your administrator"
+            f"It was signed {seconds_text(age)} ago by the store's clock, and valid for {seconds_text(valid)}."
+            " If this happens again, the server's clock is slow; contact your administrator"
         )
     return ""
 
 
 def of_proxy(proxy: SplitResult, status: int) -> str:
-    """Explain why a proxy does not let a request through; the user name and password in its address are not named."""
-    where = f"the proxy {proxy.hostname}:{proxy.port or 8080}"
+    """Explain why a proxy rejected a request, without showing the user name and password in its address."""
+    where = f"the proxy '{proxy.hostname}:{proxy.port or 8080}'"
     if status == 407:  # noqa: PLR2004
         if proxy.username:
-            return f"{where} does not accept the user name and password in its address (407); correct HTTPS_PROXY"
+            return f"{where} rejected the user name and password (407); correct them in HTTPS_PROXY"
         return (
-            f"{where} asks for a user name and password (407);"
+            f"{where} requires a user name and password (407);"
             f" set HTTPS_PROXY=http://USER:PASSWORD@{proxy.hostname}:{proxy.port or 8080}"
         )
-    return f"{where} refuses the connection ({status}); ask those who run it, or set NO_PROXY if it is not needed"
+    return f"{where} rejected the connection ({status}); contact its administrator, or set NO_PROXY to bypass it"
 
 
 def of_web_page(where: str) -> str:
-    """Explain a web page in the place of an answer: a network that wants a sign-in, or another server."""
+    """Explain a web page as an answer: the network requires a sign-in, or it is another server."""
     return (
-        f"{where} answered with a web page. If this network asks for a sign-in (a hotel, train or guest network),"
-        " open a browser, sign in and try again; otherwise check the address of the server"
+        f"'{where}' answered with a web page. If this network requires a sign-in (such as in a hotel or train),"
+        " sign in with a browser and try again; otherwise check the address of the server"
     )
 
 
 def of_redirect(where: str, location: str) -> str:
-    """Explain a redirect, which `da` does not follow: the token would go elsewhere with it."""
+    """Explain a redirect, which `da` does not follow because it would send the token elsewhere."""
     try:
         target = urlsplit(location)
     except ValueError:
-        return f"{where} redirects to something that is not an address; check the address of the server"
+        return f"'{where}' sent a redirect to an invalid address; check the address of the server"
     if not location:
-        return f"{where} redirects without saying where; check the address of the server"
+        return f"'{where}' sent a redirect without a target; check the address of the server"
     if target.hostname and target.hostname != where.rpartition(":")[0].strip("[]") and target.netloc != where:
         return (
-            f"{where} redirects to {location}. If the server has moved, log in there: da login --server"
-            f" {target.scheme}://{target.netloc}. If this network asks for a sign-in, do that in a browser first"
+            f"'{where}' redirects to {location}. If the server has moved, run: da login --server"
+            f" {target.scheme}://{target.netloc}. If this network requires a sign-in, sign in with a browser first"
         )
-    return f"{where} is elsewhere: {location}; log in there"
+    return f"'{where}' redirects to {location}; log in with that address"

@@ -1,4 +1,4 @@
-"""Runs at the server: following them to their end, and the rebuild that shows what they published."""
+"""Runs on the server: wait for them, and for the rebuild that publishes their data in a snapshot."""
 
 from collections.abc import Callable, Iterator
 from time import monotonic, sleep
@@ -11,9 +11,11 @@ PENDING = frozenset({"pending", "running"})
 
 
 def followed(server: Server, runs: list[dict[str, Any]], deadline: float) -> Iterator[dict[str, Any]]:
-    """Yield each run as it ends."""
+    """Yield each run when it has finished."""
     left = {run["run_id"]: run for run in runs}
-    for _ in _intervals(deadline, lambda: f"{', '.join(run['source'] for run in left.values())}: no end of it yet"):
+    for _ in _intervals(
+        deadline, lambda: f"{', '.join(run['source'] for run in left.values())}: the run has not finished in time"
+    ):
         for run_id in list(left):
             for run in server.get("/api/sync/status", run=run_id)["runs"]:
                 if run["run_id"] == run_id and run["status"] not in PENDING:
@@ -23,8 +25,8 @@ def followed(server: Server, runs: list[dict[str, Any]], deadline: float) -> Ite
 
 
 def rebuilt(server: Server, deadline: float) -> dict[str, Any]:
-    """Rebuild, or wait for the rebuild that runs: then the next `da sync` brings what was published."""
-    for _ in _intervals(deadline, lambda: "another rebuild has not come to its end"):
+    """Rebuild, waiting for a running rebuild first, so that the next `da sync` fetches what was published."""
+    for _ in _intervals(deadline, lambda: "another rebuild has not finished in time"):
         answer = server.post("/rebuild", {})
         if answer["status"] != "running":
             return answer
@@ -32,15 +34,15 @@ def rebuilt(server: Server, deadline: float) -> dict[str, Any]:
 
 
 def _intervals(deadline: float, late: Callable[[], str]) -> Iterator[None]:
-    """Take turns that are 0.2 to 2 seconds apart.
+    """Yield at intervals of 0.2 to 2 seconds.
 
     Raises:
-        DaError: the deadline is over.
+        DaError: the deadline has passed.
     """
     interval = 0.2
     while True:
         yield
         if monotonic() > deadline:
-            raise DaError(f"{late()}; it may still come, ask again later")
+            raise DaError(f"{late()}; it continues on the server: wait longer with --timeout, or check again later")
         sleep(interval)
         interval = min(interval * 1.5, 2.0)

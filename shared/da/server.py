@@ -1,7 +1,10 @@
-"""The server's API, as its functions describe it in /openapi.json."""
+"""Client for the server's API, which is described in /openapi.json."""
 
 import json
+import random
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin
 
@@ -9,8 +12,28 @@ from da import updates
 from da.config import Login
 from da.errors import BrokenError, DaError, RefusedError
 from da.output import say
-from da.patience import Patience
 from da.web import Exchange, Web
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Try `attempts` times, waiting `first` seconds after the first failure and twice as long after each next one."""
+
+    attempts: int = 5
+    first: float = 0.25
+    longest: float = 30.0
+    """Seconds. A server that asks to wait more than four times as long is not waited for."""
+    pause: Callable[[float], object] = time.sleep
+
+    def delay(self, failures: int, asked: float | None = None) -> float:
+        """Return the seconds to wait after a number of failures; never less than the server asked for."""
+        doubled = self.first * 2.0 ** (failures - 1)
+        return max(min(self.longest, doubled) * random.uniform(0.5, 1.0), asked or 0.0)  # noqa: S311
+
+    def is_over(self, failures: int, asked: float | None = None) -> bool:
+        """Return whether there are no more attempts after a number of failures."""
+        return failures >= self.attempts or (asked or 0.0) > 4 * self.longest
+
 
 _UNAUTHORIZED = 401
 _NOT_FOUND = 404
@@ -18,55 +41,55 @@ _NOT_MODIFIED = 304
 
 
 class Server:
-    """A server, as one user sees it. `renew` gives a login that is still good, before each request."""
+    """A server, accessed as one user. `renew` returns a valid login before each request."""
 
     def __init__(
         self,
         login: Login,
         web: Web,
-        patience: Patience | None = None,
+        backoff: Backoff | None = None,
         renew: Callable[[Login], Login] = lambda login: login,
     ) -> None:
         self.address = login.server
         self._login = login
         self._web = web
-        self._patience = patience or Patience(attempts=4, longest=8.0)
+        self._backoff = backoff or Backoff(attempts=4, longest=8.0)
         self._renew = renew
         self._has_mentioned = False
 
     def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
-        """Read a resource."""
+        """GET a resource."""
         wanted = {name: value for name, value in query.items() if value is not None}
         return self._ask("GET", f"{path}?{urlencode(wanted)}" if wanted else path)
 
     def post(self, path: str, document: Mapping[str, Any], *, again: bool = False) -> dict[str, Any]:
-        """Make something, or have something done; `again` when it does no harm twice."""
+        """POST a document; `again` if the request can safely be retried."""
         return self._ask("POST", path, document, again=again)
 
     def put_bytes(self, path: str, data: bytes) -> None:
-        """Keep bytes at a path that is theirs alone; sent again they are the same."""
+        """PUT bytes to a path derived from their content, so that retries are safe."""
         self._try("PUT", path, {"Content-Type": "application/octet-stream"}, data, Exchange.read)
 
     def have_done(self, path: str, document: Mapping[str, Any] | None = None, *, method: str = "POST") -> None:
-        """Have something done that answers nothing."""
+        """Send a request whose answer has no body."""
         self._try(method, path, *_body(document), Exchange.read, again=False)
 
     def put(self, path: str, document: Mapping[str, Any]) -> dict[str, Any]:
-        """Change a resource; asking twice changes nothing more."""
+        """PUT a resource; retries are safe."""
         return self._ask("PUT", path, document, again=True)
 
     def delete(self, path: str) -> None:
-        """Delete a resource."""
+        """DELETE a resource."""
         self._try("DELETE", path, {}, None, Exchange.read, again=False)
 
     def manifest(self, etag: str | None) -> tuple[str, Any] | None:
-        """Read the manifest and its ETag; `None` when it is still the one of `etag`."""
+        """Return the ETag and the manifest; `None` if `etag` is still current."""
         headers = {"Accept-Encoding": "gzip", **({"If-None-Match": etag} if etag else {})}
         answer: tuple[str, Any] | None = self._try("GET", "/api/sync/manifest", headers, None, _manifest)
         return answer
 
     def urls(self, files: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], float]:
-        """Have files' paths made into URLs: `{path: url}` of those that are to be had, and for how many seconds."""
+        """Sign URLs: return `{path: url}` for the available files, and their validity in seconds."""
         wanted = {"files": {table: list(paths) for table, paths in files.items()}}
         try:
             answer = self._ask("POST", "/api/data/urls", wanted, again=True)
@@ -75,7 +98,7 @@ class Server:
                 return {}, 0.0
             raise
         if not isinstance(answer.get("urls"), dict):
-            raise BrokenError(f"{self.address} answered no URLs; is it the right server?")
+            raise BrokenError(f"the answer of '{self.address}' has no URLs; check the address of the server")
         urls = {str(path): urljoin(self.address + "/", str(url)) for path, url in answer["urls"].items()}
         return urls, float(answer.get("expires_in") or 60.0)
 
@@ -84,13 +107,13 @@ class Server:
     ) -> dict[str, Any]:
         answer = self._try(method, path, *_body(document), Exchange.json, again=again or method == "GET")
         if not isinstance(answer, dict):
-            raise BrokenError(f"{self.address} answered something that is no object; is it the right server?")
+            raise BrokenError(f"the answer of '{self.address}' is not a JSON object; check the address of the server")
         return answer
 
     def _try(
         self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, read: Any, *, again: bool = True
     ) -> Any:
-        """Ask until an answer comes; what may have happened already is not asked for twice unless `again`."""
+        """Send a request, retrying on temporary errors; one that may have taken effect is retried only if `again`."""
         failures = 0
         while True:
             try:
@@ -99,14 +122,14 @@ class Server:
                 failures += 1
                 if not error.passes or not (again or error.wait is not None):
                     raise self._explained(error) from None
-                if self._patience.is_over(failures, error.wait):
+                if self._backoff.is_over(failures, error.wait):
                     raise self._explained(error) from None
-                self._patience.pause(self._patience.delay(failures, error.wait))
+                self._backoff.pause(self._backoff.delay(failures, error.wait))
             except BrokenError:
                 failures += 1
-                if not again or self._patience.is_over(failures):
+                if not again or self._backoff.is_over(failures):
                     raise
-                self._patience.pause(self._patience.delay(failures))
+                self._backoff.pause(self._backoff.delay(failures))
 
     def _once(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, read: Any) -> Any:
         sent = {**headers, "Accept": "application/json", **self._proof()}
@@ -128,25 +151,25 @@ class Server:
         if not token:
             return {}
         if not token.isascii() or not token.isprintable():
-            raise DaError("The token holds characters that no token has; copy it again")
+            raise DaError("the token has invalid characters; copy it again")
         return {"Authorization": f"Bearer {token}"}
 
     def _explained(self, error: RefusedError) -> RefusedError:
         message = str(error).rstrip(".")
         if error.status == _UNAUTHORIZED and self._login.token:
-            message = f"{message}; log in again with: da login --server {self.address}"
+            message = f"{message}; to log in again, run: da login --server {self.address}"
         elif error.wait:
             message = f"{message}; try again in {error.wait:.0f} s"
         return RefusedError(message, status=error.status, code=error.code, wait=error.wait)
 
 
 def segment(text: str) -> str:
-    """Make one segment of a URL's path of any text."""
+    """Quote a text as one segment of a URL path."""
     return quote(text, safe="")
 
 
 def _body(document: Mapping[str, Any] | None) -> tuple[dict[str, str], bytes | None]:
-    """Write what is sent: headers that tell what it is, and the bytes."""
+    """Encode a request body; return its headers and bytes."""
     return ({}, None) if document is None else ({"Content-Type": "application/json"}, json.dumps(document).encode())
 
 

@@ -1,4 +1,4 @@
-"""A conversation with the server that the user is logged in at."""
+"""Sessions with the server that the user is logged in to, and the messages when an action in one fails."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -7,42 +7,58 @@ from typing import Any, Final
 
 from da.config import Config, Login
 from da.errors import DaError, RefusedError
-from da.patience import Patience
-from da.server import Server
+from da.server import Backoff, Server
 from da.web import TIMEOUT, Web
 
 _EARLY: Final = 60.0
-"""Seconds before a token ends at which the next one is asked for."""
+"""Seconds before its expiry at which a token is renewed."""
 
 _UNAUTHORIZED: Final = 401
+_FORBIDDEN: Final = 403
+_NOT_FOUND: Final = 404
+
+WHO: Final = "to see all users, run: da admin users list"
+WHAT: Final = "to see users, groups and tables, run: da admin users list, da admin groups list, da admin list-tables"
 
 
 @contextmanager
 def session(timeout: float = TIMEOUT) -> Iterator[Server]:
-    """Open it; `timeout` is for how many seconds an answer is waited for.
+    """Open a session; `timeout` is the seconds to wait for an answer.
 
     Raises:
-        DaError: nobody is logged in, or an answer lacks what the block takes from it.
+        DaError: the user is not logged in, or an answer lacks a key that the block reads.
     """
     config = Config.read()
     login = config.login()
-    with Web(timeout=timeout) as web:
-        try:
-            yield server_of(config, login, web)
-        except KeyError as error:
-            raise DaError(f"{login.server} answered without {error}; da and the server are of different age") from None
+    with Web(timeout=timeout) as web, complete_answers(login.server):
+        yield server_of(config, login, web)
 
 
-def server_of(config: Config, login: Login, web: Web, patience: Patience | None = None) -> Server:
-    """Give the server of a login that is renewed whenever it has to be, and kept."""
-    return Server(login, web, patience, renew=lambda current: _fresh(config, current, web))
+@contextmanager
+def complete_answers(address: str) -> Iterator[None]:
+    """Report a key that the block misses in an answer of the server.
+
+    Raises:
+        DaError: an answer lacks a key.
+    """
+    try:
+        yield
+    except KeyError as error:
+        raise DaError(
+            f"the answer of '{address}' has no {error}: da and the server have different versions; run: da diagnose"
+        ) from None
+
+
+def server_of(config: Config, login: Login, web: Web, backoff: Backoff | None = None) -> Server:
+    """Return the server for a login that is renewed and saved when needed."""
+    return Server(login, web, backoff, renew=lambda current: _fresh(config, current, web))
 
 
 def _fresh(config: Config, login: Login, web: Web) -> Login:
-    """Give a login whose token is still good for a moment, renewed if it has to be; the new one is kept.
+    """Return a login with a valid token, renewing and saving it if needed.
 
     Raises:
-        DaError: the session has ended: it is time to sign in again.
+        DaError: the session has expired.
     """
     if login.refresh_token is None or login.expires_at is None or time.time() < login.expires_at - _EARLY:
         return login
@@ -52,13 +68,35 @@ def _fresh(config: Config, login: Login, web: Web) -> Login:
     except RefusedError as error:
         if error.status != _UNAUTHORIZED:
             raise
-        raise DaError(f"Your session at {login.server} has ended; log in with: da login") from None
+        raise DaError(f"your session at '{login.server}' has expired; run: da login") from None
     renewed = login_of(login.server, answer, login.email)
     config.save(renewed)
     return renewed
 
 
 def login_of(address: str, answer: Mapping[str, Any], email: str | None = None) -> Login:
-    """Give the login that the server's tokens make."""
+    """Build a login from the server's tokens."""
     expires_at = time.time() + float(answer["expires_in"])
     return Login(address, str(answer["token"]), email, str(answer["refresh_token"]), expires_at)
+
+
+@contextmanager
+def doing(what: str, *, missing: str = "") -> Iterator[Server]:
+    """Open a session for an action such as `remove the group 'sales'`; `missing` is the advice for a 404.
+
+    Raises:
+        DaError: the action failed.
+    """
+    try:
+        with session() as server:
+            yield server
+    except RefusedError as error:
+        advice = {_FORBIDDEN: _about_rights(error), _NOT_FOUND: missing}.get(error.status)
+        message = f"can't {what}: {error}{f'; {advice}' if advice else ''}"
+        raise RefusedError(message, status=error.status, code=error.code, wait=error.wait) from None
+
+
+def _about_rights(error: RefusedError) -> str:
+    if "scope" in str(error):
+        return "to create a token with this scope, an administrator runs: da auth tokens create NAME --scope admin"
+    return "to see your role, run: da auth whoami; an administrator can change it"

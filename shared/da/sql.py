@@ -1,4 +1,4 @@
-"""Quote what can't be a parameter in SQL."""
+"""Quote the parts of SQL that can't be parameters."""
 
 import re
 from pathlib import Path
@@ -17,11 +17,11 @@ def quote_text(text: str) -> str:
 
 
 def quote_path(path: Path) -> str:
-    """Quote a path for `read_parquet`, which takes `*`, `?` and `[` for patterns."""
+    """Quote a path for `read_parquet`, which treats `*`, `?` and `[` as patterns."""
     return quote_text(re.sub(r"[*?\[]", r"[\g<0>]", path.as_posix()))
 
 
 def _plain(text: str) -> str:
     if "\x00" in text:
-        raise DaError("a name can't hold a NUL character")
+        raise DaError("a name can't contain a NUL character")
     return text

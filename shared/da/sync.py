@@ -1,76 +1,143 @@
-"""Bring the mirror up to date: one request when nothing changed, else only the files that are new.
+"""Update the mirror: one request if nothing changed, otherwise download only the new files.
 
-The order makes every moment safe: it is remembered that the mirror is no true copy any more, files appear under names
-that are new, then the database is replaced, then files that nothing refers to are deleted, then it is remembered what
-the mirror holds. Whatever breaks off in between, the database refers to files that are there, and the next run begins
-where this one ended, also when the server has gone back to what was there before.
+The order makes an interruption safe at any point: mark the mirror as out of date, write files under new names, replace
+the database, delete unreferenced files, save the new state. The database always refers to existing files, and the next
+run resumes where this one stopped, even if the server has returned to an earlier state.
 
-Programs may still read what the mirror was a moment ago. So the files of the state before this one are deleted a sync
-later, and those of a database that another process has open when it is replaced, once that process has closed it.
-Files of tables that the user may no longer read are deleted at once.
+Other programs may still read the previous state. Its files are therefore deleted one sync later, and those of a replaced
+database that another process has open, once that process has closed it. Files of tables that the user can no longer
+read are deleted immediately.
 """
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from da.errors import DaError
-from da.manifest import Manifest, Table
-from da.patience import Patience
+from da.manifest import Manifest, Table, noticed
 from da.pieces import assembly
 from da.plan import Plan, Request, choose, plan
-from da.report import Report
-from da.server import Server
-from da.text import bytes_text, clean
+from da.progress import Bar, Progress
+from da.server import Backoff, Server
+from da.text import bytes_text, count_text, seconds_text
 from da.web import Web
 from da.workspace import State, Workspace
 
 if TYPE_CHECKING:
-    from da.download import Outcome, Progress
+    from da.download import Outcome
     from da.views import Published
 
-CHECKPOINT = 30.0
-"""Seconds of downloading after which the tables that are complete get their views, before the rest is here."""
+_NAMED = 5
+"""Tables that are listed by name."""
 
-Bar = Callable[[int, int], "AbstractContextManager[Progress]"]
-"""Shows the progress of a number of bytes in a number of files."""
+
+@dataclass(slots=True)
+class Report:
+    """What a sync did, or in a dry run would do.
+
+    `files` and `size_bytes` count what was fetched; `not_mirrored` counts tables that can only be queried on the server.
+    """
+
+    workspace: str
+    snapshot: int = 0
+    dry_run: bool = False
+    interrupted: bool = False
+    updated: list[str] = field(default_factory=list)
+    unchanged: int = 0
+    removed: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    not_mirrored: int = 0
+    files: int = 0
+    size_bytes: int = 0
+    seconds: float = 0.0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of `da sync`."""
+        return 130 if self.interrupted else 1 if self.failed else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as a JSON object."""
+        document = {name: getattr(self, name) for name in self.__slots__}
+        failed = [{"table": table_id, "error": error} for table_id, error in self.failed.items()]
+        return {**document, "failed": failed, "seconds": round(self.seconds, 3)}
+
+    def lines(self) -> Iterator[str]:
+        """Return the lines of a summary, without failures and notes."""
+        did = ("Would update", "would remove") if self.dry_run else ("Updated", "removed")
+        parts = []
+        if self.updated:
+            parts.append(f"{did[0]} {_tables(self.updated)}: {self._fetched()}")
+        if self.removed:
+            parts.append(f"{did[1]} {_tables(self.removed)}")
+        if not parts and not self.failed and not self.interrupted:
+            parts.append("Already up to date")
+        if self.unchanged:
+            parts.append(f"{count_text(self.unchanged, 'table')} unchanged")
+        if parts:
+            text = "; ".join(parts)
+            yield f"{text[0].upper()}{text[1:]}. Snapshot {self.snapshot}."
+        if self.not_mirrored:
+            yield f"{count_text(self.not_mirrored, 'table')} can only be queried on the server."
+        if self.interrupted:
+            yield "Interrupted. Downloaded data is kept; run da sync to resume."
+
+    def failures(self) -> Iterator[str]:
+        """Return the failures, one line per cause."""
+        causes: dict[str, list[str]] = {}
+        for table_id, error in self.failed.items():
+            causes.setdefault(error, []).append(table_id)
+        for error, names in causes.items():
+            more = len(names) - _NAMED
+            count = f"{len(names):,} tables ({', '.join(names[:_NAMED])}{f' and {more:,} more' if more > 0 else ''})"
+            yield f"{names[0] if len(names) == 1 else count}: {error}"
+
+    def _fetched(self) -> str:
+        text = f"{count_text(self.files, 'file')}, {bytes_text(self.size_bytes)}"
+        return text if self.dry_run else f"{text} in {seconds_text(self.seconds)}"
+
+
+def _tables(names: list[str]) -> str:
+    return ", ".join(names) if len(names) <= _NAMED else count_text(len(names), "table")
+
+
+CHECKPOINT = 30.0
+"""Seconds of downloading after which complete tables get their views, before the others are complete."""
 
 
 class Sync:
     """One run of `da sync`, in a workspace that is locked for it."""
 
     def __init__(
-        self, workspace: Workspace, server: Server, web: Web, bar: Bar, patience: Patience | None = None
+        self, workspace: Workspace, server: Server, web: Web, bar: Bar, backoff: Backoff | None = None
     ) -> None:
         self._workspace = workspace
         self._server = server
         self._web = web
         self._bar = bar
-        self._patience = patience or Patience()
+        self._backoff = backoff or Backoff()
         self._before = workspace.state()
         self._shown: Mapping[str, Table] = self._before.tables
         self._report = Report(str(workspace.root))
 
     def run(self, request: Request) -> Report:
-        """Do it.
+        """Run the sync.
 
         Raises:
-            DaError: the server gives no manifest, and nothing has been touched; or the database can't be replaced.
+            DaError: the manifest can't be read (nothing was changed), or the database can't be replaced.
         """
         began = monotonic()
         self._report.dry_run = request.dry_run
         if self._before.server not in {"", self._server.address}:
-            note = (
-                f"this workspace mirrored {self._before.server} until now; it is of {self._server.address} from now on"
-            )
+            note = f"this workspace was a mirror of {self._before.server}; it is now a mirror of {self._server.address}"
             self._report.notes.append(note)
         answer = self._server.manifest(self._etag(request))
         if answer is None:
@@ -81,14 +148,14 @@ class Sync:
         return self._report
 
     def _etag(self, request: Request) -> str | None:
-        """Return the ETag of the manifest that the mirror is a true copy of, if it is one."""
+        """Return the ETag of the manifest that the mirror matches, if any."""
         state, workspace = self._before, self._workspace
         same = state.server == self._server.address and state.root == str(workspace.root) and not request.verify
         whole = same and all(map(workspace.holds, _mirrored(state.tables))) and self._has_sound_database()
         return state.etag if whole else None
 
     def _has_sound_database(self) -> bool:
-        """Look into the database only if it was changed since it was last known to be sound: DuckDB loads slowly."""
+        """Check the database only if it changed since the last check, because DuckDB loads slowly."""
         stamp = self._workspace.database_stamp()
         if stamp is None or stamp == self._before.database:
             return stamp is not None
@@ -119,20 +186,26 @@ class Sync:
             self._report.files, self._report.size_bytes = len(todo.wanted), todo.size_bytes
         else:
             self._workspace.doubt(self._before)
+            # Files of the state before the last one, kept for readers until now. Deleted before the download, not after
+            # it, because their space may be needed.
             if self._before.superseded:
                 self._workspace.prune(self._kept(todo))
             unfinished = self._fetch(todo)
             tables, broken = self._publish(todo, unfinished)
             unfinished |= broken
+            # A query that began before the database was replaced may open its files only now. The files of the previous
+            # state therefore stay until the next sync (`superseded`), except those of tables that the user may no
+            # longer read.
             kept = self._kept(todo)
             self._workspace.prune(self._referred(tables) | kept)
             superseded = bool(self._referred(self._before.tables) & kept - self._referred(tables))
+            # The ETag is saved only if everything of this manifest is here; otherwise the next run plans again.
             self._save(tables, None if unfinished or self._report.failed or request.only else etag, superseded)
         self._report.updated = sorted(todo.updated - unfinished)
         self._count({table_id: table for table_id, table in todo.chosen.items() if table_id not in unfinished})
 
     def _fetch(self, todo: Plan) -> set[str]:
-        """Download what is wanted; return the tables that are not complete then."""
+        """Download the wanted files; return the tables that are still incomplete."""
         todo, unfitting = self._fitting(todo)
         missing = Counter(each.table_id for each in todo.wanted)
         if missing:
@@ -146,12 +219,11 @@ class Sync:
             each for each in +missing if each in self._report.failed or not self._workspace.holds(todo.chosen[each])
         }
 
-    def _download(self, todo: Plan, progress: "Progress", missing: Counter[str]) -> None:
-        from da.download import Downloads
-        from da.urls import SignedUrls
+    def _download(self, todo: Plan, progress: Progress, missing: Counter[str]) -> None:
+        from da.download import Downloads, SignedUrls
 
         Thread(target=import_module, args=("da.views",), daemon=True).start()  # DuckDB loads while the network is busy
-        downloads = Downloads(self._web, SignedUrls(self._server, todo.wanted), progress, self._patience)
+        downloads = Downloads(self._web, SignedUrls(self._server, todo.wanted), progress, self._backoff)
         published_at = monotonic()
         for outcome in downloads.run(todo.wanted):
             self._note(outcome, missing)
@@ -169,17 +241,14 @@ class Sync:
         missing[wanted.table_id] -= 1
 
     def _checkpoint(self, todo: Plan, unfinished: set[str]) -> None:
-        """Give the tables that are complete their views already; a failure is told when all is here."""
+        """Publish the views of complete tables early; errors are reported at the end."""
         try:
             self._publish_views(todo.outcome(self._before, unfinished))
         except DaError:
             return
 
     def _publish(self, todo: Plan, unfinished: set[str]) -> tuple[dict[str, Table], set[str]]:
-        """Replace the database; return the tables it has, and those whose new files can't be read as a table.
-
-        The last state of such a table takes its place.
-        """
+        """Replace the database; return its tables, and those whose new files are unreadable."""
         published = self._publish_views(todo.outcome(self._before, unfinished))
         broken = set(published.failed)
         if broken:
@@ -197,7 +266,7 @@ class Sync:
         aside = self._workspace.aside_for_readers()
         shown = [each for each in mirrored if self._workspace.holds(each.table)]
         published = publish(self._workspace.duckdb, shown, aside)
-        if aside.exists():
+        if aside.exists():  # somebody reads the replaced database: remember which files it needs
             self._workspace.note_read(aside, self._referred(self._shown))
         self._shown = tables
         return published
@@ -217,7 +286,7 @@ class Sync:
         self._workspace.save(state)
 
     def _kept(self, todo: Plan) -> set[Path]:
-        """List files that are still needed or may still be read, without those of tables that are removed."""
+        """List the files that are needed or may still be read, except those of removed tables."""
         still = {table_id: table for table_id, table in self._before.tables.items() if table_id not in todo.removed}
         removed = {self._workspace.folder(table_id) for table_id in todo.removed}
         read = {path for path in self._workspace.read_elsewhere() if path.parent not in removed}
@@ -227,7 +296,7 @@ class Sync:
         return {self._workspace.path(each.id, file) for each in _mirrored(tables) for file in each.files}
 
     def _fitting(self, todo: Plan) -> tuple[Plan, set[str]]:
-        """Leave out the tables that alone are larger than what is free, as the server describes them."""
+        """Exclude tables that alone exceed the free disk space."""
         disk, sizes = shutil.disk_usage(self._workspace.root), Counter[str]()
         for each in todo.wanted:
             sizes[each.table_id] += each.file.size_bytes
@@ -238,7 +307,9 @@ class Sync:
         }
         for table_id in unfitting:
             needed, room = bytes_text(sizes[table_id]), bytes_text(disk.free)
-            self._report.failed[table_id] = f"it has {needed}, and {self._workspace.root} has {room} free; make room"
+            self._report.failed[table_id] = (
+                f"not enough disk space: it needs {needed}, but '{self._workspace.root}' has {room} free; free some space"
+            )
         fitting = tuple(each for each in todo.wanted if each.table_id not in unfitting)
         return replace(todo, wanted=fitting), unfitting
 
@@ -248,7 +319,8 @@ class Sync:
         if todo.size_bytes - here > free:
             needed = bytes_text(todo.size_bytes - here)
             raise DaError(
-                f"{needed} are to be fetched and {self._workspace.root} has {bytes_text(free)} free; make room"
+                f"not enough disk space: the sync needs {needed}, but '{self._workspace.root}' has {bytes_text(free)}"
+                " free; free some space, or sync fewer tables with --table"
             )
 
     def _count(self, tables: Mapping[str, Table]) -> None:
@@ -258,13 +330,8 @@ class Sync:
         self._report.notes += noticed(tables.values())
 
 
-def noticed(tables: Iterable[Table]) -> list[str]:
-    """Write what the server notices of tables, such as that the files of one are gone from its source."""
-    return [clean(f"{table.id}: {table.notice}") for table in tables if table.notice]
-
-
 def _here(todo: Plan, table_id: str | None = None) -> int:
-    """Count the bytes that are here already of what is wanted, of one table or of all."""
+    """Count the wanted bytes that are already here, of one table or of all."""
     wanted = (each for each in todo.wanted if table_id in {None, each.table_id})
     return sum(piece.done for each in wanted for piece in assembly(each).pieces)
 

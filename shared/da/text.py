@@ -1,4 +1,4 @@
-"""Numbers, sizes, times and tables of text as people read them."""
+"""Format numbers, sizes, times and tables of text."""
 
 import shutil
 import sys
@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 _KILO = 1000
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _LONGEST, _SHORTEST = 60, 12
-"""Terminal columns of a cell, and of what an elastic column has at least."""
+"""Maximum width of a cell, and minimum width of an elastic column."""
 
 
 def bytes_text(size: float) -> str:
-    """Write a size: `12.3 MB`."""
+    """Format a size: `12.3 MB`."""
     if size < _KILO:
         return f"{size:.0f} B"
     for unit in ("kB", "MB", "GB"):
@@ -25,19 +25,19 @@ def bytes_text(size: float) -> str:
 
 
 def count_text(count: int, noun: str) -> str:
-    """Write a count: `1 table`, `2 tables`."""
+    """Format a count: `1 table`, `2 tables`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def seconds_text(seconds: float) -> str:
-    """Write a duration: `0.4 s`, `3 min 20 s`."""
+    """Format a duration: `0.4 s`, `3 min 20 s`."""
     if seconds < _MINUTE:
         return f"{seconds:.1f} s"
     return f"{seconds // _MINUTE:.0f} min {seconds % _MINUTE:.0f} s"
 
 
 def ago_text(then: datetime, now: datetime | None = None) -> str:
-    """Write how long ago it was: `3 hours ago`."""
+    """Format the time since `then`: `3 hours ago`."""
     seconds = ((now or datetime.now(UTC)) - then).total_seconds()
     for unit, name in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute")):
         if seconds >= unit:
@@ -46,20 +46,20 @@ def ago_text(then: datetime, now: datetime | None = None) -> str:
 
 
 def clean(text: str) -> str:
-    """Replace what could play tricks on a terminal: control characters, line ends, directions of writing."""
+    """Replace characters that could affect a terminal: control characters, line breaks, text direction."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else " " if c in "\n\t\r" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def terminal_width() -> int | None:
-    """Return the columns of the terminal on stdout, `None` if there is none."""
+    """Return the width of the terminal on stdout; `None` if there is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Rows set under columns, as lines; `hidden` counts the columns for which there was no room."""
+    """A table as lines; `hidden` counts the columns that did not fit."""
 
     lines: list[str]
     hidden: int
@@ -73,10 +73,10 @@ def layout(
     width: int | None = None,
     elastic: bool = False,
 ) -> Layout:
-    """Set rows under columns; `None` shows as NULL.
+    """Lay out a table; `None` is shown as NULL.
 
-    With a `width`, long cells are cut, and columns in the middle left out when there is no room. An `elastic` last
-    column takes the room that the others leave.
+    With a `width`, long cells are truncated, and columns in the middle are hidden if they do not fit. An `elastic` last
+    column takes the remaining width.
     """
     cells = [[clean(cell) for cell in columns]]
     cells += [["NULL" if cell is None else clean(cell) for cell in row] for row in rows]
@@ -90,7 +90,7 @@ def layout(
 
 
 def columns_of(text: str) -> int:
-    """Count the terminal columns of a text: some characters take two, some none."""
+    """Return the display width of a text: some characters take two columns, some none."""
     if text.isascii():
         return len(text)
     return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
@@ -105,7 +105,7 @@ def _cut(cells: list[list[str]], width: int, *, elastic: bool) -> list[list[str]
 
 
 def _shortened(text: str, limit: int) -> str:
-    """Cut a text to so many terminal columns."""
+    """Truncate a text to a display width."""
     if columns_of(text) <= limit:
         return text
     text = text[: limit - 1]
@@ -115,7 +115,7 @@ def _shortened(text: str, limit: int) -> str:
 
 
 def _fitting(widths: Sequence[int], width: int | None) -> list[int]:
-    """Choose the columns to show, from both ends inwards; -1 stands for those left out."""
+    """Choose the columns to show, from both ends inwards; -1 stands for hidden columns."""
     if width is None or sum(widths) + 2 * (len(widths) - 1) <= width:
         return list(range(len(widths)))
     left, right = [0], list[int]()

@@ -1,4 +1,4 @@
-"""The names of DuckDB's types: what a server says of one becomes SQL only after this check."""
+"""Validation of DuckDB type names from a server before they are used in SQL."""
 
 import re
 from collections.abc import Callable
@@ -25,13 +25,13 @@ _PARENTHESISED = re.compile(r"\('[^'\x00]*'\)")
 
 
 def checked_type(text: str) -> str:
-    """Return the name of a DuckDB type, written anew from its parts: whatever `text` is, this is no other SQL.
+    """Return the name of a DuckDB type, rebuilt from its parsed parts so that it can't contain other SQL.
 
     Raises:
-        ValueError: it is not the name of a built-in type, or one that is too long or too deep.
+        ValueError: it is not the name of a built-in type, or it is too long or nested too deeply.
     """
     if len(text) > _LONGEST:
-        raise ValueError("a type has more than 200,000 characters")
+        raise ValueError("a type name is longer than 200,000 characters")
     grammar = _Grammar(text)
     found = grammar.type(0)
     if grammar.at != len(text):
@@ -41,13 +41,13 @@ def checked_type(text: str) -> str:
 
 @dataclass(slots=True)
 class _Grammar:
-    """Reads the name of a type from the left to the right; `at` is how far it has come."""
+    """Parses the name of a type from left to right; `at` is the current position."""
 
     text: str
     at: int = 0
 
     def error(self) -> ValueError:
-        return ValueError(f"{self.text[:100]!r} is not a type")
+        return ValueError(f"{self.text[:100]!r} is not a valid type")
 
     def type(self, depth: int) -> str:
         if depth > _DEEPEST:

@@ -1,7 +1,7 @@
-"""The user's database: the server's tables as views in it, beside the tables of the user's own.
+"""The user's database: the server's tables as views, next to the user's own tables.
 
-The database is changed in a copy that then replaces it, so that whoever has it open for reading is not disturbed.
-Which views are ours stands in `_da.tables`, with the comment each was given: a view that somebody replaced has lost it.
+Changes are made in a copy that then replaces the database, so that readers are not disturbed. `_da.tables` records our
+views with their comments; a view that the user has replaced no longer has its comment.
 """
 
 import os
@@ -33,21 +33,21 @@ comment on table _da.tables is 'The tables that da sync mirrors; it writes this 
 
 @dataclass(frozen=True, slots=True)
 class Mirrored:
-    """A table and the files its view reads, in their order."""
+    """A table and the files that its view reads, in order."""
 
     table: Table
     paths: tuple[Path, ...]
 
     @property
     def comment(self) -> str:
-        """What the view is commented with: never nothing, for the comment shows that the view is ours."""
+        """The comment of the view; never empty, because it marks the view as ours."""
         table = self.table
         return f"{table.description} ({table.id})" if table.description else f"({table.id})"
 
 
 @dataclass(slots=True)
 class Published:
-    """What came of it. `failed` is `{table id: why}`, `notes` what the user should know."""
+    """The result. `failed` is `{table id: reason}`, `notes` are for the user."""
 
     failed: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -60,15 +60,17 @@ class _ViewError(Exception):
 
 
 def publish(path: Path, tables: Sequence[Mirrored], aside: Path | None = None) -> Published:
-    """Give the database at `path` exactly the views of these tables; everything else in it stays.
+    """Update the views of the database at `path` to match these tables; everything else in it is kept.
 
-    The database that is replaced stays at `aside` if another process reads it.
+    The replaced database is kept at `aside` if another process reads it.
 
     Raises:
         DaError: another program has it open for writing, or it can't be written.
     """
     published = Published()
     link, path = path, Path(os.path.realpath(path))
+    # A new file, not changes in place: DuckDB admits no writer beside readers, and a crash in the middle would leave a
+    # database with half of the views. In the same folder, so that the rename is atomic.
     fresh = path.with_name(f".{path.name}.new")
     path.parent.mkdir(parents=True, exist_ok=True)
     for stale in (fresh, Path(f"{fresh}.wal")):
@@ -81,9 +83,9 @@ def publish(path: Path, tables: Sequence[Mirrored], aside: Path | None = None) -
 
 
 def is_sound(path: Path) -> bool:
-    """Tell whether a database can be opened and still has the views that it was given.
+    """Return whether a database can be opened and still has the views that `publish` created.
 
-    One that another program writes to counts as sound: it can't be looked into.
+    A database that another program writes to counts as sound, because it can't be inspected.
     """
     if not path.is_file():
         return False
@@ -101,9 +103,9 @@ def _copy(path: Path, fresh: Path, published: Published, link: Path) -> None:
             connection.execute(f"attach {quote_text(str(fresh))} as fresh (storage_version 'v1.0.0', block_size 16384)")
         return
     if not path.is_file():
-        raise DaError(f"{path} is not a regular file; move it away and run da sync again")
+        raise DaError(f"'{path}' is not a regular file; move it away and run da sync again")
     try:
-        if Path(f"{path}.wal").exists():  # what a program that died has left; it belongs into the file
+        if Path(f"{path}.wal").exists():  # left by a program that died; merge it into the file
             duckdb.connect(path).close()
         with duckdb.connect(path, read_only=True):  # no other program can write to it while this is open
             shutil.copy(path, fresh)
@@ -115,19 +117,21 @@ def _copy(path: Path, fresh: Path, published: Published, link: Path) -> None:
 
 
 def _explain(path: Path, link: Path, reason: str) -> None:
-    """Raise what the user can do something about; return if the file can't be read as a database by this DuckDB."""
+    """Raise an error that the user can fix; return if this DuckDB can't read the file as a database."""
     if _is_locked(reason):
         holder = re.search(r"\(PID (\d+)\)", reason)
         who = f"process {holder[1]}" if holder else "another program"
-        raise DaError(f"{path} is open for writing in {who}; close it and run da sync again") from None
+        raise DaError(f"can't update '{path}': {who} has it open for writing; close it and run da sync again") from None
     try:
         with path.open("rb") as file:
             file.read(1)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
-        raise DaError(f"{path} can't be read: {why}; correct that and run da sync again") from None
-    if link.is_symlink() or not path.is_file():  # whatever it is, it is not ours to move
-        raise DaError(f"{link} leads to {path}, which is not a DuckDB database; remove the link and run da sync again")
+        raise DaError(f"can't read '{path}': {why}; fix that and run da sync again") from None
+    if link.is_symlink() or not path.is_file():  # not a file of ours: don't move it
+        raise DaError(
+            f"'{link}' is a link to '{path}', which is not a DuckDB database; remove the link and run da sync again"
+        )
 
 
 def _is_locked(reason: str) -> bool:
@@ -135,7 +139,7 @@ def _is_locked(reason: str) -> bool:
 
 
 def _moved_aside(path: Path, reason: str) -> str:
-    """Move a database aside with all that belongs to it; return what to tell the user. Nothing is deleted."""
+    """Rename a database and its log; return a note for the user. Nothing is deleted."""
     newer = _newer_version(path, reason)
     word, stamp = ("newer" if newer else "broken"), time.strftime("%Y%m%d-%H%M%S")
     names = (path.with_name(f"{path.stem}.{word}-{stamp}{n}{path.suffix}") for n in ("", *(f"-{i}" for i in range(99))))
@@ -145,20 +149,20 @@ def _moved_aside(path: Path, reason: str) -> str:
     if wal.exists():
         wal.replace(f"{aside}.wal")
     if newer:
-        what = f"was written by {newer}, which is newer than this one ({duckdb.__version__})"
+        what = f"was written by {newer}, which is newer than the installed DuckDB {duckdb.__version__}"
         how = "open that file with the newer DuckDB"
     else:
         what, how = f"was damaged ({reason.splitlines()[0]})", "try to open that file with DuckDB"
     return (
-        f"{path} {what}; it is {aside.name} now, and a new one takes its place."
-        f" To get a table of your own out of it, {how} and run: copy TABLE to 'TABLE.parquet'"
+        f"{path} {what}; it was renamed to {aside.name} and replaced by a new database."
+        f" To recover your own tables, {how} and run: copy TABLE to 'TABLE.parquet'"
     )
 
 
 def _newer_version(path: Path, reason: str) -> str | None:
-    """Name the DuckDB that wrote a file, if its storage format is newer than what this DuckDB can read.
+    """Return the name of the DuckDB that wrote a file, if this DuckDB can't read its newer storage format.
 
-    A database begins with a checksum of 8 bytes, `DUCK`, the version of the format (8 bytes, little endian) and, at
+    A database starts with a checksum of 8 bytes, `DUCK`, the version of the format (8 bytes, little endian) and, at
     byte 52, the version of the library.
     """
     with path.open("rb") as file:
@@ -173,7 +177,7 @@ def _newer_version(path: Path, reason: str) -> str | None:
 
 
 def _newest_format() -> int:
-    """Find the newest storage format that this DuckDB writes."""
+    """Return the newest storage format that this DuckDB writes."""
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
         sample = Path(folder) / "sample.duckdb"
         connection.execute(f"attach {quote_text(str(sample))} as sample (storage_version 'latest')")
@@ -192,6 +196,9 @@ def _open(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _replace(path: Path, fresh: Path, aside: Path | None) -> None:
+    # Readers keep the old file open by its inode, so they are not disturbed by the rename, but the views in it refer to
+    # parquet files that a later sync deletes. A second name for the inode lets a later sync ask whether it is still in
+    # use. The name is made before the rename: afterwards, the old file has none and can't be found any more.
     if aside and path.exists():
         aside.parent.mkdir(exist_ok=True)
         with suppress(OSError):  # a file system without hard links
@@ -199,9 +206,9 @@ def _replace(path: Path, fresh: Path, aside: Path | None) -> None:
     try:
         fresh.replace(path)
     except PermissionError:  # Windows does not replace what somebody has open
-        raise DaError(f"{path} is open in another program; close it and run da sync again") from None
+        raise DaError(f"can't replace '{path}': another program has it open; close it and run da sync again") from None
     finally:
-        # Looked at only now: who opens the database from here on opens the new one.
+        # Checked only after the rename: until then, a new reader could still open the old file.
         if aside and not is_read(aside):
             aside.unlink(missing_ok=True)
             with suppress(OSError):
@@ -209,7 +216,7 @@ def _replace(path: Path, fresh: Path, aside: Path | None) -> None:
 
 
 def _give_views(connection: duckdb.DuckDBPyConnection, tables: list[Mirrored], published: Published) -> None:
-    """Do all of it in one transaction; without a table whose view can't be made, begin again."""
+    """Update all views in one transaction; if a view can't be created, start again without its table."""
     while True:
         notes: list[str] = []
         connection.execute("begin")
@@ -237,7 +244,7 @@ def _write(connection: duckdb.DuckDBPyConnection, tables: Sequence[Mirrored], no
     for view, each in wanted.items():
         if view in there and view not in ours:
             notes.append(
-                f"{view} is a table or view of your own, so {each.table.id} has no view; rename yours to see it"
+                f"{each.table.id} has no view: its name {view} is used by a table or view of yours; rename yours and sync again"
             )
         else:
             definitions[view] = _ensure(connection, each, ours.get(view))
@@ -247,7 +254,7 @@ def _write(connection: duckdb.DuckDBPyConnection, tables: Sequence[Mirrored], no
 def _record(
     connection: duckdb.DuckDBPyConnection, wanted: Mapping[str, Mirrored], definitions: Mapping[str, str]
 ) -> None:
-    """Write down which views are ours, in one statement: one for each would take half of the time."""
+    """Record our views in one statement; one statement per view would take half of the time."""
     rows = [
         (
             each.table.id,
@@ -268,7 +275,7 @@ def _record(
 
 
 def _relations(connection: duckdb.DuckDBPyConnection) -> dict[str, str | None]:
-    """List what has a name in `main`, in lower case as DuckDB compares it: a view with its comment, a table without."""
+    """List the names in `main` in lower case, as DuckDB compares them: views with their comment, tables with none."""
     views = "select lower(view_name), comment from duckdb_views() where schema_name = 'main' and not internal"
     tables = "select lower(table_name), null from duckdb_tables() where schema_name = 'main' and not internal"
     here = "and database_name = current_database()"
@@ -276,19 +283,19 @@ def _relations(connection: duckdb.DuckDBPyConnection) -> dict[str, str | None]:
 
 
 def _ensure(connection: duckdb.DuckDBPyConnection, each: Mirrored, definition: str | None) -> str:
-    """Make a view unless it is as it should be already; return its definition."""
+    """Create a view unless it is up to date; return its definition."""
     try:
         wanted = _definition(each)
         if wanted != definition:
             connection.execute(wanted)
     except (duckdb.Error, DaError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise _ViewError(each.table.id, f"its files can't be read as a table: {reason}") from None
+        raise _ViewError(each.table.id, f"can't read its files as a table: {reason}") from None
     return wanted
 
 
 def _definition(each: Mirrored) -> str:
-    """Write the statements that make a view and its comments."""
+    """Build the statements that create a view and its comments."""
     view = f"main.{quote(each.table.view)}"
     statements = [
         f"create or replace view {view} as {_select(each)}",

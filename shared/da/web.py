@@ -1,39 +1,66 @@
-"""HTTP over connections that are kept open, for several threads at once.
+"""HTTP over a pool of persistent connections, usable from several threads.
 
-The standard library's client is used because it is there in 20 ms and, read into one buffer, moves five times the
-bytes per second that httpx does; a mirror is limited by the network, not by Python.
+The standard library's client is used because it loads in 20 ms and, reading into one buffer, has five times the
+throughput of httpx, so that a mirror is limited by the network, not by Python.
 """
 
 import email.utils
 import http.client
 import io
 import json
+import os
 import re
 import socket
 import ssl
+import sys
 import threading
 import time
 import zlib
+from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from da import __version__, refusals
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
-from da.proxies import proof, proxy_for
+
+
+@cache
+def proxy_for(scheme: str, host: str) -> SplitResult | None:
+    """Return the address of the proxy for a host; `None` for a direct connection."""
+    asked = any(name.lower() in {f"{scheme}_proxy", "all_proxy"} for name in os.environ)
+    if not asked and sys.platform not in {"darwin", "win32"}:
+        return None
+    from urllib.request import getproxies, proxy_bypass
+
+    proxies = getproxies()
+    address = proxies.get(scheme) or proxies.get("all")
+    if not address or proxy_bypass(host):
+        return None
+    return urlsplit(address if "//" in address else f"//{address}")
+
+
+def proof(proxy: SplitResult) -> dict[str, str]:
+    """Return the authorization header for a proxy with a user name in its address."""
+    if not proxy.username:
+        return {}
+    user = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"Proxy-Authorization": f"Basic {b64encode(user.encode()).decode()}"}
+
 
 TIMEOUT = 30.0
-"""Seconds without a byte after which a connection counts as broken."""
+"""Seconds without data after which a connection counts as broken."""
 
 _BLOCK = 1 << 16
 _LARGEST = 64 << 20
 _LARGEST_ERROR = 1 << 20
-"""Bytes of the largest answer of the API that is read, and of the largest error; a manifest of 100,000 files has 30 MB."""
+"""Maximum bytes of an answer of the API, and of an error. The manifest of 100,000 files has 30 MB."""
 
 _GRACE, _SLOWEST = 30.0, 1000
-"""Seconds after which an answer must have come with so many bytes a second."""
+"""Seconds after which an answer must have arrived with at least so many bytes per second."""
 
 _LONGEST_DETAIL = 4000
 
@@ -43,7 +70,7 @@ _Origin = tuple[str, str, int]
 
 
 class Exchange:
-    """One answer, whose body is still to be read."""
+    """One answer, whose body has not been read yet."""
 
     def __init__(self, response: http.client.HTTPResponse, url: str) -> None:
         self.status = response.status
@@ -56,13 +83,13 @@ class Exchange:
         self._rest = memoryview(b"")
 
     def header(self, name: str) -> str:
-        """Return a header's value, an empty text if there is none."""
+        """Return the value of a header; empty if it is missing."""
         return self._response.headers.get(name, "")
 
     def readinto(self, buffer: memoryview) -> int:
-        """Fill a buffer as far as there is a body; 0 at its end, which may come too early.
+        """Read into a buffer; 0 at the end of the body, which may come too early.
 
-        Content encodings are undone: some proxies add them though none was asked for.
+        Content encodings are decoded: some proxies add them unrequested.
         """
         with self._broken():
             if not self._encodings:
@@ -75,11 +102,11 @@ class Exchange:
             return size
 
     def read(self) -> bytes:
-        """Read the body whole, unpacked.
+        """Read the whole body, decoded.
 
         Raises:
             BrokenError: the connection broke.
-            DaError: it is larger than any answer of the API, or arrives too slowly; asking again would not help.
+            DaError: the body is larger than any answer of the API or arrives too slowly; a retry would not help.
         """
         most = _LARGEST_ERROR if self.status >= 400 else _LARGEST  # noqa: PLR2004
         with self._broken():
@@ -88,29 +115,33 @@ class Exchange:
                 blocks.append(block)
                 size += len(block)
                 if size > most:
-                    raise DaError(f"{self._where} sent more than {most >> 20} MB; is it the right server?")
+                    raise DaError(
+                        f"the answer of '{self._where}' is larger than {most >> 20} MB; check the address of the server"
+                    )
             return b"".join(blocks)
 
     def _arriving(self) -> Iterator[bytes]:
-        """Read the body as it comes, and give up on one that drips."""
+        """Read the body as it arrives; fail if it drips.
+
+        The timeout of the socket does not notice a server that sends a byte now and then: each byte restarts it.
+        """
         began, size = time.monotonic(), 0
         while block := self._response.read1(_BLOCK):
             size += len(block)
             seconds = time.monotonic() - began
             if seconds > _GRACE and size < seconds * _SLOWEST:
                 raise DaError(
-                    f"{self._where} sent {size:,} bytes in {seconds:.0f} seconds; check your network, and run it again"
+                    f"the answer of '{self._where}' is too slow: {size:,} bytes in {seconds:.0f} seconds; check your network and try again"
                 )
             yield block
-        self._response.read()  # nothing is left, or it ended too early; only now the connection can be used again
+        self._response.read()  # raises if the body ended too early, and marks the connection as reusable
 
     def _unpack(self) -> Iterator[bytes]:
         blocks: Iterable[bytes] = self._arriving()
         for encoding in reversed(self._encodings):
             if encoding not in {"gzip", "x-gzip", "deflate"}:
                 raise BrokenError(
-                    f"{self._where} answered in the encoding {encoding!r}, which was not asked for;"
-                    " a proxy on the way probably added it"
+                    f"the answer of '{self._where}' has the unsupported encoding {encoding!r}; a proxy probably added it"
                 )
             blocks = _inflated(blocks)
         yield from blocks
@@ -119,7 +150,7 @@ class Exchange:
         """Read the body as JSON.
 
         Raises:
-            BrokenError: it is something else.
+            BrokenError: it is not JSON.
         """
         body = self.read()
         try:
@@ -127,15 +158,15 @@ class Exchange:
         except (ValueError, RecursionError):
             if self.is_web_page or body.lstrip()[:1] == b"<":
                 raise BrokenError(refusals.of_web_page(self._where)) from None
-            raise BrokenError(f"{self._where} answered something that is not JSON; is it the right server?") from None
+            raise BrokenError(f"the answer of '{self._where}' is not JSON; check the address of the server") from None
 
     @property
     def is_web_page(self) -> bool:
-        """Whether a page for people came, which neither the API nor a store sends."""
+        """Whether the answer is an HTML page, which neither the API nor a store sends."""
         return self.header("content-type").lower().startswith(("text/html", "application/xhtml"))
 
     def refusal(self) -> RefusedError:
-        """Make an error of an answer that is one."""
+        """Return the error for an error answer."""
         try:
             body = self.read()
             problem = json.loads(body)
@@ -146,7 +177,7 @@ class Exchange:
         problem = problem if isinstance(problem, dict) else {}
         detail = problem.get("detail") or problem.get("title") or self._reason(body)
         wait = _seconds(self.header("retry-after"))
-        detail = " ".join(str(detail)[:_LONGEST_DETAIL].split())  # of one line, or it could pass for lines of ours
+        detail = " ".join(str(detail)[:_LONGEST_DETAIL].split())  # one line, so that it can't imitate lines of ours
         return RefusedError(detail, status=self.status, code=str(problem.get("code", "")), wait=wait)
 
     def _reason(self, body: bytes) -> str:
@@ -158,10 +189,13 @@ class Exchange:
             return refusals.of_web_page(self._where)
         if self.status in range(300, 400):
             return refusals.of_redirect(self._where, self.header("location"))
-        return refusals.of_store(self._url, body, self.header("date")) or f"{self._where} answered {self.status}"
+        return (
+            refusals.of_store(self._url, body, self.header("date"))
+            or f"'{self._where}' answered with status {self.status}"
+        )
 
     def web_page(self) -> str:
-        """Explain a web page that came in the place of something else."""
+        """Explain an unexpected HTML page."""
         return refusals.of_web_page(self._where)
 
     @contextmanager
@@ -169,11 +203,11 @@ class Exchange:
         try:
             yield
         except (OSError, EOFError, zlib.error, http.client.HTTPException) as error:
-            raise BrokenError(f"the connection to {self._where} broke: {_reason(error)}") from None
+            raise BrokenError(f"the connection to '{self._where}' broke: {_reason(error)}") from None
 
 
 class Web:
-    """A pool of connections. `close` breaks them all, which also ends the reads of other threads."""
+    """A pool of connections. `close` breaks them all, which also ends reads in other threads."""
 
     def __init__(self, *, timeout: float = TIMEOUT) -> None:
         self._timeout = timeout
@@ -192,11 +226,11 @@ class Web:
     def exchange(
         self, method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
     ) -> Iterator[Exchange]:
-        """Send a request; within the block its answer is read.
+        """Send a request; the answer is read inside the block.
 
         Raises:
-            UnreachableError: no connection could be made.
-            BrokenError: the connection broke before an answer came.
+            UnreachableError: the server can't be reached.
+            BrokenError: the connection broke before the answer.
         """
         parts = urlsplit(url)
         connection, response = self._send(method, parts, {"User-Agent": f"da/{__version__}", **(headers or {})}, body)
@@ -206,7 +240,7 @@ class Web:
             self._give_back(connection, response, _origin(parts))
 
     def close(self) -> None:
-        """Break every connection; those that are in use are closed by their users, who notice."""
+        """Break every connection; those in use are closed by their users."""
         with self._lock:
             idle = [connection for kept in self._idle.values() for connection in kept]
             busy = self._live.difference(idle)
@@ -227,7 +261,7 @@ class Web:
             proxy = proxy_for(parts.scheme, parts.hostname or "")
             return connection, self._answer(connection, method, target, {**headers, **more}, body, proxy=proxy)
         except BrokenError:
-            if reused:  # the server may have closed it while nobody looked
+            if reused:  # the server may have closed the idle connection
                 return self._send(method, parts, headers, body)
             raise
 
@@ -245,17 +279,21 @@ class Web:
         try:
             if connection.sock is None:
                 _connect(connection, proxy)
-            connection.request(method, target, body=_flowing(body), headers=_with_length(headers, body))
+            if body is None:
+                connection.request(method, target, headers=headers)
+            else:  # a stream is sent in blocks, so that the timeout applies to each of them
+                length = {"Content-Length": str(len(body))}
+                connection.request(method, target, body=io.BytesIO(body), headers={**headers, **length})
             return connection.getresponse()
         except UnreachableError:
             self._drop(connection)
             raise
         except (OSError, http.client.HTTPException) as error:
             self._drop(connection)
-            raise BrokenError(f"the connection to {where} broke: {_reason(error)}") from None
+            raise BrokenError(f"the connection to '{where}' broke: {_reason(error)}") from None
 
     def _take(self, origin: _Origin, *, fresh: bool) -> tuple[http.client.HTTPConnection, bool]:
-        """Return a connection, and whether it was used before; what can't be sent twice goes over a `fresh` one."""
+        """Return a connection, and whether it is reused; requests that can't be retried need a `fresh` one."""
         with self._lock:
             if not fresh and (idle := self._idle.get(origin)):
                 return idle.pop(), True
@@ -295,12 +333,12 @@ def _origin(parts: SplitResult) -> _Origin:
     except ValueError:
         port = None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise DaError(f"{parts.scheme or 'no'}: is not a way to fetch anything; an http(s) address is needed")
+        raise DaError(f"'{parts.scheme}:' is not a supported URL scheme (expected http or https)")
     return parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80)
 
 
 def _request(parts: SplitResult) -> tuple[str, dict[str, str]]:
-    """Return what is asked for, and what a proxy on the way wants to know: without TLS it is given the whole URL."""
+    """Return the request target and proxy headers; a proxy gets the whole URL for plain http."""
     proxy = proxy_for("http", parts.hostname or "") if parts.scheme == "http" else None
     if proxy:
         return urlunsplit(parts._replace(fragment="")), proof(proxy)
@@ -308,34 +346,25 @@ def _request(parts: SplitResult) -> tuple[str, dict[str, str]]:
 
 
 def _connect(connection: http.client.HTTPConnection, proxy: SplitResult | None) -> None:
-    where = f"{'the proxy ' if proxy else ''}{connection.host}:{connection.port}"
+    where = f"{'the proxy ' if proxy else ''}'{connection.host}:{connection.port}'"
     try:
         connection.connect()
     except ssl.SSLCertVerificationError as error:
         advice = (
-            "if your company signs its own certificates, set SSL_CERT_FILE to their file;"
-            " if this network asks for a sign-in, do that in a browser first"
+            "if your company uses its own certificate authority, set SSL_CERT_FILE to its certificate;"
+            " if this network requires a sign-in, sign in with a browser first"
         )
-        message = f"{where} shows a certificate that is not trusted ({error.verify_message}); {advice}"
+        message = f"the certificate of {where} is not trusted ({error.verify_message}); {advice}"
         raise UnreachableError(message) from None
     except OSError as error:
         refused = re.match(r"Tunnel connection failed: (\d{3})", str(error))
         if proxy and refused:
             raise UnreachableError(refusals.of_proxy(proxy, int(refused[1]))) from None
-        raise UnreachableError(f"{where} can't be reached: {_reason(error)}; check the address and network") from None
-
-
-def _flowing(body: bytes | None) -> bytes | io.BytesIO | None:
-    """Let a long body go out block by block: the timeout is for each then, and not for all of it."""
-    return io.BytesIO(body) if body is not None and len(body) > _BLOCK else body
-
-
-def _with_length(headers: Mapping[str, str], body: bytes | None) -> dict[str, str]:
-    return dict(headers) if body is None else {**headers, "Content-Length": str(len(body))}
+        raise UnreachableError(f"can't reach {where}: {_reason(error)}; check the address and your network") from None
 
 
 def _inflated(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Undo gzip or deflate, of one or more members; some send deflate without zlib's frame."""
+    """Decompress gzip or deflate with one or more members; some servers send deflate without the zlib header."""
     unpacking, begun = zlib.decompressobj(wbits=47), False
     for block in blocks:
         packed, more = block, True
@@ -356,7 +385,7 @@ def _inflated(blocks: Iterable[bytes]) -> Iterator[bytes]:
             else:  # what it holds back comes without further input
                 more = bool(packed) or len(unpacked) == _BLOCK
     if begun:
-        raise EOFError("it ended too early")
+        raise EOFError("the data ended too early")
 
 
 def _where(url: str) -> str:
@@ -365,12 +394,12 @@ def _where(url: str) -> str:
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
-        return "nothing came for too long"
+        return "timed out"
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__)[:200].lower()
 
 
 def _seconds(retry_after: str) -> float | None:
-    """Read a Retry-After header (RFC 9110, section 10.2.3): seconds, or a date."""
+    """Parse a Retry-After header (RFC 9110, section 10.2.3): seconds or a date."""
     if not retry_after:
         return None
     try:

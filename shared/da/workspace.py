@@ -1,4 +1,4 @@
-"""The folder that holds the mirror, and what is remembered about it.
+"""The folder of the mirror, and its saved state.
 
 `server/parquet/<source>/<table>/<sha256[:32]>.parquet` is the mirror, `user/duckdb/analytics.duckdb` the user's
 database with a view per table, `.da/state.json` what the last sync left there.
@@ -28,7 +28,7 @@ _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What the mirror holds. `etag` is that of a manifest which was taken over completely, else it is `None`.
+    """The state of a mirror. `etag` is that of the last manifest that was applied completely, otherwise `None`.
 
     `root` is where the workspace was then: views name files by absolute paths. `changed_at` is an ISO 8601 time, UTC.
     """
@@ -40,21 +40,21 @@ class State:
     root: str = ""
     tables: Mapping[str, Table] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
-    """Tables that could not be brought up to date, and why; an older state of them may be among `tables`."""
+    """Tables that could not be updated, with the reason; `tables` may have an older state of them."""
     database: tuple[int, int] | None = None
-    """Size and time of change (ns) of the database when it was last known to be sound."""
+    """Size and modification time (ns) of the database when it was last known to be valid."""
     superseded: bool = False
-    """Whether files are kept that only the state before this one refers to; the next sync deletes them."""
+    """Whether files of the previous state are still kept; the next sync deletes them."""
 
     def to_json(self) -> dict[str, Any]:
-        """Write it as a JSON object."""
+        """Return the state as a JSON object."""
         plain = {name: getattr(self, name) for name in self.__slots__ if name not in {"tables", "failed"}}
         tables = {table_id: table.to_json() for table_id, table in self.tables.items()}
         return {"version": _VERSION, **plain, "failed": dict(self.failed), "tables": tables}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Read it back; raises `ValueError`, `KeyError` or `TypeError` when it is none."""
+        """Read the state from JSON; raises `ValueError`, `KeyError` or `TypeError` if it is invalid."""
         newer = {"database": None, "superseded": False}  # older versions of da did not write these
         values = {name: document.get(name, newer[name]) if name in newer else document[name] for name in cls.__slots__}
         values["database"] = tuple(map(int, values["database"])) if values["database"] else None
@@ -64,13 +64,13 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A folder with a mirror in it, or to be."""
+    """A folder with a mirror, or for one."""
 
     root: Path
 
     @classmethod
     def find(cls, environ: Mapping[str, str] = os.environ, start: Path | None = None) -> Self:
-        """Find the workspace: `DA_LOCAL_DIR`, else the nearest folder upwards that holds `.da/`, else this one."""
+        """Find the workspace: `DA_LOCAL_DIR`, else the nearest parent folder with `.da/`, else the current folder."""
         if named := environ.get("DA_LOCAL_DIR"):
             return cls(Path(named).expanduser().absolute())
         here = (start or Path.cwd()).absolute()
@@ -87,19 +87,19 @@ class Workspace:
         return self.root / "server" / "parquet"
 
     def folder(self, table_id: str) -> Path:
-        """Where a table's files lie."""
+        """The folder of a table's files."""
         return self.parquet.joinpath(*(f"{part}_" if part in _RESERVED else part for part in table_id.split(".")))
 
     def path(self, table_id: str, file: File) -> Path:
-        """Where one file lies: its name is the hash of its content, so it never changes."""
+        """The path of one file. It is named after the hash of its content, so it never changes."""
         return self.folder(table_id) / f"{file.sha256[:32]}.parquet"
 
     def holds(self, table: Table) -> bool:
-        """Tell whether all files of a table are here."""
+        """Return whether all files of a table are here."""
         return all(_size(self.path(table.id, file)) == file.size_bytes for file in table.files)
 
     def state(self) -> State:
-        """Read what the last sync left; an unreadable state is none, the next sync finds the files again."""
+        """Read the state of the last sync; an unreadable state counts as empty, and the next sync finds the files again."""
         try:
             document = json.loads(self._state_path.read_text(encoding="utf-8"))
             return State.from_json(document) if document["version"] == _VERSION else State()
@@ -107,29 +107,33 @@ class Workspace:
             return State()
 
     def save(self, state: State) -> None:
-        """Remember what the mirror holds."""
+        """Save the state."""
         write_atomically(self._state_path, json.dumps(state.to_json(), separators=(",", ":")))
 
     def doubt(self, state: State) -> None:
-        """Remember, before anything is changed, that the mirror is no true copy of the manifest that it was one of."""
+        """Mark the mirror as out of date before anything is changed.
+
+        If this run dies, the next one would otherwise send the ETag, be told that nothing changed, and keep half of it.
+        """
         if state.etag is not None:
             times = self._state_path.stat()
             self.save(replace(state, etag=None))
-            os.utime(self._state_path, ns=(times.st_atime_ns, times.st_mtime_ns))  # it is no news of the server's
+            # The modification time says when the mirror last matched the server; this is no news from the server.
+            os.utime(self._state_path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
     def touch(self) -> None:
-        """Remember that the server had nothing new just now."""
+        """Record that the mirror was up to date now."""
         os.utime(self._state_path)
 
     def checked_at(self) -> datetime | None:
-        """Tell when the mirror was last known to be as the server wants it, `None` if never."""
+        """Return when the mirror last matched the server; `None` if never."""
         try:
             return datetime.fromtimestamp(self._state_path.stat().st_mtime, UTC)
         except FileNotFoundError:
             return None
 
     def database_stamp(self) -> tuple[int, int] | None:
-        """Return the size and the time of change (ns) of the database, `None` if there is none."""
+        """Return the size and modification time (ns) of the database; `None` if there is none."""
         try:
             found = self.duckdb.stat()
         except OSError:
@@ -137,20 +141,20 @@ class Workspace:
         return found.st_size, found.st_mtime_ns
 
     def aside_for_readers(self) -> Path:
-        """Return a new place for a database that is being replaced while somebody reads it."""
+        """Return a new path for a database that is replaced while another process reads it."""
         return self.root / ".da" / "readers" / f"{time.time_ns()}.duckdb"
 
     def note_read(self, aside: Path, files: Iterable[Path]) -> None:
-        """Remember which files a replaced database refers to that somebody still reads."""
+        """Record the files that a replaced database refers to while another process reads it."""
         names = sorted(path.relative_to(self.root).as_posix() for path in files)
         write_atomically(aside.with_suffix(".json"), json.dumps(names))
 
     def has_readers(self) -> bool:
-        """Tell whether replaced databases lie aside for their readers."""
+        """Return whether replaced databases are kept for their readers."""
         return any((self.root / ".da" / "readers").glob("*.duckdb"))
 
     def read_elsewhere(self) -> set[Path]:
-        """List the files that readers of replaced databases may still open; those of readers that ended are let go."""
+        """List the files that readers of replaced databases may still open; databases without readers are deleted."""
         files: set[Path] = set()
         for aside in (self.root / ".da" / "readers").glob("*.duckdb"):
             noted = aside.with_suffix(".json")
@@ -164,7 +168,7 @@ class Workspace:
         return files
 
     def prune(self, keep: Collection[Path]) -> None:
-        """Delete the mirror's files that are not to be kept, and folders that are empty then.
+        """Delete the mirror's files except those to `keep`, and empty folders.
 
         Only names that `da` itself gives are touched, and links are not followed.
         """
@@ -179,28 +183,30 @@ class Workspace:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep every other `da sync` out; the lock ends with the process, however it ends.
+        """Lock out every other `da sync`.
+
+        The lock belongs to the process, not to the content of the file, so that one that died leaves none behind.
 
         Raises:
-            DaError: another one is at work, or nothing can be written here.
+            DaError: another sync is running, or the folder is not writable.
         """
         try:
             (self.root / ".da").mkdir(parents=True, exist_ok=True)
             handle = os.open(self.root / ".da" / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise DaError(
-                f"{self.root} can't be written to ({error.strerror}); choose another with DA_LOCAL_DIR"
+                f"can't write to '{self.root}': {error.strerror}; choose another folder with DA_LOCAL_DIR"
             ) from None
         try:
             if not _lock(handle):
-                raise DaError(f"Another da sync is at work in {self.root}; wait for it to end")
+                raise DaError(f"can't sync '{self.root}': another da sync is running there; wait until it ends")
             self._remove_unfinished()
             yield
         finally:
             os.close(handle)
 
     def _remove_unfinished(self) -> None:
-        """Remove what a sync left that died while it wrote its state."""
+        """Delete the temporary files of a sync that died while saving its state."""
         for path in self._state_path.parent.glob(f".{self._state_path.name}.*"):
             path.unlink(missing_ok=True)
 
@@ -210,7 +216,7 @@ class Workspace:
 
 
 def is_read(database: Path) -> bool:
-    """Tell whether another process has a DuckDB file open: it holds a lock on it as long as it does.
+    """Return whether another process has a DuckDB file open, and therefore a lock on it.
 
     Windows does not let such a file be replaced in the first place.
     """
@@ -218,6 +224,8 @@ def is_read(database: Path) -> bool:
         return False
     import fcntl
 
+    # DuckDB takes a POSIX lock (fcntl) for as long as it has a file open, also when it only reads. Taking the exclusive
+    # one fails exactly while somebody reads. It is released when the file is closed here.
     try:
         with database.open("r+b") as file:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

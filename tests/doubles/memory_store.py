@@ -71,7 +71,7 @@ class MemoryStore:
         """
         found = self.read(key)
         if found is None:
-            raise ObjectMissingError(f"there is no {key} in the bucket")
+            raise ObjectMissingError(f"{key!r} does not exist in the bucket")
         path.write_bytes(found.data)
         return found.version
 

@@ -44,7 +44,7 @@ def test_the_file_of_the_instance_may_lie_in_a_bucket(tmp_path: Path, monkeypatc
         for name, value in bucket.settings.items():
             monkeypatch.setenv(name, value)
         environ = {**bucket.settings, "CONFIG_FILE": f"{bucket.settings['DATA_URL']}/config/instance.yaml"}
-        with pytest.raises(SettingsError, match=r"CONFIG_FILE: s3://.*/config/instance\.yaml is not there"):
+        with pytest.raises(SettingsError, match=r"CONFIG_FILE: 's3://.*/config/instance\.yaml' does not exist"):
             _ = Process(environ).settings
         process = Process(bucket.settings)
         process.store.put("config/instance.yaml", b"instance: {name: Example}", if_version=ABSENT)

@@ -13,7 +13,7 @@ LAYERS = (
     ("addresses", "clients", "names", "schedule", "types"),
     ("settings",),
     ("store", "catalog"),
-    ("bucket_parquet", "days", "duckdb_files", "lease", "runs"),
+    ("days", "duckdb_files", "lease", "runs"),
     ("access", "contract", "snapshots"),
     ("audit",),
     ("rebuild", "state", "manifest"),

@@ -115,7 +115,7 @@ def found() -> dict[str, set[str]]:
 
 
 LISTED: dict[str, set[str]] = {
-    "shared/analyst/connectors/imported/parquet_files.py": {"kind", "scan", "select", "target", "back"},
+    "shared/analyst/connectors/imported.py": {"kind", "scan", "select", "target", "back"},
     "shared/analyst/connectors/jira/warehouse/parts.py": {"wanted", "columns", "key", "rows"},
     "shared/analyst/connectors/jira/warehouse/reader.py": {"into", "columns", "where"},
     "shared/analyst/audit/archives.py": {"columns", "rows_of(known)", "known_ids"},

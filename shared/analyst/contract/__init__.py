@@ -1,1 +1,1 @@
-"""The extract.duckdb contract: what every source produces, how it is published and read."""
+"""The extract.duckdb contract: what every source produces, and how it is published and read."""

@@ -1,4 +1,4 @@
-"""Names of columns: made of what the source calls them, and kept by that."""
+"""Names of columns, derived from the source's own names and kept with them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,12 +7,12 @@ from analyst.errors import SourceError
 from analyst.names import identity, name_of
 
 Names = dict[str, str]
-"""The columns of one file, in their order: what the source calls each by its name."""
+"""The columns of one file in order: column name → the source's own name (the original)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The columns of one file as the source calls them, and where they stand."""
+    """The source's own names of the columns of one file; `where` names the file in messages."""
 
     where: str
     originals: Sequence[str]
@@ -20,20 +20,20 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """The names that the columns of a table have: `known` are those it was published with, and their originals.
+    """The names of a table's columns: `known` maps the published names to their originals.
 
-    A column is the one it was by its original, wherever it stands and in whichever file. `is_replaced` says that nothing
-    of what was published stays, so that an original that is gone gives its name free.
+    A column is identified by its original, at any position and in any file. `is_replaced` means that no published row
+    stays, so the name of an original that is gone can be reused.
     """
 
     known: Mapping[str, str] = field(default_factory=dict)
     is_replaced: bool = True
 
     def names(self, headers: Sequence[Header]) -> list[Names]:
-        """Name the columns of some files. One without an original is named by its place: `column0` is the first.
+        """Name the columns of some files. A column without an original is named by its position: `column0` is the first.
 
         Raises:
-            SourceError: two originals would have one name; the message has both, and where they stand.
+            SourceError: two originals would get the same name; the message contains both, and their files.
         """
         named = {identity(original): name for name, original in self.known.items() if original.strip()}
         present = {identity(original) for header in headers for original in header.originals}
@@ -65,7 +65,7 @@ class Naming:
         return names
 
     def replaced(self, found: Mapping[str, str]) -> list[str]:
-        """Tell which names have come to stand for another original."""
+        """Report the names that now belong to another original."""
         return [
             f"the column {name!r} is {original!r} now, and was {self.known[name]!r} until the last sync"
             for name, original in found.items()
@@ -74,16 +74,16 @@ class Naming:
 
 
 def named(originals: Sequence[str], where: str) -> Names:
-    """Name the columns of one file of which nothing was published.
+    """Name the columns of one file of a table that was never published.
 
     Raises:
-        SourceError: two originals would have one name; the message has both, and `where` they stand.
+        SourceError: two originals would get the same name; the message contains both, and `where` they are.
     """
     return Naming().names([Header(where, originals)])[0]
 
 
 def unrelated(files: Sequence[tuple[str, Names]]) -> list[str]:
-    """Tell of the first file that no other file of its table connects with the first one by a common column."""
+    """Report the first file that no chain of common columns connects with the first file of its table."""
     groups: list[tuple[str, set[str]]] = []
     for name, columns in files:
         connected = [group for group in groups if not group[1].isdisjoint(columns)]

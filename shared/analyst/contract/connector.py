@@ -1,4 +1,4 @@
-"""What a connector is: it knows its tables, their exact types, paging and increments, and nothing of the bucket."""
+"""The interface of a connector, which knows its tables, their exact types, paging and increments, but not the bucket."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,20 +11,20 @@ from analyst.catalog import Column
 SyncStrategy = Literal["full_refresh", "incremental"]
 
 Cursor = str | int | float | None
-"""The greatest value of the cursor column that was published so far; a JSON scalar."""
+"""The greatest value of the cursor column published so far; a JSON scalar."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceTable:
-    """One table as its source offers it and the registry wants it.
+    """One table as its source offers it and the registry configures it.
 
-    `name` is normalised, `original` is what the source calls it. `fingerprint` changes whenever the table's content
-    or the options it is read with may have changed; while it stays, nothing is read. `read_at` is when its rows were
-    read of where they come from, if that was before this run. `registration` is the uuid of the table's registration as
-    the run found it; content that was published for another one is not built on. `published` are the columns that an
-    incremental table has by now: an increment is read with types that go together with theirs, and a connector that
-    can't do that reads the whole table. `lacks_cursors` says that a published row with a key has no cursor, so that any
-    row of the source may replace it, even one before the cursor: the whole table is read then, too.
+    `name` is normalised; `original` is the source's own name. `fingerprint` changes whenever the table's content, or an
+    option it is read with, may have changed; a table with an unchanged fingerprint is not read. `read_at` is the time
+    at which the rows were read from their origin, if that was before this run. `registration` is the uuid of the
+    table's registration at the start of the run; content published for another registration is not built on.
+    `published` are the columns that an incremental table already has: an increment is read with types compatible with
+    them, and a connector that can't do so reads the whole table. `lacks_cursors` means that a published row with a key
+    has no cursor; then any row of the source may replace it, even one before the cursor, and the whole table is read.
     """
 
     name: str
@@ -37,21 +37,21 @@ class SourceTable:
     read_at: datetime | None = None
     registration: str | None = None
     problem: str | None = None
-    """Why it can't be read, if that is known without reading it."""
+    """The reason why it can't be read, if that is known without reading it."""
     originals: Mapping[str, str] = field(default_factory=dict)
-    """What the source calls the columns that were published, by their names; filled in before the table is read."""
+    """The source's own names of the published columns, by column name; set before the table is read."""
     published: tuple[Column, ...] = ()
     lacks_cursors: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """What a connector read of one table.
+    """The rows that a connector read from one table.
 
-    `files` are parquet files in the order of their rows, made by `analyst.contract.parquet.write`. For an incremental
-    table they hold the new and changed rows only, unless they are `whole`: all the rows that the source has now. `rejects`
-    are the first few of the `rejected` rows that were set aside: "file:line: reason". `notes` are what else is worth a
-    look. `passed_over` are the rows before the cursor, which were not read.
+    `files` are parquet files in the order of their rows, written by `analyst.contract.parquet.write`. For an incremental
+    table they contain only new and changed rows, unless `is_whole`: then they contain all rows that the source has now.
+    `rejects` describes the first few of the `rejected` rows: "file:line: reason". `notes` are other findings that a
+    person should look at. `passed_over` is the number of rows before the cursor, which were not read.
     """
 
     files: tuple[Path, ...]
@@ -65,17 +65,17 @@ class Extracted:
 
 
 class Connector(Protocol):
-    """One source. Raises `SourceError` for what its owner has to mend, `UnavailableError` for what may pass."""
+    """One source. Raises `SourceError` for what its owner must fix, and `UnavailableError` for temporary failures."""
 
     def tables(self) -> Iterable[SourceTable]:
         """List the tables of the source as they are now."""
 
     def notes(self) -> tuple[str, ...]:
-        """Tell what of the source is no table, and so is not read; asked for after `tables`."""
+        """Report the parts of the source that are not tables and are therefore not read; called after `tables`."""
 
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
-        """Read one table into the empty folder `into`: all of it, or of an incremental one what is not before `since`.
+        """Read one table into the empty folder `into`: the whole table, or the rows of an incremental one from `since` on.
 
-        Rows on the boundary, and those whose cursor has no place in the order (NULL, NaN, infinities), are read again
-        every time: what is there already is told apart when they are merged.
+        Rows on the boundary, and rows whose cursor has no place in the order (NULL, NaN, infinities), are read again
+        every time; merging recognises those that are already published.
         """

@@ -1,8 +1,8 @@
-"""Cursors: comparing what earlier runs reached with the values of a column, without rounding either of them.
+"""Comparing the cursor of earlier runs with the values of a column, without rounding either.
 
-A column may have been of another type when the cursor was noted: `10.5` is no BIGINT, and cast to one it is 11 and
-hides the row 11. So the bound is made of the cursor's text, and rounded down where the column can't hold it. Rows on the
-bound are read again by design, which makes a bound that is a little too low harmless.
+The column may have had another type when the cursor was stored: `10.5` is not a BIGINT, and cast to one it becomes 11
+and hides the row 11. So the bound is computed from the cursor's text, and rounded down where the column can't hold it.
+Rows on the bound are read again by design, so a bound that is slightly too low does no harm.
 """
 
 import math
@@ -40,11 +40,11 @@ _LAG: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _MOST_SECONDS: Final = 100 * 366 * 86400
 _DIGITS: Final = 400
-"""More than any number has that a double holds."""
+"""More digits than any double has."""
 
 
 def family(kind: str) -> Family:
-    """Tell what values of a DuckDB type can be compared with."""
+    """Return the family of a DuckDB type; values are comparable within a family."""
     if kind in _BITS or kind in ("FLOAT", "DOUBLE") or _DECIMAL.fullmatch(kind):
         return "number"
     if kind in _TIMES:
@@ -55,7 +55,7 @@ def family(kind: str) -> Family:
 
 
 def are_kindred(one: str, other: str) -> bool:
-    """Tell whether values of two types go together as they are, without the text that one of them was made of."""
+    """Return whether values of two types can be united as they are, without the text that they were parsed from."""
     if family(one) == "other" == family(other):
         return one == other or {_is_nested(one), _is_nested(other)} == {True}
     return family(one) == family(other)
@@ -69,35 +69,35 @@ def lag(text: str) -> str:
     """Return a lag in its canonical form: `5` is in the units of a number, `90s`, `15m`, `2h`, `3d` and `1w` are times.
 
     Raises:
-        InvalidInputError: it is neither.
+        InvalidInputError: it is neither a number nor a time.
     """
     found = _LAG.fullmatch(text.strip().lower())
     if found is None or (found[2] and float(found[1]) * _SECONDS[found[2]] > _MOST_SECONDS):
         raise InvalidInputError(
-            f"{text!r} is not a lag; give a number such as 100, or a time such as 90s, 15m, 2h or 3d"
+            f"{text!r} is not a valid lag; expected a number such as 100, or a time such as 90s, 15m, 2h or 3d"
         )
     return found[1] + found[2]
 
 
 def fits_lag(kind: str, lag: str) -> bool:
-    """Tell whether a lag can be subtracted from values of a type."""
+    """Return whether a lag can be subtracted from values of a type."""
     return family(kind) in (("time", "instant") if lag[-1] in _SECONDS else ("number",))
 
 
 def is_comparable(kind: str, cursor: Cursor) -> bool:
-    """Tell whether a cursor can be compared with values of a type."""
+    """Return whether a cursor can be compared with values of a type."""
     return cursor is not None and not_before("c", kind, cursor) is not None
 
 
 def on_line(column: str, kind: str) -> str:
-    """Write the SQL condition that a quoted column has a value with a place in the order; NULL, NaN and infinities have none."""
+    """Return the SQL condition that a quoted column has a value with a place in the order; not NULL, NaN or infinite."""
     if kind in ("FLOAT", "DOUBLE", _INSTANT, *_TIMES):
         return f"coalesce(isfinite({column}), false)"
     return f"{column} is not null"
 
 
 def not_before(column: str, kind: str, cursor: Cursor, lag: str | None = None) -> str | None:
-    """Write the SQL condition that a quoted column is not before a cursor less a lag; `None` if it can't be compared."""
+    """Return the SQL condition that a quoted column is not before a cursor minus a lag; `None` if they can't be compared."""
     text = str(cursor)
     match family(kind):
         case "number":
@@ -114,7 +114,7 @@ def not_before(column: str, kind: str, cursor: Cursor, lag: str | None = None) -
 
 
 def later(kind: str, one: Cursor, other: Cursor) -> Cursor:
-    """Return the greater of two cursors of a column; one that can't be compared with its type counts as none."""
+    """Return the greater of two cursors of a column, ignoring one that can't be compared with its type."""
     found = [cursor for cursor in (one, other) if is_comparable(kind, cursor)]
     if len(found) < 2:  # noqa: PLR2004
         return found[0] if found else None
@@ -154,7 +154,7 @@ def _bounds(kind: str) -> tuple[Decimal, Decimal, Decimal]:
 
 
 def _moved(bound: datetime, lag: str | None) -> datetime:
-    """Move a bound back by a lag, at most to the first day there is."""
+    """Move a bound back by a lag, at most to the first day of the calendar."""
     seconds = 0.0 if lag is None else float(lag[:-1]) * _SECONDS[lag[-1]]
     first = datetime.min.replace(tzinfo=bound.tzinfo)
     return first if (bound - first).total_seconds() < seconds else bound - timedelta(seconds=seconds)

@@ -1,12 +1,12 @@
-"""The Delta log of a table: every publish of it is one commit, so that all engines read the same files.
+"""The Delta log of a table. Every publish of the table is one commit, so that all engines read the same files.
 
 A commit is first a row of `_delta` in the extract.duckdb that is swapped, and is copied to the log afterwards. So Delta
-may lag behind for a moment, and never tells of what was not published. Before the next commit is swapped the last one
-is copied again, in case it was not.
+may lag briefly, and never shows anything unpublished. Before the next commit is swapped, the last one is copied again
+unless it is there: a process may have died between the swap and the copy, and a log with a gap can't be read.
 
-The logs are for readers. If another writer commits to one all the same, as an `OPTIMIZE` does, the name of our next
-commit is taken, and the log does not say what was published. A restating commit after the last one found there ends
-that: it removes every file that the log has and adds ours.
+The logs are for readers. If another writer commits to one anyway, as an `OPTIMIZE` does, the name of our next commit is
+taken, and the log no longer shows what was published. A restating commit after the last one found there repairs this:
+it removes every file in the log and adds ours.
 
 Source: the Delta transaction log protocol, 'Actions', 'Checkpoints' and 'Per-file Statistics'; a table root is
 `data/<table>/`.
@@ -55,9 +55,9 @@ Schema = dict[str, Any]
 
 
 def delta_schema(con: "DuckDBPyConnection", files: Sequence[FileRow]) -> Schema | None:
-    """Give the columns of files, united by name, as a Delta schema; `None` if it can't hold them.
+    """Return the columns of files, united by name, as a Delta schema; `None` if Delta can't express them.
 
-    It can't if a column is of different types in different files, or of a type that is not portable.
+    It can't if a column has different types in different files, or a type that is not portable.
     """
     types: dict[str, str] = {}
     for file in files:
@@ -72,7 +72,7 @@ def delta_schema(con: "DuckDBPyConnection", files: Sequence[FileRow]) -> Schema 
 
 
 def needs_timestamp_ntz(schema: Mapping[str, Any]) -> bool:
-    """Tell whether a schema has times without a zone, which are a feature of its own."""
+    """Return whether a schema has times without a zone, which require a table feature."""
     return "'timestamp_ntz'" in repr(schema)
 
 
@@ -121,25 +121,25 @@ class DeltaLog:
     source: str
 
     def folder_of(self, table: str) -> str:
-        """Return what the keys of a table's log begin with."""
+        """Return the prefix of the keys of a table's log."""
         return f"{data_prefix(self.source, table)}_delta_log/"
 
     def key_of(self, table: str, version: int) -> str:
-        """Tell the key of a commit."""
+        """Return the key of a commit."""
         return f"{self.folder_of(table)}{version:020}.json"
 
     def copy(self, commits: Iterable[Commit]) -> frozenset[str]:
-        """Put commits into the log, unless they are there; return the tables where another writer's has the name.
+        """Copy commits to the log unless they are there; return the tables where another writer's commit has the name.
 
         Raises:
-            UnavailableError: the store does not answer.
+            UnavailableError: the store does not respond.
         """
         return frozenset(commit.table for commit in commits if not self._put(commit))
 
     def confirm(self, commits: Iterable[Commit]) -> frozenset[str]:
-        """As `copy`, for commits that are most likely there: one request for each.
+        """Do as `copy` for commits that are most likely there: one request for each.
 
-        A log from which the commit before is gone, too, counts as another writer's work: it needs a new beginning.
+        If the commit before is gone too, somebody deleted from the log; it is treated as changed by another writer.
         """
         return frozenset(commit.table for commit in commits if not self._is_or_gets_there(commit))
 
@@ -151,11 +151,11 @@ class DeltaLog:
         return follows and self._put(commit)
 
     def read(self, table: str, folder: Path) -> "LogState":
-        """Read what a log says now; nothing is assumed of who wrote it.
+        """Read the current state of a log, whoever wrote it.
 
         Raises:
-            ContractError: it can't be read to the end.
-            UnavailableError: the store does not answer.
+            ContractError: the log can't be read to its end.
+            UnavailableError: the store does not respond.
         """
         return _Reading.of(self.store, self.folder_of(table)).state(folder)
 
@@ -169,9 +169,9 @@ class DeltaLog:
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """What a log says: the version of its last commit, -1 for none, and the files of the table then.
+    """The state of a log: the version of its last commit (-1 for none), and the table's files as of that version.
 
-    Files are `remove` actions to be, by path and deletion vector.
+    `files` maps path and deletion vector to the `add` action.
     """
 
     version: int
@@ -184,7 +184,7 @@ _CHECKPOINT = re.compile(r"([0-9]{20})\.checkpoint(?:\.([0-9]{10})\.([0-9]{10}))
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """The objects of a log: commits by version, and the parts of each whole checkpoint."""
+    """The objects of a log: commits by version, and the parts of each complete checkpoint."""
 
     store: Store
     commits: Mapping[int, str]
@@ -204,7 +204,7 @@ class _Reading:
         return cls(store, commits, whole)
 
     def state(self, folder: Path) -> LogState:
-        """Replay the log, from the newest checkpoint that leads to its end, else from its first commit."""
+        """Replay the log from the newest checkpoint that all later commits follow, else from its first commit."""
         last = max([*self.commits, *self.checkpoints], default=-1)
         for start in (*sorted(self.checkpoints, reverse=True), -1):
             following = range(start + 1, last + 1)
@@ -230,7 +230,9 @@ class _Reading:
     def _apply(self, key: str, files: dict[tuple[str, str], Mapping[str, Any]]) -> None:
         found = self.store.read(key)
         for line in (found.data if found else b"").splitlines():
-            with suppress(ValueError, TypeError, AttributeError, KeyError):  # what is no action changes no file
+            with suppress(
+                ValueError, TypeError, AttributeError, KeyError
+            ):  # a line that is not an action changes no file
                 action = json.loads(line)
                 if removed := action.get("remove"):
                     files.pop(_file_key(removed), None)
@@ -239,7 +241,7 @@ class _Reading:
 
 
 def _confined(folder: Path, sql: str, values: Sequence[object]) -> list[tuple[Any, ...]]:
-    """Ask a connection of its own, which sees one folder only: another writer's file is read."""
+    """Query on a separate connection confined to one folder, since the file is another writer's."""
     with duckdb_files.connect() as con:
         duckdb_files.confine(con, folder)
         return con.execute(sql, values).fetchall()
@@ -261,10 +263,10 @@ def next_commit(
     at: datetime,
     same_rows: bool = False,
 ) -> Commit | None:
-    """Make the commit that turns the files `old` into `new`. With `same_rows` it says that their rows are the same.
+    """Return the commit that turns the files `old` into `new`. With `same_rows` it declares that no data changed.
 
-    `None` when there is nothing to tell: the files are the same, or have columns of the same name and different types,
-    which Delta has no word for.
+    `None` if there is nothing to commit: the files are the same, or Delta can't express columns that have one name and
+    different types.
     """
     schema = delta_schema(con, new)
     if schema is None:
@@ -290,10 +292,10 @@ def next_commit(
 def restating_commit(
     con: "DuckDBPyConnection", source: str, table: str, found: LogState, *, files: Sequence[FileRow], at: datetime
 ) -> Commit | None:
-    """Make the commit after all that a log has, whoever wrote it, that turns what it says into `files`.
+    """Return the commit that, after all commits of a log, whoever wrote them, turns its state into `files`.
 
-    It declares columns and protocol anew, since another writer may have changed these too. `None` when Delta has no
-    word for the files.
+    It declares columns and protocol again, since another writer may have changed these too. `None` if Delta can't
+    express the files.
     """
     schema = delta_schema(con, files)
     if schema is None:
@@ -323,14 +325,14 @@ def _remove_found(action: Mapping[str, Any], ms: int) -> dict[str, Any]:
 
 
 def _once(rows: Sequence[FileRow]) -> Iterable[FileRow]:
-    """Give each path once, which a commit must not name twice."""
+    """Return each path once, since a commit must not name a path twice."""
     return {row.path: row for row in rows}.values()
 
 
 def _declared(
     source: str, table: str, schema: Mapping[str, Any], before: Mapping[str, Any] | None, ms: int
 ) -> list[dict[str, Any]]:
-    """Declare the columns, and what a reader has to know to read them; that is never taken back."""
+    """Declare the columns, and the features that a reader needs for them; features are never withdrawn."""
     needs, needed = needs_timestamp_ntz(schema), before is not None and needs_timestamp_ntz(before)
     actions: list[dict[str, Any]] = []
     if before is None or (needs and not needed):

@@ -1,4 +1,4 @@
-"""Editing an extract.duckdb: a copy of it is changed and put in its place, again and again until nobody came between."""
+"""Editing an extract.duckdb: a copy is changed and swapped in, and the edit is repeated if another writer came first."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -28,12 +28,12 @@ T = TypeVar("T")
 def read_extract(
     store: Store, source: str, folder: Path, *, with_originals: bool = False
 ) -> tuple[Extract, str | None]:
-    """Read a source's extract as it is now, with its version; an absent one is empty.
+    """Read a source's current extract with its version; a missing one is empty.
 
-    What sources call the columns takes some 10 ms to read.
+    Reading the originals of the columns takes some 10 ms.
 
     Raises:
-        ContractError: it can't be read.
+        ContractError: the extract can't be read.
     """
     found = store.read(extract_key(source))
     if found is None:
@@ -53,14 +53,15 @@ def edit_extract(
     now: Callable[[], datetime],
     folder: Path,
 ) -> tuple[str, T]:
-    """Change a copy of the extract, attached as `extract`, and swap it; return its version and what `change` gave.
+    """Change a copy of the extract, attached as `extract`, and swap it in; return its version and the result of `change`.
 
-    `change` runs again, on what others published, whenever they came between. The folder that it is given is the only one
-    that its connection may use: no macro, default or view that somebody else wrote reads or writes anything besides.
+    `change` runs again on the new state whenever another writer swapped first. The folder that it is given is the only
+    one that its connection can access, so macros, defaults and views that somebody else wrote can't read or write
+    anything else.
 
     Raises:
-        ContractError: the extract that is there can't be read or changed; nothing of it is touched.
-        UnavailableError: the store does not answer, others win the swap for a minute, or the disk is full.
+        ContractError: the existing extract can't be read or changed; it stays as it is.
+        UnavailableError: the store does not respond, others win the swap for a minute, or the disk is full.
     """
     what, edit = extract_key(source), str(ULID())
     results: list[T] = []
@@ -70,7 +71,7 @@ def edit_extract(
             with told_as(ContractError, f"{what} can't be changed: ", hide=path):
                 _open(con, path, what, is_new=current is None)
                 duckdb_files.confine(con, home)
-                con.execute("begin")  # one by one, every statement would wait for the disk
+                con.execute("begin")  # otherwise every statement would wait for the disk
                 base = _complete(con, source, is_new=current is None)
                 results.append(change(con, base, home))
                 _write_edit(con, edit, now())
@@ -89,7 +90,7 @@ def edit_extract(
 
 
 def replace_rows(con: "DuckDBPyConnection", table: str, rows: Sequence[Sequence[object]]) -> None:
-    """Put rows in the place of all rows of the tables that they are about."""
+    """Replace all rows about the tables that are named in the first column of `rows`."""
     delete_rows(con, table, [str(row[0]) for row in rows])
     duckdb_files.insert(con, f"extract.main.{table}", column_types(table), rows)
 
@@ -104,7 +105,7 @@ def delete_rows(con: "DuckDBPyConnection", table: str, names: Sequence[str]) -> 
 
 @contextmanager
 def _local(data: bytes | None, folder: Path) -> Iterator[tuple[Path, "DuckDBPyConnection"]]:
-    """Lend a local copy of an extract, under a name of its own, and a connection."""
+    """Provide a local copy of an extract, in a folder of its own, and a connection."""
     with duckdb_files.scratch(folder) as home, duckdb_files.connect(threads=1) as con:
         path = home / "extract.duckdb"
         if data is not None:
@@ -120,7 +121,7 @@ def _open(con: "DuckDBPyConnection", path: Path, what: str, *, is_new: bool) -> 
 
 
 def _complete(con: "DuckDBPyConnection", source: str, *, is_new: bool) -> Extract:
-    """Read what the extract says, and make the tables of the contract that it lacks."""
+    """Read the extract, and create missing tables of the contract."""
     base = Extract() if is_new else extract_file.read(con, "extract", source=source)
     con.execute(create_statements("extract"))
     if not is_new:

@@ -1,8 +1,8 @@
 """Reading an extract.duckdb, whoever wrote it.
 
-What an extract says is code until it is proven to be data: a view, a generated column or a type of its own would run in
-our process when it is read. So a table of the contract is read only if the catalog shows that it is a base table in
-`main`, with columns of built-in types that hold what was written into them. The catalog is data: asking it binds nothing.
+An extract is treated as code until it is proven to be data: a view, a generated column or a user-defined type would run
+in our process when it is read. So a table of the contract is read only if the catalog shows that it is a base table in
+`main` whose columns have built-in types and are not generated. Querying the catalog is safe, because it binds nothing.
 """
 
 import json
@@ -52,7 +52,7 @@ _TYPES: Mapping[str, frozenset[str]] = {
     ),
     "json": frozenset({"JSON", "VARCHAR"}),
 }
-"""The types that a column of the contract may have, by the one that it should have."""
+"""The accepted types of a column of the contract, by its declared type."""
 
 _GENERATED = re.compile(r"\bgenerated\s+always\b", re.IGNORECASE)
 _LITERAL = re.compile(r"(CAST\()?('(?:[^']|'')*'|-?[0-9.]+|NULL|true|false)( AS [A-Za-z]+\))?", re.IGNORECASE)
@@ -61,22 +61,22 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class BaseTables:
-    """The base tables in `main` of attached databases, with the SQL that would make them: `{database: {table: sql}}`."""
+    """The base tables in `main` of attached databases, with the SQL that creates them: `{database: {table: sql}}`."""
 
     sql: Mapping[str, Mapping[str, str]]
     empty: frozenset[tuple[str, str]]
-    """The database and name of those that have no row."""
+    """Database and name of the tables without rows."""
 
     @classmethod
     def look(cls, con: "DuckDBPyConnection") -> Self:
-        """Look at all databases that are attached now: DuckDB lists every one of them each time it is asked."""
+        """Read the tables of all attached databases at once, since DuckDB lists every database in each such query."""
         found: dict[str, dict[str, str]] = {}
         empty: set[tuple[str, str]] = set()
         rows = con.execute(
             "select database_name, table_name, sql, estimated_size from duckdb_tables() where schema_name = 'main'"
         )
         for database, table, sql, size in rows.fetchall():
-            found.setdefault(database, {})[table.lower()] = sql  # as DuckDB compares names
+            found.setdefault(database, {})[table.lower()] = sql  # DuckDB compares names without regard to case
             if size == 0:
                 empty.add((database, table.lower()))
         return cls(found, frozenset(empty))
@@ -87,10 +87,10 @@ class BaseTables:
 
 
 def open_extract(con: "DuckDBPyConnection", path: Path, alias: str, *, source: str) -> Extract:
-    """Attach a source's extract read-only as `alias` and read what it says. The connection is confined from then on.
+    """Attach a source's extract read-only as `alias` and read it. The connection is confined from then on.
 
     Raises:
-        ContractError: it is no DuckDB file, has no `_meta`, or one that is not a table with the columns of the contract.
+        ContractError: it is not a DuckDB file, or its `_meta` is missing or is not a table with the contract's columns.
     """
     duckdb_files.attach(con, path, alias, what=extract_key(source))
     duckdb_files.confine(con)
@@ -98,12 +98,12 @@ def open_extract(con: "DuckDBPyConnection", path: Path, alias: str, *, source: s
 
 
 def read(con: "DuckDBPyConnection", alias: str, *, source: str, tables: BaseTables | None = None) -> Extract:
-    """Read what a source's attached extract says. Tables of the contract besides `_meta` may be missing.
+    """Read a source's attached extract. Tables of the contract other than `_meta` may be missing.
 
-    `tables` are what a look at the attached databases found; without it, one is taken.
+    `tables` is the result of `BaseTables.look`, which is called if it is not given.
 
     Raises:
-        ContractError: it can't be read, or is larger than any extract may be.
+        ContractError: the extract can't be read, or exceeds the limits of `contract.model`.
     """
     what = extract_key(source)
     with told_as(ContractError, f"{what} can't be read: "):
@@ -112,7 +112,7 @@ def read(con: "DuckDBPyConnection", alias: str, *, source: str, tables: BaseTabl
 
 
 def originals(con: "DuckDBPyConnection", alias: str, *, what: str) -> dict[str, dict[str, str]]:
-    """Read what sources call the columns of the tables, which is their comment where it is not their name."""
+    """Read the originals of the columns: a column's comment, else its name."""
     with told_as(ContractError, f"{what} can't be read: "):
         rows = con.execute(
             """
@@ -128,7 +128,7 @@ def originals(con: "DuckDBPyConnection", alias: str, *, what: str) -> dict[str, 
 
 
 def read_commits(con: "DuckDBPyConnection", alias: str, *, source: str) -> list[Commit]:
-    """Read the latest Delta commit of each table of an attached extract; what is no commit is ignored.
+    """Read the latest Delta commit of each table of an attached extract; rows that are not commits are ignored.
 
     Raises:
         ContractError: they can't be read.
@@ -165,10 +165,10 @@ def read_remote_attach(
 
 
 def require_editable(con: "DuckDBPyConnection", alias: str, *, source: str) -> None:
-    """Make sure that an attached extract has the tables of the contract, and that writing to them runs nothing of it.
+    """Check that an attached extract has the contract's tables, and that inserting into them runs none of its code.
 
     Raises:
-        ContractError: it lacks one, or one has another shape, a check, an index or a default that is computed.
+        ContractError: a table is missing or has other columns, a check, an index or a computed default.
     """
     what = extract_key(source)
     with told_as(ContractError, f"{what} can't be read: "):
@@ -210,7 +210,7 @@ class _Reading:
         return extract
 
     def rows(self, table: str) -> "Iterator[tuple[Any, ...]]":
-        """Read a table of the contract by the columns it should have; none if it is not there."""
+        """Read the rows of a table of the contract, with the contract's columns; none if the table is missing."""
         if not self._has(table):
             return
         self.require(table)
@@ -218,22 +218,20 @@ class _Reading:
             return
         most = MOST_FILES if table == "_files" else MOST_TABLES
         columns = ", ".join(_EXPRESSIONS[table])
-        # what comes first counts: rows of one table stand in their order; a limit would double the time that this takes
+        # of rows about one table the first counts, so the order matters; a `limit` would double the time of the query
         found = self.con.execute(f"select {columns} from {quote(self.alias)}.main.{quote(table)} order by rowid")
         count = size = 0
         while some := found.fetchmany(_ROWS_AT_ONCE):
             count += len(some)
             size += sum(len(value) for row in some for value in row if isinstance(value, str))
             if count > most:
-                raise ContractError(f"{self.what} has more than {most:,} rows in {table}, the most that are read")
+                raise ContractError(f"{self.what} has more than {most:,} rows in {table}, the limit")
             if size > MOST_BYTES:
-                raise ContractError(
-                    f"{self.what} has more than {MOST_BYTES >> 20} MB in {table}, the most that is read"
-                )
+                raise ContractError(f"{self.what} has more than {MOST_BYTES >> 20} MB in {table}, the limit")
             yield from some
 
     def require(self, table: str) -> None:
-        """Make sure that a table of the contract is a base table with its columns, and nothing that would run."""
+        """Check that a table of the contract is a base table with the declared columns, none of them generated."""
         if self.is_ours(table):
             return
         columns = self._columns(table)
@@ -251,7 +249,7 @@ class _Reading:
                 raise ContractError(f"{self.what} has a {table} whose {column} is {found:.100}, not {wanted}; {_SEE}")
 
     def require_literals(self, table: str) -> None:
-        """Make sure that an insert into a table computes nothing: no check, no default but a literal."""
+        """Check that an insert into a table computes nothing: it has no check, and only literals as defaults."""
         for column, (_kind, default) in self._columns(table).items():
             if default is not None and not _LITERAL.fullmatch(default):
                 raise ContractError(f"{self.what} can't be changed: the default of {column} in {table} is computed")
@@ -267,7 +265,7 @@ class _Reading:
             raise ContractError(f"{self.what} can't be changed: {table} has a {checks[0][0]} constraint")
 
     def is_ours(self, table: str) -> bool:
-        """Tell whether a table is the very one that we make."""
+        """Return whether a table was created by our own statement."""
         sql = self.tables.of(self.alias).get(table)
         return sql is not None and is_ours(table, sql)
 
@@ -279,7 +277,7 @@ class _Reading:
         return bool(self.con.execute(query, [self.alias, table]).fetchall())
 
     def _columns(self, table: str) -> dict[str, tuple[str, str | None]]:
-        """Return the columns of a base table with their types and defaults, none if there is no such table."""
+        """Return the columns of a base table with their types and defaults; none if it does not exist."""
         if table not in self.tables.of(self.alias):
             return {}
         rows = self.con.execute(
@@ -295,7 +293,7 @@ class _Reading:
         for table, description, count, size, extracted_at, query_mode in self.rows("_meta"):
             mode = query_mode or "local"
             if not is_name(table or ""):
-                reason = f"the source {self.source} calls a table {table!r:.120}; a name has a-z, 0-9 and _ only"
+                reason = f"the source {self.source} lists a table {table!r:.120}; names consist of a-z, 0-9 and _"
                 extract.refused.setdefault("", reason)
                 continue
             if table in SCHEMA:
@@ -303,9 +301,13 @@ class _Reading:
             elif table in extract.meta:
                 extract.refused[table] = f"{self.what} has two rows for the table {table!r} in _meta"
             elif mode not in QUERY_MODES:
-                extract.refused[table] = f"{self.what} gives the table {table!r} the unknown query_mode {mode!r:.100}"
+                extract.refused[table] = (
+                    f"{self.what} lists the table {table!r} with the unknown query_mode {mode!r:.100}"
+                )
             elif _is_odd(extracted_at) or min(count or 0, size or 0) < 0:
-                extract.refused[table] = f"{self.what} has a time, rows or size_bytes of {table!r} that can't be"
+                extract.refused[table] = (
+                    f"{self.what} lists the table {table!r} with an impossible time, rows or size_bytes"
+                )
                 extracted_at = None  # noqa: PLW2901
             extract.meta[table] = Meta(table, shown(description), count, size, _utc(extracted_at), mode)
 
@@ -320,16 +322,16 @@ class _Reading:
         for table, found in files.items():
             extract.files[table] = tuple(found)
             if table not in extract.refused and sum(row.rows + row.size_bytes for row in found) > _GREATEST:
-                extract.refused[table] = f"{self.source}.{table} lists more rows and bytes than there can be"
+                extract.refused[table] = f"{self.source}.{table} lists an impossible number of rows or bytes"
 
     def _wrong(self, row: FileRow, *, is_long: bool) -> str | None:
-        """Tell what is wrong with a row of `_files`, of which any value may be missing."""
+        """Return the problem of a row of `_files`, any value of which may be missing."""
         if not is_data_path(self.source, row.path or ""):
-            return f"the file {row.path!r:.300}, which does not lie in extracts/{self.source}/data/"
+            return f"the file {row.path!r:.300}, which is not in extracts/{self.source}/data/"
         if not _SHA256.fullmatch(row.sha256 or ""):
-            return f"{row.path} without its SHA-256"
+            return f"{row.path} without a valid SHA-256"
         if not all(isinstance(count, int) and count >= 0 for count in (row.rows, row.size_bytes)):
-            return f"{row.path} without the numbers of its rows and bytes"
+            return f"{row.path} without valid numbers of rows and bytes"
         if len(row.partition or "") > _LONGEST_PARTITION:
             return f"{row.path} with a partition of more than {_LONGEST_PARTITION} characters"
         return f"{row.path} with stats of more than {LONGEST_STATS >> 20} MB" if is_long else None
@@ -352,12 +354,12 @@ class _Reading:
             if is_sound:
                 extract.states[table] = TableState(version, known, fingerprint, registered.get(table))
             else:
-                extract.refused.setdefault(table, f"{self.what} has a _state of {table!r} that can't be read")
+                extract.refused.setdefault(table, f"{self.what} has an unreadable _state of {table!r}")
 
 
 _ROWS_AT_ONCE = 2048
 _GREATEST = 1 << 62
-"""The greatest number that is believed: one more than it is a number of DuckDB still."""
+"""The greatest number that is accepted; DuckDB can still add to it."""
 
 _INFINITE = datetime.max.replace(tzinfo=UTC)
 _LONGEST_PARTITION = 1024
@@ -398,11 +400,11 @@ _EXPRESSIONS: Mapping[str, Sequence[str]] = {
         "left(token_env, 2000)",
     ),
 }
-"""What is read of each table, in the order of its columns: texts no longer than they may be."""
+"""The expressions that are read from each table, in the order of its columns; they limit the length of texts."""
 
 
 def _is_odd(time: object) -> bool:
-    """Tell whether a time is infinite, or of a year that Python has no word for: DuckDB gives the latest one, or a text."""
+    """Return whether a time is infinite or outside Python's years: DuckDB returns `datetime.max` or a text for these."""
     return time is not None and (not isinstance(time, datetime) or time.replace(tzinfo=UTC) == _INFINITE)
 
 

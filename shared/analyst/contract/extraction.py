@@ -1,4 +1,4 @@
-"""Running a connector: what is unchanged is left alone, the rest is read side by side and published at once."""
+"""Running a connector: unchanged tables are skipped, the others are read in parallel and published together."""
 
 import errno
 import logging
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ulid import ULID
 
-from analyst import duckdb_files, logs, runs
+from analyst import duckdb_files, logs
 from analyst.catalog import Column
 from analyst.contract import publishing
 from analyst.contract.connector import Connector, Cursor, Extracted, SourceTable
@@ -23,19 +23,19 @@ from analyst.contract.staging import Staging
 from analyst.contract.views import columns_of
 from analyst.errors import AnalystError, SourceError, UnavailableError
 from analyst.names import is_name
-from analyst.runs import RunRecord, RunStatus, TableResult
+from analyst.runs import Run, RunRecord, TableResult
 from analyst.store import Store
 
 _LOG = logging.getLogger(f"{logs.ROOT}.extract")
 LONGEST = 12 * 3600.0
-"""Seconds after which a run publishes nothing any more: the sweep takes a day for enough."""
+"""Seconds after which a run publishes nothing, because the sweep deletes unreferenced files after a day."""
 
 _SEEN = ", rows were last seen "
 _EMPTY = "; check whatever writes them"
-"""How the note on a table ends to which nothing came."""
+"""The end of the note on a table that received no rows."""
 
 _ATTEMPTS = 4
-"""How often a table is read anew because a column has to be text."""
+"""How often a table is read because columns turn out to be text."""
 
 SIDE_BY_SIDE = 2
 """Tables that are read at the same time; each keeps one processor busy."""
@@ -43,7 +43,7 @@ SIDE_BY_SIDE = 2
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How an extract ended: its record, and the version of the source's extract.duckdb as it is now."""
+    """The result of an extract: its record, and the current version of the source's extract.duckdb."""
 
     record: RunRecord
     version: str | None
@@ -51,10 +51,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What an extract works with. `memory_limit` is per table, `scratch` a local folder or the system's place.
+    """One extract of a source. `memory_limit` is per table; `scratch` is a local folder, by default the system's.
 
-    `registrations` returns the uuids of the registered tables by name, as the connector knew them when it was made. A table
-    that was published and that the connector does not list has vanished, unless it lists only a part of the source
+    `registrations` returns the uuids of the registered tables by name, as of when the connector was created. A published
+    table that the connector does not list has vanished, unless the connector lists only a part of the source
     (`is_partial`).
     """
 
@@ -68,35 +68,22 @@ class Extraction:
     is_partial: bool = False
 
     def run(self, connector: Callable[[], Connector], only: frozenset[str] | None = None) -> Ended:
-        """Make a connector, extract its tables (all, or `only` those of these names) and keep a record of it.
+        """Create a connector, extract its tables (all, or `only` those of these names) and write the run's record.
 
-        A table that fails keeps its last good version and does not hold up the others. Nothing is raised for what is
-        wrong with the source: the record tells it.
+        A table that fails keeps its last good version and does not block the others. Problems of the source are not
+        raised but recorded.
         """
-        started = self.now()
-        results: list[TableResult] = []
-        notes: list[str] = []
-        version = error = None
+        run = Run.begin(self.store, self.now, "extract", self.source, run_id=self.run_id)
+        version = None
         try:
             with duckdb_files.scratch(self.scratch) as folder:
                 opened = connector()
-                results, version = self._extract(opened, only, folder, notes)
-                notes += opened.notes()
+                results, version = self._extract(opened, only, folder, run.notes)
+                run.add(*results)
+                run.notes += opened.notes()
         except Exception as failure:  # noqa: BLE001 - whatever it is, the run ends with a record of it
-            error = self._explain(failure)
-        record = RunRecord(
-            run_id=self.run_id,
-            kind="extract",
-            source=self.source,
-            status="failed" if error else _status(results),
-            started_at=started,
-            finished_at=self.now(),
-            tables=tuple(results),
-            error=error,
-            notes=tuple(notes),
-        )
-        runs.write(self.store, record)
-        return Ended(record, version)
+            run.error = self._explain(failure)
+        return Ended(run.end(), version)
 
     def _extract(
         self, connector: Connector, only: frozenset[str] | None, folder: Path, notes: list[str]
@@ -114,7 +101,7 @@ class Extraction:
             read = list(pool.map(lambda table: self._read(connector, table, base, uploads, folder), changed))
         if time.monotonic() - began > LONGEST:
             raise UnavailableError(
-                "it took longer than 12 hours, so what was read is not published; extract less at once"
+                "the extract took longer than 12 hours, so nothing is published; extract fewer tables at once"
             )
         unchanged = [_unchanged(table, base) for table in tables if table not in changed]
         absent = {table.name for table in listed}
@@ -122,8 +109,7 @@ class Extraction:
         vanished = [_vanished(self.source, name, base) for name in gone if not base.state(name).is_imported]
         results, published = self._publish(read, uploads, folder, _noted(base, [*unchanged, *vanished]), notes)
         missing = [_missing(self.source, name, base) for name in sorted((only or frozenset()) - absent)]
-        found = [*results, *unchanged, *vanished, *missing, *twins]
-        return sorted(found, key=lambda result: result.table), published or version
+        return [*results, *unchanged, *vanished, *missing, *twins], published or version
 
     def _read(
         self, connector: Connector, table: SourceTable, base: Extract, uploads: Uploads, folder: Path
@@ -131,16 +117,16 @@ class Extraction:
         began = time.monotonic()
         try:
             if table.problem:
-                raise SourceError(table.problem)  # noqa: TRY301 - told as what reading it would have raised
+                raise SourceError(table.problem)  # noqa: TRY301 - reported like an error of reading it
             state = base.state(table.name)
-            if not state.is_imported:  # what another system called the columns is nothing to go by
+            if not state.is_imported:  # the names of another system say nothing about the source
                 table = replace(table, originals=base.originals.get(table.name, {}))
             home = _new_home(folder, table)
             staging = Staging(self.store, uploads, table, home, self.memory_limit, table.read_at or self.now())
             is_replaced = table.sync_strategy == "full_refresh" and table.name in base.refused
             files = () if is_replaced else base.own_files(table.name)
             extracted, made = _staged(connector, staging, state, files)
-        except Exception as failure:  # noqa: BLE001 - one table's trouble, whatever it is, ends no other's reading
+        except Exception as failure:  # noqa: BLE001 - a table's failure, whatever it is, must not stop the others
             return TableResult(table=table.name, status="failed", error=self._explain(failure), ms=_ms(began)), None
         result = TableResult(
             table=table.name,
@@ -157,14 +143,14 @@ class Extraction:
         return result, made
 
     def _explain(self, failure: Exception) -> str:
-        """Tell what went wrong in words for the source's owner; what only we can mend goes to the log."""
+        """Return the reason for the source's owner; details of an unexpected error go to the log."""
         if isinstance(failure, AnalystError):
             return str(failure)
         if isinstance(failure, OSError) and failure.errno == errno.ENOSPC:
-            return "the disk is full; see to SCRATCH_DIR"
+            return "the disk is full; free space in SCRATCH_DIR, or set it to a larger disk"
         fields = {"run_id": self.run_id, "source": self.source}
         _LOG.error("an extract failed unexpectedly", exc_info=failure, extra={"fields": fields})
-        return f"an unexpected error, which the log tells under run {self.run_id}"
+        return f"unexpected error; see the log entry of run {self.run_id}"
 
     def _publish(
         self,
@@ -200,7 +186,7 @@ class Extraction:
 
 
 def _without_twins(tables: Sequence[SourceTable]) -> tuple[list[SourceTable], list[TableResult]]:
-    """Tell the tables that have a name of their own, and of those that share one that they failed."""
+    """Return the tables with a unique name, and failures for those that share a name."""
     originals: dict[str, list[str]] = {}
     for table in tables:
         originals.setdefault(table.name, []).append(table.original)
@@ -217,7 +203,7 @@ def _twins(name: str, one: str, other: str) -> str:
 
 
 def _is_changed(table: SourceTable, base: Extract) -> bool:
-    """Tell whether a table is to be read: it is not what was published, or that can't be used any more."""
+    """Return whether a table must be read: it differs from what was published, or that can't be used."""
     return table.name in base.refused or base.state(table.name).fingerprint != table.fingerprint
 
 
@@ -227,9 +213,11 @@ def _since(table: SourceTable, state: TableState) -> Cursor:
 
 def _new_home(folder: Path, table: SourceTable) -> Path:
     if not is_name(table.name):
-        raise SourceError(f"{table.name!r} is no name of a table; a name has a-z, 0-9 and _ only")
+        raise SourceError(f"{table.name!r} is not a valid table name; names consist of a-z, 0-9 and _")
     if table.name in SCHEMA:
-        raise SourceError(f"extract.duckdb has a table {table.name!r} of its own; give this one another name")
+        raise SourceError(
+            f"{table.name!r} is the name of a table of the contract in extract.duckdb; give this table another name"
+        )
     home = folder / table.name
     home.mkdir()
     return home
@@ -238,7 +226,7 @@ def _new_home(folder: Path, table: SourceTable) -> Path:
 def _staged(
     connector: Connector, staging: Staging, state: TableState, files: tuple[FileRow, ...]
 ) -> tuple[Extracted, NewTable]:
-    """Read and stage one table; a column whose old values do not fit what it has become is read once more, as text."""
+    """Read and stage one table; if published values do not fit a column's new type, read it again as text."""
     table = staging.table
     if _is_incremental(table):
         table = replace(table, published=_published(files), lacks_cursors=staging.lacks_cursors(files))
@@ -260,7 +248,7 @@ def _is_incremental(table: SourceTable) -> bool:
 
 
 def _published(files: Sequence[FileRow]) -> tuple[Column, ...]:
-    """Tell the columns that files have, but for those without any value, which are of no type yet."""
+    """Return the columns of files, without those that have no value yet and therefore no type."""
     found: dict[str, Column] = {}
     for file in files:
         for column in columns_of(file):
@@ -284,7 +272,7 @@ def _unchanged(table: SourceTable, base: Extract) -> TableResult:
 
 
 def _vanished(source: str, name: str, base: Extract) -> TableResult:
-    """Tell of a table whose files are gone; the text stays while they are."""
+    """Report a table whose files are gone; the text stays the same until they are back."""
     known, meta = base.notices.get(name), base.meta[name]
     text = known.text if known is not None and known.status == "vanished" else _gone(source, name, base)
     return TableResult(table=name, status="vanished", rows=meta.rows, size_bytes=meta.size_bytes, note=text)
@@ -292,7 +280,7 @@ def _vanished(source: str, name: str, base: Extract) -> TableResult:
 
 def _gone(source: str, name: str, base: Extract) -> str:
     return (
-        f"its files are gone from the source, last seen {_last_seen(base, name)}; what was published stays readable: "
+        f"its files are no longer in the source (last seen {_last_seen(base, name)}); the published rows stay readable; "
         f"put the files back, or remove the table with DELETE /api/admin/tables/{source}.{name}"
     )
 
@@ -310,19 +298,19 @@ def _missing(source: str, name: str, base: Extract) -> TableResult:
 
 
 def _noted(base: Extract, results: Sequence[TableResult]) -> list[TableRun]:
-    """Give the rows of `_runs` that change for tables that were not read: what is new to tell, and what is over."""
+    """Return the rows of `_runs` that change for tables that were not read: new notices, and those that ended."""
     vanished = {name for name, notice in base.notices.items() if notice.status == "vanished"}
     return [_run_row(result) for result in results if (result.status == "vanished") != (result.table in vanished)]
 
 
 def _is_empty(table: SourceTable, made: NewTable, old: Sequence[FileRow]) -> bool:
-    """Tell whether nothing came: no row at all, or to an increment none that the table does not have."""
+    """Return whether a table received nothing: no row at all, or only rows that an incremental table has already."""
     same = [(file.sha256, file.partition) for file in made.files] == [(file.sha256, file.partition) for file in old]
     return made.rows_read == 0 or (_is_incremental(table) and same)
 
 
 def _note(table: SourceTable, base: Extract, extracted: Extracted, made: NewTable) -> str | None:
-    """Tell what is worth a look of a table that was read: that rows came too late, or that nothing came."""
+    """Return the note on a table that was read: rows that came too late, or no rows."""
     old, known = base.own_files(table.name), base.notices.get(table.name)
     late = extracted.passed_over + made.rows_read - sum(file.rows for file in made.files)
     if late > 0 and not table.primary_key:
@@ -347,7 +335,7 @@ def _note(table: SourceTable, base: Extract, extracted: Extracted, made: NewTabl
 
 
 def _repeated(table: SourceTable, made: NewTable) -> tuple[str, ...]:
-    """Tell that rows share a key, and which of them the table has."""
+    """Report that rows share a key, and which of them is published."""
     if not made.repeated_keys:
         return ()
     last = "the last row, in the order of the files' names"
@@ -356,7 +344,7 @@ def _repeated(table: SourceTable, made: NewTable) -> tuple[str, ...]:
 
 
 def _is_noted(result: TableResult, made: NewTable | None) -> bool:
-    """Tell whether a table's note is kept with it, as that of an empty one is."""
+    """Return whether the note is stored with the table, as that of an empty one is."""
     return made is not None and result.note is not None and _EMPTY in result.note
 
 
@@ -370,14 +358,6 @@ def _run_row(result: TableResult, *, is_empty: bool = False) -> TableRun:
         error=result.error or result.note,
         ms=result.ms,
     )
-
-
-def _status(results: Sequence[TableResult]) -> RunStatus:
-    """All, some or none failed are three different outcomes; nothing to do is a fourth."""
-    failed = [result for result in results if result.status in ("failed", "missing")]
-    if failed:
-        return "failed" if len(failed) == len(results) else "partial"
-    return "ok" if any(result.status == "ok" for result in results) else "unchanged"
 
 
 def _ms(began: float) -> int:

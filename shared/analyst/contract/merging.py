@@ -1,13 +1,13 @@
-"""Merging what came anew into what an incremental table has.
+"""Merging new rows into an incremental table.
 
-With a primary key the row of the greatest cursor counts, whichever run read it; where the cursor does not tell, a new
-row replaces the old one, and of several new ones the last counts. Rows end in the order of the key, so that equal content
-is equal bytes. Without a key, rows that are not there yet are added behind, in files of their own: rows are a bag, and
-what was read again, on the boundary of the cursor or without a value of it, is there already as often as it was read.
+With a primary key, the row with the greatest cursor is kept, whichever run read it; if the cursor does not decide, a
+new row replaces the old one, and of several new ones the last is kept. The result is sorted by key, so equal content
+gives equal bytes. Without a key, rows that the table lacks are appended in files of their own: rows are a bag, and rows
+that are read again, on the boundary of the cursor or without a cursor, are already there as often as they were read.
 
-A column that comes to hold text can't take in what was published as a number or a time: nobody knows any more how that
-was written. So the source is read as a whole then, its rows replace those that were made of them, and of the rows that
-the source has no more only those stay whose text is certain.
+A column that becomes text can't absorb values that were published as numbers or times, because their original text is
+unknown. Then the whole source is read, its rows replace those made from the same texts, and of the rows that the source
+no longer has only those are kept whose text is certain.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,15 +23,15 @@ from analyst.types import checked_type
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-_ANEW = "take the table out of the registry and add it again to read it anew"
+_ANEW = "remove the table from the registry and add it again to read all of it"
 
 
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "DECIMAL(38,0)", "DECIMAL(20,0)")
-"""Types of which each value is written in one way only."""
+"""Types whose values each have exactly one text."""
 
 
 class WidenError(SourceError):
-    """A column has come to be of another type, and an old value does not fit what both go together as."""
+    """The type of a column has changed, and a value does not fit the type that unites both."""
 
     def __init__(self, message: str, column: str) -> None:
         super().__init__(message)
@@ -48,10 +48,10 @@ def merge_by_key(
     cursor: str | None,
     is_whole: bool = False,
 ) -> list[Path]:
-    """Write base and new rows merged by primary key into an empty folder. Columns are united by name.
+    """Write base and new rows, merged by primary key, to an empty folder. Columns are united by name.
 
     Raises:
-        SourceError: the new rows lack a column of the key or a value in it, or a column's types do not go together.
+        SourceError: the new rows have no such key column or a NULL in it, or a column's types are incompatible.
     """
     with told_as(SourceError):
         _check_key(con, new, key)
@@ -74,7 +74,7 @@ def merge_by_key(
 
 
 def repeated_keys(con: "DuckDBPyConnection", new: Sequence[Path], key: Sequence[str]) -> int:
-    """Count the keys that several of the new rows have."""
+    """Count the keys that several of the new rows share."""
     if not key:
         return 0
     terms = ", ".join(map(quote, key))
@@ -86,13 +86,13 @@ def repeated_keys(con: "DuckDBPyConnection", new: Sequence[Path], key: Sequence[
 
 
 def added(con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path], into: Path) -> list[Path]:
-    """Write those of the new rows that the base does not have, or has less often, into an empty folder."""
+    """Write the new rows that the base lacks, or has less often, to an empty folder."""
     columns = list(_types(con, [*base, *new]))
     return parquet.write(con, _minus(f"from {_scan(new)}", f"from {_scan(base)}", columns), into)
 
 
 def least(con: "DuckDBPyConnection", new: Sequence[Path], cursor: str) -> tuple[str | None, bool]:
-    """Return the least cursor of some rows, as text, and whether there are rows whose cursor has no place in the order."""
+    """Return the least cursor of some rows as text, and whether any row has a cursor without a place in the order."""
     kind = _types(con, new).get(cursor)
     if kind is None:
         return None, True
@@ -113,13 +113,13 @@ def going_with(
     key: Sequence[str] = (),
     is_whole: bool = False,
 ) -> Sequence[Path]:
-    """Give the rows of the base that stay beside new ones, as files that can be read together with theirs.
+    """Return the rows of the base that are kept, as files that can be united with those of the new rows.
 
-    These are all of them, unless the new rows are the `whole` source and a column has lost its texts. Without a key, a
-    row is known by all its values.
+    All rows are kept, unless the new rows are the whole source and the original texts of a column are unknown. Without
+    a key, a row is identified by all its values.
 
     Raises:
-        SourceError: a column's types do not go together.
+        SourceError: a column's types are incompatible.
     """
     if not base:
         return base
@@ -143,7 +143,7 @@ def going_with(
 def _without_empty_columns(
     con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path], into: Path
 ) -> Sequence[Path]:
-    """Give columns that have no value yet, and so no type either, the types that they have now."""
+    """Cast columns of the base that have no value yet, and so no type either, to the types of the new rows."""
     old, now = _types(con, base), _types(con, new)
     differing = [name for name in old if name in now and old[name] != now[name]]
     if not differing:
@@ -165,7 +165,7 @@ def _not_read_again(
     lost: Mapping[str, tuple[str, str]],
     key: Sequence[str],
 ) -> list[Path]:
-    """Write the rows of the base that none of the new ones stands for."""
+    """Write the rows of the base that no new row was made from the same text as."""
     columns = list(key) or [name for name in _types(con, base) if name in _types(con, new)]
     known = {name: _as_it_was(quote(name), *lost[name]) if name in lost else quote(name) for name in columns}
     terms = ", ".join(f"{value} as {quote(name)}" for name, value in known.items())
@@ -175,10 +175,10 @@ def _not_read_again(
 
 
 def _as_it_was(value: str, old: str, now: str) -> str:
-    """Write the SQL of what a text was published as when its column was of another type; NULL where it was not."""
+    """Return the SQL of the value as which a text was published under the column's old type; NULL if it was not."""
     if now != "VARCHAR":
         return f"try_cast({value} as {checked_type(old)})"
-    if old in _WHOLE:  # '007' and '+7' were never published as 7, so they are keys and values of their own
+    if old in _WHOLE:  # '007' and '+7' were never published as 7, so they are distinct values
         whole = f"try_cast({value} as {checked_type(old)})"
         return f"case when cast({whole} as varchar) = {value} then {whole} end"
     if old == "BOOLEAN":
@@ -194,10 +194,10 @@ def _as_it_was(value: str, old: str, now: str) -> str:
 
 
 def _check_certain(con: "DuckDBPyConnection", rest: Sequence[Path], lost: Mapping[str, tuple[str, str]]) -> None:
-    """Make sure that it is certain how the values of rows that the source has no more were written.
+    """Check that the original texts of rows that the source no longer has are certain.
 
     Raises:
-        SourceError: it is not; names the column and a value.
+        SourceError: they are not; the message names the column and a value.
     """
     for name, (old, now) in lost.items():
         if now != "VARCHAR" or old in _WHOLE:
@@ -208,16 +208,16 @@ def _check_certain(con: "DuckDBPyConnection", rest: Sequence[Path], lost: Mappin
         count, value = con.execute(query).fetchall()[0]
         if count:
             raise SourceError(
-                f"the column {name!r} was {old} and now holds text, and {count} rows that the source has no more were "
-                f"published as {old}, such as {value}: how they were written is not known; put their files back, configure "
-                f"the type of {name!r}, or {_ANEW}"
+                f"the column {name!r} was {old} and now contains text, but the original text of {count} published rows "
+                f"that the source no longer has, such as {value}, is unknown; put their files back, configure the type "
+                f"of {name!r}, or {_ANEW}"
             )
 
 
 def _minus(left: str, right: str, columns: Sequence[str], *, each: bool = True) -> str:
-    """Write the query of the rows of `left`, in their order, that `right` does not have.
+    """Return the query of the rows of `left`, in order, that `right` lacks.
 
-    Rows are the same where the columns are. `each` row of `right` takes one of the left away, else it takes all.
+    Rows are equal if these columns are. With `each`, a row of `right` removes one equal row of `left`, else all.
     """
     same = ", ".join(map(quote, columns))
     return f"""
@@ -241,29 +241,32 @@ def _folder(path: Path) -> Path:
 
 
 def united(con: "DuckDBPyConnection", paths: Sequence[Path], into: Path) -> list[Path]:
-    """Write the rows of files anew, each column of one type in all of them, into an empty folder."""
+    """Rewrite the rows of files to an empty folder, with one type for each column."""
     return parquet.write(con, f"select * from {_scan(paths)}", into)
 
 
 def check_types(con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path]) -> None:
-    """Make sure that old and new rows can be read as one table without losing data.
+    """Check that old and new rows can be united without losing data.
 
     Raises:
-        WidenError: a column has come to be of another type, and a value does not survive it; names both.
+        WidenError: a column's type has changed, and a value does not survive the cast; the message names both.
     """
     old, now, united = _types(con, base), _types(con, new), _types(con, [*base, *new])
     for name in old.keys() & now.keys():
         if old[name] != now[name]:
             changed = f"the column {name!r} was {old[name]} and is now {now[name]}"
             for paths, kind in ((base, old[name]), (new, now[name])):
-                with told_as(SourceError, f"{changed}, which do not go together; {_ANEW}: "):
+                with told_as(SourceError, f"{changed}, which are incompatible; {_ANEW}: "):
                     lost = _lost(con, _scan(paths), quote(name), kind, united[name])
                 if lost is not None:
                     raise WidenError(f"{changed}, and {lost} does not fit {united[name]}; {_ANEW}", name)
 
 
 def _lost(con: "DuckDBPyConnection", scan: str, column: str, kind: str, target: str) -> str | None:
-    """Find a value that does not survive a cast there and back, as text."""
+    """Return, as text, a value that does not survive a cast to `target` and back; `None` if all do.
+
+    Only the cast back proves it: DuckDB rounds on the way to FLOAT, DOUBLE and decimals without an error.
+    """
     back = f"try_cast(try_cast({column} as {target}) as {kind})"
     query = f"select cast({column} as varchar) from {scan} where {back} is distinct from {column} limit 1"
     found = con.execute(query).fetchone()
@@ -273,11 +276,15 @@ def _lost(con: "DuckDBPyConnection", scan: str, column: str, kind: str, target: 
 def _check_key(con: "DuckDBPyConnection", new: Sequence[Path], key: Sequence[str]) -> None:
     columns = _types(con, new)
     if missing := [name for name in key if name not in columns]:
-        raise SourceError(f"the primary key column {missing[0]!r} is not in the table; it has {', '.join(columns)}")
+        raise SourceError(
+            f"the primary key column {missing[0]!r} is not in the table; its columns are {', '.join(columns)}"
+        )
     counts = ", ".join(f"count(*) filter ({quote(name)} is null)" for name in key)
     for name, count in zip(key, con.execute(f"select {counts} from {_scan(new)}").fetchall()[0], strict=True):
         if count:
-            raise SourceError(f"the primary key column {name!r} has no value in {count} rows")
+            raise SourceError(
+                f"the primary key column {name!r} is NULL in {count} rows; fill it in at the source, or choose another key"
+            )
 
 
 def _types(con: "DuckDBPyConnection", paths: Sequence[Path]) -> Mapping[str, str]:
@@ -286,7 +293,7 @@ def _types(con: "DuckDBPyConnection", paths: Sequence[Path]) -> Mapping[str, str
 
 
 def _numbered(paths: Sequence[Path], *, is_new: bool) -> str:
-    """Number rows in their order; names with a space are no names of columns."""
+    """Number rows in order; a column's name never contains a space, so the added names are free."""
     return f'select *, {is_new} as "is new", row_number() over () as "row number" from {_scan(paths)}'
 
 

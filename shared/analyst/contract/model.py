@@ -1,4 +1,4 @@
-"""What an extract.duckdb holds, as SQL and as values."""
+"""The contents of an extract.duckdb, as SQL and as values."""
 
 import json
 import re
@@ -48,13 +48,13 @@ SCHEMA: dict[str, dict[str, str]] = {
     "_edits": {"id": "varchar", "at": "timestamp"},
     "_remote_attach": {"alias": "varchar", "extension": "varchar", "url": "varchar", "token_env": "varchar"},
 }
-"""The tables of the contract with their columns; `_meta` exactly so, in this order."""
+"""The tables of the contract with their columns; those of `_meta` exactly, and in this order."""
 
 FILE_NAME = r"[0-9a-f]{32}(-[0-9a-z]{26})?\.parquet"
-"""The pattern of the names that we give to data files; others belong to whoever wrote them."""
+"""The pattern of the names of our data files; files with other names belong to other writers."""
 
 IMPORTED = "import:"
-"""How the fingerprint of a table begins that came from another system's files."""
+"""The prefix of the fingerprint of a table that was imported from another system."""
 
 QUERY_MODES = ("local", "remote", "materialized")
 EDITS_KEPT = 20
@@ -66,12 +66,12 @@ LONGEST_DESCRIPTION = 10_000
 LONGEST_STATS = 4 << 20
 LONGEST_STATE = 16 << 20
 MOST_BYTES = 256 << 20
-"""What is read of an extract at most: rows of `_meta`, of `_files`, columns of a table, characters of a description, bytes of one file's
-statistics, of one table's state, and of all texts."""
+"""The limits of an extract that is read: rows of `_meta` and of `_files`, columns of a table, characters of a
+description, bytes of one file's statistics, of one table's state, and of all texts of one table of the contract."""
 
 
 def create_statements(database: str) -> str:
-    """Write the statements that make those tables of the contract that an attached database lacks."""
+    """Return the statements that create the tables of the contract missing in an attached database."""
     return ";".join(
         f"create table if not exists {quote(database)}.main.{table} "
         f"({', '.join(f'{quote(name)} {kind}' for name, kind in columns.items())})"
@@ -80,7 +80,7 @@ def create_statements(database: str) -> str:
 
 
 def is_ours(table: str, sql: str) -> bool:
-    """Tell whether a table of the contract, as DuckDB 1.5 writes its SQL, is the very one that we make."""
+    """Return whether the SQL of a table of the contract, as DuckDB 1.5 writes it, is that of our own statement."""
     columns = ", ".join(f'(?:{name}|"{name}") {re.escape(_written(kind))}' for name, kind in SCHEMA[table].items())
     return re.fullmatch(rf"CREATE TABLE {table}\({columns}\);", sql) is not None
 
@@ -91,22 +91,22 @@ def _written(kind: str) -> str:
 
 
 def column_types(table: str) -> dict[str, str]:
-    """Tell the columns of a table of the contract with their types alone."""
+    """Return the columns of a table of the contract with their types, without constraints."""
     return {name: kind.split()[0] for name, kind in SCHEMA[table].items()}
 
 
 def extract_key(source: str) -> str:
-    """Tell the key of a source's extract.duckdb."""
+    """Return the key of a source's extract.duckdb."""
     return f"extracts/{source}/extract.duckdb"
 
 
 def dropped_key(source: str, table: str) -> str:
-    """Return the key of the mark that the deletion of a table leaves, where no connector writes."""
+    """Return the key of the mark that records the deletion of a table; no connector writes there."""
     return f"state/dropped/{source}/{table}.json"
 
 
 def shown(description: str | None) -> str | None:
-    """Return a description that every reader can hold: without NUL, and of a length that a person may have written."""
+    """Return a description that every reader accepts: without NUL, and of limited length."""
     if description is None:
         return None
     whole = description.replace("\x00", "")
@@ -114,13 +114,13 @@ def shown(description: str | None) -> str | None:
 
 
 def is_data_path(source: str, path: str) -> bool:
-    """Tell whether a path may stand in `_files`: the key of an object below the source's data, which is no pattern."""
+    """Return whether a path is allowed in `_files`: the key of an object below the source's data, and not a pattern."""
     inside = path.startswith(f"extracts/{source}/data/") and len(path) <= _LONGEST_PATH
     return inside and not _PATTERN.search(path) and all(map(is_part, path.split("/")))
 
 
 def data_prefix(source: str, table: str) -> str:
-    """Tell the prefix of the keys of a table's files."""
+    """Return the prefix of the keys of a table's files."""
     return f"extracts/{source}/data/{table}/"
 
 
@@ -153,10 +153,10 @@ class FileRow:
 
     @property
     def column_stats(self) -> Mapping[str, Mapping[str, Any]]:
-        """What the statistics say of each column; see `analyst.contract.statistics`. Types are checked.
+        """The statistics of each column; see `analyst.contract.statistics`. Types are checked.
 
         Raises:
-            ContractError: they are not statistics.
+            ContractError: `stats` is malformed.
         """
         try:
             columns = json.loads(self.stats or "{}").get("columns", {})
@@ -171,9 +171,9 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """One row of `_state`: how often the table was published, and from what.
+    """One row of `_state`: how often the table was published, and from which state of its source.
 
-    `registration` is the uuid of the registration that it was published for; `None` where the writer knew of none.
+    `registration` is the uuid of the registration that it was published for; `None` if the writer knew none.
     """
 
     version: int = 0
@@ -183,47 +183,47 @@ class TableState:
 
     @property
     def is_imported(self) -> bool:
-        """Tell whether it was published from another system's files, and not from its source."""
+        """Whether it was published from another system's files, and not from its source."""
         return (self.fingerprint or "").startswith(IMPORTED)
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What is worth telling of a table although nothing failed: it has `vanished` from its source, or came `empty`."""
+    """A finding about a table although nothing failed: it `vanished` from its source, or was `empty`."""
 
     status: str
     text: str
 
 
 NOTICED = ("vanished", "empty")
-"""The statuses in `_runs` whose rows are notices; `error` has the text."""
+"""The statuses in `_runs` whose rows are notices; `error` contains the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extract:
-    """All that an extract.duckdb says. A table that is not in `files` was written by a connector that knows no `_files`.
+    """The contents of an extract.duckdb. A table missing in `files` was written by a connector without `_files`.
 
-    `refused` are tables with rows that break the contract, and why. They are in none of the others but `states`. A reason
-    under the empty name belongs to no table.
+    `refused` maps tables whose rows violate the contract to the reason; of the others, only `states` may list them. A
+    reason under the empty name belongs to no table.
     """
 
     meta: dict[str, Meta] = field(default_factory=dict)
     files: dict[str, tuple[FileRow, ...]] = field(default_factory=dict)
     states: dict[str, TableState] = field(default_factory=dict)
     originals: dict[str, dict[str, str]] = field(default_factory=dict)
-    """What sources call the columns of tables: table → name → original. Read only where it is asked for."""
+    """The source's own names of columns: table → name → original. Read only on request."""
     notices: dict[str, Notice] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
     def state(self, table: str) -> TableState:
-        """Tell a table's state; one that was never published is at version 0."""
+        """Return a table's state; one that was never published has version 0."""
         return self.states.get(table, TableState())
 
     def without_predecessors(self, registrations: Mapping[str, str | None]) -> "Extract":
-        """Return the extract without the content of tables that belongs to another registration than these, by name.
+        """Return the extract without the content of tables that were published for other registrations than these.
 
-        A table that is registered anew starts from nothing, even where the data of its predecessor is still listed. Its
-        version stays: it decides whether the table moved since.
+        A table that is registered again starts empty, even if the data of its predecessor is still listed. Its version
+        stays, because it shows whether the table has changed since.
         """
         foreign = {
             name
@@ -242,27 +242,27 @@ class Extract:
         )
 
     def is_dropped(self, table: str) -> bool:
-        """Tell whether a table was taken out on purpose: its state stays, and nothing else."""
+        """Return whether a table was deleted on purpose: only its state is left."""
         state = self.states.get(table)
         is_listed = table in self.meta or table in self.files or table in self.refused
         return state is not None and not is_listed and state.version > 0 and state.fingerprint is None
 
     def require_whole(self) -> "Extract":
-        """Return it, for those whose tables stand or fall together.
+        """Return the extract if all its tables can be used, for sources whose tables are published together.
 
         Raises:
-            ContractError: what it says of one of the tables can't be used.
+            ContractError: a table violates the contract.
         """
         for reason in self.refused.values():
             raise ContractError(reason)
         return self
 
     def own_files(self, table: str) -> tuple[FileRow, ...]:
-        """Tell the files that an increment follows on: none of a table that was imported, which it replaces.
+        """Return the files that an increment builds on; none of an imported table, which it replaces.
 
         Raises:
-            ContractError: what the extract says of the table can't be used, so that an increment would lose its rows.
+            ContractError: the table violates the contract, so an increment would lose its rows.
         """
         if table in self.refused:
-            raise ContractError(f"{self.refused[table]}; take the table out of the registry and add it again")
+            raise ContractError(f"{self.refused[table]}; remove the table from the registry and add it again")
         return () if self.state(table).is_imported else self.files.get(table, ())

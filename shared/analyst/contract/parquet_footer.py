@@ -1,7 +1,7 @@
 """The footer of a parquet file, read and changed without loss, and the checksums of its pages.
 
-DuckDB reads some types lossily and reports the type that it made of them, so what a file holds is taken from the file
-itself. It verifies no checksums either.
+DuckDB reads some types lossily and reports the converted type, so the declared types are read from the file itself.
+DuckDB does not verify checksums either.
 
 Source: the Apache Parquet format, `parquet.thrift` and 'File format'; the Thrift compact protocol.
 """
@@ -44,7 +44,7 @@ _WRITE_AGAIN = "the file is damaged; write it again"
 
 
 _UNSOUND = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
-"""What reading Python values raises that are not of the types that the format says."""
+"""The exceptions of reading values whose types are not those of the format."""
 
 
 class _DamagedError(Exception):
@@ -57,7 +57,7 @@ class _ShortError(_DamagedError):
 
 @dataclass(slots=True)
 class _Reader:
-    """Values of Thrift's compact protocol, one after the other."""
+    """Reads values of Thrift's compact protocol, one after another."""
 
     data: bytes
     at: int = 0
@@ -73,7 +73,7 @@ class _Reader:
         for place in range(_VARINT_BYTES):
             byte = self.byte()
             value |= (byte & 0x7F) << (7 * place)
-            if byte < 0x80:  # noqa: PLR2004 - the bit that says that more follows
+            if byte < 0x80:  # noqa: PLR2004 - the bit that marks a continuation
                 return value
         raise _DamagedError
 
@@ -124,7 +124,7 @@ class _Reader:
                 self.value(kind)
 
     def each(self) -> Iterator[int]:
-        """Give the type of each item of a list, which the caller reads."""
+        """Yield the type of each item of a list; the caller reads the item."""
         header = self.byte()
         size = self.varint() if header >> 4 == 0xF else header >> 4  # noqa: PLR2004 - then the size follows
         for _ in range(size):
@@ -142,7 +142,7 @@ class _Reader:
         return kind, [self.value(kind, depth) for _ in range(size)]
 
     def fields(self) -> Iterator[tuple[int, int]]:
-        """Give the id and the type of each field of a struct, whose value the caller reads."""
+        """Yield the id and the type of each field of a struct; the caller reads the value."""
         last = 0
         while header := self.byte():
             last = last + (header >> 4) if header >> 4 else self.whole()
@@ -212,7 +212,7 @@ class Element:
 
     @property
     def name(self) -> str:
-        """What the file calls it."""
+        """Its name in the file."""
         return str(self._value(4, b"").decode("utf-8", "replace"))
 
     @property
@@ -246,10 +246,10 @@ class Element:
         return bool(self._value(6, None) == _TIMESTAMP_MILLIS)
 
     def raw(self) -> "Element":
-        """Give the element as one whose values DuckDB reads as they stand: whole numbers, and intervals for INT96.
+        """Return the element with types that DuckDB reads without conversion: integers, and intervals for INT96.
 
-        An INT96 and an INTERVAL are both twelve bytes, and stand in the same encodings: four of them are an interval's
-        months, four its days, four its milliseconds.
+        INT96 and INTERVAL both have twelve bytes in the same encodings; four are an interval's months, four its days,
+        four its milliseconds.
         """
         if not self.loses_nanoseconds:
             return Element(self.fields, tuple(child.raw() for child in self.children))
@@ -259,7 +259,7 @@ class Element:
         return Element(plain | {1: (_I32, INT64)})
 
     def walk(self) -> Iterator["Element"]:
-        """Give the element and all in it, in the order of the file."""
+        """Yield the element and all its descendants, in the order of the file."""
         yield self
         for child in self.children:
             yield from child.walk()
@@ -270,7 +270,7 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """The footer of a parquet file, and where in it the schema stands."""
+    """The footer of a parquet file; its schema is at `data[start:end]`."""
 
     root: Element
     data: bytes = field(repr=False)
@@ -279,11 +279,11 @@ class Footer:
 
     @property
     def columns(self) -> tuple[Element, ...]:
-        """The columns, as they stand side by side."""
+        """The top-level columns, in order."""
         return self.root.children
 
     def chunks(self, name: str) -> "Iterator[Chunk]":
-        """Find where the pages of each column begin, one by one: of many row groups there are very many.
+        """Yield where the pages of each column chunk begin, one by one, because a file can have very many.
 
         Raises:
             SourceError: the footer is damaged, a column is encrypted, or its values are in another file.
@@ -291,31 +291,31 @@ class Footer:
         try:
             yield from _chunks(_Reader(self.data), name)
         except (_DamagedError, *_UNSOUND) as error:
-            raise SourceError(f"{name} can't be read: its footer is not sound; {_WRITE_AGAIN}") from error
+            raise SourceError(f"{name} can't be read: its footer is malformed; {_WRITE_AGAIN}") from error
 
     def with_schema(self, root: Element) -> bytes:
-        """Write the footer with another schema; the rest stays as it is, byte for byte."""
+        """Return the footer with another schema; the other bytes stay the same."""
         schema = _written_list(_STRUCT, [element.fields for element in root.walk()])
         return self.data[: self.start] + schema + self.data[self.end :]
 
 
 def read_footer(path: Path, name: str) -> Footer:
-    """Read the footer of a parquet file; `name` is what messages call it.
+    """Read the footer of a parquet file; messages call the file `name`.
 
     Raises:
-        SourceError: it is encrypted, cut off, damaged, or no parquet file.
+        SourceError: it is encrypted, truncated, damaged, or not a parquet file.
     """
     with _opened(path, name) as file:
         size = os.fstat(file.fileno()).st_size
         head = file.read(4)
         if size < _TAIL_BYTES + 4 or head not in (b"PAR1", b"PARE"):
-            raise SourceError(f"{name} can't be read as parquet: it does not begin as a parquet file does")
+            raise SourceError(f"{name} can't be read as parquet: it does not start with PAR1")
         file.seek(size - _TAIL_BYTES)
         length, magic = struct.unpack("<I4s", file.read(_TAIL_BYTES))
         if magic == b"PARE" or head == b"PARE":
             raise _encrypted(name)
         if magic != b"PAR1":
-            raise SourceError(f"{name} is cut off: it does not end as a parquet file does; upload it again")
+            raise SourceError(f"{name} is truncated: it does not end with PAR1; upload it again")
         if length > min(size - _TAIL_BYTES - 4, MAX_FOOTER_BYTES):
             raise SourceError(f"{name} can't be read: the length of its footer is wrong; {_WRITE_AGAIN}")
         file.seek(size - _TAIL_BYTES - length)
@@ -323,7 +323,7 @@ def read_footer(path: Path, name: str) -> Footer:
     try:
         return _footer(data)
     except (_DamagedError, *_UNSOUND) as error:
-        raise SourceError(f"{name} can't be read: its footer is not sound; {_WRITE_AGAIN}") from error
+        raise SourceError(f"{name} can't be read: its footer is malformed; {_WRITE_AGAIN}") from error
 
 
 def _footer(data: bytes) -> Footer:
@@ -350,7 +350,7 @@ def _element(flat: Iterator[Struct], depth: int) -> Element:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Where the pages of one column in one row group begin, and how many values they have."""
+    """The position of the first page of one column in one row group, and the number of its values."""
 
     column: str
     start: int
@@ -377,7 +377,7 @@ def _chunk_of(reader: _Reader, name: str) -> Chunk:
     about: Struct = {}
     for number, kind in reader.fields():
         if number == 1:
-            raise SourceError(f"{name} keeps its values in other files, which can't be read; write it as one file")
+            raise SourceError(f"{name} stores its values in other files, which is not supported; write it as one file")
         if number in (8, 9):  # `ColumnChunk.crypto_metadata` and `.encrypted_column_metadata`
             raise _encrypted(name)
         if number == 3:  # noqa: PLR2004 - `ColumnChunk.meta_data`
@@ -394,14 +394,14 @@ def _chunk_of(reader: _Reader, name: str) -> Chunk:
 
 
 def _encrypted(name: str) -> SourceError:
-    return SourceError(f"{name} is encrypted, and encrypted parquet files can't be read; write it without encryption")
+    return SourceError(f"{name} is encrypted, which is not supported; write it without encryption")
 
 
 def verify_pages(path: Path, name: str, chunks: Iterable[Chunk]) -> None:
-    """Compare the pages of a file with their checksums, where they have some.
+    """Verify the checksums of the pages of a file, where it has them.
 
     Raises:
-        SourceError: a page differs from its checksum, or can't be found.
+        SourceError: a page differs from its checksum, or is not where the footer says.
     """
     with _opened(path, name) as file:
         for chunk in chunks:
@@ -409,7 +409,7 @@ def verify_pages(path: Path, name: str, chunks: Iterable[Chunk]) -> None:
                 _verify_chunk(file, chunk)
             except (_DamagedError, *_UNSOUND) as error:
                 said = str(error) if isinstance(error, _DamagedError) else ""
-                reason = f"a page of the column {chunk.column!r} is damaged: {said or 'its header is not sound'}"
+                reason = f"a page of the column {chunk.column!r} is damaged: {said or 'its header is malformed'}"
                 raise SourceError(f"{name} can't be read: {reason}; write or upload the file again") from error
 
 
@@ -430,13 +430,13 @@ def _verify_chunk(file: BinaryIO, chunk: Chunk) -> None:
         elif kind == _DATA_PAGE_V2:
             values += int(header[8][1][1][1])
     if values > chunk.values:
-        raise _DamagedError("it has more values than the footer says")
+        raise _DamagedError("it has more values than the footer states")
 
 
 def _page_header(file: BinaryIO, at: int) -> tuple[Struct, int]:
-    """Read the header of a page, whose length nothing says; give it and its length."""
+    """Read the header of a page, whose length is not stored anywhere; return it and its length."""
     if at < 0:
-        raise _DamagedError("its place is not in the file")
+        raise _DamagedError("its position is outside the file")
     wanted = _FIRST_READ
     while True:
         file.seek(at)
@@ -445,7 +445,7 @@ def _page_header(file: BinaryIO, at: int) -> tuple[Struct, int]:
             return reader.struct(), reader.at
         except _ShortError:
             if len(reader.data) < wanted or wanted >= _MAX_PAGE_HEADER_BYTES:
-                raise _DamagedError("the file ends before it") from None
+                raise _DamagedError("the file ends before its header does") from None
             wanted *= 16
 
 

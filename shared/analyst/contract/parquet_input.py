@@ -1,8 +1,8 @@
-"""Parquet files that others wrote, made ready for DuckDB to read without loss.
+"""Parquet files of other writers, prepared so that DuckDB reads them without loss.
 
-What DuckDB would change without a word is decided by the schema of the file itself, before anything is read: decimals of
-more than 38 digits become doubles, and nanoseconds of INT96, of instants and of times of day are dropped. A file with
-nanoseconds is read through a copy whose footer declares these columns as what they physically are, and is written anew.
+DuckDB silently converts decimals of more than 38 digits to doubles, and drops nanoseconds of INT96, instants and times
+of day. The schema of the file shows this before anything is read. A file with nanoseconds is read through a copy whose
+footer declares the physical types of these columns, and is rewritten.
 """
 
 import errno
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 _MAX_DIGITS = 38
 _JULIAN_EPOCH = 2_440_588
 _JULIAN_FIRST, _JULIAN_LAST = 1_721_425, 5_373_485
-"""The days before the year 1 and after the year 9999."""
+"""The last Julian day before the year 1, and the first one after the year 9999."""
 
 _DAY = 86_400_000_000
 _OUT_OF_RANGE = "Could not convert Timestamp(MS)"
 _ROUND = "round it at the source, or read the column as text by the option types"
 _CORRECT = "correct it, or read the column as text by the option types"
-_YEARS = f"outside of the years 0001 to 9999 that every reader knows; {_CORRECT}"
+_YEARS = f"outside of the years 0001 to 9999 that all readers support; {_CORRECT}"
 
 
 @dataclass(frozen=True, slots=True)
 class ParquetInput:
-    """A parquet file as DuckDB may read it: in `paths`, in the order of its rows. `columns` are as the file has them.
+    """A parquet file prepared for DuckDB: `paths` contain its rows in order, `columns` are its own column names.
 
-    `in_milliseconds` are those with timestamps in milliseconds, of which DuckDB does not say which is out of range.
+    `in_milliseconds` are the columns with timestamps in milliseconds; DuckDB does not report which one is out of range.
     """
 
     name: str
@@ -49,11 +49,11 @@ class ParquetInput:
     in_milliseconds: tuple[str, ...] = ()
 
     def scan(self) -> str:
-        """Write the query of all rows."""
+        """Return the query of all rows."""
         return scan(self.paths)
 
     def explained(self, reason: str) -> str:
-        """Give what DuckDB says of the file with the columns that it may be about, and without paths of ours."""
+        """Return DuckDB's message about the file, with the columns that may be meant and without our paths."""
         for path in self.paths:
             reason = reason.replace(str(path), self.name)
         if _OUT_OF_RANGE in reason and self.in_milliseconds:
@@ -62,7 +62,7 @@ class ParquetInput:
 
 
 def scan(paths: Collection[Path]) -> str:
-    """Write the query of all rows of local files, in their order, columns united by name."""
+    """Return the query of all rows of local files, in order, with columns united by name."""
     listed = ", ".join(quote_text(str(path)) for path in paths)
     return f"select * from read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
 
@@ -75,13 +75,13 @@ def open_parquet(
     *,
     is_text: Callable[[str], bool] = lambda _column: False,
 ) -> ParquetInput:
-    """Check a parquet file, and make it one that DuckDB reads without loss; `name` is what messages call it.
+    """Check a parquet file, and prepare it so that DuckDB reads it without loss; messages call it `name`.
 
-    Columns that are asked for as text (`is_text`) have nanoseconds written out; those of others have to be whole
-    microseconds. From then on the connection ignores the statistics of files, which may be wrong.
+    Columns requested as text (`is_text`) keep nanoseconds; values of others must be whole microseconds. Afterwards the
+    connection ignores the statistics of files, which may be wrong.
 
     Raises:
-        SourceError: it is damaged or encrypted, two columns have one name, or a value can't be read exactly.
+        SourceError: it is damaged or encrypted, two columns share a name, or a value can't be read exactly.
     """
     footer = read_footer(path, name)
     verify_pages(path, name, footer.chunks(name))
@@ -122,7 +122,7 @@ def _check_column(column: Element, name: str) -> None:
         digits = element.digits
         if digits and digits[0] > _MAX_DIGITS:
             raise SourceError(
-                f"{name}: the column {column.name!r} is DECIMAL({digits[0]},{digits[1]}), and no more than {_MAX_DIGITS} "
+                f"{name}: the column {column.name!r} is DECIMAL({digits[0]},{digits[1]}), and at most {_MAX_DIGITS} "
                 "digits can be read exactly; write it with fewer digits, or as text"
             )
 
@@ -136,7 +136,7 @@ def _exact(
     scratch: Path,
     is_text: Callable[[str], bool],
 ) -> list[Path]:
-    """Write a file anew, with nanoseconds as whole microseconds or as text."""
+    """Rewrite a file with nanoseconds as whole microseconds or as text."""
     number = sum(1 for _ in scratch.iterdir())
     raw, into = scratch / f"raw{number}.parquet", scratch / f"exact{number}"
     into.mkdir()
@@ -162,7 +162,7 @@ def _described(con: "DuckDBPyConnection", path: Path) -> "list[tuple[str, DuckDB
 
 @contextmanager
 def _copied(path: Path, into: Path, footer: Footer, name: str) -> Iterator[None]:
-    """Copy a file with a footer that declares what loses nanoseconds as what it physically is."""
+    """Provide a copy of a file whose footer declares the physical type of columns that lose nanoseconds."""
     try:
         shutil.copyfile(path, into)
         with into.open("r+b") as file:
@@ -172,18 +172,20 @@ def _copied(path: Path, into: Path, footer: Footer, name: str) -> Iterator[None]
             file.truncate()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UnavailableError(f"the disk is full while {name} is copied; see to SCRATCH_DIR") from error
+            raise UnavailableError(
+                f"the disk is full, so {name} can't be copied; free space in SCRATCH_DIR, or set it to a larger disk"
+            ) from error
         raise SourceError(f"{name} can't be copied: {error.strerror or error}") from error
     yield
     into.unlink()
 
 
 _Leaf = Callable[[str, str, str], str]
-"""Makes the SQL of a value, by the SQL of it, the type that DuckDB makes of it, and the type that is stored."""
+"""Returns the SQL of a converted value; takes its SQL, DuckDB's type of it, and the stored type."""
 
 
 def _mapped(value: str, kind: "DuckDBPyType", stored: "DuckDBPyType", leaf: _Leaf, depth: int = 0) -> str:
-    """Write the SQL of a value with each simple value in it made by `leaf`; unchanged where nothing in it is."""
+    """Return the SQL of a value with `leaf` applied to each simple value in it."""
     item = f"item_{depth}"
     match kind.id:
         case "list":
@@ -215,11 +217,11 @@ _LEAST = {
     "TIMESTAMP WITH TIME ZONE": ("epoch_us", "make_timestamp(-9223372022400000000)::timestamptz", "microseconds"),
     "TIMESTAMP_NS": ("epoch_ns", "make_timestamp_ns(-9223286400000000000)", "nanoseconds"),
 }
-"""How a stored number is had, the first moment that DuckDB can write as text, and the unit of the number."""
+"""By type: the function that returns the stored number, the first time that DuckDB can write as text, and the unit."""
 
 
 def as_text(value: str, kind: str) -> str:
-    """Write the SQL of a value as text; a time that DuckDB can store but not write is given as the stored number."""
+    """Return the SQL of a value as text; a time that DuckDB can store but not write appears as the stored number."""
     if kind not in _LEAST:
         return f"cast({value} as varchar)"
     stored, least, unit = _LEAST[kind]
@@ -230,16 +232,16 @@ def as_text(value: str, kind: str) -> str:
 
 
 def within_years(value: str, kind: "DuckDBPyType", label: str) -> str:
-    """Write the SQL of a value whose dates and times have to be of the years 1 to 9999; `label` begins the message.
+    """Return the SQL of a value whose dates and times must be in the years 1 to 9999; `label` starts the message.
 
-    What lies beyond is one of DuckDB's infinities, or stands for something else in other readers.
+    Other values are DuckDB's infinities, or mean something else to other readers.
     """
 
     def leaf(value: str, kind: str, _stored: str) -> str:
         why = _YEARS
         if kind == "TIMESTAMP_NS":  # from 1677 to 2262, and infinite
             bounds = f"isfinite({value}) and {value} >= {_LEAST[kind][1]}"
-            why = f"no time, or too early to be read; {_CORRECT}"
+            why = f"not a time, or too early to be read; {_CORRECT}"
         elif kind in ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"):
             bounds = f"{value} between {kind} '0001-01-01' and {kind} '9999-12-31 23:59:59.999999'"
         else:
@@ -254,14 +256,14 @@ def within_years(value: str, kind: "DuckDBPyType", label: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Nanoseconds:
-    """Writes the SQL of one column without loss, from the values as they are stored."""
+    """Returns the SQL of one column without loss, from the stored values."""
 
     file: str
     column: str
     as_text: bool
 
     def term(self, kind: "DuckDBPyType", stored: "DuckDBPyType") -> str:
-        """Write the column: `kind` is the type that DuckDB makes of it, `stored` the type of what is stored."""
+        """Return the SQL of the column; `kind` is DuckDB's type of it, `stored` the stored type."""
         return _mapped(quote(self.column), kind, stored, self._leaf)
 
     def _leaf(self, value: str, kind: str, stored: str) -> str:
@@ -275,18 +277,18 @@ class _Nanoseconds:
         return self._moment(value, kind, f"({value}::hugeint - {rest}) // 1000", rest, "true")
 
     def _time(self, value: str) -> str:
-        """Write a time of day as text, as times of day are always written; no type has nanoseconds in all readers."""
+        """Convert a time of day to text, like all times of day; no type has nanoseconds in all readers."""
         micros = f"(time '00:00:00' + to_microseconds({value} // 1000))"
         fraction = f"rtrim('.' || lpad(cast({value} % 1000000000 as varchar), 9, '0'), '0')"
         text = f"substring(cast({micros} as varchar), 1, 8) || {fraction}"
-        failure = self._failure(f"cast({value} as varchar) || ' nanoseconds'", "which is no time of day; correct it")
+        failure = self._failure(f"cast({value} as varchar) || ' nanoseconds'", "which is not a time of day; correct it")
         return (
             f"case when {value} is null then null when {value} = {_DAY}000 then '24:00:00' "
             f"when {value} between 0 and {_DAY}000 then rtrim({text}, '.') else {failure} end"
         )
 
     def _int96(self, value: str, kind: str) -> str:
-        """Put the nanoseconds of a day, eight bytes, and its Julian day, four bytes, together again."""
+        """Combine the nanoseconds of a day (eight bytes) and its Julian day (four bytes)."""
         months = f"(datepart('year', {value}) * 12 + datepart('month', {value}))"
         low = f"({months} + case when {months} < 0 then 4294967296 else 0 end)"
         nanos = f"(datepart('day', {value}) * 4294967296 + {low})"
@@ -298,7 +300,7 @@ class _Nanoseconds:
         return self._moment(value, kind, micros, rest, within)
 
     def _moment(self, value: str, kind: str, micros: str, rest: str, within: str) -> str:
-        """Write a moment of whole microseconds and what is left of a microsecond, if the value is `within` bounds."""
+        """Combine whole microseconds and the rest in nanoseconds, if the value is `within` bounds."""
         exact = f"make_timestamp(({micros})::bigint)"
         moment = f"{exact}::timestamptz" if kind == "TIMESTAMP WITH TIME ZONE" else exact
         zone = " || '+00'" if kind == "TIMESTAMP WITH TIME ZONE" else ""

@@ -1,8 +1,8 @@
-"""Publishing: what a run extracted goes into the bucket, and the extract.duckdb that lists it is swapped.
+"""Publishing the tables of a run: their files are uploaded, and the extract.duckdb that lists them is swapped.
 
-The swap is a compare-and-swap of the whole file. Only the rows of the tables that a run extracted change, so that
-runs of different tables never undo each other; when one of the run's own tables moved meanwhile, an incremental table
-is merged again on what is there now, and a full one gives way to whichever was read later.
+The swap is a compare-and-swap of the whole file. It changes only the rows about the run's tables, so runs of different
+tables never undo each other. If one of the run's own tables was published by another run in the meantime, an
+incremental table is merged again on the new state, and of two full reads the later one stays.
 """
 
 import errno
@@ -38,7 +38,7 @@ _LOG = logging.getLogger(f"{logs.ROOT}.publish")
 
 @dataclass(frozen=True, slots=True)
 class TableRun:
-    """How one table fared in a run."""
+    """The result of one table in a run."""
 
     table: str
     status: str
@@ -51,14 +51,14 @@ class TableRun:
 
 @dataclass(frozen=True, slots=True)
 class NewTable:
-    """One table as a run extracted it, to be published.
+    """One table to be published, as a run extracted it.
 
-    `files` are either local parquet files or rows of files that are in the bucket already. `base` is the state that
-    the table had when the run read it; `rebase` makes the table anew on another base, `None` where the files are all of
-    it. `read_at` is when reading the source began. `same_rows` says that these are the rows of the base in their order, in
-    other files, so that who has read the one need not read the other. `registration` is the uuid of the registration that
-    it is published for. `rows_read` are those that came from the source, and `repeated_keys` the primary keys that several
-    of them have.
+    `files` are local parquet files, or rows of files that are already in the bucket. `base` is the state of the table
+    when the run read it; `rebase` repeats the merge on another base, and is `None` if the files do not depend on the
+    base. `read_at` is the time at which reading the source began. `same_rows` means that the files contain the rows of
+    the base in the same order, so readers that have the old files need not read the new ones. `registration` is the
+    uuid of the registration that the table is published for. `rows_read` is the number of rows read from the source,
+    and `repeated_keys` the number of primary keys that several of them share.
     """
 
     name: str
@@ -77,15 +77,15 @@ class NewTable:
 
 
 Rebase = Callable[[TableState, tuple[FileRow, ...]], NewTable | None]
-"""Makes a table anew on another state and its files; `None` if what was read does not follow on them."""
+"""Merges a table again on another state and its files; `None` if the rows that were read do not apply to them."""
 
 
 @dataclass(slots=True)
 class Uploads:
-    """The files that this run has put into the bucket: table, partition, hash, number → key. Nothing is uploaded twice.
+    """The files that this run uploaded: table, partition, hash, number → key. Nothing is uploaded twice.
 
-    The number tells files of equal content apart: a table that has n of them needs n objects, because its rows are a
-    bag, and Delta has no word for a file that is listed twice.
+    The number distinguishes files of equal content. A table with n of them needs n objects, because its rows are a bag,
+    and Delta can't list a file twice.
     """
 
     store: Store
@@ -94,7 +94,7 @@ class Uploads:
     keys: dict[tuple[str, str | None, str, int], str] = field(default_factory=dict)
 
     def key_of(self, table: str, file: ParquetFile, twin: int = 0) -> str:
-        """Upload a file unless this run did, and return its key, which no other object has had or will have.
+        """Upload a file unless this run already did, and return its key, which is never used for another object.
 
         `twin` numbers the files of equal content in a table, from 0; see `matched`.
         """
@@ -110,10 +110,10 @@ class Uploads:
 def matched(
     files: Sequence[ParquetFile | FileRow], listed: Iterable[FileRow]
 ) -> Iterator[tuple[ParquetFile | FileRow, int]]:
-    """Match the files of a table with those that are in the bucket, one for one, and keep their order.
+    """Match the files of a table one to one with those in the bucket, in order.
 
-    A file is one of the `listed` if its content is; of two files of equal content each needs one of its own. Those that
-    find none are to be uploaded, and the number counts them among their equals.
+    A local file matches a `listed` one of equal content and partition; each listed file is used once. Files without a
+    match must be uploaded; the number counts them among files of equal content.
     """
     taken = {file.path for file in files if isinstance(file, FileRow)}
     free: dict[tuple[str, str | None], deque[FileRow]] = {}
@@ -135,10 +135,10 @@ def matched(
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What a publish did: the version of the new extract.duckdb, and the tables that gave way to a later read.
+    """The result of a publish: the version of the new extract.duckdb, and the tables for which a later read stays.
 
-    `failed` are those that could not be published, each with the reason. `notes` say, by table, what was found and done
-    where another writer had changed a Delta log.
+    `failed` maps the tables that could not be published to the reason. `notes` reports, by table, Delta logs that
+    another writer had changed.
     """
 
     version: str | None
@@ -148,11 +148,11 @@ class Published:
 
 
 class MovedError(ConflictError):
-    """A table moved meanwhile, so that none of those was published that go together with it."""
+    """A table was published by another run in the meantime, so none of the tables that belong together was published."""
 
 
 class _TableError(Exception):
-    """Something went wrong with one table; the others are published without it."""
+    """One table can't be published; the others are published without it."""
 
     def __init__(self, table: str, reason: Exception) -> None:
         super().__init__(table)
@@ -162,7 +162,7 @@ class _TableError(Exception):
 
 @contextmanager
 def _trouble_of(table: str) -> Iterator[None]:
-    """Attribute whatever is raised in the block to a table, unless the store does not answer or the disk is full."""
+    """Attribute exceptions in the block to a table, unless the store does not respond or the disk is full."""
     try:
         yield
     except Exception as error:
@@ -184,15 +184,15 @@ def publish(
     folder: Path,
     together: bool = False,
 ) -> Published:
-    """Upload what is new of `tables` and swap the source's extract.duckdb, keeping every other table in it.
+    """Upload the new files of `tables` and swap the source's extract.duckdb, keeping all other tables in it.
 
-    `together` are they published all or not at all. Otherwise a table that can't be published, for whatever reason, keeps
-    its last version, and the others are published.
+    With `together`, all tables are published or none. Otherwise a table that can't be published, for whatever reason,
+    keeps its last version, and the others are published.
 
     Raises:
-        ContractError: the extract that is there can't be read; nothing of it is touched.
-        MovedError: one of the tables gave way, and they go `together`.
-        UnavailableError: the store does not answer, or others win the swap for minutes.
+        ContractError: the existing extract can't be read; it stays as it is.
+        MovedError: another run published one of the tables, and they belong `together`.
+        UnavailableError: the store does not respond, or others win the swap for minutes.
     """
     log, failed = DeltaLog(store, source), dict[str, Exception]()
 
@@ -201,7 +201,7 @@ def publish(
             base.require_whole()
         placed, superseded = _place([table for table in tables if table.name not in failed], base)
         if together and superseded:
-            raise MovedError(f"{source}.{min(superseded)} moved meanwhile; begin again on what is there now")
+            raise MovedError(f"{source}.{min(superseded)} was published by another run in the meantime; start again")
         rows: dict[str, list[FileRow]] = {}
         for table in placed:
             with _trouble_of(table.name):
@@ -222,7 +222,7 @@ def publish(
         except _TableError as error:
             if together:
                 raise error.reason from error
-            failed[error.table] = error.reason  # what was done is rolled back; begin again without it
+            failed[error.table] = error.reason  # its changes are rolled back with all others; start again without it
         else:
             version, notes = _copied(log, version, committed, now=now, folder=folder)
             return Published(version, superseded, failed, notes)
@@ -237,12 +237,12 @@ def drop(
     folder: Path,
     shown_version: int | None = None,
 ) -> bool:
-    """Take a deregistered table out of its source's extract; tell whether it was there. Its files stay for the sweep.
+    """Remove a deregistered table from its source's extract; return whether it was there. The sweep deletes its files.
 
-    Its state stays too, a version on, so that a run that read it before finds out and does not bring it back. A mark
-    outside of the extract (`dropped_key`) lets the next rebuild remove it from the snapshot, which no extract can do by
-    itself. `shown_version` is the table's version in the newest snapshot; with it both are written also where the extract
-    does not list the table, or is gone. To readers of Delta the table is empty from then on.
+    Its state stays, with the next version, so a run that read the table before notices and does not restore it. A mark
+    outside of the extract (`dropped_key`) lets the next rebuild remove the table from the snapshot, which an extract
+    alone can't do. `shown_version` is the table's version in the newest snapshot; if it is given, state and mark are
+    written even if the extract does not list the table, or is gone. Readers of Delta see an empty table afterwards.
     """
     base, _version = read_extract(store, source, folder)
     was_there = table in base.meta or table in base.files or table in base.refused
@@ -253,7 +253,7 @@ def drop(
 
     def change(con: "DuckDBPyConnection", current: Extract, _home: Path) -> _Committed:
         version = max(current.state(table).version, shown_version or 0) + 1
-        # before the swap: whoever finds the table gone finds the mark as well
+        # before the swap, so that whoever finds the table gone also finds the mark
         store.put(dropped_key(source, table), json.dumps({"version": version}).encode(), if_version=ANY)
         con.execute(f"drop view if exists extract.main.{quote(table)}")
         committed = _Committing(con, log, now(), folder).commit(current, {table: []})
@@ -268,7 +268,7 @@ def drop(
 
 
 def dropped_version(store: Store, source: str, table: str) -> int:
-    """Return the version that the last deletion of a table left, 0 if it was never deleted: lower ones are gone.
+    """Return the version at which a table was last deleted, 0 if it never was; lower versions are deleted.
 
     Raises:
         ContractError: the mark of the deletion can't be read.
@@ -285,17 +285,17 @@ def dropped_version(store: Store, source: str, table: str) -> int:
 def restate(
     store: Store, source: str, tables: Iterable[str], *, now: Callable[[], datetime], folder: Path
 ) -> tuple[str, Mapping[str, str]]:
-    """Have the Delta logs of tables say what is published, after whatever other writers have committed to them.
+    """Restate in the Delta logs of tables what is published, after the commits of other writers.
 
-    Return the version of the new extract.duckdb, and what was found and done, by table.
+    Return the version of the new extract.duckdb, and a note for each table.
 
     Raises:
         ContractError: the extract can't be read.
-        UnavailableError: the store does not answer, or others win the swap for minutes.
+        UnavailableError: the store does not respond, or others win the swap for minutes.
     """
     log, left, notes = DeltaLog(store, source), frozenset(tables), dict[str, str]()
     version = ""
-    for _ in range(_RESTATED_AT_MOST):  # the other writer may be at it still
+    for _ in range(_RESTATED_AT_MOST):  # the other writer may still be committing
 
         def change(con: "DuckDBPyConnection", base: Extract, _home: Path, left: frozenset[str] = left) -> _Committed:
             committing = _Committing(con, log, now(), folder)
@@ -316,7 +316,7 @@ _RESTATED_AT_MOST = 3
 
 @dataclass(slots=True)
 class _Committed:
-    """The Delta commits that a swap publishes, and notes on tables whose logs another writer had changed."""
+    """The Delta commits that a swap publishes, and notes on tables whose logs another writer changed."""
 
     commits: list[Commit] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
@@ -324,7 +324,7 @@ class _Committed:
 
 @dataclass(frozen=True, slots=True)
 class _Committing:
-    """Makes the Delta commits of one swap of an extract, which is attached as `extract`."""
+    """Creates the Delta commits of one swap of an extract, which is attached as `extract`."""
 
     con: "DuckDBPyConnection"
     log: DeltaLog
@@ -335,10 +335,10 @@ class _Committing:
     def commit(
         self, base: Extract, rows: Mapping[str, Sequence[FileRow]], same: Collection[str] = frozenset()
     ) -> _Committed:
-        """Write the next Delta commit of each table to `_delta`; the last ones are in their logs by then.
+        """Write the next Delta commit of each table to `_delta`, after confirming that its last one is in the log.
 
-        The rows of those in `same` are what they were. A log that does not say what was published last, because another
-        writer has the name of its commit, or because Delta had no word for that, is restated.
+        The tables in `same` have the same rows as before. A log that does not show what was published last is restated:
+        another writer's commit has the name of ours, or Delta could not express the last version.
         """
         listed = read_commits(self.con, "extract", source=self.log.source)
         last = {commit.table: commit for commit in listed if commit.table in rows}
@@ -355,13 +355,13 @@ class _Committing:
         return self.written()
 
     def restate(self, table: str, files: Sequence[FileRow], *, is_foreign: bool = True) -> None:
-        """Add the commit that restates a table's log; one that can't be read is noted and left to an administrator."""
+        """Add the commit that restates a table's log; a log that can't be read is reported to the administrator."""
         source, where = self.log.source, self.log.folder_of(table)
         about = f"another writer has changed the Delta log of {source}.{table}"
         try:
             found = self.log.read(table, self.folder)
         except ContractError as error:
-            self.made.notes[table] = f"{about}, and {error}; delete {where}, and the next sweep makes it anew"
+            self.made.notes[table] = f"{about}, and {error}; delete {where}, and the next sweep writes it again"
             return
         made = restating_commit(self.con, source, table, found, files=files, at=self.at)
         if made is not None:
@@ -380,9 +380,9 @@ class _Committing:
 def _copied(
     log: DeltaLog, version: str, committed: _Committed, *, now: Callable[[], datetime], folder: Path
 ) -> tuple[str, Mapping[str, str]]:
-    """Bring the logs up to what was published, and restate those where another writer came first.
+    """Copy commits to the logs, and restate logs where another writer came first.
 
-    Where that fails they lag until the next publish or sweep. Return the version of the extract, and the notes.
+    If this fails, the logs lag until the next publish or sweep. Return the version of the extract, and the notes.
     """
     tables, notes = [commit.table for commit in committed.commits], dict(committed.notes)
     try:
@@ -399,7 +399,7 @@ def _copied(
 
 
 def _place(tables: Sequence[NewTable], base: Extract) -> tuple[list[NewTable], frozenset[str]]:
-    """Sort out which tables go in, as they are or made anew on what is there now, and which give way."""
+    """Return the tables to publish, merged again where the base has changed, and the names of superseded ones."""
     found: dict[str, NewTable | None] = {}
     for table in tables:
         with _trouble_of(table.name):
@@ -409,23 +409,29 @@ def _place(tables: Sequence[NewTable], base: Extract) -> tuple[list[NewTable], f
 
 
 def _placed(table: NewTable, base: Extract) -> NewTable | None:
+    """Return a table as it can be published on `base`; `None` if what is there stays.
+
+    Another run may have published the same table between our read and our swap. Publishing ours as it is would drop
+    rows that only the other run has read, so an increment is merged again on what the other run published. A full read
+    has nothing to merge: the later read is the truer one. Compare-and-swap repeats this until nobody came first.
+    """
     state, meta = base.state(table.name), base.meta.get(table.name)
     if state.version == table.base.version:
         return table
-    if meta is None:  # it was dropped meanwhile, which a run that began before must not undo
+    if meta is None:  # it was deleted in the meantime, which a run that started earlier must not undo
         return None
-    if state.registration not in (None, table.registration):  # another registration's: nothing of it is merged
+    if state.registration not in (None, table.registration):  # rows of another registration are never merged
         return None
     if table.rebase is not None:
         try:
             return table.rebase(state, base.own_files(table.name))
         except SourceError:
-            return None  # the next run reads it on what is there now, and says what is wrong
+            return None  # the next run merges it on the new base, and reports the problem
     return None if meta.extracted_at is not None and meta.extracted_at > table.read_at else table
 
 
 def _rows_of(table: NewTable, base: Extract, uploads: Uploads) -> list[FileRow]:
-    """Find a place in the bucket for each file: the one that the replaced extract lists, else a new one."""
+    """Return the file rows of a table: files that the replaced extract lists keep their object, others are uploaded."""
     rows: list[FileRow] = []
     for file, twin in matched(table.files, base.files.get(table.name, ())):
         if isinstance(file, FileRow):
@@ -471,7 +477,7 @@ def _state_row(table: NewTable, replaced: TableState) -> list[object]:
 
 
 def _noted(run: TableRun, failure: Exception | None) -> TableRun:
-    """Write down of a run that its table could not be published after all."""
+    """Return a run as failed if its table could not be published."""
     if failure is None:
         return run
     return replace(run, status="failed", error=str(failure), rows=None, size_bytes=None)

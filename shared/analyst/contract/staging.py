@@ -1,4 +1,4 @@
-"""Staging one table: what a connector read becomes what is to be published, and goes into the bucket file by file."""
+"""Staging one table: the rows that a connector read are merged with published ones, and uploaded file by file."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ _COMMON_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?: [0-9:.]+(?:\+00)?)?")
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """One table of one run. `home` is a local folder of its own; `read_at` is when reading its source began."""
+    """One table of one run. `home` is its local folder; `read_at` is the time at which reading the source began."""
 
     store: Store
     uploads: Uploads
@@ -44,7 +44,7 @@ class Staging:
     _numbers: Iterator[int] = field(default_factory=count)
 
     def stage(self, extracted: Extracted, state: TableState, base: tuple[FileRow, ...]) -> NewTable:
-        """Make what is to be published of what was extracted on a base, and upload what the base does not list."""
+        """Return the table to publish: what was extracted, merged with the base; files that the base lacks are uploaded."""
         with self._connect() as con:
             read = tuple(parquet.inspect(con, path) for path in extracted.files)
         self._check(read)
@@ -57,7 +57,7 @@ class Staging:
         return new
 
     def lacks_cursors(self, base: Sequence[FileRow]) -> bool:
-        """Tell whether a published row with a key has a cursor without a place in the order."""
+        """Return whether a published row with a key has a cursor without a place in the order."""
         column = self.table.cursor_column
         if column is None or not self.table.primary_key:
             return False
@@ -69,12 +69,14 @@ class Staging:
             return merging.least(con, unsure, column)[1]
 
     def _check(self, read: Sequence[ParquetFile]) -> None:
-        """Hold a connector to the contract."""
+        """Check what the connector wrote."""
         if not read:
-            raise SourceError(f"{self.table.original} gave no file, not even an empty one that carries its columns")
+            raise SourceError(
+                f"{self.table.original}: the connector wrote no file, not even an empty one with its columns"
+            )
         names = {column.name for file in read for column in file.columns}
         if odd := sorted(name for name in names if not is_name(name)):
-            raise SourceError(f"{self.table.original} has the column {odd[0]!r}; a name has a-z, 0-9 and _ only")
+            raise SourceError(f"{self.table.original} has the column {odd[0]!r}; names consist of a-z, 0-9 and _")
 
     def _on(
         self, extracted: Extracted, read: tuple[ParquetFile, ...], state: TableState, base: tuple[FileRow, ...]
@@ -124,7 +126,7 @@ class Staging:
         return (*base, *(file for file in (parquet.inspect(con, path) for path in more) if file.rows))
 
     def _near(self, con: "DuckDBPyConnection", new: Sequence[Path], base: Sequence[FileRow]) -> Sequence[FileRow]:
-        """Choose the files of the base that may have some of the new rows, by the greatest cursor of each."""
+        """Return the files of the base that may contain some of the new rows, by the greatest cursor of each."""
         column = self.table.cursor_column
         if column is None:
             return base
@@ -163,7 +165,7 @@ class Staging:
         )
 
     def _upload(self, new: NewTable, base: Sequence[FileRow], keep: Sequence[ParquetFile]) -> None:
-        """Upload and unlink file by file; what the base lists stays here, in case another base does not."""
+        """Upload file by file, and delete each local copy unless a merge on another base would need it again."""
         kept = {file.path for file in keep}
 
         def upload(found: tuple[ParquetFile | FileRow, int]) -> None:
@@ -181,7 +183,9 @@ class Staging:
         return found.get(self.table.cursor_column or "", "VARCHAR")
 
     def _local(self, row: FileRow) -> Path:
-        return local_copy(self.store, row.path, self.home / "base" / row.path)  # names alone may be alike
+        return local_copy(
+            self.store, row.path, self.home / "base" / row.path
+        )  # by the whole key, since file names may repeat
 
     def _folder(self) -> Path:
         folder = self.home / f"merge-{next(self._numbers)}"
@@ -193,7 +197,7 @@ class Staging:
 
 
 def _is_before(stats: Mapping[str, Any], least: str) -> bool:
-    """Tell whether all values of a column lie before one, as far as its statistics say."""
+    """Return whether the statistics of a column prove that all its values are before `least`."""
     greatest = stats.get("max")
     if isinstance(greatest, int):
         return greatest < Decimal(least) if _NUMBER.fullmatch(least) else False
@@ -205,6 +209,6 @@ def _is_before(stats: Mapping[str, Any], least: str) -> bool:
 
 
 def _differ(old: Iterable[Sequence[Column]], new: Iterable[Sequence[Column]]) -> bool:
-    """Tell whether a column that both have is of another type in one of them."""
+    """Return whether a column that both sides have differs in type."""
     types = {column.name: column.type for columns in old for column in columns}
     return any(types.get(column.name, column.type) != column.type for columns in new for column in columns)

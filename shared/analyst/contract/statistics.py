@@ -1,7 +1,8 @@
-"""What a parquet file says of its columns: types, numbers of nulls, and least and greatest values.
+"""The statistics of a parquet file's columns: types, numbers of nulls, least and greatest values.
 
-Least and greatest are given where every reader of Delta compares them as we do: of whole numbers, dates, times and
-short texts. Not of doubles, where NaN counts as greatest for some, nor of decimals, which JSON readers round.
+Least and greatest values are included for types that all readers of Delta compare as we do: integers, dates, times and
+short texts. Doubles have none, because some readers treat NaN as the greatest value; decimals have none, because JSON
+readers round them.
 """
 
 import json
@@ -22,7 +23,7 @@ _COMMON_ERA = re.compile(r"[0-9]{4}-")
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """What the footer says of one column in one row group."""
+    """The footer's statistics of one column in one row group."""
 
     values: int
     nulls: int | None
@@ -36,9 +37,9 @@ class _Chunk:
 
 
 def statistics(con: "DuckDBPyConnection", path: Path, columns: Iterable[Column]) -> str:
-    """Gather what goes into `_files.stats`: `{"columns": {name: {"type", "nulls"?, "min"?, "max"?}}}`, as JSON.
+    """Return the value of `_files.stats`: `{"columns": {name: {"type", "nulls"?, "min"?, "max"?}}}`, as JSON.
 
-    `min` and `max` are as Delta writes them: numbers, and texts of dates and times in ISO 8601.
+    `min` and `max` have the format of Delta: numbers, and dates and times as texts in ISO 8601.
     """
     rows = con.execute(
         """
@@ -74,7 +75,7 @@ def _range(kind: str, chunks: Sequence[_Chunk]) -> dict[str, Any]:
 
 
 class _UntoldError(Exception):
-    """A value is missing, or is none that compares as its text does."""
+    """A value is missing, or its text does not compare as the value does."""
 
 
 def _whole(text: str | None) -> int:

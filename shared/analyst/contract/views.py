@@ -1,7 +1,7 @@
 """The view of a table over its parquet files.
 
-The same view works in the bucket, in a mirror and on a laptop: its paths are relative, and stand below the variable
-`data_root`, or below the bucket's address where that is not set.
+The same view works in the bucket, in a mirror and on a laptop: its paths are relative to the variable `data_root`, or
+to the bucket's address if the variable is not set.
 """
 
 import os
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
-_MEMORY = Path("/dev/shm")  # noqa: S108 - where it is there, links for hundreds of files are made in no time
+_MEMORY = Path("/dev/shm")  # noqa: S108 - in memory, creating hundreds of links takes no time
 
 
 def view_query(paths: tuple[str, ...], data_url: str) -> str:
-    """Write the query of a table's view: its files below the variable `data_root`, or below `data_url` when it is not set.
+    """Return the query of a table's view: its files below the variable `data_root`, or below `data_url` if it is not set.
 
-    `lambda p:` and not `p ->`, which DuckDB 2 refuses.
+    It uses `lambda p:` instead of `p ->`, which DuckDB 2 rejects.
     """
     files = ", ".join(quote_text(path) for path in paths)
     root = f"coalesce(getvariable('data_root'), {quote_text(data_url)})"
@@ -38,7 +38,7 @@ def view_query(paths: tuple[str, ...], data_url: str) -> str:
 
 
 def is_view_of(stored: str, name: str, paths: tuple[str, ...], data_url: str) -> bool:
-    """Tell whether a stored view, as DuckDB 1.5 tells it back, is the one that we would make."""
+    """Return whether the SQL of a stored view, as DuckDB 1.5 writes it, is that of our own view."""
     files = ", ".join(quote_text(path) for path in paths)
     root = f"COALESCE(getvariable('data_root'), {quote_text(data_url)})"
     body = (
@@ -55,9 +55,9 @@ _REMOTE = re.compile(
 
 
 def remote_table(stored: str) -> tuple[str, str, str] | None:
-    """Return the database, schema and table that a stored view of a remote table selects from, and does no more.
+    """Return the database, schema and table of a stored view that is a plain select from one remote table.
 
-    `None` if it is anything else: readers run what is in a snapshot.
+    `None` if it is anything else, because readers run the views of a snapshot.
     """
     found = _REMOTE.fullmatch(stored)
     if found is None:
@@ -68,7 +68,7 @@ def remote_table(stored: str) -> tuple[str, str, str] | None:
 
 @contextmanager
 def stand_ins() -> Iterator[Path]:
-    """Lend a folder for the stand-ins that `write_view` makes; a confined connection has to be allowed it."""
+    """Provide a folder for the placeholder files of `write_view`, which a confined connection must be allowed to use."""
     with duckdb_files.scratch(_MEMORY if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) else None) as home:
         yield home
 
@@ -83,13 +83,13 @@ def write_view(
     data_url: str,
     home: Path,
 ) -> None:
-    """Make the view of a table in an attached database, with its columns' descriptions.
+    """Create the view of a table in an attached database, with its columns' descriptions.
 
-    Making a view reads its files' columns; empty stand-ins of the same columns are put in their place for that, below
-    `home`, so that nothing is fetched.
+    Creating a view reads the columns of its files. Empty placeholder files with the same columns, below `home`, take
+    their place, so nothing is downloaded.
 
     Raises:
-        ContractError: the columns that the files are listed with can't be those of a table.
+        ContractError: the listed columns of the files can't form a table.
     """
     view = f"{quote(database)}.main.{quote(name)}"
     with duckdb_files.scratch(home) as root, told_as(ContractError, f"the view {name!r} can't be made: ", hide=root):
@@ -105,12 +105,12 @@ def write_view(
 def write_remote_view(
     con: "DuckDBPyConnection", database: str, name: str, remote: tuple[str, str, str], columns: Sequence[Column]
 ) -> str:
-    """Make the view of a remote table in an attached database; return its SQL.
+    """Create the view of a remote table in an attached database; return its SQL.
 
-    An empty table of the same columns stands in for the remote one meanwhile, so that nothing is attached.
+    It is bound to an empty table with the same columns, so the remote database need not be attached.
 
     Raises:
-        ContractError: its columns can't be those of a table.
+        ContractError: the columns can't form a table.
     """
     alias, schema, table = map(quote, remote)
     declared = ", ".join(f"{quote(column.name)} {checked_type(column.type)}" for column in columns)
@@ -130,7 +130,7 @@ def write_remote_view(
 
 
 def describe(con: "DuckDBPyConnection", database: str, name: str, columns: Sequence[Column]) -> None:
-    """Comment the columns of a view in an attached database with their descriptions."""
+    """Store the descriptions of columns as comments on the columns of a view in an attached database."""
     view = f"{quote(database)}.main.{quote(name)}"
     comments = [
         f"comment on column {view}.{quote(column.name)} is {quote_text(column.description)}"
@@ -142,21 +142,21 @@ def describe(con: "DuckDBPyConnection", database: str, name: str, columns: Seque
 
 
 def columns_of(file: FileRow) -> tuple[Column, ...]:
-    """Tell the columns of a file by its statistics.
+    """Return the columns of a file according to its statistics.
 
     Raises:
-        ContractError: its statistics can't be read.
+        ContractError: the statistics are malformed.
     """
     return tuple(Column(name=name, type=said["type"]) for name, said in file.column_stats.items())
 
 
 def described_columns(con: "DuckDBPyConnection", database: str, name: str) -> tuple[Column, ...]:
-    """Tell the columns of a view in an attached database with their descriptions, without opening a file."""
+    """Return the columns of a view in an attached database with their descriptions, without opening a file."""
     return view_columns(con, {database}).get((database, name), ())
 
 
 def view_columns(con: "DuckDBPyConnection", databases: Collection[str]) -> dict[tuple[str, str], tuple[Column, ...]]:
-    """Tell the columns of the views in some attached databases, by database and name, without opening a file."""
+    """Return the columns of the views in attached databases, by database and name, without opening a file."""
     rows = con.execute(
         """
         select c.database_name, c.table_name, c.column_name, c.data_type, c.comment
@@ -179,7 +179,7 @@ def _stand_in(con: "DuckDBPyConnection", root: Path, files: Sequence[FileRow]) -
     for file in files:
         columns = columns_of(file)
         if not columns:
-            raise ContractError(f"{file.path} is listed without the columns that it has, in stats")
+            raise ContractError(f"{file.path} is listed without its columns in stats")
         if columns not in made:
             made[columns] = root / f"{next(numbers)}.parquet"
             nulls = ", ".join(
@@ -189,7 +189,7 @@ def _stand_in(con: "DuckDBPyConnection", root: Path, files: Sequence[FileRow]) -
         place = root / file.path
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            if not place.is_symlink():  # an extract may list a file twice, whose rows then count twice
+            if not place.is_symlink():  # an extract may list a file twice; then its rows count twice
                 place.symlink_to(made[columns])
-        except OSError as error:  # one path is the folder of another, or both are the same without regard to case
+        except OSError as error:  # one path is a parent of another, or they differ only in case
             raise ContractError(f"{file.path} can't be the path of a file: {error.strerror}") from error

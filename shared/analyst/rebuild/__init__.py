@@ -1,10 +1,10 @@
-"""The rebuild: what the sources have becomes the newest snapshot, one builder at a time.
+"""The rebuild: publishes the tables of all sources as the newest snapshot, one builder at a time.
 
-A lease saves the work of two builders; the swap of `analytics/current.json` keeps it right. Triggers are not queued:
-a snapshot records what it was built from, and a builder goes on until that is what there is.
+A lease avoids the work of two builders; correctness rests on the swap of `analytics/current.json`. Triggers are not
+queued: a snapshot records the versions that it was built from, and a builder continues until those are the current ones.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from http import HTTPStatus
@@ -13,12 +13,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from analyst import duckdb_files, lease, runs
+from analyst import duckdb_files, lease
 from analyst.catalog import CURRENT, Catalog, Pointer, Problem, Table
 from analyst.lease import Lease
 from analyst.rebuild.publishing import Last, copy_newest, point, published_epoch, read_last, upload
 from analyst.rebuild.snapshot_build import Building, LastSnapshotError
-from analyst.runs import RunRecord, TableResult
+from analyst.runs import Run, TableResult
 from analyst.snapshots import read_pointer
 from analyst.store import Entry, Store, look_into_folders
 
@@ -26,7 +26,7 @@ LEASE = "rebuild"
 
 
 class RebuildAnswer(BaseModel):
-    """How a rebuild ended. `running` means that another builder is at it and sees to what this one came for."""
+    """The result of a rebuild. `running` means that another builder is active and will include the changes."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -35,36 +35,38 @@ class RebuildAnswer(BaseModel):
     tables: int | None = None
     problems: tuple[Problem, ...] = ()
     held_back: tuple[str, ...] = ()
-    """Sources that show the tables of an earlier snapshot, since a rollback."""
+    """Sources that show the tables of an earlier snapshot since a rollback."""
 
     @property
     def http_status(self) -> int:
-        """Work that another sees to is accepted, not done."""
+        """202 if another builder does the work, else 200."""
         return HTTPStatus.ACCEPTED if self.status == "running" else HTTPStatus.OK
 
 
 @dataclass(frozen=True, slots=True)
 class Rebuild:
-    """What a rebuild works with. `seniority` tells the ids of the registered tables, first registered first."""
+    """The dependencies of a rebuild. `seniority` returns the ids of the registered tables, the oldest first."""
 
     store: Store
     now: Callable[[], datetime]
     seniority: Callable[[], Sequence[str]]
     scratch: Path | None = None
     of_now: Callable[[], Callable[[Table, datetime], bool]] = field(default=lambda: _always)
-    """Gives the rule that says whether a table of a snapshot built at a time can be shown for its present registration."""
+    """Returns the rule that decides whether a table of a snapshot built at some time belongs to its present registration."""
     _known: dict[str, Catalog] = field(default_factory=dict)
 
     def run(self) -> RebuildAnswer:
-        """Publish snapshots until the newest is built from what the sources have, and keep a record of it."""
-        run_id, started = runs.new_run_id(), self.now()
-        answer = self._run(run_id)
+        """Publish snapshots until the newest is built from the current extracts, and record the run."""
+        run = Run.begin(self.store, self.now, "rebuild", None)
+        answer = self._run(run.run_id)
         if answer.status == "published":
-            self._record(run_id, started, answer)
+            run.snapshot, run.has_effect = answer.snapshot, True
+            run.add(*_failed(answer.problems))
+            run.end()
         return answer
 
     def is_current(self) -> bool:
-        """Tell whether the newest snapshot is built from what the sources have now."""
+        """Return whether the newest snapshot is built from the current extracts."""
         found = self.store.read(CURRENT)
         return self._versions() == (read_pointer(found).built_from if found else {})
 
@@ -82,7 +84,9 @@ class Rebuild:
                 return RebuildAnswer(status="running")
             with held:
                 published += self._until_current(held)
-            # a trigger that found the lease held has gone away: what it came for is looked for once more
+            # A trigger that found the lease held was told "running" and is gone. If its source published after our last
+            # listing and before the release above, nobody else will build it: so the versions are compared once more,
+            # after the release. A trigger from now on finds the lease free.
             last = self._last()
             if self._versions() == last.built_from:
                 return self._result(last, changed=published > 0)
@@ -110,7 +114,12 @@ class Rebuild:
                 published += self._publish(last, found, held, folder)
 
     def _publish(self, last: Last, found: Mapping[str, Entry], held: Lease, folder: Path) -> bool:
-        """Build a snapshot and make it the current one; nothing but the record of it if it equals the last."""
+        """Build a snapshot and make it current. If it equals the last one, only record the versions it was built from.
+
+        The lease may be lost while DuckDB builds, for longer than its ttl. `check` finds most cases before the upload;
+        the swap in `point` finds the rest, because it replaces only the pointer that this build started from. Objects
+        of a build that lost the race are referenced by nothing, and the sweep deletes them.
+        """
         versions = {source: entry.version for source, entry in found.items()}
         sizes = {source: entry.size for source, entry in found.items()}
         catalog, path = self._build(last, versions, sizes, folder)
@@ -128,7 +137,7 @@ class Rebuild:
     def _build(
         self, last: Last, versions: dict[str, str], sizes: Mapping[str, int], folder: Path
     ) -> tuple[Catalog, Path]:
-        """Build from what has changed, and from all of it if what was published last can't be built on."""
+        """Build from the changed sources, or from all of them if the last snapshot can't be built on."""
         changed = frozenset(name for name, version in versions.items() if last.built_from.get(name) != version)
         building = Building(self.store, last.catalog, last.duckdb, self.seniority(), folder, sizes)
         try:
@@ -140,7 +149,7 @@ class Rebuild:
             return building.build(frozenset(versions), frozenset(versions), self.now())
 
     def _versions(self) -> dict[str, str]:
-        """Tell the version of each source's extract."""
+        """Return the version of each source's extract."""
         return {source: entry.version for source, entry in self._look().items()}
 
     def _look(self) -> dict[str, Entry]:
@@ -156,22 +165,14 @@ class Rebuild:
             held_back=tuple(one.source for one in last.catalog.held_back),
         )
 
-    def _record(self, run_id: str, started: datetime, answer: RebuildAnswer) -> None:
-        problems = tuple(
-            TableResult(table=f"{p.source}.{p.table}" if p.table else p.source, status="failed", error=p.message)
-            for p in answer.problems
-        )
-        record = RunRecord(
-            run_id=run_id,
-            kind="rebuild",
-            source=None,
-            status="partial" if problems else "ok",
-            started_at=started,
-            finished_at=self.now(),
-            tables=problems,
-            snapshot=answer.snapshot,
-        )
-        runs.write(self.store, record)
+
+def _failed(problems: Sequence[Problem]) -> Iterator[TableResult]:
+    messages: dict[str, list[str]] = {}
+    for problem in problems:
+        name = f"{problem.source}.{problem.table}" if problem.table else problem.source
+        messages.setdefault(name, []).append(problem.message)
+    for name, texts in messages.items():
+        yield TableResult(table=name, status="failed", error="; ".join(texts))
 
 
 def _always(_table: Table, _built_at: datetime) -> bool:
@@ -179,6 +180,6 @@ def _always(_table: Table, _built_at: datetime) -> bool:
 
 
 def _same(one: Catalog, other: Catalog) -> bool:
-    """Tell whether two snapshots look the same to whoever reads them."""
+    """Return whether two snapshots look the same to readers."""
     shown, known = ((c.tables, c.problems, c.remote, c.held_back) for c in (one, other))
     return shown == known

@@ -1,8 +1,8 @@
-"""Taking sources in batches, each in a DuckDB of its own.
+"""Batches of sources, each read in a DuckDB instance of its own.
 
-DuckDB slows down with every database that is attached, and some damage to a file brings a whole DuckDB down, with all
-that is attached to it. A batch that falls, or takes too long, is taken again in halves, until the one source is found
-that fells it. Once its extracts are attached, a batch's DuckDB can reach no file but those in a folder of its own.
+DuckDB slows down with every attached database, and some kinds of damage to a file make a whole instance fail, with
+everything attached to it. A batch that fails or takes too long is split in halves until the one damaged source is found.
+Once its extracts are attached, the instance of a batch can access only files in its own folder.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,16 +34,16 @@ SIZE = 32
 SIDE_BY_SIDE = 2
 DOWNLOADS_AT_ONCE = 16
 MOST_BYTES = 1 << 30
-"""Bytes of the largest extract.duckdb that is opened."""
+"""The size in bytes of the largest extract.duckdb that is opened."""
 
 MEMORY_LIMIT = "1GB"
 LONGEST = 60.0
-"""Seconds after which a batch is interrupted; one of 32 sources of 20 tables takes 0.3."""
+"""Seconds after which a batch is interrupted; 32 sources of 20 tables take 0.3."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """What batches work with. `last` has the tables of the last snapshot by source and name, `sizes` the bytes of extracts."""
+    """The dependencies of batches. `last` are the tables of the last snapshot by source and name, `sizes` the bytes of extracts."""
 
     store: Store
     last: Mapping[str, Mapping[str, Table]]
@@ -51,7 +51,7 @@ class Batching:
     sizes: Mapping[str, int]
 
     def open(self, sources: Sequence[str]) -> "list[Batch]":
-        """Download extracts, and read what they say."""
+        """Download and open extracts, and read their contract tables."""
         found = zip(sources, _side_by_side(self._download, sources, DOWNLOADS_AT_ONCE), strict=True)
         there: dict[str, Path] = {}
         refused: list[Problem] = []
@@ -68,14 +68,14 @@ class Batching:
         return batches
 
     def take(self, batches: Sequence["Batch"], views: Mapping[str, str]) -> "list[Outcome]":
-        """Take what belongs from each batch, views under the names that they own: `{table id: view}`."""
+        """Take the views of each batch, under the names that they own: `{table id: view}`."""
         taken = _side_by_side(lambda batch: list(self._take(batch, views)), batches, SIDE_BY_SIDE)
         return [outcome for outcomes in taken for outcome in outcomes]
 
     def _download(self, source: str) -> Path | Problem | None:
         path = self.folder / f"{source.encode().hex()[:100]}-{ULID()}.duckdb"
         try:
-            _require_size(source, self.sizes.get(source, 0))  # before a byte of it is read
+            _require_size(source, self.sizes.get(source, 0))  # before any of it is read
             self.store.download(extract_key(source), path)
         except ObjectMissingError:
             return None
@@ -118,7 +118,7 @@ class Batching:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a batch: what each source gives, a database of the views (`None` if there are none), and their columns."""
+    """The result of a batch: what was taken of each source, a database of the views (`None` if there are none), their columns."""
 
     taken: Mapping[str, Taken]
     problems: tuple[Problem, ...]
@@ -128,7 +128,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some sources whose extracts are open in a DuckDB of their own, which may use the folder `home` and no other."""
+    """Sources whose extracts are open in one DuckDB instance, which can access only the folder `home`."""
 
     con: "DuckDBPyConnection"
     paths: Mapping[str, Path]
@@ -138,10 +138,10 @@ class Batch:
     _found: list[Found] = field(default_factory=list)
 
     def open(self, store: Store, last: Mapping[str, Mapping[str, Table]]) -> None:
-        """Attach the extracts, shut everything else out, and read what they say.
+        """Attach the extracts, confine the instance to them, and read their contract tables.
 
         Raises:
-            duckdb.Error: one of them has brought all of it down, or it takes too long.
+            duckdb.Error: one of the extracts made the instance fail, or it takes too long.
         """
         import duckdb
 
@@ -167,7 +167,7 @@ class Batch:
                     self.sources.append(source)
 
     def is_up(self) -> bool:
-        """Tell whether the DuckDB still works."""
+        """Return whether the DuckDB instance still works."""
         import duckdb
 
         with suppress(duckdb.Error):
@@ -176,7 +176,7 @@ class Batch:
         return False
 
     def take(self, views: Mapping[str, str]) -> Outcome:
-        """Bring the views together under the names that they own, and write them to a file."""
+        """Collect the views under the names that they own, and write them to a file."""
         if not self.sources:
             return Outcome({}, tuple(self.problems), None)
         (found,) = self._found
@@ -196,7 +196,7 @@ class Batch:
         return Outcome(taken, problems, self._views, columns)
 
     def _checked(self, source: Source, taken: Taken, told: Mapping[tuple[str, str], tuple[Column, ...]]) -> Taken:
-        """Drop the tables with columns that readers may not be told."""
+        """Drop the tables with columns whose names or types can't be shown to readers."""
         good: list[Placed] = []
         problems = list(taken.problems)
         for placed in taken.tables:
@@ -224,25 +224,29 @@ class Batch:
             self.problems.append(Problem(source=source, code=error.code, message=str(error)))
 
     def fallen(self, error: Exception) -> Outcome:
-        """Tell that the one source of this batch has brought its DuckDB down."""
+        """Return the outcome for the one source of this batch, which made its DuckDB instance fail."""
         (name,) = self.paths
         return Outcome({}, (_damage(name, error),), None)
 
 
 def _require_openable(source: str, path: Path) -> None:
-    """Make sure that an extract may be opened at all.
+    """Check whether an extract may be opened at all.
 
     Raises:
-        ContractError: it belongs to no source that there could be, or is larger than any extract.
+        ContractError: its folder is not a valid name of a source, or it is too large.
     """
     if not is_name(source):
-        raise ContractError(f"the folder extracts/{source:.200} is no name of a source; a name has a-z, 0-9 and _ only")
+        raise ContractError(
+            f"the folder 'extracts/{source:.200}' is ignored: its name is not a valid name of a source (only a-z, 0-9 and _)"
+        )
     _require_size(source, path.stat().st_size)
 
 
 def _require_size(source: str, size: int) -> None:
     if size > MOST_BYTES:
-        raise ContractError(f"{extract_key(source)} is larger than {MOST_BYTES >> 20} MB; data belongs into parquet")
+        raise ContractError(
+            f"{extract_key(source)!r} can't be read: it is larger than {MOST_BYTES >> 20} MB; write data to parquet files instead"
+        )
 
 
 def _damage(source: str, error: Exception) -> Problem:
@@ -251,7 +255,11 @@ def _damage(source: str, error: Exception) -> Problem:
     reason = str(error).split("\n")[0]
     if isinstance(error, duckdb.InterruptException):
         reason = f"reading it takes longer than {LONGEST:.0f} s"
-    return Problem(source=source, code=ContractError.code, message=f"{extract_key(source)} is damaged: {reason}")
+    return Problem(
+        source=source,
+        code=ContractError.code,
+        message=f"{extract_key(source)!r} is damaged: {reason}; run the source again to replace it",
+    )
 
 
 def _halves(paths: Mapping[str, Path]) -> Iterable[Mapping[str, Path]]:

@@ -1,7 +1,7 @@
-"""The parquet of connectors that nobody here wrote.
+"""Parquet files of third-party connectors.
 
-Files that `_files` does not list are adopted: they may be overwritten, so content names are made. Files that it lists are
-verified before they replace what was published last.
+Files that `_files` does not list are adopted: they may be overwritten, so they are copied to content names. Files that it
+lists are verified before they replace what was published last.
 """
 
 import re
@@ -26,22 +26,25 @@ _CONTENT_NAME = re.compile(rf"/{FILE_NAME}$")
 _DELTA_LOG = "/_delta_log/"
 
 _PARTITION = re.compile(r"/([^/=]+)=[^/]*(?=/)")
-"""A column that stands in the path only, as Hive partitions have it: content names would lose it."""
+"""A column that is only in the path, as in Hive partitions; content names would lose it."""
 
 
 def adopt(
     store: Store, con: "DuckDBPyConnection", source: str, table: str, *, known: Iterable[File], folder: Path
 ) -> tuple[FileRow, ...]:
-    """Copy `data/<table>.parquet` or what lies in `data/<table>/` to content names; `known` files are not copied again.
+    """Copy `data/<table>.parquet` or the files in `data/<table>/` to content names; `known` files are not copied again.
 
     Raises:
-        ContractError: there is no parquet of this table, or it can't be read as such.
+        ContractError: the table has no parquet, or it can't be read.
     """
     prefix = data_prefix(source, table)
     single = f"{prefix.removesuffix('/')}.parquet"
     keys = [single] if store.head(single) else [entry.key for entry in store.list(prefix) if _is_theirs(entry.key)]
     if not keys:
-        raise ContractError(f"{source}.{table} has no parquet: neither {single} nor any file in {prefix}")
+        raise ContractError(
+            f"'{source}.{table}' has no parquet: neither {single!r} nor a file in {prefix!r} exists; upload it before "
+            "extract.duckdb"
+        )
     by_hash: dict[str, list[str]] = {}
     for path, sha256 in {file.path: file.sha256 for file in known}.items():
         by_hash.setdefault(sha256, []).append(path)
@@ -49,10 +52,10 @@ def adopt(
 
 
 def require_distinct(label: str, files: Iterable[FileRow]) -> None:
-    """Make sure that no file of a table is listed twice.
+    """Check that no file of a table is listed twice.
 
     Raises:
-        ContractError: its rows would be counted twice.
+        ContractError: one is, and its rows would be counted twice.
     """
     seen: set[str] = set()
     for file in files:
@@ -62,7 +65,7 @@ def require_distinct(label: str, files: Iterable[FileRow]) -> None:
 
 
 def has_foreign_names(files: Iterable[FileRow]) -> bool:
-    """Return whether some file has a name that this system gives to none."""
+    """Return whether a file has a name that this system never assigns."""
     return any(not _CONTENT_NAME.search(file.path) for file in files)
 
 
@@ -76,7 +79,7 @@ def verify(
     known: Iterable[File],
     folder: Path,
 ) -> None:
-    """Make sure that a table's listed files are there and hold what is said of them.
+    """Check that a table's listed files exist and match their rows of `_files`.
 
     `sizes` are the bytes of the source's objects by key. Only files that are not `known` from the last snapshot are read.
 
@@ -130,7 +133,7 @@ def _is_theirs(key: str) -> bool:
 
 
 def _home(key: str) -> str:
-    """Tell the prefix of the table that a file stands for: `data/<table>.parquet` or a file below `data/<table>/`."""
+    """Return the prefix of the table of a file, `data/<table>.parquet` or a file below `data/<table>/`."""
     source, rest = key.removeprefix("extracts/").split("/data/", 1)
     return data_prefix(source, rest.split("/", 1)[0].removesuffix(".parquet"))
 
@@ -141,13 +144,15 @@ def _adopted(store: Store, con: "DuckDBPyConnection", key: str, by_hash: dict[st
     try:
         file = parquet.inspect(con, copy)
     except SourceError as error:
-        raise ContractError(f"{key} can't be read as parquet; write it whole before its extract.duckdb") from error
+        raise ContractError(
+            f"{key!r} can't be read as parquet; upload it completely before its extract.duckdb"
+        ) from error
     lost = sorted(set(_PARTITION.findall(key)) - {column.name for column in file.columns})
     if lost:
-        raise ContractError(f"{key} has {lost[0]!r} in its path and not as a column; write it into the file too")
+        raise ContractError(f"{key!r} has {lost[0]!r} in its path but not as a column; write it into the file as well")
     copies = by_hash.get(file.sha256)
     if copies:
-        path = copies.pop(0)  # each of two equal files has a copy of its own
+        path = copies.pop(0)  # two equal files need two copies
     else:
         path = f"{_home(key)}{file.sha256[:32]}-{str(ULID()).lower()}.parquet"
         upload_once(store, path, copy)

@@ -1,4 +1,4 @@
-"""Publishing a snapshot: its two objects, the pointer to them, and the copy under the name that people look for."""
+"""Publishing a snapshot: its two objects, the pointer to them, and the copy under a fixed name."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ RECENT_KEPT = 20
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """The last snapshot. What is damaged of it is made anew: `is_whole` is false then, and it has no `duckdb`."""
+    """The last snapshot. If parts of it are damaged, `is_whole` is false and `duckdb` is `None`: then it is rebuilt."""
 
     pointer: Pointer | None
     catalog: Catalog
@@ -30,20 +30,20 @@ class Last:
 
     @property
     def built_from(self) -> Mapping[str, str]:
-        """The version of each source's extract that it was built from, as far as it can be built on."""
+        """The version of each source's extract that it was built from; empty if it can't be built on."""
         return self.pointer.built_from if self.pointer and self.is_whole else {}
 
 
 def published_epoch(store: Store) -> int:
-    """Tell the epoch that the newest snapshot was published in, 0 before the first."""
+    """Return the epoch of the newest snapshot, 0 if there is none."""
     found = store.read(CURRENT)
     return read_pointer(found).epoch if found else 0
 
 
 def read_last(store: Store, known: Mapping[str, Catalog]) -> Last:
-    """Read the last snapshot; of a damaged one at least the names that its tables own, by the newest catalog there is.
+    """Read the last snapshot. Of a damaged one, recover at least the view names of its tables from the newest catalog.
 
-    `known` are catalogs by their keys that need not be read again.
+    `known` are catalogs by key that need not be read again.
     """
     found = store.read(CURRENT)
     pointer = read_pointer(found) if found else None
@@ -59,7 +59,7 @@ def read_last(store: Store, known: Mapping[str, Catalog]) -> Last:
 
 
 def _catalogs(store: Store, *, damaged: str | None) -> Iterator[Catalog]:
-    """Read the catalogs that can be read, newest first, without one that is known to be damaged."""
+    """Yield the readable catalogs, newest first, without one that is known to be damaged."""
     keys = [entry.key for entry in store.list(PREFIX) if entry.key.endswith(CATALOG_SUFFIX)]
     for key in sorted(set(keys) - {damaged}, reverse=True):
         with suppress(DamagedError):
@@ -69,7 +69,7 @@ def _catalogs(store: Store, *, damaged: str | None) -> Iterator[Catalog]:
 def upload(
     store: Store, catalog: Catalog, path: Path, *, after: Pointer | None, built_from: Mapping[str, str], epoch: int
 ) -> Pointer:
-    """Upload a snapshot's two objects; return the pointer that would make it the current one `after` another."""
+    """Upload a snapshot's two objects; return the pointer that would make it current `after` another."""
     catalog = catalog.model_copy(update={"previous": after and after.catalog})
     stem = f"{PREFIX}{catalog.snapshot:09}-{str(ULID()).lower()}"
     text = catalog.model_dump_json(exclude_defaults=True).encode()
@@ -88,17 +88,23 @@ def upload(
 
 
 def point(store: Store, seen: Pointer | None, new: Pointer) -> None:
-    """Replace the pointer that was seen, and no other: a builder that woke up late changes nothing.
+    """Replace the pointer `seen`, and no other.
+
+    This is the only line between two builders. A builder that was paused for an hour still believes that it holds the
+    lease; its snapshot would lack everything published since. Comparing the whole pointer rejects it, and the epoch
+    rejects a builder that read the pointer after it had lost the lease.
 
     Raises:
-        LeaseLostError: another builder has published meanwhile.
+        LeaseLostError: another builder has published in the meantime.
     """
+    # After a lost response, the pointer may already be ours and even have been replaced by a later builder: `recent`
+    # keeps the ids of the last edits, so that our own success is recognised in both cases.
     edit = str(ULID())
 
     def change(current: Object | None) -> bytes:
         found = read_pointer(current) if current else None
         if found != seen or (found and found.epoch > new.epoch):
-            raise LeaseLostError("another builder has published a snapshot meanwhile")
+            raise LeaseLostError("another builder has published a snapshot in the meantime; start again")
         recent = (*(found.recent if found else ()), edit)[-RECENT_KEPT:]
         return new.model_copy(update={"recent": recent}).model_dump_json().encode()
 
@@ -106,10 +112,10 @@ def point(store: Store, seen: Pointer | None, new: Pointer) -> None:
 
 
 def carry_over(store: Store, source: str, before: str | None, now: str, epoch: int) -> None:
-    """Count a source as built, whose extract was only rewritten, by who holds the lease of rebuilds.
+    """Count the new version of an extract as built, if only its form changed. The caller holds the lease of rebuilds.
 
     Raises:
-        LeaseLostError: another builder has published meanwhile.
+        LeaseLostError: another builder has published in the meantime.
     """
     found = store.read(CURRENT)
     seen = read_pointer(found) if found else None
@@ -118,9 +124,9 @@ def carry_over(store: Store, source: str, before: str | None, now: str, epoch: i
 
 
 def copy_newest(store: Store, pointer: Pointer, *, anew: bool = True) -> None:
-    """Make the copy of the newest snapshot, by a builder that has just published it, or one that died before it did.
+    """Copy the newest snapshot to its fixed name, after publishing it or in place of a builder that died before doing so.
 
-    When not `anew`, only if the copy is not younger than the snapshot. A builder that woke up late changes nothing: the
+    Unless `anew`, only if the copy is not younger than the snapshot. A builder that resumes late changes nothing: the
     copy is swapped, and only while the pointer is the current one.
     """
     for _ in attempts(store, FEW):
@@ -130,9 +136,11 @@ def copy_newest(store: Store, pointer: Pointer, *, anew: bool = True) -> None:
         current, found = store.read(CURRENT), store.read(pointer.duckdb)
         if current is None or found is None or read_pointer(current).duckdb != pointer.duckdb:
             return
-        # another builder has copied: whether a newer one, the pointer tells; or the answer to ours was lost
+        # a conflict means another builder copied (the pointer shows which is newer), or the response to our write was lost
         with suppress(StoreConflictError, UnsureWriteError):
             store.put(COPY, found.data, if_version=ABSENT if copy is None else copy.version)
             return
         anew = True
-    raise UnavailableError(f"{COPY} can't be written; the next rebuild sees to it")
+    raise UnavailableError(
+        f"{COPY!r} can't be written: other processes change it all the time; the next rebuild writes it"
+    )

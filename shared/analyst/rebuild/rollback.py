@@ -1,7 +1,7 @@
-"""Going back: an earlier snapshot is published once more, as the newest.
+"""Rollback: publishes the tables of an earlier snapshot again, as the newest one.
 
-What the last snapshot was built from counts as built: all tables stay as they were then, until a source publishes anew
-or is released. The catalog lists the sources that are held back so.
+The versions that the last snapshot was built from still count as built, so every table stays as it was in the earlier
+snapshot until its source publishes again or is released. The catalog lists these sources as held back.
 """
 
 import logging
@@ -33,29 +33,28 @@ class RollbackAnswer(RebuildAnswer):
 
 
 def roll_back(rebuilding: Rebuild, number: int, *, dry_run: bool = False) -> RollbackAnswer:
-    """Publish the tables of an earlier snapshot under a new number, and build what sources have published meanwhile.
+    """Publish the tables of an earlier snapshot under a new number, and build what was published in the meantime.
 
-    Names of views stay with the tables that have come to own them since. With `dry_run` only tell what would be shown.
+    View names stay with the tables that own them now. With `dry_run`, only report what would be shown.
 
     Raises:
-        NotFoundError: there was no such snapshot, or it is kept no more.
+        NotFoundError: the snapshot does not exist, or is no longer kept.
         ConflictError: a rebuild is running, or files of the snapshot are gone.
     """
     store = rebuilding.store
     key, unbuilt = Snapshots(store).key_of(number), rebuilding.unbuilt()
+    target = _read(store, key, number)  # once: after publishing, a sweep may delete it
     if dry_run:
         last = read_last(store, {}).catalog
-        catalog = _planned(rebuilding, key, number, last)
-        return _answer(catalog, last, _hidden(store, key, number, catalog), unbuilt, dry_run=True)
+        return _answer(_planned(rebuilding, target, number, last), last, target, unbuilt, dry_run=True)
     with _leased(store) as held:
-        catalog, last = _publish(rebuilding, key, number, held)
-        hidden = _hidden(store, key, number, catalog)
+        catalog, last = _publish(rebuilding, target, key, number, held)
     _catch_up(rebuilding)
-    return _answer(catalog, last, hidden, unbuilt, dry_run=False)
+    return _answer(catalog, last, target, unbuilt, dry_run=False)
 
 
 def release(rebuilding: Rebuild, sources: frozenset[str] | None) -> RebuildAnswer:
-    """Build what sources have published that a rollback holds back: these, or all of them.
+    """Build the current tables of sources that a rollback holds back: of these, or of all.
 
     Raises:
         NotFoundError: one of the sources is not held back.
@@ -67,7 +66,7 @@ def release(rebuilding: Rebuild, sources: frozenset[str] | None) -> RebuildAnswe
         kept = {one.source for one in last.catalog.held_back}
         if unknown := sorted((sources or frozenset()) - kept):
             raise NotFoundError(
-                f"the source {unknown[0]!r} is not held back; held back are: {', '.join(sorted(kept)) or 'none'}"
+                f"the source {unknown[0]!r} is not held back; held back are: {', '.join(sorted(kept)) or 'no sources'}"
             )
         wanted = kept if sources is None else sources
         if last.pointer is not None and wanted:
@@ -84,10 +83,11 @@ def _leased(store: Store) -> Lease:
 
 
 def _answer(
-    catalog: Catalog, last: Catalog, hidden: frozenset[str], unbuilt: frozenset[str], *, dry_run: bool
+    catalog: Catalog, last: Catalog, target: Catalog, unbuilt: frozenset[str], *, dry_run: bool
 ) -> RollbackAnswer:
-    """Tell what is shown when the sources have been built that had published before and were `unbuilt`."""
+    """Return the answer once the sources that were `unbuilt` before are built as well."""
     shown = {table.id for table in catalog.tables}
+    hidden = {table.id for table in target.tables if table not in catalog.tables}
     lacking = {table.id for table in last.tables if table.id not in shown and table.source not in unbuilt}
     return RollbackAnswer(
         status="unchanged" if dry_run else "published",
@@ -100,19 +100,13 @@ def _answer(
     )
 
 
-def _hidden(store: Store, key: str, number: int, catalog: Catalog) -> frozenset[str]:
-    """Return the tables of an earlier snapshot that the catalog made of it does not show as they were."""
-    return frozenset(table.id for table in _read(store, key, number).tables if table not in catalog.tables)
-
-
-def _planned(rebuilding: Rebuild, key: str, number: int, last: Catalog) -> Catalog:
-    """Make the catalog that would be published after the last one.
+def _planned(rebuilding: Rebuild, earlier: Catalog, number: int, last: Catalog) -> Catalog:
+    """Make the catalog that would follow the last one.
 
     Raises:
-        NotFoundError: the snapshot is kept no more.
-        ConflictError: files of it are gone.
+        ConflictError: files of the earlier snapshot are gone.
     """
-    target = _of_now(rebuilding, _read(rebuilding.store, key, number), last)
+    target = _of_now(rebuilding, earlier, last)
     _require_whole(rebuilding.store, target, number)
     now = rebuilding.now()
     newest = {one.source: one.newest for one in last.held_back}
@@ -130,14 +124,14 @@ def _planned(rebuilding: Rebuild, key: str, number: int, last: Catalog) -> Catal
 
 
 def _of_now(rebuilding: Rebuild, target: Catalog, last: Catalog) -> Catalog:
-    """Return an earlier catalog without tables that can't be shown for their present registration.
+    """Return an earlier catalog without tables that belong to an ended registration.
 
-    Where the last snapshot has such a table for its present registration, that stays.
+    If the last snapshot contains such a table for its present registration, that one stays.
     """
     is_of_now = rebuilding.of_now()
     shown = {table.id: table for table in target.tables if is_of_now(table, target.built_at)}
     hidden = {table.id for table in target.tables} - shown.keys()
-    # a remote view stands nowhere but in its extract: such a table comes back when its source is released
+    # a remote view is stored only in its extract: such a table returns when its source is released
     kept = [
         table
         for table in last.tables
@@ -151,7 +145,7 @@ def _read(store: Store, key: str, number: int) -> Catalog:
     try:
         return read_catalog(store, key)
     except DamagedError as error:
-        raise NotFoundError(f"snapshot {number} is damaged, or kept no more: {error}") from error
+        raise NotFoundError(f"snapshot {number} can't be read: it is damaged or no longer kept: {error}") from error
 
 
 def _published(catalog: Catalog) -> Mapping[str, dict[str, str]]:
@@ -162,7 +156,7 @@ def _published(catalog: Catalog) -> Mapping[str, dict[str, str]]:
 
 
 def _require_whole(store: Store, catalog: Catalog, number: int) -> None:
-    """Look for all files of a snapshot, in one listing for each source."""
+    """Check that all files of a snapshot exist, with one listing for each source."""
     there = {
         entry.key for source in {t.source for t in catalog.tables} for entry in store.list(f"extracts/{source}/data/")
     }
@@ -175,13 +169,12 @@ def _require_whole(store: Store, catalog: Catalog, number: int) -> None:
         )
 
 
-def _publish(rebuilding: Rebuild, key: str, number: int, held: Lease) -> tuple[Catalog, Catalog]:
+def _publish(rebuilding: Rebuild, target: Catalog, key: str, number: int, held: Lease) -> tuple[Catalog, Catalog]:
     store = rebuilding.store
     with duckdb_files.scratch(rebuilding.scratch) as folder:
         last = read_last(store, {})
-        catalog = _planned(rebuilding, key, number, last.catalog)
+        catalog = _planned(rebuilding, target, number, last.catalog)
         path, duckdb = folder / "analytics.duckdb", f"{key.removesuffix(CATALOG_SUFFIX)}.duckdb"
-        target = _read(store, key, number)
         if catalog.tables == target.tables:
             store.download(duckdb, path)
             snapshot_file.renumber(path, catalog)
@@ -196,7 +189,7 @@ def _publish(rebuilding: Rebuild, key: str, number: int, held: Lease) -> tuple[C
 
 
 def _assemble(store: Store, catalog: Catalog, target: Catalog, duckdb: str, path: Path) -> None:
-    """Make the analytics.duckdb of a catalog that has some tables of the `target`, whose views are in `duckdb`, and others."""
+    """Make the analytics.duckdb of a catalog with some tables of the `target`, whose views are in `duckdb`, and others."""
     earlier = path.with_name("earlier.duckdb")
     store.download(duckdb, earlier)
     then = {table.id: table for table in target.tables}
@@ -219,19 +212,24 @@ def _built(pointer: Pointer | None) -> Mapping[str, str]:
 
 
 def _require_kept(store: Store, keys: Iterable[str], number: int) -> None:
-    """Make sure that no sweep has taken the snapshot, and its files next, since it was read.
+    """Check that no sweep has deleted the snapshot since it was read; its files would be next.
 
-    A sweep deletes a snapshot before it reads which files the others need. So it is found here, or the sweep finds the
-    new snapshot, which needs the same files.
+    A sweep deletes expired snapshots first and then reads which files the remaining ones need. This check comes after the
+    upload of the new catalog. So either the snapshot is missing here, or the sweep will find the new catalog, which
+    needs the same files. A check before the upload would leave a gap between the two.
     """
     if any(store.head(key) is None for key in keys):
-        raise NotFoundError(f"snapshot {number} was just swept: it is kept no more")
+        raise NotFoundError(
+            f"snapshot {number} can't be published again: a sweep has just deleted it; choose a later one"
+        )
 
 
 def _catch_up(rebuilding: Rebuild) -> None:
-    """See to what a trigger came for that found the lease held, and has gone away; where that fails, the next one does."""
+    """Build for triggers that found the lease held and are gone. If that fails, the next trigger does it."""
     try:
         if not rebuilding.is_current():
             rebuilding.run()
     except AnalystError as error:
-        _LOG.warning("what was published meanwhile is not built yet", extra={"fields": {"reason": str(error)}})
+        _LOG.warning(
+            "what was published during the rollback is not built yet", extra={"fields": {"reason": str(error)}}
+        )

@@ -1,4 +1,4 @@
-"""Building one snapshot of what the sources have now."""
+"""Building one snapshot from the current extracts."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,8 +11,7 @@ from analyst import duckdb_files
 from analyst.catalog import Catalog, Column, File, Problem, RemoteAttach, Table
 from analyst.contract.model import FileRow, extract_key
 from analyst.errors import AnalystError, ContractError
-from analyst.names import assign_views
-from analyst.rebuild import snapshot_file
+from analyst.rebuild import snapshot_file, view_names
 from analyst.rebuild.batches import Batch, Batching, Outcome
 from analyst.rebuild.source_views import Placed, Taken
 from analyst.store import ObjectMissingError, Store
@@ -22,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class LastSnapshotError(AnalystError):
-    """The last snapshot's analytics.duckdb is gone or damaged; everything has to be taken anew."""
+    """The last snapshot's analytics.duckdb is missing or damaged; every source must be read again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Building:
-    """The making of the snapshot after `last`, whose views are in the object `last_duckdb` (`None` if it is not there).
+    """Builds the snapshot after `last`, whose views are in the object `last_duckdb` (`None` if it is missing).
 
-    `seniority` has ids of tables in the order of their registration: who is first has the first claim to a view name.
+    `seniority` are table ids in the order of their registration: the earlier table has the better claim to a view name.
     """
 
     store: Store
@@ -38,16 +37,16 @@ class Building:
     seniority: Sequence[str]
     folder: Path
     sizes: Mapping[str, int]
-    """Bytes of the sources' extracts."""
+    """The sizes of the sources' extracts in bytes."""
 
     def build(self, sources: frozenset[str], changed: frozenset[str], now: datetime) -> tuple[Catalog, Path]:
-        """Build from all `sources`, of which those in `changed` are read anew; return catalog and local file.
+        """Build from all `sources`, reading those in `changed` again; return the catalog and the local file.
 
-        A source or table that can't be taken keeps its place from the last snapshot and is reported in the catalog, also
-        one whose extract is gone. Only what was taken out of its extract on purpose leaves (`publishing.drop`).
+        A source or table that can't be read keeps its entry from the last snapshot and is reported in the catalog, even
+        if its extract is gone. Only a table that was deleted on purpose disappears (`publishing.drop`).
 
         Raises:
-            LastSnapshotError: views of the last snapshot are needed and can't be had.
+            LastSnapshotError: views of the last snapshot are needed and not available.
         """
         last = _by_source(self.last)
         with duckdb_files.connect(threads=1, temp_dir=self.folder / "spill") as con:
@@ -55,7 +54,7 @@ class Building:
             snapshot_file.begin(con, path)
             batching = Batching(self.store, last, self.folder, self.sizes)
             batches = batching.open(sorted(changed & sources))
-            owners = assign_views(self.last.owners, self._fresh(batches))
+            owners = view_names.assign(self.last.owners, self._fresh(batches))
             views = {table: view for view, table in owners.items()}
             outcomes = batching.take(batches, views)
             taken = _gathered(con, outcomes)
@@ -79,17 +78,17 @@ class Building:
         return catalog, path
 
     def _fresh(self, batches: Sequence[Batch]) -> list[str]:
-        """List the tables of the opened sources, senior ones first."""
+        """List the tables of the opened sources, the oldest first."""
         rank = {table: number for number, table in enumerate(self.seniority)}
         opened = [source for batch in batches for source in batch.sources]
         ids = [f"{source.name}.{table}" for source in opened for table in source.extract.meta]
         return sorted(ids, key=lambda table: (rank.get(table, len(rank)), table))
 
     def _keep(self, con: "DuckDBPyConnection", kept: Sequence[Table]) -> tuple[list[Table], list[Problem]]:
-        """Bring the views of these tables of the last snapshot into `merged`; tell which are there now, and what is lost.
+        """Copy the views of these tables of the last snapshot into `merged`; return the tables that are there, and problems.
 
-        A view that is not the very one that we would make, or is lost with that snapshot, is made anew. That can't be done
-        for remote tables, which stand nowhere else.
+        A view that differs from the one we would write, or is lost with that snapshot, is written again. That is
+        impossible for remote tables, whose SQL is stored nowhere else.
         """
         there: frozenset[str] = frozenset()
         if kept and self.last_duckdb is not None:
@@ -111,7 +110,7 @@ class Building:
         return found, lost
 
     def _aliases(self) -> Mapping[str, frozenset[str]]:
-        """Tell what the sources of the last snapshot may attach."""
+        """Return the databases that the sources of the last snapshot may attach."""
         found: dict[str, set[str]] = {}
         for row in self.last.remote:
             found.setdefault(row.source, set()).add(row.alias)
@@ -119,7 +118,7 @@ class Building:
 
 
 def _gathered(con: "DuckDBPyConnection", outcomes: Sequence[Outcome]) -> dict[str, Taken]:
-    """Bring the views of all batches into `merged`; tell what each source gives."""
+    """Copy the views of all batches into `merged`; return what was taken of each source."""
     snapshot_file.add_views(con, [outcome.views for outcome in outcomes if outcome.views is not None])
     return {name: taken for outcome in outcomes for name, taken in outcome.taken.items()}
 
@@ -136,7 +135,7 @@ def _by_source(catalog: Catalog) -> dict[str, dict[str, Table]]:
 
 
 def _kept(last: Mapping[str, Mapping[str, Table]], changed: frozenset[str], taken: Mapping[str, Taken]) -> list[Table]:
-    """List the tables that stay as the last snapshot has them: of unchanged sources, and what could not be taken."""
+    """List the tables that keep their entry: those of unchanged sources, and those that could not be read."""
     kept: list[Table] = []
     for source in sorted(last):
         if source not in changed or source not in taken:
@@ -148,13 +147,13 @@ def _kept(last: Mapping[str, Mapping[str, Table]], changed: frozenset[str], take
 
 
 def _gone(sources: Iterable[str]) -> list[Problem]:
-    """Tell of sources that have no extract any more."""
+    """Return a problem for each source whose extract no longer exists."""
     return [
         Problem(
             source=source,
             code=ContractError.code,
-            message=f"{extract_key(source)} is gone, so the tables of {source!r} stay as they were; "
-            "put it back, run the source, or delete its tables",
+            message=f"the tables of {source!r} are not updated: {extract_key(source)!r} is gone; "
+            "restore it, run the source again, or delete its tables",
         )
         for source in sorted(sources)
     ]

@@ -1,4 +1,4 @@
-"""Assembling a snapshot: analytics.duckdb and the catalog."""
+"""The file of a snapshot, analytics.duckdb: its views, and the tables that describe them."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -13,6 +13,8 @@ from analyst.contract.views import is_view_of, remote_table, stand_ins, write_vi
 from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
 from analyst.names import quote
+from analyst.rebuild import view_names
+from analyst.types import checked_type
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -49,7 +51,7 @@ _OUR_TABLES = {"_tables": _TABLES, "_files": _FILES, "_remote_attach": _REMOTE_A
 
 
 def begin(con: "DuckDBPyConnection", path: Path) -> None:
-    """Make a new analytics.duckdb and attach it as `merged`; views gather in it."""
+    """Create an analytics.duckdb and attach it as `merged`, which collects the views."""
     begin_views(con, path)
     for table, columns in _OUR_TABLES.items():
         declared = ", ".join(f"{quote(name)} {kind}" for name, kind in columns.items())
@@ -57,7 +59,7 @@ def begin(con: "DuckDBPyConnection", path: Path) -> None:
 
 
 def begin_views(con: "DuckDBPyConnection", path: Path) -> None:
-    """Make a new database file for views alone and attach it as `merged`."""
+    """Create a database file for views only, and attach it as `merged`."""
     duckdb_files.create(con, path, "merged")
 
 
@@ -68,7 +70,7 @@ def keep_views(
     aliases: Mapping[str, frozenset[str]],
     data_url: str,
 ) -> frozenset[str]:
-    """Bring the views of these tables of the last snapshot into `merged`; return those that are what we would make.
+    """Copy the views of these tables of the last snapshot into `merged`; return those that equal the ones we would write.
 
     `aliases` are the databases that the remote views of each source may select from.
 
@@ -90,6 +92,7 @@ def keep_views(
         )
         for view in stored.keys() - proven:
             con.execute(f"drop view kept.main.{quote(view)}")
+        _drop_named(con, "kept", {(table.source, table.name): table for table in tables if table.view in proven})
         gather(con, ["kept"])
         duckdb_files.detach(con, "kept")
         duckdb_files.detach(con, "previous")
@@ -104,15 +107,15 @@ def _is_proven(table: Table, stored: str, aliases: Mapping[str, frozenset[str]],
 
 
 def make_view(con: "DuckDBPyConnection", table: Table, data_url: str) -> None:
-    """Make the view in `merged` of a table whose own is lost, by what the catalog says of it.
+    """Write the view of a table into `merged` from its entry in the catalog.
 
     Raises:
-        ContractError: the table is remote, or the catalog says what can't be.
+        ContractError: the table is remote, or its entry is not valid.
     """
     if not table.files:
-        raise ContractError(f"the view of the remote table {table.id} is lost; run its source")
+        raise ContractError(f"the view of the remote table {table.id!r} is lost; run its source again")
     if bad := [file.path for file in table.files if not is_data_path(table.source, file.path)]:
-        raise ContractError(f"{table.id} lists the file {bad[0]!r:.300}, which does not lie in its source's folder")
+        raise ContractError(f"{table.id!r} lists the file {bad[0]!r:.300}, which is not in the folder of its source")
     stats = json.dumps({"columns": {column.name: {"type": column.type} for column in table.columns}})
     files = [FileRow(f.path, f.partition, f.rows, f.size_bytes, f.sha256, stats) for f in table.files]
     with stand_ins() as home:
@@ -120,7 +123,7 @@ def make_view(con: "DuckDBPyConnection", table: Table, data_url: str) -> None:
 
 
 def rename(con: "DuckDBPyConnection", database: str, names: Mapping[str, str]) -> None:
-    """Give the views in a database the names that they own, by way of names that nobody has."""
+    """Rename the views in a database to the names that they own, through temporary names that can't collide."""
     moved = [(old, new) for old, new in names.items() if old != new]
     for number, (old, _new) in enumerate(moved):
         con.execute(f"alter view {quote(database)}.main.{quote(old)} rename to {quote(f'-{number}')}")
@@ -129,7 +132,7 @@ def rename(con: "DuckDBPyConnection", database: str, names: Mapping[str, str]) -
 
 
 def gather(con: "DuckDBPyConnection", databases: Iterable[str]) -> None:
-    """Copy what is in some databases to `merged`, all at once: every commit is a wait for the disk."""
+    """Copy databases to `merged` in one transaction: every commit waits for the disk."""
     con.begin()
     for database in databases:
         con.execute(f"copy from database {quote(database)} to merged (schema)")
@@ -137,7 +140,7 @@ def gather(con: "DuckDBPyConnection", databases: Iterable[str]) -> None:
 
 
 def add_views(con: "DuckDBPyConnection", paths: Iterable[Path]) -> None:
-    """Bring the views of some files into `merged`."""
+    """Copy the views of database files into `merged`."""
     names = {f"batch_{number}": path for number, path in enumerate(paths)}
     for name, path in names.items():
         duckdb_files.attach(con, path, name, what="a batch of views")
@@ -147,7 +150,8 @@ def add_views(con: "DuckDBPyConnection", paths: Iterable[Path]) -> None:
 
 
 def finish(con: "DuckDBPyConnection", catalog: Catalog) -> None:
-    """Write the catalog's tables into analytics.duckdb, and close it."""
+    """Write the views in the schemas of sources, and the catalog's tables, into analytics.duckdb, and close it."""
+    _name_by_source(con, catalog.tables)
     insert = partial(duckdb_files.insert, con)
     con.begin()
     insert("merged._tables", _TABLES, [_table_row(table) for table in catalog.tables])
@@ -158,8 +162,50 @@ def finish(con: "DuckDBPyConnection", catalog: Catalog) -> None:
     duckdb_files.detach(con, "merged")
 
 
+def _name_by_source(con: "DuckDBPyConnection", tables: Iterable[Table]) -> None:
+    """Write a view `<source>.<table>` for each view in `merged` that has none.
+
+    DuckDB binds a view when it is created, and binding one of parquet opens its files. So the new views are created over
+    empty tables of the same names and columns, and are copied without these: a copy of a schema binds nothing.
+    """
+    there = _named(con, "merged")
+    statements: list[str] = []
+    for source, named in view_names.by_source(tables).items():
+        statements.append(f"create schema {quote(source)}")
+        for table in named:
+            if (source, table.name) not in there:
+                columns = ", ".join(f"{quote(column.name)} {checked_type(column.type)}" for column in table.columns)
+                short, full = f"main.{quote(table.view)}", f"{quote(source)}.{quote(table.name)}"
+                statements.append(f"create table {short} ({columns})")
+                statements.append(f"create view {full} as select * from {short}")
+                statements.append(f"drop table {short}")
+    if statements:
+        con.execute("attach ':memory:' as named; use named")  # so that the views name no database
+        con.execute("; ".join(statements))
+        con.execute("use memory")
+        gather(con, ["named"])
+        duckdb_files.detach(con, "named")
+
+
+def _drop_named(con: "DuckDBPyConnection", database: str, kept: Mapping[tuple[str, str], Table]) -> None:
+    """Drop the views in schemas of sources, except those of `kept` tables that equal the ones that we would write."""
+    for (schema, name), sql in _named(con, database).items():
+        table = kept.get((schema, name))
+        ours = None if table is None else f"CREATE VIEW {schema}.{name} AS SELECT * FROM main.{table.view};"
+        if sql.replace('"', "") != ours:
+            con.execute(f"drop view {quote(database)}.{quote(schema)}.{quote(name)}")
+    left = {schema for schema, _name in _named(con, database)}
+    rows = con.execute(
+        "select schema_name from duckdb_schemas() where database_name = ? and not internal and schema_name <> 'main'",
+        [database],
+    ).fetchall()
+    for (schema,) in rows:
+        if schema not in left:
+            con.execute(f"drop schema {quote(database)}.{quote(schema)} cascade")
+
+
 def renumber(path: Path, catalog: Catalog) -> None:
-    """Make the analytics.duckdb of an earlier snapshot that of another with the same tables.
+    """Turn the analytics.duckdb of an earlier snapshot into that of a new one with the same tables.
 
     Raises:
         ContractError: the file can't be opened.
@@ -171,12 +217,12 @@ def renumber(path: Path, catalog: Catalog) -> None:
 
 
 def _number(con: "DuckDBPyConnection", catalog: Catalog) -> None:
-    """Say in the file which snapshot it is of: on S3 equal bytes are one version, whatever came between."""
+    """Write the number of the snapshot into the file: on S3, equal bytes would have equal versions."""
     con.execute(f"comment on table merged._tables is 'snapshot {catalog.snapshot}'")
 
 
 def _table_row(t: Table) -> list[object]:
-    """Lay out one row of `_tables`."""
+    """Return one row of `_tables`."""
     about = [t.description, t.query_mode, t.rows, t.size_bytes, t.extracted_at, t.version, t.hash]
     return [t.id, t.source, t.name, t.view, *about]
 
@@ -187,6 +233,17 @@ def _file_rows(table: Table) -> list[list[object]]:
 
 def _views(con: "DuckDBPyConnection", database: str) -> dict[str, str]:
     rows = con.execute(
-        "select view_name, sql from duckdb_views() where database_name = ? and not internal", [database]
+        "select view_name, sql from duckdb_views() where database_name = ? and schema_name = 'main' and not internal",
+        [database],
     ).fetchall()
     return dict(rows)
+
+
+def _named(con: "DuckDBPyConnection", database: str) -> dict[tuple[str, str], str]:
+    """Return the SQL of the views in schemas of sources, by schema and name."""
+    rows = con.execute(
+        "select schema_name, view_name, sql from duckdb_views() "
+        "where database_name = ? and schema_name <> 'main' and not internal",
+        [database],
+    ).fetchall()
+    return {(schema, name): sql for schema, name, sql in rows}

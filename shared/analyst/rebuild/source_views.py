@@ -1,8 +1,8 @@
-"""Taking one source into a snapshot: the views of its tables, and what they stand for.
+"""The views of one source for a snapshot, and the tables that they show.
 
-What is in an extract is never run. If all of it is what we would have made ourselves, its views are copied without
-binding them (`COPY FROM DATABASE … (SCHEMA)`), so that no parquet is opened. Otherwise each view is made anew from what
-`_meta` and `_files` say; tables, macros, types and whatever else lies there is left out.
+Nothing in an extract is ever executed. If it contains only what we would have written ourselves, its views are copied
+without binding them (`COPY FROM DATABASE … (SCHEMA)`), so no parquet is opened. Otherwise each view is written again from
+`_meta` and `_files`; tables, macros, types and everything else in the extract is ignored.
 """
 
 import re
@@ -31,10 +31,9 @@ _TOKENS: Mapping[str, re.Pattern[str]] = {
     "bigquery": re.compile(r"(?:(?:BQ|BIGQUERY)(?:_[A-Z0-9]+)*_TOKEN)?"),
     "keboola": re.compile(r"(?:KBC|KEBOOLA)(?:_[A-Z0-9]+)*_TOKEN"),
 }
-"""The extensions that a remote view's source may ask to be loaded, and the variables that may hold its token.
+"""The extensions that a remote view may load, and the variables that may contain its token.
 
-Whoever reads the view sends what stands in the variable to the address that the extract names: it must never be another
-secret of theirs.
+A reader of the view sends the variable's value to the address in the extract, so it must never be another secret.
 """
 
 _ADDRESSES: Mapping[str, re.Pattern[str]] = {
@@ -43,7 +42,7 @@ _ADDRESSES: Mapping[str, re.Pattern[str]] = {
     ),
     "keboola": re.compile(r"https://(?:[a-z0-9-]+\.)+keboola\.(?:com|cloud)/?"),
 }
-"""What an extension may be pointed at: no server but the vendor's own, which the token is for."""
+"""The addresses that an extension may use: only the vendor's own servers, which the token is for."""
 
 _SCHEMAS_OF_DUCKDB = frozenset({"main", "memory", "system", "temp", "information_schema", "pg_catalog"})
 _LONGEST_COLUMN = 1000
@@ -63,7 +62,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a source gives to a snapshot. Tables with a problem are not in `tables`."""
+    """What a source contributes to a snapshot. Tables with a problem are not in `tables`."""
 
     tables: tuple[Placed, ...]
     problems: tuple[Problem, ...]
@@ -72,9 +71,9 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One source whose extract has changed, attached as `attached`; its views come into the database `alias`.
+    """A source whose extract has changed, attached as `attached`; its views go to the database `alias`.
 
-    `last` are its tables of the last snapshot, by name; `attach` are the rows of its `_remote_attach`.
+    `last` are its tables in the last snapshot by name, `attach` the rows of its `_remote_attach`.
     """
 
     store: Store
@@ -87,7 +86,7 @@ class Source:
 
     @classmethod
     def read(cls, con: "DuckDBPyConnection", name: str, number: int, tables: BaseTables, **known: Any) -> Self:
-        """Read what the extract of a source says, which is attached; the rest of a source is `known`.
+        """Read the attached extract of a source; its other fields are `known`.
 
         Raises:
             ContractError: it can't be read.
@@ -98,7 +97,7 @@ class Source:
         return cls(name=name, attached=attached, alias=f"-taken {number}", extract=extract, attach=remote, **known)
 
     def take(self, con: "DuckDBPyConnection", found: "Found", home: Path) -> Taken:
-        """Leave in the database `alias` the views that belong, and nothing else; local files lie below `home`."""
+        """Write the valid views, and nothing else, to the database `alias`; local files go below `home`."""
         con.execute(f"attach ':memory:' as {quote(self.alias)}")
         problems = [self._problem(name or None, reason) for name, reason in self.extract.refused.items()]
         problems += [self._problem(name, reason) for name, reason in self._vanished()]
@@ -119,15 +118,15 @@ class Source:
         return Problem(source=self.name, table=table, code=ContractError.code, message=message)
 
     def _vanished(self) -> Iterable[tuple[str, str]]:
-        """Tell which tables of the last snapshot the extract lists no more, though nobody took them out."""
+        """Yield the tables of the last snapshot that the extract no longer lists although nobody deleted them."""
         listed = self.extract.meta.keys() | self.extract.refused.keys()
         for name in sorted(self.last.keys() - listed):
             if not self._is_deleted(name):
-                what = f"{extract_key(self.name)} does not list {self.name}.{name} any more, so it stays as it was"
-                yield name, f"{what}; see to its source, or delete the table"
+                what = f"the table '{self.name}.{name}' is not updated: {extract_key(self.name)!r} no longer lists it"
+                yield name, f"{what}; check its source, or delete the table"
 
     def _is_deleted(self, name: str) -> bool:
-        """Return whether a table was deleted by us since it was published: what an extract says alone proves nothing."""
+        """Return whether we deleted a table since it was published: the extract alone is no proof."""
         if not self.extract.is_dropped(name):
             return False
         try:
@@ -136,7 +135,7 @@ class Source:
             return False
 
     def _copy(self, con: "DuckDBPyConnection", found: "Found") -> bool:
-        """Copy the schema of the extract if there is nothing in it that we would not have made; tell whether it was."""
+        """Copy the schema of the extract if it contains only what we would have written; return whether it does."""
         views = found.views.get(self.attached, {})
         is_ours = not found.is_strange(self.attached) and views.keys() == self.extract.meta.keys()
         if not is_ours or not all(self._is_proven(meta, views[name]) for name, meta in self.extract.meta.items()):
@@ -148,17 +147,19 @@ class Source:
         return True
 
     def _is_proven(self, meta: Meta, stored: str) -> bool:
-        """Tell whether a stored view is the very one that we would make of the table's files."""
+        """Return whether a stored view equals the one that we would write for the table's files."""
         paths = tuple(file.path for file in self.extract.files.get(meta.table, ()))
         return meta.query_mode != "remote" and bool(paths) and is_view_of(stored, meta.table, paths, self.store.url)
 
     def _place(self, taking: "_Taking", meta: Meta) -> Placed:
-        """Find a table's files and see to it that its view stands in the database."""
+        """Find the files of a table, and make sure that its view is in the database."""
         con, found, told = taking.con, taking.found, taking.told
         name, state, notice = meta.table, self.extract.state(meta.table), self.extract.notices.get(meta.table)
         label = f"{self.name}.{name}"
         if name in found.tables.of(self.attached):
-            raise ContractError(f"{label} holds data in extract.duckdb; a table is a view over parquet below data/")
+            raise ContractError(
+                f"{label!r} has its rows in extract.duckdb; write them to parquet below data/, and make it a view"
+            )
         stored = found.views.get(self.attached, {}).get(name)
         if meta.query_mode == "remote":
             return Placed(meta, (), state, self._place_remote(taking, name, stored))
@@ -175,14 +176,14 @@ class Source:
             there = {column for file in files for column in file.column_stats}
             columns = [column for column in told.get((self.attached, name), ()) if column.name in there]
             write_view(con, self.alias, name, files, columns, data_url=self.store.url, home=taking.home)
-        if not is_proven:  # last: what the rows themselves show to be wrong costs no request
+        if not is_proven:  # last: errors in the rows of `_files` cost no request
             verify(self.store, con, label, files, sizes=taking.sizes(self), known=known, folder=taking.home)
         return Placed(meta, files, state, notice=None if notice is None else notice.text)
 
     def _place_remote(self, taking: "_Taking", name: str, stored: str | None) -> str:
         label = f"{self.name}.{name}"
         if stored is None or taking.told is None:
-            raise ContractError(f"{label} has query_mode remote and no view")
+            raise ContractError(f"{label!r} has query_mode 'remote' but no view")
         table = remote_table(stored)
         if table is None or table[0] not in taking.aliases:
             raise ContractError(
@@ -198,10 +199,14 @@ class Source:
         problems: list[Problem] = []
         for alias, extension, url, token_env in self.attach:
             if reason := _wrong(alias or "", extension or "", url or "", token_env or ""):
-                message = f"the source {self.name} may not attach {alias!r:.100}: {reason}"
+                message = f"the source {self.name!r} may not attach {alias!r:.100}: {reason}"
                 problems.append(self._problem(None, message))
             elif alias in good:
-                problems.append(self._problem(None, f"the source {self.name} attaches {alias!r} twice"))
+                problems.append(
+                    self._problem(
+                        None, f"the source {self.name!r} attaches {alias!r} twice; remove one row from _remote_attach"
+                    )
+                )
             else:
                 row = {"alias": alias, "extension": extension, "url": url or "", "token_env": token_env or ""}
                 good[alias or ""] = RemoteAttach.model_validate({"source": self.name, **row})
@@ -210,10 +215,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class _Taking:
-    """What a source is taken with: the batch's connection, what is attached to it, and a folder that it may use.
+    """The context in which a source is read: the batch's connection, what is attached to it, and a folder for files.
 
-    `told` are the columns of the views in the extract, `None` if these are copied; `aliases` are the databases that its
-    remote views may select from.
+    `told` are the columns of the views in the extract, `None` if the views are copied; `aliases` are the databases that
+    its remote views may select from.
     """
 
     con: "DuckDBPyConnection"
@@ -224,7 +229,7 @@ class _Taking:
     _sizes: list[Mapping[str, int]] = field(default_factory=list)
 
     def sizes(self, source: Source) -> Mapping[str, int]:
-        """Return the bytes of the objects below the source's data by key, listed once and only when they are needed."""
+        """Return the sizes of the source's data objects by key, listed once and only when needed."""
         if not self._sizes:
             entries = source.store.list(f"extracts/{source.name}/data/")
             self._sizes.append({entry.key: entry.size for entry in entries})
@@ -232,32 +237,34 @@ class _Taking:
 
 
 def attached_as(number: int) -> str:
-    """Name the database that the extract of a batch's source is attached as; no remote one is called so."""
+    """Return the name under which an extract of a batch is attached; no remote database can have it."""
     return f"-source {number}"
 
 
 def check_columns(label: str, columns: Iterable[Column]) -> None:
-    """Make sure that the columns of a view are what readers may be told.
+    """Check the names and types of a view's columns.
 
     Raises:
-        ContractError: a name or a type is none that a table may have.
+        ContractError: one is not valid.
     """
     for column in columns:
         checked_type(column.type)
         if not 0 < len(column.name) <= _LONGEST_COLUMN or _CONTROL.search(column.name):
-            raise ContractError(f"{label} has the column {column.name!r:.100}, which can't be the name of one")
+            raise ContractError(
+                f"{label!r} has the column {column.name!r:.100}, which is not a valid name of a column; rename it"
+            )
 
 
 def _wrong(alias: str, extension: str, url: str, token_env: str) -> str | None:
-    """Tell why a row of `_remote_attach` may not reach those who read the snapshot."""
+    """Return why a row of `_remote_attach` may not reach readers of the snapshot; `None` if it may."""
     if not is_name(alias) or alias in _SCHEMAS_OF_DUCKDB:
-        return "this can't be the name of a database"
+        return "this is not a valid name of a database"
     if extension not in _TOKENS:
-        return f"the extension {extension!r:.100} is none of {', '.join(_TOKENS)}"
+        return f"the extension {extension!r:.100} is not supported (expected one of {', '.join(_TOKENS)})"
     if not _ADDRESSES[extension].fullmatch(url):
-        return f"{url!r:.200} is no address that {extension} may be pointed at"
+        return f"{url!r:.200} is not an address that {extension} may use"
     if not _TOKENS[extension].fullmatch(token_env):
-        return f"the variable {token_env!r:.100} may not be read for {extension}; it has a name such as KBC_TOKEN, BQ_TOKEN"
+        return f"the variable {token_env!r:.100} may not be read for {extension} (expected a name such as KBC_TOKEN or BQ_TOKEN)"
     return None
 
 
@@ -276,9 +283,9 @@ _STRANGERS = """
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What all attached databases hold: base tables and views in `main` with their SQL, and which hold anything else.
+    """The contents of all attached databases: base tables and views in `main` with their SQL, and which contain more.
 
-    Asked once for all of them, because DuckDB lists every database each time it is asked.
+    Queried once for all of them, because DuckDB lists every database in each such query.
     """
 
     tables: BaseTables
@@ -287,7 +294,7 @@ class Found:
 
     @classmethod
     def look(cls, con: "DuckDBPyConnection") -> Self:
-        """Look at what is attached now."""
+        """Query the attached databases."""
         views: dict[str, dict[str, str]] = {}
         rows = con.execute(
             "select database_name, view_name, sql from duckdb_views() where not internal and schema_name = 'main'"
@@ -298,7 +305,7 @@ class Found:
         return cls(BaseTables.look(con), views, strange)
 
     def is_strange(self, database: str) -> bool:
-        """Tell whether there is something in a database besides views and our own tables in `main`."""
+        """Return whether a database contains anything besides views and our own tables in `main`."""
         tables = self.tables.of(database)
         return database in self.strange or not all(
             name in SCHEMA and is_ours(name, sql) for name, sql in tables.items()

@@ -1,4 +1,4 @@
-"""Where bytes live: the only code that knows. See `port` for what a store does."""
+"""Access to the bucket, whatever it is stored on. `port` defines what a store does."""
 
 from analyst.store.port import (
     ABSENT,

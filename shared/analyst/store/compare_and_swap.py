@@ -1,19 +1,18 @@
-"""Compare-and-swap: read an object, make its next state, write it if it is still the one that was read.
+"""Compare-and-swap: read an object, compute its next state, write that if the object has not changed since.
 
-And what is simpler: writing once what nobody else would write in another way.
+And a simpler case: writing an object once, where every writer would write something equivalent.
 """
 
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
+from analyst import backoff
 from analyst.errors import UnavailableError
 from analyst.store.port import ABSENT, Condition, Object, Store, StoreConflictError, UnsureWriteError
 
 FEW = 5
-"""Attempts where somebody waits for whom it is better to know that the store does not answer."""
+"""Attempts where a caller waits who is better served by an early error than by a late success."""
 
 _PATIENCE = 60.0
 _SMALL = 65_536
@@ -29,26 +28,28 @@ def swap(
     most: int | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> str:
-    """Replace an object by what `change` makes of it; return the version in which the change is.
+    """Replace an object with its next state; return the version that contains the change.
 
     Args:
         store: the bucket.
         key: the object.
-        change: makes the next state of the current object, `None` when there is none. It runs again, on what others
-            wrote, whenever they came between; whatever it raises ends the swap.
-        done: tells whether an object has this change already, by an id of it in the body. It is asked after a write
-            that got no answer, when others may have built on it since.
-        pauses: seconds to wait before each further attempt; those of `pauses_for` when not given.
-        most: how many attempts are made at most.
+        change: returns the next state of the current object (`None`: it does not exist). It is called again on the
+            new state whenever another writer was faster; an error that it raises ends the swap.
+        done: returns whether an object already contains this change, by an id in the body. It is called after a write
+            without a response, when others may have built on it since.
+        pauses: seconds to wait before each further attempt (default: `pauses_for`).
+        most: the maximum number of attempts.
         sleep: waits.
 
     Raises:
-        UnavailableError: others came between at every attempt, or the store does not answer.
-        UnsureWriteError: a write got no answer and can't be read back; the change may be there.
+        UnavailableError: other writers were faster at every attempt, or the store does not respond.
+        UnsureWriteError: a write got no response and can't be read back; the change may be there.
     """
     unsure: UnsureWriteError | None = None
     for _ in attempts(store, most, pauses=pauses, sleep=sleep):
         current = _read_back(store, key, unsure)
+        # A write without a response may have succeeded. Without this look at the body, the retry would fail its own
+        # condition, apply the change a second time to its own result, and report success once for two changes.
         if unsure is not None and current is not None and done(current):
             return current.version
         data = change(current)
@@ -57,7 +58,7 @@ def swap(
         except UnsureWriteError as error:
             unsure = error
         except StoreConflictError:
-            pass  # somebody came between, or an earlier attempt of ours came late: the next reading tells
+            pass  # another writer was faster, or an earlier attempt of ours arrived late: the next read shows which
     return _last_look(store, key, done, unsure)
 
 
@@ -70,33 +71,32 @@ def put_once(
     most: int = FEW,
     sleep: Callable[[float], None] = time.sleep,
 ) -> bool:
-    """Write an object that nobody writes anything else in the place of: whoever came first has written what is as good.
+    """Write an object for which every writer would write something equivalent; return whether this call certainly did.
 
-    So a name is written once, or one version is replaced once, however often the answer is lost. Return whether this
-    call certainly wrote it.
+    A conflict is success: the object is there, written by another process or by an attempt whose response was lost.
 
     Args:
         store: the bucket.
         key: the object.
-        data: what it is to hold.
-        if_version: the version that it replaces; there is none when not given.
-        most: how many attempts are made at most.
+        data: its content.
+        if_version: the version to replace (default: the object must not exist).
+        most: the maximum number of attempts.
         sleep: waits.
 
     Raises:
-        UnavailableError: the store does not answer.
-        UnsureWriteError: no attempt got an answer; the object may be there.
+        UnavailableError: the store does not respond.
+        UnsureWriteError: no attempt got a response; the object may exist.
     """
     return _write_once(store, lambda: store.put(key, data, if_version=if_version), most, sleep)
 
 
 def upload_once(store: Store, key: str, path: Path, *, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Copy a local file to a name that only this content, or what is as good, is written under: as `put_once`."""
+    """Copy a local file to a key under which only equivalent content is ever written, like `put_once`."""
     _write_once(store, lambda: store.upload(key, path), FEW, sleep)
 
 
 def small_text(data: bytes) -> str | None:
-    """Give what of an object stands in the pointer to it too: its text if it is small, which saves a request."""
+    """Return the text of an object if it is small enough to be embedded in its pointer, which saves a request."""
     return data.decode() if len(data) <= _SMALL else None
 
 
@@ -106,33 +106,19 @@ def attempts(
     *,
     pauses: Iterable[float] | None = None,
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[None]:
-    """Yield once for each attempt, with `pauses` between them: those of `pauses_for` when not given."""
-    yield
-    for pause in islice(pauses_for(store) if pauses is None else pauses, None if most is None else most - 1):
-        sleep(pause)
-        yield
+) -> Iterator[int]:
+    """Yield the number of each attempt, with `pauses` between them (default: `pauses_for`)."""
+    return backoff.attempts(pauses_for(store) if pauses is None else pauses, most, sleep)
 
 
 def pauses_for(store: Store) -> Iterator[float]:
-    """Yield pauses between attempts, longer and longer and never the same, a minute in sum.
+    """Yield growing random pauses in seconds, a minute in total.
 
-    They start at milliseconds on this host, and at a second elsewhere: a cloud takes one write per second and object.
+    They start at milliseconds for a bucket on this host, and at a second for a cloud: Google Cloud Storage accepts one
+    write per second and object.
     """
     shortest, longest = (0.002, 0.25) if store.url.startswith(("file:", "memory:")) else (1.0, 16.0)
-    waited, growing = 0.0, growing_pauses(shortest, longest)
-    while waited < _PATIENCE:
-        pause = next(growing)
-        yield pause
-        waited += pause
-
-
-def growing_pauses(shortest: float, longest: float) -> Iterator[float]:
-    """Yield pauses in seconds, longer and longer and never the same, without end."""
-    most = shortest * 2
-    while True:
-        yield random.uniform(shortest, most)  # noqa: S311 - only spreads the contenders
-        most = min(most * 2, longest)
+    return backoff.within(backoff.growing(shortest, longest), _PATIENCE)
 
 
 def _write_once(store: Store, write: Callable[[], object], most: int, sleep: Callable[[float], None]) -> bool:
@@ -143,7 +129,7 @@ def _write_once(store: Store, write: Callable[[], object], most: int, sleep: Cal
         except UnsureWriteError as error:
             unsure = error
         except StoreConflictError:
-            return False  # somebody was first, or an attempt of ours that got no answer
+            return False  # another writer was first, or an attempt of ours whose response was lost
         else:
             return True
     raise unsure
@@ -156,13 +142,14 @@ def _read_back(store: Store, key: str, unsure: UnsureWriteError | None) -> Objec
         if unsure is None:
             raise
         raise UnsureWriteError(
-            f"{key} was written without an answer and can't be read back; look before you repeat it"
+            f"the write of {key!r} got no response, and the object can't be read back; check whether the change is there "
+            "before you repeat it"
         ) from error
 
 
 def _last_look(store: Store, key: str, done: Callable[[Object], bool], unsure: UnsureWriteError | None) -> str:
     if unsure is None:
-        raise UnavailableError(f"others change {key} all the time; try again later")
+        raise UnavailableError(f"{key!r} can't be written: other processes change it all the time; try again later")
     current = _read_back(store, key, unsure)
     if current is not None and done(current):
         return current.version

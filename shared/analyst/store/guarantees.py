@@ -1,9 +1,9 @@
-"""What a bucket must guarantee, tested on first use: a store that ignores a condition loses acknowledged writes.
+"""The guarantees that a bucket must give, tested on first use: a store that ignores a condition loses acknowledged writes.
 
-AWS and Google guarantee it themselves. Any other server that speaks their protocol, and any folder, is tested before a
-process uses it. The proof of a server is kept in the bucket, so that later processes pay one read. It is bound to the
-server's address and the bucket, and renewed when it is a month old, or when its object was not written when it says:
-then the bucket was copied here from elsewhere.
+AWS and Google document these guarantees. Any other server with their protocol, and any folder, is tested before a process
+uses it. The proof for a server is stored in the bucket, so later processes need one read. It is bound to the server's
+address and the bucket, and is renewed after a month, or if its object was not written at the time it states: then the
+bucket was copied from another server.
 """
 
 import fcntl
@@ -25,10 +25,10 @@ from analyst.store.port import ABSENT, ANY, Condition, Object, Store, StoreConfl
 from analyst.store.transfer import FolderLooker
 
 PREFIX: Final = "state/store/"
-"""Where proofs are kept, and where they are made."""
+"""Prefix of the proofs and of the objects of a test."""
 
 _TESTS: Final = 1
-"""Counts what is tested: a proof of fewer tests is none."""
+"""Version of the tests: a proof of an earlier version does not count."""
 
 _RENEWED_AFTER: Final = timedelta(days=30)
 _SKEW: Final = timedelta(hours=1)
@@ -45,7 +45,7 @@ class Served(Protocol):
 
     @property
     def server(self) -> str | None:
-        """The server's address, `None` if the provider itself guarantees what is tested here."""
+        """The server's address; `None` if the provider gives the guarantees itself."""
 
 
 @runtime_checkable
@@ -53,7 +53,7 @@ class OnDisk(Protocol):
     """A store in a folder of this host."""
 
     def own_folder(self) -> Path:
-        """Make the folder of the store's own files, and return it."""
+        """Create the folder of the store's own files, and return it."""
 
 
 class _Proof(BaseModel):
@@ -68,11 +68,11 @@ class _Proof(BaseModel):
 
 
 def require_guarantees(store: Store, new_id: Callable[[], str], now: Callable[[], datetime]) -> None:
-    """Make sure that a bucket keeps what everything else relies on; `new_id` names the objects of the test.
+    """Check the guarantees of a bucket; `new_id` names the objects of the test.
 
     Raises:
-        SettingsError: it does not; the message names what is missing and what to do.
-        UnavailableError: the store does not answer.
+        SettingsError: one is not kept; the message names it and what to do.
+        UnavailableError: the store does not respond.
     """
     if isinstance(store, OnDisk):
         require_file_system(store)
@@ -89,7 +89,7 @@ def require_guarantees(store: Store, new_id: Callable[[], str], now: Callable[[]
     if failed is not None:
         raise SettingsError(f"DATA_URL: the server {server} can't hold the bucket {store.url}: {failed}. {_REMEDY}")
     proof = _Proof(server=server, url=store.url, tests=_TESTS, proven_at=now())
-    store.put(key, proof.model_dump_json().encode(), if_version=ANY)  # whoever else proved it wrote as much
+    store.put(key, proof.model_dump_json().encode(), if_version=ANY)  # another process that proved it wrote the same
 
 
 _REMEDY: Final = (
@@ -114,7 +114,7 @@ class _MissingError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Test:
-    """Tries a store in a folder of its own, and leaves nothing there."""
+    """Tests a store in a folder of its own, and leaves nothing there."""
 
     store: Store
     folder: str
@@ -145,7 +145,7 @@ class _Test:
         self._shows(key, other, b"third", third)
 
     def _shows(self, key: str, other: str, data: bytes, version: str) -> None:
-        """Compare all ways to look at an object with what was written last."""
+        """Compare all ways to read an object with what was written last."""
         self.store.put(other, b"other", if_version=ABSENT)
         read, head, listed = self.store.read(key), self.store.head(key), list(self.store.list(self.folder))
         if read is None or (read.data, read.version) != (data, version):
@@ -153,9 +153,9 @@ class _Test:
         if head is None or head.version != version:
             raise _MissingError("the version of an object is not the one that its write returned")
         if [entry.key for entry in listed] != [key, other] or listed[0].version != version:
-            raise _MissingError("a listing does not show, in the order of their names, what was written last")
+            raise _MissingError("a listing does not show the last writes in the order of their names")
         if max(read.age, head.age, listed[0].age) > _FRESH:
-            raise _MissingError("an object that was written just now is reported to be old")
+            raise _MissingError("an object that was just written is reported as old")
         same = self.store.read(key, unless=version)
         if same is None or same.version != version:
             raise _MissingError("reading an object unless it is at its own version does not find it unchanged")
@@ -165,7 +165,7 @@ class _Test:
                 raise _MissingError("a listing by a pattern of names (matchGlob) ignores the pattern")
 
     def _races(self, key: str) -> None:
-        """Have several write at once, on the same condition: one of them succeeds, and it is the one that is there."""
+        """Write concurrently with one condition: exactly one write must succeed, and its content must be there."""
         last = self._one_wins(key, ABSENT)
         self._one_wins(key, last)
 
@@ -175,17 +175,19 @@ class _Test:
             won = [found for found in pool.map(partial(self._try, key, condition), bodies) if found is not None]
         found = self.store.read(key)
         if len(won) != 1 or found is None or found.data != won[0][0]:
-            raise _MissingError(f"{len(won)} of {_AT_ONCE} writes at once on the same condition report success")
+            raise _MissingError(f"{len(won)} of {_AT_ONCE} concurrent writes with the same condition report success")
         return found.version
 
     def _deletes(self, key: str) -> None:
         found = self.store.head(key)
         self.store.delete(key)
         if self.store.head(key) is not None or any(entry.key == key for entry in self.store.list(self.folder)):
-            raise _MissingError("an object is still there when it has been deleted")
+            raise _MissingError("a deleted object still exists")
         if found is not None:
             self._refuses(
-                key, found.version, "a write that requires a version of an object succeeds when there is none"
+                key,
+                found.version,
+                "a write that requires a version of an object succeeds although the object does not exist",
             )
 
     def _try(self, key: str, condition: str | Condition, body: bytes) -> tuple[bytes, str] | None:
@@ -198,7 +200,7 @@ class _Test:
         try:
             return self.store.put(key, data, if_version=version)
         except StoreConflictError:
-            raise _MissingError("a write that requires the current version of the object is refused") from None
+            raise _MissingError("a write that requires the current version of the object is rejected") from None
 
     def _refuses(self, key: str, condition: str | Condition, missing: str) -> None:
         if self._try(key, condition, b"refused") is not None:
@@ -215,9 +217,9 @@ _HEADERS: Final = {
 
 
 def require_file_system(store: OnDisk) -> None:
-    """Make sure that the file system of a bucket distinguishes names, locks files and keeps times.
+    """Check that the file system of a bucket distinguishes case in names, locks files and stores times in µs.
 
-    A folder that nobody here may write to is not tested: nothing in it can be damaged.
+    A folder that this process can't write to is not tested: nothing in it can be damaged.
 
     Raises:
         SettingsError: it does not.
@@ -234,19 +236,19 @@ def require_file_system(store: OnDisk) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FileSystem:
-    """What is asked of the system about a file that was just created."""
+    """The operations under test, on a file that was just created."""
 
     def exists(self, path: Path) -> bool:
-        """Return whether there is a file of this name."""
+        """Return whether a file of this name exists."""
         return path.exists()
 
     def set_mtime(self, descriptor: int, us: int) -> int:
-        """Set the time of a file, in µs, and return what was kept."""
+        """Set the mtime of a file, in µs, and return what was stored."""
         os.utime(descriptor, ns=(us * 1000, us * 1000))
         return os.fstat(descriptor).st_mtime_ns // 1000
 
     def lock(self, descriptor: int) -> bool:
-        """Lock a file, and return whether nobody has."""
+        """Lock a file; return whether nobody else holds the lock."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -255,7 +257,7 @@ class FileSystem:
 
 
 def missing_on_disk(path: Path, system: FileSystem) -> str | None:
-    """Return what a file system lacks, `None` if nothing. A file of a new name is made at `path`, and removed.
+    """Return what a file system lacks, `None` if nothing. Creates a file at `path`, and removes it.
 
     Raises:
         OSError: nothing can be written there.
@@ -265,7 +267,7 @@ def missing_on_disk(path: Path, system: FileSystem) -> str | None:
         if system.exists(path.with_name(path.name.upper())):
             return "it does not distinguish upper and lower case in names"
         if system.set_mtime(descriptor, _SOME_TIME) != _SOME_TIME:
-            return "it keeps no times in microseconds"
+            return "it does not store times in microseconds"
         return None if _locks(descriptor, path, system) else "a file that is locked can be locked again"
     finally:
         os.close(descriptor)

@@ -1,7 +1,7 @@
-"""The port through which every byte of the bucket is read and written.
+"""The interface through which every byte of the bucket is read and written.
 
 Keys are relative to `DATA_URL`, with `/` between parts: `extracts/shop/extract.duckdb`. A *version* is an opaque text
-that changes whenever the object does. Times are the store's: an age is its clock minus the object's own time.
+that changes whenever the object does. Ages are measured by the clock of the store, never by that of this host.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,13 +15,13 @@ from analyst.errors import AnalystError, NotFoundError, UnavailableError
 
 
 def endpoint_options(address: str) -> dict[str, str]:
-    """Give the options of a `CREATE SECRET` that lead to a server at an address of its own."""
+    """Return the options of a `CREATE SECRET` for a server at a custom address."""
     place = urlsplit(address)
     return {"endpoint": place.netloc, "url_style": "path", "use_ssl": str(place.scheme == "https").lower()}
 
 
 class StoreConflictError(AnalystError):
-    """The object is not at the version that the write was conditioned on."""
+    """A conditional write found the object at another version."""
 
     status = 409
     code = "store_conflict"
@@ -33,28 +33,28 @@ class ObjectMissingError(NotFoundError):
 
 
 class UnsureWriteError(UnavailableError):
-    """A write got no answer: it may have happened, happen yet, or never. Read back to know, or repeat what may be repeated."""
+    """A write got no response: it may have happened, may still happen, or never will. Read back to find out."""
 
     code = "store_unsure"
 
 
 class Condition(Enum):
-    """What a write may ask of the object besides being at a version."""
+    """Conditions of a write other than a version."""
 
     ABSENT = "absent"
     ANY = "any"
 
 
 ABSENT: Final = Condition.ABSENT
-"""Write only if there is no object of this key."""
+"""Write only if no object has this key."""
 
 ANY: Final = Condition.ANY
-"""Write whatever is there: only for copies that nothing of ours reads."""
+"""Overwrite unconditionally: only for copies that nothing of ours reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """One object as read. `age` is in seconds."""
+    """An object that was read. `age` is in seconds."""
 
     data: bytes
     version: str
@@ -63,7 +63,7 @@ class Object:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One object as listed. `size` is in bytes, `age` in seconds."""
+    """An object in a listing. `size` is in bytes, `age` in seconds."""
 
     key: str
     version: str
@@ -76,7 +76,7 @@ class DuckdbReadable(Protocol):
     """A store whose objects DuckDB's httpfs can read."""
 
     def duckdb_secret(self) -> Mapping[str, str]:
-        """Give the options of a `CREATE SECRET` that lets DuckDB read this bucket now; its `type` is among them.
+        """Return the options, including `type`, of a `CREATE SECRET` that lets DuckDB read this bucket now.
 
         Raises:
             SettingsError: there are no credentials.
@@ -86,76 +86,76 @@ class DuckdbReadable(Protocol):
 class Store(Protocol):
     """A bucket. Every implementation passes `tests/unit/store/suite.py`.
 
-    Keys that are absolute, empty, or hold `..`, a backslash, a NUL or an empty part raise `InvalidInputError`.
-    A backend that does not answer raises `UnavailableError`.
+    Keys that are absolute, empty, or contain `..`, a backslash, a NUL or an empty part raise `InvalidInputError`.
+    A backend that does not respond raises `UnavailableError`.
     """
 
     @property
     def url(self) -> str:
-        """The `DATA_URL` of the bucket, without a slash at its end."""
+        """The `DATA_URL` of the bucket, without a trailing slash."""
 
     def read(self, key: str, *, unless: str | None = None) -> Object | None:
-        """Read an object whole, `None` if there is none.
+        """Read a whole object; `None` if it does not exist.
 
-        If it is still at version `unless`, `data` comes back empty: the caller has it already.
+        If it is still at version `unless`, `data` is empty: the caller has it already.
         """
 
     def put(self, key: str, data: bytes, *, if_version: str | Condition) -> str:
-        """Write an object whole and return its new version.
+        """Write a whole object and return its new version.
 
         Raises:
             StoreConflictError: the object is at another version than `if_version`, or exists despite `ABSENT`.
-            UnsureWriteError: no answer came; the write may have happened.
+            UnsureWriteError: no response came; the write may have happened.
         """
 
     def upload(self, key: str, path: Path) -> str:
-        """Copy a local file of any size to a new object, put-if-absent; return its version. The file may change afterwards.
+        """Copy a local file of any size to a new object and return its version. The file may change afterwards.
 
         Raises:
-            StoreConflictError: the key is taken.
-            UnsureWriteError: no answer came, however often it was sent; the object may be there.
+            StoreConflictError: the object already exists.
+            UnsureWriteError: no attempt got a response; the object may exist.
         """
 
     def download(self, key: str, path: Path) -> str:
-        """Copy an object to a local file, atomically (a broken download leaves none); return its version.
+        """Copy an object to a local file and return its version. A broken download leaves no file.
 
         Raises:
             ObjectMissingError: no object has this key.
         """
 
     def list(self, prefix: str) -> "Iterable[Entry]":
-        """List the objects whose keys start with `prefix`, in the order of their keys, as they are reached."""
+        """List the objects whose keys start with `prefix`, in the order of their keys, page by page."""
 
     def list_folders(self, prefix: str) -> "Iterable[str]":
-        """List the names that stand directly under `prefix` (which ends in `/`) and have objects below them."""
+        """List the names of the folders directly under `prefix` (which ends in `/`)."""
 
     def head(self, key: str) -> Entry | None:
-        """Look at one object without reading it, `None` if there is none."""
+        """Return the entry of one object without reading it; `None` if it does not exist."""
 
     def delete(self, key: str) -> None:
-        """Delete an object; deleting none is no error. An object that comes later has a version of its own."""
+        """Delete an object; a missing one is no error. An object written later has a new version."""
 
     def sign(self, key: str, *, expires: int, filename: str) -> str:
-        """Make a URL that reads this object for `expires` seconds without further proof, saved as `filename`.
+        """Make a URL that reads this object for `expires` seconds without other credentials, saved as `filename`.
 
         A URL that starts with `/` is relative to the address of our own functions.
         """
 
     def local_path(self, key: str) -> Path | None:
-        """Tell where the object lies, or would, on this machine's disk; `None` for a store that is elsewhere.
+        """Return the path of the object on this machine's disk, whether it exists or not; `None` for a remote store.
 
-        What lies there is never to be written to.
+        Nothing may write to that path.
         """
 
 
 def require(key: str, current: str | None, if_version: str | Condition) -> None:
-    """Let a write through when the object's current version (`None`: there is none) is the one it is conditioned on.
+    """Check the condition of a write against the current version of the object (`None`: it does not exist).
 
     Raises:
-        StoreConflictError: it is not.
+        StoreConflictError: the condition does not hold.
     """
     if if_version is ANY or current == (None if if_version is ABSENT else if_version):
         return
     there = "does not exist" if current is None else f"is at version {current}"
     wanted = "to be absent" if if_version is ABSENT else f"version {if_version}"
-    raise StoreConflictError(f"{key} {there}, and the write expects {wanted}; read it again and repeat the change")
+    raise StoreConflictError(f"{key!r} {there}, but the write expects {wanted}; read it again and repeat the change")

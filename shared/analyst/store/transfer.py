@@ -1,4 +1,4 @@
-"""Many objects at once, and objects as files of this machine for what reads nothing else."""
+"""Operations on many objects, and local copies of objects for code that only reads files."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ _AT_ONCE = 16
 
 @runtime_checkable
 class FolderLooker(Protocol):
-    """A store that looks at the object of a name in every folder in one listing."""
+    """A store that finds the objects of one name in all folders with a single listing."""
 
     def look_into_folders(self, prefix: str, name: str) -> Iterable[Entry]:
         """List the objects `<prefix><folder>/<name>`, in the order of their keys; `prefix` ends in `/`."""
@@ -22,8 +22,8 @@ class FolderLooker(Protocol):
 def look_into_folders(store: Store, prefix: str, name: str) -> list[Entry]:
     """List the objects `<prefix><folder>/<name>`, in the order of their keys; `prefix` ends in `/`.
 
-    One listing where the store can do that, else one for the folders and a look at each, side by side. What is there and
-    can't be an object, such as a symbolic link, has an empty version: reading it says what is wrong.
+    With one listing where the store supports it, else one for the folders and a parallel request for each. Something at
+    the key that is not an object, such as a symbolic link, is listed with an empty version: reading it raises the error.
     """
     if isinstance(store, FolderLooker):
         return list(store.look_into_folders(prefix, name))
@@ -34,13 +34,13 @@ def look_into_folders(store: Store, prefix: str, name: str) -> list[Entry]:
 
 
 def delete_all(store: Store, keys: Iterable[str]) -> None:
-    """Delete objects, several at once.
+    """Delete objects in parallel.
 
     Raises:
-        UnavailableError: the store does not answer; some are deleted, in no order.
+        UnavailableError: the store does not respond; some objects are deleted, in no particular order.
     """
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        list(pool.map(store.delete, [*keys]))  # a listing is over before the first of it goes
+        list(pool.map(store.delete, [*keys]))  # read the whole listing before deleting from what it lists
 
 
 def _look(store: Store, key: str) -> Entry | None:
@@ -51,11 +51,11 @@ def _look(store: Store, key: str) -> Entry | None:
 
 
 def local_copy(store: Store, key: str, copy: Path) -> Path:
-    """Tell where an object lies on this machine's disk; if nowhere, it is copied to `copy`, unless that is there already.
+    """Return the path of an object on this machine's disk; if the store is remote, download it to `copy` unless that exists.
 
     Raises:
-        ObjectMissingError: it is to be copied, and there is none.
-        UnavailableError: the store does not answer.
+        ObjectMissingError: the object of a remote store does not exist.
+        UnavailableError: the store does not respond.
     """
     here = store.local_path(key)
     if here is not None:

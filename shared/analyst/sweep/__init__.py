@@ -1,14 +1,19 @@
-"""The sweep: what nothing refers to any more goes, in its time, and what is many becomes few.
+"""The sweep: deletes what nothing references any more, compacts small files, and archives records.
 
-Nothing here is urgent and everything may be cut off anywhere: the next sweep goes on. All ages are the store's.
+Nothing here is urgent, and a sweep may end anywhere: the next one continues. All ages are those of the store.
 
-A data file goes when neither its source's extract nor a snapshot in the bucket has referred to it for `delta_keep`, so
-that every Delta version of that time can be read. How long that has been is counted from sweep to sweep. It is never
-taken while it is younger than a day: a publish that is under way may be about to refer to it. Snapshots go first, and
-what the others need is read afterwards: whatever snapshot can be listed is whole, and may be gone back to.
+A data file is deleted when neither its source's extract nor a snapshot in the bucket has referenced it for `delta_keep`,
+so every Delta version of that time stays readable. That time is counted from sweep to sweep, and restarts when a file is
+referenced again. A file younger than a day is never deleted: a publish in progress may be about to reference it.
 
-Delta logs get checkpoints (`checkpoints`), tables of many small files are compacted (`compaction`, `rewriting`), and
-records of days that are over are gathered (`gathering`, `analyst.audit.archives`).
+Two orders make this safe against everything that runs at the same time:
+- Objects are listed first and references are read afterwards. A file that is published in between is not in the listing;
+  a file of the listing that is used again in between is found among the references.
+- Expired snapshots are deleted before the references are read, catalogs first. So every snapshot that can be listed is
+  complete and may be rolled back to, and a rollback that published one of them in between is found as a new snapshot.
+
+Delta logs get checkpoints (`checkpoints`), tables of many small files are compacted (`compaction`, `compact`), and records
+of past days are archived (`archive_records`, `analyst.audit.archives`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,10 +53,9 @@ _DAY: Final = timedelta(days=1)
 
 
 def spent(store: Store) -> Iterator[Entry]:
-    """List what is of no use any more.
+    """List records of sign-in that have expired: one-time secrets, counters, and all but the last day of a token's use.
 
-    What was used may be forgotten once all that works once has expired, a counter once its time is over; of the days on
-    which a token was used only the last is told.
+    A one-time secret must be remembered as used for as long as the longest-lived secret would be valid.
     """
     yield from (entry for entry in store.list(USED) if is_older(entry, REFRESH_LASTS + _DAY))
     yield from (entry for entry in store.list(COUNTERS) if is_older(entry, _DAY))
@@ -61,7 +65,7 @@ def spent(store: Store) -> Iterator[Entry]:
 
 
 class SweepProblem(BaseModel):
-    """A source, or a folder of records, of which something could not be done, and why; the rest of it stays as it is."""
+    """A source or folder of records for which something failed, and why; it stays as it is."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -70,7 +74,7 @@ class SweepProblem(BaseModel):
 
 
 class Compacted(BaseModel):
-    """A table whose small files became few: how many they were, and how large."""
+    """A compacted table: the number and total size of its small files."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -81,9 +85,9 @@ class Compacted(BaseModel):
 
 
 class SweepAnswer(BaseModel):
-    """What a sweep did, or would do. `waiting` files are referred to by nothing, and go when their time has come.
+    """What a sweep did, or would do. `waiting` counts unreferenced files that are not old enough to be deleted.
 
-    `gathered` counts records that went into archives. `rebuild` is null when nothing was compacted.
+    `gathered` counts archived records. `rebuild` is null if nothing was compacted.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -102,26 +106,26 @@ class SweepAnswer(BaseModel):
 __all__ = ["KEPT_BY_DAY", "Rule", "Sweep", "SweepAnswer"]
 
 _GONE = (
-    "{count} files of {table} are gone from the bucket: somebody has deleted them, as a VACUUM of its Delta table does. "
-    "Its rows can't be read until the source is read anew"
+    "{count} files of {table} are missing from the bucket; something else deleted them, such as a VACUUM of its Delta table. "
+    "Read the source again to restore its rows"
 )
 KEPT_BY_DAY: Mapping[str, timedelta | None] = {runs.PREFIX: timedelta(days=90)}
-"""The prefixes of records that are kept by day, and for how long each kind is kept; for good where it is `None`."""
+"""The prefixes of records that are stored by day, and how long each is kept (`None`: permanently)."""
 
 
 class _Gathering(Protocol):
-    """Puts the records of days that are over into archives."""
+    """Archives the records of past days."""
 
     def due(self) -> Mapping[str, Sequence[Entry]]:
-        """Tell which records are to be gathered, by the folders of their days."""
+        """Return the records to archive, by the folders of their days."""
 
     def gather(self, due: Mapping[str, Sequence[Entry]]) -> None:
-        """Write their archives, and delete them then."""
+        """Write the archives, then delete the records."""
 
 
 @dataclass(slots=True)
 class _Found:
-    """What a sweep has found so far."""
+    """The findings of a sweep so far."""
 
     unneeded: list[Entry] = field(default_factory=list)
     waiting: int = 0
@@ -132,7 +136,7 @@ class _Found:
 
     @contextmanager
     def trouble(self, where: str, what: str = "") -> Iterator[None]:
-        """Take down what can't be done in the block; the rest goes on."""
+        """Record an error of the block as a problem; the sweep continues."""
         try:
             yield
         except AnalystError as error:
@@ -141,10 +145,10 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What a sweep works with.
+    """The dependencies of a sweep.
 
-    `keep` is how long snapshots are kept that were current, `delta_keep` Delta versions. `rule` says which tables are
-    compacted, `memory_limit` what that may use. `call` reaches the rebuild function; without it, nobody is asked.
+    `keep` is how long replaced snapshots are kept, `delta_keep` how long Delta versions are. `rule` selects the tables to
+    compact, `memory_limit` bounds that work. `call` reaches the rebuild function (`None`: no rebuild is requested).
     """
 
     store: Store
@@ -157,10 +161,10 @@ class Sweep:
     call: Caller | None = None
 
     def run(self, *, dry_run: bool = False) -> SweepAnswer:
-        """Delete what may go, write the checkpoints that are due, compact and gather; with `dry_run` only tell.
+        """Delete, write checkpoints, compact and archive; with `dry_run` only report.
 
         Raises:
-            UnavailableError: the store does not answer, or the newest snapshot can't be read.
+            UnavailableError: the store does not respond, or the newest snapshot can't be read.
         """
         snapshots, found = Snapshots(self.store), _Found()
         records = [Records.of(self.store, prefix, kept) for prefix, kept in KEPT_BY_DAY.items()]
@@ -191,18 +195,19 @@ class Sweep:
         )
 
     def _look_at_sources(self, snapshots: Snapshots, found: _Found, old: frozenset[str], *, dry_run: bool) -> None:
-        """Find what may go of each source, and which of its tables are scattered; write its checkpoints.
+        """Find what can be deleted of each source and which tables to compact; write checkpoints.
 
-        Snapshots whose objects are among `old` are gone, or would be.
+        Snapshots whose objects are in `old` are deleted, or would be.
         """
         sources = sorted(self.store.list_folders("extracts/"))
         listed = {source: [*self.store.list(f"extracts/{source}/data/")] for source in sources}
+        # only now, after every listing: a rollback or a publish in between may reference a listed file again
         referred = self._referred(snapshots, old)
         for source in sources:
             with found.trouble(source), duckdb_files.scratch(self.scratch) as folder:
                 sweep = SourceSweep.read(self.store, source, listed[source], referred, folder=folder, rule=self.rule)
                 found.problems += [
-                    SweepProblem(source=source, message=f"nothing of it is deleted: {reason}")
+                    SweepProblem(source=source, message=f"no file of it is deleted: {reason}")
                     for reason in sweep.extract.refused.values()
                 ]
                 due = sweep.due(self.delta_keep, dry_run=dry_run)
@@ -216,7 +221,7 @@ class Sweep:
                     found.scattered += sweep.scattered
 
     def _look_at_logs(self, sweep: SourceSweep, foreign: frozenset[str], found: _Found, *, dry_run: bool) -> None:
-        """Write checkpoints that are due, and find what older ones cover; not of logs that were just restated."""
+        """Write due checkpoints and find what older ones cover, except for logs that were just restated."""
         for table, log in sweep.logs.items():
             if table in foreign:
                 continue
@@ -225,7 +230,7 @@ class Sweep:
                 found.unneeded += log.covered(self.delta_keep)
 
     def _restate(self, sweep: SourceSweep, snapshots: Snapshots, found: _Found, folder: Path) -> frozenset[str]:
-        """Have the Delta logs that other writers have changed say what is published; return their tables."""
+        """Restate the Delta logs that another writer has changed; return their tables."""
         foreign = sweep.catch_up()
         if not foreign:
             return foreign
@@ -239,7 +244,7 @@ class Sweep:
         return restate(self.store, sweep.source, tables, now=self.now, folder=folder)
 
     def _restate_held(self, sweep: SourceSweep, tables: frozenset[str], folder: Path) -> Mapping[str, str]:
-        """Restate logs of a source that a rollback holds back: it goes on to be, though its extract is written anew."""
+        """Restate logs of a source that a rollback holds back. It stays held back, although its extract gets a new version."""
         held = lease.acquire(self.store, LEASE, published_epoch=published_epoch(self.store))
         if held is None:
             return {
@@ -254,18 +259,18 @@ class Sweep:
         return notes
 
     def _referred(self, snapshots: Snapshots, old: frozenset[str]) -> frozenset[str]:
-        """Tell the files of all snapshots in the bucket that stay.
+        """Return the files of all snapshots that stay.
 
-        The newest one has to be readable: it may be all that holds a file.
+        The newest one must be readable: it may be the only one that references a file.
         """
         kept = [snapshots.current(), *snapshots.all(besides=old)]
         return frozenset(file.path for one in kept for table in one.catalog.tables for file in table.files)
 
     def _compact(self, snapshots: Snapshots, found: _Found, *, dry_run: bool) -> list[Scattered]:
-        """Compact the tables that are chosen; give those of which it was done.
+        """Compact the chosen tables; return those that were compacted.
 
-        All is rewritten before the first is published, so that they are built soon after that: somebody who goes back to
-        an earlier snapshot in between would find it undone.
+        All tables are rewritten before the first is published, so that the rebuild follows soon: it would undo a rollback
+        that somebody makes in between.
         """
         chosen = choose(found.scattered, self.rule)
         if dry_run:
@@ -286,7 +291,7 @@ class Sweep:
 
 
 def _gather(prefix: str, kind: _Gathering, found: _Found, *, dry_run: bool) -> None:
-    """Gather the records that are due, and count them."""
+    """Archive the records that are due, and count them."""
     with found.trouble(prefix.rstrip("/")):
         due = kind.due()
         if not dry_run:

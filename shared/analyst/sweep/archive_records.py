@@ -1,6 +1,6 @@
-"""Gathering: the records of a day that is over go into archives, one object in the place of hundreds.
+"""Archives of records: the records of a past day become one object instead of hundreds.
 
-It knows nothing of what the records say: whatever is kept as `analyst.days` has it is gathered so.
+The content of the records does not matter: this applies to everything that is stored as `analyst.days` defines.
 """
 
 import re
@@ -17,13 +17,13 @@ from analyst.store.compare_and_swap import put_once
 from analyst.sweep.pointers import is_older
 
 OVER = timedelta(days=2)
-"""The age of a day's youngest record from which on the day is over, whatever the zone. Later ones are gathered in turn."""
+"""The age of its youngest record at which a day is over in every time zone. Later records get another archive."""
 
 MOST_RECORDS = 20_000
-"""That one sweep gathers."""
+"""The most records that one sweep archives."""
 
 ARCHIVE_BYTES = 32 * 1024 * 1024
-"""Bytes of records, unpacked, from which on an archive takes no more."""
+"""The uncompressed size in bytes at which an archive is complete."""
 
 _AT_ONCE = 16
 _DAY = re.compile(r"date=[0-9]{4}-[0-9]{2}-[0-9]{2}/")
@@ -31,7 +31,7 @@ _DAY = re.compile(r"date=[0-9]{4}-[0-9]{2}-[0-9]{2}/")
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """All records and archives below a prefix, as listed. They are kept for `kept`, for good if it is `None`."""
+    """All records and archives below a prefix, kept for `kept` (`None`: permanently)."""
 
     store: Store
     prefix: str
@@ -44,11 +44,11 @@ class Records:
         return cls(store, prefix, kept, [*store.list(prefix)])
 
     def old(self) -> list[Entry]:
-        """Tell what has been kept for long enough."""
+        """Return the objects that are older than `kept`."""
         return [] if self.kept is None else [entry for entry in self.listed if is_older(entry, self.kept)]
 
     def due(self) -> dict[str, list[Entry]]:
-        """Tell which records are to be gathered, by the folders of their days, the earliest days first."""
+        """Return the records to archive by the folders of their days, the earliest days first."""
         due: dict[str, list[Entry]] = {}
         room = MOST_RECORDS
         for folder, records in self._days():
@@ -58,10 +58,12 @@ class Records:
         return due
 
     def gather(self, due: Mapping[str, Sequence[Entry]]) -> None:
-        """Write the archives of what is due, and delete it then. Cut off anywhere, the next time goes on.
+        """Write the archives, then delete the records. If interrupted, the next sweep continues.
+
+        Records that are already in an archive are only deleted: a sweep that ended in between archived them.
 
         Raises:
-            UnavailableError: the store does not answer, or an archive is damaged.
+            UnavailableError: the store does not respond, or an archive is damaged.
         """
         for folder, entries in due.items():
             known = Day.open(self.store, folder).archived.keys()
@@ -71,7 +73,7 @@ class Records:
             delete_all(self.store, (entry.key for entry in entries))
 
     def _days(self) -> Iterator[tuple[str, list[Entry]]]:
-        """Give the days that have records which lie by themselves, and are kept."""
+        """Yield the days that have records outside of archives."""
         gone = {entry.key for entry in self.old()}
         left = [entry for entry in self.listed if entry.key not in gone]
         for folder, entries in groupby(left, key=lambda entry: entry.key[: entry.key.rindex("/") + 1]):
@@ -80,7 +82,7 @@ class Records:
                 yield folder, records
 
     def _archive(self, folder: str, entries: Sequence[Entry]) -> None:
-        """Put records into an archive but those that are gone: another sweep has gathered them."""
+        """Archive records, except those that another sweep has archived and deleted."""
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             found = pool.map(self.store.read, [entry.key for entry in entries])
             names = [entry.key.removeprefix(folder) for entry in entries]

@@ -1,6 +1,6 @@
-"""Checkpoints of a Delta log: readers open a table by the newest one, and need no commit before it.
+"""Checkpoints of a Delta log. Readers start from the newest one and need no earlier commit.
 
-They are made by delta-rs on a local copy of the log; no data file is read.
+delta-rs writes them from a local copy of the log; no data file is read.
 """
 
 import re
@@ -25,7 +25,7 @@ _CHECKPOINT = re.compile(r"([0-9]{20})\.checkpoint\.parquet")
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """The log of one table as listed: commits and checkpoints by their versions."""
+    """The log of one table as listed: commits and checkpoints by version."""
 
     store: Store
     table: str
@@ -35,7 +35,7 @@ class Log:
 
     @classmethod
     def of(cls, store: Store, table: str, entries: Iterable[tuple[str, Entry]], folder: Path) -> Self:
-        """Sort out what lies in a log, given by names in it."""
+        """Make it from the names and entries of the files in a log."""
         log = cls(store, table, {}, {}, folder)
         for name, entry in entries:
             if found := _COMMIT.fullmatch(name):
@@ -50,7 +50,7 @@ class Log:
         return max([*self.commits, *self.checkpoints], default=-1)
 
     def checkpoint(self) -> bool:
-        """Write a checkpoint of the newest version if it is due; tell whether it was."""
+        """Write a checkpoint of the newest version if it is due; return whether it was."""
         newest, last = max(self.commits, default=-1), max(self.checkpoints, default=-1)
         if newest - last < EVERY:
             return False
@@ -58,7 +58,7 @@ class Log:
         made = self._make(needed, last)
         home = next(iter(self.commits.values())).key.rsplit("/", 1)[0]
         name = f"{newest:020}.checkpoint.parquet"
-        upload_once(self.store, f"{home}/{name}", made / name)  # another sweep would make the same
+        upload_once(self.store, f"{home}/{name}", made / name)  # another sweep would write the same
         last_checkpoint = (made / _LAST).read_bytes()
         swap(self.store, f"{home}/{_LAST}", lambda _: last_checkpoint, done=lambda found: found.data == last_checkpoint)
         return True
@@ -84,5 +84,5 @@ class Log:
         try:
             DeltaTable(str(root)).create_checkpoint()
         except DeltaError as error:
-            raise ContractError(f"the Delta log of {self.table} can't be read: {error}") from error
+            raise ContractError(f"the Delta log of {self.table!r} can't be read: {error}") from error
         return log

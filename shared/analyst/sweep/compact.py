@@ -1,8 +1,9 @@
-"""Rewriting small files into few, of the same rows in the same order, and publishing them.
+"""Compaction of a table: its small files are rewritten into few with the same rows in the same order, and published.
 
-That is done as an extract does it: no lock, the swap of `extract.duckdb`, a version on. Cursor and fingerprint stay, so
-that the next increment goes on from there; a table that moved meanwhile is left for the next time, and an extract that
-began before is put upon the few. Older snapshots and Delta versions have their files until the sweep's rules let go of them.
+It publishes like an extract: without a lock, by a swap of `extract.duckdb`, as a new version. Cursor and fingerprint stay,
+so the next increment continues. If the table changed in the meantime, that change stays and the next sweep tries again; an
+extract that started before continues on the compacted files. Earlier snapshots and Delta versions keep their files until
+the sweep deletes them.
 """
 
 import logging
@@ -36,9 +37,9 @@ _DOWNLOADS_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """A table whose few files are in the bucket: each batch with what became of it, to be published.
+    """A rewritten table whose files are uploaded: each batch of small files with the files that replace it.
 
-    `began` is when that was begun, in seconds of a clock that never goes back.
+    `began` is the start of the rewrite, in seconds of the monotonic clock.
     """
 
     table: Scattered
@@ -46,10 +47,10 @@ class Rewritten:
     began: float
 
     def new_table(self) -> NewTable:
-        """Make of it what is published: only the files are others. It gives way if the table has moved."""
+        """Return the table to publish, which differs only in its files. It yields if the table has changed."""
         meta, state = self.table.meta, self.table.state
         if meta.extracted_at is None:
-            raise ContractError(f"{self.table.source}.{meta.table} does not say when it was extracted")
+            raise ContractError(f"'{self.table.source}.{meta.table}' has no time of extraction")
         return NewTable(
             name=meta.table,
             description=meta.description,
@@ -67,7 +68,7 @@ class Rewritten:
 
 @dataclass(frozen=True, slots=True)
 class Rewriting:
-    """What rewriting works with. `memory_limit` is what DuckDB may use."""
+    """The dependencies of a rewrite. `memory_limit` is that of DuckDB."""
 
     store: Store
     snapshots: Snapshots
@@ -76,12 +77,12 @@ class Rewriting:
     scratch: Path | None = None
 
     def rewrite(self, table: Scattered) -> Rewritten:
-        """Write the rows of a table's small files into few, and upload these.
+        """Rewrite a table's small files into few, and upload those.
 
         Raises:
-            ContractError: a file does not hold what is listed of it.
+            ContractError: a file differs from its row of `_files`.
             SourceError: a file can't be read.
-            UnavailableError: the store does not answer.
+            UnavailableError: the store does not respond.
         """
         began = time.monotonic()
         with duckdb_files.scratch(self.scratch) as folder:
@@ -89,16 +90,18 @@ class Rewriting:
         return Rewritten(table, few, began)
 
     def publish(self, rewritten: Rewritten) -> bool:
-        """Publish a table unless it has moved, or somebody went back to an earlier snapshot; tell whether that was done.
+        """Publish a table unless it has changed or its source was rolled back; return whether it was published.
 
         Raises:
             ContractError: the extract can't be read or changed.
-            UnavailableError: the store does not answer, or it is too late.
+            UnavailableError: the store does not respond, or the rewrite took too long.
         """
         table, source = rewritten.table, rewritten.table.source
         with duckdb_files.scratch(self.scratch) as folder:
             if time.monotonic() - rewritten.began > LONGEST:
-                raise UnavailableError("it took longer than 12 hours, so what was rewritten is not published")
+                raise UnavailableError(
+                    "the rewrite took longer than 12 hours, after which a sweep may delete its files; it is not published"
+                )
             if is_set_back(self.snapshots.current(), source, *read_extract(self.store, source, folder)):
                 return False
             published = publishing.publish(
@@ -114,11 +117,11 @@ class Rewriting:
         if published.superseded:
             return False
         fields = {"source": source, "table": table.meta.table, "files": table.count, "bytes": table.size_bytes}
-        _LOG.info("small files became few", extra={"fields": fields})
+        _LOG.info("a table was compacted", extra={"fields": fields})
         return True
 
     def _few(self, table: Scattered, batch: Files, folder: Path) -> Iterator[FileRow]:
-        """Write the rows of a batch into as few files as they fit in, and upload those."""
+        """Rewrite a batch into as few files as possible, and upload those."""
         with duckdb_files.scratch(folder) as home:
             into = home / "few"
             into.mkdir()
@@ -131,17 +134,17 @@ class Rewriting:
                 yield FileRow(key, batch[0].partition, file.rows, file.size_bytes, file.sha256, file.stats)
 
     def _uploads(self, source: str) -> Uploads:
-        """Make what knows of no upload yet: equal files need names of their own too, for a table lists none twice."""
+        """Return a record without any upload: even equal files need separate names, because a table can't list one twice."""
         return Uploads(self.store, source, lambda: str(ULID()))
 
     def _local(self, batch: Files, home: Path) -> list[Path]:
-        """Have the files of a batch on this machine's disk."""
+        """Return the files of a batch on this machine's disk."""
         with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
             return list(pool.map(lambda row: local_copy(self.store, row.path, home / Path(row.path).name), batch))
 
 
 def _put_in(few: Mapping[Files, Files], files: Files) -> Iterator[FileRow]:
-    """Give the files of a table, with the few in the places of the batches that they were made of."""
+    """Yield the files of a table, with each batch replaced in place."""
     first = {batch[0].path: rows for batch, rows in few.items()}
     gone = {row.path for batch in few for row in batch}
     for file in files:
@@ -149,16 +152,16 @@ def _put_in(few: Mapping[Files, Files], files: Files) -> Iterator[FileRow]:
 
 
 def _check(batch: Files, files: Sequence[ParquetFile]) -> None:
-    """Make sure that nothing was lost."""
+    """Check that the rewritten files have the rows and columns of the originals."""
     what = f"{batch[0].path} and the {len(batch) - 1} files after it"
     listed, written = sum(row.rows for row in batch), sum(file.rows for file in files)
     if listed != written:
-        raise ContractError(f"{what} hold {written} rows, and are listed with {listed}")
+        raise ContractError(f"{what} have {written} rows, but are listed with {listed}")
     columns = _united(columns_of(row) for row in batch)
     if any(file.columns != columns for file in files):
         raise ContractError(f"{what} have other columns than they are listed with")
 
 
 def _united(columns: Iterable[Sequence[Column]]) -> tuple[Column, ...]:
-    """Unite columns by name, in the order in which they come."""
+    """Return the union of columns by name, in the order of their first occurrence."""
     return tuple({column.name: column for listed in columns for column in listed}.values())

@@ -1,7 +1,7 @@
-"""Which tables lie scattered in many small files, and which of these become few.
+"""The choice of tables to compact: those with many small files.
 
 A table that grows by small increments has a file for each; DuckDB takes 0.1 ms to open one, and a store in a cloud a
-request or two. Keyed tables are never scattered: each increment writes them anew, in files as large as they may be.
+request or two. Keyed tables have no small files, because each increment rewrites them into files of the largest size.
 """
 
 import re
@@ -27,10 +27,10 @@ Files = tuple[FileRow, ...]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Which files become few, and how many of them in one sweep.
+    """Which files are compacted, and how many in one sweep.
 
-    They are at least `fewest` files in a row, of one partition, each smaller than `small_bytes`. They are rewritten in
-    batches of at most `batch_files` and `batch_bytes`, which bound memory and disk, and of one sweep's tables at most
+    They are at least `fewest` consecutive files of one partition, each smaller than `small_bytes`. They are rewritten in
+    batches of at most `batch_files` and `batch_bytes`, which bound memory and disk. One sweep rewrites at most
     `most_tables` and `most_bytes`.
     """
 
@@ -42,7 +42,7 @@ class Rule:
     most_tables: int = 20
 
     def batches(self, files: Iterable[FileRow]) -> Iterator[Files]:
-        """Give the files of a table that become few, in their order."""
+        """Yield the batches of a table's files to rewrite, in their order."""
         for (is_small, _), in_a_row in groupby(files, lambda file: (self._is_small(file), file.partition)):
             found = tuple(in_a_row)
             if is_small and len(found) >= self.fewest:
@@ -63,7 +63,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Scattered:
-    """A table of many small files as it was read; `batches` are those that become few."""
+    """A table with many small files; `batches` are the files to rewrite."""
 
     source: str
     meta: Meta
@@ -74,17 +74,17 @@ class Scattered:
 
     @property
     def count(self) -> int:
-        """How many files become few."""
+        """The number of files to rewrite."""
         return sum(map(len, self.batches))
 
     @property
     def size_bytes(self) -> int:
-        """How large these are."""
+        """Their total size in bytes."""
         return sum(map(_size, self.batches))
 
 
 def find(con: "DuckDBPyConnection", source: str, extract: Extract, rule: Rule) -> Iterator[Scattered]:
-    """Find the scattered tables of a source, whose extract is attached as `extract`."""
+    """Find the tables to compact of a source, whose extract is attached as `extract`."""
     for table, files in extract.files.items():
         batches, meta, state = tuple(rule.batches(files)), extract.meta.get(table), extract.state(table)
         if batches and meta is not None and _is_ours(source, meta, state, files) and _types_stay(con, files):
@@ -93,7 +93,7 @@ def find(con: "DuckDBPyConnection", source: str, extract: Extract, rule: Rule) -
 
 
 def choose(found: Iterable[Scattered], rule: Rule) -> list[Scattered]:
-    """Choose what one sweep does: those of the most files first, as far as the rule's bounds reach."""
+    """Choose the tables of one sweep within the rule's limits, those with the most files first."""
     chosen: list[Scattered] = []
     left = rule.most_bytes
     for table in sorted(found, key=lambda table: -table.count):
@@ -111,12 +111,12 @@ def choose(found: Iterable[Scattered], rule: Rule) -> list[Scattered]:
 
 
 def is_set_back(newest: "Snapshot", source: str, extract: Extract, version: str | None) -> bool:
-    """Tell whether somebody went back to an earlier snapshot, so that the newest shows a source as it was before.
+    """Return whether the newest snapshot shows a source as it was earlier, because of a rollback.
 
-    It stays so until the source publishes anew, and a compaction is no reason to end it.
+    It stays so until the source publishes again; a compaction must not end that.
     """
     if version is None or newest.built_from.get(source) != version:
-        return False  # the next rebuild takes the source as it is
+        return False  # the next rebuild reads the source anyway
     broken = {problem.table for problem in newest.catalog.problems if problem.source == source}
     shown = {table.name: table.version for table in newest.catalog.tables if table.source == source}
     there = {table: extract.state(table).version for table in extract.meta}
@@ -124,15 +124,15 @@ def is_set_back(newest: "Snapshot", source: str, extract: Extract, version: str 
 
 
 def _is_ours(source: str, meta: Meta, state: TableState, files: Files) -> bool:
-    """Tell whether a table was published as ours are; files of other names belong to whoever wrote them."""
+    """Return whether we published a table; files with other names belong to third-party connectors."""
     name = re.compile(re.escape(data_prefix(source, meta.table)) + FILE_NAME)
     is_published = state.version > 0 and meta.query_mode == "local" and meta.extracted_at is not None
-    paths = {file.path for file in files}  # one that stands twice is there once for readers of Delta
+    paths = {file.path for file in files}  # Delta readers count a file that is listed twice only once
     return is_published and len(paths) == len(files) and all(map(name.fullmatch, paths))
 
 
 def _types_stay(con: "DuckDBPyConnection", files: Files) -> bool:
-    """Tell whether each column is of one type in all files, which is the one that it would be written as."""
+    """Return whether each column has the same type in all files, and a rewrite would keep that type."""
     import duckdb
 
     types: dict[str, str] = {}

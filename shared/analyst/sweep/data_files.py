@@ -1,4 +1,4 @@
-"""Sweeping one source: its data files, and the Delta logs of its tables."""
+"""The data files of one source, and the Delta logs of its tables."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,17 +31,17 @@ _LOG_FILE = re.compile(r"extracts/[^/]+/data/([^/]+)/_delta_log/(.+)")
 
 
 class _Count(BaseModel):
-    """`state/sweep/<source>.json`: for how long each file was unreferenced when the last sweep ended."""
+    """`state/sweep/<source>.json`: how long each file was unreferenced at the end of the last sweep."""
 
     unreferenced_seconds: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class SourceSweep:
-    """What one source has.
+    """The state of one source.
 
-    `listed` are the keys of its data files, `unreferenced` those that nothing refers to; `commits` the latest of each table. `extract` is what its
-    extract says, at a `version` of it; `scattered` are the tables that may be compacted.
+    `listed` are the keys of its data files, `unreferenced` those that nothing references, `commits` the latest one of each
+    table. `extract` are the contents of its extract at `version`; `scattered` are the tables that may be compacted.
     """
 
     store: Store
@@ -58,7 +58,7 @@ class SourceSweep:
     def read(
         cls, store: Store, source: str, listed: Iterable[Entry], referred: frozenset[str], *, folder: Path, rule: Rule
     ) -> Self:
-        """Read what a source's extract refers to, after its files were `listed`; `referred` are files of snapshots.
+        """Read a source's extract, after its files were `listed`; `referred` are the files of snapshots.
 
         Raises:
             ContractError: the extract can't be read.
@@ -73,14 +73,20 @@ class SourceSweep:
                 logs.setdefault(found[1], []).append((found[2], entry))
         known = frozenset(entry.key for entry in data)
         needed = referred.union(row.path for rows in read.extract.files.values() for row in rows)
-        if read.extract.refused:  # it may refer to files that it could not tell
+        if read.extract.refused:  # it may reference files that could not be read from it
             data = []
         unreferenced = [entry for entry in data if entry.key not in needed and is_older(entry, YOUNG)]
         opened = {table: Log.of(store, table, entries, folder) for table, entries in logs.items()}
         return cls(store, source, known, unreferenced, read.commits, opened, read.extract, read.version, read.scattered)
 
     def due(self, delta_keep: timedelta, *, dry_run: bool) -> list[Entry]:
-        """Count on for how long files have been unreferenced; list those whose time has come."""
+        """Update how long files have been unreferenced; return those that have been for longer than `delta_keep`.
+
+        The time is counted here instead of read from the files: a file may be old and referenced until a minute ago, and
+        then a reader of an earlier Delta version still needs it. The record's own age in the store is the time since the
+        last sweep, so no clock of this host is involved. Of two concurrent sweeps, one loses the write below, and a file
+        waits a little longer.
+        """
         key = f"state/sweep/{self.source}.json"
         last = self.store.read(key)
         known = _known(last)
@@ -89,18 +95,20 @@ class SourceSweep:
         due = [entry for entry in self.unreferenced if ages[entry.key] > delta_keep.total_seconds()]
         if not dry_run and (ages or known):
             text = _Count(unreferenced_seconds=ages).model_dump_json()
-            put_once(self.store, key, text.encode(), if_version=last.version if last else ABSENT)  # or another sweep's
+            put_once(
+                self.store, key, text.encode(), if_version=last.version if last else ABSENT
+            )  # or another sweep wrote it
         return due
 
     def catch_up(self) -> frozenset[str]:
-        """Bring logs up to what was published; return the tables whose logs another writer has changed."""
+        """Complete the logs with what was published; return the tables whose logs another writer has changed."""
         log = DeltaLog(self.store, self.source)
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             foreign = frozenset[str]().union(*pool.map(lambda commit: log.confirm([commit]), self.commits))
         return foreign | {c.table for c in self.commits if c.table in self.logs and self.logs[c.table].last > c.version}
 
     def gone(self) -> Mapping[str, int]:
-        """Count, by table, the listed files that are not in the bucket: others have deleted them."""
+        """Count, by table, the referenced files that are missing from the bucket."""
         found: dict[str, int] = {}
         for table, rows in self.extract.files.items():
             missing = [row for row in rows if row.path not in self.listed and self.store.head(row.path) is None]
@@ -110,7 +118,7 @@ class SourceSweep:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What an extract says; see `SourceSweep`."""
+    """The contents of an extract; see `SourceSweep`."""
 
     extract: Extract
     version: str | None

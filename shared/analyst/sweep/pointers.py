@@ -1,4 +1,4 @@
-"""What pointers no longer lead to: snapshots and system states that were replaced."""
+"""Replaced snapshots and system states, which no pointer leads to any more."""
 
 import re
 from datetime import timedelta
@@ -10,10 +10,10 @@ from analyst.snapshots import CATALOG_SUFFIX, PREFIX, kept_catalogs, read_pointe
 from analyst.store import Entry, Store
 
 YOUNG = timedelta(days=1)
-"""What is younger may be about to be referred to."""
+"""A younger object may be about to be referenced."""
 
 STATES_KEPT = 3
-"""The current state and those just before it, which somebody may be about to read."""
+"""The current state and the ones before it, which a reader may be about to open."""
 
 _SNAPSHOT = re.compile(rf"{PREFIX}[0-9]{{9,}}-[0-9a-z]{{26}}(\.duckdb|{re.escape(CATALOG_SUFFIX)})")
 _SYSTEM = re.compile(r"state/system-([0-9]+)-[0-9a-z]{26}\.duckdb")
@@ -21,14 +21,14 @@ _ACCESS = re.compile(r"state/access-[0-9a-f]{64}\.json")
 
 
 def is_older(entry: Entry, age: timedelta) -> bool:
-    """Tell whether an object is older than that, by its store's clock."""
+    """Return whether an object is older than `age`, by the store's clock."""
     return entry.age > age.total_seconds()
 
 
 def snapshots(store: Store, keep: timedelta) -> list[Entry]:
-    """List the objects of snapshots that were not current for `keep`, catalogs first.
+    """List the objects of snapshots that have not been current for `keep`, catalogs first.
 
-    Who deletes them in this order leaves no catalog that can be gone back to and is not whole.
+    Deleted in this order, no catalog is ever left whose snapshot is incomplete.
     """
     listed = [entry for entry in store.list(PREFIX) if _SNAPSHOT.fullmatch(entry.key)]
     found = store.read(SNAPSHOT_POINTER)
@@ -42,9 +42,9 @@ def snapshots(store: Store, keep: timedelta) -> list[Entry]:
 
 
 def states(store: Store) -> list[Entry]:
-    """List the objects of system states that were replaced a while ago.
+    """List the objects of replaced system states that are older than a day.
 
-    Names of access lists don't tell versions, and on some stores many have the same age: then all of them are kept.
+    Names of access lists contain no version, and on some stores many have the same age: then all of them are kept.
     """
     systems = [(entry, match) for entry in store.list("state/system-") if (match := _SYSTEM.fullmatch(entry.key))]
     lists = [entry for entry in store.list("state/access-") if _ACCESS.fullmatch(entry.key)]

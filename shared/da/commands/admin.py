@@ -1,34 +1,27 @@
-"""`da admin`: what administrators do."""
-
-import typer
+"""`da admin`: the commands for administrators."""
 
 from da.commands import (
+    access_requests,
     admin_config,
     admin_grants,
-    admin_groups,
     admin_import,
     admin_jira,
-    admin_requests,
     admin_runs,
     admin_schedule,
     admin_tables,
-    admin_tokens,
     admin_users,
+    tokens,
 )
+from da.options import command_group
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    help="Administer users, grants, sources and tables.",
-)
+app = command_group("Manage users, grants, sources, tables and runs (administrators only).")
 
 app.add_typer(admin_users.app, name="users")
-app.add_typer(admin_groups.app, name="groups")
+app.add_typer(admin_users.groups_app, name="groups")
 app.add_typer(admin_grants.app, name="grants")
 app.command("access")(admin_grants.access)
-app.add_typer(admin_requests.app, name="requests")
-app.add_typer(admin_tokens.app, name="tokens")
+app.add_typer(access_requests.app, name="requests")
+app.add_typer(tokens.admin_app, name="tokens")
 app.command("add-source")(admin_tables.add_source)
 app.command("list-sources")(admin_tables.list_sources)
 app.command("register-table")(admin_tables.register_table)
@@ -44,7 +37,7 @@ app.command("import")(admin_import.import_)
 app.add_typer(admin_jira.app, name="jira")
 app.add_typer(admin_config.app, name="config")
 
-# As they were called before; they go on working.
+# Former names, kept for compatibility.
 app.command("add-user", hidden=True)(admin_users.add_user)
 app.command("list-users", hidden=True)(admin_users.list_users)
 app.command("grant", hidden=True)(admin_grants.grant)

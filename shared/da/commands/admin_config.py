@@ -1,4 +1,4 @@
-"""`da admin config`: the settings of the instance, and the file that says them."""
+"""`da admin config`: the settings of the instance, and the file that defines them."""
 
 import sys
 from pathlib import Path
@@ -7,34 +7,28 @@ from typing import Annotated, Any
 import typer
 
 from da.errors import DaError
+from da.options import Json, command_group
 from da.output import print_json, print_table, say
 from da.session import session
-from da.text import clean, count_text
+from da.text import count_text
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    help="The settings of the instance, and config/instance.yaml that says them.",
-)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+app = command_group("Check and apply the settings in config/instance.yaml.")
 
 
 @app.command()
 def check(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="What is to be config/instance.yaml; - is stdin.")
+        Path | None, typer.Argument(metavar="[FILE]", help="The candidate for config/instance.yaml; - reads stdin.")
     ] = None,
     json: Json = False,
 ) -> None:
-    """Tell what is wrong with a file, and what to write instead.
+    """Validate a settings file, or show the settings in effect.
 
-    The server checks it, with its own variables, and changes nothing. Without a FILE it tells which settings are in
-    force and where each comes from. Ends with 1 when something is wrong.
+    The server validates FILE with its own environment variables and changes nothing. Without FILE, shows the settings
+    in effect and where each one is set. Exits with 1 if the file has a problem.
     """
     if file is None:
-        _tell_settings(json=json)
+        _print_settings(json=json)
         return
     text = _text(file)
     with session() as server:
@@ -44,18 +38,18 @@ def check(
         print_json(found)
     else:
         name = "stdin" if str(file) == "-" else str(file)
-        _tell(name, problems, "")
-        _tell(name, warnings, "warning: ")
-        told = f"{count_text(len(problems), 'problem')}, {count_text(len(warnings), 'warning')}"
-        say(f"{name}: {told}." if problems or warnings else f"{name}: nothing is wrong with it.")
+        _print_findings(name, problems, "")
+        _print_findings(name, warnings, "warning: ")
+        summary = f"{count_text(len(problems), 'problem')}, {count_text(len(warnings), 'warning')}"
+        say(f"{name}: {summary}." if problems or warnings else f"{name}: no problems found.")
     raise typer.Exit(1 if problems else 0)
 
 
 @app.command()
 def apply(json: Json = False) -> None:
-    """Make the sources that config/instance.yaml declares, and change those that differ.
+    """Create or update the sources declared in config/instance.yaml.
 
-    The server takes the file as it was when it was started. No source is taken away.
+    The server uses the file as it was when the server started. No source is removed.
     """
     with session() as server:
         sources = server.post("/api/admin/config/apply", {}, again=True)["sources"]
@@ -65,25 +59,25 @@ def apply(json: Json = False) -> None:
         for source in sources:
             say(f"{source['name']} ({source['type']}): {source['outcome']}")
         if not sources:
-            say("config/instance.yaml declares no source.")
+            say("config/instance.yaml declares no sources.")
 
 
-def _tell_settings(*, json: bool) -> None:
+def _print_settings(*, json: bool) -> None:
     with session() as server:
         found = server.get("/api/admin/config")
         rows = [(s["key"] or s["variable"], _value(s), _origin(s, found["file"])) for s in found["settings"]]
     if json:
         print_json(found)
         return
-    print_table(("setting", "value", "from"), rows)
-    _tell(str(found["file"]), found["warnings"], "warning: ")
+    print_table(("setting", "value", "set in"), rows)
+    _print_findings(str(found["file"]), found["warnings"], "warning: ")
 
 
-def _tell(file: str, findings: list[dict[str, Any]], kind: str) -> None:
+def _print_findings(file: str, findings: list[dict[str, Any]], kind: str) -> None:
     for finding in findings:
         line = f":{finding['line']}" if finding.get("line") else ""
         path = f" {finding['path']}:" if finding.get("path") else ""
-        say(clean(f"{file}{line}:{path} {kind}{finding['message']}"), err=True)
+        say((f"{file}{line}:{path} {kind}{finding['message']}"), err=True)
 
 
 def _value(setting: dict[str, Any]) -> str:
@@ -106,6 +100,6 @@ def _text(file: Path) -> str:
         data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
         return data.decode("utf-8-sig")
     except OSError as error:
-        raise DaError(f"{file} can't be read: {error.strerror}") from None
+        raise DaError(f"can't read '{file}': {error.strerror}; check the path and its permissions") from None
     except UnicodeDecodeError:
-        raise DaError(f"{file} is no text in UTF-8") from None
+        raise DaError(f"can't read '{file}': it is not UTF-8 text; save it as UTF-8") from None

@@ -1,39 +1,36 @@
-"""`da admin grants` and `da admin access`: what users and groups may read, and why."""
+"""`da admin grants` and `da admin access`: what users and groups can read, and why."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import typer
 
-from da.admin_errors import WHAT, doing
-from da.completion import grantable, table_ids
 from da.errors import DaError, RefusedError, UsageError
-from da.output import print_json, print_table, say
+from da.options import Json, command_group, complete_grantable, complete_ids
+from da.output import print_json, print_table, respond, say
 from da.server import Server
+from da.session import WHAT, doing
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Grants: what users and groups may read."
-)
+app = command_group("Manage grants: what users and groups can read.")
 
-Who = Annotated[str, typer.Argument(metavar="EMAIL", help="The user's e-mail; with --group the name of a group.")]
+Who = Annotated[str, typer.Argument(metavar="EMAIL", help="Email of the user; with --group, the name of the group.")]
 What = Annotated[
     str,
     typer.Argument(
         metavar="TABLE",
-        help="SOURCE.TABLE; SOURCE.* for all tables of a source, SOURCE.BUCKET.* for those of a bucket.",
-        autocompletion=grantable,
+        help="A table as SOURCE.TABLE; SOURCE.* for all tables of a source; SOURCE.BUCKET.* for a bucket.",
+        autocompletion=complete_grantable,
     ),
 ]
-Group = Annotated[bool, typer.Option("--group", "-g", help="EMAIL is the name of a group.")]
-Bucket = Annotated[str | None, typer.Option(help="With SOURCE.*: only the tables of this bucket.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-User = Annotated[str | None, typer.Option("--user", "-u", metavar="EMAIL", help="Only what reaches this user.")]
-OfGroup = Annotated[str | None, typer.Option("--group", "-g", metavar="GROUP", help="Only what this group has.")]
+Group = Annotated[bool, typer.Option("--group", "-g", help="Treat EMAIL as the name of a group.")]
+Bucket = Annotated[str | None, typer.Option(help="With SOURCE.*, only the tables of this bucket.")]
+User = Annotated[
+    str | None, typer.Option("--user", "-u", metavar="EMAIL", help="Only this user, including grants to their groups.")
+]
+OfGroup = Annotated[str | None, typer.Option("--group", "-g", metavar="GROUP", help="Only grants to this group.")]
 Table = Annotated[
     str | None,
-    typer.Option(
-        "--table", "-t", metavar="SOURCE.TABLE", help="Only what covers this table.", autocompletion=table_ids
-    ),
+    typer.Option("--table", "-t", metavar="SOURCE.TABLE", help="Only this table.", autocompletion=complete_ids),
 ]
 
 _CONFLICT: Final = 409
@@ -42,22 +39,22 @@ _PAGE: Final = 1000
 
 @app.command("list")
 def list_grants(user: User = None, group: OfGroup = None, table: Table = None, json: Json = False) -> None:
-    """List the grants: all, or those that reach a user, are of a group or cover a table."""
+    """List grants, optionally only those of a user, of a group or on a table."""
     with doing("list the grants", missing=WHAT) as server:
         grants = server.get("/api/admin/permissions", user=user, group=group, table=table)["permissions"]
     if json:
         print_json(grants)
         return
     rows = [(it["principal"]["name"], it["principal"]["type"], _on(it), it["created_at"][:10]) for it in grants]
-    print_table(("to", "", "on", "since"), rows)
+    print_table(("granted to", "kind", "on", "since"), rows)
 
 
 @app.command("add")
 def grant(who: Who, what: What, group: Group = False, bucket: Bucket = None, json: Json = False) -> None:
-    """Let a user or group read tables."""
-    principal, subject = _principal(who, group=group), _subject(what, bucket)
+    """Grant a user or group read access to tables."""
+    principal, subject = {"group" if group else "user": who}, _subject(what, bucket)
     on = _on(subject)
-    with doing(f"grant {on} to {who}", missing=WHAT) as server:
+    with doing(f"grant '{on}' to '{who}'", missing=WHAT) as server:
         try:
             made, already = server.post("/api/admin/permissions", {**principal, **subject}), False
         except RefusedError as error:
@@ -67,30 +64,41 @@ def grant(who: Who, what: What, group: Group = False, bucket: Bucket = None, jso
     if json:
         print_json(made)
     else:
-        say(f"{who} may read {on} already." if already else f"{who} may read {on}; it comes with their next da sync.")
+        say(
+            f"{who} already has a grant on {on}."
+            if already
+            else f"{who} can now read {on}; their next da sync fetches it."
+        )
 
 
 @app.command("remove")
 def revoke(who: Who, what: What, group: Group = False, bucket: Bucket = None, json: Json = False) -> None:
-    """Take a grant back.
+    """Revoke a grant.
 
-    Other grants, such as those of their groups, may still let them read it.
+    Other grants, such as those of their groups, may still give access.
     """
-    principal, subject = _principal(who, group=group), _subject(what, bucket)
+    principal, subject = {"group" if group else "user": who}, _subject(what, bucket)
     on = _on(subject)
-    with doing(f"take {on} from {who}", missing=WHAT) as server:
+    with doing(f"revoke '{on}' from '{who}'", missing=WHAT) as server:
         found = _same(server, principal, subject)
         for permission in found:
             server.delete(f"/api/admin/permissions/{permission['id']}")
     if not found:
-        raise DaError(f"{who} has no grant on {on}; what they can read and why: da admin access --user EMAIL")
-    print_json(found) if json else say(f"Revoked: {who} on {on}. Their next da sync removes it.")
+        raise DaError(
+            f"can't revoke '{on}' from '{who}': there is no such grant; to see who can read what, run: da admin access"
+        )
+    respond(
+        found,
+        f"Revoked the grant of {who} on {on}. Unless another grant covers it, their next da sync removes it.",
+        json=json,
+    )
 
 
 def access(user: User = None, table: Table = None, json: Json = False) -> None:
     """Explain who can read what, and why.
 
-    Of a user all readable tables, of a table all its readers, of both the answer; of neither, what you can read.
+    With --user, lists the tables the user can read; with --table, the users who can read the table; with both, says
+    whether the user can read the table. Without either, lists what you can read.
     """
     with doing("explain access", missing=WHAT) as server:
         report = _report(server, user, table)
@@ -100,14 +108,17 @@ def access(user: User = None, table: Table = None, json: Json = False) -> None:
         _print_answer(report["access"][0])
     elif not report["access"]:
         whose = report["user"]
-        say(f"{whose['email']} is deactivated." if not whose["active"] else f"{whose['email']} can read nothing.")
+        say(f"{whose['email']} is deactivated." if not whose["active"] else f"{whose['email']} can't read any table.")
     else:
-        rows = [(it["user"], it["table"], _does(it), _reasons(it)) for it in report["access"]]
-        print_table(("user", "table", "", "why"), rows)
+        rows = [
+            (it["user"], it["table"], _does(it), "; ".join(reason["text"] for reason in it["reasons"]))
+            for it in report["access"]
+        ]
+        print_table(("user", "table", "access", "why"), rows)
 
 
 def _report(server: Server, user: str | None, table: str | None) -> dict[str, Any]:
-    """Ask for all pages."""
+    """Fetch all pages."""
     report = server.get("/api/admin/access", user=user, table=table, limit=_PAGE)
     while len(report["access"]) < report["count"]:
         offset = len(report["access"])
@@ -129,21 +140,13 @@ def _does(found: Mapping[str, Any]) -> str:
     return "reads, downloads" if found["downloadable"] else "reads" if found["readable"] else ""
 
 
-def _reasons(found: Mapping[str, Any]) -> str:
-    return "; ".join(reason["text"] for reason in found["reasons"])
-
-
-def _principal(who: str, *, group: bool) -> dict[str, str]:
-    return {"group" if group else "user": who}
-
-
 def _subject(what: str, bucket: str | None) -> dict[str, str]:
     source, _, rest = what.partition(".")
     named, dot, star = rest.rpartition(".") if "." in rest else ("", "", rest)
     if not source or not rest or (dot and (star != "*" or not named)):
-        raise UsageError(f"{what!r} is neither SOURCE.TABLE, nor SOURCE.*, nor SOURCE.BUCKET.*")
+        raise UsageError(f"{what!r} is not a valid table (expected SOURCE.TABLE, SOURCE.* or SOURCE.BUCKET.*)")
     if bucket and (named or star != "*"):
-        raise UsageError("--bucket goes with SOURCE.*")
+        raise UsageError("--bucket can only be used with SOURCE.*")
     if star != "*":
         return {"table": what}
     return {"source": source, **({"bucket": bucket or named} if bucket or named else {})}
@@ -156,7 +159,7 @@ def _on(subject: Mapping[str, Any]) -> str:
 
 
 def _same(server: Server, principal: dict[str, str], subject: dict[str, str]) -> list[dict[str, Any]]:
-    """Find the grants to just this user or group on just this."""
+    """Find the grants made to exactly this user or group on exactly this subject."""
     found: list[dict[str, Any]] = server.get("/api/admin/permissions", **principal)["permissions"]
     (kind,) = principal
     return [

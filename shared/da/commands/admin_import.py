@@ -1,4 +1,4 @@
-"""`da admin import`: take an older system in."""
+"""`da admin import`: import the data of an older system."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,41 +7,38 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from da.errors import UsageError
+from da.options import Json
 from da.output import print_json, say
-from da.progress import progress
+from da.progress import bar
 from da.session import session
-from da.text import clean
 
 if TYPE_CHECKING:
     from da.imports.report import Report
 
-From = Annotated[Path, typer.Option("--from", metavar="DIR", help="The older system's folder, its DATA_DIR.")]
+From = Annotated[Path, typer.Option("--from", metavar="DIR", help="Data folder of the older system (its DATA_DIR).")]
 Description = Annotated[
-    Path | None, typer.Option("--description", metavar="FILE", help="Its data_description.md, when it lies elsewhere.")
+    Path | None,
+    typer.Option("--description", metavar="FILE", help="Its data_description.md, if it is not in that folder."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be taken, and change nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be imported without changing anything.")]
 
 
 def import_(old: From, description: Description = None, dry_run: DryRun = False, json: Json = False) -> None:
-    """Take an older system in: users, registry, rights, parquet.
+    """Import an older system: users, table registry, grants and parquet files.
 
-    It runs on the machine where its folder lies, and changes nothing there. What is on the server stays as it is; done
-    again, it takes what is new, and goes on where it was interrupted. Ends with 0 when all that can be taken was; what was
-    not is listed with the reason.
+    Run it on the machine that holds the older system's folder; the folder is only read. Existing data on the server is
+    kept. Running it again imports what is new and resumes an interrupted import. What can't be imported is listed with
+    the reason. Exits with 1 if a table failed.
     """
-    from da.imports.conversation import Importing
     from da.imports.folder import read_folder
+    from da.imports.transfer import Importing
 
     if not old.is_dir():
-        raise UsageError(f"{old} is no folder")
+        raise UsageError(f"can't import '{old}': it is not a folder; give the older system's DATA_DIR")
     with TemporaryDirectory(prefix="da-import-") as scratch, session() as server:
         system = read_folder(old, Path(scratch), description)
 
-        def bar(total: int, files: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
-            return progress(total, files, wanted=not json)
-
-        report = Importing(server, bar).run(system, dry_run=dry_run)
+        report = Importing(server, bar(wanted=not json)).run(system, dry_run=dry_run)
     _print(report, json=json)
     raise typer.Exit(report.exit_code)
 
@@ -51,10 +48,10 @@ def _print(report: "Report", *, json: bool) -> None:
         print_json(report.to_json())
     else:
         for line in report.lines():
-            say(clean(line))
+            say(line)
     for table in report.tables:
         if table.error:
-            say(clean(f"{table.id}: {table.error}"), err=True)
+            say((f"{table.id}: {table.error}"), err=True)
     for problem in report.problems:
         place = ".".join(str(part) for part in (problem.get("source"), problem.get("table")) if part)
-        say(clean(f"{place}: {problem.get('message')}"), err=True)
+        say((f"{place}: {problem.get('message')}"), err=True)

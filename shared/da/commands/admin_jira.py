@@ -1,29 +1,28 @@
-"""`da admin jira`: the source of Jira is read anew, compared with Jira, and folded again."""
+"""`da admin jira`: backfill, check, refresh and replay the Jira source."""
 
 from collections import Counter
 from typing import Annotated, Any
 
 import typer
 
+from da.options import Json, command_group
 from da.output import print_json, print_table, say
 from da.session import session
-from da.text import clean, count_text
+from da.text import count_text
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    help="The source of Jira: read it anew, compare it, look at it.",
-)
+app = command_group("Manage the Jira source: backfill, check, refresh, replay, status.")
 
 _HOUR = 3600.0
 
-Since = Annotated[str | None, typer.Option(metavar="TIME", help="Only what was updated since; 2026-01-31T00:00:00Z.")]
-Jql = Annotated[str | None, typer.Option("--jql", metavar="JQL", help="Only what this query finds, without ORDER BY.")]
-Parallel = Annotated[int, typer.Option(min=1, max=16, help="How many issues are fetched at the same time.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count what would be read.")]
-Timeout = Annotated[int, typer.Option(min=1, help="Seconds to wait at most for one answer.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Since = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Only issues updated since this time, e.g. 2026-01-31T00:00:00Z.")
+]
+Jql = Annotated[
+    str | None, typer.Option("--jql", metavar="JQL", help="Only issues that match this query (without ORDER BY).")
+]
+Parallel = Annotated[int, typer.Option(min=1, max=16, help="Number of issues to fetch in parallel.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count the issues that would be read.")]
+Timeout = Annotated[int, typer.Option(min=1, help="Seconds to wait for the server's answer.")]
 
 
 @app.command("backfill")
@@ -34,10 +33,10 @@ def backfill(
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Have issues read of Jira.
+    """Read issues from Jira.
 
-    Without --since and --jql that is what was not read yet, and what was updated since; it goes on where it was. Ends
-    with 1 when some could not be read.
+    Without --since and --jql, reads the issues that have not been read yet and those updated since, and resumes where
+    the last backfill stopped. Exits with 1 if some issues could not be read.
     """
     order = {"since": since, "jql": jql, "parallel": parallel, "dry_run": dry_run}
     is_narrow = since is not None or jql is not None
@@ -50,7 +49,7 @@ def backfill(
     if json:
         print_json(told)
     elif dry_run:
-        say(clean(f"About {count_text(told['found'] or 0, 'issue')} would be read: {told['jql']}"))
+        say(f"Would read about {count_text(told['found'] or 0, 'issue')}: {told['jql']}")
     else:
         _print_backfilled(told)
         _print_problems(told)
@@ -61,20 +60,22 @@ def backfill(
 @app.command("check")
 def check(
     *,
-    days: Annotated[int | None, typer.Option("--max-age-days", min=1, help="Only issues as young as that.")] = None,
-    repair: Annotated[bool, typer.Option("--repair/--no-repair", help="Read what is missing or stale.")] = True,
-    limit: Annotated[int, typer.Option(min=1, help="How many issues are mended at most.")] = 200,
+    days: Annotated[
+        int | None, typer.Option("--max-age-days", min=1, help="Only issues created within this many days.")
+    ] = None,
+    repair: Annotated[bool, typer.Option("--repair/--no-repair", help="Read missing and stale issues again.")] = True,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of issues to repair.")] = 200,
     deletions: Annotated[
-        int | None, typer.Option(min=0, help="How many issues that Jira no longer shows are taken out at most.")
+        int | None, typer.Option(min=0, help="Maximum number of issues to remove because Jira no longer returns them.")
     ] = None,
     timeout: Timeout = 3600,
     json: Json = False,
 ) -> None:
-    """Compare the issues with Jira's by their ids.
+    """Compare the published issues with those in Jira.
 
-    Issues that are missing or stale are read, and those that Jira no longer has are taken out. When that would be more
-    than a few, Jira's account has more likely lost a permission: the check fails then, unless --deletions allows it.
-    Exit code 1 if the level is ERROR.
+    Reads missing and stale issues again and removes those that Jira no longer returns. If many issues would be
+    removed, the check fails instead, because the Jira account has probably lost a permission; use --deletions to allow
+    it. Exits with 1 if the level is ERROR.
     """
     with session(timeout) as server:
         order = {"max_age_days": days, "repair": repair, "limit": limit, "deletions": deletions}
@@ -89,17 +90,17 @@ def check(
 
 @app.command("refresh")
 def refresh(
-    keys: Annotated[list[str] | None, typer.Argument(metavar="KEY…", help="Keys of issues, such as SUP-12.")] = None,
-    all_issues: Annotated[bool, typer.Option("--all", help="All issues, in the order of their creation.")] = False,
+    keys: Annotated[list[str] | None, typer.Argument(metavar="KEY…", help="Issue keys, such as SUP-12.")] = None,
+    all_issues: Annotated[bool, typer.Option("--all", help="All issues, oldest first.")] = False,
     json: Json = False,
 ) -> None:
-    """Read issues anew, whether or not they were updated.
+    """Read issues again, even if they have not been updated.
 
-    Use it after a project was renamed or a person anonymised, which does not count as an update in Jira. Exit code 1 if
+    Use it after renaming a project or anonymizing a person, which Jira does not count as an update. Exits with 1 if
     some issues could not be read.
     """
     if bool(keys) == all_issues:
-        raise typer.BadParameter("give the keys of issues, or --all")
+        raise typer.BadParameter("give either issue keys or --all")
     order: dict[str, Any] = {"keys": keys or [], "all_issues": all_issues, "created_from": None}
     counts: Counter[str] = Counter()
     with session(_HOUR) as server:
@@ -112,7 +113,7 @@ def refresh(
         print_json({**told, "counts": dict(counts)})
     else:
         say(
-            f"{count_text(counts['fetched'], 'issue')} read anew, {counts['changed']:,} changed, "
+            f"{count_text(counts['fetched'], 'issue')} read again, {counts['changed']:,} changed, "
             f"{counts['missing'] + counts['gone']:,} not in Jira, {counts['failed']:,} failed."
         )
         _print_problems(told)
@@ -122,28 +123,28 @@ def refresh(
 
 @app.command("replay")
 def replay(
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="From the hour of this time on.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Up to the hour of this time.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Start at the hour of this time.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="End with the hour of this time.")] = None,
     timeout: Timeout = 3600,
     json: Json = False,
 ) -> None:
-    """Have webhooks folded again that lie in the archive, without asking Jira.
+    """Apply archived webhook events again, without calling Jira.
 
-    Ends with 1 when a part of the archive could not be read.
+    Exits with 1 if a part of the archive could not be read.
     """
     with session(timeout) as server:
         told = server.post("/api/admin/jira/replay", {"since": since, "until": until})
     if json:
         print_json(told)
     else:
-        say(f"{count_text(told['events'], 'event')} folded again, {count_text(told['issues'], 'issue')} changed.")
+        say(f"{count_text(told['events'], 'event')} applied again, {count_text(told['issues'], 'issue')} changed.")
         _print_problems(told)
     raise typer.Exit(1 if told.get("error") else 0)
 
 
 @app.command("status")
 def status(json: Json = False) -> None:
-    """Tell how far Jira was read, what waits, and how jobs ended last."""
+    """Show backfill progress, waiting webhook events and the last result of each job."""
     with session() as server:
         told = server.get("/api/admin/jira/status")
     if json:
@@ -151,30 +152,30 @@ def status(json: Json = False) -> None:
         return
     _print_standing(told)
     rows = [(job["job"], job["status"], job["finished_at"][:16], _counts(job)) for job in told["jobs"]]
-    print_table(("job", "status", "ended (UTC)", "what"), rows)
+    print_table(("job", "status", "ended (UTC)", "result"), rows)
     if told["check"]:
         _print_check(told["check"])
 
 
 def _print_standing(told: dict[str, Any]) -> None:
     webhooks = told["webhooks"]
-    where = f"Jira at {webhooks['domain']}" if webhooks["domain"] else "Jira"
-    asked = "asked" if webhooks["is_jira_asked"] else "not asked: there is no JIRA_API_TOKEN"
-    taken = "taken" if webhooks["is_secret_set"] else "not taken: there is no JIRA_WEBHOOK_SECRET"
-    say(clean(f"{where} is {asked}; webhooks are {taken}."))
+    where = f" ({webhooks['domain']})" if webhooks["domain"] else ""
+    api = "enabled" if webhooks["is_jira_asked"] else "disabled (JIRA_API_TOKEN is not set)"
+    hooks = "accepted" if webhooks["is_secret_set"] else "rejected (JIRA_WEBHOOK_SECRET is not set)"
+    say(f"Jira{where}: API {api}, webhooks {hooks}.")
     waiting = count_text(webhooks["waiting"], "event")
     age = f", the oldest for {webhooks['oldest_seconds']:.0f} s" if webhooks["oldest_seconds"] else ""
-    say(f"{waiting} {'waits' if webhooks['waiting'] == 1 else 'wait'}{age}.")
+    say(f"{waiting} waiting{age}.")
     if told["read_until"]:
-        say(f"All issues were read once, and what was updated until {told['read_until'][:19]}.")
+        say(f"Backfill complete; updates read up to {told['read_until'][:19]}.")
     elif told["reading_from"]:
-        say(f"Issues that were created before {told['reading_from'][:19]} were read, later ones were not.")
+        say(f"Backfill in progress: issues created before {told['reading_from'][:19]} have been read.")
     elif webhooks["is_jira_asked"]:
-        say("No issues were read yet: da admin jira backfill")
+        say("No issues have been read yet; to read them, run: da admin jira backfill")
     if told["failed"]:
-        say(clean(f"{count_text(len(told['failed']), 'issue')} could not be read: {', '.join(told['failed'][:20])}"))
+        say(f"{count_text(len(told['failed']), 'issue')} could not be read: {', '.join(told['failed'][:20])}")
     for name in told["unresolved"]:
-        say(clean(f"Jira has no field {name}."))
+        say(f"Jira has no field named '{name}'.")
 
 
 def _print_backfilled(told: dict[str, Any]) -> None:
@@ -182,21 +183,19 @@ def _print_backfilled(told: dict[str, Any]) -> None:
     say(
         f"{count_text(counts.get('read', 0), 'issue')} read, {counts.get('fetched', 0):,} fetched, "
         f"{counts.get('known', 0):,} known, {counts.get('gone', 0):,} gone, {counts.get('failed', 0):,} failed"
-        f"{'.' if told['is_complete'] else '; not complete yet.'}"
+        f"{'.' if told['is_complete'] else '; not complete.'}"
     )
 
 
 def _print_check(told: dict[str, Any]) -> None:
     totals = ", ".join(f"{count:,} {kind}" for kind, count in told["totals"].items())
-    until = f" (created until {told['until'][:16]}, by its clock)" if told["until"] else ""
-    say(
-        f"{told['level']}: of {told['jira']:,} issues of Jira{until} and {told['published']:,} published ones {totals}."
-    )
+    until = f" (created until {told['until'][:16]}, by Jira's clock)" if told["until"] else ""
+    say(f"{told['level']}: {told['jira']:,} issues in Jira{until}, {told['published']:,} published: {totals}.")
 
 
 def _print_problems(told: dict[str, Any]) -> None:
     for line in [*told.get("notes", ()), *([told["error"]] if told.get("error") else [])]:
-        say(clean(line), err=True)
+        say((line), err=True)
 
 
 def _counts(job: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`da admin`: have sources synced, and snapshots built."""
+"""`da admin`: sync sources, build snapshots, roll back and sweep."""
 
 from time import monotonic
 from typing import Annotated, Any
@@ -6,31 +6,34 @@ from typing import Annotated, Any
 import typer
 
 from da.errors import DaError
-from da.output import print_json, say
+from da.options import DryRun, Json, Timeout
+from da.output import print_json, respond, say
 from da.runs import followed, rebuilt
 from da.server import Server
 from da.session import session
-from da.text import bytes_text, clean, count_text
+from da.text import bytes_text, count_text
 
 Sources = Annotated[
-    list[str] | None, typer.Argument(metavar="[SOURCE…]", help="Sources, or tables SOURCE.TABLE; else all.")
+    list[str] | None,
+    typer.Argument(metavar="[SOURCE…]", help="Sources, or tables as SOURCE.TABLE; all sources if omitted."),
 ]
-Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the runs until they end.")]
-Timeout = Annotated[int, typer.Option(min=1, help="Seconds to wait at most.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the runs to finish.")]
 
 
 def sync(sources: Sources = None, wait: Wait = True, timeout: Timeout = 3600, json: Json = False) -> None:
-    """Have the server sync its sources.
+    """Sync sources on the server.
 
-    It reads them and publishes what changed. Ends with 1 when something failed. Ctrl-C ends the waiting; the runs go on at the server.
+    The server reads the sources and publishes what changed. Ctrl-C stops waiting; the runs continue on the server.
+    Exits with 1 if something failed.
     """
     with session() as server:
         runs = _triggered(server, sources or [])
         if not runs:
-            raise DaError("There is no source to sync; add one with: da admin add-source NAME --path FOLDER")
+            raise DaError(
+                "nothing to sync: there are no sources; to add one, run: da admin add-source NAME --path FOLDER"
+            )
         if not wait:
-            print_json(runs) if json else say(f"Triggered: {', '.join(run['source'] for run in runs)}.")
+            respond(runs, f"Started: {', '.join(run['source'] for run in runs)}.", json=json)
             return
         ended = []
         for run in followed(server, runs, monotonic() + timeout):
@@ -46,7 +49,7 @@ def sync(sources: Sources = None, wait: Wait = True, timeout: Timeout = 3600, js
 
 
 def synced(server: Server, source: str, timeout: float) -> bool:
-    """Have one source synced and a snapshot built, and print what comes of it; tell whether all went well."""
+    """Sync one source, build a snapshot and print the result; return whether everything succeeded."""
     deadline = monotonic() + timeout
     well = True
     for run in followed(server, _triggered(server, [source]), deadline):
@@ -58,9 +61,9 @@ def synced(server: Server, source: str, timeout: float) -> bool:
 
 
 def rebuild(timeout: Timeout = 3600, json: Json = False) -> None:
-    """Have a snapshot built.
+    """Build a snapshot from what the sources have published.
 
-    It holds what the sources have published. Ends with 1 when some of that can't be used.
+    Exits with 1 if something published can't be used.
     """
     with session() as server:
         built = rebuilt(server, monotonic() + timeout)
@@ -72,13 +75,15 @@ def rebuild(timeout: Timeout = 3600, json: Json = False) -> None:
 
 
 def rollback(
-    snapshot: Annotated[int, typer.Argument(metavar="SNAPSHOT", min=1, help="One that da tables --snapshots lists.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would change.")] = False,
+    snapshot: Annotated[
+        int, typer.Argument(metavar="SNAPSHOT", min=1, help="A snapshot listed by da tables --snapshots.")
+    ],
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Publish the tables of an earlier snapshot again.
 
-    They stay as they were then until their sources publish anew, or are released: da admin release.
+    The tables stay at that version until their sources publish again or you run da admin release.
     """
     with session() as server:
         built = server.post(f"/api/admin/snapshots/{snapshot}/rollback", {"dry_run": True} if dry_run else {})
@@ -86,19 +91,21 @@ def rollback(
         print_json(built)
         return
     if dry_run:
-        say(f"Snapshot {snapshot} has {count_text(built['tables'], 'table')}.")
+        say(f"Would restore snapshot {snapshot}: {count_text(built['tables'], 'table')}.")
     else:
-        say(f"Snapshot {built['snapshot']} has the tables of snapshot {snapshot} again.")
+        say(f"Restored the tables of snapshot {snapshot} as snapshot {built['snapshot']}.")
     if missing := built.get("missing"):
-        say(clean(f"Tables {'that would go' if dry_run else 'that went'}: {', '.join(missing)}."))
+        say(f"{'Would remove' if dry_run else 'Removed'} tables: {', '.join(missing)}.")
     _print_held_back(built)
 
 
 def release(
-    sources: Annotated[list[str] | None, typer.Argument(metavar="[SOURCE…]", help="Sources; else all.")] = None,
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="[SOURCE…]", help="Sources; all sources if omitted.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Publish what sources have that a rollback holds back."""
+    """End a rollback: publish the latest data of the sources it holds back."""
     with session() as server:
         built = server.post("/api/admin/snapshots/release", {"sources": sources or None})
     if json:
@@ -108,13 +115,13 @@ def release(
 
 
 def sweep(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")] = False,
+    dry_run: DryRun = False,
     timeout: Timeout = 3600,
     json: Json = False,
 ) -> None:
-    """Have the server remove what nothing refers to any more, and make few files of many small ones.
+    """Delete unreferenced objects from the bucket and compact small files.
 
-    Best once a day. Ends with 1 when something of that could not be done.
+    Run it about once a day. Exits with 1 if something could not be done.
     """
     with session(timeout) as server:
         swept = server.post("/sweep", {"dry_run": dry_run})
@@ -126,12 +133,12 @@ def sweep(
     else:
         _print_swept(swept, dry_run=dry_run)
         for source, message in problems:
-            say(clean(f"{source}: {message}"), err=True)
+            say((f"{source}: {message}"), err=True)
     raise typer.Exit(1 if problems else 0)
 
 
 def _triggered(server: Server, names: list[str]) -> list[dict[str, Any]]:
-    """Trigger sources and tables, which the server wants to be asked for one after the other."""
+    """Trigger sources and tables; the server takes them in separate requests."""
     sources, tables = [name for name in names if "." not in name], [name for name in names if "." in name]
     wanted = [{key: given} for key, given in (("sources", sources), ("tables", tables)) if given] or [{}]
     return [run for body in wanted for run in server.post("/api/sync/trigger", body)["runs"]]
@@ -144,7 +151,7 @@ def _print(run: dict[str, Any]) -> None:
     for note in run.get("notes") or []:
         say(f"{source}: {note}")
     if run.get("error"):
-        say(clean(f"{source}: {run['error']}"), err=True)
+        say((f"{source}: {run['error']}"), err=True)
     elif not run.get("tables"):
         say(f"{source}: {run['status']}, no tables")
 
@@ -153,26 +160,26 @@ def _print_built(built: dict[str, Any]) -> None:
     say(f"Snapshot {built.get('snapshot')}: {count_text(built.get('tables') or 0, 'table')}.")
     for problem in built.get("problems") or []:
         place = ".".join(part for part in (problem.get("source"), problem.get("table")) if part)
-        say(clean(f"{place}: {problem.get('message')}"), err=True)
+        say((f"{place}: {problem.get('message')}"), err=True)
     _print_held_back(built)
 
 
 def _print_held_back(built: dict[str, Any]) -> None:
     if held := built.get("held_back"):
-        say(clean(f"Held back since a rollback, until they publish anew or da admin release: {', '.join(held)}."))
+        say(f"Held back by a rollback until they publish again or you run da admin release: {', '.join(held)}.")
 
 
 def _print_swept(swept: dict[str, Any], *, dry_run: bool) -> None:
     say(
-        f"{count_text(swept['deleted'], 'object')} ({bytes_text(swept['deleted_bytes'])}) "
-        f"{'would go' if dry_run else 'went'}, {count_text(swept['waiting'], 'file')} will in time."
+        f"{'Would delete' if dry_run else 'Deleted'} {count_text(swept['deleted'], 'object')} "
+        f"({bytes_text(swept['deleted_bytes'])}); {count_text(swept['waiting'], 'file')} due for deletion later."
     )
-    became = "would become" if dry_run else "became"
+    compacted, archived = ("Would compact", "Would archive") if dry_run else ("Compacted", "Archived")
     for table in swept.get("compacted") or []:
         files = f"{count_text(table['files'], 'small file')} ({bytes_text(table['size_bytes'])})"
-        say(clean(f"{table['source']}.{table['table']}: {files} {became} few."))
+        say(f"{compacted} {table['source']}.{table['table']}: {files}.")
     if gathered := swept.get("gathered"):
-        say(f"{count_text(gathered, 'record')} of days that are over {became} archives.")
+        say(f"{archived} {count_text(gathered, 'record')} of past days.")
 
 
 def _outcome(table: dict[str, Any]) -> str:

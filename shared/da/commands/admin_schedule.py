@@ -1,27 +1,25 @@
-"""`da admin`: when sources and tables are synced."""
+"""`da admin`: the schedules of sources and tables."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
+from da.options import Json
 from da.output import print_json, print_table, say
 from da.server import segment
 from da.session import session
-from da.text import clean
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def schedule(
     start: Annotated[
-        bool, typer.Option("--start", help="Start what is due, as a scheduler does; prints what that is.")
+        bool, typer.Option("--start", help="Start everything that is due, as a scheduler does, and list it.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Tell when each source and table is synced.
+    """Show when sources and tables are synced.
 
-    It tells when that was last, what is due and why. Times are of UTC.
+    Lists the last and the next run of each, and why it is due or not. Times are in UTC.
     """
     with session() as server:
         told = server.post("/schedule", {}) if start else server.get("/api/admin/schedule")
@@ -36,16 +34,18 @@ def schedule(
 
 
 def set_schedule(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A source, or a table SOURCE.TABLE.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A source, or a table as SOURCE.TABLE.")],
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SCHEDULE]", help="every 6h; daily 05:00 Europe/Prague; 'cron 0 5 * * 1-5'; never."),
+        typer.Argument(
+            metavar="[SCHEDULE]", help="E.g. every 6h; daily 05:00 Europe/Prague; 'cron 0 5 * * 1-5'; never."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Give a source or a table its schedule.
+    """Set the schedule of a source or table.
 
-    Without a schedule a table has that of its source again, and a source that of the instance.
+    Without SCHEDULE, a table inherits the schedule of its source again, and a source that of the instance.
     """
     when = " ".join(words or ()) or None
     kind = "tables" if "." in name else "sources"
@@ -54,8 +54,8 @@ def set_schedule(
     if json:
         print_json(changed)
         return
-    whose = "that of its source" if kind == "tables" else "that of the instance"
-    say(clean(f"The schedule of {name} is {when or whose}."))
+    inherited = "inherited from its source" if kind == "tables" else "inherited from the instance"
+    say(f"Schedule of {name}: {when or inherited}.")
 
 
 _COLUMNS = ("name", "schedule", "last", "next", "why")
@@ -74,10 +74,10 @@ def _print_started(told: dict[str, Any]) -> None:
     for outcome in told["sources"]:
         if outcome["outcome"] == "started":
             tables = outcome["tables"]
-            what = "all tables" if tables is None else ", ".join(tables) or "a look for new tables"
-            say(clean(f"Started {outcome['source']}: {what}."))
+            what = "all tables" if tables is None else ", ".join(tables) or "discovery of new tables"
+            say(f"Started {outcome['source']}: {what}.")
     for job in told.get("jobs") or []:
         if job["outcome"] == "started":
-            say(clean(f"Started {job['source']}: {job['job']}."))
+            say(f"Started {job['source']}: {job['job']}.")
     if told["sweep"]["outcome"] == "started":
         say("Started a sweep.")

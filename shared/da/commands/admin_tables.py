@@ -1,4 +1,4 @@
-"""`da admin`: sources, and the registry of tables."""
+"""`da admin`: sources and the table registry."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -7,79 +7,81 @@ import typer
 
 from da.config import is_loopback
 from da.errors import UsageError
-from da.options import read_options
-from da.output import print_json, print_table, say
+from da.options import Json, SyncSchedule, read_options
+from da.output import print_json, print_table, respond, say
 from da.server import segment
 from da.session import session
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Options = Annotated[
     list[str] | None,
-    typer.Option("--option", "-o", metavar="KEY=VALUE", help="An option; a value in [] or {} is JSON. Several times."),
+    typer.Option(
+        "--option", "-o", metavar="KEY=VALUE", help="Option of the connector; a value in [] or {} is JSON. Repeatable."
+    ),
 ]
 
 
 def add_source(
-    name: Annotated[str, typer.Argument(metavar="NAME")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the source.")],
     *,
-    kind: Annotated[str, typer.Option("--type", help="What kind of source it is.")] = "csv",
-    path: Annotated[str | None, typer.Option(help="Where its files are, as the server sees it.")] = None,
-    sync_schedule: Annotated[str | None, typer.Option(help="When it is synced: every 6h, daily 05:00.")] = None,
+    kind: Annotated[str, typer.Option("--type", help="Type of the source.")] = "csv",
+    path: Annotated[str | None, typer.Option(help="Folder or URL of its files, as seen by the server.")] = None,
+    sync_schedule: SyncSchedule = None,
     option: Options = None,
     json: Json = False,
 ) -> None:
     """Add a source.
 
-    Each file in the folder of a csv source becomes a table.
+    For a csv source, each file in the folder becomes a table.
     """
     if kind == "csv" and path is None:
-        raise UsageError("A csv source needs --path, the folder with its files")
+        raise UsageError("a csv source needs --path: the folder with its files")
     with session() as server:
         said = {"sync_schedule": sync_schedule} if sync_schedule else {}
         config = {**({"path": _as_the_server_sees(path, server.address)} if path else {}), **read_options(option or ())}
         made = server.post(f"/api/admin/sources/{segment(name)}", {"type": kind, "config": config, **said})
-    print_json(made) if json else say(f"Added the source {name}. Fetch its tables with: da admin sync {name}")
+    respond(made, f"Added the source {name}. To sync it, run: da admin sync {name}", json=json)
 
 
 def list_sources(json: Json = False) -> None:
-    """List the sources."""
+    """List sources."""
     with session() as server:
         sources = server.get("/api/admin/sources")["sources"]
     if json:
         print_json(sources)
         return
     rows = [
-        (source["name"], source["type"], source.get("sync_schedule") or "", _told(source["config"]))
+        (source["name"], source["type"], source.get("sync_schedule") or "", _config_text(source["config"]))
         for source in sources
     ]
     print_table(("source", "type", "schedule", "config"), rows)
 
 
 def register_table(
-    table: Annotated[str, typer.Argument(metavar="SOURCE.TABLE")],
+    table: Annotated[str, typer.Argument(metavar="SOURCE.TABLE", help="ID of the table.")],
     *,
-    source_table: Annotated[str | None, typer.Option(help="What the table is called at the source.")] = None,
-    description: Annotated[str | None, typer.Option(help="What is in it.")] = None,
-    bucket: Annotated[str | None, typer.Option(help="The bucket it belongs to, for grants.")] = None,
+    source_table: Annotated[str | None, typer.Option(help="Name of the table at the source, if different.")] = None,
+    description: Annotated[str | None, typer.Option(help="Description of the table.")] = None,
+    bucket: Annotated[str | None, typer.Option(help="Bucket of the table, for grants on SOURCE.BUCKET.*.")] = None,
     query_mode: Annotated[
-        Literal["local", "remote", "materialized"] | None, typer.Option(help="Where it is queried.")
+        Literal["local", "remote", "materialized"] | None, typer.Option(help="Where the table is queried.")
     ] = None,
     sync_strategy: Annotated[
-        Literal["full_refresh", "incremental"] | None, typer.Option(help="What a sync reads.")
+        Literal["full_refresh", "incremental"] | None,
+        typer.Option(help="Whether a sync reads all rows or only changes."),
     ] = None,
-    primary_key: Annotated[
-        str | None, typer.Option(metavar="COLUMN,…", help="The columns that tell rows apart.")
-    ] = None,
-    cursor_column: Annotated[str | None, typer.Option(help="The column that grows with every change.")] = None,
-    sync_schedule: Annotated[str | None, typer.Option(help="When it is synced: every 6h, daily 05:00.")] = None,
-    public: Annotated[bool | None, typer.Option("--public/--private", help="Whether everybody may read it.")] = None,
-    server_only: Annotated[bool, typer.Option("--server-only", help="Never hand its files out.")] = False,
+    primary_key: Annotated[str | None, typer.Option(metavar="COLUMN,…", help="Columns that identify a row.")] = None,
+    cursor_column: Annotated[str | None, typer.Option(help="Column that increases with every change.")] = None,
+    sync_schedule: SyncSchedule = None,
+    public: Annotated[bool | None, typer.Option("--public/--private", help="Whether every user can read it.")] = None,
+    server_only: Annotated[
+        bool, typer.Option("--server-only", help="Keep the table on the server; its files can't be downloaded.")
+    ] = False,
     option: Options = None,
     json: Json = False,
 ) -> None:
     """Register a table of a source.
 
-    The next sync of the source publishes it.
+    The next sync of the source publishes the table.
     """
     said = {
         "source_table": source_table,
@@ -100,14 +102,14 @@ def register_table(
     if json:
         print_json(made)
         return
-    readers = "everybody" if made.get("is_public") else "those it is granted to"
-    say(f"Registered {table}, readable by {readers}. Publish it with: da admin sync {table.partition('.')[0]}")
+    readers = "every user" if made.get("is_public") else "users with a grant"
+    say(f"Registered {table}, readable by {readers}. To publish it, run: da admin sync {table.partition('.')[0]}")
 
 
 def list_tables(
     source: Annotated[str | None, typer.Option(help="Only the tables of this source.")] = None, json: Json = False
 ) -> None:
-    """List the registered tables."""
+    """List registered tables."""
     with session() as server:
         tables = server.get("/api/admin/tables", source=source)["tables"]
     if json:
@@ -128,9 +130,9 @@ def list_tables(
 
 
 def _as_the_server_sees(path: str, server: str) -> str:
-    """Make a path absolute when the server is this machine: it does not run in the user's folder."""
+    """Return an absolute path if the server runs on this machine: its working directory differs from the user's."""
     return str(Path(path).expanduser().absolute()) if is_loopback(server) and "://" not in path else path
 
 
-def _told(config: dict[str, Any]) -> str:
+def _config_text(config: dict[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in config.items())

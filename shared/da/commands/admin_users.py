@@ -1,27 +1,29 @@
-"""`da admin users`: who may come in, and what they are."""
+"""`da admin users` and `da admin groups`: users, their roles, and groups of users that share grants."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import typer
 
-from da.admin_errors import WHO, confirm, doing, find_user
-from da.commands.auth_tokens import say_note
-from da.output import print_json, print_table, say
+from da.commands.tokens import print_note
+from da.errors import DaError
+from da.options import Email, Json, Yes, command_group, confirm
+from da.output import print_json, print_table, respond, say, say_text
 from da.server import Server, segment
+from da.session import WHO, doing
+from da.text import count_text
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Users: who may come in.")
+app = command_group("Manage users, invitations and roles.")
+groups_app = command_group("Manage groups of users that share grants.")
 
+GroupName = Annotated[str, typer.Argument(metavar="GROUP", help="Name of the group.")]
 Role = Literal["viewer", "analyst", "km_admin", "admin"]
-Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The user's e-mail.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Mail = Annotated[bool, typer.Option("--mail/--no-mail", help="Have the server mail it, or print the link.")]
+Mail = Annotated[bool, typer.Option("--mail/--no-mail", help="Email the link, or print it.")]
 
 
 @app.command("list")
 def list_users(json: Json = False) -> None:
-    """List the users."""
+    """List users."""
     with doing("list the users") as server:
         users = server.get("/api/users")["users"]
     if json:
@@ -31,28 +33,28 @@ def list_users(json: Json = False) -> None:
         (user["email"], user.get("name"), user["role"], "" if user["active"] else "inactive", ", ".join(user["groups"]))
         for user in users
     ]
-    print_table(("email", "name", "role", "state", "groups"), rows)
+    print_table(("email", "name", "role", "status", "groups"), rows)
 
 
 @app.command("add")
 def add_user(
-    email: Annotated[str, typer.Argument(metavar="EMAIL")],
+    email: Email,
     *,
-    role: Annotated[Role, typer.Option(help="What they may do.")] = "analyst",
-    name: Annotated[str | None, typer.Option(help="Their name.")] = None,
-    invite: Annotated[bool, typer.Option("--invite", help="Send them a link to choose a password.")] = False,
+    role: Annotated[Role, typer.Option(help="Role of the user.")] = "analyst",
+    name: Annotated[str | None, typer.Option(help="Name of the user.")] = None,
+    invite: Annotated[bool, typer.Option("--invite", help="Send the user a link to set a password.")] = False,
     token: Annotated[
-        bool | None, typer.Option(help="Make a token for them to log in with; that is so unless they are invited.")
+        bool | None, typer.Option(help="Create a token for the user to log in with; default unless --invite is given.")
     ] = None,
     days: Annotated[int, typer.Option(min=1, max=3650, help="Days until the token expires.")] = 90,
     json: Json = False,
 ) -> None:
-    """Add a user, and make a token for them or invite them.
+    """Add a user, with a token or an invitation.
 
-    Hand the token to them; it is shown only this once.
+    The token is shown only once; hand it to the user.
     """
     made = invitation = None
-    with doing(f"add {email}") as server:
+    with doing(f"add the user '{email}'") as server:
         user = server.post("/api/users", {"email": email, "role": role, **({"name": name} if name else {})})
         if token or (token is None and not invite):
             made = server.post("/auth/tokens", {"name": "da", "user": user["email"], "expires_in_days": days})
@@ -66,18 +68,19 @@ def add_user(
     if invitation:
         _print_invitation(invitation)
     if made:
-        say(f"\nTheir token, shown only now; it ends on {made['expires_at'][:10]}:\n\n  {made['token']}\n")
-        say_note(made)
-        say(f"They log in with this, and paste the token when asked:\n\n  da login --server {address}")
+        say_text(f"\nTheir token (expires {made['expires_at'][:10]}). It is not shown again:\n\n  {made['token']}\n")
+        print_note(made)
+        say_text(f"To log in, they run this and paste the token:\n\n  da login --server {address}")
 
 
 @app.command("invite")
 def invite_user(email: Email, mail: Mail = True, json: Json = False) -> None:
-    """Give a user a link under which they choose a password.
+    """Send a user a link to set a password.
 
-    It works once, for 24 hours. The server mails it; if it can't, the link is printed for you to hand over.
+    The link works once and expires after 24 hours. If the server can't send email, the link is printed for you to hand
+    over.
     """
-    with doing(f"invite {email}", missing=WHO) as server:
+    with doing(f"invite the user '{email}'", missing=WHO) as server:
         invitation = _invite(server, find_user(server, email)["id"], mail=mail)
     if json:
         print_json(invitation)
@@ -86,77 +89,83 @@ def invite_user(email: Email, mail: Mail = True, json: Json = False) -> None:
 
 
 @app.command("set-role")
-def set_role(email: Email, role: Annotated[Role, typer.Argument(metavar="ROLE")], json: Json = False) -> None:
-    """Give a user a role: viewer, analyst, km_admin or admin."""
+def set_role(
+    email: Email, role: Annotated[Role, typer.Argument(metavar="ROLE", help="New role.")], json: Json = False
+) -> None:
+    """Set the role of a user: viewer, analyst, km_admin or admin."""
     user = _changed(email, "change the role of", {"role": role})
-    print_json(user) if json else say(f"{user['email']} is {user['role']} from now on.")
+    respond(user, f"{user['email']} now has the role {user['role']}.", json=json)
 
 
 @app.command("rename")
 def rename(
     email: Email,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Their name; none when left out.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="New name; removes the name if omitted.")] = None,
     json: Json = False,
 ) -> None:
     """Change the name of a user."""
     user = _changed(email, "rename", {"name": name})
-    print_json(user) if json else say(f"{user['email']} is called {user['name'] or 'nothing in particular'}.")
+    respond(
+        user,
+        f"Renamed {user['email']} to {user['name']}." if user["name"] else f"Removed the name of {user['email']}.",
+        json=json,
+    )
 
 
 @app.command("deactivate")
 def deactivate(email: Email, json: Json = False) -> None:
-    """Shut a user out at once: all sessions and tokens end."""
+    """Deactivate a user: all sessions and tokens end immediately."""
     user = _changed(email, "deactivate", {"active": False})
-    print_json(user) if json else say(f"{user['email']} is out; da admin users activate lets them in again.")
+    respond(user, f"Deactivated {user['email']}. To undo this, run: da admin users activate {user['email']}", json=json)
 
 
 @app.command("activate")
 def activate(email: Email, json: Json = False) -> None:
-    """Let a user in again, who needs to sign in anew."""
+    """Reactivate a user, who must sign in again."""
     user = _changed(email, "activate", {"active": True})
-    print_json(user) if json else say(f"{user['email']} may sign in again.")
+    respond(user, f"Activated {user['email']}; they can sign in again.", json=json)
 
 
 @app.command("remove")
 def remove(email: Email, yes: Yes = False, json: Json = False) -> None:
-    """Remove a user with all grants, tokens and requests."""
-    with doing(f"remove {email}", missing=WHO) as server:
+    """Delete a user with all grants, memberships, tokens and requests."""
+    with doing(f"remove the user '{email}'", missing=WHO) as server:
         user = find_user(server, email)
         confirm(f"Remove {user['email']} with all grants, memberships, tokens and requests?", yes=yes)
         server.delete(f"/api/users/{segment(user['id'])}")
-    print_json(user) if json else say(f"Removed {user['email']}.")
+    respond(user, f"Removed {user['email']}.", json=json)
 
 
 @app.command("sign-out")
 def sign_out(
     email: Email,
-    tokens: Annotated[bool, typer.Option("--tokens", help="Revoke all access tokens as well.")] = False,
+    tokens: Annotated[bool, typer.Option("--tokens", help="Also revoke all access tokens.")] = False,
     json: Json = False,
 ) -> None:
-    """End all sessions of a user, who may sign in again."""
-    with doing(f"sign {email} out", missing=WHO) as server:
+    """End all sessions of a user, who can sign in again."""
+    with doing(f"sign out '{email}'", missing=WHO) as server:
         user = find_user(server, email)
         server.have_done(f"/api/users/{segment(user['id'])}/sign-out", {"tokens": tokens})
     what = "sessions and tokens" if tokens else "sessions"
-    print_json(user) if json else say(f"All {what} of {user['email']} have ended.")
+    respond(user, f"Ended all {what} of {user['email']}.", json=json)
 
 
 @app.command("release")
 def release(email: Email, yes: Yes = False, json: Json = False) -> None:
-    """Let somebody else sign in with a user's e-mail address.
+    """Unlink a user's email address from its sign-in account.
 
-    By Google, or another OpenID provider, only the account that first signed in with an address is let in. This forgets
-    which one that was, and ends all sessions.
+    With Google or another OpenID provider, only the account that first signed in with an address can use it. This
+    removes that link and ends all sessions, so that the next account to sign in with the address is accepted.
     """
-    with doing(f"release {email}", missing=WHO) as server:
+    with doing(f"release the user '{email}'", missing=WHO) as server:
         user = find_user(server, email)
-        confirm(f"Take whoever signs in next with {user['email']} for this user?", yes=yes)
+        confirm(f"Accept the next account that signs in with {user['email']} as this user?", yes=yes)
         server.delete(f"/api/users/{segment(user['id'])}/identities")
-    print_json(user) if json else say(f"Released {user['email']}: the next account to sign in is the user's.")
+    respond(user, f"Released {user['email']}: the next account to sign in with this address is accepted.", json=json)
 
 
 def _changed(email: str, verb: str, change: Mapping[str, Any]) -> dict[str, Any]:
-    with doing(f"{verb} {email}", missing=WHO) as server:
+    with doing(f"{verb} '{email}'", missing=WHO) as server:
         return server.put(f"/api/users/{segment(find_user(server, email)['id'])}", change)
 
 
@@ -167,10 +176,92 @@ def _invite(server: Server, user_id: str, *, mail: bool) -> dict[str, Any]:
 def _print_invitation(invitation: Mapping[str, Any]) -> None:
     email, url, ends = invitation["email"], invitation["url"], invitation["expires_at"]
     if invitation["mailed"]:
-        say(f"A mail to {email} is on its way.")
+        say(f"Sent an invitation to {email}.")
     elif ends:
-        say(f"Hand this link to {email}; it works once, until {ends[:16].replace('T', ' ')} UTC:\n\n  {url}")
+        say_text(
+            f"Hand this link to {email}. It works once and expires at {ends[:16].replace('T', ' ')} UTC:\n\n  {url}"
+        )
         if code := invitation.get("code"):
-            say(f"\nIts page asks for this code: {code}")
+            say_text(f"\nThe page asks for this code: {code}")
     else:
-        say(f"{email} signs in here:\n\n  {url}")
+        say_text(f"{email} can sign in here:\n\n  {url}")
+
+
+@groups_app.command("list")
+def list_groups(json: Json = False) -> None:
+    """List groups and their members."""
+    with doing("list the groups") as server:
+        groups = server.get("/api/admin/groups")["groups"]
+    if json:
+        print_json(groups)
+        return
+    rows = [
+        (group["name"], len(group["members"]), ", ".join(it["email"] for it in group["members"])) for group in groups
+    ]
+    print_table(("group", "users", "members"), rows, right=("users",))
+
+
+@groups_app.command("add")
+def add_group(name: GroupName, json: Json = False) -> None:
+    """Create a group."""
+    with doing(f"add the group '{name}'") as server:
+        made = server.post("/api/admin/groups", {"name": name})
+    respond(made, f"Added the group {name}. To add users to it, run: da admin groups join", json=json)
+
+
+@groups_app.command("remove")
+def remove_group(name: GroupName, yes: Yes = False, json: Json = False) -> None:
+    """Delete a group and its grants."""
+    with doing(f"remove the group '{name}'") as server:
+        group = find_group(server, name)
+        confirm(f"Remove the group {name} ({count_text(len(group['members']), 'user')}) and its grants?", yes=yes)
+        server.delete(f"/api/admin/groups/{segment(group['id'])}")
+    respond(group, f"Removed the group {name}.", json=json)
+
+
+@groups_app.command("join")
+def join(name: GroupName, email: Email, json: Json = False) -> None:
+    """Add a user to a group."""
+    _change_members(name, email, "PUT", json=json)
+
+
+@groups_app.command("leave")
+def leave(name: GroupName, email: Email, json: Json = False) -> None:
+    """Remove a user from a group."""
+    _change_members(name, email, "DELETE", json=json)
+
+
+def _change_members(name: str, email: str, method: str, *, json: bool) -> None:
+    is_in = method == "PUT"
+    with doing(f"add '{email}' to '{name}'" if is_in else f"remove '{email}' from '{name}'") as server:
+        group, user = find_group(server, name), find_user(server, email)
+        server.have_done(f"/api/admin/groups/{segment(group['id'])}/members/{segment(user['id'])}", method=method)
+        if json:
+            print_json(find_group(server, name))
+            return
+    say(f"{user['email']} is {'now' if is_in else 'no longer'} a member of {name}.")
+
+
+def find_user(server: Server, email: str) -> dict[str, Any]:
+    """Find a user by email.
+
+    Raises:
+        DaError: there is no such user.
+    """
+    found: list[dict[str, Any]] = server.get("/api/users", email=email)["users"]
+    if not found:
+        raise DaError(f"there is no user '{email}'; {WHO}")
+    return found[0]
+
+
+def find_group(server: Server, name: str) -> dict[str, Any]:
+    """Find a group by name.
+
+    Raises:
+        DaError: there is no such group.
+    """
+    found = [group for group in server.get("/api/admin/groups")["groups"] if name in (group["name"], group["id"])]
+    if not found:
+        raise DaError(f"there is no group '{name}'; to see all groups, run: da admin groups list")
+    group: dict[str, Any] = found[0]
+    return group

@@ -1,4 +1,4 @@
-"""`da auth`: prove to a server who you are."""
+"""`da auth`: log in to a server and out."""
 
 import os
 import sys
@@ -7,32 +7,38 @@ from typing import Annotated, Any
 
 import typer
 
-from da.commands.auth_tokens import app as tokens_app
+from da.commands.tokens import app as tokens_app
 from da.config import Config, Login, is_loopback, server_address
 from da.errors import DaError, UsageError
+from da.options import Json, command_group
 from da.output import say
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help="Log in and out.")
+app = command_group("Log in and out, and manage your access tokens.")
 app.add_typer(tokens_app, name="tokens")
 
-ServerUrl = Annotated[str | None, typer.Option("--server", metavar="URL", help="The server; else the one used last.")]
-Token = Annotated[str | None, typer.Option("--token", help="The token; else DA_TOKEN, stdin or a prompt gives it.")]
+ServerUrl = Annotated[
+    str | None, typer.Option("--server", metavar="URL", help="URL of the server; defaults to the last one used.")
+]
+Token = Annotated[
+    str | None, typer.Option("--token", help="Access token; otherwise read from DA_TOKEN, stdin or a prompt.")
+]
 Bootstrap = Annotated[
     str | None,
-    typer.Option("--bootstrap", metavar="EMAIL", help="Make the first administrator; needs the BOOTSTRAP_SECRET."),
+    typer.Option("--bootstrap", metavar="EMAIL", help="Create the first administrator; needs BOOTSTRAP_SECRET."),
 ]
 Browser = Annotated[
     bool | None,
-    typer.Option("--browser/--no-browser", help="Open a browser here; or paste a code that one elsewhere shows."),
+    typer.Option(
+        "--browser/--no-browser", help="Sign in with a browser on this machine, or paste a code from another."
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
 def login(server: ServerUrl = None, token: Token = None, bootstrap: Bootstrap = None, browser: Browser = None) -> None:
     """Log in through a browser, or with a token.
 
-    What comes of it is kept in a file that only you may read, for the commands that follow.
+    The credentials are saved in a file that only you can read, and used by all other commands.
     """
     from da.browser_login import sign_in
     from da.server import Server
@@ -41,7 +47,7 @@ def login(server: ServerUrl = None, token: Token = None, bootstrap: Bootstrap = 
     config = Config.read()
     address = server_address(server) if server else config.server
     if address is None:
-        raise UsageError("Say where the server is: da login --server URL")
+        raise UsageError("no server is configured; run: da login --server URL")
     with Web() as web:
         if bootstrap:
             made = Login(address, _bootstrap(Server(Login(address, ""), web), bootstrap))
@@ -51,16 +57,16 @@ def login(server: ServerUrl = None, token: Token = None, bootstrap: Bootstrap = 
             made = Login(address, (token or os.environ.get("DA_TOKEN") or _ask(f"Token for {address}")).strip())
         me = Server(made, web).get("/api/me")
     config.save(replace(made, email=me.get("email")))
-    say(f"Logged in at {address} as {_who(me)}.")
+    say(f"Logged in to {address} as {_who(me)}.")
     if address.startswith("http:") and not is_loopback(address):
-        say("Beware: over http:// your token and data can be read on the way; use https://.", err=True)
+        say("Warning: over http:// your token and data are not encrypted; use https://.", err=True)
 
 
 @app.command()
 def logout() -> None:
-    """End the session, or forget the token.
+    """Log out: end the session and delete the saved credentials.
 
-    An access token keeps working elsewhere until it expires or is revoked.
+    An access token stays valid elsewhere until it expires or is revoked.
     """
     config = Config.read()
     _end_session(config)
@@ -69,7 +75,7 @@ def logout() -> None:
 
 @app.command()
 def whoami(json: Json = False) -> None:
-    """Ask the server who it takes you for."""
+    """Show the user you are logged in as."""
     from da.session import session
 
     with session() as server:
@@ -83,16 +89,16 @@ def whoami(json: Json = False) -> None:
         if me.get("groups"):
             say(f"Groups: {', '.join(me['groups'])}")
         if (me.get("token") or {}).get("expires_at"):
-            say(f"The token {me['token'].get('name', '')} ends on {me['token']['expires_at'][:10]}.")
+            say(f"Token {me['token'].get('name', '')} expires on {me['token']['expires_at'][:10]}.")
 
 
 def _is_to_browse(token: str | None) -> bool:
-    """Tell whether somebody sits here who gave no token."""
+    """Return whether to sign in with a browser: stdin is a terminal and no token is given."""
     return token is None and not os.environ.get("DA_TOKEN") and sys.stdin.isatty()
 
 
 def _end_session(config: Config) -> None:
-    """Tell the server that a session ends; that it does not answer keeps nobody logged in here."""
+    """End the session on the server; if that fails, print why and carry on."""
     from da.session import server_of
     from da.web import Web
 
@@ -102,7 +108,7 @@ def _end_session(config: Config) -> None:
             with Web() as web:
                 server_of(config, login, web).have_done("/auth/logout")
     except DaError as error:
-        say(f"The server was not told: {error}", err=True)
+        say(f"can't end the session on the server: {error}", err=True)
 
 
 def _bootstrap(server: Any, email: str) -> str:
@@ -112,13 +118,13 @@ def _bootstrap(server: Any, email: str) -> str:
 
 
 def _ask(what: str) -> str:
-    """Ask without showing what is typed; without a terminal, take the first line of stdin."""
+    """Prompt without echo; without a terminal, read the first line of stdin."""
     answer = typer.prompt(what, hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.readline()
     if not answer.strip():
-        raise DaError(f"{what}: nothing came; give --token, DA_TOKEN or a line on stdin")
+        raise DaError(f"{what}: no input; give --token, set DA_TOKEN, or write a line to stdin")
     return str(answer).strip()
 
 
 def _who(me: dict[str, Any]) -> str:
-    name = me.get("email") or me.get("name") or ("a service" if me.get("service") else "somebody")
+    name = me.get("email") or me.get("name") or ("a service" if me.get("service") else "unknown user")
     return f"{name} ({me.get('role', 'no role')})"

@@ -1,11 +1,11 @@
-"""`da diagnose`: what is wrong here, and what to do about it."""
+"""`da diagnose`: find problems and suggest fixes."""
 
 import email.utils
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import typer
 
@@ -13,20 +13,20 @@ from da import __version__
 from da.commands.status import moved_from
 from da.config import Config, is_loopback
 from da.errors import DaError
+from da.options import Json
 from da.output import print_json, print_table, say
-from da.patience import Patience
+from da.server import Backoff
 from da.session import server_of
 from da.text import ago_text, bytes_text
 from da.updates import update_command
-from da.web import Exchange, Web
+from da.web import Web
 from da.workspace import Workspace
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Verdict = Literal["ok", "warning", "problem"]
 
 _TIMEOUT: Final = 10.0
 _CLOCK: Final = 120.0
-"""Seconds that the clocks may differ before signed links and sessions suffer."""
+"""Seconds of clock difference that signed URLs and sessions tolerate."""
 
 _LITTLE: Final = 1 << 30
 _WEEK: Final = 7 * 86400
@@ -34,7 +34,7 @@ _WEEK: Final = 7 * 86400
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found, and what to do about it."""
+    """The result of one check, and how to fix it."""
 
     check: str
     verdict: Verdict
@@ -43,19 +43,20 @@ class Finding:
 
 
 def diagnose(json: Json = False) -> None:
-    """Check server, login, clock, versions, disk and the local database, and say what to do.
+    """Check the server, login, clock, versions, disk and local database, and suggest fixes.
 
-    Ends with 1 when something is broken.
+    Exits with 1 if a check finds a problem.
     """
     findings = list(_findings(Config.read()))
     if json:
         print_json({"da": __version__, "checks": [asdict(finding) for finding in findings]})
     else:
         rows = [(it.check, it.verdict, it.found) for it in findings]
-        print_table(("check", "verdict", "found"), rows)
+        print_table(("check", "result", "details"), rows)
         for finding in findings:
             if finding.advice:
-                say(f"\n{finding.check}: {finding.advice}")
+                say()
+                say(f"{finding.check}: {finding.advice}")
     if any(finding.verdict == "problem" for finding in findings):
         raise typer.Exit(1)
 
@@ -75,24 +76,26 @@ def _checked(check: str, look: Callable[[], Finding]) -> Finding:
 
 
 def _server(config: Config) -> Iterator[Finding]:
-    """Look at what takes the server: whether it answers, how its clock goes, and who it takes us for."""
+    """Run the checks that need the server: reachability, versions, clock and login."""
     try:
         address = config.server
     except DaError as error:
-        yield Finding("server", "problem", str(error), "Say where it is: da login --server URL")
+        yield Finding("server", "problem", str(error), "Run: da login --server URL")
         return
     if address is None:
-        yield Finding("server", "problem", "none is known", "Say where it is: da login --server URL")
+        yield Finding("server", "problem", "no server is configured", "Run: da login --server URL")
         return
     with Web(timeout=_TIMEOUT) as web:
         try:
             health, date = _health(address, web)
         except DaError as error:
-            advice = "Check the address and your network; is it running? Locally: make dev, or docker-compose up"
+            advice = (
+                "Check the address, your network, and that the server runs (locally: make dev or docker compose up)"
+            )
             yield Finding("server", "problem", f"{address}: {error}", advice)
             return
         is_open = address.startswith("http:") and not is_loopback(address)
-        advice = "Over http:// your token and data can be read on the way: use https://" if is_open else ""
+        advice = "Over http:// your token and data are not encrypted; use https://" if is_open else ""
         yield Finding("server", "warning" if is_open else "ok", f"{address} answers", advice)
         yield _versions(health, address)
         yield _clock(date)
@@ -100,15 +103,12 @@ def _server(config: Config) -> Iterator[Finding]:
 
 
 def _health(address: str, web: Web) -> tuple[dict[str, Any], str]:
-    def read(answer: Exchange) -> tuple[Any, str]:
-        return answer.json(), answer.header("date")
-
     with web.exchange("GET", f"{address}/api/health", {"Accept": "application/json"}, None) as answer:
         if answer.status != 200:  # noqa: PLR2004
             raise answer.refusal()
-        document, date = read(answer)
+        document, date = answer.json(), answer.header("date")
     if not isinstance(document, dict) or "version" not in document:
-        raise DaError("something else answers there; is it the right address?")
+        raise DaError("the answer is not from an AI Data Analyst server; check the address")
     return document, date
 
 
@@ -123,7 +123,7 @@ def _versions(health: dict[str, Any], address: str) -> Finding:
         "versions",
         "warning",
         found,
-        f"Install the da of the server's version: {update_command(theirs, address)}",
+        f"Install the version of da that matches the server: {update_command(theirs, address)}",
     )
 
 
@@ -131,30 +131,32 @@ def _clock(date: str) -> Finding:
     try:
         theirs = email.utils.parsedate_to_datetime(date).timestamp()
     except ValueError:
-        return Finding("clock", "ok", "the server tells no time")
+        return Finding("clock", "ok", "the server sends no date")
     ahead = time.time() - theirs
     if abs(ahead) <= _CLOCK:
-        return Finding("clock", "ok", "as the server's")
-    found = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
-    return Finding("clock", "warning", found, "Set this machine's clock: sessions and links end too early or late")
+        return Finding("clock", "ok", "in sync with the server")
+    found = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the server"
+    return Finding(
+        "clock", "warning", found, "Set this machine's clock; otherwise sessions and links expire at the wrong time"
+    )
 
 
 def _login(config: Config, web: Web) -> Finding:
     try:
-        me = server_of(config, config.login(), web, Patience(attempts=1)).get("/api/me")
+        me = server_of(config, config.login(), web, Backoff(attempts=1)).get("/api/me")
     except DaError as error:
-        return Finding("login", "problem", str(error), "Log in: da login")
+        return Finding("login", "problem", str(error), "Run: da login")
     token = me.get("token") or {}
-    ends = f", until {token['expires_at'][:10]}" if token.get("expires_at") else ""
+    ends = f", expires {token['expires_at'][:10]}" if token.get("expires_at") else ""
     name = me.get("email") or "a service"
-    return Finding("login", "ok", f"{name} ({me.get('role')}), by {'a session' if not token else 'a token'}{ends}")
+    return Finding("login", "ok", f"{name} ({me.get('role')}), with {'a session' if not token else 'a token'}{ends}")
 
 
 def _workspace() -> Finding:
     workspace = Workspace.find()
     checked_at = workspace.checked_at()
     if checked_at is None:
-        return Finding("workspace", "warning", f"{workspace.root} was never synced", "Run: da sync")
+        return Finding("workspace", "warning", f"{workspace.root} has never been synced", "Run: da sync")
     if moved := moved_from(workspace, workspace.state()):
         return Finding("workspace", "problem", f"{workspace.root}: {moved}", "Run: da sync")
     found = f"{workspace.root}, synced {ago_text(checked_at)}"
@@ -170,7 +172,7 @@ def _disk() -> Finding:
     free = shutil.disk_usage(place).free
     if free >= _LITTLE:
         return Finding("disk", "ok", f"{bytes_text(free)} free")
-    return Finding("disk", "warning", f"{bytes_text(free)} free", "A sync may not fit: make room")
+    return Finding("disk", "warning", f"{bytes_text(free)} free", "A sync may run out of space; free some")
 
 
 def _database() -> Finding:
@@ -178,14 +180,14 @@ def _database() -> Finding:
 
     path = Workspace.find().duckdb
     if not path.exists():
-        return Finding("local database", "warning", f"there is no {path} yet", "Run: da sync")
+        return Finding("local database", "warning", f"{path} does not exist yet", "Run: da sync")
     try:
         with duckdb.connect(str(path), read_only=True) as db:
             row = db.execute("select count(*) from duckdb_views() where not internal").fetchone()
     except duckdb.Error as error:
         advice = (
-            f"If another program has {path} open, close it. If the file is damaged or of a newer DuckDB, run da sync:"
-            " it moves the file aside, with everything in it, and makes a new one"
+            f"If another program has {path} open, close it. If the file is damaged or was written by a newer DuckDB, run"
+            " da sync: it keeps the file under another name and creates a new one"
         )
         return Finding("local database", "problem", str(error).partition("\n")[0], advice)
     return Finding("local database", "ok", f"{row[0] if row else 0} views")

@@ -1,4 +1,4 @@
-"""`da query`: SQL on the mirror."""
+"""`da query`: run SQL on the mirror."""
 
 import itertools
 import sys
@@ -16,17 +16,17 @@ from da.workspace import Workspace
 if TYPE_CHECKING:
     from da.query import Result, Row
 
-Sql = Annotated[str | None, typer.Argument(metavar="[SQL]", help="The statement, or - to read it from stdin.")]
+Sql = Annotated[str | None, typer.Argument(metavar="[SQL]", help="SQL to run; - reads it from stdin.")]
 File = Annotated[Path | None, typer.Option("--file", "-F", metavar="PATH", help="Read the SQL from a file.")]
-Format = Annotated[Literal["table", "csv", "json"], typer.Option("--format", "-f", help="How to print the rows.")]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="Rows to print at most; 0 for all.")]
+Format = Annotated[Literal["table", "csv", "json"], typer.Option("--format", "-f", help="Output format.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="Maximum number of rows to print; 0 prints all.")]
 
 
 class SqlCommand(TyperCommand):
-    """A command whose SQL may begin with a comment: that would be an option otherwise."""
+    """A command whose SQL may start with a `--` comment, which would otherwise be parsed as an option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put SQL behind all options."""
+        """Move SQL behind all options."""
         sql = [each for each in args if each.startswith("--") and ("\n" in each or each[2:3].isspace())]
         if sql:
             args = [*(each for each in args if each not in sql), "--", *sql]
@@ -40,8 +40,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def query(sql: Sql = None, file: File = None, form: Format = "table", limit: Limit = 1000) -> None:
     """Run SQL on the mirror, offline.
 
-    The tables are views of the names that `da tables` lists; times with a zone show in UTC. When there are more rows
-    than the limit, a note on stderr says so.
+    Each table is a view with the name that da tables lists. Times with a time zone are shown in UTC. If the result has
+    more rows than the limit, a note is printed to stderr.
     """
     from da.query import as_json, as_text, opened, run
 
@@ -55,11 +55,11 @@ def query(sql: Sql = None, file: File = None, form: Format = "table", limit: Lim
         counted = _Counted(result.rows, limit)
         {"table": _table, "csv": _csv, "json": _json}[form](result, counted)
     if counted.truncated:
-        say(f"Only the first {limit:,} rows are shown; --limit 0 shows all.", err=True)
+        say(f"Showing the first {limit:,} rows; use --limit 0 for all.", err=True)
 
 
 class _Counted:
-    """Rows up to a limit; one more is read, so that `truncated` is never a guess."""
+    """Rows up to a limit. One more row is read, so that `truncated` is exact."""
 
     def __init__(self, rows: "Iterator[Row]", limit: int) -> None:
         self._rows = rows
@@ -73,27 +73,27 @@ class _Counted:
 
 def _text(sql: str | None, file: Path | None) -> str:
     if sql is not None and file is not None:
-        raise UsageError("Give the SQL or a file with it, not both")
+        raise UsageError("can't use both SQL and --file; give one of them")
     try:
         if file is not None:
             return file.read_text(encoding="utf-8-sig")
         if sql == "-" or (sql is None and not sys.stdin.isatty()):
             return sys.stdin.read()
     except (OSError, UnicodeDecodeError) as error:
-        raise DaError(f"{file or 'stdin'} can't be read: {getattr(error, 'strerror', None) or error}") from None
+        raise DaError(f"can't read '{file or 'stdin'}': {getattr(error, 'strerror', None) or error}") from None
     if sql is None:
-        raise UsageError('Give the SQL, as in: da query "select 1"')
+        raise UsageError('no SQL given; for example: da query "select 1"')
     return sql
 
 
 def _hint(message: str, workspace: Workspace) -> str:
-    """Say why DuckDB does not find something: its table is not mirrored, or the workspace is not where it was."""
+    """Explain why DuckDB can't find something: the table is not mirrored, or the workspace has moved."""
     state = workspace.state()
     if state.root != str(workspace.root) and state.root in message:
-        return f"\nThe mirror has moved here from {state.root}; run da sync."
+        return f"\nThe mirror was moved here from {state.root}; run da sync."
     for table in state.tables.values():
         if not table.is_mirrored and f"Table with name {table.view} does not exist" in message:
-            return f"\n{table.view} ({table.id}) is not mirrored: it can be queried at the server only."
+            return f"\n{table.view} ({table.id}) is not mirrored; it can only be queried on the server."
     return ""
 
 
@@ -108,18 +108,18 @@ def _table(result: "Result", rows: _Counted) -> None:
     print("\n".join(text.lines))
     if text.hidden:
         hidden = count_text(text.hidden, "column")
-        say(f"{hidden} of {len(names)} had no room; --format csv or json shows all.", err=True)
+        say(f"{hidden} of {len(names)} hidden; use --format csv or json to see all.", err=True)
 
 
 def _csv(result: "Result", rows: _Counted) -> None:
-    shown = clean_lines if sys.stdout.isatty() else str  # a file or a program gets every character as it is
+    shown = clean_lines if sys.stdout.isatty() else str  # files and programs get every character unchanged
     print(shown(",".join(_field(column.name) for column in result.columns)))
     for row in rows:
         print(shown(",".join(map(_field, row))))
 
 
 def _field(value: str | None) -> str:
-    """Write a field as RFC 4180 has it; NULL is nothing at all, an empty text is two quotes."""
+    """Format a field as in RFC 4180. NULL is an empty field; an empty string is two quotes."""
     if value is None:
         return ""
     plain = value and not any(mark in value for mark in ',"\n\r')

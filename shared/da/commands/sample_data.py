@@ -1,4 +1,4 @@
-"""`da sample-data`: nine related tables of a web shop, to try things on."""
+"""`da sample-data`: generate nine related tables of a web shop."""
 
 import time
 from enum import StrEnum
@@ -12,7 +12,7 @@ from da.output import say
 
 
 class SampleSize(StrEnum):
-    """How much of it: about 1 thousand, 20 thousand, 200 thousand or 2 million rows."""
+    """The size: about 1 thousand, 20 thousand, 200 thousand or 2 million rows."""
 
     XS = "xs"
     S = "s"
@@ -21,7 +21,7 @@ class SampleSize(StrEnum):
 
 
 class SampleFormat(StrEnum):
-    """What kind of files."""
+    """The file format."""
 
     CSV = "csv"
     PARQUET = "parquet"
@@ -29,15 +29,13 @@ class SampleFormat(StrEnum):
 
 def sample_data(
     size: Annotated[
-        SampleSize, typer.Option(help="About 1 thousand, 20 thousand, 200 thousand or 2 million rows.")
+        SampleSize, typer.Option(help="Size: about 1 thousand, 20 thousand, 200 thousand or 2 million rows.")
     ] = SampleSize.S,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 42,
-    format: Annotated[SampleFormat, typer.Option(help="What kind of files.")] = SampleFormat.CSV,  # noqa: A002 - the option's name
-    output: Annotated[Path, typer.Option(help="The folder to write into; it is made when it is not there.")] = Path(
-        "sample-data"
-    ),
+    seed: Annotated[int, typer.Option(help="Random seed; the same seed produces the same files.")] = 42,
+    format: Annotated[SampleFormat, typer.Option(help="File format.")] = SampleFormat.CSV,  # noqa: A002 - the option's name
+    output: Annotated[Path, typer.Option(help="Output folder; created if it does not exist.")] = Path("sample-data"),
 ) -> None:
-    """Write nine related tables of a web shop: customers, orders, payments, visits, tickets and more."""
+    """Generate sample data: nine related tables of a web shop, such as customers, orders and payments."""
     import duckdb
 
     from da.sample.generation import generate
@@ -46,7 +44,7 @@ def sample_data(
     try:
         manifest = generate(size.value, seed, format.value, output)
     except (OSError, duckdb.IOException) as error:
-        raise UsageError(f"{output} can't be written to: {getattr(error, 'strerror', None) or error}") from None
+        raise UsageError(f"can't write to '{output}': {getattr(error, 'strerror', None) or error}") from None
     for table, rows in manifest.tables.items():
         say(f"{table:<16} {rows:>9,} rows")
-    say(f"{manifest.total_rows:,} rows written to {output} in {time.monotonic() - began:.1f} s")
+    say(f"Wrote {manifest.total_rows:,} rows to {output} in {time.monotonic() - began:.1f} s")

@@ -1,4 +1,4 @@
-"""`da setup`: the first installation, from the first question to the first mirrored table."""
+"""`da setup`: set up an instance, from the first question to the first mirrored table."""
 
 import os
 import sys
@@ -8,40 +8,41 @@ from typing import Annotated
 import typer
 
 from da.config import Config
-from da.errors import DaError, UsageError
-from da.output import say
+from da.errors import UsageError
+from da.output import say, say_text
 
 Text = str | None
 
 
 def setup(
     *,
-    domain: Annotated[Text, typer.Option(help="Your company's domain, as example.com.")] = None,
-    name: Annotated[Text, typer.Option(help="What the instance is called.")] = None,
-    email: Annotated[Text, typer.Option(help="Your e-mail; you become the first administrator.")] = None,
-    source: Annotated[Text, typer.Option(help="Where the data comes from: csv.")] = None,
-    data: Annotated[Text, typer.Option(metavar="FOLDER", help="The folder of your files.")] = None,
-    source_name: Annotated[Text, typer.Option(help="What this source is called.")] = None,
-    server: Annotated[Text, typer.Option(metavar="URL", help="Where the server is, or will be.")] = None,
-    mirror: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the tables are mirrored to.")] = Path(
-        "analysis"
-    ),
+    domain: Annotated[Text, typer.Option(help="Email domain of your company, e.g. example.com.")] = None,
+    name: Annotated[Text, typer.Option(help="Name of the instance.")] = None,
+    email: Annotated[Text, typer.Option(help="Your email; you become the first administrator.")] = None,
+    source: Annotated[Text, typer.Option(help="Type of the data source: csv.")] = None,
+    data: Annotated[Text, typer.Option(metavar="FOLDER", help="Folder with your data files.")] = None,
+    source_name: Annotated[Text, typer.Option(help="Name of the source, used in table names.")] = None,
+    server: Annotated[Text, typer.Option(metavar="URL", help="URL of the server, running or planned.")] = None,
+    mirror: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the mirror.")] = Path("analysis"),
     wait: Annotated[
-        float | None, typer.Option(min=0, help="Seconds to wait for the server; 600 in a terminal, else 0.")
+        float | None,
+        typer.Option(min=0, help="Seconds to wait for the server; by default 600 in a terminal, otherwise 0."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take what is usual.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there; a backup is kept.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask no questions; use the defaults.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files, keeping a backup.")] = False,
 ) -> None:
     """Set up an instance for your company.
 
-    It asks what it has to know (every answer is an option, too), writes .env and config/instance.yaml into this
-    folder, which is the project's, waits for the server, makes you its first administrator, has your data read for
-    the first time, and mirrors it to this machine. When it was interrupted, run it again: it goes on where it stopped.
-    Ends with 1 when something failed.
+    Run it in the project folder. It asks a few questions (each is also an option), writes .env and
+    config/instance.yaml, waits for the server, makes you the first administrator, syncs your data for the first time
+    and mirrors it to this machine. If it is interrupted, run it again: it resumes where it stopped. Exits with 1 if
+    something failed.
     """
     folder = Path.cwd()
     if not (folder / "docker-compose.yml").is_file():
-        raise UsageError(f"{folder} is not the project's folder, where docker-compose.yml is; go there first")
+        raise UsageError(
+            f"can't set up in '{folder}': it has no docker-compose.yml; change to the project folder first"
+        )
     given = {
         "domain": domain,
         "name": name,
@@ -55,7 +56,7 @@ def setup(
     try:
         well = _set_up(folder, given, mirror.absolute(), seconds, asking=not yes, force=force)
     except KeyboardInterrupt:
-        say("\nRun da setup again; it goes on where it stopped.", err=True)
+        say_text("\nTo resume, run da setup again.", err=True)
         raise
     raise typer.Exit(0 if well else 1)
 
@@ -63,9 +64,9 @@ def setup(
 def _set_up(
     folder: Path, given: dict[str, str | None], mirror: Path, wait: float, *, asking: bool, force: bool
 ) -> bool:
-    from da.setup.answers import gather
+    from da.session import complete_answers
+    from da.setup.answers import Kept, gather
     from da.setup.files import write_files
-    from da.setup.progress import Kept
     from da.setup.steps import Steps
     from da.web import Web
     from da.workspace import Workspace
@@ -78,25 +79,23 @@ def _set_up(
     with Web() as web:
         steps = Steps(folder, answers, kept, Config.read(ours), web)
         steps.connect(wait)
-        try:
+        with complete_answers(steps.address):
             session = steps.log_in()
             steps.take_over(session)
             well = steps.extract(session)
             well = steps.mirror(session, Workspace(mirror)) and well
-        except KeyError as error:
-            raise DaError(f"{steps.address} answered without {error}; da and the server are of different age") from None
-    _tell_what_next(answers["server"], mirror, answers["source_name"], well=well)
+    _print_next_steps(answers["server"], mirror, answers["source_name"], well=well)
     return well
 
 
-def _tell_what_next(server: str, mirror: Path, source: str, *, well: bool) -> None:
+def _print_next_steps(server: str, mirror: Path, source: str, *, well: bool) -> None:
     if not well:
-        say(f"\nNot all of it went well, as it says above. When that is mended: da admin sync {source}")
-    say(f"""
-What to try next
+        say_text(f"\nSome steps failed, see above. After fixing the cause, run: da admin sync {source}")
+    say_text(f"""
+Next steps
   cd {os.path.relpath(mirror)}
   da tables
   da query "show tables"
-  da admin users add EMAIL --invite          lets somebody in
-  da admin grants add EMAIL '{source}.*'     lets them read
-  {server}/docs describes the server""")
+  da admin users add EMAIL --invite          invite a user
+  da admin grants add EMAIL '{source}.*'     grant read access
+  {server}/docs   API documentation""")

@@ -1,20 +1,19 @@
-"""`da status`: is the mirror up to date?"""
+"""`da status`: report whether the mirror is up to date."""
 
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from da.config import Config
 from da.errors import DaError
-from da.manifest import Manifest
+from da.manifest import Manifest, noticed
+from da.options import Json
 from da.output import print_json, say
-from da.patience import Patience
 from da.plan import Request, plan
+from da.server import Backoff
 from da.session import server_of
-from da.sync import noticed
 from da.text import ago_text, bytes_text, clean, count_text
 from da.web import Web
 from da.workspace import State, Workspace
@@ -23,12 +22,10 @@ EXIT_CODES = {"up to date": 0, "behind": 3, "incomplete": 3, "moved": 3, "never 
 _TIMEOUT = 5.0
 """Seconds to wait for the server."""
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A mirror's status. `checked_at` is when it was last known to be as the server wants it; sizes in bytes."""
+    """The status of a mirror. `checked_at` is when it last matched the server; sizes are in bytes."""
 
     state: str
     detail: str
@@ -46,10 +43,10 @@ class Status:
 
 
 def status(json: Json = False) -> None:
-    """Tell whether the mirror is up to date.
+    """Show whether the mirror is up to date.
 
-    Exit codes: 0 up to date; 3 behind the server, incomplete, moved or never synced; 4 unknown, because the server
-    can't be reached or you are not logged in.
+    Exit codes: 0 up to date; 3 behind the server, incomplete, moved or never synced; 4 unknown because the server can't
+    be reached or you are not logged in.
     """
     workspace = Workspace.find()
     found = _status(workspace, Config.read())
@@ -82,33 +79,33 @@ def _status(workspace: Workspace, config: Config) -> Status:
 
 
 def _compared(workspace: Workspace, state: State, config: Config) -> tuple[str, str]:
-    """Ask the server what is new; return the state in a word, and what there is to say about it."""
+    """Compare the mirror with the server; return the state and its details."""
     if workspace.checked_at() is None:
         return "never synced", "run da sync"
     if moved := moved_from(workspace, state):
         return "moved", moved
     try:
         with Web(timeout=_TIMEOUT) as web:
-            answer = server_of(config, config.login(), web, Patience(attempts=1)).manifest(state.etag)
+            answer = server_of(config, config.login(), web, Backoff(attempts=1)).manifest(state.etag)
         return _incomplete(workspace, state) if answer is None else _behind(workspace, state, answer[1])
     except DaError as error:
         return "unknown", str(error)
 
 
 def moved_from(workspace: Workspace, state: State) -> str:
-    """Say where the mirror was synced if that is not where it is now; an empty text if it is."""
+    """Describe where the mirror was moved or copied from; empty if it is still in its place."""
     if not state.root or state.root == str(workspace.root):
         return ""
     verb = "copied" if (Path(state.root) / ".da").is_dir() else "moved"
-    return f"it was {verb} from {state.root}, and its views still name files there; run da sync here"
+    return f"{verb} from {state.root}; its views still refer to files there; run da sync here"
 
 
 def _incomplete(workspace: Workspace, state: State) -> tuple[str, str]:
     lost = [table.id for table in state.tables.values() if table.is_mirrored and not workspace.holds(table)]
     if lost:
-        return "incomplete", f"files of {', '.join(lost)} are gone; run da sync"
+        return "incomplete", f"files of {', '.join(lost)} are missing; run da sync"
     if workspace.database_stamp() is None:
-        return "incomplete", f"{workspace.duckdb} is gone; run da sync"
+        return "incomplete", f"{workspace.duckdb} is missing; run da sync"
     return "up to date", ""
 
 
@@ -120,13 +117,13 @@ def _behind(workspace: Workspace, state: State, document: object) -> tuple[str, 
     )
     news += [f"{count_text(len(todo.removed), 'table')} to remove"] if todo.removed else []
     news += [f"{table_id}: {error}" for table_id, error in manifest.refused.items()]
-    return "behind", f"{', '.join(news) or 'descriptions are new'}; run da sync"
+    return "behind", f"{', '.join(news) or 'descriptions changed'}; run da sync"
 
 
 def _print(found: Status, workspace: Workspace) -> None:
     checked_at = workspace.checked_at()
     synced = f"snapshot {found.snapshot}, synced {ago_text(checked_at)}" if checked_at else "never"
-    tables = f"{found.mirrored} mirrored, {found.not_mirrored} at the server only"
+    tables = f"{found.mirrored} mirrored, {found.not_mirrored} on the server only"
     lines = {
         "server": found.server or "none",
         "user": found.user or "unknown",

@@ -1,40 +1,38 @@
-"""`da tables`: what there is to query."""
+"""`da tables`: list the tables you can query."""
 
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
-from da import completion
 from da.errors import DaError
-from da.manifest import Table
+from da.manifest import Table, noticed
+from da.options import Json, complete_tables
 from da.output import print_json, print_table, say
 from da.session import session
-from da.sync import noticed
-from da.text import ago_text, bytes_text, clean, count_text
+from da.text import ago_text, bytes_text, count_text
 from da.workspace import Workspace
 
 Name = Annotated[
     str | None,
     typer.Argument(
-        metavar="[TABLE]", help="Show the columns of this one, by view or id.", autocompletion=completion.tables
+        metavar="[TABLE]", help="Show the columns of this table, by view name or ID.", autocompletion=complete_tables
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Snapshots = Annotated[bool, typer.Option("--snapshots", help="List the snapshots that the server keeps instead.")]
+Snapshots = Annotated[bool, typer.Option("--snapshots", help="List the snapshots on the server instead.")]
 
 
 def tables(name: Name = None, snapshots: Snapshots = False, json: Json = False) -> None:
-    """List the tables, or the columns of one.
+    """List tables, or the columns of one table.
 
-    What there is was asked at the last sync: tables that are mirrored, and such that can be queried at the server only.
+    Shows the state at the last sync: mirrored tables, and tables that can only be queried on the server.
     """
     if snapshots:
         _list_snapshots(json=json)
         return
     workspace = Workspace.find()
     if workspace.checked_at() is None:
-        raise DaError(f"There is no mirror in {workspace.root} yet; run da sync there, or set DA_LOCAL_DIR")
+        raise DaError(f"there is no mirror in '{workspace.root}' yet; run da sync there, or set DA_LOCAL_DIR")
     known = workspace.state().tables
     if name is None:
         _list(workspace, list(known.values()), json=json)
@@ -44,8 +42,8 @@ def tables(name: Name = None, snapshots: Snapshots = False, json: Json = False) 
 
 def _list_snapshots(*, json: bool) -> None:
     with session() as server:
-        told = server.get("/api/snapshots")
-    known = told["snapshots"]
+        found = server.get("/api/snapshots")
+    known = found["snapshots"]
     if json:
         print_json(known)
         return
@@ -58,8 +56,8 @@ def _list_snapshots(*, json: bool) -> None:
         for each in known
     ]
     print_table(("snapshot", "published", ""), rows, right=("snapshot",))
-    for held in told.get("held_back") or []:
-        say(clean(f"{held['source']} shows the tables of snapshot {held['snapshot']}, since a rollback."))
+    for held in found.get("held_back") or []:
+        say(f"{held['source']} is held back at snapshot {held['snapshot']} by a rollback.")
 
 
 def _list(workspace: Workspace, known: list[Table], *, json: bool) -> None:
@@ -67,7 +65,15 @@ def _list(workspace: Workspace, known: list[Table], *, json: bool) -> None:
         print_json([_document(workspace, table) for table in known])
         return
     rows = [
-        (table.view, table.id, _place(table), _number(table.rows), _size(table), _updated(table), table.description)
+        (
+            table.view,
+            table.id,
+            _place(table),
+            "" if table.rows is None else f"{table.rows:,}",
+            _size(table),
+            _updated(table),
+            table.description,
+        )
         for table in known
     ]
     print_table(("view", "table", "where", "rows", "size", "updated", "description"), rows, right=("rows", "size"))
@@ -95,7 +101,7 @@ def _show(workspace: Workspace, table: Table, *, json: bool) -> None:
 def _named(name: str, known: list[Table]) -> Table:
     found = next((table for table in known if name.lower() in {table.view, table.id}), None)
     if found is None:
-        raise DaError(f"There is no table {name}; da tables lists what there is, da sync brings what is new")
+        raise DaError(f"there is no table '{name}'; run da tables to list all tables, or da sync to fetch new ones")
     return found
 
 
@@ -115,10 +121,6 @@ def _document(workspace: Workspace, table: Table) -> dict[str, Any]:
 
 def _place(table: Table) -> str:
     return table.place.replace("_", " ")
-
-
-def _number(count: int | None) -> str:
-    return "" if count is None else f"{count:,}"
 
 
 def _size(table: Table) -> str:

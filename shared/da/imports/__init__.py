@@ -1,4 +1,4 @@
-"""Taking an older system of this kind into the server: what its folder holds, and the conversation that brings it over.
+"""Import of an older system: reading its folder, and the transfer to the server.
 
-The folder is only read: DuckDB files are opened as copies, with their logs.
+The folder is never changed: DuckDB files are copied with their logs before they are opened.
 """

@@ -1,17 +1,74 @@
-"""Reading the `system.duckdb` of an older system, in its versions 1 to 3."""
+"""Read the `system.duckdb` of an older system, versions 1 to 3."""
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import duckdb
 
 from da.errors import DaError
-from da.imports.database_copy import opened_copy
 from da.imports.report import Left
-from da.sql import quote
+from da.sql import quote, quote_text
 from da.text import count_text
+
+_ATTEMPTS = 3
+
+
+@contextmanager
+def opened_copy(path: Path, writes_to: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open a copy of a DuckDB file, including its log.
+
+    SQL in it can't access other files or the network, except the folder `writes_to`.
+
+    Raises:
+        DaError: it is not a readable database, or it keeps changing.
+    """
+    with TemporaryDirectory(prefix="da-import-") as folder:
+        copy = _copied(path, Path(folder))
+        try:
+            connection = duckdb.connect(str(copy))
+        except (duckdb.Error, UnicodeDecodeError) as error:
+            raise DaError(f"can't open '{path}' as a DuckDB database: {_reason(error, copy)}") from None
+        with connection:
+            connection.execute("set TimeZone = 'UTC'; set threads = 1")  # so that equal rows produce equal bytes
+            if writes_to is not None:
+                connection.execute(f"set allowed_directories = [{quote_text(f'{writes_to}/')}]")
+            connection.execute("set enable_external_access = false; set lock_configuration = true")
+            try:
+                yield connection
+            except duckdb.Error as error:
+                raise DaError(f"can't read '{path}': {_reason(error, copy)}") from None
+
+
+def _copied(path: Path, folder: Path) -> Path:
+    """Copy a file and its log in a consistent state."""
+    files = (path, path.with_name(f"{path.name}.wal"))
+    for _ in range(_ATTEMPTS):
+        before = [_mark(file) for file in files]
+        for file, mark in zip(files, before, strict=True):
+            (folder / file.name).unlink(missing_ok=True)
+            if mark is not None:
+                shutil.copyfile(file, folder / file.name)
+        if before == [_mark(file) for file in files]:
+            return folder / path.name
+    raise DaError(f"can't copy '{path}': it keeps changing; stop the older system and try again")
+
+
+def _mark(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def _reason(error: Exception, copy: Path) -> str:
+    return str(error).splitlines()[0].replace(str(copy), copy.name)
+
 
 NEWEST: Final = 3
 
@@ -29,21 +86,21 @@ _TAKEN: Final = (
     "audit_log",
 )
 _SECRET: Final = {"setup_token", "reset_token"}
-_MADE_ANEW: Final = "is made anew by the next sync"
+_MADE_ANEW: Final = "recreated by the next sync"
 _REASONS: Final[Mapping[str, str]] = {
     "sync_state": _MADE_ANEW,
     "sync_history": _MADE_ANEW,
     "table_profiles": _MADE_ANEW,
-    "pending_codes": "codes are secret, and good for minutes only",
-    "script_registry": "there are no scripts here that the server runs",
+    "pending_codes": "secret codes that expire within minutes",
+    "script_registry": "server-side scripts are not supported",
 }
-_UNKNOWN: Final = "nothing here knows it"
+_UNKNOWN: Final = "not supported"
 _TIMES: Final = "strftime({0}, '%Y-%m-%dT%H:%M:%S.%f')"
 
 
 @dataclass(frozen=True, slots=True)
 class OldState:
-    """What an older system says: the rows of its tables as texts, and what of it is left. Version 0 has nothing."""
+    """The state of an older system: rows of its tables as text, and what is not imported. Version 0 is empty."""
 
     version: int = 0
     rows: Mapping[str, list[Row]] = field(default_factory=dict)
@@ -51,10 +108,10 @@ class OldState:
 
 
 def read_state(path: Path) -> OldState:
-    """Read a system file; one that is not there has nothing.
+    """Read a system file; a missing one is empty.
 
     Raises:
-        DaError: it can't be read, or is of a version that nobody here knows.
+        DaError: it can't be read, or its version is not supported.
     """
     if not path.exists():
         return OldState()
@@ -77,12 +134,14 @@ def _version(connection: duckdb.DuckDBPyConnection, path: Path) -> int:
     found = connection.execute("select coalesce(max(version), 0) from schema_version").fetchone()
     version = int(found[0]) if found else 0
     if version > NEWEST:
-        raise DaError(f"{path} is of version {version}; versions 1 to {NEWEST} can be taken")
+        raise DaError(
+            f"can't import '{path}': its schema version {version} is not supported (supported: 1 to {NEWEST})"
+        )
     return version
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, table: str) -> list[Row]:
-    """Read a table as texts; one-time tokens stay where they are."""
+    """Read a table as text, without one-time tokens."""
     described = connection.execute(f"describe {quote(table)}").fetchall()
     columns = {name: kind for name, kind, *_ in described if not name.startswith(tuple(_SECRET))}
     if not columns:
@@ -92,12 +151,9 @@ def _rows(connection: duckdb.DuckDBPyConnection, table: str) -> list[Row]:
         for name, kind in columns.items()
     )
     found = connection.execute(f"select {', '.join(values)} from {quote(table)} order by rowid").fetchall()
-    return [{name: _clean(value) for name, value in zip(columns, row, strict=True)} for row in found]
-
-
-def _clean(value: str | None) -> str | None:
-    """Leave out what no text of JSON may hold."""
-    return None if value is None else value.replace("\x00", "")
+    return [  # without NUL characters, which the server's JSON does not accept
+        {name: value and value.replace("\x00", "") for name, value in zip(columns, row, strict=True)} for row in found
+    ]
 
 
 def _count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
@@ -111,6 +167,6 @@ def _tokens(connection: duckdb.DuckDBPyConnection, there: list[str]) -> list[Lef
     for name in sorted(_SECRET & columns):
         found = connection.execute(f"select count({quote(name)}) from users").fetchone()
         if found and found[0]:
-            reason = "one-time tokens are secret, and never taken: have new ones sent"
+            reason = "one-time tokens are never imported; send new invitations"
             left.append(Left("state", f"users.{name} ({count_text(found[0], 'row')})", reason))
     return left

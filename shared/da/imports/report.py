@@ -1,4 +1,4 @@
-"""What an import did: for people in lines, for programs as JSON."""
+"""The result of an import, as text or JSON."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from da.text import bytes_text, count_text
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """Something that was not taken, or not as it was."""
+    """Something that was not imported, or was changed."""
 
     kind: str
     name: str
@@ -17,11 +17,11 @@ class Left:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Self:
-        """Read it as the server says it."""
+        """Read an entry of the server's answer."""
         return cls(document["kind"], document["name"], document["reason"])
 
     def to_json(self) -> dict[str, str]:
-        """Write it as a JSON object."""
+        """Return it as a JSON object."""
         return {"kind": self.kind, "name": self.name, "reason": self.reason}
 
 
@@ -30,22 +30,21 @@ _NAMES: Final = {
     "source": "source",
     "table": "table",
     "grant": "grant",
-    "access_request": "request for access",
+    "access_request": "access request",
     "telegram_links": "Telegram link",
     "user_sync_settings": "sync setting",
-    "knowledge_items": "item of knowledge",
+    "knowledge_items": "knowledge item",
     "knowledge_votes": "vote",
     "audit_log": "audit event",
 }
-_PLURALS: Final = {"request for access": "requests for access", "item of knowledge": "items of knowledge"}
 _NAMED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class TableOutcome:
-    """What became of the files of a table: `published`, `there` already, `wanted` in a dry run, or `failed`.
+    """The outcome for the files of a table: `published`, `there` (before), `wanted` (dry run) or `failed`.
 
-    `extracted` is one that this server extracted itself meanwhile. `id` is what it is called here.
+    `extracted` means that this server has since extracted the table itself. `id` is its ID on this server.
     """
 
     id: str
@@ -55,7 +54,7 @@ class TableOutcome:
     error: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Write it as a JSON object."""
+        """Return it as a JSON object."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
@@ -77,38 +76,38 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """What the command ends with: 0 when all that can be taken was."""
+        """The exit code of the command: 0 if everything that can be imported was imported."""
         return 1 if self.problems or any(table.status == "failed" for table in self.tables) else 0
 
     def to_json(self) -> dict[str, Any]:
-        """Write it as a JSON object."""
+        """Return it as a JSON object."""
         lists = ("altered", "left", "tables")
         plain = {name: getattr(self, name) for name in self.__slots__ if name not in lists}
         return {**plain, **{name: [each.to_json() for each in getattr(self, name)] for name in lists}}
 
     def lines(self) -> Iterator[str]:
-        """Write it as lines of text; failures are not among them."""
-        verb = "Would take" if self.dry_run else "Took"
+        """Return the report as lines of text, without failures."""
+        verb = "Would import" if self.dry_run else "Imported"
         yield f"{verb} {_counts(self.taken) or 'nothing new'}."
         if self.there:
-            yield f"Here already: {_counts(self.there)}."
+            yield f"Already on the server: {_counts(self.there)}."
         yield from self._files()
         if self.public_tables:
             shown = ", ".join(self.public_tables[:_NAMED]) + (", …" if len(self.public_tables) > _NAMED else "")
-            yield f"Readable by everybody who can sign in, as before: {shown}."
+            yield f"Readable by every user, as before: {shown}."
         if self.unconfigured:
-            yield f"Sources to be configured before their next sync: {', '.join(self.unconfigured)}."
-        yield from _listed("Taken with a change", self.altered)
-        yield from _listed("Not taken", self.left)
+            yield f"Configure these sources before their next sync: {', '.join(self.unconfigured)}."
+        yield from _listed("Imported with changes", self.altered)
+        yield from _listed("Not imported", self.left)
         if self.snapshot is not None:
-            yield f"Snapshot {self.snapshot} has what was published."
+            yield f"Published in snapshot {self.snapshot}."
 
     def _files(self) -> Iterator[str]:
         for status, verb in (
             ("wanted", "Would publish"),
             ("published", "Published"),
-            ("there", "Published before:"),
-            ("extracted", "Extracted here since, and left alone:"),
+            ("there", "Already published:"),
+            ("extracted", "Kept, because this server has since extracted them:"),
         ):
             tables = [table for table in self.tables if table.status == status]
             if tables:
@@ -118,12 +117,7 @@ class Report:
 
 
 def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(_count(kind, number) for kind, number in counts.items())
-
-
-def _count(kind: str, number: int) -> str:
-    noun = _NAMES.get(kind, kind)
-    return f"{number:,} {_PLURALS[noun]}" if noun in _PLURALS and number != 1 else count_text(number, noun)
+    return ", ".join(count_text(number, _NAMES.get(kind, kind)) for kind, number in counts.items())
 
 
 def _listed(title: str, left: Iterable[Left]) -> Iterator[str]:

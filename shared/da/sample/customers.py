@@ -1,9 +1,8 @@
-"""The customers of the sample data, and who of them acts on a day."""
+"""The customers of the sample data, and which of them act on a day."""
 
 import duckdb
 
-from da.sample.randomness import one_of, weighted
-from da.sample.sizes import Size
+from da.sample.randomness import Size, one_of, weighted
 
 COUNTRIES = {
     "United States": (30, ["New York", "Chicago", "Austin", "Seattle"]),
@@ -37,13 +36,13 @@ COMPANY_STARTS = "Alpine Apex Atlas Blue Cedar Delta Echo Falcon Harbor Iron Lum
 COMPANY_ENDS = "Analytics Foods Group Industries Labs Logistics Media Partners Retail Systems Trading Works"
 
 REGISTERED_BEFORE = 730
-"""Days before the first day of the data over which its older customers registered."""
+"""Days before the first day of the data in which older customers registered."""
 
 
 def create(con: duckdb.DuckDBPyConnection, size: Size) -> None:
-    """Make the table `customers`, and what other tables need to draw a customer.
+    """Create the table `customers`, and the table and macros that draw a customer for other tables.
 
-    Three in five registered before the data begins. A fifth of all, spread over these, are key customers.
+    Three in five registered before the first day of the data. A fifth of all, spread over these, are key customers.
     """
     older, keys = size.customers * 3 // 5, size.customers // 5
     con.execute(f"""
@@ -77,13 +76,13 @@ def create(con: duckdb.DuckDBPyConnection, size: Size) -> None:
                draw('active', no, 100) < 85 as is_active
         from named join (values {_cities()}) c(country, cities) using (country);
 
-        -- how many customers had registered before each day
+        -- the number of customers registered before each day
         create table registrations as
         select day, count(registration_date) as registered
         from (select distinct day from hours) left join customers on registration_date < day
         group by day;
 
-        -- four acts in five are a key customer's, and some of these act far more often than others
+        -- four acts in five are by a key customer, some of whom act far more often than others
         create macro acting_customer(what, id, registered) as
             case when draw(concat(what, ' by key customer'), id, 100) < 80
             then 1 + 3 * ((4241 + 7919 * skewed(concat(what, ' key customer'), id, {keys})) % {keys})

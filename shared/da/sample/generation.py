@@ -1,4 +1,4 @@
-"""Write the sample data: nine files and a manifest."""
+"""Generate the sample data: nine files and a manifest."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -9,8 +9,8 @@ from typing import Literal
 
 import duckdb
 
-from da.sample import calendar, customers, marketing, products, randomness, sales, support
-from da.sample.sizes import END, SIZES
+from da.sample import customers, marketing, randomness, sales
+from da.sample.randomness import END, SIZES
 
 Format = Literal["csv", "parquet"]
 
@@ -33,7 +33,7 @@ _OPTIONS = {"csv": "format csv, header", "parquet": "format parquet, compression
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What was written; `_manifest.json` is this. `tables` has the number of rows of each."""
+    """The content of `_manifest.json`. `tables` maps each table to its number of rows."""
 
     generator: str
     size: str
@@ -45,12 +45,12 @@ class Manifest:
 
 
 def generate(size: str, seed: int, format: Format, output: Path) -> Manifest:  # noqa: A002 - the option's word
-    """Write the nine tables and the manifest into a folder, in place of the sample data that it may hold.
+    """Write the nine tables and the manifest into a folder, replacing earlier sample data.
 
-    Files appear when all are written, the manifest last.
+    Files appear only after all of them have been written, the manifest last.
 
     Raises:
-        FileExistsError: the folder has files of these names that this has not written.
+        FileExistsError: the folder has files with these names that are not sample data.
     """
     output.mkdir(parents=True, exist_ok=True)
     _refuse_foreign(output)
@@ -66,8 +66,12 @@ def generate(size: str, seed: int, format: Format, output: Path) -> Manifest:  #
 def _create(con: duckdb.DuckDBPyConnection, size: str, seed: int) -> None:
     con.execute("set TimeZone = 'UTC'")
     randomness.install(con, seed)
-    for module in (calendar, customers, products, marketing, sales, support):
-        module.create(con, SIZES[size])
+    randomness.create_calendar(con, SIZES[size])
+    customers.create(con, SIZES[size])
+    sales.create_products(con, SIZES[size])
+    marketing.create(con, SIZES[size])
+    sales.create_sales(con, SIZES[size])
+    sales.create_support(con, SIZES[size])
 
 
 def _write(con: duckdb.DuckDBPyConnection, table: str, format: Format, folder: Path) -> int:  # noqa: A002
@@ -85,7 +89,7 @@ def _existing(output: Path) -> list[Path]:
 
 def _refuse_foreign(output: Path) -> None:
     if not (output / MANIFEST).exists() and (files := _existing(output)):
-        raise FileExistsError(f"{files[0].name} is there already and is no sample data; choose another folder")
+        raise FileExistsError(f"'{files[0].name}' exists and is not sample data; choose another folder with --output")
 
 
 def _replace(made: Path, output: Path, manifest: Manifest) -> None:

@@ -1,9 +1,8 @@
-"""Campaigns, visits of the web site and leads of the sample data."""
+"""Campaigns, website sessions and leads of the sample data."""
 
 import duckdb
 
-from da.sample.randomness import one_of, weighted
-from da.sample.sizes import END, Size
+from da.sample.randomness import END, Size, one_of, weighted
 
 CHANNELS = {
     "paid_search": (1200, 320),
@@ -14,7 +13,7 @@ CHANNELS = {
     "influencer": (1500, 130),
     "video": (900, 70),
 }
-"""Price of a thousand impressions in cents and clicks of ten thousand impressions, by channel."""
+"""Price of 1,000 impressions in cents, and clicks per 10,000 impressions, by channel."""
 
 THEMES = "Spring Summer Autumn Winter Holiday Welcome Loyalty Launch"
 LANDING_PAGES = {"/": 38, "/products": 22, "/sale": 14, "/blog": 10, "/new": 8, "/business": 5, "/help": 3}
@@ -25,7 +24,7 @@ LEAD_STATUSES = {"new": 25, "contacted": 25, "qualified": 18, "converted": 20, "
 
 
 def create(con: duckdb.DuckDBPyConnection, size: Size) -> None:
-    """Make `campaigns`, `web_sessions` and `web_leads`; the last two as views, nothing else reads them."""
+    """Create the table `campaigns` and the views `web_sessions` and `web_leads`, which nothing else reads."""
     con.execute(_campaigns(size))
     con.execute(_web_sessions(size))
     con.execute(_web_leads(size))
@@ -66,7 +65,7 @@ def _campaigns(size: Size) -> str:
                {weighted("target", "no", {"all": 40, "b2c": 30, "b2b_small": 18, "b2b_enterprise": 12})} as target_segment
         from seen;
 
-        -- one of the two campaigns that began last before the end of a day; both are still running then
+        -- one of the two campaigns that started last before the end of a day; both are still running
         create macro running_campaign(what, id, day) as greatest(1, ((day - date '{size.start}' + 1) * {size.campaigns}
             + {size.days} - 1) // {size.days} - draw(concat(what, ' campaign'), id, 2));
     """

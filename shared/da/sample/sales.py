@@ -1,9 +1,53 @@
-"""Orders, their items and their payments of the sample data."""
+"""The products of the sample data, their orders and payments, and the support tickets about them."""
 
 import duckdb
 
-from da.sample.randomness import weighted
-from da.sample.sizes import END, Size
+from da.sample.randomness import END, Size, one_of, weighted
+
+CATEGORIES = {
+    "Electronics": (4900, 89900, 60, 80, "Headphones Speaker Monitor Keyboard Camera Router Tablet Charger"),
+    "Clothing": (1400, 14900, 30, 50, "Jacket Shirt Jeans Sweater Dress Cap Socks Coat"),
+    "Home & Garden": (900, 39900, 40, 60, "Lamp Chair Blanket Planter Kettle Shelf Rug Toolbox"),
+    "Sports": (1200, 49900, 45, 65, "Racket Helmet Backpack Dumbbell Tent Bottle Mat Skateboard"),
+    "Books": (700, 5900, 50, 70, "Novel Atlas Cookbook Biography Handbook Anthology Guide Notebook"),
+    "Beauty": (500, 12900, 20, 40, "Serum Shampoo Perfume Balm Mask Soap Cream Brush"),
+}
+"""By category: range of prices in cents, range of costs in percent of the price, and kinds of products."""
+
+ADJECTIVES = "Classic Compact Deluxe Essential Modern Natural Premium Smart Urban Vivid"
+
+
+def create_products(con: duckdb.DuckDBPyConnection, size: Size) -> None:
+    """Create the table `products`; all of them exist before the first day of the data."""
+    con.execute(f"""
+        create table products as
+        with kinds(category_no, category, lowest, highest, cost_from, cost_to, kinds) as (values {_categories()}),
+        drawn as (
+            select no, kinds.*, lowest + draw('price', no, highest - lowest) as price_drawn
+            from range(1, {size.products} + 1) r(no)
+            join kinds on category_no = draw('category', no, {len(CATEGORIES)})
+        ),
+        priced as (select *, price_drawn // 100 * 100 + 99 as cents from drawn)
+        select no as _no,
+               cents as _cents,
+               printf('P-%05d', no) as product_id,
+               printf('%s-%05d', upper(category[1:3]), 10000 + no) as sku,
+               concat_ws(' ', {one_of("adjective", "no", ADJECTIVES)},
+                   list_extract(kinds, 1 + draw('kind', no, len(kinds))), 100 * (1 + draw('model', no, 9))) as name,
+               category,
+               money(cents) as price,
+               money(cents * (cost_from + draw('cost', no, cost_to - cost_from + 1)) // 100) as cost,
+               ((50 + draw('weight', no, 7950)) * 0.001::decimal(4, 3))::decimal(8, 3) as weight_kg,
+               draw('on offer', no, 100) < 92 as is_active,
+               timestamp '{size.start}' - to_hours(1 + draw('offered', no, 17520)) as created_at
+        from priced;
+    """)
+
+
+def _categories() -> str:
+    rows = enumerate(CATEGORIES.items())
+    return ", ".join(str((no, name, *numbers, kinds.split())) for no, (name, (*numbers, kinds)) in rows)
+
 
 ORDER_STATUSES = {"delivered": 58, "shipped": 14, "processing": 10, "pending": 6, "cancelled": 7, "returned": 5}
 """Share of each status in percent."""
@@ -12,13 +56,13 @@ CHANNELS = {"web": 44, "mobile_app": 27, "marketplace": 12, "sales_rep": 6, "pho
 """Share of each sales channel in percent."""
 
 BASKETS = {"b2c": (1, 3, 1, 3), "b2b_small": (1, 5, 1, 6), "b2b_enterprise": (2, 8, 2, 12)}
-"""Fewest and most lines of an order, fewest and most pieces of a line, by segment of the customer."""
+"""Range of lines per order and of pieces per line, by segment of the customer."""
 
 PAYMENT_METHODS = {"card": 55, "paypal": 18, "bank_transfer": 15, "apple_pay": 7, "google_pay": 5}
 
 
-def create(con: duckdb.DuckDBPyConnection, size: Size) -> None:
-    """Make `orders` and `order_items`, and `payments` as a view, for nothing else reads it."""
+def create_sales(con: duckdb.DuckDBPyConnection, size: Size) -> None:
+    """Create the tables `orders` and `order_items` and the view `payments`, which nothing else reads."""
     con.execute(_baskets(size))
     con.execute(_order_items(size))
     con.execute(_orders())
@@ -42,7 +86,7 @@ def _baskets(size: Size) -> str:
 
 
 def _order_items(size: Size) -> str:
-    """Lines of an order are different products: a popular one, and some others in equal steps from it."""
+    """The lines of an order are different products: a popular one, and others at equal steps from it."""
     products = size.products
     return f"""
         create table order_items as
@@ -74,7 +118,7 @@ def _order_items(size: Size) -> str:
 
 
 def _orders() -> str:
-    """Every fourth order has a voucher; the carriage is paid by us from 100 on."""
+    """Every fourth order has a voucher; shipping is free from 100 on."""
     return f"""
         create table orders as
         with summed as (select _order_no as no, sum(_line_cents)::bigint as items from order_items group by no),
@@ -100,7 +144,7 @@ def _orders() -> str:
 
 
 def _payments() -> str:
-    """An order has one payment of its total; every 25th was tried once before, in vain."""
+    """An order has one payment of its total; every 25th has a failed attempt before it."""
     return f"""
         create view payments as
         with attempts as (
@@ -129,3 +173,63 @@ def _payments() -> str:
                                timestamp '{END}' - to_seconds(1)) end as completed_at
         from paid;
     """
+
+
+TICKET_CATEGORIES = {"delivery": 28, "product": 20, "payment": 16, "returns": 16, "account": 12, "other": 8}
+PRIORITIES = {"low": 25, "medium": 45, "high": 22, "urgent": 8}
+TICKET_CHANNELS = {"email": 42, "chat": 30, "phone": 18, "web_form": 10}
+RESPONSE_HOURS = {"low": 48, "medium": 24, "high": 8, "urgent": 2}
+"""Maximum hours to the first response, by priority; a ticket is resolved within ten times that."""
+
+
+def create_support(con: duckdb.DuckDBPyConnection, size: Size) -> None:
+    """Create the view `support_tickets`; three in five are about an order of the previous three weeks."""
+    con.execute(f"""
+        create view support_tickets as
+        with drawn as (
+            select no, moment,
+                   case when draw('about order', no, 100) < 60 then 1 + draw('ticket order', no, {size.orders}) end as order_no,
+                   acting_customer('ticket', no, registered) as customer_no
+            from moments('ticket', {size.support_tickets}) join registrations using (day)
+        ),
+        opened as (
+            select d.no as drawn_no, order_id, coalesce(_customer_no, customer_no) as customer_no,
+                   case when order_id is not null then created_at + to_seconds(1 + draw('complaint', d.no,
+                       least(1814400, epoch(timestamp '{END}' - created_at)::bigint - 1))) else moment end as moment
+            from drawn d left join orders on _no = order_no
+        ),
+        numbered as (
+            select *, row_number() over (order by moment, drawn_no) as no,
+                   {weighted("ticket category", "drawn_no", TICKET_CATEGORIES)} as category,
+                   {weighted("priority", "drawn_no", PRIORITIES)} as priority
+            from opened
+        ),
+        answered as (
+            select *, moment + to_seconds(60 + draw('response', no, 3600 * hours)) as responded,
+                   responded + to_seconds(600 + draw('resolution', no, 36000 * hours)) as resolved
+            from numbered join (values {", ".join(map(str, RESPONSE_HOURS.items()))}) h(priority, hours) using (priority)
+        ),
+        known as (
+            select *, case when responded < timestamp '{END}' then responded end as first_response_at,
+                   case when resolved < timestamp '{END}' and draw('unresolved', no, 100) >= 4 then resolved end as resolved_at
+            from answered
+        )
+        select no as _no,
+               printf('TKT-%06d', no) as ticket_id,
+               customer_id,
+               order_id,
+               category,
+               priority,
+               case when resolved_at is not null then {one_of("closed", "no", ["closed", "closed", "resolved"])}
+                    when first_response_at is not null then 'in_progress' else 'open' end as status,
+               {weighted("ticket channel", "no", TICKET_CHANNELS)} as channel,
+               concat(case category when 'delivery' then 'Where is my parcel' when 'product' then 'It does not work'
+                   when 'payment' then 'Question on a payment' when 'returns' then 'I want to return this'
+                   when 'account' then 'I cannot sign in' else 'A question' end, coalesce(' (' || order_id || ')', '')) as subject,
+               moment as created_at,
+               first_response_at,
+               resolved_at,
+               case when resolved_at is not null and draw('rated', no, 100) < 60
+                    then 5 - skewed('score', no, 5) end as satisfaction_score
+        from known join customers on customers._no = customer_no;
+    """)

@@ -1,1 +1,1 @@
-"""The first installation: what is asked, the two files that are written, and the steps that follow."""
+"""The first installation: questions, the two files written from the answers, and the steps that follow."""

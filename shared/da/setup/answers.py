@@ -1,21 +1,57 @@
-"""What a setup wants to know: given as an option, remembered from an earlier run, or asked for."""
+"""The answers that a setup needs: given as options, saved by an earlier run, or asked for."""
 
+import json
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 from urllib.parse import urlsplit
 
+from da.atomic import write_atomically
 from da.config import server_address
-from da.errors import UsageError
+from da.errors import DaError, UsageError
 from da.output import say
 
-AVAILABLE: Final = ("csv",)
-"""Kinds of sources that a setup adds."""
 
-AFTERWARDS: Final = {"jira": "set up with files, then connect Jira as README.md tells"}
+@dataclass(slots=True)
+class Kept:
+    """The `answers` so far, those the files were `written` with, and the `token` being requested."""
+
+    path: Path
+    answers: dict[str, str] = field(default_factory=dict)
+    written: dict[str, str] | None = None
+    token: str | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the progress of an earlier run in a folder, if any.
+
+        Raises:
+            DaError: the file is damaged.
+        """
+        path = folder / ".setup.json"
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            return cls(path, dict(document["answers"]), document["written"], document["token"])
+        except FileNotFoundError:
+            return cls(path)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise DaError(
+                f"can't read '{path}': {error}; delete it and run da setup again to answer all questions anew"
+            ) from None
+
+    def save(self) -> None:
+        """Save the progress."""
+        document = {name: value for name, value in asdict(self).items() if name != "path"}
+        write_atomically(self.path, json.dumps(document, indent=2), mode=0o600)
+
+
+AVAILABLE: Final = ("csv",)
+"""Source types that a setup can add."""
+
+AFTERWARDS: Final = {"jira": "set up a csv source first, then connect Jira as described in README.md"}
 LATER: Final = ("keboola", "bigquery")
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -25,49 +61,57 @@ _NAME: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _DATA_FILE: Final = re.compile(r".+\.(csv|tsv|jsonl|ndjson|json|parquet)(\.(gz|zst))?", re.IGNORECASE)
 
 Answers = Mapping[str, str]
-"""By the names of the questions."""
+"""Answers by the name of their question."""
 
 
 def _domain(text: str) -> str:
     domain = text.removeprefix("@").lower()
     if not text.isascii() or not _DOMAIN.fullmatch(domain):
-        raise UsageError(f"{text!r} is no domain; it looks like example.com")
+        raise UsageError(f"{text!r} is not a valid domain name (expected something like example.com)")
     return domain
 
 
 def _title(text: str) -> str:
     if not text.isprintable() or not 0 < len(text) <= 200:  # noqa: PLR2004
-        raise UsageError(f"{text!r} is no name of one line")
+        raise UsageError(f"{text!r} is not a valid name (expected one line of 1 to 200 printable characters)")
     return text
 
 
 def _email(text: str) -> str:
     if not _EMAIL.fullmatch(text) or ".." in text:
-        raise UsageError(f"{text!r} is no e-mail address; it looks like ann@example.com")
+        raise UsageError(f"{text!r} is not a valid email address (expected something like ann@example.com)")
     return text.lower()
 
 
 def _source(text: str) -> str:
     kind = text.lower()
     if kind in AFTERWARDS:
-        raise UsageError(f"{kind} is not added here: {AFTERWARDS[kind]}")
+        raise UsageError(f"{kind!r} can't be added by da setup: {AFTERWARDS[kind]}")
     if kind in LATER:
-        raise UsageError(f"{kind} is not available yet: this version reads {', '.join((*AVAILABLE, *AFTERWARDS))}")
+        raise UsageError(f"{kind!r} is not supported yet (supported: {', '.join((*AVAILABLE, *AFTERWARDS))})")
     if kind not in AVAILABLE:
-        raise UsageError(f"{text!r} is no kind of source; there is {', '.join(AVAILABLE)} here")
+        raise UsageError(f"{text!r} is not a valid source type (expected {', '.join(AVAILABLE)})")
     return kind
 
 
 def _data(text: str) -> str:
     if "://" in text:
-        raise UsageError(f"{text} is no folder here; what is elsewhere is added later with: da admin add-source")
+        raise UsageError(
+            f"{text!r} is not a local folder; add remote sources after the setup with: da admin add-source"
+        )
     folder = Path(text).expanduser().absolute()
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder; make it, or try sample data: da sample-data --output {text}")
+        raise UsageError(
+            f"'{folder}' is not a folder; create it, or generate sample data: da sample-data --output {text}"
+        )
     if re.search(r"[':\"$\\\r\n]", str(folder)):
-        raise UsageError(f"{folder} has a quote, a colon or the like in its name, which .env can't hold; rename it")
+        raise UsageError(
+            f"'{folder}' can't be written to .env: its path has a quote, colon, $, backslash or line break; rename it"
+        )
     if not any(_is_data(path.relative_to(folder)) for path in folder.rglob("*")):
-        raise UsageError(f"{folder} holds no .csv, .tsv, .json, .jsonl or .parquet file (also .gz and .zst of them)")
+        raise UsageError(
+            f"'{folder}' has no data files (.csv, .tsv, .json, .jsonl, .ndjson or .parquet, optionally .gz or .zst); add some"
+        )
     return str(folder)
 
 
@@ -77,15 +121,17 @@ def _is_data(path: Path) -> bool:
 
 def _source_name(text: str) -> str:
     if not _NAME.fullmatch(text):
-        raise UsageError(f"{text!r} is no name of a source; it has small letters, digits and _, as shop_files")
+        raise UsageError(
+            f"{text!r} is not a valid source name (expected lowercase letters, digits and _, e.g. shop_files)"
+        )
     return text
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One thing to know. `usual` makes a default of the answers before; `check` gives the answer as it is kept.
+    """One question. `usual` derives a default from the earlier answers; `check` returns the normalized answer.
 
-    `check` raises a `UsageError` when it can't be that.
+    `check` raises a `UsageError` for an invalid answer.
     """
 
     name: str
@@ -95,7 +141,7 @@ class Question:
 
     @property
     def option(self) -> str:
-        """The option that answers it."""
+        """The option that answers the question."""
         return f"--{self.name.replace('_', '-')}"
 
 
@@ -109,30 +155,30 @@ def _usual_source_name(answers: Answers) -> str:
 
 
 QUESTIONS: Final = (
-    Question("domain", "Your company's domain, whose people may sign in", _domain),
-    Question("name", "What the instance is called", _title, _usual_title),
-    Question("email", "Your e-mail; you become the first administrator", _email),
-    Question("source", f"Where your data comes from, of {', '.join(AVAILABLE)}", _source, lambda _: "csv"),
-    Question("data", "The folder of your files", _data, lambda _: "sources"),
-    Question("source_name", "What this source is called in tables' names", _source_name, _usual_source_name),
-    Question("server", "Where the server is", server_address, lambda _: "http://localhost:8000"),
+    Question("domain", "Email domain of your company; everyone with such an address can sign in", _domain),
+    Question("name", "Name of the instance", _title, _usual_title),
+    Question("email", "Your email; you become the first administrator", _email),
+    Question("source", f"Type of your data source ({', '.join(AVAILABLE)})", _source, lambda _: "csv"),
+    Question("data", "Folder with your data files", _data, lambda _: "sources"),
+    Question("source_name", "Name of the source, used in table names", _source_name, _usual_source_name),
+    Question("server", "URL of the server", server_address, lambda _: "http://localhost:8000"),
 )
 
 
 def gather(
     given: Mapping[str, str | None], kept: dict[str, str], keep: Callable[[], None], *, asking: bool
 ) -> dict[str, str]:
-    """Gather all answers: as they are `given`, else as they were `kept`, else asked for, or as usual.
+    """Gather all answers: those `given`, otherwise those `kept`, otherwise asked for, or the defaults.
 
-    Each is remembered (`keep`) as soon as it is there.
+    Each is saved (`keep`) immediately.
 
     Raises:
-        UsageError: an answer can't be meant so, or is missing and can't be asked for.
+        UsageError: an answer is invalid, or is missing and can't be asked for.
     """
     answers: dict[str, str] = {}
     missing = [] if asking else [it.option for it in QUESTIONS if not _is_answered(it, given, kept)]
     if missing:
-        raise UsageError(f"Without asking, it has to be told {', '.join(missing)}")
+        raise UsageError(f"--yes needs answers without a default: give {', '.join(missing)}")
     for question in QUESTIONS:
         said = given.get(question.name) or kept.get(question.name)
         answers[question.name] = question.check(said.strip()) if said else _answer(question, answers, asking=asking)
@@ -143,7 +189,7 @@ def gather(
 
 
 def port_of(server: str) -> int:
-    """Tell the port of a server's address."""
+    """Return the port of a server's address."""
     parts = urlsplit(server)
     return parts.port or (443 if parts.scheme == "https" else 80)
 
@@ -173,7 +219,7 @@ def _ask(question: Question, usual: str | None) -> str:
         said = Prompt.ask(question.text, default=usual) if usual else Prompt.ask(question.text)
     except EOFError:
         say()
-        raise UsageError(f"No answer came; give {question.option}") from None
+        raise UsageError(f"no answer to '{question.text}': the input ended; give {question.option}") from None
     if not sys.stdin.isatty():
-        say(said)  # nobody has typed it here
+        say(said)  # show the answer that was not typed in a terminal
     return (said or "").strip()

@@ -1,4 +1,4 @@
-"""The two files of an instance: `.env` with its secrets, `config/instance.yaml` with the rest."""
+"""The two files of an instance: `.env` with secrets, `config/instance.yaml` with all other settings."""
 
 import json
 import os
@@ -12,23 +12,22 @@ from da.atomic import write_atomically
 from da.config import is_loopback
 from da.dotenv import dotenv_line, dotenv_lines, read_dotenv
 from da.errors import DaError
-from da.setup.answers import Answers, port_of
-from da.setup.progress import Kept
+from da.setup.answers import Answers, Kept, port_of
 
 SECRETS: Final = ("SERVICE_TOKEN", "BOOTSTRAP_SECRET", "SECRET_KEY")
 
 _USUAL_PORT: Final = 8000
 _ENV: Final = """\
-# Written by `da setup`; config/.env.template explains every variable. Never commit it: it holds secrets.
+# Written by `da setup`. See config/.env.template for every variable. Contains secrets: never commit it.
 """
-_KEPT: Final = "\n# From the file that was here before"
+_KEPT: Final = "\n# Kept from the previous file"
 _INSTANCE: Final = """\
-# Written by `da setup`; config/instance.yaml.example shows every key, `da admin config check` tells what is wrong.
+# Written by `da setup`. See config/instance.yaml.example for every key; validate with `da admin config check`.
 instance:
   name: {name}
 
 auth:
-  # Who proves an e-mail address of these domains may sign in; others only when they were added.
+  # Everyone with an email address in these domains can sign in; others must be added first.
   allowed_domains: [{domain}]
 
 data_source:
@@ -37,12 +36,12 @@ data_source:
 sources:
   {source_name}:
     config:
-      # the folder that .env calls SOURCES, as the functions see it
+      # the folder set as SOURCES in .env, as seen by the functions
       path: ${{SOURCE_ROOTS}}
 """
 _SERVER: Final = """
 server:
-  # where people reach it; links in mails lead there
+  # public URL; used for links in emails
   base_url: {server}
 """
 
@@ -56,25 +55,29 @@ class _File:
 
 
 def write_files(folder: Path, answers: Answers, kept: Kept, *, force: bool) -> list[str]:
-    """Write both files, and tell what was done, in sentences. What this setup has written already stays.
+    """Write both files and return one sentence for each. Files already written by this setup are kept.
 
     Raises:
-        DaError: one is there that says something else, and it is not to be replaced by `force`.
+        DaError: a different file exists, and `force` is not set.
     """
     files = (_env_file(folder, answers), _instance_file(folder, answers))
     changed = [file for file in files if not file.is_there_alike and (force or not _stays(file, answers, kept))]
-    if in_the_way := [str(file.path) for file in changed if file.path.exists() and not force]:
-        what = "was written with other answers" if kept.written else "is there, and says something else"
-        raise DaError(f"{' and '.join(in_the_way)}: {what}; --force writes it anew and keeps a backup beside it")
-    told = [_write(file) for file in changed]
+    if in_the_way := [f"'{file.path}'" for file in changed if file.path.exists() and not force]:
+        why = (
+            "written by da setup with different answers"
+            if kept.written
+            else "the file already exists with other content"
+        )
+        raise DaError(f"can't write {' and '.join(in_the_way)}: {why}; use --force to overwrite it and keep a backup")
+    written = [_write(file) for file in changed]
     if kept.written != answers:
         kept.written = dict(answers)
         kept.save()
-    return told or [f"{files[0].path} and {files[1].path} stay as they are."]
+    return written or [f"{files[0].path} and {files[1].path} are unchanged."]
 
 
 def _stays(file: _File, answers: Answers, kept: Kept) -> bool:
-    """Tell whether a file is this setup's, even if somebody has edited it since."""
+    """Return whether a file was written by this setup, even if it has been edited since."""
     return file.path.exists() and kept.written == answers
 
 
@@ -102,7 +105,7 @@ def _instance_file(folder: Path, answers: Answers) -> _File:
 
 
 def _quoted(value: str) -> str:
-    """Write a text as YAML takes it, where `${` begins a variable."""
+    """Quote a text for YAML, escaping `${`, which starts a variable."""
     return json.dumps(value.replace("${", "$${"), ensure_ascii=False)
 
 
@@ -110,11 +113,11 @@ def _write(file: _File) -> str:
     file.path.parent.mkdir(parents=True, exist_ok=True)
     backup = _backed_up(file.path) if file.path.exists() else None
     write_atomically(file.path, file.text, mode=file.mode)
-    return f"Wrote {file.path}{f'; what was there is in {backup.name}' if backup else ''}."
+    return f"Wrote {file.path}{f'; the previous file is kept as {backup.name}' if backup else ''}."
 
 
 def _backed_up(path: Path) -> Path:
-    """Keep a file under another name beside it; an earlier backup stays."""
+    """Back up a file next to it, keeping earlier backups."""
     names = (path.with_name(f"{path.name}.backup{number or ''}") for number in range(1000))
     backup = next(name for name in names if not name.exists())
     try:

@@ -10,10 +10,9 @@ import duckdb
 
 from da.config import Login
 from da.errors import DaError
-from da.patience import Patience
 from da.plan import Request
-from da.progress import progress
-from da.server import Server
+from da.progress import bar
+from da.server import Backoff, Server
 from da.sync import Sync
 from da.web import Web
 from da.workspace import Workspace
@@ -33,13 +32,11 @@ class Laptop:
 
     def sync(self, pause: Callable[[float], object] = lambda _: None) -> bool:
         """Run `da sync`, which waits as it is told to; tell whether all is here that the server has."""
-        patience = Patience(attempts=4, first=0.001, pause=pause)
+        backoff = Backoff(attempts=4, first=0.001, pause=pause)
         try:
             with self.workspace.locked(), Web(timeout=30) as web:
-                server = Server(self.login, web, patience)
-                ran = Sync(self.workspace, server, web, lambda *of: progress(*of, wanted=False), patience).run(
-                    Request()
-                )
+                server = Server(self.login, web, backoff)
+                ran = Sync(self.workspace, server, web, bar(wanted=False), backoff).run(Request())
                 return ran.exit_code == 0
         except DaError:
             return False
@@ -70,7 +67,10 @@ class Laptop:
             return {}
         with duckdb.connect(self.workspace.duckdb, read_only=True) as con:
             there = {
-                view for (view,) in con.execute("select view_name from duckdb_views() where not internal").fetchall()
+                view
+                for (view,) in con.execute(
+                    "select view_name from duckdb_views() where not internal and schema_name = 'main'"
+                ).fetchall()
             }
             assert there == {view for (view,) in con.execute("select view from _da.tables").fetchall()}
             rows = {view: con.execute(f"select generation from {view} order by 1").fetchall() for view in there}
@@ -82,10 +82,12 @@ class Laptop:
             assert con.execute("from mine").fetchall() == [(1,)]
 
     def is_at(self, generation: int) -> bool:
-        """Tell whether the mirror is that generation, and nothing else lies about."""
+        """Return whether the mirror is that generation; files beside it may only be those that the next sync deletes."""
         left = {path for path in self.workspace.root.rglob("*") if path.is_file()}
-        known = self.workspace.state().tables
-        files = {self.workspace.path(table.id, file) for table in known.values() for file in table.files}
-        assert sorted(path.name for path in left - files) == ["analytics.duckdb", "lock", "state.json"]
+        state = self.workspace.state()
+        files = {self.workspace.path(table.id, file) for table in state.tables.values() for file in table.files}
+        beside = left - files
+        superseded = {path for path in beside if path.suffix == ".parquet"} if state.superseded else set()
+        assert sorted(path.name for path in beside - superseded) == ["analytics.duckdb", "lock", "state.json"]
         assert files <= left, sorted(path.name for path in files - left)
         return self.look() == dict.fromkeys(TABLES, generation)

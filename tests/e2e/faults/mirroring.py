@@ -57,6 +57,9 @@ class Mirroring:
             self.laptop.restore(broken)
             assert self.sync()
             assert self.laptop.is_at(generation)
+        assert self.sync(), "the sync after a change deletes what readers of the state before may still have used"
+        assert self.laptop.is_at(1)
+        assert not self.laptop.workspace.state().superseded
 
 
 def prepare_mirroring(place: Place, folder: Path) -> Mirroring:

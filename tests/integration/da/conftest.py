@@ -10,12 +10,10 @@ import pytest
 
 from da.config import Login
 from da.main import execute
-from da.patience import Patience
 from da.plan import Request
-from da.progress import progress
-from da.report import Report
-from da.server import Server
-from da.sync import Sync
+from da.progress import bar
+from da.server import Backoff, Server
+from da.sync import Report, Sync
 from da.web import Web
 from da.workspace import Workspace
 from tests.doubles.functions_api import TOKEN, FunctionsApi, running
@@ -86,14 +84,13 @@ def logged_in(da: Da, api: FunctionsApi) -> Da:
 
 @pytest.fixture
 def sync(workspace: Workspace, api: FunctionsApi) -> Callable[..., Report]:
-    """Sync without the command line, and with little patience."""
+    """Sync without the command line, and with short pauses."""
 
     def run(**request: Any) -> Report:
-        patience = Patience(attempts=4, first=0.001, longest=0.01)
+        backoff = Backoff(attempts=4, first=0.001, longest=0.01)
         with workspace.locked(), Web(timeout=5) as web:
-            server = Server(Login(api.address, TOKEN), web, patience)
-            silent = lambda total, files: progress(total, files, wanted=False)  # noqa: E731
-            return Sync(workspace, server, web, silent, patience).run(Request(**request))
+            server = Server(Login(api.address, TOKEN), web, backoff)
+            return Sync(workspace, server, web, bar(wanted=False), backoff).run(Request(**request))
 
     return run
 

@@ -23,7 +23,7 @@ def test_a_source_is_added_with_its_options(
     api.answers["POST", "/api/admin/sources/shop"] = [(201, {"name": "shop"})]
     options = ["-o", "delimiter=;", "-o", "nullstr=NA", "-o", "nullstr=", "-o", 'types={"id": "BIGINT"}', "-o", "a=b=c"]
     ran = logged_in("admin", "add-source", "shop", "--type", "csv", "--path", "files", *options)
-    assert (ran.code, ran.out) == (0, "Added the source shop. Fetch its tables with: da admin sync shop\n")
+    assert (ran.code, ran.out) == (0, "Added the source shop. To sync it, run: da admin sync shop\n")
     config = {
         "path": str(tmp_path / "files"),
         "delimiter": ";",
@@ -61,7 +61,7 @@ def test_a_table_is_registered_with_what_was_said(api: FunctionsApi, logged_in: 
     api.answers["POST", "/api/admin/tables/shop.orders"] = [(201, {"id": "shop.orders", "is_public": True})]
     arguments = ["--public", "--primary-key", "id, line", "--sync-strategy", "incremental", "-o", "files=o-*.csv"]
     ran = logged_in("admin", "register-table", "shop.orders", *arguments)
-    assert ran.out == "Registered shop.orders, readable by everybody. Publish it with: da admin sync shop\n"
+    assert ran.out == "Registered shop.orders, readable by every user. To publish it, run: da admin sync shop\n"
     assert api.bodies == [
         {
             "primary_key": ["id", "line"],
@@ -114,7 +114,8 @@ def test_a_run_that_does_not_end_is_not_waited_for_for_ever(api: FunctionsApi, l
     api.answers["POST", "/api/sync/trigger"] = [(202, {"runs": [{"source": "shop", "run_id": "r1"}]})]
     api.answers["GET", "/api/sync/status"] = [(200, {"runs": [run_of("pending")]})]
     ran = logged_in("admin", "sync", "--timeout", "1")
-    assert (ran.code, ran.err) == (1, "da: shop: no end of it yet; it may still come, ask again later\n")
+    why = "it continues on the server: wait longer with --timeout, or check again later"
+    assert (ran.code, ran.err) == (1, f"da: shop: the run has not finished in time; {why}\n")
 
 
 def test_a_failed_run_is_told(api: FunctionsApi, logged_in: Da) -> None:
@@ -128,7 +129,7 @@ def test_a_failed_run_is_told(api: FunctionsApi, logged_in: Da) -> None:
 
 def test_a_sync_need_not_be_followed(api: FunctionsApi, logged_in: Da) -> None:
     api.answers["POST", "/api/sync/trigger"] = [(202, {"runs": [{"source": "shop", "run_id": "r1"}]})]
-    assert logged_in("admin", "sync", "--no-wait").out == "Triggered: shop.\n"
+    assert logged_in("admin", "sync", "--no-wait").out == "Started: shop.\n"
     assert api.count("/api/sync/status") == 0
 
 
@@ -136,7 +137,7 @@ def test_without_sources_there_is_nothing_to_sync(api: FunctionsApi, logged_in: 
     api.answers["POST", "/api/sync/trigger"] = [(202, {"runs": []})]
     ran = logged_in("admin", "sync")
     assert ran.code == 1
-    assert "There is no source to sync" in ran.err
+    assert "nothing to sync: there are no sources" in ran.err
 
 
 def test_a_rebuild_tells_its_problems(api: FunctionsApi, logged_in: Da) -> None:

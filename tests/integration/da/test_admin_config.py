@@ -48,7 +48,7 @@ def test_warnings_alone_are_no_failure(api: FunctionsApi, logged_in: Da, file: P
     assert logged_in("admin", "config", "check", str(file)).code == 0
     answering(api)
     ran = logged_in("admin", "config", "check", str(file))
-    assert (ran.code, ran.out, ran.err) == (0, f"{file}: nothing is wrong with it.\n", "")
+    assert (ran.code, ran.out, ran.err) == (0, f"{file}: no problems found.\n", "")
 
 
 def test_programs_read_it_as_json(api: FunctionsApi, logged_in: Da, file: Path) -> None:
@@ -60,7 +60,7 @@ def test_programs_read_it_as_json(api: FunctionsApi, logged_in: Da, file: Path) 
 def test_the_file_may_come_over_stdin(api: FunctionsApi, logged_in: Da, monkeypatch: pytest.MonkeyPatch) -> None:
     answering(api)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a: b")))
-    assert logged_in("admin", "config", "check", "-").out == "stdin: nothing is wrong with it.\n"
+    assert logged_in("admin", "config", "check", "-").out == "stdin: no problems found.\n"
     assert api.bodies[-1] == {"text": "a: b"}
 
 
@@ -68,7 +68,7 @@ def test_a_file_that_can_not_be_read_is_told(api: FunctionsApi, logged_in: Da, f
     assert "No such file" in logged_in("admin", "config", "check", str(file.parent / "no.yaml")).err
     file.write_bytes(b"\xff")
     ran = logged_in("admin", "config", "check", str(file))
-    assert (ran.code, ran.err) == (1, f"da: {file} is no text in UTF-8\n")
+    assert (ran.code, ran.err) == (1, f"da: can't read '{file}': it is not UTF-8 text; save it as UTF-8\n")
     assert api.requests == []
 
 
@@ -97,4 +97,4 @@ def test_declared_sources_are_taken_over(api: FunctionsApi, logged_in: Da) -> No
     sources = [{"name": "shop", "type": "csv", "outcome": "created"}]
     api.answers["POST", "/api/admin/config/apply"] = [(200, {"sources": sources}), (200, {"sources": []})]
     assert logged_in("admin", "config", "apply").out == "shop (csv): created\n"
-    assert logged_in("admin", "config", "apply").out == "config/instance.yaml declares no source.\n"
+    assert logged_in("admin", "config", "apply").out == "config/instance.yaml declares no sources.\n"

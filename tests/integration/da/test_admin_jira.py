@@ -58,7 +58,7 @@ def test_a_backfill_is_asked_for_until_it_is_complete(api: FunctionsApi, logged_
     assert (ran.code, ran.out.splitlines()) == (
         0,
         [
-            "1,200 issues read, 1,100 fetched, 90 known, 10 gone, 0 failed; not complete yet.",
+            "1,200 issues read, 1,100 fetched, 90 known, 10 gone, 0 failed; not complete.",
             "1,200 issues read, 1,100 fetched, 90 known, 10 gone, 0 failed.",
         ],
     )
@@ -70,9 +70,7 @@ def test_a_backfill_of_a_query_can_be_counted_and_tells_what_failed(api: Functio
     failed = {**RAN, "counts": {"read": 1, "failed": 1}, "notes": ["10001: Jira refuses it"]}
     api.answers["POST", BACKFILL] = [(200, counted), (200, failed)]
     arguments = ("admin", "jira", "backfill", "--jql", "project = SUP", "--since", "2026-01-01T00:00:00Z")
-    assert logged_in(*arguments, "--dry-run").out == (
-        "About 7 issues would be read: (project = SUP) AND updated >= 0\n"
-    )
+    assert logged_in(*arguments, "--dry-run").out == ("Would read about 7 issues: (project = SUP) AND updated >= 0\n")
     ran = logged_in(*arguments)
     assert (ran.code, ran.err) == (1, "10001: Jira refuses it\n")
     assert api.bodies[1] == {"since": "2026-01-01T00:00:00Z", "jql": "project = SUP", "parallel": 4, "dry_run": False}
@@ -83,7 +81,7 @@ def test_a_check_ends_with_1_when_its_level_is_error(api: FunctionsApi, logged_i
     ran = logged_in("admin", "jira", "check", "--max-age-days", "30", "--no-repair")
     assert (ran.code, ran.out) == (
         0,
-        "WARNING: of 5,000 issues of Jira (created until 2026-03-01T11:55, by its clock) and 4,996 published ones 4 missing, 2 stale, 0 deleted.\n",
+        "WARNING: 5,000 issues in Jira (created until 2026-03-01T11:55, by Jira's clock), 4,996 published: 4 missing, 2 stale, 0 deleted.\n",
     )
     assert api.bodies == [{"max_age_days": 30, "repair": False, "limit": 200, "deletions": None}]
     ran = logged_in("admin", "jira", "check", "--json")
@@ -96,7 +94,7 @@ def test_issues_are_read_anew_until_all_were(api: FunctionsApi, logged_in: Da) -
     last = {**first, "counts": {"fetched": 20, "changed": 1}, "is_complete": True, "next_from": None}
     api.answers["POST", path] = [(200, {**first, "next_from": "2024-05-01T00:00:00Z"}), (200, last)]
     ran = logged_in("admin", "jira", "refresh", "--all")
-    assert (ran.code, ran.out) == (0, "520 issues read anew, 4 changed, 0 not in Jira, 0 failed.\n")
+    assert (ran.code, ran.out) == (0, "520 issues read again, 4 changed, 0 not in Jira, 0 failed.\n")
     every = {"keys": [], "all_issues": True, "created_from": None}
     assert api.bodies == [every, {**every, "created_from": "2024-05-01T00:00:00Z"}]
 
@@ -115,7 +113,7 @@ def test_a_replay_tells_what_changed(api: FunctionsApi, logged_in: Da) -> None:
     told = {"events": 1, "issues": 0, "status": "unchanged", "notes": [], "error": None}
     broken = {**told, "status": "partial", "error": "an archive is damaged"}
     api.answers["POST", "/api/admin/jira/replay"] = [(200, told), (207, broken)]
-    assert logged_in("admin", "jira", "replay").out == "1 event folded again, 0 issues changed.\n"
+    assert logged_in("admin", "jira", "replay").out == "1 event applied again, 0 issues changed.\n"
     ran = logged_in("admin", "jira", "replay")
     assert (ran.code, ran.err) == (1, "an archive is damaged\n")
 
@@ -128,16 +126,16 @@ def test_the_status_is_told(api: FunctionsApi, logged_in: Da) -> None:
     api.answers["GET", "/api/admin/jira/status"] = answers
     lines = logged_in("admin", "jira", "status").out.splitlines()
     assert lines[:5] == [
-        "Jira at example.atlassian.net is asked; webhooks are taken.",
-        "2 events wait, the oldest for 31 s.",
-        "All issues were read once, and what was updated until 2026-03-27T12:00:00.",
+        "Jira (example.atlassian.net): API enabled, webhooks accepted.",
+        "2 events waiting, the oldest for 31 s.",
+        "Backfill complete; updates read up to 2026-03-27T12:00:00.",
         "1 issue could not be read: 10001",
-        "Jira has no field Severity.",
+        "Jira has no field named 'Severity'.",
     ]
     assert lines[7].split() == ["fold", "ok", "2026-03-27T12:00", "3", "events,", "2", "issues"]
-    assert "Issues that were created before 2024-05-01T00:00:00 were read" in logged_in("admin", "jira", "status").out
-    assert "No issues were read yet" in logged_in("admin", "jira", "status").out
+    assert "issues created before 2024-05-01T00:00:00 have been read" in logged_in("admin", "jira", "status").out
+    assert "No issues have been read yet" in logged_in("admin", "jira", "status").out
     lines = logged_in("admin", "jira", "status").out.splitlines()
-    assert lines[0] == "Jira is not asked: there is no JIRA_API_TOKEN; webhooks are taken."
-    assert "were read" not in " ".join(lines)
+    assert lines[0] == "Jira: API disabled (JIRA_API_TOKEN is not set), webhooks accepted."
+    assert "been read" not in " ".join(lines)
     assert json.loads(logged_in("admin", "jira", "status", "--json").out) == STATUS

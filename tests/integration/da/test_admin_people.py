@@ -28,7 +28,7 @@ def test_a_user_is_added_with_a_token_to_hand_over(api: FunctionsApi, logged_in:
         {"email": "bob@example.com", "role": "analyst", "name": "Bob"},
         {"name": "da", "user": "bob@example.com", "expires_in_days": 90},
     ]
-    assert "Their token, shown only now; it ends on 2026-04-01:\n\n  da_bob\n" in ran.out
+    assert "Their token (expires 2026-04-01). It is not shown again:\n\n  da_bob\n" in ran.out
     assert ran.out.endswith(f"  da login --server {api.address}\n")
 
 
@@ -76,7 +76,7 @@ def test_what_is_granted_already_is_no_error(api: FunctionsApi, logged_in: Da) -
     api.answers["POST", "/api/admin/permissions"] = [(409, {"detail": "it is granted already"})]
     api.answers["GET", "/api/admin/permissions"] = [(200, {"permissions": [there]})]
     ran = logged_in("admin", "grants", "add", "bob@example.com", "shop.orders")
-    assert (ran.code, ran.out) == (0, "bob@example.com may read shop.orders already.\n")
+    assert (ran.code, ran.out) == (0, "bob@example.com already has a grant on shop.orders.\n")
 
 
 @pytest.mark.parametrize(
@@ -113,13 +113,13 @@ def test_a_grant_that_there_is_not_can_not_be_revoked(api: FunctionsApi, logged_
     api.answers["GET", "/api/admin/permissions"] = [(200, {"permissions": []})]
     ran = logged_in("admin", "grants", "remove", "bob@example.com", "shop.orders")
     assert ran.code == 1
-    assert "bob@example.com has no grant on shop.orders" in ran.err
+    assert "can't revoke 'shop.orders' from 'bob@example.com': there is no such grant" in ran.err
 
 
 def test_who_may_not_is_told(api: FunctionsApi, logged_in: Da) -> None:
     api.answers["GET", "/api/users"] = [(403, {"detail": "this is for administrators", "code": "forbidden"})]
     ran = logged_in("admin", "users", "list")
-    advice = "da auth whoami tells who you are; an administrator can give you the role"
+    advice = "to see your role, run: da auth whoami; an administrator can change it"
     assert (ran.code, ran.err) == (1, f"da: can't list the users: this is for administrators; {advice}\n")
 
 
@@ -129,14 +129,17 @@ def test_who_is_not_there_is_told_with_what_next(api: FunctionsApi, logged_in: D
     api.answers["GET", "/api/admin/groups"] = [(200, {"groups": [{"id": "g", "name": "sales", "members": []}]})]
     role = ["viewer"] if command[1] == "set-role" else []
     ran = logged_in("admin", *command, "bob@example.com", *role)
-    assert (ran.code, ran.err) == (1, "da: there is no user bob@example.com; da admin users list shows who there is\n")
+    assert (ran.code, ran.err) == (
+        1,
+        "da: there is no user 'bob@example.com'; to see all users, run: da admin users list\n",
+    )
 
 
 def test_what_can_not_be_undone_is_asked_for(api: FunctionsApi, logged_in: Da) -> None:
     api.answers["GET", "/api/users"] = [(200, {"users": [BOB]})]
     api.answers["DELETE", "/api/users/u2"] = [(204, None)]
     ran = logged_in("admin", "users", "remove", "bob@example.com")
-    assert (ran.code, "give --yes" in ran.err) == (2, True)
+    assert (ran.code, "use --yes" in ran.err) == (2, True)
     assert api.count("/api/users/u2") == 0
     assert json.loads(logged_in("admin", "users", "remove", "bob@example.com", "--yes", "--json").out) == BOB
     assert api.count("/api/users/u2") == 1
@@ -161,4 +164,5 @@ def test_an_answer_that_lacks_something_is_told(api: FunctionsApi, logged_in: Da
     api.answers["GET", "/api/users"] = [(200, {"people": []})]
     ran = logged_in("admin", "users", "list")
     assert ran.code == 1
-    assert ran.err == f"da: {api.address} answered without 'users'; da and the server are of different age\n"
+    why = "da and the server have different versions; run: da diagnose"
+    assert ran.err == f"da: the answer of '{api.address}' has no 'users': {why}\n"

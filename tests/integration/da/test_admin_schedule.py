@@ -51,7 +51,7 @@ def test_what_is_due_can_be_started_and_only_that_is_told(api: FunctionsApi, log
     assert logged_in("admin", "schedule", "--start").out.splitlines() == [
         "Started crm: all tables.",
         "Started shop: a, b.",
-        "Started web: a look for new tables.",
+        "Started web: discovery of new tables.",
         "Started a sweep.",
     ]
     assert logged_in("admin", "schedule", "--start").out == ""
@@ -62,13 +62,13 @@ def test_what_is_due_can_be_started_and_only_that_is_told(api: FunctionsApi, log
     [
         (["shop", "every 6h"], "sources/shop", "every 6h"),
         (["shop.a", "daily", "05:00"], "tables/shop.a", "daily 05:00"),
-        (["shop.a"], "tables/shop.a", "that of its source"),
-        (["shop"], "sources/shop", "that of the instance"),
+        (["shop.a"], "tables/shop.a", "inherited from its source"),
+        (["shop"], "sources/shop", "inherited from the instance"),
     ],
 )
 def test_a_source_or_table_is_given_its_schedule(
     api: FunctionsApi, logged_in: Da, arguments: list[str], path: str, told: str
 ) -> None:
     api.answers["PUT", f"/api/admin/{path}"] = [(200, {})]
-    assert logged_in("admin", "set-schedule", *arguments).out == f"The schedule of {arguments[0]} is {told}.\n"
+    assert logged_in("admin", "set-schedule", *arguments).out == f"Schedule of {arguments[0]}: {told}.\n"
     assert api.bodies == [{"sync_schedule": told if arguments[1:] else None}]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import typer
 
-from da import completion
+from da import options
 from da.commands import admin
 from da.main import COMMANDS, execute
 from da.manifest import Table
@@ -94,7 +94,7 @@ def test_the_shell_completes_commands_and_tables(
 
 def test_without_a_mirror_no_tables_are_completed(workspace: Workspace) -> None:
     assert workspace.state().tables == {}
-    assert (completion.tables("o"), completion.table_ids(""), completion.grantable("")) == ([], [], [])
+    assert (options.complete_tables("o"), options.complete_ids(""), options.complete_grantable("")) == ([], [], [])
 
 
 def test_the_version_is_told(da: Da) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from da.errors import DaError
 from da.manifest import Table
-from da.report import Report
+from da.sync import Report
 from da.views import Mirrored, publish
 from da.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
@@ -85,7 +85,7 @@ def test_a_table_of_the_users_keeps_its_name(
     report = sync()
     assert report.exit_code == 0
     assert report.notes == [
-        "refunds is a table or view of your own, so shop.refunds has no view; rename yours to see it"
+        "shop.refunds has no view: its name refunds is used by a table or view of yours; rename yours and sync again"
     ]
     assert rows("select answer from refunds") == [(42,)]
 
@@ -106,7 +106,7 @@ def test_what_the_user_put_in_the_place_of_a_view_is_theirs(
     for _ in range(2):
         report = sync(verify=True)
         assert report.notes == [
-            "orders is a table or view of your own, so shop.orders has no view; rename yours to see it"
+            "shop.orders has no view: its name orders is used by a table or view of yours; rename yours and sync again"
         ]
         assert rows("select answer from orders") == [(42,)]
     synced.withdraw("shop.orders")
@@ -162,7 +162,7 @@ def test_who_reads_the_database_is_not_disturbed(
 def test_who_writes_to_the_database_is_named(synced: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
     with opened_elsewhere(workspace.duckdb, read_only=False) as pid:
         synced.put("shop.orders", "select 1 as id", "select 2 as id")
-        with pytest.raises(DaError, match=f"is open for writing in process {pid}; close it and run da sync again"):
+        with pytest.raises(DaError, match=f"process {pid} has it open for writing; close it and run da sync again"):
             sync()
         assert len(list(workspace.folder("shop.orders").iterdir())) == 2
     synced.forget()
@@ -192,7 +192,7 @@ def test_a_damaged_database_is_put_aside(synced: FunctionsApi, sync: SyncRun, ro
     synced.put("shop.orders", "select 7 as id")
     report = sync()
     assert "was damaged (" in report.notes[0]
-    assert "it is analytics.broken-" in report.notes[0]
+    assert "renamed to analytics.broken-" in report.notes[0]
     assert rows("select id from orders") == [(7,)]
     assert len(list(workspace.duckdb.parent.glob("analytics.broken-*.duckdb"))) == 1
 
@@ -268,7 +268,7 @@ Damage = tuple[Callable[[Path], object], str]
         (lambda path: path.write_bytes(b"no database" * 1000), "was damaged"),
         (lambda path: cut(path, 100), "was damaged"),
         (lambda path: flipped(path, 4096 + 20, 8192 + 20), "was damaged"),
-        (newer, "was written by DuckDB v9.1.0, which is newer than this one"),
+        (newer, "was written by DuckDB v9.1.0, which is newer than the installed DuckDB"),
         (without_views, ""),
         (lambda path: path.unlink(), ""),
     ],
@@ -350,7 +350,7 @@ def test_a_link_to_a_file_of_somebody_else_is_not_followed(
     workspace.duckdb.unlink()
     workspace.duckdb.symlink_to(other)
     synced.put("shop.orders", "select 7 as id")
-    with pytest.raises(DaError, match=r"leads to .*other, which is not a DuckDB database; remove the link"):
+    with pytest.raises(DaError, match=r"is a link to .*other', which is not a DuckDB database; remove the link"):
         sync()
     assert other.read_bytes() == content
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("other")] == ["other"]

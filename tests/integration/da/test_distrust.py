@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from da.errors import DaError
-from da.report import Report
+from da.sync import Report
 from da.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 from tests.integration.da.conftest import Da
@@ -43,7 +43,7 @@ def test_a_table_of_a_strange_name_is_refused(
     api.declare(table_id, view="strange", files=[FILE])
     report = sync()
     assert list(report.failed) == [table_id]
-    assert "can't be used: id is" in report.failed[table_id]
+    assert "is invalid: id is" in report.failed[table_id]
     assert rows("select id from customers") == [(1,)]
     assert [path.name for path in workspace.parquet.iterdir()] == ["shop"]
 
@@ -85,7 +85,7 @@ def test_a_table_with_something_strange_is_refused(api: FunctionsApi, sync: Sync
     api.declare("shop.orders").update(entry)
     report = sync()
     assert list(report.failed) == ["shop.orders"]
-    assert "the server describes it in a way that can't be used" in report.failed["shop.orders"]
+    assert "its description in the manifest is invalid" in report.failed["shop.orders"]
     assert rows("select id from customers") == [(1,)]
 
 
@@ -100,7 +100,7 @@ def test_a_refused_table_keeps_its_last_state(api: FunctionsApi, sync: SyncRun, 
 def test_two_tables_can_not_have_one_view(api: FunctionsApi, sync: SyncRun) -> None:
     api.put("a.orders", "select 1 as id")
     api.put("b.orders", "select 2 as id")
-    assert sync().failed == {"b.orders": "the server gives it the view orders, which is that of a.orders"}
+    assert sync().failed == {"b.orders": "its view name 'orders' is already used by a.orders"}
 
 
 @pytest.mark.parametrize("view", ["main", "information_schema", "temp", "system", "select", "_tables", "con", "nul"])
@@ -119,7 +119,7 @@ def test_a_table_that_is_said_to_be_larger_than_the_disk_holds_up_no_other(
     api.declare("shop.orders", files=[{**FILE, "size_bytes": 2**62}])
     report = sync()
     assert list(report.failed) == ["shop.orders"]
-    assert "make room" in report.failed["shop.orders"]
+    assert "free some space" in report.failed["shop.orders"]
     assert rows("select id from customers") == [(1,)]
 
 

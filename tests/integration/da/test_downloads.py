@@ -10,13 +10,11 @@ import pytest
 
 from da import pieces
 from da.config import Login
-from da.download import Downloads
+from da.download import Downloads, SignedUrls
 from da.manifest import Table
-from da.patience import Patience
 from da.pieces import Wanted
-from da.report import Report
-from da.server import Server
-from da.urls import SignedUrls
+from da.server import Backoff, Server
+from da.sync import Report
 from da.web import Web
 from da.workspace import Workspace
 from tests.doubles.functions_api import TOKEN, Fault, FunctionsApi
@@ -83,7 +81,7 @@ def test_damaged_content_never_appears(api: FunctionsApi, sync: SyncRun, workspa
     api.faults += [Fault(flip=True)] * 10
     report = sync(only=("shop.orders",))
     assert report.exit_code == 1
-    assert "does not have the SHA-256 it should" in report.failed["shop.orders"]
+    assert "SHA-256 does not match" in report.failed["shop.orders"]
     assert api.count("/files/") == 3
     assert not list(workspace.parquet.rglob("*.parquet"))
 
@@ -143,7 +141,7 @@ def test_a_file_that_is_gone_fails_its_table_only(api: FunctionsApi, sync: SyncR
     (api.folder / file["path"]).unlink()
     report = sync()
     assert report.exit_code == 1
-    assert report.failed == {"shop.orders": "the server has another version by now; run da sync again"}
+    assert report.failed == {"shop.orders": "the server has a newer version; run da sync again"}
     assert report.updated == ["shop.customers"]
     assert rows("select id from customers") == [(2,)]
     assert rows("select count(*) from orders") == [(50000,)]
@@ -176,7 +174,7 @@ def test_files_that_are_no_parquet_fail_their_table_only(api: FunctionsApi, sync
     api.put("shop.customers", "select 2 as id")
     report = sync()
     assert list(report.failed) == ["shop.orders"]
-    assert "can't be read as a table" in report.failed["shop.orders"]
+    assert "can't read its files as a table" in report.failed["shop.orders"]
     assert rows("select id from customers") == [(2,)]
     assert rows("select count(*) from orders") == [(50000,)]
 
@@ -227,7 +225,7 @@ def test_tables_that_are_all_gone_are_asked_for_once(api: FunctionsApi, sync: Sy
         api.put(f"shop.{name}", "select 1 as id")
         api.withheld.add(f"shop.{name}")
     report = sync()
-    assert set(report.failed.values()) == {"the server has another version by now; run da sync again"}
+    assert set(report.failed.values()) == {"the server has a newer version; run da sync again"}
     assert api.count("/api/data/urls") == 1
 
 
@@ -240,7 +238,7 @@ def test_a_fault_of_our_own_ends_the_sync_too(api: FunctionsApi, workspace: Work
     files = [Wanted("shop.orders", file, workspace.path("shop.orders", file)) for file in table.files]
     with Web() as web:
         urls = SignedUrls(Server(Login(api.address, TOKEN), web), files)
-        ((_, error),) = Downloads(web, urls, Broken(), Patience()).run(files)
+        ((_, error),) = Downloads(web, urls, Broken(), Backoff()).run(files)
     assert str(error).startswith("internal error: ZeroDivisionError")
 
 
@@ -248,7 +246,7 @@ def test_a_disk_that_can_not_be_written_to_is_told(api: FunctionsApi, sync: Sync
     api.put("shop.orders", NUMBERS)
     workspace.parquet.mkdir(parents=True)
     (workspace.parquet / "shop").write_text("in the way")
-    assert "can't be written: " in sync().failed["shop.orders"]
+    assert "can't write '" in sync().failed["shop.orders"]
 
 
 def test_parts_that_nobody_wants_any_more_are_deleted(api: FunctionsApi, sync: SyncRun, workspace: Workspace) -> None:
@@ -280,4 +278,4 @@ def test_a_folder_in_the_place_of_a_file_is_named(api: FunctionsApi, sync: SyncR
     (file,) = workspace.folder("shop.orders").iterdir()
     file.unlink()
     file.mkdir()
-    assert sync().failed["shop.orders"].endswith(f"{file} is a folder; remove it and run da sync again")
+    assert sync().failed["shop.orders"].endswith(f"'{file}' is a folder; remove it and run da sync again")

@@ -10,13 +10,12 @@ import duckdb
 import pytest
 
 from da.config import Login
-from da.imports.conversation import Importing
 from da.imports.folder import read_folder
 from da.imports.report import Report
+from da.imports.transfer import Importing
 from da.main import execute
-from da.patience import Patience
-from da.progress import progress
-from da.server import Server
+from da.progress import bar
+from da.server import Backoff, Server
 from da.web import Web
 from tests.running import Host, da
 from tests.unit.state import legacy
@@ -158,10 +157,10 @@ def test_an_older_system_moves_in_with_its_rights_and_data(
     told = da(bob, "admin", "import", "--from", str(old), server=server, token=admin).stdout.splitlines()
     assert versions(store) == moved
     assert {path: path.read_bytes() for path in old.rglob("*") if path.is_file()} == lying
-    assert told[0] == "Took nothing new."
-    assert told[2].startswith("Published before: the files of 4 tables: 1,004 rows, ")
+    assert told[0] == "Imported nothing new."
+    assert told[2].startswith("Already published: the files of 4 tables: 1,004 rows, ")
     assert "  user BOB@example.com: it is a different spelling of bob@example.com, which is imported" in told
-    assert told[-1] == "Snapshot 1 has what was published."
+    assert told[-1] == "Published in snapshot 1."
 
 
 def test_a_system_that_had_files_alone_moves_in(move: Move, old: Path) -> None:
@@ -181,7 +180,7 @@ def test_what_is_damaged_is_told(move: Move, old: Path, store: "Store") -> None:
     state, salaries = old / "state/system.duckdb", old / "extracts/keboola/data/salaries.parquet"
     whole, before = state.read_bytes(), versions(store)
     state.write_bytes(b"no database")
-    assert "can't be read as a DuckDB database" in move(code=1)["error"]
+    assert "as a DuckDB database" in move(code=1)["error"]
     assert versions(store) == before
 
     state.write_bytes(whole)
@@ -189,7 +188,7 @@ def test_what_is_damaged_is_told(move: Move, old: Path, store: "Store") -> None:
     report = move()
     assert statuses(report) == dict.fromkeys((name for name in TABLES if "salaries" not in name), "published")
     told = {left["name"]: left["reason"] for left in report["left"]}
-    assert told["extracts/keboola/data/salaries.parquet"].startswith("it can't be read as parquet")
+    assert told["extracts/keboola/data/salaries.parquet"].startswith("can't be read as parquet")
 
     put(salaries, 'select 1 as "a b", 2 as "a-b"')
     report = move(code=1)
@@ -221,7 +220,7 @@ class Failing(Server):
     """A server whose line breaks for good after so many parts; `sent` counts them."""
 
     def __init__(self, login: Login, web: Web, parts: int) -> None:
-        super().__init__(login, web, Patience(attempts=1))
+        super().__init__(login, web, Backoff(attempts=1))
         self.parts = parts
         self.sent = 0
         self.turn = threading.Lock()
@@ -241,8 +240,7 @@ def test_what_was_interrupted_is_gone_on_with(server: Host, admin: str, old: Pat
     def run(parts: int) -> tuple[int, Report | None]:
         with Web() as web:
             line = Failing(Login(server.url, admin), web, parts)
-            silent = lambda total, files: progress(total, files, wanted=False)  # noqa: E731
-            importing = Importing(line, silent, part_bytes=1000)
+            importing = Importing(line, bar(wanted=False), part_bytes=1000)
             try:
                 report = importing.run(read_folder(old, scratch))
             except KeyboardInterrupt:

@@ -85,7 +85,7 @@ def test_ctrl_c_keeps_what_has_arrived(shop: FunctionsApi, logged_in: Da, worksp
         process.send_signal(signal.SIGINT)
         out, err = ended(process)
     assert (process.returncode, err) == (130, "")
-    assert out.endswith("Interrupted. What has arrived is kept; da sync goes on from there.\n")
+    assert out.endswith("Interrupted. Downloaded data is kept; run da sync to resume.\n")
     assert views(workspace) == 2
     shop.forget()
     assert logged_in("sync").code == 0

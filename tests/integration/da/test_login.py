@@ -87,7 +87,7 @@ def desk(server: Any, shared_cloud: Any, tmp_path: Path) -> Desk:
 def test_one_logs_in_through_the_browser_of_this_machine(desk: Desk) -> None:
     done = desk.da("login", "--server", desk.server.url, "--browser")
     assert done.returncode == 0, done.stderr
-    assert "Logged in at" in done.stdout
+    assert "Logged in to" in done.stdout
     assert (desk.config / "token.json").stat().st_mode & 0o777 == 0o600
     assert desk.saved["email"] in desk.da("auth", "whoami").stdout
 
@@ -129,7 +129,7 @@ def test_a_session_that_ended_says_what_to_do(desk: Desk) -> None:
     desk.save(expires_at=0.0, refresh_token="worn.out.token")
     done = desk.da("auth", "whoami")
     assert done.returncode == 1
-    assert re.search(r"session at \S+ has ended; log in with: da login", done.stderr)
+    assert re.search(r"session at \S+ has expired; run: da login", done.stderr)
 
 
 def test_logging_out_ends_the_session_at_the_server(desk: Desk) -> None:

@@ -64,12 +64,14 @@ def ann(da: Da, server: Host, eve: Person) -> Iterator[Person]:
 
 
 def test_a_user_is_changed_shut_out_and_let_in(eve: Person, ann: Person) -> None:
-    assert eve("admin", "users", "set-role", "Ann@example.com", "viewer") == "ann@example.com is viewer from now on.\n"
+    assert (
+        eve("admin", "users", "set-role", "Ann@example.com", "viewer") == "ann@example.com now has the role viewer.\n"
+    )
     assert eve.json("admin", "users", "rename", "ann@example.com", "Ann B.")["name"] == "Ann B."
     assert "ann@example.com (viewer)" in ann("auth", "whoami")
     eve("admin", "users", "deactivate", "ann@example.com")
     assert (
-        "can't make a token for ann@example.com: the user ann@example.com is deactivated; activate the user first"
+        "can't create a token for 'ann@example.com': the user ann@example.com is deactivated; activate the user first"
         in eve("admin", "tokens", "create", "ann@example.com", "x", code=1)
     )
     assert eve.json("admin", "users", "activate", "ann@example.com")["active"]
@@ -91,7 +93,7 @@ def test_an_invitation_is_printed_where_no_mails_are_sent(eve: Person, server: H
 
 def test_groups_pass_on_what_they_are_granted_and_access_is_explained(eve: Person, ann: Person) -> None:
     eve("admin", "groups", "add", "sales")
-    assert eve("admin", "groups", "join", "sales", "ann@example.com") == "ann@example.com is in sales from now on.\n"
+    assert eve("admin", "groups", "join", "sales", "ann@example.com") == "ann@example.com is now a member of sales.\n"
     eve("admin", "grants", "add", "sales", "shop.in.c-main.*", "--group")
     (grant,) = eve.json("admin", "grants", "list", "--user", "ann@example.com")
     assert (grant["principal"]["name"], grant["bucket"]) == ("sales", "in.c-main")
@@ -106,21 +108,24 @@ def test_groups_pass_on_what_they_are_granted_and_access_is_explained(eve: Perso
     ]
     eve("admin", "groups", "leave", "sales", "ann@example.com")
     assert "can't read shop.orders:" in eve("admin", "access", "-u", "ann@example.com", "-t", "shop.orders")
-    assert eve("admin", "access", "-u", "ann@example.com") == "ann@example.com can read nothing.\n"
+    assert eve("admin", "access", "-u", "ann@example.com") == "ann@example.com can't read any table.\n"
     assert eve.json("admin", "groups", "remove", "sales", "--yes")["name"] == "sales"
     assert "can't explain access: there is no table" in eve("admin", "access", "-t", "shop.none", code=1)
-    assert "give you the role" in ann("admin", "access", code=1)
+    assert "an administrator can change it" in ann("admin", "access", code=1)
 
 
 def test_access_is_asked_for_and_granted_or_denied(eve: Person, ann: Person) -> None:
     for table in ("shop.orders", "shop.none"):
-        assert ann("request", table, "--reason", "the report") == f"Asked for {table}. What became of it: da requests\n"
+        assert (
+            ann("request", table, "--reason", "the report")
+            == f"Requested access to {table}. To see the answer, run: da requests\n"
+        )
         assert "you have asked" in ann("request", table, "--reason", "the report", code=1)
     asked = {it["table"]: it["id"] for it in eve.json("admin", "requests", "list")}
     assert "the table 'shop.none' is not registered" in eve("admin", "requests", "approve", asked["shop.none"], code=1)
     assert "shop.none (no such table)" in eve("admin", "requests", "list")
     eve("admin", "requests", "deny", asked["shop.none"], "--answer", "there is none")
-    assert "ann@example.com may read shop.orders" in eve("admin", "requests", "approve", asked["shop.orders"])
+    assert "ann@example.com can now read shop.orders" in eve("admin", "requests", "approve", asked["shop.orders"])
     assert {it["table"]: (it["status"], it["answer"]) for it in ann.json("requests")} == {
         "shop.orders": ("approved", None),
         "shop.none": ("denied", "there is none"),
@@ -137,8 +142,8 @@ def test_tokens_of_others_are_listed_and_revoked(eve: Person) -> None:
     made = eve.json("admin", "tokens", "create", "ann@example.com", "agent", "--scope", "read")
     assert "agent" in eve("admin", "tokens", "list", "--user", "ann@example.com")
     assert {it["email"] for it in eve.json("admin", "tokens", "list")} == {"ann@example.com", "eve@example.com"}
-    assert eve("admin", "tokens", "revoke", made["id"]) == "Revoked.\n"
-    assert "list shows which" in eve("admin", "tokens", "revoke", "none", code=1)
+    assert eve("admin", "tokens", "revoke", made["id"]) == "Revoked the token.\n"
+    assert "to see all tokens" in eve("admin", "tokens", "revoke", "none", code=1)
     eve("admin", "users", "sign-out", "ann@example.com", "--tokens")
     assert all(it["revoked_at"] for it in eve.json("admin", "tokens", "list", "-u", "ann@example.com"))
 

@@ -31,7 +31,7 @@ def test_rows_stand_in_a_table(mirror: Da) -> None:
 def test_more_rows_than_the_limit_are_told(mirror: Da) -> None:
     ran = mirror("query", "select id from orders order by id desc")
     assert len(ran.out.splitlines()) == 1002
-    assert ran.err == "Only the first 1,000 rows are shown; --limit 0 shows all.\n"
+    assert ran.err == "Showing the first 1,000 rows; use --limit 0 for all.\n"
 
 
 @pytest.mark.parametrize(("limit", "shown", "truncated"), [("3", 3, True), ("1500", 1500, False), ("0", 1500, False)])
@@ -130,14 +130,14 @@ def test_every_kind_of_statement_is_printed(mirror: Da, sql: str, expected: str)
     [
         ("selec 1", 'syntax error at or near "selec"'),
         ("select * from nothing", "nothing does not exist"),
-        ("select * from clicks", "clicks (events.clicks) is not mirrored: it can be queried at the server only."),
+        ("select * from clicks", "clicks (events.clicks) is not mirrored; it can only be queried on the server."),
         ("create table x as select 1", "read-only"),
         ("drop view orders", "read-only"),
         ("select error('odd \x1b[2J')", "odd"),
         ("select 'x'::integer", "Could not convert string 'x'"),
-        ("", "There is no SQL to run"),
-        ("-- nothing", "There is no SQL to run"),
-        ("--nothing\n  --more", "There is no SQL to run"),
+        ("", "no SQL to run"),
+        ("-- nothing", "no SQL to run"),
+        ("--nothing\n  --more", "no SQL to run"),
     ],
 )
 def test_an_error_is_told_in_duckdbs_words(mirror: Da, sql: str, message: str) -> None:
@@ -158,7 +158,7 @@ def test_an_error_in_the_middle_of_the_rows_is_told(mirror: Da) -> None:
 def test_without_a_mirror_it_says_what_to_do(da: Da, workspace: Workspace) -> None:
     ran = da("query", "select 1")
     assert ran.code == 1
-    assert ran.err == f"da: There is no mirror in {workspace.root} yet; run da sync there, or set DA_LOCAL_DIR\n"
+    assert ran.err == f"da: there is no mirror in '{workspace.root}' yet; run da sync there, or set DA_LOCAL_DIR\n"
 
 
 def test_sql_and_a_file_are_too_much(mirror: Da) -> None:
@@ -167,7 +167,7 @@ def test_sql_and_a_file_are_too_much(mirror: Da) -> None:
 
 def test_a_file_that_there_is_not_is_told(mirror: Da) -> None:
     ran = mirror("query", "--file", "nothing.sql")
-    assert (ran.code, ran.err) == (1, "da: nothing.sql can't be read: No such file or directory\n")
+    assert (ran.code, ran.err) == (1, "da: can't read 'nothing.sql': No such file or directory\n")
 
 
 def test_a_reader_that_has_had_enough_is_no_error(mirror: Da) -> None:  # noqa: ARG001

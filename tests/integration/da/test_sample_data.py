@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from da.sample.generation import MANIFEST, TABLES, generate
-from da.sample.sizes import SIZES
+from da.sample.randomness import SIZES
 
 BYTES_OF_XS_42 = "a217d005d470e9d22cd6bc90aaee24963772b6f39680f7d35d1fa6077be78a3d"
 """SHA-256 over all files of size xs, seed 42, in the order of their names: what every machine and DuckDB writes."""
@@ -225,7 +225,7 @@ def test_new_sample_data_takes_the_place_of_old(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_sample_data_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "orders.csv").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"orders\.csv is there already"):
+    with pytest.raises(FileExistsError, match=r"orders\.csv' exists and is not sample data"):
         generate("xs", 42, "csv", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["orders.csv"]
     assert (tmp_path / "orders.csv").read_text() == "mine"

@@ -66,7 +66,7 @@ def env(project: Path) -> dict[str, str]:
 def test_from_the_first_question_to_the_mirrored_table(typed: Typed, ready: FunctionsApi, project: Path) -> None:
     ran = typed("Example.com", "", "Ann@Example.com", "", "shop", "", ready.address)
     assert (ran.code, ran.err) == (0, "")
-    assert "Made ann@example.com the first administrator, and logged in." in ran.out
+    assert "Created the first administrator ann@example.com and logged in." in ran.out
     assert "Source shop (csv): created." in ran.out
     assert "cd analysis" in ran.out
     assert len(list((project / "analysis/server/parquet/shop/orders").iterdir())) == 1
@@ -95,7 +95,10 @@ def test_a_server_elsewhere_is_named_in_the_file(da: Da, project: Path) -> None:
 
 def test_what_was_answered_is_not_asked_again(typed: Typed, ready: FunctionsApi, project: Path) -> None:
     ran = typed("example.com", "", "ann@example.com")
-    assert (ran.code, ran.err) == (2, "da: No answer came; give --source\n")
+    assert (ran.code, ran.err) == (
+        2,
+        "da: no answer to 'Type of your data source (csv)': the input ended; give --source\n",
+    )
     assert not (project / ".env").exists()
     ran = typed("", "shop", "", ready.address)
     assert ran.code == 0
@@ -110,7 +113,7 @@ def test_once_more_it_changes_nothing_and_goes_through_all_the_same(da: Da, read
     ready.forget()
     ran = da("setup")
     assert (ran.code, ran.err) == (0, "")
-    assert "stay as they are" in ran.out
+    assert "are unchanged" in ran.out
     assert "Logged in as ann@example.com (admin)." in ran.out
     assert ready.count("/auth/bootstrap") == 0
     assert (project / "config/instance.yaml").read_text() == "# edited since\n"
@@ -147,29 +150,32 @@ def test_other_answers_need_force_which_keeps_secrets_and_a_backup(da: Da, proje
     with (project / ".env").open("a") as file:
         file.write("SMTP_HOST=smtp.example.com # ours\n")
     ran = da("setup", "--domain", "example.org")
-    assert (ran.code, "written with other answers" in ran.err) == (1, True)
+    assert (ran.code, "with different answers" in ran.err) == (1, True)
     assert (project / "config/instance.yaml").read_text() == text
     for number, domain in (("", "example.org"), ("1", "example.net")):
         ran = da("setup", "--domain", domain, "--force")
-        assert f"what was there is in instance.yaml.backup{number}" in ran.out
+        assert f"the previous file is kept as instance.yaml.backup{number}" in ran.out
     assert (project / "config/instance.yaml.backup").read_text() == text
     assert 'allowed_domains: ["example.net"]' in (project / "config/instance.yaml").read_text()
     assert env(project) == {**before, "SMTP_HOST": "smtp.example.com # ours"}
 
 
 WRONG: dict[str, tuple[dict[str, str], str]] = {
-    "domain": ({"domain": "ex ample"}, "'ex ample' is no domain"),
-    "email": ({"email": "ann"}, "'ann' is no e-mail address"),
-    "name": ({"name": "a\tb"}, "is no name of one line"),
-    "folder": ({"data": "nowhere"}, "is no folder; make it, or try sample data"),
-    "no files": ({"data": "empty"}, "holds no .csv"),
+    "domain": ({"domain": "ex ample"}, "'ex ample' is not a valid domain name"),
+    "email": ({"email": "ann"}, "'ann' is not a valid email address"),
+    "name": ({"name": "a\tb"}, "is not a valid name"),
+    "folder": ({"data": "nowhere"}, "is not a folder; create it, or generate sample data"),
+    "no files": ({"data": "empty"}, "has no data files (.csv"),
     "elsewhere": ({"data": "gs://bucket/x"}, "da admin add-source"),
     "odd folder": ({"data": "it's"}, "rename it"),
-    "source": ({"source": "oracle"}, "'oracle' is no kind of source; there is csv"),
-    "afterwards": ({"source": "jira"}, "jira is not added here: set up with files, then connect Jira"),
-    "later": ({"source": "Keboola"}, "keboola is not available yet: this version reads csv, jira"),
-    "source name": ({"source-name": "My Shop"}, "is no name of a source"),
-    "server": ({"server": "data.example.com"}, "is not the address of a server"),
+    "source": ({"source": "oracle"}, "'oracle' is not a valid source type (expected csv)"),
+    "afterwards": (
+        {"source": "jira"},
+        "'jira' can't be added by da setup: set up a csv source first, then connect Jira",
+    ),
+    "later": ({"source": "Keboola"}, "'keboola' is not supported yet (supported: csv, jira)"),
+    "source name": ({"source-name": "My Shop"}, "is not a valid source name"),
+    "server": ({"server": "data.example.com"}, "is not a valid server URL"),
 }
 
 
@@ -187,13 +193,13 @@ def test_an_answer_that_can_not_be_meant_is_told(da: Da, project: Path, wrong: d
 def test_what_can_not_be_asked_has_to_be_told(da: Da, project: Path) -> None:
     assert project
     ran = da("setup", "--yes")
-    assert (ran.code, ran.err) == (2, "da: Without asking, it has to be told --domain, --email\n")
+    assert (ran.code, ran.err) == (2, "da: --yes needs answers without a default: give --domain, --email\n")
 
 
 def test_elsewhere_than_in_the_project_it_does_nothing(da: Da, project: Path) -> None:
     (project / "docker-compose.yml").unlink()
     ran = da("setup", *options("http://127.0.0.1:1"))
-    assert (ran.code, "is not the project's folder" in ran.err) == (2, True)
+    assert (ran.code, "change to the project folder first" in ran.err) == (2, True)
     assert [path.name for path in project.iterdir()] == ["shop"]
 
 
@@ -202,17 +208,25 @@ def test_a_server_that_is_not_there_yet_is_to_be_started(da: Da, project: Path) 
     assert ran.code == 1
     assert f"in {project}:\n  docker compose up --build -d" in ran.err
     assert "  make dev PORT=1  " in ran.err
-    assert ran.err.endswith("Then run da setup again; it goes on from here.\n")
+    assert ran.err.endswith("Then run da setup again to continue.\n")
 
 
 TURNS: dict[str, tuple[tuple[str, str], tuple[int, Any], str]] = {
-    "another secret": (("POST", "/auth/bootstrap"), (403, {"detail": "no"}), "has another BOOTSTRAP_SECRET than"),
+    "another secret": (("POST", "/auth/bootstrap"), (403, {"detail": "no"}), "uses another BOOTSTRAP_SECRET than"),
     "done before": (("POST", "/auth/bootstrap"), (409, {"detail": "no"}), "Log in as an administrator: da login"),
-    "stale": (("POST", APPLY), (200, {"sources": []}), "does not know the source shop"),
-    "settings": (("GET", "/api/health"), (500, {"detail": "x", "code": "settings"}), "its settings are not usable"),
-    "something else": (("GET", "/api/health"), (404, None), "is something else; give another --server"),
-    "not admin": (("GET", "/api/me"), (200, {**ADMIN, "role": "analyst"}), "log in as an administrator"),
-    "older": (("POST", APPLY), (200, {"other": []}), "da and the server are of different age"),
+    "stale": (("POST", APPLY), (200, {"sources": []}), "has no source 'shop'"),
+    "settings": (("GET", "/api/health"), (500, {"detail": "x", "code": "settings"}), "its settings are invalid"),
+    "something else": (
+        ("GET", "/api/health"),
+        (404, None),
+        "is not from an AI Data Analyst server; give another --server",
+    ),
+    "not admin": (
+        ("GET", "/api/me"),
+        (200, {**ADMIN, "role": "analyst"}),
+        "not an administrator; log in as one: da login",
+    ),
+    "older": (("POST", APPLY), (200, {"other": []}), "da and the server have different versions"),
 }
 
 
@@ -234,14 +248,14 @@ def test_a_failed_table_is_told_and_the_others_are_mirrored(da: Da, ready: Funct
     ran = da("setup", *options(ready.address))
     assert ran.code == 1
     assert "shop.bad: failed: line 3 is odd" in ran.out
-    assert "When that is mended: da admin sync shop" in ran.out
+    assert "After fixing the cause, run: da admin sync shop" in ran.out
     assert (project / "analysis/server/parquet/shop/orders").is_dir()
 
 
 def test_a_damaged_memory_is_told(da: Da, project: Path) -> None:
     (project / ".setup.json").write_text("{}")
     ran = da("setup", *options("http://127.0.0.1:1"))
-    assert (ran.code, "delete it, and da setup asks everything again" in ran.err) == (1, True)
+    assert (ran.code, "delete it and run da setup again" in ran.err) == (1, True)
 
 
 @pytest.mark.server

@@ -28,7 +28,7 @@ def test_a_sync_without_news_is_one_request(shop: FunctionsApi, logged_in: Da) -
     logged_in("sync")
     shop.forget()
     ran = logged_in("sync")
-    assert ran.out == f"Nothing has changed; 2 tables as before. Snapshot {shop.snapshot}.\n"
+    assert ran.out == f"Already up to date; 2 tables unchanged. Snapshot {shop.snapshot}.\n"
     assert shop.counts() == {"GET /api/sync/manifest": 1}
 
 
@@ -64,7 +64,7 @@ def test_a_withdrawn_table_leaves_with_its_files(
     logged_in("sync")
     shop.withdraw("shop.orders")
     ran = logged_in("sync")
-    assert ran.out.startswith("Removed shop.orders; 1 table as before.")
+    assert ran.out.startswith("Removed shop.orders; 1 table unchanged.")
     assert not workspace.folder("shop.orders").exists()
     assert rows("select view_name from duckdb_views() where not internal") == [("customers",)]
 
@@ -75,7 +75,7 @@ def test_a_table_that_becomes_remote_leaves_with_its_files(
     logged_in("sync")
     shop.declare("shop.orders", query_mode="remote")
     ran = logged_in("sync")
-    assert ran.out.startswith("Removed shop.orders; 1 table as before.")
+    assert ran.out.startswith("Removed shop.orders; 1 table unchanged.")
     assert not workspace.folder("shop.orders").exists()
 
 
@@ -84,7 +84,7 @@ def test_remote_and_server_only_tables_are_not_fetched(api: FunctionsApi, logged
     api.declare("hr.salaries", server_only=True)
     ran = logged_in("sync")
     assert (ran.code, api.count("/api/data/urls")) == (0, 0)
-    assert "2 tables can be queried at the server only." in ran.out
+    assert "2 tables can only be queried on the server." in ran.out
 
 
 def test_a_table_without_files_has_its_columns(api: FunctionsApi, logged_in: Da, rows: Rows) -> None:
@@ -116,7 +116,7 @@ def test_a_new_description_needs_no_download(api: FunctionsApi, logged_in: Da, r
     logged_in("sync")
     api.forget()
     entry["description"] = "Orders"
-    assert logged_in("sync").out.startswith("Nothing has changed; 1 table as before.")
+    assert logged_in("sync").out.startswith("Already up to date; 1 table unchanged.")
     assert api.counts() == {"GET /api/sync/manifest": 1}
     assert rows("select comment from duckdb_views() where view_name = 'orders'") == [("Orders (shop.orders)",)]
 
@@ -190,7 +190,7 @@ def test_a_table_that_there_is_not_can_not_be_synced(shop: FunctionsApi, logged_
     for _ in range(2):
         ran = logged_in("sync", "--table", "shop.nothing")
         assert ran.code == 1
-        assert "There is no table shop.nothing" in ran.err
+        assert "there is no table 'shop.nothing'" in ran.err
         logged_in("sync")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import da.output
 from da.download import HOPELESS, THREADS
-from da.report import Report
+from da.sync import Report
 from da.workspace import Workspace
 from tests.doubles.functions_api import TOKEN, Fault, FunctionsApi
 from tests.integration.da.conftest import Da, parquet
@@ -63,7 +63,7 @@ def test_a_moved_workspace_gets_its_views_anew(
     ran = logged_in("query", "from orders")
     assert (ran.code, ran.err.splitlines()[-1]) == (
         1,
-        f"The mirror has moved here from {workspace.root}; run da sync.",
+        f"The mirror was moved here from {workspace.root}; run da sync.",
     )
     assert logged_in("sync").code == 0
     assert shop.count("/files/") == 0
@@ -76,7 +76,7 @@ def test_verify_finds_a_damaged_file(shop: FunctionsApi, logged_in: Da, workspac
     damaged = next(iter(workspace.folder("shop.orders").iterdir()))
     content = damaged.read_bytes()
     damaged.write_bytes(content[:-1] + b"x")
-    assert logged_in("sync").out.startswith("Nothing has changed")
+    assert logged_in("sync").out.startswith("Already up to date")
     assert "Updated shop.orders: 1 file" in logged_in("sync", "--verify").out
     assert damaged.read_bytes() == content
 
@@ -100,7 +100,7 @@ def test_what_is_no_manifest_deletes_nothing(
     shop.answers["GET", "/api/sync/manifest"] = [(200, answer)]
     ran = logged_in("sync")
     assert ran.code == 1
-    assert "manifest can't be used" in ran.err
+    assert "manifest is invalid" in ran.err
     assert parquet(workspace) == before
 
 
@@ -109,7 +109,8 @@ def test_an_expired_token_says_to_log_in_again(shop: FunctionsApi, logged_in: Da
     ran = logged_in("sync")
     assert ran.code == 1
     assert (
-        ran.err == f"da: the token is not known, or has expired; log in again with: da login --server {shop.address}\n"
+        ran.err
+        == f"da: the token is not known, or has expired; to log in again, run: da login --server {shop.address}\n"
     )
 
 
@@ -117,7 +118,7 @@ def test_a_second_sync_in_a_workspace_leaves(shop: FunctionsApi, logged_in: Da, 
     with workspace.locked():
         ran = logged_in("sync")
     assert ran.code == 1
-    assert ran.err == f"da: Another da sync is at work in {workspace.root}; wait for it to end\n"
+    assert ran.err == f"da: can't sync '{workspace.root}': another da sync is running there; wait until it ends\n"
     assert shop.requests == []
 
 
@@ -126,7 +127,7 @@ def test_a_workspace_that_changes_servers_says_so(shop: FunctionsApi, logged_in:
     state = json.loads((workspace.root / ".da" / "state.json").read_text())
     (workspace.root / ".da" / "state.json").write_text(json.dumps({**state, "server": "https://elsewhere"}))
     shop.forget()
-    assert "this workspace mirrored https://elsewhere until now" in logged_in("sync").err
+    assert "this workspace was a mirror of https://elsewhere" in logged_in("sync").err
     assert shop.count("/files/") == 0
 
 
@@ -154,8 +155,8 @@ def test_a_moved_mirror_says_so(
     shop.forget()
     ran = logged_in("status")
     assert ran.code == 3
-    assert f"moved: it was moved from {workspace.root}, and its views still name files there" in ran.out
-    assert f"it was moved from {workspace.root}" in logged_in("diagnose").out
+    assert f"moved: moved from {workspace.root}; its views still refer to files there" in ran.out
+    assert f"moved from {workspace.root}" in logged_in("diagnose").out
     logged_in("sync")
     assert logged_in("status").code == 0
 
@@ -167,7 +168,7 @@ def test_a_copied_mirror_says_so(
     logged_in("sync")
     copy = shutil.copytree(workspace.root, workspace.root.with_name("copy"))
     monkeypatch.setenv("DA_LOCAL_DIR", str(copy))
-    assert f"moved: it was copied from {workspace.root}" in logged_in("status").out
+    assert f"moved: copied from {workspace.root}" in logged_in("status").out
     assert json.loads(logged_in("status", "--json").out)["state"] == "moved"
 
 
@@ -181,7 +182,7 @@ def test_a_cause_is_told_once_however_many_tables_it_hits(api: FunctionsApi, log
     assert ran.code == 1
     (line,) = ran.err.splitlines()
     assert line.startswith("30 tables (shop.t")
-    assert " and 25 more): 127.0.0.1:1 can't be reached" in line
+    assert " and 25 more): can't reach '127.0.0.1:1'" in line
 
 
 def test_files_are_not_tried_one_by_one_when_the_store_is_away(api: FunctionsApi, sync: Callable[..., Report]) -> None:
@@ -195,7 +196,7 @@ def test_files_are_not_tried_one_by_one_when_the_store_is_away(api: FunctionsApi
     assert len(report.failed) == 100
     assert len(tried) <= 4 * (HOPELESS + 2 * THREADS)
     assert all(
-        "answered with a web page. If this network asks for a sign-in" in error for error in report.failed.values()
+        "answered with a web page. If this network requires a sign-in" in error for error in report.failed.values()
     )
 
 

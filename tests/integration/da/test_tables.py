@@ -81,7 +81,7 @@ def test_the_snapshots_of_the_server_are_listed(logged_in: Da, api: FunctionsApi
 
 def test_an_administrator_goes_back_to_an_earlier_one(logged_in: Da, api: FunctionsApi) -> None:
     api.answers["POST", "/api/admin/snapshots/11/rollback"] = [(200, {"snapshot": 13, "status": "published"})]
-    assert logged_in("admin", "rollback", "11").out == "Snapshot 13 has the tables of snapshot 11 again.\n"
+    assert logged_in("admin", "rollback", "11").out == "Restored the tables of snapshot 11 as snapshot 13.\n"
     assert logged_in("admin", "rollback", "0").code == 2
 
 
@@ -89,12 +89,12 @@ def test_an_administrator_is_told_what_is_held_back_and_releases_it(logged_in: D
     told = {"snapshot": 12, "status": "unchanged", "tables": 2, "missing": ["crm.people"], "held_back": ["shop"]}
     done = {**told, "snapshot": 13, "status": "published"}
     api.answers["POST", "/api/admin/snapshots/11/rollback"] = [(200, told), (200, done)]
-    held = "Held back since a rollback, until they publish anew or da admin release: shop.\n"
+    held = "Held back by a rollback until they publish again or you run da admin release: shop.\n"
     assert logged_in("admin", "rollback", "11", "--dry-run").out == (
-        f"Snapshot 11 has 2 tables.\nTables that would go: crm.people.\n{held}"
+        f"Would restore snapshot 11: 2 tables.\nWould remove tables: crm.people.\n{held}"
     )
     assert logged_in("admin", "rollback", "11").out == (
-        f"Snapshot 13 has the tables of snapshot 11 again.\nTables that went: crm.people.\n{held}"
+        f"Restored the tables of snapshot 11 as snapshot 13.\nRemoved tables: crm.people.\n{held}"
     )
     api.answers["POST", "/api/admin/snapshots/release"] = [(200, {"snapshot": 14, "status": "published", "tables": 3})]
     assert logged_in("admin", "release", "shop").out == "Snapshot 14: 3 tables.\n"
@@ -105,8 +105,11 @@ SWEPT = {"dry_run": False, "deleted": 2, "deleted_bytes": 1500, "waiting": 1, "p
 
 def test_an_administrator_has_the_bucket_swept(logged_in: Da, api: FunctionsApi) -> None:
     api.answers["POST", "/sweep"] = [(200, SWEPT), (200, SWEPT)]
-    assert logged_in("admin", "sweep").out == "2 objects (1.5 kB) went, 1 file will in time.\n"
-    assert logged_in("admin", "sweep", "--dry-run").out == "2 objects (1.5 kB) would go, 1 file will in time.\n"
+    assert logged_in("admin", "sweep").out == "Deleted 2 objects (1.5 kB); 1 file due for deletion later.\n"
+    assert (
+        logged_in("admin", "sweep", "--dry-run").out
+        == "Would delete 2 objects (1.5 kB); 1 file due for deletion later.\n"
+    )
 
 
 def test_what_became_few_is_told(logged_in: Da, api: FunctionsApi) -> None:
@@ -120,13 +123,13 @@ def test_what_became_few_is_told(logged_in: Da, api: FunctionsApi) -> None:
     failed = {**swept, "gathered": 0, "rebuild": {"status": "failed", "snapshot": None, "error": "it is away"}}
     api.answers["POST", "/sweep"] = [(200, {**swept, "rebuild": None}), (200, swept), (200, failed)]
     assert logged_in("admin", "sweep", "--dry-run").out.splitlines()[1:] == [
-        "shop.orders: 5,000 small files (14.0 MB) would become few.",
-        "1 record of days that are over would become archives.",
+        "Would compact shop.orders: 5,000 small files (14.0 MB).",
+        "Would archive 1 record of past days.",
     ]
     ran = logged_in("admin", "sweep")
     assert ran.out.splitlines()[1:] == [
-        "shop.orders: 5,000 small files (14.0 MB) became few.",
-        "1 record of days that are over became archives.",
+        "Compacted shop.orders: 5,000 small files (14.0 MB).",
+        "Archived 1 record of past days.",
     ]
     assert (ran.err, ran.code) == ("", 0)
     ran = logged_in("admin", "sweep")
@@ -143,14 +146,14 @@ def test_a_table_that_there_is_not_is_told(mirror: Da) -> None:
     ran = mirror("tables", "nothing")
     assert (ran.code, ran.err) == (
         1,
-        "da: There is no table nothing; da tables lists what there is, da sync brings what is new\n",
+        "da: there is no table 'nothing'; run da tables to list all tables, or da sync to fetch new ones\n",
     )
 
 
 def test_before_the_first_sync_there_are_no_tables(da: Da) -> None:
     ran = da("tables")
     assert ran.code == 1
-    assert "There is no mirror in" in ran.err
+    assert "there is no mirror in" in ran.err
 
 
 def test_a_mirror_that_is_up_to_date_says_so(mirror: Da, api: FunctionsApi, workspace: Workspace) -> None:
@@ -161,7 +164,7 @@ def test_a_mirror_that_is_up_to_date_says_so(mirror: Da, api: FunctionsApi, work
     assert (lines["server"], lines["user"]) == (api.address, "ann@example.com")
     assert lines["workspace"] == str(workspace.root)
     assert lines["last_sync"] == f"snapshot {api.snapshot}, synced just now"
-    assert lines["tables"].startswith("1 mirrored, 2 at the server only; 1,500 rows, ")
+    assert lines["tables"].startswith("1 mirrored, 2 on the server only; 1,500 rows, ")
     assert lines["state"] == "up to date"
     assert api.counts() == {"GET /api/sync/manifest": 1}
 
@@ -179,7 +182,7 @@ def test_a_mirror_that_lost_a_file_is_incomplete(mirror: Da, workspace: Workspac
     next(iter(workspace.folder("shop.orders").iterdir())).unlink()
     ran = mirror("status")
     assert ran.code == 3
-    assert "incomplete: files of shop.orders are gone; run da sync" in ran.out
+    assert "incomplete: files of shop.orders are missing; run da sync" in ran.out
 
 
 def test_a_mirror_with_a_failed_table_is_behind(mirror: Da, api: FunctionsApi) -> None:
@@ -197,7 +200,7 @@ def test_offline_it_says_what_it_knows(mirror: Da, api: FunctionsApi, monkeypatc
     ran = mirror("status")
     assert ran.code == 4
     assert "1 mirrored" in ran.out
-    assert "unknown: 127.0.0.1:1 can't be reached" in ran.out
+    assert "unknown: can't reach '127.0.0.1:1'" in ran.out
     assert f"snapshot {api.snapshot}, synced just now" in ran.out
 
 
@@ -205,7 +208,7 @@ def test_logged_out_it_says_what_it_knows(mirror: Da) -> None:
     mirror("auth", "logout")
     ran = mirror("status")
     assert ran.code == 4
-    assert "unknown: You are not logged in" in ran.out
+    assert "unknown: you are not logged in" in ran.out
 
 
 def test_before_the_first_sync_it_says_so(logged_in: Da) -> None:

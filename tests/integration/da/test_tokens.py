@@ -29,7 +29,7 @@ def test_a_token_is_made_shown_once_used_and_revoked(server: tuple[Any, str], tm
     made = run(server, tmp_path, "auth", "tokens", "create", "agent", "--scope", "read", "--days", "7").stdout
     token = re.search(r"da_\S+", made)
     assert token is not None
-    assert "it may read until" in made
+    assert made.startswith("New token (read; expires ")
     assert "admin@example.com" in run(server, tmp_path, "auth", "whoami", token=token.group()).stdout
     denied = run(server, tmp_path, "sync", token=token.group(), check=False)
     assert (denied.returncode, "scope 'sync'" in denied.stderr) == (1, True)
@@ -37,7 +37,7 @@ def test_a_token_is_made_shown_once_used_and_revoked(server: tuple[Any, str], tm
     (agent,) = (it for it in listed if it["name"] == "agent")
     assert agent["scopes"] == ["read"]
     assert token.group() not in run(server, tmp_path, "auth", "tokens", "list").stdout
-    assert run(server, tmp_path, "auth", "tokens", "revoke", agent["id"]).stdout == "Revoked.\n"
+    assert run(server, tmp_path, "auth", "tokens", "revoke", agent["id"]).stdout == "Revoked the token.\n"
     assert run(server, tmp_path, "auth", "whoami", token=token.group(), check=False).returncode == 1
 
 
@@ -64,8 +64,8 @@ def test_what_is_broken_is_told_with_what_to_do(server: tuple[Any, str], tmp_pat
     database.write_bytes(b"no database" * 1000)
     done = run(server, tmp_path, "diagnose", token="da_" + "x" * 43, check=False)
     assert done.returncode == 1
-    assert "login: Log in: da login" in done.stdout
-    assert "If the file is damaged or of a newer DuckDB, run da sync: it moves the file aside" in done.stdout
+    assert "login: Run: da login" in done.stdout
+    assert "If the file is damaged or was written by a newer DuckDB, run da sync: it keeps the file" in done.stdout
     assert "delete" not in done.stdout
 
 

@@ -12,10 +12,8 @@ import pytest
 
 from da.config import Login
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
-from da.patience import Patience
-from da.proxies import proxy_for
-from da.server import Server
-from da.web import Web
+from da.server import Backoff, Server
+from da.web import Web, proxy_for
 from tests.doubles.functions_api import Fault, FunctionsApi
 
 
@@ -59,7 +57,7 @@ def test_an_answer_that_is_not_read_to_its_end_costs_its_connection(api: Functio
 
 
 def test_nobody_listens(web: Web) -> None:
-    with pytest.raises(UnreachableError, match=r"127.0.0.1:1 can't be reached: connection refused"):
+    with pytest.raises(UnreachableError, match=r"can't reach '127.0.0.1:1': connection refused"):
         web.exchange("GET", "http://127.0.0.1:1/").__enter__()
 
 
@@ -110,7 +108,7 @@ def answering(answer: Answer | Callable[[str], Answer]) -> Iterator[str]:
 
 def me(address: str) -> Any:
     with Web(timeout=5) as web:
-        return Server(Login(address, "t" * 20), web, Patience(attempts=1)).get("/api/me")
+        return Server(Login(address, "t" * 20), web, Backoff(attempts=1)).get("/api/me")
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -143,7 +141,7 @@ def test_encodings_that_something_on_the_way_adds_are_undone(
 
 
 def test_an_encoding_that_nobody_asked_for_is_named() -> None:
-    message = "answered in the encoding 'br', which was not asked for; a proxy"
+    message = "has the unsupported encoding 'br'; a proxy"
     with answering((200, {"Content-Encoding": "br"}, b"...")) as address, pytest.raises(BrokenError, match=message):
         me(address)
 
@@ -156,7 +154,7 @@ def test_an_encoded_answer_that_is_damaged_is_a_broken_connection(damage: Callab
 
 
 PORTAL = b"<!DOCTYPE html><html><body>Welcome to the hotel. Room number?</body></html>"
-SIGN_IN = r"If this network asks for a sign-in .* open a browser, sign in and try again"
+SIGN_IN = r"If this network requires a sign-in .* sign in with a browser and try again"
 
 
 @pytest.mark.parametrize(
@@ -167,8 +165,8 @@ SIGN_IN = r"If this network asks for a sign-in .* open a browser, sign in and tr
         ((511, {"Content-Type": "text/html"}, PORTAL), SIGN_IN),
         ((302, {"Location": "http://portal.hotel.example/?to=x"}, b""), "portal.hotel.example.*sign-in.*browser first"),
         ((307, {"Location": "https://data.example.com/api/me"}, b""), "da login --server https://data.example.com"),
-        ((302, {}, b""), "redirects without saying where"),
-        ((200, {}, b"hello"), "not JSON; is it the right server"),
+        ((302, {}, b""), "sent a redirect without a target"),
+        ((200, {}, b"hello"), "not JSON; check the address of the server"),
     ],
 )
 def test_a_network_that_wants_a_sign_in_is_recognised(answer: Answer, message: str) -> None:
@@ -186,19 +184,19 @@ NOW = {"Date": "Sat, 28 Nov 2026 12:00:00 GMT"}
 @pytest.mark.parametrize(
     ("status", "body", "query", "message"),
     [
-        (400, xml("ExpiredToken", "The provided token has expired."), "", "the link has expired"),
-        (403, xml("AccessDenied", "Request has expired"), "", "the link has expired"),
+        (400, xml("ExpiredToken", "The provided token has expired."), "", "the URL has expired"),
+        (403, xml("AccessDenied", "Request has expired"), "", "the URL has expired"),
         (
             403,
             xml("AccessDenied", "Request has expired"),
             "X-Amz-Date=20261128T113000Z&X-Amz-Expires=900",
-            "signed 30 min 0 s ago, for 15 min 0 s.*server's clock is behind",
+            "signed 30 min 0 s ago by the store's clock, and valid for 15 min 0 s.*server's clock is slow",
         ),
         (
             403,
             xml("AccessDenied", "Request is not valid yet"),
             "X-Amz-Date=20261128T130000Z&X-Amz-Expires=900",
-            "60 min 0 s in the future: the server's clock is wrong",
+            "60 min 0 s in the future by the store's clock: the server's clock is wrong",
         ),
         (
             403,
@@ -206,7 +204,7 @@ NOW = {"Date": "Sat, 28 Nov 2026 12:00:00 GMT"}
             "",
             "clocks of the server and the store differ",
         ),
-        (403, xml("SignatureDoesNotMatch", "The request signature &amp; more"), "", "its signature is wrong"),
+        (403, xml("SignatureDoesNotMatch", "The request signature &amp; more"), "", "the signature is invalid"),
         (403, xml("InvalidAccessKeyId"), "", "signs with a key that the store does not accept"),
         (
             403,
@@ -218,11 +216,11 @@ NOW = {"Date": "Sat, 28 Nov 2026 12:00:00 GMT"}
             "",
             "not valid at this time",
         ),
-        (404, xml("NoSuchKey", "The specified key does not exist."), "", "does not have the file"),
-        (403, xml("AccessDenied", "Access Denied"), "", "may not read the bucket; tell your administrator"),
+        (404, xml("NoSuchKey", "The specified key does not exist."), "", "the file does not exist"),
+        (403, xml("AccessDenied", "Access Denied"), "", "can't read the bucket; contact your administrator"),
         (403, xml("SomethingNew", "Its own words"), "", "SomethingNew: Its own words"),
-        (503, b"<html>bad gateway</html>", "", "answered 503"),
-        (403, b"<Code>" + b"x" * 100_000, "", "answered 403"),
+        (503, b"<html>bad gateway</html>", "", "answered with status 503"),
+        (403, b"<Code>" + b"x" * 100_000, "", "answered with status 403"),
     ],
 )
 def test_what_a_store_means_is_named(web: Web, status: int, body: bytes, query: str, message: str) -> None:
@@ -254,8 +252,8 @@ def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
 @pytest.mark.parametrize(
     ("user", "status", "message"),
     [
-        ("", 407, r"the proxy 127.0.0.1:\d+ asks for a user name and password \(407\); set HTTPS_PROXY"),
-        ("ann:s3cret@", 407, r"the proxy 127.0.0.1:\d+ does not accept the user name and password"),
+        ("", 407, r"the proxy '127.0.0.1:\d+' requires a user name and password \(407\); set HTTPS_PROXY"),
+        ("ann:s3cret@", 407, r"the proxy '127.0.0.1:\d+' rejected the user name and password"),
     ],
 )
 def test_a_proxy_that_wants_a_sign_in_is_named(
@@ -271,10 +269,10 @@ def test_a_proxy_that_wants_a_sign_in_is_named(
 def test_a_proxy_that_refuses_and_one_that_is_away_are_named(proxied: Callable[[str], None]) -> None:
     with answering((403, {}, b"")) as address:
         proxied(address)
-        with pytest.raises(UnreachableError, match=r"the proxy 127.0.0.1:\d+ refuses the connection \(403\)"):
+        with pytest.raises(UnreachableError, match=r"the proxy '127.0.0.1:\d+' rejected the connection \(403\)"):
             me("https://data.example.com")
     proxied("http://127.0.0.1:1")
-    with pytest.raises(UnreachableError, match=r"the proxy 127.0.0.1:1 can't be reached"):
+    with pytest.raises(UnreachableError, match=r"can't reach the proxy '127.0.0.1:1'"):
         me("https://data.example.com")
 
 
@@ -305,14 +303,14 @@ def test_an_answer_larger_than_any_of_the_api_is_not_read(
         asked.append(path)
         return status, {"Content-Encoding": "gzip"} if pack else {}, pack(body) if pack else body
 
-    message = "sent more than 1 MB; is it the right server" if status == 200 else "answered 500"
+    message = "is larger than 1 MB; check the address" if status == 200 else "answered with status 500"
     with answering(answer) as address, pytest.raises(DaError, match=message):
         me(address)
     assert len(asked) == 1
 
 
 def test_an_answer_without_an_end_is_not_read_for_ever() -> None:
-    with chunks_without_end() as address, pytest.raises(DaError, match="sent more than 64 MB"):
+    with chunks_without_end() as address, pytest.raises(DaError, match="is larger than 64 MB"):
         me(address)
 
 
@@ -320,7 +318,7 @@ def test_an_answer_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("da.web._GRACE", 0.05)
     with (
         chunks_without_end(pause=0.02, size=1) as address,
-        pytest.raises(DaError, match=r"sent [0-9]+ bytes in 0 seconds"),
+        pytest.raises(DaError, match=r"is too slow: [0-9]+ bytes in 0 seconds"),
     ):
         me(address)
 
@@ -361,7 +359,7 @@ def chunks_without_end(*, pause: float = 0.0, size: int = 65_536) -> Iterator[st
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        ((302, {"Location": "http://[2J/"}, b""), "redirects to something that is not an address"),
+        ((302, {"Location": "http://[2J/"}, b""), "sent a redirect to an invalid address"),
         ((400, {}, b'{"detail": "one\\r\\nfake: ok"}'), "^one fake: ok$"),
     ],
 )

@@ -85,7 +85,7 @@ def test_a_table_whose_file_is_gone_is_named_in_answer_run_catalog_and_manifest(
     answer = extract(world)
     assert (answer["status"], outcomes(answer)) == ("unchanged", {"a": "vanished", "b": "unchanged"})
     note = answer["tables"][0]["note"]
-    assert note.startswith("its files are gone from the source, last seen 20")
+    assert note.startswith("its files are no longer in the source (last seen 20")
     (run,) = world.ask("GET", f"/api/sync/status?run={answer['run_id']}")["runs"]
     assert run["tables"][0]["note"] == note
     assert world.ask("GET", "/api/catalog/tables/shop.a")["notice"] == note

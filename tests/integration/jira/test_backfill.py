@@ -93,7 +93,7 @@ def test_a_run_that_has_had_its_time_leaves_the_rest_to_the_next(
     asking: Jira, instance: Instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("analyst.connectors.jira.sync.backfill._BATCH", 10)
-    monkeypatch.setattr("functions.extract.jira_issues._SECONDS", -1.0)
+    monkeypatch.setattr("analyst.connectors.jira.sync.backfill._SECONDS", -1.0)
     for _ in range(15):
         instance.create()
     answer = extract(asking)
@@ -187,5 +187,5 @@ def test_sla_fields_come_from_the_account_of_the_service_desk(
 def test_without_a_credential_jira_is_not_asked_and_that_is_no_failure(jira: Jira) -> None:
     answer = extract(jira)
     assert answer["status"] == "unchanged"
-    assert answer["notes"] == ["Jira is not asked: there is no JIRA_API_TOKEN"]
+    assert answer["notes"] == ["Jira is not asked: JIRA_API_TOKEN is not set"]
     assert "set JIRA_DOMAIN" in extract(jira, status=422, jql="project = SUP")["error"]

@@ -1,8 +1,9 @@
 """The client reads all of an instance, waits as long as it is asked to, and shows its credential to nobody else."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -48,9 +49,13 @@ def clock(service: Service) -> Clock:
     return clock
 
 
+def steady() -> Iterable[float]:
+    return (min(10.0, 0.25 * 2.0**number) for number in count())
+
+
 @pytest.fixture
 def client(service: Service, clock: Clock) -> JiraClient:
-    return asking(service, Patience(120.0, clock.now, clock.sleep, lambda: 0.0))
+    return asking(service, Patience(120.0, clock.now, clock.sleep, steady))
 
 
 def asking(service: Service, patience: Patience) -> JiraClient:
@@ -271,7 +276,7 @@ def message(service: Service, kind: str, status: int, ask: Callable[[], object])
 
 
 def test_an_address_where_nobody_answers_is_told(clock: Clock) -> None:
-    patience = Patience(1.0, clock.now, clock.sleep, lambda: 0.0)
+    patience = Patience(1.0, clock.now, clock.sleep, steady)
     client = JiraClient(Connection("http://127.0.0.1:9", Credential(SecretStr("x")), patience))
     with pytest.raises(UnavailableError, match=r"http://127\.0\.0\.1:9 does not answer"):
         client.fields()
@@ -282,7 +287,7 @@ def test_the_proxy_of_the_environment_is_asked_instead(
 ) -> None:
     monkeypatch.setenv("http_proxy", service.instance.url)
     monkeypatch.setenv("no_proxy", "localhost")
-    patience = Patience(1.0, clock.now, clock.sleep, lambda: 0.0)
+    patience = Patience(1.0, clock.now, clock.sleep, steady)
     elsewhere = Connection("http://jira.invalid", Credential(SecretStr(TOKEN), EMAIL), patience)
     assert JiraClient(elsewhere).fields()
 

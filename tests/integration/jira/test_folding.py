@@ -108,7 +108,7 @@ def test_what_could_not_be_read_of_an_event_is_told_by_the_fold_that_is_done_wit
     told = fold(asking, 200)
     assert (told["counts"]["unread"], told["notes"]) == (
         1,
-        ["2026-03-01T12-00/broken.json was read but for its comment"],
+        ["2026-03-01T12-00/broken.json was read without its comment, which has an unknown shape"],
     )
 
 
@@ -225,6 +225,6 @@ def test_a_replay_passes_over_what_is_damaged_and_tells_it(jira: Jira) -> None:
     answer = jira.world.send("POST", "/extract/jira/replay", {}, token=SERVICE_TOKEN)
     told = answer.get_json()
     assert (answer.status_code, told["events"], told["issues"]) == (422, 1, 0)
-    assert told["error"] == f"{damaged} is damaged; put it back from a copy, or delete it"
+    assert told["error"] == f"{damaged} is damaged; restore it from a backup, or delete it"
     (run,) = jira.world.ask("GET", f"/api/sync/status?run={told['run_id']}", token=SERVICE_TOKEN)["runs"]
     assert (run["job"], run["status"], run["counts"]) == ("replay", "failed", {"events": 1})

@@ -226,4 +226,4 @@ def test_the_jobs_are_scheduled(asking: Jira) -> None:
 @pytest.mark.parametrize("job", ["sla", "check", "attachments"])
 def test_without_a_credential_nothing_is_asked_and_that_is_no_failure(jira: Jira, job: str) -> None:
     answer = run(jira, job)
-    assert (answer["status"], answer["notes"]) == ("unchanged", ["Jira is not asked: there is no JIRA_API_TOKEN"])
+    assert (answer["status"], answer["notes"]) == ("unchanged", ["Jira is not asked: JIRA_API_TOKEN is not set"])

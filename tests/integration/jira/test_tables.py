@@ -132,7 +132,7 @@ def test_an_issue_that_no_rows_can_be_made_of_holds_up_no_other_and_is_kept(
     jira: Jira, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr("analyst.connectors.jira.issue.rows.values.text", _fail_for("Broken"))
+        broken.setattr("analyst.connectors.jira.issue.rows.hierarchy.standing", _fail_for("Broken"))
         for told in (issue(1, summary="Broken"), issue(2)):
             jira.take(event("jira:issue_updated", issue=told))
         assert jira.fold()["counts"] == {"events": 2, "issues": 2, "misshapen issue": 1}
@@ -143,14 +143,14 @@ def test_an_issue_that_no_rows_can_be_made_of_holds_up_no_other_and_is_kept(
     assert jira.rows("select summary from issues order by issue_id") == [("Mended",), ("Issue 2",)]
 
 
-def _fail_for(text: str) -> Any:
-    from analyst.connectors.jira.issue import values
+def _fail_for(summary: str) -> Any:
+    from analyst.connectors.jira.issue import hierarchy
 
-    right = values.text
+    right = hierarchy.standing
 
-    def failing(value: Any, *rest: Any) -> Any:
-        if value == text:
-            raise KeyError(text)
-        return right(value, *rest)
+    def failing(fields: Any, *rest: Any) -> Any:
+        if fields.get("summary") == summary:
+            raise KeyError(summary)
+        return right(fields, *rest)
 
     return failing

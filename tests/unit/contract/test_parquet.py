@@ -192,7 +192,7 @@ def test_too_little_memory_is_no_fault_of_the_source(tmp_path: Path) -> None:
     into.mkdir()
     with (
         duckdb_files.connect(memory_limit="20MB") as con,
-        pytest.raises(UnavailableError, match="give MEMORY_LIMIT more"),
+        pytest.raises(UnavailableError, match="increase MEMORY_LIMIT"),
     ):
         parquet.write(con, "select array_agg(range) as l from range(20_000_000)", into)
 

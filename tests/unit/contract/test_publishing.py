@@ -88,7 +88,7 @@ def test_tables_that_go_together_are_all_published_or_none(publisher: Publisher)
     late = [publisher.table(name, publisher.file("select 2 as x")) for name in "ab"]
     publisher.publish(publisher.table("b", publisher.file("select 3 as x")))
     before = [publisher.files(name) for name in "ab"]
-    with pytest.raises(MovedError, match=r"s\.b moved meanwhile"):
+    with pytest.raises(MovedError, match=r"s\.b was published by another run"):
         publisher.publish(*late)
     assert [publisher.files(name) for name in "ab"] == before
     assert publisher.publish(*late, together=False) == {"b"}

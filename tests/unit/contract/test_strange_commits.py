@@ -233,4 +233,4 @@ def test_files_that_a_vacuum_deleted_are_reported(store: Store) -> None:
     for key in gone:  # where the bucket is no folder
         store.delete(key)
     messages = [problem.message for problem in sweep(store).problems]
-    assert any("3 files of orders are gone from the bucket" in message for message in messages)
+    assert any("3 files of orders are missing from the bucket" in message for message in messages)

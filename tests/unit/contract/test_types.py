@@ -121,5 +121,5 @@ def test_a_value_that_would_lose_data_fails_by_column_and_value(value: str, insi
         written(f'select {inside.format(value)} as "it\'s x"', tmp_path)
     assert str(failure.value) == (
         f"column it's x: {text} does not fit {LOST[value]}; "
-        "round or correct it at the source, or read the column as text by the option types (VARCHAR)"
+        "round or correct it at the source, or read the column as text with the option types (VARCHAR)"
     )

@@ -90,15 +90,15 @@ def test_a_value_that_no_column_holds_is_refused_by_name_or_read_as_text(
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ("long_decimals", "t.parquet: the column 'd' is DECIMAL(40,2), and no more than 38 digits can be read exactly"),
+        ("long_decimals", "t.parquet: the column 'd' is DECIMAL(40,2), and at most 38 digits can be read exactly"),
         (
             "far_ms",
-            "t.parquet: the column 'd' holds 287396-10-12 08:59:00.992, which is outside of the years 0001 to 9999 that every reader knows",
+            "t.parquet: the column 'd' holds 287396-10-12 08:59:00.992, which is outside of the years 0001 to 9999 that all readers support",
         ),
         ("twins", "t.parquet: the columns 'a' and 'A' have the same name"),
         ("inner_twins", "t.parquet: in the column 's' the columns 'a' and 'a' have the same name"),
-        ("encrypted", "t.parquet is encrypted, and encrypted parquet files can't be read"),
-        ("encrypted_column", "t.parquet is encrypted, and encrypted parquet files can't be read"),
+        ("encrypted", "t.parquet is encrypted, which is not supported"),
+        ("encrypted_column", "t.parquet is encrypted, which is not supported"),
     ],
 )
 def test_a_file_that_can_not_be_read_exactly_is_refused(folder: Folder, file: str, message: str) -> None:
@@ -257,5 +257,5 @@ def test_a_time_that_has_no_column_type_is_named_and_read_as_text(
     assert "when" in message
     assert text in message
     assert why in message
-    assert "read the column as text by the option types" in message
+    assert "read the column as text with the option types" in message
     assert folder.rows("t", types={"when": "VARCHAR"}) == [(text,)]

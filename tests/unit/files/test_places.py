@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from analyst.connectors.files.places import open_place
 from analyst.connectors.files.places.local import matches
-from analyst.connectors.files.places.open_place import open_place
 from analyst.errors import SourceError
 
 

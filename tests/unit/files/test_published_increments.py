@@ -100,7 +100,7 @@ def test_rows_that_the_source_has_no_more_stay_if_their_text_is_certain(
         assert published.rows() == [("1", "1", kept), ("2", "2", "x")]
         return
     (result,) = published.run().tables
-    assert "how they were written is not known" in (result.error or "")
+    assert "is unknown; put their files back" in (result.error or "")
     assert published.files() == before
 
 
@@ -151,7 +151,7 @@ def test_a_padded_number_does_not_stand_for_a_published_double(published: Publis
     published.sync()
     published.write("t.csv", "id,v\n007,x\n2.5,b\n")
     (result,) = published.run().tables
-    assert "how they were written is not known" in (result.error or "")
+    assert "is unknown; put their files back" in (result.error or "")
 
 
 @pytest.mark.parametrize(("name", "late"), [("t/a.csv", "at,v\n1,a\n3,late\n5,b\n"), ("t/late.csv", "at,v\n3,late\n")])
@@ -236,7 +236,7 @@ def test_a_table_whose_files_are_gone_is_named_until_they_are_back(published: Pu
     for result in told:
         assert (result.status, result.rows) == ("vanished", 1)
         assert result.note == (
-            "its files are gone from the source, last seen 2026-01-02 03:04 UTC; what was published stays readable: "
+            "its files are no longer in the source (last seen 2026-01-02 03:04 UTC); the published rows stay readable; "
             f"put the files back, or remove the table with DELETE /api/admin/tables/{SOURCE}.t"
         )
     assert [table.notice for table in published.catalog().tables] == [None, told[0].note]

@@ -1,5 +1,7 @@
 """Files that lie elsewhere: on a filesystem of fsspec, or on a web server."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -14,9 +16,11 @@ from analyst.addresses import is_public
 from analyst.connectors.files.connector import CsvConnector
 from analyst.connectors.files.listing import Wanted
 from analyst.connectors.files.options import CsvSource
-from analyst.connectors.files.places.open_place import open_place
+from analyst.connectors.files.places import open_place
 from analyst.connectors.files.places.web import WebPlace
 from analyst.errors import SourceError, UnavailableError
+from analyst.store import ABSENT
+from tests.clouds import cloud
 from tests.unit.files.folder import rows_of
 
 
@@ -71,6 +75,58 @@ def test_what_is_not_there_or_not_known_is_told(memory: Any) -> None:
         open_place("memory://shop/nothing", ["memory://shop"]).files()
     with pytest.raises(SourceError, match="nothing://x"):
         open_place("nothing://x", ["nothing://x"]).files()
+
+
+@pytest.fixture(params=["s3", "gs"])
+def cloud_folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A folder of two files in a bucket of a cloud, by the credentials and addresses of the environment."""
+    with cloud(request.param, tmp_path) as made:
+        settings = dict(made.settings)
+        server = settings.get("S3_ENDPOINT") or settings["GCS_ENDPOINT"]
+        settings |= {"AWS_ENDPOINT_URL": server, "STORAGE_EMULATOR_HOST": server}
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        store = made.open()
+        store.put("shop/a.csv", b"a\n1\n", if_version=ABSENT)
+        store.put("shop/o/1.csv", b"a\n1\n2\n", if_version=ABSENT)
+        yield f"{settings['DATA_URL']}/shop"
+
+
+def test_a_bucket_of_a_cloud_is_read_with_the_installed_packages(cloud_folder: str, tmp_path: Path) -> None:
+    made = connector(cloud_folder, cloud_folder)
+    tables = {table.name: table for table in made.tables()}
+    assert set(tables) == {"a", "o"}
+    assert rows_of(made.extract(tables["o"], None, tmp_path)) == [(1,), (2,)]
+    place = open_place(cloud_folder, [cloud_folder])
+    assert place.mark(place.files()[0]) == place.files()[0].mark
+    with pytest.raises(SourceError, match="no such file or folder"):
+        open_place(f"{cloud_folder}/nothing", [cloud_folder]).files()
+
+
+@pytest.mark.parametrize(
+    ("url", "package"),
+    [
+        ("gs://shop/data", "gcsfs"),
+        ("s3://shop/data", "s3fs"),
+        ("az://shop/data", "adlfs"),
+        ("abfs://shop/data", "adlfs"),
+        ("sftp://shop.example/data", "paramiko"),
+    ],
+)
+def test_a_missing_package_is_named_with_the_way_to_install_it(url: str, package: str) -> None:
+    code = f"""
+import sys
+sys.modules[{package!r}] = None  # as if it were not installed
+from analyst.connectors.files.places.open_place import open_place
+from analyst.errors import SourceError
+try:
+    open_place({url!r}, [{url!r}])
+except SourceError as error:
+    print(error)
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert f"'{url}' can't be read: the package '{package}' is not installed" in found.stdout
+    assert f"pip install {package}" in found.stdout
 
 
 @dataclass

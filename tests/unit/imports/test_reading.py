@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from analyst import duckdb_files
-from analyst.connectors.imported.parquet_files import Reading
+from analyst.connectors.imported import Reading
 from analyst.contract.connector import Extracted
 from analyst.errors import SourceError
 
@@ -103,8 +103,6 @@ def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
         reading = Reading(con, "t", tmp_path)
         path = reading.new_path()
         path.write_bytes(b"PAR1 but no more")
-        with pytest.raises(
-            SourceError, match=r"^2025/a.parquet is cut off: it does not end as a parquet file does"
-        ) as told:
+        with pytest.raises(SourceError, match=r"^2025/a.parquet is truncated: it does not end with PAR1") as told:
             reading.add(path, "2025/a.parquet")
     assert str(tmp_path) not in str(told.value)

@@ -104,7 +104,7 @@ def fits(value: Any, kind: str) -> object:
 
 def assert_rows_fit(state: IssueState, options: TransformOptions) -> None:
     for name, made in rows(state, options, Report()).items():
-        columns = options.tables[name].columns
+        columns = options.tables[name].types
         for row in made:
             for (column, kind), value in zip(columns.items(), row, strict=True):
                 assert fits(value, kind), (name, column, value)

@@ -81,7 +81,7 @@ def test_a_link_is_told_of_both_issues() -> None:
         state.issue_id: rows(state, TransformOptions(), Report())["issuelinks"]
         for state in read(body("issuelink_created", issueLink=LINK)).facts
     }
-    columns = list(TABLES["issuelinks"].columns)
+    columns = list(TABLES["issuelinks"].types)
     told = {name: dict(zip(columns, row, strict=True)) for name, (row,) in made.items()}
     assert {name: (row["direction"], row["linked_issue_id"], row["link_type"]) for name, row in told.items()} == {
         ISSUE_ID: ("outward", "10999", "Blocks"),
@@ -189,9 +189,7 @@ def test_a_deletion_that_does_not_say_when_is_one() -> None:
     assert state.deleted == UNKNOWN_TIME
     later = state.joined(fact(body("jira:issue_deleted", issue=issue())))
     assert later.deleted == bodies.START * 1000
-    raw = dict(
-        zip(TABLES["raw_issues"].columns, rows(state, TransformOptions(), Report())["raw_issues"][0], strict=True)
-    )
+    raw = dict(zip(TABLES["raw_issues"].types, rows(state, TransformOptions(), Report())["raw_issues"][0], strict=True))
     assert raw["deleted_at"] is None
 
 

@@ -46,9 +46,9 @@ def test_columns_besides_the_preset_ones_stand_behind_all_others() -> None:
         {"field": "b", "column": "severity", "type": "option"},
         {"field": "c", "column": "next_response", "type": "sla"},
     ]
-    columns = TransformOptions.of("", fields).tables["issues"].columns
-    assert list(columns)[: len(TABLES["issues"].columns)] == list(TABLES["issues"].columns)
-    assert dict(list(columns.items())[len(TABLES["issues"].columns) :]) == {
+    columns = TransformOptions.of("", fields).tables["issues"].types
+    assert list(columns)[: len(TABLES["issues"].types)] == list(TABLES["issues"].types)
+    assert dict(list(columns.items())[len(TABLES["issues"].types) :]) == {
         "points": "DOUBLE",
         "next_response_breached": "VARCHAR",
         "next_response_goal_millis": "BIGINT",
@@ -59,10 +59,10 @@ def test_columns_besides_the_preset_ones_stand_behind_all_others() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ([("a", "status", "text")], "'status', which is taken"),
-        ([("a", "mine", "text"), ("b", "mine", "text")], "'mine', which is taken"),
-        ([("a", "mine", "sla"), ("b", "mine_breached", "text")], "'mine_breached', which is taken"),
-        ([("a", "satisfaction", "text")], "'satisfaction' of type BIGINT"),
+        ([("a", "status", "text")], "'status': it is taken"),
+        ([("a", "mine", "text"), ("b", "mine", "text")], "'mine': it is taken"),
+        ([("a", "mine", "sla"), ("b", "mine_breached", "text")], "'mine_breached': it is taken"),
+        ([("a", "satisfaction", "text")], "'satisfaction': its type is BIGINT"),
     ],
 )
 def test_a_column_that_cannot_be_filled_is_refused(fields: list[tuple[str, str, str]], message: str) -> None:

@@ -63,7 +63,7 @@ class Bucket:
             self.clock,
             self.clock.sleep,
         )
-        tally = Tally()
+        tally = Tally.begin(self.store, lambda: NOON, "job", "jira", job="fold")
         made.run(tally, check)
         return tally
 

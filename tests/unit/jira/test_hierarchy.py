@@ -29,7 +29,7 @@ NO_DATES = "startDate=<null>,endDate=<null>,completeDate=<null>,activatedDate=<n
 def row(catalogue: list[Any] | None = None, report: Report | None = None, **fields: Any) -> dict[str, Any]:
     options = TransformOptions.of("", (), catalogue or [])
     (found,) = rows(IssueState(ISSUE_ID).fetched(answer(1, **fields)), options, report or Report())["issues"]
-    return dict(zip(options.tables["issues"].columns, found, strict=True))
+    return dict(zip(options.tables["issues"].types, found, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -119,9 +119,9 @@ def test_the_sprint_is_the_one_that_goes_on_else_the_next_else_the_last(
 def test_a_custom_field_takes_the_place_of_a_column_of_its_name() -> None:
     configured = [{"field": "customfield_5", "column": "epic_key", "type": "number"}]
     options = TransformOptions.of("", configured)
-    assert options.tables["issues"].columns["epic_key"] == "DOUBLE"
+    assert options.tables["issues"].types["epic_key"] == "DOUBLE"
     (found,) = rows(IssueState(ISSUE_ID).fetched(answer(1, customfield_5=7)), options, Report())["issues"]
-    told = dict(zip(options.tables["issues"].columns, found, strict=True))
+    told = dict(zip(options.tables["issues"].types, found, strict=True))
     assert (told["epic_key"], told["parent_key"]) == (7, None)
 
 

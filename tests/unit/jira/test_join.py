@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from analyst.connectors.jira.issue.custom_fields import TransformOptions
 from analyst.connectors.jira.issue.events import Event, read_event
-from analyst.connectors.jira.issue.rows import Row, rows
+from analyst.connectors.jira.issue.rows import rows
 from analyst.connectors.jira.issue.state import IssueState
+from analyst.connectors.jira.issue.tables import Row
 from analyst.connectors.jira.issue.values import Report
 from tests.unit.jira import bodies
 from tests.unit.jira.bodies import ISSUE_ID, answer, body, comment, issue, partial

@@ -36,7 +36,7 @@ folder = Path(sys.argv[1])
 store = FileStore(folder / "bucket", lambda: b"")
 limit = Settings.model_fields["memory_limit"].default
 warehouse = Warehouse(store, "jira", TransformOptions.of(), lambda: datetime.now(UTC), limit, folder / "scratch")
-tally = Tally()
+tally = Tally.begin(store, lambda: datetime.now(UTC), "job", "jira", job="fold")
 folding = Folding(Inbox(store, "jira"), Archive(store, "jira"), warehouse, lambda _: None, sleep=lambda _: None)
 folding.run(tally, lambda: None)
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

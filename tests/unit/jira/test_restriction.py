@@ -25,7 +25,7 @@ def made(
     made_with = TransformOptions.of("acme.atlassian.net", privacy=privacy, **options)
     found = rows(state, made_with, report or Report())
     return {
-        name: [dict(zip(made_with.tables[name].columns, row, strict=True)) for row in some]
+        name: [dict(zip(made_with.tables[name].types, row, strict=True)) for row in some]
         for name, some in found.items()
     }
 
@@ -182,6 +182,6 @@ def test_each_option_has_the_tables_made_anew() -> None:
         TransformOptions.of(),
         *(TransformOptions.of(privacy=one) for one in (ALL, Privacy(secured=False), Privacy(emails=False))),
         TransformOptions.of(projects=["ABC"]),
-        TransformOptions.of(catalogue=[{"id": "customfield_7", "kind": "com.pyxis.greenhopper.jira:gh-sprint"}]),
+        TransformOptions.of(catalog=[{"id": "customfield_7", "kind": "com.pyxis.greenhopper.jira:gh-sprint"}]),
     ]
     assert len({one.fingerprint for one in options}) == len(options)

@@ -41,7 +41,7 @@ def made(state: IssueState, options: TransformOptions | None = None, report: Rep
     """The rows of an issue as objects."""
     options = options or TransformOptions.of("acme.atlassian.net")
     found = rows(state, options, report or Report())
-    columns = {name: table.columns for name, table in options.tables.items()}
+    columns = {name: table.types for name, table in options.tables.items()}
     return {name: [dict(zip(columns[name], row, strict=True)) for row in some] for name, some in found.items()}
 
 
@@ -131,8 +131,8 @@ def test_duckdb_takes_all_rows_as_they_are_typed() -> None:
     found = rows(IssueState(ISSUE_ID).fetched(WHOLE | {"x": "\x00"}), options, Report())
     with duckdb_files.connect() as con:
         for name, table in options.tables.items():
-            con.execute(f"create table {name} ({', '.join(f'{c} {kind}' for c, kind in table.columns.items())})")
-            duckdb_files.insert(con, name, table.columns, found[name])
+            con.execute(f"create table {name} ({', '.join(f'{c} {kind}' for c, kind in table.types.items())})")
+            duckdb_files.insert(con, name, table.types, found[name])
             assert con.execute(f"select count(*) from {name}").fetchone() == (len(found[name]),)
         told = con.execute(
             "select issues.created_at::varchar, due_date::varchar, document from issues, raw_issues"
@@ -142,9 +142,9 @@ def test_duckdb_takes_all_rows_as_they_are_typed() -> None:
 
 def test_every_table_is_sorted_by_columns_that_it_has_beginning_with_the_issue() -> None:
     for table in TABLES.values():
-        assert set(table.key) <= table.columns.keys()
+        assert set(table.key) <= table.types.keys()
         assert table.key[0] in ("issue_id", "issue_number")
-        assert table.columns["issue_id"] == "VARCHAR"
+        assert table.types["issue_id"] == "VARCHAR"
     assert [name for name, table in TABLES.items() if table.server_only] == ["raw_issues"]
 
 

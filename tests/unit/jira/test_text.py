@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyst.connectors.jira.issue import adf, rich_text, wiki
+from analyst.connectors.jira.issue import adf, values, wiki
 from analyst.connectors.jira.issue.values import Report
 
 
@@ -358,11 +358,11 @@ def test_long_texts_of_marks_take_no_longer_than_others(piece: str) -> None:
 def test_rich_text_is_whichever_it_is_and_its_source_is_kept() -> None:
     report = Report()
     document = {"type": "doc", "version": 1, "content": [paragraph(text("x"))]}
-    assert rich_text.plain(document, "d", report) == "x"
-    assert rich_text.plain("*x*", "d", report) == "x"
-    assert rich_text.plain(None, "d", report) is None
-    assert (rich_text.source("*x*"), rich_text.source(None)) == ("*x*", None)
-    assert str(rich_text.source({"b": 1, "a": 2})) == '{"a":2,"b":1}'
+    assert values.plain_text(document, "d", report) == "x"
+    assert values.plain_text("*x*", "d", report) == "x"
+    assert values.plain_text(None, "d", report) is None
+    assert (values.as_written("*x*"), values.as_written(None)) == ("*x*", None)
+    assert str(values.as_written({"b": 1, "a": 2})) == '{"a":2,"b":1}'
     assert report.misshapen == {}
-    assert rich_text.plain(["x"], "d", report) is None
+    assert values.plain_text(["x"], "d", report) is None
     assert report.misshapen == {"d": 1}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from analyst.connectors.jira.issue import service_desk, times, values
+from analyst.connectors.jira.issue import custom_fields, times, values
 from analyst.connectors.jira.issue.documents import hierarchical_path
 from analyst.connectors.jira.issue.values import Report
 
@@ -87,11 +87,11 @@ CASES: list[tuple[Any, Any, Any]] = [
     (values.options, {"value": "b"}, '["b"]'),
     (values.options, ["é"], '["é"]'),
     (
-        service_desk.request_type,
+        custom_fields.request_type,
         {"requestType": {"name": "Get help"}, "currentStatus": {"status": "Open"}},
         ("Get help", "Open"),
     ),
-    (service_desk.request_type, {}, (None, None)),
+    (custom_fields.request_type, {}, (None, None)),
 ]
 
 
@@ -116,7 +116,7 @@ OTHERS: dict[Any, list[Any]] = {
     values.number: ["nan", "inf", "1e9999", float("inf"), True, "9" * 400, [], "٣x"],
     values.user: ["ann", 7, [], {}, {"accountId": 7}],
     values.option: [{}, [], {"value": {}}],
-    service_desk.request_type: ["x", [], 7],
+    custom_fields.request_type: ["x", [], 7],
 }
 
 
@@ -155,7 +155,7 @@ CYCLE = {"breached": False, "goalDuration": {"millis": 100}, "elapsedTime": {"mi
 )
 def test_an_agreement_is_told_by_the_cycle_that_goes_on_else_the_last(value: Any, expected: Any, counted: int) -> None:
     report = Report()
-    assert service_desk.sla(value, "s", report) == expected
+    assert custom_fields.sla(value, "s", report) == expected
     assert report.misshapen["s"] == counted
 
 

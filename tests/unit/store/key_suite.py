@@ -66,7 +66,7 @@ class KeySuite:
             lambda: store.sign(key, expires=1, filename="f"),
             lambda: store.local_path(key),
         ):
-            with pytest.raises(InvalidInputError, match="no key"):
+            with pytest.raises(InvalidInputError, match="is not a valid key"):
                 call()
 
     @pytest.mark.parametrize("prefix", ["/", "/a", "a//", "../", "a/../", "./", "a\\", "a\x00", ".store/", "a//b"])

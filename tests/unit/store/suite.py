@@ -88,7 +88,7 @@ class StoreSuite(KeySuite):
         first = store.put("a", b"1", if_version=ABSENT)
         second = store.put("a", b"2", if_version=first)
         for condition in (first, ABSENT, "0", ""):
-            with pytest.raises(StoreConflictError, match=r"^a .*read it again and repeat"):
+            with pytest.raises(StoreConflictError, match=r"^'a' .*read it again and repeat"):
                 store.put("a", b"3", if_version=condition)
         found = store.read("a")
         assert found is not None
@@ -163,7 +163,7 @@ class StoreSuite(KeySuite):
     def test_a_download_of_nothing_leaves_nothing(self, store: Store, tmp_path: Path) -> None:
         folder = tmp_path / "downloads"
         folder.mkdir()
-        with pytest.raises(ObjectMissingError, match="no a in"):
+        with pytest.raises(ObjectMissingError, match="'a' does not exist in"):
             store.download("a", folder / "copy")
         assert list(folder.iterdir()) == []
 

@@ -69,7 +69,7 @@ def test_a_write_that_comes_too_soon_after_another_waits(gcs: Gcs, client: Any) 
 
 def test_a_write_that_is_never_let_through_is_refused_in_the_end(gcs: Gcs, store: GsStore) -> None:
     gcs.faults += [Fault("insert", 429)] * 100
-    with pytest.raises(UnavailableError, match="no more requests") as caught:
+    with pytest.raises(UnavailableError, match="limits the rate of requests") as caught:
         store.put("a", b"1", if_version=ABSENT)
     assert not isinstance(caught.value, UnsureWriteError)
     assert gcs.counts["insert"] == AT_ONCE.attempts
@@ -86,7 +86,7 @@ def test_a_write_that_never_left_is_repeated_and_not_unsure(tmp_path: Path) -> N
         lambda: store.upload("a", tmp_path / "file"),
     ]
     for call in calls:
-        with pytest.raises(UnavailableError, match="no answer") as caught:
+        with pytest.raises(UnavailableError, match="no response") as caught:
             call()
         assert not isinstance(caught.value, UnsureWriteError)
     assert len(waits) == 2 * (PACE.attempts - 1)
@@ -203,7 +203,7 @@ def test_settings_that_are_wrong_are_told_with_what_to_do(gcs: Gcs, client: Any,
                 call()
             yield str(caught.value)
 
-    assert all("gs://none does not exist; make it" in told for told in refusals(GsStore("none", "", client)))
+    assert all("gs://none does not exist; create it" in told for told in refusals(GsStore("none", "", client)))
     account = Running()
     account.token = "another"
     with gcs.client(account) as stranger:

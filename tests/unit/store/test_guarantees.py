@@ -117,15 +117,15 @@ def require(store: Store, at: datetime | None = None) -> None:
     [
         (IgnoresAbsent, "requires the object to be absent overwrites it"),
         (IgnoresVersion, "requires a replaced version of the object overwrites it"),
-        (RefusesVersion, "requires the current version of the object is refused"),
+        (RefusesVersion, "requires the current version of the object is rejected"),
         (ReportsAnotherVersion, "reading an object does not return what was written last"),
         (ListsLate, "a listing does not show"),
         (ListsInNoOrder, "in the order of their names"),
         (ReadsLate, "reading an object does not return what was written last"),
-        (IsOld, "reported to be old"),
-        (KeepsTheDeleted, "still there when it has been deleted"),
+        (IsOld, "reported as old"),
+        (KeepsTheDeleted, "a deleted object still exists"),
         (IgnoresPatterns, "matchGlob"),
-        (ChecksFirst, "8 of 8 writes at once"),
+        (ChecksFirst, "8 of 8 concurrent writes"),
     ],
 )
 def test_a_server_that_lacks_a_guarantee_is_refused_by_its_name(kind: type[Served], missing: str) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from analyst.store.folder.mounts import shared_filesystem
+from analyst.store.factory import shared_filesystem
 
 MOUNTS = r"""
 22 27 0:21 / /proc rw,relatime - proc proc rw

@@ -25,11 +25,11 @@ def test_the_folder_is_made_when_it_is_not_there(tmp_path: Path) -> None:
 
 def test_a_place_that_can_be_no_bucket_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SettingsError, match="can't be made"):
+    with pytest.raises(SettingsError, match="can't be created"):
         opened(tmp_path / "file")
-    with pytest.raises(SettingsError, match="can't be made"):
+    with pytest.raises(SettingsError, match="can't be created"):
         opened(tmp_path / "file" / "below")
-    with pytest.raises(SettingsError, match="names no folder"):
+    with pytest.raises(SettingsError, match="is not a folder"):
         open_store(Settings(data_url="file:///"))
 
 

@@ -35,7 +35,7 @@ def test_a_write_without_an_answer_is_sent_once_and_is_unsure(
     version = ABSENT if start is None else store.put("a", start, if_version=ABSENT)
     faulty.requests.clear()
     faulty.faults.append(fault)
-    with pytest.raises(UnsureWriteError, match="writing a got no"):
+    with pytest.raises(UnsureWriteError, match="writing a "):
         store.put("a", b"2", if_version=version)
     assert [method for method, _ in faulty.requests] == ["PUT"]
     happened = fault is Drop.AFTER or (isinstance(fault, Refusal) and fault.after)
@@ -65,7 +65,7 @@ def test_a_write_that_has_not_happened_is_sent_again(faulty: FaultyS3, fault: Fa
 
 def test_a_write_that_always_meets_others_is_given_up_and_has_not_happened(store: S3Store, faulty: FaultyS3) -> None:
     faulty.faults.extend([RACE] * 4)
-    with pytest.raises(UnavailableError, match="others write to it") as caught:
+    with pytest.raises(UnavailableError, match="other processes write to it") as caught:
         store.put("a", b"1", if_version=ABSENT)
     assert not isinstance(caught.value, UnsureWriteError)
     assert held(store, "a") is None
@@ -142,7 +142,7 @@ CALLS: list[Callable[[S3Store], object]] = [
 def test_a_bucket_that_is_not_there_is_a_matter_of_settings(
     server: FaultyS3, call: Callable[[S3Store], object]
 ) -> None:
-    with pytest.raises(SettingsError, match=r"DATA_URL: .* s3://nowhere failed \(NoSuchBucket\): .* make it"):
+    with pytest.raises(SettingsError, match=r"DATA_URL: .* s3://nowhere failed \(NoSuchBucket\): .* create it"):
         call(S3Store("nowhere", "", clients_of(server)))
 
 
@@ -151,13 +151,13 @@ def test_what_is_forbidden_is_a_matter_of_settings(
     store: S3Store, faulty: FaultyS3, call: Callable[[S3Store], object]
 ) -> None:
     faulty.faults.append(Refusal(403, "AccessDenied"))
-    with pytest.raises(SettingsError, match=r"DATA_URL: .* is forbidden \((AccessDenied|403)\): .* s3:PutObject"):
+    with pytest.raises(SettingsError, match=r"DATA_URL: .* access is denied \((AccessDenied|403)\); .* s3:PutObject"):
         call(store)
 
 
 def test_a_server_without_conditional_writes_is_refused(store: S3Store, faulty: FaultyS3) -> None:
     faulty.faults.append(Refusal(501, "NotImplemented"))
-    with pytest.raises(SettingsError, match="no conditional writes"):
+    with pytest.raises(SettingsError, match="does not support conditional writes"):
         store.put("a", b"1", if_version=ABSENT)
 
 

@@ -84,7 +84,7 @@ def test_a_url_of_another_secret_is_refused() -> None:
 def test_a_url_expires() -> None:
     signing.verify(SECRET, KEY, parameters(expires=100), now=99.9)
     for now in (100, 100.5, 1e12):
-        with pytest.raises(ForbiddenError, match="has expired; ask for a new one"):
+        with pytest.raises(ForbiddenError, match="has expired; request a new one"):
             signing.verify(SECRET, KEY, parameters(expires=100), now=now)
 
 

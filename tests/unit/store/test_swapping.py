@@ -99,7 +99,7 @@ def test_the_last_attempt_is_looked_at_too(fault: Fault) -> None:
 def test_who_always_comes_too_late_is_told_to_come_again() -> None:
     inner = MemoryStore()
     store = FaultyStore(inner, puts=[lambda: add(inner, "theirs")] * 9)
-    with pytest.raises(UnavailableError, match="others change state") as caught:
+    with pytest.raises(UnavailableError, match="can't be written: other processes change it") as caught:
         add(store, "mine", attempts=3)
     assert not isinstance(caught.value, UnsureWriteError)
     assert holding(inner) == ["theirs"] * 3
@@ -109,7 +109,7 @@ def test_a_store_that_does_not_answer_is_unavailable_and_unsure_only_after_a_wri
     with pytest.raises(UnavailableError) as caught:
         add(FaultyStore(MemoryStore(), reads=[True]), "mine")
     assert not isinstance(caught.value, UnsureWriteError)
-    with pytest.raises(UnsureWriteError, match="look before you repeat it"):
+    with pytest.raises(UnsureWriteError, match="check whether the change is there"):
         add(FaultyStore(MemoryStore(), puts=[Fault.NEVER], reads=[False, True]), "mine")
 
 

@@ -30,7 +30,7 @@ def test_what_may_not_be_rewritten_is_left_alone(bucket: Bucket, source: Pieces)
         bucket.edit(statement)
         before = bucket.files()
         answer = bucket.sweep()
-        gone = {problem.message.partition(" are gone from the bucket")[0] for problem in answer.problems}
+        gone = {problem.message.partition(" are missing from the bucket")[0] for problem in answer.problems}
         assert (answer.compacted, bucket.files()) == ((), before), what
         assert gone == ({"5 files of orders"} if what == "others' files" else set()), what
 
@@ -52,7 +52,7 @@ def test_a_table_whose_files_are_broken_stays_as_it_is_and_hinders_no_other(buck
 @pytest.mark.parametrize(
     ("statement", "wrong"),
     [
-        ("update extract._files set rows = rows + 1", "hold 5 rows, and are listed with 10"),
+        ("update extract._files set rows = rows + 1", "have 5 rows, but are listed with 10"),
         ("update extract._files set stats = replace(stats::varchar, '\"t\"', '\"u\"')", "have other columns than"),
     ],
 )

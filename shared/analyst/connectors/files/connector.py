@@ -13,8 +13,8 @@ from analyst.connectors.files.formats import delimited, json_lines, parquet
 from analyst.connectors.files.formats.compression import kind_of
 from analyst.connectors.files.increments import Increment, passed_over
 from analyst.connectors.files.listing import DataFile, Format, Planned, Wanted
+from analyst.connectors.files.places import open_place
 from analyst.connectors.files.places.local import Place
-from analyst.connectors.files.places.open_place import open_place
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.errors import SourceError
 from analyst.names import name_of, quote_text

@@ -1,16 +1,13 @@
-"""What the jobs of a Jira source share: they publish one at a time, leave a record, and have a snapshot built."""
+"""The run of a job of a Jira source: it publishes in turn with the others, leaves a record, and requests a rebuild."""
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from analyst import runs
 from analyst.connectors.jira.api.issues import Jira
 from analyst.connectors.jira.source import Opened, open_source
 from analyst.connectors.jira.warehouse.publish import Absorbed, Change
@@ -20,61 +17,37 @@ from analyst.errors import AnalystError, InvalidInputError, UnavailableError
 from analyst.extract_run import HTTP_STATUS, RebuildOutcome, RunId
 from analyst.http import Answer
 from analyst.names import Name
-from analyst.runs import RunKind, RunRecord, RunStatus, TableResult
+from analyst.runs import Run, RunKind, RunStatus, TableResult, new_run_id
 from analyst.settings import Settings
 from analyst.state.fields import Input
 
 FOLD: Final = "/extract/jira/fold"
-"""Where the fold is called."""
+"""The route of the fold."""
+UNASKED: Final = "Jira is not asked: JIRA_API_TOKEN is not set"
 
-_MOST_NOTES: Final = 50
-
-
-@dataclass(slots=True, kw_only=True)
-class Outcome:
-    """What a run has done so far: `counts` and `notes` go into its record, with the tables that it published."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-    tables: dict[str, TableResult] = field(default_factory=dict)
-    rebuild: RebuildOutcome | None = None
-
-    def note(self, text: str) -> None:
-        """Take down what is worth a look, as far as there is room."""
-        if len(self.notes) < _MOST_NOTES:
-            self.notes.append(text)
-
-    def take_down(self, absorbed: Absorbed) -> None:
-        """Take down the tables that were published, and the values in them that became NULL."""
-        self.tables |= {table.table: table for table in absorbed.tables}
-        for name, count in absorbed.misshapen.items():
-            self.counts[f"misshapen {name}"] += count
-
-
-class SourceRequest(Input):
-    """Of which source; of that which webhooks are of, when it is not given."""
-
-    source: Name | None = None
-
-    def source_in(self, settings: Settings) -> str:
-        """Tell which source that is."""
-        return self.source or settings.jira_source
-
-
-class JobRequest(SourceRequest):
-    """Of which source; of that which webhooks are of, when it is not given."""
-
-    run_id: RunId | None = None
-    """Under which the run is recorded; made when it is not given."""
-
-
-UNASKED: Final = "Jira is not asked: there is no JIRA_API_TOKEN"
 _PAUSE: Final = 0.25
 _PATIENCE: Final = 60.0
 
 
+class SourceRequest(Input):
+    """The source; by default the one that webhooks are received for."""
+
+    source: Name | None = None
+
+    def source_in(self, settings: Settings) -> str:
+        """Return the name of the source."""
+        return self.source or settings.jira_source
+
+
+class JobRequest(SourceRequest):
+    """The source of a job; by default the one that webhooks are received for."""
+
+    run_id: RunId | None = None
+    """The id of the run's record; made if not given."""
+
+
 class JobAnswer(BaseModel):
-    """How a job ended: what it has counted, and what is worth a look."""
+    """The result of a job: what it counted, and warnings."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -87,22 +60,44 @@ class JobAnswer(BaseModel):
     rebuild: RebuildOutcome | None = None
 
 
-@dataclass(slots=True)
-class Job(Outcome):
-    """One run of a job."""
+@dataclass(slots=True, kw_only=True)
+class JobRun(Run):
+    """A run that absorbs changes of issues."""
+
+    rebuild: RebuildOutcome | None = None
+
+    @property
+    def status(self) -> RunStatus:
+        """A failed run is `partial` if it changed issues or archived events; publishing its progress alone does not count."""
+        if self.error is not None:
+            return "partial" if self.has_effect else "failed"
+        return "ok" if self.has_effect or any(one.status == "ok" for one in self.tables.values()) else "unchanged"
+
+    def published(self, absorbed: Absorbed) -> None:
+        """Add the tables that were published, and count the values in them that became NULL."""
+        self.add(*absorbed.tables)
+        for name, count in absorbed.misshapen.items():
+            self.counts[f"misshapen {name}"] += count
+
+
+@dataclass(slots=True, kw_only=True)
+class Job(JobRun):
+    """A run of any job but the fold, or of the extract."""
 
     opened: Opened
-    kind: RunKind
-    name: str | None
-    run_id: str
-    started: datetime
-    error: str | None = None
     version: str | None = None
+    """The version of the extract that it published last."""
     asks: bool = True
-    """Whether what it publishes comes of Jira's answers."""
+    """Whether what it publishes was answered by Jira."""
     believed: int | None = None
-    """How many issues may be taken out because Jira does not show them; `believable` decides when it is not given."""
+    """How many issues may be removed because Jira does not show them; by default `believable` decides."""
     sleep: Callable[[float], None] = time.sleep
+
+    @classmethod
+    def of(cls, opened: Opened, name: str | None, run_id: str | None, kind: RunKind = "job") -> Self:
+        """Start a run of a job of an opened source."""
+        ctx = opened.ctx
+        return cls(ctx.store, ctx.clock, kind, opened.source, run_id or new_run_id(), ctx.clock(), name, opened=opened)
 
     @property
     def jira(self) -> Jira:
@@ -116,12 +111,12 @@ class Job(Outcome):
         return self.opened.jira
 
     def absorb(self, changes: Mapping[str, Change], cursor: Cursor = None) -> Absorbed:
-        """Publish changes, and keep them in mind; what was asked of Jira is believed only if the credential still works.
+        """Publish changes and add them to the results. Answers of Jira are believed only if the credential still works.
 
-        The lease that folds have only saves work, so what waits for it too long goes on without.
+        The lease that jobs share with the fold only saves work, so a job that has waited too long goes on without it.
 
         Raises:
-            AnalystError: what is published can't be read, the store does not answer, or Jira may not be believed.
+            AnalystError: the published tables can't be read, the store does not respond, or Jira can't be believed.
         """
         if self.opened.jira is not None and self.asks:
             self.opened.jira.settle()
@@ -131,9 +126,10 @@ class Job(Outcome):
             self.counts["withheld"] += len(absorbed.withheld)
             self.error = absorbed.doubt
         self.version = absorbed.version
-        self.take_down(absorbed)
+        self.published(absorbed)
         if absorbed.changed:
             self.counts["changed"] += len(absorbed.changed)
+            self.has_effect = True
         return absorbed
 
     @contextmanager
@@ -148,12 +144,12 @@ class Job(Outcome):
             waited += _PAUSE
 
     def note_failures(self, failures: Mapping[str, str]) -> None:
-        """Take down why issues could not be had."""
+        """Add why issues could not be fetched."""
         for issue_id, reason in failures.items():
             self.note(f"{issue_id}: {reason}")
 
     def ask(self, work: Callable[[], object]) -> None:
-        """Do work that asks Jira; where there is no credential for it that is no error, and nothing is done."""
+        """Do work that requests something from Jira; without a credential, only note that nothing was done."""
         if self.opened.jira is None:
             self.note(UNASKED)
             return
@@ -165,72 +161,57 @@ class Job(Outcome):
         self.attempt(believed)
 
     def attempt(self, work: Callable[[], object]) -> None:
-        """Do the work; what goes wrong with Jira or the store is the job's error, and what was published stays."""
+        """Do work. An error of Jira or the store becomes that of the run; what was published before it stays."""
         try:
             work()
         except AnalystError as error:
             self.error = str(error)
 
-    def end(self, *, all_tables: bool = False) -> RunStatus:
-        """Have a snapshot built of what was published, and keep a record unless nothing was done.
+    def finish(self) -> RunStatus:
+        """Request a rebuild of what was published, write the record unless the run was idle, and return the status.
 
-        What came for a fold meanwhile is folded after the answer. `all_tables` are told of, also those that are as they were; none are when something went wrong.
+        Events that arrived while this job held the lease found it taken, so a fold is started for them after the answer.
 
         Raises:
-            UnavailableError: the store does not answer.
+            UnavailableError: the store does not respond.
         """
         opened, status = self.opened, self.status
         self.rebuild = opened.rebuild(self.version)
-        told = self._all_tables() if all_tables and self.error is None else [*self.tables.values()]
-        record = RunRecord(
-            run_id=self.run_id,
-            kind=self.kind,
-            job=self.name,
-            source=opened.source,
-            status=status,
-            started_at=self.started,
-            finished_at=opened.ctx.clock(),
-            tables=tuple(sorted(told, key=lambda result: result.table)),
-            error=self.error,
-            counts=self.counts,
-            notes=tuple(self.notes),
-        )
-        if self.kind == "extract" or self.error is not None or self.counts:
-            runs.write(opened.ctx.store, record)
+        if self.kind == "extract" or not self.is_idle:
+            self.end()
         if next(iter(opened.inbox.waiting()), None) is not None:
-            with suppress(UnavailableError):  # the next webhook, or the scheduler, has it folded
+            with suppress(UnavailableError):  # the next webhook or the scheduler starts it
                 opened.ctx.tasks.enqueue_alone(FOLD, {"source": opened.source})
         opened.ctx.audited(run_id=self.run_id, status=status, is_unchanged=status == "unchanged")
         return status
 
-    @property
-    def status(self) -> RunStatus:
-        """How it ended."""
-        if self.error is not None:
-            return "partial" if self.counts["changed"] else "failed"
-        return "ok" if self.tables else "unchanged"
-
-    def _all_tables(self) -> Sequence[TableResult]:
+    def add_unchanged(self) -> None:
+        """Add all tables that this run did not publish as unchanged."""
         options, excluded = self.opened.warehouse.options, self.opened.warehouse.excluded
-        names = [name for name in options.tables if name not in excluded]
-        return [self.tables.get(name) or TableResult(table=name, status="unchanged") for name in names]
+        self.add(
+            *(
+                TableResult(table=name, status="unchanged")
+                for name in options.tables
+                if name not in excluded and name not in self.tables
+            )
+        )
 
 
 def begin(ctx: Context, name: str, request: JobRequest) -> Job:
-    """Begin a job of the source that is asked for.
+    """Start a job of the requested source.
 
     Raises:
-        NotFoundError: there is no such source.
-        InvalidInputError: it is of another type, or its config or custom fields can't be used.
+        NotFoundError: no such source exists.
+        InvalidInputError: it is of another type, or its config or custom fields are invalid.
     """
     source = request.source_in(ctx.settings)
     ctx.audited(f"source:{source}")
-    return Job(open_source(ctx, source), "job", name, request.run_id or runs.new_run_id(), ctx.clock())
+    return Job.of(open_source(ctx, source), name, request.run_id)
 
 
 def answer_of(job: Job) -> Answer[JobAnswer]:
-    """End a job, and tell how it did."""
-    status = job.end()
+    """End a job and return its answer."""
+    status = job.finish()
     answer = JobAnswer(
         run_id=job.run_id,
         source=job.opened.source,

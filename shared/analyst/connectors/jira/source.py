@@ -1,33 +1,37 @@
 """What the functions of a Jira source share: its warehouse, inbox and archive, and leave to be the one that writes."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
+import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from analyst import lease
 from analyst.connectors.jira.api.client import JiraClient
-from analyst.connectors.jira.api.fields import Catalogue, is_needed
 from analyst.connectors.jira.api.issues import PARALLEL, Jira, client_of, desk_of
 from analyst.connectors.jira.inbox.archive import Archive
 from analyst.connectors.jira.inbox.inbox import Inbox
 from analyst.connectors.jira.issue.custom_fields import Privacy, TransformOptions
 from analyst.connectors.jira.issue.tables import TABLES
-from analyst.connectors.jira.sync.backfill import ORDER, Scope
 from analyst.connectors.jira.warehouse.parts import RAW
 from analyst.connectors.jira.warehouse.publish import Warehouse
 from analyst.connectors.jira.warehouse.reader import Look, look
 from analyst.context import Context
-from analyst.errors import InvalidInputError
-from analyst.extract_run import RebuildOutcome, ask_for_rebuild
+from analyst.errors import AnalystError, InvalidInputError
+from analyst.extract_run import RebuildOutcome, Rebuilds
 from analyst.lease import Lease
 from analyst.settings import Settings
+from analyst.settings.kinds import CustomField
 from analyst.state import Actor, State, actor, registry
 from analyst.state.registry import NewTable, Source
+from analyst.store import ABSENT, Store
+from analyst.store.compare_and_swap import put_once
 
 TYPE: Final = "jira"
+_ORDER: Final = re.compile(r"\border\s+by\b", re.IGNORECASE)
 
 _DESCRIPTIONS: Final = {
     "issues": "Issues of Jira as they are now.",
@@ -63,7 +67,7 @@ class JiraSource(BaseModel):
     @field_validator("jql")
     @classmethod
     def _no_order(cls, jql: str | None) -> str | None:
-        if jql and ORDER.search(jql):
+        if jql and _ORDER.search(jql):
             raise ValueError("leave ORDER BY out: issues are read in an order of our own")
         return jql
 
@@ -126,6 +130,94 @@ def _new_table(source: str, name: str) -> NewTable:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which issues are of a source: those of some projects, or of all, that a query finds if there is one."""
+
+    projects: tuple[str, ...] = ()
+    jql: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a query that has an order of its own.
+
+        Raises:
+            InvalidInputError: it has one.
+        """
+        if self.jql and _ORDER.search(self.jql):
+            raise InvalidInputError("leave ORDER BY out of the JQL: issues are read in an order of our own")
+
+    def and_(self, *conditions: str, order: str = "") -> str:
+        """Write a query for the issues that fulfil further conditions."""
+        projects = ", ".join(f'"{key}"' for key in self.projects)
+        parts = [f"({self.jql})" if self.jql else "", f"project in ({projects})" if projects else "", *conditions]
+        return " AND ".join(filter(None, parts)) + (f" ORDER BY {order} ASC" if order else "")
+
+
+_KEPT_MEMBERS: Final = ("id", "name", "untranslatedName")
+_TYPE: Final = "kind"
+"""The member that says what a custom field is, as `com.pyxis.greenhopper.jira:gh-sprint`."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldCatalog:
+    """The fields of one source's instance, in the bucket."""
+
+    store: Store
+    source: str
+
+    @property
+    def key(self) -> str:
+        """Where it lies."""
+        return f"extracts/{self.source}/fields.json"
+
+    def read(self) -> list[Any]:
+        """Give what is known of fields; nothing before Jira was asked."""
+        found = self.store.read(self.key)
+        return [] if found is None else _fields_in(found.data)
+
+    def ask(self, client: JiraClient) -> list[Any]:
+        """Ask Jira, and keep what it answers; while it does not answer, what is known stays.
+
+        Raises:
+            UnavailableError: the store does not answer.
+        """
+        found = self.store.read(self.key)
+        try:
+            told = [_kept(field) for field in client.fields() if _is_field(field)]
+            client.settle()  # anybody is shown a few fields; then the others would be taken for deleted
+        except AnalystError:
+            return [] if found is None else _fields_in(found.data)
+        told.sort(key=lambda field: str(field["id"]))
+        data = orjson.dumps(told, option=orjson.OPT_SORT_KEYS)
+        if found is None or found.data != data:
+            put_once(self.store, self.key, data, if_version=ABSENT if found is None else found.version)
+        return told
+
+
+def _is_catalog_needed(fields: tuple[CustomField, ...]) -> bool:
+    """Tell whether some fields are configured by name."""
+    return any(not field.field.startswith("customfield_") for field in fields)
+
+
+def _fields_in(data: bytes) -> list[Any]:
+    try:
+        told = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return []
+    return told if isinstance(told, list) else []
+
+
+def _kept(field: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: field[name] for name in _KEPT_MEMBERS if name in field}
+    schema = field.get("schema")
+    kind = schema.get("custom") if isinstance(schema, dict) else None
+    return kept | ({_TYPE: kind} if isinstance(kind, str) else {})
+
+
+def _is_field(field: object) -> bool:
+    return isinstance(field, dict) and isinstance(field.get("id"), str)
+
+
 LOCAL_INTERVAL = 0.0
 CLOUD_INTERVAL = 15.0
 
@@ -173,10 +265,8 @@ class Opened:
             yield published
 
     def rebuild(self, version: str | None) -> RebuildOutcome | None:
-        """Have a snapshot built if the newest one lacks this version of the extract; that this fails is told, not raised."""
-        if version is None or self.ctx.snapshots.is_built_from(self.source, version):
-            return None
-        return ask_for_rebuild(self.ctx.tasks.call, self.source)
+        """Request a rebuild unless the newest snapshot contains this version of the extract; see `Rebuilds`."""
+        return Rebuilds(self.ctx.snapshots, self.ctx.tasks.call).request(self.source, version)
 
 
 def open_source(ctx: Context, name: str, *, parallel: int = PARALLEL, look_again: bool = False) -> Opened:
@@ -197,7 +287,7 @@ def open_source(ctx: Context, name: str, *, parallel: int = PARALLEL, look_again
     scope = Scope(settings.jira_projects, config_of(source).jql)
     client = client_of(settings)
     privacy = config_of(source).privacy
-    options = _options(settings, privacy, Catalogue(ctx.store, name), client, look_again=look_again)
+    options = _options(settings, privacy, FieldCatalog(ctx.store, name), client, look_again=look_again)
     excluded = frozenset(source.excluded)
     warehouse = Warehouse(
         ctx.store, name, options, ctx.clock, settings.memory_limit, settings.scratch_dir, excluded, uuids
@@ -207,13 +297,13 @@ def open_source(ctx: Context, name: str, *, parallel: int = PARALLEL, look_again
 
 
 def _options(
-    settings: Settings, privacy: Privacy, catalogue: Catalogue, client: JiraClient | None, *, look_again: bool
+    settings: Settings, privacy: Privacy, catalog: FieldCatalog, client: JiraClient | None, *, look_again: bool
 ) -> TransformOptions:
     """Give what rows depend on besides the issues; fields that are configured by name are looked up."""
     custom = settings.jira_custom_fields
-    told: list[Any] = [] if look_again and client is not None else catalogue.read()
-    if client is not None and (look_again or (not told and is_needed(custom))):
-        told = catalogue.ask(client)
+    told: list[Any] = [] if look_again and client is not None else catalog.read()
+    if client is not None and (look_again or (not told and _is_catalog_needed(custom))):
+        told = catalog.ask(client)
     return TransformOptions.of(
         settings.jira_domain or "", custom, told, privacy=privacy, projects=settings.jira_projects
     )

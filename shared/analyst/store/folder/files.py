@@ -1,7 +1,7 @@
-"""Files that are being written and belong to no key yet, in a folder of the store's own.
+"""Regular files, and staged files: those being written, which belong to no key yet and are in the store's own folder.
 
-Each is locked by its writer for as long as it writes. The lock goes with the process, so what a killed writer left
-behind is told from what is in the making, across containers too.
+A writer locks its staged file while it writes. The lock ends with the process, so a file that a killed writer left can
+be distinguished from one in progress, even across containers, where process ids mean nothing.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ from analyst.store.keys import is_part
 
 
 def open_regular(path: Path) -> int | None:
-    """Open a regular file, `None` if there is none; neither a pipe nor a link makes it wait or wander."""
+    """Open a regular file; `None` if it does not exist. Never blocks on a pipe or follows a symbolic link."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -28,7 +28,7 @@ def open_regular(path: Path) -> int | None:
 
 
 def entries(path: Path) -> "Iterator[os.DirEntry[str]]":
-    """Read what of a folder can be an object or a folder of some; a folder that is not there is empty."""
+    """Yield the entries of a folder that can be objects or folders; a missing folder has none."""
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as found:
         for entry in found:
             if is_part(entry.name) and (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
@@ -36,12 +36,12 @@ def entries(path: Path) -> "Iterator[os.DirEntry[str]]":
 
 
 def listed_name(entry: "os.DirEntry[str]") -> str:
-    """Tell a name as keys are ordered by: that of a folder ends in a slash."""
+    """Return a name by which keys are ordered: that of a folder ends in a slash."""
     return f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
 
 
 def status_of(path: Path) -> os.stat_result | None:
-    """Look at a regular file, `None` if there is none."""
+    """Return the status of a regular file; `None` if it does not exist."""
     try:
         status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -55,7 +55,7 @@ _AT_ONCE = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A file in the making. `descriptor` is open for writing."""
+    """A staged file. `descriptor` is open for writing."""
 
     path: Path
     descriptor: int
@@ -63,7 +63,7 @@ class Staged:
 
 @contextmanager
 def staged(folder: Path, mode: int) -> Iterator[Staged]:
-    """Lend a new file; it is gone afterwards unless it was renamed."""
+    """Create a staged file, and delete it afterwards unless it was renamed."""
     path = folder / os.urandom(16).hex()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
@@ -75,10 +75,10 @@ def staged(folder: Path, mode: int) -> Iterator[Staged]:
 
 
 def sweep(folder: Path, now: float) -> None:
-    """Remove the files that killed writers left more than an hour ago."""
+    """Remove the staged files that killed writers left more than an hour ago."""
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
-            with suppress(OSError):  # in the making, gone already, or somebody else's: never the end of an upload
+            with suppress(OSError):  # in progress, already gone, or another user's: no reason to fail an upload
                 if now - entry.stat(follow_symlinks=False).st_mtime > _LEFT_AFTER:
                     _remove_unlocked(Path(entry.path))
 
@@ -93,21 +93,21 @@ def _remove_unlocked(path: Path) -> None:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write bytes, however many the system takes at once."""
+    """Write all bytes, in as many system calls as it takes."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
 def copy_all(source: int, target: int) -> None:
-    """Copy what is left of a file, in the kernel where it can: sharing blocks, else without passing through here.
+    """Copy the rest of a file, in the kernel where possible: by sharing blocks, else without passing through this process.
 
-    Each way goes on where the one before it stopped; the last one says what is wrong.
+    Each method continues where the previous one stopped; the last one raises the error.
     """
     with suppress(OSError, AttributeError):
         while os.copy_file_range(source, target, _AT_ONCE):
             pass
-    with suppress(OSError, AttributeError, TypeError):  # macOS wants an offset, and a socket
+    with suppress(OSError, AttributeError, TypeError):  # macOS requires an offset, and a socket
         while os.sendfile(target, source, None, _AT_ONCE):
             pass
     while chunk := os.read(source, 1 << 20):

@@ -1,7 +1,7 @@
-"""The lock of a bucket in a folder, and the versions that are given out under it.
+"""The lock of a bucket in a folder, and the versions that are assigned under it.
 
-A version is a time in µs, and every one is greater than all before it, whatever the clock does: the greatest stands as
-the lock file's own mtime, so it outlives the objects and the processes.
+A version is a time in µs, and every version is greater than all before it, whatever the clock does. The greatest one is
+the lock file's own mtime, so it survives the objects and the processes.
 """
 
 import fcntl
@@ -14,20 +14,28 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Stamps:
-    """Gives out versions while the lock is held. `descriptor` is the lock file's; `clock` tells seconds."""
+    """Assigns versions while the lock is held. `descriptor` is the lock file's; `clock` returns seconds."""
 
     descriptor: int
     clock: Callable[[], float]
 
     def next(self, current: int | None) -> int:
-        """Give out a version that no object has had; `current` is the one that is replaced."""
+        """Return a version that no object ever had; `current` is the version that is replaced.
+
+        The clock alone is not enough: two writes may fall into one µs, and a clock may be set back. Then a version would
+        come twice, and a writer that read the earlier one would overwrite the later one.
+        """
         now = int(self.clock() * 1_000_000)
         stamp = max(now, self._last() + 1, (current or 0) + 1)
         self._remember(stamp, durably=stamp > now)
         return stamp
 
     def outlive(self, version: int) -> None:
-        """Make sure that no later version is this one, whose object is about to go."""
+        """Make sure that no later version equals this one, whose object is about to be deleted.
+
+        Without this, an object that is deleted and written again could get its old version back, and a writer that
+        still holds that version would overwrite content it has never seen.
+        """
         if version > self._last():
             self._remember(version, durably=True)
 
@@ -36,18 +44,18 @@ class Stamps:
 
     def _remember(self, stamp: int, *, durably: bool) -> None:
         os.utime(self.descriptor, ns=(stamp * 1000, stamp * 1000))
-        if durably:  # else the clock itself is past it when the machine comes up again
+        if durably:  # otherwise the clock itself is past the stamp when the machine has restarted
             os.fsync(self.descriptor)
 
 
 def mtime_us(status: os.stat_result) -> int:
-    """Tell a file's mtime in whole µs."""
+    """Return a file's mtime in whole µs."""
     return status.st_mtime_ns // 1000
 
 
 @contextmanager
 def locked(path: Path, clock: Callable[[], float]) -> Iterator[Stamps]:
-    """Hold the lock: one holder among all threads and processes of this host. Waits as long as it takes."""
+    """Hold the lock, which excludes all threads and processes of this host. Waits without a limit."""
     descriptor = _acquire(path)
     try:
         yield Stamps(descriptor, clock)
@@ -69,7 +77,7 @@ def _acquire(path: Path) -> int:
 
 
 def _is_still(path: Path, descriptor: int) -> bool:
-    """Tell whether the path leads to the locked file: somebody may have removed it while we waited."""
+    """Return whether the path still is the locked file: another process may have removed it while we waited."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:

@@ -1,11 +1,11 @@
 """A bucket in a folder of this host.
 
-An object is a file at its key's path, its version the file's mtime in µs. A write goes to a file of the store's own
-first and is renamed into its place under the one lock, so readers need no lock and see whole objects only. Other
-programs may put files there as well; symbolic links are never followed, and what is no regular file is no object.
+An object is a file at the path of its key, its version the file's mtime in µs. A write goes to a staged file, which is
+renamed to its place under a single lock, so readers need no lock and see only whole objects. Other programs may put
+files there as well; symbolic links are never followed, and only regular files are objects.
 
-An age counts from the file's ctime, which the system sets when the object gets its place and nobody can set otherwise:
-versions may have to run ahead of a clock that was turned back, ages never do.
+An age counts from the file's ctime, which the system sets at the rename and nobody can set otherwise. The mtime can't
+serve for both: versions must run ahead of a clock that was set back, ages must not.
 """
 
 import os
@@ -36,16 +36,16 @@ _NO_KEYS = (OWN_FOLDER, "lost+found")
 
 
 class FileStore:
-    """The store of `file:///…`. Nothing is written, not even a folder, before the first write.
+    """The store of `file:///…`. Nothing, not even a folder, is created before the first write.
 
     Args:
-        root: the bucket's folder, on a file system of this host (`opening` checks that).
-        sign_key: gives the secret that signs URLs; asked for when one is signed or verified.
-        clock: seconds since 1970.
+        root: the bucket's folder, on a file system of this host (`factory` checks that).
+        sign_key: returns the secret that signs URLs; called when one is signed or verified.
+        clock: returns seconds since 1970.
     """
 
     def __init__(self, root: Path, sign_key: Callable[[], bytes], *, clock: Callable[[], float] = time.time) -> None:
-        self._url = f"file://{root.absolute().as_posix()}"  # not percent-encoded: DuckDB takes it as it stands
+        self._url = f"file://{root.absolute().as_posix()}"  # not percent-encoded: DuckDB does not decode it
         self._root = root.resolve()
         self._own = self._root / OWN_FOLDER
         self._sign_key = sign_key
@@ -53,11 +53,11 @@ class FileStore:
 
     @property
     def url(self) -> str:
-        """The `DATA_URL` of the bucket, without a slash at its end."""
+        """The `DATA_URL` of the bucket, without a trailing slash."""
         return self._url
 
     def read(self, key: str, *, unless: str | None = None) -> Object | None:
-        """Read an object whole, `None` if there is none; without its data if it is still at version `unless`."""
+        """Read a whole object; `None` if it does not exist, without its data if it is still at version `unless`."""
         with _answering(f"reading {key}"), self._opened(key) as descriptor:
             if descriptor is None:
                 return None
@@ -67,11 +67,11 @@ class FileStore:
             return Object(data, version, self._age(status))
 
     def put(self, key: str, data: bytes, *, if_version: str | Condition, mode: int = 0o666) -> str:
-        """Write an object whole and return its new version. `mode` is the file's, less the umask.
+        """Write a whole object and return its new version. `mode` is that of the file, before the umask.
 
         Raises:
             StoreConflictError: the object is at another version than `if_version`, or exists despite `ABSENT`.
-            UnsureWriteError: the object is there and may not outlast a power failure.
+            UnsureWriteError: the object is written, but may not survive a power failure.
         """
         with _answering(f"writing {key}"):
             path = self._path(key)
@@ -81,11 +81,11 @@ class FileStore:
                 return self._publish(file, key, path, if_version)
 
     def upload(self, key: str, path: Path) -> str:
-        """Copy a local file to a new object and return its version. Blocks are shared where the file system can.
+        """Copy a local file to a new object and return its version. Blocks are shared if the file system supports it.
 
         Raises:
-            StoreConflictError: the key is taken.
-            UnsureWriteError: the object is there and may not outlast a power failure.
+            StoreConflictError: the object already exists.
+            UnsureWriteError: the object is written, but may not survive a power failure.
         """
         with path.open("rb", buffering=0) as source, _answering(f"writing {key}"):
             target = self._path(key)
@@ -96,15 +96,15 @@ class FileStore:
                 return self._publish(file, key, target, ABSENT)
 
     def download(self, key: str, path: Path) -> str:
-        """Copy an object to a local file, atomically, and return its version.
+        """Copy an object to a local file and return its version. A broken download leaves no file.
 
         Raises:
             ObjectMissingError: no object has this key.
         """
         with _answering(f"reading {key}"), self._opened(key) as source:
             if source is None:
-                raise ObjectMissingError(f"there is no {key} in the bucket")
-            version = _version(os.fstat(source))  # before: another program may write to the file in place meanwhile
+                raise ObjectMissingError(f"{key!r} does not exist in the bucket")
+            version = _version(os.fstat(source))  # before copying: another program may write to the file in place
             with staged(path.parent, 0o666) as file:
                 copy_all(source, file.descriptor)
                 file.path.replace(path)
@@ -116,18 +116,18 @@ class FileStore:
         return self._walk(folder + slash, start, self._clock())
 
     def list_folders(self, prefix: str) -> Iterable[str]:
-        """List the names that stand directly under `prefix` and have objects below them, in their order."""
+        """List the names of the folders directly under `prefix` that contain objects, sorted."""
         folders = [name for name, _ in self._scan(check_folder(prefix)) if name.endswith("/")]
         return sorted(name[:-1] for name in folders if next(self._walk(prefix + name, "", 0.0), None))
 
     def head(self, key: str) -> Entry | None:
-        """Look at one object without reading it, `None` if there is none."""
+        """Return the entry of one object without reading it; `None` if it does not exist."""
         with _answering(f"reading {key}"):
             status = status_of(self._path(key))
             return None if status is None else self._entry(key, status, self._clock())
 
     def delete(self, key: str) -> None:
-        """Delete an object, and the folders that are empty without it; deleting none is no error."""
+        """Delete an object and the folders that become empty; a missing object is no error."""
         with _answering(f"deleting {key}"):
             path = self._path(key)
             if status_of(path) is None:
@@ -146,20 +146,20 @@ class FileStore:
         return signing.sign(self._sign_key(), check_key(key), expires=until, filename=filename)
 
     def verify(self, key: str, parameters: Mapping[str, str]) -> None:
-        """Let a request for a signed URL through; `parameters` are those of its query.
+        """Check a request for a signed URL; `parameters` are those of its query.
 
         Raises:
-            ForbiddenError: the URL was not signed here, or not for this, or it has expired.
+            ForbiddenError: the URL was not signed by this store for this key, or has expired.
         """
         signing.verify(self._sign_key(), key, parameters, now=self._clock())
 
     def local_path(self, key: str) -> Path:
-        """Tell where the object lies, or would."""
+        """Return the path of the object, whether it exists or not."""
         with _answering(f"reading {key}"):
             return self._path(key)
 
     def own_folder(self) -> Path:
-        """Make the folder of the store's own files, and return it."""
+        """Create the folder of the store's own files, and return it."""
         self._own.mkdir(parents=True, exist_ok=True)
         return self._own
 
@@ -173,7 +173,11 @@ class FileStore:
         return locked(self._own / "lock", self._clock)
 
     def _publish(self, file: Staged, key: str, path: Path, if_version: str | Condition) -> str:
-        """Give a written file its version and its place."""
+        """Give a staged file its version and its place.
+
+        The condition is checked again under the lock: what `put` checked before writing the bytes only saves the work.
+        The version is set before the rename, so no reader ever sees the object with another one.
+        """
         os.fsync(file.descriptor)
         with self._locked() as stamps:
             current = status_of(path)
@@ -182,7 +186,7 @@ class FileStore:
             _set_mtime(file.descriptor, stamp)
             self._make_folder(path.parent)
             file.path.replace(path)
-        _sync_placed(key, path.parent)  # without the lock: the disk takes many writers at once in one go
+        _sync_placed(key, path.parent)  # outside the lock: the disk combines the syncs of several writers
         return str(stamp)
 
     def _make_folder(self, folder: Path) -> None:
@@ -193,11 +197,11 @@ class FileStore:
         _sync_folder(folder.parent)
 
     def _prune(self, folder: Path) -> None:
-        """Remove folders that are empty; not while somebody puts a file into one."""
+        """Remove empty folders; under the lock, so that no writer creates its folder here in between."""
         with suppress(OSError), os.scandir(folder) as left:
             if next(left, None) is not None:
                 return
-        with self._locked(), suppress(OSError):  # the first that is not empty ends it
+        with self._locked(), suppress(OSError):  # ends at the first folder that is not empty
             while folder != self._root:
                 folder.rmdir()
                 folder = folder.parent
@@ -208,7 +212,7 @@ class FileStore:
             path /= part
             if path.is_symlink():
                 raise InvalidInputError(
-                    f"{key} leads through a symbolic link, {path}; put what it leads to in its place"
+                    f"{key!r} can't be used: '{path}' is a symbolic link; replace it with the file or folder it points to"
                 )
         return path
 
@@ -222,7 +226,7 @@ class FileStore:
                 os.close(descriptor)
 
     def _walk(self, folder: str, start: str, now: float) -> Iterator[Entry]:
-        """Walk a folder (empty, or ending in a slash), through the names that start with `start`."""
+        """Walk a folder (empty, or ending in a slash), limited to names that start with `start`."""
         for name, entry in self._scan(folder):
             if not name.startswith(start):
                 continue
@@ -233,7 +237,7 @@ class FileStore:
                     yield self._entry(folder + name, entry.stat(follow_symlinks=False), now)
 
     def _scan(self, folder: str) -> "Sequence[tuple[str, os.DirEntry[str]]]":
-        """Read a folder's names in the order of keys: that of a folder ends in a slash."""
+        """Return a folder's entries in the order of keys; the name of a folder ends in a slash."""
         path = self._path(folder[:-1]) if folder else self._root
         no_keys = _NO_KEYS if not folder else ()
         with _answering(f"listing {folder or 'the bucket'}"):
@@ -248,16 +252,16 @@ class FileStore:
 
 @contextmanager
 def _answering(doing: str) -> Iterator[None]:
-    """Turn what the system says into an error of ours."""
+    """Translate errors of the operating system."""
     try:
         yield
     except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
         raise InvalidInputError(f"{doing} failed: a key can't be both an object and a folder of others") from error
     except PermissionError as error:
-        whose = "the bucket's folder and all in it must belong to the user that runs this"
+        whose = "the bucket's folder and everything in it must belong to the user of this process"
         raise UnavailableError(f"{doing} failed: {error}; {whose}") from error
     except OSError as error:
-        raise UnavailableError(f"{doing} failed: {error}; see to the bucket's disk") from error
+        raise UnavailableError(f"{doing} failed: {error}; check the bucket's disk") from error
 
 
 def _version(status: os.stat_result) -> str:
@@ -276,20 +280,24 @@ def _read_all(descriptor: int, size: int) -> bytes:
 def _set_mtime(descriptor: int, stamp: int) -> None:
     os.utime(descriptor, ns=(stamp * 1000, stamp * 1000))
     if mtime_us(os.fstat(descriptor)) != stamp:
-        raise UnavailableError("the bucket's file system keeps no times in microseconds; use ext4, xfs, btrfs or tmpfs")
+        raise UnavailableError(
+            "the bucket's file system does not store times in microseconds; use ext4, xfs, btrfs or tmpfs"
+        )
 
 
 def _sync_placed(key: str, folder: Path) -> None:
     try:
         _sync_folder(folder)
     except FileNotFoundError:
-        pass  # somebody has deleted the object already, and the folder with it
+        pass  # another process has already deleted the object, and the folder with it
     except OSError as error:
-        raise UnsureWriteError(f"{key} is written and may not outlast a power failure: {error.strerror}") from error
+        raise UnsureWriteError(
+            f"{key!r} is written, but may not survive a power failure: {error.strerror}; check the bucket's disk"
+        ) from error
 
 
 def _sync_nearest(folder: Path) -> None:
-    """Sync a folder from which something was deleted, or if that is gone with it, the one that it was in."""
+    """Sync a folder from which something was deleted; if the folder is gone as well, its nearest parent."""
     try:
         _sync_folder(folder)
     except FileNotFoundError:

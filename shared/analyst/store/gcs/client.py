@@ -1,4 +1,8 @@
-"""The client that speaks to Google Cloud Storage, and what is to be known of its answers."""
+"""The client of Google Cloud Storage, and the parts of its responses that the library does not expose.
+
+Some of this relies on private attributes of the library (`_http`, `_credentials`, `_connection`,
+`_bucket_metadata_cache`), which is why its version is capped in pyproject.toml.
+"""
 
 import threading
 from base64 import b64encode
@@ -23,8 +27,8 @@ from google_crc32c import Checksum
 from requests import Response
 from requests.adapters import HTTPAdapter
 
+from analyst import backoff
 from analyst.errors import SettingsError
-from analyst.store.compare_and_swap import growing_pauses
 from analyst.store.gcs.errors import reading
 from analyst.store.port import endpoint_options
 
@@ -32,7 +36,7 @@ _MOST_KEPT = 10_000
 
 
 class SignedUrls:
-    """Keeps the URLs that were made, for as long as they are worth giving out. `clock` tells seconds."""
+    """Caches signed URLs for a third of their life. `clock` returns seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -40,7 +44,7 @@ class SignedUrls:
         self._lock = threading.Lock()
 
     def get(self, key: str, expires: int, filename: str, make: Callable[[], str]) -> str:
-        """Give out a URL that has at least two thirds of `expires` seconds left; `make` signs a new one."""
+        """Return a URL with at least two thirds of `expires` seconds left; `make` signs a new one."""
         wanted, now = (key, expires, filename), self._clock()
         with self._lock:
             until, url = self._kept.get(wanted, (now, ""))
@@ -56,22 +60,22 @@ class SignedUrls:
 
 
 def signing_credentials(client: Client) -> Signing:
-    """Return credentials that sign: the client's, when they have a key, else ones that let IAM sign for their account.
+    """Return credentials that can sign: those of the client if they contain a key, else ones that sign through IAM.
 
     Raises:
-        SettingsError: they belong to a person, for whom nothing signs.
+        SettingsError: they belong to a person, and nothing signs for people.
     """
     credentials, request = client._credentials, Request(client._http)  # noqa: SLF001 - as `Blob.generate_signed_url` does
     if isinstance(credentials, Signing):
         return credentials
     if not hasattr(credentials, "service_account_email"):
         raise SettingsError(
-            "DATA_URL: no links to files of a gs:// bucket can be signed with the credentials of a person; set "
+            "DATA_URL: links to files of a gs:// bucket can't be signed with the credentials of a person; set "
             "GOOGLE_APPLICATION_CREDENTIALS to a service account's key, or use "
             "`gcloud auth application-default login --impersonate-service-account=…`"
         )
     if not credentials.valid:
-        credentials.refresh(request)  # only then is the account's name known
+        credentials.refresh(request)  # the account's name is known only after a refresh
     email = credentials.service_account_email
     signer = Signer(request, credentials, email)  # type: ignore[no-untyped-call]
     return Credentials(signer, email, token_uri="")  # type: ignore[no-untyped-call]
@@ -82,9 +86,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Seconds: reads wait `read` first, writes `write` (one object takes one write per second), then longer and longer.
+    """Pauses in seconds: the first is `read` or `write` (an object accepts one write per second), the longest `longest`.
 
-    No wait is longer than `longest`. A read is given up after `patience` seconds, a write after `attempts`.
+    Reads give up after `patience` seconds, writes after `attempts`.
     """
 
     read: float = 0.2
@@ -94,58 +98,55 @@ class Pace:
     attempts: int = 5
 
     def retry(self) -> Retry:
-        """Tell the library how to repeat what may be repeated."""
+        """Return the library's retry policy for requests that may be repeated."""
         retry: Retry = DEFAULT_RETRY.with_delay(initial=self.read, maximum=self.longest)
         return retry.with_timeout(self.patience)
 
     def repeat(self, write: Callable[[], T], on: tuple[type[Exception], ...], sleep: Callable[[float], None]) -> T:
-        """Write, and again after each of these errors; the last attempt's is raised."""
-        for pause in self.pauses():
-            try:
-                return write()
-            except on:
-                sleep(pause)
-        return write()
+        """Write, and repeat that after each of these errors; the error of the last attempt is raised."""
+        return backoff.repeat(write, on=on, pauses=self.pauses(), sleep=sleep)
 
     def pauses(self) -> Iterator[float]:
-        """Yield pauses between attempts to write, never the same twice."""
-        return islice(growing_pauses(self.write, self.longest), self.attempts - 1)
+        """Yield growing random pauses between attempts to write."""
+        return islice(backoff.growing(self.write, self.longest), self.attempts - 1)
 
 
 PACE = Pace()
-"""As the service wants it."""
+"""What the service recommends."""
 
 
-_SCOPE = "https://www.googleapis.com/auth/cloud-platform"  # that of storage alone is not enough to sign by IAM
+_SCOPE = (
+    "https://www.googleapis.com/auth/cloud-platform"  # the scope of storage alone does not allow signing through IAM
+)
 _CONNECTIONS = 64
 _FIRST_GENERATION = 1_262_304_000.0
-"""2010: Google Cloud Storage has no older object."""
+"""2010: Google Cloud Storage contains no older object."""
 _CLOCKS_DIFFER = 60.0
 
 
 class Answers(threading.local):
-    """The last answer to each thread: its headers say what the library does not."""
+    """The last response of each thread; its headers contain what the library does not return."""
 
     status = 0
     headers: Mapping[str, str] = {}
     sums = ""
 
     def watch(self, client: Client) -> None:
-        """See every answer to a client, and let it keep as many connections as there may be threads."""
-        session = client._http  # noqa: SLF001 - the library shows the headers of an answer nowhere else
+        """Observe every response to a client, and give it a connection for each thread."""
+        session = client._http  # noqa: SLF001 - there is no public way to the headers of a response
         for scheme in ("https://", "http://"):
             session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
         session.hooks["response"].append(self._see)
-        client._bucket_metadata_cache = None  # noqa: SLF001 - asks for the bucket (googleapis/google-cloud-python#17650)
+        client._bucket_metadata_cache = None  # noqa: SLF001 - it requests the bucket before each call (googleapis/google-cloud-python#17650)
 
     def now(self) -> float:
-        """Tell the time that the service said, in seconds since 1970."""
+        """Return the time of the service at its last response, in seconds since 1970."""
         return parsedate_to_datetime(self.headers["Date"]).timestamp()
 
     def age(self, version: str) -> float | None:
-        """Return the age, in seconds, of the object whose content was answered; `None` if the answer does not say.
+        """Return the age in seconds of the object that was just read; `None` if the response does not contain it.
 
-        Google's generations are times in µs. Other servers count, or use other units: then the generation is a time
+        Google's generations are times in µs. Other servers count, or use other units; then the generation is a time
         before the service existed, or in the future.
         """
         now, made = self.now(), self.headers.get("Last-Modified")
@@ -155,10 +156,10 @@ class Answers(threading.local):
         return max(0.0, now - at) if _FIRST_GENERATION < at < now + _CLOCKS_DIFFER else None
 
     def check_joined(self, chunks: Iterable[bytes]) -> None:
-        """Check content that came in several answers; the library checks only what came in one.
+        """Verify content that came in several responses; the library verifies only a single response.
 
         Raises:
-            DataCorruption: it has not the CRC32C that came with the first of them.
+            DataCorruption: its CRC32C differs from that in the first response.
         """
         if self.status != HTTPStatus.PARTIAL_CONTENT:
             return
@@ -173,14 +174,14 @@ class Answers(threading.local):
         if answer.status_code == HTTPStatus.OK:
             self.sums = answer.headers.get("X-Goog-Hash", "")
         if not answer.ok:
-            answer.content  # noqa: B018 - left unread, as the library leaves it before it repeats, it costs the connection
+            answer.content  # noqa: B018 - the library leaves the body of an error unread, which would cost the connection
 
 
 def new_client(url: str, endpoint: str | None) -> Client:
-    """Make a client with the credentials that the environment gives.
+    """Make a client with the credentials of the environment.
 
     Raises:
-        SettingsError: it gives none; `url` is the `DATA_URL`.
+        SettingsError: there are none; `url` is the `DATA_URL`.
     """
     with reading("finding credentials", url):
         credentials, _ = google.auth.default(scopes=[_SCOPE])
@@ -189,18 +190,18 @@ def new_client(url: str, endpoint: str | None) -> Client:
 
 
 def literally(text: str) -> str:
-    """Write a text as a glob that matches it alone."""
+    """Return a glob that matches exactly this text."""
     return "".join(f"\\{letter}" if letter in "*?[]{}\\" else letter for letter in text)
 
 
 def duckdb_secret(client: Client, url: str) -> dict[str, str]:
-    """Give the options of a `CREATE SECRET` of DuckDB's: the token that the client's credentials have now.
+    """Return the options of a `CREATE SECRET` for DuckDB, with the current access token of the client.
 
     Raises:
-        SettingsError: they give none.
-        UnavailableError: they give none just now.
+        SettingsError: the credentials yield no token.
+        UnavailableError: the credentials yield no token at the moment.
     """
-    credentials = client._credentials  # noqa: SLF001 - the library tells them nowhere else
+    credentials = client._credentials  # noqa: SLF001 - there is no public way to the credentials
     if not credentials.valid:
         with reading("asking for an access token", url):
             credentials.refresh(Request())
@@ -210,6 +211,6 @@ def duckdb_secret(client: Client, url: str) -> dict[str, str]:
 
 
 def is_googles(address: str) -> bool:
-    """Return whether Google itself answers at an address, also through a private endpoint."""
+    """Return whether an address belongs to Google itself, including private endpoints."""
     host = urlsplit(address).hostname or ""
     return host == "storage.googleapis.com" or host.endswith((".storage.googleapis.com", ".rep.googleapis.com"))

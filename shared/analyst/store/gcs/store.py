@@ -4,7 +4,7 @@ A version is an object's generation, and every condition is the service's own (`
 repeats what can be repeated safely: reads, listings, and deletes of one generation. It never repeats a conditional
 write, because it would report its own success as a conflict.
 
-Ages are those of the service's clock: the `Date` of the answer, less the time at which the object was made.
+Ages are measured by the service's clock: the `Date` of the response minus the time at which the object was created.
 """
 
 import os
@@ -47,14 +47,14 @@ from analyst.store.port import (
 from analyst.store.signing import attachment, refuse_state
 
 _TIMEOUT = 60.0
-_CHUNK = 8 << 20  # goes out in one piece, within the timeout
-_ONE_REQUEST = 8 << 20  # the library sends more than this in a session of chunks
+_CHUNK = 8 << 20  # sent in one piece, within the timeout
+_ONE_REQUEST = 8 << 20  # the library sends larger files in a session of chunks
 _LISTED = "items(name,generation,size,timeCreated),prefixes,nextPageToken"
 
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """One page of a listing; `now` is the service's time when it was answered."""
+    """One page of a listing; `now` is the service's time of the response."""
 
     blobs: list[Blob]
     folders: set[str]
@@ -62,16 +62,16 @@ class _Page:
 
 
 class GsStore:
-    """The store of `gs://…`. Nothing is asked of the service before the first call.
+    """The store of `gs://…`. Nothing is sent before the first call.
 
     Args:
         bucket: the bucket's name.
-        prefix: what stands before every key, without a slash at its ends; may be empty.
-        client: speaks to the service; made with the credentials of the environment when not given.
-        endpoint: where the service is, if not at its public address.
-        pace: how long to wait between attempts, and how long in sum.
+        prefix: the start of every key, without slashes at its ends; may be empty.
+        client: the client of the service (default: one with the credentials of the environment).
+        endpoint: the address of the service, if not its public one.
+        pace: the pauses between attempts.
         sleep: waits, except between the library's own attempts to read.
-        clock: tells seconds, to know how old a signed URL is.
+        clock: returns seconds, for the age of signed URLs.
     """
 
     def __init__(
@@ -97,17 +97,17 @@ class GsStore:
 
     @property
     def url(self) -> str:
-        """The `DATA_URL` of the bucket, without a slash at its end."""
+        """The `DATA_URL` of the bucket, without a trailing slash."""
         return f"gs://{self._bucket_name}/{self._base}".rstrip("/")
 
     @property
     def server(self) -> str | None:
-        """The server's address; `None` for Google's own, which guarantees what is asked of a bucket."""
-        address = str(self._client._connection.API_BASE_URL)  # noqa: SLF001 - the library says it nowhere else
+        """The server's address; `None` for Google's own, whose guarantees need no test."""
+        address = str(self._client._connection.API_BASE_URL)  # noqa: SLF001 - there is no public way to the address
         return None if is_googles(address) else address
 
     def read(self, key: str, *, unless: str | None = None) -> Object | None:
-        """Read an object whole, `None` if there is none; without its data if it is still at version `unless`."""
+        """Read a whole object; `None` if it does not exist, without its data if it is still at version `unless`."""
         blob = self._blob(key)
         known = int(unless) if unless is not None and _is_generation(unless) else None
         try:
@@ -121,11 +121,11 @@ class GsStore:
         return Object(data, str(blob.generation), self._age(key, str(blob.generation)))
 
     def put(self, key: str, data: bytes, *, if_version: str | Condition) -> str:
-        """Write an object whole and return its new version.
+        """Write a whole object and return its new version.
 
         Raises:
             StoreConflictError: the object is at another version than `if_version`, or exists despite `ABSENT`.
-            UnsureWriteError: no answer came; the write may have happened.
+            UnsureWriteError: no response came; the write may have happened.
         """
         blob, condition = self._blob(key, chunk_size=_CHUNK), _condition(key, if_version)
 
@@ -139,13 +139,14 @@ class GsStore:
         return str(blob.generation)
 
     def upload(self, key: str, path: Path) -> str:
-        """Copy a local file of any size to a new object, put-if-absent; return its version.
+        """Copy a local file of any size to a new object and return its version.
 
-        An object bears the id of the upload that made it: one whose answer was lost is known by it, or repeated.
+        The object's metadata contains a random id of this upload. After a lost response, that id shows whether the
+        object in the bucket is ours or another writer's.
 
         Raises:
-            StoreConflictError: the key is taken.
-            UnsureWriteError: no answer came, however often it was sent.
+            StoreConflictError: the object already exists.
+            UnsureWriteError: no attempt got a response.
         """
         blob = self._blob(key, chunk_size=_CHUNK)
         mark = {"upload": os.urandom(16).hex()}
@@ -159,11 +160,15 @@ class GsStore:
         blob.metadata = mark
         try:
             with writing(key, self.url, ABSENT):
-                retry = self._retry if size > _ONE_REQUEST else None  # chunks of one session make one object
+                # A chunk may be repeated: it belongs to a session, which creates at most one object. A file in a single
+                # request may not: if the first response was lost, the library would report its own object as a conflict.
+                retry = self._retry if size > _ONE_REQUEST else None
                 blob.upload_from_file(
                     file, rewind=True, size=size, if_generation_match=0, timeout=_TIMEOUT, retry=retry
                 )
         except (StoreConflictError, UnsureWriteError):
+            # Both may be our own success: the conflict with an earlier attempt of ours whose response was lost, or this
+            # one. Only the id in the metadata can tell; the generation alone could be anybody's.
             found = self._look(key)
             if found is None or found.metadata != mark:
                 raise
@@ -171,7 +176,7 @@ class GsStore:
         return str(blob.generation)
 
     def download(self, key: str, path: Path) -> str:
-        """Copy an object to a local file, atomically (a broken download leaves none); return its version.
+        """Copy an object to a local file and return its version. A broken download leaves no file.
 
         Raises:
             ObjectMissingError: no object has this key.
@@ -184,17 +189,17 @@ class GsStore:
                     file.seek(0)
                     self._answers.check_joined(iter(partial(file.read, 1 << 20), b""))
             except MissingError:
-                raise ObjectMissingError(f"there is no {key} in the bucket") from None
+                raise ObjectMissingError(f"{key!r} does not exist in the bucket") from None
             file.flush()
             part.path.replace(path)
         return str(blob.generation)
 
     def list(self, prefix: str) -> Iterable[Entry]:
-        """List the objects whose keys start with `prefix`, in the order of their keys, a page at a time."""
+        """List the objects whose keys start with `prefix`, in the order of their keys, page by page."""
         return self._walk(check_prefix(prefix))
 
     def list_folders(self, prefix: str) -> Iterable[str]:
-        """List the names that stand directly under `prefix` and have objects below them, in their order."""
+        """List the names of the folders directly under `prefix`, sorted."""
         start = self._base + check_folder(prefix)
         names = {name[len(start) : -1] for page in self._pages(start, delimiter="/") for name in page.folders}
         return sorted(name for name in names if is_part(name) and (prefix or name != OWN_FOLDER))
@@ -207,12 +212,12 @@ class GsStore:
                 yield self._entry(blob, page.now)
 
     def head(self, key: str) -> Entry | None:
-        """Look at one object without reading it, `None` if there is none."""
+        """Return the entry of one object without reading it; `None` if it does not exist."""
         found = self._look(key)
         return None if found is None else self._entry(found, self._answers.now())
 
     def delete(self, key: str) -> None:
-        """Delete an object; deleting none is no error. One that comes meanwhile stays."""
+        """Delete an object; a missing one is no error. An object written in the meantime stays."""
         found = self._look(key)
         if found is None:
             return
@@ -220,21 +225,21 @@ class GsStore:
             found.delete(if_generation_match=found.generation, timeout=_TIMEOUT, retry=self._retry)
 
     def sign(self, key: str, *, expires: int, filename: str) -> str:
-        """Make a URL that reads this object for `expires` seconds; one that was made lately is given out again.
+        """Make a URL that reads this object for `expires` seconds, or return a recent one from the cache.
 
         Raises:
-            ForbiddenError: the object is of the system's own state.
-            SettingsError: nothing signs for the credentials at hand.
+            ForbiddenError: the object is part of the system state.
+            SettingsError: the credentials can't sign.
         """
         refuse_state(check_key(key))
         return self._urls.get(key, expires, filename, lambda: self._sign(key, expires, filename))
 
     def duckdb_secret(self) -> Mapping[str, str]:
-        """Give the options of a `CREATE SECRET` that lets DuckDB read this bucket, for as long as its token is good."""
+        """Return the options of a `CREATE SECRET` that lets DuckDB read this bucket until its token expires."""
         return duckdb_secret(self._client, self.url)
 
     def local_path(self, key: str) -> Path | None:
-        """Tell that no object lies on this machine."""
+        """Return `None`: no object is on this machine."""
         check_key(key)
         return None
 
@@ -279,7 +284,7 @@ class GsStore:
         return self._client.bucket(self._bucket_name).blob(self._base + check_key(key), **how)
 
     def _age(self, key: str, version: str) -> float:
-        """Return the age of what was read: the answer says it, or its version is a time; else the object is asked for."""
+        """Return the age of an object that was just read, with another request if the response does not contain it."""
         age = self._answers.age(version)
         if age is None:
             found = self.head(key)
@@ -307,7 +312,7 @@ def _condition(key: str, if_version: str | Condition) -> int | None:
     if if_version is ABSENT:
         return 0
     if not _is_generation(if_version):
-        raise StoreConflictError(conflict(key, if_version))  # no object has such a version
+        raise StoreConflictError(conflict(key, if_version))  # no object can have such a version
     return int(if_version)
 
 
@@ -316,6 +321,6 @@ def _is_generation(version: str) -> bool:
 
 
 def _is_key(name: str) -> bool:
-    """Tell whether a name can be a key: others may put what they like into a bucket."""
+    """Return whether the name of an object is a valid key: others may write to the bucket as well."""
     parts = name.split("/")
     return parts[0] != OWN_FOLDER and all(map(is_part, parts))

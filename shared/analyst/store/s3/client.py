@@ -1,4 +1,4 @@
-"""The clients of one S3 bucket: what may be repeated is, and what may not never is."""
+"""The clients of one S3 bucket: one that repeats requests, and one that never does."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
 
 
 def version_of(etag: str) -> str:
-    """Tell the version that an ETag says."""
+    """Return the version of an ETag."""
     return etag.strip('"')
 
 
 def etag_of(version: str) -> str:
-    """Tell the ETag of a version; whatever the text is, it is no `*`, which would be any version."""
+    """Return the ETag of a version. The quotes ensure that no text becomes `*`, which matches any version."""
     return f'"{version}"'
 
 
 def condition_of(if_version: str | Condition) -> dict[str, str]:
-    """Tell the parameters of a write on this condition."""
+    """Return the parameters of a write with this condition."""
     if if_version is ANY:
         return {}
     return {"IfNoneMatch": "*"} if if_version is ABSENT else {"IfMatch": etag_of(str(if_version))}
 
 
 def headers_of(answer: Mapping[str, Any]) -> Mapping[str, str]:
-    """Tell the headers of an answer, their names in small letters."""
+    """Return the headers of a response, their names in lower case."""
     headers: Mapping[str, str] = answer["ResponseMetadata"]["HTTPHeaders"]
     return headers
 
 
 def age_of(headers: Mapping[str, str], modified: datetime) -> float:
-    """Tell how many seconds ago something was modified, by the clock of the one who answered."""
+    """Return how many seconds ago an object was modified, by the clock of the server that responded."""
     return max(0.0, (parsedate_to_datetime(headers["date"]) - modified).total_seconds())
 
 
@@ -53,21 +53,21 @@ _BARE = Config(request_checksum_calculation="when_required")
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """Clients that may be used from many threads."""
+    """The clients, which are thread-safe."""
 
     repeating: Any
-    """Repeats what got no good answer."""
+    """Repeats failed requests."""
     once: Any
-    """Never does: a conditional write would report its own success as a conflict."""
+    """Repeats nothing: a repeated conditional write would report its own success as a conflict."""
     public: Any
-    """Signs URLs for those who reach the bucket from outside."""
+    """Signs URLs for users, who may reach the bucket at another address."""
     session: "Session"
     """Credentials and region."""
     endpoint: str | None
     """Address of the server, if it is not AWS."""
 
     def duckdb_secret(self, url: str) -> dict[str, str]:
-        """Give the options of a `CREATE SECRET` of DuckDB's for the bucket of a URL, with the credentials as of now.
+        """Return the options of a `CREATE SECRET` for DuckDB, with the current credentials.
 
         Raises:
             SettingsError: there are none.
@@ -86,14 +86,14 @@ def connect(endpoint: str | None, public_endpoint: str | None = None, session: "
     """Make the clients; nothing is sent.
 
     Args:
-        endpoint: address of a server that speaks S3; AWS when there is none.
-        public_endpoint: its address for others; the same when there is none.
-        session: credentials and region, instead of those that boto3 finds by itself.
+        endpoint: the address of an S3-compatible server (default: AWS).
+        public_endpoint: its address for users (default: the same).
+        session: credentials and region (default: those that boto3 finds).
     """
     import boto3
 
     session = session or boto3.session.Session()
-    # checksums of AWS's own kind are unknown to older servers; there the signature protects what is sent
+    # older servers do not know AWS's checksums; there the signature protects the content
     config = _COMMON if endpoint is None else _COMMON.merge(_BARE)
 
     def client(retries: Config, url: str | None) -> Any:

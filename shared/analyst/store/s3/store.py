@@ -1,17 +1,16 @@
-"""A bucket in S3, or in a server that speaks it.
+"""A bucket in S3 or on an S3-compatible server.
 
-A version is the object's ETag, and its condition `If-Match` or `If-None-Match: *` of PutObject. An ETag is a hash of
-the content: the same bytes have the same version whenever they are written. So a write of what is there already changes
-nothing, and bytes that come back after others, or after a delete, come with their old version. What is swapped here
-holds a fresh id, or a count, in each body, by which no two of its states are ever the same.
+A version is the object's ETag; conditions are `If-Match` and `If-None-Match: *` of PutObject. An ETag is a hash of the
+content, so equal bytes have equal versions whenever they are written: rewriting an object with its own content changes
+nothing, and content that returns after other content, or after a delete, returns with its old version. Every object that
+is swapped therefore contains a fresh id or a counter, so that no two of its states are equal.
 
-Ages have the precision of a second; that of an object counts from when its upload began. Directory buckets (S3 Express)
-are none of this: they list in no order.
+Ages have a precision of one second and count from the start of the upload. Directory buckets (S3 Express) are not
+supported: they list in no order.
 """
 
 import io
 import os
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
+from analyst import backoff
 from analyst.errors import InvalidInputError
 from analyst.store.folder.files import staged, write_all
 from analyst.store.keys import check_folder, check_key, check_prefix
@@ -52,14 +52,14 @@ _MARK = "upload"
 
 
 class S3Store:
-    """The store of `s3://bucket/prefix`. Making one sends nothing.
+    """The store of `s3://bucket/prefix`. Nothing is sent before the first call.
 
     Args:
         bucket: the bucket's name.
-        prefix: what its keys begin with here, without a slash at either end; may be empty.
+        prefix: the start of every key, without slashes at its ends; may be empty.
         clients: see `connect`.
         sleep: waits, in seconds.
-        page: how many objects are listed at once.
+        page: the number of objects in one page of a listing.
     """
 
     def __init__(
@@ -79,18 +79,18 @@ class S3Store:
 
     @property
     def url(self) -> str:
-        """The `DATA_URL` of the bucket, without a slash at its end."""
+        """The `DATA_URL` of the bucket, without a trailing slash."""
         return f"s3://{self._bucket}/{self._base}".rstrip("/")
 
     @property
     def server(self) -> str | None:
-        """The server's address; `None` for Amazon's own, which guarantees what is asked of a bucket."""
+        """The server's address; `None` for Amazon's own, whose guarantees need no test."""
         address = str(self._clients.repeating.meta.endpoint_url)
         is_amazons = (urlsplit(address).hostname or "").endswith(_AMAZON) and "outposts" not in address
         return None if is_amazons and not self._bucket.endswith(_DIRECTORY_BUCKET) else address
 
     def read(self, key: str, *, unless: str | None = None) -> Object | None:
-        """Read an object whole, `None` if there is none; without its data if it is still at version `unless`."""
+        """Read a whole object; `None` if it does not exist, without its data if it is still at version `unless`."""
         condition = {} if unless is None else {"IfNoneMatch": etag_of(unless)}
         found = self._get(key, lambda body: body.read(), **condition)
         if found is None:
@@ -99,26 +99,31 @@ class S3Store:
         return Object(data or b"", version_of(headers["etag"]), self._age(key, headers))
 
     def put(self, key: str, data: bytes, *, if_version: str | Condition) -> str:
-        """Write an object whole and return its new version.
+        """Write a whole object and return its new version.
 
         Raises:
             StoreConflictError: the object is at another version than `if_version`, or exists despite `ABSENT`.
-            UnsureWriteError: no answer came; the write may have happened.
+            UnsureWriteError: no response came; the write may have happened.
         """
         return self._put(key, io.BytesIO(data), if_version)
 
     def upload(self, key: str, path: Path) -> str:
-        """Copy a local file to a new object and return its version. It is marked, so that it can be sent again.
+        """Copy a local file to a new object and return its version.
+
+        The object's metadata contains a random id of this upload, so that it can be sent again after a lost response:
+        a conflict with an object that has this id is our own success.
 
         Raises:
-            StoreConflictError: the key is taken.
-            UnsureWriteError: no answer came, however often it was sent.
-            InvalidInputError: the file has more than 5 GB.
+            StoreConflictError: the object already exists.
+            UnsureWriteError: no attempt got a response.
+            InvalidInputError: the file is larger than 5 GB.
         """
         mark, unsure = os.urandom(16).hex(), UnsureWriteError("")
         with path.open("rb") as source:
             if os.fstat(source.fileno()).st_size > _LARGEST:
-                raise InvalidInputError(f"{path.name} has more than 5 GB, too much for {key}: make smaller files of it")
+                raise InvalidInputError(
+                    f"{path.name!r} can't be uploaded to {key!r}: it is larger than 5 GB; split it into smaller files"
+                )
             for _ in self._attempts():
                 try:
                     return self._put(key, source, ABSENT, Metadata={_MARK: mark})
@@ -131,7 +136,7 @@ class S3Store:
         raise unsure
 
     def download(self, key: str, path: Path) -> str:
-        """Copy an object to a local file, atomically, and return its version.
+        """Copy an object to a local file and return its version. A broken download leaves no file.
 
         Raises:
             ObjectMissingError: no object has this key.
@@ -139,23 +144,23 @@ class S3Store:
         with staged(path.parent, 0o666) as file:
             found = self._get(key, lambda body: _copy(body, file.descriptor))
             if found is None:
-                raise ObjectMissingError(f"there is no {key} in the bucket")
+                raise ObjectMissingError(f"{key!r} does not exist in the bucket")
             file.path.replace(path)
             return version_of(found[1]["etag"])
 
     def list(self, prefix: str) -> Iterable[Entry]:
-        """List the objects whose keys start with `prefix`, in the order of their keys; pages come as they are reached."""
+        """List the objects whose keys start with `prefix`, in the order of their keys, page by page."""
         return self._entries(check_prefix(prefix))
 
     def list_folders(self, prefix: str) -> Iterable[str]:
-        """List the names that stand directly under `prefix` and have objects below them, in their order."""
+        """List the names of the folders directly under `prefix`, sorted."""
         start = len(self._base) + len(check_folder(prefix))
         pages = self._pages(prefix, Delimiter="/")
         names = [found["Prefix"][start:-1] for page in pages for found in page.get("CommonPrefixes", ())]
-        return sorted(name for name in names if _is_key(prefix + name))  # theirs is the order with the slash
+        return sorted(name for name in names if _is_key(prefix + name))  # S3 sorts them with their slash
 
     def head(self, key: str) -> Entry | None:
-        """Look at one object without reading it, `None` if there is none."""
+        """Return the entry of one object without reading it; `None` if it does not exist."""
         found = self._ask(key, self._clients.repeating.head_object)
         if found is None:
             return None
@@ -163,13 +168,13 @@ class S3Store:
         return Entry(key, version_of(found["ETag"]), found["ContentLength"], age_of(headers, found["LastModified"]))
 
     def delete(self, key: str) -> None:
-        """Delete an object; deleting none is no error."""
+        """Delete an object; a missing one is no error."""
         name = self._name(key)
         with self._answering(f"deleting {key}"):
             self._clients.repeating.delete_object(Bucket=self._bucket, Key=name)
 
     def sign(self, key: str, *, expires: int, filename: str) -> str:
-        """Make a URL that reads this object for `expires` seconds, or until the credentials expire that signed it."""
+        """Make a URL that reads this object for `expires` seconds, or until the credentials that signed it expire."""
         parameters = {
             "Bucket": self._bucket,
             "Key": self._name(key),
@@ -181,23 +186,25 @@ class S3Store:
             return str(url)
 
     def duckdb_secret(self) -> Mapping[str, str]:
-        """Give the options of a `CREATE SECRET` that lets DuckDB read this bucket, with the credentials as of now."""
+        """Return the options of a `CREATE SECRET` that lets DuckDB read this bucket with the current credentials."""
         return self._clients.duckdb_secret(self.url)
 
     def local_path(self, key: str) -> Path | None:
-        """Tell that no object lies on a disk."""
+        """Return `None`: no object is on this machine."""
         check_key(key)
         return None
 
     def _name(self, key: str) -> str:
-        """Tell an object's whole name, or that there can be none."""
+        """Return the full name of an object in the bucket."""
         name = self._base + check_key(key)
         if len(name.encode()) > _LONGEST_NAME:
-            raise InvalidInputError(f"{key[:200]!r} is no key: with the prefix of DATA_URL it has more than 1024 bytes")
+            raise InvalidInputError(
+                f"{key[:200]!r} is not a valid key: with the prefix of DATA_URL it is longer than 1024 bytes"
+            )
         return name
 
     def _get(self, key: str, take: Callable[[Any], T], **condition: str) -> "tuple[T | None, Mapping[str, str]] | None":
-        """Give an object's body to `take`, from its start again when it breaks off; return what that made, and headers."""
+        """Pass an object's body to `take`, again from the start if it breaks off; return its result and the headers."""
         for _ in self._attempts():
             answer = self._ask(key, self._clients.repeating.get_object, **condition)
             if answer is None:
@@ -214,7 +221,7 @@ class S3Store:
     def _put(self, key: str, body: IO[bytes], if_version: str | Condition, **more: Any) -> str:
         condition, name = condition_of(if_version), self._name(key)
         client = self._clients.once if condition else self._clients.repeating
-        for _ in self._attempts():  # again only where this write has certainly not happened
+        for _ in self._attempts():  # repeats only a write that certainly has not happened
             try:
                 body.seek(0)
                 answer = client.put_object(Bucket=self._bucket, Key=name, Body=body, **condition, **more)
@@ -226,7 +233,7 @@ class S3Store:
         raise failure
 
     def _ask(self, key: str, ask: Callable[..., Any], **condition: str) -> Any:
-        """Ask for an object, `None` if there is none; an answer without `Body` to GET says that nothing has changed."""
+        """Request an object; `None` if it does not exist. A response to GET without `Body` means that nothing has changed."""
         name = self._name(key)
         try:
             return ask(Bucket=self._bucket, Key=name, **condition)
@@ -238,7 +245,7 @@ class S3Store:
             raise told(error, f"reading {key}", self.url) from error
 
     def _marked(self, key: str, mark: str) -> str | None:
-        """Tell the version of an object that an upload of ours made, `None` if it is another's."""
+        """Return the version of the object if this upload wrote it, `None` if another writer did."""
         found = self._ask(key, self._clients.repeating.head_object)
         return version_of(found["ETag"]) if found and found["Metadata"].get(_MARK) == mark else None
 
@@ -260,18 +267,15 @@ class S3Store:
             more["ContinuationToken"] = page["NextContinuationToken"]
 
     def _age(self, key: str, headers: Mapping[str, str]) -> float:
-        """Tell the age of what was read; an answer that nothing has changed need not say it."""
+        """Return the age of an object that was just read; a 304 response may lack it."""
         if (modified := headers.get("last-modified")) is not None:
             return age_of(headers, parsedate_to_datetime(modified))
         found = self.head(key)
         return 0.0 if found is None else found.age
 
     def _attempts(self) -> Iterator[int]:
-        """Count attempts, with pauses in between that are longer and longer and never the same."""
-        yield 1
-        for number in range(1, _ATTEMPTS):
-            self._sleep(random.uniform(0.05, 0.1) * 3**number)  # noqa: S311 - only spreads the contenders
-            yield number + 1
+        """Yield the number of each attempt, with growing random pauses in between."""
+        return backoff.attempts(backoff.growing(0.15, 3.0), _ATTEMPTS, self._sleep)
 
     @contextmanager
     def _answering(self, doing: str) -> Iterator[None]:
@@ -282,7 +286,7 @@ class S3Store:
 
 
 def _is_key(name: str) -> bool:
-    """Tell whether the name of somebody's object can be a key: others may write to the bucket as well."""
+    """Return whether the name of an object is a valid key: others may write to the bucket as well."""
     try:
         check_key(name)
     except InvalidInputError:

@@ -1,6 +1,7 @@
 """Files that lie elsewhere, on anything fsspec knows: listed there, and copied here to be read."""
 
 import json
+import os
 import posixpath
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,19 @@ from analyst.connectors.files.places.local import SourceFile, is_under, matches,
 from analyst.errors import SourceError, UnavailableError
 
 _CHUNK = 1 << 20
+_PACKAGES = {
+    "gs": "gcsfs",
+    "gcs": "gcsfs",
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "az": "adlfs",
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "sftp": "paramiko",
+    "ssh": "paramiko",
+}
+"""The package that reads each protocol; `infra/requirements/sources.in` lists them."""
+
 _MARKS = ("etag", "ETag", "generation", "version_id", "md5Hash", "mtime", "LastModified", "updated", "created")
 
 
@@ -73,12 +87,26 @@ def remote_place(url: str, roots: Sequence[str]) -> RemotePlace:
         raise refused(url)
     import fsspec
 
+    # gcsfs would ask for each bucket's layout over gRPC first, and block for a minute where that is not reachable
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     fixed, pattern = split_glob(path.rstrip("/"))
     try:
         filesystem, home = fsspec.core.url_to_fs(f"{protocol}://{fixed}")
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
+        raise SourceError(_not_installed(url, protocol)) from error
+    except ValueError as error:
         raise SourceError(f"{url!r} can't be read: {error}") from error
     return RemotePlace(filesystem, home, pattern, url)
+
+
+def _not_installed(url: str, protocol: str) -> str:
+    package = _PACKAGES.get(protocol)
+    if package is None:
+        return f"{url!r} can't be read: no filesystem for {protocol}:// is installed where the extracts run"
+    return (
+        f"{url!r} can't be read: the package {package!r} is not installed where the extracts run; "
+        f"install it with: pip install {package} (the image contains it)"
+    )
 
 
 @contextmanager

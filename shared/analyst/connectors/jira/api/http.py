@@ -5,27 +5,26 @@ Source: Jira Cloud's "Rate limiting", developer.atlassian.com.
 """
 
 import base64
-import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode, urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from pydantic import SecretStr
 
+from analyst.backoff import growing
 from analyst.connectors.jira.issue import documents
 from analyst.errors import AnalystError, NotFoundError, RateLimitedError, SourceError, UnavailableError
+from analyst.http_client import HttpClient, origin
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse, PoolManager
-
+    from urllib3 import BaseHTTPResponse
 
 _BUSY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 _SERVER_ERRORS = 500
@@ -217,22 +216,7 @@ def shown(path: str) -> str:
     return _SECRET_LOOKING.sub("", path)
 
 
-def origin(url: str) -> str:
-    """Tell the server of an address, as it may be shown."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
-
-
-def errors() -> tuple[type[Exception], ...]:
-    """Tell what the HTTP client raises; it is imported only where there is a Jira to ask."""
-    from urllib3.exceptions import HTTPError
-
-    return HTTPError, OSError
-
-
-_CONNECT, _READ = 10.0, 60.0
-_KEPT: Final = 32
-_FIRST, _LONGEST = 0.5, 20.0
+_SHORTEST, _LONGEST = 0.25, 20.0
 _REDIRECTS: Final = 5
 
 
@@ -254,17 +238,12 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """For how many seconds one request is tried, and how that is timed. A pause is longer by up to `spread()` of itself."""
+    """The seconds for which one request is repeated, and the pauses between the attempts."""
 
     most: float = 120.0
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    spread: Callable[[], float] = random.random
-
-    def pause(self, attempt: int, asked: float | None) -> float:
-        """Tell how long to wait after so many attempts, when that long was asked for."""
-        longest = min(_LONGEST, _FIRST * 2.0**attempt)
-        return (asked or 0.0) + longest * (0.5 + self.spread() / 2)
+    pauses: Callable[[], Iterable[float]] = lambda: growing(_SHORTEST, _LONGEST)
 
 
 @dataclass
@@ -278,7 +257,7 @@ class Connection:
     """Whether the credential was seen to work after all that was answered so far. See `JiraClient.settle`."""
     _until: dict[str, float] = field(default_factory=dict)
     _turn: threading.Lock = field(default_factory=threading.Lock)
-    _pools: "dict[str | None, PoolManager]" = field(default_factory=dict)
+    _client: HttpClient = field(default_factory=HttpClient)
 
     def get(self, kind: str, path: str, query: Mapping[str, str | int] | None = None) -> Any:
         """Get a JSON value. `kind` is what is limited together, such as `search`.
@@ -327,21 +306,26 @@ class Connection:
         return self._patiently(kind, once, path)
 
     def _patiently(self, kind: str, once: Callable[[], Any], path: str) -> Any:
+        """Repeat a request until its deadline. The loop is not `backoff.repeat`, because Jira names the pause itself.
+
+        A pause that a 429 or 503 names holds for all requests of the kind. Ours is added to it, so that not all of them
+        come back in the same moment.
+        """
         patience = self.patience
-        deadline, attempt = patience.monotonic() + patience.most, 0
-        while True:
+        deadline = patience.monotonic() + patience.most
+        for pause in patience.pauses():
             self._wait(kind, deadline, path)
             try:
                 return once()
             except (BusyError, UnavailableError) as error:
                 asked = error.details.get("retry_after")
-                pause = patience.pause(attempt, asked)
+                seconds = (asked or 0.0) + pause
                 if asked is not None:
-                    self._hold(error.details.get("limited") or kind, pause)
-                if patience.monotonic() + pause > deadline:
+                    self._hold(error.details.get("limited") or kind, seconds)
+                if patience.monotonic() + seconds > deadline:
                     raise
-                attempt += 1
-                patience.sleep(pause)
+                patience.sleep(seconds)
+        raise UnavailableError(f"Jira does not answer {shown(path)}: all attempts failed; try again later")
 
     def _hold(self, kind: str, pause: float) -> None:
         """Let no request of a kind begin before."""
@@ -365,12 +349,7 @@ class Connection:
             headers["Content-Type"] = "application/json"
         if origin(url) == origin(self.url):
             headers["Authorization"] = self.credential.header()
-        try:
-            return self._manager(url).request(
-                method, url, body=body, headers=headers, redirect=False, retries=False, preload_content=not is_file
-            )
-        except errors() as error:
-            raise UnavailableError(f"{origin(url)} does not answer: {type(error).__name__}") from None
+        return self._client.request(method, url, headers=headers, body=body, streamed=is_file)
 
     def _followed(self, path: str) -> "BaseHTTPResponse":
         url = self.url + path
@@ -393,19 +372,3 @@ class Connection:
             if urlsplit(url).scheme not in {"https", urlsplit(self.url).scheme}:
                 raise SourceError(f"{shown(path)} leads to {origin(url)}, which is no safe place")
         raise SourceError(f"{shown(path)} leads from place to place and nowhere")
-
-    def _manager(self, url: str) -> "PoolManager":
-        """Give the connections that are kept: to servers themselves, or to the proxy that the environment names."""
-        from urllib3 import PoolManager, ProxyManager, Timeout
-
-        parts = urlsplit(url)
-        proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
-        with self._turn:
-            if proxy not in self._pools:
-                timeout = Timeout(connect=_CONNECT, read=_READ)
-                self._pools[proxy] = (
-                    PoolManager(maxsize=_KEPT, timeout=timeout)
-                    if proxy is None
-                    else ProxyManager(proxy, maxsize=_KEPT, timeout=timeout)
-                )
-            return self._pools[proxy]

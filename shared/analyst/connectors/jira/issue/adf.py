@@ -201,6 +201,8 @@ def _row(node: Node) -> list[str]:
 
 
 def _titled(node: Node) -> list[str]:
+    if "attrs" not in node:  # as of nearly all paragraphs
+        return _lines(node)
     title = _attribute(node, *_TITLES) or _macro_title(node)
     return [title, *_lines(node)] if title else _lines(node)
 

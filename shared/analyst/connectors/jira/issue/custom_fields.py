@@ -1,4 +1,4 @@
-"""Custom fields: which of them become columns of `issues`, as what, and the options of the whole transform."""
+"""Custom fields as columns of `issues`, and the options that rows depend on."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
@@ -6,15 +6,16 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
-from analyst.connectors.jira.issue import documents, rich_text, service_desk, values
+from analyst.connectors.jira.issue import documents, values
 from analyst.connectors.jira.issue.documents import Document
-from analyst.connectors.jira.issue.tables import BUILT_IN, PRESET, TABLES, Table
+from analyst.connectors.jira.issue.hierarchy import Hierarchy
+from analyst.connectors.jira.issue.tables import BUILT_IN, PRESET, TABLES, Table, custom_column
 from analyst.connectors.jira.issue.values import Report
 from analyst.errors import InvalidInputError
 from analyst.settings.kinds import CustomField, CustomFieldType
 
 VERSION = 2
-"""Counts up with each change of what the transform makes of a document: then all rows are made anew."""
+"""The version of the transform. Increase it whenever the same document gives other rows: then all rows are rebuilt."""
 
 _ONE_COLUMN: dict[CustomFieldType, str] = {
     **dict.fromkeys(("text", "option", "options", "user", "users", "json"), "VARCHAR"),
@@ -27,7 +28,7 @@ _ONE_COLUMN: dict[CustomFieldType, str] = {
 
 @dataclass(frozen=True, slots=True)
 class BoundField:
-    """A custom field by the ids under which an issue may have it."""
+    """A configured custom field, with the ids under which an issue may contain it and the columns that it fills."""
 
     ids: tuple[str, ...]
     column: str
@@ -37,10 +38,10 @@ class BoundField:
 
 @dataclass(frozen=True, slots=True)
 class Privacy:
-    """What readers of the tables may see of what Jira shows to some people only.
+    """Which of the things that Jira shows to some people only are in the tables.
 
-    `restricted` are comments and logged work for roles, groups or agents; `secured` are issues with a security level;
-    `emails` are addresses of people, who have the ids of their accounts otherwise.
+    `restricted`: comments and worklogs for roles, groups or agents; `secured`: issues with a security level; `emails`:
+    people's e-mail addresses, instead of the ids of their accounts.
     """
 
     restricted: bool = False
@@ -48,34 +49,13 @@ class Privacy:
     emails: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Hierarchy:
-    """The custom fields of Jira Software by their ids, as far as they are known."""
-
-    epics: tuple[str, ...] = ("customfield_10014",)
-    sprints: tuple[str, ...] = ()
-    parents: tuple[str, ...] = ()
-
-    @staticmethod
-    def of(catalogue: Iterable[Any]) -> "Hierarchy":
-        """Find them by what Jira says they are; without that, the cloud's usual id of `Epic Link` is taken."""
-        found: dict[str, list[str]] = {}
-        for told in catalogue:
-            if isinstance(told, dict) and isinstance(kind := told.get("kind"), str):
-                found.setdefault(kind.rpartition(":")[2], []).append(str(told.get("id")))
-        epics, sprints, parents = (sorted(found.get(kind, ())) for kind in _SOFTWARE)
-        return Hierarchy(tuple(epics) or Hierarchy().epics, tuple(sprints), tuple(parents))
-
-
-_SOFTWARE = ("gh-epic-link", "gh-sprint", "jpo-custom-field-parent")
-
-
 @dataclass(frozen=True)
 class TransformOptions:
-    """What rows depend on besides the issue: where Jira is, without a slash at the end, and the custom fields.
+    """What rows depend on besides the issue.
 
-    `added` are the columns behind those that every `issues` has, `unresolved` the fields that Jira does not know.
-    Issues of other `projects` have no rows, if there are any.
+    `base_url` is the address of Jira without a trailing slash; `added` are the types of columns of custom fields that are
+    not preset; `unresolved` are configured fields that Jira does not have. If there are `projects`, issues of others have
+    no rows.
     """
 
     base_url: str = ""
@@ -90,18 +70,18 @@ class TransformOptions:
     def of(
         domain: str = "",
         custom_fields: Iterable[CustomField | Mapping[str, Any]] = (),
-        catalogue: Iterable[Any] = (),
+        catalog: Iterable[Any] = (),
         *,
         privacy: Privacy | None = None,
         projects: Iterable[str] = (),
     ) -> "TransformOptions":
-        """Bind custom fields to what `GET /rest/api/3/field` answered (`catalogue`); fields named by id need none.
+        """Look up custom fields by name in the response of `GET /rest/api/3/field` (`catalog`); ids need no lookup.
 
         Raises:
             InvalidInputError: two fields would fill one column, or a column of another type.
         """
-        catalogue = list(catalogue)
-        ids = _ids_by_name(catalogue)
+        catalog = list(catalog)
+        ids = _ids_by_name(catalog)
         known = {found for several in ids.values() for found in several}
         bound: list[BoundField] = []
         added: dict[str, str] = {}
@@ -120,7 +100,7 @@ class TransformOptions:
             tuple(unresolved),
             privacy or Privacy(),
             tuple(projects),
-            Hierarchy.of(catalogue),
+            Hierarchy.of(catalog),
         )
 
     @property
@@ -131,22 +111,23 @@ class TransformOptions:
     @cached_property
     def tables(self) -> dict[str, Table]:
         """The tables with the columns of all custom fields."""
-        return TABLES | {"issues": TABLES["issues"].with_columns(self.added)}
+        added = {name: custom_column(name, kind) for name, kind in self.added.items()}
+        return TABLES | {"issues": TABLES["issues"].with_columns(added)}
 
     @cached_property
     def fingerprint(self) -> str:
-        """A text that changes when the same documents make other rows."""
+        """A hash that changes whenever the same documents give other rows."""
         fields = [[one.ids, one.column, one.type] for one in self.custom]
-        schema = [[table.name, dict(table.columns), table.key] for table in self.tables.values()]
+        schema = [[table.name, table.types, table.key] for table in self.tables.values()]
         others = [asdict(self.privacy), sorted(self.projects), asdict(self.hierarchy)]
         return hashlib.sha256(documents.canonical([VERSION, self.base_url, fields, schema, others])).hexdigest()[:16]
 
 
 def _columns(custom: CustomField) -> dict[str, str]:
-    """Give the columns that a custom field fills, with their DuckDB types.
+    """Return the columns that a custom field fills, with their DuckDB types.
 
-    An `sla` fills `<column>_breached`, `<column>_goal_millis` and `<column>_elapsed_millis`; a `request_type` the column
-    and its status: `request_status` for `request_type`, else `<column>_status`.
+    An `sla` fills `<column>_breached`, `<column>_goal_millis` and `<column>_elapsed_millis`; a `request_type` fills the
+    column and that of its status, `request_status` for `request_type` and `<column>_status` otherwise.
     """
     if custom.type == "sla":
         return {
@@ -161,46 +142,93 @@ def _columns(custom: CustomField) -> dict[str, str]:
 
 
 def base_url(domain: str) -> str:
-    """Give the address of a host, which may be one already; nothing when nothing is said."""
+    """Return the address of a host, which may be given as an address; empty for an empty domain."""
     if not domain:
         return ""
     return (domain if "://" in domain else f"https://{domain}").rstrip("/")
 
 
-def _ids_by_name(catalogue: Iterable[Any]) -> dict[str, list[str]]:
-    """Give the ids of the fields by their names, and by the names that Jira has not translated."""
+def _ids_by_name(catalog: Iterable[Any]) -> dict[str, list[str]]:
+    """Return the ids of the fields by their names, translated and untranslated."""
     found: dict[str, set[str]] = {}
-    for told in catalogue:
-        if isinstance(told, dict) and isinstance(field_id := told.get("id"), str):
+    for entry in catalog:
+        if isinstance(entry, dict) and isinstance(field_id := entry.get("id"), str):
             for member in ("name", "untranslatedName", "id"):
-                if isinstance(name := told.get(member), str):
+                if isinstance(name := entry.get(member), str):
                     found.setdefault(name.casefold(), set()).add(field_id)
     return {name: sorted(ids) for name, ids in found.items()}
 
 
 def _check(custom: CustomField, taken: set[str]) -> None:
-    """Refuse a field whose columns are taken, or are there with another type."""
-    plain = TABLES["issues"].columns.keys() - PRESET.keys() - BUILT_IN.keys()
+    """Reject a field whose columns are taken, or exist with another type."""
+    plain = TABLES["issues"].types.keys() - PRESET.keys() - BUILT_IN.keys()
     for column, kind in _columns(custom).items():
         if column in taken or column in plain:
-            raise InvalidInputError(f"the custom field {custom.field!r} can't fill {column!r}, which is taken")
-        if PRESET.get(column, kind) != kind:
             raise InvalidInputError(
-                f"the custom field {custom.field!r} is of the type {custom.type}, which does not fit the column "
-                f"{column!r} of type {PRESET[column]}"
+                f"the custom field {custom.field!r} can't fill the column {column!r}: it is taken; choose another column"
+            )
+        if column in PRESET and PRESET[column].type != kind:
+            raise InvalidInputError(
+                f"the custom field {custom.field!r} of type {custom.type!r} can't fill the column {column!r}: its type is "
+                f"{PRESET[column].type}; choose another column"
             )
 
 
 def columns_of(
     fields: Document, custom: Iterable[BoundField], report: Report, *, emails: bool = True
 ) -> dict[str, Any]:
-    """Give the values of the columns that the custom fields of an issue fill; those of absent fields are not in it."""
+    """Return the values of the columns that custom fields fill, without those of absent fields."""
     found: dict[str, Any] = {}
     for bound in custom:
         present = (value for name in bound.ids if (value := fields.get(name)) is not None)
         if (value := next(present, None)) is not None:
             found |= zip(bound.columns, _converted(bound, value, report, emails=emails), strict=True)
     return found
+
+
+def sla(value: Any, name: str, report: Report) -> tuple[str | None, int | None, int | None]:
+    """Take the ongoing cycle of an SLA, or the last completed one: whether it is breached, its goal and elapsed time in ms.
+
+    An SLA that Jira could not determine (`errorMessage`) has no cycle.
+    """
+    if value is None:
+        return None, None, None
+    if not isinstance(value, dict):
+        report.count(name)
+        return None, None, None
+    cycle = value.get("ongoingCycle")
+    completed = value.get("completedCycles")
+    if cycle is None and isinstance(completed, list) and completed:
+        cycle = completed[-1]
+    elif cycle is None and completed is not None and not isinstance(completed, list):
+        report.count(name)
+    if cycle is None:
+        return None, None, None
+    if not isinstance(cycle, dict):
+        report.count(name)
+        return None, None, None
+    return (
+        values.text(cycle.get("breached"), name, report),
+        _millis(cycle.get("goalDuration"), name, report),
+        _millis(cycle.get("elapsedTime"), name, report),
+    )
+
+
+def _millis(duration: Any, name: str, report: Report) -> int | None:
+    if isinstance(duration, dict):
+        duration = duration.get("millis")
+    return values.whole(duration, name, report)
+
+
+def request_type(value: Any, name: str, report: Report) -> tuple[str | None, str | None]:
+    """Take the name of a request's type, and its status as the customer sees it."""
+    if value is None:
+        return None, None
+    if not isinstance(value, dict):
+        report.count(name)
+        return None, None
+    kind = values.member(value.get("requestType"), "name", name, report)
+    return kind, values.member(value.get("currentStatus"), "status", name, report)
 
 
 _Convert = Callable[[Any, str, Report], Any]
@@ -215,13 +243,13 @@ _ONE: Final[dict[str, _Convert]] = {
 }
 _PEOPLE: Final[dict[str, Callable[..., str | None]]] = {"user": values.user, "users": values.users}
 _SEVERAL: Final[dict[str, Callable[[Any, str, Report], tuple[Any, ...]]]] = {
-    "sla": service_desk.sla,
-    "request_type": service_desk.request_type,
+    "sla": sla,
+    "request_type": request_type,
 }
 
 
 def _converted(field: BoundField, value: Any, report: Report, *, emails: bool) -> tuple[Any, ...]:
-    """Give what a custom field fills its columns with; it is counted under the name of its first column."""
+    """Convert the value of a custom field for its columns; misshapen values are counted by the first column's name."""
     if field.type in _SEVERAL:
         return _SEVERAL[field.type](value, field.column, report)
     if field.type in _PEOPLE:
@@ -234,5 +262,5 @@ def _converted(field: BoundField, value: Any, report: Report, *, emails: bool) -
 
 
 def _plain_text(value: Any, name: str, report: Report) -> str | None:
-    """Take a text as it is: whether it is wiki markup, a field does not say. ADF becomes plain text."""
-    return value if isinstance(value, str) else rich_text.plain(value, name, report)
+    """Take a text as it is, because a field does not say whether it is wiki markup. ADF becomes plain text."""
+    return value if isinstance(value, str) else values.plain_text(value, name, report)

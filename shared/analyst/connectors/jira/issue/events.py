@@ -35,11 +35,12 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """Why a body tells nothing of any issue."""
+    """Why a body states nothing about any issue. A body `is_malformed` if it is not a JSON object."""
 
     reason: str
     name: str = ""
     at: datetime | None = None
+    is_malformed: bool = False
 
 
 def read_event(body: bytes) -> Event | SetAside:
@@ -47,9 +48,9 @@ def read_event(body: bytes) -> Event | SetAside:
     try:
         payload = documents.parse(body)
     except ValueError as error:
-        return SetAside(f"the body is no JSON: {error}")
+        return SetAside(f"the body is not JSON: {error}", is_malformed=True)
     if not isinstance(payload, dict):
-        return SetAside("the body is no JSON object")
+        return SetAside("the body is not a JSON object", is_malformed=True)
     names = (payload.get(member) for member in ("webhookEvent", "issue_event_type_name"))
     name = next((name for name in names if isinstance(name, str)), "")
     return _Reading(payload, name.removeprefix("jira:")[:_NAME]).answer()

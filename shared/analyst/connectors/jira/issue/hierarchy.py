@@ -5,11 +5,11 @@ in which names are not escaped.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from analyst.connectors.jira.issue import values
-from analyst.connectors.jira.issue.custom_fields import Hierarchy
 from analyst.connectors.jira.issue.documents import Document
 from analyst.connectors.jira.issue.values import Report
 
@@ -27,9 +27,62 @@ _ID, _STATE = re.compile(r"[\[,]id=([0-9]{1,18})"), re.compile(r"[\[,]state=([A-
 _CUSTOM: Final = "customfield_"
 _RANKS: Final = {"active": 2, "future": 1, "closed": 0}
 _EPIC_LEVEL: Final = 1
+_SOFTWARE: Final = ("gh-epic-link", "gh-sprint", "jpo-custom-field-parent")
 
 
-def parent(fields: Document, known: Hierarchy, report: Report) -> tuple[str | None, str | None]:
+@dataclass(frozen=True, slots=True)
+class Hierarchy:
+    """The ids of Jira Software's own custom fields, as far as they are known."""
+
+    epics: tuple[str, ...] = ("customfield_10014",)
+    sprints: tuple[str, ...] = ()
+    parents: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(catalog: Iterable[Any]) -> "Hierarchy":
+        """Find them by the types that Jira's list of fields gives; the default for `Epic Link` is the cloud's usual id."""
+        found: dict[str, list[str]] = {}
+        for field in catalog:
+            if isinstance(field, dict) and isinstance(kind := field.get("kind"), str):
+                found.setdefault(kind.rpartition(":")[2], []).append(str(field.get("id")))
+        epics, sprints, parents = (sorted(found.get(kind, ())) for kind in _SOFTWARE)
+        return Hierarchy(tuple(epics) or Hierarchy().epics, tuple(sprints), tuple(parents))
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The place of an issue in the hierarchy. `subtasks` and `sprints` are JSON lists of keys and of names.
+
+    `sprint` is the one that the issue is in, or was in last.
+    """
+
+    parent_key: str | None
+    parent_id: str | None
+    epic_key: str | None
+    subtasks: str | None
+    sprint: str | None
+    sprint_id: int | None
+    sprint_state: str | None
+    sprints: str | None
+
+
+def standing(fields: Document, known: Hierarchy, report: Report) -> Standing:
+    """Return the place of an issue with these fields."""
+    parent_key, parent_id = _parent(fields, known, report)
+    sprint, sprint_id, sprint_state, names = _sprints(fields, known, report)
+    return Standing(
+        parent_key=parent_key,
+        parent_id=parent_id,
+        epic_key=_epic(fields, known),
+        subtasks=_subtasks(fields, report),
+        sprint=sprint,
+        sprint_id=sprint_id,
+        sprint_state=sprint_state,
+        sprints=names,
+    )
+
+
+def _parent(fields: Document, known: Hierarchy, report: Report) -> tuple[str | None, str | None]:
     """Give the key and id of the parent."""
     found = fields.get("parent")
     if found is None:
@@ -38,7 +91,7 @@ def parent(fields: Document, known: Hierarchy, report: Report) -> tuple[str | No
     return values.member(found, "key", "parent", report), values.member(found, "id", "parent", report)
 
 
-def epic(fields: Document, known: Hierarchy) -> str | None:
+def _epic(fields: Document, known: Hierarchy) -> str | None:
     """Give the key of the epic: of a parent that is one, or of the link that Jira Software had before."""
     above = fields.get("parent")
     if isinstance(above, dict) and _is_epic(above) and isinstance(key := above.get("key"), str):
@@ -64,7 +117,7 @@ def _linked(value: Any) -> str | None:
     return value if isinstance(value, str) and _KEY.fullmatch(value) else None
 
 
-def subtasks(fields: Document, report: Report) -> str | None:
+def _subtasks(fields: Document, report: Report) -> str | None:
     """Give the keys of the sub-tasks as a JSON list."""
     found = fields.get("subtasks")
     if found is None:
@@ -75,7 +128,7 @@ def subtasks(fields: Document, report: Report) -> str | None:
     return values.json([key for one in found if (key := values.member(one, "key", "subtasks", report)) is not None])
 
 
-def sprints(
+def _sprints(
     fields: Document, known: Hierarchy, report: Report
 ) -> tuple[str | None, int | None, str | None, str | None]:
     """Give the sprint that an issue is in, or was in last, as name, id and state; and the names of all as a JSON list."""
@@ -102,7 +155,7 @@ def _candidates(fields: Document, known: Hierarchy) -> Iterator[Any]:
         if fields.get(name) is not None:
             yield fields[name]
     for name, value in fields.items():
-        if name.startswith(_CUSTOM) and name not in known.sprints and isinstance(value, list) and _all_sprints(value):
+        if isinstance(value, list) and name.startswith(_CUSTOM) and name not in known.sprints and _all_sprints(value):
             yield value
 
 

@@ -31,13 +31,15 @@ def jsd_public(thing: Document) -> bool | None:
     return None
 
 
-def visibility(thing: Document, name: str, report: Report) -> tuple[str | None, str | None]:
-    """Give whom a thing is shown to: `role` or `group`, and its name."""
-    told = thing.get("visibility")
-    kind = values.member(told or None, "type", name, report)
-    return kind, values.member(told or None, "value", name, report) or values.member(
-        told or None, "identifier", name, report
-    )
+def audience(visibility: Any, name: str, report: Report) -> str | None:
+    """Return what kind of people a thing is restricted to, `role` or `group`; None if everybody sees it."""
+    return values.member(visibility or None, "type", name, report)
+
+
+def audience_name(visibility: Any, name: str, report: Report) -> str | None:
+    """Return the name of the role or group that a thing is restricted to."""
+    named = values.member(visibility or None, "value", name, report)
+    return named or values.member(visibility or None, "identifier", name, report)
 
 
 def is_restricted(thing: Document) -> bool:

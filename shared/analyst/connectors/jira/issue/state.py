@@ -253,6 +253,11 @@ class IssueState:
         return times.of_micros(self.newest_name[0]) if self.newest_name[0] else None
 
     @property
+    def deleted_at(self) -> datetime | None:
+        """When the issue was deleted, in UTC; None where that is not known."""
+        return None if self.deleted in (None, UNKNOWN_TIME) else times.of_micros(self.deleted or 0)
+
+    @property
     def month(self) -> str:
         """The month in which the issue was created in UTC, as `2024-05`; `unknown` where that is not known."""
         return self.newest_name[4][:7] or "unknown"

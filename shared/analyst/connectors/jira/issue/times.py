@@ -77,6 +77,12 @@ def text_of(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat(" ")
 
 
+@lru_cache(maxsize=4096)
+def text(spelled: str) -> str | None:
+    """Rewrite a time in UTC as DuckDB reads it; None where the text is none. The same times recur within an issue."""
+    return text_of(_of_text(spelled))
+
+
 def of_event(value: Any) -> int | None:
     """Read the timestamp of an event as microseconds; some relays write it as local time, which is taken for UTC."""
     if isinstance(value, str) and "," in value:

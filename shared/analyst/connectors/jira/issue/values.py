@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_plus
 
-from analyst.connectors.jira.issue import documents, times
+from analyst.connectors.jira.issue import adf, documents, times, wiki
 
 
 @dataclass(slots=True)
@@ -131,6 +131,20 @@ def user_name(value: Any, *, emails: bool = True) -> str | None:
 def is_email(text: str | None) -> bool:
     """Tell whether a text is nothing but an e-mail address."""
     return text is not None and _EMAIL.fullmatch(text.strip()) is not None
+
+
+def plain_text(value: Any, name: str, report: Report) -> str | None:
+    """Take rich text as plain text: an ADF document (REST v3) or wiki markup (REST v2, webhooks)."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return wiki.plain(value)
+    return adf.plain(value) if adf.is_document(value) else text(value, name, report)
+
+
+def as_written(value: Any) -> str | None:
+    """Take rich text with its markup: wiki markup as it is, ADF as JSON."""
+    return value if value is None or isinstance(value, str) else json(value)
 
 
 def option(value: Any, name: str, report: Report) -> str | None:

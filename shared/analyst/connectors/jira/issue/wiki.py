@@ -117,7 +117,9 @@ class _Text:
         return f"\ue000{len(self._stowed) - 1}\ue001"
 
     def _brought_back(self, text: str) -> str:
-        return _STOWED.sub(lambda found: self._stowed[int(found[1])], text)
+        if not self._stowed:
+            return text
+        return _STOWED.sub(lambda found: self._stowed[int(found[1])], text) if "\ue000" in text else text
 
     def _macro(self, macro: re.Match[str]) -> str:
         if macro["monospace"]:

@@ -1,17 +1,17 @@
-"""Backfilling: reading all issues once in the order of their creation, then what was updated since, again and again.
+"""Reading issues from Jira: all of them once in the order of creation, then what was updated; and again on request.
 
-Jira's index lags behind, and tells of a change only once it knows of it; so what is read overlaps with what was read.
-Bounds are epoch milliseconds of Jira's own clock: other times are of the time zone of an account, and of minutes. Every
-batch is published with how far it came, so that a run that is cut off goes on where it was.
+Jira's index lags, so every increment overlaps with the one before. Bounds are epoch milliseconds of Jira's own clock,
+because JQL interprets other times in the account's time zone, in whole minutes. The progress is published with every
+batch, so an interrupted run resumes where it stopped.
 """
 
 import logging
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -22,51 +22,31 @@ from analyst.connectors.jira.api.issues import Jira, known
 from analyst.connectors.jira.issue import documents, times
 from analyst.connectors.jira.issue.documents import Document
 from analyst.connectors.jira.issue.state import IssueState
+from analyst.connectors.jira.job import UNASKED, Job
+from analyst.connectors.jira.source import Opened, Scope
+from analyst.connectors.jira.warehouse.parts import RAW
 from analyst.connectors.jira.warehouse.progress import MOST_FAILED, Progress
 from analyst.connectors.jira.warehouse.publish import Absorbed, Change
-from analyst.errors import AnalystError, InvalidInputError, SourceError
+from analyst.errors import AnalystError, SourceError
 
 _LOG = logging.getLogger(f"{logs.ROOT}.jira")
 _BATCH: Final = 500
 _BATCH_BYTES: Final = 12 << 20
-ORDER: Final = re.compile(r"\border\s+by\b", re.IGNORECASE)
-"""What a query of somebody else must not say."""
+_SECONDS: Final = 3000.0
+_FILES: Final = 2
 
 Absorb = Callable[[Mapping[str, Change], Progress | None], Absorbed]
-"""Changes what is known of issues, publishes it, and keeps how far the source was read if that is given."""
+"""Publishes changes of issues, with the progress of the source if it is given."""
 
 Find = Callable[[Collection[str]], dict[str, IssueState]]
-"""Tells what is known of issues, by their ids."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Which issues are of a source: those of some projects, or of all, that a query finds if there is one."""
-
-    projects: tuple[str, ...] = ()
-    jql: str | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a query that has an order of its own.
-
-        Raises:
-            InvalidInputError: it has one.
-        """
-        if self.jql and ORDER.search(self.jql):
-            raise InvalidInputError("leave ORDER BY out of the JQL: issues are read in an order of our own")
-
-    def and_(self, *conditions: str, order: str = "") -> str:
-        """Write a query for the issues that fulfil further conditions."""
-        projects = ", ".join(f'"{key}"' for key in self.projects)
-        parts = [f"({self.jql})" if self.jql else "", f"project in ({projects})" if projects else "", *conditions]
-        return " AND ".join(filter(None, parts)) + (f" ORDER BY {order} ASC" if order else "")
+"""Returns what is known of issues by their ids."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What a backfill has done: `counts` of issues `read`, `fetched`, `known` already, `gone` and `failed`.
+    """What a backfill has done: `counts` of issues `read`, `fetched`, already `known`, `gone` and `failed`.
 
-    `failures` tell why, by issue. One that is not `is_complete` has had its time, and goes on at the next one.
+    `failures` are the reasons by issue. If it is not `is_complete`, its time was up, and the next one resumes.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -76,9 +56,9 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """One run. After `seconds` it leaves the rest to the next one. `recent` are issues that were updated last.
+    """The dependencies of a backfill. After `seconds` it leaves the rest to the next one.
 
-    One that `is_forced` fetches also what is known as it is.
+    `recent` lists the issues that were updated last. If it `is_forced`, it also fetches issues that are known unchanged.
     """
 
     jira: Jira
@@ -91,10 +71,10 @@ class Backfill:
     is_forced: bool = False
 
     def go_on(self, progress: Progress | None, tally: Tally) -> None:
-        """Read what was not read yet, and what was updated since.
+        """Read what was never read, and what was updated since.
 
         Raises:
-            AnalystError: Jira or the store does not answer; what was published before stays.
+            AnalystError: Jira or the store does not respond; what was published before stays.
         """
         until = self.monotonic() + self.seconds
         progress = progress or Progress(self.jira.now(), created=0)
@@ -109,24 +89,24 @@ class Backfill:
         self.absorb({}, progress)
 
     def again(self, since: int | None, jql: str | None, tally: Tally) -> None:
-        """Read what was updated since a time, in epoch ms, or what a query finds; how far the source was read stays."""
+        """Read what was updated since a time, in epoch ms, or what a query finds; the progress stays."""
         until = self.monotonic() + self.seconds
         self._read(self.query(since, jql), "updated", None, tally, until)
 
     def anew(self, created: int, tally: Tally) -> int:
-        """Read what was created since a time, in epoch ms, and tell how far it came."""
+        """Read what was created since a time, in epoch ms, and return the creation time that was reached."""
         progress = Progress(0, created=created)
         until = self.monotonic() + self.seconds
         return self._read(self.next_query(progress), "created", progress, tally, until).created or created
 
     def next_query(self, progress: Progress | None) -> str:
-        """Write the query of what `go_on` reads first."""
+        """Return the query of what `go_on` reads first."""
         if progress is None or progress.created is not None:
             return self.scope.and_(f"created >= {progress.created if progress else 0}", order="created")
         return self.scope.and_(f"updated >= {progress.began_at()}", order="updated")
 
     def query(self, since: int | None, jql: str | None) -> str:
-        """Write the query of `again`."""
+        """Return the query of `again`."""
         narrower = Scope(jql=jql).jql
         return self.scope.and_(f"({narrower})" if narrower else "", f"updated >= {since or 0}", order="updated")
 
@@ -141,7 +121,7 @@ class Backfill:
         return progress or Progress(0)
 
     def _take(self, batch: Sequence[Document], by: str, progress: Progress | None, tally: Tally) -> Progress | None:
-        """Complete the issues of a batch, and publish them with how far it came."""
+        """Complete the issues of a batch, and publish them with the progress."""
         there = {} if self.is_forced else self.find([_id(found) for found in batch])
         tally.counts["read"] += len(batch)
         wanted = [found for found in batch if not _is_known(there.get(_id(found)), found)]
@@ -151,8 +131,8 @@ class Backfill:
             reached = max(times.micros(documents.fields(found).get(by)) or 0 for found in batch) // 1000
             progress = progress.after(reached, changes.keys(), failed)
             if len(progress.failed) > MOST_FAILED:
-                raise SourceError(f"more than {MOST_FAILED} issues can't be had: {min(tally.failures.values())}")
-        if changes:  # else how far it came is kept at the end
+                raise SourceError(f"more than {MOST_FAILED} issues can't be fetched: {min(tally.failures.values())}")
+        if changes:  # a batch without changes is not worth a publish: its progress is kept with the next one
             progress = _without(progress, self.absorb(changes, progress).withheld)
         _LOG.info("issues were read", extra={"fields": {"by": by, **tally.counts}})
         return progress
@@ -163,7 +143,7 @@ class Backfill:
         return _without(progress, self.absorb(changes, progress).withheld) or progress
 
     def _fetch(self, wanted: Mapping[str, Document | None], tally: Tally) -> tuple[dict[str, Change], set[str]]:
-        """Fetch issues, those whose answer of a search is there by completing it; tell which could not be had.
+        """Fetch issues, or complete the answer of a search where there is one; return the changes, and what failed.
 
         Raises:
             AnalystError: Jira can't be asked at all any more.
@@ -191,14 +171,14 @@ class Backfill:
 
 
 def newer(state: IssueState, *, document: Document) -> IssueState:
-    """Know what was fetched, unless something as new was fetched meanwhile."""
+    """Update a state by what was fetched, unless something as new was fetched meanwhile."""
     if state.rest is not None and not state.is_gone and documents.updated(state.rest) >= documents.updated(document):
         return state
     return known(state, document)
 
 
 def _without(progress: Progress | None, withheld: Collection[str]) -> Progress | None:
-    """Keep issues whose disappearance is not believed among those that are tried again."""
+    """Retry issues later whose disappearance is not believed."""
     return progress.after(0, (), withheld) if progress is not None and withheld else progress
 
 
@@ -207,7 +187,7 @@ def _id(found: Document) -> str:
 
 
 def _is_known(state: IssueState | None, found: Document) -> bool:
-    """Tell whether an issue was fetched as it is now; one that was deleted is known for good."""
+    """Return whether an issue was fetched in its present form; a deleted one is known for good."""
     if state is None or (state.rest is None and not state.is_tombstone):
         return False
     if state.is_tombstone:
@@ -216,7 +196,7 @@ def _is_known(state: IssueState | None, found: Document) -> bool:
 
 
 def _ahead(pages: Iterator[list[Document]]) -> Iterator[list[Document]]:
-    """Ask for the next page while something is done with one."""
+    """Request the next page while the last one is processed."""
     with ThreadPoolExecutor(1, thread_name_prefix="jira-search") as pool:
         coming = pool.submit(next, pages, None)
         while (page := coming.result()) is not None:
@@ -225,7 +205,7 @@ def _ahead(pages: Iterator[list[Document]]) -> Iterator[list[Document]]:
 
 
 def _batches(pages: Iterator[list[Document]]) -> Iterator[list[Document]]:
-    """Gather pages into batches that are worth a publish and no more than memory has room for."""
+    """Collect pages into batches that are worth a publish and fit into memory."""
     batch: list[Document] = []
     size = 0
     for page in pages:
@@ -239,3 +219,115 @@ def _batches(pages: Iterator[list[Document]]) -> Iterator[list[Document]]:
                 batch, size = [], 0
     if batch:
         yield batch
+
+
+def of_job(job: Job) -> Backfill:
+    """Return the backfill of a run of the extract."""
+
+    def absorb(changes: Mapping[str, Change], progress: Progress | None) -> Absorbed:
+        return job.absorb(changes, None if progress is None else progress.cursor())
+
+    opened = job.opened
+    return Backfill(job.jira, opened.scope, opened.warehouse.find, absorb, lambda: _recent(opened), _SECONDS)
+
+
+def read_issues(job: Job, since: datetime | None, jql: str | None, tally: Tally) -> None:
+    """Read what was never read and what was updated; with `since` or `jql` only that, and the progress stays.
+
+    Without a credential nothing is read, and tables whose options changed are rebuilt.
+
+    Raises:
+        AnalystError: Jira or the store does not respond; what was published before stays.
+    """
+    is_narrow = since is not None or jql is not None
+    if job.opened.jira is None and not is_narrow:
+        job.note(UNASKED)
+        job.absorb({})
+    elif is_narrow:
+        of_job(job).again(_millis(since), jql, tally)
+        job.jira.settle()
+    else:
+        of_job(job).go_on(Progress.read(job.opened.warehouse.cursor()), tally)
+
+
+def estimate(job: Job, since: datetime | None, jql: str | None) -> tuple[str, int]:
+    """Return the query that `read_issues` would begin with, and about how many issues it finds.
+
+    Raises:
+        AnalystError: Jira or the store does not respond.
+    """
+    backfill = of_job(job)
+    query = (
+        backfill.next_query(Progress.read(job.opened.warehouse.cursor()))
+        if since is None and jql is None
+        else backfill.query(_millis(since), jql)
+    )
+    return query, job.jira.client.count(query.partition(" ORDER BY ")[0])
+
+
+def _millis(moment: datetime | None) -> int | None:
+    return None if moment is None else round(moment.timestamp() * 1000)
+
+
+def _recent(opened: Opened) -> list[str]:
+    """List the issues that were updated last: a webhook brought them here, and Jira's index may not have them yet."""
+    with opened.look() as published:
+        published.con.execute("create temp table recent (id varchar, updated timestamptz)")
+        files = published.newest("issues", "updated_at", _FILES)
+        published.take("issues", "recent", "issue_id, updated_at", "updated_at is not null", files=files)
+        found = published.rows("select id from recent order by updated desc, id limit 50")
+    return [issue_id for (issue_id,) in found]
+
+
+def refresh_some(job: Job, keys: Mapping[str, None]) -> None:
+    """Read issues again by their keys or ids, and publish them; those that Jira does not have are gone.
+
+    Raises:
+        AnalystError: the published tables can't be read, the store does not respond, or Jira can't be believed.
+    """
+    changes: dict[str, Change] = {}
+    missing: list[str] = []
+    for key, answer in job.jira.each(keys, job.jira.issue):
+        job.counts["read"] += 1
+        if isinstance(answer, MissingError):
+            missing.append(key)
+        elif isinstance(answer, AnalystError):
+            job.jira.bear(answer)
+            job.counts["failed"] += 1
+            job.note(f"{key}: {answer}")
+        elif (issue_id := documents.issue_id(answer.get("id"))) is not None:
+            job.counts["fetched"] += 1
+            changes[issue_id] = partial(known, document=answer)
+    for key in missing:
+        job.counts["missing"] += 1
+        job.note(f"Jira has no issue {key!r}, or its account may not see it")
+    gone = [issue_id for issue_id in _ids_of(job, missing) if issue_id not in changes]
+    job.absorb({**dict.fromkeys(gone, IssueState.gone), **changes})
+
+
+def _ids_of(job: Job, keys: list[str]) -> list[str]:
+    """Return the ids of published issues by their keys or ids."""
+    if not keys:
+        return []
+    with job.opened.look() as published:
+        published.con.execute("create temp table known (id varchar, key varchar)")
+        published.take(RAW, "known", "issue_id, issue_key", "deleted_at is null")
+        query = "select id from known where key in (select unnest(?::varchar[])) or id in (select unnest(?::varchar[]))"
+        return [issue_id for (issue_id,) in published.rows(query, (keys, keys))]
+
+
+def refresh_all(job: Job, created: datetime | None, tally: Tally) -> datetime | None:
+    """Read all issues again that were created since a time; return the creation time that was reached.
+
+    Raises:
+        AnalystError: Jira or the store does not respond, or the published tables can't be read.
+    """
+
+    def absorb(changes: Mapping[str, Change], _progress: Progress | None) -> Absorbed:
+        return job.absorb(changes)
+
+    opened = job.opened
+    backfill = Backfill(job.jira, opened.scope, opened.warehouse.find, absorb, seconds=_SECONDS, is_forced=True)
+    reached = backfill.anew(_millis(created) or 0, tally)
+    job.jira.settle()
+    return times.of_micros(reached * 1000)

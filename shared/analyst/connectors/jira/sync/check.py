@@ -1,17 +1,262 @@
-"""Checking a Jira source: it is compared with its instance, what differs is mended, and a report of that is kept."""
+"""The consistency check: a Jira source is compared with its instance, differences are repaired, and a report is kept.
 
-from collections.abc import Mapping
+Both sides list the issues that were created within the same window of time, one window after another: the creation time
+of an issue never changes, unlike its key and project. Jira's index may lag, so every difference is requested by its id
+before anything is done about it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from datetime import timedelta
+from functools import partial
+from itertools import islice, pairwise
+from typing import Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from analyst.connectors.jira.issue import times
+from analyst.connectors.jira.api.client import JiraClient
+from analyst.connectors.jira.api.http import MissingError
+from analyst.connectors.jira.api.issues import Jira, hopeless
+from analyst.connectors.jira.issue import documents, times
+from analyst.connectors.jira.issue.documents import Document
+from analyst.connectors.jira.issue.state import IssueState
 from analyst.connectors.jira.job import Job
-from analyst.connectors.jira.sync.compare import GRACE, Comparison, Differences, Level, Mended, Mending, level_of
+from analyst.connectors.jira.source import Scope
+from analyst.connectors.jira.sync.backfill import newer
+from analyst.connectors.jira.warehouse.parts import RAW
 from analyst.connectors.jira.warehouse.progress import Progress
+from analyst.connectors.jira.warehouse.publish import Absorbed, Change, believable
+from analyst.connectors.jira.warehouse.reader import Look
+from analyst.errors import AnalystError
 from analyst.store import Store
 from analyst.store.compare_and_swap import put_once
+
+Kind = Literal["missing", "stale", "deleted"]
+
+GRACE: Final = int(timedelta(minutes=5).total_seconds() * 1000)
+"""Milliseconds within which a change may be on its way still."""
+_WINDOW: Final = 5000
+_PAGE: Final = 5000
+_MOST: Final = 10_000
+_COLUMNS: Final = "epoch_ms(created_at), epoch_ms(updated_at)"
+
+
+@dataclass(slots=True)
+class Differences:
+    """What differs. `ids` are of issues, 10,000 of a kind at most; `totals` count all, and what was looked at."""
+
+    ids: dict[Kind, list[str]] = field(default_factory=lambda: {"missing": [], "stale": [], "deleted": []})
+    totals: Counter[str] = field(default_factory=Counter)
+
+    def add(self, kind: Kind, number: int) -> None:
+        """Note one."""
+        self.totals[kind] += 1
+        if len(self.ids[kind]) < _MOST:
+            self.ids[kind].append(str(number))
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Compares the issues that were created from `since` until before `until`, in epoch ms of Jira's clock.
+
+    What was updated after `until` may be on its way. A source that has a query takes what webhooks bring all the same,
+    so issues that the query does not find are not missed in Jira.
+    """
+
+    client: JiraClient
+    look: Look
+    scope: Scope
+    since: int
+    until: int
+
+    def run(self) -> Differences:
+        """Compare.
+
+        Raises:
+            AnalystError: Jira or the store does not answer, or what is published can't be read.
+        """
+        found = Differences()
+        self._take_ours()
+        for begin, end in self._windows():
+            self._compare(begin, end, found)
+            found.totals["windows"] += 1
+        for (number,) in self.look.rows("select number from ours where created is null and is_live order by number"):
+            found.add("stale", number)
+        return found
+
+    def _take_ours(self) -> None:
+        rows = "create or replace temp table ours (number bigint, created bigint, updated bigint, is_live boolean)"
+        self.look.con.execute(rows)
+        if self.look.has("issues"):
+            self.look.take("issues", "ours", f"issue_id::bigint, {_COLUMNS}, true", self._of_projects())
+            self.look.take(RAW, "ours", f"issue_number, {_COLUMNS}, false", "deleted_at is not null")
+        else:
+            self.look.take(RAW, "ours", f"issue_number, {_COLUMNS}, deleted_at is null")
+
+    def _of_projects(self) -> str:
+        keys = ", ".join(f"'{key}'" for key in self.scope.projects)  # letters, digits and _, as the settings check
+        return f"project_key is null or project_key in ({keys})" if keys else "true"
+
+    def _windows(self) -> Iterator[tuple[int, int]]:
+        """Cut the time into windows of as many issues as are compared at once."""
+        cuts = self.look.rows(
+            """
+            select created from (
+                select created, row_number() over (order by created) as place from ours
+                where created > ? and created < ?
+            )
+            where place % ? = 0 order by created
+            """,
+            (self.since, self.until, _WINDOW),
+        )
+        edges = [self.since, *sorted({created for (created,) in cuts}), self.until]
+        yield from ((begin, end) for begin, end in pairwise(edges) if begin < end)
+
+    def _compare(self, begin: int, end: int, found: Differences) -> None:
+        ours = {
+            number: (updated, is_live)
+            for number, updated, is_live in self.look.rows(
+                "select number, updated, is_live from ours where created >= ? and created < ?", (begin, end)
+            )
+        }
+        found.totals["published"] += sum(is_live for _, is_live in ours.values())
+        jql = self.scope.and_(f"created >= {begin}", f"created < {end}", order="created")
+        for page in self.client.search(jql, fields=["updated"], size=_PAGE):
+            theirs = dict(filter(None, map(_read, page)))
+            found.totals["jira"] += len(theirs)
+            elsewhere = self._elsewhere([number for number in theirs if number not in ours])
+            for number, updated in theirs.items():
+                self._judge(number, updated, ours.pop(number, None) or elsewhere.get(number), found)
+        if not self.scope.jql:
+            for number, (_, is_live) in sorted(ours.items()):
+                if is_live:
+                    found.add("deleted", number)
+
+    def _elsewhere(self, numbers: list[int]) -> dict[int, tuple[int | None, bool]]:
+        """Find issues that we have in another window, or in none: of these little is known."""
+        rows = self.look.rows(
+            "select number, updated, is_live from ours where number in (select unnest(?::bigint[]))", (numbers,)
+        )
+        return {number: (updated, is_live) for number, updated, is_live in rows}
+
+    def _judge(self, number: int, updated: int, ours: tuple[int | None, bool] | None, found: Differences) -> None:
+        if ours is None:
+            found.add("missing", number)
+        elif ours[1] and ours[0] is not None and ours[0] < updated <= self.until:
+            found.add("stale", number)
+
+
+def _read(issue: Document) -> tuple[int, int] | None:
+    """Tell the id of an issue, and when it was updated, in epoch ms."""
+    issue_id = documents.issue_id(issue.get("id"))
+    updated = times.micros(documents.fields(issue).get("updated"))
+    return None if issue_id is None else (int(issue_id), (updated or 0) // 1000)
+
+
+Level = Literal["INFO", "WARNING", "ERROR"]
+
+WARNING_ABOVE: Final = 5
+ERROR_ABOVE: Final = 10
+_BATCH: Final = 200
+_KINDS: Final[tuple[Kind, ...]] = ("missing", "stale", "deleted")
+
+
+def level_of(count: int) -> Level:
+    """Tell how bad it is that so many issues differ."""
+    if count > ERROR_ABOVE:
+        return "ERROR"
+    return "WARNING" if count > WARNING_ABOVE else "INFO"
+
+
+@dataclass(slots=True)
+class Mended:
+    """What became of differences, by kind: those that Jira confirmed, and were mended; why others were not, by issue.
+
+    It was `stopped` when nothing else could be had either. `left` are those that nobody has asked for.
+    """
+
+    confirmed: dict[Kind, list[str]] = field(default_factory=lambda: {"missing": [], "stale": [], "deleted": []})
+    failures: dict[str, str] = field(default_factory=dict)
+    left: int = 0
+    stopped: AnalystError | None = None
+    notes: list[str] = field(default_factory=list)
+    doubt: str | None = None
+
+    @property
+    def count(self) -> int:
+        """How many issues differed, as far as that is known."""
+        return sum(map(len, self.confirmed.values())) + len(self.failures) + self.left
+
+    @property
+    def level(self) -> Level:
+        """How bad it is."""
+        return "ERROR" if self.failures or self.left else level_of(self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class Mending:
+    """Mends at most `limit` issues.
+
+    When more seem to be deleted than are `believed` to be, access to them was lost more likely: see `believable`.
+    """
+
+    jira: Jira
+    absorb: Callable[[Mapping[str, Change]], Absorbed]
+    limit: int
+    believed: int | None = None
+
+    def run(self, found: Differences, mended: Mended) -> None:
+        """Ask for what differs, and publish what comes of it.
+
+        Raises:
+            AnalystError: Jira or the store does not answer, or what is published can't be read.
+        """
+        wanted = {issue_id: kind for kind in _KINDS for issue_id in found.ids[kind]}
+        published = max(found.totals["published"], found.totals["deleted"])
+        most = min(self.limit, believable(published) if self.believed is None else self.believed)
+        if (deleted := found.totals["deleted"]) > most:
+            mended.doubt = (
+                f"Jira no longer finds {deleted} of {published:,} published issues; at most {most} are believed to be "
+                "deleted, so they were left as they are: can its account still see all projects? Give the account of "
+                "JIRA_API_TOKEN the permission to browse them; if the issues were deleted, run: da admin jira check "
+                f"--deletions {deleted}" + (f" --limit {deleted}" if deleted > self.limit else "")
+            )
+            wanted = {issue_id: kind for issue_id, kind in wanted.items() if kind != "deleted"}
+        mended.left = sum(found.totals[kind] for kind in _KINDS) - min(len(wanted), self.limit)
+        answers = self.jira.each(dict(islice(wanted.items(), self.limit)), self.jira.issue)
+        while changes := self._changes(islice(answers, _BATCH), wanted, mended):
+            absorbed = self.absorb({issue_id: change for issue_id, change in changes if change})
+            if absorbed.withheld:
+                mended.failures |= dict.fromkeys(sorted(absorbed.withheld), absorbed.doubt or "")
+                left = [issue_id for issue_id in mended.confirmed["deleted"] if issue_id not in absorbed.withheld]
+                mended.confirmed["deleted"] = left
+            if mended.stopped is not None:
+                raise mended.stopped
+
+    def _changes(
+        self, answers: Iterator[tuple[str, object]], wanted: Mapping[str, Kind], mended: Mended
+    ) -> list[tuple[str, Change | None]]:
+        """Tell what to know of issues, and what was wrong with each."""
+        changes: list[tuple[str, Change | None]] = []
+        for issue_id, answer in answers:
+            kind, change = wanted[issue_id], None
+            if isinstance(answer, MissingError):
+                if kind != "missing":  # else it has been deleted, and the index has not heard
+                    mended.confirmed["deleted"].append(issue_id)
+                    change = IssueState.gone
+            elif isinstance(answer, AnalystError):
+                mended.failures[issue_id] = str(answer)
+                mended.stopped = hopeless(self.jira, answer)
+            elif isinstance(answer, dict):
+                if kind != "deleted":  # else the index has not heard of it, or it has moved out of reach
+                    mended.confirmed[kind].append(issue_id)
+                change = partial(newer, document=answer)
+            changes.append((issue_id, change))
+            if mended.stopped is not None:
+                break
+        return changes
+
 
 _DAY: Final = 86_400_000
 _LISTED: Final = 100
@@ -93,7 +338,7 @@ class Check:
         return CheckReport(
             run_id=job.run_id,
             source=job.opened.source,
-            at=job.started,
+            at=job.started_at,
             level=level if job.error is None else "ERROR",
             since=times.of_micros(self.since * 1000),
             until=times.of_micros(self.until * 1000),

@@ -1,24 +1,35 @@
-"""Folding: what waits in the inbox is put upon what is known, a batch at a time, until nothing waits any more.
+"""The fold: events that wait in the inbox are absorbed batch by batch, until none waits; and the replay of the archive.
 
-Each step may be cut off: what was published is found so by the next fold, events stay in the inbox until they are in the
-archive, and to fold one again changes nothing.
+A fold may be cut off at any step. What it published is found published by the next one, events stay in the inbox until
+they are in the archive, and folding an event again changes nothing.
 """
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from datetime import datetime
+from functools import partial
+from http import HTTPStatus
+from itertools import islice
+from typing import Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
 
 from analyst import logs
-from analyst.connectors.jira.api.issues import Fetching, Jira
+from analyst.connectors.jira.api.issues import Fetched, Fetching, Jira, known
 from analyst.connectors.jira.inbox.archive import Archive, Archived
-from analyst.connectors.jira.inbox.batch import Facts
-from analyst.connectors.jira.inbox.inbox import Inbox
-from analyst.connectors.jira.job import Outcome
+from analyst.connectors.jira.inbox.inbox import EVENT_BYTES, Inbox, Received
+from analyst.connectors.jira.issue.events import Event, SetAside, read_event
+from analyst.connectors.jira.issue.rows import is_foreign
+from analyst.connectors.jira.issue.state import IssueState
+from analyst.connectors.jira.job import FOLD, Job, JobRun
+from analyst.connectors.jira.source import Opened, interval_of
 from analyst.connectors.jira.warehouse.publish import Absorbed, Change, Warehouse
 from analyst.contract.model import extract_key
-from analyst.extract_run import RebuildOutcome
+from analyst.errors import ContractError, LeaseLostError, SourceError, UnavailableError
+from analyst.extract_run import HTTP_STATUS, RebuildOutcome
+from analyst.runs import RunStatus
 from analyst.store import Entry
 
 _LOG = logging.getLogger(f"{logs.ROOT}.jira")
@@ -28,14 +39,83 @@ _LONGEST_REST: Final = 1.0
 _RESTED: Final = 0.4
 
 Rebuild = Callable[[str | None], RebuildOutcome | None]
-"""Has a snapshot built if the newest one lacks a version of the source's extract."""
+"""Requests a rebuild unless the newest snapshot contains a version of the source's extract."""
 
 
-@dataclass(slots=True)
-class Tally(Outcome):
-    """What came of a fold. `left` are the events that stay in the inbox, `failures` why, by issue.
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a batch of events states, joined by issue. `told` are the events with the issues that each is about.
 
-    One that `is_cut` has had its time, and more waits; so it does behind `left` when Jira can't be asked at all (`is_stuck`).
+    `unread` are the members of their bodies that have an unknown shape, by the name of the event.
+    """
+
+    by_issue: dict[str, IssueState] = field(default_factory=dict)
+    told: list[tuple[Received, frozenset[str]]] = field(default_factory=list)
+    set_aside: list[Archived] = field(default_factory=list)
+    unread: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, events: Iterable[Received]) -> Self:
+        """Parse events."""
+        facts = cls()
+        for event in events:
+            found = _read(event)
+            if isinstance(found, SetAside):
+                facts.set_aside.append(Archived(event, found.reason))
+                continue
+            facts.told.append((event, frozenset(fact.issue_id for fact in found.facts)))
+            if found.unread:
+                facts.unread[event.name] = found.unread
+            for fact in found.facts:
+                known = facts.by_issue.get(fact.issue_id)
+                facts.by_issue[fact.issue_id] = fact if known is None else known.joined(fact)
+        return facts
+
+    def to_fetch(self, projects: Collection[str] = ()) -> list[str]:
+        """Return the issues that Jira may know more about: not deleted ones, nor those of other projects."""
+        return [
+            issue_id
+            for issue_id, fact in self.by_issue.items()
+            if not fact.is_tombstone and not is_foreign(fact, projects)
+        ]
+
+    def changes(self, fetched: Fetched | None = None) -> dict[str, Change]:
+        """Return the changes that follow, without those of issues that could not be fetched."""
+        answers = fetched or Fetched()
+        return {
+            issue_id: partial(_changed, fact=fact, fetched=answers)
+            for issue_id, fact in self.by_issue.items()
+            if issue_id not in answers.failed
+        }
+
+    def about(self, issue_ids: Collection[str]) -> list[Received]:
+        """Return the events that are about at least one of these issues."""
+        return [event for event, about in self.told if not about.isdisjoint(issue_ids)]
+
+
+def _read(event: Received) -> Event | SetAside:
+    if len(event.body) > EVENT_BYTES:
+        return SetAside(f"it is larger than {EVENT_BYTES} bytes")
+    try:
+        return read_event(event.body)
+    except Exception:  # noqa: BLE001 - one event that we can't parse must not block those behind it
+        _LOG.exception("an event can't be parsed", extra={"fields": {"event": event.name}})
+        return SetAside("unexpected error; see the log, and replay the archive when it is fixed")
+
+
+def _changed(before: IssueState, *, fact: IssueState, fetched: Fetched) -> IssueState:
+    after = before.joined(fact)
+    if fact.issue_id in fetched.gone:
+        return after.gone()
+    answer = fetched.documents.get(fact.issue_id)
+    return after if answer is None else known(after, answer)
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally(JobRun):
+    """The run of a fold. `left` are the events that stay in the inbox, `failures` the reasons, by issue.
+
+    A run `is_cut` if its time was up and more events wait; it `is_stuck` if Jira can't be asked at all, and more wait.
     """
 
     left: set[str] = field(default_factory=set)
@@ -46,10 +126,9 @@ class Tally(Outcome):
 
 @dataclass(frozen=True, slots=True)
 class Folding:
-    """What a fold works with.
+    """The dependencies of a fold. `interval` is the least time between two publishes, `seconds` the time of one fold.
 
-    `interval` is in seconds, between two publishes; after `seconds` it leaves the rest to the next one. Without `jira`,
-    what events say of an issue is all there is.
+    Without `jira`, the content of events is all that is known of an issue.
     """
 
     inbox: Inbox
@@ -63,10 +142,10 @@ class Folding:
     sleep: Callable[[float], None] = time.sleep
 
     def run(self, tally: Tally, check: Callable[[], None]) -> None:
-        """Fold until nothing waits; `check` tells whether we may go on.
+        """Fold until nothing waits or the time is up; `check` raises when the lease is lost.
 
         Raises:
-            AnalystError: what is published can't be read, the store does not answer, or others publish all the time.
+            AnalystError: the published tables can't be read, the store does not respond, or others publish all the time.
         """
         until = self.monotonic() + self.seconds
         fetching, took = Fetching(self.jira), 0.0
@@ -77,20 +156,22 @@ class Folding:
             check()
             rested = self._rest(took)
             began = self.monotonic()
+            # what arrived during the rest belongs to this batch: it would wait a whole interval otherwise
             self._fold(self._next(tally.left) if rested else entries, tally, fetching)
             took = self.monotonic() - began
             if fetching.stopped is not None:
                 tally.is_stuck = self.waits(tally)
                 return
         if not tally.counts:
-            self._publish({}, tally)  # what an earlier one has left
+            # an earlier fold may have died between its publish and its rebuild, or the options may have changed
+            self._publish({}, tally)
 
     def waits(self, tally: Tally) -> bool:
-        """Tell whether there is more than what stays in the inbox for now."""
+        """Return whether events wait other than those that this fold leaves in the inbox."""
         return bool(self._next(tally.left))
 
     def _next(self, left: Collection[str]) -> list[Entry]:
-        """List the next batch, without what stays in the inbox for now."""
+        """List the next batch, without the events that stay in the inbox."""
         batch: list[Entry] = []
         size = 0
         for entry in self.inbox.waiting():
@@ -105,9 +186,9 @@ class Folding:
         return batch
 
     def _rest(self, took: float) -> bool:
-        """Let the time pass that lies between two publishes, or a part of what the last batch `took`; tell whether it did.
+        """Sleep until the next publish is due, or for a part of the time that the last batch took; return whether it did.
 
-        So webhooks have their share of the processor meanwhile, and what comes faster comes in larger batches.
+        Webhooks get their share of the processor meanwhile, and a higher rate of events gives larger batches.
         """
         seconds = min(took * _RESTED, _LONGEST_REST)
         if self.interval:
@@ -124,11 +205,13 @@ class Folding:
         failed = fetched.failed | dict.fromkeys(absorbed.withheld, absorbed.doubt or "")
         left = {event.name for event in facts.about(failed)}
         done = [*facts.set_aside, *(Archived(event) for event, _ in facts.told if event.name not in left)]
+        # published, archived, removed, in this order: a crash in between repeats an event, and never loses one
         self.archive.put(done)
         self.inbox.remove([one.event.name for one in done])
         tally.left |= left
         tally.failures |= failed
         tally.counts["events"] += len(done)
+        tally.has_effect = tally.has_effect or bool(done)
         if facts.set_aside:
             tally.counts["set_aside"] += len(facts.set_aside)
         for one in facts.set_aside:
@@ -137,11 +220,11 @@ class Folding:
         if unread:
             tally.counts["unread"] += len(unread)
         for name, members in unread.items():
-            tally.note(f"{name} was read but for its {' and '.join(members)}")
+            tally.note(f"{name} was read without its {' and '.join(members)}, which has an unknown shape")
 
     def _publish(self, changes: Mapping[str, Change], tally: Tally) -> Absorbed:
         absorbed = self.warehouse.absorb(changes)
-        tally.take_down(absorbed)
+        tally.published(absorbed)
         tally.rebuild = self.rebuild(absorbed.version) or tally.rebuild
         if changes:
             tally.counts["issues"] += len(absorbed.changed)
@@ -149,3 +232,111 @@ class Folding:
             fields = {"source": self.warehouse.source, "issues": len(absorbed.changed), "tables": len(absorbed.tables)}
             _LOG.info("events were folded", extra={"fields": fields})
         return absorbed
+
+
+class FoldAnswer(BaseModel):
+    """The result of a fold. `running` means that another fold is in progress, and will include the waiting events.
+
+    `counts`: `events` folded, `issues` changed, events `set_aside`, events partly read (`unread`), and values that became
+    NULL (`misshapen …`). `left` events stay in the inbox for the next fold; `error` says why.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    source: str
+    status: RunStatus | Literal["running"]
+    counts: dict[str, int] = {}
+    notes: tuple[str, ...] = ()
+    left: int = 0
+    error: str | None = None
+    rebuild: RebuildOutcome | None = None
+
+    @property
+    def http_status(self) -> int:
+        """202 if another fold does the work, otherwise that of any job."""
+        return HTTPStatus.ACCEPTED if self.status == "running" else HTTP_STATUS[self.status]
+
+
+def fold(opened: Opened, run_id: str | None = None) -> FoldAnswer:
+    """Fold all waiting events, and leave a record unless the run was idle.
+
+    Raises:
+        UnavailableError: the store does not respond, or others publish all the time.
+    """
+    ctx = opened.ctx
+    folding = Folding(
+        opened.inbox, opened.archive, opened.warehouse, opened.rebuild, opened.jira, interval_of(ctx.settings)
+    )
+    tally = Tally.begin(ctx.store, ctx.clock, "job", opened.source, run_id=run_id, job="fold")
+    is_over = False
+    while not is_over:
+        with opened.alone(tally.run_id) as held:
+            if held is None:
+                break
+            try:
+                folding.run(tally, held.check)
+            except LeaseLostError:
+                break
+            except (ContractError, SourceError) as failure:
+                tally.error = str(failure)
+        # An event that arrived after the last look, but before the lease was given back, has started a fold that found
+        # the lease taken and left. Nobody else will look, so the one that gave the lease back looks once more.
+        is_over = tally.error is not None or tally.is_cut or tally.is_stuck or not folding.waits(tally)
+    if tally.is_cut:
+        ctx.tasks.enqueue_alone(FOLD, {"source": opened.source})
+    if tally.error is None and tally.left:
+        tally.error = _failure(tally)
+    if not tally.is_idle:
+        tally.end()
+    return FoldAnswer(
+        run_id=tally.run_id,
+        source=opened.source,
+        status=tally.status if is_over or tally.counts else "running",
+        counts=dict(tally.counts),
+        notes=tuple(tally.notes),
+        left=len(tally.left),
+        error=tally.error,
+        rebuild=tally.rebuild,
+    )
+
+
+def _failure(tally: Tally) -> str:
+    issues = f"{len(tally.failures)} issues" if len(tally.failures) > 1 else "one issue"
+    waiting = f"{len(tally.left)} events{' and all behind them' if tally.is_stuck else ''} wait"
+    return (
+        f"Jira's answers about {issues} are missing or can't be believed, so {waiting}: {min(tally.failures.values())}"
+    )
+
+
+_BYTES_AT_ONCE: Final = 32 * 1024 * 1024
+
+
+def replay(job: Job, since: datetime | None, until: datetime | None, changed: set[str]) -> None:
+    """Fold the archived events of these hours again; add the ids of the issues that changed to `changed`.
+
+    Raises:
+        AnalystError: the published tables can't be read, or the store does not respond.
+        UnavailableError: a part of the archive is damaged; the rest was folded.
+    """
+    damaged: list[str] = []
+    archived = job.opened.archive.events(damaged, since, until)
+    job.counts["events"] = 0
+    while batch := list(_some(archived)):
+        facts = Facts.of(batch)
+        changed |= job.absorb(facts.changes()).changed
+        told = {"events": len(batch), "set_aside": len(facts.set_aside), "unread": len(facts.unread)}
+        job.counts.update({name: count for name, count in told.items() if count})
+    if damaged:
+        more = f", and so are {len(damaged) - 1} more" if damaged[1:] else ""
+        raise UnavailableError(f"{damaged[0]} is damaged{more}; restore it from a backup, or delete it")
+
+
+def _some(events: Iterator[Received]) -> Iterator[Received]:
+    """Yield as many events as fit into memory."""
+    size = 0
+    for event in islice(events, _MOST_EVENTS):
+        yield event
+        size += len(event.body)
+        if size > _BYTES_AT_ONCE:
+            return

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 from analyst import duckdb_files
 from analyst.catalog import Column
-from analyst.connectors.jira.issue.rows import Row
 from analyst.connectors.jira.issue.state import IssueState
-from analyst.connectors.jira.issue.tables import Table
+from analyst.connectors.jira.issue.tables import Row, Table
 from analyst.contract import parquet
 from analyst.contract.model import FileRow
 from analyst.contract.parquet import ParquetFile
@@ -119,7 +118,7 @@ class Writer:
         """Write a part anew; of one that has no rows any more nothing is written."""
         table = rewriting.table
         self._make("incoming", table)
-        duckdb_files.insert(self.con, "incoming", table.columns, rewriting.rows)
+        duckdb_files.insert(self.con, "incoming", table.types, rewriting.rows)
         kept = [self._kept(rewriting)] if rewriting.files else []
         query = " union all by name ".join([*kept, "from incoming"])
         with told_as(ContractError, f"{table.name} of {rewriting.part} can't be written anew: "):
@@ -133,7 +132,7 @@ class Writer:
 
     def add(self, table: Table, rows: Sequence[Row]) -> None:
         """Take rows of a part."""
-        duckdb_files.insert(self.con, quote(table.name), table.columns, rows)
+        duckdb_files.insert(self.con, quote(table.name), table.types, rows)
 
     def end(self, table: Table, part: str) -> list[ParquetFile]:
         """Write a part of the rows that came."""
@@ -147,15 +146,15 @@ class Writer:
         return f"{scan} where issue_id not in ({gone})" if gone else scan
 
     def _make(self, name: str, table: Table) -> None:
-        columns = ", ".join(f"{quote(column)} {kind}" for column, kind in table.columns.items())
+        columns = ", ".join(f"{quote(column)} {kind}" for column, kind in table.types.items())
         self.con.execute(f"create or replace temp table {quote(name)} ({columns})")
 
     def _write(self, table: Table, rows: str) -> list[ParquetFile]:
-        columns, key = (", ".join(map(quote, names)) for names in (table.columns, table.key))
+        columns, key = (", ".join(map(quote, names)) for names in (table.types, table.key))
         into = self.folder / f"{next(self._numbers)}"
         into.mkdir(parents=True)
         paths = parquet.write(self.con, f"select {columns} {rows} order by {key}", into, is_portable=True)
-        described = [Column(name=name, type=kind) for name, kind in table.columns.items()]
+        described = [Column(name=name, type=kind) for name, kind in table.types.items()]
         return [parquet.inspect(self.con, path, described) for path in paths]
 
 

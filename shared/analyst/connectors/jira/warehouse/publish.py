@@ -17,8 +17,9 @@ from ulid import ULID
 
 from analyst import duckdb_files, logs, runs
 from analyst.connectors.jira.issue.custom_fields import TransformOptions
-from analyst.connectors.jira.issue.rows import Row, is_foreign, raw, rows
+from analyst.connectors.jira.issue.rows import is_foreign, raw, rows
 from analyst.connectors.jira.issue.state import IssueState
+from analyst.connectors.jira.issue.tables import Row
 from analyst.connectors.jira.issue.values import Report
 from analyst.connectors.jira.warehouse import parts
 from analyst.connectors.jira.warehouse.parts import RAW, Rewriting, Writers

@@ -1,4 +1,4 @@
-"""How it is with a Jira source: how far it was read, what waits, what its jobs and the last check came to."""
+"""The status of a Jira source: progress, waiting webhooks, and how its jobs and the last check ended."""
 
 from datetime import datetime
 from typing import Final
@@ -6,19 +6,19 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from analyst import runs
+from analyst.connectors.jira.inbox.webhook import WebhookHealth, Webhooks
 from analyst.connectors.jira.issue import times
 from analyst.connectors.jira.source import open_source
 from analyst.connectors.jira.sync.check import CheckReport, Reports
 from analyst.connectors.jira.warehouse.progress import Progress
 from analyst.context import Context
 from analyst.runs import RunRecord, RunStatus
-from functions.jira.webhook import WebhookHealth, health_of
 
 _RECORDS: Final = 100
 
 
 class JobStanding(BaseModel):
-    """How a job, or the extract, ended last."""
+    """How a job or the extract last ended."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,11 +32,10 @@ class JobStanding(BaseModel):
 
 
 class JiraStatus(BaseModel):
-    """How it is with a source.
+    """The status of a source. Times are by Jira's clock.
 
-    `read_until` is when the last issue was updated that was read, by Jira's clock. While `reading_from` is there, not all
-    issues were read once: only those that were created before. `failed` issues could not be had, and are tried again.
-    `unresolved` are fields of the settings that Jira does not have.
+    `read_until` is the last update that was read. While `reading_from` is set, only issues created before it were read.
+    `failed` issues could not be fetched and are retried. `unresolved` are configured fields that Jira does not have.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -51,17 +50,17 @@ class JiraStatus(BaseModel):
 
 
 def status_of(ctx: Context) -> JiraStatus:
-    """Tell how it is with the source that webhooks are of.
+    """Return the status of the source that webhooks are received for.
 
     Raises:
-        NotFoundError: there is no such source.
-        InvalidInputError: it is of another type, or its config or custom fields can't be used.
+        NotFoundError: no such source exists.
+        InvalidInputError: it is of another type, or its config or custom fields are invalid.
     """
     opened = open_source(ctx, ctx.settings.jira_source)
     progress = Progress.read(opened.warehouse.cursor())
     is_first = progress is None or progress.created is not None
     return JiraStatus(
-        webhooks=health_of(ctx),
+        webhooks=Webhooks(ctx).health(),
         read_until=None if progress is None or is_first else times.of_micros(progress.updated * 1000),
         reading_from=times.of_micros((progress.created or 0) * 1000) if progress and is_first else None,
         failed=tuple(sorted(progress.failed)) if progress else (),

@@ -1,22 +1,82 @@
-"""The conversation that brings an older system over: what it says first, then its files, then a snapshot of all."""
+"""The transfer of an older system: first its state, then its files, then a snapshot of everything."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
-from da.imports.old_files import FoundTable
-from da.imports.old_state import OldState
-from da.imports.parts import PART_BYTES, InParts, Part, in_parts
+from da.imports.folder import FoundTable, OldSystem
 from da.imports.report import Left, Report, TableOutcome
+from da.progress import Bar
 from da.runs import followed, rebuilt
 from da.server import Server
 
-if TYPE_CHECKING:
-    from da.download import Progress
+PART_BYTES: Final = 16 << 20
+"""Size of a part, the most the server accepts in one request."""
+
+_BLOCK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A range of a file."""
+
+    path: Path
+    start: int
+    size: int
+    sha256: str
+
+    def read(self) -> bytes:
+        """Read the part.
+
+        Raises:
+            DaError: the file has changed since it was hashed.
+        """
+        with self.path.open("rb") as file:
+            file.seek(self.start)
+            data = file.read(self.size)
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise DaError(
+                f"can't upload '{self.path}': it changed during the import; stop the older system and try again"
+            )
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class InParts:
+    """A file in parts, with its path relative to its table."""
+
+    path: str
+    sha256: str
+    parts: tuple[Part, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the file as the API expects it."""
+        return {"path": self.path, "sha256": self.sha256, "parts": [part.sha256 for part in self.parts]}
+
+
+def in_parts(path: Path, home: Path, part_bytes: int = PART_BYTES) -> InParts:
+    """Hash a file of the table at `home` in parts; an empty file has one part."""
+    whole, parts, start = hashlib.sha256(), list[Part](), 0
+    with path.open("rb") as file:
+        while not parts or parts[-1].size == part_bytes:
+            digest, size = hashlib.sha256(), 0
+            while size < part_bytes and (block := file.read(min(_BLOCK, part_bytes - size))):
+                size += len(block)
+                digest.update(block)
+                whole.update(block)
+            if size or not parts:
+                parts.append(Part(path, start, size, digest.hexdigest()))
+                start += size
+            else:
+                break
+    place = path.relative_to(home) if path.is_relative_to(home) else Path(path.name)
+    return InParts(place.as_posix(), whole.hexdigest(), tuple(parts))
+
 
 _AT_ONCE: Final = 4
 _NOT_LET_IN: Final = (401, 403)
@@ -24,23 +84,10 @@ _ATTEMPTS: Final = 3
 _TABLES_AT_ONCE: Final = 20
 _BYTES_AT_ONCE: Final = 256 << 20
 
-Bar = Callable[[int, int], "AbstractContextManager[Progress]"]
-"""Shows the progress of a number of bytes in a number of files."""
-
-
-@dataclass(frozen=True, slots=True)
-class OldSystem:
-    """What the folder of an older system holds. `description` is the text of its `data_description.md`."""
-
-    state: OldState
-    tables: Sequence[FoundTable]
-    left: Sequence[Left]
-    description: str | None = None
-
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """A table that the server takes files of, by the name that it has there."""
+    """A table whose files the server accepts, with its ID on the server."""
 
     id: str
     found: FoundTable
@@ -59,7 +106,7 @@ class _Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Importing:
-    """One import. `timeout` is for how many seconds the publishing of some tables is waited for."""
+    """One import. `timeout` is the maximum seconds to wait until a batch of tables is published."""
 
     server: Server
     bar: Bar
@@ -67,10 +114,10 @@ class Importing:
     part_bytes: int = PART_BYTES
 
     def run(self, old: OldSystem, *, dry_run: bool = False) -> Report:
-        """Do it. What can be repeated is repeated; whatever breaks off is gone on with by the next one.
+        """Run the import. An interrupted import is resumed by the next one.
 
         Raises:
-            DaError: the server can't be reached, or refuses all of it.
+            DaError: the server can't be reached, or rejects the import.
         """
         said = self.server.post("/api/admin/import", _document(old, dry_run=dry_run), again=True)
         report = _report(said, old)
@@ -88,7 +135,7 @@ class Importing:
         return report
 
     def _tried(self, batch: Sequence[_Wanted]) -> list[TableOutcome]:
-        """Have some tables published; what is wrong with them does not hold up the others."""
+        """Publish a batch of tables; its errors do not stop the other batches."""
         try:
             return [*self._publish(batch)]
         except (BrokenError, UnreachableError):
@@ -99,7 +146,7 @@ class Importing:
             return [table.outcome("failed", str(error)) for table in batch]
 
     def _publish(self, batch: Sequence[_Wanted]) -> Iterator[TableOutcome]:
-        """Have the files of some tables of one source published; send of them what the server has not."""
+        """Publish the files of some tables of one source, uploading only the parts that are missing on the server."""
         files = {
             table.name: [in_parts(path, table.found.home, self.part_bytes) for path in table.found.files]
             for table in batch
@@ -111,7 +158,9 @@ class Importing:
             if not said["missing"]:
                 return self._ended(batch, said)
             self._send([parts[sha256] for sha256 in said["missing"]])
-        raise DaError("the server loses what it is sent; is another import at its end? Try again")
+        raise DaError(
+            "the server lost uploaded files, perhaps because another import has just finished; run da admin import again"
+        )
 
     def _send(self, parts: Sequence[Part]) -> None:
         with self.bar(sum(part.size for part in parts), len(parts)) as progress, ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -146,7 +195,7 @@ class Importing:
         return {result["table"]: result for result in run.get("tables") or []}, run.get("error")
 
     def _finish(self, report: Report) -> None:
-        """Have a snapshot of all built, and what was sent forgotten."""
+        """Build a snapshot and delete the uploaded parts."""
         if not report.tables:
             return
         answer = rebuilt(self.server, monotonic() + self.timeout)
@@ -185,7 +234,7 @@ def _report(said: Mapping[str, Any], old: OldSystem) -> Report:
 
 
 def _batches(wanted: Iterable[_Wanted]) -> Iterator[list[_Wanted]]:
-    """Divide tables into some of one source at a time, which are published together."""
+    """Group tables into batches of one source that are published together."""
     batch: list[_Wanted] = []
     size = 0
     for table in sorted(wanted, key=lambda each: each.id):
@@ -205,11 +254,16 @@ def _table(table: _Wanted, files: Iterable[InParts]) -> dict[str, Any]:
 
 
 def _outcome(table: _Wanted, result: Mapping[str, Any]) -> TableOutcome:
-    """Tell what became of a table; one that came with other rows than it has here has failed."""
+    """Return the outcome of a table; a different number of rows than in its files is a failure."""
     if result["status"] in {"failed", "missing"}:
-        return table.outcome("failed", result.get("error") or "the server does not say why")
+        return table.outcome("failed", result.get("error") or "the server reported no reason")
     if result["status"] == "superseded":
         return table.outcome("extracted")
     if result["rows"] != table.found.rows:
-        return table.outcome("failed", f"{result['rows']:,} rows were published, of {table.found.rows:,}")
+        return table.outcome(
+            "failed",
+            f"only {result['rows']:,} of {table.found.rows:,} rows were published"
+            if result["rows"] < table.found.rows
+            else f"{result['rows']:,} rows were published, but its files have {table.found.rows:,}",
+        )
     return table.outcome("there" if result["status"] == "unchanged" else "published")

@@ -1,1 +1,0 @@
-"""Extracts of tables that come from an older system, as parquet files."""
