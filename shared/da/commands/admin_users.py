@@ -71,6 +71,7 @@ def add_user(
         say_text(f"\nTheir token (expires {made['expires_at'][:10]}). It is not shown again:\n\n  {made['token']}\n")
         print_note(made)
         say_text(f"To log in, they run this and paste the token:\n\n  da login --server {address}")
+        say_text(f"\nHow to install da: {address}/cli")
 
 
 @app.command("invite")
