@@ -86,7 +86,7 @@ def email_link(request: LinkRequest, ctx: Context) -> Page:
 
 @function("GET", "/auth/email/confirm", allow=Allow.ANYBODY)
 def confirm_page(request: LinkToken, ctx: Context) -> Page:
-    """Show whom the link signs in. Opening it does not use it up."""
+    """Show which user the link signs in. Opening it does not use it up."""
     require(PROVIDER, ctx.settings)
     link = links.read(ctx.keys, Purpose.MAGIC_LINK, request.token, ctx.now)
     return _confirming(request.token, link, ctx, None)

@@ -210,7 +210,7 @@ def _form(ctx: Context, then: str, problem: str | None) -> Page:
 
 
 def _require_mail(ctx: Context) -> None:
-    """Let reset links be requested only where they can be mailed: waiting for a mail that never comes helps nobody.
+    """Require that reset links can be mailed, so that nobody waits for a mail that never arrives.
 
     Raises:
         NotFoundError: sign-in by password, or mail, is not configured.

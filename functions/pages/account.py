@@ -113,7 +113,7 @@ def _done(ctx: Context, text: str, change: Callable[[], object]) -> Page:
 
 
 def _refused(ctx: Context, error: AnalystError) -> Page:
-    """Show the account with the reason why a change is refused; what is not the user's business is raised."""
+    """Show the account with the reason for a refused change. Errors of the server are raised."""
     if not 400 <= error.status < 500:  # noqa: PLR2004
         raise error
     return _account(ctx, problem=str(error), status=error.status)

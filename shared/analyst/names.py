@@ -143,7 +143,7 @@ def is_name(text: str) -> bool:
 def normalise(original: str) -> str:
     """Make a name of any text: 'Order Date (UTC)' becomes `order_date_utc`, 'Čas' becomes `cas`.
 
-    Letters lose their accents, everything else that a name can't hold becomes one underscore.
+    Letters lose their accents; every other sequence of invalid characters becomes one underscore.
 
     Raises:
         InvalidInputError: nothing is left of the text.
@@ -158,7 +158,7 @@ def normalise(original: str) -> str:
 
 
 def normalise_all(originals: Iterable[str]) -> dict[str, str]:
-    """Make names of texts that stand side by side: `{original: name}`, in their order.
+    """Make names of several texts: `{original: name}`, in order.
 
     Raises:
         InvalidInputError: two of them become the same name; the message has both.
@@ -207,7 +207,7 @@ def name_of(original: str, kind: str = "column") -> str:
 
 
 def _transliterated(original: str) -> tuple[str, bool]:
-    """Write a text in ASCII; tell whether letters or digits are left out of it."""
+    """Write a text in ASCII; return it, and whether letters or digits were dropped."""
     written, is_lossy = list[str](), False
     for character in unicodedata.normalize("NFC", original).lower():
         known = _LETTERS.get(character)

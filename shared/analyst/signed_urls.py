@@ -48,7 +48,7 @@ FILES_AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class SignedUrls:
-    """URLs by key, and what is not to be had: ids of tables, or keys of files."""
+    """URLs by key, and the unavailable ids of tables and keys of files."""
 
     snapshot: int
     urls: Mapping[str, str]
@@ -57,7 +57,7 @@ class SignedUrls:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """What one caller may have of the snapshots. `expires` is in seconds."""
+    """The files that one caller can download. `expires` is in seconds."""
 
     store: Store
     snapshots: Snapshots
@@ -67,7 +67,7 @@ class Distribution:
     keep_hours: float
 
     def urls(self, wanted: Mapping[str, Sequence[str] | None]) -> SignedUrls:
-        """Sign the files asked for, by table id; `None` stands for all current files of a table.
+        """Sign the requested files by table id; `None` selects all current files of a table.
 
         Raises:
             NotFoundError: none of it is to be had.

@@ -40,9 +40,9 @@ class Invitation(Output):
 def invite(
     request: InvitationRequest, *, keys: Keys, state: State, settings: Settings, base_url: str, actor: Actor
 ) -> Invitation:
-    """Make a set-up link for a user, and mail it where mails can be sent. An earlier one is good until one is used.
+    """Create a set-up link for a user, and mail it if mail is configured. Earlier links stay valid until one is used.
 
-    Where nobody signs in by password, they are told the sign-in page.
+    If sign-in by password is disabled, the link is the sign-in page.
 
     Raises:
         NotFoundError: there is no such user.

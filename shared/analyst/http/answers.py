@@ -62,9 +62,9 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Encoded(Generic[M]):
-    """A body that was made before: `M` as JSON, unless `media_type` says otherwise.
+    """An encoded body: `M` as JSON, unless `media_type` differs.
 
-    A caller who has this `etag` already gets 304, one who takes gzip gets `gzipped`.
+    A caller with this `etag` receives 304; one that accepts gzip receives `gzipped`.
     """
 
     body: bytes
@@ -167,7 +167,7 @@ def _opened_file(file: BinaryIO, answer: FileAnswer, request: Request) -> Respon
 
 
 def _apply_conditions(response: Response, request: Request, size: int) -> None:
-    """Answer If-None-Match and Range; several ranges, and what is no range, count as none (RFC 9110, 14.2)."""
+    """Apply If-None-Match and Range. Several or malformed ranges are ignored (RFC 9110, section 14.2)."""
     environ = dict(request.environ)
     wanted = request.range
     if request.method != "GET" or wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:

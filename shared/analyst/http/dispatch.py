@@ -39,9 +39,9 @@ _MOST_DRAINED: Final = 8 * BODY_LIMIT
 
 
 def serve(functions: Router, request: Request, process: Process, caller: Caller | None = None) -> Response:
-    """Answer one request with one of the functions. Nothing is raised: a failure is an answer too.
+    """Answer a request with one of the functions. Nothing is raised; failures become responses.
 
-    A `caller` who is given is let in without proof: that is how functions call each other in one process.
+    A given `caller` needs no credentials: this is how functions call each other in one process.
     """
     exchange = Exchange(request, _request_id(request), caller=caller)
     try:
@@ -128,7 +128,7 @@ def _site(process: Process) -> Site:
 
 
 def _audited(exchange: Exchange, response: Response, process: Process) -> Response:
-    """Let the audit know before the answer is sent; what it can't be told is not answered, unless it failed anyway."""
+    """Write the audit event before the response is sent. If that fails, the request fails, unless it has failed anyway."""
     try:
         audit(exchange, _status(exchange, response), process)
     except Exception as error:  # noqa: BLE001 - a failure is an answer too
@@ -139,7 +139,7 @@ def _audited(exchange: Exchange, response: Response, process: Process) -> Respon
 
 
 def _status(exchange: Exchange, response: Response) -> int:
-    """Return the status of what happened; a page sends who has not signed in on to where they can."""
+    """Return the status for the audit log: 401 even if a page redirects to the sign-in page."""
     return exchange.error.status if isinstance(exchange.error, UnauthenticatedError) else response.status_code
 
 
@@ -165,9 +165,9 @@ def _request_id(request: Request) -> str:
 
 
 def _drain(request: Request) -> None:
-    """Read what is left of a body: a connection closed on unread bytes would be reset, and the answer lost.
+    """Read the rest of a body: closing a connection with unread bytes resets it, and the response is lost.
 
-    What is far too large stays unread.
+    A far too large rest stays unread.
     """
     environ = request.environ
     try:

@@ -16,7 +16,7 @@ Json = Mapping[str, Any]
 
 
 def curl(method: str, path: str, operation: Json, document: Json) -> str:
-    """Write a call of an operation; `$SERVER`, `$TOKEN`, `$FILE` and what is in braces are for the reader to fill in."""
+    """Write an example call; the reader fills in `$SERVER`, `$TOKEN`, `$FILE` and the parts in braces."""
     query = "&".join(f"{it['name']}={{{it['name']}}}" for it in operation.get("parameters", ()) if _is_needed(it))
     lines = [f'curl "$SERVER{path}{"?" if query else ""}{query}"']
     if method not in {"GET", "POST"} or (method == "POST" and not body_schema(operation)):
@@ -32,7 +32,7 @@ def curl(method: str, path: str, operation: Json, document: Json) -> str:
 
 
 def body_schema(operation: Json) -> Json:
-    """Return the schema of the body, an empty one if there is none."""
+    """Return the schema of the body, empty without one."""
     content: Json = operation.get("requestBody", {}).get("content", {})
     schema: Json = content.get("application/json", {}).get("schema", {})
     return schema

@@ -132,9 +132,9 @@ CustomFieldType = Literal[
 
 
 class CustomField(BaseModel):
-    """A custom field of Jira, by its name or id (`customfield_10004`), and the column of `issues` that it goes to.
+    """A custom field of Jira, by name or id (`customfield_10004`), and its column of `issues`.
 
-    Of several fields with one name the first with a value counts. An `sla` and a `request_type` fill several columns.
+    If several fields have the name, the first one with a value is used. `sla` and `request_type` fill several columns.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -79,7 +79,7 @@ def _readers(access: AccessList, table: str) -> list[Caller]:
 
 
 def _readable(access: AccessList, who: Caller, published: frozenset[str]) -> list[str]:
-    """Find the tables that a user may read, also those that nobody registered; nothing for who is deactivated."""
+    """Find the tables that a user may read, including unregistered ones; none for a deactivated user."""
     if who.user_id not in access.users:
         return []
     return sorted(access.readable(who) | (published if who.role is Role.ADMIN else frozenset()))

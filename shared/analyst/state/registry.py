@@ -212,7 +212,7 @@ def get_table(db: "DuckDBPyConnection", table_id: str) -> RegisteredTable:
 def register(
     db: "DuckDBPyConnection", actor: Actor, new: NewTable, types: SourceTypes, *, public: bool
 ) -> RegisteredTable:
-    """Register a table; one that discovery left alone is discovered again. `public` is what the instance says.
+    """Register a table. If it was excluded from discovery, it no longer is. `public` is the default of the instance.
 
     Raises:
         NotFoundError: there is no such source.
@@ -248,7 +248,7 @@ def register_discovered(
 
 
 def update_table(db: "DuckDBPyConnection", actor: Actor, change: TableChange, types: SourceTypes) -> RegisteredTable:
-    """Change what is named of a table.
+    """Change the given fields of a table.
 
     Raises:
         NotFoundError: it is not registered.

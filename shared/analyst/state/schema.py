@@ -49,9 +49,9 @@ def rename_tables(db: "DuckDBPyConnection") -> None:
 
 
 def renamed(old: Iterable[Mapping[str, Any]]) -> list[Renamed]:
-    """Name tables in the order of their registration: one source per type, the first to come has the plain name.
+    """Name tables in the order of their registration: one source per type; the first table of a name keeps it.
 
-    A later one of the same name gets its bucket in front, and a number where even that is taken.
+    Later ones get their bucket as a prefix, and a number if that is taken as well.
     """
     taken: set[tuple[str, str]] = set()
     found = []

@@ -30,7 +30,7 @@ class Applied(Output):
 def apply_declared(
     db: "DuckDBPyConnection", actor: Actor, settings: Settings, types: SourceTypes
 ) -> tuple[Applied, ...]:
-    """Make the sources that are declared, and change those that differ; what is not declared stays as it is.
+    """Create or update the declared sources. Other sources stay unchanged.
 
     Raises:
         InvalidInputError: the config of one can't be used.
@@ -128,7 +128,7 @@ def create_source(db: "DuckDBPyConnection", actor: Actor, new: NewSource, types:
 
 
 def update_source(db: "DuckDBPyConnection", actor: Actor, change: SourceChange, types: SourceTypes) -> Source:
-    """Change what is named of a source.
+    """Change the given fields of a source.
 
     Raises:
         NotFoundError: there is no such source.

@@ -41,7 +41,7 @@ class Desktop:
     name = "desktop"
 
     def is_available(self, settings: Settings) -> bool:  # noqa: ARG002 - as every provider
-        """Tell that it needs nothing."""
+        """Return True: it needs no configuration."""
         return True
 
     def button(self, settings: Settings) -> LoginButton | None:  # noqa: ARG002 - as every provider
@@ -53,14 +53,14 @@ PROVIDER: Final[AuthProvider] = Desktop()
 
 
 def give_code(keys: Keys, caller: Caller, challenge: str, now: datetime) -> str:
-    """Return a code for whoever has the secret behind a challenge: base64url of its SHA-256, without padding."""
+    """Return a code that only the holder of the secret behind a PKCE challenge can use."""
     return keys.sign(Purpose.DESKTOP, caller.user_id or "", now, LASTS, challenge=challenge)
 
 
 def shorten(store: Store, code: str) -> str:
-    """Return eight characters that stand for a code, for people who have to type it.
+    """Return a short code of eight characters for a code, for typing.
 
-    They are easy to try, but useless to a thief: the code behind them works only with the secret of the `da` that asked.
+    It is short enough to guess, but guessing is useless: the code behind it works only with the secret of the requesting `da`.
     """
     short = "".join(secrets.choice(_ALPHABET) for _ in range(_SHORT))
     put_once(store, _place(short), code.encode())
@@ -68,7 +68,7 @@ def shorten(store: Store, code: str) -> str:
 
 
 def _lengthen(store: Store, text: str) -> str:
-    """Return the code that eight characters stand for; a code that is not short, as browsers return it, stands for itself."""
+    """Return the code behind a short code. Long codes, which browsers pass on, are returned unchanged."""
     short = "".join(text.split()).replace("-", "").upper().translate(_ALIKE)
     if len(short) != _SHORT or set(short) - set(_ALPHABET):
         return text

@@ -49,7 +49,7 @@ def mail_link(
     base_url: str,
     now: datetime,
 ) -> bool:
-    """Mail a sign-in link to whoever may sign in with this address; tell whether it was sent. Others get nothing.
+    """Mail a sign-in link if this address may sign in; return whether it was sent.
 
     Raises:
         UnavailableError: the mail server does not take it.
