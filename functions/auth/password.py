@@ -217,7 +217,10 @@ def _require_mail(ctx: Context) -> None:
     """
     require(PROVIDER, ctx.settings)
     if not can_send(ctx.settings):
-        raise NotFoundError("this server cannot send mail; ask an administrator for a new invitation")
+        missing = "a mail server (SMTP_HOST)" if ctx.settings.base_url else "its address (BASE_URL)"
+        raise NotFoundError(
+            f"this server cannot mail reset links until an administrator sets {missing}; ask for a new invitation"
+        )
 
 
 def _choosing(token: str, code: str, ctx: Context, error: AnalystError | None) -> Page:

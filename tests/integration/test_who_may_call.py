@@ -350,7 +350,7 @@ def test_roles_are_compared_where_scopes_are_looked_at_too() -> None:
         "shared/analyst/access/explanation.py",
         "shared/analyst/access/roles.py",
         "shared/analyst/access/rules.py",
-        "shared/analyst/auth/whoami.py",
+        "shared/analyst/auth/callers.py",
         "shared/analyst/http/admission.py",
         "shared/analyst/imports/migrated.py",
         "shared/analyst/manifest.py",

@@ -38,7 +38,7 @@ CASES = {
     "robots": Case(404, b"GET /robots.txt HTTP/1.1\r\n" + END),
     "an icon": Case(404, b"GET /favicon.ico HTTP/1.1\r\n" + END),
     "an icon that is posted": Case(404, b"POST /favicon.ico HTTP/1.1\r\n" + END),
-    "no path": Case(404, b"GET ? HTTP/1.1\r\n" + END),
+    "no path": Case(303, b"GET ? HTTP/1.1\r\n" + END),
     "options": Case(405, b"OPTIONS /api/health HTTP/1.1\r\n" + END),
     "options of the server": Case(404, b"OPTIONS * HTTP/1.1\r\n" + END),
     "an unknown method": Case(405, b"BREW /api/health HTTP/1.1\r\n" + END),
