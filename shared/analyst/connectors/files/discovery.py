@@ -14,6 +14,7 @@ from analyst.names import is_name
 from analyst.settings import Settings
 from analyst.state import Actor, State, registry
 from analyst.state.registry import NewTable, RegisteredTable, Source
+from analyst.validation import reasons
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -129,5 +130,4 @@ def _read(model: type[M], values: dict[str, Any], what: str) -> M:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise InvalidInputError(f"{what} can't be used: {problems}") from None
+        raise InvalidInputError(f"{what} can't be used: {reasons(error)}") from None

@@ -29,6 +29,7 @@ from analyst.state import Actor, State, actor, registry
 from analyst.state.registry import NewTable, Source
 from analyst.store import ABSENT, Store
 from analyst.store.compare_and_swap import put_once
+from analyst.validation import reasons
 
 TYPE: Final = "jira"
 _ORDER: Final = re.compile(r"\border\s+by\b", re.IGNORECASE)
@@ -114,8 +115,7 @@ def config_of(source: Source) -> JiraSource:
     try:
         return JiraSource.model_validate(source.config)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise InvalidInputError(f"the config of the source {source.name!r} can't be used: {problems}") from None
+        raise InvalidInputError(f"the config of the source {source.name!r} can't be used: {reasons(error)}") from None
 
 
 def _new_table(source: str, name: str) -> NewTable:
