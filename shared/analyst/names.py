@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import heapq
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -105,6 +106,8 @@ _LETTERS |= dict(zip("ßøłđæœþðıŋħə", "ss o l d ae oe th d i ng h e".
 """What letters are written as that have no ASCII letter in them; `-` stands for nothing."""
 
 _HASH_DIGITS = 6
+_LIKELY = 50
+"""Names that are compared letter by letter for a suggestion."""
 
 
 def quote(identifier: str) -> str:
@@ -131,8 +134,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
         by_text.setdefault(each.lower(), each)
         by_text.setdefault(each.rpartition(".")[2].lower(), each)
     text = name.lower()
-    near = difflib.get_close_matches(text, by_text, 1) or difflib.get_close_matches(text.rpartition(".")[2], by_text, 1)
+    last = text.rpartition(".")[2]
+    # difflib takes a second for a thousand names, so it looks only at those that share the most pairs of letters
+    pairs = _pairs(text)
+    likely = heapq.nlargest(_LIKELY, by_text, key=lambda other: len(pairs & _pairs(other)))
+    near = [last] if last in by_text else difflib.get_close_matches(text, likely, 1)
+    near = near or difflib.get_close_matches(last, likely, 1)
     return f"; did you mean {by_text[near[0]]!r}?" if near else ""
+
+
+def _pairs(text: str) -> set[str]:
+    return {text[place : place + 2] for place in range(len(text) - 1)}
 
 
 def is_name(text: str) -> bool:

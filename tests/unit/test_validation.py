@@ -118,3 +118,8 @@ def test_the_nearest_name_is_suggested(name: str, meant: str) -> None:
 
 def test_nothing_is_suggested_where_there_is_nothing() -> None:
     assert did_you_mean("shop.orders", []) == ""
+
+
+def test_the_nearest_of_many_names_is_found() -> None:
+    known = [f"source{number % 7}.table_{number:05}" for number in range(10_000)]
+    assert did_you_mean("source4.tabel_00123", known) == "; did you mean 'source4.table_00123'?"
