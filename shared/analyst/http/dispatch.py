@@ -111,7 +111,7 @@ def _failure(exchange: Exchange, error: Exception, process: Process) -> Response
         return Response(status=303, headers={"Location": f"/login?{urlencode({'next': path})}"})
     page_for = request if is_page or problems.wants_page(request) else None
     return problems.answer(
-        error, exchange.request_id, page_for=page_for, site=None if page_for is None else _site(process)
+        error, exchange.request_id, page_for=page_for, site=None if page_for is None else site_of(process)
     )
 
 
@@ -119,7 +119,7 @@ def _is_open(spec: FunctionSpec | None) -> bool:
     return spec is not None and spec.allow is Allow.ANYBODY
 
 
-def _site(process: Process) -> Site:
+def site_of(process: Process) -> Site:
     """Return what pages show of the instance; without usable settings, which may be the failure, the default."""
     try:
         return Site.of(process.settings)

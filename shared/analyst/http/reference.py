@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from analyst.http.spec import BINARY
+from analyst.pages import Site
 
 Json = Mapping[str, Any]
 
@@ -108,14 +109,16 @@ class Operation:
     curl: str
 
 
-def render(document: Json) -> str:
-    """Render an OpenAPI document."""
+def render(document: Json, site: Site) -> str:
+    """Render an OpenAPI document, with the name and logo of the instance."""
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
         _TEMPLATE.read_text(encoding="utf-8")
     )
     operations = list(_operations(document))
     return page.render(
         info=document["info"],
+        site=site,
+        logo=site.shown_logo,
         groups=[(tag, [it for it in operations if it.tag == tag["name"]]) for tag in document["tags"]],
         models={
             name: (schema.get("description", ""), _fields(schema, document), kind_of(schema))

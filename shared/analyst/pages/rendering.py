@@ -41,6 +41,11 @@ class Site:
         logo = settings.instance_logo
         return cls(settings.instance_name, settings.instance_subtitle, logo and _logo_url(logo))
 
+    @property
+    def shown_logo(self) -> str:
+        """The URL of the logo, or of the default one."""
+        return self.logo or _default_logo()
+
 
 def render(template: str, site: Site, *, title: str, user: str | None = None, current: str = "", **values: Any) -> str:
     """Render a template of `analyst/pages/templates`; a value that the template needs and that is missing is an error.
@@ -53,8 +58,7 @@ def render(template: str, site: Site, *, title: str, user: str | None = None, cu
         current: the path of the navigation's entry that the page belongs to.
         values: of the template.
     """
-    logo = site.logo or _default_logo()
-    shared = {"site": site, "logo": logo, "title": title, "user": user, "current": current}
+    shared = {"site": site, "logo": site.shown_logo, "title": title, "user": user, "current": current}
     return _environment().get_template(template).render(style=Markup(_style()), **shared, **values)  # noqa: S704 - ours
 
 
