@@ -32,7 +32,12 @@ ANYBODY, CALLERS, SERVICES = "anybody", "whoever proves who they are", "services
 READ, SYNC, ADMINISTER = Scope.READ, Scope.SYNC, Scope.ADMIN
 
 TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
+    "GET /": (Role.VIEWER, READ),
     "GET /account": (Role.VIEWER, READ),
+    "POST /account/password": (Role.VIEWER, ADMINISTER),
+    "POST /account/requests": (Role.VIEWER, READ),
+    "POST /account/tokens": (Role.VIEWER, ADMINISTER),
+    "POST /account/tokens/revoke": (Role.VIEWER, ADMINISTER),
     "POST /api/access-requests": (Role.VIEWER, READ),
     "GET /api/access-requests/mine": (Role.VIEWER, READ),
     "GET /api/admin/access": (Role.ADMIN, ADMINISTER),
@@ -80,7 +85,10 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "GET /api/catalog/tables/{id}": (Role.VIEWER, READ),
     "POST /api/data/urls": (Role.ANALYST, SYNC),
     "GET /api/data/{table_id}/download": (Role.ANALYST, SYNC),
+    "GET /api/cli": (ANYBODY, READ),
     "GET /api/health": (ANYBODY, READ),
+    "GET /cli": (ANYBODY, READ),
+    "GET /cli/{filename}": (ANYBODY, READ),
     "GET /api/me": (CALLERS, READ),
     "GET /api/snapshots": (Role.VIEWER, READ),
     "GET /api/sync/manifest": (Role.ANALYST, SYNC),

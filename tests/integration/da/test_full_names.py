@@ -45,7 +45,8 @@ def ask(tmp_path: Path) -> Callable[[str], Any]:
     return run
 
 
-Give, Ask = Callable[..., list[str]], Callable[[str], Any]
+Give = Callable[..., list[str]]
+Ask = Callable[[str], Any]
 
 
 def test_both_names_of_a_table_read_it(give: Give, ask: Ask) -> None:
