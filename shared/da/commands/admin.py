@@ -9,6 +9,7 @@ from da.commands import (
     admin_jira,
     admin_runs,
     admin_schedule,
+    admin_sources,
     admin_tables,
     admin_users,
     tokens,
@@ -26,10 +27,8 @@ app.command("access", rich_help_panel=_PEOPLE)(admin_grants.access)
 app.add_typer(access_requests.app, name="requests", rich_help_panel=_PEOPLE)
 app.add_typer(tokens.admin_app, name="tokens", rich_help_panel=_PEOPLE)
 app.command("audit", rich_help_panel=_PEOPLE)(admin_audit.audit)
-app.command("add-source", rich_help_panel=_SOURCES)(admin_tables.add_source)
-app.command("list-sources", rich_help_panel=_SOURCES)(admin_tables.list_sources)
-app.command("register-table", rich_help_panel=_SOURCES)(admin_tables.register_table)
-app.command("list-tables", rich_help_panel=_SOURCES)(admin_tables.list_tables)
+app.add_typer(admin_sources.app, name="sources", rich_help_panel=_SOURCES)
+app.add_typer(admin_tables.app, name="tables", rich_help_panel=_SOURCES)
 app.add_typer(admin_jira.app, name="jira", rich_help_panel=_SOURCES)
 app.command("sync", rich_help_panel=_RUNS)(admin_runs.sync)
 app.command("runs", rich_help_panel=_RUNS)(admin_runs.runs)
@@ -45,5 +44,9 @@ app.command("import", rich_help_panel=_SERVER)(admin_import.import_)
 # Former names, kept for compatibility.
 app.command("add-user", hidden=True)(admin_users.add_user)
 app.command("list-users", hidden=True)(admin_users.list_users)
+app.command("add-source", hidden=True)(admin_sources.add)
+app.command("list-sources", hidden=True)(admin_sources.list_sources)
+app.command("register-table", hidden=True)(admin_tables.register_table)
+app.command("list-tables", hidden=True)(admin_tables.list_tables)
 app.command("grant", hidden=True)(admin_grants.grant)
 app.command("revoke", hidden=True)(admin_grants.revoke)

@@ -40,7 +40,7 @@ def sync(sources: Sources = None, wait: Wait = True, timeout: Timeout = 3600, js
         started = _triggered(server, sources or [])
         if not started:
             raise DaError(
-                "nothing to sync: there are no sources; to add one, run: da admin add-source NAME --path FOLDER"
+                "nothing to sync: there are no sources; to add one, run: da admin sources add NAME --path FOLDER"
             )
         if not wait:
             respond(started, f"Started: {', '.join(run['source'] for run in started)}.", json=json)
@@ -121,9 +121,24 @@ def rollback(
         say(f"Would restore snapshot {snapshot}: {count_text(built['tables'], 'table')}.")
     else:
         say(f"Restored the tables of snapshot {snapshot} as snapshot {built['snapshot']}.")
+    for change in built.get("changes") or []:
+        say(f"  {_change_text(change)}")
     if missing := built.get("missing"):
         say(f"{'Would remove' if dry_run else 'Removed'} tables: {', '.join(missing)}.")
     _print_held_back(built)
+
+
+def _change_text(change: dict[str, Any]) -> str:
+    rows = [change.get(f"rows_{when}") for when in ("before", "after")]
+    if change["change"] != "changed":
+        known = next((count for count in rows if count is not None), None)
+        return f"{change['table']}: {change['change']}" + (f", {known:,} rows" if known is not None else "")
+    before, after = (f"{count:,}" if count is not None else "?" for count in rows)
+    return (
+        f"{change['table']}: {before} → {after} rows"
+        if before != after
+        else f"{change['table']}: {after} rows, other content"
+    )
 
 
 def release(

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from da import __version__
 from da.commands.tokens import app as tokens_app
 from da.config import Config, Login, is_loopback, server_address
 from da.errors import DaError, UsageError
@@ -64,7 +63,7 @@ def login(
     if address is None:
         raise UsageError("no server is configured; run: da login --server URL")
     with Web() as web:
-        health, _ = health_of(address, web)
+        health_of(address, web)
         if bootstrap:
             made = Login(address, _bootstrap(Server(Login(address, ""), web), bootstrap))
         elif browser is not None or _is_to_browse(token):
@@ -75,8 +74,6 @@ def login(
     config.save(replace(made, email=me.get("email")))
     document = {"server": address, "email": me.get("email"), "role": me.get("role")}
     respond(document, f"Logged in to {address} as {_who(me)}.", json=json)
-    if notice := version_notice(address, str(health["version"])):
-        say(notice, err=True)
     if address.startswith("http:") and not is_loopback(address):
         say_warning("over http:// your token and data are not encrypted; use https://.")
 
@@ -120,13 +117,6 @@ def whoami(json: Json = False) -> None:
             say(f"Groups: {', '.join(me['groups'])}")
         if (me.get("token") or {}).get("expires_at"):
             say(f"Token {me['token'].get('name', '')} expires on {local_day(me['token']['expires_at'])}.")
-
-
-def version_notice(address: str, theirs: str) -> str:
-    """Say how to update if the server has another minor version than `da`; empty if they match."""
-    if theirs.split(".")[:2] == __version__.split(".")[:2] or theirs == "0":
-        return ""
-    return f"Note: the server has version {theirs}, da has {__version__}; to install the server's version, see {address}/cli"
 
 
 def _is_to_browse(token: str | None) -> bool:

@@ -167,7 +167,7 @@ def _advice(server: "Server") -> list[str]:
     """Say what to do if there is no table to mirror."""
     me = server.get("/api/me")
     if me.get("role") == "admin":
-        return ["There are no tables yet. To add a source, run: da admin add-source NAME --path FOLDER"]
+        return ["There are no tables yet. To add a source, run: da admin sources add NAME --path FOLDER"]
     who = me.get("email") or "EMAIL"
     return [
         "You may not read any table yet. Ask: da request SOURCE.TABLE --reason WHY",

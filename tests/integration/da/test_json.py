@@ -20,6 +20,7 @@ jsonschema = pytest.importorskip("jsonschema")
 
 SCHEMAS = {path.stem: json.loads(path.read_text()) for path in (Path(da.__file__).parent / "schemas").glob("*.json")}
 FORMER = {"auth.login", "auth.logout", "admin.add-user", "admin.list-users", "admin.grant", "admin.revoke"}
+FORMER |= {"admin.add-source", "admin.list-sources", "admin.register-table", "admin.list-tables"}
 OTHERWISE = {"admin.jira.backfill", "admin.jira.check", "admin.jira.refresh", "admin.jira.replay", "admin.jira.status"}
 """Commands that need Jira; their documents are the server's answers, which its own tests check."""
 
@@ -95,6 +96,9 @@ def test_what_commands_print_fits_their_schemas(
         eve("admin.requests.approve", first["id"])
         eve("admin.requests.deny", second["id"])
         _server(eve, tmp_path)
+        eve("admin.tables.remove", "shop.extra", "--yes")
+        eve("admin.sources.remove", "shop", "--dry-run")
+        eve("admin.sources.remove", "shop", "--yes")
         eve("admin.import", "--from", str(old), "--dry-run")
         eve("logout")
         eve("logout")
@@ -103,14 +107,21 @@ def test_what_commands_print_fits_their_schemas(
 
 
 def _sources(eve: Checked, files: Path) -> None:
-    eve("admin.add-source", "shop", "--path", str(files), "--sync-schedule", "every 6h", "-o", "delimiter=,")
-    eve("admin.list-sources")
+    eve("admin.sources.add", "shop", "--path", str(files), "--sync-schedule", "every 6h", "-o", "delimiter=,")
+    eve("admin.sources.list")
+    eve("admin.sources.preview", "shop")
+    eve("admin.sources.test", "shop")
+    eve("admin.sources.update", "shop", "-o", "nullstr=NA", "--dry-run")
+    eve("admin.sources.update", "shop", "-o", "nullstr=NA")
     assert eve("admin.sync")["runs"][0]["tables"][0]["rows"] in (1, 2)
     eve("admin.sync", "shop.orders", "--no-wait")
     eve("admin.runs")
     eve("admin.rebuild")
-    eve("admin.list-tables")
-    eve("admin.register-table", "shop.extra", "--description", "x", "--primary-key", "id")
+    eve("admin.sources.show", "shop")
+    eve("admin.tables.list")
+    eve("admin.tables.show", "shop.orders")
+    eve("admin.tables.update", "shop.orders", "--description", "One row per order")
+    eve("admin.tables.add", "shop.extra", "--description", "x", "--primary-key", "id")
     eve("admin.set-schedule", "shop", "every", "12h")
     eve("admin.set-schedule", "shop.orders", "never")
     eve("admin.schedule")
