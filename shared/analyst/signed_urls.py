@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from analyst import manifest
+from analyst import visible_tables
 from analyst.access import AccessList, Caller
 from analyst.catalog import Table
 from analyst.errors import ConflictError, InvalidInputError, NotFoundError
@@ -101,7 +101,7 @@ class Distribution:
         return SignedUrls(current.number, urls, tuple(missing))
 
     def _none_of(self, current: Snapshot, missing: Sequence[str], wanted: Mapping[str, object]) -> str:
-        known = (table.id for table in manifest.visible(current, self.access, self.caller))
+        known = (table.id for table in visible_tables.visible(current, self.access, self.caller))
         hint = did_you_mean(missing[0], known) if missing[0] in wanted else ""
         return f"none of these tables or files exists, or you cannot download them: {', '.join(missing[:5])}{hint}"
 
@@ -115,14 +115,14 @@ class Distribution:
         current = self.snapshots.current()
         table = self._downloadable(current, table_id)
         if table is None:
-            raise NotFoundError(manifest.missing(current, self.access, self.caller, table_id))
+            raise visible_tables.missing(current, self.access, self.caller, table_id)
         if len(table.files) != 1:
             has = f"has {len(table.files)} files; POST /api/data/urls signs them all" if table.files else "has no files"
             raise ConflictError(f"the table {table_id} {has}", urls="/api/data/urls", files=len(table.files))
         return self._sign(table.files[0].path, table_id)
 
     def _downloadable(self, snapshot: Snapshot, table_id: str) -> Table | None:
-        table = manifest.find(snapshot, self.access, self.caller, table_id)
+        table = visible_tables.find(snapshot, self.access, self.caller, table_id)
         return table if self.access.may_download(self.caller, table_id) else None
 
     def _in_kept(self, wanted: Sequence[tuple[str, str]]) -> dict[str, str]:

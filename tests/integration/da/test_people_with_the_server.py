@@ -122,7 +122,7 @@ def test_access_is_asked_for_and_granted_or_denied(eve: Person, ann: Person) -> 
             ann("request", table, "--reason", "the report")
             == f"Requested access to {table}. To see the answer, run: da requests\n"
         )
-        assert "you have already requested" in ann("request", table, "--reason", "the report", code=1)
+        assert "you have already requested access" in ann("request", table, "--reason", "the report", code=1)
     asked = {it["table"]: it["id"] for it in eve.json("admin", "requests", "list")}
     assert "the table 'shop.none' is not registered" in eve("admin", "requests", "approve", asked["shop.none"], code=1)
     assert "shop.none (no such table)" in eve("admin", "requests", "list")
