@@ -38,9 +38,6 @@ def require(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: st
 
 
 def missing(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str) -> NotFoundError:
-    """Return the error for a table that does not exist or is hidden from the caller.
-
-    It suggests only tables that the caller may read, so that it reveals no other.
-    """
-    known = (table.id for table in visible(snapshot, access, caller))
-    return NotFoundError(f"there is no table {table_id!r}{did_you_mean(table_id, known)}")
+    """Return the error for a table that does not exist or is hidden; it suggests only tables that the caller may read."""
+    near = did_you_mean(table_id, (table.id for table in visible(snapshot, access, caller)))
+    return NotFoundError(f"there is no table {table_id!r}{near}")

@@ -4,8 +4,6 @@ The keys are cached. A token that names an unknown key triggers a new fetch, but
 tokens cannot make us call the issuer all the time.
 """
 
-import base64
-import hashlib
 import json
 import threading
 import time
@@ -14,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote_plus, urlencode
 
 from analyst.errors import UnauthenticatedError, UnavailableError
 from analyst.http_client import HttpClient
@@ -89,41 +86,6 @@ class Issuer:
             raise UnauthenticatedError("the identity token has expired")
         return claims
 
-    def redeem(self, code: str, verifier: str, *, client_id: str, secret: str, redirect_uri: str) -> str:
-        """Exchange an authorization code for an identity token (OpenID Connect Core, section 3.1.3; PKCE, RFC 7636).
-
-        Raises:
-            UnauthenticatedError: the issuer rejects the code or the client.
-            UnavailableError: the issuer does not respond.
-        """
-        form = {
-            "grant_type": "authorization_code",
-            "code": code,
-            "code_verifier": verifier,
-            "redirect_uri": redirect_uri,
-        }
-        proof = base64.b64encode(f"{quote_plus(client_id)}:{quote_plus(secret)}".encode()).decode()
-        headers = {
-            "Accept": "application/json",
-            "Authorization": f"Basic {proof}",
-            "Content-Type": "application/x-www-form-urlencoded",
-        }
-        body = urlencode(form).encode()
-        response = self._http.request(
-            "POST", self.endpoint("token_endpoint"), headers=headers, body=body, read=_TIMEOUT
-        )
-        if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR or response.status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise UnavailableError(f"{self.url} answered {response.status}; try again in a moment")
-        if response.status != HTTPStatus.OK:
-            raise UnauthenticatedError("the identity provider rejected the sign-in; start again")
-        try:
-            token = json.loads(response.data).get("id_token")
-        except (ValueError, AttributeError) as error:
-            raise UnavailableError(f"{self.url} did not answer with a JSON object") from error
-        if not isinstance(token, str):
-            raise UnauthenticatedError("the identity provider returned no identity token; start again")
-        return token
-
     def _key(self, kid: object) -> "PyJWK":
         for age in (_FRESH, _AGAIN):
             if (key := self._current(age).keys.get(str(kid))) is not None:
@@ -174,8 +136,3 @@ class Issuer:
         if not isinstance(document, dict):
             raise UnavailableError(f"{url} did not answer with a JSON object")
         return document
-
-
-def challenge(verifier: str) -> str:
-    """Return the PKCE challenge of a secret: base64url of its SHA-256, without padding."""
-    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode(errors="replace")).digest()).rstrip(b"=").decode()

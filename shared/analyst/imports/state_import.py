@@ -142,13 +142,14 @@ def take_kept(memory: Memory, old: Migrated, users: Mapping[str, Row]) -> None:
     for table, kind in KEPT.items():
         columns = ", ".join(map(quote, kind.key))
         here = {_key(kind, row) for row in fetch(memory.db, f"select {columns} from {table}")}
-        left, added = Counter[str](), list[Row]()
+        left, added = Counter[tuple[str, str]](), list[Row]()
         for row in old.kept[table]:
             user = users.get(row.get("user_id") or "")
             if kind.of_a_user and user is None:
-                left["the user is not imported"] += 1
+                who = row.get("user_id") or "nobody"
+                left[f" of {old.spelled.get(who, who)}", "the user is not imported"] += 1
             elif table == "audit_log" and row["timestamp"] is None:
-                left["it has no timestamp"] += 1
+                left["", "it has no timestamp"] += 1
             else:
                 mine = row if user is None else {**row, "user_id": user["id"]}
                 key = _key(kind, mine)
@@ -156,8 +157,8 @@ def take_kept(memory: Memory, old: Migrated, users: Mapping[str, Row]) -> None:
                     added.append(mine)
                     here.add(key)
         insert_all(memory.db, table, added)
-        for reason, count in left.items():
-            memory.report.leave(table, f"{count} rows" if count > 1 else "1 row", reason)
+        for (whose, reason), count in left.items():
+            memory.report.leave(table, f"{count} rows{whose}" if count > 1 else f"1 row{whose}", reason)
 
 
 def _key(kind: Kept, row: Row) -> str:

@@ -3,6 +3,7 @@
 `da` sends the SHA-256 of a secret along (PKCE), so that a code is of no use to who only sees it.
 """
 
+import base64
 import hashlib
 import hmac
 import secrets
@@ -13,7 +14,6 @@ from analyst.access import AccessReader, Caller
 from analyst.auth import sessions
 from analyst.auth.keys import Keys, Purpose
 from analyst.auth.limits import Limit
-from analyst.auth.oidc import challenge as challenge_of
 from analyst.auth.provider import AuthProvider, LoginButton
 from analyst.auth.sessions import Pair
 from analyst.auth.single_use import USED, use
@@ -94,9 +94,14 @@ def take_code(
     """
     code = _lengthen(store, code)
     claims = keys.verify(Purpose.DESKTOP, code, now)
-    if not hmac.compare_digest(challenge_of(verifier).encode(), str(claims["challenge"]).encode()):
+    if not hmac.compare_digest(_challenge(verifier).encode(), str(claims["challenge"]).encode()):
         raise UnauthenticatedError("the code belongs to another `da login`; run `da login` again")
     session = sessions.begin(str(claims["sub"]), now)
     caller = sessions.caller_of(session, access.current())
     use(store, code, now)
     return sessions.for_program(keys, session, now), caller
+
+
+def _challenge(verifier: str) -> str:
+    digest = hashlib.sha256(verifier.encode(errors="replace")).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from analyst.addresses import normal_email
 from analyst.auth.keys import Keys, Purpose
-from analyst.auth.oidc import Issuer, challenge
+from analyst.auth.oidc import Issuer
 from analyst.auth.provider import AuthProvider, LoginButton
 from analyst.auth.sign_in import Proven
-from analyst.errors import ForbiddenError, UnauthenticatedError
+from analyst.errors import ForbiddenError, UnauthenticatedError, UnavailableError
 from analyst.settings import Settings
 
 LASTS: Final = timedelta(minutes=10)
@@ -22,6 +21,7 @@ LASTS: Final = timedelta(minutes=10)
 _GOOGLE: Final = "https://accounts.google.com"
 _LONGEST_SUBJECT: Final = 255
 _SCOPE: Final = "openid email profile"
+_TIMEOUT: Final = 10.0
 
 
 class Google:
@@ -58,22 +58,17 @@ def depart(issuer: Issuer, settings: Settings, keys: Keys, *, redirect_uri: str,
     verifier, state, nonce = (secrets.token_urlsafe(size) for size in (48, 24, 24))
     domains = settings.allowed_domains
     more = {"hd": domains[0]} if len(domains) == 1 else {}
-    query = {
-        "response_type": "code",
-        "client_id": settings.google_client_id or "",
-        "redirect_uri": redirect_uri,
-        "scope": _SCOPE,
-        "state": state,
-        "nonce": nonce,
-        "code_challenge": challenge(verifier),
-        "code_challenge_method": "S256",
-        "prompt": "select_account",
+    client = _client(settings, redirect_uri)
+    url, _ = client.create_authorization_url(
+        issuer.endpoint("authorization_endpoint"),
+        state=state,
+        nonce=nonce,
+        code_verifier=verifier,
+        prompt="select_account",
         **more,
-    }
-    endpoint = issuer.endpoint("authorization_endpoint")
-    url = f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
+    )
     kept = keys.sign(Purpose.OAUTH, state, now, LASTS, nonce=nonce, verifier=verifier, next=then)
-    return Departure(url, kept)
+    return Departure(str(url), kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +103,31 @@ def arrive(
         raise UnauthenticatedError("this sign-in was started in another browser or tab; start again")
     if named_issuer and named_issuer.rstrip("/") != issuer.url:  # RFC 9207: the answer of another provider
         raise UnauthenticatedError("the response is from a different identity provider; start again")
-    secret = settings.google_client_secret
-    token = issuer.redeem(
-        code,
-        str(left["verifier"]),
-        client_id=settings.google_client_id or "",
-        secret="" if secret is None else secret.get_secret_value(),
-        redirect_uri=redirect_uri,
-    )
+    token = _exchange(issuer, settings, redirect_uri, code, str(left["verifier"]))
     claims = issuer.verify(token, settings.google_client_id or "", now)
     _require_for_us(claims, settings.google_client_id or "")
     if not hmac.compare_digest(str(claims.get("nonce", "")).encode(errors="replace"), str(left["nonce"]).encode()):
         raise UnauthenticatedError("the identity token does not belong to this sign-in; start again")
     return Arrival(_proven(claims, issuer.url, settings), str(left["next"]))
+
+
+def _exchange(issuer: Issuer, settings: Settings, redirect_uri: str, code: str, verifier: str) -> str:
+    """Get the identity token for a code."""
+    from authlib.common.errors import AuthlibBaseError
+    from requests import RequestException
+
+    endpoint = issuer.endpoint("token_endpoint")
+    try:
+        with _client(settings, redirect_uri) as client:
+            answer = client.fetch_token(endpoint, code=code, code_verifier=verifier, timeout=_TIMEOUT)
+    except AuthlibBaseError as error:
+        raise UnauthenticatedError("the identity provider rejected the sign-in; start again") from error
+    except (RequestException, ValueError) as error:
+        raise UnavailableError(f"{issuer.url} does not answer: {type(error).__name__}") from error
+    token = answer.get("id_token")
+    if not isinstance(token, str):
+        raise UnauthenticatedError("the identity provider returned no identity token; start again")
+    return token
 
 
 def _require_for_us(claims: Mapping[str, Any], client_id: str) -> None:
@@ -174,3 +181,17 @@ def _require_domain(email: str, claims: Mapping[str, Any], issuer: str, settings
         raise ForbiddenError(
             "this account is not managed by your organization; sign in with your organization's account"
         )
+
+
+def _client(settings: Settings, redirect_uri: str) -> Any:
+    """Make the OAuth client, with PKCE."""
+    from authlib.integrations.requests_client import OAuth2Session
+
+    secret = settings.google_client_secret
+    return OAuth2Session(
+        client_id=settings.google_client_id,
+        client_secret=None if secret is None else secret.get_secret_value(),
+        scope=_SCOPE,
+        redirect_uri=redirect_uri,
+        code_challenge_method="S256",
+    )

@@ -27,9 +27,9 @@ from analyst.settings import Settings
 from analyst.settings.kinds import CustomField
 from analyst.state import Actor, State, actor, registry
 from analyst.state.registry import NewTable, Source
+from analyst.state.source_types import problems_of
 from analyst.store import ABSENT, Store
 from analyst.store.compare_and_swap import put_once
-from analyst.validation import reasons
 
 TYPE: Final = "jira"
 _ORDER: Final = re.compile(r"\border\s+by\b", re.IGNORECASE)
@@ -115,7 +115,8 @@ def config_of(source: Source) -> JiraSource:
     try:
         return JiraSource.model_validate(source.config)
     except ValidationError as error:
-        raise InvalidInputError(f"the config of the source {source.name!r} can't be used: {reasons(error)}") from None
+        problems = "; ".join(problems_of(error, JiraSource))
+        raise InvalidInputError(f"the config of the source {source.name!r} can't be used: {problems}") from None
 
 
 def _new_table(source: str, name: str) -> NewTable:
