@@ -1,7 +1,7 @@
 """The account page: who one is, one's access tokens, password and requests for access."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
@@ -24,12 +24,22 @@ from analyst.state.users import find_account
 from functions.api.access_requests import ASKED
 from functions.auth.password import PasswordChange, change_own_password
 
+_DONE: Final = {
+    "requested": "The request is sent. An administrator decides about it.",
+    "revoked": "The access token is revoked.",
+}
 _SCOPES: Final = (
     (Scope.READ, "read the catalog and your account"),
     (Scope.QUERY, "run queries on the server"),
     (Scope.SYNC, "mirror and download tables"),
     (Scope.ADMIN, "manage access tokens, and everything that your role administers"),
 )
+
+
+class AccountQuery(Input):
+    """The change that led to the page, for a confirmation."""
+
+    done: Literal["requested", "revoked"] | None = None
 
 
 class TokenForm(Input):
@@ -54,9 +64,9 @@ class RequestForm(Input):
 
 
 @function("GET", "/account", allow=Role.VIEWER)
-def account(ctx: Context) -> Page:
+def account(query: AccountQuery, ctx: Context) -> Page:
     """Show the account of the signed-in user."""
-    return _account(ctx)
+    return _account(ctx, done=_DONE.get(query.done or ""))
 
 
 @function("POST", "/account/tokens", allow=Role.VIEWER, scope=Scope.ADMIN)
@@ -71,18 +81,16 @@ def create_account_token(form: TokenForm, ctx: Context) -> Page:
 
 
 @function("POST", "/account/tokens/revoke", allow=Role.VIEWER, scope=Scope.ADMIN)
-def revoke_account_token(form: RevocationForm, ctx: Context) -> Page:
-    """Revoke one of the user's access tokens."""
-    return _done(
-        ctx,
-        "The access token is revoked.",
-        lambda: ctx.state.edit(lambda db: tokens.revoke_token(db, actor(ctx), ctx.caller, form.id)),
+def revoke_account_token(form: RevocationForm, ctx: Context) -> Redirect | Page:
+    """Revoke one of the user's access tokens, and go back to the account."""
+    return _change(
+        "revoked", lambda: ctx.state.edit(lambda db: tokens.revoke_token(db, actor(ctx), ctx.caller, form.id))
     )
 
 
 @function("POST", "/account/requests", allow=Role.VIEWER)
-def create_account_request(form: RequestForm, ctx: Context) -> Page:
-    """Request access to a table."""
+def create_account_request(form: RequestForm, ctx: Context) -> Redirect | Page:
+    """Request access to a table, and go back to the account."""
     new = NewAccessRequest(table=form.table, reason=form.reason)
 
     def send() -> object:
@@ -90,7 +98,7 @@ def create_account_request(form: RequestForm, ctx: Context) -> Page:
         access = ctx.access.current()
         return ctx.state.edit(lambda db: requests.ask(db, actor(ctx), ctx.caller, access, new))
 
-    return _done(ctx, "The request is sent. An administrator decides about it.", send)
+    return _change("requested", send)
 
 
 @function("POST", "/account/password", allow=Role.VIEWER, scope=Scope.ADMIN)
@@ -103,13 +111,10 @@ def change_account_password(form: PasswordChange, ctx: Context) -> Redirect | Pa
     return Redirect("/login", 303, (signed_out(ctx),))
 
 
-def _done(ctx: Context, text: str, change: Callable[[], object]) -> Page:
-    """Make a change and show the account, with the reason if the change is refused."""
-    try:
-        change()
-    except AnalystError as error:
-        return _refused(ctx, error)
-    return _account(ctx, done=text)
+def _change(done: str, change: Callable[[], object]) -> Redirect:
+    """Make a change and go to the account, so that reloading the page repeats nothing. An error gets a page of its own."""
+    change()
+    return Redirect(f"/account?done={done}", 303)
 
 
 def _refused(ctx: Context, error: AnalystError) -> Page:
@@ -125,7 +130,7 @@ def _account(ctx: Context, *, status: int = 200, created: CreatedToken | None = 
         own = requests.list_own(db, ctx.caller.user_id or "")
         known = find_account(db, ctx.caller.user_id or "")
     valid = [token for token in found if token.revoked_at is None and token.expires_at > ctx.now]
-    shown = {"done": None, "problem": None, "request_problem": None, **values}
+    shown = {"done": None, "problem": None, **values}
     return page(
         ctx,
         "account.html",

@@ -21,6 +21,7 @@ _TITLES = {
     403: "Access denied",
     404: "Not found",
     405: "Not found",
+    409: "That did not work",
     422: "That did not work",
     429: "Too many attempts",
     500: "Something went wrong",

@@ -48,7 +48,9 @@ def test_who_can_read_nothing_is_told_what_to_do(browser: Browser) -> None:
 
 def test_open_requests_are_counted(browser: Browser, world: World) -> None:
     bob = browser.sign_in("bob@example.com")
-    assert bob.post("/account/requests", table="shop.orders", reason="For the report").status_code == 200
+    sent = bob.post("/account/requests", table="shop.orders", reason="For the report")
+    assert (sent.status_code, sent.headers["Location"]) == (303, "/account?done=requested")
+    assert "The request is sent" in bob.get(sent.headers["Location"]).text
     assert "1 of your requests for access is waiting" in bob.get("/").text
     (request,) = world.ask("GET", "/api/admin/access-requests")["requests"]
     world.ask("POST", f"/api/admin/access-requests/{request['id']}/deny", {"answer": "Not yet"})
