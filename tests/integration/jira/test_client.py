@@ -321,9 +321,9 @@ CAPTCHA = {"X-Authentication-Denied-Reason": "CAPTCHA_CHALLENGE; login-url=https
         (Fault("search", 301, {"Location": "https://other.example/rest"}), "set JIRA_DOMAIN to that address"),
         (Fault("search", 410), "install a newer version"),
         (Fault("search", 401, body='{"code":401,"message":"Unauthorized; scope does not match"}'), "read:jira-user"),
-        (Fault("search", 404), "from Jira Cloud only"),
-        (Fault("myself", 200, body='{"displayName": "Anonymous"}'), "does not know whose credential"),
-        (Fault("myself", 404), "is JIRA_DOMAIN the address"),
+        (Fault("search", 404), "can only be read from Jira Cloud"),
+        (Fault("myself", 200, body='{"displayName": "Anonymous"}'), "identifies no account for the credential"),
+        (Fault("myself", 404), "check that JIRA_DOMAIN is the address"),
     ],
 )
 def test_what_stands_between_us_and_jira_is_named_with_a_remedy(
@@ -347,9 +347,9 @@ def test_a_token_is_followed_although_the_page_says_that_it_is_the_last(
 @pytest.mark.parametrize(
     ("page", "said"),
     [
-        ('{"issues": [], "isLast": true, "total": 3}', "says that there are 3"),
-        ('{"issues": [], "isLast": false}', "gives no token for the next one"),
-        ('{"issues": [], "nextPageToken": "x", "isLast": true}', "same page again and again"),
+        ('{"issues": [], "isLast": true, "total": 3}', "reports a total of 3"),
+        ('{"issues": [], "isLast": false}', "sends no token for the next one"),
+        ('{"issues": [], "nextPageToken": "x", "isLast": true}', "same page of a search again and again"),
         ('{"isLast": true}', "no list of issues"),
     ],
 )

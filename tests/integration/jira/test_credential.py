@@ -119,7 +119,7 @@ def test_a_lost_permission_deletes_no_project(asking: Jira, service: Service, in
     service.hidden = set(lost)
     for job in ("check", "check"):
         told = run(asking, job, status=422)
-        assert "Jira no longer finds 6 of 12 published issues; at most 2 are believed" in told["error"]
+        assert "Jira no longer finds 6 of 12 published issues; a check deletes at most 2" in told["error"]
     for id_ in lost:
         hook(instance, asking, id_)
     told = fold(asking, 422)

@@ -78,7 +78,7 @@ def test_what_is_more_than_may_be_mended_is_an_error_and_deletions_are_not_belie
     service.hidden = {*ids[:3]}
     found = run(asking, "check", status=422, limit=2)
     assert (found["level"], found["left"], found["totals"]["deleted"]) == ("ERROR", 3, 0)
-    assert "can its account still see all projects?" in found["error"]
+    assert "can no longer see all projects" in found["error"]
     assert "da admin jira check --deletions 3 --limit 3" in found["error"]
     assert len(issues(asking)) == 4
     service.hidden = set()
@@ -108,7 +108,7 @@ def test_before_all_issues_were_read_once_nothing_is_missing(asking: Jira, insta
     instance.create()
     instance.clock += HOUR
     found = run(asking, "check")
-    assert (found["totals"]["missing"], found["notes"][0].startswith("not all issues were read yet")) == (0, True)
+    assert (found["totals"]["missing"], found["notes"][0].startswith("the backfill has not finished")) == (0, True)
 
 
 def test_a_check_that_can_not_ask_is_an_error_that_is_reported(asking: Jira, service: Service) -> None:
@@ -226,4 +226,7 @@ def test_the_jobs_are_scheduled(asking: Jira) -> None:
 @pytest.mark.parametrize("job", ["sla", "check", "attachments"])
 def test_without_a_credential_nothing_is_asked_and_that_is_no_failure(jira: Jira, job: str) -> None:
     answer = run(jira, job)
-    assert (answer["status"], answer["notes"]) == ("unchanged", ["Jira is not asked: JIRA_API_TOKEN is not set"])
+    assert (answer["status"], answer["notes"]) == (
+        "unchanged",
+        ["nothing was requested from Jira: JIRA_API_TOKEN is not set"],
+    )
