@@ -91,7 +91,7 @@ def test_a_table_whose_file_is_gone_is_named_in_answer_run_catalog_and_manifest(
     assert world.ask("GET", "/api/catalog/tables/shop.a")["notice"] == note
     assert world.ask("GET", "/api/sync/manifest")["tables"]["shop.a"]["notice"] == note
     assert outcomes(extract(world)) == {"a": "vanished", "b": "unchanged"}
-    assert "any more: its files are gone" in extract(world, "a", status=422)["tables"][0]["error"]
+    assert "anymore: its files are gone" in extract(world, "a", status=422)["tables"][0]["error"]
 
 
 def test_new_tables_are_registered_in_one_edit(world: World, files: Path) -> None:

@@ -36,14 +36,14 @@ class Place(Protocol):
         """List the files, in order of their names."""
 
     def local(self, file: SourceFile, scratch: Path) -> Path:
-        """Give the file on this machine's disk, copied to the scratch folder where it lies elsewhere."""
+        """Return the file on this machine's disk, copied to the scratch folder where it lies elsewhere."""
 
     def mark(self, file: SourceFile) -> str:
         """Look at the file again: its mark as of now, empty where it is gone."""
 
 
 def matches(pattern: str, name: str) -> bool:
-    """Tell whether a relative name matches a glob; `**` stands for any number of folders."""
+    """Return whether a relative name matches a glob; `**` stands for any number of folders."""
     return _matches(pattern.split("/"), name.split("/"))
 
 
@@ -65,12 +65,12 @@ def split_glob(path: str) -> tuple[str, str | None]:
 
 
 def is_under(url: str, root: str) -> bool:
-    """Tell whether a URL that is not of this machine's disk is under a root."""
+    """Return whether a URL that is not of this machine's disk is under a root."""
     return "://" in root and f"{url}/".startswith(f"{root.rstrip('/')}/")
 
 
 def refused(path: str) -> SourceError:
-    """Say that a path is not under any root."""
+    """Report that a path is not under any root."""
     return SourceError(f"{path!r} may not be read: it is not under any of SOURCE_ROOTS")
 
 
@@ -97,7 +97,7 @@ class LocalPlace:
         return sorted(wanted, key=lambda file: file.name)
 
     def local(self, file: SourceFile, scratch: Path) -> Path:
-        """Give the file under a name without wildcards, which DuckDB would take for a glob."""
+        """Return the file under a name without wildcards, which DuckDB would take for a glob."""
         real = Path(file.path)
         if real.resolve() != real:
             raise refused(file.name)
@@ -169,7 +169,7 @@ def _unreadable(entry: os.DirEntry[str], name: str, error: OSError | RuntimeErro
 
 
 def local_place(path: str, roots: Sequence[str]) -> LocalPlace:
-    """Find out where a path on this machine leads.
+    """Determine where a path on this machine leads.
 
     Raises:
         SourceError: it leads out of the roots, or nothing is there.
@@ -190,7 +190,7 @@ def local_place(path: str, roots: Sequence[str]) -> LocalPlace:
 
 
 def _local_path(text: str) -> str | None:
-    """Give the absolute path that a text stands for, `None` if it is something else."""
+    """Return the absolute path that a text stands for, `None` if it is something else."""
     if text.startswith(("file://", "local://")):
         parts = urlsplit(text.replace("local://", "file://", 1).replace("?", "%3F").replace("#", "%23"))
         text = unquote(parts.path) if parts.netloc in ("", "localhost") else ""
