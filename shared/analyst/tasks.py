@@ -183,7 +183,9 @@ class Tasks:
 
 
 def _log_retry(error: Exception, pause: float) -> None:
-    log.warning("a call is repeated", extra={"fields": {"reason": str(error), "after_s": round(pause, 1)}})
+    log.warning(
+        "retrying a call to another function", extra={"fields": {"reason": str(error), "after_s": round(pause, 1)}}
+    )
 
 
 def _read(path: str, status: int, answer: bytes) -> dict[str, Any]:

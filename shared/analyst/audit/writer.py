@@ -262,7 +262,7 @@ class Audit:
             with self._turn:
                 self._put([], ended_by=self._clock())
         except Exception:
-            log.exception("what the audit has counted could not be written; it is written later")
+            log.exception("counted audit events could not be written; retrying with the next write")
             self._later(_AGAIN_AFTER, self._end)
             return
         with self._gate:

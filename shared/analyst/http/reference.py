@@ -71,9 +71,9 @@ def _example(schema: Json, document: Json) -> Any:
 _TEMPLATE: Final = Path(__file__).with_name("reference.html")
 _WHO: Final = {
     "anybody": "anybody",
-    "caller": "everybody with a token, services",
-    "service": "services, admins",
-    "viewer": "everybody with a token",
+    "caller": "everyone with a token, and services",
+    "service": "services and admins",
+    "viewer": "everyone with a token",
     "analyst": "analysts and above",
     "km_admin": "km_admins and admins",
     "admin": "admins",

@@ -88,7 +88,7 @@ class Gathered:
         self.altered.append(Left(kind=kind, name=name, reason=reason))
 
 
-_GONE = "an earlier import added it, and it was removed here since"
+_GONE = "an earlier import added it, and it has since been removed here"
 
 
 @dataclass(slots=True)

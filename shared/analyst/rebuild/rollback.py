@@ -22,10 +22,10 @@ _LOG = logging.getLogger(f"{logs.ROOT}.rollback")
 
 
 class RollbackAnswer(RebuildAnswer):
-    """What a rollback did, or with `dry_run` would do.
+    """The result of a rollback, or with `dry_run` what it would be.
 
-    `missing` are tables that are not shown as they were: the earlier snapshot lacks them, or has them for a registration that
-    has ended.
+    `missing` are tables that are not shown as they were: the earlier snapshot does not have them, or has them under a
+    registration that has since ended.
     """
 
     dry_run: bool = False
@@ -231,5 +231,5 @@ def _catch_up(rebuilding: Rebuild) -> None:
             rebuilding.run()
     except AnalystError as error:
         _LOG.warning(
-            "what was published during the rollback is not built yet", extra={"fields": {"reason": str(error)}}
+            "extracts published during the rollback have not been built yet", extra={"fields": {"reason": str(error)}}
         )
