@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _TOKEN = rf"^{TOKEN_PREFIX}[A-Za-z0-9_-]{{43}}$"
 
 PER_CLIENT: Final = Limit("bootstrap-from", 30, timedelta(minutes=15))
-"""Bootstrap secrets that one client may try."""
+"""The number of bootstrap secrets that one client may try."""
 
 
 class Bootstrap(Input):
@@ -79,7 +79,7 @@ def _bootstrap(db: "DuckDBPyConnection", actor: Actor, request: Bootstrap, seed:
 
 
 def _again(db: "DuckDBPyConnection", actor: Actor, request: Bootstrap, user_id: str) -> Bootstrapped:
-    """Answer once more to whom it was done for, who proves it by the token."""
+    """Repeat the response to a client that proves by the token that it received it before."""
     valid = "user_id = ? and sha256 = ? and revoked_at is null and expires_at > ?"
     kept = [user_id, digest(request.token or ""), actor.at]
     token = fetch_one(db, f"select id from tokens where name = 'bootstrap' and {valid}", kept)

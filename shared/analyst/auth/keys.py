@@ -1,7 +1,7 @@
 """The signing keys of an installation, of which several are valid during a rotation.
 
-A signed token is a JWT (HS256). Its header names the key (`kid`), its audience the purpose; each purpose signs with a
-key of its own that is derived from the secret, so that a token of one purpose is never one of another.
+A signed token is a JWT (HS256). Its header names the key (`kid`), its audience the purpose. Each purpose signs with a
+key of its own that is derived from the secret, so that a token of one purpose is never valid for another.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ _REQUIRED: Final = ("iss", "aud", "sub", "iat", "exp")
 
 
 class Purpose(StrEnum):
-    """What a signed token is good for, and nothing else."""
+    """The only purpose of a signed token."""
 
     SESSION = "session"
     REFRESH = "refresh"
@@ -28,7 +28,7 @@ class Purpose(StrEnum):
     RESET = "reset"
     DESKTOP = "desktop"
     OAUTH = "oauth"
-    """What a browser keeps while it is away at an identity provider."""
+    """The state that a browser keeps during a visit to an identity provider."""
 
 
 class Keys:
@@ -43,7 +43,7 @@ class Keys:
         self._current = _kid(secrets[0])
 
     def sign(self, purpose: Purpose, subject: str, now: datetime, lasts: timedelta, **claims: Any) -> str:
-        """Sign a token about a subject. `claims` are JSON values, readable by whoever has the token."""
+        """Sign a token about a subject. `claims` are JSON values that anyone with the token can read."""
         import jwt
 
         registered = {
@@ -72,7 +72,11 @@ class Keys:
                 algorithms=[_ALGORITHM],
                 audience=purpose.value,
                 issuer=_ISSUER,
-                options={"require": list(_REQUIRED), "verify_exp": False, "verify_iat": False},  # by our clock, below
+                options={
+                    "require": list(_REQUIRED),
+                    "verify_exp": False,
+                    "verify_iat": False,
+                },  # checked below, by our clock
             )
             expires = datetime.fromtimestamp(claims["exp"], UTC)
         except (jwt.InvalidTokenError, KeyError, TypeError, ValueError, OverflowError) as error:
@@ -82,11 +86,11 @@ class Keys:
         return claims
 
     def codes(self, purpose: Purpose, text: str) -> tuple[str, ...]:
-        """Return the six digits that stand for a text: by the newest key, and by those before it."""
+        """Return the six digits derived from a text: with the newest key, and with those before it."""
         return tuple(_digits(self._key(kid, purpose), text) for kid in self._secrets)
 
     def knows(self, token: str) -> bool:
-        """Return whether a token names one of these keys; whether that key signed it is another question."""
+        """Return whether a token names one of these keys; it need not be signed with it."""
         import jwt
 
         try:

@@ -31,7 +31,7 @@ _LEEWAY: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class _Published:
-    """What an issuer published, and when we looked (by the clock that never goes back)."""
+    """The published configuration of an issuer, and when it was fetched (by a monotonic clock)."""
 
     configuration: Mapping[str, Any]
     keys: Mapping[str, "PyJWK"]
@@ -63,7 +63,7 @@ class Issuer:
         """Return the claims of an identity token that was made for `audience`.
 
         Raises:
-            UnauthenticatedError: this issuer did not sign it, it is for somebody else, or it has expired.
+            UnauthenticatedError: this issuer did not sign it, it is for another audience, or it has expired.
             UnavailableError: the issuer's keys are unavailable.
         """
         import jwt
@@ -93,7 +93,7 @@ class Issuer:
         raise UnauthenticatedError("the identity token is not signed with a current key of its issuer")
 
     def _current(self, age: float) -> _Published:
-        """Return what the issuer published, fetched no longer than `age` seconds ago if it can be had."""
+        """Return the issuer's configuration, fetched at most `age` seconds ago if it is available."""
         with self._looking:
             if self._published is None or self._monotonic() - self._published.at > age:
                 self._published = self._look(self._published)
@@ -105,7 +105,7 @@ class Issuer:
         except UnavailableError:
             if before is None:
                 raise
-            return _Published(before.configuration, before.keys, self._monotonic())  # its keys are still good
+            return _Published(before.configuration, before.keys, self._monotonic())  # its keys are still valid
 
     def _fetched(self) -> _Published:
         from jwt import PyJWK, PyJWTError

@@ -12,7 +12,7 @@ from analyst.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class LoginButton:
-    """How a way to sign in shows on the sign-in page: `url` is where the button leads, lower `order` stands higher."""
+    """The button of a method on the sign-in page: `url` is its target; buttons are sorted by `order`."""
 
     text: str
     url: str
@@ -20,17 +20,17 @@ class LoginButton:
 
 
 class AuthProvider(Protocol):
-    """A way to sign in: one that proves an e-mail address. What it proves goes to `signing_in.sign_in`."""
+    """A sign-in method: it proves an e-mail address, which it passes to `sign_in.sign_in`."""
 
     @property
     def name(self) -> str:
-        """By which it is listed, and disabled in the settings."""
+        """The name by which it is listed, and disabled in the settings."""
 
     def is_available(self, settings: Settings) -> bool:
-        """Return whether it is configured. It need not look whether it is disabled."""
+        """Return whether it is configured; whether it is disabled is checked elsewhere."""
 
     def button(self, settings: Settings) -> LoginButton | None:
-        """Return its button; `None` for one that is not for browsers."""
+        """Return its button; `None` for a method without one."""
 
 
 @cache
@@ -46,7 +46,7 @@ def all_providers() -> tuple[AuthProvider, ...]:
 
 
 def require(provider: AuthProvider, settings: Settings) -> None:
-    """Let a provider's functions work only while it is one to sign in by.
+    """Require that a provider is available, before its functions work.
 
     Raises:
         NotFoundError: it is not configured, or disabled.

@@ -1,7 +1,7 @@
 """Sessions of people who signed in: a cookie for pages, a bearer token with a refresh token for programs.
 
-A session is a signed token and nothing that is kept. It ends when it expires, when its user is deactivated or signs
-out everywhere (`sessions_valid_from`), or when it is signed out (the access list names the sessions that were).
+A session is a signed token; nothing is stored. It ends when it expires, when its user is deactivated or signs out
+everywhere (`sessions_valid_from`), or when it is signed out (the access list names such sessions).
 """
 
 import secrets
@@ -20,13 +20,18 @@ PROGRAM_LASTS: Final = timedelta(hours=1)
 REFRESH_LASTS: Final = timedelta(days=30)
 
 _AGAIN_WITHIN: Final = 60.0
-"""Seconds for which a used refresh token still works: a client whose response was lost would be signed out otherwise.
-The thief of a refresh token has the same minute, and gains no more than by using the token first."""
+"""Seconds for which a used refresh token still works; otherwise a client whose response was lost would be signed out.
+
+The thief of a refresh token has the same minute, and gains no more than by using the token first.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One signing-in. `began` is when the person proved who they are, and stays when the session is refreshed."""
+    """One sign-in.
+
+    `began` is when the person proved their identity; it does not change when the session is refreshed.
+    """
 
     id: str
     user_id: str
@@ -35,7 +40,10 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What a program gets: a token to call with, and one that gives the next pair, once. Seconds until they expire."""
+    """The tokens of a program: one to call with, and one that returns the next pair, once.
+
+    Seconds until they expire.
+    """
 
     token: str
     expires_in: int
@@ -44,17 +52,17 @@ class Pair:
 
 
 def begin(user_id: str, now: datetime) -> Session:
-    """Begin a session of a user who has just proven who they are."""
+    """Begin a session of a user who has just proven their identity."""
     return Session(secrets.token_urlsafe(16), user_id, now)
 
 
 def for_browser(keys: Keys, session: Session, now: datetime) -> str:
-    """Make the token that stands in a browser's cookie."""
+    """Return the token for a browser's cookie."""
     return _sign(keys, Purpose.SESSION, session, now, BROWSER_LASTS)
 
 
 def for_program(keys: Keys, session: Session, now: datetime) -> Pair:
-    """Make the tokens of a program such as `da`."""
+    """Return the tokens for a program such as `da`."""
     refresh = keys.sign(
         Purpose.REFRESH, session.user_id, now, REFRESH_LASTS, **_claims(session), jti=secrets.token_urlsafe(16)
     )
@@ -67,7 +75,9 @@ def for_program(keys: Keys, session: Session, now: datetime) -> Pair:
 
 
 def refresh(keys: Keys, token: str, access: AccessReader, store: Store, now: datetime) -> Pair:
-    """Return the next pair for a refresh token, which is used up by it; for a minute, who missed the answer asks again.
+    """Return the next pair for a refresh token, which is used up.
+
+    For a minute, a client that missed the response can repeat the request.
 
     Raises:
         UnauthenticatedError: it is not valid, was used before, or its session has ended.
@@ -81,7 +91,7 @@ def refresh(keys: Keys, token: str, access: AccessReader, store: Store, now: dat
 
 
 def read(keys: Keys, token: str, now: datetime) -> Session:
-    """Return the session that a token is of, whether it has been ended or not.
+    """Return the session of a token, even if it has ended.
 
     Raises:
         UnauthenticatedError: it was not signed here, or has expired.
@@ -90,11 +100,11 @@ def read(keys: Keys, token: str, now: datetime) -> Session:
 
 
 def identify(keys: Keys, token: str, access: AccessReader, now: datetime) -> Caller:
-    """Determine whom a session's token speaks for, also when the user was made by another process a moment ago.
+    """Return the caller of a session's token, even if another process created the user a moment ago.
 
     Raises:
         UnauthenticatedError: it is not valid, or its session has ended.
-        UnavailableError: who may do what is not known now.
+        UnavailableError: the access list is unavailable.
     """
     session = read(keys, token, now)
     try:

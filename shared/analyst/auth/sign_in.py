@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """An e-mail address that somebody has proven to be theirs, by which provider, and their name.
+    """A proven e-mail address with the provider that proved it, and the person's name.
 
-    An OpenID provider says besides who they are whatever their address is: `issuer` and `subject`.
+    An OpenID provider also identifies the account, independently of its address: `issuer` and `subject`.
     """
 
     email: str
@@ -34,7 +34,7 @@ class Proven:
 
 
 def sign_in(proven: Proven, access: AccessReader, state: State, actor: Actor, settings: Settings) -> str:
-    """Return the id of the user whom an e-mail belongs to; one of an allowed domain becomes a user by this.
+    """Return the id of the user with an e-mail address; someone from an allowed domain becomes a user.
 
     Raises:
         ForbiddenError: nobody with this e-mail may come in, or whom the provider means is another person than the one
@@ -51,10 +51,10 @@ def sign_in(proven: Proven, access: AccessReader, state: State, actor: Actor, se
 
 
 def _checked(proven: Proven) -> Proven:
-    """Check what a provider says, whichever it is: the address has to be one, the name is cleaned or left out.
+    """Check the claims of a provider: the address must be valid, the name is cleaned or dropped.
 
     Raises:
-        ForbiddenError: this is no e-mail address.
+        ForbiddenError: this is not an e-mail address.
     """
     try:
         email = _EMAIL.validate_python(proven.email)
@@ -66,16 +66,16 @@ def _checked(proven: Proven) -> Proven:
 
 
 def person_name(text: str | None) -> str | None:
-    """Make one line of a name: without control and invisible characters, and not too long. `None` if nothing is left."""
+    """Return a name as one short line, without control and invisible characters. `None` if nothing remains."""
     bare = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text or "")
     return " ".join(bare.split())[:_LONGEST_NAME].strip() or None
 
 
 def _is_same(user_id: str, proven: Proven, state: State) -> bool:
-    """Return whether who signed in before is who signs in now; False where that has to be written down first.
+    """Return whether the account is the one that signed in before; False if it must be recorded first.
 
     Raises:
-        ForbiddenError: they are somebody else.
+        ForbiddenError: it is another account.
     """
     if proven.issuer is None or proven.subject is None:
         return True
@@ -84,15 +84,15 @@ def _is_same(user_id: str, proven: Proven, state: State) -> bool:
 
 
 def may_come(email: str, settings: Settings) -> bool:
-    """Return whether somebody with this e-mail may become a user by signing in."""
+    """Return whether a person with this e-mail address may become a user by signing in."""
     return email.rpartition("@")[2] in settings.allowed_domains or _is_first_administrator(email, settings)
 
 
 def is_welcome(email: str, access: AccessReader, settings: Settings) -> bool:
-    """Return whether somebody with this e-mail may sign in: as the user they are, or would become.
+    """Return whether a person with this e-mail address may sign in, as an existing or a new user.
 
     Raises:
-        UnavailableError: who may do what is not known now.
+        UnavailableError: the access list is unavailable.
     """
     return may_come(email, settings) or _known(email, access) is not None
 
@@ -114,7 +114,7 @@ def _is_to_be_raised(email: str, state: State, settings: Settings) -> bool:
 
 
 def _require_user(email: str, state: State) -> None:
-    """Turn away whom the state does not have, without an edit."""
+    """Refuse a person who is not in the state, without an edit."""
     with state.read() as db:
         if not fetch_one(db, "from users where email = ? and active", [email]):
             raise ForbiddenError(_REFUSED)

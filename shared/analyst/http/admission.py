@@ -18,16 +18,16 @@ _NONE: Final = "the request has no credentials; sign in, or send an access token
 
 
 def session_cookie(*, secure: bool) -> str:
-    """Name the cookie of a session. Browsers let nobody but us set the one with the prefix, and only over HTTPS."""
+    """Return the name of the session cookie. Only this server can set one with the prefix, and only over HTTPS."""
     return _COOKIES[0] if secure else _COOKIES[1]
 
 
 def identify(spec: FunctionSpec, request: Request, process: Process) -> Caller | None:
-    """Determine who calls; `None` where anybody may.
+    """Return the caller; `None` for functions that anyone may call without credentials.
 
     Raises:
-        UnauthenticatedError: there is no proof, or a wrong one.
-        ForbiddenError: this comes from a page of somebody else.
+        UnauthenticatedError: the credentials are missing or invalid.
+        ForbiddenError: the request comes from another site's page.
     """
     shown = _credentials(request)
     if spec.is_page or (shown.authorization is None and shown.cookie is not None):
@@ -43,10 +43,10 @@ def identify(spec: FunctionSpec, request: Request, process: Process) -> Caller |
 
 
 def authorize(spec: FunctionSpec, caller: Caller | None) -> None:
-    """Let a caller through who may.
+    """Check that a caller may call the function.
 
     Raises:
-        ForbiddenError: this is not for them.
+        ForbiddenError: the caller's role or the token's scope is not sufficient.
     """
     if spec.allow is Allow.ANYBODY or caller is None:
         return
@@ -60,7 +60,7 @@ def authorize(spec: FunctionSpec, caller: Caller | None) -> None:
 
 
 def shows_credentials(request: Request) -> bool:
-    """Return whether a request comes with proof of who makes it, be it good or bad."""
+    """Return whether a request has credentials, valid or not."""
     return _credentials(request) != Credentials()
 
 
@@ -70,9 +70,9 @@ def _credentials(request: Request) -> Credentials:
 
 
 def _refuse_other_pages(request: Request, process: Process, *, is_signed_in: bool) -> None:
-    """Refuse a change that another site's page had a browser ask for (CSRF): browsers tell where it comes from.
+    """Refuse a change that another site's page made a browser request (CSRF): browsers state the origin.
 
-    A browser that tells nothing is refused what a cookie would let it do; other programs send no cookie.
+    A browser that states none is refused what only a cookie authorizes; other programs send no cookie.
     """
     if request.method in _SAFE:
         return

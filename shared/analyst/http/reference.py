@@ -16,7 +16,10 @@ Json = Mapping[str, Any]
 
 
 def curl(method: str, path: str, operation: Json, document: Json) -> str:
-    """Write a call of an operation; `$SERVER`, `$TOKEN`, `$FILE` and what is in braces are for the reader to fill in."""
+    """Return a curl command for an operation.
+
+    `$SERVER`, `$TOKEN`, `$FILE` and parts in braces are for the reader to fill in.
+    """
     query = "&".join(f"{it['name']}={{{it['name']}}}" for it in operation.get("parameters", ()) if _is_needed(it))
     lines = [f'curl "$SERVER{path}{"?" if query else ""}{query}"']
     if method not in {"GET", "POST"} or (method == "POST" and not body_schema(operation)):
@@ -51,7 +54,7 @@ def _is_needed(parameter: Json) -> bool:
 
 
 def _example(schema: Json, document: Json) -> Any:
-    """Make up a value; of an object the required fields, or the first one."""
+    """Return an example of a value; for an object, of the required fields, or of the first one."""
     schema = resolved(schema, document)
     if schema.get("default") is not None:
         return schema["default"]
@@ -94,7 +97,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One function, ready to be shown."""
+    """One function, as the template shows it."""
 
     id: str
     tag: str
@@ -125,7 +128,7 @@ def render(document: Json) -> str:
 
 
 def kind_of(schema: Json) -> Markup:
-    """Write a schema as a short type, with links to the models."""
+    """Return a schema as a short type, with links to the models."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return Markup('<a href="#model-{0}">{0}</a>').format(name)
@@ -147,7 +150,7 @@ def _values(schema: Json) -> Json:
 
 
 def _default(schema: Json) -> str:
-    """Write the default of a field, nothing if that is nothing."""
+    """Return the default of a field, empty if there is none."""
     default = schema.get("default")
     return "" if default in (None, "", [], {}) else json.dumps(default, ensure_ascii=False)
 

@@ -30,12 +30,12 @@ _SAYS_WHICH_TEXT: Final = frozenset({"pattern", "format", "enum", "const"})
 
 class _Untitled(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
-        """Leave titles out that only repeat a name."""
+        """Remove titles that only repeat a name."""
         return False
 
 
 class Schemas:
-    """The schemas of the models that go in and come out."""
+    """The schemas of input and output models."""
 
     def __init__(self, inputs: Iterable[type[BaseModel]], outputs: Iterable[type[BaseModel]]) -> None:
         wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = []
@@ -48,7 +48,7 @@ class Schemas:
         self._inputs = {model: self._input(model) for model, mode in wanted if mode == "validation"}
 
     def reference(self, model: type[BaseModel]) -> Json:
-        """Refer to a model that comes out."""
+        """Refer to an output model."""
         return dict(self._places[model, "serialization"])
 
     def problem(self) -> Json:
@@ -65,7 +65,7 @@ class Schemas:
         ]
 
     def body(self, model: type[BaseModel], *, without: Collection[str]) -> Json:
-        """Describe a model as a body; fields that stand in the path are left out."""
+        """Describe a model as a body, without the fields that are in the path."""
         schema = copy.deepcopy(self._inputs[model])
         schema["properties"] = {k: v for k, v in schema.get("properties", {}).items() if k not in without}
         required = [name for name in schema.pop("required", ()) if name not in without]
@@ -75,7 +75,7 @@ class Schemas:
 
     @staticmethod
     def limit_to_segment(schema: Json, *, spans: bool) -> None:
-        """Say what a part of a path can hold."""
+        """Describe what a part of a path can contain."""
         if schema.get("pattern") == _NO_NUL:
             schema["pattern"] = _NOT_EMPTY if spans else _SEGMENT
 
@@ -100,7 +100,7 @@ class Schemas:
 
 
 def _parameter(name: str, schema: Json, *, required: bool) -> Json:
-    """Describe one parameter; it is left out rather than null."""
+    """Describe one parameter; it is omitted rather than null."""
     described: Json = {"name": name, "in": "query", "required": required}
     if text := schema.pop("description", None):
         described["description"] = text
@@ -113,7 +113,7 @@ def _parameter(name: str, schema: Json, *, required: bool) -> Json:
 
 
 def _demands(schema: Json) -> bool:
-    """Return whether an empty object is not enough."""
+    """Return whether an empty object is invalid."""
     alternatives = [schema[word] for word in ("anyOf", "oneOf") if word in schema]
     return (
         bool(schema.get("required"))
@@ -123,7 +123,7 @@ def _demands(schema: Json) -> bool:
 
 
 def _tighten(schema: Any) -> None:
-    """Say of what goes in what pydantic leaves out: no text holds a NUL, no name is other than its pattern."""
+    """Add to an input schema what pydantic omits: texts contain no NUL, names match their pattern."""
     for part in _parts(schema):
         says_which = _SAYS_WHICH_TEXT & part.keys() and (part.get("format") != "password" or "pattern" in part)
         if part.get("type") == "string" and not says_which:
@@ -137,7 +137,7 @@ def _tighten(schema: Any) -> None:
 
 
 def _parts(schema: Any) -> Iterator[Json]:
-    """Walk through a schema and all that is in it."""
+    """Walk through a schema and all its parts."""
     if isinstance(schema, dict):
         yield schema
         for value in list(schema.values()):
