@@ -40,10 +40,10 @@ class AccessReport(Output):
 def report(
     db: "DuckDBPyConnection", caller: Caller, query: AccessQuery, published: frozenset[str], now: datetime
 ) -> AccessReport:
-    """Explain access. `published` are the ids of the tables of the newest snapshot.
+    """Explain access. `published` are the ids of the tables in the newest snapshot.
 
     Raises:
-        NotFoundError: there is no such user or table.
+        NotFoundError: the user or table does not exist.
     """
     access = AccessList.model_validate_json(project(db, 0, now))
     if query.table is not None and query.table not in access.tables.keys() | published:
@@ -76,7 +76,7 @@ def _readers(access: AccessList, table: str) -> list[Caller]:
 
 
 def _readable(access: AccessList, who: Caller, published: frozenset[str]) -> list[str]:
-    """Find the tables that a user may read, also those that nobody registered; nothing for who is deactivated."""
+    """Find the tables that a user may read, including unregistered ones; none for a deactivated user."""
     if who.user_id not in access.users:
         return []
     return sorted(access.readable(who) | (published if who.role is Role.ADMIN else frozenset()))

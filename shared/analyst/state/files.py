@@ -1,4 +1,4 @@
-"""The DuckDB file of the system state on this machine: fetched, brought to today's schema, opened."""
+"""The local DuckDB file of the system state: fetched, migrated to the current schema, opened."""
 
 import hashlib
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 LEGACY: Final = "state/system.duckdb"
-"""Where the reference system kept its state. It is taken over by the first edit, and never written."""
+"""The location of an older system's state. The first edit migrates it, and it is never written."""
 
 ALIAS: Final = "state"
-"""What the file is called in a connection; statements need not say it."""
+"""The alias of the file in a connection; statements may omit it."""
 
 _OLD: Final = "old"
 _REMEDY: Final = "restore it from a backup or an earlier object version"
@@ -28,7 +28,7 @@ _WHAT: Final = "the system state"
 
 
 def read_pointer(current: Object | None) -> StatePointer | None:
-    """Read the pointer to the current state, `None` when there is no state.
+    """Read the pointer to the current state; `None` if there is no state.
 
     Raises:
         DamagedStateError: it is damaged.
@@ -37,7 +37,7 @@ def read_pointer(current: Object | None) -> StatePointer | None:
 
 
 def fetch_file(store: Store, pointer: StatePointer | None, folder: Path) -> Path | None:
-    """Put the current state into `folder`, as it is, and return its path; `None` when there is no state.
+    """Copy the current state into `folder` unchanged, and return its path; `None` if there is no state.
 
     Raises:
         DamagedStateError: it is missing or damaged.
@@ -51,12 +51,12 @@ def fetch_file(store: Store, pointer: StatePointer | None, folder: Path) -> Path
 
 @contextmanager
 def renewed(old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyConnection]":
-    """Make a new file at `path` that has what is in the old one, in today's schema, and open it for writing.
+    """Create a file at `path` with the content of the old one in the current schema, and open it for writing.
 
-    When the block ends, all is in the file.
+    When the block ends, everything is in the file.
 
     Raises:
-        StateTooNewError: a newer program has written the old file.
+        StateTooNewError: the old file was written by a newer version.
         ContractError: it can't be opened.
     """
     with _writing() as con:
@@ -66,12 +66,12 @@ def renewed(old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyCo
 
 @contextmanager
 def edited(old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyConnection]":
-    """Open the old file for writing, moved to `path`: that takes no longer the more there is in it.
+    """Open the old file for writing, moved to `path`; the time does not depend on its size.
 
-    It is renewed instead where it has an older schema, and where most of it is room that edits have left behind.
+    If its schema is older, or most of it is space freed by edits, a new file is written instead.
 
     Raises:
-        StateTooNewError: a newer program has written the old file.
+        StateTooNewError: the old file was written by a newer version.
         ContractError: it can't be opened.
     """
     with _writing() as con:
@@ -85,7 +85,7 @@ def edited(old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyCon
 
 
 def attached(path: Path) -> "DuckDBPyConnection":
-    """Open a file for reading, for as long as the connection is held.
+    """Open a file for reading, for as long as the connection is referenced.
 
     Raises:
         ContractError: it can't be opened.
@@ -98,7 +98,7 @@ def attached(path: Path) -> "DuckDBPyConnection":
 
 @contextmanager
 def _writing() -> "Iterator[DuckDBPyConnection]":
-    """Lend a connection, in which the block opens a file; when it ends well, all is in the file."""
+    """Lend a connection, in which the block opens a file; after a successful block, everything is in the file."""
     con = duckdb_files.connect(threads=1)
     try:
         yield con
@@ -119,7 +119,7 @@ def _renew(con: "DuckDBPyConnection", old: Path | None, path: Path, now: datetim
 
 
 def _is_fit(con: "DuckDBPyConnection", old: Path) -> bool:
-    """Return whether a file can be edited as it is."""
+    """Return whether a file can be edited in place."""
     duckdb_files.attach(con, old, _OLD, what=_WHAT)
     con.execute(f"use {_OLD}")
     used = fetch_one(con, "from pragma_database_size() where database_name = ? and free_blocks <= used_blocks", [_OLD])
@@ -139,7 +139,7 @@ def _download(store: Store, pointer: StatePointer, path: Path) -> None:
 
 
 def _download_legacy(store: Store, path: Path) -> bool:
-    """Fetch the state of the reference system, if there is one, with the log of a file that was not closed."""
+    """Fetch the state of an older system, if there is one, with the log of a file that was not closed."""
     if store.head(LEGACY) is None:
         return False
     store.download(LEGACY, path)

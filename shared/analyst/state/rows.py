@@ -1,4 +1,4 @@
-"""Rows as dictionaries. The tables hold times in UTC without a zone; here they have it."""
+"""Rows as dictionaries. The tables contain times in UTC without a zone; these dictionaries have the zone."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,38 +14,38 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 
 
 def fetch(db: "DuckDBPyConnection", sql: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
-    """Run a query and give its rows."""
+    """Run a query and return its rows."""
     result = db.execute(sql, _plain(parameters))
     names = [column[0] for column in result.description]
     return [{name: _aware(value) for name, value in zip(names, row, strict=True)} for row in result.fetchall()]
 
 
 def fetch_one(db: "DuckDBPyConnection", sql: str, parameters: Parameters = ()) -> dict[str, Any] | None:
-    """Run a query and give its first row, `None` if it has none."""
+    """Run a query and return its first row; `None` if it has none."""
     found = fetch(db, sql, parameters)
     return found[0] if found else None
 
 
 def execute(db: "DuckDBPyConnection", sql: str, parameters: Parameters = ()) -> None:
-    """Run a statement that gives no rows."""
+    """Run a statement without a result."""
     db.execute(sql, _plain(parameters))
 
 
 def insert(db: "DuckDBPyConnection", table: str, values: Mapping[str, Any]) -> None:
-    """Insert one row. Names of tables and columns are ours, never somebody's input."""
+    """Insert one row. Names of tables and columns are constants of the program, never input."""
     marks = ", ".join("?" for _ in values)
     db.execute(f"insert into {table} ({', '.join(map(quote, values))}) values ({marks})", _plain(list(values.values())))
 
 
 def insert_all(db: "DuckDBPyConnection", table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows of the same columns at once; DuckDB's client takes a millisecond for every single one."""
+    """Insert rows with the same columns at once; DuckDB's client takes a millisecond for each separate insert."""
     if rows:
-        columns = dict.fromkeys(rows[0], "VARCHAR")  # which an insert casts to what the table has
+        columns = dict.fromkeys(rows[0], "VARCHAR")  # which an insert casts to the column's type
         duckdb_files.insert(db, table, columns, [list(row.values()) for row in rows])
 
 
 def update(db: "DuckDBPyConnection", table: str, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    """Change columns of the row with this key. Names are ours."""
+    """Update columns of the row with this key. Names are constants of the program."""
     if not values:
         return
     assignments = ", ".join(f"{quote(name)} = ?" for name in values)

@@ -22,7 +22,7 @@ _LONGEST = 63
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """What a table of the old registry is called from now on. `primary_key` is a JSON list of column names."""
+    """The new name of a table of the old registry. `primary_key` is a JSON list of column names."""
 
     old_id: str
     source: str
@@ -49,9 +49,9 @@ def rename_tables(db: "DuckDBPyConnection") -> None:
 
 
 def renamed(old: Iterable[Mapping[str, Any]]) -> list[Renamed]:
-    """Name tables in the order of their registration: one source per type, the first to come has the plain name.
+    """Name tables in the order of their registration: one source per type, the first one gets the plain name.
 
-    A later one of the same name gets its bucket in front, and a number where even that is taken.
+    A later one of the same name gets its bucket as a prefix, and a number if that is taken, too.
     """
     taken: set[tuple[str, str]] = set()
     found = []
@@ -64,7 +64,7 @@ def renamed(old: Iterable[Mapping[str, Any]]) -> list[Renamed]:
 
 
 def _source(source_type: str | None) -> tuple[str, str]:
-    """Return the source and its type. The reference system called files on the server `local`."""
+    """Return the source and its type. The older system called server files `local`."""
     name = _name(source_type or "", EXTERNAL)
     type_ = "csv" if name == "local" else name
     return name, type_ if type_ in SOURCE_TYPES else EXTERNAL
@@ -89,7 +89,7 @@ def _name(text: str, otherwise: str) -> str:
 
 
 def _columns(primary_key: str | None) -> list[str]:
-    """Read what stood for a primary key: a JSON list, or names with commas between them."""
+    """Parse the old form of a primary key: a JSON list, or names separated by commas."""
     try:
         parsed = json.loads(primary_key or "[]")
     except ValueError:
@@ -103,21 +103,21 @@ SCHEMA_VERSION: Final = 6
 """The version that this code reads and writes."""
 
 REFERENCE_VERSION: Final = 3
-"""The last version of the reference system's schema."""
+"""The last version of the older system's schema."""
 
 _BEFORE: Mapping[int, Callable[["DuckDBPyConnection"], None]] = MappingProxyType({4: rename_tables})
-"""What SQL alone can't do, done before the step of that number."""
+"""Migrations that SQL alone can't do, run before the step of that number."""
 
 
 class StateTooNewError(AnalystError):
-    """The state was written by a newer version of this program; nothing of it is touched."""
+    """The state was written by a newer version of this program; it is left untouched."""
 
     status = 503
     code = "state_too_new"
 
 
 def schema_version(db: "DuckDBPyConnection") -> int:
-    """Return the version of the open file; 0 when it has no schema yet."""
+    """Return the version of the open file; 0 if it has no schema yet."""
     if not fetch_one(
         db, "from duckdb_tables() where database_name = current_database() and table_name = 'schema_version'"
     ):
@@ -135,7 +135,8 @@ def is_current(db: "DuckDBPyConnection") -> bool:
     version = schema_version(db)
     if version > SCHEMA_VERSION:
         raise StateTooNewError(
-            f"the system state has schema version {version}, but this version supports only versions up to {SCHEMA_VERSION}; "
+            f"the system state has schema version {version}, but this version supports only versions up to "
+            f"{SCHEMA_VERSION}; "
             "upgrade the functions"
         )
     return version == SCHEMA_VERSION

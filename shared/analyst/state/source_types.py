@@ -1,7 +1,7 @@
-"""The types of sources, and what the config of a source and the options of its tables must look like.
+"""The types of sources, and the schemas of their config and of their tables' options.
 
-What a connector understands stands beside the connector; it is handed in as `SourceTypes`. A type without a
-description there takes any JSON object.
+A connector declares its own schemas, which are passed in as `SourceTypes`. A type without a schema accepts any JSON
+object.
 """
 
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from analyst.settings.kinds import SourceKind
 from analyst.validation import reasons
 
 EXTERNAL: Final = "external"
-"""A source whose extract.duckdb somebody else writes."""
+"""A source whose extract.duckdb is written by an external program."""
 
 SOURCE_TYPES: Final = frozenset(get_args(SourceKind))
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is done for a source besides its extract: the function at `path` is called with its name, on a schedule.
+    """A job of a source besides its extract: the function at `path` is called with the source's name, on a schedule.
 
-    It may be called at any time, also while an earlier call goes on.
+    It may be called at any time, even while an earlier call is running.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class SourceType:
-    """What a connector understands: the `config` of a source, and the `options` of one of its tables; and its jobs."""
+    """The schemas of a connector: the `config` of a source, the `options` of one of its tables; and its jobs."""
 
     config: type[BaseModel]
     options: type[BaseModel]
@@ -48,7 +48,7 @@ def check_config(types: SourceTypes, type_: str, config: Mapping[str, Any]) -> N
     """Check the config of a source.
 
     Raises:
-        InvalidInputError: the type is not known, or the config is nothing it understands; the message lists why.
+        InvalidInputError: the type is unknown, or the config is invalid; the message lists the reasons.
     """
     if type_ not in SOURCE_TYPES:
         known = ", ".join(sorted(SOURCE_TYPES))
@@ -61,7 +61,7 @@ def check_options(types: SourceTypes, type_: str, options: Mapping[str, Any]) ->
     """Check the options of a table.
 
     Raises:
-        InvalidInputError: they are nothing that sources of this type understand; the message lists why.
+        InvalidInputError: they are invalid for sources of this type; the message lists the reasons.
     """
     if type_ in types:
         _check(types[type_].options, options, f"the options of a table of a {type_!r} source")
