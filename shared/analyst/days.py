@@ -1,8 +1,9 @@
 """Records by day: each is an object of its own at first; those of past days are moved to archives.
 
-A record is `<prefix>date=2026-01-31/<name>`, with one line of JSON or several, and never changes. An archive lies in the
-same folder, `archive-<hash>.jsonl.gz`: its first line tells how many lines each of its records has, and they follow. It is
-there before its records go, so for a while a record is in both, and sometimes in two archives; readers find it once.
+A record is `<prefix>date=2026-01-31/<name>`, with one or several lines of JSON, and never changes. An archive is in the
+same folder, `archive-<hash>.jsonl.gz`: its first line has the number of lines of each of its records, and they follow.
+It is written before its records are deleted, so for a while a record is in both, and sometimes in two archives; readers
+deduplicate.
 """
 
 import gzip
@@ -28,7 +29,7 @@ Lines = tuple[bytes, ...]
 
 
 class _Contents(BaseModel):
-    """The first line of an archive: how many lines each record has, in their order."""
+    """The first line of an archive: the number of lines of each record, in order."""
 
     lines: dict[str, NonNegativeInt]
 
@@ -39,13 +40,13 @@ def folder_of(prefix: str, day: date) -> str:
 
 
 def is_record(name: str) -> bool:
-    """Return whether an object of a day's folder is a record, and no archive nor anybody else's."""
+    """Return whether an object in a day's folder is a record, and not an archive or a foreign object."""
     return _RECORD.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The records of one day: the names of those that lie by themselves, and the lines of those in archives."""
+    """The records of one day: the names of separate ones, and the lines of archived ones."""
 
     store: Store
     folder: str
@@ -54,36 +55,39 @@ class Day:
 
     @classmethod
     def open(cls, store: Store, folder: str) -> Self:
-        """List what is in the folder of a day, and read its archives.
+        """List the folder of a day, and read its archives.
 
         Raises:
-            UnavailableError: the store does not answer, or an archive is damaged.
+            UnavailableError: the store does not respond, or an archive is damaged.
         """
         names = [entry.key.removeprefix(folder) for entry in store.list(folder)]
         archived: dict[str, Lines] = {}
         for name in filter(_ARCHIVE.fullmatch, names):
             found = store.read(folder + name)
-            if found is not None:  # else it has become too old to be kept
+            if found is not None:  # otherwise it has expired
                 archived |= _unpack(folder + name, found.data)
         return cls(store, folder, frozenset(filter(is_record, names)), archived)
 
     @property
     def names(self) -> list[str]:
-        """The names of all records, in their order."""
+        """The names of all records, in order."""
         return sorted(self.single | self.archived.keys())
 
     def lines(self, name: str) -> Lines | None:
-        """Read a record; `None` if there is none, or none any more."""
+        """Read a record; `None` if it does not exist, or no longer."""
         if name in self.archived:
             return self.archived[name]
         found = self.store.read(self.folder + name)
         if found is not None:
             return _lines(found.data)
-        return self.open(self.store, self.folder).archived.get(name)  # it may have been gathered meanwhile
+        return self.open(self.store, self.folder).archived.get(name)  # it may have been archived in the meantime
 
 
 def pack(records: Mapping[str, bytes]) -> tuple[str, bytes]:
-    """Make an archive of records, given by their names; equal ones make the same. Returns its own name, and it."""
+    """Create an archive of records, given by their names; equal records give equal bytes.
+
+    Returns its name and content.
+    """
     lines = {name: _lines(data) for name, data in sorted(records.items())}
     contents = _Contents(lines={name: len(found) for name, found in lines.items()})
     text = b"\n".join([contents.model_dump_json().encode(), *chain.from_iterable(lines.values()), b""])
@@ -91,7 +95,7 @@ def pack(records: Mapping[str, bytes]) -> tuple[str, bytes]:
 
 
 def split(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
-    """Cut records into parts that are an archive each, which takes no more from `size` bytes on."""
+    """Split records into parts for one archive each; a part is complete once it has `size` bytes."""
     part: list[Entry] = []
     taken = 0
     for entry in entries:

@@ -241,10 +241,10 @@ class _HeldByAnotherError(AnalystError):
 
 
 def _free_epoch(key: str, current: Object | None) -> int:
-    """Return the epoch of a lease that nobody holds.
+    """Return the epoch of a lease that is not held.
 
     Raises:
-        _HeldByAnotherError: somebody does.
+        _HeldByAnotherError: another process holds it.
     """
     if current is None:
         return 0

@@ -1,7 +1,7 @@
-"""Archives: the events of a day that is over, as parquet, in the place of its batches.
+"""Archives: the events of a past day as Parquet, which replaces its batches.
 
-An archive has a column for each field of an event, `params` as JSON text, times in UTC; any engine reads it. It is there
-before its batches go, so for a while an event is in both; readers find it once.
+An archive has a column for each field of an event, `params` as JSON text, times in UTC; any engine can read it. It is
+written before its batches are deleted, so for a while an event is in both; readers deduplicate.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 OVER: Final = timedelta(days=2)
-"""The age of a day's youngest batch from which on the day is over. Later ones are gathered in turn."""
+"""The age of a day's youngest batch at which the day is over. Later ones are archived in turn."""
 
 MOST_GATHERED: Final = 50_000
-"""Batches that are gathered at once."""
+"""The number of batches archived at once."""
 
 ARCHIVE_PREFIX: Final = "archive-"
-"""How names of archives begin; those of batches do not."""
+"""The prefix of the names of archives; names of batches do not start with it."""
 
 _ARCHIVE_BYTES: Final = 32 * 1024 * 1024
 _AT_ONCE: Final = 16
@@ -58,20 +58,20 @@ _COLUMNS: Final = {
 
 
 def rows_of(paths: Iterable[Path]) -> str:
-    """Write the query that gives the events of archives on this machine."""
+    """Return the query of the events in local archives."""
     return f"from read_parquet([{', '.join(quote_text(str(path)) for path in paths)}])"
 
 
 @dataclass(frozen=True, slots=True)
 class Archiving:
-    """Puts batches into archives. `memory_limit` is DuckDB's."""
+    """Archives batches. `memory_limit` is DuckDB's."""
 
     store: Store
     memory_limit: str
     scratch: Path | None = None
 
     def due(self) -> dict[str, list[Entry]]:
-        """Return which batches are to be gathered, by the folders of their days, the earliest days first."""
+        """Return the batches to archive, by the folders of their days, the earliest days first."""
         due: dict[str, list[Entry]] = {}
         room = MOST_GATHERED
         for day in sorted(self.store.list_folders(PREFIX)):
@@ -82,10 +82,10 @@ class Archiving:
         return due
 
     def gather(self, due: Mapping[str, Sequence[Entry]]) -> None:
-        """Write the archives of what is due, and delete it then. Cut off anywhere, the next time goes on.
+        """Write the archives that are due, then delete their batches. After an interruption, the next run continues.
 
         Raises:
-            UnavailableError: the store does not answer, or a batch is damaged.
+            UnavailableError: the store does not respond, or a batch is damaged.
         """
         for folder, entries in due.items():
             for part in split(entries, _ARCHIVE_BYTES):
@@ -93,7 +93,7 @@ class Archiving:
                 delete_all(self.store, (entry.key for entry in part))
 
     def _batches(self, folder: str, room: int) -> list[Entry]:
-        """List the batches of a day, as many as there is room for; none of a day that is not over."""
+        """List the batches of a day, up to the limit; none of a day that is not over."""
         batches: list[Entry] = []
         for entry in self.store.list(folder) if room else ():
             if entry.key.endswith(SUFFIX):
@@ -104,7 +104,7 @@ class Archiving:
         return batches
 
     def _archive(self, folder: str, entries: Sequence[Entry]) -> None:
-        """Write the archive of some batches, less what is in one already: an earlier time may have been cut off."""
+        """Write the archive of some batches, without events that an interrupted run has archived already."""
         with duckdb_files.scratch(self.scratch) as home:
             lines, made = home / "lines.jsonl", home / "made.parquet"
             with lines.open("wb") as file:
@@ -117,7 +117,7 @@ class Archiving:
                 upload_once(self.store, f"{folder}{ARCHIVE_PREFIX}{name}.parquet", made)
 
     def _collect(self, entries: Sequence[Entry], file: BinaryIO) -> None:
-        """Write the lines of batches into one file, but for those that are gone: another sweep has gathered them."""
+        """Write the lines of batches to one file, without batches that another sweep has archived."""
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for start in range(0, len(entries), _READ_AHEAD):
                 file.writelines(

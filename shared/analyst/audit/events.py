@@ -14,7 +14,7 @@ from analyst.clients import ClientKind
 
 @dataclass(slots=True)
 class Note:
-    """What is known so far. Of an `action` that is named the function's own name is not told."""
+    """The facts known so far. A named `action` replaces the function's own name."""
 
     action: str | None = None
     resources: tuple[str, ...] = ()
@@ -25,22 +25,22 @@ class Note:
 
 
 class Noting:
-    """Takes down what functions tell; the context of a request does."""
+    """Receives notes of functions; the context of a request does."""
 
     __slots__ = ()
     note: Note
 
     def audited(self, *resources: str, is_unchanged: bool = False, **params: Any) -> None:
-        """Return what this is done to, such as `table:shop.orders`, and more about it: JSON values, and no secrets.
+        """Record the affected resource, such as `table:shop.orders`, and details: JSON values without secrets.
 
-        What is told at several times adds up. Of answers that say that nothing has changed, many are counted as one.
+        Notes of several calls add up. Responses that report no change are counted together.
         """
         self.note.resources = (*self.note.resources, *resources)
         self.note.params.update(params)
         self.note.is_unchanged = is_unchanged
 
     def signs_in(self, provider: str, email: str | None = None, user_id: str | None = None) -> None:
-        """Tell that this is a sign-in, by which provider, of whom; of which user when that is certain."""
+        """Record a sign-in: the provider, the person, and the user if it is certain."""
         self.note.action = "auth.sign_in"
         self.note.user_id = user_id
         self.note.email = email
@@ -91,16 +91,16 @@ class AuditEvent(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _as_utf8(cls, values: Any) -> Any:
-        """Replace lone surrogates, which strangers can put into JSON and UTF-8 has no bytes for."""
+        """Replace lone surrogates, which clients can put into JSON but UTF-8 can't encode."""
         return _encodable(values)
 
     @property
     def place(self) -> "Place":
-        """Where it stands among all events."""
+        """Its position among all events."""
         return Place(milliseconds(self.at), self.id)
 
     def joined(self, other: "AuditEvent") -> "AuditEvent":
-        """Make one of this and a later one, of what they share."""
+        """Merge this and a later event, with only the fields that they share."""
         ours, theirs = self.model_dump(exclude=_OF_ONE), other.model_dump(exclude=_OF_ONE)
         same = {name: value for name, value in ours.items() if theirs[name] == value}
         required = {"action": self.action, "outcome": self.outcome}
@@ -108,7 +108,7 @@ class AuditEvent(BaseModel):
         return AuditEvent(**{**required, **same}, id=other.id, at=other.at, count=count, since=since)
 
     def again(self, at: datetime) -> "AuditEvent":
-        """Return it a place of its own, at another time."""
+        """Return it with a position of its own, at another time."""
         return self.model_copy(update={"id": new_id(at), "at": at})
 
 
@@ -125,14 +125,14 @@ def _encodable(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """A place in the order of all events: in ms since 1970, then by id."""
+    """A position in the order of all events: by ms since 1970, then by id."""
 
     ms: int
     id: str = ""
 
 
 def new_id(at: datetime) -> str:
-    """Make the id of an event: a ULID of its time."""
+    """Return a new id of an event: a ULID of its time."""
     return str(ULID.from_timestamp(milliseconds(at)))
 
 

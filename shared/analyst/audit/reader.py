@@ -1,4 +1,4 @@
-"""Reading events out of the bucket, newest first, and no more of them than somebody asks for."""
+"""Reading events from the bucket, newest first, and no more of them than requested."""
 
 import json
 import re
@@ -33,9 +33,9 @@ _AT_ONCE: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is looked for, among events before a place and not before a time (ms since 1970).
+    """The search criteria, for events before a position and not before a time (ms since 1970).
 
-    `user` is an id or an e-mail, `action` how actions begin; what is `None` may be anything.
+    `user` is an id or an e-mail address, `action` a prefix; `None` matches everything.
     """
 
     before: Place
@@ -47,7 +47,7 @@ class Wanted:
     request_id: str | None = None
 
     def matches(self, event: AuditEvent) -> bool:
-        """Return whether an event is looked for."""
+        """Return whether an event matches."""
         place = event.place
         return (
             place < self.before
@@ -60,7 +60,7 @@ class Wanted:
         )
 
     def among(self, db: "DuckDBPyConnection", rows: str) -> "Iterator[AuditEvent]":
-        """Return the events that are looked for, newest first, among the rows of a query; its columns are their fields."""
+        """Return the matching events, newest first, from the rows of a query; its columns are their fields."""
         before: Place | None = self.before
         while before is not None:
             found = self._page(db, rows, before)
@@ -115,7 +115,7 @@ _MOST_LISTED: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """All that is looked for and not before a place has been given; the place lies before where the search began."""
+    """All matching events not before a position have been returned."""
 
     place: Place
 
@@ -124,12 +124,12 @@ Item = AuditEvent | Reached
 
 
 class _GatheredError(Exception):
-    """What was listed is gone: it has been put into an archive meanwhile."""
+    """A listed object is gone, because it has been archived in the meantime."""
 
 
 @dataclass(frozen=True)
 class Events:
-    """The events in a bucket, to be read within a `with`. Archives that lie elsewhere are put into `scratch`."""
+    """The events in a bucket, for use in a `with` statement. Remote archives are downloaded to `scratch`."""
 
     store: Store
     memory_limit: str
@@ -143,10 +143,10 @@ class Events:
         self._held.close()
 
     def newest(self, wanted: Wanted) -> Iterator[Item]:
-        """Return what is looked for, newest first, and tell every now and then how far that is.
+        """Yield the matching events, newest first, and now and then the position that was reached.
 
         Raises:
-            UnavailableError: the store does not answer, or an object is damaged.
+            UnavailableError: the store does not respond, or an object is damaged.
         """
         for day in self._days(wanted):
             left: Wanted | None = wanted
@@ -156,22 +156,22 @@ class Events:
                 yield Reached(Place(day * _DAY_MS))
 
     def _days(self, wanted: Wanted) -> list[int]:
-        """List the days, counted since 1970, that may have what is looked for; the newest first."""
+        """List the days, counted from 1970, that may have matching events; the newest first."""
         first, last = wanted.since_ms // _DAY_MS, wanted.before.ms // _DAY_MS
         days = (_number(name) for name in self.store.list_folders(PREFIX))
         return sorted((day for day in days if day is not None and first <= day <= last), reverse=True)
 
     def _some_of_day(self, day: int, wanted: Wanted) -> Generator[Item, None, Wanted | None]:
-        """Return what is looked for of a day. Returns what is left to look for, `None` if nothing is."""
+        """Yield the matching events of a day. Returns the remaining criteria, `None` if nothing remains."""
         folder = _folder(day)
         names = _newest((entry.key.removeprefix(folder) for entry in self.store.list(folder)), wanted)
         batches = self._batched(folder, names[:_MOST_LISTED], wanted)
-        # listed afterwards: an archive is there before the first of its batches goes
+        # listed afterwards: an archive exists before the first of its batches is deleted
         archives = (self._archived(entry.key, wanted) for entry in self.store.list(f"{folder}{ARCHIVE_PREFIX}"))
         reached = wanted.before
         try:
             for item in merge(batches, *archives, key=attrgetter("place"), reverse=True):
-                if isinstance(item, Reached) or item.place < reached:  # else it is in a batch and in an archive
+                if isinstance(item, Reached) or item.place < reached:  # otherwise it is in a batch and in an archive
                     yield item
                 reached = item.place
         except _GatheredError:
@@ -180,7 +180,7 @@ class Events:
         return replace(wanted, before=_just_after(more[0])) if more else None
 
     def _batched(self, folder: str, names: Sequence[str], wanted: Wanted) -> Iterator[Item]:
-        """Return the events of batches. Those that are read may have events which come after some of the next ones."""
+        """Yield the events of batches. Those already read may contain events later than some of the next ones."""
         pending: list[AuditEvent] = []
         for start in range(0, len(names), _CHUNK):
             read = self._pool.map(lambda name: self._read(folder + name), names[start : start + _CHUNK])
@@ -227,7 +227,7 @@ class Events:
 
 
 def _newest(names: Iterable[str], wanted: Wanted) -> list[str]:
-    """Return the newest of the batches that may have what is looked for, one more than are read at once; newest first."""
+    """Return the newest batches that may have matching events, one more than are read at once; newest first."""
     newest: list[str] = []
     for name in names:
         if _BATCH.fullmatch(name) and wanted.since_ms <= _ms(name) <= wanted.before.ms + _SPREAD_MS:
@@ -254,5 +254,5 @@ def _ms(name: str) -> int:
 
 
 def _just_after(name: str) -> Place:
-    """Return the place before which all events of a batch are."""
+    """Return the position before which all events of a batch are."""
     return Place(_ms(name), f"{name.removesuffix(SUFFIX)} ")

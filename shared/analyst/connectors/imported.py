@@ -1,6 +1,4 @@
-"""The connector of an older system's tables: each consists of Parquet files, with columns that only their paths
-contain.
-"""
+"""The connector of an older system's tables: each consists of Parquet files, with columns that only paths contain."""
 
 import re
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""The rows of an older system in the current schema, by the migrations of the state itself."""
+"""The rows of an older system in the current schema, converted by the migrations of the state itself."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ _MOST_TIMES = 16
 
 
 def is_usable(password_hash: str) -> bool:
-    """Return whether a password is kept as argon2id, and checking it takes no more than 256 MB and 16 rounds."""
+    """Return whether a password is an argon2id hash that takes at most 256 MB and 16 rounds to verify."""
     from argon2 import Type, extract_parameters
     from argon2.exceptions import InvalidHashError
 
@@ -56,7 +56,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A table whose rows are taken as they are: by which columns they are told apart, and whether they are somebody's."""
+    """A table whose rows are imported unchanged: its key columns, and whether its rows belong to a user."""
 
     row: type[OldRow]
     key: tuple[str, ...]
@@ -78,7 +78,10 @@ _EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """An older system in today's schema. `names` are its tables' ids of today by those of then, `spelled` the e-mails as they were."""
+    """An older system in the current schema.
+
+    `names` maps its tables' ids to current ids, `spelled` has its e-mail spellings.
+    """
 
     users: Sequence[Row]
     sources: Sequence[Row]
@@ -94,7 +97,7 @@ class Migrated:
 
 
 def migrated(old: OldSystem, now: datetime, report: Gathered) -> Migrated:
-    """Bring an older system to today's schema; what can't be is told in the report."""
+    """Migrate an older system to the current schema; failures are listed in the report."""
     users = _users(read_rows(old, "users", OldUser, ("id",), report), report)
     registry = read_rows(old, "table_registry", OldTable, ("id",), report)
     permissions = read_rows(old, "dataset_permissions", OldPermission, ("user_id", "dataset"), report)
@@ -126,7 +129,7 @@ def migrated(old: OldSystem, now: datetime, report: Gathered) -> Migrated:
 
 
 def _users(users: Iterable[OldUser], report: Gathered) -> list[OldUser]:
-    """Leave out who has no e-mail address, and passwords that can't be checked here."""
+    """Exclude users without a valid e-mail address, and passwords that can't be verified here."""
     good: dict[str, OldUser] = {}
     for user in users:
         try:
@@ -151,5 +154,5 @@ def _password(user: OldUser, report: Gathered) -> str | None:
 
 
 def _insert(con: "DuckDBPyConnection", table: str, models: Sequence[BaseModel]) -> None:
-    """Insert rows; what is not said is as the table has it by default."""
+    """Insert rows; missing values become the defaults of the table."""
     insert_all(con, table, [model.model_dump() for model in models])

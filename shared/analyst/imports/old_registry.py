@@ -30,14 +30,14 @@ _KEBOOLA: Final = re.compile(r"(in|out|sys)\.c-")
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """The tables that a description has, and the folders of its buckets: `{bucket: folder}`."""
+    """The tables in a description, and the folders of its buckets: `{bucket: folder}`."""
 
     tables: tuple[OldTable, ...] = ()
     folders: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_description(text: str | None, report: Gathered) -> Description:
-    """Read the tables of all YAML blocks; a block or table that cannot be read is told in the report."""
+    """Parse the tables of all YAML blocks; an invalid block or table is listed in the report."""
     tables: dict[str, OldTable] = {}
     folders: dict[str, str] = {}
     for block in _blocks((text or "").replace("\r\n", "\n"), report):
@@ -65,7 +65,7 @@ def _blocks(text: str, report: Gathered) -> Iterator[Any]:
 
 
 def _parts(block: Any) -> tuple[list[Any], Mapping[Any, Any]]:
-    """Find the tables and the folders of a block; a block about something else has neither."""
+    """Find the tables and the folders in a block; a block about something else has neither."""
     if isinstance(block, Mapping):
         tables, folders = block.get("tables"), block.get("folder_mapping")
         entries = tables if isinstance(tables, list) else [block] if "id" in block else []
@@ -115,7 +115,7 @@ def _primary_key(value: Any) -> str | None:
 
 
 def _text(value: Any) -> str | None:
-    """Return a scalar as a text, as far as it says anything; a text in YAML may hold what no text of ours may."""
+    """Return a scalar as a text without characters that our texts can't contain; None if nothing remains."""
     if value is None or isinstance(value, Mapping | list | bool):
         return None
     return re.sub(r"[\x00\ud800-\udfff]", "", str(value)).strip() or None
@@ -141,12 +141,12 @@ _WAYS: Sequence[tuple[Callable[[OldTable], str], Callable[[str], str]]] = (
     (lambda table: _plain(table.name), _plain),
     (lambda table: _plain(table.id), _plain),
 )
-"""The ways in which the name of files is compared with a table, the surest first."""
+"""The ways to match the name of files with a table, the most certain first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The id in the registry of the table that files are of; none, for a reason, where they can't be taken."""
+    """The registered id of the table of some files; without one, the reason why they can't be imported."""
 
     id: str | None
     reason: str | None = None
@@ -154,7 +154,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Combined:
-    """One registry, and the places of the found tables in it, in their order."""
+    """One registry, and the assignments of the found tables, in order."""
 
     tables: tuple[OldTable, ...]
     places: tuple[Place, ...]
@@ -163,7 +163,7 @@ class Combined:
 def combine(
     registry: Iterable[OldTable], description: Description, found: Sequence[FoundTable], report: Gathered
 ) -> Combined:
-    """Make one registry; what of the description is nowhere else is told in the report."""
+    """Merge the registries; parts of the description that can't be used are listed in the report."""
     tables: dict[str, OldTable] = {}
     for table in registry:
         tables.setdefault(table.id, table)
@@ -178,7 +178,7 @@ def combine(
 
 
 def _describe(tables: dict[str, OldTable], description: Description) -> set[str]:
-    """Fill the gaps of the registry, and add what it has not; tell what that is."""
+    """Fill the gaps of the registry, and add missing tables; list both in the report."""
     by_place = {_place(it): it.id for it in tables.values() if it.bucket}
     by_name = {it.name: it.id for it in tables.values() if not it.bucket}
     added = set[str]()
@@ -202,7 +202,7 @@ def _place(table: OldTable) -> tuple[str | None, str | None]:
 
 @dataclass(slots=True)
 class _Placing:
-    """Finds the tables that files are of: in their own source first, by name and then by id."""
+    """Finds the tables of files: in their own source first, by name and then by id."""
 
     tables: dict[str, OldTable]
     found: Sequence[FoundTable]
@@ -210,10 +210,10 @@ class _Placing:
     _index: list[dict[str, list[str]]] = field(default_factory=list)
 
     def places(self) -> list[Place]:
-        """Place all tables; those that nobody registered are added."""
+        """Assign all tables; unregistered ones are added."""
         self._index = [_by(self.tables.values(), key) for key, _ in _WAYS]
         placed: dict[int, Place] = {}
-        # the last of several sources counts where the registry names none: its view replaced the others
+        # the last of several sources counts if the registry names none: its view replaced the others
         ordered = sorted(enumerate(self.found), key=lambda item: item[1].source or "", reverse=True)
         for candidates in (self._own, self._sourceless, self._elsewhere, self._old_layout):
             for way in range(len(_WAYS)):
@@ -241,7 +241,7 @@ class _Placing:
         return [table for table in several if table.id not in self.taken]
 
     def _like(self, found: FoundTable, way: int) -> list[OldTable]:
-        """List the tables that are called like the files, in one way of comparing."""
+        """List the tables whose name matches that of the files, in one of the ways."""
         name = _WAYS[way][1](found.table)
         return [self.tables[id_] for id_ in self._index[way].get(name, ())]
 
@@ -262,7 +262,7 @@ class _Placing:
         return Place(table.id)
 
     def _add(self, found: FoundTable) -> Place:
-        """Add a table that nobody registered."""
+        """Add an unregistered table."""
         home = f"{found.source or found.folder or 'found'}/{found.table}"
         names = (found.table, home, *(f"{home}_{number}" for number in range(2, len(self.tables) + 3)))
         id_ = next(name for name in names if name not in self.tables)

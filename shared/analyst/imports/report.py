@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 Kind = str
-"""What a row is: `user`, `source`, `table`, `grant`, `access_request`, or the table of the state that it is of."""
+"""The kind of a row: `user`, `source`, `table`, `grant`, `access_request`, or the name of its table in the state."""
 
 
 class Left(BaseModel):
@@ -60,7 +60,7 @@ class ImportReport(BaseModel):
 
 @dataclass(slots=True)
 class Gathered:
-    """A report in the making."""
+    """A report under construction."""
 
     taken: Counter[Kind] = field(default_factory=Counter)
     there: Counter[Kind] = field(default_factory=Counter)
@@ -69,7 +69,7 @@ class Gathered:
     public_tables: list[str] = field(default_factory=list)
 
     def copy(self) -> Self:
-        """Return another one to go on with: an edit may be made several times."""
+        """Return a copy to continue with, because an edit may run several times."""
         return replace(
             self,
             taken=self.taken.copy(),
@@ -80,11 +80,11 @@ class Gathered:
         )
 
     def leave(self, kind: Kind, name: str, reason: str) -> None:
-        """Tell of something that is not taken."""
+        """Add something that was not imported."""
         self.left.append(Left(kind=kind, name=name, reason=reason))
 
     def alter(self, kind: Kind, name: str, reason: str) -> None:
-        """Tell of something that is not taken as it was."""
+        """Add something that was imported with changes."""
         self.altered.append(Left(kind=kind, name=name, reason=reason))
 
 
@@ -93,7 +93,7 @@ _GONE = "an earlier import added it, and it has since been removed here"
 
 @dataclass(slots=True)
 class Memory:
-    """What is known of earlier imports into the open state, and what this one adds to that."""
+    """The memory of earlier imports into the open state, and what this one adds to it."""
 
     db: "DuckDBPyConnection"
     actor: Actor
@@ -103,11 +103,14 @@ class Memory:
 
     @classmethod
     def open(cls, db: "DuckDBPyConnection", actor: Actor, report: Gathered) -> Self:
-        """Read what earlier imports left."""
+        """Read the memory of earlier imports."""
         return cls(db, actor, report, {(row["kind"], row["key"]) for row in fetch(db, "from imported")})
 
     def admits(self, kind: Kind, key: str, *, is_there: bool, name: str = "") -> bool:
-        """Return whether a row is to be added, and tell the report of it. `key` is what it is here, `name` for people."""
+        """Return whether a row is to be added, and count it in the report.
+
+        `key` is its key here, `name` is for people.
+        """
         is_known = (kind, key) in self.known
         if is_known and not is_there:
             self.report.leave(kind, name or key, _GONE)
@@ -119,7 +122,7 @@ class Memory:
         return not is_there
 
     def keep(self) -> bool:
-        """Write what this import adds; tell whether there was anything."""
+        """Write what this import adds; return whether there was anything."""
         rows = [{"kind": kind, "key": key, "at": self.actor.at} for kind, key in self.fresh]
         insert_all(self.db, "imported", rows)
         return bool(rows)

@@ -19,11 +19,11 @@ _CLOCKS_DIFFER = timedelta(minutes=10)
 T = TypeVar("T", Attempt, Start)
 
 _Result = tuple[str, str | None]
-"""What was attempted (a table's uuid or a source's name), and why it failed; `None` when it did not."""
+"""The target of an attempt (a table's uuid or a source's name), and its error; `None` if it succeeded."""
 
 
 def folded(ledger: Ledger, registry: Registry, records: Mapping[str, RunRecord], now: datetime) -> Ledger:
-    """Return the ledger with what became of its starts. `records` are those of the runs that have ended."""
+    """Return the ledger with the results of its starts. `records` are those of the runs that have ended."""
     names = {source.name for source in registry.sources}
     sources = _believed(ledger.sources, now, names)
     tables = _believed(ledger.tables, now, {table.uuid for table in registry.tables})
@@ -45,19 +45,19 @@ def folded(ledger: Ledger, registry: Registry, records: Mapping[str, RunRecord],
 
 
 def _believed(noted: Mapping[str, T], now: datetime, keys: Collection[str] | None = None) -> dict[str, T]:
-    """Leave out what is not among the keys, and what a clock that was wrong has written: its time would never come."""
+    """Remove entries with other keys, and those from a clock that was ahead, whose time would never come."""
     return {key: it for key, it in noted.items() if (keys is None or key in keys) and it.at <= now + _CLOCKS_DIFFER}
 
 
 def _is_lost(start: Start, names: Collection[str], now: datetime) -> bool:
-    """Return whether nothing will be heard of a start; one that was never handed over is started anew instead."""
+    """Return whether a start will never report; one that was never handed over is started again instead."""
     if start.source is None or (start.is_extract and start.source in names and not start.under_way):
         return False
     return now - start.at > LOST_AFTER
 
 
 def _outcomes(start: Start, record: RunRecord | None, registry: Registry) -> Iterator[_Result]:
-    """Return how the tables of a run fared: those that it looked at, or when it failed as a whole, those it was for."""
+    """Return the results of the tables of a run: those that it read, or if it failed as a whole, those it was for."""
     results = {} if record is None else {result.table: result for result in record.tables}
     failure = _LOST if record is None else record.error
     for table in registry.tables:
@@ -76,19 +76,19 @@ def _problem(result: TableResult) -> str | None:
 def _attempt(attempts: dict[str, Attempt], start: Start, outcomes: Iterable[_Result]) -> None:
     for key, error in outcomes:
         before = attempts.get(key)
-        if before is None or before.at <= start.at:  # else a run that began later has ended before
+        if before is None or before.at <= start.at:  # otherwise a run that began later has ended earlier
             failures = (before.failures if before else 0) + 1 if error else 0
             attempts[key] = Attempt(at=start.at, failures=failures, error=error and error[:_LONGEST_ERROR])
 
 
 MOST_AT_ONCE = 20
-"""Extracts that are under way at the same time; what else is due waits for a later call."""
+"""Extracts that run at the same time; further ones wait for a later call."""
 
 MOST_TABLES = 10_000
-"""That can be named to an extract; what else is due is so at the next call."""
+"""The maximum number of tables named to one extract; further ones are due at the next call."""
 
 STARTED_ANEW_AFTER = timedelta(minutes=2)
-"""How long what is marked may wait to be handed over; then the process that marked it is taken for dead."""
+"""How long a mark may wait for its start; then the process that marked it is considered dead."""
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -132,7 +132,7 @@ class SweepOutcome(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be started, and what there is to tell of every source, of the jobs and of the sweep."""
+    """The runs to start, and the decisions about every source, about the jobs and about the sweep."""
 
     starts: tuple[Start, ...]
     sources: tuple[SourceOutcome, ...]
@@ -143,7 +143,7 @@ class Decision:
 def decide(
     registry: Registry, ledger: Ledger, sweep_schedule: str, now: datetime, new_run_id: Callable[[], str]
 ) -> tuple[Ledger, Decision]:
-    """Mark in the ledger what is to be started, and tell of it. What was not attempted for longest comes first."""
+    """Mark in the ledger what is to be started, and return the decisions. The longest unattempted comes first."""
     starts = dict(ledger.starts)
     told: list[SourceOutcome] = []
     for found in sorted(entries(registry, ledger).values(), key=lambda found: _last(found[0].last)):
@@ -169,7 +169,7 @@ def decide(
 def _source(
     found: Sequence[Entry], starts: Collection[Start], now: datetime, new_run_id: Callable[[], str]
 ) -> tuple[SourceOutcome, Start | None]:
-    """Decide about a source: whichever of its tables are due are read, and new ones are looked for by the way."""
+    """Decide about a source: the tables that are due are read, and new ones discovered."""
     name = found[0].source.name
     before = [start for start in starts if start.is_extract and start.source == name]
     if any(_goes_on(start, now) for start in before):
@@ -193,7 +193,7 @@ def _source(
 def _job(
     found: SourceJob, ledger: Ledger, starts: Collection[Start], now: datetime, new_run_id: Callable[[], str]
 ) -> tuple[JobOutcome, Start | None]:
-    """Decide about a job: as about the sweep, how it ended is told only when it failed."""
+    """Decide about a job. As for the sweep, only failures are reported."""
     source, job = found.source, found.job
     before = [start for start in starts if (start.source, start.job) == (source, job.name)]
     if any(_goes_on(start, now) for start in before):
@@ -232,7 +232,7 @@ def _goes_on(start: Start, now: datetime) -> bool:
 
 
 def _attempted(last: Attempt | None, now: datetime) -> Attempt:
-    """Note an attempt whose end is told only when it fails; failures in a row go on counting."""
+    """Record an attempt that reports only failures; the count of consecutive failures continues."""
     return Attempt(at=now, failures=last.failures if last and last.error else 0)
 
 

@@ -27,14 +27,14 @@ _PLAIN: Final = frozenset(
 
 @dataclass(slots=True)
 class Document:
-    """What a file says. `values` are nested mappings, lists, texts and `None`; `lines` are counted from 1."""
+    """The content of a file. `values` are nested mappings, lists, texts and `None`; `lines` are counted from 1."""
 
     values: dict[str, Any] = field(default_factory=dict)
     lines: dict[Path, int] = field(default_factory=dict)
     problems: list[Finding] = field(default_factory=list)
 
     def line(self, path: Path) -> int | None:
-        """Return where a value stands, or the nearest thing around it."""
+        """Return the line of a value, or of the nearest thing around it."""
         while path:
             if path in self.lines:
                 return self.lines[path]
@@ -42,12 +42,12 @@ class Document:
         return None
 
     def problem(self, path: Path, message: str, line: int | None = None) -> None:
-        """Note what is wrong."""
+        """Add a problem."""
         self.problems.append(Finding(path=dotted(path), line=line or self.line(path), message=message))
 
 
 def parse(text: str) -> Document:
-    """Read a text. What is wrong with it is among the `problems`, the rest is read all the same."""
+    """Parse a text. Problems are collected in `problems`; the rest is parsed nevertheless."""
     document = Document()
     if len(text) > _LONGEST:
         document.problem((), f"the file is larger than {_LONGEST // 1024} kB; it cannot be a configuration file")
@@ -83,10 +83,10 @@ class _Knot(yaml.YAMLError):
 
 
 def _refuse_knots(text: str) -> None:
-    """Refuse what could make a small text a huge value.
+    """Reject constructs that could expand a small text to a huge value.
 
     Raises:
-        yaml.YAMLError: there is an alias, or things stand in each other too deeply.
+        yaml.YAMLError: it contains an alias, or is nested too deeply.
     """
     depth = 0
     for event in yaml.parse(text, yaml.SafeLoader):
@@ -139,9 +139,9 @@ _INSIDE: Final = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:-(?P<default>.*)
 
 
 def variable(name: str, environ: Mapping[str, str]) -> str:
-    """Return the value of a variable: what the file holds that `NAME_FILE` names, else that of `NAME`, else nothing.
+    """Return the value of a variable: the content of the file named by `NAME_FILE`, or the value of `NAME`, or nothing.
 
-    So a secret need not stand in an environment. A line end at the end of the file is not part of the value, and an empty
+    So a secret need not be in an environment. A line end at the end of the file is not part of the value, and an empty
     file, such as /dev/null, counts as none.
 
     Raises:
@@ -160,10 +160,10 @@ def variable(name: str, environ: Mapping[str, str]) -> str:
 
 @dataclass(slots=True)
 class Filled:
-    """The values of a document with their variables filled in, `None` for those that lack one.
+    """The values of a document with their variables filled in, `None` for those with a missing variable.
 
-    `written` has the texts, as they stand in the file, of values that hold something of a variable: what that is may
-    be a secret. `lacking` are the ways to the values that lack one.
+    `written` has the original texts of values with variables, because a variable may be a secret. `lacking` are the
+    paths of values with a missing variable.
     """
 
     values: dict[str, Any]
@@ -172,7 +172,7 @@ class Filled:
 
 
 def fill_in(document: Document, environ: Mapping[str, str]) -> Filled:
-    """Fill in the variables. One that is not set, or is empty, is a problem of the document."""
+    """Fill in the variables. A variable that is not set, or is empty, is a problem of the document."""
     filling = _Filling(document, environ, Filled({}))
     filling.filled.values = filling.value(document.values, ())
     return filling.filled
@@ -227,7 +227,7 @@ _SECRET: Final = re.compile(r"(^|_)(token|secret|password|api_key|private_key)$"
 _PLACEHOLDER: Final = "file:///"
 
 Configs = Mapping[str, type[BaseModel]]
-"""What the config of a source must look like, by kind; a kind that is not there takes anything."""
+"""The schemas of a source's config, by kind; a kind without one accepts anything."""
 
 
 def read_instance(text: str, environ: Mapping[str, str], configs: Configs = MappingProxyType({})) -> Said:
@@ -276,7 +276,7 @@ class _Reading:
         self.members(Settings.model_fields[setting].annotation, value, path)
 
     def members(self, kind: Any, value: Any, path: Path) -> None:
-        """Look for what is odd in a section that is a setting as a whole."""
+        """Find oddities in a section that is a setting as a whole."""
         if not isinstance(value, dict):
             return
         if isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -319,7 +319,7 @@ class _Reading:
                 self.check_config(configs[kind], config, ("sources", name, "config"))
 
     def check_config(self, model: type[BaseModel], config: dict[str, Any], path: Path) -> None:
-        """Check the config of a source. What its connector says of a value may repeat it."""
+        """Check the config of a source. The connector's message may repeat a value."""
         try:
             model.model_validate(config)
         except InvalidInputError as error:
@@ -334,11 +334,11 @@ class _Reading:
                 self.problem(place, wording(each, known=known) if is_told else f"{hidden} is not valid here")
 
     def problem(self, path: Path, message: str) -> None:
-        if path not in self.filled.lacking:  # that has been told
+        if path not in self.filled.lacking:  # already reported
             self.document.problem(path, message)
 
     def hidden(self, setting: str, path: Path) -> str | None:
-        """Return what to say in place of a value that is a secret, or holds or is part of what a variable holds."""
+        """Return the replacement for a value that is a secret, or contains or is part of a variable's value."""
         if setting in SECRETS:
             return "this"
         near = (it for it in self.filled.written if it[: len(path)] == path or path[: len(it)] == it)
@@ -352,7 +352,7 @@ def _kind_and_config(source: Any, kind: Any) -> tuple[str, Any]:
 
 
 def _texts(value: Any, path: Path) -> Iterator[Path]:
-    """Find the ways to all texts in a value."""
+    """Find the paths of all texts in a value."""
     if isinstance(value, dict):
         for key, one in value.items():
             yield from _texts(one, (*path, key))
@@ -368,7 +368,7 @@ def _is_literal(written: str | None) -> bool:
 
 
 def _did_you_mean(path: Path) -> str:
-    """Find the known key that is the nearest: in the same section, else anywhere."""
+    """Find the most similar known key: in the same section, otherwise anywhere."""
     section, _, key = dotted(path).rpartition(".")
     for known in ([it for it in _KNOWN if it.rpartition(".")[0] == section], _KNOWN):
         last = {it.rpartition(".")[2]: it for it in known}
