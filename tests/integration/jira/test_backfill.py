@@ -80,7 +80,7 @@ def test_a_run_that_is_cut_off_goes_on_where_it_was(
     service.faults.append(Fault("remotelink", 401, skip=25))
     answer = extract(asking, status=207)
     assert (answer["status"], answer["is_complete"]) == ("partial", False)
-    assert "set JIRA_API_TOKEN anew" in answer["error"]
+    assert "set JIRA_API_TOKEN to" in answer["error"]
     assert TOKEN not in str(answer)
     assert len(issues(asking)) == 20
     service.counts.clear()

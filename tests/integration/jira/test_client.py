@@ -193,7 +193,7 @@ def test_a_date_is_as_good_as_seconds(service: Service, client: JiraClient, cloc
 
 def test_nothing_is_waited_for_beyond_the_deadline(service: Service, client: JiraClient, clock: Clock) -> None:
     service.down_until = 1e9
-    with pytest.raises(UnavailableError, match=r"/rest/api/3/field now \(503\)"):
+    with pytest.raises(UnavailableError, match=r"/rest/api/3/field at the moment \(503\)"):
         client.fields()
     assert clock.at <= 120
     service.down_until = 0
@@ -248,7 +248,7 @@ def test_a_file_that_is_too_large_or_breaks_off_is_an_error(
     with pytest.raises(TooLargeError, match="more than 999 bytes"):
         client.attachment(id_, tmp_path / "file", 999)
     service.faults.append(Fault("media", cut=10))
-    with pytest.raises(UnavailableError, match="broke off"):
+    with pytest.raises(UnavailableError, match="was interrupted"):
         client.attachment(id_, tmp_path / "file", 1000)
     with pytest.raises(MissingError):
         client.attachment("1", tmp_path / "file", 1000)
@@ -311,7 +311,10 @@ CAPTCHA = {"X-Authentication-Denied-Reason": "CAPTCHA_CHALLENGE; login-url=https
         (Fault("search", 200, {"Content-Type": "text/plain"}, body=PAGE), "check that JIRA_DOMAIN is the address"),
         (Fault("search", 403, CAPTCHA), "sign in to Jira in a browser as that account, solve it"),
         (Fault("search", 200, CAPTCHA, body='{"issues": []}'), "CAPTCHA"),
-        (Fault("search", 200, {"X-Seraph-LoginReason": "AUTHENTICATION_DENIED"}, body='{"issues": []}'), "anew"),
+        (
+            Fault("search", 200, {"X-Seraph-LoginReason": "AUTHENTICATION_DENIED"}, body='{"issues": []}'),
+            "create a new token",
+        ),
         (
             Fault("search", 200, {"X-AUSERNAME": "anonymous"}, body='{"issues": [], "isLast": true}'),
             "anonymous visitor",

@@ -114,7 +114,7 @@ def test_before_all_issues_were_read_once_nothing_is_missing(asking: Jira, insta
 def test_a_check_that_can_not_ask_is_an_error_that_is_reported(asking: Jira, service: Service) -> None:
     service.accounts.pop(TOKEN)
     found = run(asking, "check", status=422)
-    assert (found["level"], "set JIRA_API_TOKEN anew" in found["error"]) == ("ERROR", True)
+    assert (found["level"], "set JIRA_API_TOKEN to" in found["error"]) == ("ERROR", True)
     assert asking.store.read(found["report"]) is not None
 
 
@@ -126,7 +126,7 @@ def test_a_token_that_expires_while_issues_are_mended_stops_that(
     instance.clock += HOUR
     service.faults.append(Fault("remotelink", 401, about=f"/{ids[2]}/"))
     found = run(asking, "check", status=207)
-    assert (found["level"], len(found["failed"]), "set JIRA_API_TOKEN anew" in found["error"]) == ("ERROR", 1, True)
+    assert (found["level"], len(found["failed"]), "set JIRA_API_TOKEN to" in found["error"]) == ("ERROR", 1, True)
     assert service.counts["remotelink"] < 20
     assert run(asking, "check")["totals"]["missing"] == 28
 
@@ -162,7 +162,7 @@ def test_a_poll_whose_token_has_expired_is_told_and_changes_nothing(
     before = issues(asking, "time_to_resolution_goal_millis")
     service.accounts.pop(DESK_TOKEN)
     answer = run(asking, "sla", status=422)
-    assert "set JIRA_SLA_API_TOKEN anew" in answer["error"]
+    assert "set JIRA_SLA_API_TOKEN to" in answer["error"]
     assert issues(asking, "time_to_resolution_goal_millis") == before == [(HOUR,)]
 
 

@@ -93,7 +93,7 @@ def test_json_lines_can_be_incremental(folder: Folder) -> None:
 
 @pytest.mark.parametrize(
     ("lag", "message"),
-    [("5 apples", "is not a lag"), ("-1", "is not a lag"), ("1e9", "is not a lag"), (True, "valid string")],
+    [("5 apples", "is not a valid lag"), ("-1", "is not a lag"), ("1e9", "is not a lag"), (True, "valid string")],
 )
 def test_a_lag_is_a_number_or_a_time(folder: Folder, lag: object, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
@@ -142,7 +142,7 @@ def test_an_empty_file_is_no_news(folder: Folder) -> None:
             "t.csv has no column 'at', which is configured as its key or cursor; its columns are id, b",
         ),
         ("at,b\n1,2\n", BY_BOTH, "t.csv has no column 'id'"),
-        ("id,at\n1,9\n2,x\n", BY_CURSOR, "the cursor column 'at' holds text"),
+        ("id,at\n1,9\n2,x\n", BY_CURSOR, "the cursor column 'at' contains text"),
     ],
 )
 def test_a_key_or_cursor_that_can_not_be_one_is_told(

@@ -110,7 +110,7 @@ def test_an_array_and_other_layouts_are_read(folder: Folder) -> None:
         ('{"a": 1}\n{"a": 2\n', "t.jsonl:2: is not valid JSON: expecting ',' delimiter"),
         ('{"a": 1}\n\n[2]\n', "t.jsonl:3: is not a JSON object"),
         ('{"a": 1} {"a": 2}\n', "t.jsonl:1: is not valid JSON: extra data"),
-        ('{"a": 1,\n"b": 2}\n', "t.jsonl:1: is not valid JSON"),
+        ('{"a": 1,\n"b": 2}\n', "t.jsonl:1: is not a complete JSON value"),
         (b'{"a": 1}\n{"a": "\xff"}\n', "t.jsonl:2: contains the byte 0xff"),
         ('{"a": 1}\n{"a": 1, "a": 2}\n', "t.jsonl:2: can't be read: an object has the key 'a' twice"),
         ('{"a": {"b": 1}}\n{"a": {"b": 1, "b": 2}}\n', "t.jsonl:2: can't be read: an object has the key 'b' twice"),
@@ -139,7 +139,7 @@ def test_malformed_lines_are_set_aside_and_counted(folder: Folder) -> None:
 
 def test_configured_types_are_enforced(folder: Folder) -> None:
     folder.write("t.jsonl", '{"a": "5", "b": 1}\n\n{"a": 6, "b": 2}\n{"a": "x", "b": 3}\n')
-    with pytest.raises(SourceError, match=r"t\.jsonl:4: column 'a': 'x' is no BIGINT"):
+    with pytest.raises(SourceError, match=r"t\.jsonl:4: column 'a': 'x' is not a valid BIGINT"):
         folder.rows("t", types={"a": "bigint"})
     assert folder.rows("t", types={"a": "bigint"}, on_error="collect") == [(5, 1), (6, 2)]
     assert folder.types("t", types={"b": "varchar"}) == {"a": "VARCHAR", "b": "VARCHAR"}

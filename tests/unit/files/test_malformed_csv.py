@@ -98,5 +98,5 @@ def test_damage_within_a_compressed_file_is_told(folder: Folder) -> None:
     whole = bytearray(gzip.compress(b"a,b\n" + b"1,2\n" * 1000))
     whole[-6] ^= 1
     folder.write("t.csv.gz", bytes(whole))
-    with pytest.raises(SourceError, match=r"t\.csv\.gz is broken"):
+    with pytest.raises(SourceError, match=r"t\.csv\.gz is damaged"):
         folder.rows("t")

@@ -63,12 +63,12 @@ def zipped(name: str) -> bytes:
             "t.csv looks like UTF-16 without a byte order mark; set encoding to utf-16-le",
         ),
         ("a,b\n1,2\n".encode("utf-16-be"), "set encoding to utf-16-be"),
-        (zipped("data.csv"), "holds a zip archive; unpack it"),
-        (zipped("xl/workbook.xml"), "holds an Excel workbook; save its sheets as CSV"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "holds an old Office file"),
-        (b"%PDF-1.7\n1 0 obj\n", "holds a PDF document"),
+        (zipped("data.csv"), "is a zip archive; unpack it"),
+        (zipped("xl/workbook.xml"), "is an Excel workbook; save its sheets as CSV"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an old Office file"),
+        (b"%PDF-1.7\n1 0 obj\n", "is a PDF document"),
         ("\n<!DOCTYPE html>\n<html><body>Sign in</body></html>\n", "is an HTML page; the download may be"),
-        ('<?xml version="1.0"?>\n<a/>\n', "holds XML"),
+        ('<?xml version="1.0"?>\n<a/>\n', "is XML"),
         ('[{"a": 1}]\n', "is JSON; rename it to end in .json or .jsonl"),
     ],
 )
@@ -141,7 +141,7 @@ def test_a_compressed_page_is_told_and_a_gzip_file_named_csv_too(folder: Folder)
     import gzip
 
     folder.write("t.csv.gz", gzip.compress(b"<html><body>no</body></html>"))
-    with pytest.raises(SourceError, match="holds an HTML page"):
+    with pytest.raises(SourceError, match="is an HTML page"):
         folder.rows("t")
     folder.write("u.csv", gzip.compress(b"a,b\n1,2\n"))
     with pytest.raises(SourceError, match=r"is gzip data; rename it to end in \.gz"):
@@ -246,7 +246,7 @@ def test_many_checked_columns_fit_into_the_usual_memory(folder: Folder) -> None:
         folder.write(f"{name}.csv", ",".join(f"c{n}" for n in range(120)) + "\n" + ",".join([text] * 120) + "\n")
     assert folder.rows("doubles") == [(1.5,) * 120]
     assert folder.rows("booleans") == [(True,) * 120]
-    with pytest.raises(SourceError, match=r"booleans\.csv:2: column 'c7': 'true' is no DOUBLE"):
+    with pytest.raises(SourceError, match=r"booleans\.csv:2: column 'c7': 'true' is not a valid DOUBLE"):
         folder.rows("booleans", types={f"c{n}": "double" for n in range(7, 60)})
 
 
