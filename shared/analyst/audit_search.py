@@ -75,7 +75,7 @@ class AuditPage(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class AuditSearch:
-    """What a search works with. `db` is the open system state."""
+    """The environment of a search. `db` is the open system state."""
 
     events: Events
     db: "DuckDBPyConnection"

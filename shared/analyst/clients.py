@@ -20,11 +20,10 @@ _AGENTS: Final = ("claude", "anthropic", "chatgpt", "openai", "codex", "cursor",
 
 
 def client_address(peer: str | None, forwarded_for: str | None, trusted_proxies: int) -> str | None:
-    """Return the IP address that a request comes from; `None` when it did not come over a network.
+    """Return the IP address of the client; `None` if the request did not arrive over a network.
 
-    Every proxy writes at the end of `X-Forwarded-For` whom it was called by. So of what `trusted_proxies` of ours have
-    written the first is the client; what stands before it may be anything. A request that did not pass all of them is
-    its peer's.
+    Every proxy appends its caller's address to `X-Forwarded-For`. So of the last `trusted_proxies` entries, the first
+    is the client; entries before it may be forged. A request that did not pass all proxies is its peer's.
     """
     written = [part.strip() for part in (forwarded_for or "").split(",")]
     if 0 < trusted_proxies <= len(written):
@@ -33,7 +32,10 @@ def client_address(peer: str | None, forwarded_for: str | None, trusted_proxies:
 
 
 def network_of(address: str | None) -> str:
-    """Return what attempts of an address are counted under: IPv4 as it is, of IPv6 the /64, which one client has."""
+    """Return the key under which attempts of an address are counted.
+
+    It is an IPv4 address, or the /64 network of an IPv6 address, which belongs to one client.
+    """
     if address is None:
         return ""
     found = ip_address(address)
@@ -42,7 +44,7 @@ def network_of(address: str | None) -> str:
 
 
 def client_kind(user_agent: str | None) -> ClientKind:
-    """Return what kind of client says this of itself. It may lie: nothing is allowed or denied by it."""
+    """Return the kind of client according to the request. It may be forged: nothing is allowed or denied by it."""
     said = (user_agent or "").lower()
     if said.startswith("da/"):
         return ClientKind.DA
@@ -54,7 +56,7 @@ def client_kind(user_agent: str | None) -> ClientKind:
 
 
 def _address(text: str | None) -> str | None:
-    """Read an address as proxies write it: some add a port, and put IPv6 into brackets."""
+    """Parse an address as proxies write it: some add a port, and put IPv6 into brackets."""
     if text is None:
         return None
     bare = text.partition("]")[0].removeprefix("[") if text.startswith("[") else text

@@ -11,7 +11,7 @@ ROOT = "analyst"
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one line of JSON; what is given as `extra={"fields": {…}}` stands beside the message."""
+    """Formats a record as one line of JSON; the fields in `extra={"fields": {…}}` are beside the message."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Format one record."""
@@ -27,7 +27,7 @@ class JsonLines(logging.Formatter):
 
 
 def to_stdout() -> None:
-    """Write what we log to standard output. Calling it again changes nothing."""
+    """Write our log to standard output. Calling it again changes nothing."""
     logger = logging.getLogger(ROOT)
     if not any(isinstance(handler.formatter, JsonLines) for handler in logger.handlers):
         handler = logging.StreamHandler(sys.stdout)

@@ -26,11 +26,11 @@ class SignsItself(Protocol):
 
 
 def locate(store: Store, key: str, parameters: Mapping[str, str]) -> Path:
-    """Find the file that a signed URL is for; `parameters` are those of its query.
+    """Return the file that a signed URL is for; `parameters` are those of its query.
 
     Raises:
-        ForbiddenError: the URL was not given out by this store, or has expired.
-        NotFoundError: the file is gone, or this store's files are elsewhere.
+        ForbiddenError: the URL was not signed by this store, or has expired.
+        NotFoundError: the file no longer exists, or this store's files are served elsewhere.
     """
     if not isinstance(store, SignsItself):
         raise NotFoundError("this server does not serve the files of its bucket; use the signed URL unchanged")
@@ -42,12 +42,12 @@ def locate(store: Store, key: str, parameters: Mapping[str, str]) -> Path:
 
 
 FILES_AT_ONCE = 1000
-"""How many files one request may ask for."""
+"""The maximum number of files in one request."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignedUrls:
-    """URLs by key, and what is not to be had: ids of tables, or keys of files."""
+    """URLs by key, and what is unavailable: ids of tables, or keys of files."""
 
     snapshot: int
     urls: Mapping[str, str]
@@ -56,7 +56,7 @@ class SignedUrls:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """What one caller may have of the snapshots. `expires` is in seconds."""
+    """The files of the snapshots that one caller may download. `expires` is in seconds."""
 
     store: Store
     snapshots: Snapshots
@@ -66,11 +66,11 @@ class Distribution:
     keep_hours: float
 
     def urls(self, wanted: Mapping[str, Sequence[str] | None]) -> SignedUrls:
-        """Sign the files asked for, by table id; `None` stands for all current files of a table.
+        """Sign the requested files, by table id; `None` stands for all current files of a table.
 
         Raises:
-            NotFoundError: none of it is to be had.
-            InvalidInputError: it is more than a thousand files.
+            NotFoundError: none of them is available.
+            InvalidInputError: there are more than a thousand files.
         """
         current = self.snapshots.current()
         found: dict[str, str] = {}
@@ -121,7 +121,7 @@ class Distribution:
         return table if self.access.may_download(self.caller, table_id) else None
 
     def _in_kept(self, wanted: Sequence[tuple[str, str]]) -> dict[str, str]:
-        """Find files that a kept snapshot before the current one lists for the table that they are asked for."""
+        """Find files that an earlier snapshot, which is still kept, lists for the requested table."""
         found: dict[str, str] = {}
         left = set(wanted)
         for snapshot in self.snapshots.kept(self.keep_hours) if left else ():

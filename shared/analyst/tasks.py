@@ -195,7 +195,7 @@ def _read(path: str, status: int, answer: bytes) -> dict[str, Any]:
     if status == UnavailableError.status:
         raise UnavailableError(document.get("detail") or f"{path} answered {status}")
     kind = _KINDS.get(status, AnalystError)
-    told = document.get("detail") or document.get("error")  # of a problem, or of what was done in vain
+    told = document.get("detail") or document.get("error")  # of a problem document, or of a run that failed
     raise kind(told or f"{path} answered {status}", answer=document)
 
 
