@@ -1,6 +1,8 @@
 """Requests to a Jira instance: with its credential, repeated while it is busy, and never beyond a deadline.
 
 A 429 names the exceeded limit: then requests of one kind wait together, and none is sent before `Retry-After`.
+
+Source: Jira Cloud's "Rate limiting", developer.atlassian.com.
 """
 
 import base64

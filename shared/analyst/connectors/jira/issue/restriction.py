@@ -1,7 +1,6 @@
 """Content that Jira shows to some people only: restricted comments and worklogs, and issues with a security level.
 
-Comments and worklogs may be restricted to roles, groups or agents. Source: `visibility` and `jsdPublic` of Jira's REST
-API, the comment property `sd.public.comment` of Jira Service Management, and `security` of issues.
+Comments and worklogs may be restricted to roles, groups or agents.
 
 Source: `visibility` and `jsdPublic` of Jira's REST API, the comment property `sd.public.comment` of Jira Service
 Management, and `security` of issues.
