@@ -85,8 +85,8 @@ class AuditSearch:
         """Find a page of events.
 
         Raises:
-            InvalidInputError: the cursor is none.
-            UnavailableError: the store does not answer, or an object is damaged.
+            InvalidInputError: the cursor is invalid.
+            UnavailableError: the store does not respond, or an object is damaged.
         """
         until = self.monotonic() + PATIENCE
         found: list[AuditEvent] = []

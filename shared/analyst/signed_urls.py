@@ -105,7 +105,7 @@ class Distribution:
         """Sign the one file of a table.
 
         Raises:
-            NotFoundError: there is no such table for this caller.
+            NotFoundError: the table does not exist, or the caller can't read it.
             ConflictError: it has several files, or none.
         """
         table = self._downloadable(self.snapshots.current(), table_id)

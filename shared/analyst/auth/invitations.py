@@ -39,14 +39,14 @@ class Invitation(Output):
 def invite(
     request: InvitationRequest, *, keys: Keys, state: State, settings: Settings, base_url: str, actor: Actor
 ) -> Invitation:
-    """Make a set-up link for a user, and mail it where mails can be sent. An earlier one is good until one is used.
+    """Create a set-up link for a user, and mail it if mail is configured.
 
-    Where nobody signs in by password, they are told the sign-in page.
+    An earlier link stays valid until one is used. If sign-in by password is disabled, the link is the sign-in page.
 
     Raises:
-        NotFoundError: there is no such user.
+        NotFoundError: the user does not exist.
         ConflictError: the user is deactivated.
-        UnavailableError: the mail server does not take it.
+        UnavailableError: the mail server rejects it.
     """
     account = _account(request.id, state)
     by_password = password.PROVIDER in available_providers(settings)

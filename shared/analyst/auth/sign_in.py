@@ -37,8 +37,7 @@ def sign_in(proven: Proven, access: AccessReader, state: State, actor: Actor, se
     """Return the id of the user with an e-mail address; someone from an allowed domain becomes a user.
 
     Raises:
-        ForbiddenError: nobody with this e-mail may come in, or whom the provider means is another person than the one
-            who signed in with it before.
+        ForbiddenError: this address may not sign in, or another account of the provider signed in with it before.
         UnavailableError: the store does not respond.
     """
     proven = _checked(proven)

@@ -53,7 +53,7 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page for people, made by `html.render`. `form_targets` are origins besides ours that its form may lead to."""
+    """A page for people, rendered by `html.render`. `form_targets` are other origins to which its form may lead."""
 
     html: str
     status: int = 200
@@ -63,9 +63,9 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Encoded(Generic[M]):
-    """A body that was made before: `M` as JSON, unless `media_type` says otherwise.
+    """A prepared body: `M` as JSON, unless `media_type` says otherwise.
 
-    A caller who has this `etag` already gets 304, one who takes gzip gets `gzipped`.
+    A client that has this `etag` already gets 304, one that accepts gzip gets `gzipped`.
     """
 
     body: bytes
@@ -78,7 +78,7 @@ class Encoded(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class FileAnswer:
-    """A file of this machine, whole or a range of it, to be saved as `filename`."""
+    """A local file, whole or a range of it, to be saved as `filename`."""
 
     path: Path
     filename: str
@@ -86,10 +86,10 @@ class FileAnswer:
 
 
 def render(answer: object, status: int, request: Request) -> Response:  # noqa: PLR0911 - one per kind
-    """Make the response of what a function returned; `status` is the function's own.
+    """Convert the result of a function to a response; `status` is the function's own.
 
     Raises:
-        TypeError: it is nothing that a function may return.
+        TypeError: a function may not return it.
     """
     match answer:
         case None:
@@ -160,15 +160,15 @@ def _opened_file(file: BinaryIO, answer: FileAnswer, request: Request) -> Respon
         file.close()
         response.direct_passthrough, response.response = False, []
     elif response.status_code == HTTPStatus.OK:
-        response.response = wrap_file(request.environ, file, _BLOCK)  # the server's own, which may be sendfile
-    elif request.environ.get(BUFFERED):  # its wrapper sends as much as Content-Length says, from where the file stands
+        response.response = wrap_file(request.environ, file, _BLOCK)  # the server's own, which may use sendfile
+    elif request.environ.get(BUFFERED):  # its wrapper sends Content-Length bytes from the file's position
         file.seek(response.content_range.start or 0)
         response.response = wrap_file(request.environ, file, _BLOCK)
     return response
 
 
 def _apply_conditions(response: Response, request: Request, size: int) -> None:
-    """Answer If-None-Match and Range; several ranges, and what is no range, count as none (RFC 9110, 14.2)."""
+    """Apply If-None-Match and Range; several ranges, and invalid ones, are ignored (RFC 9110, 14.2)."""
     environ = dict(request.environ)
     wanted = request.range
     if request.method != "GET" or wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:

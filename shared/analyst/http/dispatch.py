@@ -32,29 +32,31 @@ _MOST_DRAINED: Final = 8 * BODY_LIMIT
 
 
 def serve(functions: Router, request: Request, process: Process, caller: Caller | None = None) -> Response:
-    """Answer one request with one of the functions. Nothing is raised: a failure is an answer too.
+    """Answer one request with one of the functions. Nothing is raised: a failure is a response too.
 
-    A `caller` who is given is let in without proof: that is how functions call each other in one process.
+    A given `caller` needs no credentials: this is how functions call each other in one process.
     """
     exchange = Exchange(request, request_id_of(request), caller=caller)
     try:
         response = _answer(functions, exchange, process)
     except Exception as error:  # noqa: BLE001 - the one place where failures become answers
         response = _failure(exchange, error)
-    response = _audited(exchange, response, process)  # before it is sent: what is not on record must not be answered
+    response = _audited(
+        exchange, response, process
+    )  # before it is sent: a request that is not recorded must not be answered
     if not request.environ.get(BUFFERED):
         _drain(request)
     return _finished(exchange, response)
 
 
 def refuse(request: Request, error: Exception) -> Response:
-    """Answer a request that no function gets to see: the server or the framework found it wrong."""
+    """Answer a request that reaches no function, because the server or the framework found it invalid."""
     exchange = Exchange(request, request_id_of(request), error=error)
     return _finished(exchange, problems.answer(error, exchange.request_id))
 
 
 def _finished(exchange: Exchange, response: Response) -> Response:
-    """Return an answer the headers that every one has, and log it."""
+    """Add the headers that every response has, and log it."""
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers.setdefault("Content-Security-Policy", _NO_PAGE)
     response.headers.setdefault("Referrer-Policy", "no-referrer")
@@ -90,7 +92,10 @@ def _answer(functions: Router, exchange: Exchange, process: Process) -> Response
 
 
 def _failure(exchange: Exchange, error: Exception) -> Response:
-    """Make the answer to a failure. Who looks at a page without having signed in goes to do so, and comes back."""
+    """Return the response to a failure.
+
+    A browser without a session is redirected to the sign-in page, and returns from there.
+    """
     exchange.error = error
     spec, request = exchange.spec, exchange.request
     if spec is None or not spec.is_page:
@@ -102,7 +107,7 @@ def _failure(exchange: Exchange, error: Exception) -> Response:
 
 
 def _audited(exchange: Exchange, response: Response, process: Process) -> Response:
-    """Let the audit know before the answer is sent; what it can't be told is not answered, unless it failed anyway."""
+    """Audit the response before it is sent; if that fails, so does the request, unless it failed anyway."""
     try:
         audit(exchange, _status(exchange, response), process)
     except Exception as error:  # noqa: BLE001 - a failure is an answer too
@@ -113,12 +118,12 @@ def _audited(exchange: Exchange, response: Response, process: Process) -> Respon
 
 
 def _status(exchange: Exchange, response: Response) -> int:
-    """Return the status of what happened; a page sends who has not signed in on to where they can."""
+    """Return the status to record; a page redirects a browser without a session."""
     return exchange.error.status if isinstance(exchange.error, UnauthenticatedError) else response.status_code
 
 
 def _local(functions: Router, process: Process, path: str, body: bytes, request_id: str) -> tuple[int, bytes] | None:
-    """Run a function for another one of this process, as the service that it is."""
+    """Run a function for another one of this process, with the rights of a service."""
     if not any(spec.method == "POST" and spec.path.match(path) is not None for spec in functions.functions):
         return None
     builder = EnvironBuilder(
@@ -129,13 +134,13 @@ def _local(functions: Router, process: Process, path: str, body: bytes, request_
 
 
 def _drain(request: Request) -> None:
-    """Read what is left of a body: a connection closed on unread bytes would be reset, and the answer lost.
+    """Read the rest of a body: a connection closed with unread bytes would be reset, and the response lost.
 
-    What is far too large stays unread.
+    A body that is far too large stays unread.
     """
     environ = request.environ
     try:
-        ends = environ.get("wsgi.input_terminated", False)  # then it ends by itself, and a limit need not be kept
+        ends = environ.get("wsgi.input_terminated", False)  # then it ends by itself, and the limit does not apply
         stream = environ["wsgi.input"] if ends else request.stream
         left = _MOST_DRAINED
         while left > 0 and (block := stream.read(_BLOCK)):

@@ -18,14 +18,14 @@ _UNCONFIGURED = "the settings of this server are invalid; see its log for the de
 
 
 class MalformedError(AnalystError):
-    """The request can't be understood."""
+    """The request is malformed."""
 
     status = 400
     code = "malformed"
 
 
 class MethodNotAllowedError(AnalystError):
-    """The path is there, and not for this method; `allow` has the methods that it is for."""
+    """The path exists, but not for this method; `allow` has the allowed methods."""
 
     status = 405
     code = "method_not_allowed"
@@ -40,14 +40,14 @@ class TimedOutError(AnalystError):
 
 
 class TooLargeError(AnalystError):
-    """The body is larger than the function takes."""
+    """The body is larger than the function accepts."""
 
     status = 413
     code = "too_large"
 
 
 class MediaTypeError(AnalystError):
-    """The body is not of a type that the function takes."""
+    """The body has a type that the function does not accept."""
 
     status = 415
     code = "media_type"
@@ -61,21 +61,21 @@ class RangeError(AnalystError):
 
 
 class HeadersTooLargeError(AnalystError):
-    """The request line and the headers are larger than the server takes."""
+    """The request line and the headers are larger than the server accepts."""
 
     status = 431
     code = "headers_too_large"
 
 
 class NotImplementedHereError(AnalystError):
-    """The request asks for something of HTTP that the server does not implement."""
+    """The request needs a feature of HTTP that the server does not implement."""
 
     status = 501
     code = "not_implemented"
 
 
 def answer(error: Exception, request_id: str, *, as_page: bool = False) -> Response:
-    """Make the answer to a request that failed, a page where people look. What our own faults say stays in the log."""
+    """Return the response to a failed request, a page for browsers. Details of internal errors stay in the log."""
     document = describe(error, request_id)
     if as_page:
         return _page(error, document)
@@ -86,7 +86,7 @@ def answer(error: Exception, request_id: str, *, as_page: bool = False) -> Respo
 
 
 def describe(error: Exception, request_id: str) -> dict[str, Any]:
-    """Make the problem document of a failure."""
+    """Return the problem document of a failure."""
     if isinstance(error, AnalystError) and error.status != HTTPStatus.INTERNAL_SERVER_ERROR:
         document = _document(error.status, error.code, str(error))
         return {**document, **error.details, **document}
@@ -113,7 +113,7 @@ def _document(status: int, code: str, detail: str) -> dict[str, Any]:
 
 
 def _code(status: int) -> str:
-    """Name a failure that the web framework found."""
+    """Return the code of a failure that the web framework found."""
     own = (MalformedError, TooLargeError, MediaTypeError, RangeError)
     return next((kind.code for kind in own if kind.status == status), MalformedError.code)
 

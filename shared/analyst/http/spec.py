@@ -35,7 +35,7 @@ class Template:
         """Parse a template.
 
         Raises:
-            ValueError: it does not begin with a slash, a brace is wrong, or a name comes twice.
+            ValueError: it does not begin with a slash, a brace is wrong, or a name is repeated.
         """
         names = tuple(part["name"] for part in _PART.finditer(text))
         literals = _PART.split(text)[:: _PART.groups + 1]

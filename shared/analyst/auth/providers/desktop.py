@@ -1,6 +1,6 @@
 """Sign-in of `da`: a signed-in browser passes it a code, by loopback or for pasting, that it exchanges for tokens.
 
-`da` sends the SHA-256 of a secret along (PKCE), so that a code is of no use to who only sees it.
+`da` sends the SHA-256 of a secret along (PKCE), so the code alone is useless to anyone who sees it.
 """
 
 import base64
@@ -21,19 +21,19 @@ from analyst.settings import Settings
 from analyst.store import Store
 
 LASTS: Final = timedelta(minutes=5)
-"""How long a code works."""
+"""The validity of a code."""
 
 PER_CLIENT: Final = Limit("desktop-from", 60, timedelta(minutes=15))
-"""Codes and refresh tokens that one client tries."""
+"""Codes and refresh tokens that one client may try."""
 
 
 class Desktop:
-    """The provider. It is no way into a browser, so it has no button."""
+    """The provider. It does not sign browsers in, so it has no button."""
 
     name = "desktop"
 
     def is_available(self, settings: Settings) -> bool:  # noqa: ARG002 - as every provider
-        """Tell that it needs nothing."""
+        """Return True: it needs no settings."""
         return True
 
     def button(self, settings: Settings) -> LoginButton | None:  # noqa: ARG002 - as every provider
@@ -45,17 +45,17 @@ PROVIDER: Final[AuthProvider] = Desktop()
 
 
 def give_code(keys: Keys, caller: Caller, challenge: str, now: datetime) -> str:
-    """Return a code for whoever has the secret behind a challenge: base64url of its SHA-256, without padding."""
+    """Return a code for the client with the secret behind a challenge: base64url of its SHA-256, without padding."""
     return keys.sign(Purpose.DESKTOP, caller.user_id or "", now, LASTS, challenge=challenge)
 
 
 def take_code(
     code: str, verifier: str, *, keys: Keys, access: AccessReader, store: Store, now: datetime
 ) -> tuple[Pair, Caller]:
-    """Return tokens for a code, which is used up by it.
+    """Exchange a code for tokens, which uses it up.
 
     Raises:
-        UnauthenticatedError: it is not valid, was used, is for another `da`, or its user may not sign in any more.
+        UnauthenticatedError: it is invalid, used, or for another `da`, or its user may no longer sign in.
         UnavailableError: the store does not respond.
     """
     claims = keys.verify(Purpose.DESKTOP, code, now)

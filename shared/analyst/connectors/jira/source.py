@@ -179,7 +179,7 @@ class FieldCatalog:
         """Request the fields from Jira and store them; while Jira does not respond, keep the known ones.
 
         Raises:
-            UnavailableError: the store does not answer.
+            UnavailableError: the store does not respond.
         """
         found = self.store.read(self.key)
         try:
