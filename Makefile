@@ -2,7 +2,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 REQ := infra/requirements
-PORT ?= 8000
 
 .DEFAULT_GOAL := help
 
@@ -19,6 +18,7 @@ help: ## list the targets
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $(REQ)/uv.txt
 	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r $(REQ)/functions.txt -r $(REQ)/cli.txt -r $(REQ)/sources.txt -r $(REQ)/dev.txt
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-build-isolation --no-deps -e . -e shared/da
+	$(BIN)/python infra/cli_wheel.py
 	@touch $@
 
 .venv-da/installed: .venv/installed $(REQ)/cli-newest.txt
@@ -35,13 +35,23 @@ help: ## list the targets
 .PHONY: env
 env: .venv/installed ## create .venv, the environment of all other targets
 
+.PHONY: configure
+configure: ## write .env with generated secrets, for Docker Compose and make dev
+	@if [ -e .env ]; then echo ".env exists already; nothing has changed"; else \
+	  umask 077; secret() { $(PYTHON) -c 'import secrets; print(secrets.token_hex(32))'; }; \
+	  sed -e "s/^SERVICE_TOKEN=$$/SERVICE_TOKEN=$$(secret)/" -e "s/^BOOTSTRAP_SECRET=$$/BOOTSTRAP_SECRET=$$(secret)/" \
+	    -e "s/^SECRET_KEY=$$/SECRET_KEY=$$(secret)/" config/.env.template > .env.new && mv .env.new .env && \
+	  echo "wrote .env, with generated secrets; config/.env.template explains every setting"; fi
+
 .PHONY: demo
 demo: env ## run the whole system once, on sample data or your files: make demo [DATA=dir OPTIONS="nullstr=NA"]
+	@$(BIN)/python infra/cli_wheel.py
 	$(BIN)/python infra/demo.py $(if $(DATA),--data "$(DATA)") $(foreach option,$(OPTIONS),--option "$(option)")
 
 .PHONY: dev
-dev: env ## serve all functions on port 8000 and the bucket .dev/bucket, and reload them on changes
-	$(BIN)/python infra/dev.py --port $(PORT)
+dev: env ## serve all functions on the bucket .dev/bucket, and reload them on changes: make dev [PORT=8000 LOGS=json]
+	@$(BIN)/python infra/cli_wheel.py
+	@$(BIN)/python infra/dev.py $(if $(PORT),--port "$(PORT)") $(if $(LOGS),--logs "$(LOGS)")
 
 .PHONY: pin-image
 pin-image: ## look up the digest of the base image and write it to .env as PYTHON_IMAGE

@@ -22,7 +22,7 @@ _LONGEST_EMAIL = 254
 
 
 def _wrong(value: str, what: str, example: str) -> PydanticCustomError:
-    """The reason why a value is invalid, separate from the value, which may have to stay hidden."""
+    """Make an error whose message can omit the value where it must not be shown."""
     return PydanticCustomError(
         "address",
         '"{value}" is not a valid {what} (expected something like {example})',
@@ -31,10 +31,10 @@ def _wrong(value: str, what: str, example: str) -> PydanticCustomError:
 
 
 def normal_email(text: str) -> str:
-    """Return the stored form of an address: lower case, without spaces around it; one beyond ASCII stays unchanged.
+    """Return an address as it is stored: without surrounding spaces, and in lower case if it is ASCII.
 
-    Some other characters have a lower case within ASCII (KELVIN SIGN becomes `k`), so lowercasing them would merge two
-    addresses.
+    Some characters outside ASCII have a lower case within it (KELVIN SIGN becomes `k`), so lowering them would merge two
+    different addresses.
     """
     bare = text.strip(" \t\r\n")
     return bare.lower() if bare.isascii() else bare
@@ -125,10 +125,10 @@ _SPECIAL = tuple(
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address is public: a unicast address of the internet that embeds no other kind of address.
+    """Return whether an IP address is a public unicast address, and does not embed one that is not.
 
     Addresses that embed an IPv4 address (mapped, NAT64, ISATAP) are as public as that one. 6to4 and Teredo are obsolete
-    and pass through unknown relays.
+    and use relays that we do not know.
     """
     try:
         found = ipaddress.ip_address(address)

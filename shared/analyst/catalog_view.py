@@ -59,7 +59,7 @@ def search(
 
 
 def find(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str) -> TableDetail:
-    """Return one table in detail.
+    """Return one table.
 
     Raises:
         NotFoundError: it does not exist, or the caller can't read it.

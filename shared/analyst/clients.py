@@ -22,8 +22,9 @@ _AGENTS: Final = ("claude", "anthropic", "chatgpt", "openai", "codex", "cursor",
 def client_address(peer: str | None, forwarded_for: str | None, trusted_proxies: int) -> str | None:
     """Return the IP address of the client; `None` if the request did not arrive over a network.
 
-    Every proxy appends its caller's address to `X-Forwarded-For`. So of the last `trusted_proxies` entries, the first
-    is the client; entries before it may be forged. A request that did not pass all proxies is its peer's.
+    Every proxy appends its caller to `X-Forwarded-For`. So the first of the last `trusted_proxies` entries is the client;
+    the entries before it can be forged. If there are fewer entries, the request did not pass all proxies, and its peer is
+    the client.
     """
     written = [part.strip() for part in (forwarded_for or "").split(",")]
     if 0 < trusted_proxies <= len(written):
@@ -32,10 +33,7 @@ def client_address(peer: str | None, forwarded_for: str | None, trusted_proxies:
 
 
 def network_of(address: str | None) -> str:
-    """Return the key under which attempts of an address are counted.
-
-    It is an IPv4 address, or the /64 network of an IPv6 address, which belongs to one client.
-    """
+    """Return the key for counting attempts: an IPv4 address, or the /64 network of an IPv6 address, which one client has."""
     if address is None:
         return ""
     found = ip_address(address)
@@ -44,7 +42,7 @@ def network_of(address: str | None) -> str:
 
 
 def client_kind(user_agent: str | None) -> ClientKind:
-    """Return the kind of client according to the request. It may be forged: nothing is allowed or denied by it."""
+    """Return the kind of client by its `User-Agent`. It can be forged, so no decision depends on it."""
     said = (user_agent or "").lower()
     if said.startswith("da/"):
         return ClientKind.DA

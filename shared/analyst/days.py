@@ -1,9 +1,8 @@
 """Records by day: each is an object of its own at first; those of past days are moved to archives.
 
-A record is `<prefix>date=2026-01-31/<name>`, with one or several lines of JSON, and never changes. An archive is in the
-same folder, `archive-<hash>.jsonl.gz`: its first line has the number of lines of each of its records, and they follow.
-It is written before its records are deleted, so for a while a record is in both, and sometimes in two archives; readers
-deduplicate.
+A record is `<prefix>date=2026-01-31/<name>`, with one or more lines of JSON, and never changes. An archive is in the same
+folder, `archive-<hash>.jsonl.gz`: its first line is the number of lines of each record, and the lines follow. It is written
+before its records are deleted, so a record can be in both for a while, or in two archives; readers return it once.
 """
 
 import gzip
@@ -40,7 +39,7 @@ def folder_of(prefix: str, day: date) -> str:
 
 
 def is_record(name: str) -> bool:
-    """Return whether an object in a day's folder is a record, and not an archive or a foreign object."""
+    """Return whether an object in the folder of a day is a record, not an archive or a foreign object."""
     return _RECORD.fullmatch(name) is not None
 
 
@@ -74,7 +73,7 @@ class Day:
         return sorted(self.single | self.archived.keys())
 
     def lines(self, name: str) -> Lines | None:
-        """Read a record; `None` if it does not exist, or no longer."""
+        """Read a record; `None` if it does not exist."""
         if name in self.archived:
             return self.archived[name]
         found = self.store.read(self.folder + name)
@@ -95,7 +94,7 @@ def pack(records: Mapping[str, bytes]) -> tuple[str, bytes]:
 
 
 def split(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
-    """Split records into parts for one archive each; a part is complete once it has `size` bytes."""
+    """Split records into parts of about `size` bytes, one per archive."""
     part: list[Entry] = []
     taken = 0
     for entry in entries:

@@ -20,7 +20,7 @@ def can_send(settings: Settings) -> bool:
 
 
 def send(settings: Settings, to: str, subject: str, text: str) -> None:
-    """Send a mail. In development, and without a server, its text including links is logged.
+    """Send a mail. In development without a server, its text is logged, including links.
 
     Raises:
         UnavailableError: the server rejects it or is not configured, or `BASE_URL`, needed for links, is not set.

@@ -67,15 +67,15 @@ _REFRESHES_PER_SECOND: Final = 5.0
 
 
 class _UnreadableError(UnavailableError):
-    """A list cannot be read, but may be published again."""
+    """A list cannot be read, but can be published again."""
 
 
 class AccessReader:
     """The current access list of a process. Threads that need a newer one share one fetch.
 
-    Ages count from the start of a fetch: what it read may be replaced while it is in progress. `max_age` is in seconds,
-    `monotonic` a clock such as `time.monotonic`. `renew` publishes the list again from the system state: it is called
-    if the list is missing, damaged, or in a format that this version can't read.
+    Ages count from when a fetch began: what it read may have been replaced while it was under way. `max_age` is in
+    seconds, `monotonic` a clock such as `time.monotonic`. `renew` publishes the list anew from the system state: it is
+    called when the list is missing, damaged, or in a format of another version.
     """
 
     def __init__(
@@ -115,16 +115,13 @@ class AccessReader:
         return self._trusted()
 
     def refresh(self) -> AccessList:
-        """Return a newly fetched list, for a token that the last one does not contain.
-
-        At most a few times per second.
-        """
+        """Fetch the list again, for a token that it does not know; at most a few times per second."""
         if self._refreshes.take(self._monotonic()):
             self.expire()
         return self.current()
 
     def expire(self) -> None:
-        """Fetch again before the next answer, because a change is known."""
+        """Fetch the list again before the next answer, because something has changed."""
         self._newest_edit = object()
 
     def caller_of(self, token: str, now: datetime) -> Caller:

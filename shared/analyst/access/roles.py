@@ -64,8 +64,8 @@ class Caller:
     def includes(self, role: Role) -> bool:
         """Return whether the caller has a role: by the user's role and, above analyst, by scope as well.
 
-        This is the only place that decides it. A token without the scope `admin` can't act for others, whatever the
-        role of its user and the scope that the function requires.
+        This is the only place where that is decided. A token without the scope `admin` never acts for other users,
+        whichever user it belongs to and whichever scope a function requires.
         """
         return not self.is_service and self.role.includes(role) and not self.lacks_scope_for(role)
 

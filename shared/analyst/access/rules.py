@@ -56,7 +56,7 @@ class Token(_Value):
 
 
 class Registration(_Value):
-    """One registered table. `uuid` is its identity: registered again, it is another table, without the old grants."""
+    """A registered table. `uuid` is its identity: registered again, it is another table, without the old grants."""
 
     uuid: str
     source: str
@@ -69,7 +69,7 @@ class Registration(_Value):
 
 
 class Withdrawn(_Value):
-    """A registration that has ended: the id of the table, and the time."""
+    """A registration that was removed: the id of its table, and when."""
 
     id: str
     at: AwareDatetime
@@ -106,7 +106,7 @@ class Grants(_Value):
 
 
 class _Index:
-    """The inverted list for lookups, built only as far as needed. Sets of places are shared by all callers."""
+    """Indexes for lookups, built on demand. All callers share the sets of places."""
 
     def __init__(self, access: "AccessList") -> None:
         self.public = frozenset(id_ for id_, table in access.tables.items() if table.is_public)
@@ -174,9 +174,9 @@ class AccessList(_Value):
     def is_of_now(self, table: Published, built_at: datetime) -> bool:
         """Return whether a table of a snapshot built at a time is the one that has its id today.
 
-        Data published for a registration that has ended belongs to nobody, not even to administrators, even if another
-        table is registered under the id. Without a recorded registration, as in older snapshots, it is valid unless the
-        id was given up after the rows were read.
+        Data of a removed registration is hidden from everybody, including administrators, even if another table is
+        registered under the same id. Old snapshots do not record the registration; their tables count unless the id was
+        removed after the rows were read.
         """
         registered = self.tables.get(table.id)
         if table.registration is not None:
@@ -197,12 +197,12 @@ class AccessList(_Value):
         return not kept and self.may_read(caller, table_id)
 
     def description(self, table_id: str, extracted: str | None) -> str | None:
-        """Return the description of a table: from the registry, otherwise from its extract."""
+        """Return the description of a table: from the registry, or the one that was extracted."""
         registration = self.tables.get(table_id)
         return (registration and registration.description) or extracted
 
     def caller_of(self, token: str, now: datetime) -> Caller:
-        """Return the user and scopes of a personal access token.
+        """Return the caller of a personal access token.
 
         Raises:
             UnauthenticatedError: it is unknown, revoked, expired, or its user is not active.
@@ -218,7 +218,7 @@ class AccessList(_Value):
         )
 
     def _reach(self, caller: Caller) -> Iterator[frozenset[str]]:
-        """Return the sets of table ids that together are readable for someone who is not an admin."""
+        """Return the sets of table ids whose union a caller who is not an administrator may read."""
         if caller.user_id is None:
             return
         yield self._index.public

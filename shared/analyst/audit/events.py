@@ -14,7 +14,7 @@ from analyst.clients import ClientKind
 
 @dataclass(slots=True)
 class Note:
-    """The facts known so far. A named `action` replaces the function's own name."""
+    """Details for the audit log. `action` replaces the action of the function."""
 
     action: str | None = None
     resources: tuple[str, ...] = ()
@@ -25,22 +25,22 @@ class Note:
 
 
 class Noting:
-    """Receives notes of functions; the context of a request does."""
+    """Collects the notes of a function; the context of a request is one."""
 
     __slots__ = ()
     note: Note
 
     def audited(self, *resources: str, is_unchanged: bool = False, **params: Any) -> None:
-        """Record the affected resource, such as `table:shop.orders`, and details: JSON values without secrets.
+        """Add resources, such as `table:shop.orders`, and parameters to the audit event: JSON values, and no secrets.
 
-        Notes of several calls add up. Responses that report no change are counted together.
+        Several calls add up. Repeated answers with `is_unchanged` are counted instead of written one by one.
         """
         self.note.resources = (*self.note.resources, *resources)
         self.note.params.update(params)
         self.note.is_unchanged = is_unchanged
 
     def signs_in(self, provider: str, email: str | None = None, user_id: str | None = None) -> None:
-        """Record a sign-in: the provider, the person, and the user if it is certain."""
+        """Record that this is a sign-in with a provider; `user_id` is set once the user is certain."""
         self.note.action = "auth.sign_in"
         self.note.user_id = user_id
         self.note.email = email
@@ -96,7 +96,7 @@ class AuditEvent(BaseModel):
 
     @property
     def place(self) -> "Place":
-        """Its position among all events."""
+        """Its position in the order of all events."""
         return Place(milliseconds(self.at), self.id)
 
     def joined(self, other: "AuditEvent") -> "AuditEvent":

@@ -97,7 +97,7 @@ class Identification:
     services: Callable[[str, datetime], Caller]
 
     def caller(self, shown: Credentials, now: datetime) -> Caller | None:
-        """Return the caller of a request; `None` without credentials. A header overrides a cookie.
+        """Identify the caller of a request, `None` without credentials. The header overrides the cookie.
 
         Raises:
             UnauthenticatedError: the credentials are invalid.

@@ -1,9 +1,9 @@
 """Links that prove control of a mailbox: signed, short-lived, and valid once.
 
 A link alone proves that a mail was delivered, not that a person read it: mail scanners open links, run the scripts of
-the page and submit its forms. So a link works in the browser that requested it, which has a cookie, and in any other
-one with a code of six digits. The page on which it was requested shows the code. No browser requests an invitation, so
-its code is text in the mail. Codes can be tried five times per link, no matter by whom.
+the page and submit its forms. So a link works in the browser that requested it, which has a cookie, and in any other one
+with a code of six digits. The requesting page shows the code. The mail of an invitation, which no browser requested,
+contains it as text. Each link allows five attempts at its code.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ class Binding:
 
     @property
     def claims(self) -> Mapping[str, Any]:
-        """The claims of the link. They reveal neither the cookie nor the code."""
+        """The claims for the link. They reveal neither the cookie nor the code."""
         return {"jti": self.id, **({} if self.cookie is None else {"browser": _digest(self.cookie)})}
 
 
@@ -80,14 +80,14 @@ def bind_to_browser(keys: Keys, purpose: Purpose, cookie: str | None) -> Binding
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The content of a link. `subject` is an e-mail address or the id of a user, `claims` are specific to its kind."""
+    """The content of a link. `subject` is an e-mail address or the id of a user; `claims` depend on the kind of link."""
 
     subject: str
     claims: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make(keys: Keys, purpose: Purpose, link: Link, now: datetime) -> str:
-    """Return the token for the URL of a link."""
+    """Create the token of a link."""
     return keys.sign(purpose, link.subject, now, LASTS[purpose], **link.claims)
 
 

@@ -12,7 +12,7 @@ from analyst.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class LoginButton:
-    """The button of a method on the sign-in page: `url` is its target; buttons are sorted by `order`."""
+    """The button of a sign-in method on the sign-in page. Lower `order` values come first."""
 
     text: str
     url: str
@@ -20,14 +20,14 @@ class LoginButton:
 
 
 class AuthProvider(Protocol):
-    """A sign-in method: it proves an e-mail address, which it passes to `sign_in.sign_in`."""
+    """A sign-in method: it proves an e-mail address, which is passed to `sign_in.sign_in`."""
 
     @property
     def name(self) -> str:
-        """The name by which it is listed, and disabled in the settings."""
+        """The name under which it is listed, and disabled in the settings."""
 
     def is_available(self, settings: Settings) -> bool:
-        """Return whether it is configured; whether it is disabled is checked elsewhere."""
+        """Return whether it is configured, regardless of whether it is disabled."""
 
     def button(self, settings: Settings) -> LoginButton | None:
         """Return its button; `None` for a method without one."""

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """A proven e-mail address with the provider that proved it, and the person's name.
+    """A proven e-mail address, the provider that proved it, and the name of its owner.
 
-    An OpenID provider also identifies the account, independently of its address: `issuer` and `subject`.
+    OpenID providers also identify the account independently of its address, by `issuer` and `subject`.
     """
 
     email: str
@@ -34,7 +34,7 @@ class Proven:
 
 
 def sign_in(proven: Proven, access: AccessReader, state: State, actor: Actor, settings: Settings) -> str:
-    """Return the id of the user with an e-mail address; someone from an allowed domain becomes a user.
+    """Return the id of the user with a proven address. An address of an allowed domain becomes a user.
 
     Raises:
         ForbiddenError: this address may not sign in, or another account of the provider signed in with it before.
@@ -50,7 +50,7 @@ def sign_in(proven: Proven, access: AccessReader, state: State, actor: Actor, se
 
 
 def _checked(proven: Proven) -> Proven:
-    """Check the claims of a provider: the address must be valid, the name is cleaned or dropped.
+    """Validate the data of a provider: the address must be valid, and the name is cleaned or dropped.
 
     Raises:
         ForbiddenError: this is not an e-mail address.
@@ -113,7 +113,7 @@ def _is_to_be_raised(email: str, state: State, settings: Settings) -> bool:
 
 
 def _require_user(email: str, state: State) -> None:
-    """Refuse a person who is not in the state, without an edit."""
+    """Refuse unknown users without an edit of the state."""
     with state.read() as db:
         if not fetch_one(db, "from users where email = ? and active", [email]):
             raise ForbiddenError(_REFUSED)

@@ -131,7 +131,7 @@ class Process:
 
     @property
     def google(self) -> "Issuer":
-        """The issuer of identities for sign-in with Google."""
+        """The OpenID issuer of the sign-in with Google."""
         return self._once("google", lambda: self._issuer(self.settings.google_issuer))
 
     def identify_service(self, token: str, now: datetime) -> Caller:
@@ -163,11 +163,11 @@ class Process:
 
     @property
     def large(self) -> threading.Lock:
-        """Held during work that takes much memory, so that only one request at a time needs that much."""
+        """Held while a request needs much memory, so that only one does at a time."""
         return self._once("large", threading.Lock)
 
     def close(self) -> None:
-        """Write everything that is only in memory, because the process is about to end.
+        """Write what is only in memory, before the process ends.
 
         Raises:
             UnavailableError: the store does not respond.

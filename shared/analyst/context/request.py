@@ -43,7 +43,7 @@ class Context(Noting):
     now: datetime
     """The time of the request, in UTC."""
     caller_or_none: Caller | None
-    """The caller; `None` if the function can be called without credentials."""
+    """The caller; `None` if none is required."""
     local: LocalCall
     began: float = field(default_factory=time.perf_counter)
     """The start of the request, by `time.perf_counter`."""
@@ -76,7 +76,7 @@ class Context(Noting):
 
     @property
     def client_kind(self) -> ClientKind:
-        """The kind of client, according to the request."""
+        """The kind of client, by its `User-Agent`."""
         return client_kind(self.request.headers.get("User-Agent"))
 
     @property
@@ -132,9 +132,9 @@ class Context(Noting):
 
     @property
     def base_url(self) -> str:
-        """The public address of the functions, without a slash at the end.
+        """The public address of the functions, without a trailing slash.
 
-        The host named by a request is not used, because its sender can choose it.
+        It is never taken from the request: whoever sends a request chooses its `Host`.
 
         Raises:
             UnavailableError: `BASE_URL` is not set.
@@ -166,7 +166,7 @@ class Context(Noting):
         return Tasks(self.settings, self.local, lambda: self.process.background, self.request_id, self.process.http)
 
     def after_answer(self, what: str, task: Callable[[], object]) -> None:
-        """Run a function after the response, whose duration reveals nothing about it; a failure is logged.
+        """Run a task after the response, so that its timing reveals nothing. Failures are logged.
 
         Raises:
             UnavailableError: too many tasks are waiting.

@@ -70,9 +70,9 @@ def _credentials(request: Request) -> Credentials:
 
 
 def _refuse_other_pages(request: Request, process: Process, *, is_signed_in: bool) -> None:
-    """Refuse a change that another site's page made a browser request (CSRF): browsers state the origin.
+    """Refuse changes that a page of another site made a browser send (CSRF); browsers send their origin.
 
-    A browser that states none is refused what only a cookie authorizes; other programs send no cookie.
+    A browser that sends no origin is refused if it sends a cookie. Programs send no cookies.
     """
     if request.method in _SAFE:
         return

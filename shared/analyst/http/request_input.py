@@ -252,7 +252,7 @@ def _data(request: Request, limit: int) -> bytes:
 
 
 def blocks(request: Request) -> Iterator[bytes]:
-    """Yield a binary body as it arrives, a block at a time.
+    """Yield the blocks of a binary body as they arrive.
 
     Raises:
         MalformedError: it is truncated.

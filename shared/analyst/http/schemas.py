@@ -48,7 +48,7 @@ class Schemas:
         self._inputs = {model: self._input(model) for model, mode in wanted if mode == "validation"}
 
     def reference(self, model: type[BaseModel]) -> Json:
-        """Refer to an output model."""
+        """Return a reference to an output model."""
         return dict(self._places[model, "serialization"])
 
     def problem(self) -> Json:
@@ -65,7 +65,7 @@ class Schemas:
         ]
 
     def body(self, model: type[BaseModel], *, without: Collection[str]) -> Json:
-        """Describe a model as a body, without the fields that are in the path."""
+        """Describe a model as a body, without the fields in the path."""
         schema = copy.deepcopy(self._inputs[model])
         schema["properties"] = {k: v for k, v in schema.get("properties", {}).items() if k not in without}
         required = [name for name in schema.pop("required", ()) if name not in without]
@@ -100,7 +100,7 @@ class Schemas:
 
 
 def _parameter(name: str, schema: Json, *, required: bool) -> Json:
-    """Describe one parameter; it is omitted rather than null."""
+    """Describe one parameter. It is omitted rather than null."""
     described: Json = {"name": name, "in": "query", "required": required}
     if text := schema.pop("description", None):
         described["description"] = text
@@ -123,7 +123,7 @@ def _demands(schema: Json) -> bool:
 
 
 def _tighten(schema: Any) -> None:
-    """Add to an input schema what pydantic omits: texts contain no NUL, names match their pattern."""
+    """Add constraints that pydantic omits: texts without NUL, and keys that match their pattern."""
     for part in _parts(schema):
         says_which = _SAYS_WHICH_TEXT & part.keys() and (part.get("format") != "password" or "pattern" in part)
         if part.get("type") == "string" and not says_which:

@@ -95,7 +95,7 @@ class ImportStanding(BaseModel):
 
 
 def standing(extract: Extract, table: ImportedTable) -> Standing:
-    """Return the state of a table in its source's extract."""
+    """Return the state of a table in the extract of its source."""
     state = extract.state(table.name)
     if state.fingerprint == table.fingerprint:
         return "there"
@@ -104,7 +104,7 @@ def standing(extract: Extract, table: ImportedTable) -> Standing:
 
 
 def look_up(parts: Parts, request: ImportedTables) -> ImportStanding:
-    """Return the state of tables, and the missing parts of those that are wanted.
+    """Return the states of tables, and the missing parts of those that are wanted.
 
     Raises:
         ContractError: the extract of the source cannot be read.
@@ -125,7 +125,7 @@ def registrations(state: State, source: str) -> Mapping[str, str]:
 
 
 def require_registered(state: State, request: ImportedTables) -> None:
-    """Require that tables are registered, which the import of the registry does.
+    """Require that tables are registered, by an earlier import of the registry.
 
     Raises:
         NotFoundError: one is not registered.

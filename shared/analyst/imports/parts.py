@@ -1,7 +1,7 @@
 """Uploads of files in parts that are named by their content.
 
-A part is stored once, no matter to how many files it belongs or how often it is sent, so an interrupted upload resumes.
-Parts exist only during an import, which deletes them at its end; the sweep deletes the rest.
+A part is stored once, however often it is sent and however many files contain it, so an interrupted upload can continue.
+An import deletes its parts at the end; the sweep deletes those of abandoned imports.
 """
 
 import hashlib
@@ -78,12 +78,12 @@ class Parts:
             raise SourceError(f"the parts do not add up to the file {sha256}; repeat the import")
 
     def forget(self) -> None:
-        """Delete all parts; an import in progress is told that they are missing, and sends them again."""
+        """Delete all parts. A concurrent import sees them as missing and sends them again."""
         delete_all(self.store, (entry.key for entry in self.store.list(PREFIX)))
 
 
 def abandoned(store: Store) -> list[Entry]:
-    """List the abandoned parts."""
+    """List the parts of abandoned imports."""
     return [entry for entry in store.list(PREFIX) if entry.age > KEPT.total_seconds()]
 
 

@@ -80,11 +80,11 @@ class Gathered:
         )
 
     def leave(self, kind: Kind, name: str, reason: str) -> None:
-        """Add something that was not imported."""
+        """Report something that is not imported."""
         self.left.append(Left(kind=kind, name=name, reason=reason))
 
     def alter(self, kind: Kind, name: str, reason: str) -> None:
-        """Add something that was imported with changes."""
+        """Report something that is imported with a change."""
         self.altered.append(Left(kind=kind, name=name, reason=reason))
 
 
@@ -93,7 +93,7 @@ _GONE = "an earlier import added it, and it has since been removed here"
 
 @dataclass(slots=True)
 class Memory:
-    """The memory of earlier imports into the open state, and what this one adds to it."""
+    """The records of earlier imports into the open state, and those that this one adds."""
 
     db: "DuckDBPyConnection"
     actor: Actor
@@ -107,10 +107,7 @@ class Memory:
         return cls(db, actor, report, {(row["kind"], row["key"]) for row in fetch(db, "from imported")})
 
     def admits(self, kind: Kind, key: str, *, is_there: bool, name: str = "") -> bool:
-        """Return whether a row is to be added, and count it in the report.
-
-        `key` is its key here, `name` is for people.
-        """
+        """Return whether to add a row, and report it. `key` identifies it here, `name` is for people."""
         is_known = (kind, key) in self.known
         if is_known and not is_there:
             self.report.leave(kind, name or key, _GONE)

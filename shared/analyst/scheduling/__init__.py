@@ -42,7 +42,7 @@ class Scheduler:
     now: Callable[[], datetime]
 
     def call(self) -> ScheduleAnswer:
-        """Start everything that is due; missed runs are caught up once.
+        """Start what is due. Missed times are caught up once.
 
         Raises:
             UnavailableError: the store does not respond, the ledger is damaged, or too many tasks are waiting. Runs that were started continue, and a later call starts the rest.
@@ -96,7 +96,7 @@ class Scheduler:
 
 
 def note(store: Store, extracts: Sequence[Extract], at: datetime) -> None:
-    """Record extracts that others start: the scheduler skips their sources in the meantime, and counts them.
+    """Record extracts that were started on demand: the scheduler skips their sources meanwhile, and counts them.
 
     Raises:
         UnavailableError: the store does not respond, or the ledger is damaged.

@@ -80,9 +80,9 @@ def read(store: Store) -> Ledger:
 
 
 def edit(store: Store, change: Callable[[Ledger], tuple[Ledger, T]]) -> T:
-    """Change the ledger and return the other result of `change`; nothing is written if the ledger stays the same.
+    """Change the ledger and return the result of `change`. An unchanged ledger is not written.
 
-    `change` runs again on the new state whenever another process was faster.
+    `change` runs again on the new content whenever another writer was faster.
 
     Raises:
         UnavailableError: the ledger is damaged, the store does not respond, or others were always faster.

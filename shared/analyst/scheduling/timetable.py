@@ -128,8 +128,8 @@ def _why(last: Attempt, *, is_due: bool) -> str:
 def _due_again(schedule: str, last: Attempt) -> datetime | None:
     """Return the next time after an attempt.
 
-    After a failure that is the end of a pause, or the schedule's next time if that comes sooner: then, or when an hour
-    of the pause is over.
+    After a failure, it is the end of a pause, or the next time of the schedule if that is earlier, but not within the
+    first hour of the pause.
     """
     time = _next_due(schedule, last.at)
     if time is None or last.error is None:

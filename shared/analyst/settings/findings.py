@@ -50,7 +50,7 @@ def dotted(path: Iterable[str | int]) -> str:
 
 
 def wording(error: ErrorDetails, *, default: Any = None, hidden: str | None = None, known: Iterable[str] = ()) -> str:
-    """Describe an error of pydantic: what is wrong with a value, and what to write.
+    """Word a validation error of a setting, with what to write instead.
 
     Args:
         error: one of a `ValidationError`.

@@ -74,7 +74,7 @@ def check_schedule(text: str | None) -> None:
 
 
 class Input(BaseModel):
-    """The input of a request; an unknown field is an error."""
+    """The base of inputs. Unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -84,11 +84,11 @@ class Input(BaseModel):
 
 
 class Output(BaseModel):
-    """The body of a response."""
+    """The base of outputs."""
 
     model_config = ConfigDict(frozen=True)
 
 
 def unset() -> Any:
-    """The default of a field that a change may omit but not set to null; nothing reads it."""
+    """The default of a field that a change can omit but not set to null; nothing reads it."""
     return None

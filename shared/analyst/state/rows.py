@@ -21,7 +21,7 @@ def fetch(db: "DuckDBPyConnection", sql: str, parameters: Parameters = ()) -> li
 
 
 def fetch_one(db: "DuckDBPyConnection", sql: str, parameters: Parameters = ()) -> dict[str, Any] | None:
-    """Run a query and return its first row; `None` if it has none."""
+    """Run a query and return its first row, or `None`."""
     found = fetch(db, sql, parameters)
     return found[0] if found else None
 

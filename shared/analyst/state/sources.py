@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from analyst.errors import ConflictError, InvalidInputError, NotFoundError
-from analyst.names import Name
+from analyst.names import Name, did_you_mean
 from analyst.settings import Settings
 from analyst.state.audit import Actor, record
 from analyst.state.fields import Input, Line, Output, Schedule, check_schedule, unset
@@ -30,7 +30,7 @@ class Applied(Output):
 def apply_declared(
     db: "DuckDBPyConnection", actor: Actor, settings: Settings, types: SourceTypes
 ) -> tuple[Applied, ...]:
-    """Create the declared sources, and update those that differ; other sources are left unchanged.
+    """Create or update the declared sources. Other sources stay unchanged.
 
     Raises:
         InvalidInputError: the config of one can't be used.
@@ -104,7 +104,8 @@ def get_source(db: "DuckDBPyConnection", name: str) -> Source:
     """
     row = fetch_one(db, "from sources where name = ?", [name])
     if row is None:
-        raise NotFoundError(f"there is no source {name!r}")
+        known = (source["name"] for source in fetch(db, "select name from sources order by name"))
+        raise NotFoundError(f"there is no source {name!r}{did_you_mean(name, known)}")
     return _source(row)
 
 

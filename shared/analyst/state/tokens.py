@@ -121,9 +121,7 @@ def issue(
     token: str | None = None,
     bound: datetime | None = None,
 ) -> CreatedToken:
-    """Create a token for a user, without a check of the caller; a given token is used as it is.
-
-    It expires by `bound` at the latest.
+    """Create a token for a user. A given `token` is used as it is. It expires by `bound` at the latest.
 
     Raises:
         NotFoundError: the user does not exist.
@@ -190,7 +188,7 @@ def _list(db: "DuckDBPyConnection", where: str, **values: str) -> tuple[Token, .
 
 
 def _owner(db: "DuckDBPyConnection", caller: Caller, user: str | None) -> str:
-    """Return the user whose tokens are meant. Only administrators learn which other users exist."""
+    """Find the owner of the tokens. Other users are resolved only for administrators."""
     own = user is None or normal_email(user) == caller.email
     if own and caller.user_id is not None:
         return caller.user_id

@@ -34,7 +34,7 @@ class Account:
 
 
 def find_account(db: "DuckDBPyConnection", user: str) -> Account | None:
-    """Return an active user by id or e-mail address; `None` if there is none."""
+    """Find an active user by id or e-mail address, or `None`."""
     row = fetch_one(
         db,
         """
@@ -96,9 +96,9 @@ def bind_identity(db: "DuckDBPyConnection", actor: Actor, user_id: str, issuer: 
 
 
 def release_identities(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
-    """Unbind a user from all OpenID identities: the next person who signs in with the address becomes the user.
+    """Unlink a user from OpenID accounts: the next one that signs in with the address is linked.
 
-    Sessions that began before end, because they belong to the previous person.
+    Existing sessions end, because they belong to the previous person.
 
     Raises:
         NotFoundError: the user does not exist.
@@ -125,7 +125,7 @@ def end_all_sessions(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> No
 
 
 def void_sessions(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
-    """Invalidate all sessions of a user that began before; the caller records the reason in the audit log."""
+    """End all earlier sessions of a user. The caller records the reason in the audit log."""
     later = "update users set sessions_valid_from = greatest(sessions_valid_from, ?) where id = ?"
     execute(db, later, [actor.at, user_id])
 
@@ -217,7 +217,7 @@ def create_user(db: "DuckDBPyConnection", actor: Actor, new: NewUser) -> User:
 
 
 def update_user(db: "DuckDBPyConnection", actor: Actor, change: UserChange) -> User:
-    """Change the given fields of a user. The tokens and sessions of a deactivated user become invalid.
+    """Change the given fields of a user. Deactivation revokes all tokens and sessions.
 
     Raises:
         NotFoundError: the user does not exist.
@@ -249,9 +249,9 @@ def sign_out(db: "DuckDBPyConnection", actor: Actor, request: SignOut) -> None:
 
 
 def seed_admin(db: "DuckDBPyConnection", actor: Actor, email: str) -> User | None:
-    """Make the user with an e-mail address an administrator, once: later changes by administrators persist.
+    """Make the user with an e-mail address an administrator, once; later changes of the role are not undone.
 
-    A missing user is added, a deactivated one stays so. Returns the user if this was the first time.
+    A missing user is created; a deactivated one stays deactivated. Returns the user if it was done now.
     """
     address = normal_email(email)
     known = fetch_one(db, "from users where email = ?", [address])

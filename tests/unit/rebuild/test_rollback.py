@@ -193,8 +193,15 @@ def test_a_dry_run_says_what_would_be_missing_and_held_back_and_changes_nothing(
     assert {entry.key: entry.version for entry in bucket.list("")} == before
     assert (told.status, told.dry_run, told.tables) == ("unchanged", True, 1)
     assert (told.missing, told.held_back) == (("other.orders",), ("other", "shop"))
+    assert [(one.table, one.change, one.rows_before, one.rows_after) for one in told.changes] == [
+        ("other.orders", "removed", 1, None),
+        ("shop.orders", "changed", 1, 1),
+    ]
     done = bucket.roll_back(1)
-    assert (done.missing, done.held_back) == (told.missing, told.held_back)
+    assert (done.missing, done.held_back, done.changes) == (told.missing, told.held_back, told.changes)
+    assert roll_back(bucket.rebuilding, 4, dry_run=True).changes == ()
+    back = roll_back(bucket.rebuilding, 3, dry_run=True).changes
+    assert [(one.table, one.change) for one in back] == [("other.orders", "added"), ("shop.orders", "changed")]
     assert release(bucket.rebuilding, None).tables == 2
 
 

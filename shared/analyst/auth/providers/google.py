@@ -43,14 +43,14 @@ PROVIDER: Final[AuthProvider] = Google()
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """A visit to the provider: its URL, and the state that the browser keeps until it returns."""
+    """A redirect to the provider: its URL, and the cookie that the browser keeps meanwhile."""
 
     url: str
     kept: str
 
 
 def depart(issuer: Issuer, settings: Settings, keys: Keys, *, redirect_uri: str, then: str, now: datetime) -> Departure:
-    """Start a visit to the provider.
+    """Prepare a redirect to the provider.
 
     Raises:
         UnavailableError: the provider does not respond.
@@ -73,7 +73,7 @@ def depart(issuer: Issuer, settings: Settings, keys: Keys, *, redirect_uri: str,
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A completed visit: the proven identity, and the page to open next."""
+    """A return from the provider: the proven identity, and the page to open next."""
 
     proven: Proven
     then: str
@@ -91,7 +91,7 @@ def arrive(
     named_issuer: str,
     now: datetime,
 ) -> Arrival:
-    """Return the identity of a browser that returns from the provider.
+    """Verify a return from the provider.
 
     Raises:
         UnauthenticatedError: another browser started the visit, it took too long, or no identity was proven.
@@ -164,10 +164,10 @@ def _proven(claims: Mapping[str, Any], issuer: str, settings: Settings) -> Prove
 
 
 def _require_domain(email: str, claims: Mapping[str, Any], issuer: str, settings: Settings) -> None:
-    """Compare the account's organization (`hd`) with the domain of its address.
+    """Check the organization of the account (`hd`) against the domain of its address.
 
-    Anyone can create a Google account for an address that they once had. Only an account with an `hd` is managed by the
-    company, so the domain alone admits only such an account.
+    Anybody can create a Google account for an address that they once had. Only an account with `hd` is managed by an
+    organization, so only such accounts may sign in by their domain.
 
     Raises:
         ForbiddenError: it belongs to another organization, or to none although only that would admit it.

@@ -27,7 +27,7 @@ _LAST_TURNS: Final = 0.1
 
 
 class _Signals(file_dispatcher):  # type: ignore[misc]  # waitress has no types
-    """Interrupts the wait of the loop when a signal has arrived."""
+    """Wakes the loop when a signal arrives."""
 
     def __init__(self, number: int, loop: Loop) -> None:
         super().__init__(number, map=loop)
@@ -37,16 +37,16 @@ class _Signals(file_dispatcher):  # type: ignore[misc]  # waitress has no types
         return False
 
     def handle_read(self) -> None:
-        """Discard the signals: the worker has handled them."""
+        """Discard the signal: the worker has handled it."""
         with suppress(OSError):
             self.recv(512)
 
 
 class Worker(GunicornWorker):  # type: ignore[misc]  # gunicorn has no types
-    """Answers requests by threads, and everything else by one loop."""
+    """Runs functions in threads, and everything else in one loop."""
 
     def run(self) -> None:
-        """Answer requests until told to stop, and then those in progress."""
+        """Serve until told to stop, and then until running requests are answered."""
         to_stdout()
         threads = Threads(int(os.environ.get("THREADS") or _THREADS))
         loop = Loop()
@@ -71,7 +71,7 @@ class Worker(GunicornWorker):  # type: ignore[misc]  # gunicorn has no types
 
 
 def _room() -> int:
-    """Return the maximum number of connections: each may need a file for its request and one for its response."""
+    """Return how many connections a process may hold: each may need files for buffers in both directions."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = min(_unlimited(hard), _FILES_EACH * _MOST_CONNECTIONS + _SPARE_FILES)
     if _unlimited(soft) < most:
