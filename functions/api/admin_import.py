@@ -23,8 +23,7 @@ class PartRequest(Input):
 def import_older_system(old: OldSystem, ctx: Context) -> ImportReport:
     """Import users, sources, tables, grants, access requests and knowledge items that do not exist here yet.
 
-    Existing rows are never changed, and rows that an earlier import added and somebody has removed since are not added
-    again. Repeating an import changes nothing.
+    Existing rows are never changed, and rows that an earlier import added and that were removed since are not added again. Repeating an import changes nothing.
     """
     return import_system(ctx.state, actor(ctx), old)
 
@@ -69,5 +68,5 @@ def put_part(request: PartRequest, ctx: Context) -> None:
 
 @function("DELETE", "/api/admin/import/parts", allow=Role.ADMIN)
 def forget_parts(ctx: Context) -> None:
-    """Delete all uploaded parts. Tables that were published from them stay."""
+    """Delete all uploaded parts. Tables that were published from them are kept."""
     Parts(ctx.store, ctx.settings.scratch_dir).forget()

@@ -1,4 +1,4 @@
-"""The extract of sources of files."""
+"""The extract function of file sources."""
 
 from analyst.connectors.files.discovery import Discovery
 from analyst.context import Context
@@ -11,14 +11,15 @@ from analyst.state import actor
     "POST",
     "/extract/csv",
     allow=Allow.SERVICE,
-    answers={207: ExtractAnswer, 404: "There is no such source.", 422: ExtractAnswer},
+    answers={207: ExtractAnswer, 404: "The source does not exist.", 422: ExtractAnswer},
     body_limit=8 << 20,
     audit="source.extract",
 )
 def extract_csv(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnswer]:
     """Read what changed in a source of files, and publish it.
 
-    207 means that some tables failed, 422 that all did; each says why, and keeps its last good version.
+    207 means that some tables failed, 422 that all did. Each failed table has the reason, and keeps its last good
+    version.
     """
     ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{name}" for name in request.tables or ()))
     settings = ctx.settings

@@ -1,4 +1,4 @@
-"""The extract of tables that come from an older system."""
+"""The extract of tables imported from an older system."""
 
 from analyst.connectors.imported import ImportedFiles
 from analyst.context import Context
@@ -18,9 +18,9 @@ from analyst.imports.parts import Parts
     audit="source.extract",
 )
 def extract_imported(request: ImportedExtract, ctx: Context) -> Answer[ExtractAnswer]:
-    """Publish tables from files whose parts are here; those that were extracted here stay as they are.
+    """Publish tables from uploaded files. Tables that have been extracted here since are left unchanged.
 
-    No rebuild is asked for: an import does that once, at its end.
+    It requests no rebuild: an import does so once, at its end.
     """
     ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{table.name}" for table in request.tables))
     settings, parts = ctx.settings, Parts(ctx.store, ctx.settings.scratch_dir)

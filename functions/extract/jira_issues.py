@@ -16,10 +16,9 @@ from analyst.state.fields import Input
 
 
 class BackfillOrder(Input):
-    """Which issues to read: those never read, and those updated since they were.
+    """Which issues to read. By default: issues never read, and those updated since they were.
 
-    With `since` or `jql`: only issues updated since that time, or found by that query (without ORDER BY); the progress
-    of the source stays. `parallel` is the number of issues fetched at the same time. A `dry_run` only counts.
+    With `since` or `jql`: only issues updated since that time, or found by that query (without ORDER BY); the progress of the source does not change. `parallel` is the number of issues fetched at the same time. A `dry_run` only counts.
     """
 
     since: AwareDatetime | None = None
@@ -32,12 +31,12 @@ class BackfillRequest(ExtractRequest, BackfillOrder):
     """Which issues of which source to read. All `tables` are always read together.
 
     By default: issues never read, and those updated since they were. With `since` or `jql`: only issues updated since
-    that time, or found by that query; the progress of the source stays. A `dry_run` only counts.
+    that time, or found by that query; the progress of the source does not change. A `dry_run` only counts.
     """
 
 
 class BackfillAnswer(ExtractAnswer):
-    """The result of a backfill. If it is not complete, its time was up, and the next one resumes.
+    """The result of a backfill. If it is not complete, its time ran out, and the next one resumes.
 
     `counts`: issues `read` in searches, `fetched`, already `known`, `gone`, `failed` and `changed`, and values that became
     NULL (`misshapen …`). After a dry run, `jql` is the query, and `found` about how many issues it finds.
@@ -54,13 +53,13 @@ class BackfillAnswer(ExtractAnswer):
     "POST",
     "/extract/jira",
     allow=Allow.SERVICE,
-    answers={207: BackfillAnswer, 404: "No such source exists.", 422: BackfillAnswer},
+    answers={207: BackfillAnswer, 404: "The source does not exist.", 422: BackfillAnswer},
     audit="source.extract",
 )
 def extract_jira(request: BackfillRequest, ctx: Context) -> Answer[BackfillAnswer]:
-    """Read the issues of a Jira source that are not known in their present form, and publish them.
+    """Read new and updated issues of a Jira source, and publish them.
 
-    207: it failed after some were published; 422: none was published. The next run resumes.
+    207: it failed after publishing some issues; 422: none was published. The next run resumes.
     """
     ctx.audited(f"source:{request.source}")
     opened = open_source(ctx, request.source, parallel=request.parallel, look_again=not request.dry_run)

@@ -1,1 +1,1 @@
-"""Functions of a Jira source: its webhook, and the jobs beside its extract."""
+"""Functions of a Jira source: its webhook, and the jobs that complement its extract."""

@@ -10,13 +10,13 @@ from analyst.http import Allow, Answer, function
     "POST",
     "/extract/jira/attachments",
     allow=Allow.SERVICE,
-    answers={207: JobAnswer, 404: "There is no such source.", 422: JobAnswer},
+    answers={207: JobAnswer, 404: "The source does not exist.", 422: JobAnswer},
 )
 def store_attachments(request: JobRequest, ctx: Context) -> Answer[JobAnswer]:
-    """Store the attachments that are not in the bucket yet, and are not larger than JIRA_ATTACHMENT_MAX_BYTES.
+    """Store attachments that are not in the bucket yet, up to JIRA_ATTACHMENT_MAX_BYTES each.
 
-    Counts are of files: `stored` (and their `bytes`), `too_large`, `missing` in Jira, `failed`, and `left` for the next
-    time.
+    `counts` are of files: `stored` (and their `bytes`), `too_large`, `missing` in Jira, `failed`, and `left` for the
+    next run.
     """
     job = begin(ctx, "attachments", request)
     if most := ctx.settings.jira_attachment_max_bytes:

@@ -1,4 +1,4 @@
-"""The consistency check of a Jira source: whether it is what Jira is, and mending it."""
+"""The consistency check of a Jira source, and the repair of differences."""
 
 import logging
 from typing import Annotated, Final
@@ -19,11 +19,11 @@ _SEVERITY: Final[dict[Level, int]] = {"INFO": logging.INFO, "WARNING": logging.W
 
 
 class CheckOrder(Input):
-    """Which issues to compare with Jira: those that were created in the last `max_age_days`, else all.
+    """Which issues to compare with Jira: those created in the last `max_age_days`, or all.
 
-    At most `limit` that differ are mended; without `repair` none are, and differences are as Jira's index tells them.
-    When more issues are missing in Jira than `deletions`, none of them are taken out and the check fails; by default
-    that is a fifth of a few issues, up to 10, or a hundredth of many.
+    At most `limit` differing issues are repaired, none without `repair`; then differences are reported as Jira's search
+    index has them. If Jira no longer has more than `deletions` of the published issues, none of them is deleted and the
+    check fails; by default, this limit is a fifth of a few issues, up to 10, or a hundredth of many.
     """
 
     max_age_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
@@ -33,14 +33,15 @@ class CheckOrder(Input):
 
 
 class CheckRequest(JobRequest, CheckOrder):
-    """Which issues of which source to compare: those that were created in the last `max_age_days`, else all.
+    """Which issues of which source to compare: those created in the last `max_age_days`, or all.
 
-    At most `limit` that differ are mended; without `repair` none are, and differences are as Jira's index tells them.
+    At most `limit` differing issues are repaired, none without `repair`; then differences are reported as Jira's search
+    index has them.
     """
 
 
 class CheckAnswer(CheckReport):
-    """How a check ended; its report lies in the bucket at `report`, unless Jira was not asked."""
+    """The result of a check. `report` is the key of its report in the bucket, null if nothing was requested from Jira."""
 
     status: RunStatus
     report: str | None
@@ -51,18 +52,20 @@ class CheckAnswer(CheckReport):
     "POST",
     "/extract/jira/check",
     allow=Allow.SERVICE,
-    answers={207: CheckAnswer, 404: "There is no such source.", 422: CheckAnswer},
+    answers={207: CheckAnswer, 404: "The source does not exist.", 422: CheckAnswer},
     audit="source.check",
 )
 def check_jira(request: CheckRequest, ctx: Context) -> Answer[CheckAnswer]:
-    """Compare issues with Jira by their ids, read what is missing or stale, and write a report of that."""
+    """Compare issues with Jira by their ids, read the missing and stale ones again, and write a report."""
     job = begin(ctx, "check", request)
     source, job.believed = job.opened.source, request.deletions
     check = Check(job, request.max_age_days, request.limit if request.repair else None)
     job.ask(check.run)
     report = check.report()
     key = Reports(ctx.store, source).keep(report) if job.opened.jira else None
-    _LOG.log(_SEVERITY[report.level], "Jira was compared", extra={"fields": {"source": source, **report.totals}})
+    _LOG.log(
+        _SEVERITY[report.level], "the check of Jira has finished", extra={"fields": {"source": source, **report.totals}}
+    )
     status = job.finish()
     ctx.audited(level=report.level, totals=dict(report.totals))
     answer = CheckAnswer(**report.model_dump(), status=status, report=key, rebuild=job.rebuild)

@@ -1,4 +1,4 @@
-"""Reading issues of Jira anew: a renamed project or an anonymised person changes issues without updating them."""
+"""Reading issues of Jira again: renaming a project or anonymizing a person changes issues without updating them."""
 
 from datetime import datetime
 from typing import Annotated, Self
@@ -25,9 +25,9 @@ IssueName = Annotated[
 
 
 class RefreshOrder(Input):
-    """Which issues to read anew, whether or not they were updated: some by their `keys`, or all (`all_issues`).
+    """Which issues to read again, whether or not they were updated: the given `keys`, or all (`all_issues`).
 
-    All are read in the order of their creation; with `created_from` those that were created since.
+    All issues are read in the order of their creation; with `created_from`, only those created since.
     """
 
     keys: Annotated[tuple[IssueName, ...], Field(max_length=_MOST_KEYS)] = ()
@@ -37,18 +37,18 @@ class RefreshOrder(Input):
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if bool(self.keys) == self.all_issues:
-            raise ValueError("give keys of issues, or all_issues")
+            raise ValueError("specify the keys of issues, or all_issues")
         return self
 
 
 class RefreshRequest(JobRequest, RefreshOrder):
-    """Which issues of which source to read anew, whether or not they were updated: some by their `keys`, or all."""
+    """Which issues of which source to read again, whether or not they were updated: the given `keys`, or all."""
 
 
 class RefreshAnswer(JobAnswer):
-    """How it ended. `counts` are of issues: `read`, `fetched`, `changed`, `missing` in Jira, `failed`, `withheld`.
+    """The result. `counts` are of issues: `read`, `fetched`, `changed`, `missing` in Jira, `failed`, `withheld`.
 
-    One that is not complete has had its time: ask again with its `next_from` as `created_from`.
+    If it is not complete, its time ran out: call it again with `created_from` set to `next_from`.
     """
 
     is_complete: bool = True
@@ -59,11 +59,11 @@ class RefreshAnswer(JobAnswer):
     "POST",
     "/extract/jira/refresh",
     allow=Allow.SERVICE,
-    answers={207: RefreshAnswer, 404: "There is no such source.", 422: RefreshAnswer},
+    answers={207: RefreshAnswer, 404: "The source does not exist.", 422: RefreshAnswer},
     audit="source.refresh",
 )
 def refresh_jira(request: RefreshRequest, ctx: Context) -> Answer[RefreshAnswer]:
-    """Read issues anew, and publish what is different; how far the source was read stays as it is."""
+    """Read issues again, and publish those that changed. The progress of the source does not change."""
     job = begin(ctx, "refresh", request)
     tally = Tally()
     reached: list[datetime | None] = []

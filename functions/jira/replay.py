@@ -1,4 +1,4 @@
-"""The archive of webhooks can be folded again; it is tidied, and issues that were deleted are forgotten."""
+"""Replaying the archive of webhooks, and tidying it: old objects are merged, and deleted issues are forgotten."""
 
 from datetime import timedelta
 from typing import Final
@@ -18,20 +18,20 @@ _REMEMBERED: Final = timedelta(days=30)
 
 
 class ReplayOrder(Input):
-    """Which events to fold again: those of the hours from `since` to `until`, all when these are not given."""
+    """Which events to fold again: those received in the hours from `since` to `until`, or all."""
 
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
 
 
 class ReplayRequest(JobRequest, ReplayOrder):
-    """Which events of which source to fold again: those of the hours from `since` to `until`, or all."""
+    """Which events of which source to fold again: those received in the hours from `since` to `until`, or all."""
 
 
 class ReplayAnswer(JobAnswer):
-    """How a replay ended: how many `events` were folded again, and of how many `issues` something else is known.
+    """The result of a replay: how many `events` were folded again, and how many `issues` changed.
 
-    `counts` has besides these events that tell nothing (`set_aside`), and those that were read but for a part (`unread`).
+    `counts` also has the events that could not be read at all (`set_aside`) or only in part (`unread`).
     """
 
     events: int
@@ -39,7 +39,7 @@ class ReplayAnswer(JobAnswer):
 
 
 class TidyAnswer(BaseModel):
-    """How many objects of hours that are over became few, and how many deleted issues were forgotten."""
+    """The number of archive objects that were merged, and of deleted issues that were forgotten."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,13 +53,13 @@ class TidyAnswer(BaseModel):
     "POST",
     "/extract/jira/replay",
     allow=Allow.SERVICE,
-    answers={207: ReplayAnswer, 404: "There is no such source.", 422: ReplayAnswer},
+    answers={207: ReplayAnswer, 404: "The source does not exist.", 422: ReplayAnswer},
     audit="source.replay",
 )
 def replay_jira(request: ReplayRequest, ctx: Context) -> Answer[ReplayAnswer]:
-    """Fold what lies in the archive once more, without asking Jira: what it tells and is not known any more is again.
+    """Fold archived webhook events again, without requests to Jira. Lost changes are restored.
 
-    207 and 422 mean that a part of the archive could not be read, or not all of it was folded; the `error` tells why.
+    207 and 422 mean that a part of the archive could not be read or folded; `error` gives the reason.
     """
     job = begin(ctx, "replay", request)
     job.asks = False
@@ -70,9 +70,9 @@ def replay_jira(request: ReplayRequest, ctx: Context) -> Answer[ReplayAnswer]:
     return Answer(ReplayAnswer(**ended.body.model_dump(), events=events, issues=issues), status=ended.status)
 
 
-@function("POST", "/extract/jira/tidy", allow=Allow.SERVICE, answers={404: "There is no such source."})
+@function("POST", "/extract/jira/tidy", allow=Allow.SERVICE, answers={404: "The source does not exist."})
 def tidy_jira(request: SourceRequest, ctx: Context) -> TidyAnswer:
-    """Make one object of the many that the archive has of an hour, and forget issues that were deleted a month ago."""
+    """Merge the archive's objects of each past hour into one, and forget issues that were deleted a month ago."""
     opened = open_source(ctx, request.source_in(ctx.settings))
     gathered = opened.archive.gather(ctx.now - _OVER)
     absorbed = opened.warehouse.forget(ctx.now - _REMEMBERED)

@@ -10,12 +10,12 @@ from analyst.http import Allow, Answer, function
     "POST",
     "/extract/jira/sla",
     allow=Allow.SERVICE,
-    answers={207: JobAnswer, 404: "There is no such source.", 422: JobAnswer},
+    answers={207: JobAnswer, 404: "The source does not exist.", 422: JobAnswer},
 )
 def poll_slas(request: JobRequest, ctx: Context) -> Answer[JobAnswer]:
-    """Ask for the SLAs of issues that are open, and for those that were updated unnoticed.
+    """Request the SLAs of open issues, and read issues again that were updated unnoticed.
 
-    Counts are of issues: `polled`, `healed`, `missing`, `failed` and `changed`.
+    `counts` are of issues: `polled`, `healed`, `missing`, `failed` and `changed`.
     """
     job = begin(ctx, "sla", request)
     job.ask(Poll(job).run)

@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
 EMAIL_PATTERN = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$"
-"""An e-mail address as HTML has it."""
+"""An e-mail address according to the HTML standard."""
 
 _EMAIL = re.compile(EMAIL_PATTERN)
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -48,14 +48,14 @@ def _email(text: str) -> str:
 
 
 def _sender(text: str) -> str:
-    name, email = parseaddr(text)  # checked before it is lowered
+    name, email = parseaddr(text)  # checked before it is lowercased
     if not text.isprintable() or not _EMAIL.fullmatch(email) or text.count("@") != 1:
         raise _wrong(text, "sender", "Data <data@example.com>")
     return formataddr((name, email.lower()))
 
 
 def _domain(text: str) -> str:
-    domain = normal_email(text)  # which lowers ASCII only
+    domain = normal_email(text)  # which lowercases ASCII only
     if not _DOMAIN.fullmatch(domain):
         raise _wrong(text, "domain name", "example.com")
     return domain
@@ -86,40 +86,40 @@ def _issuer(text: str) -> str:
 
 
 EmailAddress = Annotated[str, AfterValidator(_email)]
-"""An e-mail address, checked and then put in lower case."""
+"""An e-mail address, checked before it is lowercased."""
 
 Sender = Annotated[str, AfterValidator(_sender)]
-"""Whom a mail is from: an e-mail address, with or without a name before it."""
+"""The sender of mails: an e-mail address, optionally with a name before it."""
 
 Domain = Annotated[str, AfterValidator(_domain)]
-"""What comes after the @ of a company's e-mail addresses, in lower case."""
+"""The domain of a company's e-mail addresses, in lower case."""
 
 HostName = Annotated[str, AfterValidator(_host)]
-"""The name or number of a host."""
+"""A host name or IP address."""
 
 ServerUrl = Annotated[str, AfterValidator(_server)]
-"""The http(s) address of a server, maybe with a path; no slash at its end."""
+"""The http(s) address of a server, optionally with a path; without a slash at its end."""
 
 Site = Annotated[str, AfterValidator(_site)]
-"""A server by the name of its host, which speaks HTTPS, or by its http(s) address."""
+"""A server: its host name, which implies HTTPS, or its http(s) address."""
 
 IssuerUrl = Annotated[str, AfterValidator(_issuer)]
-"""Who signs identities (OpenID Connect's `iss`), to the letter; http only on this machine."""
+"""The issuer of identities (OpenID Connect's `iss`), compared exactly; http only on this machine."""
 
 
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _ISATAP = (0x00005EFE, 0x02005EFE)
-"""What the interface part of an ISATAP address begins with; an IPv4 address follows."""
+"""The start of the interface part of an ISATAP address; an IPv4 address follows."""
 _SPECIAL = tuple(
     ipaddress.ip_network(text)
     for text in (
-        "168.63.129.16/32",  # Azure's platform, which answers any of its machines
+        "168.63.129.16/32",  # Azure's platform, which responds to any of its machines
         "192.0.0.0/24",  # special purposes, Oracle's metadata service among them
         "192.88.99.0/24",  # relays of 6to4
         "2001::/23",  # special purposes: Teredo, benchmarking, ORCHID
         "2002::/16",  # 6to4
-        "3fff::/20",  # documentation, which Python's list has in its newer versions only
+        "3fff::/20",  # documentation, which only newer versions of Python list
     )
 )
 

@@ -75,7 +75,7 @@ class AuditPage(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class AuditSearch:
-    """What a search works with. `db` is the open system state."""
+    """The environment of a search. `db` is the open system state."""
 
     events: Events
     db: "DuckDBPyConnection"
@@ -85,8 +85,8 @@ class AuditSearch:
         """Find a page of events.
 
         Raises:
-            InvalidInputError: the cursor is none.
-            UnavailableError: the store does not answer, or an object is damaged.
+            InvalidInputError: the cursor is invalid.
+            UnavailableError: the store does not respond, or an object is damaged.
         """
         until = self.monotonic() + PATIENCE
         found: list[AuditEvent] = []

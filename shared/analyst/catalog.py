@@ -37,7 +37,7 @@ class File(_Value):
 
 
 class Table(_Value):
-    """One table as published. `view` is its name in analytics.duckdb, its own for good."""
+    """One published table. `view` is its permanent name in analytics.duckdb."""
 
     source: str
     name: str
@@ -49,13 +49,13 @@ class Table(_Value):
     extracted_at: datetime | None = None
     version: int = 0
     hash: str
-    """SHA-256 (hex) over the files' hashes in their order, of a remote table over its view: equal hash, equal data."""
+    """SHA-256 (hex) over the files' hashes in order, for a remote table over its view: equal hashes mean equal data."""
     columns: tuple[Column, ...] = ()
     files: tuple[File, ...] = ()
     registration: str | None = None
-    """The uuid of the registration that it was published for; `None` where that was not written down."""
+    """The uuid of the registration that it was published for; `None` if none was recorded."""
     notice: str | None = None
-    """What is worth telling of it although nothing failed: its files are gone, or its last increment was empty."""
+    """A finding although nothing failed: its files are gone, or its last increment was empty."""
 
     @property
     def id(self) -> str:
@@ -103,15 +103,15 @@ class Catalog(_Value):
     problems: tuple[Problem, ...] = ()
     remote: tuple[RemoteAttach, ...] = ()
     held_back: tuple[HeldBack, ...] = ()
-    """What a rollback holds back."""
+    """The sources that a rollback holds back."""
     owners: dict[str, str] = Field(default_factory=dict)
-    """View name → id of the table that owns it for good, also of tables that are gone."""
+    """View name → id of the table that owns it permanently, including tables that are gone."""
     previous: str | None = None
-    """Key of the catalog before it; there may be others of that number, which were never published."""
+    """Key of the previous catalog; there may be others with its number, which were never published."""
 
 
 class Pointer(_Value):
-    """`analytics/current.json`: which snapshot is current, and what it was built from."""
+    """`analytics/current.json`: the current snapshot, and what it was built from."""
 
     snapshot: int
     epoch: int
@@ -120,9 +120,9 @@ class Pointer(_Value):
     sha256: dict[str, str] = Field(default_factory=dict)
     """SHA-256 (hex) of the objects `duckdb` and `catalog`."""
     catalog_text: str | None = None
-    """The catalog itself when it is small: one request less for a process that starts."""
+    """The catalog itself if it is small: one request less for a process that starts."""
     built_from: dict[str, str] = Field(default_factory=dict)
     """Store version of each source's extract.duckdb."""
     built_at: datetime
     recent: tuple[str, ...] = ()
-    """Ids of the last swaps, newest last: how a writer whose answer was lost finds out that it succeeded."""
+    """Ids of the last swaps, newest last, by which a writer that got no response finds out whether it succeeded."""

@@ -62,7 +62,7 @@ def find(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str) 
     """Return one table.
 
     Raises:
-        NotFoundError: there is none of this id for this caller.
+        NotFoundError: it does not exist, or the caller can't read it.
     """
     table = require(snapshot, access, caller, table_id)
     return TableDetail(

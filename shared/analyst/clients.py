@@ -20,7 +20,7 @@ _AGENTS: Final = ("claude", "anthropic", "chatgpt", "openai", "codex", "cursor",
 
 
 def client_address(peer: str | None, forwarded_for: str | None, trusted_proxies: int) -> str | None:
-    """Return the IP address that a request comes from; `None` when it did not come over a network.
+    """Return the IP address of the client; `None` if the request did not arrive over a network.
 
     Every proxy appends its caller to `X-Forwarded-For`. So the first of the last `trusted_proxies` entries is the client;
     the entries before it can be forged. If there are fewer entries, the request did not pass all proxies, and its peer is
@@ -54,7 +54,7 @@ def client_kind(user_agent: str | None) -> ClientKind:
 
 
 def _address(text: str | None) -> str | None:
-    """Read an address as proxies write it: some add a port, and put IPv6 into brackets."""
+    """Parse an address as proxies write it: some add a port, and put IPv6 into brackets."""
     if text is None:
         return None
     bare = text.partition("]")[0].removeprefix("[") if text.startswith("[") else text

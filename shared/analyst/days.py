@@ -28,7 +28,7 @@ Lines = tuple[bytes, ...]
 
 
 class _Contents(BaseModel):
-    """The first line of an archive: how many lines each record has, in their order."""
+    """The first line of an archive: the number of lines of each record, in order."""
 
     lines: dict[str, NonNegativeInt]
 
@@ -45,7 +45,7 @@ def is_record(name: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The records of one day: the names of those that lie by themselves, and the lines of those in archives."""
+    """The records of one day: the names of separate ones, and the lines of archived ones."""
 
     store: Store
     folder: str
@@ -54,22 +54,22 @@ class Day:
 
     @classmethod
     def open(cls, store: Store, folder: str) -> Self:
-        """List what is in the folder of a day, and read its archives.
+        """List the folder of a day, and read its archives.
 
         Raises:
-            UnavailableError: the store does not answer, or an archive is damaged.
+            UnavailableError: the store does not respond, or an archive is damaged.
         """
         names = [entry.key.removeprefix(folder) for entry in store.list(folder)]
         archived: dict[str, Lines] = {}
         for name in filter(_ARCHIVE.fullmatch, names):
             found = store.read(folder + name)
-            if found is not None:  # else it has become too old to be kept
+            if found is not None:  # otherwise it has expired
                 archived |= _unpack(folder + name, found.data)
         return cls(store, folder, frozenset(filter(is_record, names)), archived)
 
     @property
     def names(self) -> list[str]:
-        """The names of all records, in their order."""
+        """The names of all records, in order."""
         return sorted(self.single | self.archived.keys())
 
     def lines(self, name: str) -> Lines | None:
@@ -79,11 +79,14 @@ class Day:
         found = self.store.read(self.folder + name)
         if found is not None:
             return _lines(found.data)
-        return self.open(self.store, self.folder).archived.get(name)  # it may have been gathered meanwhile
+        return self.open(self.store, self.folder).archived.get(name)  # it may have been archived in the meantime
 
 
 def pack(records: Mapping[str, bytes]) -> tuple[str, bytes]:
-    """Make an archive of records, given by their names; equal ones make the same. Returns its own name, and it."""
+    """Create an archive of records, given by their names; equal records give equal bytes.
+
+    Returns its name and content.
+    """
     lines = {name: _lines(data) for name, data in sorted(records.items())}
     contents = _Contents(lines={name: len(found) for name, found in lines.items()})
     text = b"\n".join([contents.model_dump_json().encode(), *chain.from_iterable(lines.values()), b""])

@@ -38,7 +38,7 @@ class ExtractRequest(BaseModel):
     source: Name
     tables: tuple[Name, ...] | None = Field(default=None, max_length=10_000)
     run_id: RunId | None = None
-    """The id of the run's record; made if not given."""
+    """The id of the run's record; generated if not given."""
 
 
 class RebuildOutcome(BaseModel):

@@ -31,10 +31,10 @@ def origin(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class HttpClient:
-    """Connections that are reused. Safe to use from many threads.
+    """Reused connections. Thread-safe.
 
-    By itself it follows no redirect and repeats nothing: a redirect would carry our credentials to another server, and
-    only the caller knows what may be sent twice. `connect` and `read` are timeouts in seconds.
+    It follows no redirects and repeats nothing: a redirect would send our credentials to another server, and only the
+    caller knows what may be sent twice. `connect` and `read` are timeouts in seconds.
     """
 
     connect: float = _CONNECT
@@ -67,7 +67,7 @@ class HttpClient:
         Raises:
             UnavailableError: the server cannot be reached, or the connection broke off.
         """
-        from urllib3 import Retry, Timeout  # imported late: most requests to our functions call nobody else
+        from urllib3 import Retry, Timeout  # imported late: most requests to our functions make no calls
         from urllib3.exceptions import HTTPError
 
         try:

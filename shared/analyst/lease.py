@@ -92,7 +92,8 @@ class Lease:
                 self._confirm()
             if self._lost:
                 raise LeaseLostError(
-                    f"the lease {self._key!r} is no longer held (epoch {self.epoch}): another process took it over; start again"
+                    f"the lease {self._key!r} is no longer held (epoch {self.epoch}): another process took it over; "
+                    "start again"
                 )
 
     def release(self) -> None:
@@ -155,7 +156,7 @@ class Lease:
             self._renewed = began
 
     def _look(self) -> None:
-        """Find out who holds the lease. An unknown version may be our own renewal whose response was lost, so `id` decides."""
+        """Determine who holds the lease. An unknown version may be our own renewal whose response was lost, so `id` decides."""
         entry = self._store.head(self._key)
         if entry is not None and entry.version == self._version:
             return
@@ -240,10 +241,10 @@ class _HeldByAnotherError(AnalystError):
 
 
 def _free_epoch(key: str, current: Object | None) -> int:
-    """Return the epoch of a lease that nobody holds.
+    """Return the epoch of a lease that is not held.
 
     Raises:
-        _HeldByAnotherError: somebody does.
+        _HeldByAnotherError: another process holds it.
     """
     if current is None:
         return 0

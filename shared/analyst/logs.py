@@ -27,7 +27,7 @@ class JsonLines(logging.Formatter):
 
 
 def to_stdout() -> None:
-    """Write what we log to standard output. Calling it again changes nothing."""
+    """Write our log to standard output. Calling it again changes nothing."""
     logger = logging.getLogger(ROOT)
     if not any(isinstance(handler.formatter, JsonLines) for handler in logger.handlers):
         handler = logging.StreamHandler(sys.stdout)

@@ -15,7 +15,7 @@ _TIMEOUT: Final = 10.0
 
 
 def can_send(settings: Settings) -> bool:
-    """Return whether a mail gets to somebody, by a server or in development by the log, and has an address to link to."""
+    """Return whether mail can be sent, by a server or in development to the log, with links to this server."""
     return settings.base_url is not None and (settings.smtp_host is not None or settings.environment == "development")
 
 
@@ -23,7 +23,7 @@ def send(settings: Settings, to: str, subject: str, text: str) -> None:
     """Send a mail. In development without a server, its text is logged, including links.
 
     Raises:
-        UnavailableError: the server does not take it, or none is set up; or `BASE_URL`, which mails link to, is not set.
+        UnavailableError: the server rejects it or is not configured, or `BASE_URL`, needed for links, is not set.
     """
     if settings.base_url is None:
         raise UnavailableError("mail cannot be sent because links need the address of this server; set BASE_URL")

@@ -22,7 +22,7 @@ from analyst.visible_tables import visible
 _KEPT = 64
 
 Edition = tuple[int, datetime]
-"""What tells one snapshot from another; in a bucket that was made anew, numbers begin anew."""
+"""The identity of a snapshot; in a new bucket, numbers start again."""
 
 
 class ManifestTable(BaseModel):

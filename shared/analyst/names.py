@@ -12,7 +12,7 @@ from analyst.errors import InvalidInputError
 from analyst.validation import Matching
 
 NAME_PATTERN = r"^[a-z_][a-z0-9_]{0,62}$"
-"""What a source, table or column is called in the extract, the snapshot and on the laptop."""
+"""The name of a source, table or column in the extract, in the snapshot and on the laptop."""
 
 TABLE_ID_PATTERN = r"^[a-z_][a-z0-9_]{0,62}\.[a-z_][a-z0-9_]{0,62}$"
 """`<source>.<table_name>`."""
@@ -24,10 +24,10 @@ Name = Annotated[
         "a name of lowercase letters, digits and underscores that does not start with a digit (at most 63 characters)",
     ),
 ]
-"""A name, checked where it comes in."""
+"""A name, validated on input."""
 
 TableId = Annotated[str, Matching(TABLE_ID_PATTERN, "the id of a table, <source>.<name>, such as shop.orders")]
-"""A table's id, checked where it comes in."""
+"""The id of a table, validated on input."""
 
 _NAME = re.compile(NAME_PATTERN)
 _MAX_LENGTH = 63
@@ -103,7 +103,7 @@ _LETTERS |= dict(
     zip("αβγδεζηθικλμνξοπρσςτυφχψω", "a v g d e z i th i k l m n x o p r s s t y f ch ps o".split(), strict=True)  # noqa: SIM905 - Greek
 )
 _LETTERS |= dict(zip("ßøłđæœþðıŋħə", "ss o l d ae oe th d i ng h e".split(), strict=True))  # noqa: SIM905 - Latin
-"""What letters are written as that have no ASCII letter in them; `-` stands for nothing."""
+"""The transliteration of letters without an ASCII base letter; `-` stands for nothing."""
 
 _HASH_DIGITS = 6
 _LIKELY = 50
@@ -148,17 +148,17 @@ def _pairs(text: str) -> set[str]:
 
 
 def is_name(text: str) -> bool:
-    """Return whether a text is a name as the contract has them."""
+    """Return whether a text is a valid name in the contract."""
     return _NAME.fullmatch(text) is not None
 
 
 def normalise(original: str) -> str:
-    """Make a name of any text: 'Order Date (UTC)' becomes `order_date_utc`, 'Čas' becomes `cas`.
+    """Convert any text to a name: 'Order Date (UTC)' becomes `order_date_utc`, 'Čas' becomes `cas`.
 
     Letters lose their accents; every other sequence of invalid characters becomes one underscore.
 
     Raises:
-        InvalidInputError: nothing is left of the text.
+        InvalidInputError: nothing remains of the text.
     """
     plain = unicodedata.normalize("NFKD", original).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_") if not _NAME.fullmatch(plain) else plain
@@ -173,7 +173,7 @@ def normalise_all(originals: Iterable[str]) -> dict[str, str]:
     """Make names of several texts: `{original: name}`, in order.
 
     Raises:
-        InvalidInputError: two of them become the same name; the message has both.
+        InvalidInputError: two of them become the same name; the message names both.
     """
     names: dict[str, str] = {}
     taken: dict[str, str] = {}
@@ -189,19 +189,19 @@ def normalise_all(originals: Iterable[str]) -> dict[str, str]:
 
 
 def identity(original: str) -> str:
-    """Return what makes two originals the same: their letters, whatever their case, and however accents are encoded."""
+    """Return the key by which two originals are the same: their letters in any case and any encoding of accents."""
     return unicodedata.normalize("NFC", original).casefold()
 
 
 def name_of(original: str, kind: str = "column") -> str:
-    """Make a name of any text, which depends on that text alone: 'Order Date (UTC)' becomes `order_date_utc`.
+    """Convert any text to a name that depends on the text alone: 'Order Date (UTC)' becomes `order_date_utc`.
 
-    Letters lose their accents, and those of Greek and Cyrillic are transliterated: 'Имя' becomes `imya`. Where letters
-    of other scripts are left out a hash of the text follows: '年 2024' becomes `_2024_` with six digits, '日本' `column_`
-    with six. Of a text of symbols their Unicode names are taken: '%' becomes `percent`.
+    Letters lose their accents, and those of Greek and Cyrillic are transliterated: 'Имя' becomes `imya`. If letters of
+    other scripts are dropped, a hash of the text is appended: '年 2024' becomes `_2024_` with six digits, '日本' `column_`
+    with six. Symbols alone are replaced by their Unicode names: '%' becomes `percent`.
 
     Raises:
-        InvalidInputError: the text is empty, or of blanks.
+        InvalidInputError: the text is empty or blank.
     """
     if not original or original.isspace():
         raise InvalidInputError("an empty text cannot become a name")

@@ -33,7 +33,7 @@ _CRON: Final = re.compile(rf"cron (?P<fields>{_FIELD}(?: {_FIELD}){{4}}){_ZONE}"
 PATTERN: Final = "^(never|{})$".format(
     "|".join(re.sub(r"\?P<\w+>", "?:", rule.pattern) for rule in (_EVERY, _DAILY, _CRON))
 )
-"""What every schedule looks like; one that looks so may still name a time zone or a day that there is not."""
+"""The syntax of schedules; a match may still name a time zone or a day that does not exist."""
 
 _WRITE: Final = {
     "every": "every 15m or every 6h",
@@ -51,13 +51,13 @@ _FIELDS: Final = {
     "month": re.compile(rf"{_NUMBERS}|{_NAMES}"),
     "day-of-week": re.compile(rf"{_NUMBERS}|{_NAMES}|[0-7][Ll]|(?:[0-7]|[A-Za-z]{{3}})#[0-9]+"),
 }
-"""What may stand between commas, by field: cronsim ignores some of what it does not know, as the step of `L/2`."""
+"""The allowed items between commas, by field: cronsim ignores some invalid parts, such as the step of `L/2`."""
 _MARK_ZERO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class _Every:
-    """Marks that are one `step` apart."""
+    """Times that are one `step` apart."""
 
     step: timedelta
 
@@ -83,7 +83,7 @@ class _TimesOfDay:
 
 @dataclass(frozen=True, slots=True)
 class _Passing:
-    """Minutes that pass: each one at which the clock in `zone` shows a time of the expression."""
+    """Elapsing minutes: each one at which the clock in `zone` shows a time of the expression."""
 
     expression: str
     zone: tzinfo
@@ -99,7 +99,7 @@ class _Passing:
             found, end = start + (due - wall), change or start + _STRETCH
             if found < end:
                 return found
-            # it may be years ahead; two days before it, no change of a clock brings it nearer
+            # it may be years ahead; until two days before it, no clock change matters
             start = end if change else max(end, found - 2 * _STRETCH)
 
 
@@ -110,7 +110,7 @@ _PROBE: Final = timedelta(hours=3)
 
 
 def _wall(moment: datetime, zone: tzinfo) -> datetime:
-    """Return what a clock shows, without a zone."""
+    """Return the wall time of a moment, without a zone."""
     return moment.astimezone(zone).replace(tzinfo=None)
 
 
@@ -130,7 +130,7 @@ def _moment_of(wall: datetime, zone: tzinfo) -> datetime:
 
 
 def _first_change(after: datetime, zone: tzinfo) -> datetime | None:
-    """Return the first moment after another, within a day, at which a clock changes; `None` if it does not."""
+    """Return the first moment after another, within a day, at which a clock changes; `None` if there is none."""
     if zone is UTC:
         return None
     for number in range(_STRETCH // _PROBE):
@@ -141,7 +141,7 @@ def _first_change(after: datetime, zone: tzinfo) -> datetime | None:
 
 
 def _change(before: datetime, after: datetime, zone: tzinfo) -> datetime:
-    """Find the moment between two others at which a clock changes; it does so at a whole second."""
+    """Find the moment between two others at which a clock changes, which is a whole second."""
     offset = _offset(before, zone)
     low, high = int((before - _MARK_ZERO).total_seconds() // 1), int((after - _MARK_ZERO).total_seconds() // 1)
     while high - low > 1:
@@ -159,17 +159,17 @@ def _offset(moment: datetime, zone: tzinfo) -> timedelta | None:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When something is due; `parse` makes it. Moments are aware, and given in UTC."""
+    """A schedule, created by `parse`. Moments are aware, and returned in UTC."""
 
     text: str
     _rule: _Every | _TimesOfDay | _Passing | None
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a schedule.
+        """Parse a schedule.
 
         Raises:
-            InvalidInputError: it is none; the message says what to write.
+            InvalidInputError: it is not valid; the message says what to write.
         """
         if text == "never":
             return cls(text, None)
@@ -201,7 +201,7 @@ def _zone(text: str, found: re.Match[str]) -> tzinfo:
     name = found["zone"]
     try:
         return UTC if name in (None, "UTC") else ZoneInfo(name)
-    except (LookupError, ValueError, OSError):  # of no name, of no zone, of a folder of zones
+    except (LookupError, ValueError, OSError):  # an invalid name, no zone, or a folder of zones
         raise _invalid(text, f"there is no time zone {name!r}; ") from None
 
 
@@ -221,7 +221,7 @@ def _expression(text: str, fields: str) -> str:
 
 
 def what_to_write(text: str) -> str:
-    """Return what to write instead of a text that is no schedule: all kinds, or the one that was meant."""
+    """Return the syntax to suggest in place of an invalid text: all kinds, or the intended one."""
     kind = text.partition(" ")[0]
     return ", ".join([_WRITE[kind]] if kind in _WRITE else _WRITE.values())
 

@@ -27,11 +27,11 @@ class SignsItself(Protocol):
 
 
 def locate(store: Store, key: str, parameters: Mapping[str, str]) -> Path:
-    """Find the file that a signed URL is for; `parameters` are those of its query.
+    """Return the file that a signed URL is for; `parameters` are those of its query.
 
     Raises:
-        ForbiddenError: the URL was not given out by this store, or has expired.
-        NotFoundError: the file is gone, or this store's files are elsewhere.
+        ForbiddenError: the URL was not signed by this store, or has expired.
+        NotFoundError: the file no longer exists, or this store's files are served elsewhere.
     """
     if not isinstance(store, SignsItself):
         raise NotFoundError("this server does not serve the files of its bucket; use the signed URL unchanged")
@@ -43,7 +43,7 @@ def locate(store: Store, key: str, parameters: Mapping[str, str]) -> Path:
 
 
 FILES_AT_ONCE = 1000
-"""How many files one request may ask for."""
+"""The maximum number of files in one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +70,8 @@ class Distribution:
         """Sign the requested files by table id; `None` selects all current files of a table.
 
         Raises:
-            NotFoundError: none of it is to be had.
-            InvalidInputError: it is more than a thousand files.
+            NotFoundError: none of them is available.
+            InvalidInputError: there are more than a thousand files.
         """
         current = self.snapshots.current()
         found: dict[str, str] = {}
@@ -109,7 +109,7 @@ class Distribution:
         """Sign the one file of a table.
 
         Raises:
-            NotFoundError: there is no such table for this caller.
+            NotFoundError: the table does not exist, or the caller can't read it.
             ConflictError: it has several files, or none.
         """
         current = self.snapshots.current()
@@ -126,7 +126,7 @@ class Distribution:
         return table if self.access.may_download(self.caller, table_id) else None
 
     def _in_kept(self, wanted: Sequence[tuple[str, str]]) -> dict[str, str]:
-        """Find files that a kept snapshot before the current one lists for the table that they are asked for."""
+        """Find files that an earlier snapshot, which is still kept, lists for the requested table."""
         found: dict[str, str] = {}
         left = set(wanted)
         for snapshot in self.snapshots.kept(self.keep_hours) if left else ():

@@ -67,7 +67,7 @@ class Triggered(BaseModel):
 
 
 class RunView(BaseModel):
-    """A run. `pending`: it has not ended, or not started; `lost`: it left no record for an hour."""
+    """A run. `pending`: it has not started or not ended; `lost`: it recorded no result within an hour."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -188,7 +188,9 @@ class Tasks:
 
 
 def _log_retry(error: Exception, pause: float) -> None:
-    log.warning("a call is repeated", extra={"fields": {"reason": str(error), "after_s": round(pause, 1)}})
+    log.warning(
+        "retrying a call to another function", extra={"fields": {"reason": str(error), "after_s": round(pause, 1)}}
+    )
 
 
 def _read(path: str, status: int, answer: bytes) -> dict[str, Any]:
@@ -198,7 +200,7 @@ def _read(path: str, status: int, answer: bytes) -> dict[str, Any]:
     if status == UnavailableError.status:
         raise UnavailableError(document.get("detail") or f"{path} answered {status}")
     kind = _KINDS.get(status, AnalystError)
-    told = document.get("detail") or document.get("error")  # of a problem, or of what was done in vain
+    told = document.get("detail") or document.get("error")  # of a problem document, or of a run that failed
     raise kind(told or f"{path} answered {status}", answer=document)
 
 

@@ -163,7 +163,7 @@ class _Writing:
     column: str
 
     def value(self, value: str, kind: "DuckDBPyType", depth: int) -> Portable:
-        """Return how a value, given as SQL, is written. `depth` counts the lambdas around it."""
+        """Return how to write a value, given as SQL. `depth` counts the lambdas around it."""
         match kind.id:
             case "list" | "array":
                 return self._list(value, kind, depth)

@@ -1,7 +1,7 @@
-"""What is wrong with a value, in words for people.
+"""Descriptions of invalid values, in words for people.
 
-Pydantic's own messages name regular expressions and Python types. `Matching` checks a text against a pattern and says in
-words what is expected; `reason` rewords the rest.
+Pydantic's own messages name regular expressions and Python types. `Matching` checks a text against a pattern and
+describes what is expected in words; `reason` rewords the rest.
 """
 
 import re
@@ -68,7 +68,7 @@ class Matching:
 
 
 def reason(error: ErrorDetails) -> str:
-    """Say why a value is invalid, without repeating it: it may be a secret."""
+    """Describe why a value is invalid, without repeating it: it may be a secret."""
     context = error.get("ctx", {})
     if error["type"] == "too_long":
         return f"Input should have at most {context['max_length']} items"
@@ -78,6 +78,6 @@ def reason(error: ErrorDetails) -> str:
 
 
 def reasons(error: ValidationError) -> str:
-    """Say what is wrong with each part of a value: `delimiter: Field required; types.a: …`."""
+    """Describe the problem with each part of a value: `delimiter: Field required; types.a: …`."""
     found = error.errors(include_url=False)
     return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the value'}: {reason(one)}" for one in found)

@@ -1,4 +1,4 @@
-"""Who may do what, at 10,000 users and 50,000 grants: what an authorised request, a cold start and a change cost."""
+"""Who may do what, at 10,000 users and 50,000 grants: what an authorized request, a cold start and a change cost."""
 
 import http.client
 import statistics
@@ -52,7 +52,7 @@ def measure() -> list[Row]:
     what = f"{USERS:,} users, {USERS * GRANTS_EACH:,} grants: "
     return [
         at_most(
-            f"{what}authorised request beyond an anonymous one, p50",
+            f"{what}authorized request beyond an anonymous one, p50",
             (authorised - anonymous) * 1000,
             "ms",
             2,

@@ -11,7 +11,7 @@ from analyst.access.rules import AccessList, Granted, Place, Registration
 Kind = Literal[
     "admin", "public", "grant", "deactivated", "not_registered", "no_grant", "server_only", "viewer", "not_published"
 ]
-"""The first three let somebody read a table, the next three say why nothing does; the others say what limits it."""
+"""The first three let a user read a table, the next three explain why nothing does; the others name further limits."""
 
 _TEXTS: dict[Kind, str] = {
     "admin": "administrators can read every table",
@@ -83,7 +83,7 @@ def _allowing(access: AccessList, who: Caller, table_id: str) -> Iterator[Reason
 
 
 def _covering(granted: Granted | None, table: Registration, table_id: str) -> Iterator[str]:
-    """Return what was granted that covers a table."""
+    """Return the grants that cover a table."""
     if granted is None:
         return
     if table.uuid in granted.tables:

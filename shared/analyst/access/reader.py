@@ -1,4 +1,4 @@
-"""The reader of the access list: it revalidates before each answer, and does not trust an old list for long."""
+"""The reader of the access list: it revalidates before each answer, and trusts an old list only briefly."""
 
 import gc
 import hashlib
@@ -15,7 +15,7 @@ from analyst.errors import AnalystError, UnauthenticatedError, UnavailableError
 from analyst.store import Object, Store
 
 CURRENT = "state/current.json"
-"""Key of the pointer."""
+"""The key of the pointer."""
 
 
 class StatePointer(BaseModel):
@@ -24,21 +24,21 @@ class StatePointer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     version: int
-    """Counts the edits, from 1."""
+    """The number of edits, starting at 1."""
     system: str
-    """Key of the DuckDB file."""
+    """The key of the DuckDB file."""
     access: str
-    """Key of the access list."""
+    """The key of the access list."""
     sha256: dict[str, str]
     """SHA-256 (hex) of the objects `system` and `access`."""
     access_text: str | None = None
-    """The access list itself when it is small: one request less for a process that starts."""
+    """The access list itself if it is small: one request less for a process that starts."""
     recent: tuple[str, ...] = ()
-    """Ids of the last edits, newest last: how a writer whose answer was lost finds out that it succeeded."""
+    """Ids of the last edits, newest last, by which a writer that got no response finds out whether it succeeded."""
 
 
 class DamagedStateError(UnavailableError):
-    """An object of the state is missing, damaged, or of a newer version: it stays so until somebody acts."""
+    """An object of the state is missing, damaged, or of a newer version; it stays so until an administrator acts."""
 
     retryable = False
 
@@ -47,19 +47,20 @@ def parse_pointer(data: bytes) -> StatePointer:
     """Parse `state/current.json`.
 
     Raises:
-        DamagedStateError: it is none.
+        DamagedStateError: it is malformed.
     """
     try:
         return StatePointer.model_validate_json(data)
     except ValidationError as error:
         raise DamagedStateError(
-            f"{CURRENT!r} cannot be read: it is damaged, or was written by a newer version; restore it from a backup or an "
+            f"{CURRENT!r} cannot be read: it is damaged, or was written by a newer version; restore it from a backup "
+            "or an "
             "earlier object version, or install the newer version; do not delete it"
         ) from error
 
 
 TRUSTED_FOR: Final = 60.0
-"""Seconds for which a list is still used when the store does not answer."""
+"""Seconds for which a list is still used while the store does not respond."""
 
 _RETRY_AFTER: Final = 1.0
 _REFRESHES_PER_SECOND: Final = 5.0
@@ -98,9 +99,9 @@ class AccessReader:
         self._refreshes = _Allowance(_REFRESHES_PER_SECOND)
 
     def current(self) -> AccessList:
-        """Return the list, fetched no longer than `max_age` ago.
+        """Return the list, fetched at most `max_age` ago.
 
-        When the store does not answer, the last list is used until it is 60 seconds old.
+        While the store does not respond, the last list is used until it is 60 seconds old.
 
         Raises:
             UnavailableError: there is no list, or it is too old to be trusted.
@@ -108,7 +109,7 @@ class AccessReader:
         after = self._monotonic() - self._max_age
         if not self._is_good(after):
             with self._fetching:
-                # Asked again under the lock: the thread that held it has usually fetched what this one waits for.
+                # Checked again under the lock: the thread that held it has usually fetched what this one waits for.
                 if not self._is_good(after) and not self._has_just_failed():
                     self._try_to_fetch()
         return self._trusted()
@@ -144,9 +145,8 @@ class AccessReader:
         return self._monotonic() < self._failed_at + _RETRY_AFTER
 
     def _try_to_fetch(self) -> None:
-        """Fetch; a failure is remembered, not raised: the list we have may still be good enough."""
-        # Both are taken before the fetch: an edit that ends while it is under way may not be in what it read, so that the
-        # result must count as older than that edit.
+        """Fetch; a failure is remembered, not raised, because the present list may still be good enough."""
+        # Both are read before the fetch: its result may lack an edit that ends in the meantime, and must count as older.
         began, edit = self._monotonic(), self._newest_edit
         try:
             self._fetch()
@@ -203,7 +203,7 @@ class AccessReader:
 
 
 def _parsed(text: bytes) -> AccessList:
-    """Read a list, the garbage collector held: it would go through all the new objects again and again, for as long."""
+    """Parse a list without garbage collection, which would traverse all the new objects again and again."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -214,7 +214,7 @@ def _parsed(text: bytes) -> AccessList:
 
 
 class _Allowance:
-    """A number of things per second, with as many at once. Used under no lock: being off by one does no harm."""
+    """A rate limit per second, with bursts of the same size. It uses no lock: being off by one does no harm."""
 
     def __init__(self, per_second: float) -> None:
         self._rate = per_second

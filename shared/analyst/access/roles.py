@@ -1,4 +1,4 @@
-"""Roles, scopes, and the caller that a request is answered for."""
+"""Roles, scopes, and the caller of a request."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -13,7 +13,7 @@ class Role(StrEnum):
     ADMIN = "admin"
 
     def includes(self, other: "Role") -> bool:
-        """Return whether who has this role may do what the other role may."""
+        """Return whether this role includes the other."""
         order = list(Role)
         return order.index(self) >= order.index(other)
 
@@ -22,13 +22,13 @@ class Scope(StrEnum):
     """What a token may be used for, within the rights of its user. No scope includes another."""
 
     READ = "read"
-    """The catalog, one's own account, and asking for access."""
+    """The catalog, the user's own account, and access requests."""
     QUERY = "query"
-    """Queries that run at the server."""
+    """Queries that run on the server."""
     SYNC = "sync"
     """The manifest and signed URLs of files."""
     ADMIN = "admin"
-    """Whatever a role above analyst may do, and managing one's own credentials."""
+    """Everything that a role above analyst may do, and managing one's own credentials."""
 
 
 EVERY_SCOPE = frozenset(Scope)
@@ -42,14 +42,14 @@ class CallerKind(StrEnum):
     TOKEN = "token"  # noqa: S105
     SESSION = "session"
     USER = "user"
-    """Somebody who has just proven who they are."""
+    """A person who has just proven their identity."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who makes a request. `groups` are ids of groups.
+    """The caller of a request. `groups` are ids of groups.
 
-    `token_id` is the access token that proved it, `session_id` the session; one who signed in has every scope.
+    `token_id` or `session_id` is the access token or session that authenticated it; a session has every scope.
     """
 
     user_id: str | None
@@ -62,7 +62,7 @@ class Caller:
     session_id: str | None = None
 
     def includes(self, role: Role) -> bool:
-        """Return whether the caller may act as somebody of this role: by role and, above analyst, by scope as well.
+        """Return whether the caller has a role: by the user's role and, above analyst, by scope as well.
 
         This is the only place where that is decided. A token without the scope `admin` never acts for other users,
         whichever user it belongs to and whichever scope a function requires.
@@ -70,7 +70,7 @@ class Caller:
         return not self.is_service and self.role.includes(role) and not self.lacks_scope_for(role)
 
     def lacks_scope_for(self, role: Role) -> bool:
-        """Return whether the user has the role and the token that speaks for them is not for using it."""
+        """Return whether the user has the role, but the token does not allow its use."""
         is_plain = Role.ANALYST.includes(role) or self.is_service
         return self.role.includes(role) and not is_plain and Scope.ADMIN not in self.scopes
 
@@ -81,7 +81,7 @@ class Caller:
 
     @property
     def kind(self) -> CallerKind:
-        """What speaks for the caller."""
+        """Whether a token or a session authenticated the caller."""
         if self.is_service:
             return CallerKind.SERVICE
         if self.token_id is not None:
@@ -90,4 +90,4 @@ class Caller:
 
 
 SERVICE = Caller(user_id=None, email=None, role=Role.VIEWER, is_service=True)
-"""A scheduler or another function: no user, so it reads no table; it may call the functions made for services."""
+"""A scheduler or another function: it has no user, so it reads no tables; it may call the functions for services."""

@@ -1,8 +1,8 @@
 """The access list, as published, and the one answer to "may this caller read this table".
 
-A table is readable by an admin, by every user when it is public, and by a grant to the user or to one of the user's
-groups on the table, on its bucket or on its source. For anybody but an admin a table that is not registered does not
-exist. Everything that shows, signs or queries data asks here.
+A table can be read by an admin, by every user if it is public, and with a grant to the user or to one of the user's
+groups on the table, its bucket or its source. For anyone but an admin, an unregistered table does not exist. Everything
+that shows, signs or queries data asks here.
 """
 
 import hashlib
@@ -18,10 +18,10 @@ from analyst.access.roles import Caller, Role, Scope
 from analyst.errors import UnauthenticatedError
 
 TOKEN_PREFIX = "da_"  # noqa: S105
-"""How every access token begins, so that leaked ones are found by scanners."""
+"""The prefix of every access token, by which scanners find leaked ones."""
 
 TOKEN_SHOWN = len(TOKEN_PREFIX) + 5
-"""How much of a token is kept and shown, to tell it from others."""
+"""The number of characters of a token that are stored and shown, to distinguish it from others."""
 
 Principal = tuple[str, str]
 """`("user", id)` or `("group", id)`."""
@@ -42,7 +42,7 @@ class User(_Value):
     role: Role
     groups: tuple[str, ...] = ()
     sessions_valid_from: AwareDatetime | None = None
-    """Sessions that began before are void."""
+    """Sessions that began earlier are void."""
 
 
 class Token(_Value):
@@ -76,7 +76,7 @@ class Withdrawn(_Value):
 
 
 class Published(Protocol):
-    """A table as a snapshot has it."""
+    """A table in a snapshot."""
 
     @property
     def id(self) -> str:
@@ -84,22 +84,22 @@ class Published(Protocol):
 
     @property
     def registration(self) -> str | None:
-        """The uuid of the registration that it was published for; `None` where that was not written down."""
+        """The uuid of the registration that it was published for; `None` if none was recorded."""
 
     @property
     def extracted_at(self) -> datetime | None:
-        """When its rows were read at the source."""
+        """The time at which its rows were read from the source."""
 
 
 class Granted(_Value):
-    """What one user or group was granted: `tables` by uuid, and `places`: a whole source, or one bucket of it."""
+    """The grants of one user or group: `tables` by uuid, and `places`: a whole source, or one bucket of it."""
 
     tables: tuple[str, ...] = ()
     places: tuple[Place, ...] = ()
 
 
 class Grants(_Value):
-    """All grants, by the ids of the users and groups that they are for."""
+    """All grants, by the ids of users and groups."""
 
     users: dict[str, Granted] = Field(default_factory=dict)
     groups: dict[str, Granted] = Field(default_factory=dict)
@@ -119,7 +119,7 @@ class _Index:
         self._reach: dict[Principal, tuple[frozenset[str], ...]] = {}
 
     def reach(self, principal: Principal) -> tuple[frozenset[str], ...]:
-        """Return the sets of table ids that were granted: one of single tables, and one for each place."""
+        """Return the sets of granted table ids: one of single tables, and one for each place."""
         reach = self._reach.get(principal)
         if reach is None:
             kind, id_ = principal
@@ -136,7 +136,10 @@ _NOTHING = Granted()
 
 
 class AccessList(_Value):
-    """Who may read what, at one version of the state. It holds no secret: tokens only as SHA-256 of random values."""
+    """Who may read what, at one version of the state.
+
+    It contains no secrets: tokens only as SHA-256 of random values.
+    """
 
     version: int = 0
     users: dict[str, User] = Field(default_factory=dict)
@@ -149,27 +152,27 @@ class AccessList(_Value):
     """By `<source>.<name>`, in the order of their registration."""
     grants: Grants = Field(default_factory=Grants)
     withdrawn: dict[str, Withdrawn] | None = None
-    """Registrations that were ended, by uuid; `None` in a list of before these were kept."""
+    """Registrations that have ended, by uuid; `None` in a list of a version that did not record them."""
     revoked_sessions: tuple[str, ...] = ()
-    """Ids of sessions that were signed out and would not have expired yet."""
+    """Ids of sessions that were signed out before they expired."""
 
     def may_read(self, caller: Caller, table_id: str) -> bool:
-        """Return whether the caller may read the table; what may not be read must answer as if it did not exist."""
+        """Return whether the caller may read the table; if not, it must be reported as nonexistent."""
         if caller.role is Role.ADMIN:
             return True
         return any(table_id in tables for tables in self._reach(caller))
 
     def readable(self, caller: Caller) -> frozenset[str]:
-        """Collect the ids of the registered tables that the caller may read.
+        """Return the ids of the registered tables that the caller may read.
 
-        An admin also reads tables that no one registered, which only the catalog knows: ask `may_read` for those.
+        An admin also reads tables that are not registered, which only the catalog contains: use `may_read` for those.
         """
         if caller.role is Role.ADMIN:
             return frozenset(self.tables)
         return frozenset().union(*self._reach(caller))
 
     def is_of_now(self, table: Published, built_at: datetime) -> bool:
-        """Return whether a table of a snapshot built at a time is the one that its id stands for today.
+        """Return whether a table of a snapshot built at a time is the one that has its id today.
 
         Data of a removed registration is hidden from everybody, including administrators, even if another table is
         registered under the same id. Old snapshots do not record the registration; their tables count unless the id was
@@ -185,7 +188,10 @@ class AccessList(_Value):
         return given_up is None or given_up < min(built_at, _utc(table.extracted_at or built_at))
 
     def may_download(self, caller: Caller, table_id: str) -> bool:
-        """Return whether the caller may have the table's files; those of a server-only table are never handed out."""
+        """Return whether the caller may download the table's files.
+
+        Those of a server-only table are never handed out.
+        """
         registration = self.tables.get(table_id)
         kept = registration is not None and registration.server_only
         return not kept and self.may_read(caller, table_id)
@@ -225,12 +231,12 @@ class AccessList(_Value):
 
 
 def _utc(time: datetime) -> datetime:
-    """Return a time a zone: catalogs hold times of `_meta` in UTC, those of before without one."""
+    """Add a time zone to a time: catalogs contain times of `_meta` in UTC, older ones without a zone."""
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def digest(token: str) -> str:
-    """Return the SHA-256 (hex) under which a token is kept."""
+    """Return the SHA-256 (hex) under which a token is stored."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -242,7 +248,7 @@ def _principals(caller: Caller) -> Iterator[Principal]:
 
 
 def _by_place(tables: dict[str, Registration]) -> dict[Place, frozenset[str]]:
-    """Collect the ids of each source and of each bucket."""
+    """Group the ids by source and by bucket."""
     found: dict[Place, set[str]] = {}
     for id_, table in tables.items():
         for place in {(table.source, None), (table.source, table.bucket)}:
@@ -256,7 +262,7 @@ _SIGNED: Final = re.compile(rf"eyJ{_EDGE}{{8,}}\.{_EDGE}+\.{_EDGE}*")
 
 
 def redacted(value: Any) -> Any:
-    """Return a JSON value with the access tokens and signed tokens in its texts cut off; how one began stays."""
+    """Return a JSON value with the access tokens and signed tokens in its texts truncated to their beginning."""
     if isinstance(value, str):
         return _SIGNED.sub("eyJ…", _TOKEN.sub(r"\1…", value))
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""Archives: the events of a day that is over, as parquet, in the place of its batches.
+"""Archives: the events of a past day as Parquet, which replaces its batches.
 
-An archive has a column for each field of an event, `params` as JSON text, times in UTC; any engine reads it. It is there
-before its batches go, so for a while an event is in both; readers find it once.
+An archive has a column for each field of an event, `params` as JSON text, times in UTC; any engine can read it. It is
+written before its batches are deleted, so for a while an event is in both; readers deduplicate.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 OVER: Final = timedelta(days=2)
-"""The age of a day's youngest batch from which on the day is over. Later ones are gathered in turn."""
+"""The age of a day's youngest batch at which the day is over. Later ones are archived in turn."""
 
 MOST_GATHERED: Final = 50_000
-"""Batches that are gathered at once."""
+"""The number of batches archived at once."""
 
 ARCHIVE_PREFIX: Final = "archive-"
-"""How names of archives begin; those of batches do not."""
+"""The prefix of the names of archives; names of batches do not start with it."""
 
 _ARCHIVE_BYTES: Final = 32 * 1024 * 1024
 _AT_ONCE: Final = 16
@@ -64,14 +64,14 @@ def rows_of(paths: Iterable[Path]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Archiving:
-    """Puts batches into archives. `memory_limit` is DuckDB's."""
+    """Archives batches. `memory_limit` is DuckDB's."""
 
     store: Store
     memory_limit: str
     scratch: Path | None = None
 
     def due(self) -> dict[str, list[Entry]]:
-        """Return which batches are to be gathered, by the folders of their days, the earliest days first."""
+        """Return the batches to archive, by the folders of their days, the earliest days first."""
         due: dict[str, list[Entry]] = {}
         room = MOST_GATHERED
         for day in sorted(self.store.list_folders(PREFIX)):
@@ -85,7 +85,7 @@ class Archiving:
         """Archive what is due and delete it. If it is interrupted, the next run continues.
 
         Raises:
-            UnavailableError: the store does not answer, or a batch is damaged.
+            UnavailableError: the store does not respond, or a batch is damaged.
         """
         for folder, entries in due.items():
             for part in split(entries, _ARCHIVE_BYTES):
@@ -117,7 +117,7 @@ class Archiving:
                 upload_once(self.store, f"{folder}{ARCHIVE_PREFIX}{name}.parquet", made)
 
     def _collect(self, entries: Sequence[Entry], file: BinaryIO) -> None:
-        """Write the lines of batches into one file, but for those that are gone: another sweep has gathered them."""
+        """Write the lines of batches to one file, without batches that another sweep has archived."""
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for start in range(0, len(entries), _READ_AHEAD):
                 file.writelines(

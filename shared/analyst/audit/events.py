@@ -91,7 +91,7 @@ class AuditEvent(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _as_utf8(cls, values: Any) -> Any:
-        """Replace lone surrogates, which strangers can put into JSON and UTF-8 has no bytes for."""
+        """Replace lone surrogates, which clients can put into JSON but UTF-8 can't encode."""
         return _encodable(values)
 
     @property
@@ -100,7 +100,7 @@ class AuditEvent(BaseModel):
         return Place(milliseconds(self.at), self.id)
 
     def joined(self, other: "AuditEvent") -> "AuditEvent":
-        """Make one of this and a later one, of what they share."""
+        """Merge this and a later event, with only the fields that they share."""
         ours, theirs = self.model_dump(exclude=_OF_ONE), other.model_dump(exclude=_OF_ONE)
         same = {name: value for name, value in ours.items() if theirs[name] == value}
         required = {"action": self.action, "outcome": self.outcome}
@@ -108,7 +108,7 @@ class AuditEvent(BaseModel):
         return AuditEvent(**{**required, **same}, id=other.id, at=other.at, count=count, since=since)
 
     def again(self, at: datetime) -> "AuditEvent":
-        """Return it a place of its own, at another time."""
+        """Return it with a position of its own, at another time."""
         return self.model_copy(update={"id": new_id(at), "at": at})
 
 
@@ -125,14 +125,14 @@ def _encodable(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """A place in the order of all events: in ms since 1970, then by id."""
+    """A position in the order of all events: by ms since 1970, then by id."""
 
     ms: int
     id: str = ""
 
 
 def new_id(at: datetime) -> str:
-    """Make the id of an event: a ULID of its time."""
+    """Return a new id of an event: a ULID of its time."""
     return str(ULID.from_timestamp(milliseconds(at)))
 
 

@@ -47,7 +47,7 @@ class Wanted:
     request_id: str | None = None
 
     def matches(self, event: AuditEvent) -> bool:
-        """Return whether an event is looked for."""
+        """Return whether an event matches."""
         place = event.place
         return (
             place < self.before
@@ -60,7 +60,7 @@ class Wanted:
         )
 
     def among(self, db: "DuckDBPyConnection", rows: str) -> "Iterator[AuditEvent]":
-        """Return the events that are looked for, newest first, among the rows of a query; its columns are their fields."""
+        """Return the matching events, newest first, from the rows of a query; its columns are their fields."""
         before: Place | None = self.before
         while before is not None:
             found = self._page(db, rows, before)
@@ -115,7 +115,7 @@ _MOST_LISTED: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """All that is looked for and not before a place has been given; the place lies before where the search began."""
+    """All matching events not before a position have been returned."""
 
     place: Place
 
@@ -124,12 +124,12 @@ Item = AuditEvent | Reached
 
 
 class _GatheredError(Exception):
-    """What was listed is gone: it has been put into an archive meanwhile."""
+    """A listed object is gone, because it has been archived in the meantime."""
 
 
 @dataclass(frozen=True)
 class Events:
-    """The events in a bucket, to be read within a `with`. Archives that lie elsewhere are put into `scratch`."""
+    """The events in a bucket, for use in a `with` statement. Remote archives are downloaded to `scratch`."""
 
     store: Store
     memory_limit: str
@@ -146,7 +146,7 @@ class Events:
         """Yield matching events, newest first, and in between how far the search has got.
 
         Raises:
-            UnavailableError: the store does not answer, or an object is damaged.
+            UnavailableError: the store does not respond, or an object is damaged.
         """
         for day in self._days(wanted):
             left: Wanted | None = wanted
@@ -166,12 +166,12 @@ class Events:
         folder = _folder(day)
         names = _newest((entry.key.removeprefix(folder) for entry in self.store.list(folder)), wanted)
         batches = self._batched(folder, names[:_MOST_LISTED], wanted)
-        # listed afterwards: an archive is there before the first of its batches goes
+        # listed afterwards: an archive exists before the first of its batches is deleted
         archives = (self._archived(entry.key, wanted) for entry in self.store.list(f"{folder}{ARCHIVE_PREFIX}"))
         reached = wanted.before
         try:
             for item in merge(batches, *archives, key=attrgetter("place"), reverse=True):
-                if isinstance(item, Reached) or item.place < reached:  # else it is in a batch and in an archive
+                if isinstance(item, Reached) or item.place < reached:  # otherwise it is in a batch and in an archive
                     yield item
                 reached = item.place
         except _GatheredError:
@@ -254,5 +254,5 @@ def _ms(name: str) -> int:
 
 
 def _just_after(name: str) -> Place:
-    """Return the place before which all events of a batch are."""
+    """Return the position before which all events of a batch are."""
     return Place(_ms(name), f"{name.removesuffix(SUFFIX)} ")

@@ -1,4 +1,4 @@
-"""Writing audit events: a writer waits until the store has its event, and all who wait at once share one object.
+"""Writing audit events: a writer waits until the store has its event, and concurrent writers share one object.
 
 The first writer writes at once. Events that arrive during a write are written together by the next one. An object is named
 by the id of its newest event. Its events are at most a second apart and of one day, so that a reader knows from the name
@@ -31,15 +31,15 @@ class Rule:
 
 
 UNCHANGED: Final = Rule("unchanged", 1, 3600, lambda it: (it.caller, it.user_id, it.token_id, it.action, it.resources))
-"""Answers that say that nothing has changed: one for each caller, thing and hour."""
+"""Responses that report no change: one for each caller, resource and hour."""
 
 DENIED: Final = Rule("denied", 30, 60, lambda it: (it.client_address, it.caller, it.user_id, it.action))
-"""Failed authorizations: as many for each address, user if one is known, and thing that was tried, in a minute."""
+"""Failed authorizations: limited per address, user if known, and attempted resource, in a minute."""
 
 
 @dataclass(slots=True)
 class _Span:
-    """What one side has done within one span. `number` is that of the span since 1970."""
+    """The events of one key within one period. `number` is that of the period since 1970."""
 
     rule: Rule
     number: int
@@ -52,7 +52,7 @@ class _Span:
 
 
 class Tally:
-    """Counts by rules. Safe to share between threads. Of more than `most` sides the further ones count as one."""
+    """Counts events by rules. Thread-safe. Beyond `most` keys, all further ones count as one."""
 
     def __init__(self, most: int = _MOST_SIDES) -> None:
         self._most = most
@@ -72,25 +72,25 @@ class Tally:
             return True
 
     def undo(self, event: AuditEvent, rule: Rule) -> None:
-        """Let another one be written in the place of this one, which could not be."""
+        """Allow another event to be written in place of this one, whose write failed."""
         with self._lock:
             span = self._span(event, rule)
             span.written = max(0, span.written - 1)
 
     def next_end(self) -> datetime | None:
-        """Return when the first span ends of which something was counted; `None` if nothing was."""
+        """Return when the first period with counted events ends; `None` if there is none."""
         with self._lock:
             return min((span.ends for span in self._spans.values() if span.counted), default=None)
 
     def take(self, ended_by: datetime | None) -> list[AuditEvent]:
-        """Take what was counted in spans that have ended, of all spans if `ended_by` is `None`."""
+        """Remove and return the counts of periods that have ended, of all if `ended_by` is `None`."""
         with self._lock:
             self._end(ended_by)
             taken, self._over = self._over, {}
             return list(taken.values())
 
     def put_back(self, events: Iterable[AuditEvent]) -> None:
-        """Put back what could not be written."""
+        """Put back events that could not be written."""
         with self._lock:
             self._keep(events)
 
@@ -127,17 +127,17 @@ log = logging.getLogger(__name__)
 PREFIX: Final = "state/audit/"
 SUFFIX: Final = ".jsonl"
 SPREAD: Final = timedelta(seconds=1)
-"""How far apart the events of one object are at most."""
+"""The maximum time between the events of one object."""
 
 _AGAIN_AFTER: Final = 60.0
 _ATTEMPTS: Final = 2
 
 
 class Later(Protocol):
-    """Runs something after some seconds, unless the process has ended by then."""
+    """Runs a function after some seconds, unless the process has ended by then."""
 
     def __call__(self, seconds: float, work: Callable[[], None]) -> None:
-        """Run the work later."""
+        """Run the function later."""
 
 
 @dataclass(slots=True)
@@ -156,12 +156,12 @@ def _by_a_timer(seconds: float, work: Callable[[], None]) -> None:
 
 
 class Audit:
-    """Writes the events of a process. Safe to share between threads.
+    """Writes the events of a process. Thread-safe.
 
     Args:
         store: the bucket.
-        clock: tells the time.
-        later: runs what is to be written when nothing else is.
+        clock: returns the time.
+        later: runs a write for which there is no other occasion.
     """
 
     def __init__(self, store: Store, clock: Callable[[], datetime], *, later: Later = _by_a_timer) -> None:
@@ -178,7 +178,7 @@ class Audit:
         """Write an event, or count it if the rule says so. When this returns, it is in the bucket or counted.
 
         Raises:
-            UnavailableError: the store does not answer. The event may be there all the same.
+            UnavailableError: the store does not respond. The event may have been written nevertheless.
         """
         if rule is None:
             self._commit(event)
@@ -188,7 +188,7 @@ class Audit:
             self._commit_first(event, rule)
 
     def close(self) -> None:
-        """Write what was counted so far: the process is about to end.
+        """Write the events counted so far, because the process is about to end.
 
         Raises:
             UnavailableError: the store does not respond.
@@ -221,9 +221,9 @@ class Audit:
             raise batch.error
 
     def _lead(self, batch: _Batch) -> None:
-        """Write a batch when those before it are written; until then it takes more."""
+        """Write a batch once those before it are written; until then it accepts more."""
         with self._turn:
-            # The batch is closed only now that the earlier write has ended, so it holds everything that came meanwhile:
+            # The batch is closed only now that the earlier write has ended, so it has everything that arrived meanwhile:
             # under load, one object per write of the store, however many requests wait for it.
             with self._gate:
                 self._next = _Batch()
@@ -234,7 +234,7 @@ class Audit:
             batch.written.set()
 
     def _put(self, events: Sequence[AuditEvent], ended_by: datetime | None) -> None:
-        """Write events, and with them what was counted until a time."""
+        """Write events, together with those counted until a time."""
         counted = self._tally.take(ended_by)
         try:
             now = self._clock()
@@ -262,7 +262,7 @@ class Audit:
             with self._turn:
                 self._put([], ended_by=self._clock())
         except Exception:
-            log.exception("what the audit has counted could not be written; it is written later")
+            log.exception("counted audit events could not be written; retrying with the next write")
             self._later(_AGAIN_AFTER, self._end)
             return
         with self._gate:
@@ -271,12 +271,12 @@ class Audit:
 
 
 def folder_of(at: datetime) -> str:
-    """Return under which prefix the events of a day are."""
+    """Return the prefix of the events of a day."""
     return f"{PREFIX}date={at.date().isoformat()}/"
 
 
 def _put(store: Store, key: str, data: bytes) -> None:
-    """Write a batch; at once again when the answer is lost, as that alone would fail what has gone well."""
+    """Write a batch; immediately repeat it if the response is lost, which would otherwise fail a successful call."""
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             put_once(store, key, data, most=1)

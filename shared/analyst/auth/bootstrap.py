@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _TOKEN = rf"^{TOKEN_PREFIX}[A-Za-z0-9_-]{{43}}$"
 
 PER_CLIENT: Final = Limit("bootstrap-from", 30, timedelta(minutes=15))
-"""Bootstrap secrets that one client may try."""
+"""The number of bootstrap secrets that one client may try."""
 
 
 class Bootstrap(Input):

@@ -60,10 +60,10 @@ def _token(access: AccessList, caller: Caller) -> MyToken | None:
 
 
 def identify_service(token: str, issuer: Issuer, settings: Settings, now: datetime) -> Caller:
-    """Let a configured service account in.
+    """Authenticate a configured service account.
 
     Raises:
-        UnauthenticatedError: the token is not one of theirs, or services are not configured.
+        UnauthenticatedError: the token belongs to no configured service account.
         UnavailableError: the issuer's keys are unavailable.
     """
     audience = settings.service_audience or settings.base_url
@@ -78,7 +78,7 @@ def identify_service(token: str, issuer: Issuer, settings: Settings, now: dateti
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a request shows: its `Authorization` header, and the token in its session cookie."""
+    """The credentials of a request: its `Authorization` header, and the token in its session cookie."""
 
     authorization: str | None = None
     cookie: str | None = None
@@ -86,7 +86,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Identification:
-    """Finds out who callers are. `keys` and `services` are made when they are to be asked, not before.
+    """Identifies callers. `keys` and `services` are created when they are first needed.
 
     `services` identifies a service by its identity token.
     """
@@ -100,8 +100,8 @@ class Identification:
         """Identify the caller of a request, `None` without credentials. The header overrides the cookie.
 
         Raises:
-            UnauthenticatedError: what is shown proves nothing.
-            UnavailableError: who may do what is not known now.
+            UnauthenticatedError: the credentials are invalid.
+            UnavailableError: the access list is unavailable.
         """
         if shown.authorization is not None:
             return self._bearer(_bearer(shown.authorization), now)
@@ -119,7 +119,7 @@ class Identification:
 
 
 def is_secret(given: str, secret: SecretStr | None) -> bool:
-    """Compare with a secret in constant time; one that is not set equals nothing."""
+    """Compare with a secret in constant time; a secret that is not set equals nothing."""
     return secret is not None and hmac.compare_digest(_bytes(given), _bytes(secret.get_secret_value()))
 
 

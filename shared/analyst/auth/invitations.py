@@ -45,9 +45,9 @@ def invite(
     If sign-in by password is disabled, the link is the sign-in page.
 
     Raises:
-        NotFoundError: there is no such user.
+        NotFoundError: the user does not exist.
         ConflictError: the user is deactivated.
-        UnavailableError: the mail server does not take it.
+        UnavailableError: the mail server rejects it.
     """
     account = _account(request.id, state)
     by_password = password.PROVIDER in available_providers(settings)

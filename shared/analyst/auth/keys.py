@@ -1,7 +1,7 @@
 """The signing keys of an installation, of which several are valid during a rotation.
 
-A signed token is a JWT (HS256). Its header names the key (`kid`), its audience the purpose; each purpose signs with a
-key of its own that is derived from the secret, so that a token of one purpose is never one of another.
+A signed token is a JWT (HS256). Its header names the key (`kid`), its audience the purpose. Each purpose signs with a
+key of its own that is derived from the secret, so that a token of one purpose is never valid for another.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ class Purpose(StrEnum):
     RESET = "reset"
     DESKTOP = "desktop"
     OAUTH = "oauth"
-    """What a browser keeps while it is away at an identity provider."""
+    """The state that a browser keeps during a visit to an identity provider."""
 
 
 class Keys:
@@ -72,7 +72,11 @@ class Keys:
                 algorithms=[_ALGORITHM],
                 audience=purpose.value,
                 issuer=_ISSUER,
-                options={"require": list(_REQUIRED), "verify_exp": False, "verify_iat": False},  # by our clock, below
+                options={
+                    "require": list(_REQUIRED),
+                    "verify_exp": False,
+                    "verify_iat": False,
+                },  # checked below, by our clock
             )
             expires = datetime.fromtimestamp(claims["exp"], UTC)
         except (jwt.InvalidTokenError, KeyError, TypeError, ValueError, OverflowError) as error:
@@ -86,7 +90,7 @@ class Keys:
         return tuple(_digits(self._key(kid, purpose), text) for kid in self._secrets)
 
     def knows(self, token: str) -> bool:
-        """Return whether a token names one of these keys; whether that key signed it is another question."""
+        """Return whether a token names one of these keys; it need not be signed with it."""
         import jwt
 
         try:

@@ -1,6 +1,6 @@
 """Last use of access tokens: one empty object per token and day, written after the response.
 
-A use is written once by each process and day. When that fails it is written at the next use: nothing waits for it.
+Each process writes a use once per day. If that fails, it is written at the next use: nothing waits for it.
 """
 
 import threading
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from analyst.state.tokens import Token
 
 USES: Final = "state/token-uses/"
-"""Below it `<token id>/<YYYY-MM-DD>`."""
+"""The prefix of `<token id>/<YYYY-MM-DD>`."""
 
 _ONE_BY_ONE: Final = 20
 
 
 class LastUses:
-    """Remembers uses. `run` runs something after the answer."""
+    """Records uses. `run` runs a function after the response."""
 
     def __init__(self, store: Store, run: Callable[[Callable[[], object]], None]) -> None:
         self._store = store
@@ -31,7 +31,7 @@ class LastUses:
         self._seen: set[str] = set()
 
     def saw(self, token_id: str, now: datetime) -> None:
-        """Remember that a token was used."""
+        """Record the use of a token."""
         if not self._is_new(token_id, now.date()):
             return
         try:
@@ -51,7 +51,7 @@ class LastUses:
         try:
             self._store.put(f"{USES}{token_id}/{day.isoformat()}", b"", if_version=ABSENT)
         except StoreConflictError:
-            pass  # another process saw it today
+            pass  # another process recorded it today
         except AnalystError:
             self._forget(token_id)
 
@@ -61,7 +61,7 @@ class LastUses:
 
 
 def with_last_use(store: Store, tokens: "Sequence[Token]") -> "tuple[Token, ...]":
-    """Return tokens with the days of their last use.
+    """Return tokens with the dates of their last use.
 
     Raises:
         UnavailableError: the store does not respond.

@@ -18,14 +18,14 @@ from analyst.store import Object, Store
 from analyst.store.compare_and_swap import swap
 
 COUNTERS: Final = "state/limits/"
-"""Where attempts are counted."""
+"""The prefix of the counters."""
 
 _PAUSES: Final = (0.02, 0.1, 0.3)
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """At most so many attempts within a time, counted under a name."""
+    """A maximum number of attempts within a time, counted under a name."""
 
     name: str
     attempts: int
@@ -33,7 +33,7 @@ class Limit:
 
 
 class Limits:
-    """Counts attempts in a bucket. `sleep` waits before a swap is tried again."""
+    """Counts attempts in a bucket. `sleep` waits before a swap is repeated."""
 
     def __init__(self, store: Store, sleep: Callable[[float], None] = time.sleep) -> None:
         self._store = store
@@ -51,15 +51,14 @@ class Limits:
         try:
             swap(self._store, place, attempt.added, done=attempt.is_in, pauses=_PAUSES, sleep=self._sleep)
         except UnavailableError as error:
-            # Losing every swap means that attempts come faster than the object can be written, which is the limit's
-            # business. Without an object there was no contention, so the store itself is down.
+            # Losing every swap means that attempts arrive faster than the object can be written, so the limit is exceeded. # Without an object there was no contention, so the store itself is down.
             if error.code != UnavailableError.code or self._store.head(place) is None:
                 raise
             raise _refusal(1) from error
 
 
 class _Attempt:
-    """One attempt on its way into a counter."""
+    """One attempt to be added to a counter."""
 
     def __init__(self, limit: Limit, now: datetime) -> None:
         self._limit = limit
@@ -67,7 +66,7 @@ class _Attempt:
         self._id = uuid4().hex
 
     def added(self, current: Object | None) -> bytes:
-        """Return the counter with this attempt in it.
+        """Return the counter with this attempt added.
 
         Raises:
             RateLimitedError: it is full.
@@ -79,12 +78,12 @@ class _Attempt:
         return json.dumps([*recent, (self._now, self._id)]).encode()
 
     def is_in(self, current: Object) -> bool:
-        """Return whether a counter has this attempt."""
+        """Return whether a counter contains this attempt."""
         return any(id_ == self._id for _, id_ in _read(current))
 
 
 def _read(current: Object | None) -> Sequence[tuple[float, str]]:
-    """Read a counter; one that is damaged counts as empty, which is noticed by nobody but an attacker of the bucket."""
+    """Parse a counter; a damaged one counts as empty, which only helps an attacker who can write to the bucket."""
     try:
         found: Any = json.loads(current.data) if current else []
         return [(float(at), str(id_)) for at, id_ in found]

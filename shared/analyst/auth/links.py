@@ -25,26 +25,26 @@ from analyst.store import Store
 LASTS: Final[Mapping[Purpose, timedelta]] = MappingProxyType(
     {Purpose.MAGIC_LINK: timedelta(minutes=15), Purpose.SET_UP: timedelta(hours=24), Purpose.RESET: timedelta(hours=1)}
 )
-"""How long each kind of link works."""
+"""The validity of each kind of link."""
 
 
 PER_LINK: Final = Limit("link-code", 5, timedelta(hours=24))
-"""Codes that are tried for one link."""
+"""Codes that may be tried for one link."""
 
 PER_CLIENT: Final = Limit("link-code-from", 30, timedelta(minutes=15))
-"""Codes that one client tries, for whichever links."""
+"""Codes that one client may try, for any links."""
 
 _COOKIE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _CODE: Final = re.compile(r"[0-9]{6}")
 
 
 class CodeError(UnauthenticatedError):
-    """A link was opened in another browser, and its code is missing or wrong. The link is as good as before."""
+    """A link was opened in another browser, and its code is missing or wrong. The link stays valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """What binds a link to a person: its id, the code that follows from it, and the cookie of the browser that asked."""
+    """The binding of a link to a person: its id, the code derived from it, and the cookie of the requesting browser."""
 
     id: str
     code: str
@@ -58,7 +58,7 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a browser shows beside a link: its cookie, the code that was typed in, and the network that it is in."""
+    """The proof beside a link: the browser's cookie, the entered code, and the network of the client."""
 
     cookie: str | None
     code: str
@@ -66,13 +66,13 @@ class Shown:
 
 
 def bind(keys: Keys, purpose: Purpose) -> Binding:
-    """Bind a link that no browser asked for: its code is handed over with it, in text."""
+    """Create a binding that no browser requested: its code is handed over with it, as text."""
     id_ = secrets.token_urlsafe(16)
     return Binding(id_, keys.codes(purpose, id_)[0])
 
 
 def bind_to_browser(keys: Keys, purpose: Purpose, cookie: str | None) -> Binding:
-    """Bind a link to the browser that asks for it, which has a cookie of before, or is given one."""
+    """Bind a link to the browser that requests it, by the cookie that it has or gets."""
     bound = bind(keys, purpose)
     known = cookie is not None and _COOKIE.fullmatch(cookie)
     return Binding(bound.id, bound.code, cookie if known else secrets.token_urlsafe(32))
@@ -92,7 +92,7 @@ def make(keys: Keys, purpose: Purpose, link: Link, now: datetime) -> str:
 
 
 def read(keys: Keys, purpose: Purpose, token: str, now: datetime) -> Link:
-    """Read a link's token, as often as one likes: a mail scanner that opens it changes nothing.
+    """Verify a link's token without using it: a mail scanner that opens it changes nothing.
 
     Raises:
         UnauthenticatedError: it was not made here for this purpose, or has expired.
@@ -102,17 +102,17 @@ def read(keys: Keys, purpose: Purpose, token: str, now: datetime) -> Link:
 
 
 def needs_code(link: Link, cookie: str | None) -> bool:
-    """Return whether a browser has to show a link's code: all but the one that asked for it."""
-    if "jti" not in link.claims:  # made by a version that did not bind links; none is older than a day
+    """Return whether a browser must present the link's code: all but the one that requested it."""
+    if "jti" not in link.claims:  # from a version that did not bind links; none is older than a day
         return False
     browser = link.claims.get("browser")
     return cookie is None or not isinstance(browser, str) or not hmac.compare_digest(_digest(cookie), browser)
 
 
 def require_person(keys: Keys, purpose: Purpose, link: Link, shown: Shown, *, limits: Limits, now: datetime) -> None:
-    """Let a link work in the browser that asked for it, or with its code.
+    """Accept a link in the browser that requested it, or with its code.
 
-    What can't be a code is not counted, so that a scanner that fills in forms does not use up the attempts.
+    Input that can't be a code is not counted, so that a scanner that fills in forms does not use up the attempts.
 
     Raises:
         CodeError: it is another browser, and the code is missing or wrong.
@@ -136,7 +136,7 @@ def _digest(cookie: str) -> str:
 
 
 def consume(keys: Keys, purpose: Purpose, token: str, store: Store, now: datetime) -> Link:
-    """Read a link's token and use it up.
+    """Verify a link's token and use it up.
 
     Raises:
         UnauthenticatedError: it is not valid, or was used before.

@@ -63,7 +63,7 @@ class Issuer:
         """Return the claims of an identity token that was made for `audience`.
 
         Raises:
-            UnauthenticatedError: this issuer did not sign it, it is for somebody else, or it has expired.
+            UnauthenticatedError: this issuer did not sign it, it is for another audience, or it has expired.
             UnavailableError: the issuer's keys are unavailable.
         """
         import jwt
@@ -105,7 +105,7 @@ class Issuer:
         except UnavailableError:
             if before is None:
                 raise
-            return _Published(before.configuration, before.keys, self._monotonic())  # its keys are still good
+            return _Published(before.configuration, before.keys, self._monotonic())  # its keys are still valid
 
     def _fetched(self) -> _Published:
         from jwt import PyJWK, PyJWTError

@@ -30,7 +30,7 @@ class AuthProvider(Protocol):
         """Return whether it is configured, regardless of whether it is disabled."""
 
     def button(self, settings: Settings) -> LoginButton | None:
-        """Return its button; `None` for one that is not for browsers."""
+        """Return its button; `None` for a method without one."""
 
 
 @cache
@@ -46,7 +46,7 @@ def all_providers() -> tuple[AuthProvider, ...]:
 
 
 def require(provider: AuthProvider, settings: Settings) -> None:
-    """Let a provider's functions work only while it is one to sign in by.
+    """Require that a provider is available, before its functions work.
 
     Raises:
         NotFoundError: it is not configured, or disabled.

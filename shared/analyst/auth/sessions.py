@@ -1,7 +1,7 @@
 """Sessions of people who signed in: a cookie for pages, a bearer token with a refresh token for programs.
 
-A session is a signed token and nothing that is kept. It ends when it expires, when its user is deactivated or signs
-out everywhere (`sessions_valid_from`), or when it is signed out (the access list names the sessions that were).
+A session is a signed token; nothing is stored. It ends when it expires, when its user is deactivated or signs out
+everywhere (`sessions_valid_from`), or when it is signed out (the access list names such sessions).
 """
 
 import secrets
@@ -20,13 +20,18 @@ PROGRAM_LASTS: Final = timedelta(hours=1)
 REFRESH_LASTS: Final = timedelta(days=30)
 
 _AGAIN_WITHIN: Final = 60.0
-"""Seconds for which a used refresh token still works: a client whose response was lost would be signed out otherwise.
-The thief of a refresh token has the same minute, and gains no more than by using the token first."""
+"""Seconds for which a used refresh token still works; otherwise a client whose response was lost would be signed out.
+
+The thief of a refresh token has the same minute, and gains no more than by using the token first.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One signing-in. `began` is when the person proved who they are, and stays when the session is refreshed."""
+    """One sign-in.
+
+    `began` is when the person proved their identity; it does not change when the session is refreshed.
+    """
 
     id: str
     user_id: str
@@ -44,7 +49,7 @@ class Pair:
 
 
 def begin(user_id: str, now: datetime) -> Session:
-    """Begin a session of a user who has just proven who they are."""
+    """Begin a session of a user who has just proven their identity."""
     return Session(secrets.token_urlsafe(16), user_id, now)
 
 
@@ -54,7 +59,7 @@ def for_browser(keys: Keys, session: Session, now: datetime) -> str:
 
 
 def for_program(keys: Keys, session: Session, now: datetime) -> Pair:
-    """Make the tokens of a program such as `da`."""
+    """Return the tokens for a program such as `da`."""
     refresh = keys.sign(
         Purpose.REFRESH, session.user_id, now, REFRESH_LASTS, **_claims(session), jti=secrets.token_urlsafe(16)
     )
@@ -67,7 +72,9 @@ def for_program(keys: Keys, session: Session, now: datetime) -> Pair:
 
 
 def refresh(keys: Keys, token: str, access: AccessReader, store: Store, now: datetime) -> Pair:
-    """Return the next pair for a refresh token, which is used up by it; for a minute, who missed the answer asks again.
+    """Return the next pair for a refresh token, which is used up.
+
+    For a minute, a client that missed the response can repeat the request.
 
     Raises:
         UnauthenticatedError: it is not valid, was used before, or its session has ended.
@@ -81,7 +88,7 @@ def refresh(keys: Keys, token: str, access: AccessReader, store: Store, now: dat
 
 
 def read(keys: Keys, token: str, now: datetime) -> Session:
-    """Return the session that a token is of, whether it has been ended or not.
+    """Return the session of a token, even if it has ended.
 
     Raises:
         UnauthenticatedError: it was not signed here, or has expired.
@@ -94,7 +101,7 @@ def identify(keys: Keys, token: str, access: AccessReader, now: datetime) -> Cal
 
     Raises:
         UnauthenticatedError: it is not valid, or its session has ended.
-        UnavailableError: who may do what is not known now.
+        UnavailableError: the access list is unavailable.
     """
     session = read(keys, token, now)
     try:

@@ -37,8 +37,7 @@ def sign_in(proven: Proven, access: AccessReader, state: State, actor: Actor, se
     """Return the id of the user with a proven address. An address of an allowed domain becomes a user.
 
     Raises:
-        ForbiddenError: nobody with this e-mail may come in, or whom the provider means is another person than the one
-            who signed in with it before.
+        ForbiddenError: this address may not sign in, or another account of the provider signed in with it before.
         UnavailableError: the store does not respond.
     """
     proven = _checked(proven)
@@ -54,7 +53,7 @@ def _checked(proven: Proven) -> Proven:
     """Validate the data of a provider: the address must be valid, and the name is cleaned or dropped.
 
     Raises:
-        ForbiddenError: this is no e-mail address.
+        ForbiddenError: this is not an e-mail address.
     """
     try:
         email = _EMAIL.validate_python(proven.email)
@@ -66,16 +65,16 @@ def _checked(proven: Proven) -> Proven:
 
 
 def person_name(text: str | None) -> str | None:
-    """Make one line of a name: without control and invisible characters, and not too long. `None` if nothing is left."""
+    """Return a name as one short line, without control and invisible characters. `None` if nothing remains."""
     bare = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text or "")
     return " ".join(bare.split())[:_LONGEST_NAME].strip() or None
 
 
 def _is_same(user_id: str, proven: Proven, state: State) -> bool:
-    """Return whether who signed in before is who signs in now; False where that has to be written down first.
+    """Return whether the account is the one that signed in before; False if it must be recorded first.
 
     Raises:
-        ForbiddenError: they are somebody else.
+        ForbiddenError: it is another account.
     """
     if proven.issuer is None or proven.subject is None:
         return True
@@ -84,15 +83,15 @@ def _is_same(user_id: str, proven: Proven, state: State) -> bool:
 
 
 def may_come(email: str, settings: Settings) -> bool:
-    """Return whether somebody with this e-mail may become a user by signing in."""
+    """Return whether a person with this e-mail address may become a user by signing in."""
     return email.rpartition("@")[2] in settings.allowed_domains or _is_first_administrator(email, settings)
 
 
 def is_welcome(email: str, access: AccessReader, settings: Settings) -> bool:
-    """Return whether somebody with this e-mail may sign in: as the user they are, or would become.
+    """Return whether a person with this e-mail address may sign in, as an existing or a new user.
 
     Raises:
-        UnavailableError: who may do what is not known now.
+        UnavailableError: the access list is unavailable.
     """
     return may_come(email, settings) or _known(email, access) is not None
 

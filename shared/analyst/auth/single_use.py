@@ -14,22 +14,24 @@ from analyst.errors import UnauthenticatedError
 from analyst.store import ABSENT, Store, StoreConflictError, UnsureWriteError
 
 USED: Final = "state/used/"
-"""Where used things are remembered."""
+"""The prefix of the records of use."""
 
 
 def use(store: Store, thing: str, now: datetime, *, again_within: float = 0.0) -> None:
-    """Use a thing up; for so many seconds by the store's clock it may be used again, by who missed the answer.
+    """Use up a link or token.
+
+    Within a grace period in seconds, by the store's clock, it may be used again, by a client that missed the response.
 
     Raises:
         UnauthenticatedError: it was used before.
-        UnsureWriteError: the store gave no answer and can't be asked; it may be used up now.
+        UnsureWriteError: the store did not respond; it may be used up now.
         UnavailableError: the store does not respond.
     """
     key = USED + hashlib.sha256(thing.encode()).hexdigest()
     body = json.dumps({"at": now.isoformat(), "by": uuid4().hex}).encode()
     try:
         store.put(key, body, if_version=ABSENT)
-    except StoreConflictError as error:  # the store decided: somebody else, or an earlier attempt of ours, was first
+    except StoreConflictError as error:  # the store decided: another client, or an earlier attempt of ours, was first
         used = store.head(key)
         if used is not None and used.age < again_within:
             return

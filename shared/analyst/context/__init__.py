@@ -1,4 +1,4 @@
-"""What functions work with: one `Process` per process, and one `Context` per request."""
+"""The environment of functions: one `Process` per process, and one `Context` per request."""
 
 from analyst.context.process import Process, utc_now
 from analyst.context.request import Context

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 def utc_now() -> datetime:
-    """Return the time."""
+    """Return the current time."""
     return datetime.now(UTC)
 
 
@@ -38,12 +38,12 @@ class Process:
     """What the requests of one process share. Safe to use from many threads.
 
     Args:
-        environ: where settings are read from when the first request needs them.
-        default_file: the file of the instance when `environ` names none, if it is there.
-        settings: instead of `environ`.
-        store: instead of the one that the settings name.
-        clock: tells the time, with its zone.
-        monotonic: seconds of a clock that never goes back.
+        environ: the variables from which the first request reads the settings.
+        default_file: the file of the instance if `environ` names none, if it exists.
+        settings: used instead of `environ`.
+        store: used instead of the store in the settings.
+        clock: returns the time, with its zone.
+        monotonic: returns the seconds of a monotonic clock.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Process:
         """The settings.
 
         Raises:
-            SettingsError: they are not usable.
+            SettingsError: they are invalid.
         """
         return self.configuration.settings
 
@@ -78,7 +78,7 @@ class Process:
         """The settings with the origin of each.
 
         Raises:
-            SettingsError: they are not usable.
+            SettingsError: they are invalid.
         """
         from analyst.store.factory import read_configuration
 
@@ -89,7 +89,7 @@ class Process:
         """The bucket.
 
         Raises:
-            SettingsError: it can't be used, or does not guarantee what is asked of a bucket.
+            SettingsError: it can't be used, or does not give the required guarantees.
             UnavailableError: it does not respond.
         """
         return self._once("store", self._open_store)
@@ -101,12 +101,12 @@ class Process:
 
     @property
     def manifests(self) -> Manifests:
-        """The manifests made last."""
+        """The last manifests."""
         return self._once("manifests", Manifests)
 
     @property
     def access(self) -> AccessReader:
-        """Who may do what."""
+        """The access list."""
         return self._once("access", self._make_access)
 
     @property
@@ -116,17 +116,17 @@ class Process:
 
     @property
     def keys(self) -> "Keys":
-        """What sessions and links are signed with."""
+        """The keys that sign sessions and links."""
         return self._once("keys", self._make_keys)
 
     @property
     def limits(self) -> "Limits":
-        """How often credentials may be tried."""
+        """The limits on attempts with credentials."""
         return self._once("limits", self._make_limits)
 
     @property
     def last_uses(self) -> "LastUses":
-        """When access tokens were used last."""
+        """The last use of access tokens."""
         return self._once("last_uses", self._make_last_uses)
 
     @property
@@ -135,7 +135,7 @@ class Process:
         return self._once("google", lambda: self._issuer(self.settings.google_issuer))
 
     def identify_service(self, token: str, now: datetime) -> Caller:
-        """Determine whether an identity token is one of a service that may call us.
+        """Return whether an identity token belongs to a service that may call this server.
 
         Raises:
             UnauthenticatedError: it is not.
@@ -153,7 +153,7 @@ class Process:
 
     @property
     def http(self) -> HttpClient:
-        """The client for servers of the settings."""
+        """The client for servers named in the settings."""
         return self._once("http", HttpClient)
 
     @property
@@ -195,7 +195,7 @@ class Process:
 
     def _make_access(self) -> AccessReader:
         def renew() -> None:
-            self.state.edit(lambda _db: None)  # brings an older state to today's schema, and publishes what follows
+            self.state.edit(lambda _db: None)  # migrates an older state to the current schema, and publishes the result
 
         return AccessReader(self.store, self.settings.access_max_age, self.monotonic, renew)
 

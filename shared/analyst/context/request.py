@@ -34,28 +34,28 @@ _THIS_HOST: Final = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True, slots=True)
 class Context(Noting):
-    """One request, and what it takes to answer it."""
+    """One request, and the environment for answering it."""
 
     process: Process
     request: Request
-    """Raw bytes, headers and all."""
+    """The raw request, with bytes and headers."""
     request_id: str
     now: datetime
-    """When the request came, in UTC."""
+    """The time of the request, in UTC."""
     caller_or_none: Caller | None
     """The caller; `None` if none is required."""
     local: LocalCall
     began: float = field(default_factory=time.perf_counter)
-    """When the request came, by `time.perf_counter`."""
+    """The start of the request, by `time.perf_counter`."""
     note: Note = field(default_factory=Note)
-    """What the audit will know of it."""
+    """The notes for the audit log."""
 
     @property
     def caller(self) -> Caller:
-        """Who asks.
+        """The caller.
 
         Raises:
-            UnauthenticatedError: nobody in particular.
+            UnauthenticatedError: the request has no credentials.
         """
         if self.caller_or_none is None:
             raise UnauthenticatedError(
@@ -65,13 +65,13 @@ class Context(Noting):
 
     @property
     def client_address(self) -> str | None:
-        """The IP address that the request comes from, `None` when another function of this process makes it."""
+        """The IP address of the client; `None` if another function of this process makes the request."""
         forwarded_for = self.request.headers.get("X-Forwarded-For")
         return client_address(self.request.remote_addr, forwarded_for, self.settings.trusted_proxies)
 
     @property
     def client_network(self) -> str:
-        """What attempts of the client are counted under, see `network_of`."""
+        """The key under which attempts of the client are counted, see `network_of`."""
         return network_of(self.client_address)
 
     @property
@@ -101,12 +101,12 @@ class Context(Noting):
 
     @property
     def manifests(self) -> Manifests:
-        """The manifests made last."""
+        """The last manifests."""
         return self.process.manifests
 
     @property
     def access(self) -> AccessReader:
-        """Who may do what."""
+        """The access list."""
         return self.process.access
 
     @property
@@ -116,17 +116,17 @@ class Context(Noting):
 
     @property
     def keys(self) -> "Keys":
-        """What sessions and links are signed with."""
+        """The keys that sign sessions and links."""
         return self.process.keys
 
     @property
     def limits(self) -> "Limits":
-        """How often credentials may be tried."""
+        """The limits on attempts with credentials."""
         return self.process.limits
 
     @property
     def is_secure(self) -> bool:
-        """Return whether browsers must come by HTTPS: always, unless `BASE_URL` is plain HTTP on this host itself."""
+        """Return whether browsers must use HTTPS: always, unless `BASE_URL` is plain HTTP on this host itself."""
         address = urlsplit(self.settings.base_url or "")
         return address.scheme != "http" or address.hostname not in _THIS_HOST
 
@@ -141,14 +141,15 @@ class Context(Noting):
         """
         if self.settings.base_url is None:
             raise UnavailableError(
-                "links to this server cannot be created because its address is not configured; an administrator must set "
+                "links to this server cannot be created because its address is not configured; an administrator must "
+                "set "
                 "BASE_URL, such as https://data.example.com"
             )
         return self.settings.base_url.rstrip("/")
 
     @property
     def rebuilding(self) -> "Rebuild":
-        """What a rebuild works with."""
+        """The environment of a rebuild."""
         from analyst.rebuild import Rebuild
 
         return Rebuild(
@@ -168,7 +169,7 @@ class Context(Noting):
         """Run a task after the response, so that its timing reveals nothing. Failures are logged.
 
         Raises:
-            UnavailableError: too many things are waiting.
+            UnavailableError: too many tasks are waiting.
         """
         self.process.background.run(lambda: _logged(what, task, self.request_id))
 

@@ -67,7 +67,8 @@ class Naming:
     def replaced(self, found: Mapping[str, str]) -> list[str]:
         """Report the names that now belong to another original."""
         return [
-            f"the column {name!r} is {original!r} now, and was {self.known[name]!r} until the last sync"
+            f"the column {name!r} is now read from {original!r}; until the last sync it was read from "
+            f"{self.known[name]!r}"
             for name, original in found.items()
             if original and name in self.known and identity(self.known[name]) != identity(original)
         ]
@@ -95,5 +96,5 @@ def unrelated(files: Sequence[tuple[str, Names]]) -> list[str]:
     if len(first_of_each) < 2:  # noqa: PLR2004 - all are connected
         return []
     one, other = first_of_each[:2]
-    why = f"{other} has no column in common with {one}, and is united with it as a file of one table"
-    return [f"{why}; move it to another folder if it is something else"]
+    why = f"{other} has no column in common with {one}, but both are files of one table"
+    return [f"{why}; move it to another folder if it belongs to another table"]

@@ -306,7 +306,7 @@ class _Reading:
                 )
             elif _is_odd(extracted_at) or min(count or 0, size or 0) < 0:
                 extract.refused[table] = (
-                    f"{self.what} lists the table {table!r} with an impossible time, rows or size_bytes"
+                    f"{self.what} lists the table {table!r} with an invalid time, rows or size_bytes"
                 )
                 extracted_at = None  # noqa: PLW2901
             extract.meta[table] = Meta(table, shown(description), count, size, _utc(extracted_at), mode)
@@ -322,7 +322,7 @@ class _Reading:
         for table, found in files.items():
             extract.files[table] = tuple(found)
             if table not in extract.refused and sum(row.rows + row.size_bytes for row in found) > _GREATEST:
-                extract.refused[table] = f"{self.source}.{table} lists an impossible number of rows or bytes"
+                extract.refused[table] = f"{self.source}.{table} lists an invalid number of rows or bytes"
 
     def _wrong(self, row: FileRow, *, is_long: bool) -> str | None:
         """Return the problem of a row of `_files`, any value of which may be missing."""

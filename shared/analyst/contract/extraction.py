@@ -300,9 +300,9 @@ def _last_seen(base: Extract, name: str) -> str:
 
 
 def _missing(source: str, name: str, base: Extract) -> TableResult:
-    error = "the source has no such table"
+    error = "the source does not have this table"
     if name in base.meta:
-        error = f"{error} any more: {_gone(source, name, base)}"
+        error = f"{error} anymore: {_gone(source, name, base)}"
     return TableResult(table=name, status="missing", error=error)
 
 
@@ -339,20 +339,14 @@ def _note(table: SourceTable, base: Extract, extracted: Extracted, made: NewTabl
     old, known = base.own_files(table.name), base.notices.get(table.name)
     late = extracted.passed_over + made.rows_read - sum(file.rows for file in made.files)
     if late > 0 and not table.primary_key:
-        return (
-            f"at least {late} rows came late, before the cursor {made.base.cursor}, and were passed over; "
-            "set cursor_lag to read that far back, or sync once with sync_strategy full_refresh"
-        )
+        return f"at least {late} rows arrived late, with a cursor before {made.base.cursor}, and were skipped; set cursor_lag to read that far back, or sync once with sync_strategy full_refresh"
     if not _is_empty(table, made, old):
         return None
-    what = "its files hold no rows"
+    what = "its files contain no rows"
     if extracted.passed_over:
-        what = (
-            f"its increment was empty: {extracted.passed_over} rows lie before the cursor {made.base.cursor} and were "
-            "not read, and no other row adds to the table or changes it"
-        )
+        what = f"its increment was empty: {extracted.passed_over} rows are before the cursor {made.base.cursor} and were skipped, and no other row is new or changed"
     elif made.rows_read or old:
-        what = "its increment was empty: its files changed, but no row of them adds to the table or changes it"
+        what = "its increment was empty: its files changed, but no row is new or changed"
     _, mark, seen = known.text.partition(_SEEN) if known is not None and known.status == "empty" else ("", "", "")
     if mark:
         return f"{what}{mark}{seen}"
@@ -365,7 +359,8 @@ def _repeated(table: SourceTable, made: NewTable) -> tuple[str, ...]:
         return ()
     last = "the last row, in the order of the files' names"
     which = f"the one with the greatest {table.cursor_column!r}, else {last}" if table.cursor_column else last
-    return (f"{made.repeated_keys} keys of {', '.join(table.primary_key)} stand in several rows; {which}, counts",)
+    key = ", ".join(table.primary_key)
+    return (f"{made.repeated_keys} values of the key {key} occur in several rows; {which}, is published",)
 
 
 def _is_noted(result: TableResult, made: NewTable | None) -> bool:

@@ -226,7 +226,8 @@ def as_text(value: str, kind: str) -> str:
         return f"cast({value} as varchar)"
     stored, least, unit = _LEAST[kind]
     return (
-        f"case when isfinite({value}) and {value} < {least} then cast({stored}({value}) as varchar) || ' {unit} since 1970' "
+        f"case when isfinite({value}) and {value} < {least} then cast({stored}({value}) as varchar) || ' {unit} since "
+        "1970' "
         f"else cast({value} as varchar) end"
     )
 

@@ -18,16 +18,16 @@ _NONE: Final = "the request has no credentials; sign in, or send an access token
 
 
 def session_cookie(*, secure: bool) -> str:
-    """Name the cookie of a session. Browsers let nobody but us set the one with the prefix, and only over HTTPS."""
+    """Return the name of the session cookie. Only this server can set one with the prefix, and only over HTTPS."""
     return _COOKIES[0] if secure else _COOKIES[1]
 
 
 def identify(spec: FunctionSpec, request: Request, process: Process) -> Caller | None:
-    """Determine who calls; `None` where anybody may.
+    """Return the caller; `None` for functions that anyone may call without credentials.
 
     Raises:
-        UnauthenticatedError: there is no proof, or a wrong one.
-        ForbiddenError: this comes from a page of somebody else.
+        UnauthenticatedError: the credentials are missing or invalid.
+        ForbiddenError: the request comes from another site's page.
     """
     shown = _credentials(request)
     if spec.is_page or (shown.authorization is None and shown.cookie is not None):
@@ -43,10 +43,10 @@ def identify(spec: FunctionSpec, request: Request, process: Process) -> Caller |
 
 
 def authorize(spec: FunctionSpec, caller: Caller | None) -> None:
-    """Let a caller through who may.
+    """Check that a caller may call the function.
 
     Raises:
-        ForbiddenError: this is not for them.
+        ForbiddenError: the caller's role or the token's scope is not sufficient.
     """
     if spec.allow is Allow.ANYBODY or caller is None:
         return

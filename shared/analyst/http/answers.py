@@ -77,7 +77,7 @@ class Encoded(Generic[M]):
 
 @dataclass(frozen=True, slots=True)
 class FileAnswer:
-    """A file of this machine, whole or a range of it, to be saved as `filename`."""
+    """A local file, whole or a range of it, to be saved as `filename`."""
 
     path: Path
     filename: str
@@ -85,10 +85,10 @@ class FileAnswer:
 
 
 def render(answer: object, status: int, request: Request) -> Response:  # noqa: PLR0911 - one per kind
-    """Make the response of what a function returned; `status` is the function's own.
+    """Convert the result of a function to a response; `status` is the function's own.
 
     Raises:
-        TypeError: it is nothing that a function may return.
+        TypeError: a function may not return it.
     """
     match answer:
         case None:
@@ -159,8 +159,8 @@ def _opened_file(file: BinaryIO, answer: FileAnswer, request: Request) -> Respon
         file.close()
         response.direct_passthrough, response.response = False, []
     elif response.status_code == HTTPStatus.OK:
-        response.response = wrap_file(request.environ, file, _BLOCK)  # the server's own, which may be sendfile
-    elif request.environ.get(BUFFERED):  # its wrapper sends as much as Content-Length says, from where the file stands
+        response.response = wrap_file(request.environ, file, _BLOCK)  # the server's own, which may use sendfile
+    elif request.environ.get(BUFFERED):  # its wrapper sends Content-Length bytes from the file's position
         file.seek(response.content_range.start or 0)
         response.response = wrap_file(request.environ, file, _BLOCK)
     return response

@@ -1,4 +1,4 @@
-"""Which requests are audited, and as what, before they are answered."""
+"""Which requests are audited, and under which action, before they are answered."""
 
 import time
 from http import HTTPStatus
@@ -20,7 +20,7 @@ _LONGEST: Final = 300
 
 
 def audit(exchange: Exchange, status: int, process: Process) -> None:
-    """Write down what happened, if it is audited; an answer must not be sent before this returns.
+    """Record what happened, if it is audited; a response must not be sent before this returns.
 
     Raises:
         UnavailableError: the store does not respond.
@@ -41,14 +41,14 @@ def _is_audited(spec: FunctionSpec, exchange: Exchange, status: int) -> bool:
 
 
 def _is_refused(exchange: Exchange, status: int) -> bool:
-    """Return whether authorization failed. Who shows no proof where one is needed has tried nothing."""
+    """Return whether authorization failed. A request without credentials has attempted nothing."""
     if status == HTTPStatus.UNAUTHORIZED:
         return _proof_is_input(exchange) or shows_credentials(exchange.request)
     return status in _DENIED
 
 
 def _proof_is_input(exchange: Exchange) -> bool:
-    """Return whether the function itself looks at proof: a password, a link, a secret."""
+    """Return whether the function itself checks credentials: a password, a link, a secret."""
     return exchange.spec is not None and exchange.spec.allow is Allow.ANYBODY
 
 
@@ -99,7 +99,7 @@ def _who(exchange: Exchange) -> dict[str, Any]:
 
 
 def _asked_for(spec: FunctionSpec, exchange: Exchange, status: int) -> tuple[str, ...]:
-    """Return the path of what failed, but not what may be a secret in it: a link's token, where anybody may call."""
+    """Return the path of a failed request, without possible secrets: a link's token, if anyone may call the function."""
     if status < HTTPStatus.BAD_REQUEST:
         return ()
     path = spec.path.text if spec.allow is Allow.ANYBODY else exchange.request.path

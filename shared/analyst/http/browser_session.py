@@ -20,7 +20,7 @@ def sign_browser_in(ctx: Context, proven: Proven, then: str | None = None) -> Re
     """Sign in the browser whose user has just proven an e-mail address, and redirect it to one of our pages.
 
     Raises:
-        ForbiddenError: nobody with this e-mail may come in.
+        ForbiddenError: this e-mail address may not sign in.
     """
     ctx.signs_in(proven.provider, proven.email)
     user_id = sign_in(proven, ctx.access, ctx.state, actor(ctx), ctx.settings)
@@ -32,7 +32,7 @@ def sign_browser_in(ctx: Context, proven: Proven, then: str | None = None) -> Re
 
 
 def signed_out(ctx: Context) -> Cookie:
-    """Make the cookie that takes a browser's session away."""
+    """Return the cookie that removes a browser's session."""
     return _cookie(ctx, "", 0)
 
 
@@ -40,17 +40,17 @@ _LINK_COOKIE: Final = "da_link"
 
 
 def link_cookie_of(ctx: Context) -> str | None:
-    """Return the cookie of a browser that asked for a link."""
+    """Return the cookie of a browser that requested a link."""
     return ctx.request.cookies.get(_link_cookie_name(ctx))
 
 
 def shown_with_link(ctx: Context, code: str) -> Shown:
-    """Return what a browser shows beside a mailed link."""
+    """Return the proof that a browser presents beside a mailed link."""
     return Shown(link_cookie_of(ctx), code, ctx.client_network)
 
 
 def link_cookie(ctx: Context, binding: Binding, lasts: timedelta) -> Cookie:
-    """Make the cookie by which a browser that asked for a link is known again."""
+    """Return the cookie that identifies a browser that requested a link."""
     return Cookie(_link_cookie_name(ctx), binding.cookie or "", int(lasts.total_seconds()), secure=ctx.is_secure)
 
 

@@ -52,14 +52,14 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
 
 
 def refuse(request: Request, error: Exception) -> Response:
-    """Answer a request that no function gets to see: the server or the framework found it wrong."""
+    """Answer a request that reaches no function, because the server or the framework found it invalid."""
     exchange = Exchange(request, request_id_of(request), error=error)
     page_for = request if problems.wants_page(request) else None
     return _finished(exchange, problems.answer(error, exchange.request_id, page_for=page_for))
 
 
 def _finished(exchange: Exchange, response: Response) -> Response:
-    """Return an answer the headers that every one has, and log it."""
+    """Add the headers that every response has, and log it."""
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers.setdefault("Content-Security-Policy", _NO_PAGE)
     response.headers.setdefault("Referrer-Policy", "no-referrer")
@@ -141,7 +141,7 @@ def _status(exchange: Exchange, response: Response) -> int:
 
 
 def _local(functions: Router, process: Process, path: str, body: bytes, request_id: str) -> tuple[int, bytes] | None:
-    """Run a function for another one of this process, as the service that it is."""
+    """Run a function for another one of this process, with the rights of a service."""
     if not any(spec.method == "POST" and spec.path.match(path) is not None for spec in functions.functions):
         return None
     builder = EnvironBuilder(
@@ -163,7 +163,7 @@ def _drain(request: Request) -> None:
     """
     environ = request.environ
     try:
-        ends = environ.get("wsgi.input_terminated", False)  # then it ends by itself, and a limit need not be kept
+        ends = environ.get("wsgi.input_terminated", False)  # then it ends by itself, and the limit does not apply
         stream = environ["wsgi.input"] if ends else request.stream
         left = _MOST_DRAINED
         while left > 0 and (block := stream.read(_BLOCK)):

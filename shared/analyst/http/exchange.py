@@ -12,7 +12,7 @@ from analyst.http.spec import FunctionSpec
 
 @dataclass(slots=True)
 class Exchange:
-    """One request and what becomes known while it is answered. `began` is by `time.perf_counter`."""
+    """One request, and the facts established while it is answered. `began` is by `time.perf_counter`."""
 
     request: Request
     request_id: str

@@ -25,10 +25,10 @@ _WORKER: Final = "analyst.http.server.worker.Worker"
 
 
 def adopt_framework() -> None:
-    """Take over the application of the framework that is loading a function now, if one is; again, this changes nothing.
+    """Take over the application of the framework that is loading a function now, if there is one; idempotent.
 
-    The framework answers /robots.txt, /favicon.ico and its own failures itself, and knows no setting for the kind of
-    worker that gunicorn starts, whose default is read when it starts.
+    The framework answers /robots.txt, /favicon.ico and its own failures itself, and has no setting for the worker class
+    of gunicorn, which reads the default when it starts.
     """
     if not flask.has_app_context() or _ADOPTED in flask.current_app.extensions:
         return
@@ -37,7 +37,7 @@ def adopt_framework() -> None:
     app.before_request(_run)
     for kind in (Exception, 500):
         app.register_error_handler(kind, _failed)
-    with suppress(ImportError):  # where there is no gunicorn, the framework does without
+    with suppress(ImportError):  # without gunicorn, the framework uses another server
         from gunicorn.config import WorkerClass
 
         WorkerClass.default = _WORKER
@@ -54,7 +54,7 @@ def _failed(error: Exception) -> Response:
 
 
 class Alive(BaseModel):
-    """This process answers."""
+    """This process responds."""
 
     status: Literal["ok"] = "ok"
 
@@ -68,7 +68,7 @@ HEALTHZ = describe(healthz, "GET", "/healthz", allow=Allow.ANYBODY, hidden=True)
 
 
 class HttpFunction(Protocol):
-    """A function as the functions framework takes it, with its description."""
+    """A function as the functions framework expects it, with its specification."""
 
     __name__: str
     function: FunctionSpec
@@ -85,7 +85,7 @@ def function(method: str, path: str, **options: Unpack[Options]) -> Callable[[Ca
 
     Args:
         method: GET (which answers HEAD as well), POST, PUT, PATCH or DELETE.
-        path: with `{name}` for one part and `{name:path}` for what may hold slashes.
+        path: with `{name}` for one part and `{name:path}` for parts that may contain slashes.
         options: see `Options`.
     """
 
@@ -96,7 +96,7 @@ def function(method: str, path: str, **options: Unpack[Options]) -> Callable[[Ca
 
 
 def as_function(call: Callable[..., Any], spec: FunctionSpec) -> HttpFunction:
-    """Make what the framework wants, a plain Python function that takes a request."""
+    """Return the object that the framework expects: a plain Python function that takes a request."""
     functions = Router([spec, HEALTHZ])
 
     def entry(request: Request) -> Response:
@@ -111,14 +111,14 @@ def as_function(call: Callable[..., Any], spec: FunctionSpec) -> HttpFunction:
 
 
 class _One:
-    """The process-wide object, made by the first request."""
+    """The process-wide object, created by the first request."""
 
     process: Process | None = None
     making = threading.Lock()
 
 
 def process() -> Process:
-    """Return what the requests of this process share, configured by its environment."""
+    """Return the objects shared by the requests of this process, configured by its environment."""
     with _One.making:
         if _One.process is None:
             to_stdout()

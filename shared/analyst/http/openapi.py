@@ -34,7 +34,7 @@ _FAILURES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The answers of one status. `models` are of JSON answers, `media_types` of what has no model."""
+    """The responses of one status. `models` are the models of JSON bodies, `media_types` those of other bodies."""
 
     status: int
     description: str
@@ -43,13 +43,13 @@ class Outcome:
     headers: tuple[str, ...] = ()
 
     def describe(self, schemas: Schemas) -> Json:
-        """Describe it as OpenAPI does, or refer to `standard_failures`."""
+        """Return the OpenAPI description, or a reference to one of the `standard_failures`."""
         if _FAILURES.get(self.status) == self.description and self.media_types == (problems.MEDIA_TYPE,):
             return {"$ref": f"#/components/responses/{_name(self.status)}"}
         return self.in_full(schemas)
 
     def in_full(self, schemas: Schemas) -> Json:
-        """Describe it as OpenAPI does."""
+        """Return the OpenAPI description."""
         content: Json = {name: {"schema": self._bare(name, schemas)} for name in self.media_types}
         if len(self.models) == 1:
             content[_JSON] = {"schema": schemas.reference(self.models[0])}
@@ -65,7 +65,7 @@ class Outcome:
         return schemas.problem() if media_type == problems.MEDIA_TYPE else {}
 
     def __or__(self, other: "Outcome") -> "Outcome":
-        """Join what two parts of a description say about one status; the later description counts."""
+        """Merge two parts of a description by status; the later description overrides the earlier one."""
         return Outcome(
             self.status,
             other.description,
@@ -81,7 +81,7 @@ def standard_failures(schemas: Schemas) -> Json:
 
 
 def outcomes(spec: FunctionSpec) -> list[Outcome]:
-    """Return what a function may answer: as annotated, as declared, and what the decorator answers of itself."""
+    """Return the possible responses of a function: as annotated, as declared, and those of the decorator."""
     joined: dict[int, Outcome] = {}
     for outcome in (*_failures(spec), *_successes(spec), *_declared(spec)):
         joined[outcome.status] = joined[outcome.status] | outcome if outcome.status in joined else outcome
@@ -258,7 +258,7 @@ def _parameters(spec: FunctionSpec, schemas: Schemas) -> list[Json]:
 
 
 def _operation_ids(functions: Sequence[FunctionSpec]) -> dict[int, str]:
-    """Name each function; where two have one name, with the names of their modules in front."""
+    """Name each function; functions of the same name are prefixed by their modules."""
     times = Counter(spec.name for spec in functions)
     return {id(spec): spec.name if times[spec.name] == 1 else f"{spec.tag}_{spec.name}" for spec in functions}
 

@@ -32,14 +32,14 @@ _UNCONFIGURED = "the settings of this server are invalid; see its log for the de
 
 
 class MalformedError(AnalystError):
-    """The request can't be understood."""
+    """The request is malformed."""
 
     status = 400
     code = "malformed"
 
 
 class MethodNotAllowedError(AnalystError):
-    """The path is there, and not for this method; `allow` has the methods that it is for."""
+    """The path exists, but not for this method; `allow` has the allowed methods."""
 
     status = 405
     code = "method_not_allowed"
@@ -54,14 +54,14 @@ class TimedOutError(AnalystError):
 
 
 class TooLargeError(AnalystError):
-    """The body is larger than the function takes."""
+    """The body is larger than the function accepts."""
 
     status = 413
     code = "too_large"
 
 
 class MediaTypeError(AnalystError):
-    """The body is not of a type that the function takes."""
+    """The body has a type that the function does not accept."""
 
     status = 415
     code = "media_type"
@@ -75,14 +75,14 @@ class RangeError(AnalystError):
 
 
 class HeadersTooLargeError(AnalystError):
-    """The request line and the headers are larger than the server takes."""
+    """The request line and the headers are larger than the server accepts."""
 
     status = 431
     code = "headers_too_large"
 
 
 class NotImplementedHereError(AnalystError):
-    """The request asks for something of HTTP that the server does not implement."""
+    """The request needs a feature of HTTP that the server does not implement."""
 
     status = 501
     code = "not_implemented"
@@ -110,7 +110,7 @@ def answer(error: Exception, request_id: str, *, page_for: Request | None = None
 
 
 def describe(error: Exception, request_id: str) -> dict[str, Any]:
-    """Make the problem document of a failure."""
+    """Return the problem document of a failure."""
     if isinstance(error, AnalystError) and error.status != HTTPStatus.INTERNAL_SERVER_ERROR:
         document = _document(error.status, error.code, str(error))
         return {**document, **error.details, **document}
@@ -155,7 +155,7 @@ def _document(status: int, code: str, detail: str) -> dict[str, Any]:
 
 
 def _code(status: int) -> str:
-    """Name a failure that the web framework found."""
+    """Return the code of a failure that the web framework found."""
     own = (MalformedError, TooLargeError, MediaTypeError, RangeError)
     return next((kind.code for kind in own if kind.status == status), MalformedError.code)
 

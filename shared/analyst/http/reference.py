@@ -52,7 +52,7 @@ def _is_needed(parameter: Json) -> bool:
 
 
 def _example(schema: Json, document: Json) -> Any:
-    """Make up a value; of an object the required fields, or the first one."""
+    """Return an example of a value; for an object, of the required fields, or of the first one."""
     schema = resolved(schema, document)
     if schema.get("default") is not None:
         return schema["default"]
@@ -72,9 +72,9 @@ def _example(schema: Json, document: Json) -> Any:
 _TEMPLATE: Final = Path(__file__).with_name("reference.html")
 _WHO: Final = {
     "anybody": "anybody",
-    "caller": "everybody with a token, services",
-    "service": "services, admins",
-    "viewer": "everybody with a token",
+    "caller": "everyone with a token, and services",
+    "service": "services and admins",
+    "viewer": "everyone with a token",
     "analyst": "analysts and above",
     "km_admin": "km_admins and admins",
     "admin": "admins",
@@ -95,7 +95,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One function, ready to be shown."""
+    """One function, as the template shows it."""
 
     id: str
     tag: str
@@ -128,7 +128,7 @@ def render(document: Json, site: Site) -> str:
 
 
 def kind_of(schema: Json) -> Markup:
-    """Write a schema as a short type, with links to the models."""
+    """Return a schema as a short type, with links to the models."""
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
         return Markup('<a href="#model-{0}">{0}</a>').format(name)
@@ -150,7 +150,7 @@ def _values(schema: Json) -> Json:
 
 
 def _default(schema: Json) -> str:
-    """Write the default of a field, nothing if that is nothing."""
+    """Return the default of a field, empty if there is none."""
     default = schema.get("default")
     return "" if default in (None, "", [], {}) else json.dumps(default, ensure_ascii=False)
 

@@ -37,22 +37,24 @@ _EXTRA: Final = "Extra inputs are not permitted"
 
 
 def check_size(request: Request, limit: int) -> None:
-    """Let no body be read that has more than `limit` bytes.
+    """Reject a body of more than `limit` bytes.
 
     Raises:
-        TooLargeError: it says itself that it has more.
+        TooLargeError: its Content-Length is greater.
     """
-    request.max_content_length = limit + 1  # a body that does not say its size is cut there, so that it shows
+    request.max_content_length = (
+        limit + 1
+    )  # a body without a Content-Length is cut off one byte later, which is then detected
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
 
 
 def read_input(spec: FunctionSpec, path: Mapping[str, str], request: Request) -> BaseModel | None:
-    """Read the model that a function takes, `None` if it takes none.
+    """Read the model that a function takes; `None` if it takes none.
 
     Raises:
         MalformedError, MediaTypeError, TooLargeError: the body cannot be read.
-        InvalidInputError: the input is not what the model wants; `errors` has the places and reasons, not the values.
+        InvalidInputError: the input does not match the model; `errors` has the places and reasons, not the values.
     """
     query = {} if spec.foreign else _query(request)
     body = _data(request, spec.body_limit) if spec.takes_body else b""
@@ -96,7 +98,7 @@ def _validate(model: type[BaseModel], document: Json, source: Place, path: froze
 
 
 def _unknown(name: str, fields: tuple[str, ...], *, is_listed: bool) -> str:
-    """Say which fields there are in the place of one that is unknown; the list is given once."""
+    """Return the message about an unknown field, with the fields that exist in its place."""
     near = difflib.get_close_matches(name[:_LONGEST_NAME].lower(), fields, 1)
     near = near or [field for field in fields if name.lower() in field.split("_")]
     meant = f"; did you mean {near[0]!r}?" if near else ""
@@ -131,7 +133,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _portable(document: Json) -> bytes:
-    """Write the document as JSON again, as what every database and client can hold."""
+    """Write the document as JSON again, to check that every database and client can represent it."""
     try:
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)
         data = text.encode()
@@ -143,7 +145,7 @@ def _portable(document: Json) -> bytes:
 
 
 def _refuse(place: Place, names: Iterable[str], reason: str) -> None:
-    """Refuse what nobody asked for."""
+    """Reject input that the function does not take."""
     errors = [{"loc": [place, *_shown([name])], "msg": f"{_EXTRA}; {reason}"} for name in sorted(names)]
     if errors:
         raise _invalid(errors[:_MOST_ERRORS])
@@ -176,7 +178,7 @@ def _pairs(data: bytes) -> dict[str, list[str]]:
 
 
 def _typed(model: type[BaseModel], values: Mapping[str, list[str]]) -> Json:
-    """Return texts the JSON types that a model's fields want; what does not fit stays text, for the model to refuse."""
+    """Convert texts to the JSON types of a model's fields; texts that do not fit are left for the model to reject."""
     typed: Json = {}
     for name, texts in values.items():
         kinds = _kinds(model).get(name, frozenset({str}))
@@ -202,7 +204,7 @@ def _scalar(text: str, kinds: frozenset[type]) -> bool | int | float | str:
 
 @cache
 def _kinds(model: type[BaseModel]) -> Mapping[str, frozenset[type]]:
-    """Return which types each field may have, by the name that it has in a request; `list` for every collection."""
+    """Return the types that each field may have, by its name in a request; `list` for every collection."""
     return {_name(name, field): frozenset(_types(field.annotation)) for name, field in model.model_fields.items()}
 
 
@@ -240,7 +242,7 @@ def _data(request: Request, limit: int) -> bytes:
     """Read the whole body; the request keeps it."""
     try:
         data = request.get_data()
-    except Exception as error:  # servers have exceptions of their own for a body that breaks off or is chunked wrong
+    except Exception as error:  # servers raise exceptions of their own for a truncated or malformed body
         raise MalformedError("the body cannot be read") from error
     if len(data) > limit:
         raise _too_large(limit)
@@ -253,8 +255,8 @@ def blocks(request: Request) -> Iterator[bytes]:
     """Yield the blocks of a binary body as they arrive.
 
     Raises:
-        MalformedError: it breaks off.
-        RequestEntityTooLarge: it did not say its size, and is larger than the function takes.
+        MalformedError: it is truncated.
+        RequestEntityTooLarge: it has no Content-Length, and is larger than the function accepts.
     """
     while block := _block(request):
         yield block
@@ -265,7 +267,7 @@ def _block(request: Request) -> bytes:
         return request.stream.read(_BLOCK)
     except RequestEntityTooLarge:
         raise
-    except Exception as error:  # servers have exceptions of their own here too
+    except Exception as error:  # servers raise exceptions of their own here, too
         raise MalformedError("the body was incomplete when the connection closed") from error
 
 
@@ -306,7 +308,7 @@ def _no_constant(name: str) -> float:
 
 
 def _number(text: str) -> int | float:
-    """Read a number; to JSON schemas 1.0 is an integer."""
+    """Parse a number; in JSON Schema, 1.0 is an integer."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError("a number is out of range")

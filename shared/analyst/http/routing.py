@@ -11,7 +11,7 @@ class Router:
     """The functions that one process serves.
 
     Raises:
-        ValueError: two of them are for the same method and path.
+        ValueError: two of them have the same method and path.
     """
 
     def __init__(self, functions: Iterable[FunctionSpec]) -> None:
@@ -26,8 +26,8 @@ class Router:
         """Find the function for a method and path, and the parts of the path that it names.
 
         Raises:
-            NotFoundError: none is for this path.
-            MethodNotAllowedError: none is for this method.
+            NotFoundError: no function has this path.
+            MethodNotAllowedError: no function of the path has this method.
         """
         found = [(spec, parts) for spec in self.functions if (parts := spec.path.match(path)) is not None]
         if not found or "\x00" in path:

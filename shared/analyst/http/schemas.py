@@ -30,7 +30,7 @@ _SAYS_WHICH_TEXT: Final = frozenset({"pattern", "format", "enum", "const"})
 
 class _Untitled(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
-        """Leave titles out that only repeat a name."""
+        """Remove titles that only repeat a name."""
         return False
 
 
@@ -75,7 +75,7 @@ class Schemas:
 
     @staticmethod
     def limit_to_segment(schema: Json, *, spans: bool) -> None:
-        """Say what a part of a path can hold."""
+        """Describe what a part of a path can contain."""
         if schema.get("pattern") == _NO_NUL:
             schema["pattern"] = _NOT_EMPTY if spans else _SEGMENT
 
@@ -113,7 +113,7 @@ def _parameter(name: str, schema: Json, *, required: bool) -> Json:
 
 
 def _demands(schema: Json) -> bool:
-    """Return whether an empty object is not enough."""
+    """Return whether an empty object is invalid."""
     alternatives = [schema[word] for word in ("anyOf", "oneOf") if word in schema]
     return (
         bool(schema.get("required"))
@@ -137,7 +137,7 @@ def _tighten(schema: Any) -> None:
 
 
 def _parts(schema: Any) -> Iterator[Json]:
-    """Walk through a schema and all that is in it."""
+    """Walk through a schema and all its parts."""
     if isinstance(schema, dict):
         yield schema
         for value in list(schema.values()):

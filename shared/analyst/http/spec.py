@@ -22,12 +22,12 @@ class Template:
     """A path with named parts."""
 
     text: str
-    """As OpenAPI writes it: `{path}` also where the part spans slashes."""
+    """The OpenAPI form: `{path}` even if the part spans slashes."""
     names: tuple[str, ...]
     spanning: frozenset[str]
     """The names of parts that span slashes."""
     shape: str
-    """The path without the names: two templates of one shape match the same paths."""
+    """The path without the names: two templates of the same shape match the same paths."""
     pattern: re.Pattern[str]
 
     @classmethod
@@ -35,7 +35,7 @@ class Template:
         """Parse a template.
 
         Raises:
-            ValueError: it does not begin with a slash, a brace is wrong, or a name comes twice.
+            ValueError: it does not begin with a slash, a brace is wrong, or a name is repeated.
         """
         names = tuple(part["name"] for part in _PART.finditer(text))
         literals = _PART.split(text)[:: _PART.groups + 1]
@@ -65,10 +65,10 @@ Json = dict[str, Any]
 """A JSON object."""
 
 BODY_LIMIT = 1 << 20
-"""Bytes that a body may have unless the function says otherwise."""
+"""The default maximum size of a body in bytes."""
 
 BINARY = "application/octet-stream"
-"""The type of a body that is bytes of any kind."""
+"""The media type of a binary body."""
 
 Answers = Mapping[int, str | type[BaseModel]]
 """Further documented responses by status: a description, or the model of the body."""
@@ -126,11 +126,11 @@ class FunctionSpec:
     path: Template
     allow: Role | Allow
     scope: Scope | None
-    """What a token must be for, to call it; `None` where any token may."""
+    """The scope that a token needs; `None` if any is sufficient."""
     call: Callable[..., Any]
     input: type[BaseModel] | None = None
     output: Any = None
-    """What the function is annotated to return."""
+    """The annotated return type."""
     status: int = 200
     answers: Answers = field(default_factory=lambda: MappingProxyType({}))
     body_limit: int = BODY_LIMIT
@@ -142,7 +142,7 @@ class FunctionSpec:
 
     @property
     def action(self) -> str:
-        """What the audit calls it."""
+        """The action in the audit log."""
         return self.audit or f"{self.tag}.{self.name}"
 
     @property
@@ -152,17 +152,20 @@ class FunctionSpec:
 
     @property
     def is_page(self) -> bool:
-        """Return whether it is for people with a browser: it takes forms, its failures are pages, the API omits it."""
+        """Return whether it serves people with a browser.
+
+        Then it takes forms, fails with pages, and is not in the API document.
+        """
         return Page in (self.output, *get_args(self.output))
 
     @property
     def tag(self) -> str:
-        """Group it with the functions of its module, which for an extract is named after its folder."""
+        """The group of functions in the documentation: its module, for an extract its folder."""
         return self.module.removesuffix(".function").rpartition(".")[2]
 
 
 def describe(call: Callable[..., Any], method: str, path: str, **options: Unpack[Options]) -> FunctionSpec:
-    """Describe a function `call([model,] ctx)`.
+    """Return the specification of a function `call([model,] ctx)`.
 
     Raises:
         TypeError: its signature can't be served.
@@ -194,7 +197,7 @@ def _usual_scope(allow: Role | Allow) -> Scope:
 
 
 def _input(call: Callable[..., Any], hints: Mapping[str, Any], template: Template) -> type[BaseModel] | None:
-    """Find the model that a function's input is read into, and check that it can be."""
+    """Return the input model of a function, after checking it."""
     *models, _ctx = inspect.signature(call).parameters
     if len(models) > 1:
         raise TypeError(f"{call.__name__} must take ([model,] ctx)")

@@ -29,10 +29,10 @@ def _relative(path: str) -> str:
 
 
 RelativePath = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_relative)]
-"""Where a file lies in the folder of its table; nothing is read or written by this path."""
+"""The path of a file in the folder of its table; nothing is read from or written to it."""
 
 BODY_BYTES = 24 << 20
-"""Bytes that a request may have: a file of 16 GB is told in 70 kB, an old registry of ten thousand tables in 5 MB."""
+"""The maximum size of a request: a file of 16 GB takes 70 kB, an old registry of ten thousand tables 5 MB."""
 
 Standing = Literal["wanted", "there", "extracted"]
 
@@ -54,7 +54,7 @@ class ImportedTable(Input):
 
     @property
     def fingerprint(self) -> str:
-        """What stays while the files do."""
+        """A value that changes only with the files."""
         content = json.dumps([[file.path, file.sha256] for file in self.files])
         return f"{IMPORTED}{hashlib.sha256(content.encode()).hexdigest()}"
 
@@ -128,7 +128,7 @@ def require_registered(state: State, request: ImportedTables) -> None:
     """Require that tables are registered, by an earlier import of the registry.
 
     Raises:
-        NotFoundError: one is not.
+        NotFoundError: one is not registered.
     """
     known = registrations(state, request.source)
     if unknown := sorted({table.name for table in request.tables} - known.keys()):

@@ -1,4 +1,4 @@
-"""The rows of an older system in the current schema, by the migrations of the state itself."""
+"""The rows of an older system in the current schema, converted by the migrations of the state itself."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -79,7 +79,10 @@ _EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """An older system in today's schema. `names` are its tables' ids of today by those of then, `spelled` the e-mails as they were."""
+    """An older system in the current schema.
+
+    `names` maps its tables' ids to current ids, `spelled` has its e-mail spellings.
+    """
 
     users: Sequence[Row]
     sources: Sequence[Row]
@@ -127,7 +130,7 @@ def migrated(old: OldSystem, now: datetime, report: Gathered) -> Migrated:
 
 
 def _users(users: Iterable[OldUser], report: Gathered) -> list[OldUser]:
-    """Leave out who has no e-mail address, and passwords that can't be checked here."""
+    """Exclude users without a valid e-mail address, and passwords that can't be verified here."""
     good: dict[str, OldUser] = {}
     for user in users:
         try:

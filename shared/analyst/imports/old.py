@@ -52,7 +52,7 @@ class OldRow(BaseModel):
 
 
 class OldUser(OldRow):
-    """A row of `users`; one-time tokens stay where they are."""
+    """A row of `users`; one-time tokens are not imported."""
 
     id: str
     email: str
@@ -64,7 +64,7 @@ class OldUser(OldRow):
 
 
 class OldTable(OldRow):
-    """A row of `table_registry`; version 1 had fewer columns, and version 2 no `is_public`."""
+    """A row of `table_registry`; version 1 had fewer columns, and version 2 had no `is_public`."""
 
     id: str
     name: str

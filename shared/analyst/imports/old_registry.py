@@ -30,7 +30,7 @@ _KEBOOLA: Final = re.compile(r"(in|out|sys)\.c-")
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """The tables that a description has, and the folders of its buckets: `{bucket: folder}`."""
+    """The tables in a description, and the folders of its buckets: `{bucket: folder}`."""
 
     tables: tuple[OldTable, ...] = ()
     folders: Mapping[str, str] = field(default_factory=dict)
@@ -65,7 +65,7 @@ def _blocks(text: str, report: Gathered) -> Iterator[Any]:
 
 
 def _parts(block: Any) -> tuple[list[Any], Mapping[Any, Any]]:
-    """Find the tables and the folders of a block; a block about something else has neither."""
+    """Find the tables and the folders in a block; a block about something else has neither."""
     if isinstance(block, Mapping):
         tables, folders = block.get("tables"), block.get("folder_mapping")
         entries = tables if isinstance(tables, list) else [block] if "id" in block else []
@@ -141,7 +141,7 @@ _WAYS: Sequence[tuple[Callable[[OldTable], str], Callable[[str], str]]] = (
     (lambda table: _plain(table.name), _plain),
     (lambda table: _plain(table.id), _plain),
 )
-"""The ways in which the name of files is compared with a table, the surest first."""
+"""The ways to match the name of files with a table, the most certain first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Combined:
-    """One registry, and the places of the found tables in it, in their order."""
+    """One registry, and the assignments of the found tables, in order."""
 
     tables: tuple[OldTable, ...]
     places: tuple[Place, ...]
@@ -210,10 +210,10 @@ class _Placing:
     _index: list[dict[str, list[str]]] = field(default_factory=list)
 
     def places(self) -> list[Place]:
-        """Place all tables; those that nobody registered are added."""
+        """Assign all tables; unregistered ones are added."""
         self._index = [_by(self.tables.values(), key) for key, _ in _WAYS]
         placed: dict[int, Place] = {}
-        # the last of several sources counts where the registry names none: its view replaced the others
+        # the last of several sources counts if the registry names none: its view replaced the others
         ordered = sorted(enumerate(self.found), key=lambda item: item[1].source or "", reverse=True)
         for candidates in (self._own, self._sourceless, self._elsewhere, self._old_layout):
             for way in range(len(_WAYS)):
@@ -241,7 +241,7 @@ class _Placing:
         return [table for table in several if table.id not in self.taken]
 
     def _like(self, found: FoundTable, way: int) -> list[OldTable]:
-        """List the tables that are called like the files, in one way of comparing."""
+        """List the tables whose name matches that of the files, in one of the ways."""
         name = _WAYS[way][1](found.table)
         return [self.tables[id_] for id_ in self._index[way].get(name, ())]
 
@@ -262,7 +262,7 @@ class _Placing:
         return Place(table.id)
 
     def _add(self, found: FoundTable) -> Place:
-        """Add a table that nobody registered."""
+        """Add an unregistered table."""
         home = f"{found.source or found.folder or 'found'}/{found.table}"
         names = (found.table, home, *(f"{home}_{number}" for number in range(2, len(self.tables) + 3)))
         id_ = next(name for name in names if name not in self.tables)

@@ -20,10 +20,10 @@ from analyst.validation import Matching
 PREFIX: Final = "uploads/import/"
 
 PART_BYTES: Final = 16 << 20
-"""Bytes that a part may have: hosts of functions take requests of 32 MB."""
+"""The maximum size of a part: hosts of functions accept requests of 32 MB."""
 
 KEPT: Final = timedelta(days=7)
-"""For how long a part waits for the rest of its file."""
+"""How long a part waits for the rest of its file."""
 
 Sha256 = Annotated[str, Matching(r"^[0-9a-f]{64}$", "a SHA-256 of 64 hexadecimal digits")]
 """SHA-256, in hex."""
@@ -31,16 +31,16 @@ Sha256 = Annotated[str, Matching(r"^[0-9a-f]{64}$", "a SHA-256 of 64 hexadecimal
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The parts in a bucket. `scratch` is a local folder, or the system's place."""
+    """The parts in a bucket. `scratch` is a local folder, by default the system's."""
 
     store: Store
     scratch: Path | None = None
 
     def keep(self, sha256: str, blocks: Iterable[bytes]) -> None:
-        """Keep a part; one that is there already is the same.
+        """Store a part, unless it is already there.
 
         Raises:
-            InvalidInputError: its bytes are not those of its name.
+            InvalidInputError: its bytes do not match its name.
         """
         with duckdb_files.scratch(self.scratch) as folder:
             path, digest = folder / "part", hashlib.sha256()
@@ -56,15 +56,15 @@ class Parts:
                 self.store.upload(_key(sha256), path)
 
     def missing(self, wanted: Iterable[str]) -> list[str]:
-        """Return which parts are not there, in their order and each once."""
+        """Return the missing parts, in order and without duplicates."""
         there = {entry.key.removeprefix(PREFIX) for entry in self.store.list(PREFIX)}
         return [sha256 for sha256 in dict.fromkeys(wanted) if sha256 not in there]
 
     def join(self, parts: Sequence[str], sha256: str, path: Path) -> None:
-        """Make a local file of its parts.
+        """Assemble a local file from its parts.
 
         Raises:
-            SourceError: a part is missing, or they do not make the file of this hash.
+            SourceError: a part is missing, or the file does not have this hash.
         """
         digest = hashlib.sha256()
         with path.open("wb") as file:

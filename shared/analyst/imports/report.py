@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 Kind = str
-"""What a row is: `user`, `source`, `table`, `grant`, `access_request`, or the table of the state that it is of."""
+"""The kind of a row: `user`, `source`, `table`, `grant`, `access_request`, or the name of its table in the state."""
 
 
 class Left(BaseModel):
@@ -60,7 +60,7 @@ class ImportReport(BaseModel):
 
 @dataclass(slots=True)
 class Gathered:
-    """A report in the making."""
+    """A report under construction."""
 
     taken: Counter[Kind] = field(default_factory=Counter)
     there: Counter[Kind] = field(default_factory=Counter)
@@ -69,7 +69,7 @@ class Gathered:
     public_tables: list[str] = field(default_factory=list)
 
     def copy(self) -> Self:
-        """Return another one to go on with: an edit may be made several times."""
+        """Return a copy to continue with, because an edit may run several times."""
         return replace(
             self,
             taken=self.taken.copy(),
@@ -88,7 +88,7 @@ class Gathered:
         self.altered.append(Left(kind=kind, name=name, reason=reason))
 
 
-_GONE = "an earlier import added it, and it was removed here since"
+_GONE = "an earlier import added it, and it has since been removed here"
 
 
 @dataclass(slots=True)
@@ -103,7 +103,7 @@ class Memory:
 
     @classmethod
     def open(cls, db: "DuckDBPyConnection", actor: Actor, report: Gathered) -> Self:
-        """Read what earlier imports left."""
+        """Read the memory of earlier imports."""
         return cls(db, actor, report, {(row["kind"], row["key"]) for row in fetch(db, "from imported")})
 
     def admits(self, kind: Kind, key: str, *, is_there: bool, name: str = "") -> bool:

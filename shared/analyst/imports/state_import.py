@@ -30,16 +30,16 @@ _CHECKED = ("id", "source_table", "bucket", "description", "query_mode", "sync_s
 
 @dataclass(slots=True)
 class TakenTables:
-    """What the tables of then are here, by their uuids there; and why some are not, by their ids."""
+    """The current tables by the uuids of the older system, and the reasons for those not imported, by id."""
 
     here: dict[str, Row] = field(default_factory=dict)
     ids: set[str] = field(default_factory=set)
     reasons: dict[str, str] = field(default_factory=dict)
     unconfigured: set[str] = field(default_factory=set)
-    """Sources that were added, and nobody has said yet where they are."""
+    """Sources that were added and are not configured yet."""
 
     def without_files(self, placed: frozenset[str]) -> list[str]:
-        """List the tables that ought to have files, and of which none were placed."""
+        """List the tables that should have files, but to which none were assigned."""
         local = {row["id"] for row in self.here.values() if row["query_mode"] == "local"}
         return sorted(local - placed)
 
@@ -91,13 +91,13 @@ def _add_sources(memory: Memory, sources: Sequence[Row]) -> set[str]:
 
 
 def _excluded(memory: Memory) -> set[str]:
-    """Return the ids of the tables that administrators took out of the registry."""
+    """Return the ids of the tables that administrators deregistered."""
     rows = fetch(memory.db, "select name, excluded from sources")
     return {f"{row['name']}.{table}" for row in rows for table in json.loads(row["excluded"])}
 
 
 def _is_same(here: Row, there: Row) -> bool:
-    """Return whether a registered table may be the one of the same id there: its place at the source does not differ."""
+    """Return whether a registered table may be the older system's table of the same id: its origin does not differ."""
     buckets = {row["bucket"] for row in (here, there) if row["bucket"]}
     names = {_plain(row["source_table"]) for row in (here, there)} | {_plain(there["name"])}
     return len(buckets) < 2 and _plain(here["source_table"]) in names  # noqa: PLR2004
@@ -115,7 +115,7 @@ def _told(table: Row) -> str:
 
 
 def _usable(memory: Memory, table: Row) -> Row:
-    """Leave out of a table what can't be used here."""
+    """Remove settings of a table that are not valid here."""
     row = {**table, "sync_schedule": (table["sync_schedule"] or "").strip() or None}
     row["source_table"] = " ".join(row["source_table"].split()) or row["name"]
     if row["query_mode"] == "remote":
@@ -138,7 +138,7 @@ def _unusable(row: Mapping[str, object]) -> list[str]:
 
 
 def take_kept(memory: Memory, old: Migrated, users: Mapping[str, Row]) -> None:
-    """Add the rows that are not here."""
+    """Add missing rows."""
     for table, kind in KEPT.items():
         columns = ", ".join(map(quote, kind.key))
         here = {_key(kind, row) for row in fetch(memory.db, f"select {columns} from {table}")}
@@ -199,7 +199,7 @@ def take_grants(memory: Memory, old: Migrated, users: Mapping[str, Row], tables:
 
 
 def take_requests(memory: Memory, old: Migrated, users: Mapping[str, Row], tables: TakenTables) -> None:
-    """Add requests for access to tables that are here."""
+    """Add requests for access to existing tables."""
     here = fetch(memory.db, "select id, user_id, table_id, status from access_requests")
     ids, open_ = {row["id"] for row in here}, {_asked(row) for row in here if row["status"] == "pending"}
     added: list[Row] = []
@@ -269,7 +269,7 @@ def _here(memory: Memory, there: Row, here: Row) -> Row:
 
 
 def _name(text: str | None) -> str | None:
-    """Make one line of a name."""
+    """Return a name as one line."""
     return " ".join((text or "").split())[:_LONGEST_NAME].strip() or None
 
 
@@ -287,7 +287,7 @@ def import_system(state: State, actor: Actor, old: OldSystem) -> ImportReport:
     """Import what is missing here, unless it is a dry run. Repeating an import changes nothing.
 
     Raises:
-        UnavailableError: the store does not answer, or others came between all the time.
+        UnavailableError: the store does not respond, or others were always faster.
     """
     told = Gathered()
     today = migrated(old, actor.at, told)

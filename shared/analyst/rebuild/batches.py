@@ -237,7 +237,8 @@ def _require_openable(source: str, path: Path) -> None:
     """
     if not is_name(source):
         raise ContractError(
-            f"the folder 'extracts/{source:.200}' is ignored: its name is not a valid name of a source (only a-z, 0-9 and _)"
+            f"the folder 'extracts/{source:.200}' is ignored: its name is not a valid name of a source (only a-z, 0-9 "
+            "and _)"
         )
     _require_size(source, path.stat().st_size)
 
@@ -245,7 +246,8 @@ def _require_openable(source: str, path: Path) -> None:
 def _require_size(source: str, size: int) -> None:
     if size > MOST_BYTES:
         raise ContractError(
-            f"{extract_key(source)!r} can't be read: it is larger than {MOST_BYTES >> 20} MB; write data to parquet files instead"
+            f"{extract_key(source)!r} can't be read: it is larger than {MOST_BYTES >> 20} MB; write data to parquet "
+            "files instead"
         )
 
 
@@ -254,7 +256,7 @@ def _damage(source: str, error: Exception) -> Problem:
 
     reason = str(error).split("\n")[0]
     if isinstance(error, duckdb.InterruptException):
-        reason = f"reading it takes longer than {LONGEST:.0f} s"
+        reason = f"reading it took longer than {LONGEST:.0f} s"
     return Problem(
         source=source,
         code=ContractError.code,

@@ -114,8 +114,8 @@ def _verify_content(store: Store, con: "DuckDBPyConnection", label: str, file: F
     finally:
         copy.unlink(missing_ok=True)
     if (found.rows, found.sha256) != (file.rows, file.sha256):
-        what = "rows" if found.rows != file.rows else "SHA-256"
-        raise ContractError(f"{label} lists {file.path} with other {what} than the object has")
+        what = "row count" if found.rows != file.rows else "SHA-256"
+        raise ContractError(f"{label} lists {file.path} with a {what} that differs from that of the object")
     types = {column.name: column.type for column in found.columns}
     for name, said in file.column_stats.items():
         if name not in types:
@@ -124,7 +124,8 @@ def _verify_content(store: Store, con: "DuckDBPyConnection", label: str, file: F
             )
         if types[name] != said["type"]:
             raise ContractError(
-                f"{label} lists {file.path} with {name!r:.100} as {said['type']:.100}, but in the file it is {types[name]:.100}"
+                f"{label} lists {file.path} with {name!r:.100} as {said['type']:.100}, but in the file it is "
+                f"{types[name]:.100}"
             )
 
 
@@ -149,7 +150,7 @@ def _adopted(store: Store, con: "DuckDBPyConnection", key: str, by_hash: dict[st
         ) from error
     lost = sorted(set(_PARTITION.findall(key)) - {column.name for column in file.columns})
     if lost:
-        raise ContractError(f"{key!r} has {lost[0]!r} in its path but not as a column; write it into the file as well")
+        raise ContractError(f"{key!r} has {lost[0]!r} in its path but not as a column; add the column to the file")
     copies = by_hash.get(file.sha256)
     if copies:
         path = copies.pop(0)  # two equal files need two copies

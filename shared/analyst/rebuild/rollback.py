@@ -39,7 +39,7 @@ class TableChange(BaseModel):
 
 
 class RollbackAnswer(RebuildAnswer):
-    """What a rollback did, or with `dry_run` would do.
+    """The result of a rollback, or with `dry_run` what it would be.
 
     `missing` are tables that are not shown as they were: the earlier snapshot lacks them, or contains them for a
     registration that has ended. `changes` lists the tables that differ from those before the rollback.
@@ -266,5 +266,5 @@ def _catch_up(rebuilding: Rebuild) -> None:
             rebuilding.run()
     except AnalystError as error:
         _LOG.warning(
-            "what was published during the rollback is not built yet", extra={"fields": {"reason": str(error)}}
+            "extracts published during the rollback have not been built yet", extra={"fields": {"reason": str(error)}}
         )

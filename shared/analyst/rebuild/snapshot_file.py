@@ -113,7 +113,7 @@ def make_view(con: "DuckDBPyConnection", table: Table, data_url: str) -> None:
         ContractError: the table is remote, or its entry is not valid.
     """
     if not table.files:
-        raise ContractError(f"the view of the remote table {table.id!r} is lost; run its source again")
+        raise ContractError(f"the view of the remote table {table.id!r} is missing; run its source again")
     if bad := [file.path for file in table.files if not is_data_path(table.source, file.path)]:
         raise ContractError(f"{table.id!r} lists the file {bad[0]!r:.300}, which is not in the folder of its source")
     stats = json.dumps({"columns": {column.name: {"type": column.type} for column in table.columns}})

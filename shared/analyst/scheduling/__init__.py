@@ -33,7 +33,7 @@ class ScheduleAnswer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Scheduler:
-    """What the scheduler works with. `enqueue` reaches the functions that it starts."""
+    """The environment of the scheduler. `enqueue` calls the functions that it starts."""
 
     store: Store
     registry: Registry
@@ -45,8 +45,7 @@ class Scheduler:
         """Start what is due. Missed times are caught up once.
 
         Raises:
-            UnavailableError: the store does not answer, the ledger is damaged, or too much is waiting already. What was
-                started goes on all the same, and a later call starts the rest.
+            UnavailableError: the store does not respond, the ledger is damaged, or too many tasks are waiting. Runs that were started continue, and a later call starts the rest.
         """
         # Marked first, started second: a process that dies in between leaves a mark that a later call acts upon. In the
         # other order, two concurrent calls would both start the same extract.
@@ -100,7 +99,7 @@ def note(store: Store, extracts: Sequence[Extract], at: datetime) -> None:
     """Record extracts that were started on demand: the scheduler skips their sources meanwhile, and counts them.
 
     Raises:
-        UnavailableError: the store does not answer, or the ledger is damaged.
+        UnavailableError: the store does not respond, or the ledger is damaged.
     """
     starts = {
         extract.run.run_id: Start(
@@ -112,7 +111,7 @@ def note(store: Store, extracts: Sequence[Extract], at: datetime) -> None:
 
 
 def _under_way(before: Ledger, handed_over: Sequence[Start]) -> Ledger:
-    """Mark extracts as under way, unless they have ended already. Jobs and the sweep are not followed."""
+    """Mark extracts as in progress, unless they have ended already. Jobs and the sweep are not tracked."""
     left = dict(before.starts)
     for start in handed_over:
         marked = left.pop(start.run_id, None)

@@ -19,11 +19,11 @@ _CLOCKS_DIFFER = timedelta(minutes=10)
 T = TypeVar("T", Attempt, Start)
 
 _Result = tuple[str, str | None]
-"""What was attempted (a table's uuid or a source's name), and why it failed; `None` when it did not."""
+"""The target of an attempt (a table's uuid or a source's name), and its error; `None` if it succeeded."""
 
 
 def folded(ledger: Ledger, registry: Registry, records: Mapping[str, RunRecord], now: datetime) -> Ledger:
-    """Return the ledger with what became of its starts. `records` are those of the runs that have ended."""
+    """Return the ledger with the results of its starts. `records` are those of the runs that have ended."""
     names = {source.name for source in registry.sources}
     sources = _believed(ledger.sources, now, names)
     tables = _believed(ledger.tables, now, {table.uuid for table in registry.tables})
@@ -57,7 +57,7 @@ def _is_lost(start: Start, names: Collection[str], now: datetime) -> bool:
 
 
 def _outcomes(start: Start, record: RunRecord | None, registry: Registry) -> Iterator[_Result]:
-    """Return how the tables of a run fared: those that it looked at, or when it failed as a whole, those it was for."""
+    """Return the results of the tables of a run: those that it read, or if it failed as a whole, those it was for."""
     results = {} if record is None else {result.table: result for result in record.tables}
     failure = _LOST if record is None else record.error
     for table in registry.tables:
@@ -76,19 +76,19 @@ def _problem(result: TableResult) -> str | None:
 def _attempt(attempts: dict[str, Attempt], start: Start, outcomes: Iterable[_Result]) -> None:
     for key, error in outcomes:
         before = attempts.get(key)
-        if before is None or before.at <= start.at:  # else a run that began later has ended before
+        if before is None or before.at <= start.at:  # otherwise a run that began later has ended earlier
             failures = (before.failures if before else 0) + 1 if error else 0
             attempts[key] = Attempt(at=start.at, failures=failures, error=error and error[:_LONGEST_ERROR])
 
 
 MOST_AT_ONCE = 20
-"""Extracts that are under way at the same time; what else is due waits for a later call."""
+"""Extracts that run at the same time; further ones wait for a later call."""
 
 MOST_TABLES = 10_000
-"""That can be named to an extract; what else is due is so at the next call."""
+"""The maximum number of tables named to one extract; further ones are due at the next call."""
 
 STARTED_ANEW_AFTER = timedelta(minutes=2)
-"""How long what is marked may wait to be handed over; then the process that marked it is taken for dead."""
+"""How long a mark may wait for its start; then the process that marked it is considered dead."""
 
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -169,7 +169,7 @@ def decide(
 def _source(
     found: Sequence[Entry], starts: Collection[Start], now: datetime, new_run_id: Callable[[], str]
 ) -> tuple[SourceOutcome, Start | None]:
-    """Decide about a source: whichever of its tables are due are read, and new ones are looked for by the way."""
+    """Decide about a source: the tables that are due are read, and new ones discovered."""
     name = found[0].source.name
     before = [start for start in starts if start.is_extract and start.source == name]
     if any(_goes_on(start, now) for start in before):

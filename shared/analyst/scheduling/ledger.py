@@ -1,4 +1,4 @@
-"""The ledger of the scheduler: what was started when, and its result. One small object, changed by compare-and-swap."""
+"""The ledger of the scheduler: starts and their results. One small object, changed by compare-and-swap."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -25,7 +25,10 @@ class _Value(BaseModel):
 
 
 class Attempt(_Value):
-    """The last attempt at a table, a source, a job or the sweep. `failures` are those in a row, which have an `error`."""
+    """The last attempt at a table, a source, a job or the sweep.
+
+    `failures` counts consecutive ones; they have an `error`.
+    """
 
     at: AwareDatetime
     failures: int = 0
@@ -33,9 +36,10 @@ class Attempt(_Value):
 
 
 class Start(_Value):
-    """What was started and has not ended, as far as is known: an extract, a `job` of a source, or without one the sweep.
+    """A start without a known end: an extract, a `job` of a source, or without one the sweep.
 
-    `tables` are names, `None` for whatever the source has. It is marked first and `under_way` once it was handed over.
+    `tables` are names, `None` for all tables of the source. It is marked first, and `under_way` once it was handed
+    over.
     """
 
     run_id: str
@@ -47,7 +51,7 @@ class Start(_Value):
 
     @property
     def is_extract(self) -> bool:
-        """Return whether it is one that leaves a record which is looked for."""
+        """Return whether it leaves a record that is looked up."""
         return self.source is not None and self.job is None
 
 
@@ -63,7 +67,7 @@ class Ledger(_Value):
     sweep: Attempt | None = None
     starts: Mapping[str, Start] = {}
     recent: tuple[str, ...] = ()
-    """Ids of the last edits, newest last: how a writer whose answer was lost finds out that it succeeded."""
+    """Ids of the last edits, newest last, by which a writer that got no response finds out whether it succeeded."""
 
 
 def read(store: Store) -> Ledger:
@@ -81,7 +85,7 @@ def edit(store: Store, change: Callable[[Ledger], tuple[Ledger, T]]) -> T:
     `change` runs again on the new content whenever another writer was faster.
 
     Raises:
-        UnavailableError: the ledger is damaged, the store does not answer, or others came between all the time.
+        UnavailableError: the ledger is damaged, the store does not respond, or others were always faster.
     """
     results: dict[str, T] = {}
     edits = [""]
@@ -107,9 +111,9 @@ def edit(store: Store, change: Callable[[Ledger], tuple[Ledger, T]]) -> T:
 
 
 def records(store: Store, ledger: Ledger, known: Mapping[str, RunRecord], now: datetime) -> dict[str, RunRecord]:
-    """Read the records of those starts that have ended, by run; those that are `known` are not read again.
+    """Read the records of the starts that have ended, by run; those that are `known` are not read again.
 
-    Of what began within a day nothing is in an archive, so each is one look.
+    Records of the last day are never archived, so each takes one request.
 
     Raises:
         UnavailableError: the store does not respond.

@@ -64,7 +64,7 @@ def view(store: Store, registry: Registry, sweep_schedule: str, now: datetime) -
     """Return when everything is started, and why; nothing is written.
 
     Raises:
-        UnavailableError: the store does not answer, or the ledger is damaged.
+        UnavailableError: the store does not respond, or the ledger is damaged.
     """
     found = ledger.read(store)
     current = folded(found, registry, ledger.records(store, found, {}, now), now)

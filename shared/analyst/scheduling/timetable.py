@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 FIRST_PAUSE = timedelta(minutes=5)
-"""How long what has failed is left alone; doubled with every further failure in a row."""
+"""The pause after a failure; doubled with every further consecutive failure."""
 LONGEST_PAUSE = timedelta(days=1)
 TIMES_KEPT_AFTER = timedelta(hours=1)
-"""How long ago the last attempt must be for a time of the schedule to be kept though the pause is not over."""
+"""How long ago the last attempt must be for a scheduled time to count although the pause is not over."""
 
 SaidBy = Literal["table", "source", "instance"]
-"""Where a schedule is written: with the table, with its source, or in the settings."""
+"""Where a schedule is defined: on the table, on its source, or in the settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """The sources and tables there are; `default` is the schedule of those that have none. `types` have jobs."""
+    """The sources and tables; `default` is the schedule of those without one. `types` have jobs."""
 
     sources: tuple[Source, ...]
     tables: tuple[RegisteredTable, ...]
@@ -56,7 +56,7 @@ class SourceJob:
 
     @property
     def id(self) -> str:
-        """What the ledger knows it by."""
+        """Its key in the ledger."""
         return f"{self.source}/{self.job.name}"
 
 
@@ -78,7 +78,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether something is due, and why; `next_due` is when it is or was, `None` for never."""
+    """Whether something is due, and why; `next_due` is the time, `None` for never."""
 
     is_due: bool
     why: str
@@ -86,10 +86,10 @@ class Verdict:
 
 
 def entries(registry: Registry, ledger: Ledger) -> dict[str, list[Entry]]:
-    """List what has a schedule, by source: the source as a whole, which is looked through for new tables, and its tables."""
+    """List the scheduled items by source: the source as a whole, for discovery, and its tables."""
     found = {source.name: [_of_source(source, registry, ledger)] for source in registry.sources}
     for table in registry.tables:
-        if table.source in found:  # what the reference system left may lack one
+        if table.source in found:  # tables of an older system may have none
             found[table.source].append(_of_table(table, found[table.source][0], ledger))
     return found
 
@@ -102,7 +102,7 @@ def judge(entry: Entry, now: datetime) -> Verdict:
 
 
 def judge_attempt(schedule: str, last: Attempt | None, now: datetime) -> Verdict:
-    """Return whether something is due that has this schedule and was attempted then."""
+    """Return whether an item with this schedule and last attempt is due."""
     try:
         if last is None:
             is_due = _parsed(schedule).is_due(None, now)

@@ -15,7 +15,7 @@ from analyst.settings.instance import variable
 from analyst.settings.model import FILE_ONLY, KEYS, SECRETS, VARIABLES, Settings
 
 DEFAULT_FILE: Final = Path("config/instance.yaml")
-"""Where the file of an instance is looked for when `CONFIG_FILE` does not say."""
+"""The default path of the instance's file, used if `CONFIG_FILE` is not set."""
 
 Origin = Literal["environment", "file", "default"]
 
@@ -49,7 +49,7 @@ class Findings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """The settings of a process, and the `origins` and `lines` of those that are not as they are by default.
+    """The settings of a process, and the `origins` and `lines` of those that differ from the default.
 
     `file` is the one that was read; the `warnings` are about it.
     """
@@ -66,11 +66,11 @@ class Configuration:
 
         Args:
             environ: the variables.
-            default: the file to read when `CONFIG_FILE` names none, if it is there.
-            fetch: reads a file that lies in a bucket.
+            default: the file to read if `CONFIG_FILE` names none, if it exists.
+            fetch: reads a file in a bucket.
 
         Raises:
-            SettingsError: something is missing or wrong; the message lists all of it, by variable or key.
+            SettingsError: something is missing or invalid; the message lists all problems, by variable or key.
             UnavailableError: the bucket of the file does not respond.
         """
         name, text = _file(environ, default, fetch)
@@ -87,12 +87,12 @@ class Configuration:
 
 
 def read_settings(environ: Mapping[str, str], default: Path | None = None) -> Settings:
-    """Read the settings from a mapping and the file that its `CONFIG_FILE` names, else from `default` if it is there.
+    """Read the settings from a mapping and from the file that its `CONFIG_FILE` names, or from `default` if it exists.
 
     The environment overrides the file.
 
     Raises:
-        SettingsError: something is missing or wrong; the message lists all of it, by variable or key.
+        SettingsError: something is missing or invalid; the message lists all problems, by variable or key.
     """
     return Configuration.read(environ, default).settings
 
@@ -108,7 +108,7 @@ def check(
 
 
 def _file(environ: Mapping[str, str], default: Path | None, fetch: Fetch | None) -> tuple[str | None, str]:
-    """Read the file of the instance; its name is `None` when there is none."""
+    """Read the file of the instance; its name is `None` if there is none."""
     named = environ.get("CONFIG_FILE")
     if not named and (default is None or not default.is_file()):
         return None, ""
@@ -145,7 +145,7 @@ def _in_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _published(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return where the functions are reached when only this machine reaches them: at the port that Compose publishes."""
+    """Return the address at which only this machine reaches the functions: the port that Compose publishes."""
     host, _, port = environ.get("LOCAL_ADDRESS", "").rpartition(":")
     is_local = host == "localhost" or host.startswith("127.") or host.strip("[]") == "::1"
     return {"base_url": f"http://localhost:{port}"} if is_local and port.isdigit() else {}
@@ -247,7 +247,7 @@ def get_value(path: str, default: Any = None, environ: Mapping[str, str] = os.en
     'Example'
 
     Raises:
-        SettingsError: the settings are not usable.
+        SettingsError: the settings are invalid.
     """
     settings = read_settings(environ, DEFAULT_FILE)
     if path in KEYS:
@@ -258,9 +258,9 @@ def get_value(path: str, default: Any = None, environ: Mapping[str, str] = os.en
 
 
 def get_data_source_type(environ: Mapping[str, str] = os.environ) -> str:
-    """Return what kind of source the instance is for: `csv`, `keboola`, `bigquery`, `jira` or `external`.
+    """Return the type of source that the instance is for: `csv`, `keboola`, `bigquery`, `jira` or `external`.
 
     Raises:
-        SettingsError: the settings are not usable.
+        SettingsError: the settings are invalid.
     """
     return str(get_value("data_source.type", environ=environ))

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails, PydanticUndefined
 from analyst.validation import reason
 
 Path = tuple[str | int, ...]
-"""The way to a value in a file: keys, and numbers of list items from 0."""
+"""The path to a value in a file: keys, and numbers of list items from 0."""
 
 
 class Finding(BaseModel):
@@ -28,7 +28,7 @@ class Finding(BaseModel):
     message: str
 
     def told(self, file: str | None = None) -> str:
-        """Say it in one line, with the place in the file that it is about."""
+        """Return it as one line, with its place in the file."""
         place = f"{file}:{self.line} " if file and self.line else ""
         return f"{place}{self.path}: {self.message}" if self.path else f"{place}{self.message}"
 
@@ -39,13 +39,13 @@ class Said:
 
     values: dict[str, Any] = field(default_factory=dict)
     lines: dict[str, int | None] = field(default_factory=dict)
-    """Of every setting that the file speaks of, be it wrongly."""
+    """Of every setting in the file, valid or not."""
     problems: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
 
 
 def dotted(path: Iterable[str | int]) -> str:
-    """Write a way as people do: `auth.allowed_domains[0]`."""
+    """Format a path: `auth.allowed_domains[0]`."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
@@ -54,9 +54,9 @@ def wording(error: ErrorDetails, *, default: Any = None, hidden: str | None = No
 
     Args:
         error: one of a `ValidationError`.
-        default: of the setting; it serves as an example.
-        hidden: stands for the value where that must not be told.
-        known: names of which an unknown one may be meant for.
+        default: of the setting, which serves as an example.
+        hidden: replaces the value if it must not be shown.
+        known: names that an unknown one may be a misspelling of.
     """
     message = reason(error)
     if error["type"] == "missing":
@@ -79,10 +79,10 @@ def wording(error: ErrorDetails, *, default: Any = None, hidden: str | None = No
 
 
 def errors_of(error: ValidationError) -> list[ErrorDetails]:
-    """List what pydantic found, each place once: of the ways in which a value could be meant the first counts."""
+    """List the errors of pydantic, each place once; of the alternatives for a value, the first counts."""
     found: dict[tuple[int | str, ...], ErrorDetails] = {}
     for each in error.errors(include_url=False):
-        if each["type"] != "default_factory_not_called":  # it only follows from the others
+        if each["type"] != "default_factory_not_called":  # it is a consequence of the others
             found.setdefault(each["loc"], each)
     return list(found.values())
 

@@ -83,10 +83,10 @@ class _Knot(yaml.YAMLError):
 
 
 def _refuse_knots(text: str) -> None:
-    """Refuse what could make a small text a huge value.
+    """Reject constructs that could expand a small text to a huge value.
 
     Raises:
-        yaml.YAMLError: there is an alias, or things stand in each other too deeply.
+        yaml.YAMLError: it contains an alias, or is nested too deeply.
     """
     depth = 0
     for event in yaml.parse(text, yaml.SafeLoader):
@@ -172,7 +172,7 @@ class Filled:
 
 
 def fill_in(document: Document, environ: Mapping[str, str]) -> Filled:
-    """Fill in the variables. One that is not set, or is empty, is a problem of the document."""
+    """Fill in the variables. A variable that is not set, or is empty, is a problem of the document."""
     filling = _Filling(document, environ, Filled({}))
     filling.filled.values = filling.value(document.values, ())
     return filling.filled
@@ -227,7 +227,7 @@ _SECRET: Final = re.compile(r"(^|_)(token|secret|password|api_key|private_key)$"
 _PLACEHOLDER: Final = "file:///"
 
 Configs = Mapping[str, type[BaseModel]]
-"""What the config of a source must look like, by kind; a kind that is not there takes anything."""
+"""The schemas of a source's config, by kind; a kind without one accepts anything."""
 
 
 def read_instance(text: str, environ: Mapping[str, str], configs: Configs = MappingProxyType({})) -> Said:
@@ -334,11 +334,11 @@ class _Reading:
                 self.problem(place, wording(each, known=known) if is_told else f"{hidden} is not valid here")
 
     def problem(self, path: Path, message: str) -> None:
-        if path not in self.filled.lacking:  # that has been told
+        if path not in self.filled.lacking:  # already reported
             self.document.problem(path, message)
 
     def hidden(self, setting: str, path: Path) -> str | None:
-        """Return what to say in place of a value that is a secret, or holds or is part of what a variable holds."""
+        """Return the replacement for a value that is a secret, or contains or is part of a variable's value."""
         if setting in SECRETS:
             return "this"
         near = (it for it in self.filled.written if it[: len(path)] == path or path[: len(it)] == it)
@@ -352,7 +352,7 @@ def _kind_and_config(source: Any, kind: Any) -> tuple[str, Any]:
 
 
 def _texts(value: Any, path: Path) -> Iterator[Path]:
-    """Find the ways to all texts in a value."""
+    """Find the paths of all texts in a value."""
     if isinstance(value, dict):
         for key, one in value.items():
             yield from _texts(one, (*path, key))

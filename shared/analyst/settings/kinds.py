@@ -56,13 +56,13 @@ def _project(key: str) -> str:
 
 
 Commas = BeforeValidator(_split)
-"""Several values, which a text separates by commas."""
+"""Several values, separated by commas in a text."""
 
 Secret = Annotated[SecretStr, AfterValidator(_long_enough)]
-"""What nobody may guess; at least 32 characters."""
+"""A secret; at least 32 characters."""
 
 Word = Annotated[str, AfterValidator(_word)]
-"""What machines call each other by."""
+"""A secret shared by machines."""
 
 When = Annotated[str, AfterValidator(_schedule)]
 """A schedule."""
@@ -93,20 +93,20 @@ Size = Annotated[
     StringConstraints(strip_whitespace=True),
     Matching(r"^[0-9]+(\.[0-9]+)? ?(?i:[kmgt]i?b)$", "an amount of memory such as 300MB"),
 ]
-"""An amount of memory as DuckDB has it, such as `300MB`."""
+"""An amount of memory in DuckDB's syntax, such as `300MB`."""
 
 Provider = Annotated[str, AfterValidator(_provider)]
-"""A way to sign in, by the name of its module."""
+"""A sign-in method, by the name of its module."""
 
 ProjectKey = Annotated[str, AfterValidator(_project)]
 """The key of a project in Jira, in capitals."""
 
 SourceKind = Literal["csv", "keboola", "bigquery", "jira", "external"]
-"""What a source is; an `external` one is a folder of the bucket that somebody else writes."""
+"""The type of a source; an `external` one is a folder of the bucket that an external program writes."""
 
 
 class DeclaredSource(BaseModel):
-    """A source that the file of an instance declares. Without a `type` it is of the kind that the instance is for."""
+    """A source declared in the file of an instance. Without a `type`, it has the type of the instance."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -128,7 +128,7 @@ CustomFieldType = Literal[
     "request_type",
     "json",
 ]
-"""What a custom field of Jira holds, and so the type of its column."""
+"""The kind of a custom field of Jira, which determines the type of its column."""
 
 
 class CustomField(BaseModel):

@@ -40,10 +40,10 @@ class AccessReport(Output):
 def report(
     db: "DuckDBPyConnection", caller: Caller, query: AccessQuery, published: frozenset[str], now: datetime
 ) -> AccessReport:
-    """Explain access. `published` are the ids of the tables of the newest snapshot.
+    """Explain access. `published` are the ids of the tables in the newest snapshot.
 
     Raises:
-        NotFoundError: there is no such user or table.
+        NotFoundError: the user or table does not exist.
     """
     access = AccessList.model_validate_json(project(db, 0, now))
     if query.table is not None and query.table not in access.tables.keys() | published:

@@ -1,4 +1,4 @@
-"""The audit log: who did what to what, written in the edit that does it. Secrets never go in."""
+"""The audit log: who did what to what, written in the edit that does it. It never contains secrets."""
 
 import json
 import time
@@ -30,7 +30,8 @@ EVENTS: Final = """
 class Actor:
     """The author of an edit, with time, request and client. Without a user, it is a service or this program itself.
 
-    `began` is when the request came, by `time.perf_counter`.
+    Without a user, it is the service, or this program itself. `began` is the start of the request by
+    `time.perf_counter`.
     """
 
     user_id: str | None
@@ -45,35 +46,35 @@ class Actor:
 
 
 class Request(Protocol):
-    """What an actor is made of; the context of a function is one."""
+    """The source of an actor, such as the context of a function."""
 
     @property
     def caller_or_none(self) -> Caller | None:
-        """Who makes the request, `None` where anybody may."""
+        """The caller; `None` if the function can be called without credentials."""
 
     @property
     def now(self) -> datetime:
-        """When it came."""
+        """The time of the request."""
 
     @property
     def request_id(self) -> str:
-        """Under which it is logged."""
+        """The id in the log."""
 
     @property
     def client_address(self) -> str | None:
-        """The IP address that it comes from."""
+        """The IP address of the client."""
 
     @property
     def client_kind(self) -> str:
-        """What kind of client says that it makes it."""
+        """The kind of client, according to the request."""
 
     @property
     def began(self) -> float:
-        """When it came, by `time.perf_counter`."""
+        """The start of the request by `time.perf_counter`."""
 
 
 def actor(request: Request) -> Actor:
-    """Return the actor of an edit that a request asks for."""
+    """Return the actor of an edit requested by a request."""
     caller = request.caller_or_none
     about = (request.client_address, request.client_kind, request.began)
     if caller is None:
@@ -83,14 +84,14 @@ def actor(request: Request) -> Actor:
 
 
 def record(db: "DuckDBPyConnection", actor: Actor, action: str, resource: str, **params: Any) -> None:
-    """Write a row of the audit log. `params` are JSON values, and no secrets."""
+    """Write a row of the audit log. `params` are JSON values without secrets."""
     record_all(db, actor, action, {resource: params})
 
 
 def record_all(
     db: "DuckDBPyConnection", actor: Actor, action: str, params_by_resource: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    """Write a row for each resource that the action was done to."""
+    """Write a row for each affected resource."""
     insert_all(db, "audit_log", [_row(actor, action, *each) for each in params_by_resource.items()])
 
 

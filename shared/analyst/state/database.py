@@ -35,7 +35,7 @@ _RECENT: Final = 100
 
 
 class Attempts(Generic[T]):
-    """The attempts of one edit. Each has an id and a result: of several, the one that was published counts."""
+    """The attempts of one edit. Each has an id and a result; the one that was published counts."""
 
     def __init__(
         self,
@@ -53,11 +53,11 @@ class Attempts(Generic[T]):
         self._results: dict[str, T] = {}
         self._published = ""
         self.seconds = 0.0
-        """What the last attempt took."""
+        """The duration of the last attempt."""
 
     @property
     def result(self) -> T:
-        """What the change returned in the attempt that was published."""
+        """The value that the change returned in the published attempt."""
         return self._results[self._published]
 
     def next(self, current: Object | None) -> bytes:
@@ -76,7 +76,7 @@ class Attempts(Generic[T]):
         return after.model_dump_json().encode()
 
     def is_in(self, current: Object) -> bool:
-        """Return whether an attempt was published after all: its id is in the pointer, even if others built on it."""
+        """Return whether an attempt was published after all: its id is in the pointer, even if others have built on it."""
         pointer = read_pointer(current)
         ours = [id_ for id_ in self._results if pointer is not None and id_ in pointer.recent]
         self._published = ours[0] if ours else self._published
@@ -92,8 +92,7 @@ class Attempts(Generic[T]):
         try:
             return self._edit(edited, before, edit_id, folder / "next.duckdb")
         except duckdb.Error:
-            # An edit in place fails if an index of the file is broken, which a copy of its rows repairs. An error of the
-            # change itself comes again there, and is raised.
+            # An edit in place fails if an index of the file is damaged, which a copy of its rows repairs. An error of the # change itself occurs again there, and is raised.
             return self._edit(renewed, before, edit_id, folder / "renewed.duckdb")
 
     def _edit(self, opened: _Opener, before: StatePointer | None, edit_id: str, path: Path) -> tuple[Path, bytes]:
@@ -129,7 +128,7 @@ def _pointer(before: StatePointer | None, edit_id: str, path: Path, access: byte
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """An open file. It is closed when nobody holds this any more."""
+    """An open file. It is closed when nothing refers to it any more."""
 
     version: str | None
     con: "DuckDBPyConnection"
@@ -141,7 +140,10 @@ class _Opened:
 
 
 class StateReader:
-    """Opens the current state for readers; a version stays open until the next one is asked for and its readers end."""
+    """Opens the current state for readers.
+
+    A version stays open until the next one is requested and its readers are done.
+    """
 
     def __init__(self, store: Store, now: Callable[[], datetime], scratch: Path | None) -> None:
         self._store = store
@@ -152,9 +154,9 @@ class StateReader:
 
     @contextmanager
     def open(self) -> "Iterator[DuckDBPyConnection]":
-        """Lend a connection to the state as it is now."""
+        """Lend a connection to the current state."""
         with self._lock:
-            newest = self._newest()  # held to the end: it closes when nobody holds it
+            newest = self._newest()  # referenced to the end: it closes when nothing refers to it
             cursor = newest.cursor()
         try:
             yield cursor
@@ -170,7 +172,7 @@ class StateReader:
         return known
 
     def _open(self, current: Object | None, version: str | None) -> _Opened:
-        """Open the file; its name may go at once, the connection holds it."""
+        """Open the file; its name may disappear at once, because the connection holds it open."""
         with duckdb_files.scratch(self._scratch) as folder:
             fetched = fetch_file(self._store, read_pointer(current), folder)
             return _Opened(version, self._current(fetched, folder / "renewed.duckdb"))
@@ -189,14 +191,14 @@ class StateReader:
 
 _PATIENCE: Final = 60.0
 _DOUBLED: Final = 5
-"""How often the pauses between attempts grow."""
+"""The factor by which the pauses between attempts grow."""
 
 
 class State:
     """The system state in a bucket.
 
     `now` is the clock, `published` is called after each edit of this process (see `AccessReader.expire`), `sleep` waits
-    before an edit, or a write of it, is tried again.
+    before an edit, or one of its writes, is repeated.
     """
 
     def __init__(
@@ -217,27 +219,27 @@ class State:
         self._editing = threading.Lock()
 
     def read(self) -> "AbstractContextManager[DuckDBPyConnection]":
-        """Open the state as it is now, for reading only.
+        """Open the current state for reading only.
 
         Raises:
-            UnavailableError: the store does not answer, or the state is damaged.
-            StateTooNewError: a newer program has written it.
+            UnavailableError: the store does not respond, or the state is damaged.
+            StateTooNewError: it was written by a newer version.
         """
         return self._reader.open()
 
     def edit(self, change: "Callable[[DuckDBPyConnection], T]") -> T:
-        """Change the state, publish it with the access list that follows from it, and return what `change` returned.
+        """Change the state, publish it with the resulting access list, and return the result of `change`.
 
         `change` runs again on the new state whenever another writer was faster, so it may act only through its connection.
         If it raises, the edit ends and nothing is changed.
 
         Raises:
-            UnavailableError: the store does not answer, others came between all the time, or the state is damaged.
-            UnsureWriteError: a write got no answer and cannot be read back; the change may have been made.
-            StateTooNewError: a newer program has written the state.
+            UnavailableError: the store does not respond, others were always faster, or the state is damaged.
+            UnsureWriteError: a write got no response and cannot be read back; the change may have been made.
+            StateTooNewError: the state was written by a newer version.
         """
         attempts = Attempts(self._store, self._now, self._scratch, change, self._sleep)
-        with self._editing:  # one at a time in this process: they would only come between each other
+        with self._editing:  # one at a time in this process: they would only conflict with each other
             try:
                 pauses = self._pauses(attempts)
                 swap(self._store, CURRENT, attempts.next, done=attempts.is_in, pauses=pauses, sleep=self._sleep)
@@ -246,10 +248,10 @@ class State:
         return attempts.result
 
     def _pauses(self, attempts: Attempts[T]) -> Iterator[float]:
-        """Yield pauses in proportion to what an attempt takes.
+        """Yield pauses in proportion to the duration of an attempt.
 
         With pauses shorter than an attempt, every writer would read, build for a second, and find that another one has
-        published meanwhile: of many attempts side by side, only one succeeds.
+        published in the meantime: of many concurrent attempts, only one succeeds.
         """
 
         def longer() -> Iterator[float]:

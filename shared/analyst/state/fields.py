@@ -20,23 +20,23 @@ Email = Annotated[
     Matching(EMAIL_PATTERN, "an e-mail address such as ann@example.com"),
     AfterValidator(str.lower),
 ]
-"""An e-mail address, checked and then put in lower case: lowered first, KELVIN SIGN would pass as `k`."""
+"""An e-mail address, checked before it is lowercased: otherwise KELVIN SIGN would pass as `k`."""
 
 Line = Annotated[
     str,
     StringConstraints(min_length=1, max_length=200),
     Matching(_LINE, "one line of text without spaces at its ends"),
 ]
-"""A name that people give: one line, no spaces around it."""
+"""A name given by a person: one line without spaces at its ends."""
 
 Text = Annotated[str, StringConstraints(max_length=10_000), _PLAIN_TEXT]
 """Text of several lines."""
 
 Note = Annotated[str, StringConstraints(min_length=1, max_length=1000), _PLAIN_TEXT]
-"""What people write to each other in a few sentences."""
+"""A message of a few sentences."""
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-"""An id that we gave; whatever else it is, it is not found."""
+"""An id issued by this system; any other text is not found."""
 
 
 def _like_a_schedule(text: str) -> str:
@@ -60,14 +60,14 @@ def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
 Columns = Annotated[
     tuple[Name, ...], Field(max_length=100, json_schema_extra={"uniqueItems": True}), AfterValidator(_each_once)
 ]
-"""Columns by the names they are published under."""
+"""Columns by their published names."""
 
 
 def check_schedule(text: str | None) -> None:
-    """Make sure that there are the time zone and the days that a schedule names.
+    """Check that the time zone and the dates of a schedule exist.
 
     Raises:
-        InvalidInputError: there are not; the message says what to write.
+        InvalidInputError: they do not; the message says what to write.
     """
     if text is not None:
         schedule.Schedule.parse(text)
@@ -79,7 +79,7 @@ class Input(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def named(self, *, but: Collection[str] = ()) -> dict[str, Any]:
-        """Return the fields that the request names, null included, `but` for some."""
+        """Return the fields that the request contains, including null, without those in `but`."""
         return {name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set - {*but}}
 
 

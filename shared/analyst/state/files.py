@@ -1,4 +1,4 @@
-"""The DuckDB file of the system state on this machine: fetched, brought to today's schema, opened."""
+"""The local DuckDB file of the system state: fetched, migrated to the current schema, opened."""
 
 import hashlib
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 LEGACY: Final = "state/system.duckdb"
-"""Where the reference system kept its state. It is taken over by the first edit, and never written."""
+"""The location of an older system's state. The first edit migrates it, and it is never written."""
 
 ALIAS: Final = "state"
-"""What the file is called in a connection; statements need not say it."""
+"""The alias of the file in a connection; statements may omit it."""
 
 _OLD: Final = "old"
 _REMEDY: Final = "restore it from a backup or an earlier object version"
@@ -29,7 +29,7 @@ _WHAT: Final = "the system state"
 
 
 def read_pointer(current: Object | None) -> StatePointer | None:
-    """Read the pointer to the current state, `None` when there is no state.
+    """Read the pointer to the current state; `None` if there is no state.
 
     Raises:
         DamagedStateError: it is damaged.
@@ -54,10 +54,10 @@ def fetch_file(store: Store, pointer: StatePointer | None, folder: Path) -> Path
 def renewed(old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyConnection]":
     """Copy the old file to `path` in the current schema, and open it for writing.
 
-    When the block ends, all is in the file.
+    When the block ends, everything is in the file.
 
     Raises:
-        StateTooNewError: a newer program has written the old file.
+        StateTooNewError: the old file was written by a newer version.
         ContractError: it can't be opened.
     """
     with _writing() as con:
@@ -72,7 +72,7 @@ def edited(old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyCon
     It is copied instead if its schema is older, or if most of it is free space from earlier edits.
 
     Raises:
-        StateTooNewError: a newer program has written the old file.
+        StateTooNewError: the old file was written by a newer version.
         ContractError: it can't be opened.
     """
     with _writing() as con:
@@ -86,7 +86,7 @@ def edited(old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyCon
 
 
 def attached(path: Path) -> "DuckDBPyConnection":
-    """Open a file for reading, for as long as the connection is held.
+    """Open a file for reading, for as long as the connection is referenced.
 
     Raises:
         ContractError: it can't be opened.
@@ -99,7 +99,7 @@ def attached(path: Path) -> "DuckDBPyConnection":
 
 @contextmanager
 def _writing() -> "Iterator[DuckDBPyConnection]":
-    """Lend a connection, in which the block opens a file; when it ends well, all is in the file."""
+    """Lend a connection, in which the block opens a file; after a successful block, everything is in the file."""
     con = duckdb_files.connect(threads=1)
     try:
         yield con
@@ -120,7 +120,7 @@ def _renew(con: "DuckDBPyConnection", old: Path | None, path: Path, now: datetim
 
 
 def _is_fit(con: "DuckDBPyConnection", old: Path) -> bool:
-    """Return whether a file can be edited as it is."""
+    """Return whether a file can be edited in place."""
     duckdb_files.attach(con, old, _OLD, what=_WHAT)
     con.execute(f"use {_OLD}")
     used = fetch_one(con, "from pragma_database_size() where database_name = ? and free_blocks <= used_blocks", [_OLD])

@@ -54,7 +54,7 @@ class Permission(Output):
 
 
 def _named(name: str, **null: str) -> dict[str, Any]:
-    """Describe inputs that have this field, and nothing in some others."""
+    """Describe inputs that contain this field and have null in some others."""
     empty = {other: {"type": "null"} for other in null.values()}
     return {"required": [name], "properties": {name: {"type": "string"}, **empty}}
 
@@ -97,10 +97,10 @@ class PermissionQuery(Input):
 
 
 def list_permissions(db: "DuckDBPyConnection", query: PermissionQuery) -> tuple[Permission, ...]:
-    """List grants, all that is asked for at once being true.
+    """List the grants that match all parts of the filter.
 
     Raises:
-        NotFoundError: the user, group or table is not known.
+        NotFoundError: the user, group or table does not exist.
     """
     conditions: list[str] = []
     values: dict[str, Any] = {}
@@ -118,11 +118,11 @@ def list_permissions(db: "DuckDBPyConnection", query: PermissionQuery) -> tuple[
 
 
 def create_permission(db: "DuckDBPyConnection", actor: Actor, new: NewPermission) -> Permission:
-    """Make a grant.
+    """Add a grant.
 
     Raises:
-        NotFoundError: the user, group, table, source or bucket is not known.
-        ConflictError: there is the same one already.
+        NotFoundError: the user, group, table, source or bucket does not exist.
+        ConflictError: the same grant exists.
     """
     fields = {**_principal(db, new), **_target(db, new)}
     if _same(db, fields):
@@ -131,20 +131,20 @@ def create_permission(db: "DuckDBPyConnection", actor: Actor, new: NewPermission
 
 
 def ensure_permission(db: "DuckDBPyConnection", actor: Actor, new: NewPermission) -> Permission:
-    """Make a grant, or find the same one.
+    """Add a grant, or return the same existing one.
 
     Raises:
-        NotFoundError: the user, group, table, source or bucket is not known.
+        NotFoundError: the user, group, table, source or bucket does not exist.
     """
     fields = {**_principal(db, new), **_target(db, new)}
     return _same(db, fields) or _grant(db, actor, new, fields)
 
 
 def get_permission(db: "DuckDBPyConnection", grant_id: str) -> Permission:
-    """Find a grant.
+    """Return a grant.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: it does not exist.
     """
     row = fetch_one(db, f"{_SELECT} where p.id = ?", [grant_id])
     if row is None:
@@ -153,10 +153,10 @@ def get_permission(db: "DuckDBPyConnection", grant_id: str) -> Permission:
 
 
 def delete_permission(db: "DuckDBPyConnection", actor: Actor, grant_id: str) -> None:
-    """Take a grant back.
+    """Revoke a grant.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: it does not exist.
     """
     grant = get_permission(db, grant_id)
     execute(db, "delete from grants where id = ?", [grant_id])

@@ -1,4 +1,4 @@
-"""Groups of users, to grant to many at once."""
+"""Groups of users, for grants to many at once."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -51,10 +51,10 @@ def list_groups(db: "DuckDBPyConnection") -> tuple[Group, ...]:
 
 
 def get_group(db: "DuckDBPyConnection", group: str) -> Group:
-    """Find a group by id or by name.
+    """Return a group by id or name.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: it does not exist.
     """
     rows = fetch(db, f"{_SELECT} where g.id = $group or g.name = $group {_GROUPED}", {"group": group})
     if not rows:
@@ -67,7 +67,7 @@ def create_group(db: "DuckDBPyConnection", actor: Actor, new: NewGroup) -> Group
     """Add a group.
 
     Raises:
-        ConflictError: there is one of this name.
+        ConflictError: a group with this name exists.
     """
     if fetch_one(db, "from groups where name = ?", [new.name]):
         raise ConflictError(f"a group {new.name!r} already exists")
@@ -78,10 +78,10 @@ def create_group(db: "DuckDBPyConnection", actor: Actor, new: NewGroup) -> Group
 
 
 def delete_group(db: "DuckDBPyConnection", actor: Actor, group_id: str) -> None:
-    """Remove a group and what was granted to it.
+    """Remove a group and its grants.
 
     Raises:
-        NotFoundError: there is no such group.
+        NotFoundError: it does not exist.
     """
     name = _name(db, group_id)
     for table in ("grants", "group_members"):
@@ -91,10 +91,10 @@ def delete_group(db: "DuckDBPyConnection", actor: Actor, group_id: str) -> None:
 
 
 def add_member(db: "DuckDBPyConnection", actor: Actor, group_id: str, user_id: str) -> None:
-    """Put a user into a group; being in it already is no error.
+    """Add a user to a group; an existing membership is not an error.
 
     Raises:
-        NotFoundError: there is no such group or user.
+        NotFoundError: the group or user does not exist.
     """
     _require_both(db, group_id, user_id)
     if not _is_member(db, group_id, user_id):
@@ -104,10 +104,10 @@ def add_member(db: "DuckDBPyConnection", actor: Actor, group_id: str, user_id: s
 
 
 def remove_member(db: "DuckDBPyConnection", actor: Actor, group_id: str, user_id: str) -> None:
-    """Take a user out of a group; not being in it is no error.
+    """Remove a user from a group; a missing membership is not an error.
 
     Raises:
-        NotFoundError: there is no such group or user.
+        NotFoundError: the group or user does not exist.
     """
     _require_both(db, group_id, user_id)
     if _is_member(db, group_id, user_id):

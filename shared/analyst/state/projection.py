@@ -1,6 +1,6 @@
-"""The projection of the system state to the access list: what the read path needs, without secrets.
+"""The projection of the system state to the access list: the data for the read path, without secrets.
 
-DuckDB writes the JSON: made of Python objects, one for each user, token and grant, it took ten times as long.
+DuckDB writes the JSON: building it from Python objects, one for each user, token and grant, took ten times as long.
 """
 
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ _WITHDRAWN: Final = f"""
     from withdrawn where "at" > $since
 """
 _WITHDRAWN_KEPT: Final = timedelta(days=400)
-"""For longer than any snapshot is kept."""
+"""Longer than any snapshot is kept."""
 
 _REVOKED: Final = """
     select coalesce(to_json(list_sort(list(id)))::varchar, '[]') as text from revoked_sessions where expires_at > $now
@@ -60,7 +60,7 @@ _REVOKED: Final = """
 
 
 def project(db: "DuckDBPyConnection", version: int, now: datetime) -> bytes:
-    """Make the access list of a version, as JSON: active users, their tokens that are valid `now`, tables, live grants.
+    """Return the access list of a version, as JSON: active users, tokens valid `now`, tables, live grants.
 
     Equal states result in equal bytes.
     """
@@ -78,7 +78,7 @@ def project(db: "DuckDBPyConnection", version: int, now: datetime) -> bytes:
 
 
 def _object(db: "DuckDBPyConnection", rows: str, *, order: str = "key", **values: Any) -> str:
-    """Write rows `(key, value)`, values being JSON, as an object."""
+    """Write rows `(key, value)`, with JSON values, as an object."""
     members = f"string_agg(to_json(key) || ':' || value, ',' order by {order})"
     return _text(db, f"select '{{' || coalesce({members}, '') || '}}' as text from ({rows})", **values)
 

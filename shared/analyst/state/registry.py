@@ -93,10 +93,10 @@ class TableChange(Input):
 
 
 def changed(before: RegisteredTable, change: TableChange) -> RegisteredTable:
-    """Return the table as the change makes it.
+    """Return the table after the change.
 
     Raises:
-        InvalidInputError: its settings would contradict each other.
+        InvalidInputError: its settings would be contradictory.
     """
     cleared = {"source_table": before.name, "primary_key": (), "options": {}}
     named = change.named(but=["id"])
@@ -105,10 +105,10 @@ def changed(before: RegisteredTable, change: TableChange) -> RegisteredTable:
 
 
 def coherent(table: RegisteredTable) -> RegisteredTable:
-    """Return the table when its settings go together.
+    """Return the table if its settings are consistent.
 
     Raises:
-        InvalidInputError: they contradict each other; the message says what to do.
+        InvalidInputError: they are not; the message says what to do.
     """
     if table.sync_strategy == "incremental" and not table.primary_key and table.cursor_column is None:
         raise InvalidInputError(
@@ -124,13 +124,13 @@ def coherent(table: RegisteredTable) -> RegisteredTable:
 def withdraw(
     state: State, store: Store, actor: Actor, table_id: str, *, now: Callable[[], datetime], scratch: Path | None
 ) -> None:
-    """Deregister a table and drop it from its source's extract; the next rebuild takes it out of the snapshot.
+    """Deregister a table and drop it from its source's extract; the next rebuild removes it from the snapshot.
 
-    The rights end first. If the extract can't be changed then, doing it again drops the data that was left.
+    The rights end first. If the extract can't be changed then, repeating the call drops the remaining data.
 
     Raises:
-        NotFoundError: it is neither registered, nor extracted, nor in the newest snapshot.
-        UnavailableError: the store does not answer; do it again.
+        NotFoundError: it is neither registered, extracted, nor in the newest snapshot.
+        UnavailableError: the store does not respond; repeat the call.
     """
     source, _, name = table_id.partition(".")
     was_registered = _deregister(state, actor, table_id)
@@ -191,16 +191,16 @@ def list_tables(db: "DuckDBPyConnection", source: str | None = None) -> list[Reg
 
 
 def find_table(db: "DuckDBPyConnection", table_id: str) -> RegisteredTable | None:
-    """Find a registered table, `None` if there is none."""
+    """Return a registered table; `None` if it does not exist."""
     row = fetch_one(db, "from table_registry where id = ?", [table_id])
     return None if row is None else _table(row)
 
 
 def get_table(db: "DuckDBPyConnection", table_id: str) -> RegisteredTable:
-    """Find a registered table.
+    """Return a registered table.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: it does not exist.
     """
     table = find_table(db, table_id)
     if table is None:
@@ -215,7 +215,7 @@ def register(
     """Register a table. If it was excluded from discovery, it no longer is. `public` is the default of the instance.
 
     Raises:
-        NotFoundError: there is no such source.
+        NotFoundError: the source does not exist.
         ConflictError: it is registered already.
         InvalidInputError: its settings contradict each other, or its options or schedule can't be used.
     """
@@ -234,10 +234,10 @@ def register(
 def register_discovered(
     db: "DuckDBPyConnection", actor: Actor, source_name: str, found: Iterable[NewTable], *, public: bool
 ) -> list[RegisteredTable]:
-    """Register tables that discovery found, but for those that are registered already or excluded.
+    """Register discovered tables, except those that are already registered or excluded.
 
     Raises:
-        NotFoundError: there is no such source.
+        NotFoundError: the source does not exist.
     """
     excluded = {f"{source_name}.{name}" for name in get_source(db, source_name).excluded}
     known = excluded | {table.id for table in list_tables(db, source_name)}
@@ -267,9 +267,9 @@ def update_table(db: "DuckDBPyConnection", actor: Actor, change: TableChange, ty
 
 
 def deregister(db: "DuckDBPyConnection", actor: Actor, table_id: str) -> RegisteredTable:
-    """Take a table out of the registry, and what was granted on it with it; discovery leaves it alone from now on.
+    """Remove a table and its grants from the registry; discovery ignores it from now on.
 
-    Its data stays where it is: see `analyst.state.withdrawal`.
+    Its data stays: see `analyst.state.withdrawal`.
 
     Raises:
         NotFoundError: it is not registered.
@@ -278,7 +278,7 @@ def deregister(db: "DuckDBPyConnection", actor: Actor, table_id: str) -> Registe
     execute(db, "delete from grants where table_uuid = ?", [table.uuid])
     execute(db, "delete from table_registry where id = ?", [table.id])
     insert(db, "withdrawn", {"uuid": table.uuid, "id": table.id, "at": actor.at})
-    # a request that was made when there was no such table yet ends with it as well
+    # a request made before the table existed ends with it as well
     execute(
         db,
         "update access_requests set table_uuid = ? where table_id = ? and table_uuid is null",
@@ -319,7 +319,7 @@ def _differences(before: RegisteredTable, after: RegisteredTable) -> dict[str, A
 
 
 def _audited(before: RegisteredTable, after: RegisteredTable) -> dict[str, Any]:
-    """Say what changed; of the options and texts only that they did."""
+    """Describe a change; of options and texts, only that they changed."""
     names = [name for name in _differences(before, after) if name != "updated_at"]
     telling = {name: getattr(after, name) for name in names if name in ("is_public", "server_only", "bucket")}
     return {"fields": names, **telling}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Status = Literal["pending", "approved", "denied"]
 
 MOST_PENDING: Final = 20
-"""How many requests of one user can wait at once."""
+"""The maximum number of pending requests of one user."""
 
 _SHOWN: Final = 1000
 _SELECT: Final = """
@@ -94,10 +94,10 @@ class Denial(Input):
 def ask(
     db: "DuckDBPyConnection", actor: Actor, caller: Caller, access: AccessList, new: NewAccessRequest
 ) -> AccessRequest:
-    """Ask for access to a table. All but a table that the caller reads already is answered alike.
+    """Request access to a table. The result is the same for every table that the caller can't read, existing or not.
 
     Raises:
-        ConflictError: the caller reads it already, has asked for it, or has too many requests waiting.
+        ConflictError: the caller can read it already, has requested it, or has too many pending requests.
     """
     if access.may_read(caller, new.table):
         raise ConflictError(f"you can already read the table {new.table!r}")
@@ -124,23 +124,24 @@ def list_own(db: "DuckDBPyConnection", user_id: str) -> tuple[AccessRequest, ...
 
 
 def list_requests(db: "DuckDBPyConnection", query: RequestQuery) -> tuple[ReviewedRequest, ...]:
-    """List requests of everybody, newest first."""
+    """List the requests of all users, newest first."""
     where = "where r.status = 'pending'" if query.status == "pending" else ""
     return tuple(ReviewedRequest.model_validate(row) for row in fetch(db, f"{_SELECT} {where} {_NEWEST}"))
 
 
 def approve(db: "DuckDBPyConnection", actor: Actor, approval: Approval) -> ReviewedRequest:
-    """Grant what was asked for.
+    """Grant the requested access.
 
     Raises:
-        NotFoundError: there is no such request or group.
-        ConflictError: it was answered before, there is no such table, it was removed since and another one has its id
+        NotFoundError: the request or group does not exist.
+        ConflictError: it was decided before, there is no such table, it was removed since and another one has its id
             now, or the grant would not reach who asked.
     """
     request = _pending(db, approval.id)
     if request.outdated and find_table(db, request.table) is not None:
         raise ConflictError(
-            f"the request is outdated: {request.table!r} was removed and another table is registered under this id; deny it"
+            f"the request is outdated: {request.table!r} was removed and another table is registered under this id; "
+            "deny it"
         )
     if find_table(db, request.table) is None:
         raise ConflictError(f"the table {request.table!r} is not registered; register it first, or deny the request")
@@ -152,11 +153,11 @@ def approve(db: "DuckDBPyConnection", actor: Actor, approval: Approval) -> Revie
 
 
 def deny(db: "DuckDBPyConnection", actor: Actor, denial: Denial) -> ReviewedRequest:
-    """Say no. Who asked may ask again.
+    """Deny a request. The requester may request access again.
 
     Raises:
-        NotFoundError: there is no such request.
-        ConflictError: it was answered before.
+        NotFoundError: it does not exist.
+        ConflictError: it was decided before.
     """
     return _answered(db, actor, _pending(db, denial.id), "denied", denial.answer)
 

@@ -1,4 +1,4 @@
-"""Rows as dictionaries. The tables hold times in UTC without a zone; here they have it."""
+"""Rows as dictionaries. The tables contain times in UTC without a zone; these dictionaries have the zone."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -32,20 +32,20 @@ def execute(db: "DuckDBPyConnection", sql: str, parameters: Parameters = ()) -> 
 
 
 def insert(db: "DuckDBPyConnection", table: str, values: Mapping[str, Any]) -> None:
-    """Insert one row. Names of tables and columns are ours, never somebody's input."""
+    """Insert one row. Names of tables and columns are constants of the program, never input."""
     marks = ", ".join("?" for _ in values)
     db.execute(f"insert into {table} ({', '.join(map(quote, values))}) values ({marks})", _plain(list(values.values())))
 
 
 def insert_all(db: "DuckDBPyConnection", table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows of the same columns at once; DuckDB's client takes a millisecond for every single one."""
+    """Insert rows with the same columns at once; DuckDB's client takes a millisecond for each separate insert."""
     if rows:
-        columns = dict.fromkeys(rows[0], "VARCHAR")  # which an insert casts to what the table has
+        columns = dict.fromkeys(rows[0], "VARCHAR")  # which an insert casts to the column's type
         duckdb_files.insert(db, table, columns, [list(row.values()) for row in rows])
 
 
 def update(db: "DuckDBPyConnection", table: str, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    """Change columns of the row with this key. Names are ours."""
+    """Update columns of the row with this key. Names are constants of the program."""
     if not values:
         return
     assignments = ", ".join(f"{quote(name)} = ?" for name in values)

@@ -12,18 +12,18 @@ SCHEMA_VERSION: Final = 6
 """The version that this code reads and writes."""
 
 REFERENCE_VERSION: Final = 3
-"""The last version of the reference system's schema."""
+"""The last version of the older system's schema."""
 
 
 class StateTooNewError(AnalystError):
-    """The state was written by a newer version of this program; nothing of it is touched."""
+    """The state was written by a newer version of this program; it is left untouched."""
 
     status = 503
     code = "state_too_new"
 
 
 def schema_version(db: "DuckDBPyConnection") -> int:
-    """Return the version of the open file; 0 when it has no schema yet."""
+    """Return the version of the open file; 0 if it has no schema yet."""
     if not fetch_one(
         db, "from duckdb_tables() where database_name = current_database() and table_name = 'schema_version'"
     ):
@@ -41,7 +41,8 @@ def is_current(db: "DuckDBPyConnection") -> bool:
     version = schema_version(db)
     if version > SCHEMA_VERSION:
         raise StateTooNewError(
-            f"the system state has schema version {version}, but this version supports only versions up to {SCHEMA_VERSION}; "
+            f"the system state has schema version {version}, but this version supports only versions up to "
+            f"{SCHEMA_VERSION}; "
             "upgrade the functions"
         )
     return version == SCHEMA_VERSION

@@ -1,4 +1,4 @@
-"""The types of sources, and what the config of a source and the options of its tables must look like.
+"""The types of sources, and the schemas of their config and of their tables' options.
 
 The models of configs and options are defined by the connectors and passed in as `SourceTypes`. A type without models
 accepts any JSON object.
@@ -17,7 +17,7 @@ from analyst.settings.kinds import SourceKind
 from analyst.validation import reason
 
 EXTERNAL: Final = "external"
-"""A source whose extract.duckdb somebody else writes."""
+"""A source whose extract.duckdb is written by an external program."""
 
 SOURCE_TYPES: Final = frozenset(get_args(SourceKind))
 
@@ -36,7 +36,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class SourceType:
-    """What a connector understands: the `config` of a source, and the `options` of one of its tables; and its jobs."""
+    """The schemas of a connector: the `config` of a source, the `options` of one of its tables; and its jobs."""
 
     config: type[BaseModel]
     options: type[BaseModel]
@@ -50,7 +50,7 @@ def check_config(types: SourceTypes, type_: str, config: Mapping[str, Any]) -> N
     """Check the config of a source.
 
     Raises:
-        InvalidInputError: the type is not known, or the config is nothing it understands; the message lists why.
+        InvalidInputError: the type is unknown, or the config is invalid; the message lists the reasons.
     """
     if type_ not in SOURCE_TYPES:
         known = ", ".join(sorted(SOURCE_TYPES))
@@ -63,7 +63,7 @@ def check_options(types: SourceTypes, type_: str, options: Mapping[str, Any]) ->
     """Check the options of a table.
 
     Raises:
-        InvalidInputError: they are nothing that sources of this type understand; the message lists why.
+        InvalidInputError: they are invalid for sources of this type; the message lists the reasons.
     """
     if type_ in types:
         _check(types[type_].options, options, f"the options of the table, of a '{type_}' source, are")

@@ -34,7 +34,7 @@ def apply_declared(
 
     Raises:
         InvalidInputError: the config of one can't be used.
-        ConflictError: one would get another type while tables of it are registered.
+        ConflictError: the type of one would change while its tables are registered.
     """
     return tuple(_apply(db, actor, name, settings, types) for name in sorted(settings.sources))
 
@@ -97,10 +97,10 @@ def list_sources(db: "DuckDBPyConnection") -> tuple[Source, ...]:
 
 
 def get_source(db: "DuckDBPyConnection", name: str) -> Source:
-    """Find a source.
+    """Return a source.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: it does not exist.
     """
     row = fetch_one(db, "from sources where name = ?", [name])
     if row is None:
@@ -113,8 +113,8 @@ def create_source(db: "DuckDBPyConnection", actor: Actor, new: NewSource, types:
     """Add a source.
 
     Raises:
-        ConflictError: there is one of this name.
-        InvalidInputError: its type is not known, or its config or schedule can't be used.
+        ConflictError: a source with this name exists.
+        InvalidInputError: its type is unknown, or its config or schedule can't be used.
     """
     if fetch_one(db, "from sources where name = ?", [new.name]):
         raise ConflictError(f"a source {new.name!r} already exists")
@@ -131,9 +131,9 @@ def update_source(db: "DuckDBPyConnection", actor: Actor, change: SourceChange, 
     """Change the given fields of a source.
 
     Raises:
-        NotFoundError: there is no such source.
-        ConflictError: it would get another type while tables of it are registered.
-        InvalidInputError: its type is not known, or its config or schedule can't be used.
+        NotFoundError: it does not exist.
+        ConflictError: its type would change while its tables are registered.
+        InvalidInputError: its type is unknown, or its config or schedule can't be used.
     """
     before = get_source(db, change.name)
     named = change.named(but=["name"])
@@ -153,11 +153,11 @@ def update_source(db: "DuckDBPyConnection", actor: Actor, change: SourceChange, 
 
 
 def delete_source(db: "DuckDBPyConnection", actor: Actor, name: str) -> None:
-    """Remove a source and what was granted on it.
+    """Remove a source and its grants.
 
     Raises:
-        NotFoundError: there is no such source.
-        ConflictError: tables of it are registered.
+        NotFoundError: it does not exist.
+        ConflictError: its tables are registered.
     """
     source = get_source(db, name)
     _require_no_tables(db, source.name)
@@ -167,7 +167,7 @@ def delete_source(db: "DuckDBPyConnection", actor: Actor, name: str) -> None:
 
 
 def exclude(db: "DuckDBPyConnection", source: Source, tables: Iterable[str]) -> None:
-    """Replace the list of tables that discovery leaves alone."""
+    """Replace the list of tables that discovery ignores."""
     update(db, "sources", {"name": source.name}, {"excluded": json.dumps(sorted(set(tables)))})
 
 

@@ -1,4 +1,4 @@
-"""Personal access tokens: `da_` and 32 random bytes, kept only as their SHA-256."""
+"""Personal access tokens: `da_` and 32 random bytes, stored only as their SHA-256."""
 
 import json
 import secrets
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 DAYS: Final = 90
-"""How long a token is valid when nothing else is asked for."""
+"""The default validity of a token."""
 
 _MOST = 50
 _WORTH_TELLING: Final = timedelta(days=1)
@@ -74,15 +74,15 @@ class CreatedToken(Output):
     scopes: tuple[Scope, ...]
     expires_at: datetime
     note: str | None = None
-    """Why it expires a day or more before the time that was asked for."""
+    """The reason why it expires a day or more before the requested time."""
 
 
 def list_tokens(db: "DuckDBPyConnection", caller: Caller, user: str | None) -> tuple[Token, ...]:
-    """List the tokens of a caller, newest first; an administrator may ask for those of a user (e-mail) or of `all`.
+    """List the tokens of a caller, newest first; administrators can name a user (e-mail address) or `all`.
 
     Raises:
-        ForbiddenError: they are somebody else's, and the caller is no administrator.
-        NotFoundError: there is no such user.
+        ForbiddenError: they belong to another user, and the caller is not an administrator.
+        NotFoundError: the user does not exist.
     """
     if user == "all" and caller.includes(Role.ADMIN):
         return _list(db, "")
@@ -90,15 +90,14 @@ def list_tokens(db: "DuckDBPyConnection", caller: Caller, user: str | None) -> t
 
 
 def create_token(db: "DuckDBPyConnection", actor: Actor, caller: Caller, new: NewToken) -> CreatedToken:
-    """Make a token for the caller, or as an administrator for another active user.
+    """Create a token for the caller, or as an administrator for another active user.
 
-    A token that makes another bounds its life: a leaked one could otherwise be renewed for ever.
+    A token that creates another one bounds its validity; otherwise a leaked one could be renewed forever.
 
     Raises:
-        UnauthenticatedError: the token that makes it is revoked or expired by now.
-        ForbiddenError: it would be somebody else's, and the caller is no administrator; or it would have a scope that
-            the caller lacks.
-        NotFoundError: there is no such user.
+        UnauthenticatedError: the creating token has been revoked or has expired.
+        ForbiddenError: it is for another user, and the caller is not an administrator; or the caller does not have its scopes.
+        NotFoundError: the user does not exist.
         ConflictError: the user is not active, or has 50 valid tokens.
     """
     missing = frozenset(new.scopes) - caller.scopes
@@ -125,7 +124,7 @@ def issue(
     """Create a token for a user. A given `token` is used as it is. It expires by `bound` at the latest.
 
     Raises:
-        NotFoundError: there is no such user.
+        NotFoundError: the user does not exist.
         ConflictError: the user is not active, or has 50 valid tokens.
     """
     _require_room(db, actor, user_id)
@@ -160,13 +159,13 @@ def issue(
 
 
 def revoke_token(db: "DuckDBPyConnection", actor: Actor, caller: Caller, token_id: str) -> None:
-    """Revoke a token: one's own, or as an administrator anybody's. Revoking one again is no error.
+    """Revoke a token: one's own, or as an administrator any token. Revoking it again is not an error.
 
     A token may revoke itself, whatever its scopes are.
 
     Raises:
-        NotFoundError: the caller has none such.
-        ForbiddenError: it may do more than the token that is to revoke it, or that lacks the scope `admin`.
+        NotFoundError: the caller has no such token.
+        ForbiddenError: it has more scopes than the revoking token, or that one does not have the scope `admin`.
     """
     if token_id != caller.token_id and not caller.manages_credentials:
         raise ForbiddenError(_LACKS)
@@ -175,7 +174,8 @@ def revoke_token(db: "DuckDBPyConnection", actor: Actor, caller: Caller, token_i
         raise NotFoundError(f"there is no token {token_id!r}")
     if not caller.scopes.issuperset(token["scopes"]):
         raise ForbiddenError(
-            "an access token cannot revoke a token with scopes that it does not have itself; sign in, or use one that has them"
+            "an access token cannot revoke a token with scopes that it does not have itself; sign in, or use one that "
+            "has them"
         )
     if token["revoked_at"] is None:
         execute(db, "update tokens set revoked_at = ? where id = ?", [actor.at, token_id])
@@ -196,7 +196,8 @@ def _owner(db: "DuckDBPyConnection", caller: Caller, user: str | None) -> str:
         raise ForbiddenError("a service has no access tokens of its own")
     if caller.lacks_scope_for(Role.ADMIN):
         raise ForbiddenError(
-            "this access token does not have the scope 'admin', so it cannot act for others; sign in, or use one that has the scope"
+            "this access token does not have the scope 'admin', so it cannot act for others; sign in, or use one that "
+            "has the scope"
         )
     if not caller.includes(Role.ADMIN):
         raise ForbiddenError("only administrators can manage the access tokens of other users")
@@ -204,7 +205,7 @@ def _owner(db: "DuckDBPyConnection", caller: Caller, user: str | None) -> str:
 
 
 def _expiry(db: "DuckDBPyConnection", actor: Actor, token_id: str) -> datetime:
-    """Return when the token expires that makes another one. The state knows a revocation before the access list does."""
+    """Return the expiry of the creating token. The state knows of a revocation before the access list does."""
     valid = "id = ? and revoked_at is null and expires_at > ?"
     token = fetch_one(db, f"select expires_at from tokens where {valid}", [token_id, actor.at])
     if token is None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What signing in by password needs to know of an active user. `changed_at` is when the password was set last."""
+    """The data about an active user for sign-in by password. `changed_at` is when the password was last set."""
 
     user_id: str
     email: str
@@ -29,7 +29,7 @@ class Account:
 
     @property
     def stamp(self) -> str:
-        """Change with the password: a link made before is void after."""
+        """A value that changes with the password, so that older links become invalid."""
         return "" if self.changed_at is None else self.changed_at.isoformat()
 
 
@@ -50,7 +50,7 @@ def set_password(db: "DuckDBPyConnection", actor: Actor, user_id: str, password_
     """Set a user's password. All sessions that began before end.
 
     Raises:
-        NotFoundError: there is no such active user.
+        NotFoundError: the active user does not exist.
     """
     if find_account(db, user_id) is None:
         raise NotFoundError("this user no longer exists")
@@ -64,15 +64,15 @@ def set_password(db: "DuckDBPyConnection", actor: Actor, user_id: str, password_
 
 
 def renew_hash(db: "DuckDBPyConnection", actor: Actor, user_id: str, before: str, after: str) -> None:
-    """Replace the hash of the same password by one made with today's parameters, unless the password changed."""
+    """Replace the hash of the same password by one with current parameters, unless the password has changed."""
     update(db, "users", {"id": user_id, "password_hash": before}, {"password_hash": after, "updated_at": actor.at})
 
 
 def require_identity(db: "DuckDBPyConnection", user_id: str, issuer: str, subject: str) -> bool:
-    """Return whether a user is known by this identity; False if by none of this issuer.
+    """Return whether a user has this identity; False if they have none of this issuer.
 
     Raises:
-        ForbiddenError: they are known by another one.
+        ForbiddenError: they have another one.
     """
     known = fetch_one(db, "select subject from identities where user_id = ? and issuer = ?", [user_id, issuer])
     if known is not None and known["subject"] != subject:
@@ -84,10 +84,10 @@ def require_identity(db: "DuckDBPyConnection", user_id: str, issuer: str, subjec
 
 
 def bind_identity(db: "DuckDBPyConnection", actor: Actor, user_id: str, issuer: str, subject: str) -> None:
-    """Know a user by this identity from now on.
+    """Bind a user to this identity.
 
     Raises:
-        ForbiddenError: they are known by another one.
+        ForbiddenError: they have another one.
     """
     if not require_identity(db, user_id, issuer, subject):
         values = {"user_id": user_id, "issuer": issuer, "subject": subject, "at": actor.at}
@@ -101,7 +101,7 @@ def release_identities(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> 
     Existing sessions end, because they belong to the previous person.
 
     Raises:
-        NotFoundError: there is no such user.
+        NotFoundError: the user does not exist.
     """
     user = require_user(db, user_id)
     execute(db, "delete from identities where user_id = ?", [user.id])
@@ -110,7 +110,7 @@ def release_identities(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> 
 
 
 def end_session(db: "DuckDBPyConnection", actor: Actor, session_id: str, user_id: str, expires: datetime) -> None:
-    """End one session of a user; what it could last to at most is `expires`. Ending it again is no error."""
+    """End one session of a user; `expires` is its latest possible end. Ending it again is not an error."""
     execute(db, "delete from revoked_sessions where expires_at <= ?", [actor.at])
     if not fetch_one(db, "from revoked_sessions where id = ?", [session_id]):
         values = {"id": session_id, "user_id": user_id, "expires_at": expires, "revoked_at": actor.at}
@@ -119,7 +119,7 @@ def end_session(db: "DuckDBPyConnection", actor: Actor, session_id: str, user_id
 
 
 def end_all_sessions(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
-    """End every session of a user that began before; access tokens stay as they are."""
+    """End all sessions of a user that began before; access tokens are not affected."""
     void_sessions(db, actor, user_id)
     record(db, actor, "auth.sign_out_everywhere", f"user:{user_id}")
 
@@ -184,16 +184,16 @@ class SignOut(Input):
 
 
 def list_users(db: "DuckDBPyConnection", email: str | None = None) -> tuple[User, ...]:
-    """List all users by e-mail, or the one of an e-mail (in lower case)."""
+    """List all users by e-mail address, or the one with an address (in lower case)."""
     where, values = ("", []) if email is None else ("where u.email = ?", [email])
     return tuple(User.model_validate(row) for row in fetch(db, f"{_SELECT} {where} {_GROUPED}", values))
 
 
 def get_user(db: "DuckDBPyConnection", user: str) -> User:
-    """Find a user by id or by e-mail in any spelling.
+    """Return a user by id, or by e-mail address in any case.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: the user does not exist.
     """
     row = fetch_one(db, f"{_SELECT} where u.id = ? or u.email = ? {_GROUPED}", [user, normal_email(user)])
     if row is None:
@@ -205,7 +205,7 @@ def create_user(db: "DuckDBPyConnection", actor: Actor, new: NewUser) -> User:
     """Add a user.
 
     Raises:
-        ConflictError: somebody has the e-mail.
+        ConflictError: a user with this e-mail address exists.
     """
     if fetch_one(db, "from users where email = ?", [new.email]):
         raise ConflictError(f"a user with the e-mail address {new.email} already exists")
@@ -220,8 +220,8 @@ def update_user(db: "DuckDBPyConnection", actor: Actor, change: UserChange) -> U
     """Change the given fields of a user. Deactivation revokes all tokens and sessions.
 
     Raises:
-        NotFoundError: there is no such user.
-        ConflictError: nobody would be left to administer.
+        NotFoundError: the user does not exist.
+        ConflictError: this is the last active administrator.
     """
     before = require_user(db, change.id)
     changes = _differences(before, change.named(but=["id"]))
@@ -239,7 +239,7 @@ def sign_out(db: "DuckDBPyConnection", actor: Actor, request: SignOut) -> None:
     """End all sessions of a user, who may sign in again.
 
     Raises:
-        NotFoundError: there is no such user.
+        NotFoundError: the user does not exist.
     """
     user = require_user(db, request.id)
     void_sessions(db, actor, user.id)
@@ -267,8 +267,8 @@ def delete_user(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
     """Remove a user with all grants, memberships, tokens and requests. Added again, it is another user.
 
     Raises:
-        NotFoundError: there is no such user.
-        ConflictError: nobody would be left to administer.
+        NotFoundError: the user does not exist.
+        ConflictError: this is the last active administrator.
     """
     user = require_user(db, user_id)
     for table in _OF_USERS:
@@ -279,15 +279,15 @@ def delete_user(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
 
 
 def is_seeded(db: "DuckDBPyConnection", email: str) -> bool:
-    """Return whether the user of an e-mail (in lower case) was made an administrator by `seed_admin` before."""
+    """Return whether the user with an e-mail address (in lower case) was made an administrator by `seed_admin` before."""
     return fetch_one(db, "from seeded_admins where email = ?", [email]) is not None
 
 
 def require_user(db: "DuckDBPyConnection", user_id: str) -> User:
-    """Find a user by id alone.
+    """Return a user by id alone.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: the user does not exist.
     """
     user = get_user(db, user_id)
     if user.id != user_id:

@@ -105,10 +105,7 @@ class SweepAnswer(BaseModel):
 
 __all__ = ["KEPT_BY_DAY", "Rule", "Sweep", "SweepAnswer"]
 
-_GONE = (
-    "{count} files of {table} are missing from the bucket; something else deleted them, such as a VACUUM of its Delta table. "
-    "Read the source again to restore its rows"
-)
+_GONE = "{count} files of {table} are missing from the bucket; they were deleted by another program, such as a VACUUM of its Delta table; run a full refresh of the table to restore its rows"
 KEPT_BY_DAY: Mapping[str, timedelta | None] = {runs.PREFIX: timedelta(days=90)}
 """The prefixes of records that are stored by day, and how long each is kept (`None`: permanently)."""
 
@@ -207,7 +204,7 @@ class Sweep:
             with found.trouble(source), duckdb_files.scratch(self.scratch) as folder:
                 sweep = SourceSweep.read(self.store, source, listed[source], referred, folder=folder, rule=self.rule)
                 found.problems += [
-                    SweepProblem(source=source, message=f"no file of it is deleted: {reason}")
+                    SweepProblem(source=source, message=f"none of its files are deleted: {reason}")
                     for reason in sweep.extract.refused.values()
                 ]
                 due = sweep.due(self.delta_keep, dry_run=dry_run)

@@ -50,7 +50,7 @@ class Rewritten:
         """Return the table to publish, which differs only in its files. It yields if the table has changed."""
         meta, state = self.table.meta, self.table.state
         if meta.extracted_at is None:
-            raise ContractError(f"'{self.table.source}.{meta.table}' has no time of extraction")
+            raise ContractError(f"'{self.table.source}.{meta.table}' has no extraction time")
         return NewTable(
             name=meta.table,
             description=meta.description,
@@ -105,7 +105,8 @@ class Rewriting:
         with duckdb_files.scratch(self.scratch) as folder:
             if time.monotonic() - rewritten.began > LONGEST:
                 raise UnavailableError(
-                    "the rewrite took longer than 12 hours, after which a sweep may delete its files; it is not published"
+                    "the rewrite took longer than 12 hours, after which a sweep may delete its files; it is not "
+                    "published"
                 )
             if is_set_back(self.snapshots.current(), source, *read_extract(self.store, source, folder)):
                 return False
@@ -168,7 +169,7 @@ def _check(batch: Files, files: Sequence[ParquetFile]) -> None:
         raise ContractError(f"{what} have {written} rows, but are listed with {listed}")
     columns = _united(columns_of(row) for row in batch)
     if any(file.columns != columns for file in files):
-        raise ContractError(f"{what} have other columns than they are listed with")
+        raise ContractError(f"{what} have columns other than those listed")
 
 
 def _united(columns: Iterable[Sequence[Column]]) -> tuple[Column, ...]:

@@ -66,8 +66,8 @@ def test_an_odd_file_is_the_trouble_of_its_own_table(world: World, files: Path) 
     assert {
         name: error.split(";")[0] for name, error in found.items() if name not in {"deep", "secret", "decimal"}
     } == {
-        "zipped": "zipped.csv is not what its name says: it holds a zip archive",
-        "old": "old.csv is not what its name says: it holds an old Office file, such as an Excel workbook",
+        "zipped": "the content of zipped.csv does not match its name: it is a zip archive",
+        "old": "the content of old.csv does not match its name: it is an old Office file, such as an Excel workbook",
         "gone": "'gone.csv' can't be read: No such file or directory",
         "caf_xe9": "the path of 'caf\\\\xe9.csv' is not in UTF-8",
     }
@@ -107,7 +107,9 @@ def test_files_of_one_table_without_a_common_column_are_noted(world: World, file
     (files / "related/a.csv").write_text("id,name\n1,Ann\n")
     (files / "related/b.csv").write_text("price,id\n9.5,3\n")
     notes = {table["table"]: table["notes"] for table in extract(world)["tables"]}
-    assert notes["csvs"][0].startswith("csvs/1.csv has no column in common with csvs/0.csv, and is united with it")
+    assert notes["csvs"][0].startswith(
+        "csvs/1.csv has no column in common with csvs/0.csv, but both are files of one table"
+    )
     assert notes["lines"][0].startswith("lines/1.jsonl has no column in common with lines/0.jsonl")
     assert notes["related"] == []
 
@@ -137,7 +139,7 @@ def test_a_header_that_takes_the_name_of_another_is_noted_where_all_rows_are_new
     (table,) = extract(world)["tables"]
     assert (table["status"], table["notes"]) == (
         "ok",
-        ["the column 'a_b' is 'a-b' now, and was 'a b' until the last sync"],
+        ["the column 'a_b' is now read from 'a-b'; until the last sync it was read from 'a b'"],
     )
 
 

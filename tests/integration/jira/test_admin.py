@@ -22,7 +22,7 @@ def test_an_administrator_reads_compares_and_looks(asking: Jira, service: Servic
     assert told["check"]["jira"] == 1
     service.accounts.pop(TOKEN)
     refused = world.send("POST", "/api/admin/jira/backfill", {"jql": "project = SUP"})
-    assert (refused.status_code, "set JIRA_API_TOKEN anew" in refused.get_json()["detail"]) == (422, True)
+    assert (refused.status_code, "set JIRA_API_TOKEN to" in refused.get_json()["detail"]) == (422, True)
     world.process.audit.close()
     events = world.ask("GET", "/api/admin/audit?resource=source:jira")["events"]
     assert {"source.backfill", "source.check", "source.replay"} <= {event["action"] for event in events}

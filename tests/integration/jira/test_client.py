@@ -193,7 +193,7 @@ def test_a_date_is_as_good_as_seconds(service: Service, client: JiraClient, cloc
 
 def test_nothing_is_waited_for_beyond_the_deadline(service: Service, client: JiraClient, clock: Clock) -> None:
     service.down_until = 1e9
-    with pytest.raises(UnavailableError, match=r"/rest/api/3/field now \(503\)"):
+    with pytest.raises(UnavailableError, match=r"/rest/api/3/field at the moment \(503\)"):
         client.fields()
     assert clock.at <= 120
     service.down_until = 0
@@ -248,7 +248,7 @@ def test_a_file_that_is_too_large_or_breaks_off_is_an_error(
     with pytest.raises(TooLargeError, match="more than 999 bytes"):
         client.attachment(id_, tmp_path / "file", 999)
     service.faults.append(Fault("media", cut=10))
-    with pytest.raises(UnavailableError, match="broke off"):
+    with pytest.raises(UnavailableError, match="was interrupted"):
         client.attachment(id_, tmp_path / "file", 1000)
     with pytest.raises(MissingError):
         client.attachment("1", tmp_path / "file", 1000)
@@ -311,7 +311,10 @@ CAPTCHA = {"X-Authentication-Denied-Reason": "CAPTCHA_CHALLENGE; login-url=https
         (Fault("search", 200, {"Content-Type": "text/plain"}, body=PAGE), "check that JIRA_DOMAIN is the address"),
         (Fault("search", 403, CAPTCHA), "sign in to Jira in a browser as that account, solve it"),
         (Fault("search", 200, CAPTCHA, body='{"issues": []}'), "CAPTCHA"),
-        (Fault("search", 200, {"X-Seraph-LoginReason": "AUTHENTICATION_DENIED"}, body='{"issues": []}'), "anew"),
+        (
+            Fault("search", 200, {"X-Seraph-LoginReason": "AUTHENTICATION_DENIED"}, body='{"issues": []}'),
+            "create a new token",
+        ),
         (
             Fault("search", 200, {"X-AUSERNAME": "anonymous"}, body='{"issues": [], "isLast": true}'),
             "anonymous visitor",
@@ -321,9 +324,9 @@ CAPTCHA = {"X-Authentication-Denied-Reason": "CAPTCHA_CHALLENGE; login-url=https
         (Fault("search", 301, {"Location": "https://other.example/rest"}), "set JIRA_DOMAIN to that address"),
         (Fault("search", 410), "install a newer version"),
         (Fault("search", 401, body='{"code":401,"message":"Unauthorized; scope does not match"}'), "read:jira-user"),
-        (Fault("search", 404), "from Jira Cloud only"),
-        (Fault("myself", 200, body='{"displayName": "Anonymous"}'), "does not know whose credential"),
-        (Fault("myself", 404), "is JIRA_DOMAIN the address"),
+        (Fault("search", 404), "can only be read from Jira Cloud"),
+        (Fault("myself", 200, body='{"displayName": "Anonymous"}'), "identifies no account for the credential"),
+        (Fault("myself", 404), "check that JIRA_DOMAIN is the address"),
     ],
 )
 def test_what_stands_between_us_and_jira_is_named_with_a_remedy(
@@ -347,9 +350,9 @@ def test_a_token_is_followed_although_the_page_says_that_it_is_the_last(
 @pytest.mark.parametrize(
     ("page", "said"),
     [
-        ('{"issues": [], "isLast": true, "total": 3}', "says that there are 3"),
-        ('{"issues": [], "isLast": false}', "gives no token for the next one"),
-        ('{"issues": [], "nextPageToken": "x", "isLast": true}', "same page again and again"),
+        ('{"issues": [], "isLast": true, "total": 3}', "reports a total of 3"),
+        ('{"issues": [], "isLast": false}', "sends no token for the next one"),
+        ('{"issues": [], "nextPageToken": "x", "isLast": true}', "same page of a search again and again"),
         ('{"isLast": true}', "no list of issues"),
     ],
 )

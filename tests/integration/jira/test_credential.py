@@ -37,7 +37,7 @@ def test_an_expired_token_deletes_nothing_and_every_job_fails_with_what_to_do(
     instance.clock += HOUR
     service.expired = expired
     told = run(asking, job, status=422)
-    assert ("set JIRA_API_TOKEN anew" in told["error"], TOKEN in str(told)) == (True, False)
+    assert ("set JIRA_API_TOKEN to" in told["error"], TOKEN in str(told)) == (True, False)
     assert (told["status"], asking.files()) == ("failed", before)
 
 
@@ -51,7 +51,7 @@ def test_events_wait_while_the_token_is_expired(
     for id_ in ids:
         hook(instance, asking, id_)
     told = fold(asking, 422)
-    assert (told["left"], len(issues(asking)), "set JIRA_API_TOKEN anew" in told["error"]) == (3, 3, True)
+    assert (told["left"], len(issues(asking)), "set JIRA_API_TOKEN to" in told["error"]) == (3, 3, True)
     service.expired = ""
     assert fold(asking)["left"] == 0
     assert all(summary.startswith("other") for (summary,) in issues(asking, "summary"))
@@ -119,7 +119,7 @@ def test_a_lost_permission_deletes_no_project(asking: Jira, service: Service, in
     service.hidden = set(lost)
     for job in ("check", "check"):
         told = run(asking, job, status=422)
-        assert "Jira no longer finds 6 of 12 published issues; at most 2 are believed" in told["error"]
+        assert "Jira no longer finds 6 of 12 published issues; a check deletes at most 2" in told["error"]
     for id_ in lost:
         hook(instance, asking, id_)
     told = fold(asking, 422)
@@ -180,7 +180,7 @@ def test_a_login_page_is_no_attachment(asking: Jira, service: Service, instance:
     assert "login page" in run(asking, "attachments", status=422)["error"]
     service.faults = [Fault("media", 200, body=PAGE)]
     told = run(asking, "attachments")
-    assert (told["counts"], f"it has {len(PAGE)} bytes" in told["notes"][0]) == ({"failed": 1}, True)
+    assert (told["counts"], f"{len(PAGE)} bytes were received" in told["notes"][0]) == ({"failed": 1}, True)
     assert run(asking, "attachments")["counts"]["stored"] == 1
 
 

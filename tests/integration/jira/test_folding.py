@@ -68,7 +68,7 @@ def test_a_token_that_expires_leaves_events_in_the_inbox_until_there_is_another(
     service.faults = [Fault("issue", status=401, skip=1, times=10**6)]
     told = fold(asking, 207)
     assert (told["status"], told["counts"]["events"], told["left"]) == ("partial", 1, 2)
-    assert "2 events wait: Jira does not know the credential" in told["error"]
+    assert "2 events are waiting: Jira rejects the credential" in told["error"]
     assert TOKEN not in str(told)
     assert len(asking.waiting()) == 2
     told = fold(asking, 422)
@@ -108,7 +108,7 @@ def test_what_could_not_be_read_of_an_event_is_told_by_the_fold_that_is_done_wit
     told = fold(asking, 200)
     assert (told["counts"]["unread"], told["notes"]) == (
         1,
-        ["2026-03-01T12-00/broken.json was read without its comment, which has an unknown shape"],
+        ["2026-03-01T12-00/broken.json was read without its comment, which has an unknown format"],
     )
 
 
@@ -138,7 +138,7 @@ def test_while_jira_is_down_no_more_than_a_batch_is_read(
     service.down_until = float("inf")
     told = fold(asking, 422)
     assert told["left"] == 2
-    assert "2 events and all behind them wait" in told["error"]
+    assert "2 events and all later ones are waiting" in told["error"]
     assert len(asking.waiting()) == 6
     service.down_until = 0.0
     assert fold(asking, 200)["counts"] == {"events": 6, "issues": 6}
@@ -225,6 +225,6 @@ def test_a_replay_passes_over_what_is_damaged_and_tells_it(jira: Jira) -> None:
     answer = jira.world.send("POST", "/extract/jira/replay", {}, token=SERVICE_TOKEN)
     told = answer.get_json()
     assert (answer.status_code, told["events"], told["issues"]) == (422, 1, 0)
-    assert told["error"] == f"{damaged} is damaged; restore it from a backup, or delete it"
+    assert told["error"] == f"the archive '{damaged}' is damaged; restore it from a backup, or delete it"
     (run,) = jira.world.ask("GET", f"/api/sync/status?run={told['run_id']}", token=SERVICE_TOKEN)["runs"]
     assert (run["job"], run["status"], run["counts"]) == ("replay", "failed", {"events": 1})

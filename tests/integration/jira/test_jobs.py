@@ -78,7 +78,7 @@ def test_what_is_more_than_may_be_mended_is_an_error_and_deletions_are_not_belie
     service.hidden = {*ids[:3]}
     found = run(asking, "check", status=422, limit=2)
     assert (found["level"], found["left"], found["totals"]["deleted"]) == ("ERROR", 3, 0)
-    assert "can its account still see all projects?" in found["error"]
+    assert "can no longer see all projects" in found["error"]
     assert "da admin jira check --deletions 3 --limit 3" in found["error"]
     assert len(issues(asking)) == 4
     service.hidden = set()
@@ -108,13 +108,13 @@ def test_before_all_issues_were_read_once_nothing_is_missing(asking: Jira, insta
     instance.create()
     instance.clock += HOUR
     found = run(asking, "check")
-    assert (found["totals"]["missing"], found["notes"][0].startswith("not all issues were read yet")) == (0, True)
+    assert (found["totals"]["missing"], found["notes"][0].startswith("the backfill has not finished")) == (0, True)
 
 
 def test_a_check_that_can_not_ask_is_an_error_that_is_reported(asking: Jira, service: Service) -> None:
     service.accounts.pop(TOKEN)
     found = run(asking, "check", status=422)
-    assert (found["level"], "set JIRA_API_TOKEN anew" in found["error"]) == ("ERROR", True)
+    assert (found["level"], "set JIRA_API_TOKEN to" in found["error"]) == ("ERROR", True)
     assert asking.store.read(found["report"]) is not None
 
 
@@ -126,7 +126,7 @@ def test_a_token_that_expires_while_issues_are_mended_stops_that(
     instance.clock += HOUR
     service.faults.append(Fault("remotelink", 401, about=f"/{ids[2]}/"))
     found = run(asking, "check", status=207)
-    assert (found["level"], len(found["failed"]), "set JIRA_API_TOKEN anew" in found["error"]) == ("ERROR", 1, True)
+    assert (found["level"], len(found["failed"]), "set JIRA_API_TOKEN to" in found["error"]) == ("ERROR", 1, True)
     assert service.counts["remotelink"] < 20
     assert run(asking, "check")["totals"]["missing"] == 28
 
@@ -162,7 +162,7 @@ def test_a_poll_whose_token_has_expired_is_told_and_changes_nothing(
     before = issues(asking, "time_to_resolution_goal_millis")
     service.accounts.pop(DESK_TOKEN)
     answer = run(asking, "sla", status=422)
-    assert "set JIRA_SLA_API_TOKEN anew" in answer["error"]
+    assert "set JIRA_SLA_API_TOKEN to" in answer["error"]
     assert issues(asking, "time_to_resolution_goal_millis") == before == [(HOUR,)]
 
 
@@ -226,4 +226,7 @@ def test_the_jobs_are_scheduled(asking: Jira) -> None:
 @pytest.mark.parametrize("job", ["sla", "check", "attachments"])
 def test_without_a_credential_nothing_is_asked_and_that_is_no_failure(jira: Jira, job: str) -> None:
     answer = run(jira, job)
-    assert (answer["status"], answer["notes"]) == ("unchanged", ["Jira is not asked: JIRA_API_TOKEN is not set"])
+    assert (answer["status"], answer["notes"]) == (
+        "unchanged",
+        ["nothing was requested from Jira: JIRA_API_TOKEN is not set"],
+    )

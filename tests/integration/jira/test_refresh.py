@@ -55,8 +55,8 @@ def test_an_expired_token_refreshes_nothing(asking: Jira, service: Service, inst
     key = instance.create().key
     run(asking)
     service.expired = "silent"
-    assert "set JIRA_API_TOKEN anew" in run(asking, "refresh", status=422, keys=[key])["error"]
-    assert "set JIRA_API_TOKEN anew" in run(asking, "refresh", status=422, all_issues=True)["error"]
+    assert "set JIRA_API_TOKEN to" in run(asking, "refresh", status=422, keys=[key])["error"]
+    assert "set JIRA_API_TOKEN to" in run(asking, "refresh", status=422, all_issues=True)["error"]
     assert issues(asking) == [(key,)]
 
 

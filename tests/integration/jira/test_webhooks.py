@@ -109,14 +109,14 @@ def test_what_is_not_json_is_refused_kept_and_set_aside(jira: Jira, body: bytes)
     assert len(jira.waiting()) == 1
     folded = jira.fold()
     assert folded["counts"] == {"events": 1, "set_aside": 1}
-    assert "was set aside: the body is not " in folded["notes"][0]
+    assert "could not be read: the body is not " in folded["notes"][0]
     assert jira.waiting() == []
 
 
 def test_an_event_of_no_issue_is_kept_and_set_aside_with_the_reason(jira: Jira) -> None:
     answer = jira.take(event("project_created", project={"id": 1}), "p")
     assert (answer["outcome"], answer["reason"]) == ("ignored", "project_created names no issue")
-    assert jira.fold()["notes"] == ["2026-03-01T12-00/p.json was set aside: project_created names no issue"]
+    assert jira.fold()["notes"] == ["2026-03-01T12-00/p.json could not be read: project_created names no issue"]
 
 
 def test_a_part_that_cannot_be_read_is_told_beside_the_issue_that_can(jira: Jira) -> None:
@@ -128,7 +128,7 @@ def test_a_part_that_cannot_be_read_is_told_beside_the_issue_that_can(jira: Jira
     (run,) = jira.world.ask("GET", f"/api/sync/status?run={folded['run_id']}", token=SERVICE_TOKEN)["runs"]
     assert run["counts"]["unread"] == 1
     assert run["notes"] == [
-        "2026-03-01T12-00/broken.json was read without its changelog and comment, which has an unknown shape"
+        "2026-03-01T12-00/broken.json was read without its changelog and comment, which has an unknown format"
     ]
 
 

@@ -114,7 +114,7 @@ def test_originals_that_would_have_one_name_are_told_apart(
 def test_an_original_that_is_gone_gives_its_name_free_where_nothing_of_it_stays() -> None:
     assert named(["a-b"], known={"a_b": "a b"}) == [["a_b"]]
     assert Naming({"a_b": "a b"}).replaced({"a_b": "a-b"}) == [
-        "the column 'a_b' is 'a-b' now, and was 'a b' until the last sync"
+        "the column 'a_b' is now read from 'a-b'; until the last sync it was read from 'a b'"
     ]
     with pytest.raises(SourceError, match="'a-b' would be called 'a_b', which is 'a b'"):
         named(["a-b"], ["a b"], known={"a_b": "a b"})

@@ -47,7 +47,7 @@ def test_options_name_a_column_by_its_original_or_its_name(folder: Folder, named
 def test_an_option_that_names_no_column_is_told(folder: Folder) -> None:
     folder.tables = {"t": {"types": {NAME: "VARCHAR"}}}
     folder.write("t.csv", "a\n2\n")
-    with pytest.raises(SourceError, match=r"t\.csv: a type is set for imya, but the columns are a"):
+    with pytest.raises(SourceError, match=r"t\.csv: the option types names imya, but the columns are a"):
         extract_again(folder, {"groe": SIZE})
 
 

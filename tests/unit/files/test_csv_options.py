@@ -18,7 +18,7 @@ def test_an_encoding_can_be_set(folder: Folder, encoding: str) -> None:
 
 def test_bytes_that_are_not_in_the_encoding_are_told(folder: Folder) -> None:
     folder.write("t.csv", b"a,b\n1,2\n3,\x81\n")
-    with pytest.raises(SourceError, match=r"t\.csv:3: holds the byte 0x81"):
+    with pytest.raises(SourceError, match=r"t\.csv:3: contains the byte 0x81"):
         folder.rows("t", encoding="windows-1250")
     folder.write("u.csv", "a,b\n1,2\n".encode("utf-16") + b"\x00\xd8\x00\x00\x0a\x00")
     with pytest.raises(SourceError, match=r"u\.csv:3: "):
@@ -45,10 +45,13 @@ def test_decimal_commas_are_text_unless_they_are_configured(folder: Folder) -> N
 def test_configured_types_are_enforced(folder: Folder) -> None:
     folder.write("t.csv", 'Total Sum,note\n007,"a\nb"\n8,c\n\n9.5,d\n')
     assert folder.rows("t", types={"total_sum": "double"})[0] == (7.0, "a\nb")
-    with pytest.raises(SourceError, match=r"t\.csv:6: column 'total_sum': '9\.5' is no INTEGER"):
+    with pytest.raises(SourceError, match=r"t\.csv:6: column 'total_sum': '9\.5' is not a valid INTEGER"):
         folder.rows("t", types={"Total Sum": "integer"})
     extracted = folder.extract("t", types={"Total Sum": "integer"}, on_error="collect")
-    assert (extracted.rejected, extracted.rejects) == (1, ("t.csv:6: column 'total_sum': '9.5' is no INTEGER",))
+    assert (extracted.rejected, extracted.rejects) == (
+        1,
+        ("t.csv:6: column 'total_sum': '9.5' is not a valid INTEGER",),
+    )
     assert folder.rows("t", types={"total_sum": "integer"}, on_error="collect") == [(7, "a\nb"), (8, "c")]
 
 
@@ -56,7 +59,7 @@ def test_a_type_for_a_column_that_is_not_there_is_told(folder: Folder) -> None:
     folder.write("t.csv", "a,b\n1,2\n")
     assert folder.types("t", types={"zip": "varchar"}) == {"a": "BIGINT", "b": "BIGINT"}
     folder.tables["t"] = {"types": {"zip": "varchar"}}
-    with pytest.raises(SourceError, match=r"t\.csv: a type is set for zip, but the columns are a, b"):
+    with pytest.raises(SourceError, match=r"t\.csv: the option types names zip, but the columns are a, b"):
         folder.rows("t")
 
 

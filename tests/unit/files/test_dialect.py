@@ -65,7 +65,7 @@ def test_columns_are_normalised_and_remember_their_originals() -> None:
 def test_a_file_without_a_header_has_numbered_or_given_columns() -> None:
     assert detected(b"1,2\n", header=False).names == ("column0", "column1")
     assert detected(b"1,2\n", header=False, names=["A", "b c"]).columns == (("a", "A"), ("b_c", "b c"))
-    with pytest.raises(SourceError, match="2 values, but 1 names are set"):
+    with pytest.raises(SourceError, match="there are 2 values, but the option names has 1 names"):
         detected(b"1,2\n", header=False, names=["a"])
 
 
@@ -90,12 +90,12 @@ def test_utf_16_is_known_by_its_mark(content: bytes, encoding: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "f.csv is empty: it has not even a header"),
-        (b"\n\r\n", "f.csv is empty: it has not even a header"),
+        (b"", "f.csv is empty: it has no header"),
+        (b"\n\r\n", "f.csv is empty: it has no header"),
         (b"id,name,ID\n", "f.csv:1: the columns 'id' and 'ID' would both be called 'id'"),
         (b"id,id\n", "f.csv:1: the columns 'id' and 'id' would both be called 'id'"),
         (b'\n"a,b\n', "f.csv:2: the header opens a quote that is never closed"),
-        (b"a\xff,b\n", "f.csv:1: the header holds the byte 0xff"),
+        (b"a\xff,b\n", "f.csv:1: the header contains the byte 0xff"),
         ("a,b\n".encode("utf-16-le"), "set encoding to utf-16"),
     ],
 )

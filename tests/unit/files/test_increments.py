@@ -141,9 +141,13 @@ def test_an_empty_file_is_no_news(folder: Folder) -> None:
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        ("id,b\n1,2\n", BY_CURSOR, "t.csv has no column 'at', which is its key or cursor; it has id, b"),
+        (
+            "id,b\n1,2\n",
+            BY_CURSOR,
+            "t.csv has no column 'at', which is configured as its key or cursor; its columns are id, b",
+        ),
         ("at,b\n1,2\n", BY_BOTH, "t.csv has no column 'id'"),
-        ("id,at\n1,9\n2,x\n", BY_CURSOR, "the cursor column 'at' holds text"),
+        ("id,at\n1,9\n2,x\n", BY_CURSOR, "the cursor column 'at' contains text"),
     ],
 )
 def test_a_key_or_cursor_that_can_not_be_one_is_told(
@@ -215,7 +219,7 @@ def test_a_file_that_was_malformed_only_while_it_was_written_is_read_again(folde
 def test_a_file_that_never_rests_is_told(folder: Folder) -> None:
     connector, into = restless(folder, *(f"a\n{'2' * (n + 2)}\n" for n in range(ATTEMPTS)))
     (table,) = connector.tables()
-    with pytest.raises(SourceError, match=r"t\.csv changed while it was read"):
+    with pytest.raises(SourceError, match=r"t\.csv changed 3 times while it was read"):
         connector.extract(table, None, into)
 
 

@@ -107,17 +107,17 @@ def test_an_array_and_other_layouts_are_read(folder: Folder) -> None:
     ("content", "message"),
     [
         ("", "t.jsonl is empty"),
-        ('{"a": 1}\n{"a": 2\n', "t.jsonl:2: is no JSON: expecting ',' delimiter"),
-        ('{"a": 1}\n\n[2]\n', "t.jsonl:3: is no JSON object"),
-        ('{"a": 1} {"a": 2}\n', "t.jsonl:1: is no JSON: extra data"),
-        ('{"a": 1,\n"b": 2}\n', "t.jsonl:1: is no JSON"),
-        (b'{"a": 1}\n{"a": "\xff"}\n', "t.jsonl:2: holds the byte 0xff"),
-        ('{"a": 1}\n{"a": 1, "a": 2}\n', "t.jsonl:2: can't be read: the member 'a' stands twice"),
-        ('{"a": {"b": 1}}\n{"a": {"b": 1, "b": 2}}\n', "t.jsonl:2: can't be read: the member 'b' stands twice"),
-        ('{"a": [{"b": {"c": 1, "c": 1}}]}\n', "t.jsonl:1: can't be read: the member 'c' stands twice"),
-        ('{"a": "\\ud800"}\n', "t.jsonl:1: holds half of a surrogate pair"),
+        ('{"a": 1}\n{"a": 2\n', "t.jsonl:2: is not valid JSON: expecting ',' delimiter"),
+        ('{"a": 1}\n\n[2]\n', "t.jsonl:3: is not a JSON object"),
+        ('{"a": 1} {"a": 2}\n', "t.jsonl:1: is not valid JSON: extra data"),
+        ('{"a": 1,\n"b": 2}\n', "t.jsonl:1: is not a complete JSON value"),
+        (b'{"a": 1}\n{"a": "\xff"}\n', "t.jsonl:2: contains the byte 0xff"),
+        ('{"a": 1}\n{"a": 1, "a": 2}\n', "t.jsonl:2: can't be read: an object has the key 'a' twice"),
+        ('{"a": {"b": 1}}\n{"a": {"b": 1, "b": 2}}\n', "t.jsonl:2: can't be read: an object has the key 'b' twice"),
+        ('{"a": [{"b": {"c": 1, "c": 1}}]}\n', "t.jsonl:1: can't be read: an object has the key 'c' twice"),
+        ('{"a": "\\ud800"}\n', "t.jsonl:1: contains an unpaired surrogate"),
         ('{"a": 1, "A": 2}\n', "the columns 'a' and 'A' would both be called 'a'"),
-        ('{"": 1}\n', "a member without a name"),
+        ('{"": 1}\n', "an empty key"),
         ('{"a": "' + "x" * 20_000_000 + '"}\n', "t.jsonl:1: is longer than 8 MiB"),
     ],
     ids=range(13),  # one content is too long for a name
@@ -133,13 +133,13 @@ def test_malformed_lines_are_set_aside_and_counted(folder: Folder) -> None:
     folder.write("t.jsonl", '{"a": 1}\n{"a": \n3\n{"a": 4}\n')
     extracted = folder.extract("t", on_error="collect")
     assert extracted.rejected == 2
-    assert extracted.rejects[1] == "t.jsonl:3: is no JSON object"
+    assert extracted.rejects[1] == "t.jsonl:3: is not a JSON object"
     assert folder.rows("t", on_error="collect") == [(1,), (4,)]
 
 
 def test_configured_types_are_enforced(folder: Folder) -> None:
     folder.write("t.jsonl", '{"a": "5", "b": 1}\n\n{"a": 6, "b": 2}\n{"a": "x", "b": 3}\n')
-    with pytest.raises(SourceError, match=r"t\.jsonl:4: column 'a': 'x' is no BIGINT"):
+    with pytest.raises(SourceError, match=r"t\.jsonl:4: column 'a': 'x' is not a valid BIGINT"):
         folder.rows("t", types={"a": "bigint"})
     assert folder.rows("t", types={"a": "bigint"}, on_error="collect") == [(5, 1), (6, 2)]
     assert folder.types("t", types={"b": "varchar"}) == {"a": "VARCHAR", "b": "VARCHAR"}
@@ -194,7 +194,9 @@ def test_more_members_than_columns_are_told(folder: Folder) -> None:
     folder.write(
         "t.jsonl", "".join(json.dumps({f"id{row}-{index}": 1 for index in range(101)}) + "\n" for row in range(100))
     )
-    with pytest.raises(SourceError, match=r"t\.jsonl: has 10100 different members, such as 'id0-0' .* 10000 columns; "):
+    with pytest.raises(
+        SourceError, match=r"t\.jsonl: the objects have 10100 different keys, such as 'id0-0' .* 10000 columns; "
+    ):
         folder.rows("t")
 
 

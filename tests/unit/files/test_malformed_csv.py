@@ -20,12 +20,12 @@ from tests.unit.files.folder import Folder
         (b'a,b\n1,"2\n\n3"\n4\n', "t.csv:5: has 1 value where the header has 2"),
         (b'a,b\n1,2\n3,"4\n5,6\n', "t.csv:3: opens a quote that is never closed"),
         (b'a,b\n1,2\n3,"4"x\n', "t.csv:3: has text after a closing quote"),
-        (b"a,b\n1,2\n3,\xff\n", "t.csv:3: holds the byte 0xff, which is not in the encoding"),
+        (b"a,b\n1,2\n3,\xff\n", "t.csv:3: contains the byte 0xff, which is not valid in the encoding"),
         (b"a,b\r\n1,2\n3\r\n", "t.csv:3: has 1 value where the header has 2"),
         (b"\n\na,b\n1\n", "t.csv:4: has 1 value where the header has 2"),
-        (b"PAR1 and so on PAR1", "t.csv is not what its name says: it holds parquet"),
-        (gzip.compress(b"a,b\n1,2\n", mtime=0), "t.csv is not what its name says: it holds gzip data"),
-        (zstd.compress(b"a,b\n1,2\n"), "t.csv is not what its name says: it holds zstd data"),
+        (b"PAR1 and so on PAR1", "the content of t.csv does not match its name: it is parquet"),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0), "the content of t.csv does not match its name: it is gzip data"),
+        (zstd.compress(b"a,b\n1,2\n"), "the content of t.csv does not match its name: it is zstd data"),
     ],
 )
 def test_what_is_malformed_is_told_by_file_line_and_reason(folder: Folder, content: bytes, message: str) -> None:
@@ -53,7 +53,7 @@ def test_malformed_rows_are_set_aside_and_counted(folder: Folder) -> None:
         "t.csv:3: has 1 value where the header has 2",
         "t.csv:4: has 3 values where the header has 2",
         "t.csv:5: has text after a closing quote",
-        f"t.csv:6: holds the byte 0xff, which is not in the encoding; {SET_ENCODING}",
+        f"t.csv:6: contains the byte 0xff, which is not valid in the encoding; {SET_ENCODING}",
         "t.csv:10: opens a quote that is never closed",
     )
     assert folder.rows("t", on_error="collect") == [(1, "2"), (10, "11"), (12, "x\ny"), (13, "14")]
@@ -87,10 +87,10 @@ def test_a_compressed_file_is_read_and_a_broken_one_is_told(folder: Folder, suff
     assert len(folder.rows("t")) == 50_000
     for cut in (1, 8, len(whole) // 2):
         folder.write(f"t.csv.{suffix}", whole[:-cut])
-        with pytest.raises(SourceError, match=r"t\.csv\.\w+ is cut off"):
+        with pytest.raises(SourceError, match=r"t\.csv\.\w+ is truncated"):
             folder.rows("t", on_error="collect")
     folder.write(f"t.csv.{suffix}", b"a,b\n1,2\n")
-    with pytest.raises(SourceError, match=r"is not what its name says"):
+    with pytest.raises(SourceError, match=r"does not match its name"):
         folder.rows("t")
 
 
@@ -98,5 +98,5 @@ def test_damage_within_a_compressed_file_is_told(folder: Folder) -> None:
     whole = bytearray(gzip.compress(b"a,b\n" + b"1,2\n" * 1000))
     whole[-6] ^= 1
     folder.write("t.csv.gz", bytes(whole))
-    with pytest.raises(SourceError, match=r"t\.csv\.gz is broken"):
+    with pytest.raises(SourceError, match=r"t\.csv\.gz is damaged"):
         folder.rows("t")

@@ -44,8 +44,8 @@ def test_files_of_a_folder_are_united_by_name_in_their_order(folder: Folder) -> 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a,b\n1,2\n", "t.parquet is not what its name says: it holds something else"),
-        (b"", "t.parquet is not what its name says"),
+        (b"a,b\n1,2\n", "the content of t.parquet does not match its name: it is in another format"),
+        (b"", "the content of t.parquet does not match its name"),
         (b"PAR1 and then nothing", "t.parquet is truncated"),
     ],
 )
@@ -71,7 +71,7 @@ def test_a_value_that_no_portable_type_holds_is_told(folder: Folder) -> None:
 
 def test_configured_types_are_enforced(folder: Folder) -> None:
     make(folder.path / "t.parquet", "from (values ('1'), ('x'), (null)) t(a)")
-    with pytest.raises(SourceError, match=r"t\.parquet:2: column 'a': 'x' is no BIGINT"):
+    with pytest.raises(SourceError, match=r"t\.parquet:2: column 'a': 'x' is not a valid BIGINT"):
         folder.rows("t", types={"a": "bigint"})
     assert folder.rows("t", types={"a": "bigint"}, on_error="collect") == [(1,), (None,)]
 
@@ -120,7 +120,9 @@ def test_a_file_of_another_kind_is_refused_by_what_it_holds(
     folder: Folder, name: str, content: bytes, held: str
 ) -> None:
     folder.write(name, content)
-    with pytest.raises(SourceError, match=f"^{re.escape(f'{name} is not what its name says: it holds {held}')}"):
+    with pytest.raises(
+        SourceError, match=f"^{re.escape(f'the content of {name} does not match its name: it is {held}')}"
+    ):
         folder.rows("t")
 
 

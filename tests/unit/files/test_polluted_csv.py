@@ -38,7 +38,7 @@ def zipped(name: str) -> bytes:
         ("a,b\n,1,\n3,4\n", "t.csv:2: has 3 values where the header has 2"),
         ("a,b\n1,2,,,\n3,4\n", "t.csv:2: has 5 values where the header has 2"),
         ("x,y\nr1,1,2\nr2,3,4\n", "set row_names to true"),
-        ('id,price,name,note\n1,$64"Linen, Slim",x\n2,$5,"Hat",y\n', "t.csv:2: can be read in two ways"),
+        ('id,price,name,note\n1,$64"Linen, Slim",x\n2,$5,"Hat",y\n', "t.csv:2: is ambiguous"),
         ('a,b\n1,"2\n3,4\n', "t.csv:2: opens a quote that is never closed"),
         ('a,b\n1,"x" y\n', "t.csv:2: has text after a closing quote"),
         ('a,b\n1,"x" "y"\n', "t.csv:2: has text after a closing quote"),
@@ -46,28 +46,31 @@ def zipped(name: str) -> bytes:
         ('a,b\n1,2\n"a","b"\n3,4\n', "t.csv:3: repeats the header"),
         (
             "Report of 2024,,\n,,\na,b,c\n1,2,3\n",
-            "t.csv:1: the header names only 1 of 3 columns; if lines stand before",
+            "t.csv:1: the header names only 1 of 3 columns; if there are lines before",
         ),
         ("Report of 2024\n\na,b,c\n1,2,3\n4,5,6\n", "if the header is on line 3, set skip to 2"),
         ("Report of 2024\na;b\n1;2\n3;4\n", "if the header is on line 2, set skip to 1"),
-        ("28/01/2018,MG-1,5\n29/01/2018,MG-2,6\n", "t.csv:1: the first line looks like data and not like a header"),
+        ("28/01/2018,MG-1,5\n29/01/2018,MG-2,6\n", "t.csv:1: the first line looks like data, not like a header"),
         ("1,2\n3,4\n", "set header to false"),
         ("a,a\n1,2\n", "set rename_duplicates to true"),
-        (b"a,b\n1,Jos\xe9\n", "t.csv:2: holds the byte 0xe9, which is not in the encoding; set encoding to"),
-        (b"a,Jos\xe9\n1,2\n", "t.csv:1: the header holds the byte 0xe9, which is not in the encoding; set encoding to"),
-        ("a,b\n1,\u010d\n".encode() + "2,\u010d\n".encode("cp1250"), "t.csv:3: holds the byte 0xe8"),
+        (b"a,b\n1,Jos\xe9\n", "t.csv:2: contains the byte 0xe9, which is not valid in the encoding; set encoding to"),
+        (
+            b"a,Jos\xe9\n1,2\n",
+            "t.csv:1: the header contains the byte 0xe9, which is not valid in the encoding; set encoding to",
+        ),
+        ("a,b\n1,\u010d\n".encode() + "2,\u010d\n".encode("cp1250"), "t.csv:3: contains the byte 0xe8"),
         (
             "a,b\n1,2\n".encode("utf-16-le"),
             "t.csv looks like UTF-16 without a byte order mark; set encoding to utf-16-le",
         ),
         ("a,b\n1,2\n".encode("utf-16-be"), "set encoding to utf-16-be"),
-        (zipped("data.csv"), "holds a zip archive; unpack it"),
-        (zipped("xl/workbook.xml"), "holds an Excel workbook; save its sheets as CSV"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "holds an old Office file"),
-        (b"%PDF-1.7\n1 0 obj\n", "holds a PDF document"),
-        ("\n<!DOCTYPE html>\n<html><body>Sign in</body></html>\n", "holds an HTML page; what was downloaded may be"),
-        ('<?xml version="1.0"?>\n<a/>\n', "holds XML"),
-        ('[{"a": 1}]\n', "holds JSON; rename it, with .json or .jsonl at the end"),
+        (zipped("data.csv"), "is a zip archive; unpack it"),
+        (zipped("xl/workbook.xml"), "is an Excel workbook; save its sheets as CSV"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an old Office file"),
+        (b"%PDF-1.7\n1 0 obj\n", "is a PDF document"),
+        ("\n<!DOCTYPE html>\n<html><body>Sign in</body></html>\n", "is an HTML page; the download may be"),
+        ('<?xml version="1.0"?>\n<a/>\n', "is XML"),
+        ('[{"a": 1}]\n', "is JSON; rename it to end in .json or .jsonl"),
     ],
 )
 def test_what_has_no_one_reading_is_refused_with_its_cause_and_remedy(
@@ -139,17 +142,17 @@ def test_a_compressed_page_is_told_and_a_gzip_file_named_csv_too(folder: Folder)
     import gzip
 
     folder.write("t.csv.gz", gzip.compress(b"<html><body>no</body></html>"))
-    with pytest.raises(SourceError, match="holds an HTML page"):
+    with pytest.raises(SourceError, match="is an HTML page"):
         folder.rows("t")
     folder.write("u.csv", gzip.compress(b"a,b\n1,2\n"))
-    with pytest.raises(SourceError, match=r"holds gzip data; rename it, with \.gz at the end"):
+    with pytest.raises(SourceError, match=r"is gzip data; rename it to end in \.gz"):
         folder.rows("u")
 
 
 @pytest.mark.parametrize("on_error", ["fail", "collect"])
 def test_a_pretty_printed_object_is_told(folder: Folder, on_error: str) -> None:
     folder.write("t.json", '{\n  "a": 1,\n  "b": 2\n}\n')
-    with pytest.raises(SourceError, match="goes on in the next line; write each object on a line of its own"):
+    with pytest.raises(SourceError, match="continues on the next line; write each object on one line"):
         folder.rows("t", on_error=on_error)
 
 
@@ -218,7 +221,8 @@ def test_three_thousand_columns_take_no_more_than_300_mb(tmp_path: Path) -> None
     assert peak < 300
     with duckdb.connect() as con:
         found = con.execute(
-            "select count(*), sum(c0), sum(c2996), max(c2), max(c2998), count(c2999) filter (c2999) from read_parquet(?)",
+            "select count(*), sum(c0), sum(c2996), max(c2), max(c2998), count(c2999) filter (c2999) from "
+            "read_parquet(?)",
             [files],
         ).fetchall()
     total = rows * (rows - 1) // 2
@@ -243,7 +247,7 @@ def test_many_checked_columns_fit_into_the_usual_memory(folder: Folder) -> None:
         folder.write(f"{name}.csv", ",".join(f"c{n}" for n in range(120)) + "\n" + ",".join([text] * 120) + "\n")
     assert folder.rows("doubles") == [(1.5,) * 120]
     assert folder.rows("booleans") == [(True,) * 120]
-    with pytest.raises(SourceError, match=r"booleans\.csv:2: column 'c7': 'true' is no DOUBLE"):
+    with pytest.raises(SourceError, match=r"booleans\.csv:2: column 'c7': 'true' is not a valid DOUBLE"):
         folder.rows("booleans", types={f"c{n}": "double" for n in range(7, 60)})
 
 

@@ -54,7 +54,7 @@ def test_late_rows_are_read_within_the_lag_and_counted_beyond_it(published: Publ
     result = published.sync()
     assert published.rows() == [("1", "2024-01-01"), ("2", "2024-01-10"), ("3", "2024-01-09"), ("5", "2024-01-11")]
     assert (result.status, result.passed_over) == ("ok", 2)
-    assert "at least 1 rows came late" in (result.note or "")
+    assert "at least 1 rows arrived late" in (result.note or "")
     assert published.state().cursor == "2024-01-11"
 
 
@@ -160,7 +160,7 @@ def test_late_rows_are_counted_though_nothing_new_came(published: Published, nam
     published.sync()
     published.write(name, late)
     result = published.sync()
-    assert "at least 1 rows came late" in (result.note or "")
+    assert "at least 1 rows arrived late" in (result.note or "")
     assert "set cursor_lag" in (result.note or "")
     assert "empty" not in (result.note or "")
 
@@ -169,7 +169,7 @@ def test_rows_before_the_cursor_are_never_called_nothing(published: Published) -
     published.write("t.csv", "at,v\n1,a\n5,b\n")
     published.sync()
     published.write("t.csv", "at,v\n3,late\n")
-    assert "1 rows lie before the cursor 5 and were not read" in (published.sync().note or "")
+    assert "1 rows are before the cursor 5 and were skipped" in (published.sync().note or "")
 
 
 @pytest.mark.parametrize("cursor", [None, "at"])
@@ -181,7 +181,7 @@ def test_keys_that_stand_in_several_rows_are_counted(published: Published, curso
     published.write("t/a.csv", "id,at,v\n1,1,NEW\n2,1,b\n")
     result = published.sync()
     assert published.rows() == [("1", "1", "B"), ("2", "1", "b")]
-    assert any("1 keys of id stand in several rows" in note and "last row" in note for note in result.notes)
+    assert any("1 values of the key id occur in several rows" in note and "last row" in note for note in result.notes)
     assert "nothing new" not in (result.note or "")
 
 

@@ -55,11 +55,11 @@ def test_records_are_read_as_rfc_4180_has_them(content: bytes, expected: list[tu
         (b'"1\n2"x\n3\n', [(1, "has text after a closing quote"), (2, ('2"x',)), (3, ("3",))]),
         (
             b"1,\xff\n3,4\n",
-            [(1, f"holds the byte 0xff, which is not in the encoding; {SET_ENCODING}"), (2, ("3", "4"))],
+            [(1, f"contains the byte 0xff, which is not valid in the encoding; {SET_ENCODING}"), (2, ("3", "4"))],
         ),
         (
             b'1,"a\n\xfe"\n3,4\n',
-            [(1, f"holds the byte 0xfe, which is not in the encoding; {SET_ENCODING}"), (3, ("3", "4"))],
+            [(1, f"contains the byte 0xfe, which is not valid in the encoding; {SET_ENCODING}"), (3, ("3", "4"))],
         ),
     ],
 )

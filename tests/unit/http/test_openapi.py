@@ -222,7 +222,7 @@ def test_the_description_is_served(serving: Callable[..., Client], document: Jso
 def test_the_page_shows_every_function_and_model(serving: Callable[..., Client]) -> None:
     answer = serving(list_things, put_thing, delete_thing, thing_file, everything).get("/docs")
     assert answer.content_type == "text/html; charset=utf-8"
-    for text in ("/things/{id}", "List things.", 'id="put_thing"', 'id="model-Shown"', "everybody with a token"):
+    for text in ("/things/{id}", "List things.", 'id="put_thing"', 'id="model-Shown"', "everyone with a token"):
         assert text in answer.text
     assert """--json '{"parts": [{"name": "…"}]}'""" in html.unescape(answer.text)
 

@@ -99,7 +99,7 @@ def test_what_was_taken_away_here_does_not_come_back(
     report = take(*statements)
     assert published(store) == before
     assert report.taken == {}
-    gone = "an earlier import added it, and it was removed here since"
+    gone = "an earlier import added it, and it has since been removed here"
     assert reasons(report, "user")["eve@example.com"] == gone
     assert reasons(report, "grant")["bob@example.com on keboola.orders"] == gone
     assert reasons(report, "table") == {"bigquery.visits": "it was deregistered here"}

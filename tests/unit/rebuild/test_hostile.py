@@ -181,11 +181,11 @@ ONE: dict[str, tuple[list[str], str]] = {
     ),
     "a time is infinite": (
         [META, "insert into _meta (table_name, extracted_at) values ('t', 'infinity')"],
-        "an impossible time, rows or size_bytes",
+        "an invalid time, rows or size_bytes",
     ),
     "a time is before Christ": (
         [META, "insert into _meta (table_name, extracted_at) values ('t', '0044-03-15 (BC)')"],
-        "an impossible time, rows or size_bytes",
+        "an invalid time, rows or size_bytes",
     ),
     "sums beyond numbers": (
         [
@@ -195,7 +195,7 @@ ONE: dict[str, tuple[list[str], str]] = {
             *[listed(f"extracts/odd/data/t/{n}.parquet") for n in range(3)],
             "update _files set rows = 9223372036854775807",
         ],
-        "an impossible number of rows or bytes",
+        "an invalid number of rows or bytes",
     ),
     "a version beyond numbers": (
         [META, T, STATE, "insert into _state values ('t', 9223372036854775807, null, 'x')"],
@@ -211,7 +211,7 @@ ONE: dict[str, tuple[list[str], str]] = {
     ),
     "a count is negative": (
         [META, "insert into _meta (table_name, rows) values ('t', -1)"],
-        "an impossible time, rows or size_bytes",
+        "an invalid time, rows or size_bytes",
     ),
     "a cursor is deep": (
         [META, T, STATE.replace("json", "varchar"), f"insert into _state values ('t', 1, '{DEEP}', 'x')"],

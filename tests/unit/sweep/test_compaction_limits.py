@@ -53,7 +53,7 @@ def test_a_table_whose_files_are_broken_stays_as_it_is_and_hinders_no_other(buck
     ("statement", "wrong"),
     [
         ("update extract._files set rows = rows + 1", "have 5 rows, but are listed with 10"),
-        ("update extract._files set stats = replace(stats::varchar, '\"t\"', '\"u\"')", "have other columns than"),
+        ("update extract._files set stats = replace(stats::varchar, '\"t\"', '\"u\"')", "have columns other than"),
     ],
 )
 def test_what_is_not_as_it_is_listed_is_told_and_not_published(

@@ -1,6 +1,6 @@
 """Sign-in of `da`: a signed-in browser passes it a code, by loopback or for pasting, that it exchanges for tokens.
 
-`da` sends the SHA-256 of a secret along (PKCE), so that a code is of no use to who only sees it.
+`da` sends the SHA-256 of a secret along (PKCE), so the code alone is useless to anyone who sees it.
 """
 
 import base64
@@ -23,10 +23,10 @@ from analyst.store import Store
 from analyst.store.compare_and_swap import put_once
 
 LASTS: Final = timedelta(minutes=5)
-"""How long a code works."""
+"""The validity of a code."""
 
 PER_CLIENT: Final = Limit("desktop-from", 60, timedelta(minutes=15))
-"""Codes and refresh tokens that one client tries."""
+"""Codes and refresh tokens that one client may try."""
 
 
 _SHORT: Final = 8
@@ -36,7 +36,7 @@ _ALIKE: Final = str.maketrans("OIL", "011")
 
 
 class Desktop:
-    """The provider. It is no way into a browser, so it has no button."""
+    """The provider. It does not sign browsers in, so it has no button."""
 
     name = "desktop"
 
@@ -86,10 +86,10 @@ def _place(short: str) -> str:
 def take_code(
     code: str, verifier: str, *, keys: Keys, access: AccessReader, store: Store, now: datetime
 ) -> tuple[Pair, Caller]:
-    """Return tokens for a code, which is used up by it.
+    """Exchange a code for tokens, which uses it up.
 
     Raises:
-        UnauthenticatedError: it is not valid, was used, is for another `da`, or its user may not sign in any more.
+        UnauthenticatedError: it is invalid, used, or for another `da`, or its user may no longer sign in.
         UnavailableError: the store does not respond.
     """
     code = _lengthen(store, code)

@@ -18,7 +18,7 @@ PER_ADDRESS: Final = Limit("email-link-to", 5, timedelta(minutes=15))
 """Mails to one address."""
 
 PER_CLIENT: Final = Limit("email-link-from", 20, timedelta(minutes=15))
-"""Mails that one client asks for."""
+"""Mails that one client may request."""
 
 
 class EmailLink:
@@ -52,7 +52,7 @@ def mail_link(
     """Mail a sign-in link if this address may sign in; return whether it was sent.
 
     Raises:
-        UnavailableError: the mail server does not take it.
+        UnavailableError: the mail server rejects it.
     """
     if not is_welcome(email, access, settings):
         return False

@@ -16,7 +16,7 @@ from analyst.errors import ForbiddenError, UnauthenticatedError, UnavailableErro
 from analyst.settings import Settings
 
 LASTS: Final = timedelta(minutes=10)
-"""How long somebody may take at the provider."""
+"""Seconds that a person may take at the provider."""
 
 _GOOGLE: Final = "https://accounts.google.com"
 _LONGEST_SUBJECT: Final = 255
@@ -30,7 +30,7 @@ class Google:
     name = "google"
 
     def is_available(self, settings: Settings) -> bool:
-        """Return whether we are known to Google, and know where it is to send people back."""
+        """Return whether client and redirect URI are configured."""
         return None not in (settings.google_client_id, settings.google_client_secret, settings.base_url)
 
     def button(self, settings: Settings) -> LoginButton:  # noqa: ARG002 - as every provider
@@ -94,14 +94,14 @@ def arrive(
     """Verify a return from the provider.
 
     Raises:
-        UnauthenticatedError: it is not the browser that we sent there, it took too long, or nothing was proven.
+        UnauthenticatedError: another browser started the visit, it took too long, or no identity was proven.
         ForbiddenError: the provider did not verify the e-mail address.
         UnavailableError: the provider does not respond.
     """
     left = keys.verify(Purpose.OAUTH, kept, now)
     if not hmac.compare_digest(str(left["sub"]).encode(), state.encode(errors="replace")):
         raise UnauthenticatedError("this sign-in was started in another browser or tab; start again")
-    if named_issuer and named_issuer.rstrip("/") != issuer.url:  # RFC 9207: the answer of another provider
+    if named_issuer and named_issuer.rstrip("/") != issuer.url:  # RFC 9207: the response of another provider
         raise UnauthenticatedError("the response is from a different identity provider; start again")
     token = _exchange(issuer, settings, redirect_uri, code, str(left["verifier"]))
     claims = issuer.verify(token, settings.google_client_id or "", now)
@@ -112,7 +112,7 @@ def arrive(
 
 
 def _exchange(issuer: Issuer, settings: Settings, redirect_uri: str, code: str, verifier: str) -> str:
-    """Get the identity token for a code."""
+    """Exchange a code for the identity token."""
     from authlib.common.errors import AuthlibBaseError
     from requests import RequestException
 
@@ -131,10 +131,10 @@ def _exchange(issuer: Issuer, settings: Settings, redirect_uri: str, code: str, 
 
 
 def _require_for_us(claims: Mapping[str, Any], client_id: str) -> None:
-    """Refuse a token that another client was given (OpenID Connect Core, section 3.1.3.7).
+    """Reject a token that was issued to another client (OpenID Connect Core, section 3.1.3.7).
 
     Raises:
-        UnauthenticatedError: it was, or does not say so although it is for several.
+        UnauthenticatedError: it was, or it has several audiences and does not name the client.
     """
     audience, party = claims.get("aud"), claims.get("azp")
     is_for_several = isinstance(audience, list) and len(audience) > 1
@@ -143,11 +143,11 @@ def _require_for_us(claims: Mapping[str, Any], client_id: str) -> None:
 
 
 def _proven(claims: Mapping[str, Any], issuer: str, settings: Settings) -> Proven:
-    """Read who somebody is.
+    """Return the identity in the claims.
 
     Raises:
-        UnauthenticatedError: that is not said.
-        ForbiddenError: the provider does not vouch for the e-mail address.
+        UnauthenticatedError: they have no valid subject.
+        ForbiddenError: the provider has not verified the e-mail address.
     """
     email, name, subject = claims.get("email"), claims.get("name"), claims.get("sub")
     if not isinstance(subject, str) or not subject.isascii() or not 0 < len(subject) <= _LONGEST_SUBJECT:
@@ -170,21 +170,21 @@ def _require_domain(email: str, claims: Mapping[str, Any], issuer: str, settings
     organization, so only such accounts may sign in by their domain.
 
     Raises:
-        ForbiddenError: it is an account of another organisation, or of none where only that would let it in.
+        ForbiddenError: it belongs to another organization, or to none although only that would admit it.
     """
-    domain, organisation = email.rpartition("@")[2], claims.get("hd")
-    if organisation is None:
+    domain, organization = email.rpartition("@")[2], claims.get("hd")
+    if organization is None:
         is_managed = issuer != _GOOGLE
     else:
-        is_managed = isinstance(organisation, str) and normal_email(organisation) in {domain, *settings.allowed_domains}
-    if not is_managed and (organisation is not None or domain in settings.allowed_domains):
+        is_managed = isinstance(organization, str) and normal_email(organization) in {domain, *settings.allowed_domains}
+    if not is_managed and (organization is not None or domain in settings.allowed_domains):
         raise ForbiddenError(
             "this account is not managed by your organization; sign in with your organization's account"
         )
 
 
 def _client(settings: Settings, redirect_uri: str) -> Any:
-    """Make the OAuth client, with PKCE."""
+    """Return the OAuth client, with PKCE."""
     from authlib.integrations.requests_client import OAuth2Session
 
     secret = settings.google_client_secret

@@ -35,7 +35,7 @@ def hash_password(password: str) -> str:
 
 
 def is_password(password: str, password_hash: str | None) -> bool:
-    """Check a password. Without a hash it takes as long, and is wrong."""
+    """Verify a password. Without a hash it takes as long, and fails."""
     from argon2.exceptions import InvalidHashError, VerificationError
 
     try:
@@ -46,15 +46,15 @@ def is_password(password: str, password_hash: str | None) -> bool:
 
 
 def needs_new_hash(password_hash: str) -> bool:
-    """Return whether a hash was made with parameters of an earlier day."""
+    """Return whether a hash was made with older parameters."""
     return _hasher().check_needs_rehash(password_hash)
 
 
 def require_good(password: str, *about: str | None) -> None:
-    """Let a password through that is long enough and hard to guess, also by who knows the words `about` the user.
+    """Accept a password that is long enough and hard to guess, even with the words `about` the user.
 
     Raises:
-        InvalidInputError: it is not; the message says why, and what would be.
+        InvalidInputError: it is not; the message gives the reason and advice.
     """
     if not SHORTEST <= len(password) <= LONGEST:
         raise InvalidInputError(f"a password must have {SHORTEST} to {LONGEST} characters")
@@ -81,11 +81,11 @@ def _nobodys_hash() -> str:
 
 _QUARTER: Final = timedelta(minutes=15)
 PER_CLIENT: Final = Limit("password-from", 100, _QUARTER)
-"""Passwords that one client tries, for whomever."""
+"""Passwords that one client may try, for any addresses."""
 PER_ACCOUNT: Final = Limit("password-for", 30, _QUARTER)
-"""Passwords tried for one e-mail, from wherever."""
+"""Passwords that may be tried for one e-mail address, from anywhere."""
 PER_BOTH: Final = Limit("password-for-from", 10, _QUARTER)
-"""Passwords that one client tries for one e-mail."""
+"""Passwords that one client may try for one e-mail address."""
 RESETS_TO: Final = Limit("reset-to", 5, _QUARTER)
 RESETS_FROM: Final = Limit("reset-from", 20, _QUARTER)
 
@@ -111,7 +111,7 @@ def check(email: str, password: str, *, client: str, limits: Limits, state: Stat
     """Find the user with this e-mail address and password, in the same time and with the same error for every address.
 
     Raises:
-        UnauthenticatedError: there is none, or no password was ever set.
+        UnauthenticatedError: one of them is wrong, or no password was ever set.
         RateLimitedError: too many were tried.
     """
     limits.count(PER_CLIENT, client, actor.at)
@@ -131,14 +131,17 @@ def check(email: str, password: str, *, client: str, limits: Limits, state: Stat
 
 @dataclass(frozen=True, slots=True)
 class SetUpLink:
-    """The URL under which a user sets a first password, within 24 hours, and its code: who has both is that user."""
+    """The URL at which a user sets a first password, within 24 hours, and its code.
+
+    With both, anyone can sign in as the user.
+    """
 
     url: str
     code: str
 
 
 def set_up_link(account: Account, *, keys: Keys, base_url: str, now: datetime) -> SetUpLink:
-    """Make the link under which a user sets a first password."""
+    """Create the link with which a user sets a first password."""
     binding = links.bind(keys, Purpose.SET_UP)
     return SetUpLink(_url(Purpose.SET_UP, account, binding, keys=keys, base_url=base_url, now=now), binding.code)
 
@@ -149,7 +152,7 @@ def mail_reset(
     """Mail a link to set a new password if a user has this address; return whether it was sent.
 
     Raises:
-        UnavailableError: the mail server does not take it.
+        UnavailableError: the mail server rejects it.
     """
     with state.read() as db:
         account = find_account(db, email)
@@ -163,7 +166,7 @@ def mail_reset(
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose password a link sets, and whether the browser has to show its code."""
+    """The user whose password a link sets, and whether the browser must present its code."""
 
     account: Account
     needs_code: bool
@@ -182,11 +185,11 @@ def whose(token: str, cookie: str | None, keys: Keys, state: State, now: datetim
 def choose(
     token: str, password: str, *, shown: Shown, keys: Keys, limits: Limits, store: Store, state: State, actor: Actor
 ) -> Account:
-    """Set the password that the user of a link chose, which uses the link up.
+    """Set the password chosen by the user of a link, which is used up.
 
     Raises:
         UnauthenticatedError: the link is not valid, was used, or the password was set since it was made.
-        CodeError: it is another browser than the one that asked, and the code is missing or wrong.
+        CodeError: another browser requested it, and the code is missing or wrong.
         RateLimitedError: too many codes were tried.
         InvalidInputError: the password is too easy; the link can be used again.
     """

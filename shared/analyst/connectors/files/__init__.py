@@ -1,1 +1,1 @@
-"""The connector of files: CSV, TSV, JSON lines and parquet, plain, gz or zst."""
+"""The connector of files: CSV, TSV, JSON Lines and Parquet, plain or compressed (`.gz`, `.zst`)."""

@@ -20,7 +20,7 @@ from analyst.errors import SourceError
 from analyst.names import name_of, quote_text
 
 ATTEMPTS = 3
-"""How often a table is read whose files change meanwhile."""
+"""The number of attempts to read a table whose files change in the meantime."""
 
 _SKIPPED_LISTED = 20
 
@@ -59,7 +59,7 @@ class CsvConnector:
         return [_source_table(table) for table in self.plan()]
 
     def plan(self) -> list[Planned]:
-        """Find out which files make which tables, once.
+        """Determine once which files make which tables.
 
         Raises:
             SourceError: the path may not be read, or leads nowhere.
@@ -94,7 +94,7 @@ class CsvConnector:
         return listing.ignored(self.wanted, self._files)
 
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
-        """Read the files of one table into parquet files; again if they change meanwhile.
+        """Read the files of one table into Parquet files; repeat it if they change in the meantime.
 
         Raises:
             SourceError: a file can't be read as it is configured; the message has file, line and reason.
@@ -118,7 +118,7 @@ class CsvConnector:
                     return extracted
             shutil.rmtree(home)
         raise SourceError(
-            f"{planned.original} changed while it was read, {ATTEMPTS} times; write it elsewhere and move it here"
+            f"{planned.original} changed {ATTEMPTS} times while it was read; write it elsewhere, then move it here"
         )
 
     def _place(self) -> Place:
@@ -153,7 +153,7 @@ class CsvConnector:
 
 
 def _with_published_names(planned: Planned, table: SourceTable) -> Planned:
-    """Give a table whose options name the columns as they were published, where they name them by their originals."""
+    """Return a table whose options name the columns as they were published, not by their originals."""
     published = {name_of(original): name for name, original in table.originals.items() if original.strip()}
     names = {column: published.get(column, column) for column in planned.options.types if column not in table.originals}
     if all(column == name for column, name in names.items()):
@@ -185,7 +185,7 @@ def _source_table(planned: Planned) -> SourceTable:
 
 
 def _check(item: DataFile, path: Path) -> None:
-    """Check that a file is what its name says."""
+    """Check that the content of a file matches its name."""
     expected = (
         {"parquet": "parquet", "json": "json"}.get(item.format) if item.compression == "none" else item.compression
     )
@@ -197,20 +197,22 @@ def _check(item: DataFile, path: Path) -> None:
     if kind == expected or (expected == "json" and kind is None):
         return
     holds, remedy = _HOLDS.get(kind or "text", (kind, "rename it"))
-    raise SourceError(f"{item.name} is not what its name says: it holds {holds}; {remedy.format(name=item.name)}")
+    raise SourceError(
+        f"the content of {item.name} does not match its name: it is {holds}; {remedy.format(name=item.name)}"
+    )
 
 
 _HOLDS = {
-    "text": ("something else", "rename it"),
-    "gzip": ("gzip data", "rename it, with .gz at the end"),
-    "zstd": ("zstd data", "rename it, with .zst at the end"),
-    "parquet": ("parquet", "rename it, with .parquet at the end"),
-    "json": ("JSON", "rename it, with .json or .jsonl at the end"),
+    "text": ("in another format", "rename it"),
+    "gzip": ("gzip data", "rename it to end in .gz"),
+    "zstd": ("zstd data", "rename it to end in .zst"),
+    "parquet": ("parquet", "rename it to end in .parquet"),
+    "json": ("JSON", "rename it to end in .json or .jsonl"),
     "zip": ("a zip archive", "unpack it, or compress the file with gzip and name it .csv.gz"),
     "xlsx": ("an Excel workbook", "save its sheets as CSV"),
     "xls": ("an old Office file, such as an Excel workbook", "save its sheets as CSV"),
     "pdf": ("a PDF document", "export the data as CSV"),
-    "html": ("an HTML page", "what was downloaded may be an error or a login page; download the data itself"),
+    "html": ("an HTML page", "the download may be an error or login page; download the data itself"),
     "xml": ("XML", "export the data as CSV or JSON"),
     "rtf": ("an RTF document", "save it as plain text"),
     "bzip2": ("bzip2 data", "unpack it, or compress it with gzip instead"),

@@ -55,7 +55,7 @@ class Discovery:
         return found
 
     def connector(self, registered: Registered) -> CsvConnector:
-        """Give the connector of the source, its new tables registered: in one edit, and none when there are none.
+        """Return the connector of the source, its new tables registered: in one edit, and none when there are none.
 
         Raises:
             InvalidInputError: it is of another type, or its config can't be used.
@@ -131,7 +131,7 @@ def _wanted(config: CsvSource, excluded: frozenset[str], tables: Iterable[Regist
 
 
 def _options(table: RegisteredTable) -> dict[str, Any]:
-    """Give what the registry says of a table; its options go before its columns."""
+    """Return what the registry says of a table; its options go before its columns."""
     columns = {
         "sync_strategy": None if table.sync_strategy == "full_refresh" else table.sync_strategy,
         "primary_key": table.primary_key,

@@ -1,4 +1,4 @@
-"""Which files make which tables: a file of the folder is a table, and so is a sub-folder with all its files."""
+"""The assignment of files to tables: a file of the folder is a table, and so is a sub-folder with all its files."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from analyst.errors import InvalidInputError
 from analyst.names import name_of, normalise
 
 RULES = "2"
-"""Goes up when the same file would be read differently than before, so that it is read again."""
+"""Incremented when the same file would be read differently than before, so that it is read again."""
 
 Format = Literal["csv", "tsv", "json", "parquet"]
 
@@ -32,7 +32,7 @@ _MAX_SOURCE_TABLE = 200
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A file of a table: where it is, and what its name says it holds."""
+    """A file of a table: its location, and its format and compression by its name."""
 
     file: SourceFile
     stem: str
@@ -41,20 +41,20 @@ class DataFile:
 
     @property
     def name(self) -> str:
-        """What messages call it: its name relative to the source's folder."""
+        """The name of the file in messages: its path relative to the source's folder."""
         return self.file.name
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A table as planned: `problem` tells why it can't be made of its files."""
+    """A planned table; `problem` is the reason why its files can't make a table."""
 
     name: str
     original: str
     files: tuple[DataFile, ...]
     options: CsvOptions
     required: frozenset[str] = frozenset()
-    """The columns that the table's own options name a type for."""
+    """The columns for which the table's own options set a type."""
     problem: str | None = None
     fingerprint: str = field(init=False)
 
@@ -74,7 +74,7 @@ _LATER_OPTIONS = frozenset({"cluster_by", "stable_files"})
 
 
 def data_file(file: SourceFile) -> DataFile | None:
-    """Tell by its name what a file holds; `None` if that is no table."""
+    """Return the format of a file by its name; `None` if it can't be a table."""
     found = _NAME.fullmatch(file.name.rsplit("/", 1)[-1])
     if found is None or not found["stem"]:
         return None
@@ -86,9 +86,9 @@ def data_file(file: SourceFile) -> DataFile | None:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is wanted of a source: its config, the options of the registered tables by name, and those left alone.
+    """The configuration of a source: its config, the options of the registered tables by name, and excluded tables.
 
-    `unusable` are tables whose options can't be read, with the reason; `sources` what registered tables were made of.
+    `unusable` are tables whose options can't be read, with the reason; `sources` are the origins of registered tables.
     """
 
     source: CsvSource
@@ -98,15 +98,15 @@ class Wanted:
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def takes(self, name: str) -> bool:
-        """Tell whether a table is to be extracted."""
+        """Return whether a table is to be extracted."""
         return name in self.registered or (self.source.discover and name not in self.excluded)
 
 
 def plan(wanted: Wanted, files: Iterable[SourceFile]) -> list[Planned]:
-    """Make tables of files, in order of their names.
+    """Assign files to tables, in order of their names.
 
-    Two groups of files that would become one table are one that has a problem, which names both; but where one of them is
-    what the table was registered for, only the other has that problem.
+    Two groups of files that would become one table are one table with a problem that names both; but if it is
+    registered for one of them, only the other has that problem.
     """
     groups: dict[str, dict[str, list[DataFile]]] = {}
     for original, item in _grouped(files, wanted):
@@ -128,9 +128,9 @@ def _told_apart(name: str, group: Mapping[str, list[DataFile]], wanted: Wanted) 
 
 
 def _grouped(files: Iterable[SourceFile], wanted: Wanted) -> Iterable[tuple[str, DataFile]]:
-    """Give each file with what its table is called: the table that asks for it, its folder, or itself.
+    """Yield each file with the original of its table: the table that names it, its folder, or itself.
 
-    What begins with `_` or `.`, a file or a folder, is about other files and no data, unless somebody names it.
+    Files and folders whose names start with `_` or `.` are ignored, unless they are named explicitly.
     """
     patterns = {name: options.files for name, options in wanted.registered.items() if options.files}
     for file in files:
@@ -149,7 +149,7 @@ def _is_aside(name: str) -> bool:
 
 
 def _blocked(file: SourceFile) -> DataFile | None:
-    """Keep a sub-folder that may not be read: its table can't be made, and says why."""
+    """Keep an unreadable sub-folder: its table has the problem."""
     return DataFile(file, file.name.rstrip("/"), "csv", "none") if file.name.endswith("/") else None
 
 
@@ -159,9 +159,10 @@ def _original(item: DataFile) -> str:
 
 
 def _name(original: str, wanted: Wanted) -> str:
-    """Make the table's name, by which it may be registered; where none can be made, the original one stays.
+    """Return the table's name, under which it may be registered; if there is none, the original.
 
-    Before letters of other scripts were transliterated they were left out: a table of that time keeps its name.
+    In earlier versions, letters of other scripts were dropped instead of transliterated: a table of that time keeps its
+    name.
     """
     found = _NAME.fullmatch(original)
     text = found["stem"] if found else original.rstrip("/")
@@ -175,7 +176,7 @@ def _name(original: str, wanted: Wanted) -> str:
 
 
 def source_table(original: str) -> str:
-    """Give what the registry says of where a table comes from: one line of at most 200 characters."""
+    """Return the origin of a table as the registry stores it: one line of at most 200 characters."""
     line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in original).strip()
     if len(line) <= _MAX_SOURCE_TABLE:
         return line

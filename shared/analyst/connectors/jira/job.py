@@ -23,7 +23,7 @@ from analyst.state.fields import Input
 
 FOLD: Final = "/extract/jira/fold"
 """The route of the fold."""
-UNASKED: Final = "Jira is not asked: JIRA_API_TOKEN is not set"
+UNASKED: Final = "nothing was requested from Jira: JIRA_API_TOKEN is not set"
 
 _PAUSE: Final = 0.25
 _PATIENCE: Final = 60.0
@@ -107,7 +107,9 @@ class Job(JobRun):
             InvalidInputError: the settings have no credential for it.
         """
         if self.opened.jira is None:
-            raise InvalidInputError("Jira is not asked: set JIRA_DOMAIN, JIRA_EMAIL and JIRA_API_TOKEN")
+            raise InvalidInputError(
+                "nothing can be requested from Jira: set JIRA_DOMAIN, JIRA_EMAIL and JIRA_API_TOKEN"
+            )
         return self.opened.jira
 
     def absorb(self, changes: Mapping[str, Change], cursor: Cursor = None) -> Absorbed:

@@ -1,4 +1,4 @@
-"""What the functions of a Jira source share: its warehouse, inbox and archive, and leave to be the one that writes."""
+"""The parts of a Jira source that its functions share: its warehouse, inbox and archive, and the lease of its writer."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -35,46 +35,46 @@ TYPE: Final = "jira"
 _ORDER: Final = re.compile(r"\border\s+by\b", re.IGNORECASE)
 
 _DESCRIPTIONS: Final = {
-    "issues": "Issues of Jira as they are now.",
+    "issues": "Issues in their current state.",
     "comments": "Comments on issues.",
     "attachments": "Files attached to issues.",
-    "changelog": "What was changed in issues: a row for each field that a change touched.",
-    "issuelinks": "Links between issues, as each of the two has them.",
-    "remote_links": "Links of issues to pages elsewhere.",
+    "changelog": "Changes to issues: a row for each field that a change modified.",
+    "issuelinks": "Links between issues, one row for each of the two.",
+    "remote_links": "Links from issues to pages outside Jira.",
     "worklogs": "Work logged on issues.",
-    RAW: "All that is known of each issue as a JSON document, of which the other tables are made.",
+    RAW: "Everything known about each issue as a JSON document, from which the other tables are derived.",
 }
 
 
 class JiraSource(BaseModel):
-    """The config of a source of the type jira. Which instance that is, and what asks it, stands in the settings."""
+    """The config of a source of the type jira. The instance and its credentials are in the settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     jql: str | None = None
-    """Which issues are asked for, without ORDER BY; all when it is not said. Webhooks bring others all the same."""
+    """The issues to read, without ORDER BY; by default all. Webhooks may add others."""
     restricted: Literal["exclude", "include"] = "exclude"
-    """Whether comments and logged work that Jira shows to some roles, groups or agents only are in the tables."""
+    """Whether the tables contain comments and worklogs that Jira shows only to some roles, groups or agents."""
     secured: Literal["include", "exclude"] = "include"
-    """Whether issues with a security level are in the tables."""
+    """Whether the tables contain issues with a security level."""
     emails: Literal["include", "exclude"] = "include"
-    """Whether people are given by their e-mail addresses where Jira shows them, or only by the ids of their accounts."""
+    """Whether people are identified by their e-mail addresses, if Jira shows them, or only by account ids."""
 
     @property
     def privacy(self) -> Privacy:
-        """What readers of the tables may see."""
+        """Return what readers of the tables may see."""
         return Privacy(self.restricted == "include", self.secured == "include", self.emails == "include")
 
     @field_validator("jql")
     @classmethod
     def _no_order(cls, jql: str | None) -> str | None:
         if jql and _ORDER.search(jql):
-            raise ValueError("leave ORDER BY out: issues are read in an order of our own")
+            raise ValueError("remove ORDER BY: issues are read in a fixed order")
         return jql
 
 
 class JiraTableOptions(BaseModel):
-    """The options of a table of a source of the type jira: there are none."""
+    """The options of a table of a source of the type jira; there are none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -87,10 +87,10 @@ class Registered(NamedTuple):
 
 
 def register(state: State, settings: Settings, name: str, actor: Actor) -> Registered:
-    """Register the tables of a source that are new, in one edit, and none when there are none.
+    """Register the new tables of a source in one edit; no edit if there are none.
 
     Raises:
-        NotFoundError: there is no such source.
+        NotFoundError: the source does not exist.
         InvalidInputError: it is of another type, or its config can't be used.
     """
     with state.read() as db:
@@ -120,7 +120,7 @@ def config_of(source: Source) -> JiraSource:
 
 
 def _new_table(source: str, name: str) -> NewTable:
-    """Describe a table. That of the raw documents is never public by itself, and not for laptops."""
+    """Describe a table. The table of raw documents is never public by default, and stays on the server."""
     is_raw = TABLES[name].server_only
     return NewTable(
         id=f"{source}.{name}",
@@ -133,22 +133,22 @@ def _new_table(source: str, name: str) -> NewTable:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which issues are of a source: those of some projects, or of all, that a query finds if there is one."""
+    """The issues that belong to a source: those of some projects or of all, limited by a query if there is one."""
 
     projects: tuple[str, ...] = ()
     jql: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a query that has an order of its own.
+        """Reject a query with an ORDER BY.
 
         Raises:
-            InvalidInputError: it has one.
+            InvalidInputError: it contains one.
         """
         if self.jql and _ORDER.search(self.jql):
-            raise InvalidInputError("leave ORDER BY out of the JQL: issues are read in an order of our own")
+            raise InvalidInputError("remove ORDER BY from the JQL: issues are read in a fixed order")
 
     def and_(self, *conditions: str, order: str = "") -> str:
-        """Write a query for the issues that fulfil further conditions."""
+        """Return a query for the issues that also meet other conditions."""
         projects = ", ".join(f'"{key}"' for key in self.projects)
         parts = [f"({self.jql})" if self.jql else "", f"project in ({projects})" if projects else "", *conditions]
         return " AND ".join(filter(None, parts)) + (f" ORDER BY {order} ASC" if order else "")
@@ -156,36 +156,36 @@ class Scope:
 
 _KEPT_MEMBERS: Final = ("id", "name", "untranslatedName")
 _TYPE: Final = "kind"
-"""The member that says what a custom field is, as `com.pyxis.greenhopper.jira:gh-sprint`."""
+"""The member that contains the type of a custom field, such as `com.pyxis.greenhopper.jira:gh-sprint`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldCatalog:
-    """The fields of one source's instance, in the bucket."""
+    """The known fields of a source's instance, stored in the bucket."""
 
     store: Store
     source: str
 
     @property
     def key(self) -> str:
-        """Where it lies."""
+        """Its key."""
         return f"extracts/{self.source}/fields.json"
 
     def read(self) -> list[Any]:
-        """Give what is known of fields; nothing before Jira was asked."""
+        """Return the known fields; none before they were first requested from Jira."""
         found = self.store.read(self.key)
         return [] if found is None else _fields_in(found.data)
 
     def ask(self, client: JiraClient) -> list[Any]:
-        """Ask Jira, and keep what it answers; while it does not answer, what is known stays.
+        """Request the fields from Jira and store them; while Jira does not respond, keep the known ones.
 
         Raises:
-            UnavailableError: the store does not answer.
+            UnavailableError: the store does not respond.
         """
         found = self.store.read(self.key)
         try:
             told = [_kept(field) for field in client.fields() if _is_field(field)]
-            client.settle()  # anybody is shown a few fields; then the others would be taken for deleted
+            client.settle()  # an anonymous visitor sees a few fields; the others would be treated as deleted
         except AnalystError:
             return [] if found is None else _fields_in(found.data)
         told.sort(key=lambda field: str(field["id"]))
@@ -196,7 +196,7 @@ class FieldCatalog:
 
 
 def _is_catalog_needed(fields: tuple[CustomField, ...]) -> bool:
-    """Tell whether some fields are configured by name."""
+    """Return whether some fields are configured by name."""
     return any(not field.field.startswith("customfield_") for field in fields)
 
 
@@ -225,28 +225,28 @@ CLOUD_INTERVAL = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """One source, as a request works with it."""
+    """One source, opened for a request."""
 
     ctx: Context
     source: str
     warehouse: Warehouse
     scope: Scope
     jira: Jira | None = None
-    """The instance; `None` where the settings have no credential for it."""
+    """The instance; `None` without a credential in the settings."""
 
     @property
     def inbox(self) -> Inbox:
-        """The events that wait."""
+        """The waiting events."""
         return Inbox(self.ctx.store, self.source)
 
     @property
     def archive(self) -> Archive:
-        """The events that were folded."""
+        """The folded events."""
         return Archive(self.ctx.store, self.source)
 
     @contextmanager
     def alone(self, run_id: str) -> Iterator[Lease | None]:
-        """Take leave to be the one that writes; `None` when somebody else has it."""
+        """Acquire the lease of the source's writer; `None` if another process holds it."""
         held = lease.acquire(self.ctx.store, f"jira-{self.source}", run_id=run_id)
         if held is None:
             yield None
@@ -256,7 +256,7 @@ class Opened:
 
     @contextmanager
     def look(self) -> Iterator[Look]:
-        """Look at what is published now.
+        """Read what is published now.
 
         Raises:
             ContractError: it can't be read.
@@ -271,16 +271,16 @@ class Opened:
 
 
 def open_source(ctx: Context, name: str, *, parallel: int = PARALLEL, look_again: bool = False) -> Opened:
-    """Open a source, its tables registered.
+    """Open a source, with its tables registered.
 
     Args:
-        ctx: the request that works with it.
-        name: what it is called.
-        parallel: how many issues are fetched at the same time.
-        look_again: whether Jira is asked anew which fields it has; else only when that is not known and needed.
+        ctx: the request.
+        name: the name of the source.
+        parallel: the number of issues fetched at the same time.
+        look_again: whether to request the fields from Jira again; otherwise only if they are needed and not known.
 
     Raises:
-        NotFoundError: there is no such source.
+        NotFoundError: the source does not exist.
         InvalidInputError: it is of another type, or its config or custom fields can't be used.
     """
     settings = ctx.settings
@@ -300,7 +300,7 @@ def open_source(ctx: Context, name: str, *, parallel: int = PARALLEL, look_again
 def _options(
     settings: Settings, privacy: Privacy, catalog: FieldCatalog, client: JiraClient | None, *, look_again: bool
 ) -> TransformOptions:
-    """Give what rows depend on besides the issues; fields that are configured by name are looked up."""
+    """Return everything besides the issues that rows depend on; fields configured by name are looked up."""
     custom = settings.jira_custom_fields
     told: list[Any] = [] if look_again and client is not None else catalog.read()
     if client is not None and (look_again or (not told and _is_catalog_needed(custom))):
@@ -311,7 +311,7 @@ def _options(
 
 
 def interval_of(settings: Settings) -> float:
-    """Tell how many seconds lie between two publishes at least."""
+    """Return the minimum number of seconds between two publishes."""
     if settings.jira_fold_interval is not None:
         return settings.jira_fold_interval
     return LOCAL_INTERVAL if settings.data_url.startswith("file:") else CLOUD_INTERVAL

@@ -31,12 +31,12 @@ from analyst.http.server.messages import HEADER_BYTES, IN_MEMORY, BodyLimit, Par
 log = logging.getLogger(__name__)
 
 _MOST_WAITING: Final = 512
-"""Requests that may wait for a thread; further ones are told to come again."""
+"""Requests that may wait for a thread; further ones are refused with a Retry-After."""
 _MOST_BUFFERED: Final = 1 << 30
-"""Bytes of bodies that may lie in this process and its temporary files at once."""
+"""The total size in bytes of bodies in this process and its temporary files."""
 _SENT_TOGETHER: Final = 1 << 16
 _A_TURN: Final = 1 << 20
-"""Bytes that are sent to one client before it is another's turn."""
+"""Bytes that are sent to one client before the next one's turn."""
 _PIECE: Final = 1 << 17
 _MOST_DISCARDED: Final = 8 << 20
 _ACCEPTED_AT_ONCE: Final = 64
@@ -44,7 +44,7 @@ _PART_EVICTED: Final = 64
 
 
 class Application(Protocol):
-    """What answers requests (WSGI)."""
+    """The application that answers requests (WSGI)."""
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request."""
@@ -52,7 +52,7 @@ class Application(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a client may take, in seconds; `rate` is in bytes a second.
+    """The deadlines of a client in seconds; `rate` is in bytes a second.
 
     A client that sends a body or reads a response must sustain `rate`, averaged over each `grace`.
     """
@@ -87,7 +87,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         self._lingers_until: float | None = None
         self._discarded = 0
         self.since = now
-        """When the client began to wait, or to send a header."""
+        """The time at which the client began to wait, or to send a header."""
         self._pace: _Pace | None = None
         self._sent = 0
         self._has_asked = False
@@ -99,26 +99,26 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
     @property
     def is_idle(self) -> bool:
-        """Return whether nothing is on its way: no request was begun, or one whose header is not there yet."""
+        """Return whether it is idle: no request was begun, or its header is incomplete."""
         is_asking = self.request is not None and self.request.headers_finished
         return not (self.requests or is_asking or self.total_outbufs_len or self.close_when_flushed)
 
     @property
     def is_settled(self) -> bool:
-        """Return whether only the client can change what this waits for."""
+        """Return whether only the client can change what it is waiting for."""
         return not (
             self.requests or self.total_outbufs_len or self.will_close or self.close_when_flushed or self._ahead
         )
 
     def parser_class(self, adj: Any) -> Parser:
-        """Make what reads a request."""
+        """Return a new request parser."""
         return Parser(adj, self.server.body_limit)
 
     def readable(self) -> bool:
         """Return whether to read more from the client; data that it sent ahead is handled first."""
         if self._lingers_until is not None:
             return True
-        if self.requests:  # still listened to, so that the loop need not be woken when it is answered
+        if self.requests:  # still polled, so that the loop need not be woken after the response
             return not (self._has_more or self._ended)
         self._has_more = False
         if self._ended or not super().readable():
@@ -136,13 +136,13 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         return bool(super().writable()) or (self._ended and not self.requests)
 
     def handle_write(self) -> None:
-        """Send what waits to be sent; one that sends nothing more is done with after that."""
+        """Send waiting data; close the connection if nothing more follows."""
         if self._ended and not self.requests and not self.total_outbufs_len:
             self.will_close = True
         super().handle_write()
 
     def handle_read(self) -> None:
-        """Take what the client sent. One that will send nothing more may still read an answer."""
+        """Receive data. A client that closed its sending side may still read a response."""
         if self.requests:
             self._has_more = True
             return
@@ -163,7 +163,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
                 self._fail(MalformedError("the request was incomplete when the connection closed"))
 
     def received(self, data: bytes) -> bool:
-        """Take bytes until a request is complete, which a thread then answers; what follows it is kept for later."""
+        """Process bytes until a request is complete, which a thread then answers; any bytes after it are kept."""
         with self.requests_lock:
             if self.will_close or self.close_when_flushed:
                 return False
@@ -206,7 +206,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
             )
 
     def settle(self) -> None:
-        """Begin to wait for the next request, once the answer to the last one was sent."""
+        """Begin to wait for the next request, once the response to the last one was sent."""
         if self._is_busy and not (self.requests or self.total_outbufs_len or self.request is not None):
             self._is_busy, self._pace, self.since = False, None, self.server.clock()
             self._uncount()
@@ -236,12 +236,12 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         return bool(is_ending or self.total_outbufs_len or self._has_more or self._ahead)
 
     def send_now(self) -> None:
-        """Send as much as the client takes now; called by the thread that answers."""
+        """Send as much as the client accepts now; called by the thread that answers."""
         with self.outbuf_lock:
             self._flush_exception(self._flush_some, do_close=False)
 
     def _flush_some(self, do_close: bool = True) -> bool:
-        """Send as much as the client takes, up to a turn; so a quick reader of a large file holds up nobody."""
+        """Send as much as the client accepts, up to a turn, so that a fast reader of a large file blocks nobody."""
         sent = 0
         while sent < _A_TURN:
             buffer = self.outbufs[0]
@@ -260,9 +260,9 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         return sent > 0
 
     def handle_close(self) -> None:
-        """Close the connection; after an error only when the client has seen the answer.
+        """Close the connection; after an error, only once the client has seen the response.
 
-        A connection that is closed on unread bytes is reset, and with it what the client has not read yet.
+        A connection closed with unread bytes is reset, and data that the client has not read yet is lost.
         """
         if self.will_close and self._is_wrong and self._lingers_until is None and not self._ended:
             self._lingers_until = self.server.clock() + self.server.patience.lingering
@@ -278,7 +278,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
             self.handle_close()
 
     def del_channel(self, map: "Loop | None" = None) -> None:  # noqa: A002 - as waitress calls it
-        """Be forgotten by the loop."""
+        """Remove it from the loop."""
         self._uncount()
         super().del_channel(map)
 
@@ -288,12 +288,12 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         self.handle_close()
 
     def give_up(self) -> None:
-        """Wait no longer for the rest of a request: the server is stopping."""
+        """Stop waiting for the rest of a request, because the server is stopping."""
         if self.request is not None and not self.requests:
             self._fail(UnavailableError("this server is stopping; try again", retry_after=1))
 
     def hurry(self, now: float, patience: Patience) -> None:
-        """End what takes the client too long."""
+        """End the connection if the client exceeded a deadline."""
         if self._lingers_until is not None:
             if now > self._lingers_until:
                 self.handle_close()
@@ -347,7 +347,7 @@ class Loop(dict[int, Any]):
         self._unsettled.discard(number)
 
     def turn(self, seconds: float) -> None:
-        """Wait until something is to be done, and do it."""
+        """Wait for events, and handle them."""
         for number in list(self._unsettled):
             self._look(number)
         for number, events in self._poll.poll(int(seconds * 1000)):
@@ -356,7 +356,7 @@ class Loop(dict[int, Any]):
                 wasyncore.readwrite(waiting, events)
 
     def wake(self, number: int) -> None:
-        """Look again at what a connection waits for."""
+        """Update the events that a connection waits for."""
         self._unsettled.add(number)
 
     def _look(self, number: int) -> None:
@@ -375,7 +375,7 @@ class Loop(dict[int, Any]):
 
 
 class Threads:
-    """Threads that answer requests. Their queue wakes one of them once, where waitress's own wakes it to wait for a lock."""
+    """Threads that answer requests. The queue wakes a thread once; waitress's own wakes it to wait for a lock."""
 
     def __init__(self, count: int) -> None:
         self._queue: SimpleQueue[Connection | None] = SimpleQueue()
@@ -387,11 +387,11 @@ class Threads:
 
     @property
     def waiting(self) -> int:
-        """How many requests wait for a thread."""
+        """The number of requests waiting for a thread."""
         return self._queue.qsize()
 
     def add_task(self, task: Connection) -> None:
-        """Have a request answered."""
+        """Queue a request."""
         self._queue.put(task)
 
     def shutdown(self, seconds: float) -> None:
@@ -411,17 +411,17 @@ class Threads:
 
 
 class Server(TcpWSGIServer):  # type: ignore[misc]
-    """Accepts connections on a socket that is bound already.
+    """Accepts connections on a bound socket.
 
     Args:
-        application: what answers.
+        application: the WSGI application.
         sock: the socket.
-        loop: what it shares with the other sockets of the process.
-        threads: what runs the application.
-        body_limit: how large a body may be.
-        connections: how many clients are held at most; one that waits makes room for a new one.
-        patience: how long they may take.
-        clock: seconds of a clock that never goes back.
+        loop: shared with the other sockets of the process.
+        threads: run the application.
+        body_limit: returns the maximum size of a body.
+        connections: the maximum number of clients; an idle one makes room for a new one.
+        patience: the deadlines of clients.
+        clock: the seconds of a monotonic clock.
     """
 
     channel_class = Connection
@@ -443,15 +443,15 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self.patience = patience
         self.clock = clock
         self.buffered = 0
-        """Bytes of bodies that are on their way."""
+        """Bytes of the bodies in transit."""
         self.answered = threading.local()
-        """The connection that a thread answers."""
+        """The connection that the current thread answers."""
         self._refusals = Threads(1)
         self._stopped_at: float | None = None
         self._next_look = 0.0
         address = sock.getsockname()
         adjustments = Adjustments(
-            clear_untrusted_proxy_headers=False,  # TRUSTED_PROXIES says how much of them counts
+            clear_untrusted_proxy_headers=False,  # TRUSTED_PROXIES decides which of them count
             ident="",
             inbuf_overflow=IN_MEMORY,
             outbuf_overflow=IN_MEMORY * 16,
@@ -472,11 +472,11 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
 
     @property
     def is_stopping(self) -> bool:
-        """Return whether connections end with the answer that is made now."""
+        """Return whether connections are closed after the current response."""
         return self._stopped_at is not None
 
     def add_task(self, task: Connection) -> None:
-        """Have a request answered. A refusal does not wait until a thread is free for it; nor is it kept waiting long."""
+        """Queue a request. A refusal does not wait for a free thread."""
         request = task.requests[0]
         if request.error is None and self.task_dispatcher.waiting >= _MOST_WAITING:
             request.error = UnavailableError("this server is busy; try again", retry_after=1)
@@ -486,25 +486,25 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             self._refusals.add_task(task)
 
     def readable(self) -> bool:
-        """Return whether further clients are wanted, and look after the ones there are."""
+        """Return whether to accept further clients, and check the deadlines of existing ones."""
         self.look_after()
         return bool(self.accepting) and len(self.active_channels) < self.connections
 
     def pull_trigger(self) -> None:
-        """Wake the loop, unless the connection that a thread has just answered needs nothing of it."""
+        """Wake the loop, unless it has nothing to do for the connection that a thread has just answered."""
         connection = getattr(self.answered, "connection", None)
         if connection is None or connection.needs_loop:
             super().pull_trigger()
 
     def look_after(self) -> None:
-        """Look, from time to time, at how long everybody takes."""
+        """Check the deadlines, from time to time."""
         now = self.clock()
         if now >= self._next_look:
             self._next_look = now + min(1.0, self.patience.lingering)
             self.maintenance(now)
 
     def maintenance(self, now: float) -> None:
-        """End what takes clients too long."""
+        """End connections whose clients exceeded a deadline."""
         is_over = self._stopped_at is not None and now - self._stopped_at > self.patience.stopping
         for number, connection in list(self.active_channels.items()):
             connection.hurry(now, self.patience)

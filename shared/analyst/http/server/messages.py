@@ -22,7 +22,7 @@ from analyst.http.problems import (
 from analyst.http.response import BUFFERED
 
 HEADER_BYTES: Final = 128 << 10
-"""Bytes that the request line and the headers may have."""
+"""The maximum size in bytes of the request line and the headers."""
 
 IN_MEMORY: Final = 64 << 10
 """Bytes of one body that stay in memory."""
@@ -31,11 +31,11 @@ _CONTROL_LINE: Final = 1 << 10
 _TRAILER: Final = 1 << 13
 
 BodyLimit = Callable[[str, str], int]
-"""Tells how many bytes the body of a request may have, by its method and path."""
+"""Returns the maximum size in bytes of a request's body, by its method and path."""
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
-    """Reads one request. `body_limit` is asked as soon as the header is there."""
+    """Reads one request. `body_limit` is called as soon as the header is complete."""
 
     def __init__(self, adj: Any, body_limit: BodyLimit) -> None:
         super().__init__(adj)
@@ -44,9 +44,9 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
         self.limit = 0
 
     def parse_header(self, header_plus: bytes) -> None:
-        """Read the header, and find out how large a body may follow."""
+        """Parse the header, and look up the limit of the body."""
         super().parse_header(header_plus)
-        is_small = not self.chunked and self.content_length <= IN_MEMORY  # then the function itself checks
+        is_small = not self.chunked and self.content_length <= IN_MEMORY  # the function itself checks it
         self.limit = IN_MEMORY if is_small else self._body_limit(self.command, self.path)
         self.adj = SimpleNamespace(max_request_body_size=self.limit + 1)
 
@@ -56,11 +56,11 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
         if self.chunked and not self.completed and self._is_endless():
             self.error, self.completed = BadRequest("a line of the chunked body is too long"), True
         if self.completed:
-            self.expect_continue = False  # it is answered now; a body that was announced is not wanted any more
+            self.expect_continue = False  # it is answered now; an announced body is no longer read
         return consumed
 
     def fail(self, error: AnalystError) -> None:
-        """Return up on a request, and answer it with an error."""
+        """Stop reading a request, and answer it with an error."""
         self.error, self.completed, self.expect_continue = error, True, False
 
     def _is_endless(self) -> bool:
@@ -72,12 +72,12 @@ class Work(WSGITask):  # type: ignore[misc]
     """Runs a function."""
 
     def finish(self) -> None:
-        """Send header and body together, from this thread: the loop need not be waited for."""
+        """Send header and body together, from this thread, without waiting for the loop."""
         super().finish()
         self.channel.send_now()
 
     def get_environment(self) -> dict[str, Any]:
-        """Describe the request as WSGI does."""
+        """Return the WSGI environment of the request."""
         environ: dict[str, Any] = super().get_environment()
         environ[BUFFERED] = True
         if self.channel.server.is_stopping:
@@ -89,7 +89,7 @@ class Refusal(WSGITask):  # type: ignore[misc]
     """Answers invalid, slow or incomplete requests with problem documents, like functions."""
 
     def execute(self) -> None:
-        """Write the answer; the connection ends with it."""
+        """Write the response; the connection ends with it."""
         response = refuse(Request(self._environ()), _told(self.request))
         self.set_close_on_finish()
         self.complete = True
@@ -100,7 +100,7 @@ class Refusal(WSGITask):  # type: ignore[misc]
         self.write(body)
 
     def _environ(self) -> dict[str, Any]:
-        """Describe as much as was read."""
+        """Return the WSGI environment of the part that was read."""
         request = self.request
         for name, missing in (
             ("command", "-"),
@@ -117,7 +117,7 @@ class Refusal(WSGITask):  # type: ignore[misc]
 
 
 def _told(request: Any) -> AnalystError:
-    """Make ours of an error that waitress found in a request."""
+    """Convert an error of waitress's parser."""
     error = request.error
     if isinstance(error, AnalystError):
         return error

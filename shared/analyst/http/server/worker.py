@@ -1,4 +1,4 @@
-"""The worker process of gunicorn, which the functions framework starts, on connections that need no thread while slow."""
+"""The gunicorn worker that the functions framework starts; slow connections occupy no thread."""
 
 import os
 import resource
@@ -61,7 +61,7 @@ class Worker(GunicornWorker):  # type: ignore[misc]  # gunicorn has no types
             loop.turn(_TURN)
         for server in servers:
             server.stop()
-        ends = time.monotonic() + self.cfg.graceful_timeout * 2 / 3  # after all of it we are killed
+        ends = time.monotonic() + self.cfg.graceful_timeout * 2 / 3  # afterwards we are killed
         while any(server.active_channels for server in servers) and time.monotonic() < ends:
             self.notify()
             for server in servers:
@@ -75,7 +75,7 @@ def _room() -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = min(_unlimited(hard), _FILES_EACH * _MOST_CONNECTIONS + _SPARE_FILES)
     if _unlimited(soft) < most:
-        with suppress(OSError, ValueError):  # then with what there is
+        with suppress(OSError, ValueError):  # continue with the present limit
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     files = min(most, _unlimited(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
     return max(_FEWEST_CONNECTIONS, (files - _SPARE_FILES) // _FILES_EACH)
@@ -86,7 +86,7 @@ def _unlimited(limit: int) -> int:
 
 
 def _body_limit(application: Any) -> Callable[[str, str], int]:
-    """Determine how large the bodies are that the functions of an application take."""
+    """Return the function that looks up the body limits of an application."""
     routes: Router | None = getattr(application.view_functions["run"], "routes", None)
 
     def limit(method: str, path: str) -> int:

@@ -173,7 +173,7 @@ class FileStore:
         return locked(self._own / "lock", self._clock)
 
     def _publish(self, file: Staged, key: str, path: Path, if_version: str | Condition) -> str:
-        """Give a staged file its version and its place.
+        """Return a staged file its version and its place.
 
         The condition is checked again under the lock: what `put` checked before writing the bytes only saves the work.
         The version is set before the rename, so no reader ever sees the object with another one.
@@ -212,7 +212,8 @@ class FileStore:
             path /= part
             if path.is_symlink():
                 raise InvalidInputError(
-                    f"{key!r} can't be used: '{path}' is a symbolic link; replace it with the file or folder it points to"
+                    f"{key!r} can't be used: '{path}' is a symbolic link; replace it with the file or folder it "
+                    "points to"
                 )
         return path
 

@@ -1,1 +1,1 @@
-"""Columns of text: the types they get, and the checks that no value changes."""
+"""Columns of text: their types, and the checks that no value changes."""

@@ -1,7 +1,7 @@
-"""Casts of text that lose nothing: each is an SQL value and the condition under which the text fits it.
+"""Lossless casts of text: each is an SQL value, and the condition under which the text fits it.
 
 DuckDB's own casts are generous: '5.7' becomes the integer 6, '007' becomes 7, a time zone is dropped. So a text is cast
-only where the value can be told to stand for exactly that text; everything else widens the column or fails the table.
+only if the value determines exactly that text; any other text widens the column or fails the table.
 """
 
 import re
@@ -18,19 +18,19 @@ _NOT_DIGITS = r"^-|\.|[eE].*$"
 _DAY = "(?:[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{4}/[0-9]{2}/[0-9]{2})"
 _TIME = r"[ T](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,6}0*)?)?"
 _ZONE = " ?(?:Z|UTC|[+-](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?)"
-_LOOSE_DAY = r"\s*[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}"  # DuckDB takes 12/11/10 for a day of the year 12
+_LOOSE_DAY = r"\s*[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}"  # DuckDB reads 12/11/10 as a day of the year 12
 _LOOSE_TIME = r"[ T]\s*[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6}0*)?)?"
 _EXACT_DIGITS = 15
-"""Any decimal number of so many digits goes through a double and back unharmed."""
+"""Any decimal number with this many digits survives a conversion to a double and back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """A type, the SQL `value` of it that a text becomes, and the SQL condition that the text `fits`.
+    """A type, the SQL `value` of the type that a text becomes, and the SQL condition that the text `fits`.
 
-    `{c}` stands for the text, and in `fits` `{v}` for the value. `gap` is the condition that there is no text, in which
-    case the value is NULL, and `some` one that at least one text of the column has to meet for the type to be guessed. A
-    type `is_known` that the column has already, with or without a text.
+    `{c}` stands for the text, and in `fits` `{v}` for the value. `gap` is the condition that there is no text, so the
+    value is NULL. `some` is a condition that at least one text of the column must meet for the type to be inferred. A
+    type that `is_known` is already that of the column, with or without a text.
     """
 
     type: str
@@ -46,29 +46,29 @@ class Cast:
         return self.fits == "true"
 
     def value_of(self, column: str) -> str:
-        """Write the SQL of the value of a column."""
+        """Return the SQL of the value of a column."""
         return self.value.replace("{c}", quote(column))
 
     def gap_of(self, column: str) -> str:
-        """Write the SQL condition that a column has no text; never NULL."""
+        """Return the SQL condition that a column has no text; never NULL."""
         return self.gap.replace("{c}", quote(column))
 
     def fits_of(self, column: str) -> str:
-        """Write the SQL condition that a column's text fits, or that there is none; never NULL."""
+        """Return the SQL condition that a column's text fits, or that there is none; never NULL."""
         if self.takes_all:
             return "true"
-        # DuckDB stops at what decides an `or` in a condition, but nowhere else
+        # DuckDB short-circuits an `or` only in a condition
         return f"(case when {self._fits(column, self.value_of(column))} then true else {self.gap_of(column)} end)"
 
     def guess_of(self, column: str) -> str:
-        """Write the SQL aggregate that tells whether the type holds all texts of a column."""
+        """Return the SQL aggregate of whether all texts of a column fit the type."""
         some = self.some.replace("{c}", quote(column))
         return f"coalesce(bool_and({self.fits_of(column)}) and bool_or({some}), false)"
 
     def checked(self, column: str, failure: str, value: str | None = None) -> str:
-        """Write the SQL of the value of a column, which ends the query with the error `failure` where one does not fit.
+        """Return the SQL of the value of a column; a text that does not fit ends the query with the error `failure`.
 
-        `value` is the SQL of the value where it has been computed already: DuckDB computes it anew wherever it stands.
+        `value` is the SQL of the value if it has been computed already: DuckDB computes it again at every occurrence.
         """
         value = value or self.value_of(column)
         if self.takes_all:
@@ -79,7 +79,7 @@ class Cast:
         )
 
     def without_blanks(self) -> "Cast":
-        """Give the cast for texts of which the empty one is a value like any other, as in JSON."""
+        """Return the cast for texts in which an empty one is a value like any other, as in JSON."""
         return replace(self, gap="({c} is null)")
 
     def _fits(self, column: str, value: str) -> str:
@@ -87,7 +87,7 @@ class Cast:
 
 
 def _between(type_name: str) -> str:
-    """Keep to the years that every reader of parquet knows: no infinity, nothing BC, nothing after 9999."""
+    """Limit a time to the years that every reader of Parquet supports: not infinite, not BC, not after 9999."""
     return f"{{v}} between {type_name} '0001-01-01' and {type_name} '9999-12-31 23:59:59.999999'"
 
 
@@ -103,13 +103,16 @@ def _bigint() -> Cast:
 
 
 def _big() -> Cast:
-    """Take whole numbers of up to 38 digits; those that fit a BIGINT go through it, which is a hundred times faster."""
+    """Return the cast to whole numbers of up to 38 digits.
+
+    Those that fit a BIGINT use it, which is a hundred times faster.
+    """
     value = "coalesce(cast(try_cast({c} as bigint) as decimal(38,0)), try_cast({c} as decimal(38,0)))"
     return Cast("DECIMAL(38,0)", value, f"({_SAME_TEXT} or {_matches('-?[1-9][0-9]{17,37}')})")
 
 
 def _double(number: str) -> Cast:
-    """Take a number whose text can be had back from the double: in its shortest form, or printed with 15 to 17 digits.
+    """Return the cast to a double that determines its text: the shortest form, or printed with 15 to 17 digits.
 
     DuckDB writes a double as JSON three times as fast as it casts it to text, with the same digits.
     """
@@ -125,7 +128,7 @@ def _double(number: str) -> Cast:
 
 
 def _digits(number: str) -> str:
-    """Write the SQL of the significant digits of a number's text."""
+    """Return the SQL of the significant digits of a number's text."""
     return f"trim(regexp_replace({number}, {quote_text(_NOT_DIGITS)}, '', 'g'), '0')"
 
 
@@ -145,7 +148,10 @@ def _instant() -> Cast:
 
 
 def _number(decimal_separator: str) -> str:
-    """Write the SQL of a text with its decimal separator as a point; a point beside another separator spoils it."""
+    """Return the SQL of a text with its decimal separator as a point.
+
+    A point beside another separator makes it invalid.
+    """
     return "{c}" if decimal_separator == "." else f"translate({{c}}, {quote_text(decimal_separator + '.')}, '.x')"
 
 
@@ -153,7 +159,7 @@ VARCHAR = Cast("VARCHAR", "{c}", "true")
 
 
 def candidates(decimal_separator: str = ".") -> tuple[Cast, ...]:
-    """Give the types that are guessed, narrowest first; the last takes everything."""
+    """Return the types to infer, the narrowest first; the last one fits every text."""
     return (
         Cast("BOOLEAN", "try_cast({c} as boolean)", f"{{c}} in {_BOOLEANS}"),
         _bigint(),
@@ -181,10 +187,10 @@ _MAX_DIGITS = 38
 
 
 def type_name(text: str) -> str:
-    """Give the canonical name of a type that can be configured.
+    """Return the canonical name of a type that can be configured.
 
     Raises:
-        InvalidInputError: it is none of them.
+        InvalidInputError: the type can't be configured.
     """
     name = " ".join(text.upper().split())
     if decimal := _DECIMAL.fullmatch(name):
@@ -199,7 +205,7 @@ def type_name(text: str) -> str:
 
 
 def configured(type_text: str, decimal_separator: str = ".") -> Cast:
-    """Give the cast to a type that somebody asked for: every spelling of a value of that type fits, nothing is rounded."""
+    """Return the cast to a configured type: every spelling of a value of that type fits, nothing is rounded."""
     name, number = type_name(type_text), _number(decimal_separator)
     if name in _WHOLE:
         return _scaled(name, 0, number)
@@ -215,7 +221,7 @@ def _scaled(name: str, scale: int, number: str) -> Cast:
 
 
 def _floating(name: str, digits: int, smallest: str) -> Cast:
-    """Take a number in any spelling whose digits the type keeps: all numbers of so few `digits`, and what it prints.
+    """Return the cast of numbers in any spelling whose digits the type keeps: up to `digits`, or those it prints.
 
     Below the `smallest` normal number there are fewer digits to keep.
     """
@@ -229,7 +235,7 @@ def _floating(name: str, digits: int, smallest: str) -> Cast:
 
 
 def _significant(number: str) -> str:
-    """Write the SQL of the significant digits of a number in any spelling."""
+    """Return the SQL of the significant digits of a number in any spelling."""
     return f"trim(regexp_replace({number}, '[eE].*$|[^0-9]', '', 'g'), '0')"
 
 

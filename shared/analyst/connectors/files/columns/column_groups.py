@@ -1,8 +1,8 @@
-"""Parquet files of wide tables, written a group of columns at a time and put together.
+"""Parquet files of wide tables, written a group of columns at a time and joined.
 
-DuckDB holds some vectors of 32 KiB for every column that it writes, and a row group of all of them: 3,000 columns of 3,000
-rows took 430 to 650 MB. Files of some of the columns each take little, and need not be read again: a parquet file is chunks
-of columns, one after the other, and a footer that says where they begin.
+DuckDB holds some vectors of 32 KiB for every column that it writes, and a row group of all of them: 3,000 columns of
+3,000 rows took 430 to 650 MB. Files with some of the columns each take little memory, and need not be read again: a
+Parquet file consists of column chunks, one after the other, and a footer with their positions.
 
 Source: the Parquet format's `parquet.thrift`, and Thrift's compact protocol.
 """
@@ -21,31 +21,34 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 GROUP = 100
-"""How many columns are written at once."""
+"""The number of columns written at a time."""
 
 _ROW_GROUP_ROWS = 4096
-"""Few, because a file is cut between row groups only: of 3,000 numbers each they have up to 100 MB."""
+"""Few, because files are split between row groups only: with 3,000 numbers per row, one takes up to 100 MB."""
 
 _OPTIONS = f"format parquet, compression zstd, compression_level 1, row_group_size {_ROW_GROUP_ROWS}"
 _MAGIC = b"PAR1"
 _CHUNK = 1 << 20
 _CUT_BYTES = 32 * 1024 * 1024
-"""Another row group may follow so many bytes in the same file."""
+"""The file size in bytes below which another row group may be added."""
 
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
 _LONG_LIST = 15
 _COLUMN_ORDERS = 7
 
 Struct = dict[int, tuple[int, Any]]
-"""The fields of a Thrift structure by their numbers: type and value. A list is the type of its elements and these."""
+"""The fields of a Thrift struct by their ids: type and value.
+
+A list consists of the type of its items and the items.
+"""
 
 
 def write(con: "DuckDBPyConnection", queries: Sequence[str], into: Path) -> list[Path]:
-    """Write queries of the same rows, with different columns, to parquet files that have the columns of all of them.
+    """Write queries of the same rows, with different columns, to Parquet files with all of these columns.
 
     Raises:
-        SourceError: a query can't be run, or gives other rows than the first one.
-        UnavailableError: it wants more memory or disk than there is.
+        SourceError: a query fails, or returns other rows than the first one.
+        UnavailableError: memory or disk space is exhausted.
     """
     groups = [into / f"group{number}.parquet" for number in range(len(queries))]
     with told_as(SourceError):
@@ -60,7 +63,7 @@ def write(con: "DuckDBPyConnection", queries: Sequence[str], into: Path) -> list
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """A parquet file of some columns."""
+    """A Parquet file with some of the columns."""
 
     path: Path
     footer: Struct
@@ -75,7 +78,7 @@ class _Group:
 
 
 def _joined(groups: Sequence[_Group], into: Path) -> list[Path]:
-    """Put the row groups of some files side by side, into files of at most 128 MB."""
+    """Join the row groups of some files side by side, into files of at most 128 MB."""
     counts = {tuple(_value(row_group, 3) for row_group in group.row_groups) for group in groups}
     if len(counts) > 1:
         raise SourceError("the groups of columns do not have the same rows")
@@ -95,7 +98,7 @@ def _joined(groups: Sequence[_Group], into: Path) -> list[Path]:
 
 
 def _row_group(groups: Sequence[_Group], number: int, ordinal: int, file: BinaryIO) -> Struct:
-    """Copy one row group of each file behind each other, and describe them as one."""
+    """Copy one row group of each file, one after the other, and describe them as one."""
     begin, chunks, size = file.tell(), list[Struct](), 0
     parts = [group.row_groups[number] for group in groups]
     for group, part in zip(groups, parts, strict=True):
@@ -114,7 +117,7 @@ def _row_group(groups: Sequence[_Group], number: int, ordinal: int, file: Binary
 
 
 def _copied(chunk: Struct, source: BinaryIO, file: BinaryIO) -> Struct:
-    """Copy the pages of a chunk, and say where they are now; its indexes and filters stay behind."""
+    """Copy the pages of a chunk and return its new position; its indexes and filters are dropped."""
     about: Struct = {key: field for key, field in _value(chunk, 3).items() if key not in (10, 14, 15)}
     begin = min(_value(about, key) for key in (9, 11) if key in about)
     moved = file.tell() - begin
@@ -166,7 +169,7 @@ def _items(struct: Struct, field: int) -> list[Any]:
 
 
 class _Decoder:
-    """Reads structures of Thrift's compact protocol."""
+    """Reads structs of Thrift's compact protocol."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
@@ -222,7 +225,7 @@ class _Decoder:
 
 
 def _encoded(struct: Struct) -> bytes:
-    """Write a structure in Thrift's compact protocol."""
+    """Write a struct in Thrift's compact protocol."""
     out = bytearray()
     _put_struct(out, struct)
     return bytes(out)

@@ -1,4 +1,4 @@
-"""Writing the rows of files as one typed table, with the configured types enforced."""
+"""Writing the rows of files as one typed table, enforcing the configured types."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 
 FIRST_FEW = 5
-"""How many of them are told one by one."""
+"""How many rejected rows are reported individually."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """How many rows were set aside, and the first few as "file:line: reason"."""
+    """The number of rejected rows, and the first few as "file:line: reason"."""
 
     count: int = 0
     first: tuple[str, ...] = ()
 
     def __add__(self, other: "Rejected") -> "Rejected":
-        """Take both together, the first few of this one first."""
+        """Add both; the first few of this one come first."""
         return Rejected(self.count + other.count, (self.first + other.first)[:FIRST_FEW])
 
 
-_DAYS = "; days are read as year-month-day, with four digits of the year; VARCHAR keeps other texts"
-_DIGITS = " that keeps all its digits; DECIMAL(p,s) and VARCHAR do"
+_DAYS = "; dates are read as YYYY-MM-DD; correct the value, or set the type to VARCHAR to keep it as text"
+_DIGITS = " that keeps all its digits; set the type to DECIMAL(p,s) or VARCHAR to keep them"
 _REMEDIES = {"DATE": _DAYS, "TIMESTAMP": _DAYS, "TIMESTAMP WITH TIME ZONE": _DAYS, "FLOAT": _DIGITS, "DOUBLE": _DIGITS}
 _WIDER = {
     "BOOLEAN": ("BOOLEAN", "VARCHAR"),
@@ -47,12 +47,12 @@ _WIDER = {
     "TIMESTAMP WITH TIME ZONE": ("TIMESTAMP WITH TIME ZONE", "VARCHAR"),
     "VARCHAR": ("VARCHAR",),
 }
-"""What a guessed column may become that is published with a type: that, or a wider one."""
+"""The types that an inferred column may get if it is published with a type: that one, or a wider one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of one file: a query of them as texts, its columns, and on which lines some rows (from 1) begin."""
+    """The rows of one file: a query of them as texts, its columns, and the lines on which given rows (from 1) begin."""
 
     name: str
     query: str
@@ -62,10 +62,11 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """The rows of all files of a table, and what each column may become.
+    """The rows of all files of a table, and the candidate types of each column.
 
-    `parts` are queries of all columns as texts, which follow each other. `originals` are what the columns, by their names, are called in the files; `name` is the first file's.
-    `only` writes the query of a part for some of the columns, where that is cheaper to plan than all of them.
+    `parts` are queries of all columns as texts, whose rows follow each other. `originals` maps the columns' names to
+    those in the files; `name` is that of the first file. `only` returns the query of a part for some of the columns, if
+    planning that is cheaper than planning all.
     """
 
     name: str
@@ -79,9 +80,9 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What was read of a table: the parquet files, the original of each column's name, and what was set aside.
+    """The result of reading a table: the Parquet files, the original of each column's name, and the rejected rows.
 
-    `notes` are what else is worth a look.
+    `notes` are other findings worth reporting.
     """
 
     files: list[Path]
@@ -92,9 +93,9 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One reading of a table. `required` are the columns that the table's own options name a type for.
+    """One reading of a table. `required` are the columns for which the table's own options set a type.
 
-    `scratch` is a local folder for what has to be rewritten.
+    `scratch` is a local folder for rewritten files.
     """
 
     con: "DuckDBPyConnection"
@@ -105,20 +106,20 @@ class Reading:
 
     @property
     def naming(self) -> Naming:
-        """How the columns are named: those that were published keep their names."""
+        """The naming of the columns: published ones keep their names."""
         table = self.increment.table
         return Naming(table.originals, is_replaced=table.sync_strategy == "full_refresh")
 
     @property
     def collects(self) -> bool:
-        """Whether rows that can't be read are set aside."""
+        """Whether malformed rows are collected instead of failing the table."""
         return self.options.on_error == "collect"
 
     def write(self, relation: Relation, into: Path, rejected: Rejected) -> Read:
-        """Write the rows in their order to parquet files; `rejected` are those that were set aside before.
+        """Write the rows in their order to Parquet files; `rejected` are those rejected before.
 
         Raises:
-            SourceError: a value does not fit its configured type, and is not to be set aside.
+            SourceError: a value does not fit its configured type, and the option on_error is `fail`.
             UnreadableError: DuckDB can't read the rows.
         """
         into.mkdir()
@@ -139,9 +140,9 @@ class Reading:
             raise SourceError(self._misfits(relation.files(), configured).first[0]) from None
 
     def _going_with(self, column: str, casts: tuple[Cast, ...]) -> tuple[Cast, ...]:
-        """Keep the candidates whose values go together with those that the column is published with.
+        """Keep the candidate types that are compatible with the published type of a column.
 
-        A column without any text stays what it is, and so does one whose texts alone would not suggest its type.
+        A column without any text keeps its type, and so does one whose texts alone would not suggest it.
         """
         published = self.increment.published.get(column)
         wider = _WIDER.get(published or "")
@@ -157,7 +158,9 @@ class Reading:
         columns = relation.originals
         unknown = ", ".join(sorted(self.required - columns.keys()))
         if unknown:
-            raise SourceError(f"{relation.name}: a type is set for {unknown}, but the columns are {', '.join(columns)}")
+            raise SourceError(
+                f"{relation.name}: the option types names {unknown}, but the columns are {', '.join(columns)}"
+            )
         types, separator = self.options.types, self.options.decimal_separator
         return {name: casts.configured(types[name], separator) for name in columns if name in types}
 
@@ -184,7 +187,8 @@ class Reading:
         )
         lines = file.lines(frozenset(row for _count, row, _misfit in found))
         told = (
-            f"{file.name}:{lines.get(row, '?')}: column {name!r}: {text[:80]!r} is no {kind}{_REMEDIES.get(kind, '')}"
+            f"{file.name}:{lines.get(row, '?')}: column {name!r}: {text[:80]!r} is not a valid "
+            f"{kind}{_REMEDIES.get(kind, '')}"
             for _count, row, (name, text, kind) in found
         )
         return Rejected(found[0][0] if found else 0, tuple(told))
@@ -193,7 +197,7 @@ class Reading:
         """Run a query of the files.
 
         Raises:
-            UnreadableError: DuckDB can't.
+            UnreadableError: the query fails.
         """
         import duckdb
 
@@ -204,7 +208,7 @@ class Reading:
 
 
 def _filtered(only: Only, configured: Mapping[str, Cast], fits: str) -> Only:
-    """Keep the rows that fit; the columns that decide it are read as well."""
+    """Keep the rows that fit; the query also reads the columns that this depends on."""
 
     def filtered(part: int, names: Sequence[str]) -> str:
         return f"select * from ({only(part, list(dict.fromkeys([*names, *configured])))}) where {fits}"

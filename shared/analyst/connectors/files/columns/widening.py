@@ -1,12 +1,10 @@
-"""Deciding the types of text columns: on the first rows, and once more over all of them where those misled.
+"""Inferring the types of text columns: from the first rows, and from all rows where those were misleading.
 
-The guess is enforced while the rows are written. Where a text does not fit, one scan of all rows tells which of the
-candidates hold every text of their columns, and the rows are written again: at most three scans, and the types depend
-on nothing but the content.
-
-Checks take memory for each column, so where there are many of them, a scan of all rows comes first, in which the columns
-stand below each other and share one check; then the rows are written without any. Very many columns are written a group
-at a time.
+The inferred types are enforced while the rows are written. If a text does not fit, one scan of all rows determines
+which candidates fit every text of their columns, and the rows are written again: at most three scans, and the types
+depend only on the content. Checks take memory for each column. With many columns, a scan of all rows therefore comes
+first, in which the columns are stacked and share one check; then the rows are written without checks. Very many columns
+are written a group at a time.
 """
 
 import secrets
@@ -29,33 +27,36 @@ _FIRST_ROWS = 1_000
 _FIRST_VALUES = 300_000
 _SAMPLE_ROWS = 20_000
 _BELOW_EACH_OTHER = 250
-"""How many columns are looked at in one scan: of each, DuckDB holds 2,048 texts."""
+"""The number of columns examined in one scan: DuckDB holds 2,048 texts of each."""
 
 _SHARES = {"DOUBLE": 1 / 20, "FLOAT": 1 / 20, "BOOLEAN": 1 / 40}
 _SHARE = 1 / 500
-"""What the check of a column takes of the memory for all. Of 300 MB, 44 DOUBLE or 100 BOOLEAN took more than there was."""
+"""The share of memory that the check of a column takes.
+
+Of 300 MB, 44 DOUBLE or 100 BOOLEAN took more than available.
+"""
 
 _ONE_WRITE = 250
-"""How many columns are written at once; 800 of integers fit into 300 MB."""
+"""The number of columns written at a time; 800 integers fit into 300 MB."""
 
 
 class Wrapped(Protocol):
-    """Makes the query that is written of a typed one: the rows that are wanted."""
+    """Returns the query to write for a typed query: the selected rows."""
 
     def __call__(self, select: str, *, counting: bool = True) -> str:
-        """Make the query; with `counting`, it counts the rows that are passed over."""
+        """Return the query; with `counting`, it counts the skipped rows."""
 
 
 Wrap = Callable[["DuckDBPyConnection", Mapping[str, Cast]], Wrapped]
-"""Makes, once for each attempt and its types, what makes the queries that are written."""
+"""Returns a `Selection` for the types of one attempt."""
 
 
 Only = Callable[[int, Sequence[str]], str]
-"""Writes the query of one part, by its number, for some of the columns."""
+"""Returns the query of one part, by its number, for some of the columns."""
 
 
 class MisfitError(SourceError):
-    """A text does not fit the type that its column is configured as."""
+    """A text does not fit the configured type of its column."""
 
     def __init__(self, column: str) -> None:
         super().__init__(f"column {column!r} holds a value that does not fit its type")
@@ -63,12 +64,12 @@ class MisfitError(SourceError):
 
 
 class UnreadableError(SourceError):
-    """DuckDB gave up on the rows; its message may not say where."""
+    """DuckDB failed to read the rows; its message may not say where."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was seen of a column: whether it has any text, and which candidates hold all of it, narrowest first."""
+    """The texts of a column: whether there are any, and the candidates that fit all of them, the narrowest first."""
 
     seen: bool
     casts: tuple[Cast, ...]
@@ -76,10 +77,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Rows of text columns: each is configured as one type, or has candidates of which the last takes all.
+    """Rows of text columns, each with a configured type or with candidates of which the last fits everything.
 
     `parts` are queries of all the columns, in the order of the rows. They are written one after the other, because
-    DuckDB keeps the order within each, and not among them.
+    DuckDB keeps the order within each, but not among them.
     """
 
     con: "DuckDBPyConnection"
@@ -88,13 +89,13 @@ class Texts:
     configured: Mapping[str, Cast]
     candidates: Mapping[str, tuple[Cast, ...]]
     always: tuple[str, ...] = ()
-    """The columns that choose the rows."""
+    """The columns that the selection depends on."""
 
     only: Only | None = None
-    """Writes narrower queries of the parts; planning one of 3,000 columns took 0.5 s for each group of columns."""
+    """Returns narrower queries of the parts; planning one of 3,000 columns took 0.5 s for each group of columns."""
 
     def write(self, into: Path, wrap: Wrap) -> list[Path]:
-        """Write the typed rows to parquet files in their order.
+        """Write the typed rows to Parquet files in their order.
 
         Raises:
             MisfitError: a text does not fit a configured type.
@@ -112,13 +113,13 @@ class Texts:
         return self._write(into / "proved", self._proved(evidence), wrap, checked=False)
 
     def _fit_beside_each_other(self, evidence: Mapping[str, Evidence]) -> bool:
-        """Tell whether there is memory for the checks of all columns at once."""
+        """Return whether there is enough memory to check all columns at once."""
         types = self._types(evidence).values()
         shares = sum(_SHARES.get(cast.type, _SHARE) for cast in types if not cast.takes_all)
         return shares <= 1 and len(self.columns) <= _ONE_WRITE
 
     def _proved(self, evidence: Mapping[str, Evidence]) -> dict[str, Evidence]:
-        """Check over all rows what was configured and what was guessed; guess anew where that does not hold.
+        """Check the configured and inferred types over all rows; infer those again that do not fit.
 
         Raises:
             MisfitError: a text does not fit a configured type.
@@ -143,7 +144,7 @@ class Texts:
         return {name: self.candidates[name] for name in self.columns if name not in self.configured}
 
     def _gather(self, candidates: Mapping[str, tuple[Cast, ...]], rows: int | None) -> dict[str, Evidence]:
-        """Find out which candidates hold all texts of the first rows, or of all."""
+        """Determine which candidates fit all texts of the first rows, or of all rows."""
         found = {name: Evidence(seen=True, casts=casts) for name, casts in candidates.items()}
         scan = self._scan(rows)
         for casts, names in _alike({name: casts for name, casts in candidates.items() if len(casts) > 1}).items():
@@ -151,7 +152,10 @@ class Texts:
         return found
 
     def _gather_alike(self, names: Sequence[str], casts: tuple[Cast, ...], scan: str) -> dict[str, Evidence]:
-        """Find out which candidates, the same for some columns, hold all texts of each; some columns at a time."""
+        """Determine which candidates fit all texts of each column, some columns at a time.
+
+        The columns share the candidates.
+        """
         return {
             name: found
             for batch in _batches(names, _BELOW_EACH_OTHER)
@@ -159,10 +163,10 @@ class Texts:
         }
 
     def _gather_batch(self, names: Sequence[str], casts: tuple[Cast, ...], scan: str) -> dict[str, Evidence]:
-        """Find out which candidates, the same for some columns, hold all texts of each.
+        """Determine which candidates fit all texts of each of some columns, which share the candidates.
 
-        Their texts stand below each other for that: the time that DuckDB takes to plan a query grows with the square of
-        its terms, and 1,000 columns with terms of their own took three minutes.
+        The columns are stacked into rows: DuckDB's planning time grows with the square of a query's terms, and 1,000
+        columns with terms of their own took three minutes.
         """
         terms = (f"count(*) filter (not {casts[0].gap_of('c')})", *(cast.guess_of("c") for cast in casts))
         texts = ", ".join(map(quote, names))
@@ -206,7 +210,7 @@ class Texts:
         return written
 
     def _write_groups(self, number: int, types: Mapping[str, Cast], wrapped: Wrapped, into: Path) -> list[Path]:
-        """Write the rows a group of columns at a time; each has all rows that are wanted."""
+        """Write the selected rows a group of columns at a time."""
         queries: list[str] = []
         for names in _batches(self.columns, column_groups.GROUP):
             needed = (*names, *(name for name in self.always if name not in names and name in types))
@@ -233,7 +237,7 @@ class Texts:
         return guessed | dict(self.configured)
 
     def _select(self, part: str, types: Mapping[str, Cast], token: str | None, names: Sequence[str]) -> str:
-        """Write the query of typed columns; with a `token`, that a value does not fit is an error that holds it."""
+        """Return the query of typed columns; with a `token`, a value that does not fit is an error that contains it."""
         if token is None:
             terms = (f"{types[name].value_of(name)} as {quote(name)}" for name in names)
             return f"select {', '.join(terms)} from ({part})"
@@ -251,7 +255,7 @@ def _batches(names: Sequence[str], size: int) -> list[Sequence[str]]:
 
 
 def _alike(candidates: Mapping[str, tuple[Cast, ...]]) -> dict[tuple[Cast, ...], list[str]]:
-    """Put columns together that have the same candidates."""
+    """Group columns with the same candidates."""
     found: dict[tuple[Cast, ...], list[str]] = {}
     for name, casts in candidates.items():
         found.setdefault(casts, []).append(name)
@@ -263,10 +267,10 @@ def _held(evidence: Mapping[str, Evidence]) -> dict[str, tuple[Cast, ...]]:
 
 
 def _nothing(found: Evidence) -> Cast:
-    """Give the cast of a column in which no text was seen: the first one there is decides anew, unless a type is known."""
+    """Return the cast of a column in which no text was seen: the first one decides later, unless a type is known."""
     first = found.casts[0]
     return first if first.is_known else Cast("VARCHAR", "{c}", first.gap)
 
 
 class _WidenError(SourceError):
-    """A text does not fit the type that its column was guessed to have."""
+    """A text does not fit the inferred type of its column."""

@@ -1,1 +1,1 @@
-"""File formats: delimited text, JSON lines, parquet, and their compressions."""
+"""File formats: delimited text, JSON Lines, Parquet, and their compressions."""

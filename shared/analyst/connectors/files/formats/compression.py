@@ -1,7 +1,7 @@
-"""Files as plain bytes: compression by their names, and the proof that a compressed file is whole.
+"""Files as plain bytes: compression by their names, and the check that a compressed file is complete.
 
-DuckDB takes a gz or zst file that was cut off for a shorter one, and checks no checksums, so every compressed file is
-read through once here.
+DuckDB reads a truncated gz or zst file as a shorter one and verifies no checksums, so every compressed file is read
+through once here.
 """
 
 import codecs
@@ -59,19 +59,19 @@ _START_BYTES = 4096
 
 @contextmanager
 def opened(path: Path, compression: Compression, name: str) -> Iterator[BinaryIO]:
-    """Open a file for reading its plain bytes; `name` is what messages call it.
+    """Open a file for reading its plain bytes; messages call it `name`.
 
     Raises:
-        SourceError: it can't be opened; while reading: it ends too early, or is broken.
-        UnavailableError: what is made of it does not fit on the disk.
+        SourceError: it can't be opened; while reading: it is truncated or damaged.
+        UnavailableError: the disk is full.
     """
     try:
         with _open(path, compression) as file:
             yield file
     except EOFError as error:
-        raise SourceError(f"{name} is cut off: its {compression} stream has no end; upload it again") from error
+        raise SourceError(f"{name} is truncated: its {compression} stream has no end; upload it again") from error
     except (gzip.BadGzipFile, zlib.error, zstd.ZstdError) as error:
-        raise SourceError(f"{name} is broken: {error}") from error
+        raise SourceError(f"{name} is damaged: {error}; upload it again") from error
     except OSError as error:
         if error.errno in _DISK_IS_FULL:
             raise UnavailableError(f"the disk is full while {name} is rewritten; see to SCRATCH_DIR") from error
@@ -87,10 +87,10 @@ def _open(path: Path, compression: Compression) -> BinaryIO:
 
 
 def verify(path: Path, compression: Compression, name: str) -> None:
-    """Read a compressed file through; a plain one is left alone.
+    """Read a compressed file through; a plain one is not read.
 
     Raises:
-        SourceError: it is cut off or broken.
+        SourceError: it is truncated or damaged.
     """
     if compression != "none":
         with opened(path, compression, name) as file:
@@ -100,9 +100,10 @@ def verify(path: Path, compression: Compression, name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What was seen of a file: whether its lines and quotes are as RFC 4180 has them, and what to watch out for.
+    """The findings about a file: whether its lines and quotes follow RFC 4180, and what to watch out for.
 
-    `ends_in_delimiter` tells whether lines end with a delimiter, `repeats` whether the lines that were asked for, as a start, stand there more than once. All may be said of what is within quotes.
+    `ends_in_delimiter` means that lines end with a delimiter, `repeats` that the line given as `start` occurs more than
+    once. Either may also have been found within quotes.
     """
 
     is_regular: bool
@@ -120,16 +121,16 @@ def survey(
     escape: str = '"',
     lines: Collection[str] = (),
 ) -> Survey:
-    """Read a file through, and tell whether DuckDB reads it as CSV the way it is meant.
+    """Read a file through, and return whether DuckDB reads it correctly as CSV.
 
-    DuckDB invents and loses rows without a word where line ends are mixed, joins two quoted texts between which only a
-    space stands, takes quotes within unquoted values as they come, and drops an empty value behind the last column.
+    DuckDB silently invents and loses rows if line ends are mixed, joins two quoted texts with only a space between
+    them, accepts quotes within unquoted values, and drops an empty value after the last column.
 
     Raises:
-        SourceError: it is cut off or broken.
+        SourceError: it is truncated or damaged.
     """
     ends, quotes, marks = _LineEnds(), _Quotes(delimiter, quote, escape), _Marks(delimiter, lines)
-    buffer = bytearray(marks.carried + _CHUNK)  # each piece stands behind the last bytes of the one before
+    buffer = bytearray(marks.carried + _CHUNK)  # each piece is preceded by the last bytes of the one before
     buffer[: marks.carried] = b"\n" * marks.carried
     with opened(path, compression, name) as file, memoryview(buffer) as view:
         while size := file.readinto(view[marks.carried :]):  # type: ignore[attr-defined]
@@ -144,59 +145,59 @@ def survey(
 
 
 class _Marks:
-    """Which sequences of bytes were seen that DuckDB has to be watched for."""
+    """The sequences of bytes in which DuckDB can't be trusted."""
 
     def __init__(self, delimiter: str, lines: Collection[str]) -> None:
         self._delimiter = delimiter.encode()
-        # from the line end back, which is found twice as fast as both bytes
+        # searching the line end first is twice as fast as searching both bytes
         self._ended = {
             end: re.compile(b"%b(?<=%b%b)" % (end, re.escape(self._delimiter), end)) for end in (b"\n", b"\r")
         }
         self._lines = [f"\n{line}".encode() for line in lines]
-        self._seen = -1  # the first one is where it belongs
+        self._seen = -1  # the first one is in its place
         self.ends_in_delimiter = False
         self.carried = max(_CARRIED, *(len(line) - 1 for line in self._lines), 0)
 
     def look(self, buffer: bytearray, end: int) -> None:
-        """Look at the bytes up to `end`; what began with those carried over is found with them."""
+        """Examine the bytes up to `end`; a sequence that starts in the bytes carried over is found too."""
         start = self.carried - _CARRIED
         self.ends_in_delimiter = self.ends_in_delimiter or any(
             buffer.find(one, start, end) >= 0 and pattern.search(buffer, start, end) is not None
             for one, pattern in self._ended.items()
         )
         if self._lines and not self.repeats:
-            starts = (self.carried - len(line) + 1 for line in self._lines)  # none is found twice
+            starts = (self.carried - len(line) + 1 for line in self._lines)  # so that none is found twice
             found = (buffer.count(line, start, end) for line, start in zip(self._lines, starts, strict=True))
             self._seen += sum(found) + buffer.startswith(codecs.BOM_UTF8, self.carried, end)
 
     def finish(self, last: bytes) -> None:
-        """Look at the last bytes, behind which no line end need stand."""
+        """Examine the last bytes, after which there may be no line end."""
         self.ends_in_delimiter = self.ends_in_delimiter or last.endswith(self._delimiter)
 
     @property
     def repeats(self) -> bool:
-        """Whether the line was seen more than once."""
+        """Whether the line occurs more than once."""
         return self._seen > 0
 
 
 class _Quotes:
-    """Whether every quote belongs to a value that is quoted from a delimiter to a delimiter."""
+    """Whether every quote belongs to a value that is quoted from delimiter to delimiter."""
 
     def __init__(self, delimiter: str, quote: str, escape: str) -> None:
         self.are_regular = True
         self._quote = quote.encode()
-        self._rest = b""  # a value that is not closed yet, with the byte before it
+        self._rest = b""  # an unclosed value, with the byte before it
         q, e, d = (re.escape(one.encode()) for one in (quote or '"', escape or '"', delimiter))
         opened = b"[^%b]*+(?<=[%b\\r\\n])%b" % (q, d, q)
         value = (b"[^%b]*+(?:%b%b[^%b]*+)*+" if q == e else b"[^%b%b]*+(?:%b.[^%b%b]*+)*+") % (
             (q, q, q, q) if q == e else (q, e, e, q, e)
         )
-        # possessive, so that a megabyte of values takes no memory for ways back
+        # possessive, so that a megabyte of values needs no memory for backtracking
         self._whole = re.compile(b"(?:%b%b%b(?=[%b\\r\\n]))*+" % (opened, value, q, d), re.DOTALL)
         self._part = re.compile(b"%b%b[%b%b]?" % (opened, value, q, e), re.DOTALL)
 
     def look(self, buffer: bytearray, start: int, end: int) -> None:
-        """Look at the bytes from `start`, behind at least one other, to `end`."""
+        """Examine the bytes from `start`, preceded by at least one, to `end`."""
         if not self.are_regular or not self._quote:
             return
         if not self._rest:
@@ -215,20 +216,20 @@ class _Quotes:
             self.are_regular = bool(self._part.fullmatch(piece, stopped, end)) and len(self._rest) <= _LONGEST_VALUE
 
     def finish(self) -> None:
-        """Look at what is left at the end of the file."""
+        """Examine the remaining bytes at the end of the file."""
         if self.are_regular and self._rest:
             whole = self._whole.match(self._rest + b"\n", 1)
             self.are_regular = whole is not None and whole.end() == len(self._rest)
 
 
 class _LineEnds:
-    """What kinds of line ends were seen."""
+    """The kinds of line ends that were found."""
 
     def __init__(self) -> None:
         self._both = self._feed = self._return = False
 
     def look(self, buffer: bytearray, start: int, end: int) -> None:
-        """Look at the bytes from `start` to `end`; the one before is known."""
+        """Examine the bytes from `start` to `end`; the byte before is known."""
         if buffer.find(b"\r", start, end) < 0 and buffer[start - 1 : start] != b"\r":
             self._feed = self._feed or buffer.find(b"\n", start, end) >= 0
             return
@@ -244,7 +245,7 @@ class _LineEnds:
 
 
 def kind_of(path: Path, compression: Compression, name: str) -> str | None:
-    """Tell by its first bytes what a file holds, whatever it is named; `None` if that may be delimited text.
+    """Return the format of a file by its first bytes, whatever its name; `None` if it may be delimited text.
 
     `compression` is undone first.
     """

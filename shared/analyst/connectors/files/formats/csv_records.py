@@ -1,7 +1,7 @@
-"""The records of a CSV text, read strictly (RFC 4180) and slowly, with the line and the reason of every malformed one.
+"""The records of a CSV text, read strictly (RFC 4180) and slowly, with the line and the problem of every malformed one.
 
-DuckDB reads the files; this reads the header, and finds out what is wrong where DuckDB gave up: its line numbers count
-records, it gives none for mixed line ends, and what it skips after a stray quote changes from read to read.
+DuckDB reads the files; this module reads the header, and finds the reason if DuckDB failed: DuckDB's line numbers count
+records, are missing for mixed line ends, and what it skips after a stray quote differs from read to read.
 """
 
 import re
@@ -14,22 +14,19 @@ MAX_RECORD_BYTES = 8 * 1024 * 1024
 
 _ENDS = ("\r", "\n")
 TOO_LONG = f"is longer than {MAX_RECORD_BYTES >> 20} MiB"
-"""Why a longer one is malformed."""
+"""The problem of a longer record."""
 
-SET_ENCODING = "set encoding to the one of the file, for example windows-1252"
-"""What to do about bytes that can't be decoded."""
+SET_ENCODING = "set encoding to that of the file, for example windows-1252"
+"""The remedy for bytes that can't be decoded."""
 
-TWO_READINGS = (
-    "can be read in two ways: quotes inside unquoted values have a delimiter between them; quote these values, or set "
-    "stray_quotes to literal"
-)
+TWO_READINGS = "is ambiguous: there is a delimiter between quotes inside unquoted values; quote these values, or set stray_quotes to literal"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record: the number of its first line, its text without the line end, its values, or why it is malformed.
+    """One record: the number of its first line, its text without the line end, and its values or its problem.
 
-    `blanks` are the positions of the values that are empty texts in quotes.
+    `blanks` are the positions of values that are empty texts in quotes.
     """
 
     line: int
@@ -40,7 +37,7 @@ class Record:
 
 
 class _Lines:
-    """The lines of a text with their ends, of which some can be given back. `number` is that of the next one."""
+    """The lines of a text with their ends, some of which can be put back. `number` is that of the next one."""
 
     def __init__(self, text: TextIO, limit: int) -> None:
         self._text = text
@@ -61,16 +58,16 @@ class _Lines:
         self.number -= sum(line.endswith(self._end or "\n") for line in lines)
 
     def skip_line(self) -> None:
-        """Pass over what is left of a line that was too long."""
+        """Skip the rest of a line that was too long."""
         while (piece := self.next()) and not piece.endswith(_ENDS):
             pass
 
 
 class Grammar:
-    """How values are set apart. An empty `quote` means that nothing is quoted; `limit` is in bytes.
+    """The syntax of values. An empty `quote` means that nothing is quoted; `limit` is in bytes.
 
-    The first lines (`skip`) and those that start with `comment` are ignored. A quote inside an unquoted value stands for
-    itself; where a delimiter stands between two of them the row has two readings, which is malformed unless quotes are
+    The first lines (`skip`) and those that start with `comment` are ignored. A quote inside an unquoted value stands
+    for itself; if there is a delimiter between two of them, the row is ambiguous, which is malformed unless quotes are
     `literal`.
     """
 
@@ -87,7 +84,7 @@ class Grammar:
     ) -> None:
         self.delimiter, self.quote, self.escape = delimiter, quote, escape or quote
         self.limit, self.skip, self.comment, self.literal = limit, skip, comment, literal
-        space, spaces = ("", "") if delimiter == " " else (" ?", " *")  # as DuckDB lets them stand around quotes
+        space, spaces = ("", "") if delimiter == " " else (" ?", " *")  # as DuckDB allows them around quotes
         q, e = re.escape(self.quote or '"'), re.escape(self.escape or '"')
         self._opening = re.compile(space + q)
         self._inside = re.compile(
@@ -98,7 +95,7 @@ class Grammar:
     def records(self, text: TextIO) -> Iterator[Record]:
         """Read all records of a text that was opened with `newline=""` and `errors="surrogateescape"`.
 
-        A malformed record ends with the line that it begins on, so one stray quote costs one line.
+        A malformed record ends with its first line, so one stray quote costs one line.
         """
         lines = _Lines(text, self.limit)
         for _ in range(self.skip):
@@ -140,14 +137,14 @@ class Grammar:
         return Record(number, text.removesuffix("\n").removesuffix("\r"), tuple(values), blanks=frozenset(blanks))
 
     def _plain(self, line: str, position: int) -> tuple[str, int]:
-        """Read an unquoted value; the position behind its delimiter is -1 where the record ends."""
+        """Read an unquoted value; return it with the position after its delimiter, -1 if the record ends."""
         end = line.find(self.delimiter, position)
         return (line[position:].rstrip("\r\n"), -1) if end < 0 else (line[position:end], end + len(self.delimiter))
 
     def _value(self, used: list[str], position: int, lines: _Lines) -> tuple[str, str | None, int]:
-        """Read a quoted value from behind its opening quote, over as many lines as it takes.
+        """Read a quoted value from after its opening quote, over as many lines as it has.
 
-        Gives the value, what is wrong with it, and the position behind its delimiter, -1 where the record ends.
+        Returns the value, the problem with it, and the position after its delimiter, -1 if the record ends.
         """
         pieces, size = list[str](), 0
         while (end := self._inside_end(used[-1], position)) == len(used[-1]):
@@ -174,12 +171,12 @@ class Grammar:
         return re.sub(re.escape(self.escape) + "(.)", r"\1", value, flags=re.DOTALL)
 
     def _decoded(self, record: Record) -> Record:
-        """Find the bytes that could not be decoded, which stand as lone surrogates, and what is too long in bytes."""
+        """Find bytes that could not be decoded, which appear as lone surrogates, and records of too many bytes."""
         if record.problem or (record.text.isascii() and len(record.text) <= self.limit):
             return record
         try:
             problem = TOO_LONG if len(record.text.encode()) > self.limit else None
         except UnicodeEncodeError as error:
             byte = ord(record.text[error.start]) & 0xFF
-            problem = f"holds the byte 0x{byte:02x}, which is not in the encoding; {SET_ENCODING}"
+            problem = f"contains the byte 0x{byte:02x}, which is not valid in the encoding; {SET_ENCODING}"
         return Record(record.line, record.text[:80], problem=problem) if problem else record

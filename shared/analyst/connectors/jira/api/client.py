@@ -1,7 +1,6 @@
-"""What is asked of a Jira instance: issues with all that belongs to them, searches, fields, files.
+"""The requests to a Jira instance: complete issues, searches, fields and files.
 
-Source: Jira Cloud's REST API v3, developer.atlassian.com. Documents come complete: pages of comments, logged work and
-changes are read to their ends, each in the order of its ids, so that one issue is one document however it was asked for.
+Source: Jira Cloud's REST API v3, developer.atlassian.com. Documents are complete: all pages of comments, worklogs and changes are read, each list in the order of its ids, so that an issue is the same document however it was requested.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +17,7 @@ from analyst.errors import SourceError, UnavailableError
 
 API: Final = "/rest/api/3"
 RECONCILED: Final = 50
-"""How many issues a search can be asked to be right about."""
+"""The number of issues for which a search can be required to be up to date."""
 _PAGE: Final = 100
 _LISTINGS: Final[tuple[tuple[Kind, str, str], ...]] = (
     ("changelog", "changelog", "values"),
@@ -31,36 +30,37 @@ _CHUNK: Final = 1 << 18
 
 
 class TooLargeError(SourceError):
-    """A file has more bytes than it may have."""
+    """A file is larger than allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class JiraClient:
-    """Reads one instance. Its methods raise what `Connection.get` does."""
+    """Reads one instance. Its methods raise the same errors as `Connection.get`."""
 
     connection: Connection
 
     def prove(self) -> None:
-        """Make sure that the credential works: only then what Jira did not show is not there.
+        """Verify that the credential works: only then does a missing answer mean that something does not exist.
 
         Raises:
-            CredentialError: it does not.
-            AnalystError: that can't be found out.
+            CredentialError: it does not work.
+            AnalystError: Jira can't be asked.
         """
         setting = self.connection.credential.name
         try:
             told = self.connection.get("myself", f"{API}/myself")
         except MissingError as error:
             raise CredentialError(
-                f"Jira does not say whose credential it was shown ({error}): is JIRA_DOMAIN the address of the instance?"
+                f"Jira does not identify the account of the credential ({error}); check that JIRA_DOMAIN is the "
+                "address of the instance"
             ) from error
         names = ("accountId", "key", "name")
         if not isinstance(told, dict) or not any(isinstance(told.get(name), str) and told[name] for name in names):
-            raise CredentialError(f"Jira does not know whose credential it was shown: set {setting} anew")
+            raise CredentialError(f"Jira identifies no account for the credential: set {setting} to a new token")
         self.connection.is_proven = True
 
     def settle(self) -> None:
-        """Make sure of it unless that was done since the last answer; what was answered may be believed then.
+        """Verify the credential, unless that was done after the last response; the responses can be trusted then.
 
         Raises:
             AnalystError: see `prove`.
@@ -69,21 +69,21 @@ class JiraClient:
             self.prove()
 
     def issue(self, id_: str) -> Document:
-        """Get an issue by its id or key, complete.
+        """Return an issue by its id or key, complete.
 
         Raises:
-            MissingError: there is none, or none that the credential may see.
+            MissingError: it does not exist, or the credential may not see it.
         """
         path = f"{API}/issue/{quote(id_, safe='')}"
         answer = self._object("issue", path, {"fields": "*all", "expand": "changelog"})
         return self.completed(answer)
 
     def look(self, id_: str, fields: Sequence[str]) -> Document:
-        """Get some fields of an issue, by their ids."""
+        """Return some fields of an issue, by their ids."""
         return self._object("issue", f"{API}/issue/{quote(id_, safe='')}", {"fields": ",".join(fields)})
 
     def completed(self, answer: Document) -> Document:
-        """Read to their ends the lists of an issue that a search or `issue` has answered, and its remote links."""
+        """Complete the lists of an issue that a search or `issue` returned, and add its remote links."""
         issue_id, fields = str(answer.get("id")), dict(documents.fields(answer))
         found = {kind: self._all(answer, issue_id, kind, path, member) for kind, path, member in _LISTINGS}
         for name, kind in _INSIDE.items():
@@ -97,10 +97,12 @@ class JiraClient:
         return document
 
     def remote_links(self, issue_id: str) -> list[Any] | None:
-        """Get the links of an issue to addresses elsewhere; None where Jira does not show them: links are turned off.
+        """Return the links of an issue to pages elsewhere.
+
+        None if Jira does not show them because links are turned off.
 
         Raises:
-            MissingError: there is no such issue any more.
+            MissingError: the issue no longer exists.
         """
         try:
             found = self.connection.get("remotelink", f"{API}/issue/{quote(issue_id, safe='')}/remotelink")
@@ -108,7 +110,7 @@ class JiraClient:
             self.look(issue_id, ("updated",))
             return None
         if not isinstance(found, list):
-            raise UnavailableError(f"Jira answers the remote links of {issue_id} with no list")
+            raise UnavailableError(f"Jira's response with the remote links of {issue_id} is not a list")
         return _in_order(found)
 
     def search(
@@ -120,14 +122,14 @@ class JiraClient:
         reconcile: Iterable[str] = (),
         size: int = _PAGE,
     ) -> Iterator[list[Document]]:
-        """Yield pages of the issues that a query finds, as the server makes them; `completed` completes an issue.
+        """Yield the issues that a query finds in the pages of the server; `completed` completes an issue.
 
         Args:
             jql: the query, which must be bounded.
-            fields: which fields to tell, by id.
-            changes: whether to tell the newest changes too.
-            reconcile: ids of 50 issues at most about which the index must be up to date.
-            size: how many issues a page has at most, up to 5,000.
+            fields: the ids of the fields to return.
+            changes: whether to return the newest changes too.
+            reconcile: ids of at most 50 issues for which the index must be up to date.
+            size: the maximum number of issues on a page, up to 5,000.
         """
         asked: dict[str, Any] = {"jql": jql, "fields": list(fields), "maxResults": size}
         if changes:
@@ -139,59 +141,59 @@ class JiraClient:
             page = self._searched(asked)
             yield [issue for issue in page["issues"] if isinstance(issue, dict)]
             token = page.get("nextPageToken")
-            if not token:  # `isLast` is true beside a token now and then, and there are more issues behind it
+            if not token:  # `isLast` is sometimes true although there is a token and there are more issues
                 return
             if token in seen:
-                raise UnavailableError("Jira answers a search with the same page again and again")
+                raise UnavailableError("Jira returns the same page of a search again and again")
             seen.add(token)
             asked["nextPageToken"] = token
 
     def _searched(self, asked: Document) -> Document:
-        """Get one page of a search that does not contradict itself."""
+        """Return one page of a search, checked for contradictions."""
         path = f"{API}/search/jql"
         try:
             page = self.connection.post("search", path, asked)
         except MissingError as error:
             raise SourceError(
-                f"Jira has no {path} (404): issues are read from Jira Cloud only; check JIRA_DOMAIN, or send webhooks "
-                "and leave JIRA_API_TOKEN out"
+                f"Jira has no {path} (404): issues can only be read from Jira Cloud; check JIRA_DOMAIN, or remove "
+                "JIRA_API_TOKEN and send webhooks only"
             ) from error
         issues = page.get("issues") if isinstance(page, dict) else None
         if not isinstance(issues, list):
-            raise UnavailableError("Jira answers a search with no list of issues")
+            raise UnavailableError("Jira's response to a search has no list of issues")
         total, token = page.get("total"), page.get("nextPageToken")
         is_first = "nextPageToken" not in asked
         if not issues and not token and is_first and isinstance(total, int) and total > 0:
-            raise UnavailableError(f"Jira answers a search with no issues, and says that there are {total}")
+            raise UnavailableError(f"Jira's response to a search has no issues, but reports a total of {total}")
         if not token and page.get("isLast") is False:
-            raise UnavailableError("Jira says that a search has more pages, and gives no token for the next one")
+            raise UnavailableError("Jira reports that a search has more pages, but sends no token for the next one")
         return dict(page)
 
     def count(self, jql: str) -> int:
-        """Tell about how many issues a query finds."""
+        """Return approximately how many issues a query finds."""
         found = self.connection.post("count", f"{API}/search/approximate-count", {"jql": jql})
         count = found.get("count") if isinstance(found, dict) else None
         return count if isinstance(count, int) else 0
 
     def fields(self) -> list[Any]:
-        """Get what fields there are, each with `id`, `name` and `schema`."""
+        """Return the existing fields, each with `id`, `name` and `schema`."""
         found = self.connection.get("field", f"{API}/field")
         if not isinstance(found, list) or not found:
-            raise UnavailableError("Jira answers with no list of fields")
+            raise UnavailableError("Jira's response has no list of fields")
         return found
 
     def time(self) -> datetime:
-        """Tell what time it is by the instance's clock."""
+        """Return the current time by the instance's clock."""
         told = times.instant(self._object("server_info", f"{API}/serverInfo").get("serverTime"))
         if told is None:
-            raise UnavailableError("Jira does not tell its time")
+            raise UnavailableError("Jira's server information has no valid time")
         return told
 
     def attachment(self, id_: str, into: Path, most: int) -> int:
-        """Copy a file of at most so many bytes, and tell how many it has.
+        """Copy an attachment of at most `most` bytes, and return its size.
 
         Raises:
-            TooLargeError: it has more.
+            TooLargeError: it is larger.
         """
         size = 0
         path = f"{API}/attachment/content/{quote(id_, safe='')}"
@@ -204,7 +206,7 @@ class JiraClient:
         return size
 
     def _all(self, answer: Document, issue_id: str, kind: Kind, path: str, member: str) -> list[Any] | None:
-        """Give all things of a kind; None where the issue tells of none, such as work that nobody may log."""
+        """Return all items of a kind; None if the issue has no such list, as when work can't be logged."""
         told = documents.listed(answer, kind)
         if told is None:
             return None
@@ -214,13 +216,13 @@ class JiraClient:
         try:
             return _in_order(self._paged(kind, f"{API}/issue/{quote(issue_id, safe='')}/{path}", member))
         except MissingError as error:
-            self.look(issue_id, ("updated",))  # else it is the issue that is missing
-            raise UnavailableError(f"Jira tells of more {kind} of {issue_id} than it shows") from error
+            self.look(issue_id, ("updated",))  # otherwise the issue itself is missing
+            raise UnavailableError(f"Jira reports more {kind} of {issue_id} than it returns") from error
 
     def _paged(self, kind: str, path: str, member: str) -> list[Any]:
-        """Read all pages of a list; from its beginning when it has become shorter, since things have moved up then.
+        """Read all pages of a list; start again if it has become shorter, because its items have moved up.
 
-        A list that stays shorter than its total has things that this account may not see.
+        A list that stays shorter than its total has items that this account may not see.
         """
         found: list[Any] = []
         for attempt in range(_ATTEMPTS):
@@ -230,7 +232,7 @@ class JiraClient:
                 totals.append(total)
             if totals == sorted(totals) and (len(found) >= totals[-1] or attempt == _ATTEMPTS - 1):
                 return found
-        raise UnavailableError(f"{path} of Jira changes faster than it can be read")
+        raise UnavailableError(f"{path} of Jira changes faster than it can be read; try again later")
 
     def _pages(self, kind: str, path: str, member: str) -> Iterator[tuple[list[Any], int]]:
         start = 0
@@ -238,7 +240,7 @@ class JiraClient:
             page = self._object(kind, path, {"startAt": start, "maxResults": _PAGE})
             things, total = page.get(member), page.get("total")
             if not isinstance(things, list) or not isinstance(total, int):
-                raise UnavailableError(f"Jira answers {path} with no page of a list")
+                raise UnavailableError(f"Jira's response to {path} is not a page of a list")
             yield things, total
             start += len(things)
             if not things or start >= total:
@@ -247,11 +249,11 @@ class JiraClient:
     def _object(self, kind: str, path: str, query: dict[str, str | int] | None = None) -> Document:
         found = self.connection.get(kind, path, query)
         if not isinstance(found, dict):
-            raise UnavailableError(f"Jira answers {path} with no JSON object")
+            raise UnavailableError(f"Jira's response to {path} is not a JSON object")
         return found
 
 
 def _in_order(things: list[Any]) -> list[Any]:
-    """Sort things by their ids, and take each once."""
+    """Sort items by their ids, without duplicates."""
     named = {str(thing.get("id")): thing for thing in things if isinstance(thing, dict)}
     return [named[id_] for id_ in sorted(named, key=lambda id_: (len(id_), id_))]

@@ -1,6 +1,7 @@
-"""Requests to a Jira instance: with its credential, again while it is busy, and never longer than a deadline.
+"""Requests to a Jira instance: with its credential, repeated while it is busy, and never beyond a deadline.
 
-A 429 names what is too much: requests of one kind then wait together, and no request comes earlier than `Retry-After`.
+A 429 names the exceeded limit: then requests of one kind wait together, and none is sent before `Retry-After`.
+
 Source: Jira Cloud's "Rate limiting", developer.atlassian.com.
 """
 
@@ -37,19 +38,19 @@ _SECRET_LOOKING = re.compile(r"[?#].*")
 
 
 class CredentialError(SourceError):
-    """Jira does not accept the credential: it is wrong, revoked or expired, or Jira answered as it answers anybody."""
+    """Jira rejects the credential: it is wrong, revoked or expired, or Jira answered as to an anonymous visitor."""
 
     code = "jira_credential"
 
 
 class RefusedError(SourceError):
-    """Jira knows who asks, and refuses it."""
+    """Jira knows the account, and denies it access."""
 
     code = "jira_refused"
 
 
 class QueryError(SourceError):
-    """Jira does not understand what it is asked."""
+    """Jira rejects the request as invalid."""
 
     code = "jira_query"
 
@@ -61,23 +62,23 @@ class RemovedError(SourceError):
 
 
 class MissingError(NotFoundError):
-    """Jira has no such thing, or none that this credential may see."""
+    """The requested item does not exist, or the credential may not see it."""
 
 
 class BusyError(RateLimitedError):
-    """Jira wants to be asked later than we may wait."""
+    """Jira demands a longer pause than the deadline allows."""
 
 
 def accept(answer: "BaseHTTPResponse", path: str, setting: str) -> None:
-    """Accept an answer that is a success; each kind of failure raises an error of its own.
+    """Accept a successful response, and raise an error of its own kind for each kind of failure.
 
     Args:
-        answer: what came.
-        path: what was asked for.
-        setting: the one that holds the credential.
+        answer: the response.
+        path: the requested path.
+        setting: the name of the setting that contains the credential.
 
     Raises:
-        AnalystError: the answer is a failure.
+        AnalystError: the response is a failure.
     """
     status, where = answer.status, shown(path)
     if status == HTTPStatus.OK:
@@ -85,7 +86,7 @@ def accept(answer: "BaseHTTPResponse", path: str, setting: str) -> None:
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         raise _refused(answer, where, setting)
     if status == HTTPStatus.NOT_FOUND:
-        raise MissingError(f"Jira has no {where} for the account of {setting} ({status})")
+        raise MissingError(f"Jira has no {where} that the account of {setting} can see ({status})")
     if status == HTTPStatus.GONE:
         raise RemovedError(
             f"Jira no longer offers {where} (410): Atlassian removed this part of the API; "
@@ -93,33 +94,33 @@ def accept(answer: "BaseHTTPResponse", path: str, setting: str) -> None:
         )
     told = {"retry_after": after, "limited": _limited(answer)} if (after := _after(answer)) is not None else {}
     if status in _BUSY:
-        raise BusyError(f"Jira is asked too often for {where} ({status})", **told)
+        raise BusyError(f"Jira limits the rate of requests for {where} ({status})", **told)
     if status >= _SERVER_ERRORS:
-        raise UnavailableError(f"Jira can't answer {where} now ({status})", **told)
+        raise UnavailableError(f"Jira can't serve {where} at the moment ({status})", **told)
     if status == HTTPStatus.BAD_REQUEST:
-        raise QueryError(f"Jira does not understand {where} (400): {_reason(answer)}")
+        raise QueryError(f"Jira rejects {where} as invalid (400): {_reason(answer)}")
     if target := answer.headers.get("Location"):
         check_redirect(target, path, setting)
         raise SourceError(f"Jira redirects {where} to {origin(target)} ({status}): set JIRA_DOMAIN to that address")
-    raise SourceError(f"Jira answers {where} with {status}: is JIRA_DOMAIN the address of the instance?")
+    raise SourceError(f"Jira answers {where} with {status}; check that JIRA_DOMAIN is the address of the instance")
 
 
 def _refused(answer: "BaseHTTPResponse", where: str, setting: str) -> SourceError:
-    """Tell why Jira refuses what was asked for."""
+    """Explain why Jira refuses a request."""
     if answer.status == HTTPStatus.FORBIDDEN:
-        return RefusedError(f"Jira refuses {where} to the account of {setting} (403): give it access")
+        return RefusedError(f"Jira denies the account of {setting} access to {where} (403): grant it access")
     if b"scope does not match" in answer.data:
         return RefusedError(
-            f"the token of {setting} lacks a scope for {where} (401): "
-            "create one with the scopes read:jira-work and read:jira-user"
+            f"the token of {setting} does not have the scope for {where} (401): create one with the scopes "
+            "read:jira-work and read:jira-user"
         )
-    return CredentialError(f"Jira does not know the credential that it was shown (401): set {setting} anew")
+    return CredentialError(f"Jira rejects the credential (401): set {setting} to a new token")
 
 
 def check_login(answer: "BaseHTTPResponse", setting: str) -> None:
-    """Refuse an answer that Jira gave to nobody in particular, whatever its status: then what is missing in it may exist.
+    """Refuse a response to an anonymous visitor, whatever its status, since items missing in it may exist.
 
-    Jira Cloud answers a request whose token has expired like an anonymous one, and says so in headers only. Source:
+    Jira Cloud answers a request with an expired token like an anonymous one, and shows that only in headers. Source:
     Seraph's `X-Seraph-LoginReason` and `X-Authentication-Denied-Reason`, Data Center's `X-AUSERNAME`.
 
     Raises:
@@ -129,32 +130,32 @@ def check_login(answer: "BaseHTTPResponse", setting: str) -> None:
     denied = headers.get("X-Authentication-Denied-Reason") or ""
     if "CAPTCHA" in denied.upper():
         raise CredentialError(
-            f"Jira asks the account of {setting} for a CAPTCHA, after too many failed logins: "
-            f"sign in to Jira in a browser as that account, solve it, and set {setting} anew"
+            f"Jira demands a CAPTCHA from the account of {setting} after too many failed logins: sign in to Jira in a "
+            f"browser as that account, solve it, and set {setting} to a new token"
         )
     reason = (headers.get("X-Seraph-LoginReason") or "").upper()
     if any(failed in reason for failed in _FAILED_LOGINS) or denied:
         raise CredentialError(
-            f"Jira does not accept the credential and answers as it does anybody ({reason or denied}): "
-            f"create a new token and set {setting} anew; nothing was deleted"
+            f"Jira rejects the credential and answers as to an anonymous visitor ({reason or denied}): create a new "
+            f"token and set {setting} to it; nothing was deleted"
         )
     if (headers.get("X-AUSERNAME") or "").casefold() == "anonymous":
         raise CredentialError(
-            f"Jira takes the account of {setting} for an anonymous visitor (X-AUSERNAME): "
-            f"create a new token and set {setting} anew; nothing was deleted"
+            f"Jira treats the account of {setting} as an anonymous visitor (X-AUSERNAME): create a new token and set "
+            f"{setting} to it; nothing was deleted"
         )
 
 
 def check_redirect(target: str, path: str, setting: str) -> None:
-    """Refuse a redirect to a page where people sign in.
+    """Refuse a redirect to a login page.
 
     Raises:
         CredentialError: it leads to such a page.
     """
     if _LOGIN_PAGE.search(target):
         raise CredentialError(
-            f"Jira redirects {shown(path)} to a login page at {origin(target)}: set {setting} anew, and have the proxy "
-            "or single sign-on in front of Jira let the REST API through"
+            f"Jira redirects {shown(path)} to a login page at {origin(target)}: set {setting} to a new token, and "
+            "exempt the REST API from the proxy or single sign-on in front of Jira"
         )
 
 
@@ -164,14 +165,14 @@ def _reason(answer: "BaseHTTPResponse") -> str:
     except ValueError:
         told = None
     if not isinstance(told, dict):
-        return "it does not say why"
+        return "no reason given"
     general, named = told.get("errorMessages"), told.get("errors")
     messages = [*(general if isinstance(general, list) else ()), *(named.values() if isinstance(named, dict) else ())]
-    return "; ".join(map(str, messages))[:1000] or "it does not say why"
+    return "; ".join(map(str, messages))[:1000] or "no reason given"
 
 
 def _after(answer: "BaseHTTPResponse") -> float | None:
-    """Read for how many seconds nothing is to be asked, by the server's own clock where it tells a time."""
+    """Return the seconds to wait, by the server's own clock if it sends a time."""
     told = answer.headers.get("Retry-After")
     if told is None:
         return None
@@ -187,17 +188,20 @@ def _after(answer: "BaseHTTPResponse") -> float | None:
 
 
 def _limited(answer: "BaseHTTPResponse") -> str | None:
-    """Tell what waits: all, where a quota of the whole tenant is used up or the instance is down."""
+    """Return the kind of requests that must wait.
+
+    All of them, if a quota of the whole tenant is used up or the instance is down.
+    """
     is_quota = "quota" in (answer.headers.get("RateLimit-Reason") or "")
     return "*" if is_quota or answer.status == HTTPStatus.SERVICE_UNAVAILABLE else None
 
 
 def parsed(answer: "BaseHTTPResponse", path: str, setting: str) -> Any:
-    """Read the JSON of an answer.
+    """Parse the JSON of a response.
 
     Raises:
-        CredentialError: it is a web page, such as the one where people sign in.
-        UnavailableError: it is no JSON.
+        CredentialError: it is a web page, such as a login page.
+        UnavailableError: it is not JSON.
     """
     try:
         return documents.parse(answer.data)
@@ -205,14 +209,14 @@ def parsed(answer: "BaseHTTPResponse", path: str, setting: str) -> Any:
         is_page = "html" in (answer.headers.get("Content-Type") or "").lower() or answer.data.lstrip()[:1] == b"<"
         if is_page:
             raise CredentialError(
-                f"Jira answers {shown(path)} with a web page instead of JSON, probably the one where people sign in: "
-                f"check that JIRA_DOMAIN is the address of Jira itself, and set {setting} anew"
+                f"Jira answers {shown(path)} with a web page instead of JSON, probably a login page: check that "
+                f"JIRA_DOMAIN is the address of Jira itself, and set {setting} to a new token"
             ) from error
-        raise UnavailableError(f"the answer to {shown(path)} is no JSON") from error
+        raise UnavailableError(f"Jira's response to {shown(path)} is not valid JSON") from error
 
 
 def shown(path: str) -> str:
-    """Leave out of an address what may be a secret."""
+    """Remove possible secrets from an address."""
     return _SECRET_LOOKING.sub("", path)
 
 
@@ -222,14 +226,14 @@ _REDIRECTS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """An API token of a user, or a token that says by itself whose it is. `name` is the setting that holds it."""
+    """The API token of a user, or a token that identifies its owner by itself. `name` is the setting that contains it."""
 
     token: SecretStr
     email: str | None = None
     name: str = "JIRA_API_TOKEN"
 
     def header(self) -> str:
-        """Write it as a request shows it."""
+        """Return the value of the Authorization header."""
         secret = self.token.get_secret_value()
         if self.email is None:
             return f"Bearer {secret}"
@@ -238,7 +242,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """The seconds for which one request is repeated, and the pauses between the attempts."""
+    """The seconds for which a request is repeated, and the pauses between attempts."""
 
     most: float = 120.0
     monotonic: Callable[[], float] = time.monotonic
@@ -254,36 +258,36 @@ class Connection:
     credential: Credential
     patience: Patience = field(default_factory=Patience)
     is_proven: bool = False
-    """Whether the credential was seen to work after all that was answered so far. See `JiraClient.settle`."""
+    """Whether the credential has been shown to work after all responses so far. See `JiraClient.settle`."""
     _until: dict[str, float] = field(default_factory=dict)
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _client: HttpClient = field(default_factory=HttpClient)
 
     def get(self, kind: str, path: str, query: Mapping[str, str | int] | None = None) -> Any:
-        """Get a JSON value. `kind` is what is limited together, such as `search`.
+        """Return a JSON value. `kind` is the group of requests that share a rate limit, such as `search`.
 
         Raises:
-            CredentialError: the credential is not known.
-            RefusedError: it may not do this.
-            MissingError: there is no such thing.
-            QueryError: this is not understood.
-            BusyError: Jira has no time before the deadline.
-            UnavailableError: Jira does not answer, or not as it should.
+            CredentialError: the credential is rejected.
+            RefusedError: the account is not allowed to do this.
+            MissingError: it does not exist.
+            QueryError: the request is invalid.
+            BusyError: Jira demands a pause beyond the deadline.
+            UnavailableError: Jira does not respond, or its response is invalid.
         """
         return self._asked(kind, "GET", path + (f"?{urlencode(query)}" if query else ""), None)
 
     def post(self, kind: str, path: str, body: Any) -> Any:
-        """Ask a question that has a body, which changes nothing; otherwise as `get`."""
+        """Send a request with a body that changes nothing; otherwise like `get`."""
         return self._asked(kind, "POST", path, documents.canonical(body))
 
     @contextmanager
     def opened(self, kind: str, path: str) -> "Iterator[BaseHTTPResponse]":
-        """Open a file. Where the answer leads elsewhere that is followed, and another host is not shown the credential.
+        """Open a file. Redirects are followed, and the credential is not sent to other hosts.
 
-        What goes wrong while it is read is an UnavailableError.
+        An error while it is read is an UnavailableError.
 
         Raises:
-            AnalystError: it can't be had; see `get`.
+            AnalystError: it can't be read; see `get`.
         """
         from urllib3.exceptions import HTTPError
 
@@ -291,7 +295,9 @@ class Connection:
         try:
             yield answer
         except HTTPError as error:
-            raise UnavailableError(f"{shown(path)} of Jira broke off: {type(error).__name__}") from None
+            raise UnavailableError(
+                f"the download of {shown(path)} from Jira was interrupted: {type(error).__name__}"
+            ) from None
         finally:
             answer.close()
 
@@ -308,8 +314,8 @@ class Connection:
     def _patiently(self, kind: str, once: Callable[[], Any], path: str) -> Any:
         """Repeat a request until its deadline. The loop is not `backoff.repeat`, because Jira names the pause itself.
 
-        A pause that a 429 or 503 names holds for all requests of the kind. Ours is added to it, so that not all of them
-        come back in the same moment.
+        A pause named by a 429 or 503 applies to all requests of the kind. A random pause is added, so that they do not
+        all resume at the same moment.
         """
         patience = self.patience
         deadline = patience.monotonic() + patience.most
@@ -328,7 +334,7 @@ class Connection:
         raise UnavailableError(f"Jira does not answer {shown(path)}: all attempts failed; try again later")
 
     def _hold(self, kind: str, pause: float) -> None:
-        """Let no request of a kind begin before."""
+        """Let no request of a kind start before the pause has passed."""
         with self._turn:
             self._until[kind] = max(self._until.get(kind, 0.0), self.patience.monotonic() + pause)
 
@@ -337,7 +343,7 @@ class Connection:
             until = max(self._until.get(kind, 0.0), self._until.get("*", 0.0))
         left = until - self.patience.monotonic()
         if until > deadline:
-            raise BusyError(f"Jira takes no requests such as {shown(path)} for {left:.0f} s", retry_after=left)
+            raise BusyError(f"Jira accepts no requests such as {shown(path)} for {left:.0f} s", retry_after=left)
         if left > 0:
             self.patience.sleep(left)
 
@@ -370,5 +376,5 @@ class Connection:
             answer.close()
             url = urljoin(url, where)
             if urlsplit(url).scheme not in {"https", urlsplit(self.url).scheme}:
-                raise SourceError(f"{shown(path)} leads to {origin(url)}, which is no safe place")
-        raise SourceError(f"{shown(path)} leads from place to place and nowhere")
+                raise SourceError(f"{shown(path)} redirects to {origin(url)}, which does not use HTTPS")
+        raise SourceError(f"{shown(path)} has too many redirects")

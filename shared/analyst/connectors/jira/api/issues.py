@@ -1,7 +1,7 @@
-"""Fetching issues of one Jira instance as they are to be known: complete, and with SLA fields of the service desk.
+"""Fetching complete issues of one Jira instance, with the SLA fields of the service desk.
 
-SLA fields may be shown to an account of the service desk only. It is asked beside the one that is asked for the rest;
-when it does not answer, what was known of these fields stays.
+SLA fields may be visible only to an account of the service desk. It is asked in addition to the account that reads
+everything else; while it does not respond, the known values of these fields are kept.
 """
 
 import logging
@@ -28,27 +28,27 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PARALLEL: Final = 4
-"""How many issues are fetched at the same time, if nobody says otherwise."""
+"""The default number of issues fetched at the same time."""
 STATUS: Final = ("status", "resolution", "resolutiondate")
-"""The fields that tell whether an issue is open."""
+"""The fields that show whether an issue is open."""
 _UNASKED: Final = "unasked"
-"""The member of a fetched document that names fields which could not be asked for."""
+"""The member of a fetched document that names fields which could not be requested."""
 _LINKS: Final = "remote_links"
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The account of the service desk, and the ids of the SLA fields that it is shown."""
+    """The account of the service desk, and the ids of the SLA fields that it can see."""
 
     client: JiraClient
     fields: tuple[str, ...]
 
     def standing(self, issue_id: str) -> Document:
-        """Get how an issue stands: its SLA fields, status, resolution, and when it was updated."""
+        """Return the SLA fields, status, resolution and last update of an issue."""
         return documents.fields(self.client.look(issue_id, (*self.fields, *STATUS, "updated")))
 
     def is_asked_about(self, document: Document) -> bool:
-        """Tell whether an issue may have SLA fields that the other account is not shown."""
+        """Return whether an issue may have SLA fields that the other account can't see."""
         fields = documents.fields(document)
         project = fields.get("project")
         kind = project.get("projectTypeKey") if isinstance(project, dict) else None
@@ -57,22 +57,25 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Jira:
-    """The instance, as issues are fetched of it; `desk` is there where SLA fields are asked for by an account of their own."""
+    """The instance. `desk` is set if SLA fields are read with an account of their own."""
 
     client: JiraClient
     desk: Desk | None = None
     parallel: int = PARALLEL
 
     def issue(self, issue_id: str) -> Document:
-        """Get an issue; see `JiraClient.issue`."""
+        """Return an issue; see `JiraClient.issue`."""
         return self._with_slas(self.client.issue(issue_id))
 
     def completed(self, answer: Document) -> Document:
-        """Complete an issue that a search has answered."""
+        """Complete an issue returned by a search."""
         return self._with_slas(self.client.completed(answer))
 
     def each(self, items: Iterable[T], fetch: Callable[[T], R]) -> Iterator[tuple[T, R | AnalystError]]:
-        """Fetch something for each of many items, a few at once, and give it in their order, or why it can't be had."""
+        """Fetch something for each of many items, a few at a time.
+
+        Yields the results, or errors, in the order of the items.
+        """
 
         def attempt(item: T) -> R | AnalystError:
             try:
@@ -94,22 +97,22 @@ class Jira:
             pool.shutdown(cancel_futures=True)
 
     def settle(self) -> None:
-        """Make sure that what was answered may be believed; see `JiraClient.settle`.
+        """Verify that the responses can be trusted; see `JiraClient.settle`.
 
         Raises:
-            AnalystError: it may not.
+            AnalystError: they can't.
         """
         self.client.settle()
 
     def now(self) -> int:
-        """Tell the time by Jira's clock, in epoch ms."""
+        """Return the time by Jira's clock, in epoch ms."""
         return times.micros_of(self.client.time()) // 1000
 
     def bear(self, error: AnalystError) -> None:
-        """Go on without one thing that could not be had, unless no other can be had either.
+        """Continue after an error about one item, unless it concerns all others as well.
 
         Raises:
-            AnalystError: that is so.
+            AnalystError: no other item can be fetched either.
         """
         if isinstance(error, CredentialError | BusyError):
             raise error
@@ -124,7 +127,8 @@ class Jira:
             standing = self.desk.standing(str(document.get("id")))
         except AnalystError as error:
             _LOG.warning(
-                "SLA fields can't be had", extra={"fields": {"issue": document.get("id"), "reason": str(error)}}
+                "the SLA fields of an issue could not be read",
+                extra={"fields": {"issue": document.get("id"), "reason": str(error)}},
             )
             return {**document, "fields": fields, _UNASKED: list(self.desk.fields)}
         untold = [name for name in self.desk.fields if name not in standing]
@@ -133,7 +137,7 @@ class Jira:
 
 
 def hopeless(jira: Jira, error: AnalystError) -> AnalystError | None:
-    """Tell why nothing else can be had after an error either; `None` when it is worth going on. See `Jira.bear`."""
+    """Return the error if no other item can be fetched either; `None` if it is worth continuing. See `Jira.bear`."""
     try:
         jira.bear(error)
     except AnalystError as reason:
@@ -142,7 +146,10 @@ def hopeless(jira: Jira, error: AnalystError) -> AnalystError | None:
 
 
 def known(state: IssueState, document: Document) -> IssueState:
-    """Know of an issue what was fetched of it; SLA fields and remote links that Jira did not show stay as they were."""
+    """Update the state of an issue with a fetched document.
+
+    SLA fields and remote links that Jira did not show are kept.
+    """
     if _LINKS not in document and _LINKS in (state.rest or {}):
         document = {**document, _LINKS: (state.rest or {})[_LINKS]}
     if _UNASKED not in document:
@@ -158,9 +165,9 @@ def _is_told(value: object) -> bool:
 
 
 def client_of(settings: Settings, patience: Patience | None = None) -> JiraClient | None:
-    """Make the client of the instance of the settings; None where they do not say which, or have no credential.
+    """Return the client of the configured instance; None without a domain or a credential.
 
-    Tokens with scopes work at Atlassian's gateway only (`jira_api_url`), while people open issues at the site's domain.
+    Tokens with scopes work only at Atlassian's gateway (`jira_api_url`), while people open issues at the site's domain.
     """
     url = settings.jira_api_url or base_url(settings.jira_domain or "")
     if not url or settings.jira_api_token is None:
@@ -170,9 +177,9 @@ def client_of(settings: Settings, patience: Patience | None = None) -> JiraClien
 
 
 def desk_of(settings: Settings, options: TransformOptions, client: JiraClient) -> Desk | None:
-    """Make the desk of the settings, which is asked for the SLA fields of the transform.
+    """Return the desk from the settings, which reads the SLA fields of the transform.
 
-    None where there are none, or the settings name no account of the service desk.
+    None if there are no such fields, or no such account.
     """
     if not options.sla_ids or settings.jira_cloud_id is None or settings.jira_sla_api_token is None:
         return None
@@ -186,7 +193,7 @@ AT_ONCE: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What Jira answered, by ids of issues: documents, that it has no such one, or why it could not be asked."""
+    """The answers of Jira by issue id: documents, missing issues, and errors."""
 
     documents: dict[str, Document] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
@@ -195,16 +202,16 @@ class Fetched:
 
 @dataclass(slots=True)
 class Fetching:
-    """Asks for issues in one fold; without an instance it has no answer for any.
+    """Fetches issues in one fold; without an instance, none.
 
-    `stopped` tells why nothing else can be had either, once that is so.
+    `stopped` is the error after which nothing else can be fetched.
     """
 
     jira: Jira | None
     stopped: str | None = None
 
     def fetch(self, issue_ids: Iterable[str]) -> Fetched:
-        """Ask for issues; what was answered counts only if the credential works after that."""
+        """Fetch issues; the answers count only if the credential works afterwards."""
         fetched = Fetched()
         if self.jira is None:
             return fetched

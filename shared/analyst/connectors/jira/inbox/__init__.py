@@ -1,1 +1,1 @@
-"""Webhooks that wait to be folded, and the archive of those that were."""
+"""Webhooks that are waiting to be folded, and the archive of folded ones."""

@@ -90,7 +90,7 @@ class Webhooks:
                     raise TooLargeError(f"the event is larger than {EVENT_BYTES} bytes")
             if not hmac.compare_digest(signature, made.hexdigest()):
                 raise UnauthenticatedError(
-                    "the webhook was signed with a secret other than JIRA_WEBHOOK_SECRET, or changed on its way"
+                    "the webhook was signed with a secret other than JIRA_WEBHOOK_SECRET, or was changed in transit"
                 )
             body.seek(0)
             with self.ctx.process.large if size > _IN_MEMORY else nullcontext():

@@ -1,1 +1,4 @@
-"""What single fields of a Jira issue become in a table; pure, and never an error: what has no known shape is NULL."""
+"""Jira issues: their states, and the rows derived from them.
+
+Pure; a value of an unknown shape is NULL, not an error.
+"""

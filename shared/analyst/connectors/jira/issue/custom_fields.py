@@ -38,7 +38,7 @@ class BoundField:
 
 @dataclass(frozen=True, slots=True)
 class Privacy:
-    """Which of the things that Jira shows to some people only are in the tables.
+    """The restricted data that the tables contain.
 
     `restricted`: comments and worklogs for roles, groups or agents; `secured`: issues with a security level; `emails`:
     people's e-mail addresses, instead of the ids of their accounts.
@@ -105,7 +105,7 @@ class TransformOptions:
 
     @property
     def sla_ids(self) -> tuple[str, ...]:
-        """The ids of the fields that hold SLAs."""
+        """The ids of the fields that contain SLAs."""
         return tuple(name for one in self.custom if one.type == "sla" for name in one.ids)
 
     @cached_property
@@ -165,11 +165,13 @@ def _check(custom: CustomField, taken: set[str]) -> None:
     for column, kind in _columns(custom).items():
         if column in taken or column in plain:
             raise InvalidInputError(
-                f"the custom field {custom.field!r} can't fill the column {column!r}: it is taken; choose another column"
+                f"the custom field {custom.field!r} can't fill the column {column!r}: it is taken; choose another "
+                "column"
             )
         if column in PRESET and PRESET[column].type != kind:
             raise InvalidInputError(
-                f"the custom field {custom.field!r} of type {custom.type!r} can't fill the column {column!r}: its type is "
+                f"the custom field {custom.field!r} of type {custom.type!r} can't fill the column {column!r}: its "
+                "type is "
                 f"{PRESET[column].type}; choose another column"
             )
 
@@ -187,7 +189,7 @@ def columns_of(
 
 
 def sla(value: Any, name: str, report: Report) -> tuple[str | None, int | None, int | None]:
-    """Take the ongoing cycle of an SLA, or the last completed one: whether it is breached, its goal and elapsed time in ms.
+    """Return the ongoing cycle of an SLA, or the last completed one: breached or not, its goal and elapsed time in ms.
 
     An SLA that Jira could not determine (`errorMessage`) has no cycle.
     """
@@ -221,7 +223,7 @@ def _millis(duration: Any, name: str, report: Report) -> int | None:
 
 
 def request_type(value: Any, name: str, report: Report) -> tuple[str | None, str | None]:
-    """Take the name of a request's type, and its status as the customer sees it."""
+    """Return the name of a request's type, and its status as the customer sees it."""
     if value is None:
         return None, None
     if not isinstance(value, dict):
@@ -262,5 +264,5 @@ def _converted(field: BoundField, value: Any, report: Report, *, emails: bool) -
 
 
 def _plain_text(value: Any, name: str, report: Report) -> str | None:
-    """Take a text as it is, because a field does not say whether it is wiki markup. ADF becomes plain text."""
+    """Return a text unchanged, because a field does not say whether it is wiki markup. ADF becomes plain text."""
     return value if isinstance(value, str) else values.plain_text(value, name, report)

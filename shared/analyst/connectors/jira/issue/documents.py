@@ -1,6 +1,6 @@
-"""JSON documents of Jira issues: what they say of themselves and which things they list.
+"""JSON documents of Jira issues: their ids, times and lists.
 
-An issue of the REST API, v2 or v3, and one embedded in a webhook have the same shape. Nothing here trusts it.
+An issue from the REST API, v2 or v3, has the same shape as one embedded in a webhook. No part of a document is trusted.
 """
 
 import json
@@ -18,7 +18,7 @@ _THOUSAND = 1000
 
 
 def hierarchical_path(issue_key: str | None, attachment_id: str, filename: str | None) -> str:
-    """Give the path of an attachment by the number of its issue: `14/991/<id>_<file>` for ABC-14991, else `other/…`."""
+    """Return the path of an attachment by the number of its issue: `14/991/<id>_<file>` for ABC-14991, else `other/…`."""
     name = _UNSAFE.sub("_", f"{attachment_id}_{filename or ''}")
     found = _NUMBER.search(issue_key or "")
     if found is None:
@@ -50,10 +50,10 @@ _MOST, _LEAST = 2**64 - 1, -(2**63)
 
 
 def parse(body: bytes) -> Any:
-    """Read JSON; halves of surrogate pairs, which Jira lets through, become U+FFFD.
+    """Parse JSON; unpaired surrogates, which Jira lets through, become U+FFFD.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not JSON.
     """
     try:
         return clean(orjson.loads(body))
@@ -66,14 +66,14 @@ def parse(body: bytes) -> Any:
 
 
 def canonical(value: Any) -> bytes:
-    """Write JSON so that equal values are equal bytes."""
+    """Write JSON so that equal values give equal bytes."""
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def clean(value: Any) -> Any:
-    """Make sure that a JSON value can be written wherever it stands in a state.
+    """Make a JSON value safe to store anywhere in a state.
 
-    In one that can't, what is nested more than 200 levels deep becomes null, and a number of more than 64 bits a float.
+    If it is not, anything nested more than 200 levels deep becomes null, and a number of more than 64 bits a float.
     """
     around = value
     for _ in range(_LEVELS_AROUND):
@@ -103,46 +103,46 @@ def _cleaned(value: Any, depth: int) -> Any:
 
 
 def issue_id(value: Any) -> str | None:
-    """Read the id of an issue, which is a number, in its shortest form; None where the value is none."""
+    """Return the id of an issue, a number, in its shortest form; None if the value is not an id."""
     text = identifier(value)
     return str(int(text)) if text is not None and _ISSUE_ID.fullmatch(text) else None
 
 
 def identifier(value: Any) -> str | None:
-    """Read the id of a thing, a number or a text; None where the value is none."""
+    """Return the id of an item, a number or a text; None if the value is not an id."""
     if isinstance(value, str):
         return value or None
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def fields(document: Document) -> Document:
-    """Give the fields of a document; none where it has none."""
+    """Return the fields of a document; empty if it has none."""
     found = document.get("fields")
     return found if isinstance(found, dict) else {}
 
 
 def updated(document: Document) -> int:
-    """Tell when the issue of a document was last updated, in microseconds since 1970; 0 where it does not say."""
+    """Return when the issue of a document was last updated, in microseconds since 1970; 0 if that is missing."""
     return max(times.micros(fields(document).get("updated")) or 0, 0)
 
 
 def is_full(document: Document) -> bool:
-    """Tell whether a document is all of an issue: those in events of comments have six fields and no times."""
+    """Return whether a document is a whole issue: those in events of comments have six fields and no times."""
     found = fields(document)
     return times.instant(found.get("updated")) is not None and times.instant(found.get("created")) is not None
 
 
 def key(document: Document) -> str | None:
-    """Give the key of an issue, as ABC-12."""
+    """Return the key of an issue, such as ABC-12."""
     found = document.get("key")
     return found if isinstance(found, str) and found else None
 
 
 def listed(document: Document, kind: Kind) -> tuple[list[Any], bool] | None:
-    """Give the things of a kind that a document lists, and whether these are all; None where it lists none at all.
+    """Return the items of a kind that a document lists, and whether these are all; None if it has no such list.
 
-    Comments and worklogs come as a page with a `total`, histories too; attachments and links are always all. Of an
-    empty page of at most no things nothing follows: that is how events write what they leave out.
+    Comments, worklogs and histories are a page with a `total`; attachments and links are always complete. An empty page
+    whose `maxResults` is 0 is not complete: events write it in place of what they omit.
     """
     if kind == "changelog":
         held, member = document.get("changelog"), "histories"
@@ -159,19 +159,19 @@ def listed(document: Document, kind: Kind) -> tuple[list[Any], bool] | None:
 
 
 def things(listing: list[Any]) -> Iterator[tuple[str, Document]]:
-    """Give the things of a list by their ids; what has none is left out."""
+    """Return the items of a list by their ids; an item without an id is ignored."""
     for thing in listing:
         if isinstance(thing, dict) and (name := identifier(thing.get("id"))) is not None:
             yield name, thing
 
 
 def touched(thing: Document) -> int | None:
-    """Tell when a thing was last changed, in microseconds since 1970."""
+    """Return when an item was last changed, in microseconds since 1970."""
     found = times.micros(thing.get("updated"))
     return times.micros(thing.get("created")) if found is None else found
 
 
 def without_lists(document: Document) -> Document:
-    """Give a document without what it lists of other things."""
+    """Return a document without its lists of other items."""
     kept = {name: value for name, value in document.items() if name not in ("changelog", "comment", "fields")}
     return kept | {"fields": {name: value for name, value in fields(document).items() if name not in _LISTS}}

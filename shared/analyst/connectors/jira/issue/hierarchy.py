@@ -1,7 +1,7 @@
-"""Where an issue stands: its parent, epic, sub-tasks and sprints, from fields of Jira's core and of Jira Software.
+"""The place of an issue in the hierarchy: its parent, epic, sub-tasks and sprints.
 
-Data Center writes a sprint as the text of a Java object, `com.atlassian.greenhopper.service.sprint.Sprint@1f[id=1,…]`,
-in which names are not escaped.
+Their fields belong to Jira's core and to Jira Software. Data Center writes a sprint as the text of a Java object,
+`com.atlassian.greenhopper.service.sprint.Sprint@1f[id=1,…]`, in which names are not escaped.
 """
 
 import re
@@ -32,7 +32,7 @@ _SOFTWARE: Final = ("gh-epic-link", "gh-sprint", "jpo-custom-field-parent")
 
 @dataclass(frozen=True, slots=True)
 class Hierarchy:
-    """The ids of Jira Software's own custom fields, as far as they are known."""
+    """The known ids of Jira Software's own custom fields."""
 
     epics: tuple[str, ...] = ("customfield_10014",)
     sprints: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Hierarchy:
 
     @staticmethod
     def of(catalog: Iterable[Any]) -> "Hierarchy":
-        """Find them by the types that Jira's list of fields gives; the default for `Epic Link` is the cloud's usual id."""
+        """Find them by the types in Jira's list of fields; the default for `Epic Link` is the cloud's usual id."""
         found: dict[str, list[str]] = {}
         for field in catalog:
             if isinstance(field, dict) and isinstance(kind := field.get("kind"), str):
@@ -51,9 +51,9 @@ class Hierarchy:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The place of an issue in the hierarchy. `subtasks` and `sprints` are JSON lists of keys and of names.
+    """The place of an issue in the hierarchy.
 
-    `sprint` is the one that the issue is in, or was in last.
+    `subtasks` and `sprints` are JSON lists of keys and of names. `sprint` is the current sprint, or the last one.
     """
 
     parent_key: str | None
@@ -83,7 +83,7 @@ def standing(fields: Document, known: Hierarchy, report: Report) -> Standing:
 
 
 def _parent(fields: Document, known: Hierarchy, report: Report) -> tuple[str | None, str | None]:
-    """Give the key and id of the parent."""
+    """Return the key and id of the parent."""
     found = fields.get("parent")
     if found is None:
         linked = (key for name in known.parents if (key := _linked(fields.get(name))) is not None)
@@ -92,7 +92,7 @@ def _parent(fields: Document, known: Hierarchy, report: Report) -> tuple[str | N
 
 
 def _epic(fields: Document, known: Hierarchy) -> str | None:
-    """Give the key of the epic: of a parent that is one, or of the link that Jira Software had before."""
+    """Return the key of the epic: that of a parent that is one, or of Jira Software's older link."""
     above = fields.get("parent")
     if isinstance(above, dict) and _is_epic(above) and isinstance(key := above.get("key"), str):
         return key
@@ -110,7 +110,7 @@ def _is_epic(issue: Document) -> bool:
 
 
 def _linked(value: Any) -> str | None:
-    """Take the key of an issue that a field links to."""
+    """Return the key of an issue that a field links to."""
     for _ in range(2):
         if isinstance(value, dict):
             value = value.get("key") or value.get("data")
@@ -118,7 +118,7 @@ def _linked(value: Any) -> str | None:
 
 
 def _subtasks(fields: Document, report: Report) -> str | None:
-    """Give the keys of the sub-tasks as a JSON list."""
+    """Return the keys of the sub-tasks as a JSON list."""
     found = fields.get("subtasks")
     if found is None:
         return None
@@ -131,7 +131,7 @@ def _subtasks(fields: Document, report: Report) -> str | None:
 def _sprints(
     fields: Document, known: Hierarchy, report: Report
 ) -> tuple[str | None, int | None, str | None, str | None]:
-    """Give the sprint that an issue is in, or was in last, as name, id and state; and the names of all as a JSON list."""
+    """Return the current or last sprint as name, id and state, and the names of all sprints as a JSON list."""
     found: dict[Any, Sprint] = {}
     is_told = False
     for value in _candidates(fields, known):
@@ -150,7 +150,7 @@ def _sprints(
 
 
 def _candidates(fields: Document, known: Hierarchy) -> Iterator[Any]:
-    """Give the values that hold sprints: of the field that is known to, else of those that look so."""
+    """Return the values that contain sprints: of the known field, else of any that looks like one."""
     for name in ("closedSprints", "sprint", *known.sprints):
         if fields.get(name) is not None:
             yield fields[name]

@@ -36,14 +36,17 @@ def rows(state: IssueState, options: TransformOptions, report: Report) -> dict[s
 
 
 def _is_shown(state: IssueState, options: TransformOptions) -> bool:
-    """Return whether an issue belongs to the source's projects, and everybody who may read the tables may see it."""
+    """Return whether an issue belongs to the source's projects, and every reader of the tables may see it."""
     if options.projects and project_of(state) not in options.projects:
         return False  # an unknown project might be any other
     return options.privacy.secured or (state.document is not None and not restriction.is_secured(state.document))
 
 
 def is_foreign(state: IssueState, projects: Collection[str]) -> bool:
-    """Return whether an issue is known to belong to none of the source's projects; without any, all issues do belong."""
+    """Return whether an issue is known to belong to none of the source's projects.
+
+    Without projects, all issues belong.
+    """
     project = project_of(state)
     return bool(projects) and project is not None and project not in projects
 
@@ -82,7 +85,7 @@ class _Shown:
             self._exclude_restricted()
 
     def _exclude_restricted(self) -> None:
-        """Exclude what is restricted, and files that only restricted comments show."""
+        """Remove restricted items, and files that only restricted comments show."""
         comments, worklogs = self.comments, self.worklogs
         self.comments = {name: one for name, one in comments.items() if not restriction.is_restricted(one)}
         self.worklogs = {name: one for name, one in worklogs.items() if not restriction.is_restricted(one)}
@@ -95,7 +98,7 @@ class _Shown:
             self.attachments = {id_: one for id_, one in self.attachments.items() if id_ not in self._hidden_files}
 
     def whole(self, document: Document, found: dict[str, list[Row]]) -> Whole:
-        """Return what the row of `issues` is about; `found` are the rows of the other tables."""
+        """Return the subject of the row of `issues`; `found` are the rows of the other tables."""
         fields, options = documents.fields(document), self._options
         return Whole(
             self._issue,
@@ -116,7 +119,7 @@ class _Shown:
         return f"{base}/browse/{key}" if base and key else None
 
     def things(self, table: str, things: dict[str, Document]) -> list[Row]:
-        """Return the rows of a table that has one for each thing."""
+        """Return the rows of a table with one row for each item."""
         row, issue = TABLES[table].row, self._issue
         return [row(Thing(issue, id_, thing)) for id_, thing in things.items()]
 

@@ -1,8 +1,8 @@
-"""What is known of an issue, as a value that facts are joined into in any order.
+"""The state of an issue: everything known about it, as a value that facts can be joined to in any order.
 
-Every event tells facts: states of one issue that know little. Their join is commutative, associative and idempotent,
-so order, duplication and replay do not matter. What REST answers replaces (`fetched`) what an earlier answer told, and
-whatever it makes obsolete is left out; the same is left out when the events come later. Equal knowledge is equal bytes.
+Every event states facts: partial states of one issue. The join is commutative, associative and idempotent, so order,
+duplication and replay do not matter. A REST response replaces (`fetched`) what an earlier response stated, and
+everything that it makes obsolete is dropped, even if the events arrive later. Equal knowledge gives equal bytes.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,13 +18,13 @@ from analyst.connectors.jira.issue import documents, times
 from analyst.connectors.jira.issue.documents import Document, Kind
 
 Register = dict[str, Any]
-"""The newest that is known of one thing: `at` in microseconds since 1970, and its `document`, or that it is `deleted`.
+"""The newest known state of an item: `at` in microseconds since 1970, and its `document`, or that it is `deleted`.
 
-Of an embedded issue `at` is the timestamp of its event. A list of things has, beside `at`, the event's `seen`.
+For an embedded issue, `at` is the timestamp of its event. A list of items also has the event's `seen`.
 """
 
 Name = tuple[int, int, int, str, str]
-"""What the newest document calls the issue: when it was updated, its kind, its event's timestamp, key and creation."""
+"""The identity of the issue in the newest document: update time, kind, its event's timestamp, key and creation time."""
 
 NAMELESS: Name = (0, 0, 0, "", "")
 PARTIAL, HOOK, REST = range(3)
@@ -33,14 +33,14 @@ T = TypeVar("T")
 
 
 def name_of(document: Document, kind: int, at: int) -> Name:
-    """Tell what a document of a kind, which an event embedded `at` a time, calls its issue."""
+    """Return the identity of an issue according to a document of a kind, embedded by an event at a time."""
     created = times.text_of(times.instant(documents.fields(document).get("created")))
     updated = 0 if kind == PARTIAL else documents.updated(document)
     return (updated, kind, at, documents.key(document) or "", created or "")
 
 
 def newest(mine: T | None, theirs: T | None, age: Callable[[T], Any]) -> T | None:
-    """Choose the newer of two; their canonical bytes decide between those of one age."""
+    """Choose the newer of two; of the same age, their canonical bytes decide."""
     if mine is None or theirs is None:
         return theirs if mine is None else mine
     ages = age(mine), age(theirs)
@@ -50,38 +50,38 @@ def newest(mine: T | None, theirs: T | None, age: Callable[[T], Any]) -> T | Non
 
 
 def hook_age(known: Register) -> Name:
-    """Tell the age of a whole issue that an event embedded."""
+    """Return the age of a whole issue embedded in an event."""
     return name_of(known["document"], HOOK, known["at"])
 
 
 def partial_age(known: Register) -> Name:
-    """Tell the age of a few fields of an issue that an event embedded."""
+    """Return the age of some fields of an issue embedded in an event."""
     return name_of(known["document"], PARTIAL, known["at"])
 
 
 def newer_list(mine: Register, theirs: Register) -> Register:
-    """Choose the newer of two lists of things."""
+    """Choose the newer of two lists of items."""
     return newest(mine, theirs, lambda listing: (listing["at"], listing["seen"])) or mine
 
 
 def newer_thing(mine: Register, theirs: Register) -> Register:
-    """Choose the newer of two registers of a thing; one that was deleted is not there again."""
+    """Choose the newer of two registers of an item; a deletion is final."""
     return newest(mine, theirs, lambda register: (register.get("deleted", False), register["at"])) or mine
 
 
 def newer_things(mine: Mapping[str, Register], theirs: Mapping[str, Register]) -> Mapping[str, Register]:
-    """Choose the newer register of each thing."""
+    """Choose the newer register of each item."""
     return merged(mine, theirs, newer_thing)
 
 
 def merged(mine: Mapping[str, T], theirs: Mapping[str, T], choose: Callable[[T, T], T]) -> dict[str, T]:
-    """Take what either has, and choose where both have it."""
+    """Merge two mappings, and choose where both have a value."""
     both = {**mine, **theirs}
     return both | {name: choose(mine[name], theirs[name]) for name in mine.keys() & theirs.keys()}
 
 
 def not_older(known: Mapping[str, Register], fetched: int, listed: int) -> dict[str, Register]:
-    """Keep deletions, and what neither REST nor a list can have known."""
+    """Keep deletions, and items that neither REST nor a list can have known."""
     return {
         name: register
         for name, register in known.items()
@@ -90,22 +90,22 @@ def not_older(known: Mapping[str, Register], fetched: int, listed: int) -> dict[
 
 
 _EDITED: frozenset[Kind] = frozenset({"comments", "worklogs"})
-"""Things that change; of the others every document tells the same, and a list tells more than an event."""
+"""Items that can change; all others are the same in every document, and a list says more about them than an event."""
 
 UNKNOWN_TIME = 2**53 - 1
-"""Stands for a deletion whose event did not say when it was."""
+"""The time of a deletion whose event has no timestamp."""
 
 
 @dataclass(frozen=True, eq=False)
 class IssueState:
-    """All that is known of the issue with an id.
+    """Everything known about the issue with an id.
 
-    `deleted` is when it was deleted, in microseconds since 1970: then nothing else is known but what it was called
-    (`named`), and nothing brings it back. `is_gone` says that REST does not know it, until a later answer does. `rest`
-    is the newest answer of REST, complete with comments, worklogs, histories and `remote_links`. `hook` is the newest
-    whole issue that an event embedded, without its lists, where it is newer than `rest`; `partial` the newest with but
-    a few fields, where there is no whole one. `lists` are the newest complete lists of things, `registers` the newest
-    of single ones. `stored` are the keys in the bucket of attachments, by their ids.
+    `deleted` is when it was deleted, in microseconds since 1970: then nothing else is known but its identity (`named`),
+    and nothing brings it back. `is_gone` means that REST does not know it, until a later response does. `rest` is the
+    newest response of REST, complete with comments, worklogs, histories and `remote_links`. `hook` is the newest whole
+    issue that an event embedded, without its lists, if it is newer than `rest`; `partial` the newest one with only some
+    fields, if there is no whole one. `lists` are the newest complete lists of items, `registers` the newest states of
+    single ones. `stored` maps the ids of attachments to their keys in the bucket.
     """
 
     issue_id: str
@@ -127,14 +127,14 @@ class IssueState:
 
     @staticmethod
     def from_json(text: bytes | str) -> "IssueState":
-        """Read a state that `to_json` wrote."""
+        """Parse a state that `to_json` wrote."""
         parts = orjson.loads(text)
         if "named" in parts:
             parts["named"] = tuple(parts["named"])
         return IssueState(**parts)
 
     def to_json(self) -> bytes:
-        """Write the state as canonical JSON: equal states are equal bytes."""
+        """Write the state as canonical JSON: equal states give equal bytes."""
         return self._json
 
     @cached_property
@@ -143,10 +143,10 @@ class IssueState:
         return documents.canonical(parts)
 
     def joined(self, other: "IssueState") -> "IssueState":
-        """Know what either of two states knows.
+        """Join two states of one issue.
 
         Raises:
-            ValueError: they are of two issues.
+            ValueError: they belong to two issues.
         """
         self._check(other.issue_id)
         deleted = [at for at in (self.deleted, other.deleted) if at is not None]
@@ -165,10 +165,10 @@ class IssueState:
 
     def _check(self, issue_id: str | None) -> None:
         if issue_id != self.issue_id:
-            raise ValueError(f"what is told of the issue {issue_id} is not of the issue {self.issue_id}")
+            raise ValueError(f"a fact about the issue {issue_id} can't be joined to the issue {self.issue_id}")
 
     def settled(self) -> "IssueState":
-        """Leave out what is obsolete."""
+        """Drop everything that is obsolete."""
         if self.deleted is not None:
             return IssueState(self.issue_id, self.deleted, self.newest_name)
         fetched = -1 if self.rest is None else documents.updated(self.rest)
@@ -183,10 +183,10 @@ class IssueState:
         return replace(self, hook=hook, partial=partial, lists=lists, registers=registers, named=NAMELESS)
 
     def fetched(self, document: Document) -> "IssueState":
-        """Know what REST answered: an older answer is replaced unless it was updated later.
+        """Add a REST response; it replaces an earlier response unless that was updated later.
 
         Raises:
-            ValueError: it is another issue.
+            ValueError: it belongs to another issue.
         """
         self._check(documents.issue_id(document.get("id")))
         answer = documents.clean(document)
@@ -197,11 +197,11 @@ class IssueState:
         return replace(self, rest=answer, is_gone=False).settled()
 
     def gone(self) -> "IssueState":
-        """Know that REST does not know the issue: it has no rows until REST answers again."""
+        """Record that REST does not know the issue: it has no rows until a later response."""
         return self if self.deleted is not None else replace(self, is_gone=True)
 
     def with_stored(self, keys: Mapping[str, str]) -> "IssueState":
-        """Know under which keys of the bucket attachments are, by their ids."""
+        """Record the keys in the bucket of attachments, by their ids."""
         return self if self.deleted is not None else replace(self, stored={**self.stored, **keys})
 
     @property
@@ -211,14 +211,14 @@ class IssueState:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is known but the id: the issue of an event that tells nothing, and is to be fetched."""
+        """Whether only the id is known: an event named the issue without content, so it must be fetched."""
         return self.deleted is None and not (
             self.is_gone or self.rest or self.hook or self.partial or self.lists or self.registers or self.stored
         )
 
     @cached_property
     def document(self) -> Document | None:
-        """The issue as a document, without its lists where they are known better: use `things`."""
+        """The issue as a document, without the lists that are known better: use `things`."""
         if self.hook is None:
             return self.rest if self.partial is None else self.partial["document"]
         hook: Document = self.hook["document"]
@@ -228,7 +228,7 @@ class IssueState:
 
     @cached_property
     def newest_name(self) -> Name:
-        """What the newest document calls the issue."""
+        """The identity of the issue in the newest document."""
         if self.hook is not None:
             return name_of(self.hook["document"], HOOK, self.hook["at"])
         if self.rest is not None:
@@ -239,32 +239,32 @@ class IssueState:
 
     @property
     def key(self) -> str | None:
-        """The newest key that is known, as ABC-12."""
+        """The newest known key, such as ABC-12."""
         return self.newest_name[3] or None
 
     @property
     def created(self) -> datetime | None:
-        """When the issue was created, in UTC; None where that is not known."""
+        """When the issue was created, in UTC; None if that is unknown."""
         return datetime.fromisoformat(self.newest_name[4]) if self.newest_name[4] else None
 
     @property
     def updated(self) -> datetime | None:
-        """When the issue was last updated, in UTC; None where no whole document is known."""
+        """When the issue was last updated, in UTC; None without a whole document."""
         return times.of_micros(self.newest_name[0]) if self.newest_name[0] else None
 
     @property
     def deleted_at(self) -> datetime | None:
-        """When the issue was deleted, in UTC; None where that is not known."""
+        """When the issue was deleted, in UTC; None if that is unknown."""
         return None if self.deleted in (None, UNKNOWN_TIME) else times.of_micros(self.deleted or 0)
 
     @property
     def month(self) -> str:
-        """The month in which the issue was created in UTC, as `2024-05`; `unknown` where that is not known."""
+        """The month in which the issue was created in UTC, such as `2024-05`; `unknown` if that is unknown."""
         return self.newest_name[4][:7] or "unknown"
 
     @cached_property
     def as_of(self) -> datetime | None:
-        """The newest time that the state knows of."""
+        """The newest time in the state."""
         known = [self.newest_name[0], *(part["at"] for part in (self.hook, self.partial) if part)]
         known += [listing["at"] for listing in self.lists.values()]
         known += [register["at"] for things in self.registers.values() for register in things.values()]
@@ -274,7 +274,7 @@ class IssueState:
         return times.of_micros(last) if last else None
 
     def things(self, kind: Kind) -> dict[str, Document]:
-        """Give the things of a kind that are alive, by their ids and in the order of these."""
+        """Return the items of a kind that exist, by their ids, in the order of these."""
         known: list[Any] = []
         if kind in self.lists:
             known = self.lists[kind]["things"]
@@ -294,4 +294,4 @@ _EMPTY = {part.name: part.default for part in dataclass_fields(IssueState)} | {
     "registers": {},
     "stored": {},
 }
-"""The parts of a state, and what they are when they are not written."""
+"""The parts of a state, and the values that are not written."""

@@ -1,8 +1,8 @@
 """The tables of a Jira source: each is one list of columns with their names, types and values.
 
-A value is a function of what a row is about: `Whole` of `issues`, `Change` of `changelog`, `Link` of `issuelinks`,
-`IssueState` of `raw_issues`, and `Thing` of the others. Values are made once for every column of every row, so the
-functions that read a member of a document check for the usual type themselves, and call `values` only for any other.
+A value is a function of the row's subject: `Whole` for `issues`, `Change` for `changelog`, `Link` for `issuelinks`,
+`IssueState` for `raw_issues`, and `Thing` for the others. It is called for every column of every row, so the functions
+that read a member of a document check for the usual type themselves, and call `values` only for any other.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ Row = tuple[Any, ...]
 """The values of a row in the order of the table's columns, in JSON types: times and dates are texts that DuckDB reads."""
 
 Value = Callable[[Any], Any]
-"""Returns the value of a column for what a row is about."""
+"""Returns the value of a column for the subject of a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Table:
         return tuple(column.value for column in self.columns)
 
     def row(self, about: Any) -> Row:
-        """Return the row that is about something."""
+        """Return the row of a subject."""
         return tuple([value(about) for value in self._values])
 
     def with_columns(self, added: Mapping[str, Column]) -> "Table":

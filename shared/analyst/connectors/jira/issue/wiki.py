@@ -1,7 +1,8 @@
-"""Jira's wiki markup to plain text: marks go, words stay. Source: Jira's 'Text formatting notation help'.
+"""Conversion of Jira's wiki markup to plain text: marks are removed, words stay.
 
-Addresses, names of files and people, and monospaced text are stowed away first, so that no mark is found in them. What
-stands between two marks is looked for so far only that no text, whatever is in it, takes more than linear time.
+Addresses, names of files and people, and monospaced text are replaced by placeholders first, so that no mark is found
+in them. The distance between two marks is limited so that no text takes more than linear time. Source: Jira's 'Text
+formatting notation help'.
 """
 
 import re
@@ -11,7 +12,7 @@ from operator import itemgetter
 from analyst.connectors.jira.issue import adf, documents
 
 _SPAN = 400
-"""Between the two marks of a phrase are at most so many characters."""
+"""The maximum number of characters between the two marks of a phrase."""
 
 _SPECIAL = re.compile(r"[*_+^~{\[!|\\?\r#-]|^[ \t]*(?:h[1-6]|bq)\.", re.MULTILINE)
 _VERBATIM = re.compile(r"\{(code|noformat|adf)(?P<parameters>:[^{}\n]*)?\}")
@@ -37,7 +38,7 @@ _CITED = re.compile(rf"\?\?(?=\S)([^\n]{{0,{_SPAN}}}?\S)\?\?")
 _INSIDE = itemgetter(2)
 _NESTED = 3
 _BREAK = re.compile(r"\\\\(?![\w.$-]{1,255}\\(?!\\))[ \t]*\n?")
-"""A break, unless it is what the name of a shared folder begins with."""
+"""A line break, unless it starts the name of a shared folder."""
 
 _ESCAPED = re.compile(r"\\([*_+^~{}\[\]!|?#-])")
 _CELL = re.compile(r"(?<!\\)\|{1,2}")
@@ -47,7 +48,7 @@ _MEANT = re.compile("[\ue000\ue001]")
 
 
 def plain(markup: str) -> str:
-    """Give the text of wiki markup, without its marks; code stays as it is."""
+    """Return the text of wiki markup, without its marks; code stays as it is."""
     if not _SPECIAL.search(markup):
         return markup.strip()
     return "".join(_pieces(markup.replace("\r\n", "\n").replace("\r", "\n"))).strip()
@@ -66,7 +67,7 @@ def _pieces(markup: str) -> Iterator[str]:
 
 
 def _embedded(text: str) -> str:
-    """Give the text of a node of the Atlassian Document Format, which stands where markup has nothing like it."""
+    """Return the text of a node of the Atlassian Document Format, embedded where markup has no equivalent."""
     try:
         node = documents.parse(text.encode())
     except ValueError:
@@ -75,14 +76,14 @@ def _embedded(text: str) -> str:
 
 
 def _title(parameters: str | None, inside: str) -> str:
-    """Give the title of a macro as a line of its own."""
+    """Return the title of a macro as a line of its own."""
     found = _TITLE.search(parameters or "")
     title = found[1].strip() if found else ""
     return f"{title}\n" if title and not inside.startswith("\n") else title
 
 
 class _Text:
-    """Markup without code in it. `stowed` has what must not be changed any more, by its number in the text."""
+    """Markup without code in it. `stowed` contains texts that must no longer change, by their number in the markup."""
 
     def __init__(self, markup: str) -> None:
         self._markup = markup
@@ -149,7 +150,7 @@ class _Text:
         return shown if not tip or _SMART.fullmatch(tip) or tip == address else f"{shown} ({tip})"
 
     def _url(self, found: re.Match[str]) -> str:
-        """Stow an address away, without the mark that ends a phrase around it."""
+        """Replace an address by a placeholder, without the mark that ends a phrase around it."""
         url, text, begins = found[0], found.string, found.start()
         bare = url.rstrip(".,;:!?)")
         mark, ends = bare[-1:], len(url)
@@ -160,7 +161,7 @@ class _Text:
         return self._stow(url[:ends]) + url[ends:]
 
     def _line(self, line: str) -> str:
-        """Write a line of a list, a heading or a row of a table."""
+        """Rewrite a line of a list, a heading or a table row."""
         start = _LINE.match(line)
         marks = start[1] if start else None
         if start is None or marks is None:

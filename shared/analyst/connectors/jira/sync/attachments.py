@@ -1,6 +1,7 @@
-"""Storing attachments in the bucket: those that are published and not stored, the newest first.
+"""Storing attachments in the bucket: those that are published but not stored yet, the newest first.
 
-Their keys are known with the issue (`IssueState.stored`), from which `local_path` of the table `attachments` follows.
+Their keys are part of an issue's state (`IssueState.stored`), from which `local_path` of the table `attachments` is
+derived.
 """
 
 import re
@@ -27,7 +28,7 @@ _BATCH: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """An attachment that is not stored. `size` is as Jira tells it."""
+    """An attachment that is not stored. `size` is as reported by Jira."""
 
     id: str
     issue_id: str
@@ -37,9 +38,10 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class Storing:
-    """Stores attachments of at most `most` bytes each; after `seconds` it leaves the rest to the next time.
+    """Stores attachments of at most `most` bytes each; after `seconds` it leaves the rest for the next run.
 
-    Counts of the job: files `stored` and their `bytes`, those that are `too_large` or `missing` in Jira, and `failed` ones.
+    Counts of the job: files `stored` and their `bytes`, those that are `too_large` or `missing` in Jira, and `failed`
+    ones.
     """
 
     job: Job
@@ -48,10 +50,10 @@ class Storing:
     monotonic: Callable[[], float] = time.monotonic
 
     def run(self) -> None:
-        """Store what is not.
+        """Store the attachments that are not stored yet.
 
         Raises:
-            AnalystError: Jira or the store does not answer, or what is published can't be read.
+            AnalystError: Jira or the store does not respond, or the published tables can't be read.
         """
         until = self.monotonic() + self.seconds
         waiting = self._waiting()
@@ -103,7 +105,7 @@ class Storing:
         try:
             size = self.job.jira.client.attachment(one.id, copy, self.most)
             if one.size is not None and size != one.size:
-                raise SourceError(f"it has {size} bytes, and {one.size} by what Jira says; it is tried again")
+                raise SourceError(f"{size} bytes were received, but Jira reports {one.size}; it is retried")
             upload_once(self.job.opened.ctx.store, self._key(one), copy)
         finally:
             copy.unlink(missing_ok=True)
@@ -120,7 +122,7 @@ class Storing:
 
 
 def safe(filename: str) -> str:
-    """Write a file's name with letters, digits and . _ - only, its ending kept."""
+    """Return a file name of letters, digits and . _ - only, with its extension."""
     name = _UNSAFE.sub("_", filename).strip("._") or "file"
     stem, dot, ending = name.rpartition(".")
     if not dot or len(ending) > _LONGEST // 4:

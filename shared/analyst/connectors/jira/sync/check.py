@@ -35,7 +35,7 @@ from analyst.store.compare_and_swap import put_once
 Kind = Literal["missing", "stale", "deleted"]
 
 GRACE: Final = int(timedelta(minutes=5).total_seconds() * 1000)
-"""Milliseconds within which a change may be on its way still."""
+"""Milliseconds for which a change may still be in transit."""
 _WINDOW: Final = 5000
 _PAGE: Final = 5000
 _MOST: Final = 10_000
@@ -44,13 +44,16 @@ _COLUMNS: Final = "epoch_ms(created_at), epoch_ms(updated_at)"
 
 @dataclass(slots=True)
 class Differences:
-    """What differs. `ids` are of issues, 10,000 of a kind at most; `totals` count all, and what was looked at."""
+    """The differences.
+
+    `ids` are of issues, at most 10,000 of a kind; `totals` are the counts of all, and of compared issues.
+    """
 
     ids: dict[Kind, list[str]] = field(default_factory=lambda: {"missing": [], "stale": [], "deleted": []})
     totals: Counter[str] = field(default_factory=Counter)
 
     def add(self, kind: Kind, number: int) -> None:
-        """Note one."""
+        """Add an issue."""
         self.totals[kind] += 1
         if len(self.ids[kind]) < _MOST:
             self.ids[kind].append(str(number))
@@ -58,10 +61,10 @@ class Differences:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Compares the issues that were created from `since` until before `until`, in epoch ms of Jira's clock.
+    """Compares the issues created from `since` until before `until`, in epoch ms of Jira's clock.
 
-    What was updated after `until` may be on its way. A source that has a query takes what webhooks bring all the same,
-    so issues that the query does not find are not missed in Jira.
+    An issue updated after `until` may still be in transit. A source with a query also accepts webhooks about other
+    issues, so issues that the query does not find are not counted as missing in Jira.
     """
 
     client: JiraClient
@@ -71,10 +74,10 @@ class Comparison:
     until: int
 
     def run(self) -> Differences:
-        """Compare.
+        """Compare both sides.
 
         Raises:
-            AnalystError: Jira or the store does not answer, or what is published can't be read.
+            AnalystError: Jira or the store does not respond, or the published tables can't be read.
         """
         found = Differences()
         self._take_ours()
@@ -99,7 +102,7 @@ class Comparison:
         return f"project_key is null or project_key in ({keys})" if keys else "true"
 
     def _windows(self) -> Iterator[tuple[int, int]]:
-        """Cut the time into windows of as many issues as are compared at once."""
+        """Divide the time into windows of as many issues as are compared at a time."""
         cuts = self.look.rows(
             """
             select created from (
@@ -134,7 +137,7 @@ class Comparison:
                     found.add("deleted", number)
 
     def _elsewhere(self, numbers: list[int]) -> dict[int, tuple[int | None, bool]]:
-        """Find issues that we have in another window, or in none: of these little is known."""
+        """Find issues that are published in another window, or in none because little is known of them."""
         rows = self.look.rows(
             "select number, updated, is_live from ours where number in (select unnest(?::bigint[]))", (numbers,)
         )
@@ -148,7 +151,7 @@ class Comparison:
 
 
 def _read(issue: Document) -> tuple[int, int] | None:
-    """Tell the id of an issue, and when it was updated, in epoch ms."""
+    """Return the id of an issue, and when it was updated, in epoch ms."""
     issue_id = documents.issue_id(issue.get("id"))
     updated = times.micros(documents.fields(issue).get("updated"))
     return None if issue_id is None else (int(issue_id), (updated or 0) // 1000)
@@ -163,7 +166,7 @@ _KINDS: Final[tuple[Kind, ...]] = ("missing", "stale", "deleted")
 
 
 def level_of(count: int) -> Level:
-    """Tell how bad it is that so many issues differ."""
+    """Return the severity of a number of differences."""
     if count > ERROR_ABOVE:
         return "ERROR"
     return "WARNING" if count > WARNING_ABOVE else "INFO"
@@ -171,9 +174,10 @@ def level_of(count: int) -> Level:
 
 @dataclass(slots=True)
 class Mended:
-    """What became of differences, by kind: those that Jira confirmed, and were mended; why others were not, by issue.
+    """The outcome of repairs, by kind: the repaired issues, and the reasons for the others.
 
-    It was `stopped` when nothing else could be had either. `left` are those that nobody has asked for.
+    Only what Jira confirmed was repaired. It was `stopped` if nothing else could be fetched either. `left` is the
+    number of issues that were not requested.
     """
 
     confirmed: dict[Kind, list[str]] = field(default_factory=lambda: {"missing": [], "stale": [], "deleted": []})
@@ -185,20 +189,20 @@ class Mended:
 
     @property
     def count(self) -> int:
-        """How many issues differed, as far as that is known."""
+        """The number of differing issues, as far as it is known."""
         return sum(map(len, self.confirmed.values())) + len(self.failures) + self.left
 
     @property
     def level(self) -> Level:
-        """How bad it is."""
+        """The severity of the differences."""
         return "ERROR" if self.failures or self.left else level_of(self.count)
 
 
 @dataclass(frozen=True, slots=True)
 class Mending:
-    """Mends at most `limit` issues.
+    """Repairs at most `limit` issues.
 
-    When more seem to be deleted than are `believed` to be, access to them was lost more likely: see `believable`.
+    If more issues seem to be deleted than are `believed`, lost access is more likely: see `believable`.
     """
 
     jira: Jira
@@ -207,19 +211,19 @@ class Mending:
     believed: int | None = None
 
     def run(self, found: Differences, mended: Mended) -> None:
-        """Ask for what differs, and publish what comes of it.
+        """Request the differing issues, and publish the results.
 
         Raises:
-            AnalystError: Jira or the store does not answer, or what is published can't be read.
+            AnalystError: Jira or the store does not respond, or the published tables can't be read.
         """
         wanted = {issue_id: kind for kind in _KINDS for issue_id in found.ids[kind]}
         published = max(found.totals["published"], found.totals["deleted"])
         most = min(self.limit, believable(published) if self.believed is None else self.believed)
         if (deleted := found.totals["deleted"]) > most:
             mended.doubt = (
-                f"Jira no longer finds {deleted} of {published:,} published issues; at most {most} are believed to be "
-                "deleted, so they were left as they are: can its account still see all projects? Give the account of "
-                "JIRA_API_TOKEN the permission to browse them; if the issues were deleted, run: da admin jira check "
+                f"Jira no longer finds {deleted} of {published:,} published issues; a check deletes at most {most}, "
+                "so none was deleted. If the account of JIRA_API_TOKEN can no longer see all projects, grant it the "
+                "permission to browse them; if the issues were deleted, run: da admin jira check "
                 f"--deletions {deleted}" + (f" --limit {deleted}" if deleted > self.limit else "")
             )
             wanted = {issue_id: kind for issue_id, kind in wanted.items() if kind != "deleted"}
@@ -237,19 +241,19 @@ class Mending:
     def _changes(
         self, answers: Iterator[tuple[str, object]], wanted: Mapping[str, Kind], mended: Mended
     ) -> list[tuple[str, Change | None]]:
-        """Tell what to know of issues, and what was wrong with each."""
+        """Return the changes of issues, and record why others failed."""
         changes: list[tuple[str, Change | None]] = []
         for issue_id, answer in answers:
             kind, change = wanted[issue_id], None
             if isinstance(answer, MissingError):
-                if kind != "missing":  # else it has been deleted, and the index has not heard
+                if kind != "missing":  # otherwise it was deleted, and the index is behind
                     mended.confirmed["deleted"].append(issue_id)
                     change = IssueState.gone
             elif isinstance(answer, AnalystError):
                 mended.failures[issue_id] = str(answer)
                 mended.stopped = hopeless(self.jira, answer)
             elif isinstance(answer, dict):
-                if kind != "deleted":  # else the index has not heard of it, or it has moved out of reach
+                if kind != "deleted":  # otherwise the index is behind, or it moved out of reach
                     mended.confirmed[kind].append(issue_id)
                 change = partial(newer, document=answer)
             changes.append((issue_id, change))
@@ -261,15 +265,15 @@ class Mending:
 _DAY: Final = 86_400_000
 _LISTED: Final = 100
 _KEPT: Final = 50
-_NOT_READ: Final = "not all issues were read yet; those that were created until then are compared"
+_NOT_READ: Final = "the backfill has not finished; only the issues that it has reached are compared"
 
 
 class CheckReport(BaseModel):
-    """What a check has found.
+    """The result of a check.
 
-    `level` is INFO up to 5 differences, WARNING up to 10, and ERROR above, or when some could not be mended (`failed`,
-    `left`). `found` are ids of issues, 100 of a kind at most: Jira has those that are `missing` and `stale` here, and
-    not those that are `deleted`; `totals` count all. `jira` and `published` tell how many issues were compared.
+    `level` is INFO for up to 5 differences, WARNING for up to 10, and ERROR for more, or if some could not be repaired
+    (`failed`, `left`). `found` are ids of issues, at most 100 of a kind: `missing` and `stale` ones exist in Jira,
+    `deleted` ones do not; `totals` are the counts of all. `jira` and `published` are the numbers of compared issues.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -292,7 +296,7 @@ class CheckReport(BaseModel):
 
 @dataclass(slots=True)
 class Check:
-    """One check: of the issues that were created in the last `days`, or of all; at most `limit` are mended, or none."""
+    """One check of the issues created in the last `days`, or of all; at most `limit` are repaired."""
 
     job: Job
     days: int | None
@@ -303,10 +307,10 @@ class Check:
     mended: Mended | None = None
 
     def run(self) -> None:
-        """Compare, and mend.
+        """Compare, and repair.
 
         Raises:
-            AnalystError: Jira or the store does not answer, or what is published can't be read.
+            AnalystError: Jira or the store does not respond, or the published tables can't be read.
         """
         job = self.job
         self._frame(job.jira.now())
@@ -320,7 +324,7 @@ class Check:
             job.error = job.error or self.mended.doubt
 
     def _frame(self, now: int) -> None:
-        """Tell between which times issues were created that are compared: both sides must have had the time to know."""
+        """Set the bounds of the creation times to compare: both sides must have had time to learn of every issue."""
         progress = Progress.read(self.job.opened.warehouse.cursor())
         self.until = now - GRACE
         if progress is None or progress.created is not None:
@@ -329,7 +333,7 @@ class Check:
         self.since = min(self.until, 0 if self.days is None else max(now - self.days * _DAY, 0))
 
     def report(self) -> CheckReport:
-        """Tell what was found."""
+        """Return the report."""
         job, mended, found = self.job, self.mended, self.found
         ids = mended.confirmed if mended else found.ids
         totals = {kind: len(listed) if mended else found.totals[kind] for kind, listed in ids.items()}
@@ -355,18 +359,18 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """The reports of the checks of one source, in the bucket."""
+    """The reports of a source's checks, in the bucket."""
 
     store: Store
     source: str
 
     @property
     def prefix(self) -> str:
-        """What the keys of all of them begin with."""
+        """The prefix of their keys."""
         return f"extracts/{self.source}/checks/"
 
     def keep(self, report: CheckReport) -> str:
-        """Keep a report, and the newest ones before it; tell its key."""
+        """Store a report and delete all but the newest ones; return its key."""
         key = f"{self.prefix}{report.run_id}.json"
         put_once(self.store, key, report.model_dump_json(indent=1).encode())
         for old in self._keys()[:-_KEPT]:

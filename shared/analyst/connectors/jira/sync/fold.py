@@ -100,7 +100,7 @@ def _read(event: Received) -> Event | SetAside:
         return read_event(event.body)
     except Exception:  # noqa: BLE001 - one event that we can't parse must not block those behind it
         _LOG.exception("an event can't be parsed", extra={"fields": {"event": event.name}})
-        return SetAside("unexpected error; see the log, and replay the archive when it is fixed")
+        return SetAside("unexpected error; see the log, and replay the archive once the cause is fixed")
 
 
 def _changed(before: IssueState, *, fact: IssueState, fetched: Fetched) -> IssueState:
@@ -215,12 +215,12 @@ class Folding:
         if facts.set_aside:
             tally.counts["set_aside"] += len(facts.set_aside)
         for one in facts.set_aside:
-            tally.note(f"{one.event.name} was set aside: {one.set_aside}")
+            tally.note(f"{one.event.name} could not be read: {one.set_aside}")
         unread = {name: members for name, members in facts.unread.items() if name not in left}
         if unread:
             tally.counts["unread"] += len(unread)
         for name, members in unread.items():
-            tally.note(f"{name} was read without its {' and '.join(members)}, which has an unknown shape")
+            tally.note(f"{name} was read without its {' and '.join(members)}, which has an unknown format")
 
     def _publish(self, changes: Mapping[str, Change], tally: Tally) -> Absorbed:
         absorbed = self.warehouse.absorb(changes)
@@ -303,10 +303,8 @@ def fold(opened: Opened, run_id: str | None = None) -> FoldAnswer:
 
 def _failure(tally: Tally) -> str:
     issues = f"{len(tally.failures)} issues" if len(tally.failures) > 1 else "one issue"
-    waiting = f"{len(tally.left)} events{' and all behind them' if tally.is_stuck else ''} wait"
-    return (
-        f"Jira's answers about {issues} are missing or can't be believed, so {waiting}: {min(tally.failures.values())}"
-    )
+    waiting = f"{len(tally.left)} events{' and all later ones' if tally.is_stuck else ''} are waiting"
+    return f"{issues} could not be fetched from Jira, or the answer is not plausible, so {waiting}: {min(tally.failures.values())}"
 
 
 _BYTES_AT_ONCE: Final = 32 * 1024 * 1024
@@ -328,8 +326,8 @@ def replay(job: Job, since: datetime | None, until: datetime | None, changed: se
         told = {"events": len(batch), "set_aside": len(facts.set_aside), "unread": len(facts.unread)}
         job.counts.update({name: count for name, count in told.items() if count})
     if damaged:
-        more = f", and so are {len(damaged) - 1} more" if damaged[1:] else ""
-        raise UnavailableError(f"{damaged[0]} is damaged{more}; restore it from a backup, or delete it")
+        more = f", and {len(damaged) - 1} more are" if damaged[1:] else ""
+        raise UnavailableError(f"the archive {damaged[0]!r} is damaged{more}; restore it from a backup, or delete it")
 
 
 def _some(events: Iterator[Received]) -> Iterator[Received]:

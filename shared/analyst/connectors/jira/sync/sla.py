@@ -1,4 +1,4 @@
-"""Polling SLAs: they run on without anything being updated, so open issues are asked for them again and again."""
+"""Polling SLAs: they change without an update of the issue, so open issues are requested again and again."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _BATCH: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """Asks for the SLAs of issues that are open, by the service desk's account if there is one.
+    """Reads the SLAs of open issues, with the service desk's account if there is one.
 
     Counts of the job: `polled` issues, those `healed` because they had been updated unnoticed, and `failed` ones.
     """
@@ -29,16 +29,16 @@ class Poll:
     job: Job
 
     def run(self) -> None:
-        """Ask, and publish what came of it.
+        """Read the SLAs, and publish the changes.
 
         Raises:
-            AnalystError: Jira or the store does not answer, or what is published can't be read.
+            AnalystError: Jira or the store does not respond, or the published tables can't be read.
         """
         desk = self._desk()
         if not desk.fields:
             self.job.note("no custom field of the type sla is configured")
             return
-        self.job.absorb({})  # the columns of fields that were configured since
+        self.job.absorb({})  # the columns of fields configured in the meantime
         waiting = self._open()
         for start in range(0, len(waiting), _BATCH):
             self._poll(desk, waiting[start : start + _BATCH])
@@ -48,17 +48,17 @@ class Poll:
         return jira.desk or Desk(jira.client, self.job.opened.warehouse.options.sla_ids)
 
     def _open(self) -> list[str]:
-        """Tell the ids of the issues that are open and have an SLA, or may have one that nobody could ask for."""
+        """Return the ids of open issues that have an SLA, or may have one that could not be requested yet."""
         opened = self.job.opened
         columns = [field.columns[1] for field in opened.warehouse.options.custom if field.type == "sla"]
         with opened.look() as published:
             return list(_running(published, columns))
 
     def _poll(self, desk: Desk, issue_ids: Sequence[str]) -> None:
-        """Ask for some issues, and publish what came of it.
+        """Read the SLAs of some issues, and publish the changes.
 
         Raises:
-            AnalystError: Jira can't be asked at all.
+            AnalystError: no request to Jira succeeds.
         """
         job, there = self.job, self.job.opened.warehouse.find(issue_ids)
         wanted = [issue_id for issue_id in issue_ids if issue_id in there and _may_run(there[issue_id], desk)]
@@ -67,7 +67,7 @@ class Poll:
         for issue_id, answer in job.jira.each(wanted, lambda issue_id: self._asked(desk, there[issue_id])):
             job.counts["polled"] += 1
             if isinstance(answer, MissingError):
-                job.counts["missing"] += 1  # the consistency check finds out whether it was deleted
+                job.counts["missing"] += 1  # the consistency check determines whether it was deleted
             elif isinstance(answer, AnalystError):
                 job.counts["failed"] += 1
                 job.note(f"{issue_id}: {answer}")
@@ -78,7 +78,7 @@ class Poll:
         if changes:
             job.absorb(changes)
         if job.counts["missing"]:
-            desk.client.settle()  # else it may be the credential of the desk that shows nothing any more
+            desk.client.settle()  # otherwise the desk's credential may have stopped working
         if failure is not None:
             raise failure
 
@@ -92,7 +92,7 @@ class Poll:
 
 
 def stood(state: IssueState, *, standing: Document) -> IssueState:
-    """Know how an issue stands; its status and resolution too, unless something newer is known of these."""
+    """Update the SLA fields of a state, and its status and resolution unless something newer is known of these."""
     if state.rest is None:
         return state
     fields = documents.fields(state.rest)
@@ -102,14 +102,14 @@ def stood(state: IssueState, *, standing: Document) -> IssueState:
 
 
 def _may_run(state: IssueState, desk: Desk) -> bool:
-    """Tell whether an SLA of an issue goes on, or was never told."""
+    """Return whether an SLA of an issue is running, or is not known yet."""
     told = [documents.fields(state.rest or {}).get(name) for name in desk.fields]
     cycles = [value for value in told if isinstance(value, Mapping)]
     return state.rest is not None and (not cycles or any("ongoingCycle" in value for value in cycles))
 
 
 def _running(published: Look, columns: Sequence[str]) -> Iterator[str]:
-    """Tell open issues of the projects in which some issue has an SLA."""
+    """Return the open issues of the projects in which some issue has an SLA."""
     if not published.has("issues"):
         return
     told = " or ".join(f"{quote(column)} is not null" for column in columns)

@@ -1,9 +1,9 @@
-"""The parts of a published table, each a file or a few: written anew when rows in it change, and left alone otherwise.
+"""The parts of a published table, each one or a few files: rewritten if rows in them change, otherwise left alone.
 
-A part of a table is a month. One of `raw_issues` is a month's issues of one block of ids, so that it stays small: nobody
-downloads these, and every event changes one. An issue with a large document has a part of its own in every table. Which
-part an issue is in follows from what is known of it alone, and rows stand in the order of the table's key, so that equal
-knowledge is equal files.
+A part of a table is a month. A part of `raw_issues` is a month's issues of one block of ids, so that it stays small:
+nobody downloads these, and every event changes one. An issue with a large document has a part of its own in every
+table. The part of an issue follows from its state alone, and rows are in the order of the table's key, so equal
+knowledge gives equal files.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -36,41 +36,41 @@ if TYPE_CHECKING:
 
 RAW: Final = "raw_issues"
 BLOCK: Final = 256
-"""How many ids of issues one block has."""
+"""The number of ids in one block."""
 LARGE: Final = 1 << 19
-"""The rows of an issue whose document has more bytes are in files of their own: DuckDB sorts all rows of a part at once."""
+"""The rows of an issue with a larger document are in files of their own: DuckDB sorts all rows of a part in memory."""
 
 Files = tuple[FileRow, ...]
 
 
 def is_large(state: IssueState) -> bool:
-    """Tell whether an issue has parts of its own."""
+    """Return whether an issue has parts of its own."""
     return len(state.to_json()) > LARGE
 
 
 def part_of(table: str, state: IssueState, *, is_own: bool) -> str:
-    """Return the part of a table that an issue is in: its own, or the one it shares with others."""
+    """Return the part of a table that an issue is in: its own, or one shared with others."""
     shared = f"{state.month}/{int(state.issue_id) // BLOCK}" if table == RAW else state.month
     return f"{shared}/{state.issue_id}" if is_own else shared
 
 
 def month_of(part: str) -> str:
-    """Tell the month of a part."""
+    """Return the month of a part."""
     return part.partition("/")[0]
 
 
 def block_of(part: str) -> int:
-    """Tell the block of ids of a part of `raw_issues`."""
+    """Return the block of ids of a part of `raw_issues`."""
     return int(part.split("/")[1])
 
 
 def is_own(table: str, part: str) -> bool:
-    """Tell whether a part of a table is one issue's own."""
+    """Return whether a part of a table belongs to one issue."""
     return part.count("/") > (table == RAW)
 
 
 def may_hold(part: str, issue_ids: Collection[str]) -> bool:
-    """Tell whether a part of `raw_issues` that is one issue's own is of one of these; others may hold any."""
+    """Return whether a part of `raw_issues` may contain one of these issues."""
     return not is_own(RAW, part) or part.rpartition("/")[2] in issue_ids
 
 
@@ -80,7 +80,7 @@ def in_order(parts: Iterable[str]) -> list[str]:
 
 
 def by_part(files: Iterable[FileRow]) -> dict[str, Files]:
-    """Sort the files of a table by part, without the one that has its columns alone."""
+    """Sort the files of a table by part, without the file that only carries its columns."""
     found: dict[str, list[FileRow]] = {}
     for file in files:
         if file.partition is not None:
@@ -90,7 +90,7 @@ def by_part(files: Iterable[FileRow]) -> dict[str, Files]:
 
 @dataclass(frozen=True, slots=True)
 class Rewriting:
-    """A part that is to be written anew: `files` without the rows of some issues, and with others."""
+    """A part to be rewritten: `files` without the rows of some issues, and with new rows."""
 
     table: Table
     part: str
@@ -101,7 +101,7 @@ class Rewriting:
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Writes files of tables on one connection, into a local folder. `local` has files of the bucket on this disk."""
+    """Writes files of tables on one connection, into a local folder. `local` maps files of the bucket to local copies."""
 
     con: "DuckDBPyConnection"
     folder: Path
@@ -109,33 +109,33 @@ class Writer:
     _numbers: Iterator[int] = field(default_factory=count)
 
     def empty(self, table: Table) -> ParquetFile:
-        """Write the file without rows that carries a table's columns, whatever the others lack."""
+        """Write the file without rows that carries all columns of a table, whatever the other files contain."""
         self._make("incoming", table)
         (file,) = self._write(table, "from incoming")
         return file
 
     def rewrite(self, rewriting: Rewriting) -> list[ParquetFile]:
-        """Write a part anew; of one that has no rows any more nothing is written."""
+        """Rewrite a part; write nothing if it no longer has rows."""
         table = rewriting.table
         self._make("incoming", table)
         duckdb_files.insert(self.con, "incoming", table.types, rewriting.rows)
         kept = [self._kept(rewriting)] if rewriting.files else []
         query = " union all by name ".join([*kept, "from incoming"])
-        with told_as(ContractError, f"{table.name} of {rewriting.part} can't be written anew: "):
+        with told_as(ContractError, f"{table.name} of {rewriting.part} can't be rewritten: "):
             files = self._write(table, f"from ({query})")
         return [replace(file, partition=rewriting.part) for file in files if file.rows]
 
     def begin(self, tables: Iterable[Table]) -> None:
-        """Make place for the rows of whole parts, which come in any order."""
+        """Prepare for the rows of whole parts, which arrive in any order."""
         for table in tables:
             self._make(table.name, table)
 
     def add(self, table: Table, rows: Sequence[Row]) -> None:
-        """Take rows of a part."""
+        """Add rows to a part."""
         duckdb_files.insert(self.con, quote(table.name), table.types, rows)
 
     def end(self, table: Table, part: str) -> list[ParquetFile]:
-        """Write a part of the rows that came."""
+        """Write a part from the rows that were added."""
         files = self._write(table, f"from {quote(table.name)}")
         return [replace(file, partition=part) for file in files if file.rows]
 
@@ -180,7 +180,7 @@ def deleted(con: "DuckDBPyConnection", paths: Sequence[Path], before: datetime) 
 
 
 def may_be_deleted(file: FileRow, before: datetime) -> bool:
-    """Tell by the statistics of a file of `raw_issues` whether some issues in it may have been deleted before a time."""
+    """Return whether, by its statistics, a file of `raw_issues` may contain issues that were deleted before a time."""
     said = file.column_stats.get("deleted_at", {})
     return file.rows > 0 and said.get("nulls") != file.rows and said.get("min", "") < before.astimezone(UTC).isoformat()
 
@@ -190,12 +190,12 @@ SIDE_BY_SIDE: Final = 2
 """Files that are written at the same time; each keeps one processor busy."""
 
 Rows = Callable[[IssueState], Mapping[str, Sequence[Row]]]
-"""Gives the rows of an issue by table."""
+"""Returns the rows of an issue by table."""
 
 
 @dataclass(slots=True)
 class Writers:
-    """Writers that share a local folder. `listed` are files, by table, part and hash, that are in the bucket already."""
+    """Writers that share a local folder. `listed` are the files already in the bucket, by table, part and hash."""
 
     store: Store
     uploads: Uploads
@@ -216,7 +216,7 @@ class Writers:
         self._open.close()
 
     def states(self, files: Iterable[ParquetFile | FileRow], ids: Collection[str] | None = None) -> list[IssueState]:
-        """Read what files of `raw_issues` tell of issues: of some, or of all."""
+        """Read issue states from files of `raw_issues`: of some issues, or of all."""
         with ThreadPoolExecutor(DOWNLOADS) as pool:
             paths = list(pool.map(self._path, files))
         if not paths:
@@ -238,7 +238,10 @@ class Writers:
             return self._placed(table, [writer.empty(table)])[0]
 
     def rewritten(self, rewritings: Sequence[Rewriting]) -> dict[str, dict[str, Sequence[ParquetFile]]]:
-        """Write parts anew, the largest first; give their files by table and part. Beside a large document, one at a time."""
+        """Rewrite parts, the largest first; return their files by table and part.
+
+        Parts with a large document are written one at a time.
+        """
         found: dict[str, dict[str, Sequence[ParquetFile]]] = {}
         by_size = sorted(rewritings, key=lambda one: -sum(file.size_bytes for file in one.files))
         is_large = any(is_own(one.table.name, one.part) for one in rewritings)
@@ -250,7 +253,7 @@ class Writers:
     def made(
         self, tables: Sequence[Table], months: Sequence[tuple[str, Sequence[ParquetFile | FileRow]]], rows: Rows
     ) -> list[dict[str, list[ParquetFile]]]:
-        """Make months of tables of what their files of `raw_issues` tell; give the files of each by table."""
+        """Rewrite months of tables from their files of `raw_issues`; yield the files of each by table."""
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             return list(pool.map(lambda month: self._make(tables, month[0], month[1], rows), months))
 
@@ -287,7 +290,7 @@ class Writers:
             }
 
     def _placed(self, table: Table, files: list[ParquetFile]) -> list[ParquetFile]:
-        """Upload what is not in the bucket; here it is needed no more, but for what tables are made of."""
+        """Upload files that are not in the bucket; delete the local copies, except those that tables are derived from."""
         for file in files:
             if (table.name, file.partition, file.sha256) not in self.listed:
                 self.uploads.key_of(table.name, file)
