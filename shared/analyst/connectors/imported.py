@@ -31,7 +31,7 @@ _PATTERN = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A local file: `original` is the path that it had, `types` are those of its own columns."""
+    """A local file: `original` is the path that it had; `types` are those of its own columns."""
 
     path: Path
     original: str
@@ -41,7 +41,7 @@ class _File:
 
 @dataclass(slots=True)
 class Reading:
-    """The files of the table `name`, gathered in the local `folder`."""
+    """The files of the table `name`, collected in the local `folder`."""
 
     con: "DuckDBPyConnection"
     name: str
@@ -49,7 +49,7 @@ class Reading:
     files: list[_File] = field(default_factory=list)
 
     def new_path(self) -> Path:
-        """Give the place for the next file."""
+        """Return the path for the next file."""
         return self.folder / f"{len(self.files):06}.parquet"
 
     def _opened(self, path: Path, original: str) -> ParquetInput:
@@ -61,7 +61,7 @@ class Reading:
         """Add a file; a folder of its `original` path such as `month=2025-01` is a column, unless it has that itself.
 
         Raises:
-            SourceError: it is no parquet.
+            SourceError: it is not parquet.
         """
         opened = self._opened(path, original)
         own = {name.lower() for name in opened.columns}
@@ -79,7 +79,7 @@ class Reading:
         """Write the rows of all files, in their order, to parquet files in an empty folder.
 
         Raises:
-            SourceError: they can't be read as one table without bending a value, or two columns have the same name.
+            SourceError: they can't be read as one table without changing a value, or two columns have the same name.
         """
         scan = _scan((file.path for file in self.files), partitioned=any(file.partitions for file in self.files))
         with told_as(SourceError, "the files can't be read as one table: ", hide=self.folder):
@@ -108,7 +108,7 @@ class Reading:
         return [(name, kind) for name, kind, *_ in self.con.execute(f"{scan} limit 0").description or []]
 
     def _check_types(self, united: Mapping[str, str]) -> None:
-        """Make sure that no value is bent where a column is of several types."""
+        """Check that no value changes where a column has several types."""
         for file in self.files:
             for column, kind in file.types.items():
                 if kind != united[column.lower()]:
@@ -121,8 +121,10 @@ class Reading:
         query = f"select {name}::varchar from ({scan}) where {back} is distinct from {name} limit 1"
         lost = self.con.execute(query).fetchone()
         if lost is not None:
-            reason = f"{lost[0]} does not fit {target}, as it is with the others"
-            raise SourceError(f"the column {column!r} is {kind} in {file.original}, and {reason}")
+            raise SourceError(
+                f"the column {column!r} can't be read: it is {kind} in '{file.original}', and {lost[0]} does not fit {target}, its "
+                "type in the other files; make them one type"
+            )
 
 
 def _keys(partitions: Iterable[str]) -> list[str]:
@@ -137,7 +139,7 @@ def _scan(paths: Iterable[Path], *, partitioned: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ImportedFiles:
-    """Tables of one source whose files came in parts. `here` is what the source has; `memory_limit` is per table."""
+    """Tables of one source whose files arrived in parts. `here` is what is published; `memory_limit` is per table."""
 
     parts: Parts
     wanted: Mapping[str, ImportedTable]
@@ -156,7 +158,7 @@ class ImportedFiles:
         *,
         registrations: Mapping[str, str] = MappingProxyType({}),
     ) -> Self:
-        """Look at what the source has for these registrations (uuids of tables by name).
+        """Open the published tables of these registrations (uuids of tables by name).
 
         Raises:
             ContractError: its extract can't be read.
@@ -167,18 +169,18 @@ class ImportedFiles:
         return cls(parts, {table.name: table for table in tables}, here, now, memory_limit)
 
     def tables(self) -> Iterable[SourceTable]:
-        """List the tables, but for those that were extracted here: what their source says goes before."""
+        """List the tables, except those that were extracted here: an extract overrides an import."""
         for table in self.wanted.values():
             if standing(self.here, table) != "extracted":
                 read_at = min(table.extracted_at or self.now, self.now)
                 yield SourceTable(table.name, table.name, table.fingerprint, read_at=read_at)
 
     def notes(self) -> tuple[str, ...]:
-        """Nothing but tables is asked for."""
+        """Return no notes: an import contains tables only."""
         return ()
 
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:  # noqa: ARG002 - there is no more
-        """Write a table's rows anew, under names and types that all readers take.
+        """Rewrite a table's rows, with names and types that all readers support.
 
         Raises:
             SourceError: a part is missing, a file can't be read, or the files can't be read as one table.

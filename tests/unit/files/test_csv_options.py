@@ -45,10 +45,13 @@ def test_decimal_commas_are_text_unless_they_are_configured(folder: Folder) -> N
 def test_configured_types_are_enforced(folder: Folder) -> None:
     folder.write("t.csv", 'Total Sum,note\n007,"a\nb"\n8,c\n\n9.5,d\n')
     assert folder.rows("t", types={"total_sum": "double"})[0] == (7.0, "a\nb")
-    with pytest.raises(SourceError, match=r"t\.csv:6: column 'total_sum': '9\.5' is no INTEGER"):
+    with pytest.raises(SourceError, match=r"t\.csv:6: column 'total_sum': '9\.5' is not a valid INTEGER"):
         folder.rows("t", types={"Total Sum": "integer"})
     extracted = folder.extract("t", types={"Total Sum": "integer"}, on_error="collect")
-    assert (extracted.rejected, extracted.rejects) == (1, ("t.csv:6: column 'total_sum': '9.5' is no INTEGER",))
+    assert (extracted.rejected, extracted.rejects) == (
+        1,
+        ("t.csv:6: column 'total_sum': '9.5' is not a valid INTEGER",),
+    )
     assert folder.rows("t", types={"total_sum": "integer"}, on_error="collect") == [(7, "a\nb"), (8, "c")]
 
 

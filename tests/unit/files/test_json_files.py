@@ -107,10 +107,10 @@ def test_an_array_and_other_layouts_are_read(folder: Folder) -> None:
     ("content", "message"),
     [
         ("", "t.jsonl is empty"),
-        ('{"a": 1}\n{"a": 2\n', "t.jsonl:2: is no JSON: expecting ',' delimiter"),
-        ('{"a": 1}\n\n[2]\n', "t.jsonl:3: is no JSON object"),
-        ('{"a": 1} {"a": 2}\n', "t.jsonl:1: is no JSON: extra data"),
-        ('{"a": 1,\n"b": 2}\n', "t.jsonl:1: is no JSON"),
+        ('{"a": 1}\n{"a": 2\n', "t.jsonl:2: is not JSON: expecting ',' delimiter"),
+        ('{"a": 1}\n\n[2]\n', "t.jsonl:3: is not a JSON object"),
+        ('{"a": 1} {"a": 2}\n', "t.jsonl:1: is not JSON: extra data"),
+        ('{"a": 1,\n"b": 2}\n', "t.jsonl:1: is not a JSON value"),
         (b'{"a": 1}\n{"a": "\xff"}\n', "t.jsonl:2: holds the byte 0xff"),
         ('{"a": 1}\n{"a": 1, "a": 2}\n', "t.jsonl:2: can't be read: the member 'a' stands twice"),
         ('{"a": {"b": 1}}\n{"a": {"b": 1, "b": 2}}\n', "t.jsonl:2: can't be read: the member 'b' stands twice"),
@@ -133,13 +133,13 @@ def test_malformed_lines_are_set_aside_and_counted(folder: Folder) -> None:
     folder.write("t.jsonl", '{"a": 1}\n{"a": \n3\n{"a": 4}\n')
     extracted = folder.extract("t", on_error="collect")
     assert extracted.rejected == 2
-    assert extracted.rejects[1] == "t.jsonl:3: is no JSON object"
+    assert extracted.rejects[1] == "t.jsonl:3: is not a JSON object"
     assert folder.rows("t", on_error="collect") == [(1,), (4,)]
 
 
 def test_configured_types_are_enforced(folder: Folder) -> None:
     folder.write("t.jsonl", '{"a": "5", "b": 1}\n\n{"a": 6, "b": 2}\n{"a": "x", "b": 3}\n')
-    with pytest.raises(SourceError, match=r"t\.jsonl:4: column 'a': 'x' is no BIGINT"):
+    with pytest.raises(SourceError, match=r"t\.jsonl:4: column 'a': 'x' is not a valid BIGINT"):
         folder.rows("t", types={"a": "bigint"})
     assert folder.rows("t", types={"a": "bigint"}, on_error="collect") == [(5, 1), (6, 2)]
     assert folder.types("t", types={"b": "varchar"}) == {"a": "VARCHAR", "b": "VARCHAR"}

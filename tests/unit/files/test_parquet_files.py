@@ -71,7 +71,7 @@ def test_a_value_that_no_portable_type_holds_is_told(folder: Folder) -> None:
 
 def test_configured_types_are_enforced(folder: Folder) -> None:
     make(folder.path / "t.parquet", "from (values ('1'), ('x'), (null)) t(a)")
-    with pytest.raises(SourceError, match=r"t\.parquet:2: column 'a': 'x' is no BIGINT"):
+    with pytest.raises(SourceError, match=r"t\.parquet:2: column 'a': 'x' is not a valid BIGINT"):
         folder.rows("t", types={"a": "bigint"})
     assert folder.rows("t", types={"a": "bigint"}, on_error="collect") == [(1,), (None,)]
 

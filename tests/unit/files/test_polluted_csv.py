@@ -242,7 +242,7 @@ def test_many_checked_columns_fit_into_the_usual_memory(folder: Folder) -> None:
         folder.write(f"{name}.csv", ",".join(f"c{n}" for n in range(120)) + "\n" + ",".join([text] * 120) + "\n")
     assert folder.rows("doubles") == [(1.5,) * 120]
     assert folder.rows("booleans") == [(True,) * 120]
-    with pytest.raises(SourceError, match=r"booleans\.csv:2: column 'c7': 'true' is no DOUBLE"):
+    with pytest.raises(SourceError, match=r"booleans\.csv:2: column 'c7': 'true' is not a valid DOUBLE"):
         folder.rows("booleans", types={f"c{n}": "double" for n in range(7, 60)})
 
 

@@ -1,4 +1,4 @@
-"""Increments: which rows may be newer than what was published, and how far the published ones reach."""
+"""Increments: which rows may be newer than the published ones, and the new cursor."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _PASSED = '"passed over"'
-"""A sequence that counts the rows that are not wanted, as they go by."""
+"""A sequence that counts the skipped rows while they are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Increment:
-    """What is wanted of a table: all rows, or those of which the cursor column is not before `since` less a `lag`.
+    """The rows to read of a table: all, or those whose cursor column is not before `since` minus a `lag`.
 
-    `typed` are the columns whose types are configured. A table is read as a whole, too, where its columns have come to be
-    of other types than they are published with: a value that was published as a number does not tell any more how it is
-    written in the source, so all that the source still has is read again. So it is where a published row with a key lacks
-    a cursor: a row before the cursor may replace it.
+    `typed` are the columns with configured types. All rows are read as well if the type of a column changed since it was
+    published: a value published as a number no longer shows how it is written in the source, so everything that the source
+    still has is read again. The same applies if a published row with a key has no cursor: a row before the cursor may
+    replace it.
     """
 
     table: SourceTable
@@ -42,23 +42,23 @@ class Increment:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that the rows are selected by."""
+        """The columns that rows are selected by."""
         return (self.column,) if self.column else ()
 
     @property
     def published(self) -> Mapping[str, str]:
-        """The types of the columns that rows are to be added to; none of a table that is replaced."""
+        """The types of the columns to which rows are added; empty for a table that is replaced."""
         if self.table.sync_strategy != "incremental":
             return {}
         return {column.name: column.type for column in self.table.published}
 
     def selection(self, con: "DuckDBPyConnection", types: Mapping[str, Cast]) -> Wrapped:
-        """Make what wraps typed queries so that they give the wanted rows.
+        """Return the function that wraps typed queries, so that they select the wanted rows.
 
-        A row on the boundary may be new, and one whose cursor has no place in the order too: they are read every time.
+        Rows on the boundary may be new, and so may rows whose cursor has no place in the order: both are always read.
 
         Raises:
-            SourceError: the key or the cursor column is missing, or can't be one.
+            SourceError: the key or the cursor column is missing, or its type can't be one.
         """
         con.execute(f"create or replace temp sequence {_PASSED}")
         self._check(types)
@@ -79,7 +79,7 @@ class Increment:
         return wrap
 
     def is_whole(self, kinds: Mapping[str, str]) -> bool:
-        """Tell whether all rows are read; `kinds` are the types that the columns are written as."""
+        """Return whether all rows are read; `kinds` are the types of the written columns."""
         if self.column is None or self.table.lacks_cursors or not cursors.is_comparable(kinds[self.column], self.since):
             return True
         published = self.published.items()
@@ -116,7 +116,7 @@ class Increment:
             )
 
     def reached(self, con: "DuckDBPyConnection", files: Sequence[Path], kinds: Mapping[str, str]) -> Cursor:
-        """Find the greatest cursor value of the files that has a place in the order, as text; without one it stays."""
+        """Return the greatest cursor value of the files that has a place in the order, as text; without one, the old cursor."""
         if self.column is None:
             return None
         paths, column = ", ".join(quote_text(str(path)) for path in files), quote(self.column)
@@ -132,11 +132,11 @@ def _all(select: str, *, counting: bool = True) -> str:  # noqa: ARG001 - as `Wr
 
 
 def passed_over(con: "DuckDBPyConnection") -> int:
-    """Count the rows that the last selection did not want."""
+    """Count the rows that the last selection skipped."""
     row = con.execute(f"select last_value from duckdb_sequences() where sequence_name = {_PASSED[1:-1]!r}").fetchone()
     return int(row[0]) if row and row[0] is not None else 0
 
 
 def _written(con: "DuckDBPyConnection", cast: Cast) -> str:
-    """Tell the type that a column is written as."""
+    """Return the type of a written column."""
     return cast.type if cast.type == "STRUCT" else portable("c", con.sqltype(cast.type)).type

@@ -14,7 +14,7 @@ from analyst.errors import InvalidInputError
 from analyst.names import name_of, normalise
 
 RULES = "2"
-"""Goes up when the same file would be read differently than before, so that it is read again."""
+"""Increase it when the same file would be read differently than before: then it is read again."""
 
 Format = Literal["csv", "tsv", "json", "parquet"]
 
@@ -32,7 +32,7 @@ _MAX_SOURCE_TABLE = 200
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A file of a table: where it is, and what its name says it holds."""
+    """A file of a table, and its format and compression by its name."""
 
     file: SourceFile
     stem: str
@@ -41,20 +41,20 @@ class DataFile:
 
     @property
     def name(self) -> str:
-        """What messages call it: its name relative to the source's folder."""
+        """Its name in messages: relative to the source's folder."""
         return self.file.name
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A table as planned: `problem` tells why it can't be made of its files."""
+    """A table and its files. `problem` says why it can't be made of them."""
 
     name: str
     original: str
     files: tuple[DataFile, ...]
     options: CsvOptions
     required: frozenset[str] = frozenset()
-    """The columns that the table's own options name a type for."""
+    """The columns with a type in the table's own options."""
     problem: str | None = None
     fingerprint: str = field(init=False)
 
@@ -68,7 +68,7 @@ class Planned:
 
 
 def data_file(file: SourceFile) -> DataFile | None:
-    """Tell by its name what a file holds; `None` if that is no table."""
+    """Return a file with its format by its name; `None` if it is not a data file."""
     found = _NAME.fullmatch(file.name.rsplit("/", 1)[-1])
     if found is None or not found["stem"]:
         return None
@@ -80,9 +80,9 @@ def data_file(file: SourceFile) -> DataFile | None:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is wanted of a source: its config, the options of the registered tables by name, and those left alone.
+    """What to read of a source: its config, the options of the registered tables by name, and the excluded tables.
 
-    `unusable` are tables whose options can't be read, with the reason; `sources` what registered tables were made of.
+    `unusable` are tables whose options are invalid, with the reason; `sources` are the sources of registered tables.
     """
 
     source: CsvSource
@@ -92,15 +92,15 @@ class Wanted:
     sources: Mapping[str, str] = field(default_factory=dict)
 
     def takes(self, name: str) -> bool:
-        """Tell whether a table is to be extracted."""
+        """Return whether a table is to be extracted."""
         return name in self.registered or (self.source.discover and name not in self.excluded)
 
 
 def plan(wanted: Wanted, files: Iterable[SourceFile]) -> list[Planned]:
-    """Make tables of files, in order of their names.
+    """Assign files to tables, in the order of the tables' names.
 
-    Two groups of files that would become one table are one that has a problem, which names both; but where one of them is
-    what the table was registered for, only the other has that problem.
+    Two groups of files that would become one table are a table with a problem that names both. If the table was
+    registered for one of them, only the other one has the problem.
     """
     groups: dict[str, dict[str, list[DataFile]]] = {}
     for original, item in _grouped(files, wanted):
@@ -122,9 +122,10 @@ def _told_apart(name: str, group: Mapping[str, list[DataFile]], wanted: Wanted) 
 
 
 def _grouped(files: Iterable[SourceFile], wanted: Wanted) -> Iterable[tuple[str, DataFile]]:
-    """Give each file with what its table is called: the table that asks for it, its folder, or itself.
+    """Yield each file with the original name of its table: a table that claims it, its folder, or itself.
 
-    What begins with `_` or `.`, a file or a folder, is about other files and no data, unless somebody names it.
+    Files and folders whose names start with `_` or `.` are ignored unless they are named: by convention they are about
+    other files, such as logs and markers.
     """
     patterns = {name: options.files for name, options in wanted.registered.items() if options.files}
     for file in files:
@@ -143,7 +144,7 @@ def _is_aside(name: str) -> bool:
 
 
 def _blocked(file: SourceFile) -> DataFile | None:
-    """Keep a sub-folder that may not be read: its table can't be made, and says why."""
+    """Keep a sub-folder that can't be read: its table has a problem that says why."""
     return DataFile(file, file.name.rstrip("/"), "csv", "none") if file.name.endswith("/") else None
 
 
@@ -153,9 +154,9 @@ def _original(item: DataFile) -> str:
 
 
 def _name(original: str, wanted: Wanted) -> str:
-    """Make the table's name, by which it may be registered; where none can be made, the original one stays.
+    """Return the table's name; if none can be derived, its original.
 
-    Before letters of other scripts were transliterated they were left out: a table of that time keeps its name.
+    Letters of other scripts were once left out instead of transliterated: a table that was registered then keeps its name.
     """
     found = _NAME.fullmatch(original)
     text = found["stem"] if found else original.rstrip("/")
@@ -169,7 +170,7 @@ def _name(original: str, wanted: Wanted) -> str:
 
 
 def source_table(original: str) -> str:
-    """Give what the registry says of where a table comes from: one line of at most 200 characters."""
+    """Return the source of a table as the registry has it: one line of at most 200 characters."""
     line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in original).strip()
     if len(line) <= _MAX_SOURCE_TABLE:
         return line
@@ -226,11 +227,12 @@ def _mixture(name: str, files: Iterable[DataFile]) -> str | None:
     if len(formats) == 1:
         return None
     return (
-        f"the table {name!r} would be made of files of different formats: {' and '.join(map(repr, formats.values()))}"
+        f"the table {name!r} can't be made: its files have different formats, {' and '.join(map(repr, formats.values()))}; move one "
+        "of them to another folder"
     )
 
 
 def _contradiction(name: str, options: CsvOptions) -> str | None:
     if options.sync_strategy == "full_refresh" or options.primary_key or options.cursor_column:
         return None
-    return f"the table {name!r} can't be incremental without a primary_key or a cursor_column: name one"
+    return f"the table {name!r} can't be incremental: it has no primary_key and no cursor_column; set one of them"

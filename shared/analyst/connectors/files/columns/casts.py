@@ -1,7 +1,7 @@
 """Casts of text that lose nothing: each is an SQL value and the condition under which the text fits it.
 
 DuckDB's own casts are generous: '5.7' becomes the integer 6, '007' becomes 7, a time zone is dropped. So a text is cast
-only where the value can be told to stand for exactly that text; everything else widens the column or fails the table.
+only where the value provably stands for exactly that text; anything else widens the column or fails the table.
 """
 
 import re
@@ -21,16 +21,16 @@ _ZONE = " ?(?:Z|UTC|[+-](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?)"
 _LOOSE_DAY = r"\s*[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}"  # DuckDB takes 12/11/10 for a day of the year 12
 _LOOSE_TIME = r"[ T]\s*[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6}0*)?)?"
 _EXACT_DIGITS = 15
-"""Any decimal number of so many digits goes through a double and back unharmed."""
+"""Any decimal number of at most so many digits survives the conversion to a double and back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cast:
     """A type, the SQL `value` of it that a text becomes, and the SQL condition that the text `fits`.
 
-    `{c}` stands for the text, and in `fits` `{v}` for the value. `gap` is the condition that there is no text, in which
-    case the value is NULL, and `some` one that at least one text of the column has to meet for the type to be guessed. A
-    type `is_known` that the column has already, with or without a text.
+    `{c}` stands for the text, and in `fits` `{v}` for the value. `gap` is the condition that there is no text: then the
+    value is NULL. `some` is a condition that at least one text of the column must meet before the type is inferred. A type
+    `is_known` if the column already has it, with or without a text.
     """
 
     type: str
@@ -46,29 +46,29 @@ class Cast:
         return self.fits == "true"
 
     def value_of(self, column: str) -> str:
-        """Write the SQL of the value of a column."""
+        """Return the SQL of the value of a column."""
         return self.value.replace("{c}", quote(column))
 
     def gap_of(self, column: str) -> str:
-        """Write the SQL condition that a column has no text; never NULL."""
+        """Return the SQL condition that a column has no text; never NULL."""
         return self.gap.replace("{c}", quote(column))
 
     def fits_of(self, column: str) -> str:
-        """Write the SQL condition that a column's text fits, or that there is none; never NULL."""
+        """Return the SQL condition that a column's text fits, or that there is none; never NULL."""
         if self.takes_all:
             return "true"
         # DuckDB stops at what decides an `or` in a condition, but nowhere else
         return f"(case when {self._fits(column, self.value_of(column))} then true else {self.gap_of(column)} end)"
 
     def guess_of(self, column: str) -> str:
-        """Write the SQL aggregate that tells whether the type holds all texts of a column."""
+        """Return the SQL aggregate that decides whether the type can hold all texts of a column."""
         some = self.some.replace("{c}", quote(column))
         return f"coalesce(bool_and({self.fits_of(column)}) and bool_or({some}), false)"
 
     def checked(self, column: str, failure: str, value: str | None = None) -> str:
-        """Write the SQL of the value of a column, which ends the query with the error `failure` where one does not fit.
+        """Return the SQL of the value of a column, which fails the query with the error `failure` where a text does not fit.
 
-        `value` is the SQL of the value where it has been computed already: DuckDB computes it anew wherever it stands.
+        `value` is the SQL of a value that was computed before: DuckDB computes an expression at every occurrence.
         """
         value = value or self.value_of(column)
         if self.takes_all:
@@ -79,7 +79,7 @@ class Cast:
         )
 
     def without_blanks(self) -> "Cast":
-        """Give the cast for texts of which the empty one is a value like any other, as in JSON."""
+        """Return the cast for texts among which the empty one is a value like any other, as in JSON."""
         return replace(self, gap="({c} is null)")
 
     def _fits(self, column: str, value: str) -> str:
@@ -87,7 +87,7 @@ class Cast:
 
 
 def _between(type_name: str) -> str:
-    """Keep to the years that every reader of parquet knows: no infinity, nothing BC, nothing after 9999."""
+    """Accept only the years that every reader of parquet supports: 1 to 9999, and no infinity."""
     return f"{{v}} between {type_name} '0001-01-01' and {type_name} '9999-12-31 23:59:59.999999'"
 
 
@@ -103,13 +103,13 @@ def _bigint() -> Cast:
 
 
 def _big() -> Cast:
-    """Take whole numbers of up to 38 digits; those that fit a BIGINT go through it, which is a hundred times faster."""
+    """Cast whole numbers of up to 38 digits; those that fit a BIGINT are cast by way of it, which is 100 times faster."""
     value = "coalesce(cast(try_cast({c} as bigint) as decimal(38,0)), try_cast({c} as decimal(38,0)))"
     return Cast("DECIMAL(38,0)", value, f"({_SAME_TEXT} or {_matches('-?[1-9][0-9]{17,37}')})")
 
 
 def _double(number: str) -> Cast:
-    """Take a number whose text can be had back from the double: in its shortest form, or printed with 15 to 17 digits.
+    """Cast a number whose text can be recovered from the double: in its shortest form, or printed with 15 to 17 digits.
 
     DuckDB writes a double as JSON three times as fast as it casts it to text, with the same digits.
     """
@@ -125,7 +125,7 @@ def _double(number: str) -> Cast:
 
 
 def _digits(number: str) -> str:
-    """Write the SQL of the significant digits of a number's text."""
+    """Return the SQL of the significant digits of a number's text."""
     return f"trim(regexp_replace({number}, {quote_text(_NOT_DIGITS)}, '', 'g'), '0')"
 
 
@@ -145,7 +145,7 @@ def _instant() -> Cast:
 
 
 def _number(decimal_separator: str) -> str:
-    """Write the SQL of a text with its decimal separator as a point; a point beside another separator spoils it."""
+    """Return the SQL of a text with its decimal separator as a point; a point beside another separator makes it invalid."""
     return "{c}" if decimal_separator == "." else f"translate({{c}}, {quote_text(decimal_separator + '.')}, '.x')"
 
 
@@ -153,7 +153,7 @@ VARCHAR = Cast("VARCHAR", "{c}", "true")
 
 
 def candidates(decimal_separator: str = ".") -> tuple[Cast, ...]:
-    """Give the types that are guessed, narrowest first; the last takes everything."""
+    """Return the types that are inferred, narrowest first; the last one holds everything."""
     return (
         Cast("BOOLEAN", "try_cast({c} as boolean)", f"{{c}} in {_BOOLEANS}"),
         _bigint(),
@@ -181,10 +181,10 @@ _MAX_DIGITS = 38
 
 
 def type_name(text: str) -> str:
-    """Give the canonical name of a type that can be configured.
+    """Return the canonical name of a type that can be configured.
 
     Raises:
-        InvalidInputError: it is none of them.
+        InvalidInputError: it is not one of them.
     """
     name = " ".join(text.upper().split())
     if decimal := _DECIMAL.fullmatch(name):
@@ -199,7 +199,7 @@ def type_name(text: str) -> str:
 
 
 def configured(type_text: str, decimal_separator: str = ".") -> Cast:
-    """Give the cast to a type that somebody asked for: every spelling of a value of that type fits, nothing is rounded."""
+    """Return the cast to a configured type: every spelling of a value of that type fits, and nothing is rounded."""
     name, number = type_name(type_text), _number(decimal_separator)
     if name in _WHOLE:
         return _scaled(name, 0, number)
@@ -215,9 +215,9 @@ def _scaled(name: str, scale: int, number: str) -> Cast:
 
 
 def _floating(name: str, digits: int, smallest: str) -> Cast:
-    """Take a number in any spelling whose digits the type keeps: all numbers of so few `digits`, and what it prints.
+    """Cast a number in any spelling if the type keeps its digits: numbers of so few `digits`, and those that it prints.
 
-    Below the `smallest` normal number there are fewer digits to keep.
+    Below the `smallest` normal number the type keeps fewer digits.
     """
     shape = _matches(r"(?i)\s*[+-]?(?:[0-9]*\.?[0-9]*(?:e[+-]?[0-9]+)?|nan|inf|infinity)\s*", "{n}")
     own = _significant("{n}")
@@ -229,7 +229,7 @@ def _floating(name: str, digits: int, smallest: str) -> Cast:
 
 
 def _significant(number: str) -> str:
-    """Write the SQL of the significant digits of a number in any spelling."""
+    """Return the SQL of the significant digits of a number in any spelling."""
     return f"trim(regexp_replace({number}, '[eE].*$|[^0-9]', '', 'g'), '0')"
 
 

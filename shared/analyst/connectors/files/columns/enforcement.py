@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 FIRST_FEW = 5
-"""How many of them are told one by one."""
+"""The number of rejected rows that are reported individually."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """How many rows were set aside, and the first few as "file:line: reason"."""
+    """The number of rows that were set aside, and the first few as "file:line: reason"."""
 
     count: int = 0
     first: tuple[str, ...] = ()
 
     def __add__(self, other: "Rejected") -> "Rejected":
-        """Take both together, the first few of this one first."""
+        """Add both, the first few of this one first."""
         return Rejected(self.count + other.count, (self.first + other.first)[:FIRST_FEW])
 
 
@@ -47,12 +47,12 @@ _WIDER = {
     "TIMESTAMP WITH TIME ZONE": ("TIMESTAMP WITH TIME ZONE", "VARCHAR"),
     "VARCHAR": ("VARCHAR",),
 }
-"""What a guessed column may become that is published with a type: that, or a wider one."""
+"""The types that an inferred column may get if it is published with a type: that one, or a wider one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of one file: a query of them as texts, its columns, and on which lines some rows (from 1) begin."""
+    """The rows of one file: a query of them as texts, its columns, and a function that finds the lines of rows, from 1."""
 
     name: str
     query: str
@@ -64,8 +64,9 @@ class Rows:
 class Relation:
     """The rows of all files of a table, and what each column may become.
 
-    `parts` are queries of all columns as texts, which follow each other. `originals` are what the columns, by their names, are called in the files; `name` is the first file's.
-    `only` writes the query of a part for some of the columns, where that is cheaper to plan than all of them.
+    `parts` are queries of all columns as texts, in the order of the rows. `originals` are the columns' names in the files,
+    by column; `name` is that of the first file. `only` returns the query of a part for some of the columns, where that is
+    cheaper to plan than all of them.
     """
 
     name: str
@@ -79,10 +80,7 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What was read of a table: the parquet files, the original of each column's name, and what was set aside.
-
-    `notes` are what else is worth a look.
-    """
+    """The result of reading a table: parquet files, the original of each column's name, rejected rows, and warnings (`notes`)."""
 
     files: list[Path]
     originals: Mapping[str, str]
@@ -92,9 +90,9 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One reading of a table. `required` are the columns that the table's own options name a type for.
+    """One reading of a table. `required` are the columns with a type in the table's own options.
 
-    `scratch` is a local folder for what has to be rewritten.
+    `scratch` is a local folder for files that must be rewritten.
     """
 
     con: "DuckDBPyConnection"
@@ -105,20 +103,20 @@ class Reading:
 
     @property
     def naming(self) -> Naming:
-        """How the columns are named: those that were published keep their names."""
+        """The names of the columns: published ones keep theirs."""
         table = self.increment.table
         return Naming(table.originals, is_replaced=table.sync_strategy == "full_refresh")
 
     @property
     def collects(self) -> bool:
-        """Whether rows that can't be read are set aside."""
+        """Whether malformed rows are set aside."""
         return self.options.on_error == "collect"
 
     def write(self, relation: Relation, into: Path, rejected: Rejected) -> Read:
-        """Write the rows in their order to parquet files; `rejected` are those that were set aside before.
+        """Write the rows in their order to parquet files; `rejected` are rows that were set aside before.
 
         Raises:
-            SourceError: a value does not fit its configured type, and is not to be set aside.
+            SourceError: a value does not fit its configured type, and `on_error` is `fail`.
             UnreadableError: DuckDB can't read the rows.
         """
         into.mkdir()
@@ -139,9 +137,9 @@ class Reading:
             raise SourceError(self._misfits(relation.files(), configured).first[0]) from None
 
     def _going_with(self, column: str, casts: tuple[Cast, ...]) -> tuple[Cast, ...]:
-        """Keep the candidates whose values go together with those that the column is published with.
+        """Keep the candidates that can be combined with the type that the column is published with.
 
-        A column without any text stays what it is, and so does one whose texts alone would not suggest its type.
+        A column without any text keeps its type, and so does one whose texts alone would not suggest it.
         """
         published = self.increment.published.get(column)
         wider = _WIDER.get(published or "")
@@ -162,7 +160,7 @@ class Reading:
         return {name: casts.configured(types[name], separator) for name in columns if name in types}
 
     def _misfits(self, files: Iterable[Rows], configured: Mapping[str, Cast]) -> Rejected:
-        """Find the rows in which a text does not fit its configured type."""
+        """Find rows in which a text does not fit its configured type."""
         rejected = Rejected()
         for file in files:
             rejected += self._misfits_of(file, {name: c for name, c in configured.items() if name in file.columns})
@@ -184,7 +182,7 @@ class Reading:
         )
         lines = file.lines(frozenset(row for _count, row, _misfit in found))
         told = (
-            f"{file.name}:{lines.get(row, '?')}: column {name!r}: {text[:80]!r} is no {kind}{_REMEDIES.get(kind, '')}"
+            f"{file.name}:{lines.get(row, '?')}: column {name!r}: {text[:80]!r} is not a valid {kind}{_REMEDIES.get(kind, '')}"
             for _count, row, (name, text, kind) in found
         )
         return Rejected(found[0][0] if found else 0, tuple(told))
@@ -193,7 +191,7 @@ class Reading:
         """Run a query of the files.
 
         Raises:
-            UnreadableError: DuckDB can't.
+            UnreadableError: it fails.
         """
         import duckdb
 
@@ -204,7 +202,7 @@ class Reading:
 
 
 def _filtered(only: Only, configured: Mapping[str, Cast], fits: str) -> Only:
-    """Keep the rows that fit; the columns that decide it are read as well."""
+    """Return queries of the rows that fit; they also read the columns that decide it."""
 
     def filtered(part: int, names: Sequence[str]) -> str:
         return f"select * from ({only(part, list(dict.fromkeys([*names, *configured])))}) where {fits}"

@@ -1,7 +1,7 @@
-"""Files as plain bytes: compression by their names, and the proof that a compressed file is whole.
+"""Files as plain bytes: compression, the proof that a compressed file is complete, and a scan for what DuckDB misreads.
 
-DuckDB takes a gz or zst file that was cut off for a shorter one, and checks no checksums, so every compressed file is
-read through once here.
+DuckDB reads a truncated gz or zst file as a shorter one and checks no checksums, so every compressed file is read to its
+end here once.
 """
 
 import codecs
@@ -58,22 +58,26 @@ _START_BYTES = 4096
 
 @contextmanager
 def opened(path: Path, compression: Compression, name: str) -> Iterator[BinaryIO]:
-    """Open a file for reading its plain bytes; `name` is what messages call it.
+    """Open a file to read its plain bytes; messages call it `name`.
 
     Raises:
-        SourceError: it can't be opened; while reading: it ends too early, or is broken.
-        UnavailableError: what is made of it does not fit on the disk.
+        SourceError: it can't be opened; while reading: it is truncated or broken.
+        UnavailableError: the disk is full.
     """
     try:
         with _open(path, compression) as file:
             yield file
     except EOFError as error:
-        raise SourceError(f"{name} is cut off: its {compression} stream has no end; upload it again") from error
+        raise SourceError(
+            f"'{name}' can't be read: it is truncated, its {compression} stream has no end; upload it again"
+        ) from error
     except (gzip.BadGzipFile, zlib.error, zstd.ZstdError) as error:
-        raise SourceError(f"{name} is broken: {error}") from error
+        raise SourceError(f"'{name}' can't be read: it is broken ({error}); upload it again") from error
     except OSError as error:
         if error.errno in _DISK_IS_FULL:
-            raise UnavailableError(f"the disk is full while {name} is rewritten; see to SCRATCH_DIR") from error
+            raise UnavailableError(
+                f"'{name}' can't be read now: the disk of SCRATCH_DIR is full; free some space"
+            ) from error
         raise SourceError(f"{name} can't be read: {error.strerror or error}") from error
 
 
@@ -86,10 +90,10 @@ def _open(path: Path, compression: Compression) -> BinaryIO:
 
 
 def verify(path: Path, compression: Compression, name: str) -> None:
-    """Read a compressed file through; a plain one is left alone.
+    """Read a compressed file to its end.
 
     Raises:
-        SourceError: it is cut off or broken.
+        SourceError: it is truncated or broken.
     """
     if compression != "none":
         with opened(path, compression, name) as file:
@@ -99,9 +103,10 @@ def verify(path: Path, compression: Compression, name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What was seen of a file: whether its lines and quotes are as RFC 4180 has them, and what to watch out for.
+    """The result of a scan. A file `is_regular` if its line ends and quotes follow RFC 4180.
 
-    `ends_in_delimiter` tells whether lines end with a delimiter, `repeats` whether the lines that were asked for, as a start, stand there more than once. All may be said of what is within quotes.
+    `ends_in_delimiter`: some lines end with a delimiter; `repeats`: one of the given lines occurs more than once. Both may
+    refer to text within quotes: a scan does not parse, so what it suspects is decided by a parser.
     """
 
     is_regular: bool
@@ -119,13 +124,13 @@ def survey(
     escape: str = '"',
     lines: Collection[str] = (),
 ) -> Survey:
-    """Read a file through, and tell whether DuckDB reads it as CSV the way it is meant.
+    """Scan a file for what DuckDB reads differently than it is meant, and without an error.
 
-    DuckDB invents and loses rows without a word where line ends are mixed, joins two quoted texts between which only a
-    space stands, takes quotes within unquoted values as they come, and drops an empty value behind the last column.
+    DuckDB invents and loses rows where line ends are mixed, joins two quoted texts with only a space between them, accepts
+    quotes within unquoted values, and drops an empty value after the last column.
 
     Raises:
-        SourceError: it is cut off or broken.
+        SourceError: it is truncated or broken.
     """
     ends, quotes, marks = _LineEnds(), _Quotes(delimiter, quote, escape), _Marks(delimiter, lines)
     buffer = bytearray(marks.carried + _CHUNK)  # each piece stands behind the last bytes of the one before
@@ -143,7 +148,7 @@ def survey(
 
 
 class _Marks:
-    """Which sequences of bytes were seen that DuckDB has to be watched for."""
+    """Sequences of bytes that DuckDB may misread."""
 
     def __init__(self, delimiter: str, lines: Collection[str]) -> None:
         self._delimiter = delimiter.encode()
@@ -152,12 +157,12 @@ class _Marks:
             end: re.compile(b"%b(?<=%b%b)" % (end, re.escape(self._delimiter), end)) for end in (b"\n", b"\r")
         }
         self._lines = [f"\n{line}".encode() for line in lines]
-        self._seen = -1  # the first one is where it belongs
+        self._seen = -1  # the first occurrence is the header itself
         self.ends_in_delimiter = False
         self.carried = max(_CARRIED, *(len(line) - 1 for line in self._lines), 0)
 
     def look(self, buffer: bytearray, end: int) -> None:
-        """Look at the bytes up to `end`; what began with those carried over is found with them."""
+        """Scan the bytes up to `end`, together with those carried over from the previous piece."""
         start = self.carried - _CARRIED
         self.ends_in_delimiter = self.ends_in_delimiter or any(
             buffer.find(one, start, end) >= 0 and pattern.search(buffer, start, end) is not None
@@ -169,17 +174,17 @@ class _Marks:
             self._seen += sum(found) + buffer.startswith(codecs.BOM_UTF8, self.carried, end)
 
     def finish(self, last: bytes) -> None:
-        """Look at the last bytes, behind which no line end need stand."""
+        """Scan the last bytes, which need not end with a line end."""
         self.ends_in_delimiter = self.ends_in_delimiter or last.endswith(self._delimiter)
 
     @property
     def repeats(self) -> bool:
-        """Whether the line was seen more than once."""
+        """Whether one of the lines occurred more than once."""
         return self._seen > 0
 
 
 class _Quotes:
-    """Whether every quote belongs to a value that is quoted from a delimiter to a delimiter."""
+    """Whether every quote belongs to a value that is quoted from delimiter to delimiter."""
 
     def __init__(self, delimiter: str, quote: str, escape: str) -> None:
         self.are_regular = True
@@ -195,7 +200,7 @@ class _Quotes:
         self._part = re.compile(b"%b%b[%b%b]?" % (opened, value, q, e), re.DOTALL)
 
     def look(self, buffer: bytearray, start: int, end: int) -> None:
-        """Look at the bytes from `start`, behind at least one other, to `end`."""
+        """Scan the bytes from `start`, which at least one byte precedes, to `end`."""
         if not self.are_regular or not self._quote:
             return
         if not self._rest:
@@ -214,20 +219,20 @@ class _Quotes:
             self.are_regular = bool(self._part.fullmatch(piece, stopped, end)) and len(self._rest) <= _LONGEST_VALUE
 
     def finish(self) -> None:
-        """Look at what is left at the end of the file."""
+        """Check what is left at the end of the file."""
         if self.are_regular and self._rest:
             whole = self._whole.match(self._rest + b"\n", 1)
             self.are_regular = whole is not None and whole.end() == len(self._rest)
 
 
 class _LineEnds:
-    """What kinds of line ends were seen."""
+    """The kinds of line ends that occurred."""
 
     def __init__(self) -> None:
         self._both = self._feed = self._return = False
 
     def look(self, buffer: bytearray, start: int, end: int) -> None:
-        """Look at the bytes from `start` to `end`; the one before is known."""
+        """Scan the bytes from `start` to `end`; the byte before was scanned already."""
         if buffer.find(b"\r", start, end) < 0 and buffer[start - 1 : start] != b"\r":
             self._feed = self._feed or buffer.find(b"\n", start, end) >= 0
             return
@@ -238,15 +243,12 @@ class _LineEnds:
 
     @property
     def are_alike(self) -> bool:
-        """Whether all lines end in a line feed, or all in a carriage return and a line feed."""
+        """Whether all lines end in LF, or all in CR LF."""
         return not self._return and not (self._both and self._feed)
 
 
 def kind_of(path: Path, compression: Compression, name: str) -> str | None:
-    """Tell by its first bytes what a file holds, whatever it is named; `None` if that may be delimited text.
-
-    `compression` is undone first.
-    """
+    """Return what a file contains by its first bytes, after decompression; `None` if that may be delimited text."""
     with opened(path, compression, name) as file:
         start = file.read(_START_BYTES)
     kind = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)

@@ -23,14 +23,14 @@ from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 
 _QUOTED = re.compile(r'[,"\r\n]|^ | $')
-"""What has to stand in quotes."""
+"""Values that must be quoted."""
 
 
 def mend(path: Path, compression: Compression, dialect: Dialect, into: Path, *, name: str, collect: bool) -> Rejected:
-    """Copy the well-formed rows of a file to `into`: UTF-8 with commas and line feeds, below the numbers of the columns.
+    """Copy the well-formed rows of a file to `into`: UTF-8 with commas and line feeds, below a header of column numbers.
 
     Raises:
-        SourceError: a row is malformed and is not to be set aside (`collect`); it names file, line and reason.
+        SourceError: a row is malformed, unless those are set aside (`collect`); it names file, line and reason.
     """
     rejected = Rejected()
     width = len(dialect.columns)
@@ -49,7 +49,7 @@ def mend(path: Path, compression: Compression, dialect: Dialect, into: Path, *, 
 def lines_of(
     path: Path, compression: Compression, dialect: Dialect, rows: frozenset[int], *, name: str
 ) -> dict[int, int]:
-    """Find the lines on which some rows begin: they are counted from 1, without the malformed ones."""
+    """Find the lines on which rows begin. Rows are counted from 1, without malformed ones."""
     lines: dict[int, int] = {}
     with _decoded(path, compression, dialect, name) as text:
         sound = (record for record, problem in _records(text, dialect) if problem is None)
@@ -75,7 +75,7 @@ def _decoded(path: Path, compression: Compression, dialect: Dialect, name: str) 
 
 
 def _records(text: TextIO, dialect: Dialect) -> Iterator[tuple[Record, str | None]]:
-    """Read the rows, each with what is wrong with it; without empty lines where several columns give them no meaning."""
+    """Read the rows, each with what is wrong with it; empty lines are rows of a file with one column only."""
     is_single = len(dialect.columns) == 1
     for record in dialect.grammar.records(text):
         is_header = record.line < dialect.start or (record.line == dialect.start and dialect.header)
@@ -84,13 +84,13 @@ def _records(text: TextIO, dialect: Dialect) -> Iterator[tuple[Record, str | Non
 
 
 def _misshape(record: Record, dialect: Dialect) -> str | None:
-    """Tell what is wrong with the number of values, or whether the header stands here again."""
+    """Return what is wrong with the number of values, or that the row repeats the header."""
     found, width = len(record.values), len(dialect.columns) + dialect.trailing
     if found != width:
         values = "1 value" if found == 1 else f"{found} values"
         return f"has {values} where {'the header has' if dialect.header else 'the first row has'} {width}{dialect.hint}"
     if dialect.trailing and record.values[-1]:
-        return f"has the value {record.values[-1][:80]!r} behind its last column"
+        return f"has the value {record.values[-1][:80]!r} after its last column"
     if dialect.header and width > 1 and record.values == dialect.first:
         return "repeats the header; remove it, or put the table that follows into a file of its own"
     return None
@@ -110,16 +110,16 @@ def _line(record: Record, width: int, dialect: Dialect) -> str:
 _BUFFER_BYTES = 4 * MAX_RECORD_BYTES
 _READ_AS_THEY_ARE = ("utf-8-sig", "utf-8")
 _NEVER = "\x1f\x1e no value is written like this \x1e\x1f"
-"""A text that stands for NULL where nothing does."""
+"""A text for NULL that no value has, for files in which nothing means NULL."""
 
 
 @dataclass(frozen=True, slots=True)
 class CsvFile:
-    """One file, ready to be read: where it lies on this machine, and how it is written.
+    """A file that is ready to be read: its place on this machine, and its dialect.
 
-    `original` is what it was before it was mended. `is_regular` tells whether DuckDB can be trusted with it, and
-    `may_drop` whether that is to be seen yet: some lines end with a delimiter, and DuckDB drops empty values behind the
-    last column without a word.
+    It `is_regular` if DuckDB reads it correctly. It `may_drop` if that must still be checked: some lines end with a
+    delimiter, and DuckDB drops an empty value after the last column without an error. `original` is the file that it is a
+    clean copy of.
     """
 
     name: str
@@ -134,8 +134,8 @@ class CsvFile:
 def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -> Read:
     """Read CSV files in their order, columns united by name.
 
-    DuckDB reads them as they are if it can be trusted to; else each is gone through record by record, to tell what is
-    wrong with it, or to set that aside, and DuckDB reads the rest.
+    DuckDB reads regular files as they are. Others are read record by record first, to report or set aside malformed rows,
+    and DuckDB reads the clean copy.
 
     Raises:
         SourceError: a file is malformed, or a value does not fit its configured type.
@@ -145,7 +145,7 @@ def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -
         try:
             return reading.write(_relation(found, reading.options), into / "plain", Rejected())
         except UnreadableError:
-            pass  # what it says has no line number that can be relied on: the next reading finds the reason
+            pass  # its line number is not reliable: reading record by record finds the reason
     return _read_mended(reading, found, into)
 
 
@@ -169,7 +169,7 @@ def _file(item: DataFile, path: Path, options: CsvOptions) -> CsvFile:
 
 
 def _written(header: Sequence[str], grammar: Grammar) -> set[str]:
-    """Write a header in the ways in which it may stand in a file once more: without quotes, or with all in quotes."""
+    """Return the lines by which a header may be repeated: with no value quoted, or with all of them."""
     quoted = (
         f"{grammar.quote}{name.replace(grammar.quote, grammar.escape + grammar.quote)}{grammar.quote}"
         for name in header
@@ -178,7 +178,7 @@ def _written(header: Sequence[str], grammar: Grammar) -> set[str]:
 
 
 def _drops_values(reading: Reading, files: Sequence[CsvFile]) -> bool:
-    """Tell whether DuckDB would drop values behind the last column of some files."""
+    """Return whether DuckDB would drop values after the last column."""
     behind = quote("value behind the last column")
     for file in files:
         if file.may_drop:
@@ -192,14 +192,14 @@ def _drops_values(reading: Reading, files: Sequence[CsvFile]) -> bool:
 
 
 def _named(reading: Reading, files: Sequence[CsvFile]) -> list[CsvFile]:
-    """Name the columns of all files together: by what each file calls them, and as they were published."""
+    """Name the columns of all files together, by their originals and as they were published."""
     headers = [Header(file.name, _originals(file.dialect.columns)) for file in files]
     named = zip(files, reading.naming.names(headers), strict=True)
     return [replace(file, dialect=replace(file.dialect, columns=tuple(names.items()))) for file, names in named]
 
 
 def _originals(columns: Sequence[tuple[str, str]]) -> list[str]:
-    """Give what a file calls its columns; one that has a name of its own beside a twin is called by that."""
+    """Return the originals of a file's columns; a column renamed because of a twin is identified by its new name."""
     first = {original: name for name, original in reversed(columns)}
     return [original if first[original] == name or not original else name for name, original in columns]
 
@@ -231,7 +231,7 @@ def _relation(files: Sequence[CsvFile], options: CsvOptions) -> Relation:
 
 
 def _united(files: Sequence[CsvFile]) -> dict[str, str]:
-    """Give the columns of all files, those of the first one first, with what it calls them."""
+    """Return the columns of all files with their originals, those of the first file first."""
     originals: dict[str, str] = {}
     for file in files:
         for name, original in file.dialect.columns:
@@ -247,7 +247,7 @@ def _rows(file: CsvFile, options: CsvOptions) -> Rows:
 
 
 def _parts(files: Sequence[CsvFile], options: CsvOptions, columns: Iterable[str]) -> list[str]:
-    """Write the queries of all rows as texts: files that are written alike are read together."""
+    """Return queries of all rows as texts; files of the same dialect are read together."""
     parts, is_null = [], "" if options.nullstr is None else _NEVER
     for _alike, group in groupby(files, key=_way):
         alike = list(group)
@@ -258,23 +258,23 @@ def _parts(files: Sequence[CsvFile], options: CsvOptions, columns: Iterable[str]
 
 
 def _way(file: CsvFile) -> tuple[object, ...]:
-    """Give what has to be alike for files to be read together."""
+    """Return what files that are read together must share."""
     grammar, dialect = file.dialect.grammar, file.dialect
     marks = (grammar.delimiter, grammar.quote, grammar.escape, dialect.header)
     return (*marks, dialect.names, file.compression)
 
 
 def _term(name: str, options: CsvOptions) -> str:
-    """Write the SQL of a column's text; what is named as NULL is so in quotes, too."""
+    """Return the SQL of a column's text; texts that mean NULL do so within quotes, too."""
     if not options.nullstr:
         return quote(name)
-    # not left to DuckDB, which drops such a text behind the last column
+    # DuckDB's own `nullstr` would drop such a text after the last column
     nulls = ", ".join(map(quote_text, options.nullstr))
     return f"case when {quote(name)} in ({nulls}) then null else {quote(name)} end as {quote(name)}"
 
 
 def _read_csv(like: CsvFile, files: Sequence[CsvFile], is_null: str, also: str | None = None) -> str:
-    """Write the table function that reads files; with a column `also`, rows may have one value more, or fewer."""
+    """Return the table function that reads files; with a column `also`, rows may have one value more, or fewer."""
     paths = ", ".join(quote_text(str(file.path)) for file in files)
     grammar = like.dialect.grammar
     columns = ", ".join(f"{quote_text(name)}: 'varchar'" for name in like.dialect.names)

@@ -1,7 +1,7 @@
 """Reading files of JSON lines, or of one JSON array, as one table.
 
-The types are found out over all rows, by what JSON itself says: numbers, texts, booleans, objects and lists stay what
-they are; a column of several kinds, or of objects that one STRUCT can't hold unharmed, is written as JSON text.
+Types are inferred over all rows from JSON's own: numbers, texts, booleans, objects and lists stay what they are. A column
+of several kinds, or of objects that one STRUCT can't hold without loss, is written as JSON text.
 """
 
 import json
@@ -28,25 +28,24 @@ from analyst.names import quote, quote_text
 
 _BLOCK = 1 << 20
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|-?[0-9][0-9.eE+-]*', re.DOTALL)
-"""A text, which may break off at the end of what was read, or a number."""
+"""A text, which may be cut at the end of what was read, or a number."""
 
 _QUOTE = ord('"')
 _EXACT_LENGTH = 16
-"""Characters of a number with a point, and so no more than 15 digits: any such goes through a double unharmed."""
+"""Characters of a number with a point, so at most 15 digits: any such number survives a double."""
 
 
 def mend(path: Path, compression: Compression, into: Path, *, name: str, collect: bool) -> Rejected:
     """Copy the lines of a file that are JSON objects to `into`.
 
     Raises:
-        SourceError: a line is none and is not to be set aside (`collect`), with file, line and reason; or the values are
-            spread over several lines.
+        SourceError: a line is not one, unless those are set aside (`collect`); or values extend over several lines.
     """
     rejected = Rejected()
     if _is_spread(path, compression, name):
         raise SourceError(
-            f"{name}:1: is no JSON value by itself: the object goes on in the next line; write each object on a line of its "
-            "own, for example with jq -c ., or all of them as one array"
+            f"{name}:1: is not a JSON value by itself: the object continues on the next line; write each object on one line, "
+            "for example with jq -c ., or all of them as one array"
         )
     with opened(path, compression, name) as file, into.open("wb") as copy:
         for number, line in _lines(file):
@@ -61,7 +60,7 @@ def mend(path: Path, compression: Compression, into: Path, *, name: str, collect
 
 
 def _is_spread(path: Path, compression: Compression, name: str) -> bool:
-    """Tell whether the first value of a file is an object that goes on in the next line."""
+    """Return whether the first value of a file is an object that continues on the next line."""
     with opened(path, compression, name) as file:
         start = file.read(MAX_RECORD_BYTES).decode("utf-8-sig", errors="replace").lstrip()
     first = start.partition("\n")[0].strip()
@@ -73,9 +72,9 @@ def _is_spread(path: Path, compression: Compression, name: str) -> bool:
 
 
 def mark_numbers(path: Path, compression: Compression, into: Path, *, name: str, mark: str) -> None:
-    """Copy a file, with each number that a double does not hold exactly as a text: `mark` and its digits.
+    """Copy a file, replacing each number that a double does not hold exactly by a text: `mark` and its digits.
 
-    DuckDB takes every number with a point for a double, and rounds it before anybody could look at it.
+    DuckDB reads every number with a point as a double, and rounds it before it could be checked.
     """
     with opened(path, compression, name) as file, into.open("wb") as copy:
         rest = b""
@@ -85,7 +84,7 @@ def mark_numbers(path: Path, compression: Compression, into: Path, *, name: str,
 
 
 def _marked(data: bytes, copy: BinaryIO, mark: bytes) -> bytes:
-    """Write data up to the last token that may go on behind it; give what is left."""
+    """Write data up to the last token, which may continue; return the rest."""
     done = 0
     for found in _TOKEN.finditer(data):
         if found.end() == len(data):
@@ -100,20 +99,20 @@ def _marked(data: bytes, copy: BinaryIO, mark: bytes) -> bytes:
 
 
 def _is_exact(number: bytes) -> bool:
-    """Tell whether a number is whole, which DuckDB reads exactly, or the shortest form of a double."""
+    """Return whether a number is whole, which DuckDB reads exactly, or the shortest form of a double."""
     text = number.decode()
     if text.lstrip("-").isdigit() or (len(text) <= _EXACT_LENGTH and "e" not in text.lower()):
         return True
     try:
         return Decimal(repr(float(text))) == Decimal(text)
     except (ValueError, ArithmeticError):
-        return True  # it is no number, which whoever reads it will say
+        return True  # it is not a number, which the reader will report
 
 
 def lines_of(
     path: Path, compression: Compression, rows: frozenset[int], *, is_array: bool, name: str
 ) -> dict[int, int]:
-    """Find the lines on which some rows, counted from 1, stand; in an array a row is its own number."""
+    """Find the lines of rows, counted from 1; in an array, a row is its own line number."""
     if is_array:
         return {row: row for row in rows}
     lines: dict[int, int] = {}
@@ -127,7 +126,7 @@ def lines_of(
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Give the lines that are not blank, with their numbers; of one that is too long only the first bytes."""
+    """Yield the lines that are not blank with their numbers; of a line that is too long, only its first bytes."""
     number = 0
     while line := file.readline(MAX_RECORD_BYTES + 1):
         number += 1
@@ -150,10 +149,10 @@ def _problem(line: bytes) -> str | None:
     except UnicodeEncodeError:
         return "holds half of a surrogate pair"
     except json.JSONDecodeError as error:
-        return f"is no JSON: {error.msg[0].lower()}{error.msg[1:]} at character {error.pos + 1}"
+        return f"is not JSON: {error.msg[0].lower()}{error.msg[1:]} at character {error.pos + 1}"
     except (ValueError, RecursionError) as error:
         return f"can't be read: {error}"
-    return None if isinstance(value, dict) else "is no JSON object"
+    return None if isinstance(value, dict) else "is not a JSON object"
 
 
 def _without_doubles(members: list[tuple[str, object]]) -> dict[str, object]:
@@ -161,32 +160,32 @@ def _without_doubles(members: list[tuple[str, object]]) -> dict[str, object]:
     if len(found) < len(members):
         names = [name for name, _value in members]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the member {twice!r} stands twice in an object")
+        raise ValueError(f"an object has the member {twice!r} twice")
     return found
 
 
 _MAX_COLUMNS = 10_000
 _MAX_BRACKETS = 5_000
-"""In one value: DuckDB crashes on what is nested some ten thousand levels deep, and this is a cheap bound of that."""
+"""In one value: DuckDB crashes on some ten thousand nested levels, and this is a cheap bound of them."""
 
 _BELOW_EACH_OTHER = 100
-"""How many columns are looked at in one scan: of each, DuckDB holds 2,048 values."""
+"""The number of columns checked in one scan: of each, DuckDB holds 2,048 values."""
 
 _FIRST_OBJECTS, _COMPARED_FILES = 100, 20
 _MAX_DEPTH = 50
 _NESTED = frozenset({"OBJECT", "ARRAY"})
 _NUMBERS = frozenset({"BIGINT", "UBIGINT", "DOUBLE"})
 _BIG_NUMBER = r"(?:^|[:,\[])\s*-?[0-9]{16}"
-"""May also be found within a text: then the column is JSON text without need, which harms nothing."""
+"""It may match within a text: then the column is JSON text unnecessarily, but without loss."""
 
 
 _LONG_NUMBER = r"[:,\[]\s*-?(?:[0-9.]{17}|[0-9.]+[eE][+-]?[0-9]{3}|[0-9.]{16}[eE])|^[0-9.]{17}"
-"""May also be found within a text: then the file is looked through without need, which harms nothing."""
+"""It may match within a text: then the file is copied unnecessarily."""
 
 
 @dataclass(frozen=True, slots=True)
 class JsonFile:
-    """One file: where it lies on this machine, and whether it is one array instead of a value on each line."""
+    """A file: its place on this machine, and whether it is one array instead of a value on each line."""
 
     name: str
     path: Path
@@ -198,7 +197,7 @@ def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -
     """Read JSON files in their order, columns united by name.
 
     Raises:
-        SourceError: a line is no JSON object, or a value does not fit its configured type.
+        SourceError: a line is not a JSON object, or a value does not fit its configured type.
     """
     found = [_file(item, path) for item, path in files]
     try:
@@ -254,15 +253,15 @@ def _write(reading: Reading, files: Sequence[JsonFile], into: Path, rejected: Re
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a column holds: the SQL of it as one text or value, where `{j}` is the JSON, and what that may become."""
+    """The content of a column: the SQL of it as one text or value, where `{j}` is the JSON, and the types that it may get."""
 
     value: str
     candidates: tuple[Cast, ...]
     text: str = "{j} ->> '$'"
-    """The SQL of it as a text, for a type that is configured."""
+    """The SQL of it as a text, for a configured type."""
 
     def without(self, mark: str | None) -> "Shape":
-        """Give numbers that were marked as they were."""
+        """Return the shape without the mark of numbers."""
         if mark is None:
             return self
 
@@ -281,7 +280,7 @@ _AS_JSON = Shape(_JSON, (VARCHAR,))
 
 
 def _with_exact_numbers(reading: Reading, files: Sequence[JsonFile]) -> tuple[str | None, Sequence[JsonFile]]:
-    """Copy files that have numbers which DuckDB would round, with these marked; give the mark."""
+    """Copy files with numbers that DuckDB would round, marking these; return the mark and the files."""
     objects = " union all ".join(f"select json from read_json_objects({_source(group)})" for group in _alike(files))
     query = f"select bool_or(regexp_matches(cast(json as varchar), {quote_text(_LONG_NUMBER)})) from ({objects})"
     if not reading.fetch(query)[0][0]:
@@ -295,7 +294,7 @@ def _with_exact_numbers(reading: Reading, files: Sequence[JsonFile]) -> tuple[st
 
 
 def _keys(reading: Reading, files: Sequence[JsonFile]) -> list[str]:
-    """Find the names of all members, in the order in which they are first seen."""
+    """Find the names of all members, in the order of their first occurrence."""
     objects = " union all ".join(f"select json from read_json_objects({_source(group)})" for group in _alike(files))
     found = reading.fetch(
         f"""
@@ -320,7 +319,7 @@ def _keys(reading: Reading, files: Sequence[JsonFile]) -> list[str]:
 
 
 def _unrelated(reading: Reading, files: Sequence[JsonFile]) -> tuple[str, ...]:
-    """Look whether the first objects of the first files have members in common."""
+    """Check whether the first objects of the first files have members in common."""
     files = files[:_COMPARED_FILES]
     first = " union all ".join(
         f"select {number} as number, unnest(json_keys(json)) as key "
@@ -336,9 +335,9 @@ def _unrelated(reading: Reading, files: Sequence[JsonFile]) -> tuple[str, ...]:
 def _shapes(
     reading: Reading, files: Sequence[JsonFile], columns: Mapping[str, str], mark: str | None
 ) -> dict[str, Shape]:
-    """Find out over all rows what the columns hold; texts that begin with the `mark` are numbers.
+    """Infer the content of columns over all rows; texts that start with the `mark` are numbers.
 
-    The columns stand below each other, some at a time: aggregates of their own for each of 100 took 300 MB.
+    The columns are stacked into rows, some at a time: separate aggregates for 100 columns took 300 MB.
     """
     names, shapes = tuple(columns), dict[str, Shape]()
     for start in range(0, len(names), _BELOW_EACH_OTHER):
@@ -368,10 +367,10 @@ def _shapes(
 def _check_members(reading: Reading, files: Sequence[JsonFile], nested: Mapping[str, object]) -> None:
     """Check that no object within a column has a member twice.
 
-    Of two members json_transform takes the first without a word; the reader itself fails, where it knows the type.
+    Of two members, json_transform returns the first without an error; the reader itself fails where it knows the type.
 
     Raises:
-        UnreadableError: one has.
+        UnreadableError: one does.
     """
     types = ", ".join(f"{quote(original)}: {quote_text(_type_of(structure))}" for original, structure in nested.items())
     values = ", ".join(f"count({quote(original)})" for original in nested)
@@ -384,7 +383,7 @@ def _check_members(reading: Reading, files: Sequence[JsonFile], nested: Mapping[
 
 
 def _type_of(structure: object) -> str:
-    """Write the type of a plain structure, with texts for all values."""
+    """Return the type of a plain structure, with texts for all values."""
     if isinstance(structure, dict):
         return f"STRUCT({', '.join(f'{quote(name)} {_type_of(member)}' for name, member in structure.items())})"
     if isinstance(structure, list):
@@ -393,7 +392,7 @@ def _type_of(structure: object) -> str:
 
 
 def _terms(column: str, mark: str | None) -> tuple[str, ...]:
-    """Write the SQL aggregates of the kinds of a column's values, their structure, and whether that can hold them."""
+    """Return the SQL aggregates of the kinds of a column's values, their structure, and whether that can hold them."""
     text = f"cast({column} as varchar)"
     brackets = f"length({text}) - length(replace(replace({text}, '[', ''), '{{', ''))"
     has_big_number = f"regexp_matches({text}, {quote_text(_BIG_NUMBER)})"
@@ -428,12 +427,12 @@ def _shape(kinds: frozenset[str], structure: str, *, is_tame: bool) -> Shape:
 
 
 def _without_blanks(*types: str) -> tuple[Cast, ...]:
-    """Give the casts of some types; in JSON an empty text is a value like any other."""
+    """Return the casts of types; in JSON, an empty text is a value like any other."""
     return (*(cast.without_blanks() for cast in casts.candidates() if cast.type in types), VARCHAR)
 
 
 def _is_plain(structure: object, depth: int = 0) -> bool:
-    """Tell whether a STRUCT or LIST can hold a structure: no mixed kinds, no empty objects, no names that clash."""
+    """Return whether a STRUCT or LIST can hold a structure: no mixed kinds, empty objects or clashing names."""
     if depth > _MAX_DEPTH:
         return False
     if isinstance(structure, dict):
@@ -452,7 +451,7 @@ def _portable(structure: str) -> str:
 def _parts(
     files: Sequence[JsonFile], columns: Mapping[str, str], shapes: Mapping[str, Shape], configured: Collection[str]
 ) -> list[str]:
-    """Write the queries of all rows: files that are written alike are read together."""
+    """Return queries of all rows; files of the same kind are read together."""
     terms = ", ".join(
         f"{(shapes[name].text if name in configured else shapes[name].value).replace('{j}', quote(name))} as {quote(name)}"
         for name in columns
@@ -467,7 +466,7 @@ def _rows(file: JsonFile, columns: Mapping[str, str], shapes: Mapping[str, Shape
 
 
 def _raw(files: Sequence[JsonFile], columns: Mapping[str, str]) -> str:
-    """Write the query of all rows as JSON values under the names of the columns."""
+    """Return the query of all rows as JSON values under the names of the columns."""
     types = ", ".join(f"{quote(original)}: 'json'" for original in columns.values())
     terms = ", ".join(f"{quote(original)} as {quote(name)}" for name, original in columns.items())
     return f"select {terms} from read_json({_source(files)}, records = true, columns = {{{types}}})"
