@@ -1,4 +1,4 @@
-"""What the functions of a Jira source share: its warehouse, inbox and archive, and leave to be the one that writes."""
+"""A Jira source: its config, tables, scope and fields, and everything that its functions work with."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -47,18 +47,18 @@ _DESCRIPTIONS: Final = {
 
 
 class JiraSource(BaseModel):
-    """The config of a source of the type jira. Which instance that is, and what asks it, stands in the settings."""
+    """The config of a Jira source. The instance and its credentials are in the settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     jql: str | None = None
-    """Which issues are asked for, without ORDER BY; all when it is not said. Webhooks bring others all the same."""
+    """The issues to read, without ORDER BY; by default all. Webhooks about other issues are included nevertheless."""
     restricted: Literal["exclude", "include"] = "exclude"
-    """Whether comments and logged work that Jira shows to some roles, groups or agents only are in the tables."""
+    """Whether comments and worklogs that are visible only to roles, groups or agents are in the tables."""
     secured: Literal["include", "exclude"] = "include"
     """Whether issues with a security level are in the tables."""
     emails: Literal["include", "exclude"] = "include"
-    """Whether people are given by their e-mail addresses where Jira shows them, or only by the ids of their accounts."""
+    """Whether people are named by e-mail addresses that Jira shows, or only by the ids of their accounts."""
 
     @property
     def privacy(self) -> Privacy:
@@ -74,7 +74,7 @@ class JiraSource(BaseModel):
 
 
 class JiraTableOptions(BaseModel):
-    """The options of a table of a source of the type jira: there are none."""
+    """The options of a table of a Jira source: none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -87,7 +87,7 @@ class Registered(NamedTuple):
 
 
 def register(state: State, settings: Settings, name: str, actor: Actor) -> Registered:
-    """Register the tables of a source that are new, in one edit, and none when there are none.
+    """Register the tables of a source that are new, in one edit if there are any.
 
     Raises:
         NotFoundError: there is no such source.
@@ -120,7 +120,7 @@ def config_of(source: Source) -> JiraSource:
 
 
 def _new_table(source: str, name: str) -> NewTable:
-    """Describe a table. That of the raw documents is never public by itself, and not for laptops."""
+    """Return a new table. That of raw documents is never public by default, and stays on the server."""
     is_raw = TABLES[name].server_only
     return NewTable(
         id=f"{source}.{name}",
@@ -133,13 +133,13 @@ def _new_table(source: str, name: str) -> NewTable:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which issues are of a source: those of some projects, or of all, that a query finds if there is one."""
+    """The issues of a source: those of some or all projects that a query finds, if there is one."""
 
     projects: tuple[str, ...] = ()
     jql: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a query that has an order of its own.
+        """Reject a query with an order.
 
         Raises:
             InvalidInputError: it has one.
@@ -148,7 +148,7 @@ class Scope:
             raise InvalidInputError("leave ORDER BY out of the JQL: issues are read in an order of our own")
 
     def and_(self, *conditions: str, order: str = "") -> str:
-        """Write a query for the issues that fulfil further conditions."""
+        """Return the query for issues that meet further conditions."""
         projects = ", ".join(f'"{key}"' for key in self.projects)
         parts = [f"({self.jql})" if self.jql else "", f"project in ({projects})" if projects else "", *conditions]
         return " AND ".join(filter(None, parts)) + (f" ORDER BY {order} ASC" if order else "")
@@ -156,28 +156,28 @@ class Scope:
 
 _KEPT_MEMBERS: Final = ("id", "name", "untranslatedName")
 _TYPE: Final = "kind"
-"""The member that says what a custom field is, as `com.pyxis.greenhopper.jira:gh-sprint`."""
+"""The member with the type of a custom field, such as `com.pyxis.greenhopper.jira:gh-sprint`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldCatalog:
-    """The fields of one source's instance, in the bucket."""
+    """The fields of a source's instance, stored in the bucket."""
 
     store: Store
     source: str
 
     @property
     def key(self) -> str:
-        """Where it lies."""
+        """Its key in the bucket."""
         return f"extracts/{self.source}/fields.json"
 
     def read(self) -> list[Any]:
-        """Give what is known of fields; nothing before Jira was asked."""
+        """Return the known fields; none before Jira was asked."""
         found = self.store.read(self.key)
         return [] if found is None else _fields_in(found.data)
 
     def ask(self, client: JiraClient) -> list[Any]:
-        """Ask Jira, and keep what it answers; while it does not answer, what is known stays.
+        """Ask Jira and store the answer; while it does not respond, the known fields stay.
 
         Raises:
             UnavailableError: the store does not answer.
@@ -196,7 +196,7 @@ class FieldCatalog:
 
 
 def _is_catalog_needed(fields: tuple[CustomField, ...]) -> bool:
-    """Tell whether some fields are configured by name."""
+    """Return whether some fields are configured by name."""
     return any(not field.field.startswith("customfield_") for field in fields)
 
 
@@ -225,18 +225,18 @@ CLOUD_INTERVAL = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """One source, as a request works with it."""
+    """A source during one request."""
 
     ctx: Context
     source: str
     warehouse: Warehouse
     scope: Scope
     jira: Jira | None = None
-    """The instance; `None` where the settings have no credential for it."""
+    """The instance; `None` without a credential in the settings."""
 
     @property
     def inbox(self) -> Inbox:
-        """The events that wait."""
+        """The events that wait to be folded."""
         return Inbox(self.ctx.store, self.source)
 
     @property
@@ -246,7 +246,7 @@ class Opened:
 
     @contextmanager
     def alone(self, run_id: str) -> Iterator[Lease | None]:
-        """Take leave to be the one that writes; `None` when somebody else has it."""
+        """Hold the lease of the source's jobs; `None` if another job holds it."""
         held = lease.acquire(self.ctx.store, f"jira-{self.source}", run_id=run_id)
         if held is None:
             yield None
@@ -271,13 +271,13 @@ class Opened:
 
 
 def open_source(ctx: Context, name: str, *, parallel: int = PARALLEL, look_again: bool = False) -> Opened:
-    """Open a source, its tables registered.
+    """Open a source, and register its tables.
 
     Args:
-        ctx: the request that works with it.
-        name: what it is called.
-        parallel: how many issues are fetched at the same time.
-        look_again: whether Jira is asked anew which fields it has; else only when that is not known and needed.
+        ctx: the request.
+        name: of the source.
+        parallel: the number of issues fetched at the same time.
+        look_again: whether Jira is asked again for its fields; otherwise only if they are needed and unknown.
 
     Raises:
         NotFoundError: there is no such source.
@@ -300,7 +300,7 @@ def open_source(ctx: Context, name: str, *, parallel: int = PARALLEL, look_again
 def _options(
     settings: Settings, privacy: Privacy, catalog: FieldCatalog, client: JiraClient | None, *, look_again: bool
 ) -> TransformOptions:
-    """Give what rows depend on besides the issues; fields that are configured by name are looked up."""
+    """Return what rows depend on besides the issues; fields configured by name are looked up."""
     custom = settings.jira_custom_fields
     told: list[Any] = [] if look_again and client is not None else catalog.read()
     if client is not None and (look_again or (not told and _is_catalog_needed(custom))):
@@ -311,7 +311,7 @@ def _options(
 
 
 def interval_of(settings: Settings) -> float:
-    """Tell how many seconds lie between two publishes at least."""
+    """Return the least number of seconds between two publishes."""
     if settings.jira_fold_interval is not None:
         return settings.jira_fold_interval
     return LOCAL_INTERVAL if settings.data_url.startswith("file:") else CLOUD_INTERVAL

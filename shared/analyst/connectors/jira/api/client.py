@@ -1,7 +1,7 @@
-"""What is asked of a Jira instance: issues with all that belongs to them, searches, fields, files.
+"""Requests to a Jira instance: complete issues, searches, fields and files.
 
-Source: Jira Cloud's REST API v3, developer.atlassian.com. Documents come complete: pages of comments, logged work and
-changes are read to their ends, each in the order of its ids, so that one issue is one document however it was asked for.
+Source: Jira Cloud's REST API v3, developer.atlassian.com. Documents are complete: pages of comments, worklogs and changes
+are read to their ends, each in the order of its ids, so that an issue is the same document however it was requested.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ from analyst.errors import SourceError, UnavailableError
 
 API: Final = "/rest/api/3"
 RECONCILED: Final = 50
-"""How many issues a search can be asked to be right about."""
+"""The number of issues for which a search can be asked to wait for the index (`reconcileIssues`)."""
 _PAGE: Final = 100
 _LISTINGS: Final[tuple[tuple[Kind, str, str], ...]] = (
     ("changelog", "changelog", "values"),
@@ -31,7 +31,7 @@ _CHUNK: Final = 1 << 18
 
 
 class TooLargeError(SourceError):
-    """A file has more bytes than it may have."""
+    """A file is larger than allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ class JiraClient:
     connection: Connection
 
     def prove(self) -> None:
-        """Make sure that the credential works: only then what Jira did not show is not there.
+        """Check that the credential works: only then is something that Jira did not show really not there.
 
         Raises:
             CredentialError: it does not.
-            AnalystError: that can't be found out.
+            AnalystError: the check failed.
         """
         setting = self.connection.credential.name
         try:
@@ -60,7 +60,7 @@ class JiraClient:
         self.connection.is_proven = True
 
     def settle(self) -> None:
-        """Make sure of it unless that was done since the last answer; what was answered may be believed then.
+        """Check the credential unless that was done since the last answer. After this, the answers may be believed.
 
         Raises:
             AnalystError: see `prove`.
@@ -69,10 +69,10 @@ class JiraClient:
             self.prove()
 
     def issue(self, id_: str) -> Document:
-        """Get an issue by its id or key, complete.
+        """Get a complete issue by its id or key.
 
         Raises:
-            MissingError: there is none, or none that the credential may see.
+            MissingError: it does not exist, or the account may not see it.
         """
         path = f"{API}/issue/{quote(id_, safe='')}"
         answer = self._object("issue", path, {"fields": "*all", "expand": "changelog"})
@@ -83,7 +83,7 @@ class JiraClient:
         return self._object("issue", f"{API}/issue/{quote(id_, safe='')}", {"fields": ",".join(fields)})
 
     def completed(self, answer: Document) -> Document:
-        """Read to their ends the lists of an issue that a search or `issue` has answered, and its remote links."""
+        """Complete an answer of a search or of `issue`: read its lists to their ends, and its remote links."""
         issue_id, fields = str(answer.get("id")), dict(documents.fields(answer))
         found = {kind: self._all(answer, issue_id, kind, path, member) for kind, path, member in _LISTINGS}
         for name, kind in _INSIDE.items():
@@ -97,10 +97,10 @@ class JiraClient:
         return document
 
     def remote_links(self, issue_id: str) -> list[Any] | None:
-        """Get the links of an issue to addresses elsewhere; None where Jira does not show them: links are turned off.
+        """Get the links of an issue to other systems; None if Jira does not show them, because links are turned off.
 
         Raises:
-            MissingError: there is no such issue any more.
+            MissingError: the issue no longer exists.
         """
         try:
             found = self.connection.get("remotelink", f"{API}/issue/{quote(issue_id, safe='')}/remotelink")
@@ -120,14 +120,14 @@ class JiraClient:
         reconcile: Iterable[str] = (),
         size: int = _PAGE,
     ) -> Iterator[list[Document]]:
-        """Yield pages of the issues that a query finds, as the server makes them; `completed` completes an issue.
+        """Yield pages of the issues that a query finds, as the server returns them; `completed` completes an issue.
 
         Args:
             jql: the query, which must be bounded.
-            fields: which fields to tell, by id.
-            changes: whether to tell the newest changes too.
-            reconcile: ids of 50 issues at most about which the index must be up to date.
-            size: how many issues a page has at most, up to 5,000.
+            fields: the ids of the fields to return.
+            changes: whether to return the newest changes, too.
+            reconcile: the ids of at most 50 issues for which the index must be up to date.
+            size: the largest number of issues in a page, up to 5,000.
         """
         asked: dict[str, Any] = {"jql": jql, "fields": list(fields), "maxResults": size}
         if changes:
@@ -147,7 +147,7 @@ class JiraClient:
             asked["nextPageToken"] = token
 
     def _searched(self, asked: Document) -> Document:
-        """Get one page of a search that does not contradict itself."""
+        """Get one page of a search, again if it contradicts itself."""
         path = f"{API}/search/jql"
         try:
             page = self.connection.post("search", path, asked)
@@ -168,30 +168,30 @@ class JiraClient:
         return dict(page)
 
     def count(self, jql: str) -> int:
-        """Tell about how many issues a query finds."""
+        """Return about how many issues a query finds."""
         found = self.connection.post("count", f"{API}/search/approximate-count", {"jql": jql})
         count = found.get("count") if isinstance(found, dict) else None
         return count if isinstance(count, int) else 0
 
     def fields(self) -> list[Any]:
-        """Get what fields there are, each with `id`, `name` and `schema`."""
+        """Get all fields, each with `id`, `name` and `schema`."""
         found = self.connection.get("field", f"{API}/field")
         if not isinstance(found, list) or not found:
             raise UnavailableError("Jira answers with no list of fields")
         return found
 
     def time(self) -> datetime:
-        """Tell what time it is by the instance's clock."""
+        """Return the time by the instance's clock."""
         told = times.instant(self._object("server_info", f"{API}/serverInfo").get("serverTime"))
         if told is None:
             raise UnavailableError("Jira does not tell its time")
         return told
 
     def attachment(self, id_: str, into: Path, most: int) -> int:
-        """Copy a file of at most so many bytes, and tell how many it has.
+        """Copy a file of at most so many bytes, and return its size.
 
         Raises:
-            TooLargeError: it has more.
+            TooLargeError: it is larger.
         """
         size = 0
         path = f"{API}/attachment/content/{quote(id_, safe='')}"
@@ -204,7 +204,7 @@ class JiraClient:
         return size
 
     def _all(self, answer: Document, issue_id: str, kind: Kind, path: str, member: str) -> list[Any] | None:
-        """Give all things of a kind; None where the issue tells of none, such as work that nobody may log."""
+        """Return all things of a kind; None if the issue has no such list, for example because work can't be logged."""
         told = documents.listed(answer, kind)
         if told is None:
             return None
@@ -218,9 +218,9 @@ class JiraClient:
             raise UnavailableError(f"Jira tells of more {kind} of {issue_id} than it shows") from error
 
     def _paged(self, kind: str, path: str, member: str) -> list[Any]:
-        """Read all pages of a list; from its beginning when it has become shorter, since things have moved up then.
+        """Read all pages of a list; again from its beginning if it became shorter, because things moved up then.
 
-        A list that stays shorter than its total has things that this account may not see.
+        A list that stays shorter than its total contains things that this account may not see.
         """
         found: list[Any] = []
         for attempt in range(_ATTEMPTS):
@@ -252,6 +252,6 @@ class JiraClient:
 
 
 def _in_order(things: list[Any]) -> list[Any]:
-    """Sort things by their ids, and take each once."""
+    """Sort things by their ids, without duplicates."""
     named = {str(thing.get("id")): thing for thing in things if isinstance(thing, dict)}
     return [named[id_] for id_ in sorted(named, key=lambda id_: (len(id_), id_))]

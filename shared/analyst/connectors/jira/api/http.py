@@ -1,6 +1,6 @@
-"""Requests to a Jira instance: with its credential, again while it is busy, and never longer than a deadline.
+"""Requests to a Jira instance: with its credential, repeated while it is busy, up to a deadline.
 
-A 429 names what is too much: requests of one kind then wait together, and no request comes earlier than `Retry-After`.
+A 429 names the limit that was exceeded: requests of that kind then wait together, at least for `Retry-After`.
 Source: Jira Cloud's "Rate limiting", developer.atlassian.com.
 """
 
@@ -37,44 +37,44 @@ _SECRET_LOOKING = re.compile(r"[?#].*")
 
 
 class CredentialError(SourceError):
-    """Jira does not accept the credential: it is wrong, revoked or expired, or Jira answered as it answers anybody."""
+    """Jira does not accept the credential: it is wrong, revoked or expired, or Jira answered as it answers anonymous requests."""
 
     code = "jira_credential"
 
 
 class RefusedError(SourceError):
-    """Jira knows who asks, and refuses it."""
+    """Jira accepts the credential, but denies the request."""
 
     code = "jira_refused"
 
 
 class QueryError(SourceError):
-    """Jira does not understand what it is asked."""
+    """Jira rejects the query."""
 
     code = "jira_query"
 
 
 class RemovedError(SourceError):
-    """Jira no longer has this part of its API."""
+    """Jira removed this part of its API."""
 
     code = "jira_removed"
 
 
 class MissingError(NotFoundError):
-    """Jira has no such thing, or none that this credential may see."""
+    """It does not exist, or the account may not see it."""
 
 
 class BusyError(RateLimitedError):
-    """Jira wants to be asked later than we may wait."""
+    """Jira asks to wait beyond the deadline."""
 
 
 def accept(answer: "BaseHTTPResponse", path: str, setting: str) -> None:
-    """Accept an answer that is a success; each kind of failure raises an error of its own.
+    """Accept a successful answer; each kind of failure raises its own error.
 
     Args:
-        answer: what came.
-        path: what was asked for.
-        setting: the one that holds the credential.
+        answer: the response.
+        path: of the request.
+        setting: the name of the setting with the credential.
 
     Raises:
         AnalystError: the answer is a failure.
@@ -105,7 +105,7 @@ def accept(answer: "BaseHTTPResponse", path: str, setting: str) -> None:
 
 
 def _refused(answer: "BaseHTTPResponse", where: str, setting: str) -> SourceError:
-    """Tell why Jira refuses what was asked for."""
+    """Return the error of a denied request."""
     if answer.status == HTTPStatus.FORBIDDEN:
         return RefusedError(f"Jira refuses {where} to the account of {setting} (403): give it access")
     if b"scope does not match" in answer.data:
@@ -117,7 +117,7 @@ def _refused(answer: "BaseHTTPResponse", where: str, setting: str) -> SourceErro
 
 
 def check_login(answer: "BaseHTTPResponse", setting: str) -> None:
-    """Refuse an answer that Jira gave to nobody in particular, whatever its status: then what is missing in it may exist.
+    """Reject an answer to an anonymous request, whatever its status: what is missing from it may exist.
 
     Jira Cloud answers a request whose token has expired like an anonymous one, and says so in headers only. Source:
     Seraph's `X-Seraph-LoginReason` and `X-Authentication-Denied-Reason`, Data Center's `X-AUSERNAME`.
@@ -146,10 +146,10 @@ def check_login(answer: "BaseHTTPResponse", setting: str) -> None:
 
 
 def check_redirect(target: str, path: str, setting: str) -> None:
-    """Refuse a redirect to a page where people sign in.
+    """Reject a redirect to a login page.
 
     Raises:
-        CredentialError: it leads to such a page.
+        CredentialError: the target is such a page.
     """
     if _LOGIN_PAGE.search(target):
         raise CredentialError(
@@ -171,7 +171,7 @@ def _reason(answer: "BaseHTTPResponse") -> str:
 
 
 def _after(answer: "BaseHTTPResponse") -> float | None:
-    """Read for how many seconds nothing is to be asked, by the server's own clock where it tells a time."""
+    """Return the seconds of `Retry-After`; a time is compared with the server's own clock."""
     told = answer.headers.get("Retry-After")
     if told is None:
         return None
@@ -187,7 +187,7 @@ def _after(answer: "BaseHTTPResponse") -> float | None:
 
 
 def _limited(answer: "BaseHTTPResponse") -> str | None:
-    """Tell what waits: all, where a quota of the whole tenant is used up or the instance is down."""
+    """Return which requests wait: all if a quota of the whole tenant is used up or the instance is down."""
     is_quota = "quota" in (answer.headers.get("RateLimit-Reason") or "")
     return "*" if is_quota or answer.status == HTTPStatus.SERVICE_UNAVAILABLE else None
 
@@ -196,8 +196,8 @@ def parsed(answer: "BaseHTTPResponse", path: str, setting: str) -> Any:
     """Read the JSON of an answer.
 
     Raises:
-        CredentialError: it is a web page, such as the one where people sign in.
-        UnavailableError: it is no JSON.
+        CredentialError: it is a web page, such as a login page.
+        UnavailableError: it is not JSON.
     """
     try:
         return documents.parse(answer.data)
@@ -212,7 +212,7 @@ def parsed(answer: "BaseHTTPResponse", path: str, setting: str) -> Any:
 
 
 def shown(path: str) -> str:
-    """Leave out of an address what may be a secret."""
+    """Remove what may be a secret from an address."""
     return _SECRET_LOOKING.sub("", path)
 
 
@@ -222,14 +222,14 @@ _REDIRECTS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """An API token of a user, or a token that says by itself whose it is. `name` is the setting that holds it."""
+    """An API token of a user, or a bearer token. `name` is the setting that contains it."""
 
     token: SecretStr
     email: str | None = None
     name: str = "JIRA_API_TOKEN"
 
     def header(self) -> str:
-        """Write it as a request shows it."""
+        """Return the Authorization header."""
         secret = self.token.get_secret_value()
         if self.email is None:
             return f"Bearer {secret}"
@@ -254,36 +254,36 @@ class Connection:
     credential: Credential
     patience: Patience = field(default_factory=Patience)
     is_proven: bool = False
-    """Whether the credential was seen to work after all that was answered so far. See `JiraClient.settle`."""
+    """Whether the credential was checked after the last answer. See `JiraClient.settle`."""
     _until: dict[str, float] = field(default_factory=dict)
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _client: HttpClient = field(default_factory=HttpClient)
 
     def get(self, kind: str, path: str, query: Mapping[str, str | int] | None = None) -> Any:
-        """Get a JSON value. `kind` is what is limited together, such as `search`.
+        """Get a JSON value. `kind` is the group of requests with a common rate limit, such as `search`.
 
         Raises:
-            CredentialError: the credential is not known.
-            RefusedError: it may not do this.
-            MissingError: there is no such thing.
-            QueryError: this is not understood.
-            BusyError: Jira has no time before the deadline.
-            UnavailableError: Jira does not answer, or not as it should.
+            CredentialError: the credential is not accepted.
+            RefusedError: the account may not do this.
+            MissingError: it does not exist.
+            QueryError: the query is invalid.
+            BusyError: Jira asks to wait beyond the deadline.
+            UnavailableError: Jira does not respond, or with something unexpected.
         """
         return self._asked(kind, "GET", path + (f"?{urlencode(query)}" if query else ""), None)
 
     def post(self, kind: str, path: str, body: Any) -> Any:
-        """Ask a question that has a body, which changes nothing; otherwise as `get`."""
+        """Send a query with a body, which changes nothing; otherwise as `get`."""
         return self._asked(kind, "POST", path, documents.canonical(body))
 
     @contextmanager
     def opened(self, kind: str, path: str) -> "Iterator[BaseHTTPResponse]":
-        """Open a file. Where the answer leads elsewhere that is followed, and another host is not shown the credential.
+        """Open a file. Redirects are followed, and other hosts do not get the credential.
 
-        What goes wrong while it is read is an UnavailableError.
+        A failure while it is read is an UnavailableError.
 
         Raises:
-            AnalystError: it can't be had; see `get`.
+            AnalystError: it can't be fetched; see `get`.
         """
         from urllib3.exceptions import HTTPError
 
@@ -328,7 +328,7 @@ class Connection:
         raise UnavailableError(f"Jira does not answer {shown(path)}: all attempts failed; try again later")
 
     def _hold(self, kind: str, pause: float) -> None:
-        """Let no request of a kind begin before."""
+        """Hold back all requests of a kind for some seconds."""
         with self._turn:
             self._until[kind] = max(self._until.get(kind, 0.0), self.patience.monotonic() + pause)
 
@@ -370,5 +370,5 @@ class Connection:
             answer.close()
             url = urljoin(url, where)
             if urlsplit(url).scheme not in {"https", urlsplit(self.url).scheme}:
-                raise SourceError(f"{shown(path)} leads to {origin(url)}, which is no safe place")
-        raise SourceError(f"{shown(path)} leads from place to place and nowhere")
+                raise SourceError(f"Jira redirects {shown(path)} to {origin(url)}, which has no TLS; check JIRA_DOMAIN")
+        raise SourceError(f"{shown(path)} can't be fetched: too many redirects; check JIRA_DOMAIN")

@@ -1,7 +1,7 @@
-"""Fetching issues of one Jira instance as they are to be known: complete, and with SLA fields of the service desk.
+"""Fetching issues of a Jira instance: complete, and with the SLA fields of the service desk.
 
-SLA fields may be shown to an account of the service desk only. It is asked beside the one that is asked for the rest;
-when it does not answer, what was known of these fields stays.
+SLA fields may be visible only to an account of the service desk, which is then asked in addition. While it does not
+respond, the known values of these fields stay.
 """
 
 import logging
@@ -28,27 +28,27 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PARALLEL: Final = 4
-"""How many issues are fetched at the same time, if nobody says otherwise."""
+"""The default number of issues that are fetched at the same time."""
 STATUS: Final = ("status", "resolution", "resolutiondate")
-"""The fields that tell whether an issue is open."""
+"""The fields that show whether an issue is open."""
 _UNASKED: Final = "unasked"
-"""The member of a fetched document that names fields which could not be asked for."""
+"""The member of a fetched document with the names of fields that could not be fetched."""
 _LINKS: Final = "remote_links"
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The account of the service desk, and the ids of the SLA fields that it is shown."""
+    """The account of the service desk, and the ids of the SLA fields that it sees."""
 
     client: JiraClient
     fields: tuple[str, ...]
 
     def standing(self, issue_id: str) -> Document:
-        """Get how an issue stands: its SLA fields, status, resolution, and when it was updated."""
+        """Get the SLA fields, status, resolution and update time of an issue."""
         return documents.fields(self.client.look(issue_id, (*self.fields, *STATUS, "updated")))
 
     def is_asked_about(self, document: Document) -> bool:
-        """Tell whether an issue may have SLA fields that the other account is not shown."""
+        """Return whether an issue may have SLA fields that the other account does not see."""
         fields = documents.fields(document)
         project = fields.get("project")
         kind = project.get("projectTypeKey") if isinstance(project, dict) else None
@@ -57,7 +57,7 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Jira:
-    """The instance, as issues are fetched of it; `desk` is there where SLA fields are asked for by an account of their own."""
+    """The instance; `desk` is the account that SLA fields are fetched with, if it is another one."""
 
     client: JiraClient
     desk: Desk | None = None
@@ -68,11 +68,11 @@ class Jira:
         return self._with_slas(self.client.issue(issue_id))
 
     def completed(self, answer: Document) -> Document:
-        """Complete an issue that a search has answered."""
+        """Complete an issue that a search returned."""
         return self._with_slas(self.client.completed(answer))
 
     def each(self, items: Iterable[T], fetch: Callable[[T], R]) -> Iterator[tuple[T, R | AnalystError]]:
-        """Fetch something for each of many items, a few at once, and give it in their order, or why it can't be had."""
+        """Fetch something for each item, a few at once; yield it, or the error, in the order of the items."""
 
         def attempt(item: T) -> R | AnalystError:
             try:
@@ -94,22 +94,22 @@ class Jira:
             pool.shutdown(cancel_futures=True)
 
     def settle(self) -> None:
-        """Make sure that what was answered may be believed; see `JiraClient.settle`.
+        """Check that the answers may be believed; see `JiraClient.settle`.
 
         Raises:
-            AnalystError: it may not.
+            AnalystError: they may not.
         """
         self.client.settle()
 
     def now(self) -> int:
-        """Tell the time by Jira's clock, in epoch ms."""
+        """Return the time by Jira's clock, in epoch ms."""
         return times.micros_of(self.client.time()) // 1000
 
     def bear(self, error: AnalystError) -> None:
-        """Go on without one thing that could not be had, unless no other can be had either.
+        """Accept that one thing could not be fetched, unless no other can be fetched either.
 
         Raises:
-            AnalystError: that is so.
+            AnalystError: nothing can be fetched.
         """
         if isinstance(error, CredentialError | BusyError):
             raise error
@@ -124,7 +124,7 @@ class Jira:
             standing = self.desk.standing(str(document.get("id")))
         except AnalystError as error:
             _LOG.warning(
-                "SLA fields can't be had", extra={"fields": {"issue": document.get("id"), "reason": str(error)}}
+                "SLA fields can't be fetched", extra={"fields": {"issue": document.get("id"), "reason": str(error)}}
             )
             return {**document, "fields": fields, _UNASKED: list(self.desk.fields)}
         untold = [name for name in self.desk.fields if name not in standing]
@@ -133,7 +133,7 @@ class Jira:
 
 
 def hopeless(jira: Jira, error: AnalystError) -> AnalystError | None:
-    """Tell why nothing else can be had after an error either; `None` when it is worth going on. See `Jira.bear`."""
+    """Return why nothing else can be fetched after an error; `None` if it is worth continuing. See `Jira.bear`."""
     try:
         jira.bear(error)
     except AnalystError as reason:
@@ -142,7 +142,7 @@ def hopeless(jira: Jira, error: AnalystError) -> AnalystError | None:
 
 
 def known(state: IssueState, document: Document) -> IssueState:
-    """Know of an issue what was fetched of it; SLA fields and remote links that Jira did not show stay as they were."""
+    """Return the state after a fetch; SLA fields and remote links that Jira did not show stay as they were."""
     if _LINKS not in document and _LINKS in (state.rest or {}):
         document = {**document, _LINKS: (state.rest or {})[_LINKS]}
     if _UNASKED not in document:
@@ -158,9 +158,9 @@ def _is_told(value: object) -> bool:
 
 
 def client_of(settings: Settings, patience: Patience | None = None) -> JiraClient | None:
-    """Make the client of the instance of the settings; None where they do not say which, or have no credential.
+    """Return the client of the configured instance; None without an address or a credential.
 
-    Tokens with scopes work at Atlassian's gateway only (`jira_api_url`), while people open issues at the site's domain.
+    Tokens with scopes work only at Atlassian's gateway (`jira_api_url`), while people open issues at the site's domain.
     """
     url = settings.jira_api_url or base_url(settings.jira_domain or "")
     if not url or settings.jira_api_token is None:
@@ -170,9 +170,9 @@ def client_of(settings: Settings, patience: Patience | None = None) -> JiraClien
 
 
 def desk_of(settings: Settings, options: TransformOptions, client: JiraClient) -> Desk | None:
-    """Make the desk of the settings, which is asked for the SLA fields of the transform.
+    """Return the account that the SLA fields of the transform are fetched with.
 
-    None where there are none, or the settings name no account of the service desk.
+    None if there are no such fields, or no account of the service desk is configured.
     """
     if not options.sla_ids or settings.jira_cloud_id is None or settings.jira_sla_api_token is None:
         return None
@@ -186,7 +186,7 @@ AT_ONCE: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What Jira answered, by ids of issues: documents, that it has no such one, or why it could not be asked."""
+    """Jira's answers by issue id: documents, missing issues, and reasons of failures."""
 
     documents: dict[str, Document] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
@@ -195,16 +195,16 @@ class Fetched:
 
 @dataclass(slots=True)
 class Fetching:
-    """Asks for issues in one fold; without an instance it has no answer for any.
+    """Fetches issues in one fold; without an instance, nothing is fetched.
 
-    `stopped` tells why nothing else can be had either, once that is so.
+    Once nothing can be fetched any more, `stopped` says why.
     """
 
     jira: Jira | None
     stopped: str | None = None
 
     def fetch(self, issue_ids: Iterable[str]) -> Fetched:
-        """Ask for issues; what was answered counts only if the credential works after that."""
+        """Fetch issues. The answers count only if the credential still works after them."""
         fetched = Fetched()
         if self.jira is None:
             return fetched

@@ -1,6 +1,6 @@
-"""Storing attachments in the bucket: those that are published and not stored, the newest first.
+"""Storing published attachments in the bucket, the newest first.
 
-Their keys are known with the issue (`IssueState.stored`), from which `local_path` of the table `attachments` follows.
+Their keys are part of the issue's state (`IssueState.stored`), and become `local_path` in the table `attachments`.
 """
 
 import re
@@ -27,7 +27,7 @@ _BATCH: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """An attachment that is not stored. `size` is as Jira tells it."""
+    """An attachment that is not stored yet. `size` is Jira's."""
 
     id: str
     issue_id: str
@@ -37,9 +37,9 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class Storing:
-    """Stores attachments of at most `most` bytes each; after `seconds` it leaves the rest to the next time.
+    """Stores attachments of at most `most` bytes each; after `seconds`, the rest is left to the next run.
 
-    Counts of the job: files `stored` and their `bytes`, those that are `too_large` or `missing` in Jira, and `failed` ones.
+    Counts: files `stored` and their `bytes`, `too_large`, `missing` in Jira, `failed`, and `left`.
     """
 
     job: Job
@@ -48,10 +48,10 @@ class Storing:
     monotonic: Callable[[], float] = time.monotonic
 
     def run(self) -> None:
-        """Store what is not.
+        """Store attachments that are not stored yet.
 
         Raises:
-            AnalystError: Jira or the store does not answer, or what is published can't be read.
+            AnalystError: Jira or the store does not respond, or the published tables can't be read.
         """
         until = self.monotonic() + self.seconds
         waiting = self._waiting()
@@ -120,7 +120,7 @@ class Storing:
 
 
 def safe(filename: str) -> str:
-    """Write a file's name with letters, digits and . _ - only, its ending kept."""
+    """Reduce a file name to letters, digits and . _ -, keeping its ending."""
     name = _UNSAFE.sub("_", filename).strip("._") or "file"
     stem, dot, ending = name.rpartition(".")
     if not dot or len(ending) > _LONGEST // 4:

@@ -35,7 +35,7 @@ from analyst.store.compare_and_swap import put_once
 Kind = Literal["missing", "stale", "deleted"]
 
 GRACE: Final = int(timedelta(minutes=5).total_seconds() * 1000)
-"""Milliseconds within which a change may be on its way still."""
+"""Milliseconds for which a change may still be in transit."""
 _WINDOW: Final = 5000
 _PAGE: Final = 5000
 _MOST: Final = 10_000
@@ -44,13 +44,13 @@ _COLUMNS: Final = "epoch_ms(created_at), epoch_ms(updated_at)"
 
 @dataclass(slots=True)
 class Differences:
-    """What differs. `ids` are of issues, 10,000 of a kind at most; `totals` count all, and what was looked at."""
+    """The differences. `ids` are those of issues, at most 10,000 of a kind; `totals` count all, and what was compared."""
 
     ids: dict[Kind, list[str]] = field(default_factory=lambda: {"missing": [], "stale": [], "deleted": []})
     totals: Counter[str] = field(default_factory=Counter)
 
     def add(self, kind: Kind, number: int) -> None:
-        """Note one."""
+        """Add a difference."""
         self.totals[kind] += 1
         if len(self.ids[kind]) < _MOST:
             self.ids[kind].append(str(number))
@@ -60,8 +60,8 @@ class Differences:
 class Comparison:
     """Compares the issues that were created from `since` until before `until`, in epoch ms of Jira's clock.
 
-    What was updated after `until` may be on its way. A source that has a query takes what webhooks bring all the same,
-    so issues that the query does not find are not missed in Jira.
+    Updates after `until` may still be in transit. A source with a query also contains issues that webhooks brought, so
+    issues that the query does not find do not count as deleted.
     """
 
     client: JiraClient
@@ -74,7 +74,7 @@ class Comparison:
         """Compare.
 
         Raises:
-            AnalystError: Jira or the store does not answer, or what is published can't be read.
+            AnalystError: Jira or the store does not respond, or the published tables can't be read.
         """
         found = Differences()
         self._take_ours()
@@ -99,7 +99,7 @@ class Comparison:
         return f"project_key is null or project_key in ({keys})" if keys else "true"
 
     def _windows(self) -> Iterator[tuple[int, int]]:
-        """Cut the time into windows of as many issues as are compared at once."""
+        """Divide the time into windows with as many issues as are compared at once."""
         cuts = self.look.rows(
             """
             select created from (
@@ -134,7 +134,7 @@ class Comparison:
                     found.add("deleted", number)
 
     def _elsewhere(self, numbers: list[int]) -> dict[int, tuple[int | None, bool]]:
-        """Find issues that we have in another window, or in none: of these little is known."""
+        """Find issues that are published in another window, or without a creation time because little is known of them."""
         rows = self.look.rows(
             "select number, updated, is_live from ours where number in (select unnest(?::bigint[]))", (numbers,)
         )
@@ -148,7 +148,7 @@ class Comparison:
 
 
 def _read(issue: Document) -> tuple[int, int] | None:
-    """Tell the id of an issue, and when it was updated, in epoch ms."""
+    """Return the id of an issue and its update time in epoch ms."""
     issue_id = documents.issue_id(issue.get("id"))
     updated = times.micros(documents.fields(issue).get("updated"))
     return None if issue_id is None else (int(issue_id), (updated or 0) // 1000)
@@ -163,7 +163,7 @@ _KINDS: Final[tuple[Kind, ...]] = ("missing", "stale", "deleted")
 
 
 def level_of(count: int) -> Level:
-    """Tell how bad it is that so many issues differ."""
+    """Return the severity of so many differences."""
     if count > ERROR_ABOVE:
         return "ERROR"
     return "WARNING" if count > WARNING_ABOVE else "INFO"
@@ -171,9 +171,9 @@ def level_of(count: int) -> Level:
 
 @dataclass(slots=True)
 class Mended:
-    """What became of differences, by kind: those that Jira confirmed, and were mended; why others were not, by issue.
+    """The result of repairs: differences that Jira confirmed, by kind, and failures by issue.
 
-    It was `stopped` when nothing else could be had either. `left` are those that nobody has asked for.
+    It is `stopped` if nothing could be fetched any more. `left` counts differences that were not requested.
     """
 
     confirmed: dict[Kind, list[str]] = field(default_factory=lambda: {"missing": [], "stale": [], "deleted": []})
@@ -185,20 +185,20 @@ class Mended:
 
     @property
     def count(self) -> int:
-        """How many issues differed, as far as that is known."""
+        """The number of issues that differ, as far as it is known."""
         return sum(map(len, self.confirmed.values())) + len(self.failures) + self.left
 
     @property
     def level(self) -> Level:
-        """How bad it is."""
+        """The severity."""
         return "ERROR" if self.failures or self.left else level_of(self.count)
 
 
 @dataclass(frozen=True, slots=True)
 class Mending:
-    """Mends at most `limit` issues.
+    """Repairs at most `limit` issues.
 
-    When more seem to be deleted than are `believed` to be, access to them was lost more likely: see `believable`.
+    If more seem to be deleted than are `believed` to be, the account probably lost access to them: see `believable`.
     """
 
     jira: Jira
@@ -207,10 +207,10 @@ class Mending:
     believed: int | None = None
 
     def run(self, found: Differences, mended: Mended) -> None:
-        """Ask for what differs, and publish what comes of it.
+        """Request the issues that differ, and publish the answers.
 
         Raises:
-            AnalystError: Jira or the store does not answer, or what is published can't be read.
+            AnalystError: Jira or the store does not respond, or the published tables can't be read.
         """
         wanted = {issue_id: kind for kind in _KINDS for issue_id in found.ids[kind]}
         published = max(found.totals["published"], found.totals["deleted"])
@@ -237,7 +237,7 @@ class Mending:
     def _changes(
         self, answers: Iterator[tuple[str, object]], wanted: Mapping[str, Kind], mended: Mended
     ) -> list[tuple[str, Change | None]]:
-        """Tell what to know of issues, and what was wrong with each."""
+        """Return the changes of issues, and record what was wrong with each."""
         changes: list[tuple[str, Change | None]] = []
         for issue_id, answer in answers:
             kind, change = wanted[issue_id], None
@@ -265,11 +265,11 @@ _NOT_READ: Final = "not all issues were read yet; those that were created until 
 
 
 class CheckReport(BaseModel):
-    """What a check has found.
+    """The result of a check.
 
-    `level` is INFO up to 5 differences, WARNING up to 10, and ERROR above, or when some could not be mended (`failed`,
-    `left`). `found` are ids of issues, 100 of a kind at most: Jira has those that are `missing` and `stale` here, and
-    not those that are `deleted`; `totals` count all. `jira` and `published` tell how many issues were compared.
+    `level` is INFO for up to 5 differences, WARNING for up to 10, and ERROR for more, or if some could not be repaired
+    (`failed`, `left`). `found` are ids of issues, at most 100 of a kind: `missing` and `stale` ones exist in Jira,
+    `deleted` ones do not; `totals` count all. `jira` and `published` are the numbers of issues compared.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -292,7 +292,7 @@ class CheckReport(BaseModel):
 
 @dataclass(slots=True)
 class Check:
-    """One check: of the issues that were created in the last `days`, or of all; at most `limit` are mended, or none."""
+    """One check of the issues created in the last `days`, or of all; at most `limit` are repaired, or none."""
 
     job: Job
     days: int | None
@@ -303,10 +303,10 @@ class Check:
     mended: Mended | None = None
 
     def run(self) -> None:
-        """Compare, and mend.
+        """Compare and repair.
 
         Raises:
-            AnalystError: Jira or the store does not answer, or what is published can't be read.
+            AnalystError: Jira or the store does not respond, or the published tables can't be read.
         """
         job = self.job
         self._frame(job.jira.now())
@@ -320,7 +320,7 @@ class Check:
             job.error = job.error or self.mended.doubt
 
     def _frame(self, now: int) -> None:
-        """Tell between which times issues were created that are compared: both sides must have had the time to know."""
+        """Set the range of creation times to compare: both sides must have had the time to learn of the issues."""
         progress = Progress.read(self.job.opened.warehouse.cursor())
         self.until = now - GRACE
         if progress is None or progress.created is not None:
@@ -329,7 +329,7 @@ class Check:
         self.since = min(self.until, 0 if self.days is None else max(now - self.days * _DAY, 0))
 
     def report(self) -> CheckReport:
-        """Tell what was found."""
+        """Return the result."""
         job, mended, found = self.job, self.mended, self.found
         ids = mended.confirmed if mended else found.ids
         totals = {kind: len(listed) if mended else found.totals[kind] for kind, listed in ids.items()}
@@ -362,11 +362,11 @@ class Reports:
 
     @property
     def prefix(self) -> str:
-        """What the keys of all of them begin with."""
+        """The prefix of their keys."""
         return f"extracts/{self.source}/checks/"
 
     def keep(self, report: CheckReport) -> str:
-        """Keep a report, and the newest ones before it; tell its key."""
+        """Store a report, delete all but the newest ones, and return its key."""
         key = f"{self.prefix}{report.run_id}.json"
         put_once(self.store, key, report.model_dump_json(indent=1).encode())
         for old in self._keys()[:-_KEPT]:

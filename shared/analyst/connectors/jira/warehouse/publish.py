@@ -1,7 +1,7 @@
-"""The warehouse of a Jira source: what is known of every issue, and the tables that follow from it, published together.
+"""The warehouse of a Jira source: the state of every issue, and the tables derived from it, published together.
 
-`raw_issues` holds the states of issues; the rows of the other tables follow from these and the options of the transform,
-whose fingerprint their `_state` has. When that is another one, a table is made anew of `raw_issues`, month by month.
+`raw_issues` contains the states. The rows of the other tables are derived from them and the options of the transform,
+whose fingerprint is in the tables' `_state`. If it differs, a table is rebuilt from `raw_issues`, month by month.
 """
 
 import logging
@@ -35,7 +35,7 @@ from analyst.runs import TableResult
 from analyst.store import Store
 
 Change = Callable[[IssueState], IssueState]
-"""Makes of what is known of an issue what is known now."""
+"""Returns the new state of an issue for its present one. It may be called again when others publish in the meantime."""
 
 _RAW_MADE: Final = "raw"
 _FEW, _SMALL_SHARE, _LARGE_SHARE = 10, 5, 100
@@ -44,11 +44,11 @@ _LOG = logging.getLogger(f"{logs.ROOT}.jira")
 
 @dataclass(frozen=True, slots=True)
 class Absorbed:
-    """What became of changes.
+    """The result of absorbing changes.
 
-    `version` is that of the source's extract, `changed` are the issues of which something else is known than before.
-    `tables` are those that were published, `misshapen` counts values that became NULL, by their fields. `withheld` are
-    issues that were left as they are, since too many seem to be deleted; `doubt` says why, and what to do.
+    `version` is that of the source's extract; `changed` are the issues whose state changed; `tables` were published;
+    `misshapen` counts values that became NULL, by field. `withheld` are issues that stay as they were because too many
+    seem to be deleted; `doubt` says why, and what to do.
     """
 
     version: str | None
@@ -60,17 +60,17 @@ class Absorbed:
 
 
 def believable(total: int) -> int:
-    """Tell how many of so many issues may disappear within a day without anybody saying that they were deleted.
+    """Return how many of so many issues may disappear within a day without an event of their deletion.
 
-    One may always; else a fifth of a few, up to 10, or a hundredth of many. An account that has lost a project looks the
-    same as a project that was deleted, and to leave rows for a day costs less than to lose them.
+    One always may; otherwise a fifth, up to 10, or 1 % of many. An account that lost a project looks the same as a deleted
+    project, and keeping rows for a day costs less than losing them.
     """
     return max(1, min(_FEW, total // _SMALL_SHARE), total // _LARGE_SHARE)
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What was known of an issue, and what is."""
+    """The state of an issue before and after a change."""
 
     before: IssueState
     after: IssueState
@@ -78,19 +78,19 @@ class Changed:
 
 @dataclass(slots=True)
 class _Part:
-    """What changes in a part: the rows of some issues go, and rows come."""
+    """The changes of a part: issues whose rows are removed, and rows that are added."""
 
     without: set[str] = field(default_factory=set)
     rows: list[Row] = field(default_factory=list)
 
 
 NewFiles = dict[str, Sequence[ParquetFile]]
-"""The files of parts that were written anew, by part."""
+"""The files of rewritten parts, by part."""
 
 
 @dataclass(frozen=True, slots=True)
 class Absorbing:
-    """One attempt, on what an extract said at a version; local files are in `folder`. See `Warehouse`."""
+    """One attempt, based on one version of the extract; local files are in `folder`. See `Warehouse`."""
 
     store: Store
     source: str
@@ -105,28 +105,28 @@ class Absorbing:
     believed: int | None = None
 
     def states_of(self, issue_ids: Collection[str]) -> dict[str, IssueState]:
-        """Tell what is known of issues, by the parts that hold their blocks."""
+        """Return the states of issues, from the parts with their blocks of ids."""
         with self._writers() as writers:
             return self._known(issue_ids, writers)
 
     def all_states(self) -> Iterator[IssueState]:
-        """Tell what is known of all issues, part by part."""
+        """Yield the states of all issues, part by part."""
         raw = parts.by_part(self.base.files.get(RAW, ()))
         with self._writers() as writers:
             for part in parts.in_order(raw):
                 yield from writers.states(raw[part])
 
     def deleted_before(self, time: datetime) -> list[str]:
-        """Tell which issues were deleted before a time, by the files whose statistics say that they may have some."""
+        """Return the issues that were deleted before a time, from files whose statistics allow it."""
         files = [file for file in self.base.files.get(RAW, ()) if parts.may_be_deleted(file, time)]
         with self._writers() as writers:
             return writers.deleted(files, time)
 
     def absorb(self, change: Mapping[str, Change], cursor: Cursor) -> Absorbed:
-        """Change what is known, and publish what follows.
+        """Apply changes, and publish the tables derived from them.
 
         Raises:
-            MovedError: others have published meanwhile.
+            MovedError: others published in the meantime.
         """
         began, report = self.now(), Report()
         known = self.base.state(RAW).cursor
@@ -153,7 +153,7 @@ class Absorbing:
         return Absorbed(version, ids, published, dict(report.misshapen), withheld, doubt)
 
     def _doubt(self, gone: int, cursor: Cursor) -> str | None:
-        """Tell why so many disappearances are not believed."""
+        """Return why so many disappearances are not believed; `None` if they are."""
         live = self.base.files.get("issues") or self.base.files.get(RAW, ())
         total = sum(file.rows for file in live)
         progress = Progress.read(cursor)
@@ -169,11 +169,11 @@ class Absorbing:
         )
 
     def _is_stale(self, name: str) -> bool:
-        """Tell whether a table was made in another way, or of documents that somebody took away."""
+        """Return whether a table was derived with other options, or from documents that were removed since."""
         return RAW not in self.base.meta or self.base.state(name).fingerprint != self.options.fingerprint
 
     def _derived(self, cursor: Cursor) -> list[str]:
-        """Tell the tables that follow from what is known: what an older system knew stays until all of Jira was read."""
+        """Return the tables to derive: imported ones stay until all of Jira was read, because they may contain more."""
         progress = Progress.read(cursor)
         is_whole = progress is not None and progress.created is None
         wanted = [name for name in self.options.tables if name != RAW and name not in self.excluded]
@@ -202,11 +202,11 @@ class Absorbing:
         return [one for one in made if one.before != one.after and not self._is_foreign(one)]
 
     def _is_foreign(self, one: Changed) -> bool:
-        """Tell whether an issue is none of ours; one that was and moved to another project is known to be there."""
+        """Return whether an issue never belonged to the source; one that moved to another project keeps its state."""
         return one.before.is_empty and is_foreign(one.after, self.options.projects)
 
     def _rewritings(self, changed: Sequence[Changed], names: Collection[str], report: Report) -> list[Rewriting]:
-        """Tell which parts of tables change, and how."""
+        """Return the parts of tables that change, and how."""
         found: dict[tuple[str, str], _Part] = {}
         listed = {name: parts.by_part(self.base.files.get(name, ())) for name in names}
         for one in changed:
@@ -227,7 +227,7 @@ class Absorbing:
         ]
 
     def _rows(self, state: IssueState, report: Report) -> Mapping[str, list[Row]]:
-        """Give the rows of an issue; of one that we can't make rows of, what is known is kept, for a better transform."""
+        """Return the rows of an issue; if that fails, only its state is kept, for a later version of the transform."""
         try:
             return rows(state, self.options, report)
         except Exception:  # noqa: BLE001 - whatever it is, the other issues go on
@@ -237,7 +237,7 @@ class Absorbing:
             return {name: [raw(state)] if name == RAW else [] for name in self.options.tables}
 
     def _files(self, name: str, anew: NewFiles, writers: Writers) -> list[ParquetFile | FileRow]:
-        """Give the files of a table, some parts of which were written anew."""
+        """Return the files of a table, with some parts rewritten."""
         listed = self.base.files.get(name, ())
         empty: list[ParquetFile | FileRow] = [file for file in listed if file.partition is None]
         empty = empty or [writers.empty(self.options.tables[name])]
@@ -247,7 +247,7 @@ class Absorbing:
     def _made_anew(
         self, raw: Iterable[ParquetFile | FileRow], stale: Collection[str], writers: Writers, report: Report
     ) -> dict[str, list[ParquetFile | FileRow]]:
-        """Make tables anew of `raw_issues`, month by month."""
+        """Rebuild tables from `raw_issues`, month by month."""
         if not stale:
             return {}
         tables = [self.options.tables[name] for name in sorted(stale)]
@@ -271,7 +271,7 @@ class Absorbing:
         cursor: Cursor,
         began: datetime,
     ) -> tuple[tuple[TableResult, ...], str | None]:
-        """Publish `raw_issues`, and with it the tables that have other files or were made in another way."""
+        """Publish `raw_issues`, and together with it the tables whose files or options differ."""
         moved = [name for name in files if name == RAW or self._is_other(name, files[name])]
         tables = [self._table(name, files[name], cursor if name == RAW else None, began) for name in sorted(moved)]
         results = tuple(_result(table) for table in tables)
@@ -309,7 +309,7 @@ class Absorbing:
 
 
 def _is_taken_out(one: Changed) -> bool:
-    """Tell whether an issue loses its rows because Jira does not show it; that an event says so is another matter."""
+    """Return whether an issue loses its rows only because Jira does not show it, and not by an event of its deletion."""
     return one.after.is_gone and not (one.before.is_gone or one.before.is_tombstone or one.before.is_empty)
 
 
@@ -318,7 +318,7 @@ def _millis(moment: datetime) -> int:
 
 
 def _with_gone_of(cursor: Cursor, known: Cursor) -> Cursor:
-    """Keep in a cursor what the known one says of issues that are gone."""
+    """Copy the record of issues that are gone from the known cursor."""
     new, old = Progress.read(cursor), Progress.read(known)
     return cursor if new is None or old is None else replace(new, gone=old.gone).cursor()
 
@@ -342,7 +342,7 @@ _ATTEMPTS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Warehouse:
-    """The published tables of one source. Those that are `excluded` are not made; `memory_limit` is per connection."""
+    """The published tables of one source, without `excluded` ones. `memory_limit` is per connection."""
 
     store: Store
     source: str
@@ -355,40 +355,42 @@ class Warehouse:
     """The uuids of the registered tables by name."""
 
     def find(self, issue_ids: Collection[str]) -> dict[str, IssueState]:
-        """Tell what is known of issues, without those of which nothing is.
+        """Return the states of issues, without unknown ones.
 
         Raises:
-            ContractError: what is published can't be read.
-            UnavailableError: the store does not answer.
+            ContractError: the published tables can't be read.
+            UnavailableError: the store does not respond.
         """
         with duckdb_files.scratch(self.scratch) as folder:
             return self._open(folder).states_of(issue_ids)
 
     def states(self) -> Iterator[IssueState]:
-        """Tell what is known of all issues, month by month, in bounded memory.
+        """Yield the states of all issues, month by month, in bounded memory.
 
         Raises:
-            ContractError: what is published can't be read.
-            UnavailableError: the store does not answer.
+            ContractError: the published tables can't be read.
+            UnavailableError: the store does not respond.
         """
         with duckdb_files.scratch(self.scratch) as folder:
             yield from self._open(folder).all_states()
 
     def cursor(self) -> Cursor:
-        """Tell how far the source was read, as the last `absorb` that said so has it."""
+        """Return the progress of the source, as the last `absorb` with a cursor recorded it."""
         with duckdb_files.scratch(self.scratch) as folder:
             return self._open(folder).base.state(RAW).cursor
 
     def absorb(self, change: Mapping[str, Change], *, cursor: Cursor = None, believed: int | None = None) -> Absorbed:
-        """Change what is known of issues, by their ids, and publish what follows from it: all of it, or nothing.
+        """Change the states of issues by id, and publish the tables derived from them: all together, or nothing.
 
-        Tables that were made in another way than the options say are made anew. `cursor` is kept where it is given.
-        Changes may be made several times, whenever others publish meanwhile. When Jira no longer shows more issues than
-        are `believed` to be deleted (see `believable`), these stay as they are.
+        Tables derived with other options are rebuilt. `cursor` replaces the recorded one if given. If Jira no longer shows
+        more issues than are `believed` to be deleted (see `believable`), these stay as they are.
+
+        No lease is needed: the tables are published by one swap on the base that was read, and if others published in the
+        meantime, the changes are computed again from what they published. Changes must therefore be repeatable.
 
         Raises:
-            ContractError: what is published can't be read.
-            UnavailableError: the store does not answer, or others publish all the time.
+            ContractError: the published tables can't be read.
+            UnavailableError: the store does not respond, or others publish all the time.
         """
         for _ in range(_ATTEMPTS):
             with suppress(MovedError), duckdb_files.scratch(self.scratch) as folder:
@@ -396,11 +398,11 @@ class Warehouse:
         raise UnavailableError(f"others publish {self.source} all the time; try again later")
 
     def forget(self, before: datetime) -> Absorbed:
-        """Forget the issues that were deleted before a time; what Jira still tells of one brings it back from then on.
+        """Forget the issues that were deleted before a time. A later event about one would bring it back.
 
         Raises:
-            ContractError: what is published can't be read.
-            UnavailableError: the store does not answer, or others publish all the time.
+            ContractError: the published tables can't be read.
+            UnavailableError: the store does not respond, or others publish all the time.
         """
         with duckdb_files.scratch(self.scratch) as folder:
             gone = self._open(folder).deleted_before(before)

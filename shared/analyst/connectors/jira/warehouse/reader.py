@@ -1,4 +1,4 @@
-"""Looking at what a Jira source has published: a few columns of a table, file by file."""
+"""Reading columns of the published tables of a Jira source, file by file."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was published at one time. Files of a bucket elsewhere are copied into `folder` one after the other."""
+    """The published tables at one time. Files of a bucket elsewhere are copied to `folder` one after another."""
 
     con: "DuckDBPyConnection"
     store: Store
@@ -29,22 +29,22 @@ class Look:
     folder: Path
 
     def has(self, table: str) -> bool:
-        """Tell whether a table is published."""
+        """Return whether a table is published."""
         return table in self.extract.files
 
     def files(self, table: str) -> tuple[FileRow, ...]:
-        """Tell the files of a table."""
+        """Return the files of a table."""
         return self.extract.files.get(table, ())
 
     def newest(self, table: str, column: str, count: int) -> list[FileRow]:
-        """Tell the files of a table in which the greatest values of a column are."""
+        """Return the files of a table with the greatest values of a column."""
         told = [(str(file.column_stats.get(column, {}).get("max") or ""), file) for file in self.files(table)]
         return [file for _, file in sorted(told, key=lambda one: one[0], reverse=True)[:count]]
 
     def take(
         self, table: str, into: str, columns: str, where: str = "true", *, files: Iterable[FileRow] | None = None
     ) -> None:
-        """Put columns of a table, which `columns` names as a select does, into a table of the connection.
+        """Insert columns of a table, given as a select list, into a table of the connection.
 
         Raises:
             ContractError: a file of it can't be read.
@@ -55,7 +55,7 @@ class Look:
                 self.con.execute(f"insert into {into} select {columns} from {scan} where {where}")
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Ask the connection."""
+        """Query the connection."""
         return self.con.execute(query, list(parameters)).fetchall()
 
     @contextmanager
@@ -69,10 +69,10 @@ class Look:
 
 @contextmanager
 def look(store: Store, source: str, memory_limit: str, scratch: Path | None) -> Iterator[Look]:
-    """Look at what is published now.
+    """Open the tables that are published now.
 
     Raises:
-        ContractError: it can't be read.
+        ContractError: they can't be read.
     """
     with duckdb_files.scratch(scratch) as folder:
         extract, _ = read_extract(store, source, folder)
