@@ -1,4 +1,4 @@
-"""Reading issues of Jira anew: a renamed project or an anonymised person changes issues without updating them."""
+"""Reading issues of Jira again: a renamed project or an anonymised person changes issues without updating them."""
 
 from datetime import datetime
 from typing import Annotated, Self
@@ -18,9 +18,9 @@ IssueName = Annotated[str, StringConstraints(pattern=r"^(?:[A-Za-z][A-Za-z0-9_]{
 
 
 class RefreshOrder(Input):
-    """Which issues to read anew, whether or not they were updated: some by their `keys`, or all (`all_issues`).
+    """Which issues to read again, whether updated or not: some by their `keys`, or all (`all_issues`).
 
-    All are read in the order of their creation; with `created_from` those that were created since.
+    All are read in the order of creation; with `created_from`, only those created since.
     """
 
     keys: Annotated[tuple[IssueName, ...], Field(max_length=_MOST_KEYS)] = ()
@@ -35,13 +35,13 @@ class RefreshOrder(Input):
 
 
 class RefreshRequest(JobRequest, RefreshOrder):
-    """Which issues of which source to read anew, whether or not they were updated: some by their `keys`, or all."""
+    """Which issues of which source to read again, whether updated or not: some by their `keys`, or all."""
 
 
 class RefreshAnswer(JobAnswer):
-    """How it ended. `counts` are of issues: `read`, `fetched`, `changed`, `missing` in Jira, `failed`, `withheld`.
+    """The result. `counts`: issues `read`, `fetched`, `changed`, `missing` in Jira, `failed`, `withheld`.
 
-    One that is not complete has had its time: ask again with its `next_from` as `created_from`.
+    If it is not complete, its time was up: call it again with `next_from` as `created_from`.
     """
 
     is_complete: bool = True
@@ -52,11 +52,11 @@ class RefreshAnswer(JobAnswer):
     "POST",
     "/extract/jira/refresh",
     allow=Allow.SERVICE,
-    answers={207: RefreshAnswer, 404: "There is no such source.", 422: RefreshAnswer},
+    answers={207: RefreshAnswer, 404: "No such source exists.", 422: RefreshAnswer},
     audit="source.refresh",
 )
 def refresh_jira(request: RefreshRequest, ctx: Context) -> Answer[RefreshAnswer]:
-    """Read issues anew, and publish what is different; how far the source was read stays as it is."""
+    """Read issues again, and publish what changed. The progress of the source stays."""
     job = begin(ctx, "refresh", request)
     tally = Tally()
     reached: list[datetime | None] = []

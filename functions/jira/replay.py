@@ -1,4 +1,4 @@
-"""The archive of webhooks can be folded again; it is tidied, and issues that were deleted are forgotten."""
+"""Folding the archive of webhooks again, and tidying it."""
 
 from datetime import timedelta
 from typing import Final
@@ -18,7 +18,7 @@ _REMEMBERED: Final = timedelta(days=30)
 
 
 class ReplayOrder(Input):
-    """Which events to fold again: those of the hours from `since` to `until`, all when these are not given."""
+    """Which events to fold again: those of the hours from `since` to `until`; by default all."""
 
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
@@ -29,9 +29,9 @@ class ReplayRequest(JobRequest, ReplayOrder):
 
 
 class ReplayAnswer(JobAnswer):
-    """How a replay ended: how many `events` were folded again, and of how many `issues` something else is known.
+    """The result of a replay: the number of `events` folded again, and of `issues` that changed.
 
-    `counts` has besides these events that tell nothing (`set_aside`), and those that were read but for a part (`unread`).
+    `counts` also has events that state nothing (`set_aside`), and those partly read (`unread`).
     """
 
     events: int
@@ -39,7 +39,7 @@ class ReplayAnswer(JobAnswer):
 
 
 class TidyAnswer(BaseModel):
-    """How many objects of hours that are over became few, and how many deleted issues were forgotten."""
+    """The number of archive objects that were merged, and of deleted issues that were forgotten."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,13 +53,13 @@ class TidyAnswer(BaseModel):
     "POST",
     "/extract/jira/replay",
     allow=Allow.SERVICE,
-    answers={207: ReplayAnswer, 404: "There is no such source.", 422: ReplayAnswer},
+    answers={207: ReplayAnswer, 404: "No such source exists.", 422: ReplayAnswer},
     audit="source.replay",
 )
 def replay_jira(request: ReplayRequest, ctx: Context) -> Answer[ReplayAnswer]:
-    """Fold what lies in the archive once more, without asking Jira: what it tells and is not known any more is again.
+    """Fold archived events again, without asking Jira; this restores what the tables lost.
 
-    207 and 422 mean that a part of the archive could not be read, or not all of it was folded; the `error` tells why.
+    207, 422: a part of the archive could not be read, or not all of it was folded; `error` says why.
     """
     job = begin(ctx, "replay", request)
     job.asks = False
@@ -70,9 +70,9 @@ def replay_jira(request: ReplayRequest, ctx: Context) -> Answer[ReplayAnswer]:
     return Answer(ReplayAnswer(**ended.body.model_dump(), events=events, issues=issues), status=ended.status)
 
 
-@function("POST", "/extract/jira/tidy", allow=Allow.SERVICE, answers={404: "There is no such source."})
+@function("POST", "/extract/jira/tidy", allow=Allow.SERVICE, answers={404: "No such source exists."})
 def tidy_jira(request: SourceRequest, ctx: Context) -> TidyAnswer:
-    """Make one object of the many that the archive has of an hour, and forget issues that were deleted a month ago."""
+    """Merge the archive's objects of each past hour, and forget issues that were deleted a month ago."""
     opened = open_source(ctx, request.source_in(ctx.settings))
     gathered = opened.archive.gather(ctx.now - _OVER)
     absorbed = opened.warehouse.forget(ctx.now - _REMEMBERED)

@@ -1,8 +1,8 @@
 """The archive of a Jira source: every event that was folded, and those that were set aside with the reason.
 
-Each fold adds an object for each hour that it has events of, `events/archive/<hour>-<hash>.jsonl.zst`; those of an hour
-that is over become one later. A line has an event's `name` and `body` (`base64` of one that is no text). An event may be
-there several times.
+Each fold adds an object for each hour of its events, `events/archive/<hour>-<hash>.jsonl.zst`; those of a past hour are
+merged later. A line has an event's `name` and `body` (`base64` of a body that is not UTF-8). An event may occur several
+times.
 """
 
 import base64
@@ -30,7 +30,7 @@ else:
     from backports import zstd
 
 GATHERED_BYTES: Final = 64 * 1024 * 1024
-"""The most that one object of an hour that is over has, unless one event has more."""
+"""The largest size of a merged object, unless a single event is larger."""
 
 _LOG = logging.getLogger(f"{logs.ROOT}.jira")
 _SUFFIX: Final = ".jsonl.zst"
@@ -55,11 +55,11 @@ class Archive:
 
     @property
     def prefix(self) -> str:
-        """What the keys of its objects begin with."""
+        """The prefix of the keys of its objects."""
         return f"extracts/{self.source}/events/archive/"
 
     def put(self, archived: Iterable[Archived]) -> None:
-        """Keep events.
+        """Store events.
 
         Raises:
             UnavailableError: the store does not answer.
@@ -71,9 +71,9 @@ class Archive:
     def events(
         self, damaged: list[str], since: datetime | None = None, until: datetime | None = None
     ) -> Iterator[Received]:
-        """Give the events of the hours from `since` to `until`, the earliest hour first.
+        """Yield the events of the hours from `since` to `until`, the earliest hour first.
 
-        Objects that are `damaged` are passed over, and their keys put there.
+        Damaged objects are skipped, and their keys are added to `damaged`.
 
         Raises:
             UnavailableError: the store does not answer.
@@ -84,12 +84,12 @@ class Archive:
                 yield from self._of_hour(hour, [entry.key for _, entry in found], damaged)
 
     def gather(self, before: datetime) -> int:
-        """Make few objects of those of each hour that was over before a time; tell of how many.
+        """Merge the objects of each hour that ended before a time; return how many were merged.
 
-        One that is damaged stays as it is, for somebody to put it back.
+        A damaged object stays as it is, so that it can be restored.
 
         Raises:
-            UnavailableError: the store does not answer; the next time goes on.
+            UnavailableError: the store does not respond; the next run continues.
         """
         gathered = 0
         for hour, found in groupby(self._objects(), key=lambda one: one[0]):
@@ -99,7 +99,7 @@ class Archive:
         return gathered
 
     def _gather(self, hour: str, keys: Sequence[str]) -> int:
-        """Put one object in the place of several: what zstd has packed may stand one behind the other."""
+        """Replace several objects by one: zstd frames may be concatenated."""
         found: dict[str, bytes] = {}
         for key in keys:
             one = self.store.read(key)
@@ -124,7 +124,7 @@ class Archive:
                 yield match["hour"], entry
 
     def _of_hour(self, hour: str, keys: Sequence[str], damaged: list[str]) -> Iterator[Received]:
-        """Read the objects of an hour, and those that were made of them meanwhile."""
+        """Read the objects of an hour, and those that were merged from them in the meantime."""
         seen: set[str] = set()
         while new := [key for key in keys if key not in seen]:
             seen.update(new)
@@ -145,7 +145,7 @@ def _events(data: bytes) -> Iterator[Received]:
 
 
 def _parts(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """Cut the objects of an hour into what becomes one each; what would stay alone is left out."""
+    """Divide the objects of an hour into groups to merge, without groups of one."""
     part: list[Entry] = []
     for entry in entries:
         if part and sum(one.size for one in part) + entry.size > GATHERED_BYTES:

@@ -1,8 +1,8 @@
-"""The inbox of a Jira source: what webhooks brought and nobody has folded yet.
+"""The inbox of a Jira source: events that wait to be folded.
 
-An event is put once, under the minute that it tells of and the name that Jira gives to it, and stays until it lies in
-the archive (`analyst.connectors.jira.inbox.archive`). So nothing is lost; and what comes twice, or is folded twice, is there
-once: see `analyst.connectors.jira.issue.state`.
+An event is put if absent, under the minute of its timestamp and Jira's name for it, and stays until it is in the archive
+(`analyst.connectors.jira.inbox.archive`). So none is lost, and one that arrives or is folded twice counts once: see
+`analyst.connectors.jira.issue.state`.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from typing import Final
 from analyst.store import ABSENT, Entry, Store, StoreConflictError, delete_all
 
 EVENT_BYTES: Final = 25 * 1024 * 1024
-"""The most that an event may have: Jira sends none that is larger."""
+"""The largest event; Jira sends none that is larger."""
 
 _AT_ONCE: Final = 8
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
@@ -26,7 +26,7 @@ _WAITING: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}/[^/]
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An event as it came. `name` is its minute and what it is called there: `2026-01-31T05-59/8f3a.json`."""
+    """An event as received. `name` is its minute and its name there: `2026-01-31T05-59/8f3a.json`."""
 
     name: str
     body: bytes
@@ -34,21 +34,21 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Inbox:
-    """The events of one source that wait."""
+    """The waiting events of one source."""
 
     store: Store
     source: str
 
     @property
     def prefix(self) -> str:
-        """What the keys of all events begin with."""
+        """The prefix of the keys of all events."""
         return f"extracts/{self.source}/events/"
 
     def put(self, body: bytes, identifier: str | None, at: datetime) -> bool:
-        """Keep an event that tells of this time; tell whether it is new. Jira repeats one under the same `identifier`.
+        """Store an event of this time; return whether it is new. Jira repeats an event under the same `identifier`.
 
         Raises:
-            UnavailableError: the store does not answer; Jira will send it again.
+            UnavailableError: the store does not respond; Jira will send it again.
         """
         digest = hashlib.sha256(body).hexdigest()
         name = identifier if identifier and _NAME.fullmatch(identifier) else digest
@@ -61,7 +61,7 @@ class Inbox:
         return self._put(f"{key}-{digest[:32]}.json", body)  # another one of the same name
 
     def waiting(self) -> Iterator[Entry]:
-        """List what is to be folded, the earliest minute first."""
+        """List the waiting events, the earliest minute first."""
         for entry in self.store.list(self.prefix):
             name = entry.key.removeprefix(self.prefix)
             if name > _LAST:
@@ -70,7 +70,7 @@ class Inbox:
                 yield entry
 
     def read(self, entries: Sequence[Entry]) -> list[Received]:
-        """Read events, but those that are gone: somebody else has folded them.
+        """Read events, without those that another fold removed in the meantime.
 
         Raises:
             UnavailableError: the store does not answer.
@@ -81,10 +81,10 @@ class Inbox:
         return [Received(name, event.data) for name, event in zip(names, found, strict=True) if event is not None]
 
     def remove(self, names: Sequence[str]) -> None:
-        """Take out events that lie in the archive.
+        """Delete events that are in the archive.
 
         Raises:
-            UnavailableError: the store does not answer; what is left is folded once more, which changes nothing.
+            UnavailableError: the store does not respond; what is left is folded again, which changes nothing.
         """
         delete_all(self.store, (self.prefix + name for name in names))
 

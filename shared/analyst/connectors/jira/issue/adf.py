@@ -1,6 +1,6 @@
-"""The Atlassian Document Format to plain text: blocks become lines, what is in them stands in one line.
+"""The Atlassian Document Format to plain text: a block becomes a line or more, inline nodes are joined.
 
-Nodes of unknown types are what is in them. Source: the format's reference, 'Document structure', and what REST v3 gives.
+Of nodes of unknown types, the content is kept. Source: the format's reference, 'Document structure', and REST v3.
 """
 
 from collections.abc import Callable
@@ -19,17 +19,17 @@ _FILES: Final = ("alt", "__fileName", "fileName", "url")
 
 
 def is_document(value: Any) -> bool:
-    """Tell whether a JSON value is a document of the format."""
+    """Return whether a JSON value is a document of the format."""
     return isinstance(value, dict) and (value.get("type") == "doc" or isinstance(value.get("content"), list))
 
 
 def plain(document: Node) -> str:
-    """Give the text of a document, its lines without blanks at their ends."""
+    """Return the text of a document, without blanks at the ends of lines."""
     return "\n".join([line.rstrip() for line in _lines(document)]).strip("\n")
 
 
 def _lines(node: Node) -> list[str]:
-    """Give the lines of what is in a node; inline nodes side by side stand in one line."""
+    """Return the lines of a node's content; adjacent inline nodes share a line."""
     lines: list[str] = []
     inline: list[str] = []
     for child in _children(node):
@@ -80,7 +80,7 @@ def _text(node: Node) -> str:
 
 
 def _unknown(node: Node) -> str:
-    """Give what a node of an unknown type says: its text, or what an attribute of it says."""
+    """Return the text of a node of an unknown type, or that of an attribute."""
     if said := _words(node):
         return said
     attributes = node.get("attrs")
@@ -94,14 +94,14 @@ def _unknown(node: Node) -> str:
 
 
 def _with_address(text: str, address: str) -> str:
-    """Give a text with the address that it leads to, unless it shows that."""
+    """Return a text with the address that it links to, unless it contains the address."""
     if not address or address.removeprefix("mailto:") in text:
         return text
     return f"{text} ({address})" if text else address
 
 
 def _card(node: Node) -> str:
-    """Give the name and address of a page, of which older cards have a description as JSON-LD instead of an address."""
+    """Return the name and address of a card; older ones have a description in JSON-LD instead of an address."""
     attributes = node.get("attrs")
     attributes = attributes if isinstance(attributes, dict) else {}
     data, source = attributes.get("data"), attributes.get("datasource")
@@ -122,19 +122,19 @@ def _member(value: Any, name: str) -> Any:
 
 
 def _macro_title(node: Node) -> str:
-    """Give the title of a macro of Confluence's kind."""
+    """Return the title of a Confluence macro."""
     parameters = _member(node.get("attrs"), "parameters")
     title = _member(_member(parameters, "macroParams"), "title")
     return _attribute({"attrs": title}, "value") or _attribute({"attrs": _member(parameters, "macroMetadata")}, "title")
 
 
 def _linked(node: Node, text: str) -> str:
-    """Give what a node says, with the address of a mark that makes a link of it."""
+    """Return the text of a node, with the address of a link mark."""
     return _words({"text": text, "marks": node.get("marks")}) or _words({"marks": node.get("marks")})
 
 
 def _words(node: Node) -> str:
-    """Give a text; where it is a link that does not show its address, with the address."""
+    """Return a text, with its address if it is a link that does not show it."""
     text, marks = _text(node), node.get("marks")
     for mark in marks if isinstance(marks, list) else ():
         if isinstance(mark, dict) and mark.get("type") == "link":
@@ -165,13 +165,13 @@ _INLINE: Final[dict[str, Callable[[Node], str]]] = {
 
 
 def _marked(node: Node, mark: str) -> list[str]:
-    """Give the lines of an entry of a list, those after the first indented below it."""
+    """Return the lines of a list's entry, those after the first indented."""
     lines = _inside(node, _ENTRIES)
     return [(" " * len(mark) if number else mark) + line for number, line in enumerate(lines)]
 
 
 def _inside(node: Node, kinds: frozenset[str]) -> list[str]:
-    """Give the lines of what is in an entry or a cell; what is none stands for itself."""
+    """Return the lines of an entry or a cell; any other node is kept as it is."""
     return _lines(node) if node.get("type") in kinds else _lines({"content": [node]})
 
 

@@ -18,7 +18,7 @@ _THOUSAND = 1000
 
 
 def hierarchical_path(issue_key: str | None, attachment_id: str, filename: str | None) -> str:
-    """Give the path of an attachment by the number of its issue: `14/991/<id>_<file>` for ABC-14991, else `other/…`."""
+    """Return the path of an attachment by the number of its issue: `14/991/<id>_<file>` for ABC-14991, else `other/…`."""
     name = _UNSAFE.sub("_", f"{attachment_id}_{filename or ''}")
     found = _NUMBER.search(issue_key or "")
     if found is None:
@@ -53,7 +53,7 @@ def parse(body: bytes) -> Any:
     """Read JSON; halves of surrogate pairs, which Jira lets through, become U+FFFD.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not JSON.
     """
     try:
         return clean(orjson.loads(body))
@@ -71,9 +71,9 @@ def canonical(value: Any) -> bytes:
 
 
 def clean(value: Any) -> Any:
-    """Make sure that a JSON value can be written wherever it stands in a state.
+    """Return a JSON value that can be written wherever it is part of a state.
 
-    In one that can't, what is nested more than 200 levels deep becomes null, and a number of more than 64 bits a float.
+    What is nested more than 200 levels deep becomes null, and a number of more than 64 bits a float.
     """
     around = value
     for _ in range(_LEVELS_AROUND):
@@ -103,46 +103,46 @@ def _cleaned(value: Any, depth: int) -> Any:
 
 
 def issue_id(value: Any) -> str | None:
-    """Read the id of an issue, which is a number, in its shortest form; None where the value is none."""
+    """Return the id of an issue, a number, in its shortest form; None for anything else."""
     text = identifier(value)
     return str(int(text)) if text is not None and _ISSUE_ID.fullmatch(text) else None
 
 
 def identifier(value: Any) -> str | None:
-    """Read the id of a thing, a number or a text; None where the value is none."""
+    """Return the id of a thing, a number or a text; None for anything else."""
     if isinstance(value, str):
         return value or None
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def fields(document: Document) -> Document:
-    """Give the fields of a document; none where it has none."""
+    """Return the fields of a document, or an empty object."""
     found = document.get("fields")
     return found if isinstance(found, dict) else {}
 
 
 def updated(document: Document) -> int:
-    """Tell when the issue of a document was last updated, in microseconds since 1970; 0 where it does not say."""
+    """Return the update time of a document's issue, in microseconds since 1970; 0 if it has none."""
     return max(times.micros(fields(document).get("updated")) or 0, 0)
 
 
 def is_full(document: Document) -> bool:
-    """Tell whether a document is all of an issue: those in events of comments have six fields and no times."""
+    """Return whether a document is a whole issue: those in events of comments have only six fields and no times."""
     found = fields(document)
     return times.instant(found.get("updated")) is not None and times.instant(found.get("created")) is not None
 
 
 def key(document: Document) -> str | None:
-    """Give the key of an issue, as ABC-12."""
+    """Return the key of an issue, such as ABC-12."""
     found = document.get("key")
     return found if isinstance(found, str) and found else None
 
 
 def listed(document: Document, kind: Kind) -> tuple[list[Any], bool] | None:
-    """Give the things of a kind that a document lists, and whether these are all; None where it lists none at all.
+    """Return the things of a kind that a document lists, and whether they are complete; None without such a list.
 
-    Comments and worklogs come as a page with a `total`, histories too; attachments and links are always all. Of an
-    empty page of at most no things nothing follows: that is how events write what they leave out.
+    Comments, worklogs and histories are pages with a `total`; attachments and links are always complete. An empty page
+    with `maxResults` 0 means nothing: events contain it instead of things that they omit.
     """
     if kind == "changelog":
         held, member = document.get("changelog"), "histories"
@@ -159,19 +159,19 @@ def listed(document: Document, kind: Kind) -> tuple[list[Any], bool] | None:
 
 
 def things(listing: list[Any]) -> Iterator[tuple[str, Document]]:
-    """Give the things of a list by their ids; what has none is left out."""
+    """Yield the things of a list by their ids, without those that have none."""
     for thing in listing:
         if isinstance(thing, dict) and (name := identifier(thing.get("id"))) is not None:
             yield name, thing
 
 
 def touched(thing: Document) -> int | None:
-    """Tell when a thing was last changed, in microseconds since 1970."""
+    """Return when a thing was last changed, in microseconds since 1970."""
     found = times.micros(thing.get("updated"))
     return times.micros(thing.get("created")) if found is None else found
 
 
 def without_lists(document: Document) -> Document:
-    """Give a document without what it lists of other things."""
+    """Return a document without its lists of things."""
     kept = {name: value for name, value in document.items() if name not in ("changelog", "comment", "fields")}
     return kept | {"fields": {name: value for name, value in fields(document).items() if name not in _LISTS}}

@@ -1,7 +1,7 @@
-"""What the body of a webhook tells: facts about issues, or why it tells none.
+"""The body of a webhook: the facts that it states about issues, or why it states none.
 
-Bodies are as Jira Cloud and Data Center write them, old and new (`tests/unit/jira/test_events.py` has one of each kind).
-Whose issue a thing is stands in `issue.id`, `worklog.issueId`, the two ids of an `issueLink`, or in the URL of the thing.
+Bodies of Jira Cloud and Data Center, old and new, are understood (`tests/unit/jira/test_events.py` has one of each kind).
+The issue of a thing is in `issue.id`, `worklog.issueId`, the two ids of an `issueLink`, or the URL of the thing.
 """
 
 import re
@@ -21,10 +21,10 @@ _OWN_URL = re.compile(r"/issue/([0-9]{1,18})(?:/|$)")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened (`name`, as `comment_created`), when by Jira's clock, and the facts about one or two issues.
+    """What happened (`name`, such as `comment_created`), when by Jira's clock, and the facts about one or two issues.
 
-    A fact may know no more than an id: then something happened to the issue that only REST can tell. `unread` are
-    the members of the body that had no known shape.
+    A fact may consist of an id only: then only the REST API knows what happened to the issue. `unread` are members of the
+    body with an unknown shape.
     """
 
     name: str
@@ -44,7 +44,7 @@ class SetAside:
 
 
 def read_event(body: bytes) -> Event | SetAside:
-    """Read the body of a webhook; whatever it is, there is an answer."""
+    """Parse the body of a webhook. Any body gives a result."""
     try:
         payload = documents.parse(body)
     except ValueError as error:
@@ -114,7 +114,7 @@ class _Reading:
             yield from self._of_change(change, issue, issue_id)
 
     def _whole(self, issue: Document, issue_id: str) -> IssueState:
-        """Take a whole issue apart: what it lists is newer or older than what other events tell."""
+        """Split a whole issue: its lists may be newer or older than what other events state."""
         lists: dict[str, Register] = {}
         registers: dict[str, dict[str, Register]] = {}
         at = documents.updated(issue)
@@ -129,7 +129,7 @@ class _Reading:
         return IssueState(issue_id, hook=hook, lists=lists, registers=registers)
 
     def _of_change(self, change: Document, issue: Document, issue_id: str) -> Iterator[IssueState]:
-        """Make of a change what a history of the REST API is: Jira stamps both as it does the issue."""
+        """Convert a change to a history as in the REST API: Jira gives both the time of the issue's update."""
         name = documents.identifier(change.get("id"))
         if name is None or not isinstance(change.get("items"), list):
             self._unread.append("changelog")
@@ -174,7 +174,7 @@ def _register(thing: Document, at: int) -> Register:
 
 
 def _link(link: Document, name: str, side: str, other: str | None) -> Register:
-    """Make of a link what the issue at one of its sides lists; the source has the other issue outward."""
+    """Convert a link to the form in which the issue at one of its sides lists it; the source lists the other issue as outward."""
     kind = link.get("issueLinkType")
     names = kind if isinstance(kind, dict) else {}
     described = {"name": names.get("name"), "inward": names.get("inwardName"), "outward": names.get("outwardName")}

@@ -1,4 +1,4 @@
-"""Where an issue stands: its parent, epic, sub-tasks and sprints, from fields of Jira's core and of Jira Software.
+"""The place of an issue: its parent, epic, sub-tasks and sprints, from fields of Jira and of Jira Software.
 
 Data Center writes a sprint as the text of a Java object, `com.atlassian.greenhopper.service.sprint.Sprint@1f[id=1,…]`,
 in which names are not escaped.
@@ -83,7 +83,7 @@ def standing(fields: Document, known: Hierarchy, report: Report) -> Standing:
 
 
 def _parent(fields: Document, known: Hierarchy, report: Report) -> tuple[str | None, str | None]:
-    """Give the key and id of the parent."""
+    """Return the key and id of the parent."""
     found = fields.get("parent")
     if found is None:
         linked = (key for name in known.parents if (key := _linked(fields.get(name))) is not None)
@@ -92,7 +92,7 @@ def _parent(fields: Document, known: Hierarchy, report: Report) -> tuple[str | N
 
 
 def _epic(fields: Document, known: Hierarchy) -> str | None:
-    """Give the key of the epic: of a parent that is one, or of the link that Jira Software had before."""
+    """Return the key of the epic: of a parent that is one, or of Jira Software's former link."""
     above = fields.get("parent")
     if isinstance(above, dict) and _is_epic(above) and isinstance(key := above.get("key"), str):
         return key
@@ -110,7 +110,7 @@ def _is_epic(issue: Document) -> bool:
 
 
 def _linked(value: Any) -> str | None:
-    """Take the key of an issue that a field links to."""
+    """Return the key of an issue that a field links to."""
     for _ in range(2):
         if isinstance(value, dict):
             value = value.get("key") or value.get("data")
@@ -118,7 +118,7 @@ def _linked(value: Any) -> str | None:
 
 
 def _subtasks(fields: Document, report: Report) -> str | None:
-    """Give the keys of the sub-tasks as a JSON list."""
+    """Return the keys of the sub-tasks as a JSON list."""
     found = fields.get("subtasks")
     if found is None:
         return None
@@ -131,7 +131,7 @@ def _subtasks(fields: Document, report: Report) -> str | None:
 def _sprints(
     fields: Document, known: Hierarchy, report: Report
 ) -> tuple[str | None, int | None, str | None, str | None]:
-    """Give the sprint that an issue is in, or was in last, as name, id and state; and the names of all as a JSON list."""
+    """Return the present or last sprint of an issue, as name, id and state; and the names of all as a JSON list."""
     found: dict[Any, Sprint] = {}
     is_told = False
     for value in _candidates(fields, known):
@@ -150,7 +150,7 @@ def _sprints(
 
 
 def _candidates(fields: Document, known: Hierarchy) -> Iterator[Any]:
-    """Give the values that hold sprints: of the field that is known to, else of those that look so."""
+    """Yield the values of known sprint fields, and of custom fields that look like sprints."""
     for name in ("closedSprints", "sprint", *known.sprints):
         if fields.get(name) is not None:
             yield fields[name]

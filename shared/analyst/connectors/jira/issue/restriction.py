@@ -1,4 +1,4 @@
-"""What Jira shows to some people only: comments and logged work for roles, groups or agents, and issues with a security level.
+"""What Jira shows to some people only: comments and worklogs for roles, groups or agents, and issues with a security level.
 
 Source: `visibility` and `jsdPublic` of Jira's REST API, the comment property `sd.public.comment` of Jira Service
 Management, and `security` of issues.
@@ -16,7 +16,7 @@ _NAMES: Final = ("alt", "__fileName", "fileName", "id")
 
 
 def jsd_public(thing: Document) -> bool | None:
-    """Tell whether customers of a service desk see a comment; None where Jira does not say."""
+    """Return whether customers of a service desk see a comment; None if Jira does not say."""
     told = thing.get("jsdPublic")
     if isinstance(told, str):
         told = {"true": True, "false": False}.get(told.lower())
@@ -43,20 +43,20 @@ def audience_name(visibility: Any, name: str, report: Report) -> str | None:
 
 
 def is_restricted(thing: Document) -> bool:
-    """Tell whether not everybody who sees the issue sees a comment or logged work; what has no known shape is."""
+    """Return whether a comment or worklog is hidden from some who see the issue; an unknown shape counts as hidden."""
     told = thing.get("visibility")
     shown = told.values() if isinstance(told, Mapping) else [told]
     return any(value not in (None, "", [], {}) for value in shown) or jsd_public(thing) is False
 
 
 def is_secured(document: Document) -> bool:
-    """Tell whether an issue has a security level, or may have one: a few fields do not say."""
+    """Return whether an issue has a security level, or may have one because only a few fields are known."""
     fields = documents.fields(document)
     return bool(fields.get("security")) or ("security" not in fields and not documents.is_full(document))
 
 
 def mentions(body: Any, filename: str) -> bool:
-    """Tell whether rich text shows a file, in wiki markup or in ADF."""
+    """Return whether rich text shows a file, in wiki markup or in ADF."""
     if isinstance(body, str):
         return any(f"{mark}{filename}" in body for mark in ("!", "^"))
     return filename in _files(body)
@@ -76,7 +76,7 @@ def _files(node: Any) -> Iterator[str]:
 
 
 def hidden_files(attachments: Mapping[str, Document], hidden: Iterable[Any], shown: Iterable[Any]) -> set[str]:
-    """Tell the ids of attachments that restricted texts show, and no other text does."""
+    """Return the ids of attachments that restricted texts show, and no other text."""
     hidden, shown = list(hidden), list(shown)
     found = set()
     for id_, attachment in attachments.items():

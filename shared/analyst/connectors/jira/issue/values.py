@@ -1,4 +1,4 @@
-"""Single values: texts, numbers, people, options. What has no known shape becomes None and is counted."""
+"""Single values: texts, numbers, people, options. A value of an unknown shape becomes None and is counted."""
 
 import math
 import re
@@ -13,7 +13,7 @@ from analyst.connectors.jira.issue import adf, documents, times, wiki
 
 @dataclass(slots=True)
 class Report:
-    """How often a value had a shape that nobody knows and became NULL, by the name of its field."""
+    """The number of values that became NULL because of an unknown shape, by the name of the field."""
 
     misshapen: Counter[str] = field(default_factory=Counter)
 
@@ -29,7 +29,7 @@ _WHO = re.compile(r"[?&](?:accountId|username|key)=([^&#]+)")
 
 
 def text(value: Any, name: str, report: Report) -> str | None:
-    """Take a text; numbers and truths are written as JSON has them."""
+    """Return a text; numbers and booleans are written as in JSON."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, int | float):
@@ -39,7 +39,7 @@ def text(value: Any, name: str, report: Report) -> str | None:
 
 
 def member(value: Any, part: str, name: str, report: Report) -> str | None:
-    """Take the text of a member of an object, as the name of a status."""
+    """Return the text of a member of an object, such as the name of a status."""
     if value is None:
         return None
     if isinstance(value, dict):
@@ -50,7 +50,7 @@ def member(value: Any, part: str, name: str, report: Report) -> str | None:
 
 
 def whole(value: Any, name: str, report: Report) -> int | None:
-    """Take a whole number that fits 64 bits; of a satisfaction its rating."""
+    """Return a whole number of at most 64 bits; for a satisfaction, its rating."""
     found = number(value, name, report)
     if found is None:
         return None
@@ -61,7 +61,7 @@ def whole(value: Any, name: str, report: Report) -> int | None:
 
 
 def number(value: Any, name: str, report: Report) -> float | int | None:
-    """Take a finite number, also one that is written as text; of a satisfaction its rating."""
+    """Return a finite number, also if written as text; for a satisfaction, its rating."""
     if isinstance(value, dict):
         value = value.get("rating", value.get("value", value))
     if value is None:
@@ -82,7 +82,7 @@ def _read_number(value: str) -> float | int | None:
 
 
 def instant(value: Any, name: str, report: Report) -> str | None:
-    """Take a time, as DuckDB reads it."""
+    """Return a time as DuckDB reads it."""
     if value is None:
         return None
     if (found := times.text_of(times.instant(value))) is None:
@@ -91,7 +91,7 @@ def instant(value: Any, name: str, report: Report) -> str | None:
 
 
 def day(value: Any, name: str, report: Report) -> str | None:
-    """Take a date, as DuckDB reads it."""
+    """Return a date as DuckDB reads it."""
     if value is None:
         return None
     if (found := times.day(value)) is None:
@@ -100,9 +100,9 @@ def day(value: Any, name: str, report: Report) -> str | None:
 
 
 def user(value: Any, name: str, report: Report, *, emails: bool = True) -> str | None:
-    """Take a person's e-mail address; where it is absent the account id, and of Data Center the name or key.
+    """Return a person's e-mail address, otherwise the account id, or the name or key of Data Center.
 
-    Without `emails` nothing that looks like an address is taken.
+    Without `emails`, nothing that looks like an address is returned.
     """
     if value is None:
         return None
@@ -120,7 +120,7 @@ def user(value: Any, name: str, report: Report, *, emails: bool = True) -> str |
 
 
 def user_name(value: Any, *, emails: bool = True) -> str | None:
-    """Take the name that a person goes by."""
+    """Return the display name of a person."""
     if isinstance(value, dict):
         for part in ("displayName", "name"):
             if isinstance(found := value.get(part), str) and found and (emails or not is_email(found)):
@@ -129,12 +129,12 @@ def user_name(value: Any, *, emails: bool = True) -> str | None:
 
 
 def is_email(text: str | None) -> bool:
-    """Tell whether a text is nothing but an e-mail address."""
+    """Return whether a text is just an e-mail address."""
     return text is not None and _EMAIL.fullmatch(text.strip()) is not None
 
 
 def plain_text(value: Any, name: str, report: Report) -> str | None:
-    """Take rich text as plain text: an ADF document (REST v3) or wiki markup (REST v2, webhooks)."""
+    """Return rich text as plain text: an ADF document (REST v3) or wiki markup (REST v2, webhooks)."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -143,12 +143,12 @@ def plain_text(value: Any, name: str, report: Report) -> str | None:
 
 
 def as_written(value: Any) -> str | None:
-    """Take rich text with its markup: wiki markup as it is, ADF as JSON."""
+    """Return rich text with its markup: wiki markup as it is, ADF as JSON."""
     return value if value is None or isinstance(value, str) else json(value)
 
 
 def option(value: Any, name: str, report: Report) -> str | None:
-    """Take what is chosen: its value or name; of a cascade both, as `Hardware / Screen`."""
+    """Return the value or name of an option; of a cascade both, such as `Hardware / Screen`."""
     if isinstance(value, dict):
         found = _option_text(value)
         if isinstance(child := value.get("child"), dict) and (under := _option_text(child)) is not None:
@@ -170,17 +170,17 @@ def _option_text(value: dict[str, Any]) -> str | None:
 
 
 def options(value: Any, name: str, report: Report) -> str | None:
-    """Take all that is chosen, as a JSON list of texts."""
+    """Return all chosen options as a JSON list of texts."""
     return _each(value, lambda one: option(one, name, report))
 
 
 def users(value: Any, name: str, report: Report, *, emails: bool = True) -> str | None:
-    """Take people as a JSON list of what `user` takes of each."""
+    """Return people as a JSON list of what `user` returns for each."""
     return _each(value, lambda one: user(one, name, report, emails=emails))
 
 
 def _each(value: Any, take: Callable[[Any], str | None]) -> str | None:
-    """Write as a JSON list what is taken of each of several, or of one that stands alone."""
+    """Convert each of several values, or a single one, to a JSON list."""
     if value is None:
         return None
     several = value if isinstance(value, list) else [value]
@@ -188,5 +188,5 @@ def _each(value: Any, take: Callable[[Any], str | None]) -> str | None:
 
 
 def json(value: Any) -> str | None:
-    """Write a value as canonical JSON."""
+    """Return a value as canonical JSON."""
     return None if value is None else documents.canonical(value).decode()
