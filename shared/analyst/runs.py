@@ -21,6 +21,9 @@ from analyst.store.port import StoreConflictError, UnsureWriteError
 
 PREFIX = "state/runs/"
 _PROGRESS = "state/progress/"
+_STALE: Final = 3600.0
+"""Seconds after which the progress of a run that never ended is ignored, and deleted by the next run."""
+
 RunKind = Literal["extract", "rebuild", "job"]
 RunStatus = Literal["ok", "unchanged", "partial", "failed"]
 TableStatus = Literal["ok", "unchanged", "failed", "missing", "superseded", "vanished"]
@@ -130,6 +133,13 @@ class Reading:
         if written is not None:
             with suppress(AnalystError):
                 self._store.delete(self._key)
+                self._delete_stale()
+
+    def _delete_stale(self) -> None:
+        """Delete the progress of runs whose process was killed."""
+        for entry in self._store.list(_PROGRESS):
+            if entry.age > _STALE:
+                self._store.delete(entry.key)
 
 
 def progress_of(store: Store, run_id: str) -> tuple[RunProgress, timedelta] | None:
@@ -138,6 +148,13 @@ def progress_of(store: Store, run_id: str) -> tuple[RunProgress, timedelta] | No
     if found is None:
         return None
     return RunProgress.model_validate_json(found.data), timedelta(seconds=found.age)
+
+
+def under_way(store: Store, limit: int) -> Iterator[RunProgress]:
+    """Return the progress of the runs that publish one, newest first."""
+    keys = sorted((entry.key for entry in store.list(_PROGRESS)), reverse=True)[:limit]
+    found = (store.read(key) for key in keys)
+    yield from (RunProgress.model_validate_json(each.data) for each in found if each is not None and each.age < _STALE)
 
 
 @dataclass(slots=True)

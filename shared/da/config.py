@@ -64,12 +64,18 @@ class Config:
             raise DaError(f"no server is configured; {LOG_IN}")
         if token := _token(self.environ):
             return Login(server, token, variable="DA_TOKEN_FILE" if self.environ.get("DA_TOKEN_FILE") else "DA_TOKEN")
-        saved = self._read("token.json")
-        if saved.get("server") != server or not saved.get("token"):
+        saved = self.saved()
+        if saved is None or saved.server != server:
             raise DaError(f"you are not logged in to '{server}'; run: da login --server {server}")
-        return Login(
-            server, str(saved["token"]), saved.get("email"), saved.get("refresh_token"), saved.get("expires_at")
-        )
+        return saved
+
+    def saved(self) -> Login | None:
+        """Return the login that `da login` saved, also if the environment overrides it; `None` if there is none."""
+        saved = self._read("token.json")
+        if not saved.get("server") or not saved.get("token"):
+            return None
+        email, refresh_token, expires_at = (saved.get(name) for name in ("email", "refresh_token", "expires_at"))
+        return Login(str(saved["server"]), str(saved["token"]), email, refresh_token, expires_at)
 
     @property
     def email(self) -> str | None:

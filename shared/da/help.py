@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from da.errors import UsageError
 
 _EXAMPLES = "\nExamples:\n"
+_TEXTS = frozenset({"str", "text", "path", "file"})
 _KINDS = {"integer": "a whole number", "int": "a whole number", "float": "a number", "date": "a date"}
 
 
@@ -157,13 +158,15 @@ def _expected(kind: Any, message: str) -> str:
     if noun is None:
         return message
     given = message.partition(" is not ")[0]
-    bounds = f" from {low} to {high}" if low is not None and high is not None else f" of at least {low}" if low else ""
+    bounds = "" if low is None else f" of at least {low}" if high is None else f" from {low} to {high}"
     return f"{given} is not {noun}{bounds}"
 
 
 def _describe(parameter: Any) -> None:
-    """Describe a numeric parameter in words instead of by the name of its type and an inequality."""
+    """Describe a parameter in words instead of by the name of its type and an inequality."""
     kind = parameter.type
+    if kind.name in _TEXTS and parameter.param_type_name == "option":
+        parameter.metavar = parameter.metavar or parameter.name.upper()
     if not str(getattr(kind, "name", "")).startswith(("int", "float")):
         return
     parameter.metavar = parameter.metavar or "N"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from da import __version__
-from da.errors import DaError, UsageError
+from da.errors import CanceledError, DaError, UsageError
 from da.help import Commands, Group, walked, wrong_call
 from da.output import say_error, say_text
 
@@ -75,6 +75,8 @@ class _LazyGroup(Group):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
+        except KeyboardInterrupt:  # the parser would end the program without a word
+            raise CanceledError("interrupted") from None
         except BrokenPipeError:  # the reader of our output, such as `head`, has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
@@ -131,7 +133,10 @@ def run(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit the process."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+            # Files and pipes get UTF-8, also on Windows, where Python would encode what it writes into them for the
+            # code page of the region and lose the other characters.
+            chosen = stream.isatty() or os.environ.get("PYTHONIOENCODING")
+            stream.reconfigure(encoding=None if chosen else "utf-8", errors="backslashreplace")
     sys.exit(execute(arguments))
 
 

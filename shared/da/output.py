@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from da.text import clean, listing, painted, terminal_width
+from da.text import clean, is_encodable, listing, painted, terminal_width
 
 
 def say(text: object = "", *, err: bool = False) -> None:
@@ -38,10 +38,10 @@ def json_text(document: Any) -> str:
 
 
 def escaped(text: str) -> str:
-    """Escape unprintable characters in JSON text without changing the document."""
-    if text.replace("\n", "").isprintable():
+    """Escape characters that are unprintable, or that stdout can't encode, in JSON text without changing the document."""
+    if text.replace("\n", "").isprintable() and is_encodable(text):
         return text
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    return "".join(c if c == "\n" or (c.isprintable() and is_encodable(c)) else json.dumps(c)[1:-1] for c in text)
 
 
 def print_json(document: Any) -> None:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
+from da import updates
 from da.config import Login
 from da.errors import BrokenError, DaError, RefusedError
+from da.output import say
 from da.web import Exchange, Web
 
 
@@ -53,6 +55,7 @@ class Server:
         self._web = web
         self._backoff = backoff or Backoff(attempts=4, longest=8.0)
         self._renew = renew
+        self._has_mentioned = False
 
     def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
         """GET a resource."""
@@ -131,9 +134,16 @@ class Server:
     def _once(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, read: Any) -> Any:
         sent = {**headers, "Accept": "application/json", **self._proof()}
         with self._web.exchange(method, self.address + path, sent, body) as answer:
+            self._mention_update(answer.header(updates.HEADER))
             if answer.status >= 300 and answer.status != _NOT_MODIFIED:  # noqa: PLR2004
                 raise answer.refusal()
             return read(answer)
+
+    def _mention_update(self, version: str) -> None:
+        """Say once that the server has another version; an error that follows may come of that."""
+        if not self._has_mentioned and (text := updates.notice(version, self.address)):
+            self._has_mentioned = True
+            say(text, err=True)
 
     def _proof(self) -> dict[str, str]:
         self._login = self._renew(self._login)

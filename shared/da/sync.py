@@ -28,7 +28,7 @@ from da.progress import Bar, Progress
 from da.server import Backoff, Server
 from da.text import bytes_text, count_text, seconds_text
 from da.web import Web
-from da.workspace import LAYOUT, State, Workspace
+from da.workspace import LAYOUT, State, Workspace, is_too_long
 
 if TYPE_CHECKING:
     from da.download import Outcome
@@ -308,7 +308,7 @@ class Sync:
         return {self._workspace.path(each.id, file) for each in _mirrored(tables) for file in each.files}
 
     def _fitting(self, todo: Plan) -> tuple[Plan, set[str]]:
-        """Exclude tables that alone exceed the free disk space."""
+        """Exclude tables that alone exceed the free disk space, or whose paths are too long."""
         disk, sizes = shutil.disk_usage(self._workspace.root), Counter[str]()
         for each in todo.wanted:
             sizes[each.table_id] += each.file.size_bytes
@@ -317,11 +317,18 @@ class Sync:
             for table_id, size in sizes.items()
             if size > disk.total or (size > disk.free and size > disk.free + _here(todo, table_id))
         }
+        for each in todo.wanted:
+            longest = max((str(piece.part) for piece in assembly(each).pieces), key=len)
+            if is_too_long(Path(longest)):
+                self._report.failed[each.table_id] = (
+                    f"the path '{longest}' is longer than Windows allows; sync to a shorter folder, such as C:\\da"
+                )
         for table_id in unfitting:
             needed, room = bytes_text(sizes[table_id]), bytes_text(disk.free)
             self._report.failed[table_id] = (
                 f"not enough disk space: it needs {needed}, but '{self._workspace.root}' has {room} free; free some space"
             )
+        unfitting |= {each.table_id for each in todo.wanted if each.table_id in self._report.failed}
         fitting = tuple(each for each in todo.wanted if each.table_id not in unfitting)
         return replace(todo, wanted=fitting), unfitting
 

@@ -101,6 +101,20 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else " " if c in "\n\t\r" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def is_encodable(text: str) -> bool:
+    """Return whether stdout can show a text; a Windows console or pipe may have a code page such as cp1252."""
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def rule() -> str:
+    """Return the character of the line below the header of a table."""
+    return "─" if is_encodable("─") else "-"
+
+
 def terminal_width() -> int | None:
     """Return the width of the terminal on stdout; `None` if there is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
@@ -132,7 +146,8 @@ def layout(
     widths = [max(map(columns_of, column)) for column in zip(*cells, strict=True)]
     shown = _fitting(widths, width)
     lines = [_line(line, widths, shown, right) for line in cells]
-    lines.insert(1, "  ".join("─" * widths[index] if index >= 0 else "─" for index in shown))
+    line = rule()
+    lines.insert(1, "  ".join(line * (widths[index] if index >= 0 else 1) for index in shown))
     return Layout(lines, len(widths) - sum(index >= 0 for index in shown))
 
 
@@ -166,7 +181,7 @@ def listing(
                 parts.append(fill + word if columns[at] in right else word + fill)
             lines.append("  ".join(parts).rstrip())
         if number == 0:
-            lines.append("  ".join("─" * widths[columns[at]] for at in shown))
+            lines.append("  ".join(rule() * widths[columns[at]] for at in shown))
     return lines, hidden
 
 

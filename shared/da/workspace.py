@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Self
 
 from da.atomic import write_atomically
@@ -27,6 +27,9 @@ LAYOUT = 2
 """Of the database: 2 has a schema per source."""
 
 _OURS = re.compile(r"[0-9a-f]{32}(\.parquet|(\.[0-9]+)?\.part)")
+_LONGEST_PATH = 259
+"""Characters of a path on Windows (MAX_PATH without the NUL at the end)."""
+
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
 
@@ -107,7 +110,7 @@ class Workspace:
 
     def folder(self, table_id: str) -> Path:
         """The folder of a table's files."""
-        return self.parquet.joinpath(*(f"{part}_" if part in _RESERVED else part for part in table_id.split(".")))
+        return self.parquet.joinpath(*map(_as_folder, table_id.split(".")))
 
     def path(self, table_id: str, file: File) -> Path:
         """The path of one file. It is named after the hash of its content, so it never changes."""
@@ -251,6 +254,23 @@ def is_read(database: Path) -> bool:
     except OSError as error:
         return error.errno in {errno.EACCES, errno.EAGAIN}
     return False
+
+
+def _as_folder(name: str) -> str:
+    """Return the name of a folder: names that are devices on Windows, such as `con`, get an underscore.
+
+    Every system gets the same names, so that a mirror can be copied. Names that look as if they had got an underscore
+    get one more, so that no two tables share a folder.
+    """
+    return f"{name}_" if name.rstrip("_") in _RESERVED else name
+
+
+def is_too_long(path: PurePath, platform: str = sys.platform) -> bool:
+    """Return whether a path is longer than Windows allows to programs that don't ask for long paths.
+
+    DuckDB opens the files under the names in the views; so do other programs.
+    """
+    return platform == "win32" and len(str(path)) > _LONGEST_PATH
 
 
 def _folders(path: Path) -> list[Path]:

@@ -135,6 +135,8 @@ class Extraction:
             extracted, made = _staged(connector, staging, state, files)
         except Exception as failure:  # noqa: BLE001 - a table's failure, whatever it is, must not stop the others
             return TableResult(table=table.name, status="failed", error=self._explain(failure), ms=_ms(began)), None
+        if (kept := _kept_import(self.source, table, base, made)) is not None:
+            return kept, None
         result = TableResult(
             table=table.name,
             status="ok",
@@ -308,6 +310,22 @@ def _noted(base: Extract, results: Sequence[TableResult]) -> list[TableRun]:
     """Return the rows of `_runs` that change for tables that were not read: new notices, and those that ended."""
     vanished = {name for name, notice in base.notices.items() if notice.status == "vanished"}
     return [_run_row(result) for result in results if (result.status == "vanished") != (result.table in vanished)]
+
+
+def _kept_import(source: str, table: SourceTable, base: Extract, made: NewTable) -> TableResult | None:
+    """Return the result that keeps an imported table, if its source has no rows to replace the imported ones with.
+
+    A source that is connected after an import often starts empty, or points to the wrong place. Its first sync must not
+    replace the only copy of the data by nothing; once it has rows, it replaces the import.
+    """
+    meta = base.meta.get(table.name)
+    if not base.state(table.name).is_imported or made.rows_read or meta is None or not meta.rows:
+        return None
+    note = (
+        f"the source has no rows, so the {meta.rows:,} imported rows stay; add rows to it, "
+        f"or delete the table with DELETE /api/admin/tables/{source}.{table.name}"
+    )
+    return TableResult(table=table.name, status="unchanged", rows=meta.rows, size_bytes=meta.size_bytes, note=note)
 
 
 def _is_empty(table: SourceTable, made: NewTable, old: Sequence[FileRow]) -> bool:

@@ -6,8 +6,12 @@ snapshot until its source publishes again or is released. The catalog lists thes
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from analyst import duckdb_files, lease, logs, runs
 from analyst.catalog import Catalog, HeldBack, Pointer
@@ -21,15 +25,29 @@ from analyst.store import Store
 _LOG = logging.getLogger(f"{logs.ROOT}.rollback")
 
 
+class TableChange(BaseModel):
+    """A table that a rollback changes: its rows and its last extract before and after. A missing side has neither."""
+
+    model_config = ConfigDict(frozen=True)
+
+    table: str
+    change: Literal["changed", "added", "removed"]
+    rows_before: int | None = None
+    rows_after: int | None = None
+    extracted_before: datetime | None = None
+    extracted_after: datetime | None = None
+
+
 class RollbackAnswer(RebuildAnswer):
     """What a rollback did, or with `dry_run` would do.
 
-    `missing` are tables that are not shown as they were: the earlier snapshot lacks them, or has them for a registration that
-    has ended.
+    `missing` are tables that are not shown as they were: the earlier snapshot lacks them, or contains them for a
+    registration that has ended. `changes` lists the tables that differ from those before the rollback.
     """
 
     dry_run: bool = False
     missing: tuple[str, ...] = ()
+    changes: tuple[TableChange, ...] = ()
 
 
 def roll_back(rebuilding: Rebuild, number: int, *, dry_run: bool = False) -> RollbackAnswer:
@@ -43,15 +61,14 @@ def roll_back(rebuilding: Rebuild, number: int, *, dry_run: bool = False) -> Rol
     """
     store = rebuilding.store
     key, unbuilt = Snapshots(store).key_of(number), rebuilding.unbuilt()
+    target = _read(store, key, number)  # once: after publishing, a sweep may delete it
     if dry_run:
         last = read_last(store, {}).catalog
-        catalog = _planned(rebuilding, key, number, last)
-        return _answer(catalog, last, _hidden(store, key, number, catalog), unbuilt, dry_run=True)
+        return _answer(_planned(rebuilding, target, number, last), last, target, unbuilt, dry_run=True)
     with _leased(store) as held:
-        catalog, last = _publish(rebuilding, key, number, held)
-        hidden = _hidden(store, key, number, catalog)
+        catalog, last = _publish(rebuilding, target, key, number, held)
     _catch_up(rebuilding)
-    return _answer(catalog, last, hidden, unbuilt, dry_run=False)
+    return _answer(catalog, last, target, unbuilt, dry_run=False)
 
 
 def release(rebuilding: Rebuild, sources: frozenset[str] | None) -> RebuildAnswer:
@@ -84,10 +101,11 @@ def _leased(store: Store) -> Lease:
 
 
 def _answer(
-    catalog: Catalog, last: Catalog, hidden: frozenset[str], unbuilt: frozenset[str], *, dry_run: bool
+    catalog: Catalog, last: Catalog, target: Catalog, unbuilt: frozenset[str], *, dry_run: bool
 ) -> RollbackAnswer:
     """Return the answer once the sources that were `unbuilt` before are built as well."""
     shown = {table.id for table in catalog.tables}
+    hidden = {table.id for table in target.tables if table not in catalog.tables}
     lacking = {table.id for table in last.tables if table.id not in shown and table.source not in unbuilt}
     return RollbackAnswer(
         status="unchanged" if dry_run else "published",
@@ -97,22 +115,33 @@ def _answer(
         held_back=tuple(one.source for one in catalog.held_back if one.source not in unbuilt),
         dry_run=dry_run,
         missing=tuple(sorted({*lacking, *hidden})),
+        changes=tuple(_changes(last, catalog, unbuilt)),
     )
 
 
-def _hidden(store: Store, key: str, number: int, catalog: Catalog) -> frozenset[str]:
-    """Return the tables of an earlier snapshot that the catalog made from it does not show as they were."""
-    return frozenset(table.id for table in _read(store, key, number).tables if table not in catalog.tables)
+def _changes(before: Catalog, after: Catalog, unbuilt: frozenset[str]) -> Iterator[TableChange]:
+    """Compare the tables of two catalogs, except those of sources that are built again right away."""
+    old, new = ({table.id: table for table in one.tables if table.source not in unbuilt} for one in (before, after))
+    for name in sorted(old.keys() | new.keys()):
+        was, is_ = old.get(name), new.get(name)
+        if was is None or is_ is None or (was.version, was.hash) != (is_.version, is_.hash):
+            yield TableChange(
+                table=name,
+                change="added" if was is None else "removed" if is_ is None else "changed",
+                rows_before=was.rows if was else None,
+                rows_after=is_.rows if is_ else None,
+                extracted_before=was.extracted_at if was else None,
+                extracted_after=is_.extracted_at if is_ else None,
+            )
 
 
-def _planned(rebuilding: Rebuild, key: str, number: int, last: Catalog) -> Catalog:
+def _planned(rebuilding: Rebuild, earlier: Catalog, number: int, last: Catalog) -> Catalog:
     """Make the catalog that would follow the last one.
 
     Raises:
-        NotFoundError: the snapshot is no longer kept.
-        ConflictError: files of it are gone.
+        ConflictError: files of the earlier snapshot are gone.
     """
-    target = _of_now(rebuilding, _read(rebuilding.store, key, number), last)
+    target = _of_now(rebuilding, earlier, last)
     _require_whole(rebuilding.store, target, number)
     now = rebuilding.now()
     newest = {one.source: one.newest for one in last.held_back}
@@ -175,13 +204,12 @@ def _require_whole(store: Store, catalog: Catalog, number: int) -> None:
         )
 
 
-def _publish(rebuilding: Rebuild, key: str, number: int, held: Lease) -> tuple[Catalog, Catalog]:
+def _publish(rebuilding: Rebuild, target: Catalog, key: str, number: int, held: Lease) -> tuple[Catalog, Catalog]:
     store = rebuilding.store
     with duckdb_files.scratch(rebuilding.scratch) as folder:
         last = read_last(store, {})
-        catalog = _planned(rebuilding, key, number, last.catalog)
+        catalog = _planned(rebuilding, target, number, last.catalog)
         path, duckdb = folder / "analytics.duckdb", f"{key.removesuffix(CATALOG_SUFFIX)}.duckdb"
-        target = _read(store, key, number)
         if catalog.tables == target.tables:
             store.download(duckdb, path)
             snapshot_file.renumber(path, catalog)

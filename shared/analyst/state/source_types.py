@@ -1,7 +1,7 @@
 """The types of sources, and what the config of a source and the options of its tables must look like.
 
-What a connector understands stands beside the connector; it is handed in as `SourceTypes`. A type without a
-description there takes any JSON object.
+The models of configs and options are defined by the connectors and passed in as `SourceTypes`. A type without models
+accepts any JSON object.
 """
 
 import difflib
@@ -24,9 +24,9 @@ SOURCE_TYPES: Final = frozenset(get_args(SourceKind))
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is done for a source besides its extract: the function at `path` is called with its name, on a schedule.
+    """A scheduled job of a source besides its extract: the function at `path` is called with the name of the source.
 
-    It may be called at any time, also while an earlier call goes on.
+    It may be called at any time, even during an earlier call.
     """
 
     name: str

@@ -30,7 +30,7 @@ class Applied(Output):
 def apply_declared(
     db: "DuckDBPyConnection", actor: Actor, settings: Settings, types: SourceTypes
 ) -> tuple[Applied, ...]:
-    """Make the sources that are declared, and change those that differ; what is not declared stays as it is.
+    """Create or update the declared sources. Other sources stay unchanged.
 
     Raises:
         InvalidInputError: the config of one can't be used.
@@ -104,8 +104,8 @@ def get_source(db: "DuckDBPyConnection", name: str) -> Source:
     """
     row = fetch_one(db, "from sources where name = ?", [name])
     if row is None:
-        names = [str(one["name"]) for one in fetch(db, "select name from sources")]
-        raise NotFoundError(f"there is no source {name!r}{did_you_mean(name, names)}")
+        known = (source["name"] for source in fetch(db, "select name from sources order by name"))
+        raise NotFoundError(f"there is no source {name!r}{did_you_mean(name, known)}")
     return _source(row)
 
 
@@ -128,7 +128,7 @@ def create_source(db: "DuckDBPyConnection", actor: Actor, new: NewSource, types:
 
 
 def update_source(db: "DuckDBPyConnection", actor: Actor, change: SourceChange, types: SourceTypes) -> Source:
-    """Change what is named of a source.
+    """Change the given fields of a source.
 
     Raises:
         NotFoundError: there is no such source.

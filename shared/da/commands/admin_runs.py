@@ -11,7 +11,7 @@ from da.errors import DaError
 from da.options import DryRun, Json, Timeout
 from da.output import print_json, print_table, respond, say, say_text
 from da.progress import Ticker
-from da.runs import followed, rebuilt
+from da.runs import PENDING, followed, rebuilt
 from da.server import Server
 from da.session import session
 from da.text import bytes_text, count_text, local_time, seconds_text
@@ -31,10 +31,10 @@ def sync(sources: Sources = None, wait: Wait = True, timeout: Timeout = 3600, js
     waiting; the runs continue on the server. Exits with 1 if something failed.
 
     Examples:
-      da admin sync                  all sources
-      da admin sync shop             one source
-      da admin sync shop.orders      one table
-      da admin sync --no-wait        start the runs and return
+      da admin sync              # all sources
+      da admin sync shop         # one source
+      da admin sync shop.orders  # one table
+      da admin sync --no-wait    # start the runs and return
     """
     with session() as server:
         started = _triggered(server, sources or [])
@@ -121,9 +121,24 @@ def rollback(
         say(f"Would restore snapshot {snapshot}: {count_text(built['tables'], 'table')}.")
     else:
         say(f"Restored the tables of snapshot {snapshot} as snapshot {built['snapshot']}.")
+    for change in built.get("changes") or []:
+        say(f"  {_change_text(change)}")
     if missing := built.get("missing"):
         say(f"{'Would remove' if dry_run else 'Removed'} tables: {', '.join(missing)}.")
     _print_held_back(built)
+
+
+def _change_text(change: dict[str, Any]) -> str:
+    rows = [change.get(f"rows_{when}") for when in ("before", "after")]
+    if change["change"] != "changed":
+        known = next((count for count in rows if count is not None), None)
+        return f"{change['table']}: {change['change']}" + (f", {known:,} rows" if known is not None else "")
+    before, after = (f"{count:,}" if count is not None else "?" for count in rows)
+    return (
+        f"{change['table']}: {before} → {after} rows"
+        if before != after
+        else f"{change['table']}: {after} rows, other content"
+    )
 
 
 def release(
@@ -305,6 +320,8 @@ def _result(run: dict[str, Any]) -> str:
     if run.get("error"):
         return str(run["error"])
     tables = run.get("tables") or []
+    if run["status"] in PENDING:
+        return f"{len(tables)} of {run.get('total')} tables, reading {', '.join(run.get('reading') or [])}"
     failed = [f"{table['table']}: {table['error']}" for table in tables if table.get("error")]
     if failed:
         return "; ".join(failed)

@@ -54,7 +54,7 @@ def set_schedule(
     Examples:
       da admin set-schedule shop every 6h
       da admin set-schedule shop.orders daily 05:00 Europe/Prague
-      da admin set-schedule shop.orders      inherit again
+      da admin set-schedule shop.orders  # inherit again
     """
     when = " ".join(words or ()) or None
     kind = "tables" if "." in name else "sources"

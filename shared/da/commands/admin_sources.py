@@ -267,10 +267,13 @@ def _previewed(server: Server, name: str, body: Mapping[str, Any]) -> dict[str, 
 
 
 def _path(path: str | None, server: Server) -> dict[str, str]:
-    """Return the path as an option; absolute if the server runs on this machine, whose working directory may differ."""
+    """Return the path as an option: absolute for `~/…`, `./…` and `../…` if the server runs on this machine.
+
+    Any other relative path, such as `shop`, is one below the server's folder of sources.
+    """
     if path is None:
         return {}
-    if is_loopback(server.address) and "://" not in path and not path.startswith("/"):
+    if is_loopback(server.address) and path.startswith(("~", "./", "../")):
         return {"path": str(Path(path).expanduser().absolute())}
     return {"path": path}
 

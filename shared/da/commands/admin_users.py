@@ -82,6 +82,7 @@ def add_user(
         )
         print_note(made)
         say_text(f"To log in, they run this and paste the token:\n\n  da login --server {address}")
+        say_text(f"\nHow to install da: {address}/cli")
 
 
 @app.command("invite")

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from da import __version__
 from da.commands.tokens import app as tokens_app
 from da.config import Config, Login, is_loopback, server_address
 from da.errors import DaError, UsageError
@@ -16,7 +15,7 @@ from da.options import Json
 from da.output import respond, say, say_warning
 from da.text import local_day
 
-app = Commands("Log in and out, and manage your access tokens.")
+app = Commands("Show who you are logged in as, and manage your access tokens.")
 app.add_typer(tokens_app, name="tokens")
 
 ServerUrl = Annotated[
@@ -37,7 +36,7 @@ Browser = Annotated[
 ]
 
 
-@app.command()
+@app.command(hidden=True)  # the same as da login
 def login(
     server: ServerUrl = None,
     token: Token = None,
@@ -51,8 +50,8 @@ def login(
 
     Examples:
       da login --server https://data.example.com
-      da login                       to the last server again
-      da login --no-browser          with a browser on another machine
+      da login               # to the last server again
+      da login --no-browser  # with a browser on another machine
       DA_TOKEN=… da login --server https://data.example.com
     """
     from da.browser_login import sign_in
@@ -64,7 +63,7 @@ def login(
     if address is None:
         raise UsageError("no server is configured; run: da login --server URL")
     with Web() as web:
-        health, _ = health_of(address, web)
+        health_of(address, web)
         if bootstrap:
             made = Login(address, _bootstrap(Server(Login(address, ""), web), bootstrap))
         elif browser is not None or _is_to_browse(token):
@@ -75,13 +74,11 @@ def login(
     config.save(replace(made, email=me.get("email")))
     document = {"server": address, "email": me.get("email"), "role": me.get("role")}
     respond(document, f"Logged in to {address} as {_who(me)}.", json=json)
-    if notice := version_notice(address, str(health["version"])):
-        say(notice, err=True)
     if address.startswith("http:") and not is_loopback(address):
         say_warning("over http:// your token and data are not encrypted; use https://.")
 
 
-@app.command()
+@app.command(hidden=True)  # the same as da logout
 def logout(json: Json = False) -> None:
     """Log out: end the session and delete the saved credentials.
 
@@ -122,13 +119,6 @@ def whoami(json: Json = False) -> None:
             say(f"Token {me['token'].get('name', '')} expires on {local_day(me['token']['expires_at'])}.")
 
 
-def version_notice(address: str, theirs: str) -> str:
-    """Say how to update if the server has another minor version than `da`; empty if they match."""
-    if theirs.split(".")[:2] == __version__.split(".")[:2] or theirs == "0":
-        return ""
-    return f"Note: the server has version {theirs}, da has {__version__}; to install the server's version, see {address}/cli"
-
-
 def _is_to_browse(token: str | None) -> bool:
     """Return whether to sign in with a browser: stdin is a terminal and no token is given."""
     return token is None and not os.environ.get("DA_TOKEN") and sys.stdin.isatty()
@@ -140,8 +130,8 @@ def _end_session(config: Config) -> None:
     from da.web import Web
 
     try:
-        login = config.login()
-        if login.refresh_token is not None:
+        login = config.saved()
+        if login is not None and login.refresh_token is not None:
             with Web() as web:
                 server_of(config, login, web).have_done("/auth/logout")
     except DaError as error:

@@ -48,7 +48,7 @@ def set_(key: Key, value: Value = None, json: Json = False) -> None:
     Examples:
       da config set server https://data.example.com
       da config set workspace ~/analysis
-      da config set workspace          remove it
+      da config set workspace  # remove it
     """
     config = Config.read()
     if value is not None:

@@ -18,6 +18,7 @@ from da.output import print_json, print_table, say
 from da.server import Backoff, health_of
 from da.session import server_of
 from da.text import ago_text, bytes_text, local_day
+from da.updates import update_command
 from da.web import Web
 from da.workspace import Workspace
 
@@ -48,7 +49,7 @@ def diagnose(json: Json = False) -> None:
 
     Examples:
       da diagnose
-      da diagnose --json             for a support request
+      da diagnose --json  # for a support request
     """
     findings = list(_findings(Config.read()))
     if json:
@@ -100,12 +101,12 @@ def _server(config: Config) -> Iterator[Finding]:
         is_open = address.startswith("http:") and not is_loopback(address)
         advice = "Over http:// your token and data are not encrypted; use https://" if is_open else ""
         yield Finding("server", "warning" if is_open else "ok", f"{address} answers", advice)
-        yield _versions(address, health)
+        yield _versions(health, address)
         yield _clock(date)
         yield _login(config, web)
 
 
-def _versions(address: str, health: dict[str, Any]) -> Finding:
+def _versions(health: dict[str, Any], address: str) -> Finding:
     import duckdb
 
     theirs = str(health["version"])
@@ -116,7 +117,7 @@ def _versions(address: str, health: dict[str, Any]) -> Finding:
         "versions",
         "warning",
         found,
-        f"Install the version of da that the server hands out: see {address}/cli",
+        f"Install the version of da that matches the server: {update_command(theirs, address)}",
     )
 
 

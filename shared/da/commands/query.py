@@ -68,6 +68,15 @@ def query(sql: Sql = None, file: File = None, form: Format = "table", limit: Lim
         say(f"Showing the first {limit:,} rows; use --limit 0 for all.", err=True)
 
 
+def _read_stdin() -> str:
+    """Read SQL as UTF-8, as editors and `da` itself write it; otherwise in the encoding of the console."""
+    data = sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode(sys.stdin.encoding)
+
+
 class _Counted:
     """Rows up to a limit. One more row is read, so that `truncated` is exact."""
 
@@ -88,7 +97,7 @@ def _text(sql: str | None, file: Path | None) -> str:
         if file is not None:
             return file.read_text(encoding="utf-8-sig")
         if sql == "-" or (sql is None and not sys.stdin.isatty()):
-            return sys.stdin.read()
+            return _read_stdin()
     except (OSError, UnicodeDecodeError) as error:
         raise DaError(f"can't read '{file or 'stdin'}': {getattr(error, 'strerror', None) or error}") from None
     if sql is None:
@@ -117,8 +126,8 @@ def _explained(message: str, workspace: Workspace, known: list[str], sql: str) -
     for table in state.tables.values():
         if not table.is_mirrored and name.lower() in {table.view, table.id}:
             return f"{table.view} ({table.id}) is not mirrored; it can only be queried on the server.{where}"
-    near = get_close_matches(name.lower(), known, n=3, cutoff=0.6)
-    near = near or [each for each in known if each.rpartition(".")[2] == name.lower().rpartition(".")[2]][:3]
+    near = get_close_matches(name.lower(), known, n=2, cutoff=0.6)
+    near = near or [each for each in known if each.rpartition(".")[2] == name.lower().rpartition(".")[2]][:2]
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     return f"there is no table '{name}' in the mirror{hint}\nTo list all tables, run: da tables{where}"
 

@@ -108,4 +108,5 @@ Next steps
   da query "show tables"
   da admin users add EMAIL --invite          invite a user
   da admin grants add EMAIL '{source}.*'     grant read access
+  {server}/cli    how others install da
   {server}/docs   API documentation""")

@@ -50,7 +50,7 @@ def status(json: Json = False) -> None:
 
     Examples:
       da status
-      da status || da sync           fetch only if behind
+      da status || da sync  # fetch only if behind
     """
     workspace = Workspace.find()
     found = _status(workspace, Config.read())

@@ -38,7 +38,7 @@ Verify = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Sync again and again until Ctrl-C.")]
-Every = Annotated[float, typer.Option("--every", min=1, help="With --watch: seconds between two syncs.")]
+Every = Annotated[int, typer.Option("--every", min=1, help="With --watch: seconds between two syncs.")]
 Here = Annotated[bool, typer.Option("--here", help="Create a mirror in this folder although there is another one.")]
 
 
@@ -48,7 +48,7 @@ def sync(
     dry_run: DryRun = False,
     verify: Verify = False,
     watch: Watch = False,
-    every: Every = 60.0,
+    every: Every = 60,
     here: Here = False,
     quiet: Quiet = False,
     json: Json = False,
@@ -63,10 +63,10 @@ def sync(
     With --watch, only changes are printed; with --json, one line of JSON per sync.
 
     Examples:
-      da sync                        fetch what changed
-      da sync --table orders         one table only
-      da sync --dry-run              show what would be fetched
-      da sync --watch                keep the mirror up to date
+      da sync                 # fetch what changed
+      da sync --table orders  # one table only
+      da sync --dry-run       # show what would be fetched
+      da sync --watch         # keep the mirror up to date
     """
     if watch and dry_run:
         raise UsageError("can't use both --watch and --dry-run; use one of them")

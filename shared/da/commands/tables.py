@@ -30,8 +30,8 @@ def tables(name: Name = None, snapshots: Snapshots = False, json: Json = False) 
 
     Examples:
       da tables
-      da tables orders               the columns of a table
-      da tables --snapshots          the snapshots on the server
+      da tables orders       # the columns of a table
+      da tables --snapshots  # the snapshots on the server
     """
     if snapshots:
         _list_snapshots(json=json)

@@ -47,7 +47,12 @@ def read_along(server: Host, token: str, workspace: Path, stop: Path) -> tuple[i
 def check_mirror(database: Path, appended: int) -> int:
     """Check that every table is of one generation and whole; tell the rows of the appended one, never fewer."""
     with duckdb.connect(database, read_only=True) as con:
-        views = {name for (name,) in con.execute("select view_name from duckdb_views() where not internal").fetchall()}
+        views = {
+            name
+            for (name,) in con.execute(
+                "select view_name from duckdb_views() where not internal and schema_name = 'main'"
+            ).fetchall()
+        }
         for view in sorted(views - {"shared"}):
             found = con.execute(
                 f"select count(*), count(distinct n), count(distinct generation) from {view}"

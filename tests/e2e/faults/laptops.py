@@ -69,7 +69,7 @@ class Laptop:
             there = {
                 view
                 for (view,) in con.execute(
-                    "select view_name from duckdb_views() where schema_name = 'main' and not internal"
+                    "select view_name from duckdb_views() where not internal and schema_name = 'main'"
                 ).fetchall()
             }
             assert there == {view for (view,) in con.execute("select view from _da.tables").fetchall()}

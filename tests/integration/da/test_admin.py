@@ -22,7 +22,7 @@ def test_a_source_is_added_with_its_options(
     monkeypatch.chdir(tmp_path)
     api.answers["POST", "/api/admin/sources/shop"] = [(201, {"name": "shop"})]
     options = ["-o", "delimiter=;", "-o", "nullstr=NA", "-o", "nullstr=", "-o", 'types={"id": "BIGINT"}', "-o", "a=b=c"]
-    ran = logged_in("admin", "add-source", "shop", "--type", "csv", "--path", "files", *options)
+    ran = logged_in("admin", "add-source", "shop", "--type", "csv", "--path", "./files", *options)
     assert (ran.code, ran.out) == (0, "Added the source shop. To sync it, run: da admin sync shop\n")
     config = {
         "path": str(tmp_path / "files"),
@@ -32,6 +32,13 @@ def test_a_source_is_added_with_its_options(
         "a": "b=c",
     }
     assert api.bodies == [{"type": "csv", "config": config}]
+
+
+@pytest.mark.parametrize("path", ["shop", "sources/shop", "/sources/shop", "s3://bucket/shop"])
+def test_a_path_below_the_folder_of_sources_is_left_to_the_server(api: FunctionsApi, logged_in: Da, path: str) -> None:
+    api.answers["POST", "/api/admin/sources/shop"] = [(201, {"name": "shop"})]
+    assert logged_in("admin", "add-source", "shop", "--path", path).code == 0
+    assert api.bodies == [{"type": "csv", "config": {"path": path}}]
 
 
 @pytest.mark.parametrize("option", ["nothing", "=x", "types={", "list=[1,"])

@@ -178,6 +178,8 @@ def _source_table(planned: Planned) -> SourceTable:
         primary_key=planned.options.primary_key,
         sync_strategy=planned.options.sync_strategy,
         cursor_column=planned.options.cursor_column,
+        clustered_by=planned.options.cluster_by,
+        stable_files=planned.options.stable_files,
         problem=planned.problem,
     )
 

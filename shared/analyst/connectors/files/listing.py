@@ -63,8 +63,14 @@ class Planned:
 
     def _fingerprint(self) -> str:
         marks = [[item.name, item.file.mark] for item in self.files]
-        seen = [RULES, self.options.model_dump(mode="json"), marks, self.problem]
+        options = self.options.model_dump(mode="json")
+        # an option that earlier versions did not have counts only if it is set, or an upgrade would read every table again
+        known = {name: value for name, value in options.items() if value or name not in _LATER_OPTIONS}
+        seen = [RULES, known, marks, self.problem]
         return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
+
+
+_LATER_OPTIONS = frozenset({"cluster_by", "stable_files"})
 
 
 def data_file(file: SourceFile) -> DataFile | None:
@@ -233,6 +239,8 @@ def _mixture(name: str, files: Iterable[DataFile]) -> str | None:
 
 
 def _contradiction(name: str, options: CsvOptions) -> str | None:
+    if options.cluster_by and not (options.sync_strategy == "incremental" and options.primary_key):
+        return f"the table {name!r} can't have cluster_by unless it is incremental and has a primary_key"
     if options.sync_strategy == "full_refresh" or options.primary_key or options.cursor_column:
         return None
     return f"the table {name!r} can't be incremental: it has no primary_key and no cursor_column; set one of them"

@@ -84,7 +84,9 @@ class CsvOptions(BaseModel):
     number of lines before the header. `comment`: starts lines that are ignored. `row_names` and `trailing_delimiter`: every
     row has one value more than the header, at its start, or an empty one at its end. `stray_quotes`: what to do with rows
     that can be read in two ways because of quotes inside unquoted values. `rename_duplicates`: number columns of the same
-    name. `cursor_lag`: how far before the cursor an increment begins, for rows that arrive late.
+    name. `cursor_lag`: how far before the cursor an increment begins, for rows that arrive late. `cluster_by`: columns by which an incremental
+    table is sorted before its `primary_key`. `stable_files`: full refreshes of similar data share files, at the price of
+    writing them twice.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -109,6 +111,8 @@ class CsvOptions(BaseModel):
     sync_strategy: Literal["full_refresh", "incremental"] = "full_refresh"
     cursor_column: Annotated[str, AfterValidator(name_of)] | None = None
     cursor_lag: Annotated[str, BeforeValidator(_as_text), AfterValidator(_known_lag)] | None = None
+    cluster_by: Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_normalised)] = ()
+    stable_files: bool = False
 
     def overridden(self, other: "CsvOptions") -> "CsvOptions":
         """Override options by those that the other sets; types are overridden column by column."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
+from analyst.connectors.files.places.local import why
 from analyst.errors import SourceError, UnavailableError
 
 if sys.version_info >= (3, 14):
@@ -78,7 +79,7 @@ def opened(path: Path, compression: Compression, name: str) -> Iterator[BinaryIO
             raise UnavailableError(
                 f"'{name}' can't be read now: the disk of SCRATCH_DIR is full; free some space"
             ) from error
-        raise SourceError(f"{name} can't be read: {error.strerror or error}") from error
+        raise SourceError(f"'{name}' can't be read: {why(error)}") from error
 
 
 def _open(path: Path, compression: Compression) -> BinaryIO:

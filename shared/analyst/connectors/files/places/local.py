@@ -160,6 +160,14 @@ class LocalPlace:
         return SourceFile(name, str(real), _mark(status), size=status.st_size)
 
 
+def why(error: OSError) -> str:
+    """Return why a file can't be read, and what to do if the functions lack the permission, as in a container."""
+    reason = error.strerror or str(error)
+    if not isinstance(error, PermissionError):
+        return reason
+    return f"{reason}; the functions run as another user: make it readable for everybody, with chmod -R a+rX"
+
+
 def _is_utf8(path: Path) -> bool:
     return _readable(str(path)) == str(path)
 
@@ -176,34 +184,34 @@ def _unreadable(entry: os.DirEntry[str], name: str, error: OSError | RuntimeErro
 
 
 def _unreadable_text(name: str, error: OSError | RuntimeError) -> str:
-    if isinstance(error, PermissionError):
-        return f"{name!r} can't be read: permission denied; let the user that runs the server read it"
     if isinstance(error, FileNotFoundError):
         return f"{name!r} can't be read: it is a link to a file that does not exist; remove it, or restore the file"
-    reason = getattr(error, "strerror", None)
-    return f"{name!r} can't be read: {reason.lower() if reason else 'its links form a loop; remove them'}"
+    reason = why(error) if isinstance(error, OSError) else "its links form a loop; remove them"
+    return f"{name!r} can't be read: {reason}"
 
 
 def local_place(path: str, roots: Sequence[str]) -> LocalPlace:
-    """Open a place by its path on this machine.
+    """Open a place on this machine's disk. A relative path is below a root: `shop` is `/sources/shop` in the image.
 
     Raises:
         SourceError: it is outside of all roots, or nothing is there.
     """
     allowed = tuple(Path(plain).resolve() for plain in map(_local_path, roots) if plain)
-    plain = _local_path(path)
+    plain = _within(path, allowed)
     if plain is None:
-        raise SourceError(f"'{path}' is not an absolute path; examples: /data/files, file:///data/files")
+        raise SourceError(f"'{path}' is not a path (expected something like shop or /sources/shop)")
     fixed, pattern = (plain, None) if os.path.lexists(plain) else split_glob(plain)
     if pattern and ".." in pattern.split("/"):
         raise refused(path, roots)
     home = Path(fixed).resolve()
     if not _under(home, allowed):
         raise refused(path, roots)
+    where = "" if fixed == path else f" ({fixed})"
     try:
         found = home.stat()
     except FileNotFoundError:
-        raise SourceError(f"'{path}' can't be read: there is no such file or folder{_nearest(home, allowed)}") from None
+        nearest = _nearest(home, allowed)
+        raise SourceError(f"'{path}' can't be read: there is no such file or folder{where}{nearest}") from None
     except OSError as error:
         raise SourceError(_unreadable_text(path, error)) from error
     if not (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode)):
@@ -225,6 +233,29 @@ def _nearest(home: Path, roots: Sequence[Path]) -> str:
         return f"; did you mean '{parent / near[0]}'?"
     listed = f"'{parent}' contains {', '.join(names[:_LISTED])}{', …' if len(names) > _LISTED else ''}"
     return f"; {listed if names else f'{str(parent)!r} is empty'}; create it, or choose another path"
+
+
+_SOURCES = "sources"
+"""The name of the folder of sources in README and in the image, wherever it really is."""
+
+
+def _within(path: str, roots: Sequence[Path]) -> str | None:
+    """Return the absolute path that a source's path stands for, `None` if it is something else.
+
+    `shop`, `sources/shop` and `/sources/shop` all name the folder `shop` below the first root that has one, so that the
+    same path works in the image, where the root is `/sources`, and with a root anywhere else on a host.
+    """
+    plain = _local_path(path)
+    name = path.removeprefix("./").rstrip("/")
+    is_alias = f"{name}/".startswith((f"{_SOURCES}/", f"/{_SOURCES}/"))
+    if plain is not None and (not is_alias or os.path.lexists(plain) or _under(Path(plain), roots)):
+        return plain
+    if "://" in path or not roots or name in ("", ".") or name.startswith("~") or ".." in name.split("/"):
+        return plain
+    names = [name] if plain is None else []
+    names += [name.strip("/").removeprefix(_SOURCES).strip("/")] if is_alias else []
+    found = [f"{root}/{inner}".rstrip("/") for root in roots for inner in names]
+    return next((one for one in found if os.path.lexists(one) or os.path.lexists(split_glob(one)[0])), found[-1])
 
 
 def _local_path(text: str) -> str | None:
