@@ -11,15 +11,14 @@ from analyst.state import actor
     "POST",
     "/extract/csv",
     allow=Allow.SERVICE,
-    answers={207: ExtractAnswer, 404: "The source does not exist.", 422: ExtractAnswer},
+    answers={207: ExtractAnswer, 404: "No such source exists.", 422: ExtractAnswer},
     body_limit=8 << 20,
     audit="source.extract",
 )
 def extract_csv(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnswer]:
-    """Read what changed in a source of files, and publish it.
+    """Read the changed tables of a source of files, and publish them.
 
-    207 means that some tables failed, 422 that all did. Each failed table has the reason, and keeps its last good
-    version.
+    207: some tables failed; 422: all failed. A failed table has an error and keeps its last good version.
     """
     ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{name}" for name in request.tables or ()))
     settings = ctx.settings

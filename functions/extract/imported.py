@@ -18,9 +18,9 @@ from analyst.imports.parts import Parts
     audit="source.extract",
 )
 def extract_imported(request: ImportedExtract, ctx: Context) -> Answer[ExtractAnswer]:
-    """Publish tables from uploaded files. Tables that have been extracted here since are left unchanged.
+    """Publish imported tables from uploaded parts; tables that were extracted here stay as they are.
 
-    It requests no rebuild: an import does so once, at its end.
+    No rebuild is requested: an import requests one at its end.
     """
     ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{table.name}" for table in request.tables))
     settings, parts = ctx.settings, Parts(ctx.store, ctx.settings.scratch_dir)

@@ -1,4 +1,4 @@
-"""The attachments of a Jira source, as files in the bucket."""
+"""Storing the attachments of a Jira source in the bucket."""
 
 from analyst.connectors.jira.job import JobAnswer, JobRequest, answer_of, begin
 from analyst.connectors.jira.sync.attachments import Storing
@@ -10,13 +10,12 @@ from analyst.http import Allow, Answer, function
     "POST",
     "/extract/jira/attachments",
     allow=Allow.SERVICE,
-    answers={207: JobAnswer, 404: "The source does not exist.", 422: JobAnswer},
+    answers={207: JobAnswer, 404: "No such source exists.", 422: JobAnswer},
 )
 def store_attachments(request: JobRequest, ctx: Context) -> Answer[JobAnswer]:
-    """Store attachments that are not in the bucket yet, up to JIRA_ATTACHMENT_MAX_BYTES each.
+    """Store attachments that are not in the bucket yet, and not larger than JIRA_ATTACHMENT_MAX_BYTES.
 
-    `counts` are of files: `stored` (and their `bytes`), `too_large`, `missing` in Jira, `failed`, and `left` for the
-    next run.
+    Counts: files `stored` (and their `bytes`), `too_large`, `missing` in Jira, `failed`, and `left` for the next run.
     """
     job = begin(ctx, "attachments", request)
     if most := ctx.settings.jira_attachment_max_bytes:

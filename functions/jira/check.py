@@ -1,4 +1,4 @@
-"""The consistency check of a Jira source, and the repair of differences."""
+"""The consistency check of a Jira source: it is compared with Jira and repaired."""
 
 import logging
 from typing import Annotated, Final
@@ -19,11 +19,11 @@ _SEVERITY: Final[dict[Level, int]] = {"INFO": logging.INFO, "WARNING": logging.W
 
 
 class CheckOrder(Input):
-    """Which issues to compare with Jira: those created in the last `max_age_days`, or all.
+    """Which issues to compare with Jira: those created in the last `max_age_days`; by default all.
 
-    At most `limit` differing issues are repaired, none without `repair`; then differences are reported as Jira's search
-    index has them. If Jira no longer has more than `deletions` of the published issues, none of them is deleted and the
-    check fails; by default, this limit is a fifth of a few issues, up to 10, or a hundredth of many.
+    At most `limit` differing issues are repaired. Without `repair` none are, and differences are those of Jira's index.
+    If more issues than `deletions` are missing in Jira, none of them is removed and the check fails; by default that is
+    a fifth of the issues, up to 10, or 1 % of many.
     """
 
     max_age_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
@@ -33,15 +33,14 @@ class CheckOrder(Input):
 
 
 class CheckRequest(JobRequest, CheckOrder):
-    """Which issues of which source to compare: those created in the last `max_age_days`, or all.
+    """Which issues of which source to compare: those created in the last `max_age_days`; by default all.
 
-    At most `limit` differing issues are repaired, none without `repair`; then differences are reported as Jira's search
-    index has them.
+    At most `limit` differing issues are repaired. Without `repair` none are, and differences are those of Jira's index.
     """
 
 
 class CheckAnswer(CheckReport):
-    """The result of a check. `report` is the key of its report in the bucket, null if nothing was requested from Jira."""
+    """The result of a check; `report` is its key in the bucket, unless Jira was not asked."""
 
     status: RunStatus
     report: str | None
@@ -52,11 +51,11 @@ class CheckAnswer(CheckReport):
     "POST",
     "/extract/jira/check",
     allow=Allow.SERVICE,
-    answers={207: CheckAnswer, 404: "The source does not exist.", 422: CheckAnswer},
+    answers={207: CheckAnswer, 404: "No such source exists.", 422: CheckAnswer},
     audit="source.check",
 )
 def check_jira(request: CheckRequest, ctx: Context) -> Answer[CheckAnswer]:
-    """Compare issues with Jira by their ids, read the missing and stale ones again, and write a report."""
+    """Compare issues with Jira by id, read missing and stale ones, and store a report."""
     job = begin(ctx, "check", request)
     source, job.believed = job.opened.source, request.deletions
     check = Check(job, request.max_age_days, request.limit if request.repair else None)

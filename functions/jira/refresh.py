@@ -1,4 +1,4 @@
-"""Reading issues of Jira again: renaming a project or anonymizing a person changes issues without updating them."""
+"""Reading issues of Jira again: a renamed project or an anonymised person changes issues without updating them."""
 
 from datetime import datetime
 from typing import Annotated, Self
@@ -25,9 +25,9 @@ IssueName = Annotated[
 
 
 class RefreshOrder(Input):
-    """Which issues to read again, whether or not they were updated: the given `keys`, or all (`all_issues`).
+    """Which issues to read again, whether updated or not: some by their `keys`, or all (`all_issues`).
 
-    All issues are read in the order of their creation; with `created_from`, only those created since.
+    All are read in the order of creation; with `created_from`, only those created since.
     """
 
     keys: Annotated[tuple[IssueName, ...], Field(max_length=_MOST_KEYS)] = ()
@@ -42,13 +42,13 @@ class RefreshOrder(Input):
 
 
 class RefreshRequest(JobRequest, RefreshOrder):
-    """Which issues of which source to read again, whether or not they were updated: the given `keys`, or all."""
+    """Which issues of which source to read again, whether updated or not: some by their `keys`, or all."""
 
 
 class RefreshAnswer(JobAnswer):
-    """The result. `counts` are of issues: `read`, `fetched`, `changed`, `missing` in Jira, `failed`, `withheld`.
+    """The result. `counts`: issues `read`, `fetched`, `changed`, `missing` in Jira, `failed`, `withheld`.
 
-    If it is not complete, its time ran out: call it again with `created_from` set to `next_from`.
+    If it is not complete, its time was up: call it again with `next_from` as `created_from`.
     """
 
     is_complete: bool = True
@@ -59,11 +59,11 @@ class RefreshAnswer(JobAnswer):
     "POST",
     "/extract/jira/refresh",
     allow=Allow.SERVICE,
-    answers={207: RefreshAnswer, 404: "The source does not exist.", 422: RefreshAnswer},
+    answers={207: RefreshAnswer, 404: "No such source exists.", 422: RefreshAnswer},
     audit="source.refresh",
 )
 def refresh_jira(request: RefreshRequest, ctx: Context) -> Answer[RefreshAnswer]:
-    """Read issues again, and publish those that changed. The progress of the source does not change."""
+    """Read issues again, and publish what changed. The progress of the source stays."""
     job = begin(ctx, "refresh", request)
     tally = Tally()
     reached: list[datetime | None] = []

@@ -1,4 +1,4 @@
-"""Replaying the archive of webhooks, and tidying it: old objects are merged, and deleted issues are forgotten."""
+"""Folding the archive of webhooks again, and tidying it."""
 
 from datetime import timedelta
 from typing import Final
@@ -18,7 +18,7 @@ _REMEMBERED: Final = timedelta(days=30)
 
 
 class ReplayOrder(Input):
-    """Which events to fold again: those received in the hours from `since` to `until`, or all."""
+    """Which events to fold again: those of the hours from `since` to `until`; by default all."""
 
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
@@ -29,9 +29,9 @@ class ReplayRequest(JobRequest, ReplayOrder):
 
 
 class ReplayAnswer(JobAnswer):
-    """The result of a replay: how many `events` were folded again, and how many `issues` changed.
+    """The result of a replay: the number of `events` folded again, and of `issues` that changed.
 
-    `counts` also has the events that could not be read at all (`set_aside`) or only in part (`unread`).
+    `counts` also has events that state nothing (`set_aside`), and those partly read (`unread`).
     """
 
     events: int
@@ -53,13 +53,13 @@ class TidyAnswer(BaseModel):
     "POST",
     "/extract/jira/replay",
     allow=Allow.SERVICE,
-    answers={207: ReplayAnswer, 404: "The source does not exist.", 422: ReplayAnswer},
+    answers={207: ReplayAnswer, 404: "No such source exists.", 422: ReplayAnswer},
     audit="source.replay",
 )
 def replay_jira(request: ReplayRequest, ctx: Context) -> Answer[ReplayAnswer]:
-    """Fold archived webhook events again, without requests to Jira. Lost changes are restored.
+    """Fold archived events again, without asking Jira; this restores what the tables lost.
 
-    207 and 422 mean that a part of the archive could not be read or folded; `error` gives the reason.
+    207, 422: a part of the archive could not be read, or not all of it was folded; `error` says why.
     """
     job = begin(ctx, "replay", request)
     job.asks = False
@@ -70,9 +70,9 @@ def replay_jira(request: ReplayRequest, ctx: Context) -> Answer[ReplayAnswer]:
     return Answer(ReplayAnswer(**ended.body.model_dump(), events=events, issues=issues), status=ended.status)
 
 
-@function("POST", "/extract/jira/tidy", allow=Allow.SERVICE, answers={404: "The source does not exist."})
+@function("POST", "/extract/jira/tidy", allow=Allow.SERVICE, answers={404: "No such source exists."})
 def tidy_jira(request: SourceRequest, ctx: Context) -> TidyAnswer:
-    """Merge the archive's objects of each past hour into one, and forget issues that were deleted a month ago."""
+    """Merge the archive's objects of each past hour, and forget issues that were deleted a month ago."""
     opened = open_source(ctx, request.source_in(ctx.settings))
     gathered = opened.archive.gather(ctx.now - _OVER)
     absorbed = opened.warehouse.forget(ctx.now - _REMEMBERED)

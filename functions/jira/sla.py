@@ -10,12 +10,12 @@ from analyst.http import Allow, Answer, function
     "POST",
     "/extract/jira/sla",
     allow=Allow.SERVICE,
-    answers={207: JobAnswer, 404: "The source does not exist.", 422: JobAnswer},
+    answers={207: JobAnswer, 404: "No such source exists.", 422: JobAnswer},
 )
 def poll_slas(request: JobRequest, ctx: Context) -> Answer[JobAnswer]:
-    """Request the SLAs of open issues, and read issues again that were updated unnoticed.
+    """Fetch the SLAs of open issues, and issues whose update was missed.
 
-    `counts` are of issues: `polled`, `healed`, `missing`, `failed` and `changed`.
+    Counts: issues `polled`, `healed`, `missing`, `failed` and `changed`.
     """
     job = begin(ctx, "sla", request)
     job.ask(Poll(job).run)

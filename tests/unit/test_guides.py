@@ -38,9 +38,9 @@ def test_the_readme_is_read_in_one_go() -> None:
 @pytest.mark.parametrize("page", [README, *GUIDES], ids=lambda page: page.name)
 def test_commands_in_the_guides_exist(page: Path) -> None:
     known = {
-        line.removeprefix("### `").split(" [")[0].rstrip("`")
+        line.lstrip("# `").split(" [")[0].rstrip("`")
         for line in reference().splitlines()
-        if line[:5] == "### `"
+        if line.startswith(("## `da ", "### `da "))
     }
     words = {name for command in known for name in [command, *(" ".join(command.split()[:n]) for n in (1, 2, 3))]}
     used = re.findall(r"(?:^|`)(da(?: [a-z][a-z-]+)*)", page.read_text(encoding="utf-8"), re.MULTILINE)

@@ -31,7 +31,7 @@ _PATTERN = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A local file: `original` is the path that it had, `types` are those of its own columns."""
+    """A local file: `original` is the path that it had; `types` are those of its own columns."""
 
     path: Path
     original: str
@@ -63,7 +63,7 @@ class Reading:
         A folder of its `original` path such as `month=2025-01` is a column, unless the file has that column.
 
         Raises:
-            SourceError: it is not Parquet.
+            SourceError: it is not parquet.
         """
         opened = self._opened(path, original)
         own = {name.lower() for name in opened.columns}
@@ -81,7 +81,7 @@ class Reading:
         """Write the rows of all files, in their order, to parquet files in an empty folder.
 
         Raises:
-            SourceError: they can't be read as one table without altering a value, or two columns have the same name.
+            SourceError: they can't be read as one table without changing a value, or two columns have the same name.
         """
         scan = _scan((file.path for file in self.files), partitioned=any(file.partitions for file in self.files))
         with told_as(SourceError, "the files can't be read as one table: ", hide=self.folder):
@@ -110,7 +110,7 @@ class Reading:
         return [(name, kind) for name, kind, *_ in self.con.execute(f"{scan} limit 0").description or []]
 
     def _check_types(self, united: Mapping[str, str]) -> None:
-        """Check that no value is altered if a column has several types."""
+        """Check that no value changes where a column has several types."""
         for file in self.files:
             for column, kind in file.types.items():
                 if kind != united[column.lower()]:
@@ -123,8 +123,10 @@ class Reading:
         query = f"select {name}::varchar from ({scan}) where {back} is distinct from {name} limit 1"
         lost = self.con.execute(query).fetchone()
         if lost is not None:
-            reason = f"{lost[0]} does not fit {target}, the common type of the files"
-            raise SourceError(f"the column {column!r} is {kind} in {file.original}, and {reason}")
+            raise SourceError(
+                f"the column {column!r} can't be read: it is {kind} in '{file.original}', and {lost[0]} does not fit {target}, its "
+                "type in the other files; make them one type"
+            )
 
 
 def _keys(partitions: Iterable[str]) -> list[str]:
@@ -139,10 +141,7 @@ def _scan(paths: Iterable[Path], *, partitioned: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ImportedFiles:
-    """Tables of one source whose files were uploaded in parts.
-
-    `here` is the source's extract; `memory_limit` is per table.
-    """
+    """Tables of one source whose files arrived in parts. `here` is what is published; `memory_limit` is per table."""
 
     parts: Parts
     wanted: Mapping[str, ImportedTable]
@@ -161,7 +160,7 @@ class ImportedFiles:
         *,
         registrations: Mapping[str, str] = MappingProxyType({}),
     ) -> Self:
-        """Read the source's extract, as of these registrations (uuids of tables by name).
+        """Open the published tables of these registrations (uuids of tables by name).
 
         Raises:
             ContractError: its extract can't be read.
@@ -172,18 +171,18 @@ class ImportedFiles:
         return cls(parts, {table.name: table for table in tables}, here, now, memory_limit)
 
     def tables(self) -> Iterable[SourceTable]:
-        """List the tables, except those extracted here: the data of their source takes precedence."""
+        """List the tables, except those that were extracted here: an extract overrides an import."""
         for table in self.wanted.values():
             if standing(self.here, table) != "extracted":
                 read_at = min(table.extracted_at or self.now, self.now)
                 yield SourceTable(table.name, table.name, table.fingerprint, read_at=read_at)
 
     def notes(self) -> tuple[str, ...]:
-        """Report nothing: only tables are requested."""
+        """Return no notes: an import contains tables only."""
         return ()
 
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:  # noqa: ARG002 - there is no more
-        """Rewrite a table's rows, with names and types that all readers accept.
+        """Rewrite a table's rows, with names and types that all readers support.
 
         Raises:
             SourceError: a part is missing, a file can't be read, or the files can't be read as one table.

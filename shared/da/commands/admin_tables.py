@@ -58,7 +58,7 @@ def register_table(
     was removed is read again once it is registered.
 
     Examples:
-      da admin tables add shop.orders --primary-key order_id --sync-strategy incremental
+      da admin tables add shop.orders --primary-key order_id
       da admin tables add shop.events --option 'files=events/*.csv'
     """
     said = _said(

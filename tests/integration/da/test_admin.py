@@ -20,9 +20,10 @@ def test_a_source_is_added_with_its_options(
     api: FunctionsApi, logged_in: Da, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    api.answers["GET", "/api/admin/sources"] = [(200, {"sources": []})]
     api.answers["POST", "/api/admin/sources/shop"] = [(201, {"name": "shop"})]
     options = ["-o", "delimiter=;", "-o", "nullstr=NA", "-o", "nullstr=", "-o", 'types={"id": "BIGINT"}', "-o", "a=b=c"]
-    ran = logged_in("admin", "add-source", "shop", "--type", "csv", "--path", "./files", *options)
+    ran = logged_in("admin", "sources", "add", "shop", "--no-check", "--path", "./files", *options)
     assert (ran.code, ran.out) == (0, "Added the source shop. To sync it, run: da admin sync shop\n")
     config = {
         "path": str(tmp_path / "files"),
@@ -36,8 +37,9 @@ def test_a_source_is_added_with_its_options(
 
 @pytest.mark.parametrize("path", ["shop", "sources/shop", "/sources/shop", "s3://bucket/shop"])
 def test_a_path_below_the_folder_of_sources_is_left_to_the_server(api: FunctionsApi, logged_in: Da, path: str) -> None:
+    api.answers["GET", "/api/admin/sources"] = [(200, {"sources": []})]
     api.answers["POST", "/api/admin/sources/shop"] = [(201, {"name": "shop"})]
-    assert logged_in("admin", "add-source", "shop", "--path", path).code == 0
+    assert logged_in("admin", "add-source", "shop", "--no-check", "--path", path).code == 0
     assert api.bodies == [{"type": "csv", "config": {"path": path}}]
 
 

@@ -14,7 +14,7 @@ from da.workspace import State, Workspace
 from tests.integration.da.conftest import Da
 
 PEOPLE = ["users", "groups", "grants", "access", "requests", "tokens", "add-user", "list-users", "grant", "revoke"]
-ADMIN = [*PEOPLE, "add-source", "list-sources", "register-table", "list-tables"]
+ADMIN = [*PEOPLE, "sources", "tables", "add-source", "list-sources", "register-table", "list-tables"]
 RUNS = ["sync", "schedule", "set-schedule", "rebuild", "config"]
 GROUPS = {"auth": ["login", "logout", "whoami", "tokens"], "admin": [*ADMIN, *RUNS]}
 

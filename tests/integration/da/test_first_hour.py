@@ -52,7 +52,7 @@ def elsewhere() -> Iterator[str]:
             "analyst",
             "You may not read any table yet. Ask: da request SOURCE.TABLE --reason WHY\nor have an administrator",
         ),
-        ("admin", "There are no tables yet. To add a source, run: da admin add-source NAME --path FOLDER\n"),
+        ("admin", "There are no tables yet. To add a source, run: da admin sources add NAME --path FOLDER\n"),
     ],
 )
 def test_a_first_sync_without_tables_says_how_to_get_some(

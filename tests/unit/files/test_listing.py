@@ -73,7 +73,7 @@ def test_files_that_would_become_one_table_are_named_both() -> None:
 
 def test_a_folder_of_different_formats_is_no_table() -> None:
     found = planned("a/1.csv", "a/2.parquet", "b/1.csv", "b/2.tsv.gz")
-    assert "different formats: 'a/1.csv' and 'a/2.parquet'" in str(found["a"].problem)
+    assert "different formats, 'a/1.csv' and 'a/2.parquet'" in str(found["a"].problem)
     assert found["b"].problem is None
 
 
@@ -116,7 +116,7 @@ def test_what_the_registry_says_of_a_source_is_a_short_line(original: str) -> No
 
 
 def test_an_incremental_table_needs_a_key_or_a_cursor() -> None:
-    assert "primary_key or a cursor_column" in str(planned("a.csv", sync_strategy="incremental")["a"].problem)
+    assert "no primary_key and no cursor_column" in str(planned("a.csv", sync_strategy="incremental")["a"].problem)
     assert planned("a.csv", sync_strategy="incremental", primary_key="id")["a"].problem is None
 
 

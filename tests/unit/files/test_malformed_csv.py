@@ -87,7 +87,7 @@ def test_a_compressed_file_is_read_and_a_broken_one_is_told(folder: Folder, suff
     assert len(folder.rows("t")) == 50_000
     for cut in (1, 8, len(whole) // 2):
         folder.write(f"t.csv.{suffix}", whole[:-cut])
-        with pytest.raises(SourceError, match=r"t\.csv\.\w+ is truncated"):
+        with pytest.raises(SourceError, match=r"t\.csv\.\w+' can't be read: it is truncated"):
             folder.rows("t", on_error="collect")
     folder.write(f"t.csv.{suffix}", b"a,b\n1,2\n")
     with pytest.raises(SourceError, match=r"does not match its name"):
@@ -98,5 +98,5 @@ def test_damage_within_a_compressed_file_is_told(folder: Folder) -> None:
     whole = bytearray(gzip.compress(b"a,b\n" + b"1,2\n" * 1000))
     whole[-6] ^= 1
     folder.write("t.csv.gz", bytes(whole))
-    with pytest.raises(SourceError, match=r"t\.csv\.gz is damaged"):
+    with pytest.raises(SourceError, match=r"t\.csv\.gz' can't be read: it is broken"):
         folder.rows("t")

@@ -20,7 +20,7 @@ from analyst.errors import SourceError
 from analyst.names import name_of, quote_text
 
 ATTEMPTS = 3
-"""The number of attempts to read a table whose files change in the meantime."""
+"""How often a table is read if its files change meanwhile."""
 
 _SKIPPED_LISTED = 20
 
@@ -39,7 +39,7 @@ _READERS: dict[Format, Reader] = {
 class CsvConnector:
     """The files of one source.
 
-    `roots` is SOURCE_ROOTS, `memory_limit` what reading one table may use, `place` opens the source's path.
+    `roots` is SOURCE_ROOTS, `memory_limit` is per table, `place` opens the source's path.
     """
 
     wanted: Wanted
@@ -51,7 +51,7 @@ class CsvConnector:
     _files: list[SourceFile] = field(default_factory=list, init=False)
 
     def tables(self) -> Iterable[SourceTable]:
-        """List the tables that the files make, in order of their names; reads no content.
+        """List the tables in the order of their names, without reading the content of files.
 
         Raises:
             SourceError: the path may not be read, or leads nowhere.
@@ -59,7 +59,7 @@ class CsvConnector:
         return [_source_table(table) for table in self.plan()]
 
     def plan(self) -> list[Planned]:
-        """Determine once which files make which tables.
+        """Assign the files to tables. They are listed once.
 
         Raises:
             SourceError: the path may not be read, or leads nowhere.
@@ -94,7 +94,7 @@ class CsvConnector:
         return listing.ignored(self.wanted, self._files)
 
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
-        """Read the files of one table into Parquet files; repeat it if they change in the meantime.
+        """Read the files of one table into parquet files, and again if they change meanwhile.
 
         Raises:
             SourceError: a file can't be read as it is configured; the message has file, line and reason.
@@ -118,7 +118,7 @@ class CsvConnector:
                     return extracted
             shutil.rmtree(home)
         raise SourceError(
-            f"{planned.original} changed {ATTEMPTS} times while it was read; write it elsewhere, then move it here"
+            f"'{planned.original}' can't be read: it changed during each of {ATTEMPTS} attempts; write it elsewhere and move it here"
         )
 
     def _place(self) -> Place:
@@ -153,7 +153,7 @@ class CsvConnector:
 
 
 def _with_published_names(planned: Planned, table: SourceTable) -> Planned:
-    """Return a table whose options name the columns as they were published, not by their originals."""
+    """Return a table whose options use the published names of columns instead of their originals."""
     published = {name_of(original): name for name, original in table.originals.items() if original.strip()}
     names = {column: published.get(column, column) for column in planned.options.types if column not in table.originals}
     if all(column == name for column, name in names.items()):

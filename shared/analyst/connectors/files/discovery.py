@@ -1,4 +1,4 @@
-"""Opening a source of files as the registry has it, and registering the tables that are new in it."""
+"""The registry of a source of files: its connector is made from what is registered, and new tables are registered."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ M = TypeVar("M", CsvSource, CsvTableOptions)
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """A source and its tables, as the registry has them."""
+    """A source and its tables, as registered."""
 
     source: Source
     tables: tuple[RegisteredTable, ...]
@@ -34,20 +34,20 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """One source of files, and the registry that its tables stand in."""
+    """One source of files, and the registry of its tables."""
 
     state: State
     settings: Settings
     source: str
     actor: Actor
     registrations: dict[str, str] = field(default_factory=dict, init=False)
-    """The uuids of the tables by name: as they were looked up, and of those that were registered since."""
+    """The uuids of the tables by name, including those registered since they were looked up."""
 
     def look_up(self) -> Registered:
-        """Read what the registry says of the source.
+        """Read the source and its tables from the registry.
 
         Raises:
-            NotFoundError: there is no such source.
+            NotFoundError: the source does not exist.
         """
         with self.state.read() as db:
             found = Registered(registry.get_source(db, self.source), tuple(registry.list_tables(db, self.source)))
@@ -55,7 +55,7 @@ class Discovery:
         return found
 
     def connector(self, registered: Registered) -> CsvConnector:
-        """Return the connector of the source, its new tables registered: in one edit, and none when there are none.
+        """Register new tables, in one edit if there are any, and return the connector of the source.
 
         Raises:
             InvalidInputError: it is of another type, or its config can't be used.
@@ -116,7 +116,7 @@ def _is_sound(table: Planned) -> bool:
 
 
 def _wanted(config: CsvSource, excluded: frozenset[str], tables: Iterable[RegisteredTable]) -> Wanted:
-    """Put together what the registry says; a table whose options can't be used is one that has a problem."""
+    """Combine what is registered; a table whose options can't be used has a problem."""
     registered: dict[str, CsvTableOptions] = {}
     unusable: dict[str, str] = {}
     sources: dict[str, str] = {}
@@ -131,7 +131,7 @@ def _wanted(config: CsvSource, excluded: frozenset[str], tables: Iterable[Regist
 
 
 def _options(table: RegisteredTable) -> dict[str, Any]:
-    """Return what the registry says of a table; its options go before its columns."""
+    """Return the options of a table; they override the registered strategy, key and cursor."""
     columns = {
         "sync_strategy": None if table.sync_strategy == "full_refresh" else table.sync_strategy,
         "primary_key": table.primary_key,

@@ -1,4 +1,4 @@
-"""Increments: the rows that may be newer than the published ones, and how far the published ones reach."""
+"""Increments: which rows may be newer than the published ones, and the new cursor."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _PASSED = '"passed over"'
-"""A sequence that counts the skipped rows."""
+"""A sequence that counts the skipped rows while they are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Increment:
     """The rows to read of a table: all, or those whose cursor column is not before `since` minus a `lag`.
 
-    `typed` are the columns with configured types. A table is also read as a whole if the types of its columns differ
-    from the published ones: a value published as a number no longer shows how it is written in the source, so
-    everything that the source still has is read again. The same applies if a published row with a key has no cursor,
-    because a row before the cursor may replace it.
+    `typed` are the columns with configured types. All rows are read as well if the type of a column changed since it was
+    published: a value published as a number no longer shows how it is written in the source, so everything that the source
+    still has is read again. The same applies if a published row with a key has no cursor: a row before the cursor may
+    replace it.
     """
 
     table: SourceTable
@@ -42,23 +42,23 @@ class Increment:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that the selection depends on."""
+        """The columns that rows are selected by."""
         return (self.column,) if self.column else ()
 
     @property
     def published(self) -> Mapping[str, str]:
-        """The types of the published columns to which rows are added; empty for a table that is replaced."""
+        """The types of the columns to which rows are added; empty for a table that is replaced."""
         if self.table.sync_strategy != "incremental":
             return {}
         return {column.name: column.type for column in self.table.published}
 
     def selection(self, con: "DuckDBPyConnection", types: Mapping[str, Cast]) -> Wrapped:
-        """Return a function that wraps typed queries so that they select the rows to read.
+        """Return the function that wraps typed queries, so that they select the wanted rows.
 
-        Rows on the boundary, and rows whose cursor has no place in the order, may be new: they are read every time.
+        Rows on the boundary may be new, and so may rows whose cursor has no place in the order: both are always read.
 
         Raises:
-            SourceError: the key or the cursor column is missing, or can't be one.
+            SourceError: the key or the cursor column is missing, or its type can't be one.
         """
         con.execute(f"create or replace temp sequence {_PASSED}")
         self._check(types)
@@ -79,7 +79,7 @@ class Increment:
         return wrap
 
     def is_whole(self, kinds: Mapping[str, str]) -> bool:
-        """Return whether all rows are read; `kinds` are the types that the columns are written as."""
+        """Return whether all rows are read; `kinds` are the types of the written columns."""
         if self.column is None or self.table.lacks_cursors or not cursors.is_comparable(kinds[self.column], self.since):
             return True
         published = self.published.items()
@@ -118,10 +118,7 @@ class Increment:
             )
 
     def reached(self, con: "DuckDBPyConnection", files: Sequence[Path], kinds: Mapping[str, str]) -> Cursor:
-        """Return the greatest cursor value of the files that has a place in the order, as text.
-
-        Without one, the known cursor.
-        """
+        """Return the greatest cursor value of the files that has a place in the order, as text; without one, the old cursor."""
         if self.column is None:
             return None
         paths, column = ", ".join(quote_text(str(path)) for path in files), quote(self.column)
@@ -143,5 +140,5 @@ def passed_over(con: "DuckDBPyConnection") -> int:
 
 
 def _written(con: "DuckDBPyConnection", cast: Cast) -> str:
-    """Return the type that a column is written as."""
+    """Return the type of a written column."""
     return cast.type if cast.type == "STRUCT" else portable("c", con.sqltype(cast.type)).type

@@ -14,7 +14,7 @@ from analyst.errors import InvalidInputError
 from analyst.names import name_of, normalise
 
 RULES = "2"
-"""Incremented when the same file would be read differently than before, so that it is read again."""
+"""Increase it when the same file would be read differently than before: then it is read again."""
 
 Format = Literal["csv", "tsv", "json", "parquet"]
 
@@ -32,7 +32,7 @@ _MAX_SOURCE_TABLE = 200
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """A file of a table: its location, and its format and compression by its name."""
+    """A file of a table, and its format and compression by its name."""
 
     file: SourceFile
     stem: str
@@ -41,20 +41,20 @@ class DataFile:
 
     @property
     def name(self) -> str:
-        """The name of the file in messages: its path relative to the source's folder."""
+        """Its name in messages: relative to the source's folder."""
         return self.file.name
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A planned table; `problem` is the reason why its files can't make a table."""
+    """A table and its files. `problem` says why it can't be made of them."""
 
     name: str
     original: str
     files: tuple[DataFile, ...]
     options: CsvOptions
     required: frozenset[str] = frozenset()
-    """The columns for which the table's own options set a type."""
+    """The columns with a type in the table's own options."""
     problem: str | None = None
     fingerprint: str = field(init=False)
 
@@ -74,7 +74,7 @@ _LATER_OPTIONS = frozenset({"cluster_by", "stable_files"})
 
 
 def data_file(file: SourceFile) -> DataFile | None:
-    """Return the format of a file by its name; `None` if it can't be a table."""
+    """Return a file with its format by its name; `None` if it is not a data file."""
     found = _NAME.fullmatch(file.name.rsplit("/", 1)[-1])
     if found is None or not found["stem"]:
         return None
@@ -86,9 +86,9 @@ def data_file(file: SourceFile) -> DataFile | None:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The configuration of a source: its config, the options of the registered tables by name, and excluded tables.
+    """What to read of a source: its config, the options of the registered tables by name, and the excluded tables.
 
-    `unusable` are tables whose options can't be read, with the reason; `sources` are the origins of registered tables.
+    `unusable` are tables whose options are invalid, with the reason; `sources` are the sources of registered tables.
     """
 
     source: CsvSource
@@ -103,10 +103,10 @@ class Wanted:
 
 
 def plan(wanted: Wanted, files: Iterable[SourceFile]) -> list[Planned]:
-    """Assign files to tables, in order of their names.
+    """Assign files to tables, in the order of the tables' names.
 
-    Two groups of files that would become one table are one table with a problem that names both; but if it is
-    registered for one of them, only the other has that problem.
+    Two groups of files that would become one table are a table with a problem that names both. If the table was
+    registered for one of them, only the other one has the problem.
     """
     groups: dict[str, dict[str, list[DataFile]]] = {}
     for original, item in _grouped(files, wanted):
@@ -128,9 +128,10 @@ def _told_apart(name: str, group: Mapping[str, list[DataFile]], wanted: Wanted) 
 
 
 def _grouped(files: Iterable[SourceFile], wanted: Wanted) -> Iterable[tuple[str, DataFile]]:
-    """Yield each file with the original of its table: the table that names it, its folder, or itself.
+    """Yield each file with the original name of its table: a table that claims it, its folder, or itself.
 
-    Files and folders whose names start with `_` or `.` are ignored, unless they are named explicitly.
+    Files and folders whose names start with `_` or `.` are ignored unless they are named: by convention they are about
+    other files, such as logs and markers.
     """
     patterns = {name: options.files for name, options in wanted.registered.items() if options.files}
     for file in files:
@@ -149,7 +150,7 @@ def _is_aside(name: str) -> bool:
 
 
 def _blocked(file: SourceFile) -> DataFile | None:
-    """Keep an unreadable sub-folder: its table has the problem."""
+    """Keep a sub-folder that can't be read: its table has a problem that says why."""
     return DataFile(file, file.name.rstrip("/"), "csv", "none") if file.name.endswith("/") else None
 
 
@@ -159,10 +160,9 @@ def _original(item: DataFile) -> str:
 
 
 def _name(original: str, wanted: Wanted) -> str:
-    """Return the table's name, under which it may be registered; if there is none, the original.
+    """Return the table's name; if none can be derived, its original.
 
-    In earlier versions, letters of other scripts were dropped instead of transliterated: a table of that time keeps its
-    name.
+    Letters of other scripts were once left out instead of transliterated: a table that was registered then keeps its name.
     """
     found = _NAME.fullmatch(original)
     text = found["stem"] if found else original.rstrip("/")
@@ -176,7 +176,7 @@ def _name(original: str, wanted: Wanted) -> str:
 
 
 def source_table(original: str) -> str:
-    """Return the origin of a table as the registry stores it: one line of at most 200 characters."""
+    """Return the source of a table as the registry has it: one line of at most 200 characters."""
     line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in original).strip()
     if len(line) <= _MAX_SOURCE_TABLE:
         return line
@@ -233,7 +233,8 @@ def _mixture(name: str, files: Iterable[DataFile]) -> str | None:
     if len(formats) == 1:
         return None
     return (
-        f"the table {name!r} would be made of files of different formats: {' and '.join(map(repr, formats.values()))}"
+        f"the table {name!r} can't be made: its files have different formats, {' and '.join(map(repr, formats.values()))}; move one "
+        "of them to another folder"
     )
 
 
@@ -242,4 +243,4 @@ def _contradiction(name: str, options: CsvOptions) -> str | None:
         return f"the table {name!r} can't have cluster_by unless it is incremental and has a primary_key"
     if options.sync_strategy == "full_refresh" or options.primary_key or options.cursor_column:
         return None
-    return f"the table {name!r} can't be incremental without a primary_key or a cursor_column: name one"
+    return f"the table {name!r} can't be incremental: it has no primary_key and no cursor_column; set one of them"

@@ -77,16 +77,16 @@ Delimiter = Annotated[str, AfterValidator(_few_characters)]
 
 
 class CsvOptions(BaseModel):
-    """How files are read. Anything not set is detected, or follows RFC 4180.
+    """How files are read. What is not set is detected, or as in RFC 4180.
 
-    Columns can be given by their original or their normalized names. `nullstr` are the texts that stand for NULL, quoted
-    or not, instead of the unquoted empty one. `names` are the columns of files without a `header`. `quote: ""` means
-    that nothing is quoted. `skip` is the number of lines before the header; lines that start with `comment` are ignored.
-    `row_names` and `trailing_delimiter` say that every row has one value more than the header: at its start, or an empty
-    one at its end. `stray_quotes` decides about rows that are ambiguous because of quotes inside unquoted values.
-    `rename_duplicates` numbers columns of the same name. `cursor_lag` is how far before the cursor an increment begins,
-    for rows that come late. `cluster_by` are columns by which an incremental table is sorted before its `primary_key`.
-    `stable_files` makes full refreshes of almost equal data share their files, at the price of writing them twice.
+    Columns may be given by their originals or their names. `nullstr`: the texts that mean NULL, quoted or not, instead of
+    the unquoted empty text. `names`: the columns of files without a `header`. `quote: ""`: nothing is quoted. `skip`: the
+    number of lines before the header. `comment`: starts lines that are ignored. `row_names` and `trailing_delimiter`: every
+    row has one value more than the header, at its start, or an empty one at its end. `stray_quotes`: what to do with rows
+    that can be read in two ways because of quotes inside unquoted values. `rename_duplicates`: number columns of the same
+    name. `cursor_lag`: how far before the cursor an increment begins, for rows that arrive late. `cluster_by`: columns by which an incremental
+    table is sorted before its `primary_key`. `stable_files`: full refreshes of similar data share files, at the price of
+    writing them twice.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -115,7 +115,7 @@ class CsvOptions(BaseModel):
     stable_files: bool = False
 
     def overridden(self, other: "CsvOptions") -> "CsvOptions":
-        """Override these options by those that the other sets; types are overridden column by column."""
+        """Override options by those that the other sets; types are overridden column by column."""
         mine, theirs = self.model_dump(exclude_unset=True), other.model_dump(exclude_unset=True)
         both = {name: value for name, value in {**mine, **theirs}.items() if name in CsvOptions.model_fields}
         if "types" in both:
@@ -130,9 +130,9 @@ class CsvTableOptions(CsvOptions):
 
 
 class CsvSource(CsvOptions):
-    """The config of a source: where its files are, and the options of all its tables.
+    """The config of a source: the place of its files, and the options of all its tables.
 
-    `path` is a folder, a glob or a file; with `discover`, unregistered files become tables.
+    `path` is a folder, a glob or a file. With `discover`, files that nobody registered become tables.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""The parts of a Jira source that its functions share: its warehouse, inbox and archive, and the lease of its writer."""
+"""A Jira source: its config, tables, scope and fields, and everything that its functions work with."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -47,18 +47,18 @@ _DESCRIPTIONS: Final = {
 
 
 class JiraSource(BaseModel):
-    """The config of a source of the type jira. The instance and its credentials are in the settings."""
+    """The config of a Jira source. The instance and its credentials are in the settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     jql: str | None = None
-    """The issues to read, without ORDER BY; by default all. Webhooks may add others."""
+    """The issues to read, without ORDER BY; by default all. Webhooks about other issues are included nevertheless."""
     restricted: Literal["exclude", "include"] = "exclude"
-    """Whether the tables contain comments and worklogs that Jira shows only to some roles, groups or agents."""
+    """Whether comments and worklogs that are visible only to roles, groups or agents are in the tables."""
     secured: Literal["include", "exclude"] = "include"
     """Whether the tables contain issues with a security level."""
     emails: Literal["include", "exclude"] = "include"
-    """Whether people are identified by their e-mail addresses, if Jira shows them, or only by account ids."""
+    """Whether people are named by e-mail addresses that Jira shows, or only by the ids of their accounts."""
 
     @property
     def privacy(self) -> Privacy:
@@ -74,7 +74,7 @@ class JiraSource(BaseModel):
 
 
 class JiraTableOptions(BaseModel):
-    """The options of a table of a source of the type jira; there are none."""
+    """The options of a table of a Jira source: none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -87,7 +87,7 @@ class Registered(NamedTuple):
 
 
 def register(state: State, settings: Settings, name: str, actor: Actor) -> Registered:
-    """Register the new tables of a source in one edit; no edit if there are none.
+    """Register the tables of a source that are new, in one edit if there are any.
 
     Raises:
         NotFoundError: the source does not exist.
@@ -120,7 +120,7 @@ def config_of(source: Source) -> JiraSource:
 
 
 def _new_table(source: str, name: str) -> NewTable:
-    """Describe a table. The table of raw documents is never public by default, and stays on the server."""
+    """Return a new table. That of raw documents is never public by default, and stays on the server."""
     is_raw = TABLES[name].server_only
     return NewTable(
         id=f"{source}.{name}",
@@ -133,13 +133,13 @@ def _new_table(source: str, name: str) -> NewTable:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The issues that belong to a source: those of some projects or of all, limited by a query if there is one."""
+    """The issues of a source: those of some or all projects that a query finds, if there is one."""
 
     projects: tuple[str, ...] = ()
     jql: str | None = None
 
     def __post_init__(self) -> None:
-        """Reject a query with an ORDER BY.
+        """Reject a query with an order.
 
         Raises:
             InvalidInputError: it contains one.
@@ -148,7 +148,7 @@ class Scope:
             raise InvalidInputError("remove ORDER BY from the JQL: issues are read in a fixed order")
 
     def and_(self, *conditions: str, order: str = "") -> str:
-        """Return a query for the issues that also meet other conditions."""
+        """Return the query for issues that meet further conditions."""
         projects = ", ".join(f'"{key}"' for key in self.projects)
         parts = [f"({self.jql})" if self.jql else "", f"project in ({projects})" if projects else "", *conditions]
         return " AND ".join(filter(None, parts)) + (f" ORDER BY {order} ASC" if order else "")
@@ -156,28 +156,28 @@ class Scope:
 
 _KEPT_MEMBERS: Final = ("id", "name", "untranslatedName")
 _TYPE: Final = "kind"
-"""The member that contains the type of a custom field, such as `com.pyxis.greenhopper.jira:gh-sprint`."""
+"""The member with the type of a custom field, such as `com.pyxis.greenhopper.jira:gh-sprint`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldCatalog:
-    """The known fields of a source's instance, stored in the bucket."""
+    """The fields of a source's instance, stored in the bucket."""
 
     store: Store
     source: str
 
     @property
     def key(self) -> str:
-        """Its key."""
+        """Its key in the bucket."""
         return f"extracts/{self.source}/fields.json"
 
     def read(self) -> list[Any]:
-        """Return the known fields; none before they were first requested from Jira."""
+        """Return the known fields; none before Jira was asked."""
         found = self.store.read(self.key)
         return [] if found is None else _fields_in(found.data)
 
     def ask(self, client: JiraClient) -> list[Any]:
-        """Request the fields from Jira and store them; while Jira does not respond, keep the known ones.
+        """Ask Jira and store the answer; while it does not respond, the known fields stay.
 
         Raises:
             UnavailableError: the store does not respond.
@@ -225,7 +225,7 @@ CLOUD_INTERVAL = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """One source, opened for a request."""
+    """A source during one request."""
 
     ctx: Context
     source: str
@@ -236,7 +236,7 @@ class Opened:
 
     @property
     def inbox(self) -> Inbox:
-        """The waiting events."""
+        """The events that wait to be folded."""
         return Inbox(self.ctx.store, self.source)
 
     @property
@@ -246,7 +246,7 @@ class Opened:
 
     @contextmanager
     def alone(self, run_id: str) -> Iterator[Lease | None]:
-        """Acquire the lease of the source's writer; `None` if another process holds it."""
+        """Hold the lease of the source's jobs; `None` if another job holds it."""
         held = lease.acquire(self.ctx.store, f"jira-{self.source}", run_id=run_id)
         if held is None:
             yield None
@@ -271,13 +271,13 @@ class Opened:
 
 
 def open_source(ctx: Context, name: str, *, parallel: int = PARALLEL, look_again: bool = False) -> Opened:
-    """Open a source, with its tables registered.
+    """Open a source, and register its tables.
 
     Args:
         ctx: the request.
-        name: the name of the source.
+        name: of the source.
         parallel: the number of issues fetched at the same time.
-        look_again: whether to request the fields from Jira again; otherwise only if they are needed and not known.
+        look_again: whether Jira is asked again for its fields; otherwise only if they are needed and unknown.
 
     Raises:
         NotFoundError: the source does not exist.
@@ -300,7 +300,7 @@ def open_source(ctx: Context, name: str, *, parallel: int = PARALLEL, look_again
 def _options(
     settings: Settings, privacy: Privacy, catalog: FieldCatalog, client: JiraClient | None, *, look_again: bool
 ) -> TransformOptions:
-    """Return everything besides the issues that rows depend on; fields configured by name are looked up."""
+    """Return what rows depend on besides the issues; fields configured by name are looked up."""
     custom = settings.jira_custom_fields
     told: list[Any] = [] if look_again and client is not None else catalog.read()
     if client is not None and (look_again or (not told and _is_catalog_needed(custom))):
@@ -311,7 +311,7 @@ def _options(
 
 
 def interval_of(settings: Settings) -> float:
-    """Return the minimum number of seconds between two publishes."""
+    """Return the least number of seconds between two publishes."""
     if settings.jira_fold_interval is not None:
         return settings.jira_fold_interval
     return LOCAL_INTERVAL if settings.data_url.startswith("file:") else CLOUD_INTERVAL

@@ -1,7 +1,7 @@
 """Lossless casts of text: each is an SQL value, and the condition under which the text fits it.
 
 DuckDB's own casts are generous: '5.7' becomes the integer 6, '007' becomes 7, a time zone is dropped. So a text is cast
-only if the value determines exactly that text; any other text widens the column or fails the table.
+only where the value provably stands for exactly that text; anything else widens the column or fails the table.
 """
 
 import re
@@ -21,16 +21,16 @@ _ZONE = " ?(?:Z|UTC|[+-](?:0[0-9]|1[0-4])(?::?[0-5][0-9])?)"
 _LOOSE_DAY = r"\s*[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}"  # DuckDB reads 12/11/10 as a day of the year 12
 _LOOSE_TIME = r"[ T]\s*[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6}0*)?)?"
 _EXACT_DIGITS = 15
-"""Any decimal number with this many digits survives a conversion to a double and back."""
+"""Any decimal number of at most so many digits survives the conversion to a double and back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cast:
     """A type, the SQL `value` of the type that a text becomes, and the SQL condition that the text `fits`.
 
-    `{c}` stands for the text, and in `fits` `{v}` for the value. `gap` is the condition that there is no text, so the
-    value is NULL. `some` is a condition that at least one text of the column must meet for the type to be inferred. A
-    type that `is_known` is already that of the column, with or without a text.
+    `{c}` stands for the text, and in `fits` `{v}` for the value. `gap` is the condition that there is no text: then the
+    value is NULL. `some` is a condition that at least one text of the column must meet before the type is inferred. A type
+    `is_known` if the column already has it, with or without a text.
     """
 
     type: str
@@ -61,14 +61,14 @@ class Cast:
         return f"(case when {self._fits(column, self.value_of(column))} then true else {self.gap_of(column)} end)"
 
     def guess_of(self, column: str) -> str:
-        """Return the SQL aggregate of whether all texts of a column fit the type."""
+        """Return the SQL aggregate that decides whether the type can hold all texts of a column."""
         some = self.some.replace("{c}", quote(column))
         return f"coalesce(bool_and({self.fits_of(column)}) and bool_or({some}), false)"
 
     def checked(self, column: str, failure: str, value: str | None = None) -> str:
-        """Return the SQL of the value of a column; a text that does not fit ends the query with the error `failure`.
+        """Return the SQL of the value of a column, which fails the query with the error `failure` where a text does not fit.
 
-        `value` is the SQL of the value if it has been computed already: DuckDB computes it again at every occurrence.
+        `value` is the SQL of a value that was computed before: DuckDB computes an expression at every occurrence.
         """
         value = value or self.value_of(column)
         if self.takes_all:
@@ -79,7 +79,7 @@ class Cast:
         )
 
     def without_blanks(self) -> "Cast":
-        """Return the cast for texts in which an empty one is a value like any other, as in JSON."""
+        """Return the cast for texts among which the empty one is a value like any other, as in JSON."""
         return replace(self, gap="({c} is null)")
 
     def _fits(self, column: str, value: str) -> str:
@@ -87,7 +87,7 @@ class Cast:
 
 
 def _between(type_name: str) -> str:
-    """Limit a time to the years that every reader of Parquet supports: not infinite, not BC, not after 9999."""
+    """Accept only the years that every reader of parquet supports: 1 to 9999, and no infinity."""
     return f"{{v}} between {type_name} '0001-01-01' and {type_name} '9999-12-31 23:59:59.999999'"
 
 
@@ -103,16 +103,13 @@ def _bigint() -> Cast:
 
 
 def _big() -> Cast:
-    """Return the cast to whole numbers of up to 38 digits.
-
-    Those that fit a BIGINT use it, which is a hundred times faster.
-    """
+    """Cast whole numbers of up to 38 digits; those that fit a BIGINT are cast by way of it, which is 100 times faster."""
     value = "coalesce(cast(try_cast({c} as bigint) as decimal(38,0)), try_cast({c} as decimal(38,0)))"
     return Cast("DECIMAL(38,0)", value, f"({_SAME_TEXT} or {_matches('-?[1-9][0-9]{17,37}')})")
 
 
 def _double(number: str) -> Cast:
-    """Return the cast to a double that determines its text: the shortest form, or printed with 15 to 17 digits.
+    """Cast a number whose text can be recovered from the double: in its shortest form, or printed with 15 to 17 digits.
 
     DuckDB writes a double as JSON three times as fast as it casts it to text, with the same digits.
     """
@@ -148,10 +145,7 @@ def _instant() -> Cast:
 
 
 def _number(decimal_separator: str) -> str:
-    """Return the SQL of a text with its decimal separator as a point.
-
-    A point beside another separator makes it invalid.
-    """
+    """Return the SQL of a text with its decimal separator as a point; a point beside another separator makes it invalid."""
     return "{c}" if decimal_separator == "." else f"translate({{c}}, {quote_text(decimal_separator + '.')}, '.x')"
 
 
@@ -159,7 +153,7 @@ VARCHAR = Cast("VARCHAR", "{c}", "true")
 
 
 def candidates(decimal_separator: str = ".") -> tuple[Cast, ...]:
-    """Return the types to infer, the narrowest first; the last one fits every text."""
+    """Return the types that are inferred, narrowest first; the last one holds everything."""
     return (
         Cast("BOOLEAN", "try_cast({c} as boolean)", f"{{c}} in {_BOOLEANS}"),
         _bigint(),
@@ -190,7 +184,7 @@ def type_name(text: str) -> str:
     """Return the canonical name of a type that can be configured.
 
     Raises:
-        InvalidInputError: the type can't be configured.
+        InvalidInputError: it is not one of them.
     """
     name = " ".join(text.upper().split())
     if decimal := _DECIMAL.fullmatch(name):
@@ -205,7 +199,7 @@ def type_name(text: str) -> str:
 
 
 def configured(type_text: str, decimal_separator: str = ".") -> Cast:
-    """Return the cast to a configured type: every spelling of a value of that type fits, nothing is rounded."""
+    """Return the cast to a configured type: every spelling of a value of that type fits, and nothing is rounded."""
     name, number = type_name(type_text), _number(decimal_separator)
     if name in _WHOLE:
         return _scaled(name, 0, number)
@@ -221,9 +215,9 @@ def _scaled(name: str, scale: int, number: str) -> Cast:
 
 
 def _floating(name: str, digits: int, smallest: str) -> Cast:
-    """Return the cast of numbers in any spelling whose digits the type keeps: up to `digits`, or those it prints.
+    """Cast a number in any spelling if the type keeps its digits: numbers of so few `digits`, and those that it prints.
 
-    Below the `smallest` normal number there are fewer digits to keep.
+    Below the `smallest` normal number the type keeps fewer digits.
     """
     shape = _matches(r"(?i)\s*[+-]?(?:[0-9]*\.?[0-9]*(?:e[+-]?[0-9]+)?|nan|inf|infinity)\s*", "{n}")
     own = _significant("{n}")

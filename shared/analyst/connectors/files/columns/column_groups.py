@@ -1,8 +1,8 @@
-"""Parquet files of wide tables, written a group of columns at a time and joined.
+"""Parquet files of wide tables, written in groups of columns and joined.
 
-DuckDB holds some vectors of 32 KiB for every column that it writes, and a row group of all of them: 3,000 columns of
-3,000 rows took 430 to 650 MB. Files with some of the columns each take little memory, and need not be read again: a
-Parquet file consists of column chunks, one after the other, and a footer with their positions.
+DuckDB holds some vectors of 32 KiB for every column that it writes, and a row group of all of them: 3,000 columns of 3,000
+rows took 430 to 650 MB. Files of some of the columns take little each, and can be joined without reading them again: a
+parquet file consists of chunks of columns, one after the other, and a footer with their offsets.
 
 Source: the Parquet format's `parquet.thrift`, and Thrift's compact protocol.
 """
@@ -21,26 +21,23 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 GROUP = 100
-"""The number of columns written at a time."""
+"""The number of columns written at once."""
 
 _ROW_GROUP_ROWS = 4096
-"""Few, because files are split between row groups only: with 3,000 numbers per row, one takes up to 100 MB."""
+"""Small, because files are only cut between row groups: of 3,000 numbers each, they have up to 100 MB."""
 
 _OPTIONS = f"format parquet, compression zstd, compression_level 1, row_group_size {_ROW_GROUP_ROWS}"
 _MAGIC = b"PAR1"
 _CHUNK = 1 << 20
 _CUT_BYTES = 32 * 1024 * 1024
-"""The file size in bytes below which another row group may be added."""
+"""A file with fewer bytes gets another row group."""
 
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
 _LONG_LIST = 15
 _COLUMN_ORDERS = 7
 
 Struct = dict[int, tuple[int, Any]]
-"""The fields of a Thrift struct by their ids: type and value.
-
-A list consists of the type of its items and the items.
-"""
+"""The fields of a Thrift structure by number: type and value. A list is a pair of the type of its elements and the elements."""
 
 
 def write(con: "DuckDBPyConnection", queries: Sequence[str], into: Path) -> list[Path]:
@@ -48,7 +45,7 @@ def write(con: "DuckDBPyConnection", queries: Sequence[str], into: Path) -> list
 
     Raises:
         SourceError: a query fails, or returns other rows than the first one.
-        UnavailableError: memory or disk space is exhausted.
+        UnavailableError: there is not enough memory or disk.
     """
     groups = [into / f"group{number}.parquet" for number in range(len(queries))]
     with told_as(SourceError):
@@ -78,10 +75,10 @@ class _Group:
 
 
 def _joined(groups: Sequence[_Group], into: Path) -> list[Path]:
-    """Join the row groups of some files side by side, into files of at most 128 MB."""
+    """Join the row groups of files side by side, into files of at most 128 MB."""
     counts = {tuple(_value(row_group, 3) for row_group in group.row_groups) for group in groups}
     if len(counts) > 1:
-        raise SourceError("the groups of columns do not have the same rows")
+        raise SourceError("the groups of columns have different rows; read the table again")
     written = list[Path]()
     number, total = 0, len(groups[0].row_groups)
     while number < total or not written:
@@ -98,7 +95,7 @@ def _joined(groups: Sequence[_Group], into: Path) -> list[Path]:
 
 
 def _row_group(groups: Sequence[_Group], number: int, ordinal: int, file: BinaryIO) -> Struct:
-    """Copy one row group of each file, one after the other, and describe them as one."""
+    """Copy one row group of each file one after another, and describe them as one."""
     begin, chunks, size = file.tell(), list[Struct](), 0
     parts = [group.row_groups[number] for group in groups]
     for group, part in zip(groups, parts, strict=True):
@@ -117,7 +114,7 @@ def _row_group(groups: Sequence[_Group], number: int, ordinal: int, file: Binary
 
 
 def _copied(chunk: Struct, source: BinaryIO, file: BinaryIO) -> Struct:
-    """Copy the pages of a chunk and return its new position; its indexes and filters are dropped."""
+    """Copy the pages of a chunk and return their new place; its indexes and filters are dropped."""
     about: Struct = {key: field for key, field in _value(chunk, 3).items() if key not in (10, 14, 15)}
     begin = min(_value(about, key) for key in (9, 11) if key in about)
     moved = file.tell() - begin
@@ -126,7 +123,7 @@ def _copied(chunk: Struct, source: BinaryIO, file: BinaryIO) -> Struct:
     while left > 0:
         piece = source.read(min(left, _CHUNK))
         if not piece:
-            raise SourceError("a group of columns is cut off")
+            raise SourceError("a group of columns can't be joined: its file is truncated; read the table again")
         file.write(piece)
         left -= len(piece)
     for key in (9, 11):

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 FIRST_FEW = 5
-"""How many rejected rows are reported individually."""
+"""The number of rejected rows that are reported individually."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The number of rejected rows, and the first few as "file:line: reason"."""
+    """The number of rows that were set aside, and the first few as "file:line: reason"."""
 
     count: int = 0
     first: tuple[str, ...] = ()
 
     def __add__(self, other: "Rejected") -> "Rejected":
-        """Add both; the first few of this one come first."""
+        """Add both, the first few of this one first."""
         return Rejected(self.count + other.count, (self.first + other.first)[:FIRST_FEW])
 
 
@@ -52,7 +52,7 @@ _WIDER = {
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of one file: a query of them as texts, its columns, and the lines on which given rows (from 1) begin."""
+    """The rows of one file: a query of them as texts, its columns, and a function that finds the lines of rows, from 1."""
 
     name: str
     query: str
@@ -64,9 +64,9 @@ class Rows:
 class Relation:
     """The rows of all files of a table, and the candidate types of each column.
 
-    `parts` are queries of all columns as texts, whose rows follow each other. `originals` maps the columns' names to
-    those in the files; `name` is that of the first file. `only` returns the query of a part for some of the columns, if
-    planning that is cheaper than planning all.
+    `parts` are queries of all columns as texts, in the order of the rows. `originals` are the columns' names in the files,
+    by column; `name` is that of the first file. `only` returns the query of a part for some of the columns, where that is
+    cheaper to plan than all of them.
     """
 
     name: str
@@ -80,10 +80,7 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """The result of reading a table: the Parquet files, the original of each column's name, and the rejected rows.
-
-    `notes` are other findings worth reporting.
-    """
+    """The result of reading a table: parquet files, the original of each column's name, rejected rows, and warnings (`notes`)."""
 
     files: list[Path]
     originals: Mapping[str, str]
@@ -93,9 +90,9 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One reading of a table. `required` are the columns for which the table's own options set a type.
+    """One reading of a table. `required` are the columns with a type in the table's own options.
 
-    `scratch` is a local folder for rewritten files.
+    `scratch` is a local folder for files that must be rewritten.
     """
 
     con: "DuckDBPyConnection"
@@ -106,20 +103,20 @@ class Reading:
 
     @property
     def naming(self) -> Naming:
-        """The naming of the columns: published ones keep their names."""
+        """The names of the columns: published ones keep theirs."""
         table = self.increment.table
         return Naming(table.originals, is_replaced=table.sync_strategy == "full_refresh")
 
     @property
     def collects(self) -> bool:
-        """Whether malformed rows are collected instead of failing the table."""
+        """Whether malformed rows are set aside."""
         return self.options.on_error == "collect"
 
     def write(self, relation: Relation, into: Path, rejected: Rejected) -> Read:
-        """Write the rows in their order to Parquet files; `rejected` are those rejected before.
+        """Write the rows in their order to parquet files; `rejected` are rows that were set aside before.
 
         Raises:
-            SourceError: a value does not fit its configured type, and the option on_error is `fail`.
+            SourceError: a value does not fit its configured type, and `on_error` is `fail`.
             UnreadableError: DuckDB can't read the rows.
         """
         into.mkdir()
@@ -140,7 +137,7 @@ class Reading:
             raise SourceError(self._misfits(relation.files(), configured).first[0]) from None
 
     def _going_with(self, column: str, casts: tuple[Cast, ...]) -> tuple[Cast, ...]:
-        """Keep the candidate types that are compatible with the published type of a column.
+        """Keep the candidates that can be combined with the type that the column is published with.
 
         A column without any text keeps its type, and so does one whose texts alone would not suggest it.
         """
@@ -165,7 +162,7 @@ class Reading:
         return {name: casts.configured(types[name], separator) for name in columns if name in types}
 
     def _misfits(self, files: Iterable[Rows], configured: Mapping[str, Cast]) -> Rejected:
-        """Find the rows in which a text does not fit its configured type."""
+        """Find rows in which a text does not fit its configured type."""
         rejected = Rejected()
         for file in files:
             rejected += self._misfits_of(file, {name: c for name, c in configured.items() if name in file.columns})
@@ -187,8 +184,7 @@ class Reading:
         )
         lines = file.lines(frozenset(row for _count, row, _misfit in found))
         told = (
-            f"{file.name}:{lines.get(row, '?')}: column {name!r}: {text[:80]!r} is not a valid "
-            f"{kind}{_REMEDIES.get(kind, '')}"
+            f"{file.name}:{lines.get(row, '?')}: column {name!r}: {text[:80]!r} is not a valid {kind}{_REMEDIES.get(kind, '')}"
             for _count, row, (name, text, kind) in found
         )
         return Rejected(found[0][0] if found else 0, tuple(told))
@@ -197,7 +193,7 @@ class Reading:
         """Run a query of the files.
 
         Raises:
-            UnreadableError: the query fails.
+            UnreadableError: it fails.
         """
         import duckdb
 
@@ -208,7 +204,7 @@ class Reading:
 
 
 def _filtered(only: Only, configured: Mapping[str, Cast], fits: str) -> Only:
-    """Keep the rows that fit; the query also reads the columns that this depends on."""
+    """Return queries of the rows that fit; they also read the columns that decide it."""
 
     def filtered(part: int, names: Sequence[str]) -> str:
         return f"select * from ({only(part, list(dict.fromkeys([*names, *configured])))}) where {fits}"

@@ -1,10 +1,11 @@
-"""Inferring the types of text columns: from the first rows, and from all rows where those were misleading.
+"""The types of text columns: inferred from the first rows, and from all rows where the first ones were not typical.
 
-The inferred types are enforced while the rows are written. If a text does not fit, one scan of all rows determines
-which candidates fit every text of their columns, and the rows are written again: at most three scans, and the types
-depend only on the content. Checks take memory for each column. With many columns, a scan of all rows therefore comes
-first, in which the columns are stacked and share one check; then the rows are written without checks. Very many columns
-are written a group at a time.
+The inferred types are checked while the rows are written. If a text does not fit, one scan of all rows finds which of
+the candidates hold every text of their columns, and the rows are written again. So there are at most three scans, and
+the types depend on the content alone.
+
+Checks take memory for each column. If there are many, all rows are scanned first with the columns stacked into rows,
+which share one check; then the rows are written without checks. Very many columns are written in groups.
 """
 
 import secrets
@@ -27,28 +28,25 @@ _FIRST_ROWS = 1_000
 _FIRST_VALUES = 300_000
 _SAMPLE_ROWS = 20_000
 _BELOW_EACH_OTHER = 250
-"""The number of columns examined in one scan: DuckDB holds 2,048 texts of each."""
+"""The number of columns checked in one scan: of each, DuckDB holds 2,048 texts."""
 
 _SHARES = {"DOUBLE": 1 / 20, "FLOAT": 1 / 20, "BOOLEAN": 1 / 40}
 _SHARE = 1 / 500
-"""The share of memory that the check of a column takes.
-
-Of 300 MB, 44 DOUBLE or 100 BOOLEAN took more than available.
-"""
+"""The share of the memory that the check of a column takes. With 300 MB, 44 DOUBLE or 100 BOOLEAN columns did not fit."""
 
 _ONE_WRITE = 250
-"""The number of columns written at a time; 800 integers fit into 300 MB."""
+"""The number of columns written at once; 800 columns of integers fit into 300 MB."""
 
 
 class Wrapped(Protocol):
-    """Returns the query to write for a typed query: the selected rows."""
+    """Wraps a typed query, so that it selects the wanted rows."""
 
     def __call__(self, select: str, *, counting: bool = True) -> str:
-        """Return the query; with `counting`, it counts the skipped rows."""
+        """Return the query; with `counting`, it counts the rows that it skips."""
 
 
 Wrap = Callable[["DuckDBPyConnection", Mapping[str, Cast]], Wrapped]
-"""Returns a `Selection` for the types of one attempt."""
+"""Returns, once per attempt and its types, the function that wraps the queries that are written."""
 
 
 Only = Callable[[int, Sequence[str]], str]
@@ -64,12 +62,12 @@ class MisfitError(SourceError):
 
 
 class UnreadableError(SourceError):
-    """DuckDB failed to read the rows; its message may not say where."""
+    """DuckDB can't read the rows; its message may not say where."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The texts of a column: whether there are any, and the candidates that fit all of them, the narrowest first."""
+    """What is known about a column: whether it has any text, and which candidates hold all of them, narrowest first."""
 
     seen: bool
     casts: tuple[Cast, ...]
@@ -79,8 +77,8 @@ class Evidence:
 class Texts:
     """Rows of text columns, each with a configured type or with candidates of which the last fits everything.
 
-    `parts` are queries of all the columns, in the order of the rows. They are written one after the other, because
-    DuckDB keeps the order within each, but not among them.
+    `parts` are queries of all columns, in the order of the rows. They are written one after the other, because DuckDB
+    keeps the order within each of them, but not across a union.
     """
 
     con: "DuckDBPyConnection"
@@ -89,7 +87,7 @@ class Texts:
     configured: Mapping[str, Cast]
     candidates: Mapping[str, tuple[Cast, ...]]
     always: tuple[str, ...] = ()
-    """The columns that the selection depends on."""
+    """The columns that rows are selected by."""
 
     only: Only | None = None
     """Returns narrower queries of the parts; planning one of 3,000 columns took 0.5 s for each group of columns."""
@@ -113,13 +111,13 @@ class Texts:
         return self._write(into / "proved", self._proved(evidence), wrap, checked=False)
 
     def _fit_beside_each_other(self, evidence: Mapping[str, Evidence]) -> bool:
-        """Return whether there is enough memory to check all columns at once."""
+        """Return whether there is memory for the checks of all columns at once."""
         types = self._types(evidence).values()
         shares = sum(_SHARES.get(cast.type, _SHARE) for cast in types if not cast.takes_all)
         return shares <= 1 and len(self.columns) <= _ONE_WRITE
 
     def _proved(self, evidence: Mapping[str, Evidence]) -> dict[str, Evidence]:
-        """Check the configured and inferred types over all rows; infer those again that do not fit.
+        """Check configured and inferred types over all rows; infer again where they do not hold.
 
         Raises:
             MisfitError: a text does not fit a configured type.
@@ -144,7 +142,7 @@ class Texts:
         return {name: self.candidates[name] for name in self.columns if name not in self.configured}
 
     def _gather(self, candidates: Mapping[str, tuple[Cast, ...]], rows: int | None) -> dict[str, Evidence]:
-        """Determine which candidates fit all texts of the first rows, or of all rows."""
+        """Find the candidates that hold all texts of the first rows, or of all."""
         found = {name: Evidence(seen=True, casts=casts) for name, casts in candidates.items()}
         scan = self._scan(rows)
         for casts, names in _alike({name: casts for name, casts in candidates.items() if len(casts) > 1}).items():
@@ -152,10 +150,7 @@ class Texts:
         return found
 
     def _gather_alike(self, names: Sequence[str], casts: tuple[Cast, ...], scan: str) -> dict[str, Evidence]:
-        """Determine which candidates fit all texts of each column, some columns at a time.
-
-        The columns share the candidates.
-        """
+        """Find which of the candidates that columns share hold all texts of each; some columns at a time."""
         return {
             name: found
             for batch in _batches(names, _BELOW_EACH_OTHER)
@@ -163,10 +158,10 @@ class Texts:
         }
 
     def _gather_batch(self, names: Sequence[str], casts: tuple[Cast, ...], scan: str) -> dict[str, Evidence]:
-        """Determine which candidates fit all texts of each of some columns, which share the candidates.
+        """Find which of the candidates that columns share hold all texts of each.
 
-        The columns are stacked into rows: DuckDB's planning time grows with the square of a query's terms, and 1,000
-        columns with terms of their own took three minutes.
+        The columns are stacked into rows for that, because the time that DuckDB takes to plan a query grows with the
+        square of its terms: 1,000 columns with terms of their own took three minutes.
         """
         terms = (f"count(*) filter (not {casts[0].gap_of('c')})", *(cast.guess_of("c") for cast in casts))
         texts = ", ".join(map(quote, names))
@@ -210,7 +205,7 @@ class Texts:
         return written
 
     def _write_groups(self, number: int, types: Mapping[str, Cast], wrapped: Wrapped, into: Path) -> list[Path]:
-        """Write the selected rows a group of columns at a time."""
+        """Write the rows in groups of columns; each group has all wanted rows."""
         queries: list[str] = []
         for names in _batches(self.columns, column_groups.GROUP):
             needed = (*names, *(name for name in self.always if name not in names and name in types))
@@ -237,7 +232,7 @@ class Texts:
         return guessed | dict(self.configured)
 
     def _select(self, part: str, types: Mapping[str, Cast], token: str | None, names: Sequence[str]) -> str:
-        """Return the query of typed columns; with a `token`, a value that does not fit is an error that contains it."""
+        """Return the query of typed columns; with a `token`, a value that does not fit fails with an error that contains it."""
         if token is None:
             terms = (f"{types[name].value_of(name)} as {quote(name)}" for name in names)
             return f"select {', '.join(terms)} from ({part})"
@@ -255,7 +250,7 @@ def _batches(names: Sequence[str], size: int) -> list[Sequence[str]]:
 
 
 def _alike(candidates: Mapping[str, tuple[Cast, ...]]) -> dict[tuple[Cast, ...], list[str]]:
-    """Group columns with the same candidates."""
+    """Group columns that have the same candidates."""
     found: dict[tuple[Cast, ...], list[str]] = {}
     for name, casts in candidates.items():
         found.setdefault(casts, []).append(name)
@@ -267,7 +262,7 @@ def _held(evidence: Mapping[str, Evidence]) -> dict[str, tuple[Cast, ...]]:
 
 
 def _nothing(found: Evidence) -> Cast:
-    """Return the cast of a column in which no text was seen: the first one decides later, unless a type is known."""
+    """Return the cast of a column without texts: a text that appears later decides anew, unless the type is known."""
     first = found.casts[0]
     return first if first.is_known else Cast("VARCHAR", "{c}", first.gap)
 

@@ -1,7 +1,7 @@
-"""Files as plain bytes: compression by their names, and the check that a compressed file is complete.
+"""Files as plain bytes: compression, the proof that a compressed file is complete, and a scan for what DuckDB misreads.
 
-DuckDB reads a truncated gz or zst file as a shorter one and verifies no checksums, so every compressed file is read
-through once here.
+DuckDB reads a truncated gz or zst file as a shorter one and checks no checksums, so every compressed file is read to its
+end here once.
 """
 
 import codecs
@@ -59,23 +59,27 @@ _START_BYTES = 4096
 
 @contextmanager
 def opened(path: Path, compression: Compression, name: str) -> Iterator[BinaryIO]:
-    """Open a file for reading its plain bytes; messages call it `name`.
+    """Open a file to read its plain bytes; messages call it `name`.
 
     Raises:
-        SourceError: it can't be opened; while reading: it is truncated or damaged.
+        SourceError: it can't be opened; while reading: it is truncated or broken.
         UnavailableError: the disk is full.
     """
     try:
         with _open(path, compression) as file:
             yield file
     except EOFError as error:
-        raise SourceError(f"{name} is truncated: its {compression} stream has no end; upload it again") from error
+        raise SourceError(
+            f"'{name}' can't be read: it is truncated, its {compression} stream has no end; upload it again"
+        ) from error
     except (gzip.BadGzipFile, zlib.error, zstd.ZstdError) as error:
-        raise SourceError(f"{name} is damaged: {error}; upload it again") from error
+        raise SourceError(f"'{name}' can't be read: it is broken ({error}); upload it again") from error
     except OSError as error:
         if error.errno in _DISK_IS_FULL:
-            raise UnavailableError(f"the disk is full while {name} is rewritten; see to SCRATCH_DIR") from error
-        raise SourceError(f"{name} can't be read: {why(error)}") from error
+            raise UnavailableError(
+                f"'{name}' can't be read now: the disk of SCRATCH_DIR is full; free some space"
+            ) from error
+        raise SourceError(f"'{name}' can't be read: {why(error)}") from error
 
 
 def _open(path: Path, compression: Compression) -> BinaryIO:
@@ -87,10 +91,10 @@ def _open(path: Path, compression: Compression) -> BinaryIO:
 
 
 def verify(path: Path, compression: Compression, name: str) -> None:
-    """Read a compressed file through; a plain one is not read.
+    """Read a compressed file to its end.
 
     Raises:
-        SourceError: it is truncated or damaged.
+        SourceError: it is truncated or broken.
     """
     if compression != "none":
         with opened(path, compression, name) as file:
@@ -100,10 +104,10 @@ def verify(path: Path, compression: Compression, name: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The findings about a file: whether its lines and quotes follow RFC 4180, and what to watch out for.
+    """The result of a scan. A file `is_regular` if its line ends and quotes follow RFC 4180.
 
-    `ends_in_delimiter` means that lines end with a delimiter, `repeats` that the line given as `start` occurs more than
-    once. Either may also have been found within quotes.
+    `ends_in_delimiter`: some lines end with a delimiter; `repeats`: one of the given lines occurs more than once. Both may
+    refer to text within quotes: a scan does not parse, so what it suspects is decided by a parser.
     """
 
     is_regular: bool
@@ -121,13 +125,13 @@ def survey(
     escape: str = '"',
     lines: Collection[str] = (),
 ) -> Survey:
-    """Read a file through, and return whether DuckDB reads it correctly as CSV.
+    """Scan a file for what DuckDB reads differently than it is meant, and without an error.
 
-    DuckDB silently invents and loses rows if line ends are mixed, joins two quoted texts with only a space between
-    them, accepts quotes within unquoted values, and drops an empty value after the last column.
+    DuckDB invents and loses rows where line ends are mixed, joins two quoted texts with only a space between them, accepts
+    quotes within unquoted values, and drops an empty value after the last column.
 
     Raises:
-        SourceError: it is truncated or damaged.
+        SourceError: it is truncated or broken.
     """
     ends, quotes, marks = _LineEnds(), _Quotes(delimiter, quote, escape), _Marks(delimiter, lines)
     buffer = bytearray(marks.carried + _CHUNK)  # each piece is preceded by the last bytes of the one before
@@ -145,7 +149,7 @@ def survey(
 
 
 class _Marks:
-    """The sequences of bytes in which DuckDB can't be trusted."""
+    """Sequences of bytes that DuckDB may misread."""
 
     def __init__(self, delimiter: str, lines: Collection[str]) -> None:
         self._delimiter = delimiter.encode()
@@ -154,12 +158,12 @@ class _Marks:
             end: re.compile(b"%b(?<=%b%b)" % (end, re.escape(self._delimiter), end)) for end in (b"\n", b"\r")
         }
         self._lines = [f"\n{line}".encode() for line in lines]
-        self._seen = -1  # the first one is in its place
+        self._seen = -1  # the first occurrence is the header itself
         self.ends_in_delimiter = False
         self.carried = max(_CARRIED, *(len(line) - 1 for line in self._lines), 0)
 
     def look(self, buffer: bytearray, end: int) -> None:
-        """Examine the bytes up to `end`; a sequence that starts in the bytes carried over is found too."""
+        """Scan the bytes up to `end`, together with those carried over from the previous piece."""
         start = self.carried - _CARRIED
         self.ends_in_delimiter = self.ends_in_delimiter or any(
             buffer.find(one, start, end) >= 0 and pattern.search(buffer, start, end) is not None
@@ -171,12 +175,12 @@ class _Marks:
             self._seen += sum(found) + buffer.startswith(codecs.BOM_UTF8, self.carried, end)
 
     def finish(self, last: bytes) -> None:
-        """Examine the last bytes, after which there may be no line end."""
+        """Scan the last bytes, which need not end with a line end."""
         self.ends_in_delimiter = self.ends_in_delimiter or last.endswith(self._delimiter)
 
     @property
     def repeats(self) -> bool:
-        """Whether the line occurs more than once."""
+        """Whether one of the lines occurred more than once."""
         return self._seen > 0
 
 
@@ -197,7 +201,7 @@ class _Quotes:
         self._part = re.compile(b"%b%b[%b%b]?" % (opened, value, q, e), re.DOTALL)
 
     def look(self, buffer: bytearray, start: int, end: int) -> None:
-        """Examine the bytes from `start`, preceded by at least one, to `end`."""
+        """Scan the bytes from `start`, which at least one byte precedes, to `end`."""
         if not self.are_regular or not self._quote:
             return
         if not self._rest:
@@ -216,20 +220,20 @@ class _Quotes:
             self.are_regular = bool(self._part.fullmatch(piece, stopped, end)) and len(self._rest) <= _LONGEST_VALUE
 
     def finish(self) -> None:
-        """Examine the remaining bytes at the end of the file."""
+        """Check what is left at the end of the file."""
         if self.are_regular and self._rest:
             whole = self._whole.match(self._rest + b"\n", 1)
             self.are_regular = whole is not None and whole.end() == len(self._rest)
 
 
 class _LineEnds:
-    """The kinds of line ends that were found."""
+    """The kinds of line ends that occurred."""
 
     def __init__(self) -> None:
         self._both = self._feed = self._return = False
 
     def look(self, buffer: bytearray, start: int, end: int) -> None:
-        """Examine the bytes from `start` to `end`; the byte before is known."""
+        """Scan the bytes from `start` to `end`; the byte before was scanned already."""
         if buffer.find(b"\r", start, end) < 0 and buffer[start - 1 : start] != b"\r":
             self._feed = self._feed or buffer.find(b"\n", start, end) >= 0
             return
@@ -240,15 +244,12 @@ class _LineEnds:
 
     @property
     def are_alike(self) -> bool:
-        """Whether all lines end in a line feed, or all in a carriage return and a line feed."""
+        """Whether all lines end in LF, or all in CR LF."""
         return not self._return and not (self._both and self._feed)
 
 
 def kind_of(path: Path, compression: Compression, name: str) -> str | None:
-    """Return the format of a file by its first bytes, whatever its name; `None` if it may be delimited text.
-
-    `compression` is undone first.
-    """
+    """Return what a file contains by its first bytes, after decompression; `None` if that may be delimited text."""
     with opened(path, compression, name) as file:
         start = file.read(_START_BYTES)
     kind = next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), None)

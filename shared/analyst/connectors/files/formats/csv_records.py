@@ -1,7 +1,7 @@
 """The records of a CSV text, read strictly (RFC 4180) and slowly, with the line and the problem of every malformed one.
 
-DuckDB reads the files; this module reads the header, and finds the reason if DuckDB failed: DuckDB's line numbers count
-records, are missing for mixed line ends, and what it skips after a stray quote differs from read to read.
+DuckDB reads the files. This module reads the header, and finds what is wrong where DuckDB failed: its line numbers count
+records, it has none for mixed line ends, and what it skips after a stray quote differs from read to read.
 """
 
 import re
@@ -14,7 +14,7 @@ MAX_RECORD_BYTES = 8 * 1024 * 1024
 
 _ENDS = ("\r", "\n")
 TOO_LONG = f"is longer than {MAX_RECORD_BYTES >> 20} MiB"
-"""The problem of a longer record."""
+"""Why a longer record is malformed."""
 
 SET_ENCODING = "set encoding to that of the file, for example windows-1252"
 """The remedy for bytes that can't be decoded."""
@@ -24,7 +24,7 @@ TWO_READINGS = "is ambiguous: there is a delimiter between quotes inside unquote
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record: the number of its first line, its text without the line end, and its values or its problem.
+    """A record: the number of its first line, its text without the line end, and its values, or why it is malformed.
 
     `blanks` are the positions of values that are empty texts in quotes.
     """
@@ -37,7 +37,7 @@ class Record:
 
 
 class _Lines:
-    """The lines of a text with their ends, some of which can be put back. `number` is that of the next one."""
+    """The lines of a text with their ends; some can be given back. `number` is that of the next line."""
 
     def __init__(self, text: TextIO, limit: int) -> None:
         self._text = text
@@ -64,10 +64,10 @@ class _Lines:
 
 
 class Grammar:
-    """The syntax of values. An empty `quote` means that nothing is quoted; `limit` is in bytes.
+    """How values are separated. An empty `quote` means that nothing is quoted; `limit` is in bytes.
 
-    The first lines (`skip`) and those that start with `comment` are ignored. A quote inside an unquoted value stands
-    for itself; if there is a delimiter between two of them, the row is ambiguous, which is malformed unless quotes are
+    The first lines (`skip`) and those that start with `comment` are ignored. A quote inside an unquoted value stands for
+    itself; with a delimiter between two of them, the row can be read in two ways, which is malformed unless quotes are
     `literal`.
     """
 
@@ -137,14 +137,14 @@ class Grammar:
         return Record(number, text.removesuffix("\n").removesuffix("\r"), tuple(values), blanks=frozenset(blanks))
 
     def _plain(self, line: str, position: int) -> tuple[str, int]:
-        """Read an unquoted value; return it with the position after its delimiter, -1 if the record ends."""
+        """Read an unquoted value; return it with the position after its delimiter, -1 at the end of the record."""
         end = line.find(self.delimiter, position)
         return (line[position:].rstrip("\r\n"), -1) if end < 0 else (line[position:end], end + len(self.delimiter))
 
     def _value(self, used: list[str], position: int, lines: _Lines) -> tuple[str, str | None, int]:
-        """Read a quoted value from after its opening quote, over as many lines as it has.
+        """Read a quoted value from after its opening quote, over as many lines as it takes.
 
-        Returns the value, the problem with it, and the position after its delimiter, -1 if the record ends.
+        Returns the value, what is wrong with it, and the position after its delimiter, -1 at the end of the record.
         """
         pieces, size = list[str](), 0
         while (end := self._inside_end(used[-1], position)) == len(used[-1]):
@@ -171,7 +171,7 @@ class Grammar:
         return re.sub(re.escape(self.escape) + "(.)", r"\1", value, flags=re.DOTALL)
 
     def _decoded(self, record: Record) -> Record:
-        """Find bytes that could not be decoded, which appear as lone surrogates, and records of too many bytes."""
+        """Find bytes that could not be decoded, which appear as lone surrogates, and records that are too long in bytes."""
         if record.problem or (record.text.isascii() and len(record.text) <= self.limit):
             return record
         try:

@@ -27,12 +27,10 @@ _QUOTED = re.compile(r'[,"\r\n]|^ | $')
 
 
 def mend(path: Path, compression: Compression, dialect: Dialect, into: Path, *, name: str, collect: bool) -> Rejected:
-    """Copy the well-formed rows of a file to `into`, as UTF-8 with commas and line feeds.
-
-    The header consists of the columns' numbers.
+    """Copy the well-formed rows of a file to `into`: UTF-8 with commas and line feeds, below a header of column numbers.
 
     Raises:
-        SourceError: a row is malformed, and rows are not collected (`collect`); it names file, line and reason.
+        SourceError: a row is malformed, unless those are set aside (`collect`); it names file, line and reason.
     """
     rejected = Rejected()
     width = len(dialect.columns)
@@ -51,7 +49,7 @@ def mend(path: Path, compression: Compression, dialect: Dialect, into: Path, *, 
 def lines_of(
     path: Path, compression: Compression, dialect: Dialect, rows: frozenset[int], *, name: str
 ) -> dict[int, int]:
-    """Find the lines on which some rows begin, counted from 1 without the malformed ones."""
+    """Find the lines on which rows begin. Rows are counted from 1, without malformed ones."""
     lines: dict[int, int] = {}
     with _decoded(path, compression, dialect, name) as text:
         sound = (record for record, problem in _records(text, dialect) if problem is None)
@@ -77,7 +75,7 @@ def _decoded(path: Path, compression: Compression, dialect: Dialect, name: str) 
 
 
 def _records(text: TextIO, dialect: Dialect) -> Iterator[tuple[Record, str | None]]:
-    """Yield the rows, each with its problem; without empty lines if there are several columns."""
+    """Read the rows, each with what is wrong with it; empty lines are rows of a file with one column only."""
     is_single = len(dialect.columns) == 1
     for record in dialect.grammar.records(text):
         is_header = record.line < dialect.start or (record.line == dialect.start and dialect.header)
@@ -86,7 +84,7 @@ def _records(text: TextIO, dialect: Dialect) -> Iterator[tuple[Record, str | Non
 
 
 def _misshape(record: Record, dialect: Dialect) -> str | None:
-    """Return the problem with the number of values, or that the header is repeated."""
+    """Return what is wrong with the number of values, or that the row repeats the header."""
     found, width = len(record.values), len(dialect.columns) + dialect.trailing
     if found != width:
         values = "1 value" if found == 1 else f"{found} values"
@@ -112,16 +110,16 @@ def _line(record: Record, width: int, dialect: Dialect) -> str:
 _BUFFER_BYTES = 4 * MAX_RECORD_BYTES
 _READ_AS_THEY_ARE = ("utf-8-sig", "utf-8")
 _NEVER = "\x1f\x1e no value is written like this \x1e\x1f"
-"""A text that stands for NULL if no other does."""
+"""A text for NULL that no value has, for files in which nothing means NULL."""
 
 
 @dataclass(frozen=True, slots=True)
 class CsvFile:
-    """One file, ready to be read: its local path and its dialect.
+    """A file that is ready to be read: its place on this machine, and its dialect.
 
-    `original` is the file before malformed rows were removed. `is_regular` means that DuckDB can be trusted with it.
-    `may_drop` means that this is not certain yet: some lines end with a delimiter, and DuckDB silently drops empty
-    values after the last column.
+    It `is_regular` if DuckDB reads it correctly. It `may_drop` if that must still be checked: some lines end with a
+    delimiter, and DuckDB drops an empty value after the last column without an error. `original` is the file that it is a
+    clean copy of.
     """
 
     name: str
@@ -136,8 +134,8 @@ class CsvFile:
 def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -> Read:
     """Read CSV files in their order, columns united by name.
 
-    DuckDB reads them directly if it can be trusted to. Otherwise each is first read record by record, to report or set
-    aside malformed rows, and DuckDB reads the rest.
+    DuckDB reads regular files as they are. Others are read record by record first, to report or set aside malformed rows,
+    and DuckDB reads the clean copy.
 
     Raises:
         SourceError: a file is malformed, or a value does not fit its configured type.
@@ -147,7 +145,7 @@ def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -
         try:
             return reading.write(_relation(found, reading.options), into / "plain", Rejected())
         except UnreadableError:
-            pass  # its message has no reliable line number: the next reading finds the reason
+            pass  # its line number is not reliable: reading record by record finds the reason
     return _read_mended(reading, found, into)
 
 
@@ -171,7 +169,7 @@ def _file(item: DataFile, path: Path, options: CsvOptions) -> CsvFile:
 
 
 def _written(header: Sequence[str], grammar: Grammar) -> set[str]:
-    """Return the forms in which a header may be repeated in a file: without quotes, or with all values quoted."""
+    """Return the lines by which a header may be repeated: with no value quoted, or with all of them."""
     quoted = (
         f"{grammar.quote}{name.replace(grammar.quote, grammar.escape + grammar.quote)}{grammar.quote}"
         for name in header
@@ -180,7 +178,7 @@ def _written(header: Sequence[str], grammar: Grammar) -> set[str]:
 
 
 def _drops_values(reading: Reading, files: Sequence[CsvFile]) -> bool:
-    """Return whether DuckDB would drop values after the last column of some files."""
+    """Return whether DuckDB would drop values after the last column."""
     behind = quote("value behind the last column")
     for file in files:
         if file.may_drop:
@@ -194,17 +192,14 @@ def _drops_values(reading: Reading, files: Sequence[CsvFile]) -> bool:
 
 
 def _named(reading: Reading, files: Sequence[CsvFile]) -> list[CsvFile]:
-    """Name the columns of all files together: by their originals, and as they were published."""
+    """Name the columns of all files together, by their originals and as they were published."""
     headers = [Header(file.name, _originals(file.dialect.columns)) for file in files]
     named = zip(files, reading.naming.names(headers), strict=True)
     return [replace(file, dialect=replace(file.dialect, columns=tuple(names.items()))) for file, names in named]
 
 
 def _originals(columns: Sequence[tuple[str, str]]) -> list[str]:
-    """Return the originals of a file's columns.
-
-    Of two with the same original, one with a name of its own keeps that.
-    """
+    """Return the originals of a file's columns; a column renamed because of a twin is identified by its new name."""
     first = {original: name for name, original in reversed(columns)}
     return [original if first[original] == name or not original else name for name, original in columns]
 
@@ -236,7 +231,7 @@ def _relation(files: Sequence[CsvFile], options: CsvOptions) -> Relation:
 
 
 def _united(files: Sequence[CsvFile]) -> dict[str, str]:
-    """Return the columns of all files, those of the first one first, with their originals."""
+    """Return the columns of all files with their originals, those of the first file first."""
     originals: dict[str, str] = {}
     for file in files:
         for name, original in file.dialect.columns:
@@ -252,7 +247,7 @@ def _rows(file: CsvFile, options: CsvOptions) -> Rows:
 
 
 def _parts(files: Sequence[CsvFile], options: CsvOptions, columns: Iterable[str]) -> list[str]:
-    """Return the queries of all rows as texts; files with the same syntax are read together."""
+    """Return queries of all rows as texts; files of the same dialect are read together."""
     parts, is_null = [], "" if options.nullstr is None else _NEVER
     for _alike, group in groupby(files, key=_way):
         alike = list(group)
@@ -263,17 +258,17 @@ def _parts(files: Sequence[CsvFile], options: CsvOptions, columns: Iterable[str]
 
 
 def _way(file: CsvFile) -> tuple[object, ...]:
-    """Return the properties in which files must be equal to be read together."""
+    """Return what files that are read together must share."""
     grammar, dialect = file.dialect.grammar, file.dialect
     marks = (grammar.delimiter, grammar.quote, grammar.escape, dialect.header)
     return (*marks, dialect.names, file.compression)
 
 
 def _term(name: str, options: CsvOptions) -> str:
-    """Return the SQL of a column's text; texts that mean NULL do so in quotes, too."""
+    """Return the SQL of a column's text; texts that mean NULL do so within quotes, too."""
     if not options.nullstr:
         return quote(name)
-    # not left to DuckDB, which drops such a text after the last column
+    # DuckDB's own `nullstr` would drop such a text after the last column
     nulls = ", ".join(map(quote_text, options.nullstr))
     return f"case when {quote(name)} in ({nulls}) then null else {quote(name)} end as {quote(name)}"
 

@@ -19,7 +19,7 @@ SAMPLE_BYTES = 256 * 1024
 _SAMPLE_RECORDS = 200
 _DELIMITERS = {"csv": (",", ";", "\t", "|"), "tsv": ("\t", ",", ";", "|")}
 _NONE = "\x1f"
-"""Stands for a delimiter in a file of one column, which has none."""
+"""The delimiter of a file with one column: a character that does not occur."""
 
 _SEP_LINE = re.compile(r'\ufeff?"?sep=(?P<delimiter>[^\r\n\x00"])"?\r?\n', re.IGNORECASE)
 """A line that Excel reads and writes before the header."""
@@ -32,7 +32,7 @@ _DATA = {
     "an address": re.compile(r"https?://\S+"),
     "a UUID": re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"),
 }
-"""Kinds of values that can't name a column if all values below are of the same kind."""
+"""Values that are not column names if all values below them are of the same kind."""
 
 _INTEGER = re.compile(r"[-+]?\d+")
 _YEAR = re.compile(r"(?:19|20)\d\d")
@@ -42,11 +42,11 @@ _MANY_COLUMNS = 3
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """The dialect of a file. `columns` maps the names to their originals.
+    """How a file is written. `columns` are pairs of name and original.
 
-    `start` is the line of the header, or of the first row without one; `first` are its values as written. `again` means
-    that it occurs once more, and `trailing` that every row ends with a delimiter that the header does not have. `hint`
-    is advice for rows with more or fewer values than the header.
+    `start` is the line of the header, or of the first row if there is none; `first` are its values. `again`: the sample
+    repeats it. `trailing`: every row ends with a delimiter that the header does not have. `hint` says what to do about
+    rows with more or fewer values than the header.
     """
 
     grammar: Grammar
@@ -61,28 +61,28 @@ class Dialect:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The normalized names of the columns."""
+        """The names of the columns."""
         return tuple(name for name, _original in self.columns)
 
     @property
     def delimiter(self) -> str:
-        """The delimiter between two values."""
+        """The text between two values."""
         return self.grammar.delimiter
 
     @property
     def is_plain(self) -> bool:
-        """Whether DuckDB can read the file: the header is the first line and has a name for each value of a row."""
+        """Whether DuckDB's options can express it: the header is the first line, and has a name for each value of a row."""
         width = len(self.columns) if self.header else len(self.first)
         alike = width == len(self.first) and not self.trailing and not self.grammar.comment
         return alike and self.start == 1 and not self.again and len(self.delimiter) == 1
 
 
 def detect(sample: bytes, *, whole: bool, file_format: str, name: str, options: CsvOptions) -> Dialect:
-    """Detect the dialect of a file from a sample of its first bytes, which may be all of it (`whole`).
+    """Detect the dialect of a file from a sample of its first bytes, which may be all of them (`whole`).
 
     Raises:
-        SourceError: it is empty, its header is malformed or looks like data, or two columns would have one name; `name`
-            is the file's.
+        SourceError: it is empty, its header is malformed or looks like data, or two columns would share a name; `name`
+            is that of the file.
     """
     encoding = _encoding(sample, name, options)
     text = _decode(sample, encoding, name, whole=whole)
@@ -120,7 +120,7 @@ def detect(sample: bytes, *, whole: bool, file_format: str, name: str, options: 
 
 
 def read_sample(file: BinaryIO, name: str) -> tuple[bytes, bool]:
-    """Read the first bytes of a file, with its complete first line; return them and whether that is all of it.
+    """Read the first bytes of a file, at least its first line; return whether that is all of it.
 
     Raises:
         SourceError: the first line is too long.
@@ -159,30 +159,32 @@ def _decode(sample: bytes, encoding: str, name: str, *, whole: bool) -> str:
 
 
 def on_broken_bytes(encoding: str) -> str:
-    """Return how to decode bytes that are not in an encoding: as lone surrogates, which valid text does not contain."""
+    """Return how invalid bytes are decoded: as lone surrogates, which no valid text contains."""
     return "surrogatepass" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
 
 
 def broken_end(name: str, encoding: str) -> SourceError:
-    """Return the error of a file that can't be decoded at all."""
-    return SourceError(f"{name} is not valid {encoding}, or ends within a character; set encoding to that of the file")
+    """Return the error of a file that can't be decoded."""
+    return SourceError(
+        f"'{name}' can't be read: it is not in the encoding {encoding}, or ends within a character; set encoding to its own"
+    )
 
 
 def _complete(grammar: Grammar, text: str, *, whole: bool) -> list[Record]:
-    """Read the first records, without the last one if the text is truncated."""
+    """Read the first records, without the last one of a text that was cut."""
     records = list(islice(grammar.records(io.StringIO(text, newline="")), _SAMPLE_RECORDS))
     return records if whole or len(records) == _SAMPLE_RECORDS else records[:-1]
 
 
 def _counts(grammar: Grammar, text: str, *, whole: bool) -> list[int]:
-    """Count the values of the first records; malformed ones are ignored."""
+    """Count the values of the first records; a malformed one has none."""
     return [len(record.values) for record in _complete(grammar, text, whole=whole) if record.text]
 
 
 def _delimiter(tried: Sequence[tuple[str, list[int]]]) -> str:
-    """Choose the delimiter with which most records have as many values as the first, and the first has most.
+    """Choose the delimiter that gives most records as many values as the first, and the first the most values.
 
-    If the first record has only one value with every delimiter, it may be a title: then the other records decide.
+    If the first record has one value with each of them, it may be a title: then the other records decide.
     """
     scores = [(_agreement(counts), counts[0] if counts else 1, one) for one, counts in tried]
     several = [score for score in scores if score[1] > 1]
@@ -198,13 +200,13 @@ def _agreement(counts: Sequence[int]) -> float:
 
 
 def _usual(counts: Sequence[int]) -> tuple[float, int]:
-    """Find the most frequent number of values above one; return the share of these records, and the number."""
+    """Return the most frequent number of values above one: the share of the records that have it, and the number."""
     several = Counter(count for count in counts if count > 1).most_common(1)
     return (several[0][1] / len(counts), several[0][0]) if several else (0.0, 1)
 
 
 def _is_spaced(grammar: Grammar, spaced: Grammar, text: str, *, whole: bool) -> bool:
-    """Return whether a space follows every delimiter, and so belongs to it."""
+    """Return whether a space follows every delimiter, so that it is part of the delimiter."""
     counts = _counts(grammar, text, whole=whole)
     return len(counts) > 1 and counts[0] > 1 and counts == _counts(spaced, text, whole=whole)
 
@@ -235,7 +237,7 @@ def _originals(first: Record, name: str, options: CsvOptions) -> list[str]:
 
 
 def _named(originals: Sequence[str], where: str, options: CsvOptions) -> dict[str, str]:
-    """Name the columns; with `rename_duplicates`, later ones of the same name get a number."""
+    """Name the columns; of several with the same name, the later ones get a number if `rename_duplicates` is set."""
     if not options.rename_duplicates:
         try:
             return named(originals, where)
@@ -267,7 +269,7 @@ def _key(original: str, index: int) -> str:
 
 
 def _check_header(first: Record, rows: Sequence[tuple[str, ...]], name: str) -> None:
-    """Reject a title or a row in place of the header."""
+    """Reject a title or a row in the place of the header."""
     named_columns = sum(bool(value.strip()) for value in first.values)
     if len(first.values) >= _MANY_COLUMNS and named_columns * 2 < len(first.values):
         raise SourceError(
@@ -283,7 +285,7 @@ def _check_header(first: Record, rows: Sequence[tuple[str, ...]], name: str) -> 
 
 
 def _data_in(first: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str | None:
-    """Describe a value of the header that is of the same kind as all values below it, if there is one."""
+    """Return the value of a header that is of the same kind as all values below it, if there is one."""
     if not rows:
         return None
     for value, *below in zip(first, *rows, strict=True):
@@ -296,7 +298,7 @@ def _data_in(first: Sequence[str], rows: Sequence[tuple[str, ...]]) -> str | Non
 
 
 def _hint(first: Record, below: Sequence[Record], options: CsvOptions) -> str:
-    """Return advice for rows that have more or fewer values than the header."""
+    """Return the probable reason why rows have more or fewer values than the header."""
     width, counts = len(first.values), [len(record.values) for record in below]
     if not options.header or not counts or options.row_names or options.trailing_delimiter:
         return ""

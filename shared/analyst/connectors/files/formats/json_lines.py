@@ -1,8 +1,7 @@
 """Reading files of JSON Lines, or of one JSON array, as one table.
 
-The types are inferred from all rows and from JSON itself: numbers, texts, booleans, objects and lists stay what they
-are. A column with values of several kinds, or with objects that one STRUCT can't represent without loss, is written as
-JSON text.
+Types are inferred over all rows from JSON's own: numbers, texts, booleans, objects and lists stay what they are. A column
+of several kinds, or of objects that one STRUCT can't hold without loss, is written as JSON text.
 """
 
 import json
@@ -29,24 +28,24 @@ from analyst.names import quote, quote_text
 
 _BLOCK = 1 << 20
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|-?[0-9][0-9.eE+-]*', re.DOTALL)
-"""A text, which may be cut off at the end of the data, or a number."""
+"""A text, which may be cut at the end of what was read, or a number."""
 
 _QUOTE = ord('"')
 _EXACT_LENGTH = 16
-"""A number with a point and at most 15 digits: any such number survives a conversion to a double."""
+"""Characters of a number with a point, so at most 15 digits: any such number survives a double."""
 
 
 def mend(path: Path, compression: Compression, into: Path, *, name: str, collect: bool) -> Rejected:
     """Copy the lines of a file that are JSON objects to `into`.
 
     Raises:
-        SourceError: a line is not an object, and lines are not collected (`collect`), with file, line and reason; or values span several lines.
+        SourceError: a line is not one, unless those are set aside (`collect`); or values extend over several lines.
     """
     rejected = Rejected()
     if _is_spread(path, compression, name):
         raise SourceError(
-            f"{name}:1: is not a complete JSON value: the object continues on the next line; write each object on one "
-            "line, for example with jq -c ., or all of them as one array"
+            f"{name}:1: is not a JSON value by itself: the object continues on the next line; write each object on one line, "
+            "for example with jq -c ., or all of them as one array"
         )
     with opened(path, compression, name) as file, into.open("wb") as copy:
         for number, line in _lines(file):
@@ -73,9 +72,9 @@ def _is_spread(path: Path, compression: Compression, name: str) -> bool:
 
 
 def mark_numbers(path: Path, compression: Compression, into: Path, *, name: str, mark: str) -> None:
-    """Copy a file, with each number that a double can't hold exactly as a text: `mark` and its digits.
+    """Copy a file, replacing each number that a double does not hold exactly by a text: `mark` and its digits.
 
-    DuckDB reads every number with a point as a double, and rounds it before it could be examined.
+    DuckDB reads every number with a point as a double, and rounds it before it could be checked.
     """
     with opened(path, compression, name) as file, into.open("wb") as copy:
         rest = b""
@@ -107,13 +106,13 @@ def _is_exact(number: bytes) -> bool:
     try:
         return Decimal(repr(float(text))) == Decimal(text)
     except (ValueError, ArithmeticError):
-        return True  # it is not a number, which its reader will report
+        return True  # it is not a number, which the reader will report
 
 
 def lines_of(
     path: Path, compression: Compression, rows: frozenset[int], *, is_array: bool, name: str
 ) -> dict[int, int]:
-    """Find the lines of some rows, counted from 1; in an array, a row is its own number."""
+    """Find the lines of rows, counted from 1; in an array, a row is its own line number."""
     if is_array:
         return {row: row for row in rows}
     lines: dict[int, int] = {}
@@ -127,7 +126,7 @@ def lines_of(
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that are not blank, with their numbers; only the first bytes of a line that is too long."""
+    """Yield the lines that are not blank with their numbers; of a line that is too long, only its first bytes."""
     number = 0
     while line := file.readline(MAX_RECORD_BYTES + 1):
         number += 1
@@ -150,7 +149,7 @@ def _problem(line: bytes) -> str | None:
     except UnicodeEncodeError:
         return "contains an unpaired surrogate"
     except json.JSONDecodeError as error:
-        return f"is not valid JSON: {error.msg[0].lower()}{error.msg[1:]} at character {error.pos + 1}"
+        return f"is not JSON: {error.msg[0].lower()}{error.msg[1:]} at character {error.pos + 1}"
     except (ValueError, RecursionError) as error:
         return f"can't be read: {error}"
     return None if isinstance(value, dict) else "is not a JSON object"
@@ -161,32 +160,32 @@ def _without_doubles(members: list[tuple[str, object]]) -> dict[str, object]:
     if len(found) < len(members):
         names = [name for name, _value in members]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"an object has the key {twice!r} twice")
+        raise ValueError(f"an object has the member {twice!r} twice")
     return found
 
 
 _MAX_COLUMNS = 10_000
 _MAX_BRACKETS = 5_000
-"""The limit for one value: DuckDB crashes on some ten thousand levels of nesting, of which this is a cheap bound."""
+"""In one value: DuckDB crashes on some ten thousand nested levels, and this is a cheap bound of them."""
 
 _BELOW_EACH_OTHER = 100
-"""The number of columns examined in one scan: DuckDB holds 2,048 values of each."""
+"""The number of columns checked in one scan: of each, DuckDB holds 2,048 values."""
 
 _FIRST_OBJECTS, _COMPARED_FILES = 100, 20
 _MAX_DEPTH = 50
 _NESTED = frozenset({"OBJECT", "ARRAY"})
 _NUMBERS = frozenset({"BIGINT", "UBIGINT", "DOUBLE"})
 _BIG_NUMBER = r"(?:^|[:,\[])\s*-?[0-9]{16}"
-"""May also match within a text: then the column becomes JSON text without need, which is harmless."""
+"""It may match within a text: then the column is JSON text unnecessarily, but without loss."""
 
 
 _LONG_NUMBER = r"[:,\[]\s*-?(?:[0-9.]{17}|[0-9.]+[eE][+-]?[0-9]{3}|[0-9.]{16}[eE])|^[0-9.]{17}"
-"""May also match within a text: then the file is examined without need, which is harmless."""
+"""It may match within a text: then the file is copied unnecessarily."""
 
 
 @dataclass(frozen=True, slots=True)
 class JsonFile:
-    """One file: its local path, and whether it is one array instead of one value per line."""
+    """A file: its place on this machine, and whether it is one array instead of a value on each line."""
 
     name: str
     path: Path
@@ -254,15 +253,15 @@ def _write(reading: Reading, files: Sequence[JsonFile], into: Path, rejected: Re
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The content of a column: its SQL as one text or value, where `{j}` is the JSON, and its candidate types."""
+    """The content of a column: the SQL of it as one text or value, where `{j}` is the JSON, and the types that it may get."""
 
     value: str
     candidates: tuple[Cast, ...]
     text: str = "{j} ->> '$'"
-    """The SQL of its text, for a configured type."""
+    """The SQL of it as a text, for a configured type."""
 
     def without(self, mark: str | None) -> "Shape":
-        """Return the SQL in which marked numbers are restored."""
+        """Return the shape without the mark of numbers."""
         if mark is None:
             return self
 
@@ -281,7 +280,7 @@ _AS_JSON = Shape(_JSON, (VARCHAR,))
 
 
 def _with_exact_numbers(reading: Reading, files: Sequence[JsonFile]) -> tuple[str | None, Sequence[JsonFile]]:
-    """Copy files with numbers that DuckDB would round, and mark these; return the mark."""
+    """Copy files with numbers that DuckDB would round, marking these; return the mark and the files."""
     objects = " union all ".join(f"select json from read_json_objects({_source(group)})" for group in _alike(files))
     query = f"select bool_or(regexp_matches(cast(json as varchar), {quote_text(_LONG_NUMBER)})) from ({objects})"
     if not reading.fetch(query)[0][0]:
@@ -295,7 +294,7 @@ def _with_exact_numbers(reading: Reading, files: Sequence[JsonFile]) -> tuple[st
 
 
 def _keys(reading: Reading, files: Sequence[JsonFile]) -> list[str]:
-    """Find the keys of all objects, in the order in which they first occur."""
+    """Find the names of all members, in the order of their first occurrence."""
     objects = " union all ".join(f"select json from read_json_objects({_source(group)})" for group in _alike(files))
     found = reading.fetch(
         f"""
@@ -318,7 +317,7 @@ def _keys(reading: Reading, files: Sequence[JsonFile]) -> list[str]:
 
 
 def _unrelated(reading: Reading, files: Sequence[JsonFile]) -> tuple[str, ...]:
-    """Check whether the first objects of the first files have keys in common."""
+    """Check whether the first objects of the first files have members in common."""
     files = files[:_COMPARED_FILES]
     first = " union all ".join(
         f"select {number} as number, unnest(json_keys(json)) as key "
@@ -334,9 +333,9 @@ def _unrelated(reading: Reading, files: Sequence[JsonFile]) -> tuple[str, ...]:
 def _shapes(
     reading: Reading, files: Sequence[JsonFile], columns: Mapping[str, str], mark: str | None
 ) -> dict[str, Shape]:
-    """Determine the content of the columns from all rows; texts that begin with the `mark` are numbers.
+    """Infer the content of columns over all rows; texts that start with the `mark` are numbers.
 
-    The columns are stacked into rows, some at a time: separate aggregates for each of 100 took 300 MB.
+    The columns are stacked into rows, some at a time: separate aggregates for 100 columns took 300 MB.
     """
     names, shapes = tuple(columns), dict[str, Shape]()
     for start in range(0, len(names), _BELOW_EACH_OTHER):
@@ -366,10 +365,10 @@ def _shapes(
 def _check_members(reading: Reading, files: Sequence[JsonFile], nested: Mapping[str, object]) -> None:
     """Check that no object within a column has a key twice.
 
-    Of two equal keys, json_transform silently takes the first; the reader itself fails if it knows the type.
+    Of two members, json_transform returns the first without an error; the reader itself fails where it knows the type.
 
     Raises:
-        UnreadableError: an object has.
+        UnreadableError: one does.
     """
     types = ", ".join(f"{quote(original)}: {quote_text(_type_of(structure))}" for original, structure in nested.items())
     values = ", ".join(f"count({quote(original)})" for original in nested)
@@ -391,7 +390,7 @@ def _type_of(structure: object) -> str:
 
 
 def _terms(column: str, mark: str | None) -> tuple[str, ...]:
-    """Return the SQL aggregates of the kinds of a column's values, their structure, and whether it can represent them."""
+    """Return the SQL aggregates of the kinds of a column's values, their structure, and whether that can hold them."""
     text = f"cast({column} as varchar)"
     brackets = f"length({text}) - length(replace(replace({text}, '[', ''), '{{', ''))"
     has_big_number = f"regexp_matches({text}, {quote_text(_BIG_NUMBER)})"
@@ -426,12 +425,12 @@ def _shape(kinds: frozenset[str], structure: str, *, is_tame: bool) -> Shape:
 
 
 def _without_blanks(*types: str) -> tuple[Cast, ...]:
-    """Return the casts of some types; in JSON an empty text is a value like any other."""
+    """Return the casts of types; in JSON, an empty text is a value like any other."""
     return (*(cast.without_blanks() for cast in casts.candidates() if cast.type in types), VARCHAR)
 
 
 def _is_plain(structure: object, depth: int = 0) -> bool:
-    """Return whether a STRUCT or LIST can represent a structure: no mixed kinds, no empty objects, no clashing names."""
+    """Return whether a STRUCT or LIST can hold a structure: no mixed kinds, empty objects or clashing names."""
     if depth > _MAX_DEPTH:
         return False
     if isinstance(structure, dict):
@@ -450,7 +449,7 @@ def _portable(structure: str) -> str:
 def _parts(
     files: Sequence[JsonFile], columns: Mapping[str, str], shapes: Mapping[str, Shape], configured: Collection[str]
 ) -> list[str]:
-    """Return the queries of all rows; files with the same syntax are read together."""
+    """Return queries of all rows; files of the same kind are read together."""
     terms = ", ".join(
         f"{(shapes[name].text if name in configured else shapes[name].value).replace('{j}', quote(name))} as "
         f"{quote(name)}"

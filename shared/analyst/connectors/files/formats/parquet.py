@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """One file: the originals and DuckDB's names of its columns, by their names, and their types."""
+    """A file: its columns' names in the file and in DuckDB, by name, and their types."""
 
     input: ParquetInput
     originals: Names
@@ -31,12 +31,12 @@ class _File:
 
     @property
     def shape(self) -> tuple[tuple[str, str, str], ...]:
-        """The properties in which files must be equal to be read by one scan."""
+        """What files must share to be read by one scan."""
         return tuple((name, self.columns[name], str(kind)) for name, kind in self.types.items())
 
 
 def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -> Read:
-    """Read Parquet files in their order, columns united by name; types are kept unless others are configured.
+    """Read parquet files in their order, columns united by name; types stay unless configured otherwise.
 
     Raises:
         SourceError: a file is damaged, or a value can't be read exactly or does not fit its type.
@@ -64,8 +64,8 @@ def _described(reading: Reading, one: ParquetInput, names: Names) -> _File:
         described = reading.con.execute(f"{one.scan()} limit 0").description or []
     if len(described) != len(names):
         raise SourceError(
-            f"{one.name} has columns that DuckDB can't read: {', '.join(map(repr, one.columns))}; remove them, or "
-            "change their types"
+            f"'{one.name}' can't be read: DuckDB can't read all of its columns {', '.join(map(repr, one.columns))}; write them in "
+            "another type"
         )
     columns = {name: str(column[0]) for name, column in zip(names, described, strict=True)}
     return _File(one, names, columns, {name: column[1] for name, column in zip(names, described, strict=True)})
@@ -88,7 +88,7 @@ def _relation(reading: Reading, files: Sequence[_File]) -> Relation:
 
 
 def _united(reading: Reading, files: Sequence[_File]) -> dict[str, str]:
-    """Find a type for each column that holds its values in all files."""
+    """Find the type of each column that can hold those of all files."""
     types: dict[str, dict[str, str]] = {}
     for file in files:
         for name, kind in file.types.items():
@@ -98,18 +98,19 @@ def _united(reading: Reading, files: Sequence[_File]) -> dict[str, str]:
     for name, kinds in several.items():
         where = " and ".join(f"{kind} in {file}" for kind, file in list(types[name].items())[:2])
         if len({"WITH TIME ZONE" in kind for kind in kinds if kind.startswith(("DATE", "TIME"))}) > 1:
-            raise SourceError(f"the column {name!r} is {where}, which are incompatible; use one type")
+            raise SourceError(
+                f"the column {name!r} can't be read: it is {where}, which have no common type; make them one type"
+            )
         query = " union all ".join(f"select null::{kind} as c" for kind in kinds)
-        with told_as(SourceError, f"the column {name!r} is {where}, which are incompatible: "):
+        with told_as(SourceError, f"the column {name!r} can't be read: it is {where}, which have no common type: "):
             united[name] = str(reading.con.execute(f"describe {query}").fetchall()[0][1])
     return united
 
 
 def _parts(reading: Reading, files: Sequence[_File], united: Mapping[str, str]) -> list[str]:
-    """Return the queries of all rows; files with equal properties are read together.
+    """Return queries of all rows; files of the same shape are read together.
 
-    If their columns have the same types and names, these are all files of a table: each part is written to files of its
-    own.
+    All files of a table are, if their columns have the same names and types, because each part is written to own files.
     """
     shapes = {
         name: {(file.columns[name], str(file.types[name])) for file in files if name in file.types} for name in united
@@ -141,12 +142,12 @@ def _part(reading: Reading, files: Sequence[_File], united: Mapping[str, str]) -
 
 
 def _widened(term: str, value: str, kind: str, target: str, about: str) -> str:
-    """Return the SQL of a value in the common type of all files, which must preserve it."""
+    """Return the SQL of a value in the type that all files share, with a check that it survives."""
     if target in (kind, "VARCHAR"):
         return term if kind == target else f"cast({term} as varchar)"
     kept = f"try_cast(try_cast({value} as {target}) as {kind}) is not distinct from {value}"
     failure = f"{quote_text(f'{about} holds ')} || cast({value} as varchar) || "
-    reason = quote_text(f", which does not fit {target}, the common type of the files; use one type")
+    reason = quote_text(f", which does not fit {target}, its type in the other files; make them one type")
     return f"case when {kept} then cast({term} as {target}) else error({failure}{reason}) end"
 
 

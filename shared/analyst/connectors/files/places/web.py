@@ -42,7 +42,7 @@ class WebPlace:
         return [SourceFile(name, self.url, self._mark(self.url))]
 
     def local(self, file: SourceFile, scratch: Path) -> Path:
-        """Copy the file to the scratch folder, a piece at a time."""
+        """Copy the file to the scratch folder in pieces."""
         copy = scratch / "copied"
         with self._answer("GET", file.path) as answer, copy.open("wb") as target:
             shutil.copyfileobj(answer, target, _CHUNK)
@@ -131,7 +131,7 @@ def web_place(url: str, roots: Sequence[str]) -> WebPlace:
     """Open a place by its URL.
 
     Raises:
-        SourceError: it is not under any of the roots, or is no address of a file.
+        SourceError: it is outside of all roots, or not the address of a file.
     """
     parts = urlsplit(url)
     if ".." in unquote(parts.path).split("/") or "\\" in url or not any(is_under(url, root) for root in roots):

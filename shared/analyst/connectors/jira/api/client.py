@@ -1,6 +1,7 @@
-"""The requests to a Jira instance: complete issues, searches, fields and files.
+"""Requests to a Jira instance: complete issues, searches, fields and files.
 
-Source: Jira Cloud's REST API v3, developer.atlassian.com. Documents are complete: all pages of comments, worklogs and changes are read, each list in the order of its ids, so that an issue is the same document however it was requested.
+Source: Jira Cloud's REST API v3, developer.atlassian.com. Documents are complete: pages of comments, worklogs and changes
+are read to their ends, each in the order of its ids, so that an issue is the same document however it was requested.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,7 +18,7 @@ from analyst.errors import SourceError, UnavailableError
 
 API: Final = "/rest/api/3"
 RECONCILED: Final = 50
-"""The number of issues for which a search can be required to be up to date."""
+"""The number of issues for which a search can be asked to wait for the index (`reconcileIssues`)."""
 _PAGE: Final = 100
 _LISTINGS: Final[tuple[tuple[Kind, str, str], ...]] = (
     ("changelog", "changelog", "values"),
@@ -40,11 +41,11 @@ class JiraClient:
     connection: Connection
 
     def prove(self) -> None:
-        """Verify that the credential works: only then does a missing answer mean that something does not exist.
+        """Check that the credential works: only then is something that Jira did not show really not there.
 
         Raises:
-            CredentialError: it does not work.
-            AnalystError: Jira can't be asked.
+            CredentialError: it does not.
+            AnalystError: the check failed.
         """
         setting = self.connection.credential.name
         try:
@@ -60,7 +61,7 @@ class JiraClient:
         self.connection.is_proven = True
 
     def settle(self) -> None:
-        """Verify the credential, unless that was done after the last response; the responses can be trusted then.
+        """Check the credential unless that was done since the last answer. After this, the answers may be believed.
 
         Raises:
             AnalystError: see `prove`.
@@ -69,10 +70,10 @@ class JiraClient:
             self.prove()
 
     def issue(self, id_: str) -> Document:
-        """Return an issue by its id or key, complete.
+        """Get a complete issue by its id or key.
 
         Raises:
-            MissingError: it does not exist, or the credential may not see it.
+            MissingError: it does not exist, or the account may not see it.
         """
         path = f"{API}/issue/{quote(id_, safe='')}"
         answer = self._object("issue", path, {"fields": "*all", "expand": "changelog"})
@@ -83,7 +84,7 @@ class JiraClient:
         return self._object("issue", f"{API}/issue/{quote(id_, safe='')}", {"fields": ",".join(fields)})
 
     def completed(self, answer: Document) -> Document:
-        """Complete the lists of an issue that a search or `issue` returned, and add its remote links."""
+        """Complete an answer of a search or of `issue`: read its lists to their ends, and its remote links."""
         issue_id, fields = str(answer.get("id")), dict(documents.fields(answer))
         found = {kind: self._all(answer, issue_id, kind, path, member) for kind, path, member in _LISTINGS}
         for name, kind in _INSIDE.items():
@@ -97,9 +98,7 @@ class JiraClient:
         return document
 
     def remote_links(self, issue_id: str) -> list[Any] | None:
-        """Return the links of an issue to pages elsewhere.
-
-        None if Jira does not show them because links are turned off.
+        """Get the links of an issue to other systems; None if Jira does not show them, because links are turned off.
 
         Raises:
             MissingError: the issue no longer exists.
@@ -122,14 +121,14 @@ class JiraClient:
         reconcile: Iterable[str] = (),
         size: int = _PAGE,
     ) -> Iterator[list[Document]]:
-        """Yield the issues that a query finds in the pages of the server; `completed` completes an issue.
+        """Yield pages of the issues that a query finds, as the server returns them; `completed` completes an issue.
 
         Args:
             jql: the query, which must be bounded.
             fields: the ids of the fields to return.
-            changes: whether to return the newest changes too.
-            reconcile: ids of at most 50 issues for which the index must be up to date.
-            size: the maximum number of issues on a page, up to 5,000.
+            changes: whether to return the newest changes, too.
+            reconcile: the ids of at most 50 issues for which the index must be up to date.
+            size: the largest number of issues in a page, up to 5,000.
         """
         asked: dict[str, Any] = {"jql": jql, "fields": list(fields), "maxResults": size}
         if changes:
@@ -149,7 +148,7 @@ class JiraClient:
             asked["nextPageToken"] = token
 
     def _searched(self, asked: Document) -> Document:
-        """Return one page of a search, checked for contradictions."""
+        """Get one page of a search, again if it contradicts itself."""
         path = f"{API}/search/jql"
         try:
             page = self.connection.post("search", path, asked)
@@ -170,27 +169,27 @@ class JiraClient:
         return dict(page)
 
     def count(self, jql: str) -> int:
-        """Return approximately how many issues a query finds."""
+        """Return about how many issues a query finds."""
         found = self.connection.post("count", f"{API}/search/approximate-count", {"jql": jql})
         count = found.get("count") if isinstance(found, dict) else None
         return count if isinstance(count, int) else 0
 
     def fields(self) -> list[Any]:
-        """Return the existing fields, each with `id`, `name` and `schema`."""
+        """Get all fields, each with `id`, `name` and `schema`."""
         found = self.connection.get("field", f"{API}/field")
         if not isinstance(found, list) or not found:
             raise UnavailableError("Jira's response has no list of fields")
         return found
 
     def time(self) -> datetime:
-        """Return the current time by the instance's clock."""
+        """Return the time by the instance's clock."""
         told = times.instant(self._object("server_info", f"{API}/serverInfo").get("serverTime"))
         if told is None:
             raise UnavailableError("Jira's server information has no valid time")
         return told
 
     def attachment(self, id_: str, into: Path, most: int) -> int:
-        """Copy an attachment of at most `most` bytes, and return its size.
+        """Copy a file of at most so many bytes, and return its size.
 
         Raises:
             TooLargeError: it is larger.
@@ -206,7 +205,7 @@ class JiraClient:
         return size
 
     def _all(self, answer: Document, issue_id: str, kind: Kind, path: str, member: str) -> list[Any] | None:
-        """Return all items of a kind; None if the issue has no such list, as when work can't be logged."""
+        """Return all things of a kind; None if the issue has no such list, for example because work can't be logged."""
         told = documents.listed(answer, kind)
         if told is None:
             return None
@@ -220,9 +219,9 @@ class JiraClient:
             raise UnavailableError(f"Jira reports more {kind} of {issue_id} than it returns") from error
 
     def _paged(self, kind: str, path: str, member: str) -> list[Any]:
-        """Read all pages of a list; start again if it has become shorter, because its items have moved up.
+        """Read all pages of a list; again from its beginning if it became shorter, because things moved up then.
 
-        A list that stays shorter than its total has items that this account may not see.
+        A list that stays shorter than its total contains things that this account may not see.
         """
         found: list[Any] = []
         for attempt in range(_ATTEMPTS):
@@ -254,6 +253,6 @@ class JiraClient:
 
 
 def _in_order(things: list[Any]) -> list[Any]:
-    """Sort items by their ids, without duplicates."""
+    """Sort things by their ids, without duplicates."""
     named = {str(thing.get("id")): thing for thing in things if isinstance(thing, dict)}
     return [named[id_] for id_ in sorted(named, key=lambda id_: (len(id_), id_))]

@@ -1,7 +1,6 @@
-"""Requests to a Jira instance: with its credential, repeated while it is busy, and never beyond a deadline.
+"""Requests to a Jira instance: with its credential, repeated while it is busy, up to a deadline.
 
-A 429 names the exceeded limit: then requests of one kind wait together, and none is sent before `Retry-After`.
-
+A 429 names the limit that was exceeded: requests of that kind then wait together, at least for `Retry-After`.
 Source: Jira Cloud's "Rate limiting", developer.atlassian.com.
 """
 
@@ -38,44 +37,44 @@ _SECRET_LOOKING = re.compile(r"[?#].*")
 
 
 class CredentialError(SourceError):
-    """Jira rejects the credential: it is wrong, revoked or expired, or Jira answered as to an anonymous visitor."""
+    """Jira does not accept the credential: it is wrong, revoked or expired, or Jira answered as it answers anonymous requests."""
 
     code = "jira_credential"
 
 
 class RefusedError(SourceError):
-    """Jira knows the account, and denies it access."""
+    """Jira accepts the credential, but denies the request."""
 
     code = "jira_refused"
 
 
 class QueryError(SourceError):
-    """Jira rejects the request as invalid."""
+    """Jira rejects the query."""
 
     code = "jira_query"
 
 
 class RemovedError(SourceError):
-    """Jira no longer has this part of its API."""
+    """Jira removed this part of its API."""
 
     code = "jira_removed"
 
 
 class MissingError(NotFoundError):
-    """The requested item does not exist, or the credential may not see it."""
+    """It does not exist, or the account may not see it."""
 
 
 class BusyError(RateLimitedError):
-    """Jira demands a longer pause than the deadline allows."""
+    """Jira asks to wait beyond the deadline."""
 
 
 def accept(answer: "BaseHTTPResponse", path: str, setting: str) -> None:
-    """Accept a successful response, and raise an error of its own kind for each kind of failure.
+    """Accept a successful answer; each kind of failure raises its own error.
 
     Args:
         answer: the response.
-        path: the requested path.
-        setting: the name of the setting that contains the credential.
+        path: of the request.
+        setting: the name of the setting with the credential.
 
     Raises:
         AnalystError: the response is a failure.
@@ -106,7 +105,7 @@ def accept(answer: "BaseHTTPResponse", path: str, setting: str) -> None:
 
 
 def _refused(answer: "BaseHTTPResponse", where: str, setting: str) -> SourceError:
-    """Explain why Jira refuses a request."""
+    """Return the error of a denied request."""
     if answer.status == HTTPStatus.FORBIDDEN:
         return RefusedError(f"Jira denies the account of {setting} access to {where} (403): grant it access")
     if b"scope does not match" in answer.data:
@@ -118,7 +117,7 @@ def _refused(answer: "BaseHTTPResponse", where: str, setting: str) -> SourceErro
 
 
 def check_login(answer: "BaseHTTPResponse", setting: str) -> None:
-    """Refuse a response to an anonymous visitor, whatever its status, since items missing in it may exist.
+    """Reject an answer to an anonymous request, whatever its status: what is missing from it may exist.
 
     Jira Cloud answers a request with an expired token like an anonymous one, and shows that only in headers. Source:
     Seraph's `X-Seraph-LoginReason` and `X-Authentication-Denied-Reason`, Data Center's `X-AUSERNAME`.
@@ -147,10 +146,10 @@ def check_login(answer: "BaseHTTPResponse", setting: str) -> None:
 
 
 def check_redirect(target: str, path: str, setting: str) -> None:
-    """Refuse a redirect to a login page.
+    """Reject a redirect to a login page.
 
     Raises:
-        CredentialError: it leads to such a page.
+        CredentialError: the target is such a page.
     """
     if _LOGIN_PAGE.search(target):
         raise CredentialError(
@@ -172,7 +171,7 @@ def _reason(answer: "BaseHTTPResponse") -> str:
 
 
 def _after(answer: "BaseHTTPResponse") -> float | None:
-    """Return the seconds to wait, by the server's own clock if it sends a time."""
+    """Return the seconds of `Retry-After`; a time is compared with the server's own clock."""
     told = answer.headers.get("Retry-After")
     if told is None:
         return None
@@ -188,10 +187,7 @@ def _after(answer: "BaseHTTPResponse") -> float | None:
 
 
 def _limited(answer: "BaseHTTPResponse") -> str | None:
-    """Return the kind of requests that must wait.
-
-    All of them, if a quota of the whole tenant is used up or the instance is down.
-    """
+    """Return which requests wait: all if a quota of the whole tenant is used up or the instance is down."""
     is_quota = "quota" in (answer.headers.get("RateLimit-Reason") or "")
     return "*" if is_quota or answer.status == HTTPStatus.SERVICE_UNAVAILABLE else None
 
@@ -216,7 +212,7 @@ def parsed(answer: "BaseHTTPResponse", path: str, setting: str) -> Any:
 
 
 def shown(path: str) -> str:
-    """Remove possible secrets from an address."""
+    """Remove what may be a secret from an address."""
     return _SECRET_LOOKING.sub("", path)
 
 
@@ -226,14 +222,14 @@ _REDIRECTS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """The API token of a user, or a token that identifies its owner by itself. `name` is the setting that contains it."""
+    """An API token of a user, or a bearer token. `name` is the setting that contains it."""
 
     token: SecretStr
     email: str | None = None
     name: str = "JIRA_API_TOKEN"
 
     def header(self) -> str:
-        """Return the value of the Authorization header."""
+        """Return the Authorization header."""
         secret = self.token.get_secret_value()
         if self.email is None:
             return f"Bearer {secret}"
@@ -258,36 +254,36 @@ class Connection:
     credential: Credential
     patience: Patience = field(default_factory=Patience)
     is_proven: bool = False
-    """Whether the credential has been shown to work after all responses so far. See `JiraClient.settle`."""
+    """Whether the credential was checked after the last answer. See `JiraClient.settle`."""
     _until: dict[str, float] = field(default_factory=dict)
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _client: HttpClient = field(default_factory=HttpClient)
 
     def get(self, kind: str, path: str, query: Mapping[str, str | int] | None = None) -> Any:
-        """Return a JSON value. `kind` is the group of requests that share a rate limit, such as `search`.
+        """Get a JSON value. `kind` is the group of requests with a common rate limit, such as `search`.
 
         Raises:
-            CredentialError: the credential is rejected.
-            RefusedError: the account is not allowed to do this.
+            CredentialError: the credential is not accepted.
+            RefusedError: the account may not do this.
             MissingError: it does not exist.
-            QueryError: the request is invalid.
-            BusyError: Jira demands a pause beyond the deadline.
-            UnavailableError: Jira does not respond, or its response is invalid.
+            QueryError: the query is invalid.
+            BusyError: Jira asks to wait beyond the deadline.
+            UnavailableError: Jira does not respond, or with something unexpected.
         """
         return self._asked(kind, "GET", path + (f"?{urlencode(query)}" if query else ""), None)
 
     def post(self, kind: str, path: str, body: Any) -> Any:
-        """Send a request with a body that changes nothing; otherwise like `get`."""
+        """Send a query with a body, which changes nothing; otherwise as `get`."""
         return self._asked(kind, "POST", path, documents.canonical(body))
 
     @contextmanager
     def opened(self, kind: str, path: str) -> "Iterator[BaseHTTPResponse]":
-        """Open a file. Redirects are followed, and the credential is not sent to other hosts.
+        """Open a file. Redirects are followed, and other hosts do not get the credential.
 
-        An error while it is read is an UnavailableError.
+        A failure while it is read is an UnavailableError.
 
         Raises:
-            AnalystError: it can't be read; see `get`.
+            AnalystError: it can't be fetched; see `get`.
         """
         from urllib3.exceptions import HTTPError
 
@@ -334,7 +330,7 @@ class Connection:
         raise UnavailableError(f"Jira does not answer {shown(path)}: all attempts failed; try again later")
 
     def _hold(self, kind: str, pause: float) -> None:
-        """Let no request of a kind start before the pause has passed."""
+        """Hold back all requests of a kind for some seconds."""
         with self._turn:
             self._until[kind] = max(self._until.get(kind, 0.0), self.patience.monotonic() + pause)
 
@@ -376,5 +372,5 @@ class Connection:
             answer.close()
             url = urljoin(url, where)
             if urlsplit(url).scheme not in {"https", urlsplit(self.url).scheme}:
-                raise SourceError(f"{shown(path)} redirects to {origin(url)}, which does not use HTTPS")
-        raise SourceError(f"{shown(path)} has too many redirects")
+                raise SourceError(f"Jira redirects {shown(path)} to {origin(url)}, which has no TLS; check JIRA_DOMAIN")
+        raise SourceError(f"{shown(path)} can't be fetched: too many redirects; check JIRA_DOMAIN")

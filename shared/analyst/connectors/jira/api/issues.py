@@ -1,7 +1,7 @@
-"""Fetching complete issues of one Jira instance, with the SLA fields of the service desk.
+"""Fetching issues of a Jira instance: complete, and with the SLA fields of the service desk.
 
-SLA fields may be visible only to an account of the service desk. It is asked in addition to the account that reads
-everything else; while it does not respond, the known values of these fields are kept.
+SLA fields may be visible only to an account of the service desk, which is then asked in addition. While it does not
+respond, the known values of these fields stay.
 """
 
 import logging
@@ -28,27 +28,27 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 PARALLEL: Final = 4
-"""The default number of issues fetched at the same time."""
+"""The default number of issues that are fetched at the same time."""
 STATUS: Final = ("status", "resolution", "resolutiondate")
 """The fields that show whether an issue is open."""
 _UNASKED: Final = "unasked"
-"""The member of a fetched document that names fields which could not be requested."""
+"""The member of a fetched document with the names of fields that could not be fetched."""
 _LINKS: Final = "remote_links"
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The account of the service desk, and the ids of the SLA fields that it can see."""
+    """The account of the service desk, and the ids of the SLA fields that it sees."""
 
     client: JiraClient
     fields: tuple[str, ...]
 
     def standing(self, issue_id: str) -> Document:
-        """Return the SLA fields, status, resolution and last update of an issue."""
+        """Get the SLA fields, status, resolution and update time of an issue."""
         return documents.fields(self.client.look(issue_id, (*self.fields, *STATUS, "updated")))
 
     def is_asked_about(self, document: Document) -> bool:
-        """Return whether an issue may have SLA fields that the other account can't see."""
+        """Return whether an issue may have SLA fields that the other account does not see."""
         fields = documents.fields(document)
         project = fields.get("project")
         kind = project.get("projectTypeKey") if isinstance(project, dict) else None
@@ -57,7 +57,7 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Jira:
-    """The instance. `desk` is set if SLA fields are read with an account of their own."""
+    """The instance; `desk` is the account that SLA fields are fetched with, if it is another one."""
 
     client: JiraClient
     desk: Desk | None = None
@@ -68,14 +68,11 @@ class Jira:
         return self._with_slas(self.client.issue(issue_id))
 
     def completed(self, answer: Document) -> Document:
-        """Complete an issue returned by a search."""
+        """Complete an issue that a search returned."""
         return self._with_slas(self.client.completed(answer))
 
     def each(self, items: Iterable[T], fetch: Callable[[T], R]) -> Iterator[tuple[T, R | AnalystError]]:
-        """Fetch something for each of many items, a few at a time.
-
-        Yields the results, or errors, in the order of the items.
-        """
+        """Fetch something for each item, a few at once; yield it, or the error, in the order of the items."""
 
         def attempt(item: T) -> R | AnalystError:
             try:
@@ -97,10 +94,10 @@ class Jira:
             pool.shutdown(cancel_futures=True)
 
     def settle(self) -> None:
-        """Verify that the responses can be trusted; see `JiraClient.settle`.
+        """Check that the answers may be believed; see `JiraClient.settle`.
 
         Raises:
-            AnalystError: they can't.
+            AnalystError: they may not.
         """
         self.client.settle()
 
@@ -109,10 +106,10 @@ class Jira:
         return times.micros_of(self.client.time()) // 1000
 
     def bear(self, error: AnalystError) -> None:
-        """Continue after an error about one item, unless it concerns all others as well.
+        """Accept that one thing could not be fetched, unless no other can be fetched either.
 
         Raises:
-            AnalystError: no other item can be fetched either.
+            AnalystError: nothing can be fetched.
         """
         if isinstance(error, CredentialError | BusyError):
             raise error
@@ -127,8 +124,7 @@ class Jira:
             standing = self.desk.standing(str(document.get("id")))
         except AnalystError as error:
             _LOG.warning(
-                "the SLA fields of an issue could not be read",
-                extra={"fields": {"issue": document.get("id"), "reason": str(error)}},
+                "SLA fields can't be fetched", extra={"fields": {"issue": document.get("id"), "reason": str(error)}}
             )
             return {**document, "fields": fields, _UNASKED: list(self.desk.fields)}
         untold = [name for name in self.desk.fields if name not in standing]
@@ -137,7 +133,7 @@ class Jira:
 
 
 def hopeless(jira: Jira, error: AnalystError) -> AnalystError | None:
-    """Return the error if no other item can be fetched either; `None` if it is worth continuing. See `Jira.bear`."""
+    """Return why nothing else can be fetched after an error; `None` if it is worth continuing. See `Jira.bear`."""
     try:
         jira.bear(error)
     except AnalystError as reason:
@@ -146,10 +142,7 @@ def hopeless(jira: Jira, error: AnalystError) -> AnalystError | None:
 
 
 def known(state: IssueState, document: Document) -> IssueState:
-    """Update the state of an issue with a fetched document.
-
-    SLA fields and remote links that Jira did not show are kept.
-    """
+    """Return the state after a fetch; SLA fields and remote links that Jira did not show stay as they were."""
     if _LINKS not in document and _LINKS in (state.rest or {}):
         document = {**document, _LINKS: (state.rest or {})[_LINKS]}
     if _UNASKED not in document:
@@ -165,7 +158,7 @@ def _is_told(value: object) -> bool:
 
 
 def client_of(settings: Settings, patience: Patience | None = None) -> JiraClient | None:
-    """Return the client of the configured instance; None without a domain or a credential.
+    """Return the client of the configured instance; None without an address or a credential.
 
     Tokens with scopes work only at Atlassian's gateway (`jira_api_url`), while people open issues at the site's domain.
     """
@@ -177,9 +170,9 @@ def client_of(settings: Settings, patience: Patience | None = None) -> JiraClien
 
 
 def desk_of(settings: Settings, options: TransformOptions, client: JiraClient) -> Desk | None:
-    """Return the desk from the settings, which reads the SLA fields of the transform.
+    """Return the account that the SLA fields of the transform are fetched with.
 
-    None if there are no such fields, or no such account.
+    None if there are no such fields, or no account of the service desk is configured.
     """
     if not options.sla_ids or settings.jira_cloud_id is None or settings.jira_sla_api_token is None:
         return None
@@ -193,7 +186,7 @@ AT_ONCE: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The answers of Jira by issue id: documents, missing issues, and errors."""
+    """Jira's answers by issue id: documents, missing issues, and reasons of failures."""
 
     documents: dict[str, Document] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
@@ -202,16 +195,16 @@ class Fetched:
 
 @dataclass(slots=True)
 class Fetching:
-    """Fetches issues in one fold; without an instance, none.
+    """Fetches issues in one fold; without an instance, nothing is fetched.
 
-    `stopped` is the error after which nothing else can be fetched.
+    Once nothing can be fetched any more, `stopped` says why.
     """
 
     jira: Jira | None
     stopped: str | None = None
 
     def fetch(self, issue_ids: Iterable[str]) -> Fetched:
-        """Fetch issues; the answers count only if the credential works afterwards."""
+        """Fetch issues. The answers count only if the credential still works after them."""
         fetched = Fetched()
         if self.jira is None:
             return fetched

@@ -1,7 +1,7 @@
 """The archive of a Jira source: every event that was folded or set aside, the latter with the reason.
 
-Each fold adds an object for each hour of its events, `events/archive/<hour>-<hash>.jsonl.zst`; the objects of a past
-hour are merged later. A line has an event's `name` and `body` (`base64` if it is not text). An event may occur several
+Each fold adds an object for each hour of its events, `events/archive/<hour>-<hash>.jsonl.zst`; those of a past hour are
+merged later. A line has an event's `name` and `body` (`base64` of a body that is not UTF-8). An event may occur several
 times.
 """
 
@@ -30,7 +30,7 @@ else:
     from backports import zstd
 
 GATHERED_BYTES: Final = 64 * 1024 * 1024
-"""The maximum size of a merged object, unless a single event is larger."""
+"""The largest size of a merged object, unless a single event is larger."""
 
 _LOG = logging.getLogger(f"{logs.ROOT}.jira")
 _SUFFIX: Final = ".jsonl.zst"
@@ -73,7 +73,7 @@ class Archive:
     ) -> Iterator[Received]:
         """Yield the events of the hours from `since` to `until`, the earliest hour first.
 
-        Objects that are damaged are skipped, and their keys added to `damaged`.
+        Damaged objects are skipped, and their keys are added to `damaged`.
 
         Raises:
             UnavailableError: the store does not respond.
@@ -84,9 +84,9 @@ class Archive:
                 yield from self._of_hour(hour, [entry.key for _, entry in found], damaged)
 
     def gather(self, before: datetime) -> int:
-        """Merge the objects of each hour that ended before a time; return the number of merged objects.
+        """Merge the objects of each hour that ended before a time; return how many were merged.
 
-        A damaged one is left as it is, so that it can be restored.
+        A damaged object stays as it is, so that it can be restored.
 
         Raises:
             UnavailableError: the store does not respond; the next run continues.
@@ -99,7 +99,7 @@ class Archive:
         return gathered
 
     def _gather(self, hour: str, keys: Sequence[str]) -> int:
-        """Replace several objects by one; zstd frames can be concatenated."""
+        """Replace several objects by one: zstd frames may be concatenated."""
         found: dict[str, bytes] = {}
         for key in keys:
             one = self.store.read(key)
@@ -124,7 +124,7 @@ class Archive:
                 yield match["hour"], entry
 
     def _of_hour(self, hour: str, keys: Sequence[str], damaged: list[str]) -> Iterator[Received]:
-        """Read the objects of an hour, and those into which they have been merged in the meantime."""
+        """Read the objects of an hour, and those that were merged from them in the meantime."""
         seen: set[str] = set()
         while new := [key for key in keys if key not in seen]:
             seen.update(new)
@@ -145,7 +145,7 @@ def _events(data: bytes) -> Iterator[Received]:
 
 
 def _parts(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """Group the objects of an hour into those to be merged; an object that would stay alone is left out."""
+    """Divide the objects of an hour into groups to merge, without groups of one."""
     part: list[Entry] = []
     for entry in entries:
         if part and sum(one.size for one in part) + entry.size > GATHERED_BYTES:

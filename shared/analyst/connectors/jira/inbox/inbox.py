@@ -1,8 +1,8 @@
-"""The inbox of a Jira source: webhook events that have not been folded yet.
+"""The inbox of a Jira source: events that wait to be folded.
 
-An event is put if absent, under the minute of its timestamp and the name that Jira gives it, and stays until it is in
-the archive (`analyst.connectors.jira.inbox.archive`). So nothing is lost, and an event that arrives or is folded twice
-makes no difference: see `analyst.connectors.jira.issue.state`.
+An event is put if absent, under the minute of its timestamp and Jira's name for it, and stays until it is in the archive
+(`analyst.connectors.jira.inbox.archive`). So none is lost, and one that arrives or is folded twice counts once: see
+`analyst.connectors.jira.issue.state`.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from typing import Final
 from analyst.store import ABSENT, Entry, Store, StoreConflictError, delete_all
 
 EVENT_BYTES: Final = 25 * 1024 * 1024
-"""The maximum size of an event; Jira sends no larger ones."""
+"""The largest event; Jira sends none that is larger."""
 
 _AT_ONCE: Final = 8
 _NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
@@ -26,7 +26,7 @@ _WAITING: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}/[^/]
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An event as received. `name` is its minute and its name in it: `2026-01-31T05-59/8f3a.json`."""
+    """An event as received. `name` is its minute and its name there: `2026-01-31T05-59/8f3a.json`."""
 
     name: str
     body: bytes
@@ -45,7 +45,7 @@ class Inbox:
         return f"extracts/{self.source}/events/"
 
     def put(self, body: bytes, identifier: str | None, at: datetime) -> bool:
-        """Store an event with this timestamp; return whether it is new. Jira repeats one under the same `identifier`.
+        """Store an event of this time; return whether it is new. Jira repeats an event under the same `identifier`.
 
         Raises:
             UnavailableError: the store does not respond; Jira will send it again.
@@ -61,7 +61,7 @@ class Inbox:
         return self._put(f"{key}-{digest[:32]}.json", body)  # a different event of the same name
 
     def waiting(self) -> Iterator[Entry]:
-        """List the events to be folded, the earliest minute first."""
+        """List the waiting events, the earliest minute first."""
         for entry in self.store.list(self.prefix):
             name = entry.key.removeprefix(self.prefix)
             if name > _LAST:
@@ -70,7 +70,7 @@ class Inbox:
                 yield entry
 
     def read(self, entries: Sequence[Entry]) -> list[Received]:
-        """Read events, without those that another process has folded in the meantime.
+        """Read events, without those that another fold removed in the meantime.
 
         Raises:
             UnavailableError: the store does not respond.
@@ -81,10 +81,10 @@ class Inbox:
         return [Received(name, event.data) for name, event in zip(names, found, strict=True) if event is not None]
 
     def remove(self, names: Sequence[str]) -> None:
-        """Remove events that are in the archive.
+        """Delete events that are in the archive.
 
         Raises:
-            UnavailableError: the store does not respond; remaining events are folded once more, which changes nothing.
+            UnavailableError: the store does not respond; what is left is folded again, which changes nothing.
         """
         delete_all(self.store, (self.prefix + name for name in names))
 

@@ -1,7 +1,6 @@
-"""Conversion of the Atlassian Document Format to plain text: blocks become lines, inline nodes are joined on one line.
+"""The Atlassian Document Format to plain text: a block becomes a line or more, inline nodes are joined.
 
-A node of an unknown type is replaced by its content. Source: the format's reference, 'Document structure', and the
-responses of REST v3.
+Of nodes of unknown types, the content is kept. Source: the format's reference, 'Document structure', and REST v3.
 """
 
 from collections.abc import Callable
@@ -25,12 +24,12 @@ def is_document(value: Any) -> bool:
 
 
 def plain(document: Node) -> str:
-    """Return the text of a document, without trailing spaces on its lines."""
+    """Return the text of a document, without blanks at the ends of lines."""
     return "\n".join([line.rstrip() for line in _lines(document)]).strip("\n")
 
 
 def _lines(node: Node) -> list[str]:
-    """Return the lines of a node's content; adjacent inline nodes are on one line."""
+    """Return the lines of a node's content; adjacent inline nodes share a line."""
     lines: list[str] = []
     inline: list[str] = []
     for child in _children(node):
@@ -81,7 +80,7 @@ def _text(node: Node) -> str:
 
 
 def _unknown(node: Node) -> str:
-    """Return the content of a node of an unknown type: its text, or that of an attribute."""
+    """Return the text of a node of an unknown type, or that of an attribute."""
     if said := _words(node):
         return said
     attributes = node.get("attrs")
@@ -95,14 +94,14 @@ def _unknown(node: Node) -> str:
 
 
 def _with_address(text: str, address: str) -> str:
-    """Return a text followed by the address it links to, unless it shows the address."""
+    """Return a text with the address that it links to, unless it contains the address."""
     if not address or address.removeprefix("mailto:") in text:
         return text
     return f"{text} ({address})" if text else address
 
 
 def _card(node: Node) -> str:
-    """Return the name and address of a page; older cards have a JSON-LD description instead of an address."""
+    """Return the name and address of a card; older ones have a description in JSON-LD instead of an address."""
     attributes = node.get("attrs")
     attributes = attributes if isinstance(attributes, dict) else {}
     data, source = attributes.get("data"), attributes.get("datasource")
@@ -123,19 +122,19 @@ def _member(value: Any, name: str) -> Any:
 
 
 def _macro_title(node: Node) -> str:
-    """Return the title of a macro of Confluence's kind."""
+    """Return the title of a Confluence macro."""
     parameters = _member(node.get("attrs"), "parameters")
     title = _member(_member(parameters, "macroParams"), "title")
     return _attribute({"attrs": title}, "value") or _attribute({"attrs": _member(parameters, "macroMetadata")}, "title")
 
 
 def _linked(node: Node, text: str) -> str:
-    """Return the text of a node, followed by its link's address."""
+    """Return the text of a node, with the address of a link mark."""
     return _words({"text": text, "marks": node.get("marks")}) or _words({"marks": node.get("marks")})
 
 
 def _words(node: Node) -> str:
-    """Return a text, followed by its link's address unless it shows that."""
+    """Return a text, with its address if it is a link that does not show it."""
     text, marks = _text(node), node.get("marks")
     for mark in marks if isinstance(marks, list) else ():
         if isinstance(mark, dict) and mark.get("type") == "link":
@@ -166,13 +165,13 @@ _INLINE: Final[dict[str, Callable[[Node], str]]] = {
 
 
 def _marked(node: Node, mark: str) -> list[str]:
-    """Return the lines of a list entry, those after the first indented."""
+    """Return the lines of a list's entry, those after the first indented."""
     lines = _inside(node, _ENTRIES)
     return [(" " * len(mark) if number else mark) + line for number, line in enumerate(lines)]
 
 
 def _inside(node: Node, kinds: frozenset[str]) -> list[str]:
-    """Return the lines of the content of an entry or a cell; a node of another type is its own content."""
+    """Return the lines of an entry or a cell; any other node is kept as it is."""
     return _lines(node) if node.get("type") in kinds else _lines({"content": [node]})
 
 

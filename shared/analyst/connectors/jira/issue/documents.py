@@ -71,9 +71,9 @@ def canonical(value: Any) -> bytes:
 
 
 def clean(value: Any) -> Any:
-    """Make a JSON value safe to store anywhere in a state.
+    """Return a JSON value that can be written wherever it is part of a state.
 
-    If it is not, anything nested more than 200 levels deep becomes null, and a number of more than 64 bits a float.
+    What is nested more than 200 levels deep becomes null, and a number of more than 64 bits a float.
     """
     around = value
     for _ in range(_LEVELS_AROUND):
@@ -103,31 +103,31 @@ def _cleaned(value: Any, depth: int) -> Any:
 
 
 def issue_id(value: Any) -> str | None:
-    """Return the id of an issue, a number, in its shortest form; None if the value is not an id."""
+    """Return the id of an issue, a number, in its shortest form; None for anything else."""
     text = identifier(value)
     return str(int(text)) if text is not None and _ISSUE_ID.fullmatch(text) else None
 
 
 def identifier(value: Any) -> str | None:
-    """Return the id of an item, a number or a text; None if the value is not an id."""
+    """Return the id of a thing, a number or a text; None for anything else."""
     if isinstance(value, str):
         return value or None
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def fields(document: Document) -> Document:
-    """Return the fields of a document; empty if it has none."""
+    """Return the fields of a document, or an empty object."""
     found = document.get("fields")
     return found if isinstance(found, dict) else {}
 
 
 def updated(document: Document) -> int:
-    """Return when the issue of a document was last updated, in microseconds since 1970; 0 if that is missing."""
+    """Return the update time of a document's issue, in microseconds since 1970; 0 if it has none."""
     return max(times.micros(fields(document).get("updated")) or 0, 0)
 
 
 def is_full(document: Document) -> bool:
-    """Return whether a document is a whole issue: those in events of comments have six fields and no times."""
+    """Return whether a document is a whole issue: those in events of comments have only six fields and no times."""
     found = fields(document)
     return times.instant(found.get("updated")) is not None and times.instant(found.get("created")) is not None
 
@@ -139,10 +139,10 @@ def key(document: Document) -> str | None:
 
 
 def listed(document: Document, kind: Kind) -> tuple[list[Any], bool] | None:
-    """Return the items of a kind that a document lists, and whether these are all; None if it has no such list.
+    """Return the things of a kind that a document lists, and whether they are complete; None without such a list.
 
-    Comments, worklogs and histories are a page with a `total`; attachments and links are always complete. An empty page
-    whose `maxResults` is 0 is not complete: events write it in place of what they omit.
+    Comments, worklogs and histories are pages with a `total`; attachments and links are always complete. An empty page
+    with `maxResults` 0 means nothing: events contain it instead of things that they omit.
     """
     if kind == "changelog":
         held, member = document.get("changelog"), "histories"
@@ -159,19 +159,19 @@ def listed(document: Document, kind: Kind) -> tuple[list[Any], bool] | None:
 
 
 def things(listing: list[Any]) -> Iterator[tuple[str, Document]]:
-    """Return the items of a list by their ids; an item without an id is ignored."""
+    """Yield the things of a list by their ids, without those that have none."""
     for thing in listing:
         if isinstance(thing, dict) and (name := identifier(thing.get("id"))) is not None:
             yield name, thing
 
 
 def touched(thing: Document) -> int | None:
-    """Return when an item was last changed, in microseconds since 1970."""
+    """Return when a thing was last changed, in microseconds since 1970."""
     found = times.micros(thing.get("updated"))
     return times.micros(thing.get("created")) if found is None else found
 
 
 def without_lists(document: Document) -> Document:
-    """Return a document without its lists of other items."""
+    """Return a document without its lists of things."""
     kept = {name: value for name, value in document.items() if name not in ("changelog", "comment", "fields")}
     return kept | {"fields": {name: value for name, value in fields(document).items() if name not in _LISTS}}

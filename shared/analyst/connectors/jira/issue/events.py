@@ -1,7 +1,7 @@
-"""Parsing the body of a webhook into facts about issues, or the reason why it states none.
+"""The body of a webhook: the facts that it states about issues, or why it states none.
 
-Bodies are as Jira Cloud and Data Center write them, old and new (`tests/unit/jira/test_events.py` has one of each
-kind). The issue of an item is named by `issue.id`, `worklog.issueId`, the two ids of an `issueLink`, or the item's URL.
+Bodies of Jira Cloud and Data Center, old and new, are understood (`tests/unit/jira/test_events.py` has one of each kind).
+The issue of a thing is in `issue.id`, `worklog.issueId`, the two ids of an `issueLink`, or the URL of the thing.
 """
 
 import re
@@ -21,9 +21,9 @@ _OWN_URL = re.compile(r"/issue/([0-9]{1,18})(?:/|$)")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """The kind of an event (`name`, such as `comment_created`), its time by Jira's clock, and facts about its issues.
+    """What happened (`name`, such as `comment_created`), when by Jira's clock, and the facts about one or two issues.
 
-    A fact may contain only an id: then only REST can tell what happened to the issue. `unread` are the members of the
+    A fact may consist of an id only: then only the REST API knows what happened to the issue. `unread` are members of the
     body with an unknown shape.
     """
 
@@ -44,7 +44,7 @@ class SetAside:
 
 
 def read_event(body: bytes) -> Event | SetAside:
-    """Parse the body of a webhook; any body gives a result."""
+    """Parse the body of a webhook. Any body gives a result."""
     try:
         payload = documents.parse(body)
     except ValueError as error:
@@ -129,7 +129,7 @@ class _Reading:
         return IssueState(issue_id, hook=hook, lists=lists, registers=registers)
 
     def _of_change(self, change: Document, issue: Document, issue_id: str) -> Iterator[IssueState]:
-        """Convert a change to a history of the REST API; Jira gives both the timestamp of the issue."""
+        """Convert a change to a history as in the REST API: Jira gives both the time of the issue's update."""
         name = documents.identifier(change.get("id"))
         if name is None or not isinstance(change.get("items"), list):
             self._unread.append("changelog")
@@ -174,10 +174,7 @@ def _register(thing: Document, at: int) -> Register:
 
 
 def _link(link: Document, name: str, side: str, other: str | None) -> Register:
-    """Convert a link to an entry in the list of the issue on one of its sides.
-
-    The source has the other issue as outward.
-    """
+    """Convert a link to the form in which the issue at one of its sides lists it; the source lists the other issue as outward."""
     kind = link.get("issueLinkType")
     names = kind if isinstance(kind, dict) else {}
     described = {"name": names.get("name"), "inward": names.get("inwardName"), "outward": names.get("outwardName")}

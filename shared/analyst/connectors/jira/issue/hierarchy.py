@@ -1,4 +1,4 @@
-"""The place of an issue in the hierarchy: its parent, epic, sub-tasks and sprints.
+"""The place of an issue: its parent, epic, sub-tasks and sprints, from fields of Jira and of Jira Software.
 
 Their fields belong to Jira's core and to Jira Software. Data Center writes a sprint as the text of a Java object,
 `com.atlassian.greenhopper.service.sprint.Sprint@1f[id=1,…]`, in which names are not escaped.
@@ -92,7 +92,7 @@ def _parent(fields: Document, known: Hierarchy, report: Report) -> tuple[str | N
 
 
 def _epic(fields: Document, known: Hierarchy) -> str | None:
-    """Return the key of the epic: that of a parent that is one, or of Jira Software's older link."""
+    """Return the key of the epic: of a parent that is one, or of Jira Software's former link."""
     above = fields.get("parent")
     if isinstance(above, dict) and _is_epic(above) and isinstance(key := above.get("key"), str):
         return key
@@ -131,7 +131,7 @@ def _subtasks(fields: Document, report: Report) -> str | None:
 def _sprints(
     fields: Document, known: Hierarchy, report: Report
 ) -> tuple[str | None, int | None, str | None, str | None]:
-    """Return the current or last sprint as name, id and state, and the names of all sprints as a JSON list."""
+    """Return the present or last sprint of an issue, as name, id and state; and the names of all as a JSON list."""
     found: dict[Any, Sprint] = {}
     is_told = False
     for value in _candidates(fields, known):
@@ -150,7 +150,7 @@ def _sprints(
 
 
 def _candidates(fields: Document, known: Hierarchy) -> Iterator[Any]:
-    """Return the values that contain sprints: of the known field, else of any that looks like one."""
+    """Yield the values of known sprint fields, and of custom fields that look like sprints."""
     for name in ("closedSprints", "sprint", *known.sprints):
         if fields.get(name) is not None:
             yield fields[name]

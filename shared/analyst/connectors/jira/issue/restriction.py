@@ -1,6 +1,4 @@
-"""Content that Jira shows to some people only: restricted comments and worklogs, and issues with a security level.
-
-Comments and worklogs may be restricted to roles, groups or agents.
+"""What Jira shows to some people only: comments and worklogs for roles, groups or agents, and issues with a security level.
 
 Source: `visibility` and `jsdPublic` of Jira's REST API, the comment property `sd.public.comment` of Jira Service
 Management, and `security` of issues.
@@ -18,7 +16,7 @@ _NAMES: Final = ("alt", "__fileName", "fileName", "id")
 
 
 def jsd_public(thing: Document) -> bool | None:
-    """Return whether customers of a service desk see a comment; None if that is unknown."""
+    """Return whether customers of a service desk see a comment; None if Jira does not say."""
     told = thing.get("jsdPublic")
     if isinstance(told, str):
         told = {"true": True, "false": False}.get(told.lower())
@@ -45,10 +43,7 @@ def audience_name(visibility: Any, name: str, report: Report) -> str | None:
 
 
 def is_restricted(thing: Document) -> bool:
-    """Return whether a comment or worklog is hidden from some who see the issue.
-
-    One without a known shape counts as hidden.
-    """
+    """Return whether a comment or worklog is hidden from some who see the issue; an unknown shape counts as hidden."""
     told = thing.get("visibility")
     shown = told.values() if isinstance(told, Mapping) else [told]
     return any(value not in (None, "", [], {}) for value in shown) or jsd_public(thing) is False
@@ -81,7 +76,7 @@ def _files(node: Any) -> Iterator[str]:
 
 
 def hidden_files(attachments: Mapping[str, Document], hidden: Iterable[Any], shown: Iterable[Any]) -> set[str]:
-    """Return the ids of attachments that only restricted texts show."""
+    """Return the ids of attachments that restricted texts show, and no other text."""
     hidden, shown = list(hidden), list(shown)
     found = set()
     for id_, attachment in attachments.items():

@@ -1,8 +1,8 @@
-"""The state of an issue: everything known about it, as a value that facts can be joined to in any order.
+"""The state of an issue: a value that facts are joined into in any order.
 
-Every event states facts: partial states of one issue. The join is commutative, associative and idempotent, so order,
-duplication and replay do not matter. A REST response replaces (`fetched`) what an earlier response stated, and
-everything that it makes obsolete is dropped, even if the events arrive later. Equal knowledge gives equal bytes.
+Every event states facts: states of one issue that contain little. Their join is commutative, associative and idempotent,
+so order, duplicates and replays do not matter. An answer of the REST API replaces an earlier one (`fetched`), and drops
+what it makes obsolete, even if the events arrive later. Equal knowledge is equal bytes.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,13 +18,13 @@ from analyst.connectors.jira.issue import documents, times
 from analyst.connectors.jira.issue.documents import Document, Kind
 
 Register = dict[str, Any]
-"""The newest known state of an item: `at` in microseconds since 1970, and its `document`, or that it is `deleted`.
+"""The newest knowledge of one thing: `at` in microseconds since 1970, and its `document`, or that it is `deleted`.
 
-For an embedded issue, `at` is the timestamp of its event. A list of items also has the event's `seen`.
+For an embedded issue, `at` is the timestamp of its event. A list of things also has `seen`, the timestamp of the event.
 """
 
 Name = tuple[int, int, int, str, str]
-"""The identity of the issue in the newest document: update time, kind, its event's timestamp, key and creation time."""
+"""The name of the issue in its newest document: update time, kind, event's timestamp, key and creation time."""
 
 NAMELESS: Name = (0, 0, 0, "", "")
 PARTIAL, HOOK, REST = range(3)
@@ -33,14 +33,14 @@ T = TypeVar("T")
 
 
 def name_of(document: Document, kind: int, at: int) -> Name:
-    """Return the identity of an issue according to a document of a kind, embedded by an event at a time."""
+    """Return the name of the issue in a document of a kind; `at` is the timestamp of the event that embedded it."""
     created = times.text_of(times.instant(documents.fields(document).get("created")))
     updated = 0 if kind == PARTIAL else documents.updated(document)
     return (updated, kind, at, documents.key(document) or "", created or "")
 
 
 def newest(mine: T | None, theirs: T | None, age: Callable[[T], Any]) -> T | None:
-    """Choose the newer of two; of the same age, their canonical bytes decide."""
+    """Return the newer of two; their canonical bytes decide if both have the same age."""
     if mine is None or theirs is None:
         return theirs if mine is None else mine
     ages = age(mine), age(theirs)
@@ -50,38 +50,38 @@ def newest(mine: T | None, theirs: T | None, age: Callable[[T], Any]) -> T | Non
 
 
 def hook_age(known: Register) -> Name:
-    """Return the age of a whole issue embedded in an event."""
+    """Return the age of a whole issue that an event embedded."""
     return name_of(known["document"], HOOK, known["at"])
 
 
 def partial_age(known: Register) -> Name:
-    """Return the age of some fields of an issue embedded in an event."""
+    """Return the age of a partial issue that an event embedded."""
     return name_of(known["document"], PARTIAL, known["at"])
 
 
 def newer_list(mine: Register, theirs: Register) -> Register:
-    """Choose the newer of two lists of items."""
+    """Return the newer of two lists of things."""
     return newest(mine, theirs, lambda listing: (listing["at"], listing["seen"])) or mine
 
 
 def newer_thing(mine: Register, theirs: Register) -> Register:
-    """Choose the newer of two registers of an item; a deletion is final."""
+    """Return the newer of two registers of a thing; a deleted thing does not come back."""
     return newest(mine, theirs, lambda register: (register.get("deleted", False), register["at"])) or mine
 
 
 def newer_things(mine: Mapping[str, Register], theirs: Mapping[str, Register]) -> Mapping[str, Register]:
-    """Choose the newer register of each item."""
+    """Return the newer register of each thing."""
     return merged(mine, theirs, newer_thing)
 
 
 def merged(mine: Mapping[str, T], theirs: Mapping[str, T], choose: Callable[[T, T], T]) -> dict[str, T]:
-    """Merge two mappings, and choose where both have a value."""
+    """Merge two mappings, choosing where both have a key."""
     both = {**mine, **theirs}
     return both | {name: choose(mine[name], theirs[name]) for name in mine.keys() & theirs.keys()}
 
 
 def not_older(known: Mapping[str, Register], fetched: int, listed: int) -> dict[str, Register]:
-    """Keep deletions, and items that neither REST nor a list can have known."""
+    """Return deletions, and registers that neither the REST answer nor the list can have included."""
     return {
         name: register
         for name, register in known.items()
@@ -90,22 +90,22 @@ def not_older(known: Mapping[str, Register], fetched: int, listed: int) -> dict[
 
 
 _EDITED: frozenset[Kind] = frozenset({"comments", "worklogs"})
-"""Items that can change; all others are the same in every document, and a list says more about them than an event."""
+"""Things that change. Of the others, all documents are alike, and those in a list have more fields than those in events."""
 
 UNKNOWN_TIME = 2**53 - 1
-"""The time of a deletion whose event has no timestamp."""
+"""The time of a deletion whose event had none."""
 
 
 @dataclass(frozen=True, eq=False)
 class IssueState:
-    """Everything known about the issue with an id.
+    """Everything that is known of an issue.
 
-    `deleted` is when it was deleted, in microseconds since 1970: then nothing else is known but its identity (`named`),
-    and nothing brings it back. `is_gone` means that REST does not know it, until a later response does. `rest` is the
-    newest response of REST, complete with comments, worklogs, histories and `remote_links`. `hook` is the newest whole
-    issue that an event embedded, without its lists, if it is newer than `rest`; `partial` the newest one with only some
-    fields, if there is no whole one. `lists` are the newest complete lists of items, `registers` the newest states of
-    single ones. `stored` maps the ids of attachments to their keys in the bucket.
+    `deleted`: the time of its deletion, in microseconds since 1970; then only its name (`named`) is kept, and nothing
+    brings it back. `is_gone`: the REST API does not know it, until a later answer does. `rest`: the newest REST answer,
+    complete with comments, worklogs, histories and `remote_links`. `hook`: the newest whole issue in an event, without its
+    lists, if it is newer than `rest`. `partial`: the newest issue in an event with only a few fields, if there is no whole
+    one. `lists`: the newest complete lists of things. `registers`: the newest single things. `stored`: the keys in the
+    bucket of attachments, by id.
     """
 
     issue_id: str
@@ -143,10 +143,10 @@ class IssueState:
         return documents.canonical(parts)
 
     def joined(self, other: "IssueState") -> "IssueState":
-        """Join two states of one issue.
+        """Return the state with the knowledge of both.
 
         Raises:
-            ValueError: they belong to two issues.
+            ValueError: they belong to different issues.
         """
         self._check(other.issue_id)
         deleted = [at for at in (self.deleted, other.deleted) if at is not None]
@@ -165,10 +165,12 @@ class IssueState:
 
     def _check(self, issue_id: str | None) -> None:
         if issue_id != self.issue_id:
-            raise ValueError(f"a fact about the issue {issue_id} can't be joined to the issue {self.issue_id}")
+            raise ValueError(
+                f"the state of the issue {issue_id} can't be joined with that of the issue {self.issue_id}"
+            )
 
     def settled(self) -> "IssueState":
-        """Drop everything that is obsolete."""
+        """Return the state without what is obsolete."""
         if self.deleted is not None:
             return IssueState(self.issue_id, self.deleted, self.newest_name)
         fetched = -1 if self.rest is None else documents.updated(self.rest)
@@ -183,7 +185,7 @@ class IssueState:
         return replace(self, hook=hook, partial=partial, lists=lists, registers=registers, named=NAMELESS)
 
     def fetched(self, document: Document) -> "IssueState":
-        """Add a REST response; it replaces an earlier response unless that was updated later.
+        """Return the state after a REST answer, which replaces the known one unless that has a later update time.
 
         Raises:
             ValueError: it belongs to another issue.
@@ -197,11 +199,11 @@ class IssueState:
         return replace(self, rest=answer, is_gone=False).settled()
 
     def gone(self) -> "IssueState":
-        """Record that REST does not know the issue: it has no rows until a later response."""
+        """Return the state after the REST API did not find the issue: it has no rows until it is found again."""
         return self if self.deleted is not None else replace(self, is_gone=True)
 
     def with_stored(self, keys: Mapping[str, str]) -> "IssueState":
-        """Record the keys in the bucket of attachments, by their ids."""
+        """Return the state with the keys of stored attachments, by id."""
         return self if self.deleted is not None else replace(self, stored={**self.stored, **keys})
 
     @property
@@ -211,14 +213,14 @@ class IssueState:
 
     @property
     def is_empty(self) -> bool:
-        """Whether only the id is known: an event named the issue without content, so it must be fetched."""
+        """Whether only the id is known, from an event that requires the issue to be fetched."""
         return self.deleted is None and not (
             self.is_gone or self.rest or self.hook or self.partial or self.lists or self.registers or self.stored
         )
 
     @cached_property
     def document(self) -> Document | None:
-        """The issue as a document, without the lists that are known better: use `things`."""
+        """The issue as a document. Its lists may be outdated: use `things`."""
         if self.hook is None:
             return self.rest if self.partial is None else self.partial["document"]
         hook: Document = self.hook["document"]
@@ -228,7 +230,7 @@ class IssueState:
 
     @cached_property
     def newest_name(self) -> Name:
-        """The identity of the issue in the newest document."""
+        """The name of the issue in its newest document."""
         if self.hook is not None:
             return name_of(self.hook["document"], HOOK, self.hook["at"])
         if self.rest is not None:
@@ -244,7 +246,7 @@ class IssueState:
 
     @property
     def created(self) -> datetime | None:
-        """When the issue was created, in UTC; None if that is unknown."""
+        """When the issue was created, in UTC; None if unknown."""
         return datetime.fromisoformat(self.newest_name[4]) if self.newest_name[4] else None
 
     @property
@@ -254,12 +256,12 @@ class IssueState:
 
     @property
     def deleted_at(self) -> datetime | None:
-        """When the issue was deleted, in UTC; None if that is unknown."""
+        """When the issue was deleted, in UTC; None if unknown."""
         return None if self.deleted in (None, UNKNOWN_TIME) else times.of_micros(self.deleted or 0)
 
     @property
     def month(self) -> str:
-        """The month in which the issue was created in UTC, such as `2024-05`; `unknown` if that is unknown."""
+        """The month in which the issue was created, in UTC, such as `2024-05`; otherwise `unknown`."""
         return self.newest_name[4][:7] or "unknown"
 
     @cached_property
@@ -274,7 +276,7 @@ class IssueState:
         return times.of_micros(last) if last else None
 
     def things(self, kind: Kind) -> dict[str, Document]:
-        """Return the items of a kind that exist, by their ids, in the order of these."""
+        """Return the things of a kind that exist, by id and in the order of ids."""
         known: list[Any] = []
         if kind in self.lists:
             known = self.lists[kind]["things"]
@@ -294,4 +296,4 @@ _EMPTY = {part.name: part.default for part in dataclass_fields(IssueState)} | {
     "registers": {},
     "stored": {},
 }
-"""The parts of a state, and the values that are not written."""
+"""The parts of a state with their defaults, which are not written."""

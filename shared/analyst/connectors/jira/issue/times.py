@@ -1,7 +1,7 @@
 """Times as Jira writes them, in UTC.
 
-`2019-08-27T12:43:24.674-0700`, `+05:30`, `Z` and epoch milliseconds are accepted; without a zone, UTC is assumed, in
-which Jira stores times. Years before 1 or after 9999, which not every reader of Parquet supports, are not times.
+`2019-08-27T12:43:24.674-0700`, `+05:30`, `Z` and epoch milliseconds are accepted. A time without a zone is UTC, as Jira
+stores its times. Years before 1 or after 9999, which not every reader of parquet supports, are rejected.
 """
 
 import re
@@ -18,7 +18,7 @@ _LOCAL = ("%Y-%m-%d %H:%M:%S,%f", "%m/%d/%Y, %I:%M:%S %p,%f")
 
 
 def instant(value: Any) -> datetime | None:
-    """Parse a time; None if the value is not a time."""
+    """Parse a time; None for anything else."""
     if isinstance(value, str):
         return _of_text(value)
     if isinstance(value, dict):
@@ -31,7 +31,7 @@ def instant(value: Any) -> datetime | None:
 
 @lru_cache(maxsize=4096)
 def _of_text(text: str) -> datetime | None:
-    """Parse a text; the same times recur within an issue."""
+    """Parse a written time; cached, because the same times recur within an issue."""
     if _EPOCH_MILLIS.fullmatch(text):
         return EPOCH + timedelta(milliseconds=int(text))
     for spelled in (text, _ZONE_WORD.sub("+00:00", text.strip()).replace(" +", "+").replace(" -", "-")):
@@ -53,7 +53,7 @@ def _of_object(value: dict[str, Any]) -> datetime | None:
 
 
 def micros(value: Any) -> int | None:
-    """Parse a time as microseconds since 1970; None if the value is not a time."""
+    """Parse a time as microseconds since 1970; None for anything else."""
     moment = instant(value)
     return None if moment is None else micros_of(moment)
 
@@ -65,7 +65,7 @@ def micros_of(moment: datetime) -> int:
 
 
 def of_micros(count: int) -> datetime | None:
-    """Return the time a number of microseconds after 1970; None outside the years 1 to 9999."""
+    """Return the time so many microseconds after 1970; None beyond the years 1 to 9999."""
     try:
         return EPOCH + timedelta(microseconds=count)
     except OverflowError:
@@ -79,15 +79,12 @@ def text_of(moment: datetime | None) -> str | None:
 
 @lru_cache(maxsize=4096)
 def text(spelled: str) -> str | None:
-    """Rewrite a time in UTC as DuckDB reads it; None if the text is not a time.
-
-    The same times recur within an issue.
-    """
+    """Convert a written time to UTC as DuckDB reads it; None for anything else. Cached like `instant`."""
     return text_of(_of_text(spelled))
 
 
 def of_event(value: Any) -> int | None:
-    """Parse the timestamp of an event as microseconds; some relays write it as local time, which is read as UTC."""
+    """Parse the timestamp of an event as microseconds; some relays write a local time, which is treated as UTC."""
     if isinstance(value, str) and "," in value:
         for form in _LOCAL:
             with suppress(ValueError):
@@ -96,7 +93,7 @@ def of_event(value: Any) -> int | None:
 
 
 def day(value: Any) -> str | None:
-    """Parse a date, or the date of a time; None if the value is neither."""
+    """Parse a date, or the date of a time; None for anything else."""
     if not isinstance(value, str) or not _DAY.match(value):
         return None
     try:

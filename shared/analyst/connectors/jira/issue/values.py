@@ -13,7 +13,7 @@ from analyst.connectors.jira.issue import adf, documents, times, wiki
 
 @dataclass(slots=True)
 class Report:
-    """How often a value of an unknown shape became NULL, by the name of its field."""
+    """The number of values that became NULL because of an unknown shape, by the name of the field."""
 
     misshapen: Counter[str] = field(default_factory=Counter)
 
@@ -39,7 +39,7 @@ def text(value: Any, name: str, report: Report) -> str | None:
 
 
 def member(value: Any, part: str, name: str, report: Report) -> str | None:
-    """Return a text member of an object, such as the name of a status."""
+    """Return the text of a member of an object, such as the name of a status."""
     if value is None:
         return None
     if isinstance(value, dict):
@@ -50,7 +50,7 @@ def member(value: Any, part: str, name: str, report: Report) -> str | None:
 
 
 def whole(value: Any, name: str, report: Report) -> int | None:
-    """Return a whole number that fits 64 bits; for a satisfaction, its rating."""
+    """Return a whole number of at most 64 bits; for a satisfaction, its rating."""
     found = number(value, name, report)
     if found is None:
         return None
@@ -61,7 +61,7 @@ def whole(value: Any, name: str, report: Report) -> int | None:
 
 
 def number(value: Any, name: str, report: Report) -> float | int | None:
-    """Return a finite number, possibly written as text; for a satisfaction, its rating."""
+    """Return a finite number, also if written as text; for a satisfaction, its rating."""
     if isinstance(value, dict):
         value = value.get("rating", value.get("value", value))
     if value is None:
@@ -82,7 +82,7 @@ def _read_number(value: str) -> float | int | None:
 
 
 def instant(value: Any, name: str, report: Report) -> str | None:
-    """Return a time, as DuckDB reads it."""
+    """Return a time as DuckDB reads it."""
     if value is None:
         return None
     if (found := times.text_of(times.instant(value))) is None:
@@ -91,7 +91,7 @@ def instant(value: Any, name: str, report: Report) -> str | None:
 
 
 def day(value: Any, name: str, report: Report) -> str | None:
-    """Return a date, as DuckDB reads it."""
+    """Return a date as DuckDB reads it."""
     if value is None:
         return None
     if (found := times.day(value)) is None:
@@ -100,7 +100,7 @@ def day(value: Any, name: str, report: Report) -> str | None:
 
 
 def user(value: Any, name: str, report: Report, *, emails: bool = True) -> str | None:
-    """Return a person's e-mail address; without one, the account id, or the name or key of Data Center.
+    """Return a person's e-mail address, otherwise the account id, or the name or key of Data Center.
 
     Without `emails`, nothing that looks like an address is returned.
     """
@@ -120,7 +120,7 @@ def user(value: Any, name: str, report: Report, *, emails: bool = True) -> str |
 
 
 def user_name(value: Any, *, emails: bool = True) -> str | None:
-    """Return a person's display name."""
+    """Return the display name of a person."""
     if isinstance(value, dict):
         for part in ("displayName", "name"):
             if isinstance(found := value.get(part), str) and found and (emails or not is_email(found)):
@@ -129,7 +129,7 @@ def user_name(value: Any, *, emails: bool = True) -> str | None:
 
 
 def is_email(text: str | None) -> bool:
-    """Return whether a text is an e-mail address and nothing else."""
+    """Return whether a text is just an e-mail address."""
     return text is not None and _EMAIL.fullmatch(text.strip()) is not None
 
 
@@ -143,12 +143,12 @@ def plain_text(value: Any, name: str, report: Report) -> str | None:
 
 
 def as_written(value: Any) -> str | None:
-    """Return rich text with its markup: wiki markup unchanged, ADF as JSON."""
+    """Return rich text with its markup: wiki markup as it is, ADF as JSON."""
     return value if value is None or isinstance(value, str) else json(value)
 
 
 def option(value: Any, name: str, report: Report) -> str | None:
-    """Return the chosen option: its value or name; both levels of a cascade, as `Hardware / Screen`."""
+    """Return the value or name of an option; of a cascade both, such as `Hardware / Screen`."""
     if isinstance(value, dict):
         found = _option_text(value)
         if isinstance(child := value.get("child"), dict) and (under := _option_text(child)) is not None:
@@ -170,17 +170,17 @@ def _option_text(value: dict[str, Any]) -> str | None:
 
 
 def options(value: Any, name: str, report: Report) -> str | None:
-    """Return the chosen options, as a JSON list of texts."""
+    """Return all chosen options as a JSON list of texts."""
     return _each(value, lambda one: option(one, name, report))
 
 
 def users(value: Any, name: str, report: Report, *, emails: bool = True) -> str | None:
-    """Return people as a JSON list of the results of `user`."""
+    """Return people as a JSON list of what `user` returns for each."""
     return _each(value, lambda one: user(one, name, report, emails=emails))
 
 
 def _each(value: Any, take: Callable[[Any], str | None]) -> str | None:
-    """Return the converted values of a list, or of a single value, as a JSON list."""
+    """Convert each of several values, or a single one, to a JSON list."""
     if value is None:
         return None
     several = value if isinstance(value, list) else [value]
@@ -188,5 +188,5 @@ def _each(value: Any, take: Callable[[Any], str | None]) -> str | None:
 
 
 def json(value: Any) -> str | None:
-    """Write a value as canonical JSON."""
+    """Return a value as canonical JSON."""
     return None if value is None else documents.canonical(value).decode()

@@ -1,8 +1,7 @@
-"""Conversion of Jira's wiki markup to plain text: marks are removed, words stay.
+"""Jira's wiki markup to plain text: marks are removed, words stay. Source: Jira's 'Text formatting notation help'.
 
-Addresses, names of files and people, and monospaced text are replaced by placeholders first, so that no mark is found
-in them. The distance between two marks is limited so that no text takes more than linear time. Source: Jira's 'Text
-formatting notation help'.
+Addresses, names of files and people, and monospaced text are set aside first, so that no mark is found in them. The span
+between two marks is bounded, so that any text takes linear time.
 """
 
 import re
@@ -48,7 +47,7 @@ _MEANT = re.compile("[\ue000\ue001]")
 
 
 def plain(markup: str) -> str:
-    """Return the text of wiki markup, without its marks; code stays as it is."""
+    """Return the text of wiki markup without its marks; code stays as it is."""
     if not _SPECIAL.search(markup):
         return markup.strip()
     return "".join(_pieces(markup.replace("\r\n", "\n").replace("\r", "\n"))).strip()
@@ -67,7 +66,7 @@ def _pieces(markup: str) -> Iterator[str]:
 
 
 def _embedded(text: str) -> str:
-    """Return the text of a node of the Atlassian Document Format, embedded where markup has no equivalent."""
+    """Return the text of an embedded node of the Atlassian Document Format, which is used for what markup can't express."""
     try:
         node = documents.parse(text.encode())
     except ValueError:
@@ -83,7 +82,7 @@ def _title(parameters: str | None, inside: str) -> str:
 
 
 class _Text:
-    """Markup without code in it. `stowed` contains texts that must no longer change, by their number in the markup."""
+    """Markup without code. `stowed` are texts that must not change any more, by their number in the markup."""
 
     def __init__(self, markup: str) -> None:
         self._markup = markup
@@ -150,7 +149,7 @@ class _Text:
         return shown if not tip or _SMART.fullmatch(tip) or tip == address else f"{shown} ({tip})"
 
     def _url(self, found: re.Match[str]) -> str:
-        """Replace an address by a placeholder, without the mark that ends a phrase around it."""
+        """Set an address aside, without the mark that ends a phrase around it."""
         url, text, begins = found[0], found.string, found.start()
         bare = url.rstrip(".,;:!?)")
         mark, ends = bare[-1:], len(url)
@@ -161,7 +160,7 @@ class _Text:
         return self._stow(url[:ends]) + url[ends:]
 
     def _line(self, line: str) -> str:
-        """Rewrite a line of a list, a heading or a table row."""
+        """Convert a line of a list, a heading or a row of a table."""
         start = _LINE.match(line)
         marks = start[1] if start else None
         if start is None or marks is None:

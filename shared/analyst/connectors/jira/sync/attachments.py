@@ -1,7 +1,6 @@
-"""Storing attachments in the bucket: those that are published but not stored yet, the newest first.
+"""Storing published attachments in the bucket, the newest first.
 
-Their keys are part of an issue's state (`IssueState.stored`), from which `local_path` of the table `attachments` is
-derived.
+Their keys are part of the issue's state (`IssueState.stored`), and become `local_path` in the table `attachments`.
 """
 
 import re
@@ -28,7 +27,7 @@ _BATCH: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """An attachment that is not stored. `size` is as reported by Jira."""
+    """An attachment that is not stored yet. `size` is Jira's."""
 
     id: str
     issue_id: str
@@ -38,10 +37,9 @@ class Attached:
 
 @dataclass(frozen=True, slots=True)
 class Storing:
-    """Stores attachments of at most `most` bytes each; after `seconds` it leaves the rest for the next run.
+    """Stores attachments of at most `most` bytes each; after `seconds`, the rest is left to the next run.
 
-    Counts of the job: files `stored` and their `bytes`, those that are `too_large` or `missing` in Jira, and `failed`
-    ones.
+    Counts: files `stored` and their `bytes`, `too_large`, `missing` in Jira, `failed`, and `left`.
     """
 
     job: Job
@@ -50,7 +48,7 @@ class Storing:
     monotonic: Callable[[], float] = time.monotonic
 
     def run(self) -> None:
-        """Store the attachments that are not stored yet.
+        """Store attachments that are not stored yet.
 
         Raises:
             AnalystError: Jira or the store does not respond, or the published tables can't be read.
@@ -122,7 +120,7 @@ class Storing:
 
 
 def safe(filename: str) -> str:
-    """Return a file name of letters, digits and . _ - only, with its extension."""
+    """Reduce a file name to letters, digits and . _ -, keeping its ending."""
     name = _UNSAFE.sub("_", filename).strip("._") or "file"
     stem, dot, ending = name.rpartition(".")
     if not dot or len(ending) > _LONGEST // 4:

@@ -44,16 +44,13 @@ _COLUMNS: Final = "epoch_ms(created_at), epoch_ms(updated_at)"
 
 @dataclass(slots=True)
 class Differences:
-    """The differences.
-
-    `ids` are of issues, at most 10,000 of a kind; `totals` are the counts of all, and of compared issues.
-    """
+    """The differences. `ids` are those of issues, at most 10,000 of a kind; `totals` count all, and what was compared."""
 
     ids: dict[Kind, list[str]] = field(default_factory=lambda: {"missing": [], "stale": [], "deleted": []})
     totals: Counter[str] = field(default_factory=Counter)
 
     def add(self, kind: Kind, number: int) -> None:
-        """Add an issue."""
+        """Add a difference."""
         self.totals[kind] += 1
         if len(self.ids[kind]) < _MOST:
             self.ids[kind].append(str(number))
@@ -63,8 +60,8 @@ class Differences:
 class Comparison:
     """Compares the issues created from `since` until before `until`, in epoch ms of Jira's clock.
 
-    An issue updated after `until` may still be in transit. A source with a query also accepts webhooks about other
-    issues, so issues that the query does not find are not counted as missing in Jira.
+    Updates after `until` may still be in transit. A source with a query also contains issues that webhooks brought, so
+    issues that the query does not find do not count as deleted.
     """
 
     client: JiraClient
@@ -102,7 +99,7 @@ class Comparison:
         return f"project_key is null or project_key in ({keys})" if keys else "true"
 
     def _windows(self) -> Iterator[tuple[int, int]]:
-        """Divide the time into windows of as many issues as are compared at a time."""
+        """Divide the time into windows with as many issues as are compared at once."""
         cuts = self.look.rows(
             """
             select created from (
@@ -137,7 +134,7 @@ class Comparison:
                     found.add("deleted", number)
 
     def _elsewhere(self, numbers: list[int]) -> dict[int, tuple[int | None, bool]]:
-        """Find issues that are published in another window, or in none because little is known of them."""
+        """Find issues that are published in another window, or without a creation time because little is known of them."""
         rows = self.look.rows(
             "select number, updated, is_live from ours where number in (select unnest(?::bigint[]))", (numbers,)
         )
@@ -151,7 +148,7 @@ class Comparison:
 
 
 def _read(issue: Document) -> tuple[int, int] | None:
-    """Return the id of an issue, and when it was updated, in epoch ms."""
+    """Return the id of an issue and its update time in epoch ms."""
     issue_id = documents.issue_id(issue.get("id"))
     updated = times.micros(documents.fields(issue).get("updated"))
     return None if issue_id is None else (int(issue_id), (updated or 0) // 1000)
@@ -166,7 +163,7 @@ _KINDS: Final[tuple[Kind, ...]] = ("missing", "stale", "deleted")
 
 
 def level_of(count: int) -> Level:
-    """Return the severity of a number of differences."""
+    """Return the severity of so many differences."""
     if count > ERROR_ABOVE:
         return "ERROR"
     return "WARNING" if count > WARNING_ABOVE else "INFO"
@@ -174,10 +171,9 @@ def level_of(count: int) -> Level:
 
 @dataclass(slots=True)
 class Mended:
-    """The outcome of repairs, by kind: the repaired issues, and the reasons for the others.
+    """The result of repairs: differences that Jira confirmed, by kind, and failures by issue.
 
-    Only what Jira confirmed was repaired. It was `stopped` if nothing else could be fetched either. `left` is the
-    number of issues that were not requested.
+    It is `stopped` if nothing could be fetched any more. `left` counts differences that were not requested.
     """
 
     confirmed: dict[Kind, list[str]] = field(default_factory=lambda: {"missing": [], "stale": [], "deleted": []})
@@ -189,12 +185,12 @@ class Mended:
 
     @property
     def count(self) -> int:
-        """The number of differing issues, as far as it is known."""
+        """The number of issues that differ, as far as it is known."""
         return sum(map(len, self.confirmed.values())) + len(self.failures) + self.left
 
     @property
     def level(self) -> Level:
-        """The severity of the differences."""
+        """The severity."""
         return "ERROR" if self.failures or self.left else level_of(self.count)
 
 
@@ -202,7 +198,7 @@ class Mended:
 class Mending:
     """Repairs at most `limit` issues.
 
-    If more issues seem to be deleted than are `believed`, lost access is more likely: see `believable`.
+    If more seem to be deleted than are `believed` to be, the account probably lost access to them: see `believable`.
     """
 
     jira: Jira
@@ -211,7 +207,7 @@ class Mending:
     believed: int | None = None
 
     def run(self, found: Differences, mended: Mended) -> None:
-        """Request the differing issues, and publish the results.
+        """Request the issues that differ, and publish the answers.
 
         Raises:
             AnalystError: Jira or the store does not respond, or the published tables can't be read.
@@ -241,7 +237,7 @@ class Mending:
     def _changes(
         self, answers: Iterator[tuple[str, object]], wanted: Mapping[str, Kind], mended: Mended
     ) -> list[tuple[str, Change | None]]:
-        """Return the changes of issues, and record why others failed."""
+        """Return the changes of issues, and record what was wrong with each."""
         changes: list[tuple[str, Change | None]] = []
         for issue_id, answer in answers:
             kind, change = wanted[issue_id], None
@@ -273,7 +269,7 @@ class CheckReport(BaseModel):
 
     `level` is INFO for up to 5 differences, WARNING for up to 10, and ERROR for more, or if some could not be repaired
     (`failed`, `left`). `found` are ids of issues, at most 100 of a kind: `missing` and `stale` ones exist in Jira,
-    `deleted` ones do not; `totals` are the counts of all. `jira` and `published` are the numbers of compared issues.
+    `deleted` ones do not; `totals` count all. `jira` and `published` are the numbers of issues compared.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -296,7 +292,7 @@ class CheckReport(BaseModel):
 
 @dataclass(slots=True)
 class Check:
-    """One check of the issues created in the last `days`, or of all; at most `limit` are repaired."""
+    """One check of the issues created in the last `days`, or of all; at most `limit` are repaired, or none."""
 
     job: Job
     days: int | None
@@ -307,7 +303,7 @@ class Check:
     mended: Mended | None = None
 
     def run(self) -> None:
-        """Compare, and repair.
+        """Compare and repair.
 
         Raises:
             AnalystError: Jira or the store does not respond, or the published tables can't be read.
@@ -324,7 +320,7 @@ class Check:
             job.error = job.error or self.mended.doubt
 
     def _frame(self, now: int) -> None:
-        """Set the bounds of the creation times to compare: both sides must have had time to learn of every issue."""
+        """Set the range of creation times to compare: both sides must have had the time to learn of the issues."""
         progress = Progress.read(self.job.opened.warehouse.cursor())
         self.until = now - GRACE
         if progress is None or progress.created is not None:
@@ -333,7 +329,7 @@ class Check:
         self.since = min(self.until, 0 if self.days is None else max(now - self.days * _DAY, 0))
 
     def report(self) -> CheckReport:
-        """Return the report."""
+        """Return the result."""
         job, mended, found = self.job, self.mended, self.found
         ids = mended.confirmed if mended else found.ids
         totals = {kind: len(listed) if mended else found.totals[kind] for kind, listed in ids.items()}
@@ -370,7 +366,7 @@ class Reports:
         return f"extracts/{self.source}/checks/"
 
     def keep(self, report: CheckReport) -> str:
-        """Store a report and delete all but the newest ones; return its key."""
+        """Store a report, delete all but the newest ones, and return its key."""
         key = f"{self.prefix}{report.run_id}.json"
         put_once(self.store, key, report.model_dump_json(indent=1).encode())
         for old in self._keys()[:-_KEPT]:

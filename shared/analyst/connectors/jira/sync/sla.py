@@ -1,4 +1,4 @@
-"""Polling SLAs: they change without an update of the issue, so open issues are requested again and again."""
+"""Polling SLAs: they change without an update of the issue, so those of open issues are fetched regularly."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ _BATCH: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Poll:
-    """Reads the SLAs of open issues, with the service desk's account if there is one.
+    """Fetches the SLAs of open issues, with the service desk's account if there is one.
 
-    Counts of the job: `polled` issues, those `healed` because they had been updated unnoticed, and `failed` ones.
+    Counts: issues `polled`, `healed` because an update had been missed, and `failed`.
     """
 
     job: Job
 
     def run(self) -> None:
-        """Read the SLAs, and publish the changes.
+        """Fetch SLAs and publish them.
 
         Raises:
             AnalystError: Jira or the store does not respond, or the published tables can't be read.
@@ -48,14 +48,14 @@ class Poll:
         return jira.desk or Desk(jira.client, self.job.opened.warehouse.options.sla_ids)
 
     def _open(self) -> list[str]:
-        """Return the ids of open issues that have an SLA, or may have one that could not be requested yet."""
+        """Return the ids of open issues that have an SLA, or may have one that could not be fetched before."""
         opened = self.job.opened
         columns = [field.columns[1] for field in opened.warehouse.options.custom if field.type == "sla"]
         with opened.look() as published:
             return list(_running(published, columns))
 
     def _poll(self, desk: Desk, issue_ids: Sequence[str]) -> None:
-        """Read the SLAs of some issues, and publish the changes.
+        """Fetch the SLAs of some issues, and publish them.
 
         Raises:
             AnalystError: no request to Jira succeeds.
@@ -92,7 +92,7 @@ class Poll:
 
 
 def stood(state: IssueState, *, standing: Document) -> IssueState:
-    """Update the SLA fields of a state, and its status and resolution unless something newer is known of these."""
+    """Update the SLA fields of a state; status and resolution too, unless newer ones are known."""
     if state.rest is None:
         return state
     fields = documents.fields(state.rest)
@@ -102,14 +102,14 @@ def stood(state: IssueState, *, standing: Document) -> IssueState:
 
 
 def _may_run(state: IssueState, desk: Desk) -> bool:
-    """Return whether an SLA of an issue is running, or is not known yet."""
+    """Return whether an SLA of an issue is running, or unknown."""
     told = [documents.fields(state.rest or {}).get(name) for name in desk.fields]
     cycles = [value for value in told if isinstance(value, Mapping)]
     return state.rest is not None and (not cycles or any("ongoingCycle" in value for value in cycles))
 
 
 def _running(published: Look, columns: Sequence[str]) -> Iterator[str]:
-    """Return the open issues of the projects in which some issue has an SLA."""
+    """Yield the open issues of projects in which some issue has an SLA."""
     if not published.has("issues"):
         return
     told = " or ".join(f"{quote(column)} is not null" for column in columns)

@@ -1,9 +1,9 @@
-"""The parts of a published table, each one or a few files: rewritten if rows in them change, otherwise left alone.
+"""The parts of a published table. A part is one or a few files, and is rewritten only if its rows change.
 
-A part of a table is a month. A part of `raw_issues` is a month's issues of one block of ids, so that it stays small:
-nobody downloads these, and every event changes one. An issue with a large document has a part of its own in every
-table. The part of an issue follows from its state alone, and rows are in the order of the table's key, so equal
-knowledge gives equal files.
+A part of a table is a month. A part of `raw_issues` is a month and a block of ids, so that it stays small: nobody
+downloads these, and every event changes one. An issue with a large document has a part of its own in every table. The
+part of an issue follows from its state alone, and rows are in the order of the table's key, so equal knowledge gives
+equal files.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 RAW: Final = "raw_issues"
 BLOCK: Final = 256
-"""The number of ids in one block."""
+"""The number of issue ids in a block."""
 LARGE: Final = 1 << 19
-"""The rows of an issue with a larger document are in files of their own: DuckDB sorts all rows of a part in memory."""
+"""An issue with a larger document, in bytes, has files of its own, because DuckDB sorts all rows of a part at once."""
 
 Files = tuple[FileRow, ...]
 
@@ -70,7 +70,7 @@ def is_own(table: str, part: str) -> bool:
 
 
 def may_hold(part: str, issue_ids: Collection[str]) -> bool:
-    """Return whether a part of `raw_issues` may contain one of these issues."""
+    """Return whether a part of `raw_issues` may contain one of these issues; one that belongs to one issue contains only that."""
     return not is_own(RAW, part) or part.rpartition("/")[2] in issue_ids
 
 
@@ -80,7 +80,7 @@ def in_order(parts: Iterable[str]) -> list[str]:
 
 
 def by_part(files: Iterable[FileRow]) -> dict[str, Files]:
-    """Sort the files of a table by part, without the file that only carries its columns."""
+    """Group the files of a table by part, without the empty file that only has its columns."""
     found: dict[str, list[FileRow]] = {}
     for file in files:
         if file.partition is not None:
@@ -90,7 +90,7 @@ def by_part(files: Iterable[FileRow]) -> dict[str, Files]:
 
 @dataclass(frozen=True, slots=True)
 class Rewriting:
-    """A part to be rewritten: `files` without the rows of some issues, and with new rows."""
+    """A part to rewrite: its `files` without the rows of some issues, plus other rows."""
 
     table: Table
     part: str
@@ -109,13 +109,13 @@ class Writer:
     _numbers: Iterator[int] = field(default_factory=count)
 
     def empty(self, table: Table) -> ParquetFile:
-        """Write the file without rows that carries all columns of a table, whatever the other files contain."""
+        """Write the file without rows that has all columns of a table, because older files may lack some."""
         self._make("incoming", table)
         (file,) = self._write(table, "from incoming")
         return file
 
     def rewrite(self, rewriting: Rewriting) -> list[ParquetFile]:
-        """Rewrite a part; write nothing if it no longer has rows."""
+        """Rewrite a part; a part without rows has no file."""
         table = rewriting.table
         self._make("incoming", table)
         duckdb_files.insert(self.con, "incoming", table.types, rewriting.rows)
@@ -126,12 +126,12 @@ class Writer:
         return [replace(file, partition=rewriting.part) for file in files if file.rows]
 
     def begin(self, tables: Iterable[Table]) -> None:
-        """Prepare for the rows of whole parts, which arrive in any order."""
+        """Create the tables for the rows of whole parts, which arrive in any order."""
         for table in tables:
             self._make(table.name, table)
 
     def add(self, table: Table, rows: Sequence[Row]) -> None:
-        """Add rows to a part."""
+        """Add rows of a part."""
         duckdb_files.insert(self.con, quote(table.name), table.types, rows)
 
     def end(self, table: Table, part: str) -> list[ParquetFile]:
@@ -161,7 +161,7 @@ class Writer:
 def documents(
     con: "DuckDBPyConnection", paths: Sequence[Path], issue_ids: Collection[str] | None = None
 ) -> Iterator[tuple[str, str]]:
-    """Read the ids and documents of issues from files of `raw_issues`: of some issues, or of all."""
+    """Read the ids and documents of some or all issues from files of `raw_issues`."""
     files = ", ".join(quote_text(str(path)) for path in paths)
     wanted = "" if issue_ids is None else f"where issue_number in ({', '.join(str(int(one)) for one in issue_ids)})"
     query = f"select issue_id, document from read_parquet([{files}], hive_partitioning = false) {wanted}"
@@ -172,7 +172,7 @@ def documents(
 
 
 def deleted(con: "DuckDBPyConnection", paths: Sequence[Path], before: datetime) -> list[str]:
-    """Read from files of `raw_issues` the ids of the issues that were deleted before a time."""
+    """Read the ids of issues that were deleted before a time from files of `raw_issues`."""
     files = ", ".join(quote_text(str(path)) for path in paths)
     query = f"select issue_id from read_parquet([{files}], hive_partitioning = false) where deleted_at < ?::timestamptz"
     with told_as(ContractError, f"{RAW} can't be read: "):
@@ -180,14 +180,14 @@ def deleted(con: "DuckDBPyConnection", paths: Sequence[Path], before: datetime) 
 
 
 def may_be_deleted(file: FileRow, before: datetime) -> bool:
-    """Return whether, by its statistics, a file of `raw_issues` may contain issues that were deleted before a time."""
+    """Return whether a file of `raw_issues` may contain issues deleted before a time, by its statistics."""
     said = file.column_stats.get("deleted_at", {})
     return file.rows > 0 and said.get("nulls") != file.rows and said.get("min", "") < before.astimezone(UTC).isoformat()
 
 
 DOWNLOADS: Final = 8
 SIDE_BY_SIDE: Final = 2
-"""Files that are written at the same time; each keeps one processor busy."""
+"""The number of files written at the same time; each keeps one processor busy."""
 
 Rows = Callable[[IssueState], Mapping[str, Sequence[Row]]]
 """Returns the rows of an issue by table."""
@@ -195,7 +195,7 @@ Rows = Callable[[IssueState], Mapping[str, Sequence[Row]]]
 
 @dataclass(slots=True)
 class Writers:
-    """Writers that share a local folder. `listed` are the files already in the bucket, by table, part and hash."""
+    """Writers that share a local folder. `listed` are the files that are in the bucket already, by table, part and hash."""
 
     store: Store
     uploads: Uploads
@@ -216,7 +216,7 @@ class Writers:
         self._open.close()
 
     def states(self, files: Iterable[ParquetFile | FileRow], ids: Collection[str] | None = None) -> list[IssueState]:
-        """Read issue states from files of `raw_issues`: of some issues, or of all."""
+        """Read the states of some or all issues from files of `raw_issues`."""
         with ThreadPoolExecutor(DOWNLOADS) as pool:
             paths = list(pool.map(self._path, files))
         if not paths:
@@ -225,7 +225,7 @@ class Writers:
             return [IssueState.from_json(text) for _, text in documents(writer.con, paths, ids)]
 
     def deleted(self, files: Iterable[FileRow], before: datetime) -> list[str]:
-        """Read which issues in files of `raw_issues` were deleted before a time."""
+        """Read the ids of issues in files of `raw_issues` that were deleted before a time."""
         paths = [self._path(file) for file in files]
         if not paths:
             return []
@@ -233,15 +233,12 @@ class Writers:
             return deleted(writer.con, paths, before)
 
     def empty(self, table: Table) -> ParquetFile:
-        """Write the file that carries the columns of a table."""
+        """Write the empty file with the columns of a table."""
         with self._writer() as writer:
             return self._placed(table, [writer.empty(table)])[0]
 
     def rewritten(self, rewritings: Sequence[Rewriting]) -> dict[str, dict[str, Sequence[ParquetFile]]]:
-        """Rewrite parts, the largest first; return their files by table and part.
-
-        Parts with a large document are written one at a time.
-        """
+        """Rewrite parts, the largest first, and return their files by table and part; one at a time if a document is large."""
         found: dict[str, dict[str, Sequence[ParquetFile]]] = {}
         by_size = sorted(rewritings, key=lambda one: -sum(file.size_bytes for file in one.files))
         is_large = any(is_own(one.table.name, one.part) for one in rewritings)
@@ -253,7 +250,7 @@ class Writers:
     def made(
         self, tables: Sequence[Table], months: Sequence[tuple[str, Sequence[ParquetFile | FileRow]]], rows: Rows
     ) -> list[dict[str, list[ParquetFile]]]:
-        """Rewrite months of tables from their files of `raw_issues`; yield the files of each by table."""
+        """Build months of tables from their files of `raw_issues`; return the files of each month by table."""
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             return list(pool.map(lambda month: self._make(tables, month[0], month[1], rows), months))
 
@@ -290,7 +287,7 @@ class Writers:
             }
 
     def _placed(self, table: Table, files: list[ParquetFile]) -> list[ParquetFile]:
-        """Upload files that are not in the bucket; delete the local copies, except those that tables are derived from."""
+        """Upload files that are not in the bucket, and delete them here, except those that tables are built from."""
         for file in files:
             if (table.name, file.partition, file.sha256) not in self.listed:
                 self.uploads.key_of(table.name, file)

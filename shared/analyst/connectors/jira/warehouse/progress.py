@@ -1,4 +1,4 @@
-"""How far a Jira source was read, stored as the cursor of its tables."""
+"""The progress of reading a Jira source, stored as the cursor of its tables."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
@@ -10,23 +10,21 @@ import orjson
 from analyst.contract.connector import Cursor
 
 OVERLAP: Final = int(timedelta(minutes=15).total_seconds() * 1000)
-"""The milliseconds by which an increment overlaps the previous one: Jira's index lags, and orders by what it has
-indexed.
-"""
+"""Milliseconds by which increments overlap, because Jira's index lags."""
 
 _DAY: Final = int(timedelta(days=1).total_seconds() * 1000)
 
 MOST_FAILED: Final = 1000
-"""The number of failed issues above which something else must be wrong."""
+"""More failed issues mean that something else is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the source was read; times are Jira's, in epoch milliseconds.
+    """The progress; times are Jira's, in epoch milliseconds.
 
-    `created` is the creation time from which issues have never been read; `None` once all have been. All changes before
-    `updated` have been read. `failed` are issues that could not be fetched and are retried. `gone` are the times, by
-    our clock, at which issues were removed because Jira no longer showed them, for at least a day.
+    Issues created from `created` on were never read; it is `None` once all were. All updates before `updated` were read.
+    `failed` issues could not be fetched, and are retried. `gone` are the times, by our clock, at which issues were removed
+    because Jira no longer showed them, of at least the last day.
     """
 
     updated: int
@@ -36,7 +34,7 @@ class Progress:
 
     @classmethod
     def read(cls, cursor: Cursor) -> "Self | None":
-        """Parse a cursor; `None` if nothing was read yet, or if it has another format."""
+        """Read a cursor; `None` if nothing was read yet, or it is another connector's."""
         try:
             told = orjson.loads(cursor) if isinstance(cursor, str) else None
             if told is None:
@@ -46,7 +44,7 @@ class Progress:
             return None
 
     def cursor(self) -> Cursor:
-        """Format it as a cursor."""
+        """Return the progress as a cursor."""
         told: dict[str, Any] = {"created": self.created, "failed": sorted(self.failed), "updated": self.updated}
         if self.gone:
             told["gone"] = self.gone
@@ -57,20 +55,20 @@ class Progress:
         return max(self.updated - OVERLAP, 0)
 
     def after(self, moment: int, read: Collection[str], failed: Collection[str]) -> Self:
-        """Return the progress once the issues up to a moment were read, except for some that failed."""
+        """Return the progress after issues up to a moment were read, except some that failed."""
         left = (self.failed - frozenset(read)) | frozenset(failed)
         if self.created is not None:
             return replace(self, created=max(self.created, moment), failed=left)
         return replace(self, updated=max(self.updated, moment), failed=left)
 
     def gone_since_yesterday(self, now: int) -> int:
-        """Count the issues that Jira stopped showing within the last day."""
+        """Count the issues that were removed within the last day because Jira did not show them."""
         return sum(moment > now - _DAY for moment in self.gone)
 
     def with_gone(self, count: int, now: int) -> Self:
-        """Record the number of issues that were removed now."""
+        """Record that so many issues were removed now."""
         return replace(self, gone=(*(moment for moment in self.gone if moment > now - _DAY), *[now] * count))
 
     def through(self) -> Self:
-        """Record that all issues were read once."""
+        """Return the progress after all issues were read once."""
         return replace(self, created=None)

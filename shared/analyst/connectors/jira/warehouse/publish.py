@@ -1,8 +1,7 @@
 """The warehouse of a Jira source: the state of every issue, and the tables derived from it, published together.
 
-`raw_issues` contains the states of issues. The rows of the other tables follow from these and from the options of the
-transform, whose fingerprint is in their `_state`. A table with another fingerprint is rebuilt from `raw_issues`, month
-by month.
+`raw_issues` contains the states. The rows of the other tables are derived from them and the options of the transform,
+whose fingerprint is in the tables' `_state`. If it differs, a table is rebuilt from `raw_issues`, month by month.
 """
 
 import logging
@@ -36,7 +35,7 @@ from analyst.runs import TableResult
 from analyst.store import Store
 
 Change = Callable[[IssueState], IssueState]
-"""Returns the new state of an issue, given the known one."""
+"""Returns the new state of an issue for its present one. It may be called again when others publish in the meantime."""
 
 _RAW_MADE: Final = "raw"
 _FEW, _SMALL_SHARE, _LARGE_SHARE = 10, 5, 100
@@ -45,10 +44,11 @@ _LOG = logging.getLogger(f"{logs.ROOT}.jira")
 
 @dataclass(frozen=True, slots=True)
 class Absorbed:
-    """The result of changes. `version` is that of the source's extract, `changed` are the issues whose state changed.
+    """The result of absorbing changes.
 
-    `tables` are the published ones; `misshapen` counts values that became NULL, by field. `withheld` are issues that
-    were left unchanged because too many seem to be deleted; `doubt` gives the reason and the remedy.
+    `version` is that of the source's extract; `changed` are the issues whose state changed; `tables` were published;
+    `misshapen` counts values that became NULL, by field. `withheld` are issues that stay as they were because too many
+    seem to be deleted; `doubt` says why, and what to do.
     """
 
     version: str | None
@@ -60,10 +60,10 @@ class Absorbed:
 
 
 def believable(total: int) -> int:
-    """Return how many of `total` issues may disappear within a day without an event of their deletion.
+    """Return how many of so many issues may disappear within a day without an event of their deletion.
 
-    Always one; otherwise a fifth of a few, up to 10, or a hundredth of many. An account that has lost access to a
-    project sees the same as after the deletion of the project, and keeping rows for a day costs less than losing them.
+    One always may; otherwise a fifth, up to 10, or 1 % of many. An account that lost a project looks the same as a deleted
+    project, and keeping rows for a day costs less than losing them.
     """
     return max(1, min(_FEW, total // _SMALL_SHARE), total // _LARGE_SHARE)
 
@@ -105,7 +105,7 @@ class Absorbing:
     believed: int | None = None
 
     def states_of(self, issue_ids: Collection[str]) -> dict[str, IssueState]:
-        """Return the states of issues, from the parts of their blocks."""
+        """Return the states of issues, from the parts with their blocks of ids."""
         with self._writers() as writers:
             return self._known(issue_ids, writers)
 
@@ -117,16 +117,16 @@ class Absorbing:
                 yield from writers.states(raw[part])
 
     def deleted_before(self, time: datetime) -> list[str]:
-        """Return the issues that were deleted before a time, from the files whose statistics allow for some."""
+        """Return the issues that were deleted before a time, from files whose statistics allow it."""
         files = [file for file in self.base.files.get(RAW, ()) if parts.may_be_deleted(file, time)]
         with self._writers() as writers:
             return writers.deleted(files, time)
 
     def absorb(self, change: Mapping[str, Change], cursor: Cursor) -> Absorbed:
-        """Change states, and publish the tables that follow from them.
+        """Apply changes, and publish the tables derived from them.
 
         Raises:
-            MovedError: another process published in the meantime.
+            MovedError: others published in the meantime.
         """
         began, report = self.now(), Report()
         known = self.base.state(RAW).cursor
@@ -153,7 +153,7 @@ class Absorbing:
         return Absorbed(version, ids, published, dict(report.misshapen), withheld, doubt)
 
     def _doubt(self, gone: int, cursor: Cursor) -> str | None:
-        """Explain why so many disappearances are not believed."""
+        """Return why so many disappearances are not believed; `None` if they are."""
         live = self.base.files.get("issues") or self.base.files.get(RAW, ())
         total = sum(file.rows for file in live)
         progress = Progress.read(cursor)
@@ -169,11 +169,11 @@ class Absorbing:
         )
 
     def _is_stale(self, name: str) -> bool:
-        """Return whether a table was derived in another way, or from documents that were removed."""
+        """Return whether a table was derived with other options, or from documents that were removed since."""
         return RAW not in self.base.meta or self.base.state(name).fingerprint != self.options.fingerprint
 
     def _derived(self, cursor: Cursor) -> list[str]:
-        """Return the tables to derive; tables of an older system stay until every issue was read from Jira."""
+        """Return the tables to derive: imported ones stay until all of Jira was read, because they may contain more."""
         progress = Progress.read(cursor)
         is_whole = progress is not None and progress.created is None
         wanted = [name for name in self.options.tables if name != RAW and name not in self.excluded]
@@ -202,11 +202,11 @@ class Absorbing:
         return [one for one in made if one.before != one.after and not self._is_foreign(one)]
 
     def _is_foreign(self, one: Changed) -> bool:
-        """Return whether an issue does not belong to the source; one that moved to another project is known to exist."""
+        """Return whether an issue never belonged to the source; one that moved to another project keeps its state."""
         return one.before.is_empty and is_foreign(one.after, self.options.projects)
 
     def _rewritings(self, changed: Sequence[Changed], names: Collection[str], report: Report) -> list[Rewriting]:
-        """Return the changes of parts, by table."""
+        """Return the parts of tables that change, and how."""
         found: dict[tuple[str, str], _Part] = {}
         listed = {name: parts.by_part(self.base.files.get(name, ())) for name in names}
         for one in changed:
@@ -227,7 +227,7 @@ class Absorbing:
         ]
 
     def _rows(self, state: IssueState, report: Report) -> Mapping[str, list[Row]]:
-        """Return the rows of an issue; if they can't be made, keep its state for a later version of the transform."""
+        """Return the rows of an issue; if that fails, only its state is kept, for a later version of the transform."""
         try:
             return rows(state, self.options, report)
         except Exception:  # noqa: BLE001 - whatever it is, the other issues go on
@@ -237,7 +237,7 @@ class Absorbing:
             return {name: [raw(state)] if name == RAW else [] for name in self.options.tables}
 
     def _files(self, name: str, anew: NewFiles, writers: Writers) -> list[ParquetFile | FileRow]:
-        """Return the files of a table, some parts of which were rewritten."""
+        """Return the files of a table, with some parts rewritten."""
         listed = self.base.files.get(name, ())
         empty: list[ParquetFile | FileRow] = [file for file in listed if file.partition is None]
         empty = empty or [writers.empty(self.options.tables[name])]
@@ -271,7 +271,7 @@ class Absorbing:
         cursor: Cursor,
         began: datetime,
     ) -> tuple[tuple[TableResult, ...], str | None]:
-        """Publish `raw_issues`, and with it the tables whose files or transform changed."""
+        """Publish `raw_issues`, and together with it the tables whose files or options differ."""
         moved = [name for name in files if name == RAW or self._is_other(name, files[name])]
         tables = [self._table(name, files[name], cursor if name == RAW else None, began) for name in sorted(moved)]
         results = tuple(_result(table) for table in tables)
@@ -309,7 +309,7 @@ class Absorbing:
 
 
 def _is_taken_out(one: Changed) -> bool:
-    """Return whether an issue loses its rows because Jira does not show it, and not because of an event."""
+    """Return whether an issue loses its rows only because Jira does not show it, and not by an event of its deletion."""
     return one.after.is_gone and not (one.before.is_gone or one.before.is_tombstone or one.before.is_empty)
 
 
@@ -318,7 +318,7 @@ def _millis(moment: datetime) -> int:
 
 
 def _with_gone_of(cursor: Cursor, known: Cursor) -> Cursor:
-    """Keep in a cursor the removals that the known cursor records."""
+    """Copy the record of issues that are gone from the known cursor."""
     new, old = Progress.read(cursor), Progress.read(known)
     return cursor if new is None or old is None else replace(new, gone=old.gone).cursor()
 
@@ -342,7 +342,7 @@ _ATTEMPTS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Warehouse:
-    """The published tables of one source, without those that are `excluded`; `memory_limit` is per connection."""
+    """The published tables of one source, without `excluded` ones. `memory_limit` is per connection."""
 
     store: Store
     source: str
@@ -355,7 +355,7 @@ class Warehouse:
     """The uuids of the registered tables by name."""
 
     def find(self, issue_ids: Collection[str]) -> dict[str, IssueState]:
-        """Return the known states of issues.
+        """Return the states of issues, without unknown ones.
 
         Raises:
             ContractError: the published tables can't be read.
@@ -375,20 +375,22 @@ class Warehouse:
             yield from self._open(folder).all_states()
 
     def cursor(self) -> Cursor:
-        """Return how far the source was read, according to the last `absorb` with a cursor."""
+        """Return the progress of the source, as the last `absorb` with a cursor recorded it."""
         with duckdb_files.scratch(self.scratch) as folder:
             return self._open(folder).base.state(RAW).cursor
 
     def absorb(self, change: Mapping[str, Change], *, cursor: Cursor = None, believed: int | None = None) -> Absorbed:
-        """Change the states of issues, by their ids, and publish everything that follows from that, or nothing.
+        """Change the states of issues by id, and publish the tables derived from them: all together, or nothing.
 
-        Tables derived with other options are rebuilt. `cursor` is stored if it is given. `change` may run several
-        times, whenever another process publishes in the meantime. If Jira no longer shows more issues than are
-        `believed` to be deleted (see `believable`), these stay unchanged.
+        Tables derived with other options are rebuilt. `cursor` replaces the recorded one if given. If Jira no longer shows
+        more issues than are `believed` to be deleted (see `believable`), these stay as they are.
+
+        No lease is needed: the tables are published by one swap on the base that was read, and if others published in the
+        meantime, the changes are computed again from what they published. Changes must therefore be repeatable.
 
         Raises:
             ContractError: the published tables can't be read.
-            UnavailableError: the store does not respond, or other processes publish all the time.
+            UnavailableError: the store does not respond, or others publish all the time.
         """
         for _ in range(_ATTEMPTS):
             with suppress(MovedError), duckdb_files.scratch(self.scratch) as folder:
@@ -398,11 +400,11 @@ class Warehouse:
         )
 
     def forget(self, before: datetime) -> Absorbed:
-        """Forget the issues that were deleted before a time; a later answer of Jira about one brings it back.
+        """Forget the issues that were deleted before a time. A later event about one would bring it back.
 
         Raises:
             ContractError: the published tables can't be read.
-            UnavailableError: the store does not respond, or other processes publish all the time.
+            UnavailableError: the store does not respond, or others publish all the time.
         """
         with duckdb_files.scratch(self.scratch) as folder:
             gone = self._open(folder).deleted_before(before)

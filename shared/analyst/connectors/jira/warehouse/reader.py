@@ -1,4 +1,4 @@
-"""Reading published tables of a Jira source: a few columns of a table, file by file."""
+"""Reading columns of the published tables of a Jira source, file by file."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The tables published at one time. Files of a remote bucket are copied into `folder` one after the other."""
+    """The published tables at one time. Files of a bucket elsewhere are copied to `folder` one after another."""
 
     con: "DuckDBPyConnection"
     store: Store
@@ -37,14 +37,14 @@ class Look:
         return self.extract.files.get(table, ())
 
     def newest(self, table: str, column: str, count: int) -> list[FileRow]:
-        """Return the files of a table that contain the greatest values of a column."""
+        """Return the files of a table with the greatest values of a column."""
         told = [(str(file.column_stats.get(column, {}).get("max") or ""), file) for file in self.files(table)]
         return [file for _, file in sorted(told, key=lambda one: one[0], reverse=True)[:count]]
 
     def take(
         self, table: str, into: str, columns: str, where: str = "true", *, files: Iterable[FileRow] | None = None
     ) -> None:
-        """Insert columns of a table, given as in a select, into a table of the connection.
+        """Insert columns of a table, given as a select list, into a table of the connection.
 
         Raises:
             ContractError: one of its files can't be read.
@@ -69,10 +69,10 @@ class Look:
 
 @contextmanager
 def look(store: Store, source: str, memory_limit: str, scratch: Path | None) -> Iterator[Look]:
-    """Read what is published now.
+    """Open the tables that are published now.
 
     Raises:
-        ContractError: it can't be read.
+        ContractError: they can't be read.
     """
     with duckdb_files.scratch(scratch) as folder:
         extract, _ = read_extract(store, source, folder)
