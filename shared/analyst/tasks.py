@@ -198,8 +198,8 @@ def _read(path: str, status: int, answer: bytes) -> dict[str, Any]:
     if status == UnavailableError.status:
         raise UnavailableError(document.get("detail") or f"{path} answered {status}")
     kind = _KINDS.get(status, AnalystError)
-    told = document.get("detail") or document.get("error")  # of a problem, or of what was done in vain
-    raise kind(told or f"{path} answered {status}", answer=document)
+    reason = document.get("detail") or document.get("error")  # of a problem, or of what was done in vain
+    raise kind(reason or f"{path} answered {status}", answer=document)
 
 
 def _document(answer: bytes) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from analyst.connectors.files.places.web import WebPlace
 from analyst.errors import SourceError, UnavailableError
 from analyst.store import ABSENT
 from tests.clouds import cloud
+from tests.doubles import sftp
 from tests.unit.files.folder import rows_of
 
 
@@ -103,6 +104,18 @@ def test_a_bucket_of_a_cloud_is_read_with_the_installed_packages(cloud_folder: s
         open_place(f"{cloud_folder}/nothing", [cloud_folder]).files()
 
 
+def test_a_server_of_files_is_read_over_sftp(tmp_path: Path) -> None:
+    (tmp_path / "served" / "shop").mkdir(parents=True)
+    (tmp_path / "served" / "shop" / "orders.csv").write_text("id\n1\n2\n")
+    with sftp.serving(tmp_path / "served") as port:
+        root = f"sftp://{sftp.USER}:{sftp.PASSWORD}@127.0.0.1:{port}/shop"
+        made = connector(root, root)
+        (table,) = made.tables()
+        assert rows_of(made.extract(table, None, tmp_path)) == [(1,), (2,)]
+        (file,) = open_place(root, [root]).files()
+        assert open_place(root, [root]).mark(file) == file.mark
+
+
 @pytest.mark.parametrize(
     ("url", "package"),
     [
@@ -117,7 +130,7 @@ def test_a_missing_package_is_named_with_the_way_to_install_it(url: str, package
     code = f"""
 import sys
 sys.modules[{package!r}] = None  # as if it were not installed
-from analyst.connectors.files.places.open_place import open_place
+from analyst.connectors.files.places import open_place
 from analyst.errors import SourceError
 try:
     open_place({url!r}, [{url!r}])
