@@ -5,6 +5,9 @@ REQ := infra/requirements
 
 .DEFAULT_GOAL := help
 
+# tests start hundreds of processes, each of which would compile all modules anew
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1|/' | column -t -s '|'
@@ -18,13 +21,13 @@ help: ## list the targets
 	@touch $@
 
 .venv-da/installed: .venv/installed $(REQ)/cli-newest.txt
-	$(PYTHON) -m venv --clear .venv-da
+	$(BIN)/uv venv -q --clear --no-project --python $(BIN)/python .venv-da
 	$(BIN)/uv pip install -q --compile-bytecode --python .venv-da/bin/python --require-hashes -r $(REQ)/cli-newest.txt
 	$(BIN)/uv pip install -q --python .venv-da/bin/python --no-build-isolation --no-deps -e shared/da
 	@touch $@
 
 .venv-engines/installed: .venv/installed $(REQ)/engines.txt
-	$(PYTHON) -m venv --clear .venv-engines
+	$(BIN)/uv venv -q --clear --no-project --python $(BIN)/python .venv-engines
 	$(BIN)/uv pip install -q --compile-bytecode --python .venv-engines/bin/python --require-hashes -r $(REQ)/engines.txt
 	@touch $@
 
@@ -60,18 +63,20 @@ lint: env ## run ruff and mypy
 	$(BIN)/mypy --no-error-summary
 
 .PHONY: check
-check: lint ## run ruff, mypy and the fast tests
-	$(BIN)/pytest -m "not slow" -n 2
+check: lint ## run ruff, mypy and the fast unit tests
+	$(BIN)/pytest tests/unit -m "not slow" -n 2 --dist worksteal
 
 .PHONY: test
-test: lint .venv-da/installed ## run ruff, mypy and all tests; those of `da` also with the newest DuckDB
+test: ## run ruff, mypy and all tests; those of `da` also with the newest DuckDB
+	@$(MAKE) --no-print-directory -j2 lint .venv-da/installed
 	$(BIN)/pytest -n 2 --dist worksteal
-	.venv-da/bin/pytest tests/integration/da -m "not server"
+	.venv-da/bin/pytest tests/integration/da -m "duckdb and not server" -n 2 --dist worksteal
 
 .PHONY: e2e
-e2e: env .venv-engines/installed ## run the demo, containers, other engines and many processes at once (takes minutes, needs Docker)
+e2e: env .venv-engines/installed ## run the demo, containers, other engines, many processes at once and properties on many examples (takes an hour, needs Docker)
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e/faults
 	$(BIN)/pytest tests/e2e --ignore tests/e2e/faults
+	$(BIN)/pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile many
 	for seed in $$(seq 1 20); do SCHEMATHESIS_SEED=$$seed $(BIN)/pytest -n 2 tests/integration/test_schemathesis.py || exit 1; done
 
 .PHONY: bench

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from analyst import manifest
+from analyst import visible_tables
 from analyst.access import AccessList, Caller
 from analyst.catalog import Table
 from analyst.errors import ConflictError, InvalidInputError, NotFoundError
@@ -110,14 +110,14 @@ class Distribution:
         """
         table = self._downloadable(self.snapshots.current(), table_id)
         if table is None:
-            raise NotFoundError(f"there is no table {table_id!r}")
+            raise visible_tables.missing(table_id)
         if len(table.files) != 1:
             has = f"has {len(table.files)} files; POST /api/data/urls signs them all" if table.files else "has no files"
             raise ConflictError(f"the table {table_id} {has}", urls="/api/data/urls", files=len(table.files))
         return self._sign(table.files[0].path, table_id)
 
     def _downloadable(self, snapshot: Snapshot, table_id: str) -> Table | None:
-        table = manifest.find(snapshot, self.access, self.caller, table_id)
+        table = visible_tables.find(snapshot, self.access, self.caller, table_id)
         return table if self.access.may_download(self.caller, table_id) else None
 
     def _in_kept(self, wanted: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -8,8 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from tests.clouds import Cloud
-from tests.integration.world import World
+from tests.integration.world import Begun, World
 from tests.reading import query
 from tests.unit.files.foreign_parquet import foreign
 
@@ -18,12 +17,18 @@ REGISTERED = {"id": "orders", "name": "Orders", "source_type": "csv", "is_public
 Made = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture
-def world(tmp_path: Path, cloud: Cloud) -> World:
-    """All functions, and the registry of an older system: one table of one source."""
-    world = World(tmp_path, cloud)
+@pytest.fixture(scope="module")
+def moved(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Begun:
+    """The registry of an older system: one table of one source."""
+    world = begun.world(tmp_path_factory.mktemp("moved"))
     world.ask("POST", "/api/admin/import", {"rows": {"table_registry": [REGISTERED]}})
-    return world
+    return Begun(world.cloud, world.admin)
+
+
+@pytest.fixture
+def world(moved: Begun, tmp_path: Path, at_once: None) -> World:  # noqa: ARG001
+    """All functions, on that registry."""
+    return moved.world(tmp_path)
 
 
 def sha256(data: bytes) -> str:

@@ -16,7 +16,7 @@ LAYERS = (
     ("days", "duckdb_files", "lease", "runs"),
     ("access", "contract", "snapshots"),
     ("audit",),
-    ("rebuild", "state", "manifest"),
+    ("rebuild", "state", "manifest", "visible_tables"),
     (
         "audit_search",
         "auth",

@@ -1,8 +1,6 @@
 """Dispatch of a request: find the function, admit the caller, read the input, call it, build the response."""
 
 import logging
-import re
-import secrets
 import time
 from functools import partial
 from http import HTTPStatus
@@ -20,6 +18,7 @@ from analyst.http.admission import authorize, identify
 from analyst.http.answers import render
 from analyst.http.audit_trail import audit
 from analyst.http.exchange import Exchange
+from analyst.http.request_ids import REQUEST_ID, request_id_of
 from analyst.http.request_input import check_size, read_input
 from analyst.http.response import BUFFERED, Response
 from analyst.http.routing import Router
@@ -27,9 +26,7 @@ from analyst.http.spec import BODY_LIMIT, Allow
 
 log = logging.getLogger(__name__)
 
-REQUEST_ID: Final = "X-Request-Id"
 _NO_PAGE: Final = "default-src 'none'; frame-ancestors 'none'"
-_SANE_ID: Final = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 _BLOCK: Final = 1 << 16
 _MOST_DRAINED: Final = 8 * BODY_LIMIT
 
@@ -39,7 +36,7 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
 
     A `caller` who is given is let in without proof: that is how functions call each other in one process.
     """
-    exchange = Exchange(request, _request_id(request), caller=caller)
+    exchange = Exchange(request, request_id_of(request), caller=caller)
     try:
         response = _answer(functions, exchange, process)
     except Exception as error:  # noqa: BLE001 - the one place where failures become answers
@@ -52,7 +49,7 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
 
 def refuse(request: Request, error: Exception) -> Response:
     """Answer a request that no function gets to see: the server or the framework found it wrong."""
-    exchange = Exchange(request, _request_id(request), error=error)
+    exchange = Exchange(request, request_id_of(request), error=error)
     return _finished(exchange, problems.answer(error, exchange.request_id))
 
 
@@ -129,11 +126,6 @@ def _local(functions: Router, process: Process, path: str, body: bytes, request_
     )
     response = serve(functions, builder.get_request(), process, SERVICE)
     return response.status_code, response.get_data()
-
-
-def _request_id(request: Request) -> str:
-    given = request.headers.get(REQUEST_ID, "")
-    return given if _SANE_ID.fullmatch(given) else secrets.token_hex(16)
 
 
 def _drain(request: Request) -> None:

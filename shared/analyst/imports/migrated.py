@@ -28,8 +28,9 @@ from analyst.imports.old import (
 from analyst.imports.old_registry import Place, combine, read_description
 from analyst.imports.report import Gathered
 from analyst.state.fields import Email
+from analyst.state.migrations import migrate
 from analyst.state.rows import fetch, insert_all
-from analyst.state.schema import REFERENCE_VERSION, migrate
+from analyst.state.schema import REFERENCE_VERSION
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

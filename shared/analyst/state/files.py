@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from analyst import duckdb_files
 from analyst.access import DamagedStateError, StatePointer, parse_pointer
+from analyst.state.migrations import migrate
 from analyst.state.rows import fetch_one
-from analyst.state.schema import is_current, migrate
+from analyst.state.schema import is_current
 from analyst.store import Object, ObjectMissingError, Store
 
 if TYPE_CHECKING:

@@ -19,6 +19,8 @@ from da.views import Mirrored, publish
 from da.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 
+pytestmark = pytest.mark.duckdb
+
 SyncRun = Callable[..., Report]
 Rows = Callable[[str], list[tuple[Any, ...]]]
 

@@ -12,6 +12,8 @@ from da.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 from tests.integration.da.conftest import Da
 
+pytestmark = pytest.mark.duckdb
+
 SyncRun = Callable[..., Report]
 Rows = Callable[[str], list[tuple[Any, ...]]]
 

@@ -16,6 +16,8 @@ from da.workspace import Workspace
 from tests.doubles.functions_api import Fault, FunctionsApi
 from tests.integration.da.conftest import Da
 
+pytestmark = pytest.mark.duckdb
+
 NUMBERS = "select hash(i) as id from range(100000) t(i)"
 
 

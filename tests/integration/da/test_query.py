@@ -13,6 +13,8 @@ from da.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 from tests.integration.da.conftest import Da
 
+pytestmark = pytest.mark.duckdb
+
 
 @pytest.fixture
 def mirror(api: FunctionsApi, logged_in: Da) -> Da:

@@ -12,6 +12,8 @@ from da.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 from tests.integration.da.conftest import ORDERS, Da, parquet
 
+pytestmark = pytest.mark.duckdb
+
 Rows = Callable[[str], list[tuple[Any, ...]]]
 
 

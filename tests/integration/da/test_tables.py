@@ -8,6 +8,8 @@ from da.workspace import Workspace
 from tests.doubles.functions_api import Fault, FunctionsApi
 from tests.integration.da.conftest import Da
 
+pytestmark = pytest.mark.duckdb
+
 
 @pytest.fixture
 def mirror(api: FunctionsApi, logged_in: Da) -> Da:
