@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from analyst import runs
 from analyst.errors import AnalystError, InvalidInputError, NotFoundError, UnavailableError
-from analyst.runs import Run, RunKind, RunRecord, RunStatus, TableResult
+from analyst.runs import Run, RunKind, RunStatus, TableResult
 from analyst.snapshots import Snapshots
 from analyst.state.source_types import EXTERNAL
 from analyst.state.sources import Source
@@ -168,12 +168,13 @@ class Following:
     def newest(self, limit: int) -> SyncStatus:
         """Return the newest runs of the last days."""
         records = runs.newest(self.store, today=self.now.date(), limit=limit)
-        return self._status(*(_view(record) for record in records))
+        return self._status(*(RunView.model_validate(record.model_dump()) for record in records))
 
     def of(self, run_id: str) -> SyncStatus:
         """Return the state of one run."""
         try:
-            view = _view(runs.read(self.store, run_id, today=self.now.date()))
+            record = runs.read(self.store, run_id, today=self.now.date())
+            view = RunView.model_validate(record.model_dump())
         except NotFoundError:
             view = self._unrecorded(run_id)
         return self._status(view)
@@ -190,10 +191,6 @@ class Following:
         newest = self.snapshots.current()
         held_back = tuple(one.source for one in newest.catalog.held_back)
         return SyncStatus(snapshot=newest.number or None, runs=runs, held_back=held_back)
-
-
-def _view(record: RunRecord) -> RunView:
-    return RunView.model_validate(record.model_dump())
 
 
 def _by_source(tables: Iterable[str]) -> dict[str, list[str]]:

@@ -305,7 +305,10 @@ def test_a_request_for_the_predecessor_is_none_for_the_successor(shop: Shop) -> 
         shop.ask("POST", f"/api/admin/tables/{table}", {})
     for request in (asked, early):
         answer = shop.send("POST", f"/api/admin/access-requests/{request}/approve", {})
-        assert (answer.status_code, "another table is registered under this id" in answer.get_json()["detail"]) == (409, True)
+        assert (answer.status_code, "another table is registered under this id" in answer.get_json()["detail"]) == (
+            409,
+            True,
+        )
     (listed,) = (it for it in shop.ask("GET", "/api/admin/access-requests")["requests"] if it["table"] == ID)
     assert (listed["registered"], listed["outdated"]) == (False, True)
     assert shop.ask("GET", "/api/admin/permissions?user=eve@example.com")["permissions"] == []

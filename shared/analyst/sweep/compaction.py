@@ -43,13 +43,12 @@ class Rule:
 
     def batches(self, files: Iterable[FileRow]) -> Iterator[Files]:
         """Yield the batches of a table's files to rewrite, in their order."""
-        for (is_small, _), in_a_row in groupby(files, lambda file: (self._is_small(file), file.partition)):
+        for (is_small, _), in_a_row in groupby(
+            files, lambda file: (file.size_bytes < self.small_bytes, file.partition)
+        ):
             found = tuple(in_a_row)
             if is_small and len(found) >= self.fewest:
                 yield from (batch for batch in self._cut(found) if len(batch) > 1)
-
-    def _is_small(self, file: FileRow) -> bool:
-        return file.size_bytes < self.small_bytes
 
     def _cut(self, files: Files) -> Iterator[Files]:
         start = size = 0

@@ -137,7 +137,7 @@ try:
 except SourceError as error:
     print(error)
 """
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
     assert f"'{url}' can't be read: the package '{package}' is not installed" in found.stdout
     assert f"pip install {package}" in found.stdout
 
