@@ -18,6 +18,7 @@ help: ## list the targets
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $(REQ)/uv.txt
 	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r $(REQ)/functions.txt -r $(REQ)/cli.txt -r $(REQ)/sources.txt -r $(REQ)/dev.txt
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-build-isolation --no-deps -e . -e shared/da
+	$(BIN)/python infra/cli_wheel.py
 	@touch $@
 
 .venv-da/installed: .venv/installed $(REQ)/cli-newest.txt
@@ -44,10 +45,12 @@ configure: ## write .env with generated secrets, for Docker Compose and make dev
 
 .PHONY: demo
 demo: env ## run the whole system once, on sample data or your files: make demo [DATA=dir OPTIONS="nullstr=NA"]
+	@$(BIN)/python infra/cli_wheel.py
 	$(BIN)/python infra/demo.py $(if $(DATA),--data "$(DATA)") $(foreach option,$(OPTIONS),--option "$(option)")
 
 .PHONY: dev
 dev: env ## serve all functions on the bucket .dev/bucket, and reload them on changes: make dev [PORT=8000 LOGS=json]
+	@$(BIN)/python infra/cli_wheel.py
 	@$(BIN)/python infra/dev.py $(if $(PORT),--port "$(PORT)") $(if $(LOGS),--logs "$(LOGS)")
 
 .PHONY: pin-image

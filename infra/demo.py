@@ -292,7 +292,7 @@ def _publish(da: Da, source: Source, url: str) -> bool:
     """Publish the files; return whether all of them could be."""
     da.run("login", "--server", url, "--bootstrap", "admin@example.com")
     options = [part for option in source.options for part in ("--option", option)]
-    da.run("admin", "add-source", source.name, "--path", source.path, *options)
+    da.run("admin", "sources", "add", source.name, "--path", source.path, *options)
     return da.run("admin", "sync", source.name, may_fail=True)
 
 

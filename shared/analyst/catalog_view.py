@@ -59,7 +59,7 @@ def search(
 
 
 def find(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str) -> TableDetail:
-    """Tell all about one table.
+    """Return one table.
 
     Raises:
         NotFoundError: there is none of this id for this caller.

@@ -78,8 +78,13 @@ def _catalog(data: bytes, key: str, sha256: str | None) -> Catalog:
     raise DamagedError(f"the snapshot's catalog {key!r} is damaged; the next rebuild writes a new one")
 
 
-def _current_catalog(store: Store, pointer: Pointer) -> Catalog:
-    """Return the catalog of a pointer, from the pointer itself if it is embedded there."""
+def current_catalog(store: Store, pointer: Pointer) -> Catalog:
+    """Return the catalog of a pointer, from the pointer itself if it is embedded there.
+
+    Raises:
+        DamagedError: it is missing or damaged.
+        UnavailableError: the store does not respond.
+    """
     sha256 = pointer.sha256.get("catalog")
     if pointer.catalog_text is None:
         return read_catalog(store, pointer.catalog, sha256)
@@ -120,7 +125,7 @@ class Snapshots:
                 self._version, self._newest = None, EMPTY
             elif found.version != self._version:
                 pointer = read_pointer(found)
-                catalog = _current_catalog(self.store, pointer)
+                catalog = current_catalog(self.store, pointer)
                 self._newest = _snapshot(catalog, pointer.built_from)
                 self._version, self._newest_key = found.version, pointer.catalog
             return self._newest

@@ -3,6 +3,7 @@
 from analyst.access import AccessList, Caller, Role
 from analyst.catalog import Table
 from analyst.errors import NotFoundError
+from analyst.names import did_you_mean
 from analyst.snapshots import Snapshot
 
 
@@ -32,10 +33,11 @@ def require(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: st
     """
     table = find(snapshot, access, caller, table_id)
     if table is None:
-        raise missing(table_id)
+        raise missing(snapshot, access, caller, table_id)
     return table
 
 
-def missing(table_id: str) -> NotFoundError:
-    """Return the error for a table that does not exist or is hidden from the caller."""
-    return NotFoundError(f"there is no table {table_id!r}")
+def missing(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str) -> NotFoundError:
+    """Return the error for a table that does not exist or is hidden; it suggests only tables that the caller may read."""
+    near = did_you_mean(table_id, (table.id for table in visible(snapshot, access, caller)))
+    return NotFoundError(f"there is no table {table_id!r}{near}")

@@ -74,19 +74,22 @@ def write_csv(path: Path) -> int:
     """Write rows of numbers, texts, times and gaps; tell the size in bytes."""
     path.parent.mkdir(parents=True)
     with duckdb.connect() as con:
-        con.execute(f"""
-            copy (
-                select i as id,
-                       printf('C-%07d', (hash(i) % 900000)::bigint) as customer_id,
-                       timestamp '2024-01-01' + to_seconds(i * 13 % 63072000) as created_at,
-                       date '2024-01-01' + (i % 730)::integer as shipped_on,
-                       ['delivered', 'shipped', 'pending', 'cancelled'][1 + (hash(i, 1) % 4)::bigint] as status,
-                       (hash(i, 2) % 500000)::bigint * 0.01::decimal(3, 2) as total,
-                       (hash(i, 3) % 1000000)::bigint / 7 as score,
-                       case when i % 5 <> 0 then (hash(i, 4) % 100)::bigint end as discount,
-                       i % 3 = 0 as is_gift,
-                       case when i % 4 = 0 then concat('note, "', md5(i::varchar)[1:12], '"') else md5(i::varchar)[1:16] end as note
-                from range({ROWS}) r(i)
-            ) to '{path}' (header)
-        """)
+        con.execute(f"copy ({rows_query(0, ROWS)}) to '{path}' (header)")
     return path.stat().st_size
+
+
+def rows_query(start: int, stop: int, *, where: str = "true") -> str:
+    """Return the query of some of the rows, by their numbers `i`."""
+    return f"""
+        select i as id,
+               printf('C-%07d', (hash(i) % 900000)::bigint) as customer_id,
+               timestamp '2024-01-01' + to_seconds(i * 13 % 63072000) as created_at,
+               date '2024-01-01' + (i % 730)::integer as shipped_on,
+               ['delivered', 'shipped', 'pending', 'cancelled'][1 + (hash(i, 1) % 4)::bigint] as status,
+               (hash(i, 2) % 500000)::bigint * 0.01::decimal(3, 2) as total,
+               (hash(i, 3) % 1000000)::bigint / 7 as score,
+               case when i % 5 <> 0 then (hash(i, 4) % 100)::bigint end as discount,
+               i % 3 = 0 as is_gift,
+               case when i % 4 = 0 then concat('note, "', md5(i::varchar)[1:12], '"') else md5(i::varchar)[1:16] end as note
+        from range({start}, {stop}) r(i) where {where}
+    """

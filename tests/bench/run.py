@@ -11,7 +11,18 @@ sys.path[0] = str(Path(__file__).resolve().parents[2])
 from tests.bench.measuring import Row  # noqa: E402 - the project is found by the line above
 
 NAMES = (
-    *("rebuild", "extract", "delta", "manifest", "access", "sync", "startup", "store_requests", "objects"),
+    *(
+        "rebuild",
+        "extract",
+        "increments",
+        "delta",
+        "manifest",
+        "access",
+        "sync",
+        "startup",
+        "store_requests",
+        "objects",
+    ),
     *("jira_transform", "jira_backfill", "jira"),
 )
 

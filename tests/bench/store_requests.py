@@ -32,6 +32,7 @@ def measure() -> list[Row]:
             bucket.row("list of tables, first request of a process", bucket.first("/api/catalog/tables"), 3),
             bucket.row("manifest, first request of a process", bucket.first("/api/sync/manifest"), 4),
             bucket.row("extract of an unchanged source", bucket.unchanged_extract(), 3),
+            bucket.row(f"rebuild of {SOURCES} sources, nothing changed", bucket.unchanged_rebuild(), 3),
             bucket.row(f"rebuild of {SOURCES} sources of which one has changed", bucket.rebuild(), SOURCES + 8),
         ]
 
@@ -68,6 +69,11 @@ class Bucket:
         """Extract a source whose files are as they were; the audit has the first such extract of each hour."""
         self._ask("POST", "/extract/csv", {"source": "s0"})
         return lambda: self._ask("POST", "/extract/csv", {"source": "s0"})
+
+    def unchanged_rebuild(self) -> Callable[[], object]:
+        """Rebuild when no source has published anything."""
+        self._ask("POST", "/rebuild", {})
+        return lambda: self._ask("POST", "/rebuild", {})
 
     def rebuild(self) -> Callable[[], object]:
         """Rebuild when one source has published by itself."""

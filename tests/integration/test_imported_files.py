@@ -217,6 +217,19 @@ def test_what_duckdb_would_read_lossily_is_read_exactly_or_refused_by_name(world
     ]  # fmt: skip
 
 
+def test_imported_tables_are_previewed_as_they_are_published(world: World, parquet: Callable[[str], bytes]) -> None:
+    file = parquet("select 1 as id, 'x' as note")
+    send(world, file)
+    publish(world, wanted(file))
+    world.ask("POST", "/rebuild", {})
+    found = world.ask("POST", "/api/admin/sources/csv/preview", {})
+    (table,) = found["tables"]
+    assert (table["name"], table["rows"], table["is_registered"]) == ("orders", 1, True)
+    assert [column["name"] for column in table["columns"]] == ["id", "note"]
+    (check,) = found["checks"]
+    assert (check["ok"], "da admin sources update csv --path FOLDER" in check["message"]) == (False, True)
+
+
 def test_an_empty_source_never_replaces_imported_rows(
     world: World, parquet: Callable[[str], bytes], tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ LAYERS = (
         "audit_search",
         "auth",
         "catalog_view",
+        "cli_wheel",
         "signed_urls",
         "extract_run",
         "imports",
@@ -30,7 +31,7 @@ LAYERS = (
         "sync_runs",
     ),
     ("scheduling",),
-    ("context",),
+    ("context", "pages"),
     ("http",),
     ("connectors",),
 )

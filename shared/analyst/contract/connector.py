@@ -42,6 +42,10 @@ class SourceTable:
     """The source's own names of the published columns, by column name; set before the table is read."""
     published: tuple[Column, ...] = ()
     lacks_cursors: bool = False
+    clustered_by: tuple[str, ...] = ()
+    """Columns by which a table with a key is sorted before its key, such as a date that most queries filter."""
+    stable_files: bool = False
+    """Whether a full refresh cuts its files by content, so that those of unchanged rows keep their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class Extracted:
     notes: tuple[str, ...] = ()
     is_whole: bool = False
     passed_over: int = 0
+    deleted: tuple[Path, ...] = ()
+    """Parquet files with the keys of rows that the source deleted, for an incremental table with a key."""
 
 
 class Connector(Protocol):

@@ -23,7 +23,7 @@ from analyst.contract.staging import Staging
 from analyst.contract.views import columns_of
 from analyst.errors import AnalystError, SourceError, UnavailableError
 from analyst.names import is_name
-from analyst.runs import Run, RunRecord, TableResult
+from analyst.runs import Reading, Run, RunRecord, TableResult
 from analyst.store import Store
 
 _LOG = logging.getLogger(f"{logs.ROOT}.extract")
@@ -78,7 +78,7 @@ class Extraction:
         try:
             with duckdb_files.scratch(self.scratch) as folder:
                 opened = connector()
-                results, version = self._extract(opened, only, folder, run.notes)
+                results, version = self._extract(opened, only, folder, run)
                 run.add(*results)
                 run.notes += opened.notes()
         except Exception as failure:  # noqa: BLE001 - whatever it is, the run ends with a record of it
@@ -86,7 +86,7 @@ class Extraction:
         return Ended(run.end(), version)
 
     def _extract(
-        self, connector: Connector, only: frozenset[str] | None, folder: Path, notes: list[str]
+        self, connector: Connector, only: frozenset[str] | None, folder: Path, run: Run
     ) -> tuple[list[TableResult], str | None]:
         began = time.monotonic()
         base, version = read_extract(self.store, self.source, folder, with_originals=True)
@@ -97,8 +97,15 @@ class Extraction:
         base = base.without_predecessors({table.name: table.registration for table in tables})
         changed = [table for table in tables if _is_changed(table, base)]
         uploads = Uploads(self.store, self.source, lambda: str(ULID()))
-        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-            read = list(pool.map(lambda table: self._read(connector, table, base, uploads, folder), changed))
+        with Reading(run, len(changed)) as reading, ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+
+            def read_one(table: SourceTable) -> tuple[TableResult, NewTable | None]:
+                reading.begin(table.name)
+                result, made = self._read(connector, table, base, uploads, folder)
+                reading.end(result)
+                return result, made
+
+            read = list(pool.map(read_one, changed))
         if time.monotonic() - began > LONGEST:
             raise UnavailableError(
                 "the extract took longer than 12 hours, so nothing is published; extract fewer tables at once"
@@ -107,7 +114,7 @@ class Extraction:
         absent = {table.name for table in listed}
         gone = [] if self.is_partial or only is not None else [name for name in base.meta if name not in absent]
         vanished = [_vanished(self.source, name, base) for name in gone if not base.state(name).is_imported]
-        results, published = self._publish(read, uploads, folder, _noted(base, [*unchanged, *vanished]), notes)
+        results, published = self._publish(read, uploads, folder, _noted(base, [*unchanged, *vanished]), run.notes)
         missing = [_missing(self.source, name, base) for name in sorted((only or frozenset()) - absent)]
         return [*results, *unchanged, *vanished, *missing, *twins], published or version
 
@@ -283,7 +290,7 @@ def _vanished(source: str, name: str, base: Extract) -> TableResult:
 def _gone(source: str, name: str, base: Extract) -> str:
     return (
         f"its files are no longer in the source (last seen {_last_seen(base, name)}); the published rows stay readable; "
-        f"put the files back, or remove the table with DELETE /api/admin/tables/{source}.{name}"
+        f"put the files back, or remove the table: da admin tables remove {source}.{name}"
     )
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyst.contract import cursors, parquet
+from analyst.contract.key_ranges import Order
+from analyst.contract.parquet import MAX_FILE_BYTES
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
@@ -44,62 +46,99 @@ def merge_by_key(
     new: Sequence[Path],
     into: Path,
     *,
-    key: Sequence[str],
+    order: Order,
     cursor: str | None,
+    deleted: Sequence[Path] = (),
     is_whole: bool = False,
+    is_unique: bool = False,
+    file_bytes: int = MAX_FILE_BYTES,
 ) -> list[Path]:
-    """Write base and new rows, merged by primary key, to an empty folder. Columns are united by name.
+    """Write base and new rows, merged by primary key, to an empty folder: sorted by `order`, columns united by name.
+
+    This reads and writes the whole table: `contract.keyed_merge` does so only where the files can't be merged one by
+    one. `deleted` are parquet files with the keys of rows that the source deleted; a new row with such a key stays.
+    `is_unique` means that no two new rows have one key.
 
     Raises:
         SourceError: the new rows have no such key column or a NULL in it, or a column's types are incompatible.
     """
-    with told_as(SourceError):
-        _check_key(con, new, key)
-    base = going_with(con, base, new, into / "base", key=key, is_whole=is_whole)
-    kind = _types(con, new).get(cursor or "")
-    on_line = (
-        "" if kind is None else f"case when {cursors.on_line(quote(cursor or ''), kind)} then {quote(cursor or '')} end"
+    check_order(con, new, order)
+    base = going_with(con, base, new, into / "base", key=order.key, is_whole=is_whole)
+    types = column_types(con, new)
+    if not base:
+        query = f"from {scan(new)}" if is_unique else latest(new, order.key, cursor, types)
+    else:
+        kept, key = _numbered(base, is_new=False), ", ".join(map(quote, order.key))
+        if deleted:
+            same = " and ".join(f"old.{quote(name)} = gone.{quote(name)}" for name in order.key)
+            kept = f"select * from ({kept}) old where not exists (select 1 from {scan(deleted)} gone where {same})"
+        query = f"""
+            select * exclude ("is new", "row number") from ({kept} union all by name {_numbered(new, is_new=True)})
+            qualify row_number() over (partition by {key} order by {_preferred(cursor, types)}) = 1
+        """
+    if base or not is_unique or not _is_sorted(con, new, order):
+        query = f"select * from ({query}) order by {order.sql}"
+    return parquet.write(
+        con, query, _folder(into / "merged"), file_bytes=file_bytes, group_rows=parquet.KEYED_GROUP_ROWS
     )
-    latest = [f"{on_line} desc nulls last"] if on_line else []
-    sides = [_numbered(base, is_new=False)] if base else []
-    query = f"""
-        select * exclude ("is new", "row number")
-        from ({" union all by name ".join([*sides, _numbered(new, is_new=True)])})
-        qualify row_number() over (
-            partition by {", ".join(map(quote, key))} order by {", ".join([*latest, '"is new" desc', '"row number" desc'])}
-        ) = 1
-        order by {", ".join(map(quote, key))}
+
+
+def _is_sorted(con: "DuckDBPyConnection", new: Sequence[Path], order: Order) -> bool:
+    """Return whether rows are in order already, as exports by an ascending id are: sorting takes half of a first load."""
+    if len(order.columns) > 1:
+        return False  # comparing rows of several columns takes as long as sorting them
+    column = quote(order.columns[0])
+    query = f"select {column} as this, lag({column}) over () as before from {scan(new)}"
+    with told_as(SourceError):
+        found = con.execute(f"select coalesce(bool_and(this > before), true) from ({query})").fetchall()
+    return bool(found[0][0])
+
+
+def latest(new: Sequence[Path], key: Sequence[str], cursor: str | None, types: Mapping[str, str]) -> str:
+    """Return the query of the new rows that count: of several with one key the one of the greatest cursor, else the last."""
+    return f"""
+        select * exclude ("is new", "row number") from ({_numbered(new, is_new=True)})
+        qualify row_number() over (partition by {", ".join(map(quote, key))} order by {_preferred(cursor, types)}) = 1
     """
-    return parquet.write(con, query, _folder(into / "merged"))
+
+
+def _preferred(cursor: str | None, types: Mapping[str, str]) -> str:
+    """Return the terms that sort the rows of one key, the one that counts first.
+
+    A cursor without a place in the order loses to any other: NaN would be the greatest double, and stay forever.
+    """
+    terms = ['"is new" desc', '"row number" desc']
+    if cursor is not None and cursor in types:
+        name = quote(cursor)
+        terms.insert(0, f"case when {cursors.on_line(name, types[cursor])} then {name} end desc nulls last")
+    return ", ".join(terms)
 
 
 def repeated_keys(con: "DuckDBPyConnection", new: Sequence[Path], key: Sequence[str]) -> int:
     """Count the keys that several of the new rows share."""
-    if not key:
-        return 0
     terms = ", ".join(map(quote, key))
     with told_as(SourceError):
         row = con.execute(
-            f"select count(*) from (select {terms} from {_scan(new)} group by {terms} having count(*) > 1)"
+            f"select count(*) from (select {terms} from {scan(new)} group by {terms} having count(*) > 1)"
         ).fetchone()
     return int(row[0]) if row else 0
 
 
 def added(con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path], into: Path) -> list[Path]:
     """Write the new rows that the base lacks, or has less often, to an empty folder."""
-    columns = list(_types(con, [*base, *new]))
-    return parquet.write(con, _minus(f"from {_scan(new)}", f"from {_scan(base)}", columns), into)
+    columns = list(column_types(con, [*base, *new]))
+    return parquet.write(con, _minus(f"from {scan(new)}", f"from {scan(base)}", columns), into)
 
 
 def least(con: "DuckDBPyConnection", new: Sequence[Path], cursor: str) -> tuple[str | None, bool]:
     """Return the least cursor of some rows as text, and whether any row has a cursor without a place in the order."""
-    kind = _types(con, new).get(cursor)
+    kind = column_types(con, new).get(cursor)
     if kind is None:
         return None, True
     on_line = cursors.on_line(quote(cursor), kind)
     with told_as(SourceError):
         row = con.execute(
-            f"select cast(min({quote(cursor)}) filter ({on_line}) as varchar), bool_or(not {on_line}) from {_scan(new)}"
+            f"select cast(min({quote(cursor)}) filter ({on_line}) as varchar), bool_or(not {on_line}) from {scan(new)}"
         ).fetchone()
     return (row[0], bool(row[1])) if row else (None, True)
 
@@ -126,7 +165,7 @@ def going_with(
     into.mkdir(parents=True, exist_ok=True)
     with told_as(SourceError):
         base = _without_empty_columns(con, base, new, into / "typed")
-    old, now = _types(con, base), _types(con, new)
+    old, now = column_types(con, base), column_types(con, new)
     lost = {
         name: (old[name], now[name])
         for name in old.keys() & now.keys()
@@ -144,16 +183,16 @@ def _without_empty_columns(
     con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path], into: Path
 ) -> Sequence[Path]:
     """Cast columns of the base that have no value yet, and so no type either, to the types of the new rows."""
-    old, now = _types(con, base), _types(con, new)
+    old, now = column_types(con, base), column_types(con, new)
     differing = [name for name in old if name in now and old[name] != now[name]]
     if not differing:
         return base
-    counts = con.execute(f"select {', '.join(f'count({quote(name)})' for name in differing)} from {_scan(base)}")
+    counts = con.execute(f"select {', '.join(f'count({quote(name)})' for name in differing)} from {scan(base)}")
     empty = [name for name, count in zip(differing, counts.fetchall()[0], strict=True) if count == 0]
     if not empty:
         return base
     typed = ", ".join(f"cast(null as {checked_type(now[name])}) as {quote(name)}" for name in empty)
-    return parquet.write(con, f"select * replace ({typed}) from {_scan(base)}", _folder(into))
+    return parquet.write(con, f"select * replace ({typed}) from {scan(base)}", _folder(into))
 
 
 def _not_read_again(
@@ -166,12 +205,12 @@ def _not_read_again(
     key: Sequence[str],
 ) -> list[Path]:
     """Write the rows of the base that no new row was made from the same text as."""
-    columns = list(key) or [name for name in _types(con, base) if name in _types(con, new)]
+    columns = list(key) or [name for name in column_types(con, base) if name in column_types(con, new)]
     known = {name: _as_it_was(quote(name), *lost[name]) if name in lost else quote(name) for name in columns}
     terms = ", ".join(f"{value} as {quote(name)}" for name, value in known.items())
     told = " and ".join(f"({quote(name)} is null or {known[name]} is not null)" for name in columns if name in lost)
-    again = f"select {terms} from {_scan(new)} where {told or 'true'}"
-    return parquet.write(con, _minus(f"from {_scan(base)}", again, columns, each=not key), into)
+    again = f"select {terms} from {scan(new)} where {told or 'true'}"
+    return parquet.write(con, _minus(f"from {scan(base)}", again, columns, each=not key), into)
 
 
 def _as_it_was(value: str, old: str, now: str) -> str:
@@ -203,7 +242,7 @@ def _check_certain(con: "DuckDBPyConnection", rest: Sequence[Path], lost: Mappin
         if now != "VARCHAR" or old in _WHOLE:
             continue
         query = (
-            f"select count(*), cast(min({quote(name)}) as varchar) from {_scan(rest)} where {quote(name)} is not null"
+            f"select count(*), cast(min({quote(name)}) as varchar) from {scan(rest)} where {quote(name)} is not null"
         )
         count, value = con.execute(query).fetchall()[0]
         if count:
@@ -242,7 +281,15 @@ def _folder(path: Path) -> Path:
 
 def united(con: "DuckDBPyConnection", paths: Sequence[Path], into: Path) -> list[Path]:
     """Rewrite the rows of files to an empty folder, with one type for each column."""
-    return parquet.write(con, f"select * from {_scan(paths)}", into)
+    return parquet.write(con, f"select * from {scan(paths)}", into)
+
+
+def sorted_by(
+    con: "DuckDBPyConnection", paths: Sequence[Path], into: Path, *, order: Order, file_bytes: int
+) -> list[Path]:
+    """Rewrite the rows of files of a keyed table, whose keys are distinct, to an empty folder, sorted by its order."""
+    query = f"select * from {scan(paths)} order by {order.sql}"
+    return parquet.write(con, query, into, file_bytes=file_bytes, group_rows=parquet.KEYED_GROUP_ROWS)
 
 
 def check_types(con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[Path]) -> None:
@@ -251,13 +298,13 @@ def check_types(con: "DuckDBPyConnection", base: Sequence[Path], new: Sequence[P
     Raises:
         WidenError: a column's type has changed, and a value does not survive the cast; the message names both.
     """
-    old, now, united = _types(con, base), _types(con, new), _types(con, [*base, *new])
+    old, now, united = column_types(con, base), column_types(con, new), column_types(con, [*base, *new])
     for name in old.keys() & now.keys():
         if old[name] != now[name]:
             changed = f"the column {name!r} was {old[name]} and is now {now[name]}"
             for paths, kind in ((base, old[name]), (new, now[name])):
                 with told_as(SourceError, f"{changed}, which are incompatible; {_ANEW}: "):
-                    lost = _lost(con, _scan(paths), quote(name), kind, united[name])
+                    lost = _lost(con, scan(paths), quote(name), kind, united[name])
                 if lost is not None:
                     raise WidenError(f"{changed}, and {lost} does not fit {united[name]}; {_ANEW}", name)
 
@@ -273,30 +320,43 @@ def _lost(con: "DuckDBPyConnection", scan: str, column: str, kind: str, target: 
     return None if found is None else str(found[0])
 
 
-def _check_key(con: "DuckDBPyConnection", new: Sequence[Path], key: Sequence[str]) -> None:
-    columns = _types(con, new)
+def check_order(con: "DuckDBPyConnection", new: Sequence[Path], order: Order) -> None:
+    """Check that new rows have the columns of an order, and a value in each column of the key.
+
+    Raises:
+        SourceError: they do not.
+    """
+    columns, key = column_types(con, new), order.key
+    if missing := [name for name in order.clustered_by if name not in columns]:
+        raise SourceError(
+            f"the clustering column {missing[0]!r} is not in the table; its columns are {', '.join(columns)}"
+        )
     if missing := [name for name in key if name not in columns]:
         raise SourceError(
             f"the primary key column {missing[0]!r} is not in the table; its columns are {', '.join(columns)}"
         )
     counts = ", ".join(f"count(*) filter ({quote(name)} is null)" for name in key)
-    for name, count in zip(key, con.execute(f"select {counts} from {_scan(new)}").fetchall()[0], strict=True):
+    with told_as(SourceError):
+        found = con.execute(f"select {counts} from {scan(new)}").fetchall()[0]
+    for name, count in zip(key, found, strict=True):
         if count:
             raise SourceError(
                 f"the primary key column {name!r} is NULL in {count} rows; fill it in at the source, or choose another key"
             )
 
 
-def _types(con: "DuckDBPyConnection", paths: Sequence[Path]) -> Mapping[str, str]:
+def column_types(con: "DuckDBPyConnection", paths: Sequence[Path]) -> Mapping[str, str]:
+    """Return the columns of parquet files, united by name, with their types."""
     with told_as(SourceError):
-        return {row[0]: checked_type(row[1]) for row in con.execute(f"describe from {_scan(paths)}").fetchall()}
+        return {row[0]: checked_type(row[1]) for row in con.execute(f"describe from {scan(paths)}").fetchall()}
 
 
 def _numbered(paths: Sequence[Path], *, is_new: bool) -> str:
     """Number rows in order; a column's name never contains a space, so the added names are free."""
-    return f'select *, {is_new} as "is new", row_number() over () as "row number" from {_scan(paths)}'
+    return f'select *, {is_new} as "is new", row_number() over () as "row number" from {scan(paths)}'
 
 
-def _scan(paths: Sequence[Path]) -> str:
+def scan(paths: Sequence[Path]) -> str:
+    """Return the SQL that reads parquet files as one table, with columns united by name."""
     files = ", ".join(quote_text(str(path)) for path in paths)
     return f"read_parquet([{files}], union_by_name = true, hive_partitioning = false)"

@@ -56,7 +56,7 @@ class NewTable:
     `files` are local parquet files, or rows of files that are already in the bucket. `base` is the state of the table
     when the run read it; `rebase` repeats the merge on another base, and is `None` if the files do not depend on the
     base. `read_at` is the time at which reading the source began. `same_rows` means that the files contain the rows of
-    the base in the same order, so readers that have the old files need not read the new ones. `registration` is the
+    the base, so readers that have the old files need not read the new ones. `registration` is the
     uuid of the registration that the table is published for. `rows_read` is the number of rows read from the source,
     and `repeated_keys` the number of primary keys that several of them share.
     """
@@ -127,7 +127,10 @@ def matched(
         if isinstance(file, FileRow):
             yield file, 0
         elif free.get(about):
-            yield free[about].popleft(), 0
+            yield (
+                replace(free[about].popleft(), stats=file.stats),
+                0,
+            )  # equal bytes may have more recorded of them by now
         else:
             yield file, twins[about]
             twins[about] += 1

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from analyst import duckdb_files
 from analyst.catalog import Column
-from analyst.contract import cursors, merging, parquet
+from analyst.contract import cursors, merging, parquet, stable_cuts
 from analyst.contract.connector import Cursor, Extracted, SourceTable
+from analyst.contract.key_ranges import Order
+from analyst.contract.keyed_merge import Files, Increment, KeyedMerge, Merged
 from analyst.contract.model import FileRow, TableState
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.publishing import NewTable, Rebase, Uploads, matched
@@ -47,7 +49,11 @@ class Staging:
         """Return the table to publish: what was extracted, merged with the base; files that the base lacks are uploaded."""
         with self._connect() as con:
             read = tuple(parquet.inspect(con, path) for path in extracted.files)
+            if self.table.stable_files and self.table.sync_strategy == "full_refresh":
+                read = tuple(parquet.inspect(con, path) for path in stable_cuts.cut(con, read, self._folder()))
         self._check(read)
+        if extracted.deleted and not self.table.primary_key:
+            raise SourceError(f"{self.table.original} reports deleted rows, which needs a primary_key: name one")
         if self.table.sync_strategy == "full_refresh":
             rows = sum(file.rows for file in read)
             new = self._new_table(extracted, state, read, rows_read=rows)
@@ -81,36 +87,34 @@ class Staging:
     def _on(
         self, extracted: Extracted, read: tuple[ParquetFile, ...], state: TableState, base: tuple[FileRow, ...]
     ) -> NewTable:
-        with self._connect() as con:
-            add = self._merged if self.table.primary_key else self._added
-            files = add(con, read, base, is_whole=extracted.is_whole)
-            repeated = merging.repeated_keys(con, [file.path for file in read], self.table.primary_key)
-            cursor = cursors.later(self._cursor_type(read), state.cursor, extracted.cursor)
+        if self.table.primary_key:
+            merged = self._merged(extracted, read, base)
+        else:
+            with self._connect() as con:
+                merged = Merged(self._added(con, read, base, is_whole=extracted.is_whole), 0)
+        cursor = cursors.later(self._cursor_type(read), state.cursor, extracted.cursor)
 
         def rebase(moved: TableState, rows: tuple[FileRow, ...]) -> NewTable:
             return self._on(extracted, read, moved, rows)
 
         rows = sum(file.rows for file in read)
-        made = self._new_table(extracted, state, files, rows_read=rows, cursor=cursor, rebase=rebase)
-        return replace(made, repeated_keys=repeated)
+        made = self._new_table(extracted, state, merged.files, rows_read=rows, cursor=cursor, rebase=rebase)
+        return replace(made, repeated_keys=merged.repeated_keys)
 
-    def _merged(
-        self, con: "DuckDBPyConnection", read: Sequence[ParquetFile], base: Sequence[FileRow], *, is_whole: bool
-    ) -> tuple[ParquetFile, ...]:
-        paths = merging.merge_by_key(
-            con,
-            [self._local(row) for row in base],
-            [file.path for file in read],
-            self._folder(),
-            key=self.table.primary_key,
+    def _merged(self, extracted: Extracted, read: Sequence[ParquetFile], base: tuple[FileRow, ...]) -> Merged:
+        """Merge by key; see `contract.keyed_merge`."""
+        increment = Increment(
+            new=[file.path for file in read],
+            order=Order(self.table.primary_key, self.table.clustered_by),
             cursor=self.table.cursor_column,
-            is_whole=is_whole,
+            deleted=extracted.deleted,
+            is_whole=extracted.is_whole,
         )
-        return tuple(parquet.inspect(con, path) for path in paths)
+        return KeyedMerge(base, self._local, self._folder, self.memory_limit).run(increment)
 
     def _added(
         self, con: "DuckDBPyConnection", read: Sequence[ParquetFile], base: Sequence[FileRow], *, is_whole: bool
-    ) -> tuple[ParquetFile | FileRow, ...]:
+    ) -> Files:
         if not base:
             return tuple(read)
         if not any(file.rows for file in read):

@@ -45,7 +45,7 @@ class TakenTables:
 
 
 def take_tables(memory: Memory, tables: Sequence[Row], sources: Sequence[Row]) -> TakenTables:
-    """Add the tables that are not registered here, and the sources they need. What is here stays as it is."""
+    """Add missing tables and the sources that they need. Existing ones stay unchanged."""
     known = {row["id"]: row for row in fetch(memory.db, "from table_registry")}
     excluded = _excluded(memory)
     taken = TakenTables()
@@ -80,7 +80,7 @@ def _add(memory: Memory, tables: Sequence[Row]) -> None:
 
 
 def _add_sources(memory: Memory, sources: Sequence[Row]) -> set[str]:
-    """Add sources that are not here; tell which of them are to be configured yet."""
+    """Add missing sources; return those that still need a configuration."""
     here = {row["name"] for row in fetch(memory.db, "select name from sources")}
     added = [{**row, "created_by": memory.actor.user_id} for row in sources if row["name"] not in here]
     insert_all(memory.db, "sources", added)
@@ -170,7 +170,7 @@ _NOT_TAKEN = "its table is not imported"
 
 
 def take_grants(memory: Memory, old: Migrated, users: Mapping[str, Row], tables: TakenTables) -> None:
-    """Add grants on what is here; what a permission meant that meant nothing is told in the report."""
+    """Add grants on existing tables. The report lists permissions without a target."""
     same = {_what(row) for row in fetch(memory.db, "from grants where user_id is not null")}
     buckets = {(row["source"], row["bucket"]) for row in tables.here.values()}
     names = {row["uuid"]: row["id"] for row in old.tables}
@@ -237,7 +237,7 @@ _LONGEST_NAME = 200
 
 
 def take_users(memory: Memory, old: Migrated) -> Mapping[str, Row]:
-    """Add the users whose e-mail is not here; tell who here is whom, by the ids there. Who is here stays as they are."""
+    """Add users with new e-mail addresses; return the users here by their ids there. Existing users stay unchanged."""
     rows = fetch(memory.db, "from users")
     by_email, ids = {row["email"]: row for row in rows}, {row["id"] for row in rows}
     found: dict[str, Row] = {}
@@ -284,7 +284,7 @@ class _Unpublished(Exception):  # noqa: N818 - it ends an edit that has nothing 
 
 
 def import_system(state: State, actor: Actor, old: OldSystem) -> ImportReport:
-    """Take what is not here yet of an older system, unless this is a dry run. Done again, it changes nothing.
+    """Import what is missing here, unless it is a dry run. Repeating an import changes nothing.
 
     Raises:
         UnavailableError: the store does not answer, or others came between all the time.

@@ -18,7 +18,7 @@ from ulid import ULID
 
 from analyst import duckdb_files, logs, runs
 from analyst.catalog import Column
-from analyst.contract import merging, parquet, publishing
+from analyst.contract import key_ranges, merging, parquet, publishing
 from analyst.contract.extract_edit import read_extract
 from analyst.contract.extraction import LONGEST
 from analyst.contract.model import FileRow
@@ -37,13 +37,13 @@ _DOWNLOADS_AT_ONCE = 16
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """A rewritten table whose files are uploaded: each batch of small files with the files that replace it.
+    """A rewritten table whose files are uploaded. `files` are those of the table with the batches replaced.
 
     `began` is the start of the rewrite, in seconds of the monotonic clock.
     """
 
     table: Scattered
-    few: Mapping[Files, Files]
+    files: Files
     began: float
 
     def new_table(self) -> NewTable:
@@ -55,7 +55,7 @@ class Rewritten:
             name=meta.table,
             description=meta.description,
             columns=self.table.columns,
-            files=tuple(_put_in(self.few, self.table.files)),
+            files=self.files,
             fingerprint=state.fingerprint,
             cursor=state.cursor,
             base=state,
@@ -87,7 +87,12 @@ class Rewriting:
         began = time.monotonic()
         with duckdb_files.scratch(self.scratch) as folder:
             few = {batch: tuple(self._few(table, batch, folder)) for batch in table.batches}
-        return Rewritten(table, few, began)
+            files = tuple(_put_in(few, table.files))
+            if table.order is not None:
+                with duckdb_files.connect(threads=1) as con:
+                    groups = key_ranges.in_order(con, files, table.order)
+                    files = tuple(file for group in groups for file in group)
+        return Rewritten(table, files, began)
 
     def publish(self, rewritten: Rewritten) -> bool:
         """Publish a table unless it has changed or its source was rolled back; return whether it was published.
@@ -126,8 +131,12 @@ class Rewriting:
             into = home / "few"
             into.mkdir()
             with duckdb_files.connect(memory_limit=self.memory_limit, temp_dir=home / "spill") as con:
-                paths = merging.united(con, self._local(batch, home), into)
-                files = [parquet.inspect(con, path) for path in paths]
+                local, order = self._local(batch, home), table.order
+                if order is None:
+                    files = [parquet.inspect(con, path) for path in merging.united(con, local, into)]
+                else:
+                    paths = merging.sorted_by(con, local, into, order=order, file_bytes=table.file_bytes)
+                    files = [key_ranges.recorded(con, parquet.inspect(con, path), order) for path in paths]
             _check(batch, files)
             for file in files:
                 key = self._uploads(table.source).key_of(table.meta.table, file)

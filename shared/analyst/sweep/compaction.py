@@ -1,16 +1,19 @@
 """The choice of tables to compact: those with many small files.
 
 A table that grows by small increments has a file for each; DuckDB takes 0.1 ms to open one, and a store in a cloud a
-request or two. Keyed tables have no small files, because each increment rewrites them into files of the largest size.
+request or two. The files of a keyed table are smaller, so that an increment rewrites little; it is compacted when many
+are still smaller than that, together with the files whose ranges overlap theirs, so that it stays clustered by its key.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from analyst.catalog import Column
+from analyst.contract import key_ranges
+from analyst.contract.key_ranges import FileSizes, Order
 from analyst.contract.model import FILE_NAME, Extract, FileRow, Meta, TableState, data_prefix
 from analyst.contract.parquet import MAX_FILE_BYTES
 from analyst.contract.views import columns_of, described_columns
@@ -40,6 +43,7 @@ class Rule:
     batch_bytes: int = 2 * MAX_FILE_BYTES
     most_bytes: int = 4 * MAX_FILE_BYTES
     most_tables: int = 20
+    keyed: FileSizes = field(default_factory=FileSizes)
 
     def batches(self, files: Iterable[FileRow]) -> Iterator[Files]:
         """Yield the batches of a table's files to rewrite, in their order."""
@@ -49,6 +53,21 @@ class Rule:
             found = tuple(in_a_row)
             if is_small and len(found) >= self.fewest:
                 yield from (batch for batch in self._cut(found) if len(batch) > 1)
+
+    def keyed_batches(self, con: "DuckDBPyConnection", files: Files, order: Order) -> Iterator[Files]:
+        """Yield the files of a keyed table to rewrite: at least `fewest` of less than half the size of its files.
+
+        Files whose ranges overlap theirs are rewritten with them if all fit into one batch.
+        """
+        limit = self.keyed.file_bytes(_size(files)) // 2
+        small = {file.path for file in files if file.size_bytes < limit}
+        if len(small) < self.fewest:
+            return
+        groups = key_ranges.in_order(con, files, order)
+        chosen = [file for group in groups if any(file.path in small for file in group) for file in group]
+        if _size(chosen) > self.batch_bytes or len(chosen) > self.batch_files:
+            chosen = [file for group in groups for file in group if file.path in small]
+        yield from (batch for batch in self._cut(tuple(chosen)) if len(batch) > 1)
 
     def _cut(self, files: Files) -> Iterator[Files]:
         start = size = 0
@@ -70,6 +89,9 @@ class Scattered:
     columns: tuple[Column, ...]
     files: Files
     batches: tuple[Files, ...]
+    order: Order | None = None
+    """The order of a keyed table, which the rewritten files keep."""
+    file_bytes: int = MAX_FILE_BYTES
 
     @property
     def count(self) -> int:
@@ -85,10 +107,12 @@ class Scattered:
 def find(con: "DuckDBPyConnection", source: str, extract: Extract, rule: Rule) -> Iterator[Scattered]:
     """Find the tables to compact of a source, whose extract is attached as `extract`."""
     for table, files in extract.files.items():
-        batches, meta, state = tuple(rule.batches(files)), extract.meta.get(table), extract.state(table)
+        order, meta, state = key_ranges.common_order(files), extract.meta.get(table), extract.state(table)
+        batches = tuple(rule.batches(files) if order is None else rule.keyed_batches(con, files, order))
         if batches and meta is not None and _is_ours(source, meta, state, files) and _types_stay(con, files):
             columns = described_columns(con, "extract", table)
-            yield Scattered(source, meta, state, columns, files, batches)
+            size = MAX_FILE_BYTES if order is None else rule.keyed.file_bytes(_size(files))
+            yield Scattered(source, meta, state, columns, files, batches, order, size)
 
 
 def choose(found: Iterable[Scattered], rule: Rule) -> list[Scattered]:

@@ -97,7 +97,7 @@ def _source(text: str) -> str:
 def _data(text: str) -> str:
     if "://" in text:
         raise UsageError(
-            f"{text!r} is not a local folder; add remote sources after the setup with: da admin add-source"
+            f"{text!r} is not a local folder; add remote sources after the setup with: da admin sources add"
         )
     folder = Path(text).expanduser().absolute()
     if not folder.is_dir():

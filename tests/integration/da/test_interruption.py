@@ -53,7 +53,7 @@ def count(workspace: Workspace, view: str) -> Any:
 
 def views(workspace: Workspace) -> int:
     with duckdb.connect(workspace.duckdb, read_only=True) as connection:
-        return len(connection.execute("from duckdb_views() where not internal").fetchall())
+        return len(connection.execute("from duckdb_views() where schema_name = 'main' and not internal").fetchall())
 
 
 @pytest.fixture

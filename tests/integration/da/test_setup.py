@@ -197,7 +197,7 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "beside secrets": ({"data": "shop"}, "cp -r"),
     "folder": ({"data": "nowhere"}, "is not a folder; create it, or generate sample data"),
     "no files": ({"data": "sources/zero"}, "has no data files (.csv"),
-    "elsewhere": ({"data": "gs://bucket/x"}, "da admin add-source"),
+    "elsewhere": ({"data": "gs://bucket/x"}, "da admin sources add"),
     "odd folder": ({"data": "sources/it's"}, "rename it"),
     "source": ({"source": "oracle"}, "'oracle' is not a valid source type (expected csv)"),
     "afterwards": (

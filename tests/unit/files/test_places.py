@@ -176,13 +176,15 @@ def test_what_can_not_be_read_has_a_problem_of_its_own(root: Path) -> None:
     os.close(folder)
     problems = {file.name: file.problem for file in open_place(str(root), [str(root)]).files()}
     assert [name for name in problems if problems[name] is None] == sorted([*ALL, "new\nline'\".csv"])
-    assert problems["pipe.csv"] == "'pipe.csv' is not a regular file; remove it"
-    assert problems["broken.csv"] == "'broken.csv' can't be read: No such file or directory"
+    assert problems["pipe.csv"] == "'pipe.csv' can't be read: it is not a regular file; remove it"
+    assert problems["broken.csv"] == (
+        "'broken.csv' can't be read: it is a link to a file that does not exist; remove it, or restore the file"
+    )
     assert "'circle.csv' can't be read: " in str(problems["circle.csv"])
-    assert "is not in UTF-8; rename it" in str(problems["latin\\xe9.csv"])
-    assert "is not in UTF-8; rename it" in str(problems["caf\\xe9/"])
+    assert "is not valid UTF-8; rename it" in str(problems["latin\\xe9.csv"])
+    assert "is not valid UTF-8; rename it" in str(problems["caf\\xe9/"])
     deep = next(problem for name, problem in problems.items() if name.startswith("deep/"))
-    assert str(deep).endswith("can't be read: File name too long")
+    assert str(deep).endswith("can't be read: file name too long")
 
 
 def test_a_file_is_marked_by_its_content_not_its_name(root: Path) -> None:

@@ -237,7 +237,7 @@ def test_a_table_whose_files_are_gone_is_named_until_they_are_back(published: Pu
         assert (result.status, result.rows) == ("vanished", 1)
         assert result.note == (
             "its files are no longer in the source (last seen 2026-01-02 03:04 UTC); the published rows stay readable; "
-            f"put the files back, or remove the table with DELETE /api/admin/tables/{SOURCE}.t"
+            f"put the files back, or remove the table: da admin tables remove {SOURCE}.t"
         )
     assert [table.notice for table in published.catalog().tables] == [None, told[0].note]
     assert published.rows() == [("1",)]
@@ -282,3 +282,23 @@ def test_a_connector_that_lists_a_part_of_a_source_lets_the_others_be() -> None:
         toy = Toy({name: ToyTable("select 1 as x")})
         record = extraction.run(lambda toy=toy: toy).record  # type: ignore[misc]
         assert [(table.table, table.status) for table in record.tables] == [(name, "ok")]
+
+
+def test_a_table_with_a_key_is_sorted_by_it_or_by_the_columns_that_the_registry_names(published: Published) -> None:
+    published.options = BY_KEY
+    published.write("t.csv", "id,day\n3,2024-01-01\n1,2024-02-02\n2,2024-01-01\n")
+    published.sync()
+    assert published.ask("select id from t") == [(1,), (2,), (3,)]
+    published.options = {**BY_KEY, "cluster_by": ["Day"]}
+    published.sync()
+    assert published.ask("select id from t") == [(2,), (3,), (1,)]
+    published.write("t.csv", "id,day\n3,2024-03-03\n")
+    published.sync()
+    assert published.ask("select id from t") == [(2,), (1,), (3,)]
+
+
+def test_columns_to_sort_by_need_a_key_and_have_to_be_there(published: Published) -> None:
+    published.write("t.csv", "id,day\n3,2024-01-01\n")
+    assert "unless it is incremental and has a primary_key" in (published.run(cluster_by="day").tables[0].error or "")
+    (result,) = published.run(**BY_KEY, cluster_by="week", cursor_column=None).tables
+    assert result.error == "the clustering column 'week' is not in the table; its columns are id, day"

@@ -202,7 +202,7 @@ def test_its_etag_tells_whether_it_changed(web: Web) -> None:
     web.headers = {"ETag": '"2"'}
     assert reading(web).plan()[0].fingerprint != before
     web.headers = {}
-    with pytest.raises(SourceError, match="neither ETag nor Last-Modified"):
+    with pytest.raises(SourceError, match="neither an ETag nor a Last-Modified"):
         reading(web).plan()
 
 

@@ -5,8 +5,12 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from analyst.catalog import CURRENT
 from analyst.contract.publishing import drop
+from analyst.rebuild.publishing import COPY
 from analyst.store import ANY, Store
+from analyst.store.gcs.store import GsStore
+from tests.doubles.gcs import Gcs, running
 from tests.reading import edited, pointer, query
 from tests.unit.rebuild.building import NOW, damage, extract, rebuild, views
 
@@ -126,3 +130,35 @@ def test_an_extract_alone_removes_no_table(store: Store, tmp_path: Path, *, vers
     drop(store, "shop", "orders", now=lambda: NOW, folder=tmp_path, shown_version=3)
     assert rebuild(store).problems == ()
     assert views(store) == {"shop.items": "items"}
+
+
+def test_a_rebuild_that_finds_nothing_changed_takes_no_lease() -> None:
+    gcs = Gcs()
+    with running(gcs), gcs.client() as client:
+        store = GsStore("bucket", "", client)
+        extract(store, "shop", {"orders": "select 1 as n"})
+        published = rebuild(store)
+        before = {entry.key: entry.version for entry in store.list("")}
+        gcs.ahead += 10  # ages are those of the service, in whole seconds
+        gcs.counts.clear()
+        answer = rebuild(store)
+        assert sum(gcs.counts.values()) <= 3, gcs.counts
+        assert answer == published.model_copy(update={"status": "unchanged"})
+        assert {entry.key: entry.version for entry in store.list("")} == before
+
+
+@pytest.mark.parametrize("part", ["duckdb", "catalog", "copy", "pointer", "damaged"])
+def test_a_rebuild_that_finds_nothing_changed_still_mends_what_is_gone(store: Store, part: str) -> None:
+    extract(store, "shop", {"orders": "select 1 as n"})
+    rebuild(store)
+    keys = {"duckdb": pointer(store).duckdb, "catalog": pointer(store).catalog, "copy": COPY, "pointer": CURRENT}
+    if part == "damaged":
+        store.put(pointer(store).catalog, b"{", if_version=ANY)
+    else:
+        store.delete(keys[part])
+    rebuild(store)
+    assert views(store) == {"shop.orders": "orders"}
+    assert query(store, "from orders") == [(1,)]
+    assert store.head(COPY) is not None
+    assert store.head(pointer(store).catalog) is not None
+    assert rebuild(store).status == "unchanged"

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -63,8 +63,14 @@ class Planned:
 
     def _fingerprint(self) -> str:
         marks = [[item.name, item.file.mark] for item in self.files]
-        seen = [RULES, self.options.model_dump(mode="json"), marks, self.problem]
+        options = self.options.model_dump(mode="json")
+        # an option that earlier versions did not have counts only if it is set, or an upgrade would read every table again
+        known = {name: value for name, value in options.items() if value or name not in _LATER_OPTIONS}
+        seen = [RULES, known, marks, self.problem]
         return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
+
+
+_LATER_OPTIONS = frozenset({"cluster_by", "stable_files"})
 
 
 def data_file(file: SourceFile) -> DataFile | None:
@@ -177,10 +183,28 @@ def source_table(original: str) -> str:
 
 
 def skipped(files: Iterable[SourceFile]) -> list[str]:
-    """List the files that hold no table by their names, but for those that stand aside."""
+    """List the files whose names match no format, without those that are ignored because of a leading `_` or `.`."""
     return [
         file.name for file in files if _blocked(file) is None and data_file(file) is None and not _is_aside(file.name)
     ]
+
+
+def ignored(wanted: Wanted, files: Sequence[SourceFile]) -> list[tuple[str, str]]:
+    """List the files that are not read, each with the reason."""
+    read = {item.name for table in plan(wanted, files) for item in table.files}
+    return [(file.name, _reason(file, wanted)) for file in files if file.name not in read]
+
+
+def _reason(file: SourceFile, wanted: Wanted) -> str:
+    item = _blocked(file) or data_file(file)
+    if item is None:
+        return f"its name ends in none of {', '.join(f'.{ending}' for ending in _FORMATS)}"
+    if _is_aside(file.name) and not wanted.source.path.endswith(file.name):
+        return "its name or that of its folder starts with _; register a table with 'files' to read it"
+    name = _name(_original(item), wanted)
+    if name in wanted.excluded:
+        return f"the table '{name}' was removed by an administrator; register it to read it again"
+    return "'discover' is false, and no table is registered for it"
 
 
 def _planned(name: str, group: Mapping[str, list[DataFile]], wanted: Wanted) -> Planned:
@@ -213,6 +237,8 @@ def _mixture(name: str, files: Iterable[DataFile]) -> str | None:
 
 
 def _contradiction(name: str, options: CsvOptions) -> str | None:
+    if options.cluster_by and not (options.sync_strategy == "incremental" and options.primary_key):
+        return f"the table {name!r} can't have cluster_by unless it is incremental and has a primary_key"
     if options.sync_strategy == "full_refresh" or options.primary_key or options.cursor_column:
         return None
     return f"the table {name!r} can't be incremental without a primary_key or a cursor_column: name one"

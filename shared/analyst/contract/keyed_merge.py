@@ -1,0 +1,378 @@
+"""Merging an increment into a keyed table file by file: only files that contain one of its keys are rewritten.
+
+The ranges of the files (`contract.key_ranges`) exclude most of them; of the others only the columns of the key are
+read, to find the keys that a file contains. A file is rewritten if it loses a row or gets another one in its place. New
+keys are added to a file next to them that is rewritten anyway or is small, else they become new files. All other files
+stay as they are, under their names.
+
+Every step has one result: rows are sorted by a total order, files are chosen by their rows alone, and each file is
+written by one thread. So the bytes are the same whatever the number of threads, and rewriting two files at a time is
+safe.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analyst import duckdb_files
+from analyst.contract import cursors, key_ranges, merging, parquet
+from analyst.contract.key_ranges import FileSizes, Order, Range
+from analyst.contract.model import FileRow
+from analyst.contract.parquet import ParquetFile
+from analyst.duckdb_files import told_as
+from analyst.errors import SourceError
+from analyst.names import quote, quote_text
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+SIDE_BY_SIDE = 2
+"""Files that are rewritten at the same time."""
+
+_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")
+_CONDITIONS = 200
+_APPLIED_ROWS = 4096
+_SIZE = re.compile(r"(\d+)\s*([A-Za-z]+)")
+
+Files = tuple[ParquetFile | FileRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Increment:
+    """The rows that a keyed table receives: parquet files with `new` rows, and with the keys of `deleted` ones.
+
+    `is_whole` means that the new rows are all rows of the source. `cursor` is the column that decides between two rows
+    with one key; see `merging.merge_by_key`.
+    """
+
+    new: Sequence[Path]
+    order: Order
+    cursor: str | None = None
+    deleted: Sequence[Path] = ()
+    is_whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The files of a table after a merge, in its order, and the number of keys that several new rows share."""
+
+    files: Files
+    repeated_keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedMerge:
+    """One merge into the files `base`. `local` returns a file's copy on this machine; `folder` a new, empty folder."""
+
+    base: tuple[FileRow, ...]
+    local: Callable[[FileRow], Path]
+    folder: Callable[[], Path]
+    memory_limit: str
+    sizes: FileSizes = field(default_factory=FileSizes)
+    threads: int | None = None
+
+    def run(self, increment: Increment) -> Merged:
+        """Merge an increment.
+
+        Raises:
+            SourceError: the new rows have no such key column or a NULL in it, or a column's types are incompatible.
+            UnavailableError: a file can't be downloaded, or memory or disk space is exhausted.
+        """
+        order = increment.order
+        with self._connect(threads=self.threads) as con:
+            merging.check_order(con, increment.new, order)
+            _check_deleted(con, increment)
+            repeated = merging.repeated_keys(con, increment.new, order.key)
+            increment, types = self._widened(con, increment)
+            ranges = key_ranges.covering(self.base, order) if self.base else None
+            if ranges is None or any(types.get(name, kind) != kind for name, kind in self._columns()):
+                paths = merging.merge_by_key(
+                    con,
+                    [self.local(row) for row in self.base],
+                    increment.new,
+                    self.folder(),
+                    order=order,
+                    cursor=increment.cursor,
+                    deleted=increment.deleted,
+                    is_whole=increment.is_whole,
+                    is_unique=not repeated,
+                    file_bytes=self.file_bytes(increment),
+                )
+                files = tuple(key_ranges.recorded(con, parquet.inspect(con, path), order) for path in paths)
+                return Merged(files, repeated)
+            plan = _Planning(con, self, increment, ranges, types, is_unique=not repeated).plan()
+        return Merged(self._carried_out(plan, order), repeated)
+
+    def _columns(self) -> Iterator[tuple[str, str]]:
+        """Return the columns of all files with their types, of which a column has one in all files of a table."""
+        return ((name, said["type"]) for row in self.base for name, said in row.column_stats.items())
+
+    def _widened(self, con: "DuckDBPyConnection", increment: Increment) -> tuple[Increment, Mapping[str, str]]:
+        """Cast integers of the new rows to wider ones of the table; return the increment and the types of its columns."""
+        types = dict(merging.column_types(con, increment.new))
+        wider = {
+            name: kind
+            for name, kind in self._columns()
+            if kind in _INTEGERS and types.get(name) in _INTEGERS[: _INTEGERS.index(kind)]
+        }
+        if not wider:
+            return increment, types
+        casts = ", ".join(f"cast({quote(name)} as {kind}) as {quote(name)}" for name, kind in wider.items())
+        query = f"select * replace ({casts}) from {merging.scan(increment.new)}"
+        return replace(increment, new=parquet.write(con, query, self.folder())), types | wider
+
+    def file_bytes(self, increment: Increment) -> int:
+        """Return the size of the files that are written."""
+        new = sum(path.stat().st_size for path in increment.new)
+        return self.sizes.file_bytes(sum(row.size_bytes for row in self.base) + new)
+
+    def _carried_out(self, plan: "_Plan", order: Order) -> Files:
+        """Rewrite the files of a plan, some at a time, and put everything in its place."""
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            rewritten = dict(
+                zip(
+                    plan.touched,
+                    pool.map(lambda number: self._rewritten(plan, number, order), plan.touched),
+                    strict=True,
+                )
+            )
+        files: list[ParquetFile | FileRow] = [*plan.added]
+        for number, row in enumerate(self.base):
+            files += rewritten.get(number, (row,))
+        kept = [file for file in files if isinstance(file, FileRow) or file.rows]
+        if not kept:
+            return tuple(files[:1])  # every row is deleted: one empty file keeps the columns
+        with self._connect(threads=1) as con:
+            return tuple(file for group in key_ranges.in_order(con, kept, order) for file in group)
+
+    def _rewritten(self, plan: "_Plan", number: int, order: Order) -> Sequence[ParquetFile]:
+        """Write a file again with its rows replaced, deleted and added."""
+        file = self.base[number]
+        scan = f"read_parquet({quote_text(str(self.local(file)))})"
+        applied = f'(from read_parquet({quote_text(str(plan.applied))}) where "the file" = {number})'
+        same = " and ".join(f"kept.{quote(column)} = applied.{quote(column)}" for column in order.key)
+        query = f"""
+            select * from (
+                select * from {scan} kept where not exists (select 1 from {applied} applied where {same})
+                union all by name
+                select * exclude ("the file", "the place", "is gone", "is certain") from {applied} where not "is gone"
+            )
+            order by {order.sql}
+        """
+        # a file that has grown to twice its size is cut; one that is a little too large would leave a tiny rest
+        expected = file.size_bytes * (1 + plan.touched[number] / max(file.rows, 1))
+        size = plan.file_bytes if expected > 2 * plan.file_bytes else parquet.MAX_FILE_BYTES
+        with self._connect(threads=1, share=SIDE_BY_SIDE) as con:
+            paths = parquet.write(
+                con, query, self.folder(), is_portable=True, file_bytes=size, group_rows=parquet.KEYED_GROUP_ROWS
+            )
+            return [key_ranges.recorded(con, parquet.inspect(con, path), order) for path in paths]
+
+    def _connect(self, *, threads: int | None = None, share: int = 1) -> "DuckDBPyConnection":
+        found = _SIZE.fullmatch(self.memory_limit)
+        limit = (
+            f"{int(found[1]) * 1000 // share}{_SMALLER[found[2].upper()]}" if found and share > 1 else self.memory_limit
+        )
+        return duckdb_files.connect(memory_limit=limit, threads=threads, temp_dir=self.folder() / "spill")
+
+
+def _check_deleted(con: "DuckDBPyConnection", increment: Increment) -> None:
+    if increment.deleted:
+        columns = merging.column_types(con, increment.deleted)
+        if missing := [name for name in increment.order.key if name not in columns]:
+            raise SourceError(f"the deleted rows have no column {missing[0]!r}, which is in the primary key")
+
+
+_SMALLER = {"KB": "B", "MB": "KB", "GB": "MB", "TB": "GB", "KIB": "B", "MIB": "KB", "GIB": "MB", "TIB": "GB"}
+"""A thousandth of a unit of memory, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a merge does to each file of the base, by its number.
+
+    `touched` are the files that are rewritten, with the number of rows that they get; `applied` is a parquet file with
+    these rows, in the order of "the file". `added` are new files.
+    """
+
+    touched: Mapping[int, int]
+    applied: Path
+    added: Sequence[ParquetFile]
+    file_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Planning:
+    """Decides what happens to each file. The tables that it makes in `con` may exceed memory; DuckDB spills them.
+
+    new      the increment in its order, each key once: "the place", its columns, "is gone" for a deleted key, and
+             "is certain" if the row of the table leaves whatever its cursor is
+    matched  "the place" and "the file" of each key that a file contains, and whether the new row "is newer"
+    goal     "the place" of each row that counts, and "the file" that it goes into, NULL for a new one
+
+    A column's name never contains a space, so these names are free.
+    """
+
+    con: "DuckDBPyConnection"
+    merge: KeyedMerge
+    increment: Increment
+    ranges: Sequence[Range]
+    types: Mapping[str, str]
+    is_unique: bool
+    _base_types: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def base(self) -> tuple[FileRow, ...]:
+        return self.merge.base
+
+    def plan(self) -> _Plan:
+        for row in self.base:
+            self._base_types.update({name: said["type"] for name, said in row.column_stats.items()})
+        with told_as(SourceError):
+            self._number_rows()
+            self._match(self._candidates())
+            touched = {number for number in self._matched_files() if self._changes(number)}
+            self._choose_goals(touched)
+            return self._planned()
+
+    def _number_rows(self) -> None:
+        """Make `new`: of several rows with one key the one that `merging.latest` prefers, of a deleted key its columns."""
+        made, order = self.increment, self.increment.order
+        latest = f"from {merging.scan(made.new)}"
+        if not self.is_unique:
+            latest = merging.latest(made.new, order.key, made.cursor, self.types)
+        rows = f'select *, false as "is gone", false as "is certain" from ({latest})'
+        if made.deleted:
+            gone, new = merging.scan(made.deleted), merging.scan(made.new)
+            same = " and ".join(f"gone.{quote(column)} = n.{quote(column)}" for column in order.key)
+            terms = ", ".join(f"cast({quote(c)} as {self._base_types[c]}) as {quote(c)}" for c in order.key)
+            rows = f"""
+                select *, false as "is gone", exists (select 1 from {gone} gone where {same}) as "is certain"
+                from ({latest}) n
+                union all by name
+                select distinct {terms}, true as "is gone", true as "is certain" from {gone} gone
+                where not exists (select 1 from {new} n where {same})
+            """
+        self.con.execute(
+            f'create temp table "new" as select row_number() over (order by {order.sql}) as "the place", * from ({rows})'
+        )
+
+    def _candidates(self) -> list[int]:
+        """Return the files whose range contains one of the keys, as far as the bounds of all of them are known."""
+        conditions = [
+            found.may_contain(self._base_types, row.column_stats)
+            for found, row in zip(self.ranges, self.base, strict=True)
+        ]
+        return [number for number, is_one in enumerate(self._any(conditions)) if is_one]
+
+    def _any(self, conditions: Sequence[str]) -> Iterable[bool]:
+        """Return for each condition whether a new row meets it."""
+        for start in range(0, len(conditions), _CONDITIONS):
+            terms = ", ".join(f"bool_or({condition})" for condition in conditions[start : start + _CONDITIONS])
+            yield from (bool(value) for value in self.con.execute(f'select {terms} from "new"').fetchall()[0])
+
+    def _match(self, candidates: Sequence[int]) -> None:
+        """Make `matched` from the columns of the key, and of the cursor, of some files."""
+        self.con.execute('create temp table "matched" ("the place" bigint, "the file" integer, "is newer" boolean)')
+        key, cursor = self.increment.order.key, self.increment.cursor
+        same = " and ".join(f"f.{quote(column)} = n.{quote(column)}" for column in key)
+        for is_with_cursor in (True, False):  # a file of an earlier run may lack the column
+            numbers = [
+                n
+                for n in candidates
+                if (cursor in self.types and cursor in self.base[n].column_stats) == is_with_cursor
+            ]
+            if not numbers:
+                continue
+            paths = {number: quote_text(str(self.merge.local(self.base[number]))) for number in numbers}
+            columns = dict.fromkeys([*key, *([cursor] if cursor and is_with_cursor else [])])
+            wins = self._wins(cursor) if cursor and is_with_cursor else "true"
+            listed, scanned = ", ".join(map(str, paths)), ", ".join(paths.values())
+            self.con.execute(f"""
+                insert into "matched"
+                select n."the place", [{listed}][list_position([{scanned}], f."the path")], n."is certain" or {wins}
+                from (select {", ".join(map(quote, columns))}, "the path" from read_parquet(
+                    [{scanned}], filename = 'the path', hive_partitioning = false)) f
+                join "new" n on {same}
+            """)
+
+    def _wins(self, cursor: str) -> str:
+        """Return the SQL condition that the new row of a key is preferred to the one in a file."""
+        kind = self.types[cursor]
+        new, old = f"n.{quote(cursor)}", f"f.{quote(cursor)}"
+        is_kept = f"{cursors.on_line(old, kind)} and (not {cursors.on_line(new, kind)} or {old} > {new})"
+        return f"not ({is_kept})"
+
+    def _matched_files(self) -> list[int]:
+        found = self.con.execute(
+            'select distinct "the file" from "matched" where "is newer" order by "the file"'
+        ).fetchall()
+        return [number for (number,) in found]
+
+    def _changes(self, number: int) -> bool:
+        """Return whether a row of a file differs from the one that replaces it; reading ends at the first."""
+        old = set(self.base[number].column_stats)
+        terms = [f"f.{quote(c)} is distinct from n.{quote(c)}" for c in self.types if c in old]
+        terms += [f"n.{quote(c)} is not null" for c in self.types if c not in old]
+        terms += [f"f.{quote(c)} is not null" for c in old - self.types.keys() - {*self.increment.order.columns}]
+        same = " and ".join(f"f.{quote(column)} = n.{quote(column)}" for column in self.increment.order.key)
+        found = self.con.execute(f"""
+            select 1 from read_parquet({quote_text(str(self.merge.local(self.base[number])))}) f
+            join (select n.* from "new" n join "matched" m using ("the place") where m."the file" = {number} and m."is newer") n on {same}
+            where n."is gone" or {" or ".join(terms)} limit 1
+        """)
+        return bool(found.fetchall())
+
+    def _choose_goals(self, touched: set[int]) -> None:
+        """Make `goal`. A new key belongs to the last file that begins before it, where files are sorted by their first row.
+
+        That file gets it if it is rewritten anyway or small. So small increments next to each other do not leave a file
+        each, and files stay apart from each other.
+        """
+        table_bytes = sum(row.size_bytes for row in self.base)
+        open_files = {
+            n
+            for n, row in enumerate(self.base)
+            if n in touched or self.merge.sizes.is_small(row.size_bytes, table_bytes)
+        }
+        home = "0" if 0 in open_files else "null"
+        branches = [
+            f"when {self.ranges[n].begins_before(self._base_types)} then {n if n in open_files else 'null'}"
+            for n in reversed(range(len(self.base)))
+        ]
+        listed = ", ".join(map(str, sorted(touched))) or "null"
+        self.con.execute(f"""
+            create temp table "goal" as
+            select "the place", "the file" from "matched" where "is newer" and "the file" in ({listed})
+            union all
+            select "the place", case {" ".join(branches)} else {home} end from "new"
+            where not "is gone" and "the place" not in (select "the place" from "matched")
+        """)
+
+    def _planned(self) -> _Plan:
+        counted = self.con.execute(
+            'select "the file", count(*) from "goal" where "the file" is not null group by "the file" order by "the file"'
+        ).fetchall()
+        home = self.merge.folder()
+        applied = home / "applied.parquet"
+        if counted:
+            self.con.execute(f"""
+                copy (
+                    select g."the file", n.* from "new" n join "goal" g using ("the place") where g."the file" is not null
+                    order by g."the file", "the place"
+                ) to {quote_text(str(applied))} (format parquet, row_group_size {_APPLIED_ROWS})
+            """)
+        size = self.merge.file_bytes(self.increment)
+        query = """
+            select * exclude ("the place", "is gone", "is certain") from "new"
+            where "the place" in (select "the place" from "goal" where "the file" is null) order by "the place"
+        """
+        paths = parquet.write(
+            self.con, query, self.merge.folder(), is_portable=True, file_bytes=size, group_rows=parquet.KEYED_GROUP_ROWS
+        )
+        made = [parquet.inspect(self.con, path) for path in paths]
+        added = [key_ranges.recorded(self.con, file, self.increment.order) for file in made if file.rows]
+        return _Plan(dict(counted), applied, added, size)

@@ -1,0 +1,65 @@
+"""Full refreshes of almost equal data share most of their files."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analyst import duckdb_files
+from analyst.contract import parquet, stable_cuts
+
+ROWS = "select i as id, md5(i::varchar) as v, i % 7 as w from range(12000) r(i)"
+SIZE = 20_000
+
+
+def written(query: str, home: Path, size: int = SIZE) -> list[str]:
+    """Write rows in files that end by content; return the hashes of these files."""
+    home.mkdir()
+    for name in ("in", "out"):
+        (home / name).mkdir()
+    with duckdb_files.connect(threads=1) as con:
+        files = [parquet.inspect(con, path) for path in parquet.write(con, query, home / "in", file_bytes=size * 7)]
+        paths = stable_cuts.cut(con, files, home / "out", file_bytes=size)
+        made = [parquet.inspect(con, path) for path in paths]
+        listed = [str(path) for path in paths]
+        told = "select md5(string_agg(t::varchar, '|')) from ({}) t".format
+        assert con.execute(told(f"from read_parquet({listed})")).fetchall() == con.execute(told(query)).fetchall()
+    return [file.sha256 for file in made]
+
+
+@pytest.mark.parametrize(
+    ("change", "new"),
+    [
+        (ROWS, 0),
+        (f"{ROWS} union all select 12000, 'new', 1", 1),
+        (
+            f"select * from ({ROWS}) where id < 6000 union all select -1, 'new', 1 union all from ({ROWS}) where id >= 6000",
+            2,
+        ),
+        (f"select * from ({ROWS}) where id > 10", 2),
+        (f"select * replace (case when id between 9000 and 9040 then 'x' else v end as v) from ({ROWS})", 2),
+    ],
+)
+def test_a_small_change_leaves_the_other_files_as_they_are(tmp_path: Path, change: str, new: int) -> None:
+    before, after = written(ROWS, tmp_path / "a"), written(change, tmp_path / "b")
+    assert len(before) > 10
+    assert len([one for one in after if one not in before]) <= new
+
+
+def test_rows_that_are_all_equal_are_cut_at_the_largest_size(tmp_path: Path) -> None:
+    assert len(written("select 1 as n from range(40000)", tmp_path / "a", 50)) > 1
+
+
+def test_a_table_without_rows_keeps_its_columns(tmp_path: Path) -> None:
+    assert len(written("select 1 as n where false", tmp_path / "a")) == 1
+
+
+@given(st.lists(st.integers(1, 500), unique=True), st.integers(1, 500), st.sampled_from([1, 8, 64]))
+@settings(max_examples=200)
+def test_files_have_the_rows_that_they_may_have(candidates: list[int], rows: int, usual: int) -> None:
+    ends = list(stable_cuts._ends(sorted(n for n in candidates if n <= rows), rows, usual))
+    sizes = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    assert ends[-1] == rows
+    assert all(0 < size <= 4 * usual for size in sizes)
+    assert all(size >= usual // 4 for size in sizes[:-1])
