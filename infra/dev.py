@@ -35,7 +35,7 @@ SUFFIXES = (".py", ".sql", ".html")
 ENV_FILE = Path(".env")
 INSTANCE_FILE = Path("config/instance.yaml")
 SETUP_FILE = Path(".setup.json")
-START_TIMEOUT = 60.0
+START_TIMEOUT = 120.0
 END_TIMEOUT = 10.0
 
 WELCOME = """\

@@ -234,8 +234,8 @@ class _Writing:
         tag = "tag"
         while tag in {name.lower() for name in names}:
             tag += "_"
-        told = Portable("VARCHAR", f"cast(union_tag({value}) as VARCHAR)")
-        return _packed(f"union_tag({value}) is null", [tag, *names], [told, *made])
+        tag_value = Portable("VARCHAR", f"cast(union_tag({value}) as VARCHAR)")
+        return _packed(f"union_tag({value}) is null", [tag, *names], [tag_value, *made])
 
 
 def _children(kind: "DuckDBPyType") -> "list[tuple[str, DuckDBPyType]]":

@@ -134,7 +134,7 @@ class Rebuild:
             versions = {source: entry.version for source, entry in found.items()}
             if versions == last.built_from and (last.is_whole or last.pointer is None):
                 if last.pointer is not None:
-                    copy_newest(self.store, last.pointer, anew=published > 0)
+                    copy_newest(self.store, last.pointer, force=published > 0)
                 return published
             with duckdb_files.scratch(self.scratch) as folder:
                 published += self._publish(last, found, held, folder)
@@ -169,9 +169,9 @@ class Rebuild:
         try:
             return building.build(frozenset(versions), changed, self.now())
         except LastSnapshotError:
-            anew = folder / "anew"
-            anew.mkdir()
-            building = replace(building, last_duckdb=None, folder=anew)
+            fresh = folder / "fresh"
+            fresh.mkdir()
+            building = replace(building, last_duckdb=None, folder=fresh)
             return building.build(frozenset(versions), frozenset(versions), self.now())
 
     def _versions(self) -> dict[str, str]:

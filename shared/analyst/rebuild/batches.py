@@ -181,28 +181,28 @@ class Batch:
             return Outcome({}, tuple(self.problems), None)
         (found,) = self._found
         taken = {source.name: source.take(self.con, found, self.home) for source in self.sources}
-        told, columns = (
+        bound, columns = (
             view_columns(self.con, [source.alias for source in self.sources]),
             dict[str, tuple[Column, ...]](),
         )
         for source in self.sources:
-            one = taken[source.name] = self._checked(source, taken[source.name], told)
+            one = taken[source.name] = self._checked(source, taken[source.name], bound)
             names = {placed.meta.table: views[f"{source.name}.{placed.meta.table}"] for placed in one.tables}
-            columns |= {view: told[source.alias, table] for table, view in names.items()}
+            columns |= {view: bound[source.alias, table] for table, view in names.items()}
             snapshot_file.rename(self.con, source.alias, names)
         snapshot_file.gather(self.con, [source.alias for source in self.sources])
         duckdb_files.detach(self.con, "merged")
         problems = (*self.problems, *(p for one in taken.values() for p in one.problems))
         return Outcome(taken, problems, self._views, columns)
 
-    def _checked(self, source: Source, taken: Taken, told: Mapping[tuple[str, str], tuple[Column, ...]]) -> Taken:
+    def _checked(self, source: Source, taken: Taken, bound: Mapping[tuple[str, str], tuple[Column, ...]]) -> Taken:
         """Drop the tables with columns whose names or types can't be shown to readers."""
         good: list[Placed] = []
         problems = list(taken.problems)
         for placed in taken.tables:
             label = f"{source.name}.{placed.meta.table}"
             try:
-                check_columns(label, told[source.alias, placed.meta.table])
+                check_columns(label, bound[source.alias, placed.meta.table])
             except ContractError as error:
                 problems.append(
                     Problem(source=source.name, table=placed.meta.table, code=error.code, message=str(error))

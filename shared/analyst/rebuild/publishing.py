@@ -123,15 +123,15 @@ def carry_over(store: Store, source: str, before: str | None, now: str, epoch: i
         point(store, seen, seen.model_copy(update={"built_from": {**seen.built_from, source: now}, "epoch": epoch}))
 
 
-def copy_newest(store: Store, pointer: Pointer, *, anew: bool = True) -> None:
+def copy_newest(store: Store, pointer: Pointer, *, force: bool = True) -> None:
     """Copy the newest snapshot to its fixed name, after publishing it or in place of a builder that died before doing so.
 
-    Unless `anew`, only if the copy is not younger than the snapshot. A builder that resumes late changes nothing: the
+    Unless `force`, only if the copy is not younger than the snapshot. A builder that resumes late changes nothing: the
     copy is swapped, and only while the pointer is the current one.
     """
     for _ in attempts(store, FEW):
         copy, newest = store.head(COPY), store.head(pointer.duckdb)
-        if newest is None or not (anew or copy is None or copy.age >= newest.age):
+        if newest is None or not (force or copy is None or copy.age >= newest.age):
             return
         current, found = store.read(CURRENT), store.read(pointer.duckdb)
         if current is None or found is None or read_pointer(current).duckdb != pointer.duckdb:
@@ -140,7 +140,7 @@ def copy_newest(store: Store, pointer: Pointer, *, anew: bool = True) -> None:
         with suppress(StoreConflictError, UnsureWriteError):
             store.put(COPY, found.data, if_version=ABSENT if copy is None else copy.version)
             return
-        anew = True
+        force = True
     raise UnavailableError(
         f"{COPY!r} can't be written: other processes change it all the time; the next rebuild writes it"
     )

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from analyst import duckdb_files, lease, logs, runs
-from analyst.catalog import Catalog, HeldBack, Pointer
+from analyst.catalog import Catalog, HeldBack
 from analyst.errors import AnalystError, ConflictError, NotFoundError
 from analyst.lease import Lease
 from analyst.rebuild import LEASE, Rebuild, RebuildAnswer, snapshot_file
@@ -216,7 +216,8 @@ def _publish(rebuilding: Rebuild, target: Catalog, key: str, number: int, held: 
         else:
             _assemble(store, catalog, target, duckdb, path)
         held.check()
-        pointer = upload(store, catalog, path, after=last.pointer, built_from=_built(last.pointer), epoch=held.epoch)
+        built_from = last.pointer.built_from if last.pointer else {}
+        pointer = upload(store, catalog, path, after=last.pointer, built_from=built_from, epoch=held.epoch)
         _require_kept(store, (key, duckdb), number)
         point(store, last.pointer, pointer)
         copy_newest(store, pointer)
@@ -240,10 +241,6 @@ def _assemble(store: Store, catalog: Catalog, target: Catalog, duckdb: str, path
             if table not in same or table.view not in there:
                 snapshot_file.make_view(con, table, store.url)
         snapshot_file.finish(con, catalog)
-
-
-def _built(pointer: Pointer | None) -> Mapping[str, str]:
-    return pointer.built_from if pointer else {}
 
 
 def _require_kept(store: Store, keys: Iterable[str], number: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyst import duckdb_files
-from analyst.catalog import Catalog, Column, File, Problem, RemoteAttach, Table
+from analyst.catalog import Catalog, Column, File, Problem, Table
 from analyst.contract.model import FileRow, extract_key
 from analyst.errors import AnalystError, ContractError
 from analyst.rebuild import snapshot_file, view_names
@@ -63,6 +63,7 @@ class Building:
             problems += [p for outcome in outcomes for p in outcome.problems]
             problems += [*_gone(last.keys() - sources), *lost]
             remote = [row for row in self.last.remote if row.source not in taken]
+            remote += [row for found in taken.values() for row in found.remote]
             columns = {view: listed for outcome in outcomes for view, listed in outcome.columns.items()}
             fresh = [_table(name, p, views, columns) for name, found in taken.items() for p in found.tables]
             catalog = Catalog(
@@ -70,7 +71,7 @@ class Building:
                 built_at=now,
                 tables=tuple(sorted((*fresh, *kept), key=lambda table: table.id)),
                 problems=tuple(sorted(problems, key=lambda p: (p.source, p.table or "", p.message))),
-                remote=tuple(sorted((*remote, *_remote(taken)), key=lambda row: (row.source, row.alias))),
+                remote=tuple(sorted(remote, key=lambda row: (row.source, row.alias))),
                 held_back=tuple(one for one in self.last.held_back if one.source in sources - taken.keys()),
                 owners=owners,
             )
@@ -121,10 +122,6 @@ def _gathered(con: "DuckDBPyConnection", outcomes: Sequence[Outcome]) -> dict[st
     """Copy the views of all batches into `merged`; return what was taken of each source."""
     snapshot_file.add_views(con, [outcome.views for outcome in outcomes if outcome.views is not None])
     return {name: taken for outcome in outcomes for name, taken in outcome.taken.items()}
-
-
-def _remote(taken: Mapping[str, Taken]) -> list[RemoteAttach]:
-    return [row for found in taken.values() for row in found.remote]
 
 
 def _by_source(catalog: Catalog) -> dict[str, dict[str, Table]]:

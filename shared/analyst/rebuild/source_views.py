@@ -102,8 +102,8 @@ class Source:
         problems = [self._problem(name or None, reason) for name, reason in self.extract.refused.items()]
         problems += [self._problem(name, reason) for name, reason in self._vanished()]
         remote, refused = self._remote()
-        told = None if self._copy(con, found) else view_columns(con, {self.attached})
-        taking = _Taking(con, found, home, told, frozenset(row.alias for row in remote))
+        bound = None if self._copy(con, found) else view_columns(con, {self.attached})
+        taking = _Taking(con, found, home, bound, frozenset(row.alias for row in remote))
         placed: list[Placed] = []
         for meta in self.extract.meta.values():
             try:
@@ -153,7 +153,7 @@ class Source:
 
     def _place(self, taking: "_Taking", meta: Meta) -> Placed:
         """Find the files of a table, and make sure that its view is in the database."""
-        con, found, told = taking.con, taking.found, taking.told
+        con, found, bound = taking.con, taking.found, taking.bound
         name, state, notice = meta.table, self.extract.state(meta.table), self.extract.notices.get(meta.table)
         label = f"{self.name}.{name}"
         if name in found.tables.of(self.attached):
@@ -171,10 +171,10 @@ class Source:
             is_proven = True
         else:
             require_distinct(label, files)
-            is_proven = told is None and not has_foreign_names(files)
-        if told is not None:
+            is_proven = bound is None and not has_foreign_names(files)
+        if bound is not None:
             there = {column for file in files for column in file.column_stats}
-            columns = [column for column in told.get((self.attached, name), ()) if column.name in there]
+            columns = [column for column in bound.get((self.attached, name), ()) if column.name in there]
             write_view(con, self.alias, name, files, columns, data_url=self.store.url, home=taking.home)
         if not is_proven:  # last: errors in the rows of `_files` cost no request
             verify(self.store, con, label, files, sizes=taking.sizes(self), known=known, folder=taking.home)
@@ -182,7 +182,7 @@ class Source:
 
     def _place_remote(self, taking: "_Taking", name: str, stored: str | None) -> str:
         label = f"{self.name}.{name}"
-        if stored is None or taking.told is None:
+        if stored is None or taking.bound is None:
             raise ContractError(f"{label!r} has query_mode 'remote' but no view")
         table = remote_table(stored)
         if table is None or table[0] not in taking.aliases:
@@ -190,7 +190,7 @@ class Source:
                 f"the view of the remote table {label} must be a plain select from one table of a database that "
                 "_remote_attach names, such as select * from bq.dataset.visits"
             )
-        columns = taking.told.get((self.attached, name), ())
+        columns = taking.bound.get((self.attached, name), ())
         check_columns(label, columns)
         return write_remote_view(taking.con, self.alias, name, table, columns)
 
@@ -217,14 +217,14 @@ class Source:
 class _Taking:
     """The context in which a source is read: the batch's connection, what is attached to it, and a folder for files.
 
-    `told` are the columns of the views in the extract, `None` if the views are copied; `aliases` are the databases that
+    `bound` are the columns of the views in the extract, `None` if the views are copied; `aliases` are the databases that
     its remote views may select from.
     """
 
     con: "DuckDBPyConnection"
     found: "Found"
     home: Path
-    told: Mapping[tuple[str, str], tuple[Column, ...]] | None
+    bound: Mapping[tuple[str, str], tuple[Column, ...]] | None
     aliases: frozenset[str]
     _sizes: list[Mapping[str, int]] = field(default_factory=list)
 

@@ -185,9 +185,12 @@ class Sweep:
             deleted_bytes=sum(entry.size for entry in (*old, *found.unneeded)),
             waiting=found.waiting,
             checkpoints=found.checkpoints,
-            compacted=tuple(_compacted(table) for table in compacted),
+            compacted=tuple(
+                Compacted(source=t.source, table=t.meta.table, files=t.count, size_bytes=t.size_bytes)
+                for t in compacted
+            ),
             gathered=found.gathered,
-            rebuild=self._rebuild() if compacted and not dry_run else None,
+            rebuild=ask_for_rebuild(self.call) if self.call and compacted and not dry_run else None,
             problems=tuple(found.problems),
         )
 
@@ -283,9 +286,6 @@ class Sweep:
                 done += [one.table] if rewriting.publish(one) else []
         return done
 
-    def _rebuild(self) -> RebuildOutcome | None:
-        return None if self.call is None else ask_for_rebuild(self.call)
-
 
 def _gather(prefix: str, kind: _Gathering, found: _Found, *, dry_run: bool) -> None:
     """Archive the records that are due, and count them."""
@@ -294,7 +294,3 @@ def _gather(prefix: str, kind: _Gathering, found: _Found, *, dry_run: bool) -> N
         if not dry_run:
             kind.gather(due)
         found.gathered += sum(map(len, due.values()))
-
-
-def _compacted(table: Scattered) -> Compacted:
-    return Compacted(source=table.source, table=table.meta.table, files=table.count, size_bytes=table.size_bytes)

@@ -47,7 +47,9 @@ class Rule:
 
     def batches(self, files: Iterable[FileRow]) -> Iterator[Files]:
         """Yield the batches of a table's files to rewrite, in their order."""
-        for (is_small, _), in_a_row in groupby(files, lambda file: (self._is_small(file), file.partition)):
+        for (is_small, _), in_a_row in groupby(
+            files, lambda file: (file.size_bytes < self.small_bytes, file.partition)
+        ):
             found = tuple(in_a_row)
             if is_small and len(found) >= self.fewest:
                 yield from (batch for batch in self._cut(found) if len(batch) > 1)
@@ -66,9 +68,6 @@ class Rule:
         if _size(chosen) > self.batch_bytes or len(chosen) > self.batch_files:
             chosen = [file for group in groups for file in group if file.path in small]
         yield from (batch for batch in self._cut(tuple(chosen)) if len(batch) > 1)
-
-    def _is_small(self, file: FileRow) -> bool:
-        return file.size_bytes < self.small_bytes
 
     def _cut(self, files: Files) -> Iterator[Files]:
         start = size = 0

@@ -86,7 +86,7 @@ def started(place: Path, port: int, *more: str, env: str = "") -> subprocess.Com
         env={"PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -114,7 +114,7 @@ def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str, reason: str) 
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert (ran.returncode, ran.stdout) == (1, "")
@@ -167,7 +167,7 @@ def test_people_are_told_how_to_log_in_and_read_logs_and_stop_it_cleanly(tmp_pat
                     start = next(n for n, line in enumerate(lines) if line.startswith(". dev/env"))
                     told = " && ".join(lines[start : start + 2])
                     environ = {**os.environ, "DA_CONFIG_DIR": str(tmp_path / "config-da"), "NO_PROXY": "localhost"}
-                    subprocess.run(told, shell=True, cwd=tmp_path, env=environ, check=True, timeout=60)
+                    subprocess.run(told, shell=True, cwd=tmp_path, env=environ, check=True, timeout=300)
             finally:
                 process.send_signal(signal.SIGINT)
                 rest = process.stdout.read()

@@ -21,6 +21,7 @@ from analyst.connectors.files.places.web import WebPlace
 from analyst.errors import SourceError, UnavailableError
 from analyst.store import ABSENT
 from tests.clouds import cloud
+from tests.doubles import sftp
 from tests.unit.files.folder import rows_of
 
 
@@ -103,6 +104,18 @@ def test_a_bucket_of_a_cloud_is_read_with_the_installed_packages(cloud_folder: s
         open_place(f"{cloud_folder}/nothing", [cloud_folder]).files()
 
 
+def test_a_server_of_files_is_read_over_sftp(tmp_path: Path) -> None:
+    (tmp_path / "served" / "shop").mkdir(parents=True)
+    (tmp_path / "served" / "shop" / "orders.csv").write_text("id\n1\n2\n")
+    with sftp.serving(tmp_path / "served") as port:
+        root = f"sftp://{sftp.USER}:{sftp.PASSWORD}@127.0.0.1:{port}/shop"
+        made = connector(root, root)
+        (table,) = made.tables()
+        assert rows_of(made.extract(table, None, tmp_path)) == [(1,), (2,)]
+        (file,) = open_place(root, [root]).files()
+        assert open_place(root, [root]).mark(file) == file.mark
+
+
 @pytest.mark.parametrize(
     ("url", "package"),
     [
@@ -124,7 +137,7 @@ try:
 except SourceError as error:
     print(error)
 """
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
     assert f"'{url}' can't be read: the package '{package}' is not installed" in found.stdout
     assert f"pip install {package}" in found.stdout
 

@@ -64,7 +64,7 @@ class FileStore:
             status = os.fstat(descriptor)
             version = _version(status)
             data = b"" if version == unless else _read_all(descriptor, status.st_size)
-            return Object(data, version, self._age(status))
+            return Object(data, version, max(0.0, self._clock() - status.st_ctime))
 
     def put(self, key: str, data: bytes, *, if_version: str | Condition, mode: int = 0o666) -> str:
         """Write a whole object and return its new version. `mode` is that of the file, before the umask.
@@ -246,9 +246,6 @@ class FileStore:
 
     def _entry(self, key: str, status: os.stat_result, now: float) -> Entry:
         return Entry(key, _version(status), status.st_size, max(0.0, now - status.st_ctime))
-
-    def _age(self, status: os.stat_result) -> float:
-        return max(0.0, self._clock() - status.st_ctime)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def status_of(error: ClientError) -> int:
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def told(error: Exception, doing: str, url: str, *, writing: bool = False) -> AnalystError:
+def translated(error: Exception, doing: str, url: str, *, writing: bool = False) -> AnalystError:
     """Translate one of `FAILURES`.
 
     Args:
@@ -80,7 +80,7 @@ def unwritten(error: Exception, key: str, url: str, if_version: str | Condition)
         )
     if status == _RACE:
         return UnavailableError(f"writing {key!r} failed: other processes write to it all the time; try again later")
-    return told(error, f"writing {key}", url, writing=True)
+    return translated(error, f"writing {key}", url, writing=True)
 
 
 def has_not_happened(error: Exception) -> bool:

@@ -35,7 +35,7 @@ from analyst.store.port import (
     UnsureWriteError,
 )
 from analyst.store.s3.client import Clients, age_of, condition_of, etag_of, headers_of, version_of
-from analyst.store.s3.errors import BROKEN, FAILURES, code_of, has_not_happened, status_of, told, unwritten
+from analyst.store.s3.errors import BROKEN, FAILURES, code_of, has_not_happened, status_of, translated, unwritten
 from analyst.store.signing import attachment, refuse_state
 
 T = TypeVar("T")
@@ -216,7 +216,7 @@ class S3Store:
                     return take(body), headers_of(answer)
             except BROKEN as error:
                 broken = error
-        raise told(broken, f"reading {key}", self.url) from broken
+        raise translated(broken, f"reading {key}", self.url) from broken
 
     def _put(self, key: str, body: IO[bytes], if_version: str | Condition, **more: Any) -> str:
         condition, name = condition_of(if_version), self._name(key)
@@ -242,7 +242,7 @@ class S3Store:
                 return error.response
             if isinstance(error, ClientError) and code_of(error) in _MISSING:
                 return None
-            raise told(error, f"reading {key}", self.url) from error
+            raise translated(error, f"reading {key}", self.url) from error
 
     def _marked(self, key: str, mark: str) -> str | None:
         """Return the version of the object if this upload wrote it, `None` if another writer did."""
@@ -282,7 +282,7 @@ class S3Store:
         try:
             yield
         except FAILURES as error:
-            raise told(error, doing, self.url) from error
+            raise translated(error, doing, self.url) from error
 
 
 def _is_key(name: str) -> bool:
