@@ -2,9 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 REQ := infra/requirements
-PORT ?= 8000
 
 .DEFAULT_GOAL := help
+
+# tests start hundreds of processes, each of which would compile all modules anew
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## list the targets
@@ -16,29 +18,40 @@ help: ## list the targets
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $(REQ)/uv.txt
 	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python --require-hashes -r $(REQ)/functions.txt -r $(REQ)/cli.txt -r $(REQ)/sources.txt -r $(REQ)/dev.txt
 	$(BIN)/uv pip install -q --python $(BIN)/python --no-build-isolation --no-deps -e . -e shared/da
+	$(BIN)/python infra/cli_wheel.py
 	@touch $@
 
 .venv-da/installed: .venv/installed $(REQ)/cli-newest.txt
-	$(PYTHON) -m venv --clear .venv-da
+	$(BIN)/uv venv -q --clear --no-project --python $(BIN)/python .venv-da
 	$(BIN)/uv pip install -q --compile-bytecode --python .venv-da/bin/python --require-hashes -r $(REQ)/cli-newest.txt
 	$(BIN)/uv pip install -q --python .venv-da/bin/python --no-build-isolation --no-deps -e shared/da
 	@touch $@
 
 .venv-engines/installed: .venv/installed $(REQ)/engines.txt
-	$(PYTHON) -m venv --clear .venv-engines
+	$(BIN)/uv venv -q --clear --no-project --python $(BIN)/python .venv-engines
 	$(BIN)/uv pip install -q --compile-bytecode --python .venv-engines/bin/python --require-hashes -r $(REQ)/engines.txt
 	@touch $@
 
 .PHONY: env
 env: .venv/installed ## create .venv, the environment of all other targets
 
+.PHONY: configure
+configure: ## write .env with generated secrets, for Docker Compose and make dev
+	@if [ -e .env ]; then echo ".env exists already; nothing has changed"; else \
+	  umask 077; secret() { $(PYTHON) -c 'import secrets; print(secrets.token_hex(32))'; }; \
+	  sed -e "s/^SERVICE_TOKEN=$$/SERVICE_TOKEN=$$(secret)/" -e "s/^BOOTSTRAP_SECRET=$$/BOOTSTRAP_SECRET=$$(secret)/" \
+	    -e "s/^SECRET_KEY=$$/SECRET_KEY=$$(secret)/" config/.env.template > .env.new && mv .env.new .env && \
+	  echo "wrote .env, with generated secrets; config/.env.template explains every setting"; fi
+
 .PHONY: demo
 demo: env ## run the whole system once, on sample data or your files: make demo [DATA=dir OPTIONS="nullstr=NA"]
+	@$(BIN)/python infra/cli_wheel.py
 	$(BIN)/python infra/demo.py $(if $(DATA),--data "$(DATA)") $(foreach option,$(OPTIONS),--option "$(option)")
 
 .PHONY: dev
-dev: env ## serve all functions on port 8000 and the bucket .dev/bucket, and reload them on changes
-	$(BIN)/python infra/dev.py --port $(PORT)
+dev: env ## serve all functions on the bucket .dev/bucket, and reload them on changes: make dev [PORT=8000 LOGS=json]
+	@$(BIN)/python infra/cli_wheel.py
+	@$(BIN)/python infra/dev.py $(if $(PORT),--port "$(PORT)") $(if $(LOGS),--logs "$(LOGS)")
 
 .PHONY: pin-image
 pin-image: ## look up the digest of the base image and write it to .env as PYTHON_IMAGE
@@ -53,18 +66,20 @@ lint: env ## run ruff and mypy
 	$(BIN)/mypy --no-error-summary
 
 .PHONY: check
-check: lint ## run ruff, mypy and the fast tests
-	$(BIN)/pytest -m "not slow" -n 2
+check: lint ## run ruff, mypy and the fast unit tests
+	$(BIN)/pytest tests/unit -m "not slow" -n 2 --dist worksteal
 
 .PHONY: test
-test: lint .venv-da/installed ## run ruff, mypy and all tests; those of `da` also with the newest DuckDB
+test: ## run ruff, mypy and all tests; those of `da` also with the newest DuckDB
+	@$(MAKE) --no-print-directory -j2 lint .venv-da/installed
 	$(BIN)/pytest -n 2 --dist worksteal
-	.venv-da/bin/pytest tests/integration/da -m "not server"
+	.venv-da/bin/pytest tests/integration/da -m "duckdb and not server" -n 2 --dist worksteal
 
 .PHONY: e2e
-e2e: env .venv-engines/installed ## run the demo, containers, other engines and many processes at once (takes minutes, needs Docker)
+e2e: env .venv-engines/installed ## run the demo, containers, other engines, many processes at once and properties on many examples (takes an hour, needs Docker)
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e/faults
 	$(BIN)/pytest tests/e2e --ignore tests/e2e/faults
+	$(BIN)/pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile many
 	for seed in $$(seq 1 20); do SCHEMATHESIS_SEED=$$seed $(BIN)/pytest -n 2 tests/integration/test_schemathesis.py || exit 1; done
 
 .PHONY: bench

@@ -50,17 +50,17 @@ Done in {seconds:.1f} s; nothing is left running. All files are in {place}.
 
 What to try next
   Query the mirror, offline:
-    cd {place}/workspace
-    {bin}/da tables
-    {bin}/da query "{query}"
-  Serve the same bucket again, and in another terminal ask it from {place}/workspace for changes:
-    DATA_URL={bucket} BASE_URL={url} {bin}/functions-framework --source functions/host.py --target host --host 127.0.0.1 --port {port}
-    DA_CONFIG_DIR=../config {bin}/da status
-  Read the documentation of the API while it is served: {url}/docs
+    cd {workspace}
+    {da} tables
+    {da} query "{query}"
+  Serve the same bucket again, with the documentation of the API on {url}/docs:
+    DATA_URL={bucket} BASE_URL={url} {framework} --source {host} --target host --host 127.0.0.1 --port {port}
+  Ask it for changes, in another terminal:
+    cd {workspace} && DA_CONFIG_DIR=../config {da} status
   Serve a bucket of your own, with functions that reload when you change them:
-    make dev
-  Do all this with your own files:
-    make demo DATA=/path/of/a/folder OPTIONS="nullstr=NA"\
+    make -C {root} dev
+  Do all this with your own files, in the folder FOLDER:
+    make -C {root} demo DATA=FOLDER OPTIONS="nullstr=NA"\
 """
 
 
@@ -90,14 +90,15 @@ class Da:
     workspace: Path
     environ: Mapping[str, str]
 
-    def run(self, *arguments: str, may_fail: bool = False) -> None:
-        """Run a command and show its output."""
+    def run(self, *arguments: str, may_fail: bool = False) -> bool:
+        """Run a command and show its output; return whether it succeeded."""
         print(f"\n$ {shlex.join(['da', *arguments])}", flush=True)
         began = time.monotonic()
         done = subprocess.run([BIN / "da", *arguments], cwd=self.workspace, env=self.environ, check=False)
         print(f"  [{time.monotonic() - began:.1f} s]", flush=True)
         if done.returncode and not may_fail:
             raise DemoError(f"da {arguments[0]} failed, for the reason above.")
+        return not done.returncode
 
     def views(self) -> list[str]:
         """List the views of the mirror that can be queried."""
@@ -144,7 +145,7 @@ def _demo(place: Path, data: Path | None, options: tuple[str, ...]) -> None:
     if not data:
         da.run("sample-data", "--size", "m", "--output", str(source.folder))
     with _functions(place / "functions.log", environ, url):
-        _publish(da, source, url)
+        is_whole = _publish(da, source, url)
         da.run("sync")
         views = da.views()
     if not views:
@@ -153,8 +154,18 @@ def _demo(place: Path, data: Path | None, options: tuple[str, ...]) -> None:
     query = (
         f"select count(*) from {views[0]}" if data else "select category, count(*) from support_tickets group by all"
     )
-    names = {"place": _short(place), "bin": BIN, "bucket": environ["DATA_URL"], "port": port, "url": url}
+    paths = {
+        "workspace": place / "workspace",
+        "da": BIN / "da",
+        "framework": BIN / "functions-framework",
+        "host": ROOT / "functions" / "host.py",
+        "root": ROOT,
+    }
+    names = {name: shlex.quote(str(path)) for name, path in paths.items()}  # runs wherever it is pasted
+    names |= {"place": _short(place), "bucket": shlex.quote(environ["DATA_URL"]), "port": str(port), "url": url}
     print(NEXT.format(seconds=time.monotonic() - began, query=query, **names))
+    if not is_whole:
+        raise DemoError("some files could not be published, for the reasons above, after `da admin sync`.")
 
 
 def _own(folder: Path, options: tuple[str, ...], place: Path) -> Source:
@@ -277,11 +288,12 @@ def _last_line(log: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "it is empty")
 
 
-def _publish(da: Da, source: Source, url: str) -> None:
+def _publish(da: Da, source: Source, url: str) -> bool:
+    """Publish the files; return whether all of them could be."""
     da.run("login", "--server", url, "--bootstrap", "admin@example.com")
     options = [part for option in source.options for part in ("--option", option)]
-    da.run("admin", "add-source", source.name, "--path", source.path, *options)
-    da.run("admin", "sync", source.name, may_fail=True)
+    da.run("admin", "sources", "add", source.name, "--path", source.path, *options)
+    return da.run("admin", "sync", source.name, may_fail=True)
 
 
 def _answer(da: Da, views: list[str], *, is_sample: bool) -> None:

@@ -33,8 +33,8 @@ class Cloud(Protocol):
     def open(self) -> Store:
         """Open it in this process; the store never waits."""
 
-    def copy(self) -> "Cloud":
-        """Make another with the same objects, at the same versions."""
+    def copy(self, home: Path | None = None) -> "Cloud":
+        """Make another with the same objects, at the same versions; what it needs on the disk is put into a folder."""
 
 
 NewCloud = Callable[[Path], AbstractContextManager[Cloud]]
@@ -52,8 +52,8 @@ class FileCloud:
     def open(self) -> Store:
         return open_store(read_settings(self.settings))
 
-    def copy(self) -> Cloud:
-        copy = self.folder.with_name(f"{self.folder.name}-{uuid4().hex}")
+    def copy(self, home: Path | None = None) -> Cloud:
+        copy = self.folder.with_name(f"{self.folder.name}-{uuid4().hex}") if home is None else home / self.folder.name
         shutil.copytree(self.folder, copy)
         return FileCloud(copy)
 
@@ -76,7 +76,7 @@ class GsCloud:
     def open(self) -> Store:
         return GsStore("bucket", self.prefix, self.clients.enter_context(self.gcs.client()), pace=AT_ONCE)
 
-    def copy(self) -> Cloud:
+    def copy(self, home: Path | None = None) -> Cloud:  # noqa: ARG002 - nothing of it is on the disk
         copy, objects = _place(), self.gcs.buckets["bucket"]
         for name, held in [*objects.items()]:
             if name.startswith(f"{self.prefix}/"):
@@ -103,7 +103,7 @@ class S3Cloud:
     def open(self) -> Store:
         return S3Store(BUCKET, self.prefix, clients_of(self.server), sleep=lambda _: None)
 
-    def copy(self) -> Cloud:
+    def copy(self, home: Path | None = None) -> Cloud:  # noqa: ARG002 - nothing of it is on the disk
         copy, here = replace(self, prefix=_place()), self.open()
         there = copy.open()
         for entry in here.list(""):

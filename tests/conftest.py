@@ -14,12 +14,11 @@ if TYPE_CHECKING:  # not there where only the packages of `da` are
 
 
 try:
-    from hypothesis import HealthCheck, settings
+    from tests.examples import register_profiles
 except ImportError:
-    pass  # where only the packages of `da` are, nothing needs it
-else:  # how long an example takes tells of the machine, not of the program
-    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("any machine")
+    pass  # where only the packages of `da` are, nothing needs Hypothesis
+else:
+    register_profiles()
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what runs in the background

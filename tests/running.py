@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -114,6 +115,22 @@ def host(
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+@contextmanager
+def served(application: Any) -> Iterator[Host]:
+    """Serve functions from threads of this process until the block ends, where the statement is not about processes."""
+    from werkzeug.serving import make_server
+
+    serving = make_server("127.0.0.1", 0, application, threaded=True)
+    thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield Host(f"http://127.0.0.1:{serving.server_port}")
+    finally:
+        serving.shutdown()
+        thread.join()
+        serving.server_close()
 
 
 def da(

@@ -3,8 +3,8 @@
 from analyst.access import Role
 from analyst.context import Context
 from analyst.http import function
-from analyst.manifest import visible
 from analyst.state.access_report import AccessQuery, AccessReport, report
+from analyst.visible_tables import visible
 
 
 @function("GET", "/api/admin/access", allow=Role.ADMIN, answers={404: "The user or table does not exist."})

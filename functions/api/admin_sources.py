@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from analyst.access import Role
-from analyst.connectors.source_types import SOURCE_TYPES
+from analyst.connectors.source_types import SOURCE_TYPES, check_connector
 from analyst.context import Context
 from analyst.http import function
 from analyst.names import Name
@@ -52,6 +52,7 @@ def get_source(request: SourceRequest, ctx: Context) -> Source:
 )
 def create_source(new: NewSource, ctx: Context) -> Source:
     """Add a source."""
+    check_connector(new.type)
     return ctx.state.edit(lambda db: sources.create_source(db, actor(ctx), new, SOURCE_TYPES))
 
 
@@ -63,6 +64,8 @@ def create_source(new: NewSource, ctx: Context) -> Source:
 )
 def update_source(change: SourceChange, ctx: Context) -> Source:
     """Change the given fields of a source."""
+    if "type" in change.model_fields_set:
+        check_connector(change.type)
     return ctx.state.edit(lambda db: sources.update_source(db, actor(ctx), change, SOURCE_TYPES))
 
 

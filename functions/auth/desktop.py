@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from analyst.access import Role
 from analyst.auth import sessions
 from analyst.auth.provider import require
-from analyst.auth.providers.desktop import PER_CLIENT, PROVIDER, give_code, take_code
+from analyst.auth.providers.desktop import PER_CLIENT, PROVIDER, give_code, shorten, take_code
 from analyst.auth.sessions import Pair
 from analyst.context import Context
 from analyst.errors import ForbiddenError
 from analyst.http import Allow, Page, Redirect, function
-from analyst.http.html import render
+from analyst.http.pages import page
 from analyst.state.fields import Input, Line
 from analyst.validation import Matching
 
@@ -59,8 +59,15 @@ class Tokens(BaseModel):
 def desktop_page(request: DesktopRequest, ctx: Context) -> Page:
     """Ask the signed-in user whether `da` on that machine may act on their behalf."""
     require(PROVIDER, ctx.settings)
-    page = render("desktop.html", title="Sign in to da", request=request, email=ctx.caller.email)
-    return Page(page, form_targets=() if request.port is None else (f"http://127.0.0.1:{request.port}",))
+    targets = () if request.port is None else (f"http://127.0.0.1:{request.port}",)
+    return page(
+        ctx,
+        "desktop.html",
+        title="Sign in to da",
+        form_targets=targets,
+        request=request,
+        email=ctx.caller.email,
+    )
 
 
 @function("POST", "/auth/desktop", allow=Role.VIEWER)
@@ -71,7 +78,7 @@ def desktop_code(request: DesktopRequest, ctx: Context) -> Redirect | Page:
         raise ForbiddenError("an access token cannot start a session; sign in with a browser")
     code = give_code(ctx.keys, ctx.caller, request.challenge, ctx.now)
     if request.port is None:
-        return Page(render("desktop_code.html", title="Copy this to da", code=code))
+        return page(ctx, "desktop_code.html", title="Your code for da", code=shorten(ctx.store, code))
     query = urlencode({"code": code, "state": request.state})
     return Redirect(f"http://127.0.0.1:{request.port}/?{query}", 303)
 

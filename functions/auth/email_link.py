@@ -1,7 +1,7 @@
 """Sign-in by e-mail link. Mail scanners open links and submit forms: see `analyst.auth.links`."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import StringConstraints
 
@@ -14,7 +14,7 @@ from analyst.auth.sign_in import Proven
 from analyst.context import Context
 from analyst.http import Allow, Page, Redirect, function
 from analyst.http.browser_session import link_cookie, link_cookie_of, shown_with_link, sign_browser_in
-from analyst.http.html import render
+from analyst.http.pages import page
 from analyst.state.fields import Email, Input
 
 Token = Annotated[str, StringConstraints(max_length=4000)]
@@ -52,7 +52,7 @@ class ConfirmedLink(Input):
 def email_page(query: LinkPageQuery, ctx: Context) -> Page:
     """Show the form for the e-mail address."""
     require(PROVIDER, ctx.settings)
-    return Page(render("email.html", title="Sign in by e-mail", next=query.next))
+    return page(ctx, "email.html", title="Sign in by e-mail", next=query.next)
 
 
 @function("POST", "/auth/email", allow=Allow.ANYBODY)
@@ -79,14 +79,14 @@ def email_link(request: LinkRequest, ctx: Context) -> Page:
             now=ctx.now,
         ),
     )
-    text = f"If {request.email} may sign in here, a mail with a link is on its way. The link works for 15 minutes."
-    page = render("mailed.html", title="Look into your mailbox", text=text, code=binding.code)
-    return Page(page, cookies=(link_cookie(ctx, binding, links.LASTS[Purpose.MAGIC_LINK]),))
+    text = f"If {request.email} may sign in here, an e-mail with a link is on its way. The link works for 15 minutes."
+    cookie = link_cookie(ctx, binding, links.LASTS[Purpose.MAGIC_LINK])
+    return page(ctx, "mailed.html", title="Check your e-mail", cookies=(cookie,), text=text, code=binding.code)
 
 
 @function("GET", "/auth/email/confirm", allow=Allow.ANYBODY)
 def confirm_page(request: LinkToken, ctx: Context) -> Page:
-    """Show whom the link signs in. Opening it does not use it up."""
+    """Show which user the link signs in. Opening it does not use it up."""
     require(PROVIDER, ctx.settings)
     link = links.read(ctx.keys, Purpose.MAGIC_LINK, request.token, ctx.now)
     return _confirming(request.token, link, ctx, None)
@@ -109,5 +109,5 @@ def confirm(request: ConfirmedLink, ctx: Context) -> Redirect | Page:
 
 def _confirming(token: str, link: Link, ctx: Context, problem: str | None) -> Page:
     needs_code = links.needs_code(link, link_cookie_of(ctx))
-    values = {"email": link.subject, "token": token, "needs_code": needs_code, "problem": problem}
-    return Page(render("confirm.html", title="Sign in", **values), 200 if problem is None else 401)
+    values: dict[str, Any] = {"email": link.subject, "token": token, "needs_code": needs_code, "problem": problem}
+    return page(ctx, "confirm.html", title="Sign in", status=200 if problem is None else 401, **values)

@@ -11,7 +11,7 @@ from analyst.errors import UnauthenticatedError
 from analyst.http import Allow, Page, Redirect, function
 from analyst.http.answers import Cookie
 from analyst.http.browser_session import sign_browser_in
-from analyst.http.html import render
+from analyst.http.pages import page
 from analyst.state.fields import Input
 
 Word = Annotated[str, StringConstraints(max_length=4000)]
@@ -62,9 +62,17 @@ def google_callback(query: GoogleCallback, ctx: Context) -> Redirect | Page:
     require(PROVIDER, ctx.settings)
     ctx.signs_in(PROVIDER.name)
     if query.error:
-        text = "You were not signed in. Nothing has changed; you can try again, or another way."
-        page = render("message.html", title="Not signed in", text=text, link={"url": "/login", "text": "Sign in"})
-        return Page(page, 401, (_kept(ctx, "", 0),))
+        text = "You were not signed in. Nothing has changed. Try again, or use another method."
+        return page(
+            ctx,
+            "message.html",
+            title="Not signed in",
+            status=401,
+            cookies=(_kept(ctx, "", 0),),
+            text=text,
+            request_id=None,
+            links=[{"url": "/login", "text": "Sign in"}],
+        )
     kept = ctx.request.cookies.get(_cookie_name(ctx))
     if kept is None:
         raise UnauthenticatedError("this sign-in was started in another browser, or too long ago; start again")

@@ -14,10 +14,11 @@ from analyst.auth.providers import password as passwords
 from analyst.auth.providers.password import LONGEST, PROVIDER, RESETS_FROM, RESETS_TO
 from analyst.auth.sign_in import Proven
 from analyst.context import Context
-from analyst.errors import AnalystError, InvalidInputError, UnauthenticatedError
+from analyst.errors import AnalystError, InvalidInputError, NotFoundError, UnauthenticatedError
 from analyst.http import Allow, Page, Redirect, function
 from analyst.http.browser_session import link_cookie, link_cookie_of, shown_with_link, sign_browser_in
-from analyst.http.html import render
+from analyst.http.pages import page
+from analyst.mail import can_send
 from analyst.state import actor
 from analyst.state.fields import Email, Input
 from analyst.state.users import find_account
@@ -72,7 +73,7 @@ class PasswordChange(Input):
 def password_page(query: PasswordPageQuery, ctx: Context) -> Page:
     """Show the form for e-mail address and password."""
     require(PROVIDER, ctx.settings)
-    return _form(query.next, None)
+    return _form(ctx, query.next, None)
 
 
 @function("POST", "/auth/password", allow=Allow.ANYBODY)
@@ -90,15 +91,15 @@ def password_login(request: PasswordLogin, ctx: Context) -> Redirect | Page:
             actor=actor(ctx),
         )
     except UnauthenticatedError as error:
-        return _form(request.next, str(error))
+        return _form(ctx, request.next, str(error))
     return sign_browser_in(ctx, Proven(account.email, PROVIDER.name), request.next)
 
 
 @function("GET", "/auth/password/forgot", allow=Allow.ANYBODY)
 def forgot_page(ctx: Context) -> Page:
     """Show the form for requesting a reset link."""
-    require(PROVIDER, ctx.settings)
-    return Page(render("forgot.html", title="Set a new password"))
+    _require_mail(ctx)
+    return page(ctx, "forgot.html", title="Set a new password")
 
 
 @function("POST", "/auth/password/forgot", allow=Allow.ANYBODY)
@@ -107,7 +108,7 @@ def forgot(request: ResetRequest, ctx: Context) -> Page:
 
     The link works in the browser that requested it, and in any other browser with the code on this page.
     """
-    require(PROVIDER, ctx.settings)
+    _require_mail(ctx)
     ctx.limits.count(RESETS_FROM, ctx.client_network, ctx.now)
     ctx.limits.count(RESETS_TO, request.email, ctx.now)
     binding = links.bind_to_browser(ctx.keys, Purpose.RESET, link_cookie_of(ctx))
@@ -124,9 +125,9 @@ def forgot(request: ResetRequest, ctx: Context) -> Page:
             now=ctx.now,
         ),
     )
-    text = f"If {request.email} is a user here, a mail with a link is on its way. The link works for an hour."
-    page = render("mailed.html", title="Look into your mailbox", text=text, code=binding.code)
-    return Page(page, cookies=(link_cookie(ctx, binding, links.LASTS[Purpose.RESET]),))
+    text = f"If {request.email} is a user here, an e-mail with a link is on its way. The link works for an hour."
+    cookie = link_cookie(ctx, binding, links.LASTS[Purpose.RESET])
+    return page(ctx, "mailed.html", title="Check your e-mail", cookies=(cookie,), text=text, code=binding.code)
 
 
 @function("GET", "/auth/password/set", allow=Allow.ANYBODY)
@@ -169,6 +170,17 @@ def set_password(request: ChosenPassword, ctx: Context) -> Redirect | Page:
 )
 def change_password(request: PasswordChange, ctx: Context) -> None:
     """Change the caller's password. All their sessions end, including this one."""
+    change_own_password(request, ctx)
+
+
+def change_own_password(request: PasswordChange, ctx: Context) -> None:
+    """Change the caller's password.
+
+    Raises:
+        UnauthenticatedError: the old password is wrong.
+        InvalidInputError: the new password is too easy to guess.
+        RateLimitedError: there were too many attempts.
+    """
     require(PROVIDER, ctx.settings)
     with ctx.state.read() as db:
         account = find_account(db, ctx.caller.user_id or "")
@@ -185,22 +197,42 @@ def change_password(request: PasswordChange, ctx: Context) -> None:
     )
 
 
-def _form(then: str, problem: str | None) -> Page:
-    return Page(
-        render("password.html", title="Sign in with a password", next=then, problem=problem),
-        200 if problem is None else 401,
+def _form(ctx: Context, then: str, problem: str | None) -> Page:
+    return page(
+        ctx,
+        "password.html",
+        title="Sign in with a password",
+        status=200 if problem is None else 401,
+        next=then,
+        problem=problem,
+        can_reset=can_send(ctx.settings),
     )
+
+
+def _require_mail(ctx: Context) -> None:
+    """Require that reset links can be mailed, so that nobody waits for a mail that never arrives.
+
+    Raises:
+        NotFoundError: sign-in by password, or mail, is not configured.
+    """
+    require(PROVIDER, ctx.settings)
+    if not can_send(ctx.settings):
+        missing = "a mail server (SMTP_HOST)" if ctx.settings.base_url else "its address (BASE_URL)"
+        raise NotFoundError(
+            f"this server cannot mail reset links until an administrator sets {missing}; ask for a new invitation"
+        )
 
 
 def _choosing(token: str, code: str, ctx: Context, error: AnalystError | None) -> Page:
     owner = passwords.whose(token, link_cookie_of(ctx), ctx.keys, ctx.state, ctx.now)
-    page = render(
+    return page(
+        ctx,
         "set_password.html",
         title="Choose a password",
+        status=200 if error is None else error.status,
         token=token,
         email=owner.account.email,
         needs_code=owner.needs_code,
         code=code,
         problem=None if error is None else str(error),
     )
-    return Page(page, 200 if error is None else error.status)

@@ -1,4 +1,4 @@
-"""Sign-in methods, sign-out, and the account page."""
+"""Sign-in methods, and sign-out."""
 
 from typing import Annotated
 
@@ -6,13 +6,12 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from analyst.access import Role, Scope
 from analyst.auth import sessions
-from analyst.auth.callers import who_is
 from analyst.auth.provider import available_providers
 from analyst.context import Context
 from analyst.errors import ConflictError
 from analyst.http import Allow, Page, Redirect, function
 from analyst.http.browser_session import signed_out
-from analyst.http.html import render
+from analyst.http.pages import page
 from analyst.state import actor
 from analyst.state.fields import Input
 from analyst.state.users import end_all_sessions, end_session
@@ -57,13 +56,7 @@ def list_providers(ctx: Context) -> ProviderList:
 def login(query: LoginQuery, ctx: Context) -> Page:
     """Show the sign-in methods."""
     buttons = [button for it in available_providers(ctx.settings) if (button := it.button(ctx.settings)) is not None]
-    return Page(render("login.html", title="Sign in", buttons=buttons, next=query.next))
-
-
-@function("GET", "/account", allow=Role.VIEWER)
-def account(ctx: Context) -> Page:
-    """Show who is signed in, and let them sign out."""
-    return Page(render("account.html", title="Your account", me=who_is(ctx.access.current(), ctx.caller)))
+    return page(ctx, "login.html", title="Sign in", buttons=buttons, next=query.next)
 
 
 @function(

@@ -3,17 +3,24 @@
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from analyst.connectors.jira.job import JobAnswer, JobRequest, answer_of, begin
 from analyst.connectors.jira.sync.backfill import Tally, refresh_all, refresh_some
 from analyst.context import Context
 from analyst.http import Allow, Answer, function
 from analyst.state.fields import Input
+from analyst.validation import Matching
 
 _MOST_KEYS = 1000
 
-IssueName = Annotated[str, StringConstraints(pattern=r"^(?:[A-Za-z][A-Za-z0-9_]{0,31}-[0-9]{1,18}|[0-9]{1,18})$")]
+IssueName = Annotated[
+    str,
+    Matching(
+        r"^(?:[A-Za-z][A-Za-z0-9_]{0,31}-[0-9]{1,18}|[0-9]{1,18})$",
+        "the key or id of an issue, such as SHOP-42 or 10042",
+    ),
+]
 """The key of an issue, or its id."""
 
 

@@ -22,7 +22,7 @@ _LONGEST_EMAIL = 254
 
 
 def _wrong(value: str, what: str, example: str) -> PydanticCustomError:
-    """Say what is wrong, so that the value can be left out of it where it must not be told."""
+    """Make an error whose message can omit the value where it must not be shown."""
     return PydanticCustomError(
         "address",
         '"{value}" is not a valid {what} (expected something like {example})',
@@ -31,10 +31,10 @@ def _wrong(value: str, what: str, example: str) -> PydanticCustomError:
 
 
 def normal_email(text: str) -> str:
-    """Return how an address is kept: in lower case, without spaces around it; what is not plain ASCII stays as it is.
+    """Return an address as it is stored: without surrounding spaces, and in lower case if it is ASCII.
 
-    Characters beyond ASCII have lower cases within it (KELVIN SIGN is one of `k`), so that lowering them would make
-    one address of two.
+    Some characters outside ASCII have a lower case within it (KELVIN SIGN becomes `k`), so lowering them would merge two
+    different addresses.
     """
     bare = text.strip(" \t\r\n")
     return bare.lower() if bare.isascii() else bare
@@ -125,10 +125,10 @@ _SPECIAL = tuple(
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address is a unicast one of the open internet, and stands for no other one that is not.
+    """Return whether an IP address is a public unicast address, and does not embed one that is not.
 
-    Addresses that carry an IPv4 address (mapped, NAT64, ISATAP) are as public as that one. 6to4 and Teredo are out of
-    use and lead through relays that we don't know.
+    Addresses that embed an IPv4 address (mapped, NAT64, ISATAP) are as public as that one. 6to4 and Teredo are obsolete
+    and use relays that we do not know.
     """
     try:
         found = ipaddress.ip_address(address)

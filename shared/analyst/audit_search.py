@@ -32,7 +32,7 @@ _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]")
 
 
 def _written(value: object) -> object:
-    """Read a time as it is written; a number of seconds is none."""
+    """Parse a time in RFC 3339; numbers are rejected."""
     if not isinstance(value, str):
         return value
     try:

@@ -73,7 +73,7 @@ class Problem(_Value):
 
 
 class RemoteAttach(_Value):
-    """What has to be attached before the remote views of a source are read. The token stands in a variable `token_env`."""
+    """A database to attach before reading the remote views of a source. The variable `token_env` holds its token."""
 
     source: str
     alias: str
@@ -83,9 +83,9 @@ class RemoteAttach(_Value):
 
 
 class HeldBack(_Value):
-    """A source that shows the tables of an earlier `snapshot`, until it publishes anew or is released.
+    """A source that a rollback keeps at an earlier `snapshot` until it publishes again or is released.
 
-    `newest` says what it has published since, as versions and hashes by table.
+    `newest` records what it has published since, as versions and hashes by table.
     """
 
     source: str

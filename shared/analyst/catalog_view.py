@@ -4,12 +4,10 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from analyst import manifest
 from analyst.access import AccessList, Caller
 from analyst.catalog import Column, QueryMode, Table
-from analyst.errors import NotFoundError
-from analyst.manifest import visible
 from analyst.snapshots import Snapshot
+from analyst.visible_tables import require, visible
 
 
 class TableSummary(BaseModel):
@@ -61,14 +59,12 @@ def search(
 
 
 def find(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str) -> TableDetail:
-    """Tell all about one table.
+    """Return one table.
 
     Raises:
         NotFoundError: there is none of this id for this caller.
     """
-    table = manifest.find(snapshot, access, caller, table_id)
-    if table is None:
-        raise NotFoundError(f"there is no table {table_id!r}")
+    table = require(snapshot, access, caller, table_id)
     return TableDetail(
         **_summary(table, access).model_dump(), hash=table.hash, files=len(table.files), columns=table.columns
     )

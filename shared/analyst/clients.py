@@ -22,9 +22,9 @@ _AGENTS: Final = ("claude", "anthropic", "chatgpt", "openai", "codex", "cursor",
 def client_address(peer: str | None, forwarded_for: str | None, trusted_proxies: int) -> str | None:
     """Return the IP address that a request comes from; `None` when it did not come over a network.
 
-    Every proxy writes at the end of `X-Forwarded-For` whom it was called by. So of what `trusted_proxies` of ours have
-    written the first is the client; what stands before it may be anything. A request that did not pass all of them is
-    its peer's.
+    Every proxy appends its caller to `X-Forwarded-For`. So the first of the last `trusted_proxies` entries is the client;
+    the entries before it can be forged. If there are fewer entries, the request did not pass all proxies, and its peer is
+    the client.
     """
     written = [part.strip() for part in (forwarded_for or "").split(",")]
     if 0 < trusted_proxies <= len(written):
@@ -33,7 +33,7 @@ def client_address(peer: str | None, forwarded_for: str | None, trusted_proxies:
 
 
 def network_of(address: str | None) -> str:
-    """Return what attempts of an address are counted under: IPv4 as it is, of IPv6 the /64, which one client has."""
+    """Return the key for counting attempts: an IPv4 address, or the /64 network of an IPv6 address, which one client has."""
     if address is None:
         return ""
     found = ip_address(address)
@@ -42,7 +42,7 @@ def network_of(address: str | None) -> str:
 
 
 def client_kind(user_agent: str | None) -> ClientKind:
-    """Return what kind of client says this of itself. It may lie: nothing is allowed or denied by it."""
+    """Return the kind of client by its `User-Agent`. It can be forged, so no decision depends on it."""
     said = (user_agent or "").lower()
     if said.startswith("da/"):
         return ClientKind.DA

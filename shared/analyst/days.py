@@ -1,8 +1,8 @@
 """Records by day: each is an object of its own at first; those of past days are moved to archives.
 
-A record is `<prefix>date=2026-01-31/<name>`, with one line of JSON or several, and never changes. An archive lies in the
-same folder, `archive-<hash>.jsonl.gz`: its first line tells how many lines each of its records has, and they follow. It is
-there before its records go, so for a while a record is in both, and sometimes in two archives; readers find it once.
+A record is `<prefix>date=2026-01-31/<name>`, with one or more lines of JSON, and never changes. An archive is in the same
+folder, `archive-<hash>.jsonl.gz`: its first line is the number of lines of each record, and the lines follow. It is written
+before its records are deleted, so a record can be in both for a while, or in two archives; readers return it once.
 """
 
 import gzip
@@ -39,7 +39,7 @@ def folder_of(prefix: str, day: date) -> str:
 
 
 def is_record(name: str) -> bool:
-    """Return whether an object of a day's folder is a record, and no archive nor anybody else's."""
+    """Return whether an object in the folder of a day is a record, not an archive or a foreign object."""
     return _RECORD.fullmatch(name) is not None
 
 
@@ -73,7 +73,7 @@ class Day:
         return sorted(self.single | self.archived.keys())
 
     def lines(self, name: str) -> Lines | None:
-        """Read a record; `None` if there is none, or none any more."""
+        """Read a record; `None` if it does not exist."""
         if name in self.archived:
             return self.archived[name]
         found = self.store.read(self.folder + name)
@@ -91,7 +91,7 @@ def pack(records: Mapping[str, bytes]) -> tuple[str, bytes]:
 
 
 def split(entries: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
-    """Cut records into parts that are an archive each, which takes no more from `size` bytes on."""
+    """Split records into parts of about `size` bytes, one per archive."""
     part: list[Entry] = []
     taken = 0
     for entry in entries:

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Final, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from analyst.contract.connector import Connector
 from analyst.contract.extraction import Extraction
@@ -16,8 +16,9 @@ from analyst.names import Name
 from analyst.runs import RunRecord, RunStatus, TableResult, new_run_id
 from analyst.snapshots import Snapshots
 from analyst.store import Store
+from analyst.validation import Matching
 
-RunId = Annotated[str, StringConstraints(pattern=r"^0[0-9A-HJKMNP-TV-Z]{25}$")]
+RunId = Annotated[str, Matching(r"^0[0-9A-HJKMNP-TV-Z]{25}$", "the id of a run, such as 01M8JM8RRTVM4JK0EBMTR9MEV7")]
 """A ULID before the year 3084. Later ones, up to the year 10889, exceed the dates of Python."""
 
 HTTP_STATUS: Final[Mapping[RunStatus, int]] = {

@@ -11,7 +11,7 @@ ROOT = "analyst"
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one line of JSON; what is given as `extra={"fields": {…}}` stands beside the message."""
+    """Formats a record as one line of JSON, with the members of `extra={"fields": {…}}` beside the message."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Format one record."""

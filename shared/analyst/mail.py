@@ -20,7 +20,7 @@ def can_send(settings: Settings) -> bool:
 
 
 def send(settings: Settings, to: str, subject: str, text: str) -> None:
-    """Send a mail. In development, and without a server, its text goes to the log, links and all.
+    """Send a mail. In development without a server, its text is logged, including links.
 
     Raises:
         UnavailableError: the server does not take it, or none is set up; or `BASE_URL`, which mails link to, is not set.

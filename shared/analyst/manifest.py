@@ -14,9 +14,10 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from analyst.access import AccessList, Caller, Role
+from analyst.access import AccessList, Caller
 from analyst.catalog import Column, File, QueryMode, Table
 from analyst.snapshots import Snapshot
+from analyst.visible_tables import visible
 
 _KEPT = 64
 
@@ -59,24 +60,6 @@ class Manifest:
     body: bytes
     gzipped: bytes
     etag: str
-
-
-def visible(snapshot: Snapshot, access: AccessList, caller: Caller) -> list[Table]:
-    """List the tables of a snapshot that the caller may read, by id."""
-    readable = None if caller.role is Role.ADMIN else access.readable(caller)
-    return [
-        table
-        for table in snapshot.catalog.tables
-        if (readable is None or table.id in readable) and access.is_of_now(table, snapshot.catalog.built_at)
-    ]
-
-
-def find(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str) -> Table | None:
-    """Find a table of a snapshot that the caller may read."""
-    table = snapshot.by_id.get(table_id)
-    if table is None or not access.may_read(caller, table_id):
-        return None
-    return table if access.is_of_now(table, snapshot.catalog.built_at) else None
 
 
 @dataclass(slots=True)

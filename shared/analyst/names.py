@@ -1,6 +1,8 @@
 """Names of tables, columns and sources, and the one function that quotes them in SQL."""
 
+import difflib
 import hashlib
+import heapq
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -104,6 +106,8 @@ _LETTERS |= dict(zip("ßøłđæœþðıŋħə", "ss o l d ae oe th d i ng h e".
 """What letters are written as that have no ASCII letter in them; `-` stands for nothing."""
 
 _HASH_DIGITS = 6
+_LIKELY = 50
+"""Names that are compared letter by letter for a suggestion."""
 
 
 def quote(identifier: str) -> str:
@@ -120,6 +124,29 @@ def quote_text(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'shop.orders'?` for the known name that is nearest to another one, or nothing.
+
+    The last part of an id counts on its own as well: people forget the source, or name another one.
+    """
+    by_text: dict[str, str] = {}
+    for each in known:
+        by_text.setdefault(each.lower(), each)
+        by_text.setdefault(each.rpartition(".")[2].lower(), each)
+    text = name.lower()
+    last = text.rpartition(".")[2]
+    # difflib takes a second for a thousand names, so it looks only at those that share the most pairs of letters
+    pairs = _pairs(text)
+    likely = heapq.nlargest(_LIKELY, by_text, key=lambda other: len(pairs & _pairs(other)))
+    near = [last] if last in by_text else difflib.get_close_matches(text, likely, 1)
+    near = near or difflib.get_close_matches(last, likely, 1)
+    return f"; did you mean {by_text[near[0]]!r}?" if near else ""
+
+
+def _pairs(text: str) -> set[str]:
+    return {text[place : place + 2] for place in range(len(text) - 1)}
+
+
 def is_name(text: str) -> bool:
     """Return whether a text is a name as the contract has them."""
     return _NAME.fullmatch(text) is not None
@@ -128,7 +155,7 @@ def is_name(text: str) -> bool:
 def normalise(original: str) -> str:
     """Make a name of any text: 'Order Date (UTC)' becomes `order_date_utc`, 'Čas' becomes `cas`.
 
-    Letters lose their accents, everything else that a name can't hold becomes one underscore.
+    Letters lose their accents; every other sequence of invalid characters becomes one underscore.
 
     Raises:
         InvalidInputError: nothing is left of the text.
@@ -143,7 +170,7 @@ def normalise(original: str) -> str:
 
 
 def normalise_all(originals: Iterable[str]) -> dict[str, str]:
-    """Make names of texts that stand side by side: `{original: name}`, in their order.
+    """Make names of several texts: `{original: name}`, in order.
 
     Raises:
         InvalidInputError: two of them become the same name; the message has both.
@@ -192,7 +219,7 @@ def name_of(original: str, kind: str = "column") -> str:
 
 
 def _transliterated(original: str) -> tuple[str, bool]:
-    """Write a text in ASCII; tell whether letters or digits are left out of it."""
+    """Write a text in ASCII; return it, and whether letters or digits were dropped."""
     written, is_lossy = list[str](), False
     for character in unicodedata.normalize("NFC", original).lower():
         known = _LETTERS.get(character)

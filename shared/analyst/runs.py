@@ -1,21 +1,29 @@
 """Runs of extracts, jobs and rebuilds. Each run leaves one immutable record, stored under the day on which it started."""
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
+from types import TracebackType
 from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 from ulid import ULID
 
 from analyst.days import Day, Lines, folder_of
-from analyst.errors import NotFoundError
-from analyst.store import Store
+from analyst.errors import AnalystError, NotFoundError
+from analyst.store import ANY, Store
 from analyst.store.compare_and_swap import put_once
+from analyst.store.port import StoreConflictError, UnsureWriteError
 
 PREFIX = "state/runs/"
+_PROGRESS = "state/progress/"
+_STALE: Final = 3600.0
+"""Seconds after which the progress of a run that never ended is ignored, and deleted by the next run."""
+
 RunKind = Literal["extract", "rebuild", "job"]
 RunStatus = Literal["ok", "unchanged", "partial", "failed"]
 TableStatus = Literal["ok", "unchanged", "failed", "missing", "superseded", "vanished"]
@@ -63,6 +71,90 @@ class RunRecord(BaseModel):
     snapshot: int | None = None
     counts: Mapping[str, int] = {}
     notes: tuple[str, ...] = ()
+
+
+class RunProgress(BaseModel):
+    """How far a run is: the tables it has read (`tables`), is reading (`reading`), and will read in all (`total`)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    source: str
+    started_at: datetime
+    total: int
+    reading: tuple[str, ...] = ()
+    tables: tuple[TableResult, ...] = ()
+
+
+class Reading:
+    """Publishes the progress of a run while the block runs, at most once per second, and removes it at the end.
+
+    A run that ends within a second publishes nothing. A write that fails is left to the next one: nobody depends on it.
+    """
+
+    def __init__(self, run: "Run", total: int, *, interval: float = 1.0) -> None:
+        self._store = run.store
+        self._key = f"{_PROGRESS}{run.run_id}.json"
+        self._progress = RunProgress(run_id=run.run_id, source=run.source or "", started_at=run.started_at, total=total)
+        self._interval = interval
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._publish, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def begin(self, table: str) -> None:
+        """Note that a table is being read."""
+        with self._lock:
+            self._progress = self._progress.model_copy(update={"reading": (*self._progress.reading, table)})
+
+    def end(self, result: TableResult) -> None:
+        """Note the result of a table."""
+        with self._lock:
+            reading = tuple(table for table in self._progress.reading if table != result.table)
+            tables = (*self._progress.tables, result)
+            self._progress = self._progress.model_copy(update={"reading": reading, "tables": tables})
+
+    def _publish(self) -> None:
+        written: RunProgress | None = None
+        while not self._ended.wait(self._interval):
+            with self._lock:
+                progress = self._progress
+            if progress is not written:
+                with suppress(AnalystError, StoreConflictError, UnsureWriteError):
+                    self._store.put(self._key, progress.model_dump_json().encode(), if_version=ANY)
+                    written = progress
+        if written is not None:
+            with suppress(AnalystError):
+                self._store.delete(self._key)
+                self._delete_stale()
+
+    def _delete_stale(self) -> None:
+        """Delete the progress of runs whose process was killed."""
+        for entry in self._store.list(_PROGRESS):
+            if entry.age > _STALE:
+                self._store.delete(entry.key)
+
+
+def progress_of(store: Store, run_id: str) -> tuple[RunProgress, timedelta] | None:
+    """Return the progress of a run and its age; `None` if the run has published none."""
+    found = store.read(f"{_PROGRESS}{run_id}.json") if is_run_id(run_id) else None
+    if found is None:
+        return None
+    return RunProgress.model_validate_json(found.data), timedelta(seconds=found.age)
+
+
+def under_way(store: Store, limit: int) -> Iterator[RunProgress]:
+    """Return the progress of the runs that publish one, newest first."""
+    keys = sorted((entry.key for entry in store.list(_PROGRESS)), reverse=True)[:limit]
+    found = (store.read(key) for key in keys)
+    yield from (RunProgress.model_validate_json(each.data) for each in found if each is not None and each.age < _STALE)
 
 
 @dataclass(slots=True)

@@ -7,8 +7,8 @@
 | `cron 0 5 * * 1-5 [Europe/Prague]` | as Debian's cron has it: minute, hour, day of month, month, day of week |
 | `never` | not by itself |
 
-A time that is missed, for however long, is caught up once. A time of day that a clock change leaves out is due at the
-next moment that there is, one that comes twice at its first. A cron whose hour is `*` goes by hours that pass.
+A missed time is caught up once. A time of day that a clock change skips is due at the next existing moment, and one that
+occurs twice at its first. A cron whose hour is `*` follows elapsed hours.
 """
 
 import re
@@ -67,7 +67,7 @@ class _Every:
 
 @dataclass(frozen=True, slots=True)
 class _TimesOfDay:
-    """Times of the clock in `zone`, as expressions of cron. Each comes once a day, whatever clocks do."""
+    """Times of day in `zone`, as cron expressions. Each is due once a day, even if clocks change."""
 
     expressions: tuple[str, ...]
     zone: tzinfo
@@ -89,7 +89,7 @@ class _Passing:
     zone: tzinfo
 
     def first_after(self, moment: datetime) -> datetime | None:
-        """Go from one change of the clock to the next: in between, it goes at the pace of moments."""
+        """Search from one clock change to the next; in between, wall time and moments run alike."""
         start = moment + _MOMENT
         while True:
             wall, change = _wall(start, self.zone), _first_change(start, self.zone)
@@ -115,12 +115,12 @@ def _wall(moment: datetime, zone: tzinfo) -> datetime:
 
 
 def _walls(expression: str, after: datetime) -> Iterator[datetime]:
-    """List the wall times of an expression; cronsim's own idea of zones is left out, which knows no changes by half an hour."""
+    """List the wall times of an expression, without cronsim's handling of zones, which ignores changes of half an hour."""
     return CronSim(expression, after)
 
 
 def _moment_of(wall: datetime, zone: tzinfo) -> datetime:
-    """Return when a clock shows a time first; of a time that is left out, when the clock goes on."""
+    """Return the first moment at which a clock shows a time; for a skipped time, the end of the gap."""
     earliest, latest = sorted(wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     if _wall(earliest, zone) == wall:
         return earliest
@@ -190,7 +190,7 @@ class Schedule:
         return None if self._rule is None else self._rule.first_after(after.astimezone(UTC))
 
     def is_due(self, last_run: datetime | None, now: datetime) -> bool:
-        """Return whether a time has come since the last run; what never ran is due at once."""
+        """Return whether a time has passed since the last run; without one, it is due at once."""
         if self._rule is None or last_run is None:
             return self._rule is not None
         due = self.next_due(last_run)

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from analyst import manifest
+from analyst import visible_tables
 from analyst.access import AccessList, Caller
 from analyst.catalog import Table
 from analyst.errors import ConflictError, InvalidInputError, NotFoundError
+from analyst.names import did_you_mean
 from analyst.snapshots import Snapshot, Snapshots
 from analyst.store import Store
 
@@ -47,7 +48,7 @@ FILES_AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class SignedUrls:
-    """URLs by key, and what is not to be had: ids of tables, or keys of files."""
+    """URLs by key, and the unavailable ids of tables and keys of files."""
 
     snapshot: int
     urls: Mapping[str, str]
@@ -56,7 +57,7 @@ class SignedUrls:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """What one caller may have of the snapshots. `expires` is in seconds."""
+    """The files that one caller can download. `expires` is in seconds."""
 
     store: Store
     snapshots: Snapshots
@@ -66,7 +67,7 @@ class Distribution:
     keep_hours: float
 
     def urls(self, wanted: Mapping[str, Sequence[str] | None]) -> SignedUrls:
-        """Sign the files asked for, by table id; `None` stands for all current files of a table.
+        """Sign the requested files by table id; `None` selects all current files of a table.
 
         Raises:
             NotFoundError: none of it is to be had.
@@ -95,11 +96,14 @@ class Distribution:
         found.update(earlier)
         missing += [path for _table, path in older if path not in earlier]
         if wanted and not found and missing:
-            raise NotFoundError(
-                "none of these tables or files exists, or you cannot download them: " + ", ".join(missing[:5])
-            )
+            raise NotFoundError(self._none_of(current, missing, wanted))
         urls = {path: self._sign(path, table_id) for path, table_id in found.items()}
         return SignedUrls(current.number, urls, tuple(missing))
+
+    def _none_of(self, current: Snapshot, missing: Sequence[str], wanted: Mapping[str, object]) -> str:
+        known = (table.id for table in visible_tables.visible(current, self.access, self.caller))
+        hint = did_you_mean(missing[0], known) if missing[0] in wanted else ""
+        return f"none of these tables or files exists, or you cannot download them: {', '.join(missing[:5])}{hint}"
 
     def download(self, table_id: str) -> str:
         """Sign the one file of a table.
@@ -108,16 +112,17 @@ class Distribution:
             NotFoundError: there is no such table for this caller.
             ConflictError: it has several files, or none.
         """
-        table = self._downloadable(self.snapshots.current(), table_id)
+        current = self.snapshots.current()
+        table = self._downloadable(current, table_id)
         if table is None:
-            raise NotFoundError(f"there is no table {table_id!r}")
+            raise visible_tables.missing(current, self.access, self.caller, table_id)
         if len(table.files) != 1:
             has = f"has {len(table.files)} files; POST /api/data/urls signs them all" if table.files else "has no files"
             raise ConflictError(f"the table {table_id} {has}", urls="/api/data/urls", files=len(table.files))
         return self._sign(table.files[0].path, table_id)
 
     def _downloadable(self, snapshot: Snapshot, table_id: str) -> Table | None:
-        table = manifest.find(snapshot, self.access, self.caller, table_id)
+        table = visible_tables.find(snapshot, self.access, self.caller, table_id)
         return table if self.access.may_download(self.caller, table_id) else None
 
     def _in_kept(self, wanted: Sequence[tuple[str, str]]) -> dict[str, str]:

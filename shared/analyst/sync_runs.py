@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from analyst import runs
 from analyst.errors import AnalystError, InvalidInputError, NotFoundError, UnavailableError
-from analyst.runs import Run, RunKind, RunRecord, RunStatus, TableResult
+from analyst.runs import Run, RunKind, RunProgress, RunRecord, RunStatus, TableResult
 from analyst.snapshots import Snapshots
 from analyst.state.source_types import EXTERNAL
 from analyst.state.sources import Source
@@ -83,6 +83,9 @@ class RunView(BaseModel):
     snapshot: int | None = None
     counts: Mapping[str, int] = {}
     notes: tuple[str, ...] = ()
+    reading: tuple[str, ...] = ()
+    """Of a pending run: the tables that it is reading; `tables` are those it has read, of `total`."""
+    total: int | None = None
 
 
 class SyncStatus(BaseModel):
@@ -166,9 +169,11 @@ class Following:
     now: datetime
 
     def newest(self, limit: int) -> SyncStatus:
-        """Return the newest runs of the last days."""
+        """Return the runs that are reading tables, and the newest runs of the last days."""
         records = runs.newest(self.store, today=self.now.date(), limit=limit)
-        return self._status(*(_view(record) for record in records))
+        ended = {record.run_id for record in records}
+        pending = [each for each in runs.under_way(self.store, limit) if each.run_id not in ended]
+        return self._status(*[*map(_pending, pending), *map(_view, records)][:limit])
 
     def of(self, run_id: str) -> SyncStatus:
         """Return the state of one run."""
@@ -179,6 +184,9 @@ class Following:
         return self._status(view)
 
     def _unrecorded(self, run_id: str) -> RunView:
+        found = runs.progress_of(self.store, run_id)
+        if found is not None and found[1] < LOST_AFTER:
+            return _pending(found[0])
         if self.now - runs.began(run_id) < LOST_AFTER:
             return RunView(run_id=run_id, status="pending")
         error = (
@@ -190,6 +198,10 @@ class Following:
         newest = self.snapshots.current()
         held_back = tuple(one.source for one in newest.catalog.held_back)
         return SyncStatus(snapshot=newest.number or None, runs=runs, held_back=held_back)
+
+
+def _pending(progress: RunProgress) -> RunView:
+    return RunView.model_validate({"status": "pending", "kind": "extract", **progress.model_dump()})
 
 
 def _view(record: RunRecord) -> RunView:

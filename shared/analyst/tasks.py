@@ -148,14 +148,19 @@ class Tasks:
         self.background().run_alone(name, lambda: self._call_logged(path, body, lambda _: None))
 
     def _call_logged(self, path: str, body: Mapping[str, Any], failed: Callable[[Exception], object]) -> None:
+        fields = {"path": path, "request_id": self.request_id}
         try:
             try:
                 self.call(path, body)
             except Exception as error:
                 failed(error)
                 raise
+        except (
+            AnalystError
+        ) as error:  # a broken source is not a fault of ours: its reason is enough, without a traceback
+            log.error("a task failed", extra={"fields": {**fields, "reason": str(error)}})  # noqa: TRY400
         except Exception:
-            log.exception("a task failed", extra={"fields": {"path": path, "request_id": self.request_id}})
+            log.exception("a task failed", extra={"fields": fields})
 
     def _run_here(self, path: str, data: bytes) -> tuple[int, bytes] | None:
         return self.local(path, data, self.request_id) if self.settings.tasks_url is None else None

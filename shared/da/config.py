@@ -1,7 +1,7 @@
 """The server's address and the token: saved by `da login`, overridden by the environment.
 
-`DA_CONFIG_DIR` (else `~/.config/da`) holds `config.json` {server} and `token.json` {server, token, email, refresh_token,
-expires_at}, which only its owner can read. `DA_SERVER` and `DA_TOKEN` override them.
+`DA_CONFIG_DIR` (else `~/.config/da`) holds `config.json` {server, workspace, last_workspace} and `token.json` {server,
+token, email, refresh_token, expires_at}, which only its owner can read. `DA_SERVER` and `DA_TOKEN` override them.
 """
 
 import json
@@ -31,6 +31,8 @@ class Login:
     email: str | None = None
     refresh_token: str | None = None
     expires_at: float | None = None
+    variable: str | None = None
+    """The environment variable that the token comes from, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +63,19 @@ class Config:
         if server is None:
             raise DaError(f"no server is configured; {LOG_IN}")
         if token := _token(self.environ):
-            return Login(server, token)
-        saved = self._read("token.json")
-        if saved.get("server") != server or not saved.get("token"):
+            return Login(server, token, variable="DA_TOKEN_FILE" if self.environ.get("DA_TOKEN_FILE") else "DA_TOKEN")
+        saved = self.saved()
+        if saved is None or saved.server != server:
             raise DaError(f"you are not logged in to '{server}'; run: da login --server {server}")
-        return Login(
-            server, str(saved["token"]), saved.get("email"), saved.get("refresh_token"), saved.get("expires_at")
-        )
+        return saved
+
+    def saved(self) -> Login | None:
+        """Return the login that `da login` saved, also if the environment overrides it; `None` if there is none."""
+        saved = self._read("token.json")
+        if not saved.get("server") or not saved.get("token"):
+            return None
+        email, refresh_token, expires_at = (saved.get(name) for name in ("email", "refresh_token", "expires_at"))
+        return Login(str(saved["server"]), str(saved["token"]), email, refresh_token, expires_at)
 
     @property
     def email(self) -> str | None:
@@ -77,12 +85,28 @@ class Config:
         saved = self._read("token.json")
         return saved.get("email") if saved.get("server") == self.server else None
 
+    @property
+    def workspace(self) -> str | None:
+        """The folder of the mirror for commands that run outside of one; `None` if none is configured."""
+        return self._setting("workspace")
+
+    @property
+    def last_workspace(self) -> str | None:
+        """The folder that was synced last; `None` if unknown."""
+        return self._setting("last_workspace")
+
     def save(self, login: Login) -> None:
         """Save the server and the token for the next commands; only the user can read the token."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.set("server", login.server)
         token = {name: value for name, value in asdict(login).items() if value is not None}
         write_atomically(self.folder / "token.json", json.dumps(token), mode=0o600)
-        write_atomically(self.folder / "config.json", json.dumps({"server": login.server}))
+
+    def set(self, name: str, value: str | None) -> None:
+        """Save a setting; `None` removes it."""
+        settings = {**self._read("config.json"), name: value}
+        text = json.dumps({key: each for key, each in settings.items() if each is not None})
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(self.folder / "config.json", text)
 
     def forget(self) -> bool:
         """Delete the token; return whether there was one."""
@@ -91,14 +115,22 @@ class Config:
         path.unlink(missing_ok=True)
         return there
 
+    def _setting(self, name: str) -> str | None:
+        value = self._read("config.json").get(name)
+        return str(value) if value else None
+
     def _read(self, name: str) -> dict[str, Any]:
         path = self.folder / name
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
-            raise DaError(f"can't read '{path}': {error}; fix or delete it and log in again") from None
+        except OSError as error:
+            raise DaError(
+                f"can't read '{path}': {(error.strerror or str(error)).lower()}; fix its permissions"
+            ) from None
+        except (ValueError, RecursionError):
+            raise DaError(f"can't read '{path}': it is not JSON; delete it and log in again") from None
         return document if isinstance(document, dict) else {}
 
 
@@ -109,8 +141,17 @@ def server_address(text: str) -> str:
         UsageError: it is not an http(s) URL.
     """
     address = text.strip().rstrip("/")
-    parts = urlsplit(address)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(address)
+        invalid_port = parts.port == 0
+    except ValueError:  # a bracket without its twin, or a port that is no number
+        raise UsageError(
+            f"{text!r} is not a valid server URL (expected something like https://data.example.com)"
+        ) from None
+    if parts.scheme == "" or (parts.scheme not in {"http", "https"} and "://" not in address):
+        guess = f"{'http' if is_loopback(f'//{address}') else 'https'}://{address}"
+        raise UsageError(f"{text!r} is not a valid server URL: it has no http:// or https://; did you mean {guess}?")
+    if invalid_port or parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
         raise UsageError(f"{text!r} is not a valid server URL (expected something like https://data.example.com)")
     return address
 
@@ -127,8 +168,8 @@ def _token(environ: Mapping[str, str]) -> str:
         try:
             token = Path(file).read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            raise DaError(f"can't read {file!r} (DA_TOKEN_FILE): {reason}") from None
+            reason = (getattr(error, "strerror", None) or "it is not UTF-8 text").lower()
+            raise DaError(f"can't read {file!r}, the value of DA_TOKEN_FILE: {reason}; correct or unset it") from None
     return token or environ.get("DA_TOKEN", "").strip()
 
 

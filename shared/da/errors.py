@@ -15,6 +15,12 @@ class UsageError(DaError):
     exit_code = 2
 
 
+class CanceledError(DaError):
+    """The user pressed Ctrl-C."""
+
+    exit_code = 130
+
+
 class UnreachableError(DaError):
     """The server can't be reached."""
 

@@ -7,32 +7,57 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from da import __version__
-from da.errors import DaError
-from da.output import say, say_text
+from da.errors import CanceledError, DaError, UsageError
+from da.help import Commands, Group, walked, wrong_call
+from da.output import say_error, say_text
 
-COMMANDS = {
-    "setup": "da.commands.setup:setup",
-    "login": "da.commands.auth:login",
-    "sync": "da.commands.sync:sync",
-    "query": "da.commands.query:app",
-    "tables": "da.commands.tables:tables",
-    "status": "da.commands.status:status",
-    "request": "da.commands.access_requests:request",
-    "requests": "da.commands.access_requests:requests",
-    "diagnose": "da.commands.diagnose:diagnose",
-    "auth": "da.commands.auth:app",
-    "admin": "da.commands.admin:app",
-    "sample-data": "da.commands.sample_data:sample_data",
+SECTIONS = {
+    "Your data": {
+        "login": "da.commands.auth:login",
+        "sync": "da.commands.sync:sync",
+        "tables": "da.commands.tables:tables",
+        "query": "da.commands.query:app",
+        "status": "da.commands.status:status",
+        "open": "da.commands.browse:open_",
+        "logout": "da.commands.auth:logout",
+    },
+    "Access": {
+        "request": "da.commands.access_requests:request",
+        "requests": "da.commands.access_requests:requests",
+        "auth": "da.commands.auth:app",
+    },
+    "Administration": {
+        "setup": "da.commands.setup:setup",
+        "admin": "da.commands.admin:app",
+        "sample-data": "da.commands.sample_data:sample_data",
+    },
+    "This machine": {
+        "config": "da.commands.config:app",
+        "diagnose": "da.commands.diagnose:diagnose",
+        "help": "da.main:help_",
+    },
 }
 """The target of each command, in the order of the help. A module is imported only when its command runs."""
 
+COMMANDS = {name: target for commands in SECTIONS.values() for name, target in commands.items()}
 
-class _LazyGroup(TyperGroup):
+
+class _LazyGroup(Group):
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         return list(COMMANDS)
+
+    def panels(self, ctx: Any) -> dict[str, list[str]]:  # noqa: ARG002
+        return {title: list(commands) for title, commands in SECTIONS.items()}
+
+    def elsewhere(self, ctx: Any, name: str) -> list[str]:
+        return [
+            f"{group} {each}"
+            for group in ("admin", "auth")
+            for each in self.get_command(ctx, group).commands
+            if each in (name, f"{name}s", name.rstrip("s"))
+        ]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         if cmd_name not in COMMANDS:
@@ -40,8 +65,8 @@ class _LazyGroup(TyperGroup):
         module, _, name = COMMANDS[cmd_name].partition(":")
         target = getattr(importlib.import_module(module), name)
         if not isinstance(target, typer.Typer):
-            command, target = target, typer.Typer(add_completion=False, rich_markup_mode=None)
-            target.command(cmd_name)(command)
+            command, target = target, Commands()
+            target.command(cmd_name, no_args_is_help=False)(command)
         made = typer.main.get_command(target)
         made.name = cmd_name
         return made
@@ -50,43 +75,74 @@ class _LazyGroup(TyperGroup):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
+        except KeyboardInterrupt:  # the parser would end the program without a word
+            raise CanceledError("interrupted") from None
         except BrokenPipeError:  # the reader of our output, such as `head`, has closed the pipe
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         return result
 
 
-app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, rich_markup_mode=None)
+app = Commands(cls=_LazyGroup, add_completion=True, context_settings={"help_option_names": ["-h", "--help"]})
 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        say(f"da {__version__}")
+        say_text(f"da {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Mirror the tables you can read to this machine, and query them offline with DuckDB.
 
-    Exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted (Ctrl-C).
+    Exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted (Ctrl-C). Environment variables: DA_SERVER,
+    DA_TOKEN, DA_LOCAL_DIR (the folder of the mirror), DA_CONFIG_DIR, NO_COLOR, FORCE_COLOR.
+
+    Examples:
+      da login --server https://data.example.com
+      da sync
+      da query "select count(*) from orders"
+      da help sync
     """
+
+
+def help_(
+    context: typer.Context,
+    command: Annotated[list[str] | None, typer.Argument(metavar="[COMMAND]...", help="The command.")] = None,
+) -> None:
+    """Show the help of a command.
+
+    Examples:
+      da help
+      da help sync
+      da help admin grants add
+    """
+    root = context.find_root()
+    found, where = root.command, root
+    for found, where in walked(root.command, root, command or []):  # noqa: B007 - the last one is wanted
+        pass
+    say_text(found.get_help(where))
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit the process."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+            # Files and pipes get UTF-8, also on Windows, where Python would encode what it writes into them for the
+            # code page of the region and lose the other characters.
+            chosen = stream.isatty() or os.environ.get("PYTHONIOENCODING")
+            stream.reconfigure(encoding=None if chosen else "utf-8", errors="backslashreplace")
     sys.exit(execute(arguments))
 
 
 def execute(arguments: Sequence[str] | None) -> int:
     """Run a command and return its exit code. Errors are printed to stderr as one message, never as a traceback."""
+    before = os.environ.get("DA_VERBOSE")
     try:
         code = app(arguments, prog_name="da", standalone_mode=False)
     except KeyboardInterrupt:
@@ -94,10 +150,13 @@ def execute(arguments: Sequence[str] | None) -> int:
     except DaError as error:
         return _fail(str(error), error.exit_code)
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{place}{error.strerror or error}", 1)
+        place = f"'{error.filename}': " if error.filename else ""
+        return _fail(f"{place}{(error.strerror or str(error)).lower()}", 1)
     except Exception as error:  # noqa: BLE001  a user sees no traceback
         return _unforeseen(error)
+    finally:
+        if before is None:
+            os.environ.pop("DA_VERBOSE", None)
     return code if isinstance(code, int) else 0
 
 
@@ -105,17 +164,15 @@ def _unforeseen(error: Exception) -> int:
     if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # raised by the command-line parser
         if type(error).__name__ == "NoArgsIsHelpError":
             say_text(error.format_message())
-            return 2
-        context = getattr(error, "ctx", None)
-        hint = f"\nFor help, run: {context.command_path} --help" if context else ""
-        return _fail(f"{error.format_message()}{hint}", error.exit_code)
+            return UsageError.exit_code
+        return _fail(wrong_call(error), error.exit_code)
     if type(error).__name__ == "Abort":
         return _fail("interrupted", 130)
-    if os.environ.get("DA_DEBUG"):
+    if os.environ.get("DA_DEBUG") or os.environ.get("DA_VERBOSE"):
         raise error
-    return _fail(f"internal error: {type(error).__name__}: {error}; set DA_DEBUG=1 to see the traceback", 1)
+    return _fail("something went wrong inside da; run the command again with -v and report what it prints", 1)
 
 
 def _fail(message: str, code: int) -> int:
-    say_text("da: " + "\n".join(message.splitlines()), err=True)
+    say_error("\n".join(message.splitlines()))
     return code

@@ -11,6 +11,8 @@ from typing import Any, Self
 from da.errors import DaError
 from da.text import clean
 
+NO_TABLES = "You may not read any table yet. Ask: da request SOURCE.TABLE --reason WHY"
+
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _ID = re.compile(rf"{_NAME.pattern}\.{_NAME.pattern}")
 _SMALLEST = 12

@@ -46,11 +46,6 @@ Email = Annotated[str, typer.Argument(metavar="EMAIL", help="Email of the user."
 SyncSchedule = Annotated[str | None, typer.Option(help="Sync schedule, e.g. every 6h or daily 05:00.")]
 
 
-def command_group(help: str) -> typer.Typer:  # noqa: A002 - the parameter of typer
-    """Return a group of commands that prints its help if no command is given."""
-    return typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=help)
-
-
 def confirm(question: str, *, yes: bool) -> None:
     """Ask for confirmation, unless `yes`.
 

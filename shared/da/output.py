@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from da.text import clean, layout, terminal_width
+from da.text import clean, is_encodable, listing, painted, terminal_width
 
 
 def say(text: object = "", *, err: bool = False) -> None:
@@ -38,10 +38,10 @@ def json_text(document: Any) -> str:
 
 
 def escaped(text: str) -> str:
-    """Escape unprintable characters in JSON text without changing the document."""
-    if text.replace("\n", "").isprintable():
+    """Escape characters that are unprintable, or that stdout can't encode, in JSON text without changing the document."""
+    if text.replace("\n", "").isprintable() and is_encodable(text):
         return text
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    return "".join(c if c == "\n" or (c.isprintable() and is_encodable(c)) else json.dumps(c)[1:-1] for c in text)
 
 
 def print_json(document: Any) -> None:
@@ -49,9 +49,49 @@ def print_json(document: Any) -> None:
     print(json_text(document), flush=True)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = ()) -> None:
-    """Print rows; columns named in `right` are right-aligned, the last column takes the remaining width."""
+def say_fact(name: str, value: str, detail: str = "") -> None:
+    """Print the name of a fact, its value, colored if it is a state, and a detail."""
+    print(f"{name:<10} {painted(clean(value))}{clean(f': {detail}') if detail else ''}", flush=True)
+
+
+def tick(text: str) -> None:
+    """Replace the current line of a terminal on stderr; an empty text clears it."""
+    print(f"\r\x1b[K{clean(text)}", end="", file=sys.stderr, flush=True)
+
+
+def say_error(message: str) -> None:
+    """Print the message of an error to stderr."""
+    print(painted("da:", err=True), clean_lines(message), file=sys.stderr, flush=True)
+
+
+def say_warning(text: str) -> None:
+    """Print a warning to stderr."""
+    print(painted("Warning:", err=True), clean(text), file=sys.stderr, flush=True)
+
+
+def print_json_line(document: Any) -> None:
+    """Print a document as one line of JSON."""
+    print(escaped(json.dumps(document, ensure_ascii=False)), flush=True)
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    right: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    empty: str = "",
+) -> None:
+    """Print rows, or `empty` if there are none.
+
+    Columns named in `right` are right-aligned, `optional` ones are hidden in a narrow terminal.
+    """
+    if empty and not rows:
+        say(empty)
+        return
     texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    aligned = [column in right for column in columns]
-    for line in layout(columns, texts, right=aligned, width=terminal_width(), elastic=True).lines:
+    lines, hidden = listing(columns, texts, right=right, optional=optional, width=terminal_width(), paint=painted)
+    for line in lines:
         print(line)
+    if hidden:
+        say(f"Hidden in this narrow terminal: {', '.join(hidden)}.", err=True)

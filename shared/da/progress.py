@@ -1,12 +1,16 @@
-"""Show the progress of a transfer on stderr: bytes, rate, time left."""
+"""Show progress on stderr: of a transfer, in bytes, and of what happens on the server, in words."""
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
 
+from da.output import tick
 from da.text import count_text
 
 if TYPE_CHECKING:
@@ -61,3 +65,29 @@ def _display() -> "Display":
     what, columns = TextColumn("{task.description}"), BarColumn()
     numbers = DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
     return Progress(what, columns, *numbers, console=Console(stderr=True), transient=True)
+
+
+class Ticker:
+    """One line on a terminal that says what is happening and for how long; silent if stderr is none, or not wanted."""
+
+    def __init__(self, *, wanted: bool) -> None:
+        self._is_shown = wanted and sys.stderr.isatty()
+        self._began = monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.clear()
+
+    def show(self, text: str) -> None:
+        """Replace the line."""
+        if self._is_shown:
+            seconds = f" ({monotonic() - self._began:.0f} s)"
+            room = shutil.get_terminal_size().columns - len(seconds) - 1
+            tick(f"{text[:room]}{seconds}")
+
+    def clear(self) -> None:
+        """Remove the line, so that others can be printed."""
+        if self._is_shown:
+            tick("")

@@ -10,6 +10,7 @@ import duckdb
 
 from da.errors import DaError
 from da.sql import quote_text
+from da.workspace import Workspace
 
 Row = Sequence[str | None]
 
@@ -52,7 +53,7 @@ def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         DaError: it does not exist, or another program is writing to it.
     """
     if not path.exists():
-        raise DaError(f"there is no mirror in '{path.parents[2]}' yet; run da sync there, or set DA_LOCAL_DIR")
+        raise Workspace(path.parents[2]).missing()
     try:
         connection = duckdb.connect(path, read_only=True)
     except duckdb.Error as error:
@@ -61,10 +62,19 @@ def opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         )
         raise DaError(f"can't open '{path}': {str(error).splitlines()[0]}; {advice}") from None
     try:
-        connection.execute("set TimeZone = 'UTC'")
+        # Without the second setting, a misspelt table could be found among the variables of this program.
+        connection.execute("set TimeZone = 'UTC'; set python_enable_replacements = false")
         yield connection
     finally:
         connection.close()
+
+
+def relations(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """List the tables and views that SQL can name, with their schema unless it is `main`."""
+    views = "select schema_name, view_name from duckdb_views() where not internal"
+    tables = "select schema_name, table_name from duckdb_tables() where not internal and schema_name <> '_da'"
+    found = connection.execute(f"{views} union {tables} order by all").fetchall()
+    return [name if schema == "main" else f"{schema}.{name}" for schema, name in found]
 
 
 def as_text(columns: Sequence[Column]) -> str:

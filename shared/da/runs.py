@@ -9,24 +9,36 @@ from da.server import Server
 
 PENDING = frozenset({"pending", "running"})
 
+Seen = Callable[[dict[str, Any]], object]
+"""Receives a run each time the server is asked about it, with the tables that have ended so far."""
 
-def followed(server: Server, runs: list[dict[str, Any]], deadline: float) -> Iterator[dict[str, Any]]:
-    """Yield each run when it has finished."""
+
+def followed(
+    server: Server, runs: list[dict[str, Any]], deadline: float, seen: Seen = lambda _: None
+) -> Iterator[dict[str, Any]]:
+    """Yield each run when it has finished.
+
+    Raises:
+        DaError: the deadline has passed.
+    """
     left = {run["run_id"]: run for run in runs}
-    for _ in _intervals(
-        deadline, lambda: f"{', '.join(run['source'] for run in left.values())}: the run has not finished in time"
-    ):
+    for _ in _intervals(deadline, lambda: f"'{', '.join(run['source'] for run in left.values())}' is still syncing"):
         for run_id in list(left):
             for run in server.get("/api/sync/status", run=run_id)["runs"]:
-                if run["run_id"] == run_id and run["status"] not in PENDING:
-                    yield {**left.pop(run_id), **run}
+                if run["run_id"] != run_id:
+                    continue
+                known = {**left[run_id], **{name: value for name, value in run.items() if value is not None}}
+                seen(known)
+                if run["status"] not in PENDING:
+                    del left[run_id]
+                    yield {**known, **run, "source": known["source"]}
         if not left:
             return
 
 
 def rebuilt(server: Server, deadline: float) -> dict[str, Any]:
     """Rebuild, waiting for a running rebuild first, so that the next `da sync` fetches what was published."""
-    for _ in _intervals(deadline, lambda: "another rebuild has not finished in time"):
+    for _ in _intervals(deadline, lambda: "another rebuild is still running"):
         answer = server.post("/rebuild", {})
         if answer["status"] != "running":
             return answer
@@ -43,6 +55,9 @@ def _intervals(deadline: float, late: Callable[[], str]) -> Iterator[None]:
     while True:
         yield
         if monotonic() > deadline:
-            raise DaError(f"{late()}; it continues on the server: wait longer with --timeout, or check again later")
+            raise DaError(
+                f"{late()}, and the time to wait is over; it continues on the server. To wait longer, use --timeout;"
+                " to see how it ended, run: da admin runs"
+            )
         sleep(interval)
         interval = min(interval * 1.5, 2.0)

@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlencode, urljoin
+from urllib.parse import quote, urlencode, urljoin, urlsplit
 
+from da import updates
 from da.config import Login
 from da.errors import BrokenError, DaError, RefusedError
+from da.output import say
 from da.web import Exchange, Web
 
 
@@ -53,6 +55,7 @@ class Server:
         self._web = web
         self._backoff = backoff or Backoff(attempts=4, longest=8.0)
         self._renew = renew
+        self._has_mentioned = False
 
     def get(self, path: str, **query: str | int | None) -> dict[str, Any]:
         """GET a resource."""
@@ -131,9 +134,16 @@ class Server:
     def _once(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None, read: Any) -> Any:
         sent = {**headers, "Accept": "application/json", **self._proof()}
         with self._web.exchange(method, self.address + path, sent, body) as answer:
+            self._mention_update(answer.header(updates.HEADER))
             if answer.status >= 300 and answer.status != _NOT_MODIFIED:  # noqa: PLR2004
                 raise answer.refusal()
             return read(answer)
+
+    def _mention_update(self, version: str) -> None:
+        """Say once that the server has another version; an error that follows may come of that."""
+        if not self._has_mentioned and (text := updates.notice(version, self.address)):
+            self._has_mentioned = True
+            say(text, err=True)
 
     def _proof(self) -> dict[str, str]:
         self._login = self._renew(self._login)
@@ -146,11 +156,54 @@ class Server:
 
     def _explained(self, error: RefusedError) -> RefusedError:
         message = str(error).rstrip(".")
-        if error.status == _UNAUTHORIZED and self._login.token:
+        variable = self._login.variable
+        if error.code == "settings":
+            message = (
+                f"'{self.address}' can't work: its settings are invalid ({message}); an administrator finds them in its log,"
+                " corrects them and restarts it"
+            )
+        elif error.status == _NOT_FOUND and urlsplit(self.address).path and error.code in {"", "not_found"}:
+            message = str(_other_server(self.address))
+        elif error.status == _UNAUTHORIZED and variable:
+            message = (
+                f"'{self.address}' does not accept the access token in {variable} ({message}): it has expired or was"
+                f" revoked; set a new one, or unset {variable} to use the login of da login"
+            )
+        elif error.status == _UNAUTHORIZED and self._login.token:
             message = f"{message}; to log in again, run: da login --server {self.address}"
         elif error.wait:
             message = f"{message}; try again in {error.wait:.0f} s"
         return RefusedError(message, status=error.status, code=error.code, wait=error.wait)
+
+
+def health_of(address: str, web: Web) -> tuple[dict[str, Any], str]:
+    """Return what a server says of its health, and its Date header.
+
+    Raises:
+        UnreachableError, BrokenError: no server answers.
+        DaError: the server is not one of ours, or does not work.
+    """
+    with web.exchange("GET", f"{address}/api/health", {"Accept": "application/json"}, None) as answer:
+        date = answer.header("date")
+        if answer.status == 200:  # noqa: PLR2004
+            document = answer.json()
+            if isinstance(document, dict) and "version" in document:
+                return document, date
+            raise _other_server(address)
+        error = answer.refusal()
+    if error.status == _NOT_FOUND:
+        raise _other_server(address)
+    raise Server(Login(address, ""), web)._explained(error)  # noqa: SLF001
+
+
+def _other_server(address: str) -> DaError:
+    parts = urlsplit(address)
+    if parts.path:
+        root = f"{parts.scheme}://{parts.netloc}"
+        return DaError(
+            f"nothing is served at '{address}': an AI Data Analyst server has no path '{parts.path}'; try '{root}'"
+        )
+    return DaError(f"'{address}' is a web server, but not an AI Data Analyst server; check the address and its port")
 
 
 def segment(text: str) -> str:

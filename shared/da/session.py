@@ -18,7 +18,7 @@ _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 
 WHO: Final = "to see all users, run: da admin users list"
-WHAT: Final = "to see users, groups and tables, run: da admin users list, da admin groups list, da admin list-tables"
+WHAT: Final = "to see users, groups and tables, run: da admin users list, da admin groups list, da admin tables list"
 
 
 @contextmanager

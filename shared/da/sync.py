@@ -28,7 +28,7 @@ from da.progress import Bar, Progress
 from da.server import Backoff, Server
 from da.text import bytes_text, count_text, seconds_text
 from da.web import Web
-from da.workspace import State, Workspace
+from da.workspace import LAYOUT, State, Workspace, is_too_long
 
 if TYPE_CHECKING:
     from da.download import Outcome
@@ -42,7 +42,8 @@ _NAMED = 5
 class Report:
     """What a sync did, or in a dry run would do.
 
-    `files` and `size_bytes` count what was fetched; `not_mirrored` counts tables that can only be queried on the server.
+    `files` and `size_bytes` count what was fetched; `not_mirrored` counts tables that can only be queried on the server,
+    `readable` all tables that the user can read.
     """
 
     workspace: str
@@ -54,9 +55,11 @@ class Report:
     removed: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     not_mirrored: int = 0
+    readable: int = 0
     files: int = 0
     size_bytes: int = 0
     seconds: float = 0.0
+    ended_at: str = ""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -73,12 +76,12 @@ class Report:
     def lines(self) -> Iterator[str]:
         """Return the lines of a summary, without failures and notes."""
         did = ("Would update", "would remove") if self.dry_run else ("Updated", "removed")
-        parts = []
+        parts: list[str] = []
         if self.updated:
             parts.append(f"{did[0]} {_tables(self.updated)}: {self._fetched()}")
         if self.removed:
             parts.append(f"{did[1]} {_tables(self.removed)}")
-        if not parts and not self.failed and not self.interrupted:
+        if not parts and not self.failed and not self.interrupted and self.readable:
             parts.append("Already up to date")
         if self.unchanged:
             parts.append(f"{count_text(self.unchanged, 'table')} unchanged")
@@ -145,13 +148,19 @@ class Sync:
         else:
             self._take_over(Manifest.from_json(answer[1]), answer[0], request)
         self._report.seconds = monotonic() - began
+        self._report.ended_at = datetime.now(UTC).isoformat(timespec="seconds")
         return self._report
 
     def _etag(self, request: Request) -> str | None:
         """Return the ETag of the manifest that the mirror matches, if any."""
         state, workspace = self._before, self._workspace
         same = state.server == self._server.address and state.root == str(workspace.root) and not request.verify
-        whole = same and all(map(workspace.holds, _mirrored(state.tables))) and self._has_sound_database()
+        whole = (
+            same
+            and state.layout == LAYOUT
+            and all(map(workspace.holds, _mirrored(state.tables)))
+            and self._has_sound_database()
+        )
         return state.etag if whole else None
 
     def _has_sound_database(self) -> bool:
@@ -165,6 +174,7 @@ class Sync:
 
     def _unchanged(self, request: Request) -> None:
         self._report.snapshot = self._before.snapshot
+        self._report.readable = len(self._before.tables)
         self._count(choose(self._before.tables, request.only))
         if request.dry_run:
             return
@@ -179,6 +189,7 @@ class Sync:
     def _take_over(self, manifest: Manifest, etag: str, request: Request) -> None:
         todo = plan(manifest, self._before, self._workspace, request)
         self._report.snapshot = manifest.snapshot
+        self._report.readable = len(manifest.tables) + len(manifest.refused)
         self._report.removed = list(todo.removed)
         self._report.failed = {} if request.only else dict(manifest.refused)
         unfinished: set[str] = set()
@@ -281,6 +292,7 @@ class Sync:
             tables=tables,
             failed=self._report.failed,
             database=self._workspace.database_stamp(),
+            layout=LAYOUT,
             superseded=superseded,
         )
         self._workspace.save(state)
@@ -296,7 +308,7 @@ class Sync:
         return {self._workspace.path(each.id, file) for each in _mirrored(tables) for file in each.files}
 
     def _fitting(self, todo: Plan) -> tuple[Plan, set[str]]:
-        """Exclude tables that alone exceed the free disk space."""
+        """Exclude tables that alone exceed the free disk space, or whose paths are too long."""
         disk, sizes = shutil.disk_usage(self._workspace.root), Counter[str]()
         for each in todo.wanted:
             sizes[each.table_id] += each.file.size_bytes
@@ -305,11 +317,18 @@ class Sync:
             for table_id, size in sizes.items()
             if size > disk.total or (size > disk.free and size > disk.free + _here(todo, table_id))
         }
+        for each in todo.wanted:
+            longest = max((str(piece.part) for piece in assembly(each).pieces), key=len)
+            if is_too_long(Path(longest)):
+                self._report.failed[each.table_id] = (
+                    f"the path '{longest}' is longer than Windows allows; sync to a shorter folder, such as C:\\da"
+                )
         for table_id in unfitting:
             needed, room = bytes_text(sizes[table_id]), bytes_text(disk.free)
             self._report.failed[table_id] = (
                 f"not enough disk space: it needs {needed}, but '{self._workspace.root}' has {room} free; free some space"
             )
+        unfitting |= {each.table_id for each in todo.wanted if each.table_id in self._report.failed}
         fitting = tuple(each for each in todo.wanted if each.table_id not in unfitting)
         return replace(todo, wanted=fitting), unfitting
 

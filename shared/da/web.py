@@ -26,6 +26,7 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from da import __version__, refusals
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
+from da.output import say
 
 
 @cache
@@ -189,9 +190,10 @@ class Exchange:
             return refusals.of_web_page(self._where)
         if self.status in range(300, 400):
             return refusals.of_redirect(self._where, self.header("location"))
-        return (
-            refusals.of_store(self._url, body, self.header("date"))
-            or f"'{self._where}' answered with status {self.status}"
+        return refusals.of_store(
+            self._url, body, self.header("date")
+        ) or f"'{self._where}' answered with status {self.status}" + (
+            "; it may not be an AI Data Analyst server: check its address" if self.status in {404, 405} else ""
         )
 
     def web_page(self) -> str:
@@ -211,6 +213,7 @@ class Web:
 
     def __init__(self, *, timeout: float = TIMEOUT) -> None:
         self._timeout = timeout
+        self._is_verbose = bool(os.environ.get("DA_VERBOSE"))
         self._idle: dict[_Origin, list[http.client.HTTPConnection]] = {}
         self._live: set[http.client.HTTPConnection] = set()
         self._tls: ssl.SSLContext | None = None
@@ -232,8 +235,18 @@ class Web:
             UnreachableError: the server can't be reached.
             BrokenError: the connection broke before the answer.
         """
-        parts = urlsplit(url)
+        parts, began = urlsplit(url), time.monotonic()
         connection, response = self._send(method, parts, {"User-Agent": f"da/{__version__}", **(headers or {})}, body)
+        if self._is_verbose:  # without the query: that of a signed URL is a secret
+            place, ms = (
+                urlunsplit(parts._replace(netloc=_where(url), query="", fragment="")),
+                (time.monotonic() - began) * 1000,
+            )
+            request_id = response.headers.get("x-request-id")
+            say(
+                f"{method} {place}: {response.status} in {ms:.0f} ms{f', request {request_id}' if request_id else ''}",
+                err=True,
+            )
         try:
             yield Exchange(response, url)
         finally:

@@ -14,15 +14,22 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Self
 
 from da.atomic import write_atomically
+from da.config import Config
 from da.errors import DaError
 from da.manifest import File, Table
 
 _VERSION = 1
+LAYOUT = 2
+"""Of the database: 2 has a schema per source."""
+
 _OURS = re.compile(r"[0-9a-f]{32}(\.parquet|(\.[0-9]+)?\.part)")
+_LONGEST_PATH = 259
+"""Characters of a path on Windows (MAX_PATH without the NUL at the end)."""
+
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
 
@@ -43,6 +50,8 @@ class State:
     """Tables that could not be updated, with the reason; `tables` may have an older state of them."""
     database: tuple[int, int] | None = None
     """Size and modification time (ns) of the database when it was last known to be valid."""
+    layout: int = 1
+    """Version of the views in the database; those of an older one are created anew by the next sync."""
     superseded: bool = False
     """Whether files of the previous state are still kept; the next sync deletes them."""
 
@@ -55,7 +64,7 @@ class State:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read the state from JSON; raises `ValueError`, `KeyError` or `TypeError` if it is invalid."""
-        newer = {"database": None, "superseded": False}  # older versions of da did not write these
+        newer = {"database": None, "superseded": False, "layout": 1}  # older versions of da did not write these
         values = {name: document.get(name, newer[name]) if name in newer else document[name] for name in cls.__slots__}
         values["database"] = tuple(map(int, values["database"])) if values["database"] else None
         values["tables"] = {table_id: Table.from_json(table_id, entry) for table_id, entry in values["tables"].items()}
@@ -70,11 +79,24 @@ class Workspace:
 
     @classmethod
     def find(cls, environ: Mapping[str, str] = os.environ, start: Path | None = None) -> Self:
-        """Find the workspace: `DA_LOCAL_DIR`, else the nearest parent folder with `.da/`, else the current folder."""
+        """Find the workspace.
+
+        It is `DA_LOCAL_DIR`, otherwise the nearest parent folder with `.da/`, otherwise the configured one (`da config
+        set workspace`), otherwise the current folder.
+        """
         if named := environ.get("DA_LOCAL_DIR"):
             return cls(Path(named).expanduser().absolute())
         here = (start or Path.cwd()).absolute()
-        return cls(next((folder for folder in (here, *here.parents) if (folder / ".da").is_dir()), here))
+        mirror = next((folder for folder in (here, *here.parents) if (folder / ".da").is_dir()), None)
+        configured = Config.read(environ).workspace
+        return cls(mirror or (Path(configured) if configured else here))
+
+    def missing(self, environ: Mapping[str, str] = os.environ) -> DaError:
+        """Return the error that there is no mirror here, with where the user's mirror is, if that is known."""
+        last = Config.read(environ).last_workspace
+        if last and Path(last) != self.root and (Path(last) / ".da").is_dir():
+            return DaError(f"there is no mirror in '{self.root}'; yours is in '{last}': change to that folder first")
+        return DaError(f"there is no mirror in '{self.root}' yet; to create it, run: da sync")
 
     @property
     def duckdb(self) -> Path:
@@ -88,7 +110,7 @@ class Workspace:
 
     def folder(self, table_id: str) -> Path:
         """The folder of a table's files."""
-        return self.parquet.joinpath(*(f"{part}_" if part in _RESERVED else part for part in table_id.split(".")))
+        return self.parquet.joinpath(*map(_as_folder, table_id.split(".")))
 
     def path(self, table_id: str, file: File) -> Path:
         """The path of one file. It is named after the hash of its content, so it never changes."""
@@ -232,6 +254,23 @@ def is_read(database: Path) -> bool:
     except OSError as error:
         return error.errno in {errno.EACCES, errno.EAGAIN}
     return False
+
+
+def _as_folder(name: str) -> str:
+    """Return the name of a folder: names that are devices on Windows, such as `con`, get an underscore.
+
+    Every system gets the same names, so that a mirror can be copied. Names that look as if they had got an underscore
+    get one more, so that no two tables share a folder.
+    """
+    return f"{name}_" if name.rstrip("_") in _RESERVED else name
+
+
+def is_too_long(path: PurePath, platform: str = sys.platform) -> bool:
+    """Return whether a path is longer than Windows allows to programs that don't ask for long paths.
+
+    DuckDB opens the files under the names in the views; so do other programs.
+    """
+    return platform == "win32" and len(str(path)) > _LONGEST_PATH
 
 
 def _folders(path: Path) -> list[Path]:

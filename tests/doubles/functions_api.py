@@ -57,6 +57,7 @@ class FunctionsApi:
     signature: int = 0
     answers: dict[tuple[str, str], list[tuple[int, Any]]] = field(default_factory=dict)
     address: str = ""
+    version: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def put(self, table_id: str, *selects: str, **more: Any) -> dict[str, Any]:

@@ -132,7 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, body: bytes, headers: dict[str, str], fault: Fault | None = None) -> None:
         self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+        version = {"X-Server-Version": self.api.version} if self.api.version else {}
+        for name, value in {**version, **headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
         self.end_headers()
         if fault is None or fault.cut is None:

@@ -28,6 +28,10 @@ class MemoryStore:
         self._writes = 0
         self._lock = threading.Lock()
 
+    def hold(self, another: "MemoryStore") -> None:
+        """Hold what another bucket holds, at the same versions, and nothing else."""
+        self._objects, self._writes = {**another._objects}, another._writes
+
     @property
     def url(self) -> str:
         """The address of the bucket, which leads nowhere."""

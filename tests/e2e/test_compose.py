@@ -266,7 +266,7 @@ def test_a_missing_secret_is_named(project: Project, missing: str, tmp_path: Pat
     lacking.env(**secrets)
     refused = lacking.run("config", check=False)
     assert refused.returncode != 0
-    assert f"set {missing} in .env; see config/.env.template" in refused.stderr
+    assert f"{missing} is not set: run make configure" in refused.stderr
 
 
 def test_the_image_serves_one_function_alone(project: Project) -> None:

@@ -56,32 +56,29 @@ def test_the_demo_answers_a_question_on_sample_data_within_a_minute(place: Path)
         assert con.sql("select count(*) from orders join customers using (customer_id)").fetchall() == [(20_000,)]
 
 
-def test_what_it_says_to_try_next_works(place: Path) -> None:
+def test_what_it_says_to_try_next_works_as_it_stands(place: Path, tmp_path: Path) -> None:
+    """Pasted in its order into one terminal, wherever that is, and what asks the server into another."""
     shown = demo(place).stdout
-    lines = [line.strip() for line in shown[shown.index("What to try next") :].splitlines()]
-    queries = [line for line in lines if "/da tables" in line or "/da query" in line]
-    assert len(queries) == 2
-    for line in queries:
-        subprocess.run(
-            line, shell=True, cwd=place / "workspace", check=True, stdout=subprocess.DEVNULL
-        )  # as it stands there
-    serving, asking = (
-        next(line for line in lines if "functions-framework" in line),
-        next(line for line in lines if "status" in line),
-    )
-    server = subprocess.Popen(f"exec env {serving}", shell=True, cwd=ROOT)
+    lines = [line.strip() for line in shown[shown.index("What to try next") :].splitlines() if line.startswith("    ")]
+    serving = next(number for number, line in enumerate(lines) if "functions-framework" in line)
+    (asking,) = (line for line in lines if line.endswith("da status"))
+    queries = "\n".join(["set -e", *lines[:serving]])
+    assert queries.count("/da ") == 2
+    subprocess.run(["bash", "-c", queries], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+    server = subprocess.Popen(f"exec env {lines[serving]}", shell=True, cwd=place / "workspace")
     try:
         deadline = time.monotonic() + 30
         while (
-            asked := subprocess.run(
-                asking, shell=True, cwd=place / "workspace", capture_output=True, text=True, check=False
-            )
+            asked := subprocess.run(asking, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
         ).returncode:
             assert time.monotonic() < deadline, asked.stderr
         assert "up to date" in asked.stdout.lower()
     finally:
         server.terminate()
         server.wait(10)
+    for line in lines[serving + 2 :]:  # those that serve something else, or need a folder
+        planned = subprocess.run(["bash", "-c", f"{line} --dry-run"], cwd=tmp_path, capture_output=True, check=False)
+        assert planned.returncode == 0, planned.stderr
 
 
 def test_the_demo_takes_a_folder_of_ones_own(folder: Path, place: Path) -> None:
@@ -102,9 +99,11 @@ def test_a_broken_file_is_named_and_the_others_are_shown(folder: Path, place: Pa
     (folder / "good.csv").write_text("id\n1\n")
     (folder / "bad.csv").write_text("id,name\n1,x\n2,y,z,w\n")
     ran = demo(place, "--data", folder)
-    assert ran.returncode == 0
+    assert ran.returncode == 1
     assert "bad.csv:3" in ran.stdout
     assert "good" in ran.stdout
+    assert "What to try next" in ran.stdout
+    assert ran.stderr.strip().startswith("The demo stopped: some files could not be published")
 
 
 def test_when_no_file_can_be_published_it_says_so(folder: Path, place: Path) -> None:

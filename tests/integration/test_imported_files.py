@@ -8,8 +8,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from tests.clouds import Cloud
-from tests.integration.world import World
+from tests.integration.world import Begun, World
 from tests.reading import query
 from tests.unit.files.foreign_parquet import foreign
 
@@ -18,12 +17,18 @@ REGISTERED = {"id": "orders", "name": "Orders", "source_type": "csv", "is_public
 Made = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture
-def world(tmp_path: Path, cloud: Cloud) -> World:
-    """All functions, and the registry of an older system: one table of one source."""
-    world = World(tmp_path, cloud)
+@pytest.fixture(scope="module")
+def moved(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Begun:
+    """The registry of an older system: one table of one source."""
+    world = begun.world(tmp_path_factory.mktemp("moved"))
     world.ask("POST", "/api/admin/import", {"rows": {"table_registry": [REGISTERED]}})
-    return world
+    return Begun(world.cloud, world.admin)
+
+
+@pytest.fixture
+def world(moved: Begun, tmp_path: Path, at_once: None) -> World:  # noqa: ARG001
+    """All functions, on that registry."""
+    return moved.world(tmp_path)
 
 
 def sha256(data: bytes) -> str:
@@ -172,7 +177,7 @@ def test_parts_that_make_another_file_are_refused(world: World) -> None:
     request = wanted(b"one")
     request["tables"][0]["files"][0]["parts"] = [sha256(b"two")]
     (table,) = publish(world, request, status=422)["tables"]
-    assert "do not make it" in table["error"]
+    assert "do not add up to the file" in table["error"]
 
 
 @pytest.mark.parametrize("path", ["", "/a", "a//b", "a\\b", "a/", "a\x00", "..", "a/../b", "x" * 256])
@@ -210,3 +215,36 @@ def test_what_duckdb_would_read_lossily_is_read_exactly_or_refused_by_name(world
     assert [str(row[0]) for row in rows(world)] == [
         "1970-01-01 00:00:00", "2023-11-14 22:13:20.123456", "None", "1969-12-31 23:59:59.999999",
     ]  # fmt: skip
+
+
+def test_imported_tables_are_previewed_as_they_are_published(world: World, parquet: Callable[[str], bytes]) -> None:
+    file = parquet("select 1 as id, 'x' as note")
+    send(world, file)
+    publish(world, wanted(file))
+    world.ask("POST", "/rebuild", {})
+    found = world.ask("POST", "/api/admin/sources/csv/preview", {})
+    (table,) = found["tables"]
+    assert (table["name"], table["rows"], table["is_registered"]) == ("orders", 1, True)
+    assert [column["name"] for column in table["columns"]] == ["id", "note"]
+    (check,) = found["checks"]
+    assert (check["ok"], "da admin sources update csv --path FOLDER" in check["message"]) == (False, True)
+
+
+def test_an_empty_source_never_replaces_imported_rows(
+    world: World, parquet: Callable[[str], bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "sources/orders.csv").write_text("n\n")
+    data = parquet("select 1 as n")
+    send(world, data)
+    publish(world, wanted(data))
+    world.ask("PUT", "/api/admin/sources/csv", {"config": {"path": str(tmp_path / "sources")}})
+    (table,) = world.ask("POST", "/extract/csv", {"source": "csv"})["tables"]
+    assert (table["status"], table["rows"]) == ("unchanged", 1)
+    assert "the source has no rows, so the 1 imported rows stay" in table["note"]
+    assert rows(world) == [(1,)]
+    (tmp_path / "sources/orders.csv").unlink()
+    world.ask("POST", "/extract/csv", {"source": "csv"})
+    assert rows(world) == [(1,)]
+    (tmp_path / "sources/orders.csv").write_text("n\n7\n")
+    assert world.ask("POST", "/extract/csv", {"source": "csv"})["tables"][0]["status"] == "ok"
+    assert rows(world) == [(7,)]

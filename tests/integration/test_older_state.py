@@ -108,8 +108,8 @@ def test_a_damaged_pointer_is_named_with_its_remedy(installation: Installation, 
     for answer in (installation.get(client), installation.get(client, "/auth/tokens"), bootstrap):
         detail = answer.get_json()["detail"]
         assert answer.status_code == 503
-        assert "state/current.json can't be read" in detail
-        assert "restore the object from a copy" in detail
+        assert "'state/current.json' cannot be read" in detail
+        assert "restore it from a backup or an earlier object version" in detail
         assert "try again" not in detail
     found = installation.store.read(CURRENT)
     assert found is not None
@@ -121,4 +121,7 @@ def test_a_damaged_system_file_is_named_with_its_remedy(installation: Installati
     system = installation.pointer().system
     installation.store.put(system, b"damaged", if_version=ANY)
     detail = installation.get(installation.open()).get_json()["detail"]
-    assert f"{system} is damaged; restore the object from a copy" in detail
+    assert (
+        f"the object '{system}' of the system state is damaged; restore it from a backup or an earlier object version"
+        in detail
+    )

@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 from ulid import ULID
 
-from tests.clouds import Cloud
-from tests.integration.world import World
+from tests.integration.world import Begun, World
 
 
 @pytest.fixture
-def world(tmp_path: Path, cloud: Cloud) -> World:
+def world(begun: Begun, tmp_path: Path, at_once: None) -> World:  # noqa: ARG001
     """All functions, and a source of one file."""
-    world = World(tmp_path, cloud)
+    world = begun.world(tmp_path)
     (tmp_path / "sources/orders.csv").write_text("a\n1\n")
     world.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(tmp_path / "sources")}})
     return world

@@ -8,14 +8,20 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, seed, settings
+from schemathesis.checks import load_all_checks
+from schemathesis.core.result import Ok
+from schemathesis.pytest.lazy import get_all_tests
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from analyst.http.openapi import build
-from tests.clouds import Cloud
-from tests.integration.world import FUNCTIONS, World
+from tests.integration.world import FUNCTIONS, Begun, World
 
 SEED = os.environ.get("SCHEMATHESIS_SEED")
 """What the examples follow from; `make e2e` tries twenty, each in a process of its own."""
+
+
+DESCRIPTION = build(function.function for function in FUNCTIONS)
+OPERATIONS = [f"{method.upper()} {path}" for path, methods in DESCRIPTION["paths"].items() for method in methods]
 
 
 class Current:
@@ -28,7 +34,9 @@ class Current:
 
 
 CURRENT = Current()
-SCHEMA = schemathesis.openapi.from_dict(build(function.function for function in FUNCTIONS))
+DESCRIPTION = build(function.function for function in FUNCTIONS)
+OPERATIONS = [f"{method.upper()} {path}" for path, methods in DESCRIPTION["paths"].items() for method in methods]
+SCHEMA = schemathesis.openapi.from_dict(DESCRIPTION)
 SCHEMA.app = CURRENT
 
 
@@ -40,25 +48,35 @@ def refuses_more(operation: Any) -> bool:
     return "$ref" not in operation.definition.raw["responses"]["422"]
 
 
-@pytest.fixture(autouse=True)
-def world(tmp_path: Path, cloud: Cloud) -> World:
-    CURRENT.world = World(tmp_path, cloud)
+@pytest.fixture
+def world(begun: Begun, tmp_path: Path, at_once: None) -> World:  # noqa: ARG001
+    CURRENT.world = begun.world(tmp_path)
     return CURRENT.world
 
 
-@pytest.mark.slow
-@SCHEMA.parametrize()
 @settings(
-    max_examples=20 if SEED is None else 8,
+    max_examples=8,
     deadline=None,
     derandomize=SEED is None,
     suppress_health_check=list(HealthCheck),
 )
 @seed(int(SEED or 0))
-def test_a_function_keeps_to_its_description(case: Any, world: World) -> None:
+def keeps_to_its_description(case: Any, world: World) -> None:
     # schemathesis does not unpack what it gets from a WSGI application
     headers = {"Authorization": f"Bearer {world.admin}", "Accept-Encoding": "identity"}
     excluded = [positive_data_acceptance] if refuses_more(case.operation) else []
     if any(value in ([], {}) for value in (case.query or {}).values()):
         excluded.append(negative_data_rejection)  # a parameter that no URL shows
     case.call_and_validate(headers=headers, excluded_checks=excluded)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_function_keeps_to_its_description(operation: str, world: World) -> None:
+    """Have the cases made here: `SCHEMA.parametrize` makes those of all operations in every process that collects."""
+    load_all_checks()
+    chosen = SCHEMA.include(name=operation)
+    (made,) = get_all_tests(schema=chosen, test_func=keeps_to_its_description, settings=None, given_kwargs={})
+    assert isinstance(made, Ok), made
+    _, test = made.ok()
+    test(world=world)

@@ -1,6 +1,7 @@
 """What is made anew under an old name is another thing: tables, sources, groups and users inherit nothing by it."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,15 +38,21 @@ NOTHING = Seen(frozenset(), frozenset(), frozenset())
 class Shop(World):
     """A source with one table, and an analyst who may read it by each kind of right."""
 
-    def __init__(self, folder: Path, cloud: Cloud) -> None:
-        super().__init__(folder, cloud)
+    def __init__(self, folder: Path, cloud: Cloud, old: "Shop | None" = None) -> None:
+        """Open a shop in an empty bucket, or go on with a copy of an old one's, in the same folder."""
+        super().__init__(folder, cloud, admin=old.admin if old else None)
         self.folder, self.store = folder / "sources", cloud.open()
-        self.paths: set[str] = set()
+        self.paths: set[str] = {*old.paths} if old else set()
         """Every file that was ever listed."""
+        self.people: dict[str, str] = {**old.people} if old else {}
+        if old is None:
+            self.begin()
+
+    def begin(self) -> None:
         self.configure()
         self.publish("n\n1\n")
         self.publish("n\n1\n2\n")
-        self.people = {"admin": self.admin}
+        self.people |= {"admin": self.admin}
         for name in ("single", "group", "source"):
             self.ask("POST", "/api/users", {"email": f"{name}@example.com", "role": "analyst"})
             token = self.ask("POST", "/auth/tokens", {"name": "t", "user": f"{name}@example.com"})
@@ -134,9 +141,21 @@ def version_of(store: Store) -> str:
     return found.version
 
 
+@pytest.fixture(scope="module")
+def opened(shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Shop]:
+    """A folder, and the shop that was opened in it; tests go on with copies of the bucket and of the files."""
+    folder = tmp_path_factory.mktemp("shop")
+    shop = Shop(folder, shared_cloud)
+    shutil.copytree(shop.folder, folder / "files")
+    return folder, shop
+
+
 @pytest.fixture
-def shop(tmp_path: Path, cloud: Cloud) -> Shop:
-    return Shop(tmp_path, cloud)
+def shop(opened: tuple[Path, Shop], at_once: None) -> Shop:  # noqa: ARG001
+    folder, old = opened
+    shutil.rmtree(folder / "sources")
+    shutil.copytree(folder / "files", folder / "sources")
+    return Shop(folder, old.cloud.copy(), old)
 
 
 def test_a_table_that_is_registered_anew_has_nothing_of_its_predecessor(shop: Shop) -> None:
@@ -188,7 +207,8 @@ def test_a_deletion_that_was_cut_off_leaves_nothing_to_the_successor(shop: Shop)
     assert {who: seen.rows for who, seen in shop.all_see().items()} == dict.fromkeys(shop.people, frozenset({2}))
 
 
-def test_an_unchanged_source_is_read_anew_for_the_successor(shop: Shop) -> None:
+def test_an_unchanged_source_is_read_anew_for_the_successor(tmp_path: Path, cloud: Cloud) -> None:
+    shop = Shop(tmp_path, cloud)  # a copied file is a changed one
     actor = Actor(None, shop.process.clock())
     shop.process.state.edit(lambda db: registry.deregister(db, actor, ID))
     shop.ask("POST", f"/api/admin/tables/{ID}", {})
@@ -285,7 +305,10 @@ def test_a_request_for_the_predecessor_is_none_for_the_successor(shop: Shop) -> 
         shop.ask("POST", f"/api/admin/tables/{table}", {})
     for request in (asked, early):
         answer = shop.send("POST", f"/api/admin/access-requests/{request}/approve", {})
-        assert (answer.status_code, "registered anew" in answer.get_json()["detail"]) == (409, True)
+        assert (answer.status_code, "another table is registered under this id" in answer.get_json()["detail"]) == (
+            409,
+            True,
+        )
     (listed,) = (it for it in shop.ask("GET", "/api/admin/access-requests")["requests"] if it["table"] == ID)
     assert (listed["registered"], listed["outdated"]) == (False, True)
     assert shop.ask("GET", "/api/admin/permissions?user=eve@example.com")["permissions"] == []

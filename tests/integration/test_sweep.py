@@ -1,5 +1,6 @@
 """The sweep as whoever calls it sees it: in its answer, in the snapshots, and in what becomes of runs."""
 
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,10 +21,12 @@ from tests.integration.world import World
 class Shop(World):
     """All functions, and a table of many small files."""
 
-    def __init__(self, folder: Path, cloud: Cloud) -> None:
-        super().__init__(folder, cloud)
-        self.source = Pieces()
-        self.extract(40)
+    def __init__(self, folder: Path, cloud: Cloud, old: "Shop | None" = None) -> None:
+        """Open a shop in an empty bucket, or go on with a copy of an old one's."""
+        super().__init__(folder, cloud, admin=old.admin if old else None)
+        self.source: Pieces = deepcopy(old.source) if old else Pieces()
+        if old is None:
+            self.extract(40)
 
     def extract(self, pieces: int) -> None:
         self.source.grow(pieces)
@@ -36,9 +39,15 @@ class Shop(World):
         return len(self.ask("GET", f"/api/sync/manifest{query}")["tables"]["shop.orders"]["files"])
 
 
+@pytest.fixture(scope="module")
+def scattered(shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """What tests go on with copies of."""
+    return Shop(tmp_path_factory.mktemp("shop"), shared_cloud)
+
+
 @pytest.fixture
-def world(tmp_path: Path, cloud: Cloud) -> Shop:
-    return Shop(tmp_path, cloud)
+def world(scattered: Shop, tmp_path: Path, at_once: None) -> Shop:  # noqa: ARG001
+    return Shop(tmp_path, scattered.cloud.copy(tmp_path), scattered)
 
 
 def test_a_scattered_table_is_told_of_rewritten_and_built(world: Shop) -> None:

@@ -1,5 +1,6 @@
 """Earlier snapshots: listing them, reading them, and going back to one."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from tests.reading import data, pointer, query
 class Shop(World):
     """A world with a source of one table, which has as many rows as it was published times."""
 
-    def __init__(self, folder: Path, cloud: Cloud) -> None:
-        super().__init__(folder, cloud)
+    def __init__(self, folder: Path, cloud: Cloud, old: "Shop | None" = None) -> None:
+        """Open a shop in an empty bucket, or go on with a copy of an old one's, in the same folder."""
+        super().__init__(folder, cloud, admin=old.admin if old else None)
         self.files, self.store = folder / "sources", cloud.open()
-        config = {"path": str(self.files), "types": {"n": "BIGINT"}}
-        self.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": config})
-        self.rows = 0
+        self.rows: int = old.rows if old else 0
+        if old is None:
+            config = {"path": str(self.files), "types": {"n": "BIGINT"}}
+            self.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": config})
 
     def publish(self) -> None:
         self.rows += 1
@@ -47,12 +50,23 @@ class Shop(World):
         return [(each["snapshot"], each["is_current"]) for each in listed]
 
 
-@pytest.fixture
-def shop(tmp_path: Path, cloud: Cloud) -> Shop:
-    shop = Shop(tmp_path, cloud)
+@pytest.fixture(scope="module")
+def published(shared_cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Shop]:
+    """A folder, and the shop that was published from it three times; tests go on with copies."""
+    folder = tmp_path_factory.mktemp("shop")
+    shop = Shop(folder, shared_cloud)
     for _ in range(3):
         shop.publish()
-    return shop
+    shutil.copytree(shop.files, folder / "files")
+    return folder, shop
+
+
+@pytest.fixture
+def shop(published: tuple[Path, Shop], at_once: None) -> Shop:  # noqa: ARG001
+    folder, old = published
+    shutil.rmtree(folder / "sources")
+    shutil.copytree(folder / "files", folder / "sources")
+    return Shop(folder, old.cloud.copy(), old)
 
 
 def test_every_kept_snapshot_is_listed_and_read(shop: Shop) -> None:

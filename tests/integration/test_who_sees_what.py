@@ -1,33 +1,56 @@
 """What is not granted does not exist: in lists, manifests, URLs and on the laptop."""
 
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.clouds import Cloud
-from tests.running import SERVICE_TOKEN, Host, da, host
+from analyst.context import Process
+from analyst.store import Store
+from tests.integration.world import SERVICE_TOKEN, Begun, World
+from tests.running import Host, da, served
+
+
+@pytest.fixture(scope="module")
+def published(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Begun]:
+    """A folder, and a bucket in which two files of it were published; tests work on copies of both."""
+    folder = tmp_path_factory.mktemp("shop")
+    world = begun.world(folder)
+    (folder / "sources/open.csv").write_text("id,name\n1,a\n")
+    (folder / "sources/secret.csv").write_text("id,name\n2,b\n")
+    world.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(folder / "sources")}})
+    world.ask("POST", "/extract/csv", {"source": "shop"})
+    shutil.copytree(folder / "sources", folder / "files")
+    return folder, Begun(world.cloud, world.admin)
 
 
 @pytest.fixture
-def server(tmp_path: Path, cloud: Cloud) -> Iterator[Host]:
-    files = tmp_path / "files"
-    files.mkdir()
-    (files / "open.csv").write_text("id,name\n1,a\n")
-    (files / "secret.csv").write_text("id,name\n2,b\n")
-    with host(tmp_path, cloud, ACCESS_MAX_AGE="0") as running:
+def files(published: tuple[Path, Begun]) -> Path:
+    """The folder of the source, in which what a test has changed is as it was; the rest is untouched."""
+    folder, _ = published
+    for file in (folder / "files").iterdir():
+        if (folder / "sources" / file.name).read_bytes() != file.read_bytes():
+            shutil.copy2(file, folder / "sources")
+    return folder / "sources"
+
+
+@pytest.fixture
+def server(published: tuple[Path, Begun], files: Path, at_once: None) -> Iterator[Host]:  # noqa: ARG001
+    def process(environ: Mapping[str, str], store: Store) -> Process:
+        return Process({**environ, "ACCESS_MAX_AGE": "0"}, store=store)
+
+    old = published[1]
+    world = World(files.parent, old.cloud.copy(), admin=old.admin, process=process, base_url="")
+    with served(world.app) as running:
         yield running
 
 
 @pytest.fixture
-def admin(server: Host, tmp_path: Path) -> str:
-    token = server.bootstrap()
-    source = {"type": "csv", "config": {"path": str(tmp_path / "files")}}
-    assert server.ask("POST", "/api/admin/sources/shop", source, token=token)[0] == 201
-    assert server.ask("POST", "/extract/csv", {"source": "shop"}, token=token)[0] == 200
-    return token
+def admin(published: tuple[Path, Begun]) -> str:
+    return published[1].admin
 
 
 def grant(server: Host, admin: str, email: str, table: str) -> str:
@@ -137,7 +160,7 @@ def test_a_service_extracts_and_reads_nothing(server: Host, admin: str) -> None:
 
 
 def test_an_unchanged_view_of_ones_own_is_a_304_whatever_changes_elsewhere(
-    server: Host, admin: str, tmp_path: Path
+    server: Host, admin: str, files: Path
 ) -> None:
     import urllib.request
 
@@ -146,7 +169,7 @@ def test_an_unchanged_view_of_ones_own_is_a_304_whatever_changes_elsewhere(
     request = urllib.request.Request(f"{server.url}/api/sync/manifest", headers={"Authorization": f"Bearer {analyst}"})
     with urllib.request.urlopen(request) as answer:
         etag = answer.headers["ETag"]
-    (tmp_path / "files/secret.csv").write_text("id,name\n3,c\n")
+    (files / "secret.csv").write_text("id,name\n3,c\n")
     assert server.ask("POST", "/extract/csv", {"source": "shop"}, token=admin)[1]["status"] == "ok"
     headers = {"If-None-Match": etag}
     assert server.ask("GET", "/api/sync/manifest", token=analyst, headers=headers)[0] == 304

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from analyst.errors import InvalidInputError
 from analyst.schedule import Schedule
+from tests.examples import examples
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -108,7 +109,7 @@ def test_at_odd_changes_schedules_are_due_when_the_clock_shows_their_times(name:
             compare(name, change, minute, hour)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(60))
 @given(
     st.sampled_from(sorted(available_timezones())),
     st.integers(1975, 2037),

@@ -16,11 +16,12 @@ LAYERS = (
     ("days", "duckdb_files", "lease", "runs"),
     ("access", "contract", "snapshots"),
     ("audit",),
-    ("rebuild", "state", "manifest"),
+    ("rebuild", "state", "manifest", "visible_tables"),
     (
         "audit_search",
         "auth",
         "catalog_view",
+        "cli_wheel",
         "signed_urls",
         "extract_run",
         "imports",
@@ -30,7 +31,7 @@ LAYERS = (
         "sync_runs",
     ),
     ("scheduling",),
-    ("context",),
+    ("context", "pages"),
     ("http",),
     ("connectors",),
 )

@@ -58,7 +58,7 @@ class Bucket(MemoryStore):
     def copy(self) -> MemoryStore:
         """Give another that holds the same."""
         copied = MemoryStore(lambda: self.seconds)
-        copied._objects, copied._writes = dict(self._objects), self._writes
+        copied.hold(self)
         return copied
 
 

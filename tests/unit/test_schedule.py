@@ -188,7 +188,7 @@ WRONG = [
     ("cron 0 0 5 * * 1", CRON),
     ("cron 0 25 * * *", "bad hour; write cron"),
     ("cron 0 0 30 2 *", "bad day-of-month"),
-    ("cron 0 0 */20 * 1L", "no such day"),
+    ("cron 0 0 */20 * 1L", "no date matches it"),
     ("cron 0 5 * * 1-5 Mars/Base", "no time zone 'Mars/Base'"),
 ]
 

@@ -53,7 +53,7 @@ class Explanation(BaseModel):
 def explain(
     access: AccessList, who: Caller, table_id: str, *, active: bool = True, published: bool = True
 ) -> Explanation:
-    """Return whether a user may read a table, and why; `published` says whether there is anything to be read."""
+    """Explain whether a user may read a table; `published` is whether the table has data."""
     allowing = tuple(_allowing(access, who, table_id)) if active else ()
     downloadable = bool(allowing) and who.role.includes(Role.ANALYST) and access.may_download(who, table_id)
     reasons = (*allowing, *_limiting(access, who, table_id, published=published)) if allowing else ()

@@ -66,7 +66,7 @@ _REFRESHES_PER_SECOND: Final = 5.0
 
 
 class _UnreadableError(UnavailableError):
-    """A list cannot be read, which may be made anew."""
+    """A list cannot be read, but can be published again."""
 
 
 class AccessReader:
@@ -74,7 +74,7 @@ class AccessReader:
 
     Ages count from when a fetch began: what it read may have been replaced while it was under way. `max_age` is in
     seconds, `monotonic` a clock such as `time.monotonic`. `renew` publishes the list anew from the system state: it is
-    called when the list is missing, damaged, or in a format that this version can't read.
+    called when the list is missing, damaged, or in a format of another version.
     """
 
     def __init__(
@@ -114,17 +114,17 @@ class AccessReader:
         return self._trusted()
 
     def refresh(self) -> AccessList:
-        """Return a list fetched anew, for a token that the last one does not know; at most a few times per second."""
+        """Fetch the list again, for a token that it does not know; at most a few times per second."""
         if self._refreshes.take(self._monotonic()):
             self.expire()
         return self.current()
 
     def expire(self) -> None:
-        """Fetch anew before the next answer: something is known to have changed."""
+        """Fetch the list again before the next answer, because something has changed."""
         self._newest_edit = object()
 
     def caller_of(self, token: str, now: datetime) -> Caller:
-        """Determine whom a token speaks for, also when another process made it a moment ago.
+        """Return the caller of an access token, even if another process created it a moment ago.
 
         Raises:
             UnauthenticatedError: it is not valid.

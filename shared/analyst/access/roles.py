@@ -64,8 +64,8 @@ class Caller:
     def includes(self, role: Role) -> bool:
         """Return whether the caller may act as somebody of this role: by role and, above analyst, by scope as well.
 
-        The one place where that is decided. A token without the scope `admin` acts for nobody else, whoever it is of,
-        and whatever scope the function that it calls asks for.
+        This is the only place where that is decided. A token without the scope `admin` never acts for other users,
+        whichever user it belongs to and whichever scope a function requires.
         """
         return not self.is_service and self.role.includes(role) and not self.lacks_scope_for(role)
 

@@ -56,7 +56,7 @@ class Token(_Value):
 
 
 class Registration(_Value):
-    """One registered table. `uuid` is its identity: registered anew it is another table, without the old grants."""
+    """A registered table. `uuid` is its identity: registered again, it is another table, without the old grants."""
 
     uuid: str
     source: str
@@ -69,7 +69,7 @@ class Registration(_Value):
 
 
 class Withdrawn(_Value):
-    """A registration that was ended: the id that the table had, and when."""
+    """A registration that was removed: the id of its table, and when."""
 
     id: str
     at: AwareDatetime
@@ -106,7 +106,7 @@ class Grants(_Value):
 
 
 class _Index:
-    """The list turned round for asking, no more of it than is asked for. Sets of places are shared by all callers."""
+    """Indexes for lookups, built on demand. All callers share the sets of places."""
 
     def __init__(self, access: "AccessList") -> None:
         self.public = frozenset(id_ for id_, table in access.tables.items() if table.is_public)
@@ -171,9 +171,9 @@ class AccessList(_Value):
     def is_of_now(self, table: Published, built_at: datetime) -> bool:
         """Return whether a table of a snapshot built at a time is the one that its id stands for today.
 
-        What was published for a registration that has ended is nobody's any more, administrators' included, also when
-        another table is registered under the id. Where no registration was written down, as in snapshots of before that
-        was done, it counts unless the id was given up after the rows were read.
+        Data of a removed registration is hidden from everybody, including administrators, even if another table is
+        registered under the same id. Old snapshots do not record the registration; their tables count unless the id was
+        removed after the rows were read.
         """
         registered = self.tables.get(table.id)
         if table.registration is not None:
@@ -191,12 +191,12 @@ class AccessList(_Value):
         return not kept and self.may_read(caller, table_id)
 
     def description(self, table_id: str, extracted: str | None) -> str | None:
-        """Return what a table is said to hold: by the registry, else by what was extracted with it."""
+        """Return the description of a table: from the registry, or the one that was extracted."""
         registration = self.tables.get(table_id)
         return (registration and registration.description) or extracted
 
     def caller_of(self, token: str, now: datetime) -> Caller:
-        """Determine whom a personal access token speaks for.
+        """Return the caller of a personal access token.
 
         Raises:
             UnauthenticatedError: it is unknown, revoked, expired, or its user is not active.
@@ -212,7 +212,7 @@ class AccessList(_Value):
         )
 
     def _reach(self, caller: Caller) -> Iterator[frozenset[str]]:
-        """Return the sets of table ids that together are what somebody who is no admin may read."""
+        """Return the sets of table ids whose union a caller who is not an administrator may read."""
         if caller.user_id is None:
             return
         yield self._index.public

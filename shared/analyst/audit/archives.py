@@ -58,7 +58,7 @@ _COLUMNS: Final = {
 
 
 def rows_of(paths: Iterable[Path]) -> str:
-    """Write the query that gives the events of archives on this machine."""
+    """Return the query for the events of archives on this machine."""
     return f"from read_parquet([{', '.join(quote_text(str(path)) for path in paths)}])"
 
 
@@ -82,7 +82,7 @@ class Archiving:
         return due
 
     def gather(self, due: Mapping[str, Sequence[Entry]]) -> None:
-        """Write the archives of what is due, and delete it then. Cut off anywhere, the next time goes on.
+        """Archive what is due and delete it. If it is interrupted, the next run continues.
 
         Raises:
             UnavailableError: the store does not answer, or a batch is damaged.
@@ -93,7 +93,7 @@ class Archiving:
                 delete_all(self.store, (entry.key for entry in part))
 
     def _batches(self, folder: str, room: int) -> list[Entry]:
-        """List the batches of a day, as many as there is room for; none of a day that is not over."""
+        """List up to `room` batches of a day, and none if the day is not over."""
         batches: list[Entry] = []
         for entry in self.store.list(folder) if room else ():
             if entry.key.endswith(SUFFIX):
@@ -104,7 +104,7 @@ class Archiving:
         return batches
 
     def _archive(self, folder: str, entries: Sequence[Entry]) -> None:
-        """Write the archive of some batches, less what is in one already: an earlier time may have been cut off."""
+        """Write the archive of some batches, except events that an interrupted earlier run has already archived."""
         with duckdb_files.scratch(self.scratch) as home:
             lines, made = home / "lines.jsonl", home / "made.parquet"
             with lines.open("wb") as file:

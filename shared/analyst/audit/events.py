@@ -14,7 +14,7 @@ from analyst.clients import ClientKind
 
 @dataclass(slots=True)
 class Note:
-    """What is known so far. Of an `action` that is named the function's own name is not told."""
+    """Details for the audit log. `action` replaces the action of the function."""
 
     action: str | None = None
     resources: tuple[str, ...] = ()
@@ -25,22 +25,22 @@ class Note:
 
 
 class Noting:
-    """Takes down what functions tell; the context of a request does."""
+    """Collects the notes of a function; the context of a request is one."""
 
     __slots__ = ()
     note: Note
 
     def audited(self, *resources: str, is_unchanged: bool = False, **params: Any) -> None:
-        """Return what this is done to, such as `table:shop.orders`, and more about it: JSON values, and no secrets.
+        """Add resources, such as `table:shop.orders`, and parameters to the audit event: JSON values, and no secrets.
 
-        What is told at several times adds up. Of answers that say that nothing has changed, many are counted as one.
+        Several calls add up. Repeated answers with `is_unchanged` are counted instead of written one by one.
         """
         self.note.resources = (*self.note.resources, *resources)
         self.note.params.update(params)
         self.note.is_unchanged = is_unchanged
 
     def signs_in(self, provider: str, email: str | None = None, user_id: str | None = None) -> None:
-        """Tell that this is a sign-in, by which provider, of whom; of which user when that is certain."""
+        """Record that this is a sign-in with a provider; `user_id` is set once the user is certain."""
         self.note.action = "auth.sign_in"
         self.note.user_id = user_id
         self.note.email = email
@@ -96,7 +96,7 @@ class AuditEvent(BaseModel):
 
     @property
     def place(self) -> "Place":
-        """Where it stands among all events."""
+        """Its position in the order of all events."""
         return Place(milliseconds(self.at), self.id)
 
     def joined(self, other: "AuditEvent") -> "AuditEvent":

@@ -1,4 +1,4 @@
-"""Reading events out of the bucket, newest first, and no more of them than somebody asks for."""
+"""Reading events from the bucket, newest first and on demand."""
 
 import json
 import re
@@ -33,9 +33,9 @@ _AT_ONCE: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is looked for, among events before a place and not before a time (ms since 1970).
+    """The filter of a search, among events before a place and since a time (ms since 1970).
 
-    `user` is an id or an e-mail, `action` how actions begin; what is `None` may be anything.
+    `user` is an id or an e-mail address, `action` a prefix; `None` matches anything.
     """
 
     before: Place
@@ -143,7 +143,7 @@ class Events:
         self._held.close()
 
     def newest(self, wanted: Wanted) -> Iterator[Item]:
-        """Return what is looked for, newest first, and tell every now and then how far that is.
+        """Yield matching events, newest first, and in between how far the search has got.
 
         Raises:
             UnavailableError: the store does not answer, or an object is damaged.
@@ -156,13 +156,13 @@ class Events:
                 yield Reached(Place(day * _DAY_MS))
 
     def _days(self, wanted: Wanted) -> list[int]:
-        """List the days, counted since 1970, that may have what is looked for; the newest first."""
+        """List the days (since 1970) that may contain matches, newest first."""
         first, last = wanted.since_ms // _DAY_MS, wanted.before.ms // _DAY_MS
         days = (_number(name) for name in self.store.list_folders(PREFIX))
         return sorted((day for day in days if day is not None and first <= day <= last), reverse=True)
 
     def _some_of_day(self, day: int, wanted: Wanted) -> Generator[Item, None, Wanted | None]:
-        """Return what is looked for of a day. Returns what is left to look for, `None` if nothing is."""
+        """Yield the matches of a day. Returns the rest of the search, `None` if there is none."""
         folder = _folder(day)
         names = _newest((entry.key.removeprefix(folder) for entry in self.store.list(folder)), wanted)
         batches = self._batched(folder, names[:_MOST_LISTED], wanted)
@@ -180,7 +180,7 @@ class Events:
         return replace(wanted, before=_just_after(more[0])) if more else None
 
     def _batched(self, folder: str, names: Sequence[str], wanted: Wanted) -> Iterator[Item]:
-        """Return the events of batches. Those that are read may have events which come after some of the next ones."""
+        """Yield the events of batches. Those already read may hold events that come after some of the next ones."""
         pending: list[AuditEvent] = []
         for start in range(0, len(names), _CHUNK):
             read = self._pool.map(lambda name: self._read(folder + name), names[start : start + _CHUNK])
@@ -227,7 +227,7 @@ class Events:
 
 
 def _newest(names: Iterable[str], wanted: Wanted) -> list[str]:
-    """Return the newest of the batches that may have what is looked for, one more than are read at once; newest first."""
+    """Return the newest batches that may contain matches, one more than are listed at once; newest first."""
     newest: list[str] = []
     for name in names:
         if _BATCH.fullmatch(name) and wanted.since_ms <= _ms(name) <= wanted.before.ms + _SPREAD_MS:

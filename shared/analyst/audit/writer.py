@@ -1,8 +1,8 @@
 """Writing audit events: a writer waits until the store has its event, and all who wait at once share one object.
 
-The first who comes writes; who comes while a write is under way is written by the next one, with all others who came
-meanwhile. An object bears the id of its newest event; its events lie no more than a second apart, and in no case
-midnight, so that a reader knows from its name what it can hold.
+The first writer writes at once. Events that arrive during a write are written together by the next one. An object is named
+by the id of its newest event. Its events are at most a second apart and of one day, so that a reader knows from the name
+what an object can contain.
 """
 
 import logging
@@ -22,7 +22,7 @@ _MOST_SIDES: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Of what comes from one side within a span of the clock (in seconds) the first `at_once` are written."""
+    """Of the events of one side within a span of `seconds`, the first `at_once` are written and the rest are counted."""
 
     name: str
     at_once: int
@@ -61,7 +61,7 @@ class Tally:
         self._over: dict[Hashable, AuditEvent] = {}
 
     def count(self, event: AuditEvent, rule: Rule) -> bool:
-        """Count an event; tell whether it was counted only, and is not to be written."""
+        """Count an event; return whether it is only counted, and not to be written."""
         with self._lock:
             span = self._span(event, rule)
             if span.written < rule.at_once:
@@ -113,7 +113,7 @@ class Tally:
             self._keep(self._spans.pop(side).counted.values())
 
     def _keep(self, events: Iterable[AuditEvent]) -> None:
-        """Keep what is to be written; while that fails for long, ever more of it becomes one."""
+        """Keep events for writing. If writing fails for long, more and more of them are merged."""
         for event in events:
             alike: Hashable = (event.action, event.resources, event.caller, event.user_id, event.client_address)
             if len(self._over) >= self._most and alike not in self._over:
@@ -142,7 +142,7 @@ class Later(Protocol):
 
 @dataclass(slots=True)
 class _Batch:
-    """Events that are written together, and what came of it."""
+    """Events that are written together, and the error if that failed."""
 
     events: list[AuditEvent] = field(default_factory=list)
     written: threading.Event = field(default_factory=threading.Event)
@@ -175,7 +175,7 @@ class Audit:
         self._is_waiting = False
 
     def write(self, event: AuditEvent, rule: Rule | None = None) -> None:
-        """Write an event, or count it where the rule says so; when this returns, it is in the bucket or counted.
+        """Write an event, or count it if the rule says so. When this returns, it is in the bucket or counted.
 
         Raises:
             UnavailableError: the store does not answer. The event may be there all the same.
@@ -250,7 +250,7 @@ class Audit:
         _put(self._store, f"{folder_of(newest.at)}{newest.id}{SUFFIX}", lines.encode())
 
     def _wait_for_the_end(self) -> None:
-        """See to it that what is counted is written when its time has ended, should nothing else be written then."""
+        """Schedule the writing of counted events for the end of their span, in case nothing else is written then."""
         with self._gate:
             ends = None if self._is_waiting else self._tally.next_end()
             self._is_waiting = self._is_waiting or ends is not None
@@ -288,7 +288,7 @@ def _put(store: Store, key: str, data: bytes) -> None:
 
 
 def _parts(events: Iterable[AuditEvent]) -> Iterator[list[AuditEvent]]:
-    """Put together what may stand in one object, in its order."""
+    """Group events that may be in one object, in order."""
     part: list[AuditEvent] = []
     for event in sorted(events, key=lambda it: it.place):
         if part and (event.at - part[0].at > SPREAD or event.at.date() != part[0].at.date()):

@@ -55,7 +55,7 @@ def bootstrap(
 ) -> Bootstrapped:
     """Make the user an administrator and return an access token. In an imported state, the user may exist.
 
-    Whoever has the e-mail `seed` becomes one as well.
+    The user with the e-mail address `seed` becomes an administrator as well.
 
     Raises:
         ForbiddenError: the secret is wrong, or none is set.
@@ -79,7 +79,7 @@ def _bootstrap(db: "DuckDBPyConnection", actor: Actor, request: Bootstrap, seed:
 
 
 def _again(db: "DuckDBPyConnection", actor: Actor, request: Bootstrap, user_id: str) -> Bootstrapped:
-    """Answer once more to whom it was done for, who proves it by the token."""
+    """Repeat the response to a caller who proves by the token that it was theirs."""
     valid = "user_id = ? and sha256 = ? and revoked_at is null and expires_at > ?"
     kept = [user_id, digest(request.token or ""), actor.at]
     token = fetch_one(db, f"select id from tokens where name = 'bootstrap' and {valid}", kept)

@@ -97,7 +97,7 @@ class Identification:
     services: Callable[[str, datetime], Caller]
 
     def caller(self, shown: Credentials, now: datetime) -> Caller | None:
-        """Determine who makes a request; without credentials it is nobody: `None`. A header goes before a cookie.
+        """Identify the caller of a request, `None` without credentials. The header overrides the cookie.
 
         Raises:
             UnauthenticatedError: what is shown proves nothing.

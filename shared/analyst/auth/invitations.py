@@ -7,7 +7,8 @@ from analyst.auth.keys import Keys, Purpose
 from analyst.auth.links import LASTS
 from analyst.auth.provider import available_providers
 from analyst.auth.providers import password
-from analyst.errors import ConflictError
+from analyst.cli_wheel import describe_cli
+from analyst.errors import ConflictError, NotFoundError
 from analyst.mail import send
 from analyst.settings import Settings
 from analyst.state.audit import Actor, record
@@ -39,9 +40,9 @@ class Invitation(Output):
 def invite(
     request: InvitationRequest, *, keys: Keys, state: State, settings: Settings, base_url: str, actor: Actor
 ) -> Invitation:
-    """Make a set-up link for a user, and mail it where mails can be sent. An earlier one is good until one is used.
+    """Create a set-up link for a user, and mail it if mail is configured. Earlier links stay valid until one is used.
 
-    Where nobody signs in by password, they are told the sign-in page.
+    If sign-in by password is disabled, the link is the sign-in page.
 
     Raises:
         NotFoundError: there is no such user.
@@ -58,6 +59,7 @@ def invite(
     state.edit(lambda db: record(db, actor, "user.invite", f"user:{account.user_id}", mailed=mailed))
     if mailed:
         text = (_SET_UP if by_password else _SIGN_IN).format(name=settings.instance_name, url=url, code=code)
+        text += _first_steps(base_url)
         send(settings, account.email, f"Welcome to {settings.instance_name}", text)
     return Invitation(
         email=account.email,
@@ -77,18 +79,37 @@ def _account(user_id: str, state: State) -> Account:
     return account
 
 
+def _first_steps(base_url: str) -> str:
+    """Say how to go on after signing in: with `da` from this server, where it provides one."""
+    try:
+        cli = describe_cli(base_url)
+    except NotFoundError:
+        return ""
+    return _FIRST_STEPS.format(url=base_url, install=cli.uv)
+
+
+_FIRST_STEPS: Final = """
+To query the data on your machine, install da, sign in, and mirror your tables:
+
+    {install}
+    da login --server {url}
+    da sync
+
+{url}/cli shows other ways to install it.
+"""
+
 _SET_UP: Final = """\
-You were invited to {name}. Open this page to choose a password:
+You are invited to {name}. Open this page to choose a password:
 
 {url}
 
 The page asks for this code: {code}
 
-It works once, for 24 hours. An administrator can send another one.
+The link works once, within 24 hours. An administrator can send another one.
 """
 
 _SIGN_IN: Final = """\
-You were invited to {name}. Sign in here:
+You are invited to {name}. Sign in here:
 
 {url}
 """

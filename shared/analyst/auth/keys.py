@@ -19,7 +19,7 @@ _REQUIRED: Final = ("iss", "aud", "sub", "iat", "exp")
 
 
 class Purpose(StrEnum):
-    """What a signed token is good for, and nothing else."""
+    """The single purpose of a signed token."""
 
     SESSION = "session"
     REFRESH = "refresh"
@@ -43,7 +43,7 @@ class Keys:
         self._current = _kid(secrets[0])
 
     def sign(self, purpose: Purpose, subject: str, now: datetime, lasts: timedelta, **claims: Any) -> str:
-        """Sign a token about a subject. `claims` are JSON values, readable by whoever has the token."""
+        """Sign a token about a subject. `claims` are JSON values that the holder of the token can read."""
         import jwt
 
         registered = {
@@ -82,7 +82,7 @@ class Keys:
         return claims
 
     def codes(self, purpose: Purpose, text: str) -> tuple[str, ...]:
-        """Return the six digits that stand for a text: by the newest key, and by those before it."""
+        """Return the six-digit codes of a text: by the newest key, and by the previous ones."""
         return tuple(_digits(self._key(kid, purpose), text) for kid in self._secrets)
 
     def knows(self, token: str) -> bool:

@@ -72,7 +72,7 @@ def with_last_use(store: Store, tokens: "Sequence[Token]") -> "tuple[Token, ...]
 
 
 def _last(keys: Iterable[str]) -> dict[str, date]:
-    """Return the last day of each token; keys come in their order, so that a later one counts."""
+    """Return the last day of each token. Keys are sorted, so the last one wins."""
     last: dict[str, date] = {}
     for key in keys:
         token_id, _, day = key.removeprefix(USES).partition("/")

@@ -1,7 +1,7 @@
 """Rate limits of credential endpoints, shared by all instances: one small object in the bucket per limit and key.
 
-An attempt is counted before it is answered, by compare-and-swap, so that attempts side by side can't slip through. When
-attempts at one key come faster than the object can be swapped, that is itself too fast.
+An attempt is counted before it is answered, by compare-and-swap, so that concurrent attempts cannot evade the limit. If
+attempts on one key arrive faster than the object can be swapped, they are refused as too many.
 """
 
 import hashlib

@@ -1,9 +1,9 @@
 """Links that prove control of a mailbox: signed, short-lived, and valid once.
 
 A link alone proves that a mail was delivered, not that a person read it: mail scanners open links, run the scripts of
-the page and submit its forms. So a link works in the browser that asked for it, which has a cookie, and in any other one
-with a code of six digits. The page that asked shows the code; the code of an invitation, which no browser asked for,
-stands in its mail as text. Codes are tried five times per link, by whomever.
+the page and submit its forms. So a link works in the browser that requested it, which has a cookie, and in any other one
+with a code of six digits. The requesting page shows the code. The mail of an invitation, which no browser requested,
+contains it as text. Each link allows five attempts at its code.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ class Binding:
 
     @property
     def claims(self) -> Mapping[str, Any]:
-        """What the link says of it. A reader of the link learns neither the cookie nor the code."""
+        """The claims for the link. They reveal neither the cookie nor the code."""
         return {"jti": self.id, **({} if self.cookie is None else {"browser": _digest(self.cookie)})}
 
 
@@ -80,14 +80,14 @@ def bind_to_browser(keys: Keys, purpose: Purpose, cookie: str | None) -> Binding
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What a link says. `subject` is an e-mail or the id of a user, `claims` what its kind needs besides."""
+    """The content of a link. `subject` is an e-mail address or the id of a user; `claims` depend on the kind of link."""
 
     subject: str
     claims: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make(keys: Keys, purpose: Purpose, link: Link, now: datetime) -> str:
-    """Make the token that stands in a link."""
+    """Create the token of a link."""
     return keys.sign(purpose, link.subject, now, LASTS[purpose], **link.claims)
 
 

@@ -31,7 +31,7 @@ _LEEWAY: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class _Published:
-    """What an issuer published, and when we looked (by the clock that never goes back)."""
+    """What an issuer published, and when it was fetched (monotonic)."""
 
     configuration: Mapping[str, Any]
     keys: Mapping[str, "PyJWK"]
@@ -93,7 +93,7 @@ class Issuer:
         raise UnauthenticatedError("the identity token is not signed with a current key of its issuer")
 
     def _current(self, age: float) -> _Published:
-        """Return what the issuer published, fetched no longer than `age` seconds ago if it can be had."""
+        """Return what the issuer published, fetched at most `age` seconds ago if the issuer responds."""
         with self._looking:
             if self._published is None or self._monotonic() - self._published.at > age:
                 self._published = self._look(self._published)

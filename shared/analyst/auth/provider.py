@@ -12,7 +12,7 @@ from analyst.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class LoginButton:
-    """How a way to sign in shows on the sign-in page: `url` is where the button leads, lower `order` stands higher."""
+    """The button of a sign-in method on the sign-in page. Lower `order` values come first."""
 
     text: str
     url: str
@@ -20,14 +20,14 @@ class LoginButton:
 
 
 class AuthProvider(Protocol):
-    """A way to sign in: one that proves an e-mail address. What it proves goes to `signing_in.sign_in`."""
+    """A sign-in method: it proves an e-mail address, which is passed to `sign_in.sign_in`."""
 
     @property
     def name(self) -> str:
-        """By which it is listed, and disabled in the settings."""
+        """The name under which it is listed, and disabled in the settings."""
 
     def is_available(self, settings: Settings) -> bool:
-        """Return whether it is configured. It need not look whether it is disabled."""
+        """Return whether it is configured, regardless of whether it is disabled."""
 
     def button(self, settings: Settings) -> LoginButton | None:
         """Return its button; `None` for one that is not for browsers."""

@@ -35,7 +35,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What a program gets: a token to call with, and one that gives the next pair, once. Seconds until they expire."""
+    """The tokens of a program: an access token, and a single-use refresh token for the next pair. Lifetimes are in seconds."""
 
     token: str
     expires_in: int
@@ -49,7 +49,7 @@ def begin(user_id: str, now: datetime) -> Session:
 
 
 def for_browser(keys: Keys, session: Session, now: datetime) -> str:
-    """Make the token that stands in a browser's cookie."""
+    """Create the token for a browser's cookie."""
     return _sign(keys, Purpose.SESSION, session, now, BROWSER_LASTS)
 
 
@@ -90,7 +90,7 @@ def read(keys: Keys, token: str, now: datetime) -> Session:
 
 
 def identify(keys: Keys, token: str, access: AccessReader, now: datetime) -> Caller:
-    """Determine whom a session's token speaks for, also when the user was made by another process a moment ago.
+    """Return the caller of a session token, even if another process created the user a moment ago.
 
     Raises:
         UnauthenticatedError: it is not valid, or its session has ended.

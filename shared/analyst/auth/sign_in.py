@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """An e-mail address that somebody has proven to be theirs, by which provider, and their name.
+    """A proven e-mail address, the provider that proved it, and the name of its owner.
 
-    An OpenID provider says besides who they are whatever their address is: `issuer` and `subject`.
+    OpenID providers also identify the account independently of its address, by `issuer` and `subject`.
     """
 
     email: str
@@ -34,7 +34,7 @@ class Proven:
 
 
 def sign_in(proven: Proven, access: AccessReader, state: State, actor: Actor, settings: Settings) -> str:
-    """Return the id of the user whom an e-mail belongs to; one of an allowed domain becomes a user by this.
+    """Return the id of the user with a proven address. An address of an allowed domain becomes a user.
 
     Raises:
         ForbiddenError: nobody with this e-mail may come in, or whom the provider means is another person than the one
@@ -51,7 +51,7 @@ def sign_in(proven: Proven, access: AccessReader, state: State, actor: Actor, se
 
 
 def _checked(proven: Proven) -> Proven:
-    """Check what a provider says, whichever it is: the address has to be one, the name is cleaned or left out.
+    """Validate the data of a provider: the address must be valid, and the name is cleaned or dropped.
 
     Raises:
         ForbiddenError: this is no e-mail address.
@@ -114,7 +114,7 @@ def _is_to_be_raised(email: str, state: State, settings: Settings) -> bool:
 
 
 def _require_user(email: str, state: State) -> None:
-    """Turn away whom the state does not have, without an edit."""
+    """Refuse unknown users without an edit of the state."""
     with state.read() as db:
         if not fetch_one(db, "from users where email = ? and active", [email]):
             raise ForbiddenError(_REFUSED)

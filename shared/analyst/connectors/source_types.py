@@ -1,11 +1,13 @@
-"""What the connectors here understand: the config of a source, and the options of its tables."""
+"""The types of sources that this version has connectors for: the config of a source, and the options of its tables."""
 
+import difflib
 from types import MappingProxyType
 from typing import Final
 
 from analyst.connectors.files.options import CsvSource, CsvTableOptions
 from analyst.connectors.jira.source import JiraSource, JiraTableOptions
-from analyst.state.source_types import Job, SourceType, SourceTypes
+from analyst.errors import InvalidInputError
+from analyst.state.source_types import EXTERNAL, Job, SourceType, SourceTypes
 
 SOURCE_TYPES: Final[SourceTypes] = MappingProxyType(
     {
@@ -23,3 +25,18 @@ SOURCE_TYPES: Final[SourceTypes] = MappingProxyType(
         ),
     }
 )
+
+
+def check_connector(type_: str) -> None:
+    """Reject a type of source that this version can't read.
+
+    Raises:
+        InvalidInputError: there is no connector for it, and nobody else writes its extract either.
+    """
+    if type_ not in SOURCE_TYPES and type_ != EXTERNAL:
+        near = difflib.get_close_matches(type_, [*SOURCE_TYPES, EXTERNAL], 1)
+        hint = f"did you mean '{near[0]}'? There are" if near else "there are"
+        raise InvalidInputError(
+            f"this version has no connector for sources of type '{type_}'; {hint} csv (files), jira and external (an "
+            "extract that you write to the bucket)"
+        )

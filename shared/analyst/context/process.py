@@ -75,7 +75,7 @@ class Process:
 
     @property
     def configuration(self) -> Configuration:
-        """The settings with where each comes from.
+        """The settings with the origin of each.
 
         Raises:
             SettingsError: they are not usable.
@@ -131,7 +131,7 @@ class Process:
 
     @property
     def google(self) -> "Issuer":
-        """Who says who people are that sign in with Google."""
+        """The OpenID issuer of the sign-in with Google."""
         return self._once("google", lambda: self._issuer(self.settings.google_issuer))
 
     def identify_service(self, token: str, now: datetime) -> Caller:
@@ -148,7 +148,7 @@ class Process:
 
     @property
     def audit(self) -> Audit:
-        """What everybody does is written here."""
+        """The writer of audit events."""
         return self._once("audit", lambda: Audit(self.store, self.clock))
 
     @property
@@ -158,16 +158,16 @@ class Process:
 
     @property
     def background(self) -> Background:
-        """What runs after an answer."""
+        """The tasks that run after a response."""
         return self._once("background", Background)
 
     @property
     def large(self) -> threading.Lock:
-        """Held while something is handled that takes much memory, so that only one request at a time needs that much."""
+        """Held while a request needs much memory, so that only one does at a time."""
         return self._once("large", threading.Lock)
 
     def close(self) -> None:
-        """Write what is only in memory: the process is about to end.
+        """Write what is only in memory, before the process ends.
 
         Raises:
             UnavailableError: the store does not respond.

@@ -43,7 +43,7 @@ class Context(Noting):
     now: datetime
     """When the request came, in UTC."""
     caller_or_none: Caller | None
-    """Who asks; `None` where anybody may."""
+    """The caller; `None` if none is required."""
     local: LocalCall
     began: float = field(default_factory=time.perf_counter)
     """When the request came, by `time.perf_counter`."""
@@ -76,12 +76,12 @@ class Context(Noting):
 
     @property
     def client_kind(self) -> ClientKind:
-        """What kind of client says that it makes the request."""
+        """The kind of client, by its `User-Agent`."""
         return client_kind(self.request.headers.get("User-Agent"))
 
     @property
     def clock(self) -> Callable[[], datetime]:
-        """Tells the time, for what takes longer than a moment."""
+        """The clock, for work that takes longer than a moment."""
         return self.process.clock
 
     @property
@@ -132,9 +132,9 @@ class Context(Noting):
 
     @property
     def base_url(self) -> str:
-        """Where the functions are reached from outside, without a slash at the end.
+        """The public address of the functions, without a trailing slash.
 
-        What a request says of its host is not it: whoever makes the request chooses that.
+        It is never taken from the request: whoever sends a request chooses its `Host`.
 
         Raises:
             UnavailableError: `BASE_URL` is not set.
@@ -165,7 +165,7 @@ class Context(Noting):
         return Tasks(self.settings, self.local, lambda: self.process.background, self.request_id, self.process.http)
 
     def after_answer(self, what: str, task: Callable[[], object]) -> None:
-        """Do something after the answer, whose time tells nothing about it; a failure is logged.
+        """Run a task after the response, so that its timing reveals nothing. Failures are logged.
 
         Raises:
             UnavailableError: too many things are waiting.

@@ -23,7 +23,7 @@ from analyst.contract.staging import Staging
 from analyst.contract.views import columns_of
 from analyst.errors import AnalystError, SourceError, UnavailableError
 from analyst.names import is_name
-from analyst.runs import Run, RunRecord, TableResult
+from analyst.runs import Reading, Run, RunRecord, TableResult
 from analyst.store import Store
 
 _LOG = logging.getLogger(f"{logs.ROOT}.extract")
@@ -78,7 +78,7 @@ class Extraction:
         try:
             with duckdb_files.scratch(self.scratch) as folder:
                 opened = connector()
-                results, version = self._extract(opened, only, folder, run.notes)
+                results, version = self._extract(opened, only, folder, run)
                 run.add(*results)
                 run.notes += opened.notes()
         except Exception as failure:  # noqa: BLE001 - whatever it is, the run ends with a record of it
@@ -86,7 +86,7 @@ class Extraction:
         return Ended(run.end(), version)
 
     def _extract(
-        self, connector: Connector, only: frozenset[str] | None, folder: Path, notes: list[str]
+        self, connector: Connector, only: frozenset[str] | None, folder: Path, run: Run
     ) -> tuple[list[TableResult], str | None]:
         began = time.monotonic()
         base, version = read_extract(self.store, self.source, folder, with_originals=True)
@@ -97,8 +97,15 @@ class Extraction:
         base = base.without_predecessors({table.name: table.registration for table in tables})
         changed = [table for table in tables if _is_changed(table, base)]
         uploads = Uploads(self.store, self.source, lambda: str(ULID()))
-        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-            read = list(pool.map(lambda table: self._read(connector, table, base, uploads, folder), changed))
+        with Reading(run, len(changed)) as reading, ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+
+            def read_one(table: SourceTable) -> tuple[TableResult, NewTable | None]:
+                reading.begin(table.name)
+                result, made = self._read(connector, table, base, uploads, folder)
+                reading.end(result)
+                return result, made
+
+            read = list(pool.map(read_one, changed))
         if time.monotonic() - began > LONGEST:
             raise UnavailableError(
                 "the extract took longer than 12 hours, so nothing is published; extract fewer tables at once"
@@ -107,7 +114,7 @@ class Extraction:
         absent = {table.name for table in listed}
         gone = [] if self.is_partial or only is not None else [name for name in base.meta if name not in absent]
         vanished = [_vanished(self.source, name, base) for name in gone if not base.state(name).is_imported]
-        results, published = self._publish(read, uploads, folder, _noted(base, [*unchanged, *vanished]), notes)
+        results, published = self._publish(read, uploads, folder, _noted(base, [*unchanged, *vanished]), run.notes)
         missing = [_missing(self.source, name, base) for name in sorted((only or frozenset()) - absent)]
         return [*results, *unchanged, *vanished, *missing, *twins], published or version
 
@@ -128,6 +135,8 @@ class Extraction:
             extracted, made = _staged(connector, staging, state, files)
         except Exception as failure:  # noqa: BLE001 - a table's failure, whatever it is, must not stop the others
             return TableResult(table=table.name, status="failed", error=self._explain(failure), ms=_ms(began)), None
+        if (kept := _kept_import(self.source, table, base, made)) is not None:
+            return kept, None
         result = TableResult(
             table=table.name,
             status="ok",
@@ -281,7 +290,7 @@ def _vanished(source: str, name: str, base: Extract) -> TableResult:
 def _gone(source: str, name: str, base: Extract) -> str:
     return (
         f"its files are no longer in the source (last seen {_last_seen(base, name)}); the published rows stay readable; "
-        f"put the files back, or remove the table with DELETE /api/admin/tables/{source}.{name}"
+        f"put the files back, or remove the table: da admin tables remove {source}.{name}"
     )
 
 
@@ -301,6 +310,22 @@ def _noted(base: Extract, results: Sequence[TableResult]) -> list[TableRun]:
     """Return the rows of `_runs` that change for tables that were not read: new notices, and those that ended."""
     vanished = {name for name, notice in base.notices.items() if notice.status == "vanished"}
     return [_run_row(result) for result in results if (result.status == "vanished") != (result.table in vanished)]
+
+
+def _kept_import(source: str, table: SourceTable, base: Extract, made: NewTable) -> TableResult | None:
+    """Return the result that keeps an imported table, if its source has no rows to replace the imported ones with.
+
+    A source that is connected after an import often starts empty, or points to the wrong place. Its first sync must not
+    replace the only copy of the data by nothing; once it has rows, it replaces the import.
+    """
+    meta = base.meta.get(table.name)
+    if not base.state(table.name).is_imported or made.rows_read or meta is None or not meta.rows:
+        return None
+    note = (
+        f"the source has no rows, so the {meta.rows:,} imported rows stay; add rows to it, "
+        f"or delete the table with DELETE /api/admin/tables/{source}.{table.name}"
+    )
+    return TableResult(table=table.name, status="unchanged", rows=meta.rows, size_bytes=meta.size_bytes, note=note)
 
 
 def _is_empty(table: SourceTable, made: NewTable, old: Sequence[FileRow]) -> bool:

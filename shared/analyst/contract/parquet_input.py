@@ -31,8 +31,8 @@ _JULIAN_FIRST, _JULIAN_LAST = 1_721_425, 5_373_485
 
 _DAY = 86_400_000_000
 _OUT_OF_RANGE = "Could not convert Timestamp(MS)"
-_ROUND = "round it at the source, or read the column as text by the option types"
-_CORRECT = "correct it, or read the column as text by the option types"
+_ROUND = "round it at the source, or read the column as text with the option types"
+_CORRECT = "correct it, or read the column as text with the option types"
 _YEARS = f"outside of the years 0001 to 9999 that all readers support; {_CORRECT}"
 
 

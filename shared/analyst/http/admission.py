@@ -60,7 +60,7 @@ def authorize(spec: FunctionSpec, caller: Caller | None) -> None:
 
 
 def shows_credentials(request: Request) -> bool:
-    """Return whether a request comes with proof of who makes it, be it good or bad."""
+    """Return whether a request has credentials, valid or not."""
     return _credentials(request) != Credentials()
 
 
@@ -70,9 +70,9 @@ def _credentials(request: Request) -> Credentials:
 
 
 def _refuse_other_pages(request: Request, process: Process, *, is_signed_in: bool) -> None:
-    """Refuse a change that another site's page had a browser ask for (CSRF): browsers tell where it comes from.
+    """Refuse changes that a page of another site made a browser send (CSRF); browsers send their origin.
 
-    A browser that tells nothing is refused what a cookie would let it do; other programs send no cookie.
+    A browser that sends no origin is refused if it sends a cookie. Programs send no cookies.
     """
     if request.method in _SAFE:
         return

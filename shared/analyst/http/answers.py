@@ -13,9 +13,8 @@ from werkzeug.wrappers import Request
 from werkzeug.wsgi import FileWrapper, wrap_file
 
 from analyst.errors import NotFoundError
-from analyst.http.html import html_response
 from analyst.http.problems import RangeError
-from analyst.http.response import BUFFERED, Response
+from analyst.http.response import BUFFERED, Response, html_response
 from analyst.store.signing import attachment
 
 M = TypeVar("M", bound=BaseModel)
@@ -53,7 +52,7 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page for people, made by `html.render`. `form_targets` are origins besides ours that its form may lead to."""
+    """A page for people, made by `pages.page`. `form_targets` are origins besides ours that its form may lead to."""
 
     html: str
     status: int = 200
@@ -63,9 +62,9 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Encoded(Generic[M]):
-    """A body that was made before: `M` as JSON, unless `media_type` says otherwise.
+    """An encoded body: `M` as JSON, unless `media_type` differs.
 
-    A caller who has this `etag` already gets 304, one who takes gzip gets `gzipped`.
+    A caller with this `etag` receives 304; one that accepts gzip receives `gzipped`.
     """
 
     body: bytes
@@ -168,7 +167,7 @@ def _opened_file(file: BinaryIO, answer: FileAnswer, request: Request) -> Respon
 
 
 def _apply_conditions(response: Response, request: Request, size: int) -> None:
-    """Answer If-None-Match and Range; several ranges, and what is no range, count as none (RFC 9110, 14.2)."""
+    """Apply If-None-Match and Range. Several or malformed ranges are ignored (RFC 9110, section 14.2)."""
     environ = dict(request.environ)
     wanted = request.range
     if request.method != "GET" or wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:

@@ -14,11 +14,12 @@ from werkzeug.wrappers import Request
 
 from analyst.context import Context, Process
 from analyst.http.answers import Encoded
-from analyst.http.dispatch import serve
+from analyst.http.dispatch import serve, site_of
 from analyst.http.function import HEALTHZ, HttpFunction
 from analyst.http.response import Response
 from analyst.http.routing import Router
 from analyst.http.spec import Allow, FunctionSpec, describe
+from analyst.pages import Site, security_policy
 
 
 def documentation(functions: Sequence[FunctionSpec]) -> list[FunctionSpec]:
@@ -31,23 +32,22 @@ def documentation(functions: Sequence[FunctionSpec]) -> list[FunctionSpec]:
         return json.dumps(build(functions), ensure_ascii=False, indent=1).encode()
 
     @cache
-    def page() -> bytes:
+    def page(site: Site) -> bytes:
         from analyst.http.reference import render
 
         document: dict[str, Any] = json.loads(description())
-        return render(document).encode()
+        return render(document, site).encode()
 
     def openapi_json(_ctx: Context) -> Encoded[BaseModel]:
         """Describe the API (OpenAPI 3.1)."""
         return _encoded(description(), "application/json")
 
-    def docs(_ctx: Context) -> Encoded[BaseModel]:
+    def docs(ctx: Context) -> Encoded[BaseModel]:
         """Show the API's description as a page."""
-        from analyst.http.html import security_policy
-
-        style = page().partition(b"<style>")[2].partition(b"</style>")[0].decode()
-        policy = {"Content-Security-Policy": security_policy(style), "Referrer-Policy": "same-origin"}
-        return _encoded(page(), "text/html; charset=utf-8", policy)
+        shown = page(site_of(ctx.process))
+        style = shown.partition(b"<style>")[2].partition(b"</style>")[0].decode()
+        policy = {"Content-Security-Policy": security_policy(style, ("'none'",)), "Referrer-Policy": "same-origin"}
+        return _encoded(shown, "text/html; charset=utf-8", policy)
 
     routes = {"/openapi.json": openapi_json, "/docs": docs}
     return [describe(call, "GET", path, allow=Allow.ANYBODY, hidden=True) for path, call in routes.items()]

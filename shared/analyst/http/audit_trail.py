@@ -112,7 +112,7 @@ def _uncounted(note: Note) -> dict[str, int]:
 
 
 def _shown(exchange: Exchange, status: int) -> dict[str, str]:
-    """Tell of a refused request its method, and how its access token began: the list of tokens tells that too."""
+    """Return the method of a refused request, and the prefix of its access token, as in the list of tokens."""
     if status not in _DENIED:
         return {}
     token = (exchange.request.headers.get("Authorization") or "").partition(" ")[2].strip()

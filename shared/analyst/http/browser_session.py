@@ -13,11 +13,11 @@ from analyst.http.answers import Cookie, Redirect
 from analyst.state.audit import actor
 
 _LOCAL: Final = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
-_HOME: Final = "/account"
+_HOME: Final = "/"
 
 
 def sign_browser_in(ctx: Context, proven: Proven, then: str | None = None) -> Redirect:
-    """Sign the browser in that has just proven an e-mail address, and send it on to a page of ours.
+    """Sign in the browser whose user has just proven an e-mail address, and redirect it to one of our pages.
 
     Raises:
         ForbiddenError: nobody with this e-mail may come in.
@@ -59,7 +59,7 @@ def _link_cookie_name(ctx: Context) -> str:
 
 
 def local(path: str | None) -> str:
-    """Return the path of a page of ours: this one if it is, else the page of the account."""
+    """Return the path if it is one of our pages, else the home page."""
     return path if path is not None and _LOCAL.fullmatch(path) else _HOME
 
 

@@ -1,11 +1,10 @@
 """Dispatch of a request: find the function, admit the caller, read the input, call it, build the response."""
 
 import logging
-import re
-import secrets
 import time
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
+from importlib.metadata import version
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -14,36 +13,38 @@ from werkzeug.wrappers import Request
 
 from analyst.access import SERVICE, Caller, redacted
 from analyst.context import Context, Process
-from analyst.errors import UnauthenticatedError
+from analyst.errors import AnalystError, UnauthenticatedError
 from analyst.http import problems
 from analyst.http.admission import authorize, identify
 from analyst.http.answers import render
 from analyst.http.audit_trail import audit
 from analyst.http.exchange import Exchange
+from analyst.http.request_ids import REQUEST_ID, request_id_of
 from analyst.http.request_input import check_size, read_input
 from analyst.http.response import BUFFERED, Response
 from analyst.http.routing import Router
-from analyst.http.spec import BODY_LIMIT, Allow
+from analyst.http.spec import BODY_LIMIT, Allow, FunctionSpec
+from analyst.pages import Site
 
 log = logging.getLogger(__name__)
 
-REQUEST_ID: Final = "X-Request-Id"
+VERSION: Final = "X-Server-Version"
+"""With every response: how `da` learns that the server has another version."""
 _NO_PAGE: Final = "default-src 'none'; frame-ancestors 'none'"
-_SANE_ID: Final = re.compile(r"[A-Za-z0-9._\-]{1,64}")
 _BLOCK: Final = 1 << 16
 _MOST_DRAINED: Final = 8 * BODY_LIMIT
 
 
 def serve(functions: Router, request: Request, process: Process, caller: Caller | None = None) -> Response:
-    """Answer one request with one of the functions. Nothing is raised: a failure is an answer too.
+    """Answer a request with one of the functions. Nothing is raised; failures become responses.
 
-    A `caller` who is given is let in without proof: that is how functions call each other in one process.
+    A given `caller` needs no credentials: this is how functions call each other in one process.
     """
-    exchange = Exchange(request, _request_id(request), caller=caller)
+    exchange = Exchange(request, request_id_of(request), caller=caller)
     try:
         response = _answer(functions, exchange, process)
     except Exception as error:  # noqa: BLE001 - the one place where failures become answers
-        response = _failure(exchange, error)
+        response = _failure(exchange, error, process)
     response = _audited(exchange, response, process)  # before it is sent: what is not on record must not be answered
     if not request.environ.get(BUFFERED):
         _drain(request)
@@ -52,8 +53,9 @@ def serve(functions: Router, request: Request, process: Process, caller: Caller 
 
 def refuse(request: Request, error: Exception) -> Response:
     """Answer a request that no function gets to see: the server or the framework found it wrong."""
-    exchange = Exchange(request, _request_id(request), error=error)
-    return _finished(exchange, problems.answer(error, exchange.request_id))
+    exchange = Exchange(request, request_id_of(request), error=error)
+    page_for = request if problems.wants_page(request) else None
+    return _finished(exchange, problems.answer(error, exchange.request_id, page_for=page_for))
 
 
 def _finished(exchange: Exchange, response: Response) -> Response:
@@ -63,6 +65,7 @@ def _finished(exchange: Exchange, response: Response) -> Response:
     response.headers.setdefault("Referrer-Policy", "no-referrer")
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers[REQUEST_ID] = exchange.request_id
+    response.headers[VERSION] = _version()
     _log(exchange, response)
     return response
 
@@ -92,31 +95,48 @@ def _answer(functions: Router, exchange: Exchange, process: Process) -> Response
     return render(exchange.spec.call(*arguments), exchange.spec.status, request)
 
 
-def _failure(exchange: Exchange, error: Exception) -> Response:
-    """Make the answer to a failure. Who looks at a page without having signed in goes to do so, and comes back."""
+def _failure(exchange: Exchange, error: Exception, process: Process) -> Response:
+    """Make the response to a failure: a page for a browser, a problem document for a program.
+
+    A browser without a session that opens one of our pages is sent to sign in, and comes back.
+    """
     exchange.error = error
     spec, request = exchange.spec, exchange.request
-    if spec is None or not spec.is_page:
-        return problems.answer(error, exchange.request_id)
-    if isinstance(error, UnauthenticatedError) and request.method == "GET" and spec.allow is not Allow.ANYBODY:
+    is_page = spec is not None and spec.is_page
+    if isinstance(error, UnauthenticatedError) and is_page and request.method == "GET" and not _is_open(spec):
         path = request.full_path.rstrip("?")
         return Response(status=303, headers={"Location": f"/login?{urlencode({'next': path})}"})
-    return problems.answer(error, exchange.request_id, as_page=True)
+    page_for = request if is_page or problems.wants_page(request) else None
+    return problems.answer(
+        error, exchange.request_id, page_for=page_for, site=None if page_for is None else site_of(process)
+    )
+
+
+def _is_open(spec: FunctionSpec | None) -> bool:
+    return spec is not None and spec.allow is Allow.ANYBODY
+
+
+def site_of(process: Process) -> Site:
+    """Return what pages show of the instance; without usable settings, which may be the failure, the default."""
+    try:
+        return Site.of(process.settings)
+    except AnalystError:
+        return Site()
 
 
 def _audited(exchange: Exchange, response: Response, process: Process) -> Response:
-    """Let the audit know before the answer is sent; what it can't be told is not answered, unless it failed anyway."""
+    """Write the audit event before the response is sent. If that fails, the request fails, unless it has failed anyway."""
     try:
         audit(exchange, _status(exchange, response), process)
     except Exception as error:  # noqa: BLE001 - a failure is an answer too
         if response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
             response.close()
-            return _failure(exchange, error)
+            return _failure(exchange, error, process)
     return response
 
 
 def _status(exchange: Exchange, response: Response) -> int:
-    """Return the status of what happened; a page sends who has not signed in on to where they can."""
+    """Return the status for the audit log: 401 even if a page redirects to the sign-in page."""
     return exchange.error.status if isinstance(exchange.error, UnauthenticatedError) else response.status_code
 
 
@@ -131,15 +151,15 @@ def _local(functions: Router, process: Process, path: str, body: bytes, request_
     return response.status_code, response.get_data()
 
 
-def _request_id(request: Request) -> str:
-    given = request.headers.get(REQUEST_ID, "")
-    return given if _SANE_ID.fullmatch(given) else secrets.token_hex(16)
+@cache
+def _version() -> str:
+    return version("ai-data-analyst")
 
 
 def _drain(request: Request) -> None:
-    """Read what is left of a body: a connection closed on unread bytes would be reset, and the answer lost.
+    """Read the rest of a body: closing a connection with unread bytes resets it, and the response is lost.
 
-    What is far too large stays unread.
+    A far too large rest stays unread.
     """
     environ = request.environ
     try:

@@ -60,7 +60,7 @@ class Alive(BaseModel):
 
 
 def healthz(_ctx: Context) -> Alive:
-    """Tell that this process answers; it needs no settings and asks nobody else."""
+    """Return that this process responds, without settings or other services."""
     return Alive()
 
 
@@ -80,8 +80,8 @@ class HttpFunction(Protocol):
 def function(method: str, path: str, **options: Unpack[Options]) -> Callable[[Callable[..., Any]], HttpFunction]:
     """Make `call([model,] ctx)` an HTTP function.
 
-    What stands in the path's braces is read into the model's fields of those names, the rest from the query (GET,
-    DELETE) or the JSON body. It answers with a model, `None` (204), `Answer`, `Redirect`, `Encoded` or `FileAnswer`.
+    Parts of the path in braces set the model's fields of the same names; the query (GET, DELETE) or the JSON body sets
+    the others. The function returns a model, `None` (204), `Answer`, `Redirect`, `Encoded` or `FileAnswer`.
 
     Args:
         method: GET (which answers HEAD as well), POST, PUT, PATCH or DELETE.

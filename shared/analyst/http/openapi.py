@@ -135,7 +135,7 @@ def _file() -> Iterable[Outcome]:
 
 
 def _declared(spec: FunctionSpec) -> Iterator[Outcome]:
-    """Tell of the further answers; a success carries what the function returns unless it names a model."""
+    """List the further documented responses. A success has the output of the function unless it names a model."""
     models = tuple(model for output in _alternatives(spec.output) for model in _models(output))
     for status, said in spec.answers.items():
         if not isinstance(said, str):

@@ -3,17 +3,30 @@
 import json
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Request
 
 from analyst.errors import AnalystError
-from analyst.http.html import html_response, render, sentence
-from analyst.http.response import Response
+from analyst.http.response import Response, html_response
+from analyst.pages import Site, render
+from analyst.pages.rendering import sentence
 
 MEDIA_TYPE = "application/problem+json"
 
 _INTERNAL = "unexpected error; see the server log for the request id {}"
-_TITLES = {401: "Please sign in", 403: "Access denied", 404: "Not found", 429: "Too many attempts"}
+_TITLES = {
+    401: "Please sign in",
+    403: "Access denied",
+    404: "Not found",
+    405: "Not found",
+    422: "That did not work",
+    429: "Too many attempts",
+    500: "Something went wrong",
+    503: "Temporarily unavailable",
+}
+_PASSING = (429, 500, 503)
 _UNCONFIGURED = "the settings of this server are invalid; see its log for the details"
 
 
@@ -74,14 +87,24 @@ class NotImplementedHereError(AnalystError):
     code = "not_implemented"
 
 
-def answer(error: Exception, request_id: str, *, as_page: bool = False) -> Response:
-    """Make the answer to a request that failed, a page where people look. What our own faults say stays in the log."""
+def wants_page(request: Request) -> bool:
+    """Return whether a client prefers HTML to JSON, as browsers do; one that accepts both alike is a program."""
+    return request.accept_mimetypes["text/html"] > request.accept_mimetypes["application/json"]
+
+
+def answer(error: Exception, request_id: str, *, page_for: Request | None = None, site: Site | None = None) -> Response:
+    """Make the response to a request that failed: a problem document, or a page for the browser that sent `page_for`.
+
+    The messages of internal errors stay in the log.
+    """
     document = describe(error, request_id)
-    if as_page:
-        return _page(error, document)
-    body = json.dumps(document, ensure_ascii=False, default=str).encode("utf-8", "replace")
-    response = Response(body, status=document["status"], content_type=MEDIA_TYPE)
+    if page_for is not None:
+        response = _page(document, page_for, site or Site())
+    else:
+        body = json.dumps(document, ensure_ascii=False, default=str).encode("utf-8", "replace")
+        response = Response(body, status=document["status"], content_type=MEDIA_TYPE)
     response.headers.update(_headers(error, document["status"]))
+    response.vary.add("Accept")
     return response
 
 
@@ -97,14 +120,32 @@ def describe(error: Exception, request_id: str) -> dict[str, Any]:
     return {**_document(500, code, detail), "request_id": request_id}
 
 
-def _page(error: Exception, document: dict[str, Any]) -> Response:
-    link = {"url": "/login", "text": "Sign in"} if document["status"] == HTTPStatus.UNAUTHORIZED else None
-    title = _TITLES.get(document["status"], document["title"])
-    response = html_response(
-        render("message.html", title=title, text=sentence(document["detail"]), link=link), document["status"]
+def _page(document: dict[str, Any], request: Request, site: Site) -> Response:
+    status = document["status"]
+    html = render(
+        "message.html",
+        site,
+        title=_TITLES.get(status, document["title"]),
+        text=sentence(document["detail"]),
+        request_id=document.get("request_id"),
+        links=_ways_on(status, request),
     )
-    response.headers.update(_headers(error, document["status"]))
-    return response
+    return html_response(html, status)
+
+
+def _ways_on(status: int, request: Request) -> list[dict[str, str]]:
+    """Say where to go from an error: to sign in and come back, to try again, or to the start."""
+    here = request.full_path.rstrip("?")
+    start = {"url": "/", "text": "Go to your tables"}
+    is_read = request.method in {"GET", "HEAD"}
+    if status == HTTPStatus.UNAUTHORIZED:
+        return [{"url": f"/login?{urlencode({'next': here})}" if is_read else "/login", "text": "Sign in"}]
+    if is_read and status in _PASSING:
+        return [{"url": here, "text": "Try again"}, start]
+    back = urlsplit(request.referrer or "")
+    if not is_read and back.netloc == request.host and back.path.startswith("/") and not back.path.startswith("//"):
+        return [{"url": back.path, "text": "Go back"}, start]
+    return [start]
 
 
 def _document(status: int, code: str, detail: str) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from analyst.http.spec import BINARY
+from analyst.pages import Site
 
 Json = Mapping[str, Any]
 
 
 def curl(method: str, path: str, operation: Json, document: Json) -> str:
-    """Write a call of an operation; `$SERVER`, `$TOKEN`, `$FILE` and what is in braces are for the reader to fill in."""
+    """Write an example call; the reader fills in `$SERVER`, `$TOKEN`, `$FILE` and the parts in braces."""
     query = "&".join(f"{it['name']}={{{it['name']}}}" for it in operation.get("parameters", ()) if _is_needed(it))
     lines = [f'curl "$SERVER{path}{"?" if query else ""}{query}"']
     if method not in {"GET", "POST"} or (method == "POST" and not body_schema(operation)):
@@ -32,7 +33,7 @@ def curl(method: str, path: str, operation: Json, document: Json) -> str:
 
 
 def body_schema(operation: Json) -> Json:
-    """Return the schema of the body, an empty one if there is none."""
+    """Return the schema of the body, empty without one."""
     content: Json = operation.get("requestBody", {}).get("content", {})
     schema: Json = content.get("application/json", {}).get("schema", {})
     return schema
@@ -108,14 +109,16 @@ class Operation:
     curl: str
 
 
-def render(document: Json) -> str:
-    """Render an OpenAPI document."""
+def render(document: Json, site: Site) -> str:
+    """Render an OpenAPI document, with the name and logo of the instance."""
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
         _TEMPLATE.read_text(encoding="utf-8")
     )
     operations = list(_operations(document))
     return page.render(
         info=document["info"],
+        site=site,
+        logo=site.shown_logo,
         groups=[(tag, [it for it in operations if it.tag == tag["name"]]) for tag in document["tags"]],
         models={
             name: (schema.get("description", ""), _fields(schema, document), kind_of(schema))

@@ -250,7 +250,7 @@ def _data(request: Request, limit: int) -> bytes:
 
 
 def blocks(request: Request) -> Iterator[bytes]:
-    """Return a binary body as it comes, a block at a time.
+    """Yield the blocks of a binary body as they arrive.
 
     Raises:
         MalformedError: it breaks off.

@@ -35,7 +35,7 @@ class _Untitled(GenerateJsonSchema):
 
 
 class Schemas:
-    """The schemas of the models that go in and come out."""
+    """The schemas of input and output models."""
 
     def __init__(self, inputs: Iterable[type[BaseModel]], outputs: Iterable[type[BaseModel]]) -> None:
         wanted: list[tuple[type[BaseModel], JsonSchemaMode]] = []
@@ -48,7 +48,7 @@ class Schemas:
         self._inputs = {model: self._input(model) for model, mode in wanted if mode == "validation"}
 
     def reference(self, model: type[BaseModel]) -> Json:
-        """Refer to a model that comes out."""
+        """Return a reference to an output model."""
         return dict(self._places[model, "serialization"])
 
     def problem(self) -> Json:
@@ -65,7 +65,7 @@ class Schemas:
         ]
 
     def body(self, model: type[BaseModel], *, without: Collection[str]) -> Json:
-        """Describe a model as a body; fields that stand in the path are left out."""
+        """Describe a model as a body, without the fields in the path."""
         schema = copy.deepcopy(self._inputs[model])
         schema["properties"] = {k: v for k, v in schema.get("properties", {}).items() if k not in without}
         required = [name for name in schema.pop("required", ()) if name not in without]
@@ -100,7 +100,7 @@ class Schemas:
 
 
 def _parameter(name: str, schema: Json, *, required: bool) -> Json:
-    """Describe one parameter; it is left out rather than null."""
+    """Describe one parameter. It is omitted rather than null."""
     described: Json = {"name": name, "in": "query", "required": required}
     if text := schema.pop("description", None):
         described["description"] = text
@@ -123,7 +123,7 @@ def _demands(schema: Json) -> bool:
 
 
 def _tighten(schema: Any) -> None:
-    """Say of what goes in what pydantic leaves out: no text holds a NUL, no name is other than its pattern."""
+    """Add constraints that pydantic omits: texts without NUL, and keys that match their pattern."""
     for part in _parts(schema):
         says_which = _SAYS_WHICH_TEXT & part.keys() and (part.get("format") != "password" or "pattern" in part)
         if part.get("type") == "string" and not says_which:

@@ -46,7 +46,7 @@ class Template:
         return cls(text.replace(":path}", "}"), names, spanning, shape, re.compile(_expression(text)))
 
     def match(self, path: str) -> dict[str, str] | None:
-        """Take the named parts out of a path, `None` if it is none of this template."""
+        """Return the named parts of a path, `None` if it does not match."""
         found = self.pattern.fullmatch(path)
         return None if found is None else found.groupdict()
 
@@ -147,7 +147,7 @@ class FunctionSpec:
 
     @property
     def takes_body(self) -> bool:
-        """Return whether the input (less what stands in the path) comes as the body; else it is the query."""
+        """Return whether the input, except its parts in the path, is the body; else it is the query."""
         return self.method in {"POST", "PUT", "PATCH"} and not self.binary
 
     @property

@@ -95,7 +95,7 @@ class ImportStanding(BaseModel):
 
 
 def standing(extract: Extract, table: ImportedTable) -> Standing:
-    """Return how a table stands in its source's extract."""
+    """Return the state of a table in the extract of its source."""
     state = extract.state(table.name)
     if state.fingerprint == table.fingerprint:
         return "there"
@@ -104,7 +104,7 @@ def standing(extract: Extract, table: ImportedTable) -> Standing:
 
 
 def look_up(parts: Parts, request: ImportedTables) -> ImportStanding:
-    """Return how tables stand, and which parts of those that are wanted have not come.
+    """Return the states of tables, and the missing parts of those that are wanted.
 
     Raises:
         ContractError: the extract of the source cannot be read.
@@ -125,7 +125,7 @@ def registrations(state: State, source: str) -> Mapping[str, str]:
 
 
 def require_registered(state: State, request: ImportedTables) -> None:
-    """Make sure that tables are registered: import what the older system says of them first.
+    """Require that tables are registered, by an earlier import of the registry.
 
     Raises:
         NotFoundError: one is not.

@@ -28,8 +28,9 @@ from analyst.imports.old import (
 from analyst.imports.old_registry import Place, combine, read_description
 from analyst.imports.report import Gathered
 from analyst.state.fields import Email
+from analyst.state.migrations import migrate
 from analyst.state.rows import fetch, insert_all
-from analyst.state.schema import REFERENCE_VERSION, migrate
+from analyst.state.schema import REFERENCE_VERSION
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -40,7 +41,7 @@ _MOST_TIMES = 16
 
 
 def is_usable(password_hash: str) -> bool:
-    """Return whether a password is kept as argon2id, and checking it takes no more than 256 MB and 16 rounds."""
+    """Return whether a hash is argon2id, with at most 256 MB and 16 rounds."""
     from argon2 import Type, extract_parameters
     from argon2.exceptions import InvalidHashError
 
@@ -56,7 +57,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A table whose rows are taken as they are: by which columns they are told apart, and whether they are somebody's."""
+    """A table whose rows are imported unchanged: its key, and whether its rows belong to users."""
 
     row: type[OldRow]
     key: tuple[str, ...]
@@ -94,7 +95,7 @@ class Migrated:
 
 
 def migrated(old: OldSystem, now: datetime, report: Gathered) -> Migrated:
-    """Bring an older system to today's schema; what can't be is told in the report."""
+    """Bring an older system to the current schema. The report lists what cannot be converted."""
     users = _users(read_rows(old, "users", OldUser, ("id",), report), report)
     registry = read_rows(old, "table_registry", OldTable, ("id",), report)
     permissions = read_rows(old, "dataset_permissions", OldPermission, ("user_id", "dataset"), report)
@@ -151,5 +152,5 @@ def _password(user: OldUser, report: Gathered) -> str | None:
 
 
 def _insert(con: "DuckDBPyConnection", table: str, models: Sequence[BaseModel]) -> None:
-    """Insert rows; what is not said is as the table has it by default."""
+    """Insert rows; missing columns have their defaults."""
     insert_all(con, table, [model.model_dump() for model in models])

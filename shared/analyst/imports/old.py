@@ -1,6 +1,6 @@
-"""What an older system has, as it is sent: rows of its `system.duckdb` (versions 1 to 3) and tables with files.
+"""The content of an older system, as it is sent: rows of its `system.duckdb` (versions 1 to 3) and tables with files.
 
-Rows come as texts and are read one by one: what is odd about one is told in the report, and stops no other.
+Rows are text and are parsed one by one: an invalid row is listed in the report, and does not affect the others.
 """
 
 import json
@@ -19,7 +19,7 @@ _TIME: TypeAdapter[datetime] = TypeAdapter(datetime)
 
 
 def _time(text: Any) -> datetime | None:
-    """Read a time, in UTC where it has no zone; one that can't be meant is none."""
+    """Parse a time, in UTC if it has no zone; implausible times become `None`."""
     try:
         at = _TIME.validate_python(text)
     except ValidationError:
@@ -30,7 +30,7 @@ def _time(text: Any) -> datetime | None:
 
 
 def _json(text: str | None) -> str | None:
-    """Return a text that is JSON, as DuckDB takes it; any other is none."""
+    """Return a JSON text as DuckDB accepts it; other texts become `None`."""
     try:
         return None if text is None else json.dumps(json.loads(text, parse_constant=_refuse), allow_nan=False)
     except (ValueError, RecursionError):
@@ -46,7 +46,7 @@ Json = Annotated[str | None, AfterValidator(_json)]
 
 
 class OldRow(BaseModel):
-    """A row of a table; columns that have no place here are left out."""
+    """A row of a table; unknown columns are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -188,7 +188,7 @@ R = TypeVar("R", bound=OldRow)
 
 
 def read_rows(old: OldSystem, table: str, kind: type[R], key: Iterable[str], report: Gathered) -> list[R]:
-    """Read the rows of a table; those that cannot be read, or have the key of another one, are told in the report."""
+    """Parse the rows of a table. The report lists invalid and duplicate rows."""
     found: dict[tuple[str | None, ...], R] = {}
     for row in old.rows.get(table, ()):
         place = tuple(row.get(name) for name in key)

@@ -37,7 +37,7 @@ class Description:
 
 
 def read_description(text: str | None, report: Gathered) -> Description:
-    """Read the tables of all YAML blocks; a block or table that cannot be read is told in the report."""
+    """Read the tables of all YAML blocks. The report lists unreadable blocks and tables."""
     tables: dict[str, OldTable] = {}
     folders: dict[str, str] = {}
     for block in _blocks((text or "").replace("\r\n", "\n"), report):
@@ -115,7 +115,7 @@ def _primary_key(value: Any) -> str | None:
 
 
 def _text(value: Any) -> str | None:
-    """Return a scalar as a text, as far as it says anything; a text in YAML may hold what no text of ours may."""
+    """Return a scalar as text, without characters that YAML allows and we do not."""
     if value is None or isinstance(value, Mapping | list | bool):
         return None
     return re.sub(r"[\x00\ud800-\udfff]", "", str(value)).strip() or None
@@ -146,7 +146,7 @@ _WAYS: Sequence[tuple[Callable[[OldTable], str], Callable[[str], str]]] = (
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The id in the registry of the table that files are of; none, for a reason, where they can't be taken."""
+    """The table id that files belong to, or the reason why they cannot be imported."""
 
     id: str | None
     reason: str | None = None
@@ -163,7 +163,7 @@ class Combined:
 def combine(
     registry: Iterable[OldTable], description: Description, found: Sequence[FoundTable], report: Gathered
 ) -> Combined:
-    """Make one registry; what of the description is nowhere else is told in the report."""
+    """Merge the registries. The report lists described tables that do not exist anywhere."""
     tables: dict[str, OldTable] = {}
     for table in registry:
         tables.setdefault(table.id, table)
@@ -178,7 +178,7 @@ def combine(
 
 
 def _describe(tables: dict[str, OldTable], description: Description) -> set[str]:
-    """Fill the gaps of the registry, and add what it has not; tell what that is."""
+    """Fill the gaps of the registry and add missing tables; return the ids of these."""
     by_place = {_place(it): it.id for it in tables.values() if it.bucket}
     by_name = {it.name: it.id for it in tables.values() if not it.bucket}
     added = set[str]()
@@ -202,7 +202,7 @@ def _place(table: OldTable) -> tuple[str | None, str | None]:
 
 @dataclass(slots=True)
 class _Placing:
-    """Finds the tables that files are of: in their own source first, by name and then by id."""
+    """Matches files with tables: in their own source first, by name and then by id."""
 
     tables: dict[str, OldTable]
     found: Sequence[FoundTable]

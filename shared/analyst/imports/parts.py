@@ -1,7 +1,7 @@
 """Uploads of files in parts that are named by their content.
 
-A part is kept once, whichever file it is of and however often it is sent, so that an upload that was cut off goes on
-where it ended. Parts are for the time of an import: it forgets them at its end, and the sweep sees to the rest.
+A part is stored once, however often it is sent and however many files contain it, so an interrupted upload can continue.
+An import deletes its parts at the end; the sweep deletes those of abandoned imports.
 """
 
 import hashlib
@@ -78,12 +78,12 @@ class Parts:
             raise SourceError(f"the parts do not add up to the file {sha256}; repeat the import")
 
     def forget(self) -> None:
-        """Delete all parts; whoever still sends some is told that they are missing, and sends them again."""
+        """Delete all parts. A concurrent import sees them as missing and sends them again."""
         delete_all(self.store, (entry.key for entry in self.store.list(PREFIX)))
 
 
 def abandoned(store: Store) -> list[Entry]:
-    """List the parts that nobody has come back for."""
+    """List the parts of abandoned imports."""
     return [entry for entry in store.list(PREFIX) if entry.age > KEPT.total_seconds()]
 
 

@@ -80,11 +80,11 @@ class Gathered:
         )
 
     def leave(self, kind: Kind, name: str, reason: str) -> None:
-        """Tell of something that is not taken."""
+        """Report something that is not imported."""
         self.left.append(Left(kind=kind, name=name, reason=reason))
 
     def alter(self, kind: Kind, name: str, reason: str) -> None:
-        """Tell of something that is not taken as it was."""
+        """Report something that is imported with a change."""
         self.altered.append(Left(kind=kind, name=name, reason=reason))
 
 
@@ -93,7 +93,7 @@ _GONE = "an earlier import added it, and it was removed here since"
 
 @dataclass(slots=True)
 class Memory:
-    """What is known of earlier imports into the open state, and what this one adds to that."""
+    """The records of earlier imports into the open state, and those that this one adds."""
 
     db: "DuckDBPyConnection"
     actor: Actor
@@ -107,7 +107,7 @@ class Memory:
         return cls(db, actor, report, {(row["kind"], row["key"]) for row in fetch(db, "from imported")})
 
     def admits(self, kind: Kind, key: str, *, is_there: bool, name: str = "") -> bool:
-        """Return whether a row is to be added, and tell the report of it. `key` is what it is here, `name` for people."""
+        """Return whether to add a row, and report it. `key` identifies it here, `name` is for people."""
         is_known = (kind, key) in self.known
         if is_known and not is_there:
             self.report.leave(kind, name or key, _GONE)
@@ -119,7 +119,7 @@ class Memory:
         return not is_there
 
     def keep(self) -> bool:
-        """Write what this import adds; tell whether there was anything."""
+        """Write what this import adds; return whether there was anything."""
         rows = [{"kind": kind, "key": key, "at": self.actor.at} for kind, key in self.fresh]
         insert_all(self.db, "imported", rows)
         return bool(rows)

@@ -45,7 +45,7 @@ class TakenTables:
 
 
 def take_tables(memory: Memory, tables: Sequence[Row], sources: Sequence[Row]) -> TakenTables:
-    """Add the tables that are not registered here, and the sources they need. What is here stays as it is."""
+    """Add missing tables and the sources that they need. Existing ones stay unchanged."""
     known = {row["id"]: row for row in fetch(memory.db, "from table_registry")}
     excluded = _excluded(memory)
     taken = TakenTables()
@@ -80,7 +80,7 @@ def _add(memory: Memory, tables: Sequence[Row]) -> None:
 
 
 def _add_sources(memory: Memory, sources: Sequence[Row]) -> set[str]:
-    """Add sources that are not here; tell which of them are to be configured yet."""
+    """Add missing sources; return those that still need a configuration."""
     here = {row["name"] for row in fetch(memory.db, "select name from sources")}
     added = [{**row, "created_by": memory.actor.user_id} for row in sources if row["name"] not in here]
     insert_all(memory.db, "sources", added)
@@ -142,13 +142,14 @@ def take_kept(memory: Memory, old: Migrated, users: Mapping[str, Row]) -> None:
     for table, kind in KEPT.items():
         columns = ", ".join(map(quote, kind.key))
         here = {_key(kind, row) for row in fetch(memory.db, f"select {columns} from {table}")}
-        left, added = Counter[str](), list[Row]()
+        left, added = Counter[tuple[str, str]](), list[Row]()
         for row in old.kept[table]:
             user = users.get(row.get("user_id") or "")
             if kind.of_a_user and user is None:
-                left["the user is not imported"] += 1
+                who = row.get("user_id") or "nobody"
+                left[f" of {old.spelled.get(who, who)}", "the user is not imported"] += 1
             elif table == "audit_log" and row["timestamp"] is None:
-                left["it has no timestamp"] += 1
+                left["", "it has no timestamp"] += 1
             else:
                 mine = row if user is None else {**row, "user_id": user["id"]}
                 key = _key(kind, mine)
@@ -156,8 +157,8 @@ def take_kept(memory: Memory, old: Migrated, users: Mapping[str, Row]) -> None:
                     added.append(mine)
                     here.add(key)
         insert_all(memory.db, table, added)
-        for reason, count in left.items():
-            memory.report.leave(table, f"{count} rows" if count > 1 else "1 row", reason)
+        for (whose, reason), count in left.items():
+            memory.report.leave(table, f"{count} rows{whose}" if count > 1 else f"1 row{whose}", reason)
 
 
 def _key(kind: Kept, row: Row) -> str:
@@ -169,7 +170,7 @@ _NOT_TAKEN = "its table is not imported"
 
 
 def take_grants(memory: Memory, old: Migrated, users: Mapping[str, Row], tables: TakenTables) -> None:
-    """Add grants on what is here; what a permission meant that meant nothing is told in the report."""
+    """Add grants on existing tables. The report lists permissions without a target."""
     same = {_what(row) for row in fetch(memory.db, "from grants where user_id is not null")}
     buckets = {(row["source"], row["bucket"]) for row in tables.here.values()}
     names = {row["uuid"]: row["id"] for row in old.tables}
@@ -236,7 +237,7 @@ _LONGEST_NAME = 200
 
 
 def take_users(memory: Memory, old: Migrated) -> Mapping[str, Row]:
-    """Add the users whose e-mail is not here; tell who here is whom, by the ids there. Who is here stays as they are."""
+    """Add users with new e-mail addresses; return the users here by their ids there. Existing users stay unchanged."""
     rows = fetch(memory.db, "from users")
     by_email, ids = {row["email"]: row for row in rows}, {row["id"] for row in rows}
     found: dict[str, Row] = {}
@@ -283,7 +284,7 @@ class _Unpublished(Exception):  # noqa: N818 - it ends an edit that has nothing 
 
 
 def import_system(state: State, actor: Actor, old: OldSystem) -> ImportReport:
-    """Take what is not here yet of an older system, unless this is a dry run. Done again, it changes nothing.
+    """Import what is missing here, unless it is a dry run. Repeating an import changes nothing.
 
     Raises:
         UnavailableError: the store does not answer, or others came between all the time.

@@ -6,8 +6,12 @@ snapshot until its source publishes again or is released. The catalog lists thes
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from analyst import duckdb_files, lease, logs, runs
 from analyst.catalog import Catalog, HeldBack, Pointer
@@ -21,15 +25,29 @@ from analyst.store import Store
 _LOG = logging.getLogger(f"{logs.ROOT}.rollback")
 
 
+class TableChange(BaseModel):
+    """A table that a rollback changes: its rows and its last extract before and after. A missing side has neither."""
+
+    model_config = ConfigDict(frozen=True)
+
+    table: str
+    change: Literal["changed", "added", "removed"]
+    rows_before: int | None = None
+    rows_after: int | None = None
+    extracted_before: datetime | None = None
+    extracted_after: datetime | None = None
+
+
 class RollbackAnswer(RebuildAnswer):
     """What a rollback did, or with `dry_run` would do.
 
-    `missing` are tables that are not shown as they were: the earlier snapshot lacks them, or has them for a registration that
-    has ended.
+    `missing` are tables that are not shown as they were: the earlier snapshot lacks them, or contains them for a
+    registration that has ended. `changes` lists the tables that differ from those before the rollback.
     """
 
     dry_run: bool = False
     missing: tuple[str, ...] = ()
+    changes: tuple[TableChange, ...] = ()
 
 
 def roll_back(rebuilding: Rebuild, number: int, *, dry_run: bool = False) -> RollbackAnswer:
@@ -97,7 +115,24 @@ def _answer(
         held_back=tuple(one.source for one in catalog.held_back if one.source not in unbuilt),
         dry_run=dry_run,
         missing=tuple(sorted({*lacking, *hidden})),
+        changes=tuple(_changes(last, catalog, unbuilt)),
     )
+
+
+def _changes(before: Catalog, after: Catalog, unbuilt: frozenset[str]) -> Iterator[TableChange]:
+    """Compare the tables of two catalogs, except those of sources that are built again right away."""
+    old, new = ({table.id: table for table in one.tables if table.source not in unbuilt} for one in (before, after))
+    for name in sorted(old.keys() | new.keys()):
+        was, is_ = old.get(name), new.get(name)
+        if was is None or is_ is None or (was.version, was.hash) != (is_.version, is_.hash):
+            yield TableChange(
+                table=name,
+                change="added" if was is None else "removed" if is_ is None else "changed",
+                rows_before=was.rows if was else None,
+                rows_after=is_.rows if is_ else None,
+                extracted_before=was.extracted_at if was else None,
+                extracted_after=is_.extracted_at if is_ else None,
+            )
 
 
 def _planned(rebuilding: Rebuild, earlier: Catalog, number: int, last: Catalog) -> Catalog:

@@ -42,7 +42,7 @@ class Scheduler:
     now: Callable[[], datetime]
 
     def call(self) -> ScheduleAnswer:
-        """Start what is due; what was missed is caught up once.
+        """Start what is due. Missed times are caught up once.
 
         Raises:
             UnavailableError: the store does not answer, the ledger is damaged, or too much is waiting already. What was
@@ -97,7 +97,7 @@ class Scheduler:
 
 
 def note(store: Store, extracts: Sequence[Extract], at: datetime) -> None:
-    """Note extracts that somebody else starts: the scheduler leaves their sources alone meanwhile, and counts them.
+    """Record extracts that were started on demand: the scheduler skips their sources meanwhile, and counts them.
 
     Raises:
         UnavailableError: the store does not answer, or the ledger is damaged.

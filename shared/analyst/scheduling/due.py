@@ -45,12 +45,12 @@ def folded(ledger: Ledger, registry: Registry, records: Mapping[str, RunRecord],
 
 
 def _believed(noted: Mapping[str, T], now: datetime, keys: Collection[str] | None = None) -> dict[str, T]:
-    """Leave out what is not among the keys, and what a clock that was wrong has written: its time would never come."""
+    """Drop entries that are not among the keys, and entries from the future, which a wrong clock has written."""
     return {key: it for key, it in noted.items() if (keys is None or key in keys) and it.at <= now + _CLOCKS_DIFFER}
 
 
 def _is_lost(start: Start, names: Collection[str], now: datetime) -> bool:
-    """Return whether nothing will be heard of a start; one that was never handed over is started anew instead."""
+    """Return whether a start is lost; one that was never handed over is started again instead."""
     if start.source is None or (start.is_extract and start.source in names and not start.under_way):
         return False
     return now - start.at > LOST_AFTER
@@ -132,7 +132,7 @@ class SweepOutcome(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be started, and what there is to tell of every source, of the jobs and of the sweep."""
+    """What to start, and the outcome for every source, job and the sweep."""
 
     starts: tuple[Start, ...]
     sources: tuple[SourceOutcome, ...]
@@ -143,7 +143,7 @@ class Decision:
 def decide(
     registry: Registry, ledger: Ledger, sweep_schedule: str, now: datetime, new_run_id: Callable[[], str]
 ) -> tuple[Ledger, Decision]:
-    """Mark in the ledger what is to be started, and tell of it. What was not attempted for longest comes first."""
+    """Mark in the ledger what to start. Sources with the oldest attempts come first."""
     starts = dict(ledger.starts)
     told: list[SourceOutcome] = []
     for found in sorted(entries(registry, ledger).values(), key=lambda found: _last(found[0].last)):
@@ -193,7 +193,7 @@ def _source(
 def _job(
     found: SourceJob, ledger: Ledger, starts: Collection[Start], now: datetime, new_run_id: Callable[[], str]
 ) -> tuple[JobOutcome, Start | None]:
-    """Decide about a job: as about the sweep, how it ended is told only when it failed."""
+    """Decide about a job. Like the sweep, it reports its end only if it fails."""
     source, job = found.source, found.job
     before = [start for start in starts if (start.source, start.job) == (source, job.name)]
     if any(_goes_on(start, now) for start in before):
@@ -232,7 +232,7 @@ def _goes_on(start: Start, now: datetime) -> bool:
 
 
 def _attempted(last: Attempt | None, now: datetime) -> Attempt:
-    """Note an attempt whose end is told only when it fails; failures in a row go on counting."""
+    """Record an attempt that reports only failures; consecutive failures keep counting."""
     return Attempt(at=now, failures=last.failures if last and last.error else 0)
 
 

@@ -76,9 +76,9 @@ def read(store: Store) -> Ledger:
 
 
 def edit(store: Store, change: Callable[[Ledger], tuple[Ledger, T]]) -> T:
-    """Change the ledger and give what `change` gave beside it; nothing is written when it stays as it was.
+    """Change the ledger and return the result of `change`. An unchanged ledger is not written.
 
-    `change` runs again, on what others wrote, whenever they came between.
+    `change` runs again on the new content whenever another writer was faster.
 
     Raises:
         UnavailableError: the ledger is damaged, the store does not answer, or others came between all the time.

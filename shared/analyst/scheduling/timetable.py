@@ -62,7 +62,7 @@ class SourceJob:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A table, or a source as a whole (then `table` is `None`): what says when it is synced, and its last attempt."""
+    """A table, or a source as a whole (`table` is `None`), with its schedule and its last attempt."""
 
     source: Source
     table: RegisteredTable | None
@@ -128,8 +128,8 @@ def _why(last: Attempt, *, is_due: bool) -> str:
 def _due_again(schedule: str, last: Attempt) -> datetime | None:
     """Return the next time after an attempt.
 
-    After a failure that is the end of a pause, or the schedule's next time if that comes sooner: then, or when an hour
-    of the pause is over.
+    After a failure, it is the end of a pause, or the next time of the schedule if that is earlier, but not within the
+    first hour of the pause.
     """
     time = _next_due(schedule, last.at)
     if time is None or last.error is None:

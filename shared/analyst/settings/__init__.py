@@ -1,6 +1,6 @@
 """The settings of a process: read once, from its environment and from config/instance.yaml.
 
-`Settings` is what the code asks. `get_value` and `get_data_source_type` give single values by their keys.
+The code uses `Settings`. `get_value` and `get_data_source_type` return single values by key.
 """
 
 from analyst.settings.configuration import Configuration, get_data_source_type, get_value, read_settings

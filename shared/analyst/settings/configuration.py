@@ -100,7 +100,7 @@ def read_settings(environ: Mapping[str, str], default: Path | None = None) -> Se
 def check(
     text: str, environ: Mapping[str, str], configs: Mapping[str, type[BaseModel]] = MappingProxyType({})
 ) -> Findings:
-    """Check what is to be the file of an instance, in an environment; `configs` are those of sources, by kind."""
+    """Check the text of a configuration file with an environment; `configs` are the models of source configs, by type."""
     file = _in_file(text, environ, configs)
     found = [*file.problems, *_missing(file, _in_environment(environ))]
     problems = sorted(found, key=lambda problem: problem.line or 0)
@@ -133,7 +133,7 @@ def _in_file(
 
 
 def _in_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what the environment says, by setting; an empty variable says nothing."""
+    """Return the settings of the environment. Empty variables are ignored."""
     said = {
         name: variable(called, environ) if name in SECRETS else environ.get(called, "")
         for called, name in VARIABLES.items()
@@ -152,7 +152,7 @@ def _published(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _wrong(here: Mapping[str, str]) -> list[Finding]:
-    """Find what is wrong with the variables that are set."""
+    """Find the problems of the variables."""
     try:
         Settings.model_validate({"data_url": "file:///", **here})
     except ValidationError as error:
@@ -168,7 +168,7 @@ def _of_a_variable(error: Any) -> Finding:
 
 
 def _missing(file: Said, here: Mapping[str, str]) -> list[Finding]:
-    """Find what is not set though it is needed, by itself or by something else that is set."""
+    """Find required settings that are missing, in general or because of other settings."""
     found, named = [], {*file.lines, *here}
     if "data_url" not in named:
         found.append(
@@ -238,10 +238,10 @@ def _shown(name: str, key: str | None, value: Any, configuration: Configuration)
 
 
 def get_value(path: str, default: Any = None, environ: Mapping[str, str] = os.environ) -> Any:
-    """Return a setting by its key in config/instance.yaml, a section as a mapping; `default` if it is not set or known.
+    """Return a setting by its key in config/instance.yaml, or a section as a mapping; `default` if unset or unknown.
 
-    The environment overrides the file. Secrets come as `SecretStr`. The environment and the
-    file are read anew with each call.
+    The environment overrides the file. Secrets come as `SecretStr`. The environment and the file are read on
+    every call.
 
     >>> get_value("instance.name", environ={"DATA_URL": "file:///data", "INSTANCE_NAME": "Example"})
     'Example'

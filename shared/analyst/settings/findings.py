@@ -35,7 +35,7 @@ class Finding(BaseModel):
 
 @dataclass(slots=True)
 class Said:
-    """What a file says: the `values` and `lines` of settings, what is wrong, and what is odd."""
+    """The content of a file: the `values` and `lines` of settings, problems and warnings."""
 
     values: dict[str, Any] = field(default_factory=dict)
     lines: dict[str, int | None] = field(default_factory=dict)
@@ -50,7 +50,7 @@ def dotted(path: Iterable[str | int]) -> str:
 
 
 def wording(error: ErrorDetails, *, default: Any = None, hidden: str | None = None, known: Iterable[str] = ()) -> str:
-    """Say what is wrong with a value and what to write, after what pydantic found.
+    """Word a validation error of a setting, with what to write instead.
 
     Args:
         error: one of a `ValidationError`.

@@ -27,14 +27,14 @@ _PLAIN: Final = frozenset(
 
 @dataclass(slots=True)
 class Document:
-    """What a file says. `values` are nested mappings, lists, texts and `None`; `lines` are counted from 1."""
+    """A parsed file. `values` are nested mappings, lists, texts and `None`; `lines` are counted from 1."""
 
     values: dict[str, Any] = field(default_factory=dict)
     lines: dict[Path, int] = field(default_factory=dict)
     problems: list[Finding] = field(default_factory=list)
 
     def line(self, path: Path) -> int | None:
-        """Return where a value stands, or the nearest thing around it."""
+        """Return the line of a value, or of what contains it."""
         while path:
             if path in self.lines:
                 return self.lines[path]
@@ -42,12 +42,12 @@ class Document:
         return None
 
     def problem(self, path: Path, message: str, line: int | None = None) -> None:
-        """Note what is wrong."""
+        """Record a problem."""
         self.problems.append(Finding(path=dotted(path), line=line or self.line(path), message=message))
 
 
 def parse(text: str) -> Document:
-    """Read a text. What is wrong with it is among the `problems`, the rest is read all the same."""
+    """Parse a text. Its `problems` do not prevent the rest from being read."""
     document = Document()
     if len(text) > _LONGEST:
         document.problem((), f"the file is larger than {_LONGEST // 1024} kB; it cannot be a configuration file")
@@ -139,10 +139,10 @@ _INSIDE: Final = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(:-(?P<default>.*)
 
 
 def variable(name: str, environ: Mapping[str, str]) -> str:
-    """Return the value of a variable: what the file holds that `NAME_FILE` names, else that of `NAME`, else nothing.
+    """Return the value of a variable: the content of the file `NAME_FILE`, or the value of `NAME`, or an empty text.
 
-    So a secret need not stand in an environment. A line end at the end of the file is not part of the value, and an empty
-    file, such as /dev/null, counts as none.
+    With a file, a secret need not be in the environment. A trailing line end is not part of the value, and an empty file,
+    such as /dev/null, is ignored.
 
     Raises:
         SettingsError: the file cannot be read.
@@ -160,10 +160,10 @@ def variable(name: str, environ: Mapping[str, str]) -> str:
 
 @dataclass(slots=True)
 class Filled:
-    """The values of a document with their variables filled in, `None` for those that lack one.
+    """The values of a document with their variables filled in; `None` if a variable is missing.
 
-    `written` has the texts, as they stand in the file, of values that hold something of a variable: what that is may
-    be a secret. `lacking` are the ways to the values that lack one.
+    `written` has the original texts of values that contain variables, which may be secrets. `lacking` are the paths of
+    values whose variable is missing.
     """
 
     values: dict[str, Any]
@@ -276,7 +276,7 @@ class _Reading:
         self.members(Settings.model_fields[setting].annotation, value, path)
 
     def members(self, kind: Any, value: Any, path: Path) -> None:
-        """Look for what is odd in a section that is a setting as a whole."""
+        """Find warnings in a section that is one setting as a whole."""
         if not isinstance(value, dict):
             return
         if isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -319,7 +319,7 @@ class _Reading:
                 self.check_config(configs[kind], config, ("sources", name, "config"))
 
     def check_config(self, model: type[BaseModel], config: dict[str, Any], path: Path) -> None:
-        """Check the config of a source. What its connector says of a value may repeat it."""
+        """Check the config of a source. Messages of its connector may contain values."""
         try:
             model.model_validate(config)
         except InvalidInputError as error:
@@ -368,7 +368,7 @@ def _is_literal(written: str | None) -> bool:
 
 
 def _did_you_mean(path: Path) -> str:
-    """Find the known key that is the nearest: in the same section, else anywhere."""
+    """Suggest the nearest known key, in the same section or anywhere."""
     section, _, key = dotted(path).rpartition(".")
     for known in ([it for it in _KNOWN if it.rpartition(".")[0] == section], _KNOWN):
         last = {it.rpartition(".")[2]: it for it in known}

@@ -74,6 +74,20 @@ Line = Annotated[
 ]
 """One line of text for people."""
 
+
+def _logo(text: str) -> str:
+    if not re.fullmatch(r"data:image/(svg\+xml|png);base64,[A-Za-z0-9+/=]{1,90000}|[^:?#]+\.(?i:svg|png)", text):
+        raise PydanticCustomError(
+            "logo",
+            '"{value}" is not the path of an SVG or PNG file (expected something like config/logo.svg)',
+            {"value": text},
+        )
+    return text
+
+
+Logo = Annotated[str, AfterValidator(_logo)]
+"""An image: the path of a file, or a `data:` URL."""
+
 Size = Annotated[
     str,
     StringConstraints(strip_whitespace=True),
@@ -118,9 +132,9 @@ CustomFieldType = Literal[
 
 
 class CustomField(BaseModel):
-    """A custom field of Jira, by its name or id (`customfield_10004`), and the column of `issues` that it goes to.
+    """A custom field of Jira, by name or id (`customfield_10004`), and its column of `issues`.
 
-    Of several fields with one name the first with a value counts. An `sla` and a `request_type` fill several columns.
+    If several fields have the name, the first one with a value is used. `sla` and `request_type` fill several columns.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

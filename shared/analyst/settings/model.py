@@ -14,6 +14,7 @@ from analyst.settings.kinds import (
     CustomField,
     DeclaredSource,
     Line,
+    Logo,
     ProjectKey,
     Provider,
     Secret,
@@ -25,6 +26,7 @@ from analyst.settings.kinds import (
 
 _CLOUD_BUCKET = re.compile(r"(gs|s3)://[a-z0-9][a-z0-9._-]+[a-z0-9](/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)*")
 _ADDRESS = re.compile(r"https?://[^/?#@\s]+/?")
+DEFAULT_NAME = "AI Data Analyst"
 _TEN_YEARS = 87_600
 _GOOGLE = "https://accounts.google.com"
 _PORTS = {"starttls": 587, "ssl": 465, "none": 25}
@@ -52,10 +54,12 @@ class Settings(BaseModel):
     """Where functions called by other functions run, such as extracts. Defaults to the same process."""
     trusted_proxies: int = Field(default=0, ge=0, le=10)
     """Number of own proxies that every request passes. The first of them reports the client's address."""
-    instance_name: Line = "AI Data Analyst"
+    instance_name: Line = DEFAULT_NAME
     """Name of the instance on pages and in mails."""
     instance_subtitle: Line | None = None
     """Text below the name."""
+    instance_logo: Logo | None = None
+    """Logo on pages: the path of an SVG or PNG file of at most 64 KiB, or a `data:` URL."""
     environment: Literal["production", "development"] = "production"
     """`development` may reveal things that production must not, such as mailed links in the log."""
     secret_key: Secret | None = None
@@ -185,6 +189,7 @@ class Settings(BaseModel):
 KEYS: Final = {
     "instance.name": "instance_name",
     "instance.subtitle": "instance_subtitle",
+    "instance.logo": "instance_logo",
     "instance.environment": "environment",
     "server.base_url": "base_url",
     "server.trusted_proxies": "trusted_proxies",

@@ -8,7 +8,7 @@ from pydantic import Field
 from analyst.access import AccessList, Caller, Role
 from analyst.access.explanation import Explanation, explain
 from analyst.errors import NotFoundError
-from analyst.names import TableId
+from analyst.names import TableId, did_you_mean
 from analyst.state.fields import Input, Line, Output
 from analyst.state.projection import project
 from analyst.state.users import User, get_user
@@ -47,7 +47,10 @@ def report(
     """
     access = AccessList.model_validate_json(project(db, 0, now))
     if query.table is not None and query.table not in access.tables.keys() | published:
-        raise NotFoundError(f"there is no table {query.table!r}: it is neither registered nor published")
+        known = access.tables.keys() | published
+        raise NotFoundError(
+            f"there is no table {query.table!r}: it is neither registered nor published{did_you_mean(query.table, known)}"
+        )
     if query.table is not None and query.user is None:
         return _report(access, None, [(who, query.table) for who in _readers(access, query.table)], query, published)
     user = get_user(db, query.user or caller.user_id or "")
@@ -76,7 +79,7 @@ def _readers(access: AccessList, table: str) -> list[Caller]:
 
 
 def _readable(access: AccessList, who: Caller, published: frozenset[str]) -> list[str]:
-    """Find the tables that a user may read, also those that nobody registered; nothing for who is deactivated."""
+    """Find the tables that a user may read, including unregistered ones; none for a deactivated user."""
     if who.user_id not in access.users:
         return []
     return sorted(access.readable(who) | (published if who.role is Role.ADMIN else frozenset()))

@@ -28,7 +28,7 @@ EVENTS: Final = """
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who makes an edit, when, in which request, and from where. Without a user it is the service, or this program itself.
+    """The author of an edit, with time, request and client. Without a user, it is a service or this program itself.
 
     `began` is when the request came, by `time.perf_counter`.
     """

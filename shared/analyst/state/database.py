@@ -61,7 +61,7 @@ class Attempts(Generic[T]):
         return self._results[self._published]
 
     def next(self, current: Object | None) -> bytes:
-        """Build the next pair on the current one and upload it; give the pointer to it."""
+        """Build the next pair on the current one, upload it, and return its pointer."""
         # The id is published in the pointer. When the answer to the swap is lost and others have built on it since, its
         # presence in `recent` is the only proof that this attempt succeeded.
         began = time.monotonic()
@@ -83,9 +83,9 @@ class Attempts(Generic[T]):
         return bool(ours)
 
     def _attempt(self, before: StatePointer | None, edit_id: str, folder: Path) -> tuple[Path, bytes]:
-        """Build the next system file and access list: of the old file, or where DuckDB can't, of a renewed one.
+        """Build the next system file and access list, in place, or on a copy if DuckDB fails in place.
 
-        What is renewed has sound indexes, whatever became of the old ones.
+        A copy has sound indexes even if the original ones are broken.
         """
         import duckdb
 
@@ -97,7 +97,7 @@ class Attempts(Generic[T]):
             return self._edit(renewed, before, edit_id, folder / "renewed.duckdb")
 
     def _edit(self, opened: _Opener, before: StatePointer | None, edit_id: str, path: Path) -> tuple[Path, bytes]:
-        """Run the change in a file at `path`, and give the access list that follows."""
+        """Run the change in a file at `path`, and return it with its access list."""
         with opened(fetch_file(self._store, before, path.parent), path, self._now()) as db:
             db.execute("begin")
             self._results[edit_id] = self._change(db)
@@ -176,7 +176,7 @@ class StateReader:
             return _Opened(version, self._current(fetched, folder / "renewed.duckdb"))
 
     def _current(self, fetched: Path | None, path: Path) -> "DuckDBPyConnection":
-        """Open the fetched file, or where it is missing or older a new one with what is in it."""
+        """Open the fetched file, or a migrated copy if it is missing or older."""
         if fetched is not None:
             con = attached(fetched)
             if is_current(con):
@@ -228,8 +228,8 @@ class State:
     def edit(self, change: "Callable[[DuckDBPyConnection], T]") -> T:
         """Change the state, publish it with the access list that follows from it, and return what `change` returned.
 
-        `change` runs again, on what others wrote, whenever they came between: all it does goes through the connection
-        it is given. Whatever it raises ends the edit, and nothing is changed.
+        `change` runs again on the new state whenever another writer was faster, so it may act only through its connection.
+        If it raises, the edit ends and nothing is changed.
 
         Raises:
             UnavailableError: the store does not answer, others came between all the time, or the state is damaged.

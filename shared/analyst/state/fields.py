@@ -74,7 +74,7 @@ def check_schedule(text: str | None) -> None:
 
 
 class Input(BaseModel):
-    """What a request says; a field that is not known is an error."""
+    """The base of inputs. Unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -84,11 +84,11 @@ class Input(BaseModel):
 
 
 class Output(BaseModel):
-    """What an answer says."""
+    """The base of outputs."""
 
     model_config = ConfigDict(frozen=True)
 
 
 def unset() -> Any:
-    """Stand in for a field of a change that the request does not name; it can't be null, and nothing reads it."""
+    """The default of a field that a change can omit but not set to null; nothing reads it."""
     return None

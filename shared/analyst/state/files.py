@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from analyst import duckdb_files
 from analyst.access import DamagedStateError, StatePointer, parse_pointer
+from analyst.state.migrations import migrate
 from analyst.state.rows import fetch_one
-from analyst.state.schema import is_current, migrate
+from analyst.state.schema import is_current
 from analyst.store import Object, ObjectMissingError, Store
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def read_pointer(current: Object | None) -> StatePointer | None:
 
 
 def fetch_file(store: Store, pointer: StatePointer | None, folder: Path) -> Path | None:
-    """Put the current state into `folder`, as it is, and return its path; `None` when there is no state.
+    """Download the current state to `folder` and return its path; `None` if there is no state.
 
     Raises:
         DamagedStateError: it is missing or damaged.
@@ -51,7 +52,7 @@ def fetch_file(store: Store, pointer: StatePointer | None, folder: Path) -> Path
 
 @contextmanager
 def renewed(old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyConnection]":
-    """Make a new file at `path` that has what is in the old one, in today's schema, and open it for writing.
+    """Copy the old file to `path` in the current schema, and open it for writing.
 
     When the block ends, all is in the file.
 
@@ -66,9 +67,9 @@ def renewed(old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyCo
 
 @contextmanager
 def edited(old: Path | None, path: Path, now: datetime) -> "Iterator[DuckDBPyConnection]":
-    """Open the old file for writing, moved to `path`: that takes no longer the more there is in it.
+    """Move the old file to `path` and open it for writing, in a time that does not grow with its size.
 
-    It is renewed instead where it has an older schema, and where most of it is room that edits have left behind.
+    It is copied instead if its schema is older, or if most of it is free space from earlier edits.
 
     Raises:
         StateTooNewError: a newer program has written the old file.
@@ -139,7 +140,7 @@ def _download(store: Store, pointer: StatePointer, path: Path) -> None:
 
 
 def _download_legacy(store: Store, path: Path) -> bool:
-    """Fetch the state of the reference system, if there is one, with the log of a file that was not closed."""
+    """Download the state of the reference system if it exists, with its write-ahead log."""
     if store.head(LEGACY) is None:
         return False
     store.download(LEGACY, path)

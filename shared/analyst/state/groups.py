@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from analyst.errors import ConflictError, NotFoundError
+from analyst.names import did_you_mean
 from analyst.state.audit import Actor, record
 from analyst.state.fields import Input, Line, Output
 from analyst.state.rows import execute, fetch, fetch_one, insert
@@ -57,7 +58,8 @@ def get_group(db: "DuckDBPyConnection", group: str) -> Group:
     """
     rows = fetch(db, f"{_SELECT} where g.id = $group or g.name = $group {_GROUPED}", {"group": group})
     if not rows:
-        raise NotFoundError(f"there is no group {group!r}")
+        known = (row["name"] for row in fetch(db, "select name from groups order by name"))
+        raise NotFoundError(f"there is no group {group!r}{did_you_mean(group, known)}")
     return Group.model_validate(next((row for row in rows if row["id"] == group), rows[0]))
 
 

@@ -62,7 +62,7 @@ _REVOKED: Final = """
 def project(db: "DuckDBPyConnection", version: int, now: datetime) -> bytes:
     """Make the access list of a version, as JSON: active users, their tokens that are valid `now`, tables, live grants.
 
-    The same state gives the same bytes.
+    Equal states result in equal bytes.
     """
     members = {
         "version": str(version),

@@ -12,7 +12,7 @@ from pydantic import Field
 from analyst import duckdb_files
 from analyst.catalog import QueryMode
 from analyst.errors import ConflictError, InvalidInputError, NotFoundError
-from analyst.names import Name, TableId
+from analyst.names import Name, TableId, did_you_mean
 from analyst.snapshots import Snapshots
 from analyst.state.audit import Actor, record, record_all
 from analyst.state.database import State
@@ -204,14 +204,15 @@ def get_table(db: "DuckDBPyConnection", table_id: str) -> RegisteredTable:
     """
     table = find_table(db, table_id)
     if table is None:
-        raise NotFoundError(f"there is no table {table_id!r} in the registry")
+        known = (row["id"] for row in fetch(db, "select id from table_registry order by id"))
+        raise NotFoundError(f"there is no table {table_id!r} in the registry{did_you_mean(table_id, known)}")
     return table
 
 
 def register(
     db: "DuckDBPyConnection", actor: Actor, new: NewTable, types: SourceTypes, *, public: bool
 ) -> RegisteredTable:
-    """Register a table; one that discovery left alone is discovered again. `public` is what the instance says.
+    """Register a table. If it was excluded from discovery, it no longer is. `public` is the default of the instance.
 
     Raises:
         NotFoundError: there is no such source.
@@ -247,7 +248,7 @@ def register_discovered(
 
 
 def update_table(db: "DuckDBPyConnection", actor: Actor, change: TableChange, types: SourceTypes) -> RegisteredTable:
-    """Change what is named of a table.
+    """Change the given fields of a table.
 
     Raises:
         NotFoundError: it is not registered.

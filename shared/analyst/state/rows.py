@@ -14,20 +14,20 @@ Parameters = Sequence[Any] | Mapping[str, Any]
 
 
 def fetch(db: "DuckDBPyConnection", sql: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
-    """Run a query and give its rows."""
+    """Run a query and return its rows."""
     result = db.execute(sql, _plain(parameters))
     names = [column[0] for column in result.description]
     return [{name: _aware(value) for name, value in zip(names, row, strict=True)} for row in result.fetchall()]
 
 
 def fetch_one(db: "DuckDBPyConnection", sql: str, parameters: Parameters = ()) -> dict[str, Any] | None:
-    """Run a query and give its first row, `None` if it has none."""
+    """Run a query and return its first row, or `None`."""
     found = fetch(db, sql, parameters)
     return found[0] if found else None
 
 
 def execute(db: "DuckDBPyConnection", sql: str, parameters: Parameters = ()) -> None:
-    """Run a statement that gives no rows."""
+    """Run a statement without a result."""
     db.execute(sql, _plain(parameters))
 
 

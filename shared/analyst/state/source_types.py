@@ -1,18 +1,20 @@
 """The types of sources, and what the config of a source and the options of its tables must look like.
 
-What a connector understands stands beside the connector; it is handed in as `SourceTypes`. A type without a
-description there takes any JSON object.
+The models of configs and options are defined by the connectors and passed in as `SourceTypes`. A type without models
+accepts any JSON object.
 """
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from analyst.errors import InvalidInputError
 from analyst.settings.kinds import SourceKind
-from analyst.validation import reasons
+from analyst.validation import reason
 
 EXTERNAL: Final = "external"
 """A source whose extract.duckdb somebody else writes."""
@@ -22,9 +24,9 @@ SOURCE_TYPES: Final = frozenset(get_args(SourceKind))
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is done for a source besides its extract: the function at `path` is called with its name, on a schedule.
+    """A scheduled job of a source besides its extract: the function at `path` is called with the name of the source.
 
-    It may be called at any time, also while an earlier call goes on.
+    It may be called at any time, even during an earlier call.
     """
 
     name: str
@@ -54,7 +56,7 @@ def check_config(types: SourceTypes, type_: str, config: Mapping[str, Any]) -> N
         known = ", ".join(sorted(SOURCE_TYPES))
         raise InvalidInputError(f"unknown source type {type_!r}; use one of: {known}")
     if type_ in types:
-        _check(types[type_].config, config, f"the config of a source of type {type_!r}")
+        _check(types[type_].config, config, f"the config of a source of type {type_!r} is")
 
 
 def check_options(types: SourceTypes, type_: str, options: Mapping[str, Any]) -> None:
@@ -64,11 +66,37 @@ def check_options(types: SourceTypes, type_: str, options: Mapping[str, Any]) ->
         InvalidInputError: they are nothing that sources of this type understand; the message lists why.
     """
     if type_ in types:
-        _check(types[type_].options, options, f"the options of a table of a {type_!r} source")
+        _check(types[type_].options, options, f"the options of the table, of a '{type_}' source, are")
 
 
 def _check(model: type[BaseModel], values: Mapping[str, Any], what: str) -> None:
     try:
         model.model_validate(values)
     except ValidationError as error:
-        raise InvalidInputError(f"{what} is invalid: {reasons(error)}") from None
+        raise InvalidInputError(f"{what} invalid: {'; '.join(problems_of(error, model))}") from None
+
+
+_WORDS: Final = {
+    "bool_parsing": "should be true or false",
+    "bool_type": "should be true or false",
+    "int_parsing": "should be a whole number",
+    "int_type": "should be a whole number",
+    "string_type": "should be a text",
+}
+
+
+def problems_of(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Say what is wrong with the options of a source or table, for the person who wrote them."""
+    return [_problem(one, sorted(model.model_fields)) for one in error.errors(include_url=False)]
+
+
+def _problem(error: ErrorDetails, names: list[str]) -> str:
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] == "missing":
+        return f"the option '{name}' is missing"
+    if error["type"] != "extra_forbidden":
+        text = _WORDS.get(error["type"]) or reason(error).removeprefix("Input ")
+        return f"the option '{name}' {text}"
+    near = difflib.get_close_matches(name.lower(), names, 1)
+    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(names)}" if names else "there are none"
+    return f"there is no option '{name}'; {hint}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from analyst.errors import ConflictError, InvalidInputError, NotFoundError
-from analyst.names import Name
+from analyst.names import Name, did_you_mean
 from analyst.settings import Settings
 from analyst.state.audit import Actor, record
 from analyst.state.fields import Input, Line, Output, Schedule, check_schedule, unset
@@ -30,7 +30,7 @@ class Applied(Output):
 def apply_declared(
     db: "DuckDBPyConnection", actor: Actor, settings: Settings, types: SourceTypes
 ) -> tuple[Applied, ...]:
-    """Make the sources that are declared, and change those that differ; what is not declared stays as it is.
+    """Create or update the declared sources. Other sources stay unchanged.
 
     Raises:
         InvalidInputError: the config of one can't be used.
@@ -104,7 +104,8 @@ def get_source(db: "DuckDBPyConnection", name: str) -> Source:
     """
     row = fetch_one(db, "from sources where name = ?", [name])
     if row is None:
-        raise NotFoundError(f"there is no source {name!r}")
+        known = (source["name"] for source in fetch(db, "select name from sources order by name"))
+        raise NotFoundError(f"there is no source {name!r}{did_you_mean(name, known)}")
     return _source(row)
 
 
@@ -127,7 +128,7 @@ def create_source(db: "DuckDBPyConnection", actor: Actor, new: NewSource, types:
 
 
 def update_source(db: "DuckDBPyConnection", actor: Actor, change: SourceChange, types: SourceTypes) -> Source:
-    """Change what is named of a source.
+    """Change the given fields of a source.
 
     Raises:
         NotFoundError: there is no such source.

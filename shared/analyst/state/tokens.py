@@ -122,7 +122,7 @@ def issue(
     token: str | None = None,
     bound: datetime | None = None,
 ) -> CreatedToken:
-    """Make a token for a user, whoever asks; one that is given is taken as it is. It expires by `bound` at the latest.
+    """Create a token for a user. A given `token` is used as it is. It expires by `bound` at the latest.
 
     Raises:
         NotFoundError: there is no such user.
@@ -188,7 +188,7 @@ def _list(db: "DuckDBPyConnection", where: str, **values: str) -> tuple[Token, .
 
 
 def _owner(db: "DuckDBPyConnection", caller: Caller, user: str | None) -> str:
-    """Find whose tokens are meant. Who is no administrator does not learn here who else exists."""
+    """Find the owner of the tokens. Other users are resolved only for administrators."""
     own = user is None or normal_email(user) == caller.email
     if own and caller.user_id is not None:
         return caller.user_id

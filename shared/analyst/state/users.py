@@ -34,7 +34,7 @@ class Account:
 
 
 def find_account(db: "DuckDBPyConnection", user: str) -> Account | None:
-    """Find an active user by id or e-mail; `None` if there is none."""
+    """Find an active user by id or e-mail address, or `None`."""
     row = fetch_one(
         db,
         """
@@ -96,9 +96,9 @@ def bind_identity(db: "DuckDBPyConnection", actor: Actor, user_id: str, issuer: 
 
 
 def release_identities(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
-    """Forget who a user is at OpenID providers: whoever signs in next with the address is taken for them.
+    """Unlink a user from OpenID accounts: the next one that signs in with the address is linked.
 
-    Sessions that began before end: they are of the one who is let go.
+    Existing sessions end, because they belong to the previous person.
 
     Raises:
         NotFoundError: there is no such user.
@@ -125,7 +125,7 @@ def end_all_sessions(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> No
 
 
 def void_sessions(db: "DuckDBPyConnection", actor: Actor, user_id: str) -> None:
-    """Make every session void that a user began before; whoever calls this tells the audit log why."""
+    """End all earlier sessions of a user. The caller records the reason in the audit log."""
     later = "update users set sessions_valid_from = greatest(sessions_valid_from, ?) where id = ?"
     execute(db, later, [actor.at, user_id])
 
@@ -217,7 +217,7 @@ def create_user(db: "DuckDBPyConnection", actor: Actor, new: NewUser) -> User:
 
 
 def update_user(db: "DuckDBPyConnection", actor: Actor, change: UserChange) -> User:
-    """Change what is named of a user. Who is deactivated has no valid token or session from then on.
+    """Change the given fields of a user. Deactivation revokes all tokens and sessions.
 
     Raises:
         NotFoundError: there is no such user.
@@ -249,9 +249,9 @@ def sign_out(db: "DuckDBPyConnection", actor: Actor, request: SignOut) -> None:
 
 
 def seed_admin(db: "DuckDBPyConnection", actor: Actor, email: str) -> User | None:
-    """Make the user of an e-mail an administrator, once: what administrators do with the account afterwards stays.
+    """Make the user with an e-mail address an administrator, once; later changes of the role are not undone.
 
-    Who is missing is added, who is deactivated stays so. Returns the user when this was the time.
+    A missing user is created; a deactivated one stays deactivated. Returns the user if it was done now.
     """
     address = normal_email(email)
     known = fetch_one(db, "from users where email = ?", [address])

@@ -4,12 +4,14 @@ from typing import Annotated
 
 import typer
 
-from da.options import Json, command_group
+from da.help import Commands
+from da.options import Json
 from da.output import print_json, print_table, respond
 from da.server import segment
 from da.session import doing
+from da.text import local_day
 
-app = command_group("Answer access requests.")
+app = Commands("Answer access requests.")
 
 Table = Annotated[str, typer.Argument(metavar="SOURCE.TABLE", help="Table to request.")]
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why you need it.")]
@@ -28,6 +30,9 @@ def request(table: Table, reason: Reason, json: Json = False) -> None:
     """Request access to a table.
 
     An administrator approves or denies it. Until then, the server does not reveal whether the table exists.
+
+    Examples:
+      da request shop.orders --reason "weekly report"
     """
     with doing(f"request access to '{table}'") as server:
         made = server.post("/api/access-requests", {"table": table, "reason": reason})
@@ -35,19 +40,29 @@ def request(table: Table, reason: Reason, json: Json = False) -> None:
 
 
 def requests(json: Json = False) -> None:
-    """List your access requests and their answers."""
+    """List your access requests and their answers.
+
+    Examples:
+      da requests
+    """
     with doing("list your requests") as server:
         found = server.get("/api/access-requests/mine")["requests"]
     if json:
         print_json(found)
         return
-    rows = [(it["table"], (it["created_at"] or "")[:10], it["status"], it["reason"], it["answer"]) for it in found]
-    print_table(("table", "requested", "status", "reason", "answer"), rows)
+    rows = [(it["table"], local_day(it["created_at"]), it["status"], it["reason"], it["answer"]) for it in found]
+    empty = "You have not requested access to any table; to do so, run: da request SOURCE.TABLE --reason WHY"
+    print_table(("table", "requested", "status", "reason", "answer"), rows, optional=("requested",), empty=empty)
 
 
 @app.command("list")
 def list_requests(everything: All = False, json: Json = False) -> None:
-    """List pending access requests."""
+    """List pending access requests.
+
+    Examples:
+      da admin requests list
+      da admin requests list --all
+    """
     with doing("list the requests") as server:
         status = "all" if everything else "pending"
         requests = server.get("/api/admin/access-requests", status=status)["requests"]
@@ -57,7 +72,7 @@ def list_requests(everything: All = False, json: Json = False) -> None:
     rows = [
         (
             it["id"],
-            (it["created_at"] or "")[:10],
+            local_day(it["created_at"]),
             it["user"],
             it["table"] if it["registered"] else f"{it['table']} (no such table)",
             it["status"],
@@ -65,12 +80,18 @@ def list_requests(everything: All = False, json: Json = False) -> None:
         )
         for it in requests
     ]
-    print_table(("id", "requested", "user", "table", "status", "reason"), rows)
+    empty = "There are no requests." if everything else "There are no pending requests."
+    print_table(("id", "requested", "user", "table", "status", "reason"), rows, optional=("requested",), empty=empty)
 
 
 @app.command("approve")
 def approve(request: Id, group: Group = None, answer: Answer = None, json: Json = False) -> None:
-    """Approve a request and grant the access."""
+    """Approve a request and grant the access.
+
+    Examples:
+      da admin requests approve 01JQ8Z
+      da admin requests approve 01JQ8Z --group sales
+    """
     said = {name: value for name, value in (("group", group), ("answer", answer)) if value}
     with doing(f"approve the request '{request}'", missing=_MISSING) as server:
         done = server.post(f"/api/admin/access-requests/{segment(request)}/approve", said)
@@ -80,7 +101,11 @@ def approve(request: Id, group: Group = None, answer: Answer = None, json: Json 
 
 @app.command("deny")
 def deny(request: Id, answer: Answer = None, json: Json = False) -> None:
-    """Deny a request."""
+    """Deny a request.
+
+    Examples:
+      da admin requests deny 01JQ8Z --answer "use shop.orders_public"
+    """
     with doing(f"deny the request '{request}'", missing=_MISSING) as server:
         done = server.post(f"/api/admin/access-requests/{segment(request)}/deny", {"answer": answer} if answer else {})
     respond(done, f"Denied the request of {done['user']} for {done['table']}.", json=json)

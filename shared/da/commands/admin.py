@@ -2,43 +2,51 @@
 
 from da.commands import (
     access_requests,
+    admin_audit,
     admin_config,
     admin_grants,
     admin_import,
     admin_jira,
     admin_runs,
     admin_schedule,
+    admin_sources,
     admin_tables,
     admin_users,
     tokens,
 )
-from da.options import command_group
+from da.help import Commands
 
-app = command_group("Manage users, grants, sources, tables and runs (administrators only).")
+app = Commands("Manage users, grants, sources, tables and runs (administrators only).")
 
-app.add_typer(admin_users.app, name="users")
-app.add_typer(admin_users.groups_app, name="groups")
-app.add_typer(admin_grants.app, name="grants")
-app.command("access")(admin_grants.access)
-app.add_typer(access_requests.app, name="requests")
-app.add_typer(tokens.admin_app, name="tokens")
-app.command("add-source")(admin_tables.add_source)
-app.command("list-sources")(admin_tables.list_sources)
-app.command("register-table")(admin_tables.register_table)
-app.command("list-tables")(admin_tables.list_tables)
-app.command("sync")(admin_runs.sync)
-app.command("schedule")(admin_schedule.schedule)
-app.command("set-schedule")(admin_schedule.set_schedule)
-app.command("rebuild")(admin_runs.rebuild)
-app.command("rollback")(admin_runs.rollback)
-app.command("release")(admin_runs.release)
-app.command("sweep")(admin_runs.sweep)
-app.command("import")(admin_import.import_)
-app.add_typer(admin_jira.app, name="jira")
-app.add_typer(admin_config.app, name="config")
+_PEOPLE, _SOURCES, _RUNS, _SERVER = "Users and access", "Sources and tables", "Runs and snapshots", "The server"
+
+app.add_typer(admin_users.app, name="users", rich_help_panel=_PEOPLE)
+app.add_typer(admin_users.groups_app, name="groups", rich_help_panel=_PEOPLE)
+app.add_typer(admin_grants.app, name="grants", rich_help_panel=_PEOPLE)
+app.command("access", rich_help_panel=_PEOPLE)(admin_grants.access)
+app.add_typer(access_requests.app, name="requests", rich_help_panel=_PEOPLE)
+app.add_typer(tokens.admin_app, name="tokens", rich_help_panel=_PEOPLE)
+app.command("audit", rich_help_panel=_PEOPLE)(admin_audit.audit)
+app.add_typer(admin_sources.app, name="sources", rich_help_panel=_SOURCES)
+app.add_typer(admin_tables.app, name="tables", rich_help_panel=_SOURCES)
+app.add_typer(admin_jira.app, name="jira", rich_help_panel=_SOURCES)
+app.command("sync", rich_help_panel=_RUNS)(admin_runs.sync)
+app.command("runs", rich_help_panel=_RUNS)(admin_runs.runs)
+app.command("schedule", rich_help_panel=_RUNS)(admin_schedule.schedule)
+app.command("set-schedule", rich_help_panel=_RUNS)(admin_schedule.set_schedule)
+app.command("rebuild", rich_help_panel=_RUNS)(admin_runs.rebuild)
+app.command("rollback", rich_help_panel=_RUNS)(admin_runs.rollback)
+app.command("release", rich_help_panel=_RUNS)(admin_runs.release)
+app.command("sweep", rich_help_panel=_SERVER)(admin_runs.sweep)
+app.add_typer(admin_config.app, name="config", rich_help_panel=_SERVER)
+app.command("import", rich_help_panel=_SERVER)(admin_import.import_)
 
 # Former names, kept for compatibility.
 app.command("add-user", hidden=True)(admin_users.add_user)
 app.command("list-users", hidden=True)(admin_users.list_users)
+app.command("add-source", hidden=True)(admin_sources.add)
+app.command("list-sources", hidden=True)(admin_sources.list_sources)
+app.command("register-table", hidden=True)(admin_tables.register_table)
+app.command("list-tables", hidden=True)(admin_tables.list_tables)
 app.command("grant", hidden=True)(admin_grants.grant)
 app.command("revoke", hidden=True)(admin_grants.revoke)

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 import typer
 
 from da.errors import DaError
-from da.options import Json, command_group
+from da.help import Commands
+from da.options import Json
 from da.output import print_json, print_table, say
 from da.session import session
 from da.text import count_text
 
-app = command_group("Check and apply the settings in config/instance.yaml.")
+app = Commands("Check and apply the settings in config/instance.yaml.")
 
 
 @app.command()
@@ -26,6 +27,10 @@ def check(
 
     The server validates FILE with its own environment variables and changes nothing. Without FILE, shows the settings
     in effect and where each one is set. Exits with 1 if the file has a problem.
+
+    Examples:
+      da admin config check
+      da admin config check config/instance.yaml
     """
     if file is None:
         _print_settings(json=json)
@@ -50,6 +55,9 @@ def apply(json: Json = False) -> None:
     """Create or update the sources declared in config/instance.yaml.
 
     The server uses the file as it was when the server started. No source is removed.
+
+    Examples:
+      da admin config apply
     """
     with session() as server:
         sources = server.post("/api/admin/config/apply", {}, again=True)["sources"]

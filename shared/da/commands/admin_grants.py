@@ -6,12 +6,14 @@ from typing import Annotated, Any, Final
 import typer
 
 from da.errors import DaError, RefusedError, UsageError
-from da.options import Json, command_group, complete_grantable, complete_ids
+from da.help import Commands
+from da.options import Json, complete_grantable, complete_ids
 from da.output import print_json, print_table, respond, say
 from da.server import Server
 from da.session import WHAT, doing
+from da.text import local_day
 
-app = command_group("Manage grants: what users and groups can read.")
+app = Commands("Manage grants: what users and groups can read.")
 
 Who = Annotated[str, typer.Argument(metavar="EMAIL", help="Email of the user; with --group, the name of the group.")]
 What = Annotated[
@@ -39,19 +41,30 @@ _PAGE: Final = 1000
 
 @app.command("list")
 def list_grants(user: User = None, group: OfGroup = None, table: Table = None, json: Json = False) -> None:
-    """List grants, optionally only those of a user, of a group or on a table."""
+    """List grants, optionally only those of a user, of a group or on a table.
+
+    Examples:
+      da admin grants list
+      da admin grants list --user ann@example.com
+    """
     with doing("list the grants", missing=WHAT) as server:
         grants = server.get("/api/admin/permissions", user=user, group=group, table=table)["permissions"]
     if json:
         print_json(grants)
         return
-    rows = [(it["principal"]["name"], it["principal"]["type"], _on(it), it["created_at"][:10]) for it in grants]
-    print_table(("granted to", "kind", "on", "since"), rows)
+    rows = [(it["principal"]["name"], it["principal"]["type"], _on(it), local_day(it["created_at"])) for it in grants]
+    empty = "There are no grants; to add one, run: da admin grants add EMAIL SOURCE.TABLE"
+    print_table(("granted to", "kind", "on", "since"), rows, optional=("since",), empty=empty)
 
 
 @app.command("add")
 def grant(who: Who, what: What, group: Group = False, bucket: Bucket = None, json: Json = False) -> None:
-    """Grant a user or group read access to tables."""
+    """Grant a user or group read access to tables.
+
+    Examples:
+      da admin grants add ann@example.com shop.orders
+      da admin grants add sales 'shop.*' --group
+    """
     principal, subject = {"group" if group else "user": who}, _subject(what, bucket)
     on = _on(subject)
     with doing(f"grant '{on}' to '{who}'", missing=WHAT) as server:
@@ -76,6 +89,9 @@ def revoke(who: Who, what: What, group: Group = False, bucket: Bucket = None, js
     """Revoke a grant.
 
     Other grants, such as those of their groups, may still give access.
+
+    Examples:
+      da admin grants remove ann@example.com shop.orders
     """
     principal, subject = {"group" if group else "user": who}, _subject(what, bucket)
     on = _on(subject)
@@ -99,6 +115,10 @@ def access(user: User = None, table: Table = None, json: Json = False) -> None:
 
     With --user, lists the tables the user can read; with --table, the users who can read the table; with both, says
     whether the user can read the table. Without either, lists what you can read.
+
+    Examples:
+      da admin access --user ann@example.com
+      da admin access --table shop.orders
     """
     with doing("explain access", missing=WHAT) as server:
         report = _report(server, user, table)
@@ -114,7 +134,7 @@ def access(user: User = None, table: Table = None, json: Json = False) -> None:
             (it["user"], it["table"], _does(it), "; ".join(reason["text"] for reason in it["reasons"]))
             for it in report["access"]
         ]
-        print_table(("user", "table", "access", "why"), rows)
+        print_table(("user", "table", "access", "why"), rows, optional=("access",))
 
 
 def _report(server: Server, user: str | None, table: str | None) -> dict[str, Any]:

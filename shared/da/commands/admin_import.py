@@ -29,6 +29,10 @@ def import_(old: From, description: Description = None, dry_run: DryRun = False,
     Run it on the machine that holds the older system's folder; the folder is only read. Existing data on the server is
     kept. Running it again imports what is new and resumes an interrupted import. What can't be imported is listed with
     the reason. Exits with 1 if a table failed.
+
+    Examples:
+      da admin import --from /srv/old/data --dry-run
+      da admin import --from /srv/old/data
     """
     from da.imports.folder import read_folder
     from da.imports.transfer import Importing

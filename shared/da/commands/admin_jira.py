@@ -5,12 +5,13 @@ from typing import Annotated, Any
 
 import typer
 
-from da.options import Json, command_group
+from da.help import Commands
+from da.options import Json
 from da.output import print_json, print_table, say
 from da.session import session
-from da.text import count_text
+from da.text import count_text, local_time
 
-app = command_group("Manage the Jira source: backfill, check, refresh, replay, status.")
+app = Commands("Manage the Jira source: backfill, check, refresh, replay, status.")
 
 _HOUR = 3600.0
 
@@ -37,6 +38,10 @@ def backfill(
 
     Without --since and --jql, reads the issues that have not been read yet and those updated since, and resumes where
     the last backfill stopped. Exits with 1 if some issues could not be read.
+
+    Examples:
+      da admin jira backfill
+      da admin jira backfill --jql 'project = SUP'
     """
     order = {"since": since, "jql": jql, "parallel": parallel, "dry_run": dry_run}
     is_narrow = since is not None or jql is not None
@@ -76,6 +81,10 @@ def check(
     Reads missing and stale issues again and removes those that Jira no longer returns. If many issues would be
     removed, the check fails instead, because the Jira account has probably lost a permission; use --deletions to allow
     it. Exits with 1 if the level is ERROR.
+
+    Examples:
+      da admin jira check
+      da admin jira check --no-repair
     """
     with session(timeout) as server:
         order = {"max_age_days": days, "repair": repair, "limit": limit, "deletions": deletions}
@@ -98,6 +107,10 @@ def refresh(
 
     Use it after renaming a project or anonymizing a person, which Jira does not count as an update. Exits with 1 if
     some issues could not be read.
+
+    Examples:
+      da admin jira refresh SUP-12 SUP-13
+      da admin jira refresh --all
     """
     if bool(keys) == all_issues:
         raise typer.BadParameter("give either issue keys or --all")
@@ -131,6 +144,9 @@ def replay(
     """Apply archived webhook events again, without calling Jira.
 
     Exits with 1 if a part of the archive could not be read.
+
+    Examples:
+      da admin jira replay --since 2026-01-31T00:00:00Z
     """
     with session(timeout) as server:
         told = server.post("/api/admin/jira/replay", {"since": since, "until": until})
@@ -144,15 +160,19 @@ def replay(
 
 @app.command("status")
 def status(json: Json = False) -> None:
-    """Show backfill progress, waiting webhook events and the last result of each job."""
+    """Show backfill progress, waiting webhook events and the last result of each job.
+
+    Examples:
+      da admin jira status
+    """
     with session() as server:
         told = server.get("/api/admin/jira/status")
     if json:
         print_json(told)
         return
     _print_standing(told)
-    rows = [(job["job"], job["status"], job["finished_at"][:16], _counts(job)) for job in told["jobs"]]
-    print_table(("job", "status", "ended (UTC)", "result"), rows)
+    rows = [(job["job"], job["status"], local_time(job["finished_at"]), _counts(job)) for job in told["jobs"]]
+    print_table(("job", "status", "ended", "result"), rows, optional=("ended",), empty="No job has run yet.")
     if told["check"]:
         _print_check(told["check"])
 
@@ -167,9 +187,9 @@ def _print_standing(told: dict[str, Any]) -> None:
     age = f", the oldest for {webhooks['oldest_seconds']:.0f} s" if webhooks["oldest_seconds"] else ""
     say(f"{waiting} waiting{age}.")
     if told["read_until"]:
-        say(f"Backfill complete; updates read up to {told['read_until'][:19]}.")
+        say(f"Backfill complete; updates read up to {local_time(told['read_until'])}.")
     elif told["reading_from"]:
-        say(f"Backfill in progress: issues created before {told['reading_from'][:19]} have been read.")
+        say(f"Backfill in progress: issues created before {local_time(told['reading_from'])} have been read.")
     elif webhooks["is_jira_asked"]:
         say("No issues have been read yet; to read them, run: da admin jira backfill")
     if told["failed"]:

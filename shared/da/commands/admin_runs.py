@@ -1,5 +1,7 @@
 """`da admin`: sync sources, build snapshots, roll back and sweep."""
 
+from dataclasses import dataclass, field
+from datetime import datetime
 from time import monotonic
 from typing import Annotated, Any
 
@@ -7,12 +9,14 @@ import typer
 
 from da.errors import DaError
 from da.options import DryRun, Json, Timeout
-from da.output import print_json, respond, say
-from da.runs import followed, rebuilt
+from da.output import print_json, print_table, respond, say, say_text
+from da.progress import Ticker
+from da.runs import PENDING, followed, rebuilt
 from da.server import Server
 from da.session import session
-from da.text import bytes_text, count_text
+from da.text import bytes_text, count_text, local_time, seconds_text
 
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=100, help="Maximum number of runs.")]
 Sources = Annotated[
     list[str] | None,
     typer.Argument(metavar="[SOURCE…]", help="Sources, or tables as SOURCE.TABLE; all sources if omitted."),
@@ -23,24 +27,25 @@ Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the runs 
 def sync(sources: Sources = None, wait: Wait = True, timeout: Timeout = 3600, json: Json = False) -> None:
     """Sync sources on the server.
 
-    The server reads the sources and publishes what changed. Ctrl-C stops waiting; the runs continue on the server.
-    Exits with 1 if something failed.
+    The server reads the sources and publishes what changed. Each table is listed when it has been read. Ctrl-C stops
+    waiting; the runs continue on the server. Exits with 1 if something failed.
+
+    Examples:
+      da admin sync              # all sources
+      da admin sync shop         # one source
+      da admin sync shop.orders  # one table
+      da admin sync --no-wait    # start the runs and return
     """
     with session() as server:
-        runs = _triggered(server, sources or [])
-        if not runs:
+        started = _triggered(server, sources or [])
+        if not started:
             raise DaError(
-                "nothing to sync: there are no sources; to add one, run: da admin add-source NAME --path FOLDER"
+                "nothing to sync: there are no sources; to add one, run: da admin sources add NAME --path FOLDER"
             )
         if not wait:
-            respond(runs, f"Started: {', '.join(run['source'] for run in runs)}.", json=json)
+            respond(started, f"Started: {', '.join(run['source'] for run in started)}.", json=json)
             return
-        ended = []
-        for run in followed(server, runs, monotonic() + timeout):
-            ended.append(run)
-            if not json:
-                _print(run)
-        built = rebuilt(server, monotonic() + timeout)
+        ended, built = _followed(server, started, timeout, quiet=json)
     if json:
         print_json({"snapshot": built.get("snapshot"), "runs": ended, "problems": built.get("problems") or []})
     else:
@@ -50,20 +55,38 @@ def sync(sources: Sources = None, wait: Wait = True, timeout: Timeout = 3600, js
 
 def synced(server: Server, source: str, timeout: float) -> bool:
     """Sync one source, build a snapshot and print the result; return whether everything succeeded."""
-    deadline = monotonic() + timeout
-    well = True
-    for run in followed(server, _triggered(server, [source]), deadline):
-        _print(run)
-        well = well and not _failed(run)
-    built = rebuilt(server, deadline)
+    ended, built = _followed(server, _triggered(server, [source]), timeout, quiet=False)
     _print_built(built)
-    return well and not built.get("problems")
+    return not any(_failed(run) for run in ended) and not built.get("problems")
+
+
+def runs(limit: Limit = 20, json: Json = False) -> None:
+    """List the newest runs, and how they ended.
+
+    Examples:
+      da admin runs
+      da admin runs --limit 100 --json
+    """
+    with session() as server:
+        found = server.get("/api/sync/status", limit=limit)["runs"]
+    if json:
+        print_json(found)
+        return
+    rows = [
+        (local_time(run["started_at"]), run.get("source") or "all", _kind(run), run["status"], _took(run), _result(run))
+        for run in found
+    ]
+    columns = ("started", "source", "kind", "status", "took", "result")
+    print_table(columns, rows, optional=("took", "kind"), empty="There have been no runs in the last days.")
 
 
 def rebuild(timeout: Timeout = 3600, json: Json = False) -> None:
     """Build a snapshot from what the sources have published.
 
     Exits with 1 if something published can't be used.
+
+    Examples:
+      da admin rebuild
     """
     with session() as server:
         built = rebuilt(server, monotonic() + timeout)
@@ -84,6 +107,10 @@ def rollback(
     """Publish the tables of an earlier snapshot again.
 
     The tables stay at that version until their sources publish again or you run da admin release.
+
+    Examples:
+      da admin rollback 12 --dry-run
+      da admin rollback 12
     """
     with session() as server:
         built = server.post(f"/api/admin/snapshots/{snapshot}/rollback", {"dry_run": True} if dry_run else {})
@@ -94,9 +121,24 @@ def rollback(
         say(f"Would restore snapshot {snapshot}: {count_text(built['tables'], 'table')}.")
     else:
         say(f"Restored the tables of snapshot {snapshot} as snapshot {built['snapshot']}.")
+    for change in built.get("changes") or []:
+        say(f"  {_change_text(change)}")
     if missing := built.get("missing"):
         say(f"{'Would remove' if dry_run else 'Removed'} tables: {', '.join(missing)}.")
     _print_held_back(built)
+
+
+def _change_text(change: dict[str, Any]) -> str:
+    rows = [change.get(f"rows_{when}") for when in ("before", "after")]
+    if change["change"] != "changed":
+        known = next((count for count in rows if count is not None), None)
+        return f"{change['table']}: {change['change']}" + (f", {known:,} rows" if known is not None else "")
+    before, after = (f"{count:,}" if count is not None else "?" for count in rows)
+    return (
+        f"{change['table']}: {before} → {after} rows"
+        if before != after
+        else f"{change['table']}: {after} rows, other content"
+    )
 
 
 def release(
@@ -105,7 +147,12 @@ def release(
     ] = None,
     json: Json = False,
 ) -> None:
-    """End a rollback: publish the latest data of the sources it holds back."""
+    """End a rollback: publish the latest data of the sources it holds back.
+
+    Examples:
+      da admin release
+      da admin release shop
+    """
     with session() as server:
         built = server.post("/api/admin/snapshots/release", {"sources": sources or None})
     if json:
@@ -122,6 +169,9 @@ def sweep(
     """Delete unreferenced objects from the bucket and compact small files.
 
     Run it about once a day. Exits with 1 if something could not be done.
+
+    Examples:
+      da admin sweep --dry-run
     """
     with session(timeout) as server:
         swept = server.post("/sweep", {"dry_run": dry_run})
@@ -144,10 +194,66 @@ def _triggered(server: Server, names: list[str]) -> list[dict[str, Any]]:
     return [run for body in wanted for run in server.post("/api/sync/trigger", body)["runs"]]
 
 
-def _print(run: dict[str, Any]) -> None:
+def _followed(
+    server: Server, started: list[dict[str, Any]], timeout: float, *, quiet: bool
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Wait for runs and for the snapshot of their data; return both. Tables are printed when they have been read."""
+    deadline = monotonic() + timeout
+    following = _Following(quiet=quiet)
+    ended: list[dict[str, Any]] = []
+    try:
+        with following.ticker:
+            for run in followed(server, started, deadline, following.see):
+                ended.append(run)
+                following.end(run)
+            following.ticker.show("building a snapshot")
+            return ended, rebuilt(server, deadline)
+    except KeyboardInterrupt:
+        left = [run["source"] for run in started if run["run_id"] not in {each["run_id"] for each in ended}]
+        what = f"The server continues to sync {', '.join(left)} and then" if left else "The server will"
+        say_text(f"\n{what} publish the data. To see how it ended, run: da admin runs", err=True)
+        raise
+
+
+@dataclass(slots=True)
+class _Following:
+    """What has been printed about the runs that are followed."""
+
+    quiet: bool
+    ticker: Ticker = field(init=False)
+    _printed: set[tuple[str, str]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.ticker = Ticker(wanted=not self.quiet)
+
+    def see(self, run: dict[str, Any]) -> None:
+        """Print the tables that have ended since the last look, and show what is being read."""
+        for table in run.get("tables") or []:
+            self._print(run, table)
+        reading, total = run.get("reading") or [], run.get("total")
+        count = f" {len(run.get('tables') or [])} of {total} tables," if total else ""
+        self.ticker.show(f"{run['source']}:{count} reading {', '.join(reading) or 'its tables'}")
+
+    def end(self, run: dict[str, Any]) -> None:
+        """Print what is left to say about a run that has ended."""
+        if self.quiet:
+            return
+        self.ticker.clear()
+        for table in run.get("tables") or []:
+            self._print(run, table)
+        _print_end(run)
+
+    def _print(self, run: dict[str, Any], table: dict[str, Any]) -> None:
+        place = run["run_id"], table["table"]
+        if self.quiet or place in self._printed:
+            return
+        self._printed.add(place)
+        self.ticker.clear()
+        say(f"{run.get('source') or 'all'}.{table['table']}: {_outcome(table)}")
+
+
+def _print_end(run: dict[str, Any]) -> None:
     source = run.get("source") or "all"
-    for table in run.get("tables") or []:
-        say(f"{source}.{table['table']}: {_outcome(table)}")
     for note in run.get("notes") or []:
         say(f"{source}: {note}")
     if run.get("error"):
@@ -187,13 +293,42 @@ def _outcome(table: dict[str, Any]) -> str:
         return f"{table['status']}: {table['error']}"
     parts = [table["status"]]
     if table.get("rows") is not None:
-        parts.append(f"{table['rows']:,} rows, {bytes_text(table.get('size_bytes') or 0)}")
+        parts.append(f"{count_text(table['rows'], 'row')}, {bytes_text(table.get('size_bytes') or 0)}")
+    if table.get("ms"):
+        parts.append(seconds_text(table["ms"] / 1000))
     if table.get("rejected"):
         parts.append(f"{table['rejected']:,} rows rejected: {'; '.join(table.get('rejects') or [])}")
     if table.get("passed_over"):
         parts.append(f"{table['passed_over']:,} rows before the cursor")
     notes = [*(table.get("notes") or []), *([table["note"]] if table.get("note") else [])]
     return "; ".join([", ".join(parts), *notes])
+
+
+def _kind(run: dict[str, Any]) -> str:
+    return str(run.get("job") or {"extract": "sync"}.get(run["kind"], run["kind"]))
+
+
+def _took(run: dict[str, Any]) -> str:
+    began, ended = (
+        datetime.fromisoformat(run[name]) if run.get(name) else None for name in ("started_at", "finished_at")
+    )
+    return seconds_text((ended - began).total_seconds()) if began and ended else ""
+
+
+def _result(run: dict[str, Any]) -> str:
+    """Say in one cell what came of a run: its error, otherwise its tables or counts."""
+    if run.get("error"):
+        return str(run["error"])
+    tables = run.get("tables") or []
+    if run["status"] in PENDING:
+        return f"{len(tables)} of {run.get('total')} tables, reading {', '.join(run.get('reading') or [])}"
+    failed = [f"{table['table']}: {table['error']}" for table in tables if table.get("error")]
+    if failed:
+        return "; ".join(failed)
+    if run.get("snapshot"):
+        return f"snapshot {run['snapshot']}"
+    counts = ", ".join(f"{count:,} {name}" for name, count in sorted((run.get("counts") or {}).items()))
+    return counts or count_text(len(tables), "table")
 
 
 def _failed(run: dict[str, Any]) -> bool:

@@ -1,6 +1,5 @@
 """`da admin`: the schedules of sources and tables."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +8,7 @@ from da.options import Json
 from da.output import print_json, print_table, say
 from da.server import segment
 from da.session import session
+from da.text import local_time
 
 
 def schedule(
@@ -19,7 +19,11 @@ def schedule(
 ) -> None:
     """Show when sources and tables are synced.
 
-    Lists the last and the next run of each, and why it is due or not. Times are in UTC.
+    Lists the last and the next run of each, and why it is due or not. Times are in the zone of this machine.
+
+    Examples:
+      da admin schedule
+      da admin schedule --start
     """
     with session() as server:
         told = server.post("/schedule", {}) if start else server.get("/api/admin/schedule")
@@ -30,7 +34,7 @@ def schedule(
         else:
             rows = [_row(entry["id"], entry) for entry in told["entries"]]
             rows += [_row(f"{job['source']} ({job['job']})", job) for job in told.get("jobs") or []]
-            print_table(_COLUMNS, [*rows, _row("(sweep)", told["sweep"])])
+            print_table(_COLUMNS, [*rows, _row("(sweep)", told["sweep"])], optional=("last", "schedule"))
 
 
 def set_schedule(
@@ -46,6 +50,11 @@ def set_schedule(
     """Set the schedule of a source or table.
 
     Without SCHEDULE, a table inherits the schedule of its source again, and a source that of the instance.
+
+    Examples:
+      da admin set-schedule shop every 6h
+      da admin set-schedule shop.orders daily 05:00 Europe/Prague
+      da admin set-schedule shop.orders  # inherit again
     """
     when = " ".join(words or ()) or None
     kind = "tables" if "." in name else "sources"
@@ -67,7 +76,7 @@ def _row(name: str, entry: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _time(text: str | None) -> str:
-    return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M}" if text else "never"
+    return local_time(text) or "never"
 
 
 def _print_started(told: dict[str, Any]) -> None:

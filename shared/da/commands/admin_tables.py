@@ -1,17 +1,31 @@
-"""`da admin`: sources and the table registry."""
+"""`da admin tables`: the table registry."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from da.config import is_loopback
-from da.errors import UsageError
-from da.options import Json, SyncSchedule, read_options
-from da.output import print_json, print_table, respond, say
+from da.errors import DaError, UsageError
+from da.help import Commands
+from da.options import DryRun, Json, SyncSchedule, Yes, complete_ids, confirm, read_options
+from da.output import print_json, print_table, respond, say, say_fact
 from da.server import segment
 from da.session import session
 
+app = Commands("List, register, change and remove tables.")
+
+Table = Annotated[str, typer.Argument(metavar="SOURCE.TABLE", help="ID of the table.", autocompletion=complete_ids)]
+SourceTable = Annotated[str | None, typer.Option(help="Name of the table at the source, if different.")]
+Description = Annotated[str | None, typer.Option(help="Description of the table.")]
+Bucket = Annotated[str | None, typer.Option(help="Bucket of the table, for grants on SOURCE.BUCKET.*.")]
+QueryMode = Annotated[
+    Literal["local", "remote", "materialized"] | None, typer.Option(help="Where the table is queried.")
+]
+Strategy = Annotated[
+    Literal["full_refresh", "incremental"] | None, typer.Option(help="Whether a sync reads all rows or only changes.")
+]
+PrimaryKey = Annotated[str | None, typer.Option(metavar="COLUMN,…", help="Columns that identify a row.")]
+CursorColumn = Annotated[str | None, typer.Option(help="Column that increases with every change.")]
+Public = Annotated[bool | None, typer.Option("--public/--private", help="Whether every user can read it.")]
 Options = Annotated[
     list[str] | None,
     typer.Option(
@@ -20,59 +34,18 @@ Options = Annotated[
 ]
 
 
-def add_source(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the source.")],
-    *,
-    kind: Annotated[str, typer.Option("--type", help="Type of the source.")] = "csv",
-    path: Annotated[str | None, typer.Option(help="Folder or URL of its files, as seen by the server.")] = None,
-    sync_schedule: SyncSchedule = None,
-    option: Options = None,
-    json: Json = False,
-) -> None:
-    """Add a source.
-
-    For a csv source, each file in the folder becomes a table.
-    """
-    if kind == "csv" and path is None:
-        raise UsageError("a csv source needs --path: the folder with its files")
-    with session() as server:
-        said = {"sync_schedule": sync_schedule} if sync_schedule else {}
-        config = {**({"path": _as_the_server_sees(path, server.address)} if path else {}), **read_options(option or ())}
-        made = server.post(f"/api/admin/sources/{segment(name)}", {"type": kind, "config": config, **said})
-    respond(made, f"Added the source {name}. To sync it, run: da admin sync {name}", json=json)
-
-
-def list_sources(json: Json = False) -> None:
-    """List sources."""
-    with session() as server:
-        sources = server.get("/api/admin/sources")["sources"]
-    if json:
-        print_json(sources)
-        return
-    rows = [
-        (source["name"], source["type"], source.get("sync_schedule") or "", _config_text(source["config"]))
-        for source in sources
-    ]
-    print_table(("source", "type", "schedule", "config"), rows)
-
-
 def register_table(
     table: Annotated[str, typer.Argument(metavar="SOURCE.TABLE", help="ID of the table.")],
     *,
-    source_table: Annotated[str | None, typer.Option(help="Name of the table at the source, if different.")] = None,
-    description: Annotated[str | None, typer.Option(help="Description of the table.")] = None,
-    bucket: Annotated[str | None, typer.Option(help="Bucket of the table, for grants on SOURCE.BUCKET.*.")] = None,
-    query_mode: Annotated[
-        Literal["local", "remote", "materialized"] | None, typer.Option(help="Where the table is queried.")
-    ] = None,
-    sync_strategy: Annotated[
-        Literal["full_refresh", "incremental"] | None,
-        typer.Option(help="Whether a sync reads all rows or only changes."),
-    ] = None,
-    primary_key: Annotated[str | None, typer.Option(metavar="COLUMN,…", help="Columns that identify a row.")] = None,
-    cursor_column: Annotated[str | None, typer.Option(help="Column that increases with every change.")] = None,
+    source_table: SourceTable = None,
+    description: Description = None,
+    bucket: Bucket = None,
+    query_mode: QueryMode = None,
+    sync_strategy: Strategy = None,
+    primary_key: PrimaryKey = None,
+    cursor_column: CursorColumn = None,
     sync_schedule: SyncSchedule = None,
-    public: Annotated[bool | None, typer.Option("--public/--private", help="Whether every user can read it.")] = None,
+    public: Public = None,
     server_only: Annotated[
         bool, typer.Option("--server-only", help="Keep the table on the server; its files can't be downloaded.")
     ] = False,
@@ -81,24 +54,28 @@ def register_table(
 ) -> None:
     """Register a table of a source.
 
-    The next sync of the source publishes the table.
+    The next sync of the source publishes the table. Discovery registers the files of a csv source by itself; a table that
+    was removed is read again once it is registered.
+
+    Examples:
+      da admin tables add shop.orders --primary-key order_id --sync-strategy incremental
+      da admin tables add shop.events --option 'files=events/*.csv'
     """
-    said = {
-        "source_table": source_table,
-        "description": description,
-        "bucket": bucket,
-        "query_mode": query_mode,
-        "sync_strategy": sync_strategy,
-        "primary_key": [column.strip() for column in primary_key.split(",")] if primary_key else None,
-        "cursor_column": cursor_column,
-        "sync_schedule": sync_schedule,
-        "is_public": public,
-        "server_only": server_only or None,
-        "options": read_options(option or ()) or None,
-    }
+    said = _said(
+        source_table=source_table,
+        description=description,
+        bucket=bucket,
+        query_mode=query_mode,
+        sync_strategy=sync_strategy,
+        primary_key=primary_key,
+        cursor_column=cursor_column,
+        sync_schedule=sync_schedule,
+        is_public=public,
+        server_only=server_only or None,
+        options=read_options(option or ()) or None,
+    )
     with session() as server:
-        body = {key: value for key, value in said.items() if value is not None}
-        made = server.post(f"/api/admin/tables/{segment(table)}", body)
+        made = server.post(f"/api/admin/tables/{segment(table)}", said)
     if json:
         print_json(made)
         return
@@ -109,7 +86,12 @@ def register_table(
 def list_tables(
     source: Annotated[str | None, typer.Option(help="Only the tables of this source.")] = None, json: Json = False
 ) -> None:
-    """List registered tables."""
+    """List registered tables.
+
+    Examples:
+      da admin tables list
+      da admin tables list --source shop
+    """
     with session() as server:
         tables = server.get("/api/admin/tables", source=source)["tables"]
     if json:
@@ -126,13 +108,125 @@ def list_tables(
         )
         for table in tables
     ]
-    print_table(("table", "mode", "readers", "strategy", "schedule", "description"), rows)
+    columns = ("table", "mode", "readers", "strategy", "schedule", "description")
+    empty = "No tables are registered; a sync registers those it finds: da admin sync"
+    print_table(columns, rows, optional=("strategy", "mode", "schedule"), empty=empty)
 
 
-def _as_the_server_sees(path: str, server: str) -> str:
-    """Return an absolute path if the server runs on this machine: its working directory differs from the user's."""
-    return str(Path(path).expanduser().absolute()) if is_loopback(server) and "://" not in path else path
+def show_table(table: Table, json: Json = False) -> None:
+    """Show how a table is registered.
+
+    Examples:
+      da admin tables show shop.orders
+    """
+    with session() as server:
+        found = server.get(f"/api/admin/tables/{segment(table)}")
+    if json:
+        print_json(found)
+        return
+    readers = "nobody, it stays on the server" if found["server_only"] else "everybody" if found["is_public"] else ""
+    facts = {
+        "from": found["source_table"],
+        "about": found["description"],
+        "bucket": found["bucket"],
+        "mode": found["query_mode"],
+        "strategy": found["sync_strategy"],
+        "key": ", ".join(found["primary_key"]),
+        "cursor": found["cursor_column"],
+        "schedule": found["sync_schedule"] or "that of the source",
+        "readers": readers or "users with a grant",
+        **found["options"],
+    }
+    for name, value in facts.items():
+        if value:
+            say_fact(name, str(value))
 
 
-def _config_text(config: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in config.items())
+def update_table(
+    table: Table,
+    *,
+    source_table: SourceTable = None,
+    description: Description = None,
+    bucket: Bucket = None,
+    query_mode: QueryMode = None,
+    sync_strategy: Strategy = None,
+    primary_key: PrimaryKey = None,
+    cursor_column: CursorColumn = None,
+    sync_schedule: SyncSchedule = None,
+    public: Public = None,
+    server_only: Annotated[
+        bool | None,
+        typer.Option("--server-only/--mirrored", help="Keep the table on the server, or let laptops mirror it."),
+    ] = None,
+    option: Options = None,
+    unset: Annotated[
+        list[str] | None, typer.Option("--unset", metavar="KEY", help="Option to remove. Repeatable.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Change how a table is registered. What you do not name stays.
+
+    Examples:
+      da admin tables update shop.orders --description 'One row per order'
+      da admin tables update shop.orders --option nullstr=NA --unset delimiter
+    """
+    said = _said(
+        source_table=source_table,
+        description=description,
+        bucket=bucket,
+        query_mode=query_mode,
+        sync_strategy=sync_strategy,
+        primary_key=primary_key,
+        cursor_column=cursor_column,
+        sync_schedule=sync_schedule,
+        is_public=public,
+        server_only=server_only,
+    )
+    if not said and not option and not unset:
+        raise UsageError("nothing to change: give an option, such as '--description'")
+    with session() as server:
+        place = f"/api/admin/tables/{segment(table)}"
+        if option or unset:
+            options = {**server.get(place)["options"], **read_options(option or ())}
+            for key in unset or ():
+                if key not in options:
+                    raise DaError(f"the table '{table}' has no option '{key}'; it has {', '.join(options) or 'none'}")
+                del options[key]
+            said["options"] = options
+        made = server.put(place, said)
+    respond(made, f"Changed {table}. To read it again, run: da admin sync {table}", json=json)
+
+
+def remove_table(table: Table, dry_run: DryRun = False, yes: Yes = False, json: Json = False) -> None:
+    """Remove a table: its registration, the grants on it, and its data.
+
+    Its file at the source stays, and discovery ignores it from now on; da admin tables add reads it again. Laptops drop
+    the table at their next sync.
+
+    Examples:
+      da admin tables remove shop.orders
+    """
+    with session() as server:
+        found = server.get(f"/api/admin/tables/{segment(table)}")
+        if not json:
+            say(f"Goes: the registration of {table}, the grants on it, and its data")
+            say(f"Stays: '{found['source_table']}' at the source; the audit log; earlier snapshots until they expire")
+        if not dry_run:
+            confirm(f"Remove the table {table}?", yes=yes)
+            server.delete(f"/api/admin/tables/{segment(table)}")
+    said = f"To read it again, run: da admin tables add {table}"
+    if json or not dry_run:
+        respond({"id": table, "removed": not dry_run}, f"Removed {table}. {said}", json=json)
+
+
+def _said(*, primary_key: str | None, **fields: Any) -> dict[str, Any]:
+    """Return the fields that were given."""
+    key = [column.strip() for column in primary_key.split(",")] if primary_key else None
+    return {name: value for name, value in {**fields, "primary_key": key}.items() if value is not None}
+
+
+app.command("list")(list_tables)
+app.command("add")(register_table)
+app.command("show")(show_table)
+app.command("update")(update_table)
+app.command("remove")(remove_table)

@@ -7,14 +7,15 @@ import typer
 
 from da.commands.tokens import print_note
 from da.errors import DaError
-from da.options import Email, Json, Yes, command_group, confirm
+from da.help import Commands
+from da.options import Email, Json, Yes, confirm
 from da.output import print_json, print_table, respond, say, say_text
 from da.server import Server, segment
 from da.session import WHO, doing
-from da.text import count_text
+from da.text import count_text, local_day, local_time
 
-app = command_group("Manage users, invitations and roles.")
-groups_app = command_group("Manage groups of users that share grants.")
+app = Commands("Manage users, invitations and roles.")
+groups_app = Commands("Manage groups of users that share grants.")
 
 GroupName = Annotated[str, typer.Argument(metavar="GROUP", help="Name of the group.")]
 Role = Literal["viewer", "analyst", "km_admin", "admin"]
@@ -23,7 +24,11 @@ Mail = Annotated[bool, typer.Option("--mail/--no-mail", help="Email the link, or
 
 @app.command("list")
 def list_users(json: Json = False) -> None:
-    """List users."""
+    """List users.
+
+    Examples:
+      da admin users list
+    """
     with doing("list the users") as server:
         users = server.get("/api/users")["users"]
     if json:
@@ -33,7 +38,7 @@ def list_users(json: Json = False) -> None:
         (user["email"], user.get("name"), user["role"], "" if user["active"] else "inactive", ", ".join(user["groups"]))
         for user in users
     ]
-    print_table(("email", "name", "role", "status", "groups"), rows)
+    print_table(("email", "name", "role", "status", "groups"), rows, optional=("name",))
 
 
 @app.command("add")
@@ -52,6 +57,10 @@ def add_user(
     """Add a user, with a token or an invitation.
 
     The token is shown only once; hand it to the user.
+
+    Examples:
+      da admin users add ann@example.com --invite
+      da admin users add bob@example.com --role viewer
     """
     made = invitation = None
     with doing(f"add the user '{email}'") as server:
@@ -68,9 +77,12 @@ def add_user(
     if invitation:
         _print_invitation(invitation)
     if made:
-        say_text(f"\nTheir token (expires {made['expires_at'][:10]}). It is not shown again:\n\n  {made['token']}\n")
+        say_text(
+            f"\nTheir token (expires {local_day(made['expires_at'])}). It is not shown again:\n\n  {made['token']}\n"
+        )
         print_note(made)
         say_text(f"To log in, they run this and paste the token:\n\n  da login --server {address}")
+        say_text(f"\nHow to install da: {address}/cli")
 
 
 @app.command("invite")
@@ -79,6 +91,10 @@ def invite_user(email: Email, mail: Mail = True, json: Json = False) -> None:
 
     The link works once and expires after 24 hours. If the server can't send email, the link is printed for you to hand
     over.
+
+    Examples:
+      da admin users invite ann@example.com
+      da admin users invite ann@example.com --no-mail
     """
     with doing(f"invite the user '{email}'", missing=WHO) as server:
         invitation = _invite(server, find_user(server, email)["id"], mail=mail)
@@ -92,7 +108,11 @@ def invite_user(email: Email, mail: Mail = True, json: Json = False) -> None:
 def set_role(
     email: Email, role: Annotated[Role, typer.Argument(metavar="ROLE", help="New role.")], json: Json = False
 ) -> None:
-    """Set the role of a user: viewer, analyst, km_admin or admin."""
+    """Set the role of a user: viewer, analyst, km_admin or admin.
+
+    Examples:
+      da admin users set-role ann@example.com admin
+    """
     user = _changed(email, "change the role of", {"role": role})
     respond(user, f"{user['email']} now has the role {user['role']}.", json=json)
 
@@ -103,7 +123,11 @@ def rename(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="New name; removes the name if omitted.")] = None,
     json: Json = False,
 ) -> None:
-    """Change the name of a user."""
+    """Change the name of a user.
+
+    Examples:
+      da admin users rename ann@example.com "Ann Lee"
+    """
     user = _changed(email, "rename", {"name": name})
     respond(
         user,
@@ -114,21 +138,33 @@ def rename(
 
 @app.command("deactivate")
 def deactivate(email: Email, json: Json = False) -> None:
-    """Deactivate a user: all sessions and tokens end immediately."""
+    """Deactivate a user: all sessions and tokens end immediately.
+
+    Examples:
+      da admin users deactivate ann@example.com
+    """
     user = _changed(email, "deactivate", {"active": False})
     respond(user, f"Deactivated {user['email']}. To undo this, run: da admin users activate {user['email']}", json=json)
 
 
 @app.command("activate")
 def activate(email: Email, json: Json = False) -> None:
-    """Reactivate a user, who must sign in again."""
+    """Reactivate a user, who must sign in again.
+
+    Examples:
+      da admin users activate ann@example.com
+    """
     user = _changed(email, "activate", {"active": True})
     respond(user, f"Activated {user['email']}; they can sign in again.", json=json)
 
 
 @app.command("remove")
 def remove(email: Email, yes: Yes = False, json: Json = False) -> None:
-    """Delete a user with all grants, memberships, tokens and requests."""
+    """Delete a user with all grants, memberships, tokens and requests.
+
+    Examples:
+      da admin users remove ann@example.com
+    """
     with doing(f"remove the user '{email}'", missing=WHO) as server:
         user = find_user(server, email)
         confirm(f"Remove {user['email']} with all grants, memberships, tokens and requests?", yes=yes)
@@ -142,7 +178,11 @@ def sign_out(
     tokens: Annotated[bool, typer.Option("--tokens", help="Also revoke all access tokens.")] = False,
     json: Json = False,
 ) -> None:
-    """End all sessions of a user, who can sign in again."""
+    """End all sessions of a user, who can sign in again.
+
+    Examples:
+      da admin users sign-out ann@example.com --tokens
+    """
     with doing(f"sign out '{email}'", missing=WHO) as server:
         user = find_user(server, email)
         server.have_done(f"/api/users/{segment(user['id'])}/sign-out", {"tokens": tokens})
@@ -156,6 +196,9 @@ def release(email: Email, yes: Yes = False, json: Json = False) -> None:
 
     With Google or another OpenID provider, only the account that first signed in with an address can use it. This
     removes that link and ends all sessions, so that the next account to sign in with the address is accepted.
+
+    Examples:
+      da admin users release ann@example.com
     """
     with doing(f"release the user '{email}'", missing=WHO) as server:
         user = find_user(server, email)
@@ -178,9 +221,7 @@ def _print_invitation(invitation: Mapping[str, Any]) -> None:
     if invitation["mailed"]:
         say(f"Sent an invitation to {email}.")
     elif ends:
-        say_text(
-            f"Hand this link to {email}. It works once and expires at {ends[:16].replace('T', ' ')} UTC:\n\n  {url}"
-        )
+        say_text(f"Hand this link to {email}. It works once and expires at {local_time(ends)}:\n\n  {url}")
         if code := invitation.get("code"):
             say_text(f"\nThe page asks for this code: {code}")
     else:
@@ -189,7 +230,11 @@ def _print_invitation(invitation: Mapping[str, Any]) -> None:
 
 @groups_app.command("list")
 def list_groups(json: Json = False) -> None:
-    """List groups and their members."""
+    """List groups and their members.
+
+    Examples:
+      da admin groups list
+    """
     with doing("list the groups") as server:
         groups = server.get("/api/admin/groups")["groups"]
     if json:
@@ -198,12 +243,17 @@ def list_groups(json: Json = False) -> None:
     rows = [
         (group["name"], len(group["members"]), ", ".join(it["email"] for it in group["members"])) for group in groups
     ]
-    print_table(("group", "users", "members"), rows, right=("users",))
+    empty = "There are no groups; to add one, run: da admin groups add NAME"
+    print_table(("group", "users", "members"), rows, right=("users",), empty=empty)
 
 
 @groups_app.command("add")
 def add_group(name: GroupName, json: Json = False) -> None:
-    """Create a group."""
+    """Create a group.
+
+    Examples:
+      da admin groups add sales
+    """
     with doing(f"add the group '{name}'") as server:
         made = server.post("/api/admin/groups", {"name": name})
     respond(made, f"Added the group {name}. To add users to it, run: da admin groups join", json=json)
@@ -211,7 +261,11 @@ def add_group(name: GroupName, json: Json = False) -> None:
 
 @groups_app.command("remove")
 def remove_group(name: GroupName, yes: Yes = False, json: Json = False) -> None:
-    """Delete a group and its grants."""
+    """Delete a group and its grants.
+
+    Examples:
+      da admin groups remove sales
+    """
     with doing(f"remove the group '{name}'") as server:
         group = find_group(server, name)
         confirm(f"Remove the group {name} ({count_text(len(group['members']), 'user')}) and its grants?", yes=yes)
@@ -221,13 +275,21 @@ def remove_group(name: GroupName, yes: Yes = False, json: Json = False) -> None:
 
 @groups_app.command("join")
 def join(name: GroupName, email: Email, json: Json = False) -> None:
-    """Add a user to a group."""
+    """Add a user to a group.
+
+    Examples:
+      da admin groups join sales ann@example.com
+    """
     _change_members(name, email, "PUT", json=json)
 
 
 @groups_app.command("leave")
 def leave(name: GroupName, email: Email, json: Json = False) -> None:
-    """Remove a user from a group."""
+    """Remove a user from a group.
+
+    Examples:
+      da admin groups leave sales ann@example.com
+    """
     _change_members(name, email, "DELETE", json=json)
 
 

@@ -10,10 +10,12 @@ import typer
 from da.commands.tokens import app as tokens_app
 from da.config import Config, Login, is_loopback, server_address
 from da.errors import DaError, UsageError
-from da.options import Json, command_group
-from da.output import say
+from da.help import Commands
+from da.options import Json
+from da.output import respond, say, say_warning
+from da.text import local_day
 
-app = command_group("Log in and out, and manage your access tokens.")
+app = Commands("Show who you are logged in as, and manage your access tokens.")
 app.add_typer(tokens_app, name="tokens")
 
 ServerUrl = Annotated[
@@ -34,14 +36,26 @@ Browser = Annotated[
 ]
 
 
-@app.command()
-def login(server: ServerUrl = None, token: Token = None, bootstrap: Bootstrap = None, browser: Browser = None) -> None:
+@app.command(hidden=True)  # the same as da login
+def login(
+    server: ServerUrl = None,
+    token: Token = None,
+    bootstrap: Bootstrap = None,
+    browser: Browser = None,
+    json: Json = False,
+) -> None:
     """Log in through a browser, or with a token.
 
     The credentials are saved in a file that only you can read, and used by all other commands.
+
+    Examples:
+      da login --server https://data.example.com
+      da login               # to the last server again
+      da login --no-browser  # with a browser on another machine
+      DA_TOKEN=… da login --server https://data.example.com
     """
     from da.browser_login import sign_in
-    from da.server import Server
+    from da.server import Server, health_of
     from da.web import Web
 
     config = Config.read()
@@ -49,6 +63,7 @@ def login(server: ServerUrl = None, token: Token = None, bootstrap: Bootstrap = 
     if address is None:
         raise UsageError("no server is configured; run: da login --server URL")
     with Web() as web:
+        health_of(address, web)
         if bootstrap:
             made = Login(address, _bootstrap(Server(Login(address, ""), web), bootstrap))
         elif browser is not None or _is_to_browse(token):
@@ -57,25 +72,37 @@ def login(server: ServerUrl = None, token: Token = None, bootstrap: Bootstrap = 
             made = Login(address, (token or os.environ.get("DA_TOKEN") or _ask(f"Token for {address}")).strip())
         me = Server(made, web).get("/api/me")
     config.save(replace(made, email=me.get("email")))
-    say(f"Logged in to {address} as {_who(me)}.")
+    document = {"server": address, "email": me.get("email"), "role": me.get("role")}
+    respond(document, f"Logged in to {address} as {_who(me)}.", json=json)
     if address.startswith("http:") and not is_loopback(address):
-        say("Warning: over http:// your token and data are not encrypted; use https://.", err=True)
+        say_warning("over http:// your token and data are not encrypted; use https://.")
 
 
-@app.command()
-def logout() -> None:
+@app.command(hidden=True)  # the same as da logout
+def logout(json: Json = False) -> None:
     """Log out: end the session and delete the saved credentials.
 
     An access token stays valid elsewhere until it expires or is revoked.
+
+    Examples:
+      da logout
     """
     config = Config.read()
     _end_session(config)
-    say("Logged out." if config.forget() else "You were not logged in.")
+    was_logged_in = config.forget()
+    text = "Logged out." if was_logged_in else "You were not logged in."
+    if variable := next((name for name in ("DA_TOKEN_FILE", "DA_TOKEN") if os.environ.get(name)), None):
+        text = f"{text} {variable} is still set, and da uses the token in it."
+    respond({"was_logged_in": was_logged_in}, text, json=json)
 
 
 @app.command()
 def whoami(json: Json = False) -> None:
-    """Show the user you are logged in as."""
+    """Show the user you are logged in as.
+
+    Examples:
+      da auth whoami
+    """
     from da.session import session
 
     with session() as server:
@@ -89,7 +116,7 @@ def whoami(json: Json = False) -> None:
         if me.get("groups"):
             say(f"Groups: {', '.join(me['groups'])}")
         if (me.get("token") or {}).get("expires_at"):
-            say(f"Token {me['token'].get('name', '')} expires on {me['token']['expires_at'][:10]}.")
+            say(f"Token {me['token'].get('name', '')} expires on {local_day(me['token']['expires_at'])}.")
 
 
 def _is_to_browse(token: str | None) -> bool:
@@ -103,8 +130,8 @@ def _end_session(config: Config) -> None:
     from da.web import Web
 
     try:
-        login = config.login()
-        if login.refresh_token is not None:
+        login = config.saved()
+        if login is not None and login.refresh_token is not None:
             with Web() as web:
                 server_of(config, login, web).have_done("/auth/logout")
     except DaError as error:

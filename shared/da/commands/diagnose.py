@@ -15,9 +15,10 @@ from da.config import Config, is_loopback
 from da.errors import DaError
 from da.options import Json
 from da.output import print_json, print_table, say
-from da.server import Backoff
+from da.server import Backoff, health_of
 from da.session import server_of
-from da.text import ago_text, bytes_text
+from da.text import ago_text, bytes_text, local_day
+from da.updates import update_command
 from da.web import Web
 from da.workspace import Workspace
 
@@ -45,6 +46,10 @@ def diagnose(json: Json = False) -> None:
     """Check the server, login, clock, versions, disk and local database, and suggest fixes.
 
     Exits with 1 if a check finds a problem.
+
+    Examples:
+      da diagnose
+      da diagnose --json  # for a support request
     """
     findings = list(_findings(Config.read()))
     if json:
@@ -86,32 +91,22 @@ def _server(config: Config) -> Iterator[Finding]:
         return
     with Web(timeout=_TIMEOUT) as web:
         try:
-            health, date = _health(address, web)
+            health, date = health_of(address, web)
         except DaError as error:
             advice = (
                 "Check the address, your network, and that the server runs (locally: make dev or docker compose up)"
             )
-            yield Finding("server", "problem", f"{address}: {error}", advice)
+            yield Finding("server", "problem", str(error), advice)
             return
         is_open = address.startswith("http:") and not is_loopback(address)
         advice = "Over http:// your token and data are not encrypted; use https://" if is_open else ""
         yield Finding("server", "warning" if is_open else "ok", f"{address} answers", advice)
-        yield _versions(health)
+        yield _versions(health, address)
         yield _clock(date)
         yield _login(config, web)
 
 
-def _health(address: str, web: Web) -> tuple[dict[str, Any], str]:
-    with web.exchange("GET", f"{address}/api/health", {"Accept": "application/json"}, None) as answer:
-        if answer.status != 200:  # noqa: PLR2004
-            raise answer.refusal()
-        document, date = answer.json(), answer.header("date")
-    if not isinstance(document, dict) or "version" not in document:
-        raise DaError("the answer is not from an AI Data Analyst server; check the address")
-    return document, date
-
-
-def _versions(health: dict[str, Any]) -> Finding:
+def _versions(health: dict[str, Any], address: str) -> Finding:
     import duckdb
 
     theirs = str(health["version"])
@@ -122,7 +117,7 @@ def _versions(health: dict[str, Any]) -> Finding:
         "versions",
         "warning",
         found,
-        "Install the version of da that matches the server: pip install --upgrade ai-data-analyst-cli",
+        f"Install the version of da that matches the server: {update_command(theirs, address)}",
     )
 
 
@@ -146,7 +141,7 @@ def _login(config: Config, web: Web) -> Finding:
     except DaError as error:
         return Finding("login", "problem", str(error), "Run: da login")
     token = me.get("token") or {}
-    ends = f", expires {token['expires_at'][:10]}" if token.get("expires_at") else ""
+    ends = f", expires {local_day(token['expires_at'])}" if token.get("expires_at") else ""
     name = me.get("email") or "a service"
     return Finding("login", "ok", f"{name} ({me.get('role')}), with {'a session' if not token else 'a token'}{ends}")
 

@@ -1,15 +1,17 @@
 """`da query`: run SQL on the mirror."""
 
 import itertools
+import re
 import sys
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from typer.core import TyperCommand
 
 from da.errors import DaError, UsageError
+from da.help import Command, Commands
 from da.output import clean_lines, escaped, say
 from da.workspace import Workspace
 
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
 Sql = Annotated[str | None, typer.Argument(metavar="[SQL]", help="SQL to run; - reads it from stdin.")]
 File = Annotated[Path | None, typer.Option("--file", "-F", metavar="PATH", help="Read the SQL from a file.")]
 Format = Annotated[Literal["table", "csv", "json"], typer.Option("--format", "-f", help="Output format.")]
+Json = Annotated[bool, typer.Option("--json", help="Same as --format json: an array of objects.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="Maximum number of rows to print; 0 prints all.")]
 
 
-class SqlCommand(TyperCommand):
+class SqlCommand(Command):
     """A command whose SQL may start with a `--` comment, which would otherwise be parsed as an option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -33,29 +36,45 @@ class SqlCommand(TyperCommand):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = Commands(no_args_is_help=False)
 
 
 @app.command(cls=SqlCommand)
-def query(sql: Sql = None, file: File = None, form: Format = "table", limit: Limit = 1000) -> None:
+def query(sql: Sql = None, file: File = None, form: Format = "table", limit: Limit = 1000, json: Json = False) -> None:
     """Run SQL on the mirror, offline.
 
-    Each table is a view with the name that da tables lists. Times with a time zone are shown in UTC. If the result has
+    A table has the short name that da tables lists, and a full name: source.table. Times with a time zone are shown in UTC. If the result has
     more rows than the limit, a note is printed to stderr.
-    """
-    from da.query import as_json, as_text, opened, run
 
+    Examples:
+      da query "select count(*) from orders"
+      da query "select * from shop.orders" --format csv > orders.csv
+      da query --file report.sql --limit 0
+      echo "from customers" | da query --json
+    """
+    from da.query import as_json, as_text, opened, relations, run
+
+    form = "json" if json else form
     text = _text(sql, file)
     workspace = Workspace.find()
     with opened(workspace.duckdb) as connection:
         try:
             result = run(connection, text, as_json if form == "json" else as_text)
         except DaError as error:
-            raise DaError(f"{error}{_hint(str(error), workspace)}") from None
+            raise DaError(_explained(str(error), workspace, relations(connection), text)) from None
         counted = _Counted(result.rows, limit)
         {"table": _table, "csv": _csv, "json": _json}[form](result, counted)
     if counted.truncated:
         say(f"Showing the first {limit:,} rows; use --limit 0 for all.", err=True)
+
+
+def _read_stdin() -> str:
+    """Read SQL as UTF-8, as editors and `da` itself write it; otherwise in the encoding of the console."""
+    data = sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode(sys.stdin.encoding)
 
 
 class _Counted:
@@ -78,7 +97,7 @@ def _text(sql: str | None, file: Path | None) -> str:
         if file is not None:
             return file.read_text(encoding="utf-8-sig")
         if sql == "-" or (sql is None and not sys.stdin.isatty()):
-            return sys.stdin.read()
+            return _read_stdin()
     except (OSError, UnicodeDecodeError) as error:
         raise DaError(f"can't read '{file or 'stdin'}': {getattr(error, 'strerror', None) or error}") from None
     if sql is None:
@@ -86,15 +105,40 @@ def _text(sql: str | None, file: Path | None) -> str:
     return sql
 
 
-def _hint(message: str, workspace: Workspace) -> str:
-    """Explain why DuckDB can't find something: the table is not mirrored, or the workspace has moved."""
+_NO_TABLE = re.compile(
+    r'Table with name "?(?P<name>.+?)"? does not exist(?: because schema .*)?[!.](?:\nDid you mean .*)?'
+)
+_NO_CATALOG = re.compile(r'Catalog "(?P<name>[^"]+)" does not exist!')
+
+
+def _explained(message: str, workspace: Workspace, known: list[str], sql: str) -> str:
+    """Replace what DuckDB guesses about a missing table, which includes its internal ones, by what `da` knows."""
     state = workspace.state()
-    if state.root != str(workspace.root) and state.root in message:
-        return f"\nThe mirror was moved here from {state.root}; run da sync."
+    if state.root and state.root != str(workspace.root) and state.root in message:
+        return f"{message}\nThe mirror was moved here from '{state.root}'; run da sync."
+    if "read-only mode" in message:
+        return f"{message}\nda query only reads. To create tables of your own, open '{workspace.duckdb}' with DuckDB."
+    found = _NO_TABLE.search(message) or _NO_CATALOG.search(message)
+    if found is None:
+        return message
+    name = _as_written(found["name"], sql)
+    where = message[found.end() :]
     for table in state.tables.values():
-        if not table.is_mirrored and f"Table with name {table.view} does not exist" in message:
-            return f"\n{table.view} ({table.id}) is not mirrored; it can only be queried on the server."
-    return ""
+        if not table.is_mirrored and name.lower() in {table.view, table.id}:
+            return f"{table.view} ({table.id}) is not mirrored; it can only be queried on the server.{where}"
+    near = get_close_matches(name.lower(), known, n=2, cutoff=0.6)
+    near = near or [each for each in known if each.rpartition(".")[2] == name.lower().rpartition(".")[2]][:2]
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return f"there is no table '{name}' in the mirror{hint}\nTo list all tables, run: da tables{where}"
+
+
+def _as_written(name: str, sql: str) -> str:
+    """Return the name of a table with the schema that the SQL gives for it."""
+    written = re.search(rf'"?\b(\w+)"?\."?{re.escape(name)}\b', sql, re.IGNORECASE)
+    if written and "." not in name:
+        return f"{written[1]}.{name}"
+    after = re.search(rf'\b{re.escape(name)}"?\.("?\w+"?(?:\."?\w+"?)?)', sql, re.IGNORECASE)
+    return f"{name}.{after[1]}" if after and "." not in name else name
 
 
 def _table(result: "Result", rows: _Counted) -> None:

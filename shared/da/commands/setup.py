@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,8 @@ import typer
 
 from da.config import Config
 from da.errors import UsageError
-from da.output import say, say_text
+from da.options import Json
+from da.output import print_json, say, say_text
 
 Text = str | None
 
@@ -30,6 +32,7 @@ def setup(
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask no questions; use the defaults.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite existing files, keeping a backup.")] = False,
+    json: Json = False,
 ) -> None:
     """Set up an instance for your company.
 
@@ -37,6 +40,10 @@ def setup(
     config/instance.yaml, waits for the server, makes you the first administrator, syncs your data for the first time
     and mirrors it to this machine. If it is interrupted, run it again: it resumes where it stopped. Exits with 1 if
     something failed.
+
+    Examples:
+      da setup
+      da setup --domain example.com --email ann@example.com --yes
     """
     folder = Path.cwd()
     if not (folder / "docker-compose.yml").is_file():
@@ -54,10 +61,13 @@ def setup(
     }
     seconds = wait if wait is not None else 600.0 if sys.stdin.isatty() else 0.0
     try:
-        well = _set_up(folder, given, mirror.absolute(), seconds, asking=not yes, force=force)
+        with redirect_stdout(sys.stderr) if json else nullcontext():  # what it says on the way is not the result
+            well = _set_up(folder, given, mirror.absolute(), seconds, asking=not yes, force=force)
     except KeyboardInterrupt:
         say_text("\nTo resume, run da setup again.", err=True)
         raise
+    if json:
+        print_json({"folder": str(folder), "workspace": str(mirror.absolute()), "is_complete": well})
     raise typer.Exit(0 if well else 1)
 
 
@@ -98,4 +108,5 @@ Next steps
   da query "show tables"
   da admin users add EMAIL --invite          invite a user
   da admin grants add EMAIL '{source}.*'     grant read access
+  {server}/cli    how others install da
   {server}/docs   API documentation""")

@@ -10,11 +10,11 @@ from da.config import Config
 from da.errors import DaError
 from da.manifest import Manifest, noticed
 from da.options import Json
-from da.output import print_json, say
+from da.output import print_json, say, say_fact
 from da.plan import Request, plan
 from da.server import Backoff
 from da.session import server_of
-from da.text import ago_text, bytes_text, clean, count_text
+from da.text import ago_text, bytes_text, count_text, local_time
 from da.web import Web
 from da.workspace import State, Workspace
 
@@ -47,6 +47,10 @@ def status(json: Json = False) -> None:
 
     Exit codes: 0 up to date; 3 behind the server, incomplete, moved or never synced; 4 unknown because the server can't
     be reached or you are not logged in.
+
+    Examples:
+      da status
+      da status || da sync  # fetch only if behind
     """
     workspace = Workspace.find()
     found = _status(workspace, Config.read())
@@ -122,7 +126,11 @@ def _behind(workspace: Workspace, state: State, document: object) -> tuple[str, 
 
 def _print(found: Status, workspace: Workspace) -> None:
     checked_at = workspace.checked_at()
-    synced = f"snapshot {found.snapshot}, synced {ago_text(checked_at)}" if checked_at else "never"
+    synced = (
+        f"snapshot {found.snapshot}, synced {ago_text(checked_at)} ({local_time(checked_at)})"
+        if checked_at
+        else "never"
+    )
     tables = f"{found.mirrored} mirrored, {found.not_mirrored} on the server only"
     lines = {
         "server": found.server or "none",
@@ -131,9 +139,9 @@ def _print(found: Status, workspace: Workspace) -> None:
         "last sync": synced,
         "tables": f"{tables}; {found.rows:,} rows, {bytes_text(found.size_bytes)}",
         "disk": f"{bytes_text(found.free_bytes)} free",
-        "state": f"{found.state}: {found.detail}" if found.detail else found.state,
+        "state": found.state,
     }
     for name, value in lines.items():
-        say(f"{name:<10} {clean(value)}")
+        say_fact(name, value, found.detail if name == "state" else "")
     for notice in found.notices:
         say(f"Note: {notice}.")

@@ -1,16 +1,17 @@
 """`da tables`: list the tables you can query."""
 
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 import typer
 
 from da.errors import DaError
-from da.manifest import Table, noticed
+from da.manifest import NO_TABLES, Table, noticed
 from da.options import Json, complete_tables
 from da.output import print_json, print_table, say
 from da.session import session
-from da.text import ago_text, bytes_text, count_text
+from da.text import ago_text, bytes_text, count_text, local_time
 from da.workspace import Workspace
 
 Name = Annotated[
@@ -26,13 +27,18 @@ def tables(name: Name = None, snapshots: Snapshots = False, json: Json = False) 
     """List tables, or the columns of one table.
 
     Shows the state at the last sync: mirrored tables, and tables that can only be queried on the server.
+
+    Examples:
+      da tables
+      da tables orders       # the columns of a table
+      da tables --snapshots  # the snapshots on the server
     """
     if snapshots:
         _list_snapshots(json=json)
         return
     workspace = Workspace.find()
     if workspace.checked_at() is None:
-        raise DaError(f"there is no mirror in '{workspace.root}' yet; run da sync there, or set DA_LOCAL_DIR")
+        raise workspace.missing()
     known = workspace.state().tables
     if name is None:
         _list(workspace, list(known.values()), json=json)
@@ -50,12 +56,12 @@ def _list_snapshots(*, json: bool) -> None:
     rows = [
         (
             each["snapshot"],
-            ago_text(datetime.fromisoformat(each["published_at"])),
+            local_time(each["published_at"]),
             "current" if each["is_current"] else "",
         )
         for each in known
     ]
-    print_table(("snapshot", "published", ""), rows, right=("snapshot",))
+    print_table(("snapshot", "published", ""), rows, right=("snapshot",), empty="Nothing has been published yet.")
     for held in found.get("held_back") or []:
         say(f"{held['source']} is held back at snapshot {held['snapshot']} by a rollback.")
 
@@ -76,7 +82,9 @@ def _list(workspace: Workspace, known: list[Table], *, json: bool) -> None:
         )
         for table in known
     ]
-    print_table(("view", "table", "where", "rows", "size", "updated", "description"), rows, right=("rows", "size"))
+    columns = ("view", "table", "where", "rows", "size", "updated", "description")
+    optional = ("where", "size", "updated", "view")
+    print_table(columns, rows, right=("rows", "size"), optional=optional, empty=NO_TABLES)
     for notice in noticed(known):
         say(f"Note: {notice}.")
 
@@ -101,7 +109,10 @@ def _show(workspace: Workspace, table: Table, *, json: bool) -> None:
 def _named(name: str, known: list[Table]) -> Table:
     found = next((table for table in known if name.lower() in {table.view, table.id}), None)
     if found is None:
-        raise DaError(f"there is no table '{name}'; run da tables to list all tables, or da sync to fetch new ones")
+        names = [name for table in known for name in (table.view, table.id)]
+        near = get_close_matches(name.lower(), names, n=2, cutoff=0.6)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "; to fetch new tables, run: da sync"
+        raise DaError(f"there is no table '{name}'{hint}")
     return found
 
 

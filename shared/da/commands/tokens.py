@@ -5,13 +5,15 @@ from typing import Annotated, Any
 
 import typer
 
-from da.options import Email, Json, command_group
+from da.help import Commands
+from da.options import Email, Json
 from da.output import print_json, print_table, respond, say, say_text
 from da.server import segment
 from da.session import WHO, doing
+from da.text import local_day
 
-app = command_group("Manage your access tokens.")
-admin_app = command_group("Manage access tokens of all users.")
+app = Commands("Manage your access tokens.")
+admin_app = Commands("Manage access tokens of all users.")
 
 
 class Scope(StrEnum):
@@ -32,29 +34,40 @@ User = Annotated[str | None, typer.Option("--user", "-u", metavar="EMAIL", help=
 Id = Annotated[str, typer.Argument(metavar="ID", help="ID of the token, from da auth tokens list.")]
 AnyId = Annotated[str, typer.Argument(metavar="ID", help="ID of the token, from da admin tokens list.")]
 
+_OPTIONAL = ("last used", "token", "scopes")
 _COLUMNS = ("token", "name", "scopes", "expires", "last used", "state", "id")
 
 
 @app.command("list")
 def list_own(json: Json = False) -> None:
-    """List your tokens with their scopes, expiry and last use."""
+    """List your tokens with their scopes, expiry and last use.
+
+    Examples:
+      da auth tokens list
+    """
     with doing("list your tokens") as server:
         tokens = server.get("/auth/tokens")["tokens"]
     if json:
         print_json(tokens)
         return
-    print_table(_COLUMNS, [_row(token) for token in tokens])
+    print_table(_COLUMNS, [_row(token) for token in tokens], optional=_OPTIONAL, empty="You have no access tokens.")
 
 
 @admin_app.command("list")
 def list_all(user: User = None, json: Json = False) -> None:
-    """List the tokens of all users, or of one user."""
+    """List the tokens of all users, or of one user.
+
+    Examples:
+      da admin tokens list
+      da admin tokens list --user ann@example.com
+    """
     with doing("list the tokens", missing=WHO) as server:
         tokens = server.get("/auth/tokens", user=user or "all")["tokens"]
     if json:
         print_json(tokens)
         return
-    print_table(("user", *_COLUMNS), [(token["email"], *_row(token)) for token in tokens])
+    rows = [(token["email"], *_row(token)) for token in tokens]
+    print_table(("user", *_COLUMNS), rows, optional=_OPTIONAL, empty="There are no access tokens.")
 
 
 @app.command("create")
@@ -63,6 +76,10 @@ def create_own(name: Name, scope: Scopes = None, days: Days = 90, json: Json = F
 
     Default scopes: read, query and sync. Administration needs --scope admin. Creating a token with an access token needs
     a token with the scope admin, and the new token expires no later than that one.
+
+    Examples:
+      da auth tokens create laptop
+      da auth tokens create nightly --scope read --scope sync --days 365
     """
     made = _created(f"create the token '{name}'", {"name": name}, scope, days)
     if json:
@@ -77,6 +94,9 @@ def create(email: Email, name: Name, scope: Scopes = None, days: Days = 90, json
     """Create a token for a user. The token is shown only once.
 
     Default scopes: read, query and sync.
+
+    Examples:
+      da admin tokens create ann@example.com agent --scope read
     """
     made = _created(f"create a token for '{email}'", {"name": name, "user": email}, scope, days)
     if json:
@@ -87,13 +107,21 @@ def create(email: Email, name: Name, scope: Scopes = None, days: Days = 90, json
 
 @app.command("revoke")
 def revoke_own(token: Id, json: Json = False) -> None:
-    """Revoke a token immediately."""
+    """Revoke a token immediately.
+
+    Examples:
+      da auth tokens revoke 01JQ8Z
+    """
     _revoke(token, "to see your tokens, run: da auth tokens list", json=json)
 
 
 @admin_app.command("revoke")
 def revoke(token: AnyId, json: Json = False) -> None:
-    """Revoke a token immediately."""
+    """Revoke a token immediately.
+
+    Examples:
+      da admin tokens revoke 01JQ8Z
+    """
     _revoke(token, "to see all tokens, run: da admin tokens list", json=json)
 
 
@@ -110,7 +138,7 @@ def _created(what: str, wanted: dict[str, Any], scope: list[Scope] | None, days:
 
 
 def _print_created(made: dict[str, Any]) -> None:
-    scopes, expires = ", ".join(made["scopes"]), made["expires_at"][:10]
+    scopes, expires = ", ".join(made["scopes"]), local_day(made["expires_at"])
     say_text(f"New token ({scopes}; expires {expires}). It is not shown again:\n\n  {made['token']}\n")
     print_note(made)
 
@@ -126,7 +154,7 @@ def _row(token: dict[str, Any]) -> tuple[str, ...]:
         token["prefix"] + "…",
         token["name"],
         ", ".join(token.get("scopes", ())),
-        token["expires_at"][:10],
+        local_day(token["expires_at"]),
         token.get("last_used_on") or "never",
         "revoked" if token["revoked_at"] else "",
         token["id"],

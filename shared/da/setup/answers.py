@@ -97,7 +97,7 @@ def _source(text: str) -> str:
 def _data(text: str) -> str:
     if "://" in text:
         raise UsageError(
-            f"{text!r} is not a local folder; add remote sources after the setup with: da admin add-source"
+            f"{text!r} is not a local folder; add remote sources after the setup with: da admin sources add"
         )
     folder = Path(text).expanduser().absolute()
     if not folder.is_dir():
@@ -108,11 +108,47 @@ def _data(text: str) -> str:
         raise UsageError(
             f"'{folder}' can't be written to .env: its path has a quote, colon, $, backslash or line break; rename it"
         )
+    _require_room(folder)
     if not any(_is_data(path.relative_to(folder)) for path in folder.rglob("*")):
         raise UsageError(
             f"'{folder}' has no data files (.csv, .tsv, .json, .jsonl, .ndjson or .parquet, optionally .gz or .zst); add some"
         )
     return str(folder)
+
+
+SOURCES: Final = "sources"
+"""The folder in the project with a folder for each source, unless SOURCES in .env names another one."""
+
+
+def _require_room(folder: Path) -> None:
+    """Check that the folder above can hold the folders of all sources: the functions see everything in it.
+
+    Raises:
+        UsageError: it contains the project, whose .env has secrets, or the home folder.
+    """
+    above, project = folder.parent, Path.cwd()
+    if folder == project / SOURCES:
+        inner = next((path for path in sorted(folder.iterdir()) if path.is_dir() and path.name[0] not in "._"), None)
+        if inner is not None:
+            raise UsageError(
+                f"'{folder}' has a folder for each source; give one of these, such as {SOURCES}/{inner.name}"
+            )
+        raise UsageError(
+            f"'{folder}' has a folder for each source, and your files are not in one; move them into one, such as "
+            f"{SOURCES}/shop, and give that"
+        )
+    if project.is_relative_to(above) or Path.home().is_relative_to(above):
+        raise UsageError(
+            f"'{folder}' can't be a source where it is: the functions would see everything else in '{above}'; copy it "
+            f"with: mkdir -p {SOURCES} && cp -r '{folder}' {SOURCES}/, then give {SOURCES}/{folder.name}"
+        )
+
+
+def _usual_data() -> str:
+    """Return the first folder of sources that has data files."""
+    folders = sorted(path for path in Path(SOURCES).glob("[!._]*") if path.is_dir())
+    found = (path for path in folders if any(_is_data(inner.relative_to(path)) for inner in path.rglob("*")))
+    return str(next(found, Path(SOURCES) / "shop"))
 
 
 def _is_data(path: Path) -> bool:
@@ -159,7 +195,7 @@ QUESTIONS: Final = (
     Question("name", "Name of the instance", _title, _usual_title),
     Question("email", "Your email; you become the first administrator", _email),
     Question("source", f"Type of your data source ({', '.join(AVAILABLE)})", _source, lambda _: "csv"),
-    Question("data", "Folder with your data files", _data, lambda _: "sources"),
+    Question("data", "Folder with your data files", _data, lambda _: _usual_data()),
     Question("source_name", "Name of the source, used in table names", _source_name, _usual_source_name),
     Question("server", "URL of the server", server_address, lambda _: "http://localhost:8000"),
 )

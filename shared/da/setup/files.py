@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,7 +14,7 @@ from da.atomic import write_atomically
 from da.config import is_loopback
 from da.dotenv import dotenv_line, dotenv_lines, read_dotenv
 from da.errors import DaError
-from da.setup.answers import Answers, Kept, port_of
+from da.setup.answers import SOURCES, Answers, Kept, port_of
 
 SECRETS: Final = ("SERVICE_TOKEN", "BOOTSTRAP_SECRET", "SECRET_KEY")
 
@@ -36,8 +38,8 @@ data_source:
 sources:
   {source_name}:
     config:
-      # the folder set as SOURCES in .env, as seen by the functions
-      path: ${{SOURCE_ROOTS}}
+      # in the folder that .env calls SOURCES, where each source has a folder of its own
+      path: {path}
 """
 _SERVER: Final = """
 server:
@@ -52,6 +54,8 @@ class _File:
     text: str
     mode: int
     is_there_alike: bool
+    keeps_all: bool = False
+    """Whether it only adds to the file that is there."""
 
 
 def write_files(folder: Path, answers: Answers, kept: Kept, *, force: bool) -> list[str]:
@@ -62,7 +66,8 @@ def write_files(folder: Path, answers: Answers, kept: Kept, *, force: bool) -> l
     """
     files = (_env_file(folder, answers), _instance_file(folder, answers))
     changed = [file for file in files if not file.is_there_alike and (force or not _stays(file, answers, kept))]
-    if in_the_way := [f"'{file.path}'" for file in changed if file.path.exists() and not force]:
+    in_the_way = [f"'{file.path}'" for file in changed if file.path.exists() and not file.keeps_all and not force]
+    if in_the_way:
         why = (
             "written by da setup with different answers"
             if kept.written
@@ -84,11 +89,15 @@ def _stays(file: _File, answers: Answers, kept: Kept) -> bool:
 def _env_file(folder: Path, answers: Answers) -> _File:
     path = folder / ".env"
     before = read_dotenv(path)
-    plain = {"SOURCES": answers["data"]}
+    above = Path(answers["data"]).parent
+    plain = {"SOURCES": f"./{SOURCES}" if above == folder / SOURCES else str(above)}
     port = port_of(answers["server"])
     if is_loopback(answers["server"]) and port != _USUAL_PORT:
         plain["PORT"] = str(port)
     ours = {name: before.get(name) or secrets.token_hex(32) for name in SECRETS} | plain
+    if path.exists() and all(before.get(name) in (None, plain.get(name)) for name in ("SOURCES", "PORT")):
+        missing = {name: value for name, value in ours.items() if name not in before}
+        return _File(path, _completed(path.read_text(encoding="utf-8"), missing), 0o600, not missing, keeps_all=True)
     others = [line for name, line in dotenv_lines(path).items() if name in before.keys() - {*ours, "PORT"}]
     alike = all(before.get(name) == value for name, value in ours.items()) and before.get("PORT") == plain.get("PORT")
     lines = [dotenv_line(name, value) for name, value in ours.items()]
@@ -96,10 +105,20 @@ def _env_file(folder: Path, answers: Answers) -> _File:
     return _File(path, text, 0o600, alike)
 
 
+def _completed(text: str, missing: Mapping[str, str]) -> str:
+    """Fill in the lines of a file that have no value, as in one of `make configure`, and append the others."""
+    for name, value in missing.items():
+        line, empty = dotenv_line(name, value), re.search(rf"^{name}=[ \t]*$", text, re.MULTILINE)
+        before, after = (text[: empty.start()], text[empty.end() :]) if empty else (f"{text.rstrip()}\n".lstrip(), "\n")
+        text = before + line + after
+    return text
+
+
 def _instance_file(folder: Path, answers: Answers) -> _File:
     path = folder / "config" / "instance.yaml"
     text = _INSTANCE + _SERVER
     quoted = {name: _quoted(answers[name]) for name in ("name", "domain", "server")}
+    quoted["path"] = _quoted(Path(answers["data"]).name)
     text = text.format(source=answers["source"], source_name=answers["source_name"], **quoted)
     return _File(path, text, 0o644, path.exists() and path.read_bytes() == text.encode())
 

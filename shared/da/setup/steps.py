@@ -11,7 +11,7 @@ from da.commands.admin_runs import synced
 from da.config import Config, Login, is_loopback
 from da.dotenv import read_dotenv
 from da.errors import BrokenError, DaError, RefusedError, UnreachableError
-from da.output import say, say_text
+from da.output import say, say_text, say_warning
 from da.plan import Request
 from da.progress import bar
 from da.server import Backoff, Server
@@ -57,7 +57,7 @@ class Steps:
             time.sleep(_PAUSE)
         say(f"Connected to {self.address}.")
         if self.address.startswith("http:") and not is_loopback(self.address):
-            say("Warning: over http:// your token and data are not encrypted; use https://.", err=True)
+            say_warning("over http:// your token and data are not encrypted; use https://.")
 
     def log_in(self) -> Server:
         """Log in as an administrator: with the existing login, or by creating the first administrator."""
@@ -92,6 +92,7 @@ class Steps:
         """Mirror the tables to this machine; return whether all of them are complete."""
         with workspace.locked():
             report = Sync(workspace, server, self.web, bar(wanted=True)).run(Request((), dry_run=False, verify=False))
+        self.config.set("last_workspace", str(workspace.root))
         for line in report.lines():
             say(line)
         for table, error in report.failed.items():

@@ -1,6 +1,7 @@
 """The functions of administration, on a bucket in memory if `--store` does not say otherwise."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +75,13 @@ class Api:
         return [(user, resource, json.loads(params)) for user, resource, params in rows]
 
 
+Deeds = Callable[[Api], Any]
+"""What an administrator does before a test. It may return what the test needs."""
+
+Prepare = Callable[[Deeds], tuple[Api, Any]]
+"""Gives the API as the administrator sees it afterwards, and what the deeds returned."""
+
+
 def serving(store: Store, environ: dict[str, str]) -> Api:
     """Serve the API on a bucket, and see it as somebody without a token."""
     process = Process(environ, store=store)
@@ -110,11 +118,43 @@ def installed() -> tuple[MemoryStore, str]:
     return bucket, token
 
 
+@pytest.fixture(scope="session")
+def prepared() -> dict[Deeds, tuple[MemoryStore, Any]]:
+    """Buckets in which an administrator has done something, with what it returned. Tests work on copies."""
+    return {}
+
+
 @pytest.fixture
-def admin(anybody: Api, store: Store, installed: tuple[MemoryStore, str]) -> Api:
+def prepare(
+    anybody: Api, store: Store, installed: tuple[MemoryStore, str], prepared: dict[Deeds, tuple[MemoryStore, Any]]
+) -> Prepare:
+    """Begin a test after something that an administrator has done; it is done once, whatever the settings of the test."""
     bucket, token = installed
+
+    def begin(deeds: Deeds) -> tuple[Api, Any]:
+        if deeds not in prepared:
+            copy = MemoryStore()
+            copy_all(bucket, copy)
+            prepared[deeds] = copy, deeds(serving(copy, ENVIRON).having(token))
+        done, returned = prepared[deeds]
+        copy_all(done, store)
+        return anybody.having(token), returned
+
+    return begin
+
+
+@pytest.fixture
+def admin(prepare: Prepare) -> Api:
+    return prepare(nothing)[0]
+
+
+def nothing(_admin: Api) -> None:
+    """Do nothing."""
+
+
+def copy_all(bucket: Store, into: Store) -> None:
+    """Copy the objects of a bucket into an empty one."""
     for entry in bucket.list(""):
         found = bucket.read(entry.key)
         assert found is not None
-        store.put(entry.key, found.data, if_version=ABSENT)
-    return anybody.having(token)
+        into.put(entry.key, found.data, if_version=ABSENT)

@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.admin.conftest import Api
+from tests.integration.admin.conftest import Api, Prepare
 
 
-@pytest.fixture
-def shop(admin: Api) -> Api:
+def open_shop(admin: Api) -> None:
     """Ann may read one table by herself and one through a group, Bob nothing; and everybody one that is public."""
     admin.make("/api/admin/sources/shop", {"type": "external"})
     admin.make("/api/admin/tables/shop.orders", {"bucket": "in.c-main"})
@@ -20,7 +19,11 @@ def shop(admin: Api) -> Api:
     assert admin.ask("PUT", f"/api/admin/groups/{group}/members/{ann}")[0] == 204
     admin.make("/api/admin/permissions", {"group": "Sales", "source": "shop", "bucket": "in.c-main"})
     admin.make("/api/admin/permissions", {"user": "ann@example.com", "table": "shop.pay"})
-    return admin
+
+
+@pytest.fixture
+def shop(prepare: Prepare) -> Api:
+    return prepare(open_shop)[0]
 
 
 def told(report: Any) -> dict[tuple[str, str], list[str]]:

@@ -7,24 +7,33 @@ import pytest
 
 from analyst.store import ABSENT
 from tests.doubles.memory_store import MemoryStore
-from tests.integration.admin.conftest import SERVICE_TOKEN, Api
+from tests.integration.admin.conftest import SERVICE_TOKEN, Api, Prepare
 from tests.unit.state import legacy
 
 WHY = "for the quarterly report"
 
 
-@pytest.fixture
-def shop(admin: Api) -> Api:
-    """A table that is hidden from most, and one that is public."""
+def open_shop(admin: Api) -> str | None:
+    """Make a table that is hidden from most, one that is public, and Ann, whose token this is."""
     admin.make("/api/admin/sources/shop", {"type": "external"})
     admin.make("/api/admin/tables/shop.hidden", {})
     admin.make("/api/admin/tables/shop.stores", {"is_public": True})
-    return admin
+    return admin.user("ann@example.com")[1].token
 
 
 @pytest.fixture
-def ann(shop: Api) -> Api:
-    return shop.user("ann@example.com")[1]
+def opened(prepare: Prepare) -> tuple[Api, str]:
+    return prepare(open_shop)
+
+
+@pytest.fixture
+def shop(opened: tuple[Api, str]) -> Api:
+    return opened[0]
+
+
+@pytest.fixture
+def ann(opened: tuple[Api, str]) -> Api:
+    return opened[0].having(opened[1])
 
 
 def asking(somebody: Api, table: str = "shop.hidden", reason: str = WHY) -> str:

@@ -2,18 +2,21 @@
 
 import pytest
 
-from tests.integration.admin.conftest import Api
+from tests.integration.admin.conftest import Api, Prepare
 
 
-@pytest.fixture
-def shop(admin: Api) -> Api:
+def open_shop(admin: Api) -> None:
     """Two tables in two buckets of a source, and one of another."""
     for source in ("shop", "crm"):
         admin.make(f"/api/admin/sources/{source}", {"type": "external"})
     admin.make("/api/admin/tables/shop.orders", {"bucket": "in.c-main"})
     admin.make("/api/admin/tables/shop.visits", {"bucket": "web"})
     admin.make("/api/admin/tables/crm.people", {"bucket": "web"})
-    return admin
+
+
+@pytest.fixture
+def shop(prepare: Prepare) -> Api:
+    return prepare(open_shop)[0]
 
 
 def readable(somebody: Api) -> set[str]:

@@ -6,15 +6,18 @@ import pytest
 
 from analyst.contract.model import extract_key
 from analyst.store import ABSENT, Store
-from tests.integration.admin.conftest import Api
+from tests.integration.admin.conftest import Api, Prepare
 
 CONFIG = {"path": "/srv/files", "nullstr": ["NA", ""]}
 
 
-@pytest.fixture
-def shop(admin: Api) -> Api:
+def open_shop(admin: Api) -> None:
     admin.make("/api/admin/sources/shop", {"type": "csv", "config": CONFIG})
-    return admin
+
+
+@pytest.fixture
+def shop(prepare: Prepare) -> Api:
+    return prepare(open_shop)[0]
 
 
 def test_sources_are_added_changed_and_removed(admin: Api) -> None:

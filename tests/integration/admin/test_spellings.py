@@ -5,17 +5,16 @@ from typing import Any
 import pytest
 
 from analyst.errors import SettingsError
-from tests.integration.admin.conftest import BOOTSTRAP_SECRET, Api
+from tests.integration.admin.conftest import BOOTSTRAP_SECRET, Api, Prepare
 from tests.integration.auth.installation import Installation
 
 KATE, LIKE_KATE = "kate@example.com", "\u212aate@example.com"
 
 
-@pytest.fixture
-def kate(admin: Api) -> Api:
+def add_kate(admin: Api) -> str | None:
     admin.make("/api/admin/sources/shop", {"type": "external"})
     admin.make("/api/admin/tables/shop.orders", {})
-    return admin.user(KATE)[1]
+    return admin.user(KATE)[1].token
 
 
 @pytest.mark.parametrize(
@@ -34,8 +33,10 @@ def kate(admin: Api) -> Api:
     ],
 )
 def test_an_address_that_looks_like_anothers_reaches_nobody(
-    admin: Api, kate: Api, asked: tuple[str, str, Any], status: int
+    prepare: Prepare, asked: tuple[str, str, Any], status: int
 ) -> None:
+    admin, token = prepare(add_kate)
+    kate = admin.having(token)
     assert admin.ask(*asked)[0] == status
     assert kate.get("/api/me")["email"] == KATE
     assert admin.get(f"/api/users?email={KATE.upper()}")["users"][0]["email"] == KATE

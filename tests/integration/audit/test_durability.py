@@ -12,13 +12,14 @@ from analyst.errors import UnavailableError
 from analyst.store import Condition
 from tests.doubles.faulty_store import Fault, FaultyStore
 from tests.doubles.memory_store import MemoryStore
+from tests.examples import examples
 from tests.integration.audit.conftest import URLS, Api, Serve
 
 FAULTS = st.lists(st.sampled_from([None, *Fault]), max_size=8)
 ETAG = {"If_None_Match": "*"}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(faults=FAULTS)
 def test_what_is_answered_is_audited_whatever_the_store_does(
     serve: Serve, bucket: MemoryStore, faults: list[Fault | None]

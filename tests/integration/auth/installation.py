@@ -16,7 +16,7 @@ from analyst.http.browser_session import sign_browser_in
 from analyst.state.fields import Email, Input
 from tests.doubles.memory_store import MemoryStore
 
-FUNCTIONS = discover(["functions.api", "functions.auth"])
+FUNCTIONS = discover(["functions.api", "functions.auth", "functions.pages"])
 SECRET = "bootstrap-" + "b" * 32
 
 
@@ -40,7 +40,7 @@ def who_has(token: str, application: Any) -> int:
 
 def code_in(text: str) -> str:
     """Find the code of a link on the page that asked for it, or in the mail of an invitation."""
-    found = re.search(r'(?:<strong id="code">|asks for this code: )([0-9]{6})', text)
+    found = re.search(r'(?:<strong class="code" id="code">|asks for this code: )([0-9]{6})', text)
     assert found is not None, text
     return found.group(1)
 

@@ -134,7 +134,7 @@ def test_without_an_address_nothing_is_mailed_or_handed_out_and_the_answer_says_
         attacker.send("GET", "/auth/google"),
     ]
     attacker.installed.settle()
-    assert [answer.status_code for answer in refused] == [404, 503, 503, 503, 404]
+    assert [answer.status_code for answer in refused] == [404, 404, 503, 503, 404]
     assert all("BASE_URL" in answer.text for answer in refused)
     assert box.mails == []
     offered = [each["name"] for each in json.loads(attacker.send("GET", "/auth/providers").text)["providers"]]

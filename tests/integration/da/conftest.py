@@ -1,5 +1,6 @@
 """`da` as a user has it: a folder to work in, a configuration, and a server on loopback."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,16 @@ Da = Callable[..., Ran]
 ORDERS = "select i as id, i * 1.5 as total from range(1000) t(i)"
 
 
+@pytest.fixture(autouse=True)
+def prague(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Times are shown in the zone of the machine."""
+    monkeypatch.setenv("TZ", "Europe/Prague")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[FunctionsApi]:
     with running(tmp_path / "bucket") as api:
@@ -56,7 +67,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 @pytest.fixture
 def config_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DA_CONFIG_DIR", str(tmp_path / "config"))
-    for name in ("DA_SERVER", "DA_TOKEN", "BOOTSTRAP_SECRET"):
+    for name in ("DA_SERVER", "DA_TOKEN", "DA_TOKEN_FILE", "BOOTSTRAP_SECRET", "NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / "config"
 

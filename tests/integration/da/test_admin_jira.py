@@ -128,12 +128,12 @@ def test_the_status_is_told(api: FunctionsApi, logged_in: Da) -> None:
     assert lines[:5] == [
         "Jira (example.atlassian.net): API enabled, webhooks accepted.",
         "2 events waiting, the oldest for 31 s.",
-        "Backfill complete; updates read up to 2026-03-27T12:00:00.",
+        "Backfill complete; updates read up to 2026-03-27 13:00 CET.",
         "1 issue could not be read: 10001",
         "Jira has no field named 'Severity'.",
     ]
-    assert lines[7].split() == ["fold", "ok", "2026-03-27T12:00", "3", "events,", "2", "issues"]
-    assert "issues created before 2024-05-01T00:00:00 have been read" in logged_in("admin", "jira", "status").out
+    assert lines[7].split() == ["fold", "ok", "2026-03-27", "13:00", "CET", "3", "events,", "2", "issues"]
+    assert "issues created before 2024-05-01 02:00 CEST have been read" in logged_in("admin", "jira", "status").out
     assert "No issues have been read yet" in logged_in("admin", "jira", "status").out
     lines = logged_in("admin", "jira", "status").out.splitlines()
     assert lines[0] == "Jira: API disabled (JIRA_API_TOKEN is not set), webhooks accepted."

@@ -26,11 +26,11 @@ def test_the_schedule_is_told(api: FunctionsApi, logged_in: Da) -> None:
     api.answers["GET", "/api/admin/schedule"] = [(200, SCHEDULE)]
     _, _, *lines = logged_in("admin", "schedule").out.splitlines()
     assert [[cell.strip() for cell in line.split("  ") if cell] for line in lines] == [
-        ["shop", "every 6h", "2026-03-27 12:00", "2026-03-27 18:00", "y"],
-        ["shop.a", "every 6h", "2026-03-27 12:00", "now", "z"],
-        ["web", "every 6h", "2026-03-27 12:00", "running", "w"],
+        ["shop", "every 6h", "2026-03-27 13:00 CET", "2026-03-27 19:00 CET", "y"],
+        ["shop.a", "every 6h", "2026-03-27 13:00 CET", "now", "z"],
+        ["web", "every 6h", "2026-03-27 13:00 CET", "running", "w"],
         ["off", "every 6h", "never", "never", "v"],
-        ["(sweep)", "daily 03:00", "2026-03-27 12:00", "2026-03-28 03:00", "not yet"],
+        ["(sweep)", "daily 03:00", "2026-03-27 13:00 CET", "2026-03-28 04:00 CET", "not yet"],
     ]
     assert json.loads(logged_in("admin", "schedule", "--json").out) == SCHEDULE
 

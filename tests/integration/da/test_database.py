@@ -19,6 +19,8 @@ from da.views import Mirrored, publish
 from da.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 
+pytestmark = pytest.mark.duckdb
+
 SyncRun = Callable[..., Report]
 Rows = Callable[[str], list[tuple[Any, ...]]]
 
@@ -85,7 +87,7 @@ def test_a_table_of_the_users_keeps_its_name(
     report = sync()
     assert report.exit_code == 0
     assert report.notes == [
-        "shop.refunds has no view: its name refunds is used by a table or view of yours; rename yours and sync again"
+        "shop.refunds has no view 'refunds': the name is used by a table or view of yours; query it as shop.refunds, or rename yours and sync again"
     ]
     assert rows("select answer from refunds") == [(42,)]
 
@@ -106,7 +108,7 @@ def test_what_the_user_put_in_the_place_of_a_view_is_theirs(
     for _ in range(2):
         report = sync(verify=True)
         assert report.notes == [
-            "shop.orders has no view: its name orders is used by a table or view of yours; rename yours and sync again"
+            "shop.orders has no view 'orders': the name is used by a table or view of yours; query it as shop.orders, or rename yours and sync again"
         ]
         assert rows("select answer from orders") == [(42,)]
     synced.withdraw("shop.orders")
@@ -129,7 +131,7 @@ def test_a_view_comes_back_when_its_name_is_free_again(
 def test_a_view_that_gets_another_name_leaves_none_behind(synced: FunctionsApi, sync: SyncRun, rows: Rows) -> None:
     synced.tables["shop.orders"]["view"] = "shop_orders"
     sync()
-    assert rows("select view_name from duckdb_views() where not internal order by 1") == [
+    assert rows("select view_name from duckdb_views() where schema_name = 'main' and not internal order by 1") == [
         ("customers",),
         ("shop_orders",),
     ]
@@ -230,7 +232,9 @@ def test_a_view_that_can_not_be_made_does_not_hurt_the_others(tmp_path: Path) ->
     )
     assert list(published.failed) == ["shop.b"]
     with duckdb.connect(path, read_only=True) as connection:
-        views = connection.execute("select view_name from duckdb_views() where not internal order by 1").fetchall()
+        views = connection.execute(
+            "select view_name from duckdb_views() where schema_name = 'main' and not internal order by 1"
+        ).fetchall()
     assert views == [("a",), ("c",)]
 
 

@@ -12,6 +12,8 @@ from da.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 from tests.integration.da.conftest import Da
 
+pytestmark = pytest.mark.duckdb
+
 SyncRun = Callable[..., Report]
 Rows = Callable[[str], list[tuple[Any, ...]]]
 
@@ -154,7 +156,9 @@ def test_odd_descriptions_and_column_names_are_only_text(api: FunctionsApi, sync
     entry = api.put("shop.orders", 'select 1 as "a""; drop view x; --"', description=text)
     entry["columns"][0]["description"] = text
     assert sync().exit_code == 0
-    assert rows("select comment from duckdb_views() where view_name = 'orders'") == [(f"{text} (shop.orders)",)]
+    assert rows("select comment from duckdb_views() where schema_name = 'main' and view_name = 'orders'") == [
+        (f"{text} (shop.orders)",)
+    ]
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http:///x", "http://127.0.0.1:x/"])

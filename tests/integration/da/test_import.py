@@ -17,13 +17,12 @@ from da.main import execute
 from da.progress import bar
 from da.server import Backoff, Server
 from da.web import Web
-from tests.running import Host, da
+from tests.running import Host, da, served
 from tests.unit.state import legacy
 
 if TYPE_CHECKING:  # not there where only the packages of `da` are
     from analyst.store import Store
-    from tests.clouds import Cloud
-    from tests.integration.world import World
+    from tests.integration.world import Begun, World
 
 pytestmark = [pytest.mark.server, pytest.mark.slow]
 
@@ -58,27 +57,16 @@ def put(path: Path, query: str) -> None:
 
 
 @pytest.fixture
-def world(tmp_path: Path, cloud: "Cloud") -> "World":
-    from tests.integration.world import World
-
-    return World(tmp_path, cloud, base_url="")
+def world(begun: "Begun", tmp_path: Path, at_once: None) -> "World":  # noqa: ARG001
+    return begun.world(tmp_path, base_url="")
 
 
 @pytest.fixture
 def server(world: "World") -> Iterator[Host]:
     """All functions behind a server on loopback."""
-    from werkzeug.serving import make_server
-
-    serving = make_server("127.0.0.1", 0, world.app, threaded=True)
-    thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield Host(f"http://127.0.0.1:{serving.server_port}")
-    finally:
-        serving.shutdown()
-        thread.join()
-        serving.server_close()
-        world.process.background.close()
+    with served(world.app) as running:
+        yield running
+    world.process.background.close()
 
 
 @pytest.fixture
@@ -133,7 +121,7 @@ def test_an_older_system_moves_in_with_its_rights_and_data(
     lying = {path: path.read_bytes() for path in old.rglob("*") if path.is_file()}
     _, zoe = server.user(admin, "zoe@example.com")
     before = versions(store)
-    assert "administrators" in move(code=1, token=zoe)["error"]
+    assert "requires the role admin" in move(code=1, token=zoe)["error"]
     dry = move("--dry-run")
     assert versions(store) == before
     report = move()

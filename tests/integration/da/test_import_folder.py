@@ -16,6 +16,8 @@ from da.imports.old_state import read_state
 from da.imports.transfer import in_parts
 from tests.unit.state import legacy
 
+pytestmark = pytest.mark.duckdb
+
 V1_REGISTRY = """
 create table schema_version (version integer not null, applied_at timestamp default current_timestamp);
 insert into schema_version (version) values (1);

@@ -16,6 +16,8 @@ from da.workspace import Workspace
 from tests.doubles.functions_api import Fault, FunctionsApi
 from tests.integration.da.conftest import Da
 
+pytestmark = pytest.mark.duckdb
+
 NUMBERS = "select hash(i) as id from range(100000) t(i)"
 
 
@@ -51,7 +53,7 @@ def count(workspace: Workspace, view: str) -> Any:
 
 def views(workspace: Workspace) -> int:
     with duckdb.connect(workspace.duckdb, read_only=True) as connection:
-        return len(connection.execute("from duckdb_views() where not internal").fetchall())
+        return len(connection.execute("from duckdb_views() where schema_name = 'main' and not internal").fetchall())
 
 
 @pytest.fixture

@@ -79,8 +79,10 @@ def test_a_user_is_changed_shut_out_and_let_in(eve: Person, ann: Person) -> None
 
 def test_the_last_administrator_stays(eve: Person) -> None:
     for arguments in (["set-role", "eve@example.com", "viewer"], ["deactivate", "eve@example.com"]):
-        assert "make another one first" in eve("admin", "users", *arguments, code=1)
-    assert "make another one first" in eve("admin", "users", "remove", "eve@example.com", "--yes", code=1)
+        assert "give another user the role admin first" in eve("admin", "users", *arguments, code=1)
+    assert "give another user the role admin first" in eve(
+        "admin", "users", "remove", "eve@example.com", "--yes", code=1
+    )
 
 
 def test_an_invitation_is_printed_where_no_mails_are_sent(eve: Person, server: Host, ann: Person) -> None:
@@ -120,7 +122,7 @@ def test_access_is_asked_for_and_granted_or_denied(eve: Person, ann: Person) -> 
             ann("request", table, "--reason", "the report")
             == f"Requested access to {table}. To see the answer, run: da requests\n"
         )
-        assert "you have asked" in ann("request", table, "--reason", "the report", code=1)
+        assert "you have already requested access" in ann("request", table, "--reason", "the report", code=1)
     asked = {it["table"]: it["id"] for it in eve.json("admin", "requests", "list")}
     assert "the table 'shop.none' is not registered" in eve("admin", "requests", "approve", asked["shop.none"], code=1)
     assert "shop.none (no such table)" in eve("admin", "requests", "list")

@@ -13,6 +13,8 @@ from da.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 from tests.integration.da.conftest import Da
 
+pytestmark = pytest.mark.duckdb
+
 
 @pytest.fixture
 def mirror(api: FunctionsApi, logged_in: Da) -> Da:
@@ -129,7 +131,7 @@ def test_every_kind_of_statement_is_printed(mirror: Da, sql: str, expected: str)
     ("sql", "message"),
     [
         ("selec 1", 'syntax error at or near "selec"'),
-        ("select * from nothing", "nothing does not exist"),
+        ("select * from nothing", "there is no table 'nothing' in the mirror"),
         ("select * from clicks", "clicks (events.clicks) is not mirrored; it can only be queried on the server."),
         ("create table x as select 1", "read-only"),
         ("drop view orders", "read-only"),
@@ -158,7 +160,7 @@ def test_an_error_in_the_middle_of_the_rows_is_told(mirror: Da) -> None:
 def test_without_a_mirror_it_says_what_to_do(da: Da, workspace: Workspace) -> None:
     ran = da("query", "select 1")
     assert ran.code == 1
-    assert ran.err == f"da: there is no mirror in '{workspace.root}' yet; run da sync there, or set DA_LOCAL_DIR\n"
+    assert ran.err == f"da: there is no mirror in '{workspace.root}' yet; to create it, run: da sync\n"
 
 
 def test_sql_and_a_file_are_too_much(mirror: Da) -> None:

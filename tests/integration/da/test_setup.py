@@ -23,8 +23,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config_dir: Path) -
     """The project's folder, where the user is, with a folder of files in it."""
     assert config_dir
     folder = tmp_path / "my project"
-    (folder / "shop").mkdir(parents=True)
-    (folder / "shop" / "orders.csv").write_text("id\n1\n")
+    (folder / "sources" / "shop").mkdir(parents=True)
+    (folder / "sources" / "shop" / "orders.csv").write_text("id\n1\n")
     (folder / "docker-compose.yml").touch()
     monkeypatch.chdir(folder)
     return folder
@@ -54,7 +54,7 @@ def ready(api: FunctionsApi) -> FunctionsApi:
 
 
 def options(server: str, **more: str) -> tuple[str, ...]:
-    said = {"domain": "example.com", "email": "Ann@example.com", "data": "shop", "server": server, **more}
+    said = {"domain": "example.com", "email": "Ann@example.com", "data": "sources/shop", "server": server, **more}
     return ("--yes", *(part for name, value in said.items() for part in (f"--{name}", value)))
 
 
@@ -64,7 +64,7 @@ def env(project: Path) -> dict[str, str]:
 
 
 def test_from_the_first_question_to_the_mirrored_table(typed: Typed, ready: FunctionsApi, project: Path) -> None:
-    ran = typed("Example.com", "", "Ann@Example.com", "", "shop", "", ready.address)
+    ran = typed("Example.com", "", "Ann@Example.com", "", "sources/shop", "", ready.address)
     assert (ran.code, ran.err) == (0, "")
     assert "Created the first administrator ann@example.com and logged in." in ran.out
     assert "Source shop (csv): created." in ran.out
@@ -78,9 +78,10 @@ def test_the_files_say_what_was_answered(da: Da, project: Path) -> None:
     assert 'name: "Ex. $${A} \\"Č\\""' in text
     assert 'allowed_domains: ["example.com"]' in text
     assert "  shop:\n    config:\n" in text
+    assert '      path: "shop"\n' in text
     assert stat.S_IMODE((project / ".env").stat().st_mode) == 0o600
     said = env(project)
-    assert (said["SOURCES"], said["PORT"]) == (f"'{project / 'shop'}'", "1")
+    assert (said["SOURCES"], said["PORT"]) == ("./sources", "1")
     secrets = [said[name] for name in ("SERVICE_TOKEN", "BOOTSTRAP_SECRET", "SECRET_KEY")]
     assert len(set(secrets)) == 3
     assert {len(secret) for secret in secrets} == {64}
@@ -100,7 +101,7 @@ def test_what_was_answered_is_not_asked_again(typed: Typed, ready: FunctionsApi,
         "da: no answer to 'Type of your data source (csv)': the input ended; give --source\n",
     )
     assert not (project / ".env").exists()
-    ran = typed("", "shop", "", ready.address)
+    ran = typed("", "", "", ready.address)
     assert ran.code == 0
     assert "domain" not in ran.out
     assert 'name: "Example Data Analyst"' in (project / "config/instance.yaml").read_text()
@@ -137,11 +138,30 @@ def test_when_the_answer_to_the_bootstrap_was_lost_the_same_token_is_asked_for(
 
 
 def test_files_that_say_something_else_stay(da: Da, project: Path) -> None:
-    (project / ".env").write_text("SECRET_KEY=old\n")
+    (project / ".env").write_text("SOURCES=/elsewhere\n")
     ran = da("setup", *options("http://127.0.0.1:1"))
     assert (ran.code, "--force" in ran.err, ran.err.count("\n")) == (1, True, 1)
     assert not (project / "config").exists()
-    assert (project / ".env").read_text() == "SECRET_KEY=old\n"
+    assert (project / ".env").read_text() == "SOURCES=/elsewhere\n"
+
+
+def test_a_file_that_says_nothing_else_is_completed(da: Da, project: Path) -> None:
+    """As `make configure` has written it."""
+    (project / ".env").write_text("# ours\nSECRET_KEY=old\nSOURCES=\nPORT=\nSMTP_HOST=smtp.example.com\n# end")
+    da("setup", *options("http://127.0.0.1:1"))
+    lines = (project / ".env").read_text().splitlines()
+    assert lines[:6] == [
+        "# ours",
+        "SECRET_KEY=old",
+        "SOURCES=./sources",
+        "PORT=1",
+        "SMTP_HOST=smtp.example.com",
+        "# end",
+    ]
+    assert [line.split("=")[0] for line in lines[6:]] == ["SERVICE_TOKEN", "BOOTSTRAP_SECRET"]
+    before = (project / ".env").read_bytes()
+    da("setup", *options("http://127.0.0.1:1"))
+    assert (project / ".env").read_bytes() == before
 
 
 def test_other_answers_need_force_which_keeps_secrets_and_a_backup(da: Da, project: Path) -> None:
@@ -160,14 +180,25 @@ def test_other_answers_need_force_which_keeps_secrets_and_a_backup(da: Da, proje
     assert env(project) == {**before, "SMTP_HOST": "smtp.example.com # ours"}
 
 
+def test_a_folder_elsewhere_leaves_room_for_others_beside_it(da: Da, project: Path, tmp_path: Path) -> None:
+    (tmp_path / "exports" / "erp").mkdir(parents=True)
+    (tmp_path / "exports" / "erp" / "invoices.csv").write_text("id\n1\n")
+    da("setup", *options("http://127.0.0.1:1", data=str(tmp_path / "exports" / "erp")))
+    assert env(project)["SOURCES"].strip("'") == str(tmp_path / "exports")
+    assert "  erp:\n    config:\n" in (project / "config/instance.yaml").read_text()
+    assert '      path: "erp"\n' in (project / "config/instance.yaml").read_text()
+
+
 WRONG: dict[str, tuple[dict[str, str], str]] = {
     "domain": ({"domain": "ex ample"}, "'ex ample' is not a valid domain name"),
     "email": ({"email": "ann"}, "'ann' is not a valid email address"),
     "name": ({"name": "a\tb"}, "is not a valid name"),
+    "the folder of all": ({"data": "sources"}, "has a folder for each source; give one of these, such as sources/it's"),
+    "beside secrets": ({"data": "shop"}, "cp -r"),
     "folder": ({"data": "nowhere"}, "is not a folder; create it, or generate sample data"),
-    "no files": ({"data": "empty"}, "has no data files (.csv"),
-    "elsewhere": ({"data": "gs://bucket/x"}, "da admin add-source"),
-    "odd folder": ({"data": "it's"}, "rename it"),
+    "no files": ({"data": "sources/zero"}, "has no data files (.csv"),
+    "elsewhere": ({"data": "gs://bucket/x"}, "da admin sources add"),
+    "odd folder": ({"data": "sources/it's"}, "rename it"),
     "source": ({"source": "oracle"}, "'oracle' is not a valid source type (expected csv)"),
     "afterwards": (
         {"source": "jira"},
@@ -181,9 +212,9 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
 
 @pytest.mark.parametrize(("wrong", "said"), WRONG.values(), ids=WRONG)
 def test_an_answer_that_can_not_be_meant_is_told(da: Da, project: Path, wrong: dict[str, str], said: str) -> None:
-    for name in ("empty", "it's"):
+    for name in ("sources/zero", "sources/it's", "shop"):
         (project / name).mkdir()
-    (project / "empty" / ".hidden.csv").touch()
+    (project / "sources" / "zero" / ".hidden.csv").touch()
     ran = da("setup", *options(**{"server": "http://127.0.0.1:1", **wrong}))
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert said in ran.err
@@ -200,7 +231,7 @@ def test_elsewhere_than_in_the_project_it_does_nothing(da: Da, project: Path) ->
     (project / "docker-compose.yml").unlink()
     ran = da("setup", *options("http://127.0.0.1:1"))
     assert (ran.code, "change to the project folder first" in ran.err) == (2, True)
-    assert [path.name for path in project.iterdir()] == ["shop"]
+    assert [path.name for path in project.iterdir()] == ["sources"]
 
 
 def test_a_server_that_is_not_there_yet_is_to_be_started(da: Da, project: Path) -> None:

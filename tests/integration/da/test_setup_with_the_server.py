@@ -23,8 +23,8 @@ class Installation:
         self.folder = folder
         self.port = free_port()
         self.server = Host(f"http://localhost:{self.port}")
-        (folder / "shop").mkdir(parents=True)
-        (folder / "shop" / "orders.csv").write_text("id,total\n1,1.50\n2,2.50\n")
+        (folder / "sources" / "shop").mkdir(parents=True)
+        (folder / "sources" / "shop" / "orders.csv").write_text("id,total\n1,1.50\n2,2.50\n")
         shutil.copy(ROOT / "docker-compose.yml", folder)
         outside = {name: value for name, value in os.environ.items() if not name.startswith("DA_")}
         self.environ = {**outside, "DA_CONFIG_DIR": str(folder / ".config")}
@@ -37,6 +37,15 @@ class Installation:
         )
         assert ran.returncode == code, (ran.stdout, ran.stderr)
         return ran.stdout + ran.stderr
+
+    def da(self, *arguments: str, cwd: str = ".") -> str:
+        """Run another command, which must succeed."""
+        command = [str(BIN / "da"), *arguments]
+        ran = subprocess.run(
+            command, cwd=self.folder / cwd, env=self.environ, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, (ran.stdout, ran.stderr)
+        return ran.stdout
 
     def begin(self, *options: str) -> subprocess.Popen[str]:
         """Run it, to be interrupted."""
@@ -57,17 +66,21 @@ class Installation:
         plain = {"PATH": os.environ["PATH"]}
         return subprocess.Popen(command, cwd=self.folder, env=plain, stdout=subprocess.DEVNULL)
 
-    def rows(self) -> list[tuple[object, ...]]:
+    def query(self, sql: str) -> list[tuple[object, ...]]:
         """Query the mirror with DuckDB itself."""
         with duckdb.connect(self.folder / "analysis/user/duckdb/analytics.duckdb", read_only=True) as connection:
-            return connection.sql("select count(*), sum(total) from orders").fetchall()
+            return connection.sql(sql).fetchall()
+
+    def rows(self) -> list[tuple[object, ...]]:
+        """Count what the first source has."""
+        return self.query("select count(*), sum(total) from orders")
 
 
 def test_a_first_installation_goes_on_wherever_it_stopped(tmp_path: Path) -> None:
     at = Installation(tmp_path / "project")
 
     assert "give --source" in at.setup(code=2, stdin="example.com\n\nann@example.com\n")
-    assert f"make dev PORT={at.port}" in at.setup("--yes", "--data", "shop", "--server", at.server.url, code=1)
+    assert f"make dev PORT={at.port}" in at.setup("--yes", "--server", at.server.url, code=1)
 
     waiting = at.begin("--wait", "600")
     assert waiting.stdout is not None
@@ -83,6 +96,14 @@ def test_a_first_installation_goes_on_wherever_it_stopped(tmp_path: Path) -> Non
             assert "shop.orders: ok, 2 rows" in printed
             assert at.rows() == [(2, 4.0)]
 
+            (at.folder / "sources" / "erp").mkdir()
+            (at.folder / "sources" / "erp" / "orders.csv").write_text("id\n7\n")
+            at.da("admin", "add-source", "erp", "--path", "erp")
+            at.da("admin", "sync", "erp")
+            assert at.da("sync", cwd="analysis")
+            assert at.rows() == [(2, 4.0)]
+            assert at.query("select id from erp_orders") == [(7,)]
+
             saved, memory = at.folder / ".config/token.json", at.folder / ".setup.json"
             token = json.loads(saved.read_text())["token"]
             saved.unlink()  # as if it had died before the answer came
@@ -93,6 +114,6 @@ def test_a_first_installation_goes_on_wherever_it_stopped(tmp_path: Path) -> Non
             settings = at.server.ask("GET", "/api/admin/config", token=token)[1]["settings"]
             found = {setting["name"]: (setting["value"], setting["origin"]) for setting in settings}
             assert found["allowed_domains"] == (["example.com"], "file")
-            assert found["source_roots"] == ([str(at.folder / "shop")], "environment")
+            assert found["source_roots"] == ([str(at.folder / "sources")], "environment")
         finally:
             functions.terminate()

@@ -12,6 +12,8 @@ from da.workspace import Workspace
 from tests.doubles.functions_api import FunctionsApi
 from tests.integration.da.conftest import ORDERS, Da, parquet
 
+pytestmark = pytest.mark.duckdb
+
 Rows = Callable[[str], list[tuple[Any, ...]]]
 
 
@@ -66,7 +68,7 @@ def test_a_withdrawn_table_leaves_with_its_files(
     ran = logged_in("sync")
     assert ran.out.startswith("Removed shop.orders; 1 table unchanged.")
     assert not workspace.folder("shop.orders").exists()
-    assert rows("select view_name from duckdb_views() where not internal") == [("customers",)]
+    assert rows("select view_name from duckdb_views() where schema_name = 'main' and not internal") == [("customers",)]
 
 
 def test_a_table_that_becomes_remote_leaves_with_its_files(
@@ -95,9 +97,9 @@ def test_a_table_without_files_has_its_columns(api: FunctionsApi, logged_in: Da,
     ]
     api.declare("shop.empty", columns=columns)
     assert logged_in("sync").code == 0
-    assert rows("select column_name, data_type, comment from duckdb_columns() where table_name = 'empty'") == [
-        (column["name"], column["type"], column["description"]) for column in columns
-    ]
+    assert rows(
+        "select column_name, data_type, comment from duckdb_columns() where schema_name = 'main' and table_name = 'empty'"
+    ) == [(column["name"], column["type"], column["description"]) for column in columns]
     assert rows("select count(*) from empty") == [(0,)]
 
 
@@ -105,10 +107,12 @@ def test_descriptions_become_comments(api: FunctionsApi, logged_in: Da, rows: Ro
     entry = api.put("shop.orders", ORDERS, description="Ann's orders")
     entry["columns"][0]["description"] = "The key"
     logged_in("sync")
-    assert rows("select comment from duckdb_views() where view_name = 'orders'") == [("Ann's orders (shop.orders)",)]
-    assert rows("select comment from duckdb_columns() where table_name = 'orders' and column_name = 'id'") == [
-        ("The key",)
+    assert rows("select comment from duckdb_views() where schema_name = 'main' and view_name = 'orders'") == [
+        ("Ann's orders (shop.orders)",)
     ]
+    assert rows(
+        "select comment from duckdb_columns() where schema_name = 'main' and table_name = 'orders' and column_name = 'id'"
+    ) == [("The key",)]
 
 
 def test_a_new_description_needs_no_download(api: FunctionsApi, logged_in: Da, rows: Rows) -> None:
@@ -118,7 +122,9 @@ def test_a_new_description_needs_no_download(api: FunctionsApi, logged_in: Da, r
     entry["description"] = "Orders"
     assert logged_in("sync").out.startswith("Already up to date; 1 table unchanged.")
     assert api.counts() == {"GET /api/sync/manifest": 1}
-    assert rows("select comment from duckdb_views() where view_name = 'orders'") == [("Orders (shop.orders)",)]
+    assert rows("select comment from duckdb_views() where schema_name = 'main' and view_name = 'orders'") == [
+        ("Orders (shop.orders)",)
+    ]
 
 
 def test_columns_that_only_some_files_have_are_null_elsewhere(api: FunctionsApi, logged_in: Da, rows: Rows) -> None:

@@ -63,7 +63,7 @@ def test_a_moved_workspace_gets_its_views_anew(
     ran = logged_in("query", "from orders")
     assert (ran.code, ran.err.splitlines()[-1]) == (
         1,
-        f"The mirror was moved here from {workspace.root}; run da sync.",
+        f"The mirror was moved here from '{workspace.root}'; run da sync.",
     )
     assert logged_in("sync").code == 0
     assert shop.count("/files/") == 0

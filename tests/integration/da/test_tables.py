@@ -8,6 +8,8 @@ from da.workspace import Workspace
 from tests.doubles.functions_api import Fault, FunctionsApi
 from tests.integration.da.conftest import Da
 
+pytestmark = pytest.mark.duckdb
+
 
 @pytest.fixture
 def mirror(api: FunctionsApi, logged_in: Da) -> Da:
@@ -87,14 +89,22 @@ def test_an_administrator_goes_back_to_an_earlier_one(logged_in: Da, api: Functi
 
 def test_an_administrator_is_told_what_is_held_back_and_releases_it(logged_in: Da, api: FunctionsApi) -> None:
     told = {"snapshot": 12, "status": "unchanged", "tables": 2, "missing": ["crm.people"], "held_back": ["shop"]}
+    told["changes"] = [
+        {"table": "crm.people", "change": "removed", "rows_before": 1200, "rows_after": None},
+        {"table": "shop.orders", "change": "changed", "rows_before": 4000, "rows_after": 3999},
+        {"table": "shop.items", "change": "changed", "rows_before": 7, "rows_after": 7},
+    ]
+    changes = (
+        "  crm.people: removed, 1,200 rows\n  shop.orders: 4,000 → 3,999 rows\n  shop.items: 7 rows, other content\n"
+    )
     done = {**told, "snapshot": 13, "status": "published"}
     api.answers["POST", "/api/admin/snapshots/11/rollback"] = [(200, told), (200, done)]
     held = "Held back by a rollback until they publish again or you run da admin release: shop.\n"
     assert logged_in("admin", "rollback", "11", "--dry-run").out == (
-        f"Would restore snapshot 11: 2 tables.\nWould remove tables: crm.people.\n{held}"
+        f"Would restore snapshot 11: 2 tables.\n{changes}Would remove tables: crm.people.\n{held}"
     )
     assert logged_in("admin", "rollback", "11").out == (
-        f"Restored the tables of snapshot 11 as snapshot 13.\nRemoved tables: crm.people.\n{held}"
+        f"Restored the tables of snapshot 11 as snapshot 13.\n{changes}Removed tables: crm.people.\n{held}"
     )
     api.answers["POST", "/api/admin/snapshots/release"] = [(200, {"snapshot": 14, "status": "published", "tables": 3})]
     assert logged_in("admin", "release", "shop").out == "Snapshot 14: 3 tables.\n"
@@ -146,7 +156,7 @@ def test_a_table_that_there_is_not_is_told(mirror: Da) -> None:
     ran = mirror("tables", "nothing")
     assert (ran.code, ran.err) == (
         1,
-        "da: there is no table 'nothing'; run da tables to list all tables, or da sync to fetch new ones\n",
+        "da: there is no table 'nothing'; to fetch new tables, run: da sync\n",
     )
 
 
@@ -163,7 +173,7 @@ def test_a_mirror_that_is_up_to_date_says_so(mirror: Da, api: FunctionsApi, work
     assert ran.code == 0
     assert (lines["server"], lines["user"]) == (api.address, "ann@example.com")
     assert lines["workspace"] == str(workspace.root)
-    assert lines["last_sync"] == f"snapshot {api.snapshot}, synced just now"
+    assert lines["last_sync"].startswith(f"snapshot {api.snapshot}, synced just now (20")
     assert lines["tables"].startswith("1 mirrored, 2 on the server only; 1,500 rows, ")
     assert lines["state"] == "up to date"
     assert api.counts() == {"GET /api/sync/manifest": 1}

@@ -59,12 +59,6 @@ def test_long_cells_are_cut() -> None:
     assert layout(["a"], [["x" * 500]], width=80).lines[2] == "x" * 59 + "…"
 
 
-def test_an_elastic_column_takes_what_is_left() -> None:
-    text = layout(["name", "description"], [["x", "y" * 500]], width=80, elastic=True)
-    assert text.lines[2] == "x     " + "y" * 73 + "…"
-    assert text.hidden == 0
-
-
 def test_wide_characters_take_two_columns() -> None:
     text = layout(["名前", "n"], [["東京", "1"], ["e\u0301a", "22"]], right=[False, True])
     assert text.lines == ["名前   n", "────  ──", "東京   1", "e\u0301a    22"]

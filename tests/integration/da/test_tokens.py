@@ -44,7 +44,7 @@ def test_a_token_is_made_shown_once_used_and_revoked(server: tuple[Any, str], tm
 def test_a_token_that_expires_earlier_than_asked_is_created_with_a_note(
     server: tuple[Any, str], tmp_path: Path
 ) -> None:
-    for command in (("auth", "tokens", "create", "agent"), ("admin", "tokens", "create", "admin@example.com", "agent")):
+    for command in (("auth", "tokens", "create", "early"), ("admin", "tokens", "create", "admin@example.com", "early")):
         made = run(server, tmp_path, *command, "--scope", "read", "--days", "400").stdout
         assert "Note: the token expires on" in made
         assert "sign in with a browser or `da login`" in made

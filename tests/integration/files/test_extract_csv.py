@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from tests.clouds import Cloud, listed
-from tests.integration.world import SERVICE_TOKEN, World
+from tests.clouds import listed
+from tests.integration.world import SERVICE_TOKEN, Begun, World
 
 
 @pytest.fixture
-def world(tmp_path: Path, cloud: Cloud) -> World:
+def world(begun: Begun, tmp_path: Path, at_once: None) -> World:  # noqa: ARG001
     """All functions on an empty bucket."""
-    return World(tmp_path, cloud)
+    return begun.world(tmp_path)
 
 
 @pytest.fixture
@@ -64,15 +64,15 @@ def test_a_folder_becomes_tables_of_the_registry_and_of_a_snapshot(world: World,
     ]
 
 
-def test_unchanged_files_are_not_read_and_nothing_is_written(world: World, files: Path, cloud: Cloud) -> None:
+def test_unchanged_files_are_not_read_and_nothing_is_written(world: World, files: Path) -> None:
     (files / "a.csv").write_text("x\n1\n")
     configure(world, files)
     extract(world)
-    before, edited = listed(cloud), edits(world)
+    before, edited = listed(world.cloud), edits(world)
     (files / "a.csv").chmod(0)  # it could not be read by anybody but root, who runs some of our tests
     answer = extract(world)
     assert (answer["status"], outcomes(answer), answer["rebuild"]) == ("unchanged", {"a": "unchanged"}, None)
-    assert (listed(cloud), edits(world)) == (before, edited)
+    assert (listed(world.cloud), edits(world)) == (before, edited)
 
 
 def test_a_table_whose_file_is_gone_is_named_in_answer_run_catalog_and_manifest(world: World, files: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_table_whose_file_is_gone_is_named_in_answer_run_catalog_and_manifest(
     assert world.ask("GET", "/api/catalog/tables/shop.a")["notice"] == note
     assert world.ask("GET", "/api/sync/manifest")["tables"]["shop.a"]["notice"] == note
     assert outcomes(extract(world)) == {"a": "vanished", "b": "unchanged"}
-    assert "any more: its files are gone" in extract(world, "a", status=422)["tables"][0]["error"]
+    assert "its files are no longer in the source" in extract(world, "a", status=422)["tables"][0]["error"]
 
 
 def test_new_tables_are_registered_in_one_edit(world: World, files: Path) -> None:

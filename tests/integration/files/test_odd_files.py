@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.clouds import Cloud
-from tests.integration.world import World
+from tests.integration.world import Begun, World
 from tests.reading import query
 from tests.unit.files.foreign_parquet import foreign
 
@@ -18,9 +17,9 @@ OLEG, KIEV = "\u041e\u043b\u0435\u0433", "\u041a\u0438\u0435\u0432"
 
 
 @pytest.fixture
-def world(tmp_path: Path, cloud: Cloud) -> World:
+def world(begun: Begun, tmp_path: Path, at_once: None) -> World:  # noqa: ARG001
     """All functions on an empty bucket, and a source of an empty folder."""
-    world = World(tmp_path, cloud)
+    world = begun.world(tmp_path)
     world.ask("POST", "/api/admin/sources/shop", {"type": "csv", "config": {"path": str(tmp_path / "sources")}})
     return world
 
@@ -88,12 +87,12 @@ def test_files_that_are_not_read_are_listed_in_the_answer_and_in_the_record(worl
         assert run["notes"] == answer["notes"]
 
 
-def test_columns_are_united_by_what_the_files_call_them(world: World, files: Path, cloud: Cloud) -> None:
+def test_columns_are_united_by_what_the_files_call_them(world: World, files: Path) -> None:
     (files / "people").mkdir()
     (files / "people/a.csv").write_text(f"{NAME},{CITY}\n{IVAN},{MOSCOW}\n")
     (files / "people/b.csv").write_text(f"{CITY},{NAME}\n{KIEV},{OLEG}\n")
     assert extract(world)["status"] == "ok"
-    assert query(cloud.open(), "select imya, gorod from people order by all") == [(IVAN, MOSCOW), (OLEG, KIEV)]
+    assert query(world.process.store, "select imya, gorod from people order by all") == [(IVAN, MOSCOW), (OLEG, KIEV)]
 
 
 def test_files_of_one_table_without_a_common_column_are_noted(world: World, files: Path) -> None:

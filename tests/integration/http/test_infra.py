@@ -2,15 +2,19 @@
 
 import json
 import os
+import signal
+import socket
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from openapi_spec_validator import validate
 
+from infra.dev import readable
 from tests.running import BOOTSTRAP_SECRET, ROOT, Host, free_port
 
 DEV = ROOT / "infra" / "dev.py"
@@ -71,6 +75,117 @@ def test_what_the_files_of_the_instance_say_is_taken_as_soon_as_it_is_written(tm
                 assert process.poll() is None
         finally:
             process.terminate()
+
+
+def started(place: Path, port: int, *more: str, env: str = "") -> subprocess.CompletedProcess[str]:
+    """Start it where it must fail, with an `.env`."""
+    (place.parent / ".env").write_text(env)
+    return subprocess.run(
+        [sys.executable, DEV, "--port", str(port), "--place", place, *more],
+        cwd=place.parent,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("env", "reason"),
+    [
+        ("KEEP_HOURS=soon\n", "KEEP_HOURS"),
+        ("DATA_URL=ftp://x\n", "DATA_URL"),
+        ("DATA_URL=file:///proc/nothing\n", "the folder '/proc/nothing' can't be created"),
+        ("SOURCES=/proc/nothing\n", "'/proc/nothing' can't be created"),
+    ],
+)
+def test_broken_settings_are_reported_before_anything_is_promised(tmp_path: Path, env: str, reason: str) -> None:
+    ran = started(tmp_path / "dev", free_port(), env=env)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert reason in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize(("port", "reason"), [("abc", "'abc' is not a port"), ("0", "0 is not a port")])
+def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str, reason: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, DEV, "--port", port, "--place", tmp_path / "dev"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert reason in ran.stderr
+
+
+def test_a_port_in_use_is_reported_with_another_to_try(tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+
+        def hang_up() -> None:
+            listener.accept()[0].close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        ran = started(tmp_path / "dev", port)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert f"Port {port} is in use: another program uses it." in ran.stderr
+    assert f"make dev PORT={port + 1}" in ran.stderr
+
+
+def test_a_damaged_file_of_secrets_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "env").write_text("nonsense\nSECRET_KEY=\n")
+    ran = started(tmp_path / "dev", free_port())
+    assert ran.returncode == 1
+    assert "'dev/env' is damaged: it contains no SECRET_KEY" in ran.stderr
+
+
+def test_people_are_told_how_to_log_in_and_read_logs_and_stop_it_cleanly(tmp_path: Path) -> None:
+    """By the state of the instance, with the commands as they stand."""
+    port = free_port()
+    url = f"http://localhost:{port}"
+    shown = ""
+    for is_first in (True, False):
+        with subprocess.Popen(
+            [sys.executable, DEV, "--port", str(port), "--place", tmp_path / "dev", "--logs", "text"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={"PATH": os.environ["PATH"]},
+        ) as process:
+            assert process.stdout is not None
+            try:
+                shown = "".join(iter(process.stdout.readline, "Press Ctrl-C to stop.\n"))
+                assert Host(url).ask("GET", "/api/health")[0] == 200  # it promises nothing before
+                lines = [line.strip() for line in shown.splitlines()]
+                if is_first:
+                    start = next(n for n, line in enumerate(lines) if line.startswith(". dev/env"))
+                    told = " && ".join(lines[start : start + 2])
+                    environ = {**os.environ, "DA_CONFIG_DIR": str(tmp_path / "config-da"), "NO_PROXY": "localhost"}
+                    subprocess.run(told, shell=True, cwd=tmp_path, env=environ, check=True, timeout=60)
+            finally:
+                process.send_signal(signal.SIGINT)
+                rest = process.stdout.read()
+        assert process.returncode == 0
+        assert "GET /api/health 200  " in rest
+        assert rest.endswith("Stopped.\n")
+        assert "Traceback" not in rest
+    assert "become the first" not in shown.lower()
+    assert f"da login --server {url}\n" in shown
+
+
+def test_logs_are_json_for_machines_and_lines_for_people() -> None:
+    record = {"time": "2026-01-02T03:04:05.678+00:00", "severity": "ERROR", "message": "POST /rebuild 503"}
+    more = {"request_id": "x", "status": 503, "ms": 12.6, "code": "unavailable", "caller": None, "source": "shop"}
+    line = readable(json.dumps({**record, **more}))
+    assert line.endswith("ERROR POST /rebuild 503  13 ms, unavailable, source=shop")
+    assert readable("not JSON") == "not JSON"
+    assert readable('{"time": "soon"}') == '{"time": "soon"}'
 
 
 def setting(server: Host, token: str, name: str) -> Any:

@@ -33,7 +33,7 @@ class Held:
     def open(self) -> Store:
         return self.store
 
-    def copy(self) -> Cloud:
+    def copy(self, home: Path | None = None) -> Cloud:
         raise NotImplementedError
 
 

@@ -26,7 +26,7 @@ class MemoryCloud:
     def open(self) -> Store:
         return self.store
 
-    def copy(self) -> Cloud:
+    def copy(self, home: Path | None = None) -> Cloud:  # noqa: ARG002 - nothing of it is on the disk
         return MemoryCloud(copied(self.store))
 
 

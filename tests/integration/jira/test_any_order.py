@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.integration.jira.conftest import Installed
 from tests.integration.jira.history import History
 from tests.integration.jira.retelling import Retelling
@@ -18,7 +19,7 @@ def retelling(installed: Installed, pytestconfig: pytest.Config, tmp_path_factor
     return made(installed, tmp_path_factory.mktemp("retold"))
 
 
-@settings(max_examples=2, derandomize=True)
+@settings(max_examples=examples(2), derandomize=True)
 @given(seed=st.integers(0, 2**32))
 def test_any_order_and_number_of_events_makes_the_same_files(retelling: Retelling, seed: int) -> None:
     random = Random(seed)

@@ -10,6 +10,8 @@ from typing import Any, cast
 import pytest
 
 from analyst.scheduling.ledger import KEY
+from analyst.state import Actor
+from analyst.state.sources import NewSource, create_source
 from analyst.store import ABSENT, ANY, Store
 from tests.doubles.faulty_store import Fault, FaultyStore
 from tests.doubles.memory_store import MemoryStore
@@ -72,7 +74,8 @@ def test_a_source_that_can_not_be_read_is_tried_again_as_a_whole(shop: Schedule)
 
 
 def test_a_source_whose_function_is_not_there_leaves_a_record_of_that(shop: Schedule) -> None:
-    shop.world.ask("POST", "/api/admin/sources/crm", {"type": "keboola"})
+    actor, crm = Actor(None, shop.clock.now), NewSource(name="crm", type="keboola")  # as an import leaves one
+    shop.world.process.state.edit(lambda db: create_source(db, actor, crm, {}))
     assert shop.call(NOON + MINUTE)["crm"]["outcome"] == "started"
     assert shop.call(NOON + 2 * MINUTE)["crm"]["outcome"] == "not_due"
     assert shop.shown()["crm"]["failures"] == 1
@@ -220,7 +223,7 @@ def test_a_ledger_that_can_not_be_read_is_told_and_may_be_deleted(shop: Schedule
     store = shop.world.process.store
     store.put(KEY, b"{", if_version=ANY)
     answer = shop.world.send("POST", "/schedule", token=SERVICE_TOKEN)
-    assert (answer.status_code, f"{KEY} can't be read; delete it" in answer.text) == (503, True)
+    assert (answer.status_code, f"{KEY!r} cannot be read; delete it" in answer.text) == (503, True)
     store.delete(KEY)
     assert shop.call()["shop"]["outcome"] == "started"
 

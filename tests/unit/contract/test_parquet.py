@@ -8,6 +8,8 @@ from analyst import duckdb_files
 from analyst.contract import parquet
 from analyst.errors import SourceError, UnavailableError
 
+pytestmark = pytest.mark.slow
+
 MB = 1024 * 1024
 ROOMY = "2GB"
 TIGHT = "300MB"
@@ -69,7 +71,7 @@ NOISE = " || ".join(f"sha256((range * 64 + {i})::varchar)" for i in range(16))
 @pytest.mark.parametrize(
     "table",
     {
-        "many rows": f"select range as n, {NOISE} as noise from range(400_000)",
+        "many rows": f"select range as n, {NOISE} as noise from range(200_000)",
         "rows of megabytes": f"select n, string_agg({NOISE}, '' order by range) as noise "
         "from (select range, range // 4_000 as n from range(280_000)) group by n order by n",
     }.items(),

@@ -20,7 +20,10 @@ from analyst.contract.publishing import drop
 from analyst.runs import RunRecord
 from analyst.store import Store
 from tests.doubles.faulty_store import Fault, FaultyStore
+from tests.examples import examples
 from tests.reading import ask
+
+pytestmark = pytest.mark.slow
 
 Kind = Literal["full", "key", "cursor", "key and cursor"]
 KINDS: tuple[Kind, ...] = ("full", "key", "cursor", "key and cursor")
@@ -138,7 +141,7 @@ STEPS = st.lists(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(6), deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS)
 def test_every_row_is_there_once(kind: Kind, steps: list[str], new_store: Callable[[], Store]) -> None:
     store = new_store()

@@ -17,8 +17,11 @@ from analyst.rebuild.rollback import roll_back
 from analyst.runs import RunRecord
 from analyst.store import ANY, Store
 from analyst.sweep import Sweep, SweepAnswer
+from tests.clouds import Cloud
 from tests.doubles.toy_source import Toy, ToyTable
 from tests.reading import ask, filled, query
+
+pytestmark = pytest.mark.slow
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 HOME = "extracts/shop/data/orders/"
@@ -118,10 +121,20 @@ def delete_by_vector(path: Path) -> None:
 STRANGERS = [optimize, append, change_the_schema, delete, checkpoint, clean_up, many, constrain, delete_by_vector]
 
 
-@pytest.mark.parametrize("stranger", STRANGERS)
-def test_the_next_publish_restates_what_is_published(store: Store, stranger: Stranger) -> None:
+@pytest.fixture(scope="module")
+def grown(shared_cloud: Cloud) -> dict[int, Cloud]:
+    """Buckets to which so many rows were published; tests work on copies."""
+    store, found = shared_cloud.open(), dict[int, Cloud]()
     for number in range(1, 4):
         extract(store, number)
+        found[number] = shared_cloud.copy()
+    return found
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_the_next_publish_restates_what_is_published(grown: dict[int, Cloud], stranger: Stranger) -> None:
+    store = grown[3].copy().open()
     with filled(store, HOME) as path:
         stranger(path)
     record = extract(store, 4)
@@ -134,10 +147,10 @@ def test_the_next_publish_restates_what_is_published(store: Store, stranger: Str
     assert by_delta(store) == published(store) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("stranger", STRANGERS)
-def test_a_sweep_restates_it_when_nothing_is_published(store: Store, stranger: Stranger) -> None:
-    for number in range(1, 3):
-        extract(store, number)
+def test_a_sweep_restates_it_when_nothing_is_published(grown: dict[int, Cloud], stranger: Stranger) -> None:
+    store = grown[2].copy().open()
     with filled(store, HOME) as path:
         stranger(path)
     (problem,) = sweep(store).problems

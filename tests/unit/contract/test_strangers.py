@@ -17,6 +17,8 @@ from tests.doubles.toy_source import Toy, ToyTable
 from tests.reading import ask, data, edited
 from tests.running import ROOT
 
+pytestmark = pytest.mark.slow
+
 EXTRACT = "extracts/toy/extract.duckdb"
 NEWEST = ROOT / ".venv-da/bin/python"
 META = """create table _meta (table_name varchar not null, description varchar, rows bigint, size_bytes bigint,

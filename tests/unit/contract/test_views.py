@@ -55,7 +55,7 @@ FOLDERS = [
 ]
 
 DATABASES = ["extracts/toy/extract.duckdb", "analytics/analytics.duckdb"]
-VIEWS = "select view_name, sql from duckdb_views() where not internal"
+VIEWS = "select view_name, sql from duckdb_views() where schema_name = 'main' and not internal"
 
 READ_ALL = """
 import json, sys, duckdb

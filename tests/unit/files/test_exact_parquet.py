@@ -15,6 +15,7 @@ from analyst import duckdb_files
 from analyst.contract.parquet_footer import Element, read_footer
 from analyst.contract.parquet_input import open_parquet
 from analyst.errors import SourceError
+from tests.examples import examples
 from tests.unit.files.folder import Folder
 from tests.unit.files.foreign_parquet import foreign
 
@@ -132,7 +133,7 @@ def test_a_footer_is_written_as_it_was_read(tmp_path: Path, file: str) -> None:
     assert footer.with_schema(footer.root) == footer.data
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.data())
 def test_a_damaged_file_is_refused_and_nothing_worse(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -156,7 +157,7 @@ def test_a_damaged_file_is_refused_and_nothing_worse(
             return
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(st.lists(st.none() | st.integers(-(2**63) + 2000, 2**63 - 1), min_size=1, max_size=20), st.booleans())
 def test_any_instant_in_nanoseconds_is_its_microseconds_or_refused(
     tmp_path_factory: pytest.TempPathFactory, drawn: list[int | None], whole: bool
@@ -206,7 +207,7 @@ def test_statistics_that_are_wrong_hide_nothing(folder: Folder) -> None:
         folder.rows("t")
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(st.lists(st.tuples(st.integers(1_721_426, 5_373_484), st.integers(0, 86_399_999_999)), min_size=1, max_size=20))
 def test_any_int96_of_whole_microseconds_is_read_exactly(
     tmp_path_factory: pytest.TempPathFactory, moments: list[tuple[int, int]]

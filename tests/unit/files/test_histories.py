@@ -9,8 +9,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.doubles.memory_store import MemoryStore
+from tests.examples import examples
 from tests.unit.files.folder import Folder
 from tests.unit.files.published import Published
+
+pytestmark = pytest.mark.slow
 
 Row = tuple[str, str, str]
 """The texts of a key, a cursor and a value."""
@@ -51,7 +54,7 @@ def values(published: Published) -> list[str]:
 @given(BATCHES)
 @example([[("1", "next", "a"), ("2.5", "next", "b")], [("1", "next", "A"), ("x", "next", "c")]])
 @example([[("9007199254740993", "next", "1")], [("2.5", "next", "1")]])
-@settings(max_examples=3)
+@settings(max_examples=examples(2))
 def test_with_a_key_rows_are_inserted_and_updated(cursor: str | None, batches: list[list[Row]]) -> None:
     with TemporaryDirectory() as folder:
         home, source, at = Path(folder), dict[str, Row](), 5
@@ -80,7 +83,7 @@ GROWTH = st.lists(
 @given(GROWTH)
 @example([[("1", "next", "a"), ("1", "nan", "a")], [("1", "same", "a"), ("1", "", "a"), ("1", "", "a")]])
 @example([[("1", "inf", "1")], [("1", "next", "1")], [("1", "same", "1.50")]])
-@settings(max_examples=4)
+@settings(max_examples=examples(2))
 def test_without_a_key_rows_are_added_once(batches: list[list[Row]]) -> None:
     with TemporaryDirectory() as folder:
         home, source, at = Path(folder), list[Row](), 5

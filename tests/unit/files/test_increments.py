@@ -93,7 +93,12 @@ def test_json_lines_can_be_incremental(folder: Folder) -> None:
 
 @pytest.mark.parametrize(
     ("lag", "message"),
-    [("5 apples", "is not a lag"), ("-1", "is not a lag"), ("1e9", "is not a lag"), (True, "valid string")],
+    [
+        ("5 apples", "is not a valid lag"),
+        ("-1", "is not a valid lag"),
+        ("1e9", "is not a valid lag"),
+        (True, "valid string"),
+    ],
 )
 def test_a_lag_is_a_number_or_a_time(folder: Folder, lag: object, message: str) -> None:
     with pytest.raises(ValidationError, match=message):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analyst.connectors.files.places import open_place
-from analyst.connectors.files.places.local import matches
+from analyst.connectors.files.places.local import matches, why
 from analyst.errors import SourceError
 
 
@@ -94,13 +94,36 @@ def test_names_match_globs_part_by_part() -> None:
     ],
 )
 def test_a_path_that_leads_out_of_the_roots_is_refused(root: Path, path: str) -> None:
-    with pytest.raises(SourceError, match=r"SOURCE_ROOTS|no absolute path"):
+    with pytest.raises(SourceError, match=r"SOURCE_ROOTS|is not a path"):
         names(path.format(root=root), root)
 
 
-@pytest.mark.parametrize("path", ["data", "./data", "", "~/data", "file://host/data", "a\x00b", "/nul\x00"])
-def test_a_path_that_is_not_absolute_is_refused(root: Path, path: str) -> None:
-    with pytest.raises(SourceError, match=r"no absolute path|NUL"):
+@pytest.mark.parametrize("path", ["", ".", "~/data", "file://host/data", "a\x00b", "/nul\x00", "../secret", "a/../b"])
+def test_what_is_not_a_path_is_refused(root: Path, path: str) -> None:
+    with pytest.raises(SourceError, match=r"is not a path|NUL"):
+        names(path, root)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["orders", "./orders", "orders/", "sources/orders", "./sources/orders", "/sources/orders", "{root}/orders"],
+)
+def test_a_folder_is_named_alike_wherever_its_root_is(root: Path, path: str) -> None:
+    assert names(path.format(root=root), root) == ["1.csv", "2.csv", "old/0.csv"]
+    assert names(path.format(root=root) + "/*.csv", root.parent / "rooted", root) == ["1.csv", "2.csv"]
+
+
+def test_a_folder_that_is_called_sources_is_itself(root: Path) -> None:
+    assert names("sources", root) == names("/sources/", root) == ALL
+    (root / "sources" / "orders").mkdir(parents=True)
+    (root / "sources" / "orders" / "x.csv").write_text("a\n1\n")
+    assert names("sources", root) == ["orders/x.csv"]
+    assert names("sources/orders", root) == ["x.csv"]
+
+
+@pytest.mark.parametrize("path", ["nothing", "sources/nothing", "/sources/nothing", "/sources/../secret", "s/*.csv"])
+def test_a_relative_path_that_leads_nowhere_names_where_it_was_looked_for(root: Path, path: str) -> None:
+    with pytest.raises(SourceError, match=r"no such file or folder \(/.*\)|SOURCE_ROOTS"):
         names(path, root)
 
 
@@ -153,13 +176,15 @@ def test_what_can_not_be_read_has_a_problem_of_its_own(root: Path) -> None:
     os.close(folder)
     problems = {file.name: file.problem for file in open_place(str(root), [str(root)]).files()}
     assert [name for name in problems if problems[name] is None] == sorted([*ALL, "new\nline'\".csv"])
-    assert problems["pipe.csv"] == "'pipe.csv' is not a regular file; remove it"
-    assert problems["broken.csv"] == "'broken.csv' can't be read: No such file or directory"
+    assert problems["pipe.csv"] == "'pipe.csv' can't be read: it is not a regular file; remove it"
+    assert problems["broken.csv"] == (
+        "'broken.csv' can't be read: it is a link to a file that does not exist; remove it, or restore the file"
+    )
     assert "'circle.csv' can't be read: " in str(problems["circle.csv"])
-    assert "is not in UTF-8; rename it" in str(problems["latin\\xe9.csv"])
-    assert "is not in UTF-8; rename it" in str(problems["caf\\xe9/"])
+    assert "is not valid UTF-8; rename it" in str(problems["latin\\xe9.csv"])
+    assert "is not valid UTF-8; rename it" in str(problems["caf\\xe9/"])
     deep = next(problem for name, problem in problems.items() if name.startswith("deep/"))
-    assert str(deep).endswith("can't be read: File name too long")
+    assert str(deep).endswith("can't be read: file name too long")
 
 
 def test_a_file_is_marked_by_its_content_not_its_name(root: Path) -> None:
@@ -181,3 +206,8 @@ def test_a_file_that_became_a_link_meanwhile_is_not_followed(root: Path, tmp_pat
     (root / "a.csv").symlink_to(tmp_path / "secret/s.csv")
     with pytest.raises(SourceError, match="SOURCE_ROOTS"):
         place.local(file, tmp_path)
+
+
+def test_a_missing_permission_is_told_with_the_way_to_give_it() -> None:
+    assert "chmod -R a+rX" in why(PermissionError(13, "Permission denied"))
+    assert why(IsADirectoryError(21, "Is a directory")) == "Is a directory"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from analyst.connectors.files.columns import column_groups
 from analyst.errors import SourceError
 from analyst.names import quote_text
+from tests.examples import examples
 from tests.unit.files.folder import Folder
 
 ROOT = Path(__file__).parents[3]
@@ -155,7 +156,7 @@ def test_a_pretty_printed_object_is_told(folder: Folder, on_error: str) -> None:
 _fields = st.lists(st.sampled_from(["", "a", '"', '""', "x y", '5"', '"p, q"', " ", "7"]), min_size=1, max_size=4)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(rows=st.lists(_fields, min_size=1, max_size=3), end=st.sampled_from(["", ","]))
 def test_nothing_is_lost_or_moved_of_what_is_read(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], end: str

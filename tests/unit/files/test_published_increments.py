@@ -237,7 +237,7 @@ def test_a_table_whose_files_are_gone_is_named_until_they_are_back(published: Pu
         assert (result.status, result.rows) == ("vanished", 1)
         assert result.note == (
             "its files are no longer in the source (last seen 2026-01-02 03:04 UTC); the published rows stay readable; "
-            f"put the files back, or remove the table with DELETE /api/admin/tables/{SOURCE}.t"
+            f"put the files back, or remove the table: da admin tables remove {SOURCE}.t"
         )
     assert [table.notice for table in published.catalog().tables] == [None, told[0].note]
     assert published.rows() == [("1",)]

@@ -117,7 +117,7 @@ def test_a_missing_package_is_named_with_the_way_to_install_it(url: str, package
     code = f"""
 import sys
 sys.modules[{package!r}] = None  # as if it were not installed
-from analyst.connectors.files.places.open_place import open_place
+from analyst.connectors.files.places import open_place
 from analyst.errors import SourceError
 try:
     open_place({url!r}, [{url!r}])
@@ -189,7 +189,7 @@ def test_its_etag_tells_whether_it_changed(web: Web) -> None:
     web.headers = {"ETag": '"2"'}
     assert reading(web).plan()[0].fingerprint != before
     web.headers = {}
-    with pytest.raises(SourceError, match="neither ETag nor Last-Modified"):
+    with pytest.raises(SourceError, match="neither an ETag nor a Last-Modified"):
         reading(web).plan()
 
 

@@ -20,6 +20,7 @@ from da.manifest import File, Table
 from da.views import Mirrored, publish
 from da.workspace import Workspace
 from tests.doubles.memory_store import MemoryStore
+from tests.examples import examples
 from tests.unit.files.folder import Folder
 from tests.unit.files.published import NOW, Published
 
@@ -54,7 +55,7 @@ def check(published: Published) -> None:
 
 
 @given(st.lists(FOLDERS, min_size=1, max_size=4))
-@settings(max_examples=8)
+@settings(max_examples=examples(8))
 def test_any_arrangement_of_equal_files_is_read_as_duckdb_reads_them(folders: list[dict[str, str]]) -> None:
     with TemporaryDirectory() as home:
         files = Path(home) / "files"

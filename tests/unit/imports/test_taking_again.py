@@ -140,4 +140,4 @@ def test_what_people_wrote_is_taken_once(take: Take, state: State) -> None:
     assert rows(state, "select title from knowledge_items") == [("Ours",)]
     assert rows(state, "select user_id, tables from user_sync_settings") == [("u-bob", '["a"]')]
     assert rows(state, "select params from audit_log where id = 'a1'") == [('{"batch": true}',)]
-    assert reasons(report, "telegram_links") == {"1 row": "the user is not imported"}
+    assert reasons(report, "telegram_links") == {"1 row of u-gone": "the user is not imported"}

@@ -46,7 +46,7 @@ def test_who_has_no_address_is_left_with_what_is_theirs(take: Take, email: str) 
     )
     assert reasons(report, "user") == {email: "it is not a valid e-mail address"}
     assert reasons(report, "grant")["u on orders"] == "there is no such user"
-    assert reasons(report, "telegram_links") == {"1 row": "the user is not imported"}
+    assert reasons(report, "telegram_links") == {"1 row of u": "the user is not imported"}
     assert reasons(report, "access_request") == {"e for keboola.orders": "the user is not imported"}
     assert "user" not in report.taken
 

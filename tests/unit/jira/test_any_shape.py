@@ -13,6 +13,7 @@ from analyst.connectors.jira.issue.events import Event, read_event
 from analyst.connectors.jira.issue.rows import rows
 from analyst.connectors.jira.issue.state import IssueState
 from analyst.connectors.jira.issue.values import Report
+from tests.examples import examples
 from tests.unit.jira import bodies
 from tests.unit.jira.bodies import ISSUE_ID, LINK, body, comment, issue, partial, person
 
@@ -110,7 +111,7 @@ def assert_rows_fit(state: IssueState, options: TransformOptions) -> None:
                 assert fits(value, kind), (name, column, value)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(spoiled())
 def test_no_shape_anywhere_in_a_body_raises_and_rows_fit_their_types(payload: Any) -> None:
     options = TransformOptions.of("jira.example", CUSTOM)
@@ -121,7 +122,7 @@ def test_no_shape_anywhere_in_a_body_raises_and_rows_fit_their_types(payload: An
         assert state.joined(state) == state
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(spoiled())
 def test_no_shape_anywhere_in_an_answer_of_rest_raises(payload: Any) -> None:
     document = payload.get("issue") if isinstance(payload, dict) else None

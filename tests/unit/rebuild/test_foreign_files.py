@@ -14,6 +14,8 @@ from tests.reading import data, edited, query
 from tests.unit.rebuild.building import extract, rebuild
 from tests.unit.rebuild.test_hostile import FILES, META, T
 
+pytestmark = pytest.mark.slow
+
 EXTRACT = "extracts/odd/extract.duckdb"
 FOREIGN = "extracts/odd/data/t/part-{}.parquet"
 CONTENT = f"extracts/odd/data/t/{'a' * 31}{{}}.parquet"

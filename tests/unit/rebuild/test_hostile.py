@@ -16,6 +16,8 @@ from tests.unit.rebuild.building import extract, rebuild
 if TYPE_CHECKING:
     from tests.clouds import Cloud
 
+pytestmark = pytest.mark.slow
+
 SECRET = "the host's own secret"
 META = """create table _meta (table_name varchar not null, description varchar, rows bigint, size_bytes bigint,
 extracted_at timestamp, query_mode varchar default 'local')"""

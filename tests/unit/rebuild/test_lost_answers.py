@@ -6,21 +6,33 @@ from analyst.errors import LeaseLostError, UnavailableError
 from analyst.rebuild.publishing import COPY
 from analyst.snapshots import Snapshots
 from analyst.store import Store
+from tests.clouds import Cloud
 from tests.doubles.around import AgedStore
 from tests.doubles.faulty_store import Fault, FaultyStore
 from tests.reading import data, pointer, query
 from tests.unit.rebuild.building import extract, rebuild
 
+pytestmark = pytest.mark.slow
+
 # What a rebuild writes: the lease, analytics.duckdb, the catalog, the pointer, the copy, the release, the record.
 POINTER_WRITE = 3
 
 
-@pytest.mark.parametrize("fault", Fault)
-@pytest.mark.parametrize("write", range(7))
-def test_an_answer_that_is_lost_fails_no_rebuild(store: Store, fault: Fault, write: int) -> None:
+@pytest.fixture(scope="module")
+def news(shared_cloud: Cloud) -> Cloud:
+    """A bucket with a snapshot, and an extract that is newer; tests work on copies."""
+    store = shared_cloud.open()
     extract(store, "shop", {"orders": "select 1 as n"})
     rebuild(store)
     extract(store, "shop", {"orders": "select 2 as n"})
+    return shared_cloud
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("write", range(7))
+def test_an_answer_that_is_lost_fails_no_rebuild(news: Cloud, fault: Fault, write: int) -> None:
+    store = news.copy().open()
     assert rebuild(FaultyStore(store, puts=[*[None] * write, fault])).status == "published"
     assert query(store, "from orders") == [(2,)]
     assert Snapshots(store).current().number == 2

@@ -11,6 +11,8 @@ from analyst.store import ANY, Store
 from tests.reading import pointer, query
 from tests.unit.rebuild.building import damage, extract, rebuild, views
 
+pytestmark = pytest.mark.slow
+
 
 def delete(store: Store, *keys: str) -> None:
     for key in keys:

@@ -24,16 +24,13 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 class Bucket(MemoryStore):
-    """A bucket with two snapshots, in which something may happen just before a key is put."""
+    """A bucket in which something may happen just before a key is put."""
 
     def __init__(self) -> None:
         super().__init__()
         self.before: dict[str, Callable[[], object]] = {}
         self.before_any: Callable[[str], object] = lambda _: None
         self.is_down = False
-        for generation in (1, 2):
-            self.publish(generation)
-            assert self.rebuild().status == "published"
 
     def put(self, key: str, data: bytes, *, if_version: str | Condition) -> str:
         self.before.pop(key, lambda: None)()
@@ -85,9 +82,21 @@ class Bucket(MemoryStore):
         return duckdb.execute(f"select generation from '{folder}/orders.parquet'").fetchall()
 
 
+@pytest.fixture(scope="module")
+def two_snapshots() -> Bucket:
+    """What tests begin with; they work on copies."""
+    bucket = Bucket()
+    for generation in (1, 2):
+        bucket.publish(generation)
+        assert bucket.rebuild().status == "published"
+    return bucket
+
+
 @pytest.fixture
-def bucket() -> Bucket:
-    return Bucket()
+def bucket(two_snapshots: Bucket) -> Bucket:
+    bucket = Bucket()
+    bucket.hold(two_snapshots)
+    return bucket
 
 
 def test_the_tables_are_those_of_then_until_the_source_publishes_anew(bucket: Bucket, tmp_path: Path) -> None:
@@ -184,8 +193,15 @@ def test_a_dry_run_says_what_would_be_missing_and_held_back_and_changes_nothing(
     assert {entry.key: entry.version for entry in bucket.list("")} == before
     assert (told.status, told.dry_run, told.tables) == ("unchanged", True, 1)
     assert (told.missing, told.held_back) == (("other.orders",), ("other", "shop"))
+    assert [(one.table, one.change, one.rows_before, one.rows_after) for one in told.changes] == [
+        ("other.orders", "removed", 1, None),
+        ("shop.orders", "changed", 1, 1),
+    ]
     done = bucket.roll_back(1)
-    assert (done.missing, done.held_back) == (told.missing, told.held_back)
+    assert (done.missing, done.held_back, done.changes) == (told.missing, told.held_back, told.changes)
+    assert roll_back(bucket.rebuilding, 4, dry_run=True).changes == ()
+    back = roll_back(bucket.rebuilding, 3, dry_run=True).changes
+    assert [(one.table, one.change) for one in back] == [("other.orders", "added"), ("shop.orders", "changed")]
     assert release(bucket.rebuilding, None).tables == 2
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from analyst.rebuild import view_names
 from analyst.store import Store
+from tests.examples import examples
 from tests.reading import query
 from tests.unit.rebuild.building import extract, rebuild, views
 
@@ -29,7 +30,7 @@ def test_view_names_never_move_and_are_never_shared(history: list[list[str]]) ->
 
 
 @pytest.mark.slow
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(3), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     history=st.lists(
         st.dictionaries(SOURCES, st.sets(TABLES.filter(lambda name: name != "_meta"), min_size=1, max_size=3)),

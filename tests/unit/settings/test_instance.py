@@ -14,6 +14,7 @@ from analyst.errors import SettingsError
 from analyst.settings import Configuration, Settings, get_data_source_type, get_value, read_settings
 from analyst.settings.configuration import Findings, check
 from analyst.settings.instance import read_instance
+from tests.examples import examples
 from tests.unit.settings.test_environment import KEY
 
 PLAIN = {"DATA_URL": "file:///data"}
@@ -214,7 +215,7 @@ def test_a_text_stays_as_it_is_written(text: str) -> None:
 
 
 @given(st.text(alphabet=st.sampled_from("ab:-[]{}\n \t'\"${}&*!#,|>?~\x00é"), max_size=60))
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_text_is_read_or_refused(text: str) -> None:
     assert found(text).problems is not None
 

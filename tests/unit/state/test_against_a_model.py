@@ -22,6 +22,7 @@ from analyst.state.registry import NewTable, TableChange, deregister, register, 
 from analyst.state.sources import NewSource, create_source, delete_source
 from analyst.state.tokens import issue
 from analyst.state.users import NewUser, UserChange, create_user, delete_user, get_user, update_user
+from tests.examples import examples
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 ACTOR = Actor(None, NOW)
@@ -289,5 +290,5 @@ class Administration(RuleBasedStateMachine):
         assert any(p.active and p.role is Role.ADMIN for p in self.model.people.values()) or not self.model.people
 
 
-Administration.TestCase.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+Administration.TestCase.settings = settings(max_examples=examples(6), stateful_step_count=25, deadline=None)
 TestAdministration = Administration.TestCase

@@ -207,7 +207,7 @@ def test_many_lost_answers_in_a_row_are_no_many_edits(scripted: ScriptedStore, n
 
 def test_when_nothing_can_be_read_back_the_caller_is_told(scripted: ScriptedStore, now: datetime, actor: Actor) -> None:
     scripted.script = ["down"]
-    with pytest.raises(UnsureWriteError, match="look before you repeat it"):
+    with pytest.raises(UnsureWriteError, match="check whether the change is there before you repeat it"):
         state_in(scripted, now).edit(add(actor, "sales"))
 
 
@@ -240,7 +240,7 @@ def test_an_edit_that_always_loses_gives_up(now: datetime, actor: Actor) -> None
             return super().put(key, data, if_version=if_version)
 
     state = State(Losing(), lambda: now, sleep=lambda _: None)
-    with pytest.raises(UnavailableError, match="others change"):
+    with pytest.raises(UnavailableError, match="other processes change it"):
         state.edit(add(actor, "sales"))
 
 

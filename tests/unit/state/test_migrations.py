@@ -16,9 +16,10 @@ from analyst.access import CURRENT, AccessList, AccessReader, Caller, Role
 from analyst.names import is_name
 from analyst.state import SCHEMA_VERSION, State, StateTooNewError
 from analyst.state.files import LEGACY
+from analyst.state.migrations import migrate
+from analyst.state.migrations.v4 import renamed
 from analyst.state.projection import project
 from analyst.state.registry import list_tables
-from analyst.state.schema import migrate, renamed
 from analyst.state.users import get_user, list_users
 from analyst.store import ABSENT, Store
 from tests.doubles.memory_store import MemoryStore

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from analyst.errors import ForbiddenError
 from analyst.store import ABSENT, ANY, ObjectMissingError, Store, StoreConflictError
+from tests.examples import examples
 from tests.unit.store.key_suite import KeySuite, NewStore
 
 _steps = st.lists(
@@ -177,7 +178,7 @@ class StoreSuite(KeySuite):
                 store.sign(key, expires=60, filename="f")
 
     def test_no_version_comes_twice_whatever_is_written_and_deleted(self, new_store: NewStore) -> None:
-        @settings(max_examples=self.examples, deadline=None)
+        @settings(max_examples=examples(self.examples), deadline=None)
         @given(steps=_steps)
         def check(steps: list[tuple[str, str]]) -> None:
             model = _Model(new_store())

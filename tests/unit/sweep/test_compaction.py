@@ -24,8 +24,11 @@ from analyst.sweep import Rule, Sweep
 from tests.doubles.memory_store import MemoryStore
 from tests.doubles.pieces import Pieces
 from tests.doubles.toy_source import Toy, ToyTable
+from tests.examples import examples
 from tests.reading import folder
 from tests.unit.sweep.scattered import DAY, FEW, Bucket
+
+pytestmark = pytest.mark.slow
 
 
 def test_many_small_files_become_one_and_nothing_else_changes(bucket: Bucket, source: Pieces) -> None:
@@ -200,7 +203,7 @@ STEPS = st.lists(st.one_of(st.sampled_from(PIECES), st.sampled_from(["extract", 
 
 
 @pytest.mark.slow
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(2), deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS)
 def test_appends_and_compactions_give_what_the_appends_alone_give(
     steps: list[str], new_store: Callable[[], Store], tmp_path_factory: pytest.TempPathFactory

@@ -13,6 +13,8 @@ from tests.doubles.mortal_store import Fate, MortalStore
 from tests.doubles.pieces import Pieces
 from tests.unit.sweep.scattered import Bucket
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kind", ["cursor", "blind", "full"])
 def test_an_extract_that_began_before_publishes_upon_the_few(bucket: Bucket, kind: Any) -> None:

@@ -22,6 +22,7 @@ from analyst.store import ANY, Condition
 from analyst.sweep import Sweep, SweepAnswer, archive_records
 from analyst.sweep.archive_records import Records
 from tests.doubles.memory_store import MemoryStore
+from tests.examples import examples
 
 HOUR = 3600.0
 BEGAN = datetime(2026, 1, 5, 12, tzinfo=UTC)
@@ -182,7 +183,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(steps=STEPS)
 def test_nothing_is_lost_or_seen_twice_wherever_a_sweep_is_cut(steps: list[str | float | int]) -> None:
     world = World()

@@ -20,6 +20,8 @@ from analyst.sweep import Sweep, checkpoints
 from tests.doubles.around import Around
 from tests.unit.sweep.waiting import DELTA_KEEP, KEEP, ROOT, Bucket
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bucket(quick_store: Store, tmp_path: Path) -> Bucket:

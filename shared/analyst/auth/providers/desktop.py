@@ -6,6 +6,7 @@
 import base64
 import hashlib
 import hmac
+import secrets
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -15,10 +16,11 @@ from analyst.auth.keys import Keys, Purpose
 from analyst.auth.limits import Limit
 from analyst.auth.provider import AuthProvider, LoginButton
 from analyst.auth.sessions import Pair
-from analyst.auth.single_use import use
+from analyst.auth.single_use import USED, use
 from analyst.errors import UnauthenticatedError
 from analyst.settings import Settings
 from analyst.store import Store
+from analyst.store.compare_and_swap import put_once
 
 LASTS: Final = timedelta(minutes=5)
 """How long a code works."""
@@ -27,13 +29,19 @@ PER_CLIENT: Final = Limit("desktop-from", 60, timedelta(minutes=15))
 """Codes and refresh tokens that one client tries."""
 
 
+_SHORT: Final = 8
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""Crockford's base 32, without letters that look like digits."""
+_ALIKE: Final = str.maketrans("OIL", "011")
+
+
 class Desktop:
     """The provider. It is no way into a browser, so it has no button."""
 
     name = "desktop"
 
     def is_available(self, settings: Settings) -> bool:  # noqa: ARG002 - as every provider
-        """Tell that it needs nothing."""
+        """Return True: it needs no configuration."""
         return True
 
     def button(self, settings: Settings) -> LoginButton | None:  # noqa: ARG002 - as every provider
@@ -45,8 +53,34 @@ PROVIDER: Final[AuthProvider] = Desktop()
 
 
 def give_code(keys: Keys, caller: Caller, challenge: str, now: datetime) -> str:
-    """Return a code for whoever has the secret behind a challenge: base64url of its SHA-256, without padding."""
+    """Return a code that only the holder of the secret behind a PKCE challenge can use."""
     return keys.sign(Purpose.DESKTOP, caller.user_id or "", now, LASTS, challenge=challenge)
+
+
+def shorten(store: Store, code: str) -> str:
+    """Return a short code of eight characters for a code, for typing.
+
+    It is short enough to guess, but guessing is useless: the code behind it works only with the secret of the requesting `da`.
+    """
+    short = "".join(secrets.choice(_ALPHABET) for _ in range(_SHORT))
+    put_once(store, _place(short), code.encode())
+    return short
+
+
+def _lengthen(store: Store, text: str) -> str:
+    """Return the code behind a short code. Long codes, which browsers pass on, are returned unchanged."""
+    short = "".join(text.split()).replace("-", "").upper().translate(_ALIKE)
+    if len(short) != _SHORT or set(short) - set(_ALPHABET):
+        return text
+    found = store.read(_place(short))
+    if found is None:
+        raise UnauthenticatedError("the code is wrong or has expired; run `da login` again")
+    return found.data.decode()
+
+
+def _place(short: str) -> str:
+    """Return the key of a short code, among the records of single use: the sweep removes it with them."""
+    return USED + hashlib.sha256(f"desktop code {short}".encode()).hexdigest()
 
 
 def take_code(
@@ -58,6 +92,7 @@ def take_code(
         UnauthenticatedError: it is not valid, was used, is for another `da`, or its user may not sign in any more.
         UnavailableError: the store does not respond.
     """
+    code = _lengthen(store, code)
     claims = keys.verify(Purpose.DESKTOP, code, now)
     if not hmac.compare_digest(_challenge(verifier).encode(), str(claims["challenge"]).encode()):
         raise UnauthenticatedError("the code belongs to another `da login`; run `da login` again")

@@ -49,7 +49,7 @@ def mail_link(
     base_url: str,
     now: datetime,
 ) -> bool:
-    """Mail a sign-in link to whoever may sign in with this address; tell whether it was sent. Others get nothing.
+    """Mail a sign-in link if this address may sign in; return whether it was sent.
 
     Raises:
         UnavailableError: the mail server does not take it.
@@ -67,6 +67,6 @@ Open this page to sign in to {name}:
 
 {url}
 
-It works once, for 15 minutes. In another browser than the one that asked for it, you need the code that is shown there.
-If you did not ask for it, there is nothing to do: nobody can sign in by it without that code.
+The link works once, within 15 minutes. In a browser other than the one in which you requested it, enter the code that
+is shown there. If you did not request it, ignore this mail: nobody can sign in without that code.
 """

@@ -43,14 +43,14 @@ PROVIDER: Final[AuthProvider] = Google()
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """Somebody goes to the provider: the URL, and what their browser keeps until they are back."""
+    """A redirect to the provider: its URL, and the cookie that the browser keeps meanwhile."""
 
     url: str
     kept: str
 
 
 def depart(issuer: Issuer, settings: Settings, keys: Keys, *, redirect_uri: str, then: str, now: datetime) -> Departure:
-    """Send somebody to the provider.
+    """Prepare a redirect to the provider.
 
     Raises:
         UnavailableError: the provider does not respond.
@@ -73,7 +73,7 @@ def depart(issuer: Issuer, settings: Settings, keys: Keys, *, redirect_uri: str,
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """Somebody is back: who they proved to be, and where they wanted to go."""
+    """A return from the provider: the proven identity, and the page to open next."""
 
     proven: Proven
     then: str
@@ -91,7 +91,7 @@ def arrive(
     named_issuer: str,
     now: datetime,
 ) -> Arrival:
-    """Determine who is back from the provider.
+    """Verify a return from the provider.
 
     Raises:
         UnauthenticatedError: it is not the browser that we sent there, it took too long, or nothing was proven.
@@ -164,10 +164,10 @@ def _proven(claims: Mapping[str, Any], issuer: str, settings: Settings) -> Prove
 
 
 def _require_domain(email: str, claims: Mapping[str, Any], issuer: str, settings: Settings) -> None:
-    """Hold the account's organisation (`hd`) against the domain of its address.
+    """Check the organization of the account (`hd`) against the domain of its address.
 
-    Anybody can make an account with Google for an address they once had. Only where there is an `hd` is it managed by the
-    company, so that alone lets somebody come by their domain.
+    Anybody can create a Google account for an address that they once had. Only an account with `hd` is managed by an
+    organization, so only such accounts may sign in by their domain.
 
     Raises:
         ForbiddenError: it is an account of another organisation, or of none where only that would let it in.

@@ -91,12 +91,12 @@ RESETS_FROM: Final = Limit("reset-from", 20, _QUARTER)
 
 
 class Password:
-    """The provider. Every installation has it; who has no password can't sign in by one."""
+    """The provider. It is always available; users without a password cannot use it."""
 
     name = "password"
 
     def is_available(self, settings: Settings) -> bool:  # noqa: ARG002 - as every provider
-        """Tell that it needs nothing."""
+        """Return True: it needs no configuration."""
         return True
 
     def button(self, settings: Settings) -> LoginButton:  # noqa: ARG002 - as every provider
@@ -108,7 +108,7 @@ PROVIDER: Final[AuthProvider] = Password()
 
 
 def check(email: str, password: str, *, client: str, limits: Limits, state: State, actor: Actor) -> Account:
-    """Find the user who has this e-mail and password. For any e-mail it takes as long, and says the same.
+    """Find the user with this e-mail address and password, in the same time and with the same error for every address.
 
     Raises:
         UnauthenticatedError: there is none, or no password was ever set.
@@ -146,7 +146,7 @@ def set_up_link(account: Account, *, keys: Keys, base_url: str, now: datetime) -
 def mail_reset(
     email: str, *, binding: Binding, keys: Keys, state: State, settings: Settings, base_url: str, now: datetime
 ) -> bool:
-    """Mail a link to set a new password to the user of this e-mail, if there is one; tell whether it was sent.
+    """Mail a link to set a new password if a user has this address; return whether it was sent.
 
     Raises:
         UnavailableError: the mail server does not take it.
@@ -170,7 +170,7 @@ class Owner:
 
 
 def whose(token: str, cookie: str | None, keys: Keys, state: State, now: datetime) -> Owner:
-    """Tell whose password a link sets.
+    """Return the user whose password a link sets.
 
     Raises:
         UnauthenticatedError: it is not valid, or the password was set since it was made.
@@ -248,6 +248,6 @@ Open this page to set a new password for {name}:
 
 {url}
 
-It works once, for an hour. In another browser than the one that asked for it, you need the code that is shown there.
-If you did not ask for it, there is nothing to do.
+The link works once, within an hour. In a browser other than the one in which you requested it, enter the code that is
+shown there. If you did not request it, ignore this mail.
 """

@@ -14,7 +14,7 @@ from analyst.connectors.files.formats.compression import kind_of
 from analyst.connectors.files.increments import Increment, passed_over
 from analyst.connectors.files.listing import DataFile, Format, Planned, Wanted
 from analyst.connectors.files.places import open_place
-from analyst.connectors.files.places.local import Place
+from analyst.connectors.files.places.local import Place, SourceFile
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.errors import SourceError
 from analyst.names import name_of, quote_text
@@ -48,7 +48,7 @@ class CsvConnector:
     scratch: Path | None = None
     place: Callable[[str, Sequence[str]], Place] = open_place
     _planned: dict[str, Planned] = field(default_factory=dict, init=False)
-    _skipped: list[str] = field(default_factory=list, init=False)
+    _files: list[SourceFile] = field(default_factory=list, init=False)
 
     def tables(self) -> Iterable[SourceTable]:
         """List the tables that the files make, in order of their names; reads no content.
@@ -67,15 +67,31 @@ class CsvConnector:
         if not self._planned:
             files = self._place().files()
             self._planned.update({table.name: table for table in listing.plan(self.wanted, files)})
-            self._skipped.extend(listing.skipped(files))
+            self._files[:] = files
         return list(self._planned.values())
 
     def notes(self) -> tuple[str, ...]:
-        """List the files that are not read, because by their names they hold no table."""
-        if not self._skipped:
-            return ()
-        more = ", …" if len(self._skipped) > _SKIPPED_LISTED else ""
-        return (f"skipped {len(self._skipped)}: {', '.join(self._skipped[:_SKIPPED_LISTED])}{more}",)
+        """Report files whose names match no format, and that there is nothing to read."""
+        skipped = listing.skipped(self._files)
+        more = ", …" if len(skipped) > _SKIPPED_LISTED else ""
+        notes = [f"skipped {len(skipped)}: {', '.join(skipped[:_SKIPPED_LISTED])}{more}"] if skipped else []
+        if not self._planned:
+            notes.append(self.nothing())
+        return tuple(notes)
+
+    def nothing(self) -> str:
+        """Explain why no file makes a table."""
+        path = self.wanted.source.path
+        if not self._files:
+            return f"'{path}' has no files; put CSV, TSV, JSON Lines or Parquet files there, or change the path"
+        return (
+            f"'{path}' has no files that make a table; their names must end in .csv, .tsv, .jsonl, .ndjson, .json or "
+            ".parquet, plain or with .gz or .zst"
+        )
+
+    def ignored(self) -> list[tuple[str, str]]:
+        """List the files that `plan` makes no table of, each with the reason."""
+        return listing.ignored(self.wanted, self._files)
 
     def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
         """Read the files of one table into parquet files; again if they change meanwhile.
@@ -93,7 +109,7 @@ class CsvConnector:
             home = into / str(attempt)
             home.mkdir()
             try:
-                extracted = self._extract(planned, increment, place, home)
+                extracted = self.read(planned, increment, place, home)
             except SourceError:
                 if before == _marks(place, planned):
                     raise
@@ -108,7 +124,12 @@ class CsvConnector:
     def _place(self) -> Place:
         return self.place(self.wanted.source.path, self.roots)
 
-    def _extract(self, planned: Planned, increment: Increment, place: Place, into: Path) -> Extracted:
+    def read(self, planned: Planned, increment: Increment, place: Place, into: Path) -> Extracted:
+        """Read the files of a table from a place into parquet files in an empty folder.
+
+        Raises:
+            SourceError: a file can't be read as it is configured.
+        """
         with duckdb_files.scratch(self.scratch) as scratch:
             files = [(item, place.local(item.file, scratch)) for item in planned.files]
             for item, path in files:

@@ -1,6 +1,6 @@
 """Opening a source of files as the registry has it, and registering the tables that are new in it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +14,7 @@ from analyst.names import is_name
 from analyst.settings import Settings
 from analyst.state import Actor, State, registry
 from analyst.state.registry import NewTable, RegisteredTable, Source
+from analyst.state.source_types import problems_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -74,11 +75,8 @@ class Discovery:
 
     def _open(self, source: Source, tables: Iterable[RegisteredTable]) -> CsvConnector:
         if source.type != TYPE:
-            raise InvalidInputError(f"the source {self.source!r} is of the type {source.type!r}, not {TYPE!r}")
-        config = _read(CsvSource, source.config, f"the config of the source {self.source!r}")
-        wanted = _wanted(config, frozenset(source.excluded), tables)
-        settings = self.settings
-        return CsvConnector(wanted, settings.source_roots, settings.memory_limit, settings.scratch_dir)
+            raise InvalidInputError(f"the source '{self.source}' is of type '{source.type}', not '{TYPE}'")
+        return connector_of(self.source, source.config, source.excluded, tables, self.settings)
 
     def _new(self, connector: CsvConnector) -> list[NewTable]:
         found: Iterable[Planned] = connector.plan()
@@ -94,6 +92,23 @@ class Discovery:
             primary_key=options.primary_key,
             cursor_column=options.cursor_column,
         )
+
+
+def connector_of(
+    source: str,
+    config: Mapping[str, Any],
+    excluded: Iterable[str],
+    tables: Iterable[RegisteredTable],
+    settings: Settings,
+) -> CsvConnector:
+    """Return the connector of a source with this config, whether it is registered or not.
+
+    Raises:
+        InvalidInputError: the config can't be used.
+    """
+    read = _read(CsvSource, dict(config), f"the config of the source '{source}'")
+    wanted = _wanted(read, frozenset(excluded), tables)
+    return CsvConnector(wanted, settings.source_roots, settings.memory_limit, settings.scratch_dir)
 
 
 def _is_sound(table: Planned) -> bool:
@@ -129,5 +144,4 @@ def _read(model: type[M], values: dict[str, Any], what: str) -> M:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise InvalidInputError(f"{what} can't be used: {problems}") from None
+        raise InvalidInputError(f"{what} can't be used: {'; '.join(problems_of(error, model))}") from None

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -183,10 +183,28 @@ def source_table(original: str) -> str:
 
 
 def skipped(files: Iterable[SourceFile]) -> list[str]:
-    """List the files that hold no table by their names, but for those that stand aside."""
+    """List the files whose names match no format, without those that are ignored because of a leading `_` or `.`."""
     return [
         file.name for file in files if _blocked(file) is None and data_file(file) is None and not _is_aside(file.name)
     ]
+
+
+def ignored(wanted: Wanted, files: Sequence[SourceFile]) -> list[tuple[str, str]]:
+    """List the files that are not read, each with the reason."""
+    read = {item.name for table in plan(wanted, files) for item in table.files}
+    return [(file.name, _reason(file, wanted)) for file in files if file.name not in read]
+
+
+def _reason(file: SourceFile, wanted: Wanted) -> str:
+    item = _blocked(file) or data_file(file)
+    if item is None:
+        return f"its name ends in none of {', '.join(f'.{ending}' for ending in _FORMATS)}"
+    if _is_aside(file.name) and not wanted.source.path.endswith(file.name):
+        return "its name or that of its folder starts with _; register a table with 'files' to read it"
+    name = _name(_original(item), wanted)
+    if name in wanted.excluded:
+        return f"the table '{name}' was removed by an administrator; register it to read it again"
+    return "'discover' is false, and no table is registered for it"
 
 
 def _planned(name: str, group: Mapping[str, list[DataFile]], wanted: Wanted) -> Planned:

@@ -18,14 +18,18 @@ _MAX_DELIMITER = 4
 def _one_character(text: str) -> str:
     text = _SPELLED.get(text, text)
     if len(text) != 1 or not text.isascii() or text in "\r\n\x00":
-        raise ValueError("must be one ASCII character, not a line break")
+        raise ValueError("must be one ASCII character, and not a line break")
     return text
+
+
+def _quote(text: str) -> str:
+    return text and _one_character(text)
 
 
 def _few_characters(text: str) -> str:
     text = _SPELLED.get(text, text)
     if not 1 <= len(text) <= _MAX_DELIMITER or not text.isascii() or set(text) & set("\r\n\x00"):
-        raise ValueError(f"must be 1 to {_MAX_DELIMITER} ASCII characters, none of them a line break")
+        raise ValueError(f"must be 1 to {_MAX_DELIMITER} ASCII characters, without line breaks")
     return text
 
 
@@ -42,7 +46,7 @@ def _known_encoding(name: str) -> str:
         found = codecs.lookup(name)
         "".encode(found.name)
     except (LookupError, ValueError):
-        raise ValueError(f"is no encoding: {name!r}; for example utf-8, windows-1250, latin-1, utf-16") from None
+        raise ValueError(f"is not a known encoding: '{name}'; examples: utf-8, windows-1250, latin-1, utf-16") from None
     return found.name
 
 
@@ -54,7 +58,7 @@ def _known_lag(text: str) -> str:
     try:
         return cursors.lag(text)
     except InvalidInputError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(f"can't be used: {error}") from None
 
 
 def _normalised(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -62,7 +66,10 @@ def _normalised(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _known_types(types: dict[str, str]) -> dict[str, str]:
-    return {name_of(column): casts.type_name(kind) for column, kind in types.items()}
+    try:
+        return {name_of(column): casts.type_name(kind) for column, kind in types.items()}
+    except InvalidInputError as error:
+        raise ValueError(f"can't be used: {error}") from None
 
 
 Character = Annotated[str, AfterValidator(_one_character)]
@@ -85,7 +92,7 @@ class CsvOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     delimiter: Delimiter | None = None
-    quote: Character | Literal[""] = '"'
+    quote: Annotated[str, AfterValidator(_quote)] = '"'
     escape: Character | None = None
     header: bool = True
     skip: Annotated[int, Field(ge=0)] = 0

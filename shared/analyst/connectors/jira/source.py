@@ -27,6 +27,7 @@ from analyst.settings import Settings
 from analyst.settings.kinds import CustomField
 from analyst.state import Actor, State, actor, registry
 from analyst.state.registry import NewTable, Source
+from analyst.state.source_types import problems_of
 from analyst.store import ABSENT, Store
 from analyst.store.compare_and_swap import put_once
 
@@ -114,7 +115,7 @@ def config_of(source: Source) -> JiraSource:
     try:
         return JiraSource.model_validate(source.config)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        problems = "; ".join(problems_of(error, JiraSource))
         raise InvalidInputError(f"the config of the source {source.name!r} can't be used: {problems}") from None
 
 

@@ -1,8 +1,8 @@
 """HTTP connections that need no thread while a client is slow.
 
-One loop reads whole requests and writes whole answers; a thread is used only while a function runs. So clients that send
-or read slowly, or not at all, cost a file descriptor and a buffer, and each of them only for a limited time. Parsing,
-buffers and threads are waitress's; deadlines, limits, the loop and the answers to what is not a request are ours.
+One loop reads whole requests and writes whole responses; a thread is used only while a function runs. So slow or silent
+clients cost a file descriptor and a buffer, for a limited time. Waitress parses, buffers and runs threads; the deadlines,
+the limits, the loop and the responses to invalid requests are ours.
 """
 
 import logging
@@ -54,7 +54,7 @@ class Application(Protocol):
 class Patience:
     """How long a client may take, in seconds; `rate` is in bytes a second.
 
-    Whoever sends a body or reads an answer must keep up `rate`, on the average of each `grace`.
+    A client that sends a body or reads a response must sustain `rate`, averaged over each `grace`.
     """
 
     header: float = 15.0
@@ -67,14 +67,14 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class _Pace:
-    """How many bytes had come or gone at a time."""
+    """The number of bytes transferred at a time."""
 
     since: float
     size: int
 
 
 class Connection(HTTPChannel):  # type: ignore[misc]
-    """One client. Requests are taken one at a time, the next once the answer to the last one was sent."""
+    """One client. Requests are handled one at a time: the next after the response to the last one is sent."""
 
     task_class = Work
     error_task_class = Refusal
@@ -115,7 +115,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         return Parser(adj, self.server.body_limit)
 
     def readable(self) -> bool:
-        """Return whether more is wanted of the client; what it sent ahead is taken first."""
+        """Return whether to read more from the client; data that it sent ahead is handled first."""
         if self._lingers_until is not None:
             return True
         if self.requests:  # still listened to, so that the loop need not be woken when it is answered
@@ -130,7 +130,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         return True
 
     def writable(self) -> bool:
-        """Return whether there is something to send, or to end."""
+        """Return whether there is data to send, or a connection to end."""
         if self._lingers_until is not None:
             return False
         return bool(super().writable()) or (self._ended and not self.requests)
@@ -216,7 +216,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         self._counted = 0
 
     def _fail(self, error: AnalystError) -> None:
-        """Answer a request with an error that did not come to its end."""
+        """Answer an incomplete request with an error."""
         with self.requests_lock:
             self.request.fail(error)
             self._complete()
@@ -283,7 +283,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         super().del_channel(map)
 
     def evict(self) -> None:
-        """Close the connection now, whatever the client has not taken: one that does not read would never be writable."""
+        """Close the connection now, even with unsent data: a client that does not read would never be writable."""
         self._is_wrong = False
         self.handle_close()
 
@@ -326,7 +326,7 @@ class Connection(HTTPChannel):  # type: ignore[misc]
 
 
 class Loop(dict[int, Any]):
-    """What is waited for, by file descriptor. Settled connections cost nothing but their place in one `poll`."""
+    """The event loop, by file descriptor. Settled connections cost only their place in one `poll`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -395,7 +395,7 @@ class Threads:
         self._queue.put(task)
 
     def shutdown(self, seconds: float) -> None:
-        """Take no more, and wait a while for what has begun."""
+        """Accept no more work, and wait a while for what is running."""
         ends = time.monotonic() + seconds
         for _ in self._threads:
             self._queue.put(None)
@@ -513,7 +513,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             self._map.wake(number)
 
     def handle_accept(self) -> None:
-        """Take in who waits. Where there is no room for more, those who have been idle longest are let go."""
+        """Accept waiting clients. Without room for more, those that have been idle longest are closed."""
         for _ in range(_ACCEPTED_AT_ONCE):
             before = len(self.active_channels)
             super().handle_accept()
@@ -528,7 +528,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             connection.evict()
 
     def stop(self) -> None:
-        """Take no more clients, and let those go who wait."""
+        """Accept no more clients, and close idle ones."""
         self._stopped_at = self.clock()
         wasyncore.dispatcher.close(self)
         for connection in list(self.active_channels.values()):

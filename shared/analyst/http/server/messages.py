@@ -51,7 +51,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
         self.adj = SimpleNamespace(max_request_body_size=self.limit + 1)
 
     def received(self, data: bytes) -> int:
-        """Take bytes; tell how many of them belong to this request."""
+        """Consume bytes; return how many of them belong to this request."""
         consumed = int(super().received(data))
         if self.chunked and not self.completed and self._is_endless():
             self.error, self.completed = BadRequest("a line of the chunked body is too long"), True
@@ -86,7 +86,7 @@ class Work(WSGITask):  # type: ignore[misc]
 
 
 class Refusal(WSGITask):  # type: ignore[misc]
-    """Answers what is not a request, or came too slowly, in the words in which functions fail."""
+    """Answers invalid, slow or incomplete requests with problem documents, like functions."""
 
     def execute(self) -> None:
         """Write the answer; the connection ends with it."""

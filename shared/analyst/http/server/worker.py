@@ -27,26 +27,26 @@ _LAST_TURNS: Final = 0.1
 
 
 class _Signals(file_dispatcher):  # type: ignore[misc]  # waitress has no types
-    """Ends the wait of the loop when a signal has come."""
+    """Wakes the loop when a signal arrives."""
 
     def __init__(self, number: int, loop: Loop) -> None:
         super().__init__(number, map=loop)
 
     def writable(self) -> bool:
-        """Tell that nothing is ever written."""
+        """Return False: nothing is ever written."""
         return False
 
     def handle_read(self) -> None:
-        """Forget which signal it was: the worker has seen to it."""
+        """Discard the signal: the worker has handled it."""
         with suppress(OSError):
             self.recv(512)
 
 
 class Worker(GunicornWorker):  # type: ignore[misc]  # gunicorn has no types
-    """Answers requests by threads, and everything else by one loop."""
+    """Runs functions in threads, and everything else in one loop."""
 
     def run(self) -> None:
-        """Answer until told to stop, and then until what has begun is answered."""
+        """Serve until told to stop, and then until running requests are answered."""
         to_stdout()
         threads = Threads(int(os.environ.get("THREADS") or _THREADS))
         loop = Loop()
@@ -71,7 +71,7 @@ class Worker(GunicornWorker):  # type: ignore[misc]  # gunicorn has no types
 
 
 def _room() -> int:
-    """Return how many connections a process may hold: each may need a file for what comes and one for what goes."""
+    """Return how many connections a process may hold: each may need files for buffers in both directions."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = min(_unlimited(hard), _FILES_EACH * _MOST_CONNECTIONS + _SPARE_FILES)
     if _unlimited(soft) < most:

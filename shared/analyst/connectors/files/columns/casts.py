@@ -195,7 +195,7 @@ def type_name(text: str) -> str:
     if name in _CONFIGURED or name in _WHOLE:
         return name
     known = ", ".join([*_WHOLE, "DECIMAL(p,s)", *_CONFIGURED])
-    raise InvalidInputError(f"{text!r} is no type that a column can be configured as; these are: {known}")
+    raise InvalidInputError(f"'{text}' is not a column type; available: {known}")
 
 
 def configured(type_text: str, decimal_separator: str = ".") -> Cast:

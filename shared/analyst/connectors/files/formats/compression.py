@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
+from analyst.connectors.files.places.local import why
 from analyst.errors import SourceError, UnavailableError
 
 if sys.version_info >= (3, 14):
@@ -74,7 +75,7 @@ def opened(path: Path, compression: Compression, name: str) -> Iterator[BinaryIO
     except OSError as error:
         if error.errno in _DISK_IS_FULL:
             raise UnavailableError(f"the disk is full while {name} is rewritten; see to SCRATCH_DIR") from error
-        raise SourceError(f"{name} can't be read: {error.strerror or error}") from error
+        raise SourceError(f"{name} can't be read: {why(error)}") from error
 
 
 def _open(path: Path, compression: Compression) -> BinaryIO:

@@ -1,4 +1,4 @@
-"""Files that lie elsewhere, on anything fsspec knows: listed there, and copied here to be read."""
+"""Files in a bucket or on any other filesystem of fsspec: listed there, and copied here to be read."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from analyst.connectors.files.places.local import SourceFile, is_under, matches, refused, split_glob
-from analyst.errors import SourceError, UnavailableError
+from analyst.errors import AnalystError, SourceError, UnavailableError
 
 _CHUNK = 1 << 20
 _PACKAGES = {
@@ -32,7 +32,7 @@ _MARKS = ("etag", "ETag", "generation", "version_id", "md5Hash", "mtime", "LastM
 
 @dataclass(frozen=True, slots=True)
 class RemotePlace:
-    """A folder, or a single file, of an fsspec filesystem."""
+    """A folder or a single file of an fsspec filesystem."""
 
     filesystem: Any
     home: str
@@ -40,28 +40,30 @@ class RemotePlace:
     url: str
 
     def files(self) -> list[SourceFile]:
-        """List the files, in order of their names; those with a leading dot are left out."""
+        """List the files in the order of their names, without hidden ones (`.name`)."""
         with _wrapped(self.url):
             found: Mapping[str, Any] = self.filesystem.find(self.home, detail=True)
         if not found:
-            raise SourceError(f"{self.url!r} can't be read: there is no such file or folder")
+            raise SourceError(
+                f"'{self.url}' can't be read: there is no such file or folder, or it is empty; check the bucket and the path"
+            )
         named = {self._name(path): (path, info) for path, info in found.items()}
         return [
-            SourceFile(name, path, self._mark(path, info))
+            SourceFile(name, path, self._mark(path, info), size=info.get("size"))
             for name, (path, info) in sorted(named.items())
             if not any(part.startswith(".") for part in name.split("/"))
             and (self.pattern is None or matches(self.pattern, name))
         ]
 
     def local(self, file: SourceFile, scratch: Path) -> Path:
-        """Copy the file to the scratch folder, a piece at a time."""
+        """Copy the file to the scratch folder in pieces."""
         copy = scratch / f"copied{sum(1 for _ in scratch.iterdir())}"
         with _wrapped(file.name), self.filesystem.open(file.path, "rb") as source, copy.open("wb") as target:
             shutil.copyfileobj(source, target, _CHUNK)
         return copy
 
     def mark(self, file: SourceFile) -> str:
-        """Ask for the file's size, and its entity tag, generation or time of change."""
+        """Return a mark of the file's size, and its ETag, generation or modification time."""
         with _wrapped(file.name):
             return self._mark(file.path, self.filesystem.info(file.path)) if self.filesystem.exists(file.path) else ""
 
@@ -80,11 +82,11 @@ def remote_place(url: str, roots: Sequence[str]) -> RemotePlace:
     """Open a place by its fsspec URL.
 
     Raises:
-        SourceError: it is not under any of the roots, or nothing here can read such URLs.
+        SourceError: it is outside of all roots, or no filesystem for such URLs is installed.
     """
     protocol, _, path = url.partition("://")
     if "::" in url or ".." in path.split("/") or not any(is_under(url, root) for root in roots):
-        raise refused(url)
+        raise refused(url, roots)
     import fsspec
 
     # gcsfs would ask for each bucket's layout over gRPC first, and block for a minute where that is not reachable
@@ -95,7 +97,12 @@ def remote_place(url: str, roots: Sequence[str]) -> RemotePlace:
     except ImportError as error:
         raise SourceError(_not_installed(url, protocol)) from error
     except ValueError as error:
-        raise SourceError(f"{url!r} can't be read: {error}") from error
+        known = ", ".join(f"{one}://" for one in ("gs", "s3", "az", "sftp"))
+        raise SourceError(
+            f"'{url}' can't be read: '{protocol}://' is not supported; use a folder, https://, or one of {known}"
+        ) from error
+    except Exception as error:  # of any filesystem: some look for credentials when they are made
+        raise _explained(url, error) from error
     return RemotePlace(filesystem, home, pattern, url)
 
 
@@ -114,7 +121,18 @@ def _wrapped(what: str) -> Iterator[None]:
     """Turn what a filesystem raises into what a source may raise."""
     try:
         yield
-    except (FileNotFoundError, PermissionError) as error:
-        raise SourceError(f"{what} can't be read: {error.strerror or error}") from error
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UnavailableError(f"{what} can't be read now: {error}") from error
+    except AnalystError:
+        raise
+    except Exception as error:  # each cloud's client has errors of its own, and none of them is ours
+        raise _explained(what, error) from error
+
+
+def _explained(what: str, error: Exception) -> SourceError | UnavailableError:
+    kind, text = type(error).__name__, str(error) or type(error).__name__
+    if isinstance(error, FileNotFoundError):
+        return SourceError(f"'{what}' can't be read: there is no such file or bucket; check the path ({text})")
+    if isinstance(error, PermissionError) or "Forbidden" in kind or " 403" in text:
+        return SourceError(f"'{what}' can't be read: access denied; let the server's account read it ({text})")
+    if "Credential" in kind or "credential" in text.lower():
+        return SourceError(f"'{what}' can't be read: the server has no valid credentials for it; set them ({text})")
+    return UnavailableError(f"'{what}' can't be read now: {text}; try again later")

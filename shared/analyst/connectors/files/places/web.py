@@ -1,4 +1,4 @@
-"""A file on a web server: never one of a private address, and only of an address that SOURCE_ROOTS lists."""
+"""A file on a web server: only within an address that SOURCE_ROOTS lists, and never at a private IP address."""
 
 import http.client
 import shutil
@@ -18,21 +18,26 @@ from analyst.errors import SourceError, UnavailableError
 
 _CHUNK = 1 << 20
 _TIMEOUT = 30.0
+_HINTS = {
+    401: "it requires a login, which web sources don't support; download the file into a folder instead",
+    403: "it denies access; check that the address is public",
+    404: "there is no such file; check the address",
+}
 _RETRYABLE = frozenset({HTTPStatus.TOO_MANY_REQUESTS, *range(500, 600)})
 
 
 @dataclass(frozen=True, slots=True)
 class WebPlace:
-    """One file on a web server, told apart from its next version by its ETag or Last-Modified.
+    """One file on a web server. Its versions are distinguished by its ETag or Last-Modified.
 
-    `allowed` tells which IP addresses may be connected to; the one that was looked at is the one that is used.
+    `allowed` decides which IP addresses may be connected to; the address that was checked is the one that is used.
     """
 
     url: str
     allowed: Callable[[str], bool] = is_public
 
     def files(self) -> list[SourceFile]:
-        """Ask for the file's headers."""
+        """Request the file's headers."""
         name = unquote(urlsplit(self.url).path.rsplit("/", 1)[-1])
         return [SourceFile(name, self.url, self._mark(self.url))]
 
@@ -43,19 +48,22 @@ class WebPlace:
             shutil.copyfileobj(answer, target, _CHUNK)
             if answer.length:
                 raise UnavailableError(
-                    f"{self.url!r} can't be read now: the answer ended {answer.length} bytes too early"
+                    f"'{self.url}' can't be read now: the response ended {answer.length} bytes too early; try again"
                 )
         return copy
 
     def mark(self, file: SourceFile) -> str:
-        """Ask for the file's headers again."""
+        """Request the file's headers again."""
         return self._mark(file.path)
 
     def _mark(self, url: str) -> str:
         with self._answer("HEAD", url) as answer:
             version = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
             if version is None:
-                raise SourceError(f"{self.url!r} can't be a source: its server tells neither ETag nor Last-Modified")
+                raise SourceError(
+                    f"'{self.url}' can't be a source: the server sends neither an ETag nor a Last-Modified header, so a "
+                    "new version would go unnoticed; download the file into a folder instead"
+                )
             return f"{version}:{answer.headers.get('Content-Length')}"
 
     @contextmanager
@@ -72,29 +80,36 @@ class WebPlace:
             finally:
                 connection.close()
         except (OSError, http.client.HTTPException) as error:
-            raise UnavailableError(f"{self.url!r} can't be read now: {error}") from error
+            raise UnavailableError(
+                f"'{self.url}' can't be read now: {error}; check the address, or try again"
+            ) from error
 
     def _accept(self, answer: http.client.HTTPResponse) -> None:
         if answer.status == HTTPStatus.OK:
             return
         if answer.status in _RETRYABLE:
-            raise UnavailableError(f"{self.url!r} can't be read now: the server answered {answer.status}")
+            raise UnavailableError(
+                f"'{self.url}' can't be read now: the server answered {answer.status}; try again later"
+            )
         where = answer.headers.get("Location")
-        hint = f" and leads to {where!r}: set that as the path" if where else ""
-        raise SourceError(f"{self.url!r} can't be read: the server answered {answer.status}{hint}")
+        hint = f"it redirects to '{where}': set that as the path" if where else _HINTS.get(answer.status, "check it")
+        raise SourceError(f"'{self.url}' can't be read: the server answered {answer.status}; {hint}")
 
     def _address(self, parts: SplitResult) -> tuple[str, int]:
-        """Look the host up, and give an address of it; every address of it must be allowed."""
+        """Resolve the host and return one of its addresses; all of them must be allowed."""
         port = parts.port or (443 if parts.scheme == "https" else 80)
         found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
         addresses = [str(info[4][0]) for info in found]
         if not all(self.allowed(address) for address in addresses):
-            raise SourceError(f"{self.url!r} may not be read: {parts.hostname!r} has a private address")
+            raise SourceError(
+                f"'{self.url}' can't be read: '{parts.hostname}' has a private address; use a public server, or put the "
+                "file into a folder"
+            )
         return addresses[0], port
 
 
 class _PinnedConnection(http.client.HTTPConnection):
-    """Connects to an address that was looked at, whatever the name stands for by now."""
+    """Connects to the address that was checked: the name may resolve to another one by now (DNS rebinding)."""
 
     def __init__(self, host: str, address: tuple[str, int], **kwargs: Any) -> None:
         super().__init__(host, address[1], timeout=_TIMEOUT, **kwargs)
@@ -102,7 +117,7 @@ class _PinnedConnection(http.client.HTTPConnection):
 
 
 class _PinnedTlsConnection(_PinnedConnection, http.client.HTTPSConnection):
-    """The same with TLS, the certificate being that of the name."""
+    """The same with TLS; the certificate is that of the name."""
 
 
 def _connection(parts: SplitResult, address: tuple[str, int]) -> http.client.HTTPConnection:
@@ -120,7 +135,7 @@ def web_place(url: str, roots: Sequence[str]) -> WebPlace:
     """
     parts = urlsplit(url)
     if ".." in unquote(parts.path).split("/") or "\\" in url or not any(is_under(url, root) for root in roots):
-        raise refused(url)
+        raise refused(url, roots)
     if not parts.hostname or parts.username or parts.password:
-        raise SourceError(f"{url!r} is no address of a file: it needs a host, and must not hold a password")
+        raise SourceError(f"'{url}' is not the address of a file: it needs a host, and must not contain a password")
     return WebPlace(url)

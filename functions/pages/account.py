@@ -1,0 +1,143 @@
+"""The account page: who one is, one's access tokens, password and requests for access."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+
+from analyst.access import Role, Scope
+from analyst.auth.callers import who_is
+from analyst.auth.last_use import with_last_use
+from analyst.auth.provider import available_providers
+from analyst.auth.providers.password import PROVIDER
+from analyst.context import Context
+from analyst.errors import AnalystError
+from analyst.http import Page, Redirect, function
+from analyst.http.browser_session import signed_out
+from analyst.http.pages import page
+from analyst.names import TableId
+from analyst.state import actor, requests, tokens
+from analyst.state.fields import Id, Input, Line, Note
+from analyst.state.requests import NewAccessRequest
+from analyst.state.tokens import DAYS, CreatedToken, NewToken
+from analyst.state.users import find_account
+from functions.api.access_requests import ASKED
+from functions.auth.password import PasswordChange, change_own_password
+
+_SCOPES: Final = (
+    (Scope.READ, "read the catalog and your account"),
+    (Scope.QUERY, "run queries on the server"),
+    (Scope.SYNC, "mirror and download tables"),
+    (Scope.ADMIN, "manage access tokens, and everything that your role administers"),
+)
+
+
+class TokenForm(Input):
+    """A new access token."""
+
+    name: Line
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1, max_length=4)]
+    expires_in_days: Annotated[int, Field(ge=1, le=3650)] = DAYS
+
+
+class RevocationForm(Input):
+    """The id of an access token."""
+
+    id: Id
+
+
+class RequestForm(Input):
+    """A table, and the reason for the request."""
+
+    table: TableId
+    reason: Note
+
+
+@function("GET", "/account", allow=Role.VIEWER)
+def account(ctx: Context) -> Page:
+    """Show the account of the signed-in user."""
+    return _account(ctx)
+
+
+@function("POST", "/account/tokens", allow=Role.VIEWER, scope=Scope.ADMIN)
+def create_account_token(form: TokenForm, ctx: Context) -> Page:
+    """Create an access token, and show it once."""
+    new = NewToken(name=form.name, scopes=form.scopes, expires_in_days=form.expires_in_days)
+    try:
+        made = ctx.state.edit(lambda db: tokens.create_token(db, actor(ctx), ctx.caller, new))
+    except AnalystError as error:
+        return _refused(ctx, error)
+    return _account(ctx, created=made)
+
+
+@function("POST", "/account/tokens/revoke", allow=Role.VIEWER, scope=Scope.ADMIN)
+def revoke_account_token(form: RevocationForm, ctx: Context) -> Page:
+    """Revoke one of the user's access tokens."""
+    return _done(
+        ctx,
+        "The access token is revoked.",
+        lambda: ctx.state.edit(lambda db: tokens.revoke_token(db, actor(ctx), ctx.caller, form.id)),
+    )
+
+
+@function("POST", "/account/requests", allow=Role.VIEWER)
+def create_account_request(form: RequestForm, ctx: Context) -> Page:
+    """Request access to a table."""
+    new = NewAccessRequest(table=form.table, reason=form.reason)
+
+    def send() -> object:
+        ctx.limits.count(ASKED, ctx.caller.user_id or "", ctx.now)
+        access = ctx.access.current()
+        return ctx.state.edit(lambda db: requests.ask(db, actor(ctx), ctx.caller, access, new))
+
+    return _done(ctx, "The request is sent. An administrator decides about it.", send)
+
+
+@function("POST", "/account/password", allow=Role.VIEWER, scope=Scope.ADMIN)
+def change_account_password(form: PasswordChange, ctx: Context) -> Redirect | Page:
+    """Change the password, which ends all sessions, and go to the sign-in page."""
+    try:
+        change_own_password(form, ctx)
+    except AnalystError as error:
+        return _refused(ctx, error)
+    return Redirect("/login", 303, (signed_out(ctx),))
+
+
+def _done(ctx: Context, text: str, change: Callable[[], object]) -> Page:
+    """Make a change and show the account, with the reason if the change is refused."""
+    try:
+        change()
+    except AnalystError as error:
+        return _refused(ctx, error)
+    return _account(ctx, done=text)
+
+
+def _refused(ctx: Context, error: AnalystError) -> Page:
+    """Show the account with the reason for a refused change. Errors of the server are raised."""
+    if not 400 <= error.status < 500:  # noqa: PLR2004
+        raise error
+    return _account(ctx, problem=str(error), status=error.status)
+
+
+def _account(ctx: Context, *, status: int = 200, created: CreatedToken | None = None, **values: Any) -> Page:
+    with ctx.state.read() as db:
+        found = tokens.list_tokens(db, ctx.caller, None)
+        own = requests.list_own(db, ctx.caller.user_id or "")
+        known = find_account(db, ctx.caller.user_id or "")
+    valid = [token for token in found if token.revoked_at is None and token.expires_at > ctx.now]
+    shown = {"done": None, "problem": None, "request_problem": None, **values}
+    return page(
+        ctx,
+        "account.html",
+        title="Your account",
+        current="/account",
+        status=status,
+        me=who_is(ctx.access.current(), ctx.caller),
+        created=created,
+        tokens=with_last_use(ctx.store, valid),
+        scopes=_SCOPES,
+        requests=own,
+        has_password=PROVIDER in available_providers(ctx.settings) and known is not None and bool(known.password_hash),
+        now=ctx.now,
+        **shown,
+    )

@@ -1,0 +1,98 @@
+"""`da admin audit`: who did what, and how it ended."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+import typer
+
+from da.errors import UsageError
+from da.options import Json
+from da.output import print_json, print_table, say
+from da.server import Server
+from da.session import WHO, doing
+from da.text import local_time
+
+_PAGE = 1000
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+Since = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Only events since then: 2h, 7d, 2026-03-01 or 2026-03-01T08:00.")
+]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Only events before then.")]
+User = Annotated[str | None, typer.Option("--user", "-u", metavar="EMAIL", help="Only events of this user.")]
+Action = Annotated[str | None, typer.Option(help="Only actions that start with this, such as grant or auth.")]
+Resource = Annotated[
+    str | None, typer.Option(metavar="KIND:NAME", help="Only events about this, such as table:shop.orders.")
+]
+Ended = Annotated[
+    Literal["ok", "denied", "failed"] | None, typer.Option("--outcome", help="Only events that ended so.")
+]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="Maximum number of events.")]
+
+
+def audit(
+    *,
+    since: Since = None,
+    until: Until = None,
+    user: User = None,
+    action: Action = None,
+    resource: Resource = None,
+    outcome: Ended = None,
+    limit: Limit = 100,
+    json: Json = False,
+) -> None:
+    """List what was done and attempted, newest first.
+
+    Examples:
+      da admin audit
+      da admin audit --since 2h --outcome denied
+      da admin audit --user ann@example.com --since 2026-03-01
+      da admin audit --resource table:shop.orders --json
+    """
+    wanted = {"since": _time(since), "until": _time(until), "user": user, "action": action}
+    with doing("read the audit log", missing=WHO) as server:
+        events = _events(server, {**wanted, "resource": resource, "outcome": outcome}, limit)
+    if json:
+        print_json(events)
+        return
+    rows = [
+        (local_time(it["at"]), it.get("email") or it.get("caller"), it["action"], it["outcome"], _about(it))
+        for it in events
+    ]
+    print_table(
+        ("time", "by", "action", "outcome", "about"), rows, optional=("outcome", "by"), empty="No events were found."
+    )
+    if len(events) == limit:
+        say(f"Showing the newest {limit:,} events; use --limit for more.", err=True)
+
+
+def _events(server: Server, wanted: dict[str, str | None], limit: int) -> list[dict[str, Any]]:
+    """Fetch pages until there are enough; a page may be short although more follow."""
+    events: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while len(events) < limit:
+        page = server.get("/api/admin/audit", **wanted, cursor=cursor, limit=min(_PAGE, limit - len(events)))
+        events += page["events"]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    return events
+
+
+def _about(event: dict[str, Any]) -> str:
+    times = f" ({event['count']} times)" if event.get("count", 1) > 1 else ""
+    return f"{', '.join(event.get('resources') or ())}{times}"
+
+
+def _time(text: str | None) -> str | None:
+    """Return a time with its zone; one without a zone is local."""
+    if text is None:
+        return None
+    if span := re.fullmatch(r"(\d{1,5})([mhdw])", text):
+        return (datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})).isoformat(timespec="seconds")
+    try:
+        return datetime.fromisoformat(text).astimezone().isoformat()
+    except (ValueError, OverflowError):
+        expected = "expected something like 2h, 7d, 2026-03-01 or 2026-03-01T08:00"
+        raise UsageError(f"'{text}' is not a valid time ({expected})") from None

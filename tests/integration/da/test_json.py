@@ -1,0 +1,189 @@
+"""Every command's `--json` has the shape that its schema in shared/da/schemas documents."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import typer
+
+import da
+from da.main import app
+from tests.running import BOOTSTRAP_SECRET, host
+
+if TYPE_CHECKING:  # not there where only the packages of `da` are
+    from tests.clouds import Cloud
+    from tests.integration.da.conftest import Da
+
+jsonschema = pytest.importorskip("jsonschema")
+
+SCHEMAS = {path.stem: json.loads(path.read_text()) for path in (Path(da.__file__).parent / "schemas").glob("*.json")}
+FORMER = {"auth.login", "auth.logout", "admin.add-user", "admin.list-users", "admin.grant", "admin.revoke"}
+FORMER |= {"admin.add-source", "admin.list-sources", "admin.register-table", "admin.list-tables"}
+OTHERWISE = {"admin.jira.backfill", "admin.jira.check", "admin.jira.refresh", "admin.jira.replay", "admin.jira.status"}
+"""Commands that need Jira; their documents are the server's answers, which its own tests check."""
+
+
+def commands(command: Any, context: Any, *path: str) -> Iterator[tuple[str, Any]]:
+    if not hasattr(command, "list_commands"):
+        yield ".".join(path), command
+        return
+    for name in command.list_commands(context):
+        yield from commands(command.get_command(context, name), context, *path, name)
+
+
+ROOT = typer.main.get_command(app)
+ALL = dict(commands(ROOT, ROOT.make_context("da", [], resilient_parsing=True)))
+
+
+def test_every_command_has_json_and_a_schema_and_no_schema_is_left_over() -> None:
+    speaking = {name for name, command in ALL.items() if any("--json" in each.opts for each in command.params)}
+    assert set(ALL) - speaking == {"help"}
+    assert speaking - FORMER == set(SCHEMAS)
+
+
+@pytest.mark.parametrize("name", sorted(SCHEMAS))
+def test_every_schema_is_one(name: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMAS[name])
+    assert SCHEMAS[name]["title"] == f"da {name.replace('.', ' ')} --json"
+    assert set(SCHEMAS[name]) & {"type", "$ref", "anyOf", "oneOf", "allOf"}
+
+
+class Checked:
+    """Runs commands with `--json` and holds what they print against their schemas."""
+
+    def __init__(self, run: "Da") -> None:
+        self.run = run
+        self.checked = set[str]()
+
+    def __call__(self, name: str, *arguments: str, code: int = 0) -> Any:
+        ran = self.run(*name.split("."), *arguments, "--json")
+        assert ran.code == code, (name, arguments, ran)
+        document = json.loads(ran.out)
+        jsonschema.Draft202012Validator(SCHEMAS[name]).validate(document)
+        self.checked.add(name)
+        return document
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_what_commands_print_fits_their_schemas(
+    da: "Da", cloud: "Cloud", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "orders.csv").write_text("id,total\n1,1.5\n2,2.5\n")
+    (files / "customers.csv").write_text("id,name\n1,Ann\n")
+    old = tmp_path / "old"
+    (old / "src_data/parquet").mkdir(parents=True)
+    monkeypatch.setenv("BOOTSTRAP_SECRET", BOOTSTRAP_SECRET)
+    monkeypatch.chdir(tmp_path)
+    with host(tmp_path, cloud, ACCESS_MAX_AGE="0") as server:
+        eve = Checked(da)
+        eve("login", "--server", server.url, "--bootstrap", "eve@example.com")
+        _sources(eve, files)
+        _own_data(eve)
+        _people(eve)
+        requester = eve("admin.tokens.create", "ann@example.com", "agent")
+        with monkeypatch.context() as ann:
+            ann.setenv("DA_TOKEN", requester["token"])
+            eve("request", "shop.orders", "--reason", "why")
+            eve("request", "shop.customers", "--reason", "why")
+            eve("requests")
+        eve("admin.tokens.revoke", requester["id"])
+        first, second = eve("admin.requests.list")
+        eve("admin.requests.approve", first["id"])
+        eve("admin.requests.deny", second["id"])
+        _server(eve, tmp_path)
+        eve("admin.tables.remove", "shop.extra", "--yes")
+        eve("admin.sources.remove", "shop", "--dry-run")
+        eve("admin.sources.remove", "shop", "--yes")
+        eve("admin.import", "--from", str(old), "--dry-run")
+        eve("logout")
+        eve("logout")
+        eve("diagnose", code=1)
+    assert set(SCHEMAS) - eve.checked == OTHERWISE | {"setup"}
+
+
+def _sources(eve: Checked, files: Path) -> None:
+    eve("admin.sources.add", "shop", "--path", str(files), "--sync-schedule", "every 6h", "-o", "delimiter=,")
+    eve("admin.sources.list")
+    eve("admin.sources.preview", "shop")
+    eve("admin.sources.test", "shop")
+    eve("admin.sources.update", "shop", "-o", "nullstr=NA", "--dry-run")
+    eve("admin.sources.update", "shop", "-o", "nullstr=NA")
+    assert eve("admin.sync")["runs"][0]["tables"][0]["rows"] in (1, 2)
+    eve("admin.sync", "shop.orders", "--no-wait")
+    eve("admin.runs")
+    eve("admin.rebuild")
+    eve("admin.sources.show", "shop")
+    eve("admin.tables.list")
+    eve("admin.tables.show", "shop.orders")
+    eve("admin.tables.update", "shop.orders", "--description", "One row per order")
+    eve("admin.tables.add", "shop.extra", "--description", "x", "--primary-key", "id")
+    eve("admin.set-schedule", "shop", "every", "12h")
+    eve("admin.set-schedule", "shop.orders", "never")
+    eve("admin.schedule")
+    eve("admin.schedule", "--start")
+
+
+def _own_data(eve: Checked) -> None:
+    eve("status", code=3)
+    eve("sync", "--dry-run")
+    assert eve("sync")["updated"] == ["shop.customers", "shop.orders"]
+    eve("sync")
+    eve("status")
+    eve("tables")
+    eve("tables", "shop.orders")
+    eve("tables", "--snapshots")
+    assert eve("query", "from shop.orders") == [{"id": 1, "total": 1.5}, {"id": 2, "total": 2.5}]
+    eve("diagnose")
+    eve("open")
+    eve("config.show")
+    eve("config.set", "workspace", "x")
+    eve("config.set", "workspace")
+    eve("auth.whoami")
+    made = eve("auth.tokens.create", "laptop")
+    eve("auth.tokens.list")
+    eve("auth.tokens.revoke", made["id"])
+    eve("sample-data", "--size", "xs")
+
+
+def _people(eve: Checked) -> None:
+    eve("admin.users.add", "ann@example.com")
+    eve("admin.users.add", "bob@example.com", "--invite")
+    eve("admin.users.list")
+    eve("admin.users.invite", "bob@example.com", "--no-mail")
+    eve("admin.users.set-role", "bob@example.com", "viewer")
+    eve("admin.users.rename", "bob@example.com", "Bob")
+    eve("admin.users.deactivate", "bob@example.com")
+    eve("admin.users.activate", "bob@example.com")
+    eve("admin.users.sign-out", "bob@example.com")
+    eve("admin.users.release", "bob@example.com", "--yes")
+    eve("admin.groups.add", "sales")
+    eve("admin.groups.join", "sales", "bob@example.com")
+    eve("admin.groups.list")
+    eve("admin.grants.add", "sales", "shop.*", "--group")
+    eve("admin.grants.add", "bob@example.com", "shop.orders")
+    eve("admin.grants.list")
+    eve("admin.access")
+    eve("admin.access", "--user", "bob@example.com", "--table", "shop.orders")
+    eve("admin.grants.remove", "bob@example.com", "shop.orders")
+    eve("admin.groups.leave", "sales", "bob@example.com")
+    eve("admin.groups.remove", "sales", "--yes")
+    eve("admin.users.remove", "bob@example.com", "--yes")
+    eve("admin.tokens.list")
+
+
+def _server(eve: Checked, folder: Path) -> None:
+    (folder / "instance.yaml").write_text("instance:\n  name: x\nnope: 1\n")
+    eve("admin.config.check")
+    eve("admin.config.check", str(folder / "instance.yaml"))
+    eve("admin.config.apply")
+    eve("admin.rollback", "1", "--dry-run")
+    eve("admin.rollback", "1")
+    eve("admin.release")
+    eve("admin.sweep", "--dry-run")
+    eve("admin.sweep")
+    assert eve("admin.audit", "--limit", "5", "--since", "1h")
