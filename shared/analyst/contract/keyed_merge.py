@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analyst import duckdb_files
 from analyst.contract import cursors, key_ranges, merging, parquet
@@ -73,6 +73,7 @@ class KeyedMerge:
     memory_limit: str
     sizes: FileSizes = field(default_factory=FileSizes)
     threads: int | None = None
+    _parsed: list[Mapping[str, Mapping[str, Any]]] = field(default_factory=list)
 
     def run(self, increment: Increment) -> Merged:
         """Merge an increment.
@@ -88,7 +89,7 @@ class KeyedMerge:
             repeated = merging.repeated_keys(con, increment.new, order.key)
             increment, types = self._widened(con, increment)
             ranges = key_ranges.covering(self.base, order) if self.base else None
-            if ranges is None or any(types.get(name, kind) != kind for name, kind in self._columns()):
+            if ranges is None or any(types.get(name, kind) != kind for name, kind in self._base_types()):
                 paths = merging.merge_by_key(
                     con,
                     [self.local(row) for row in self.base],
@@ -103,19 +104,25 @@ class KeyedMerge:
                 )
                 files = tuple(key_ranges.recorded(con, parquet.inspect(con, path), order) for path in paths)
                 return Merged(files, repeated)
-            plan = _Planning(con, self, increment, ranges, types, is_unique=not repeated).plan()
+            plan = _Planning(con, self, increment, ranges, self._stats(), types, is_unique=not repeated).plan()
         return Merged(self._carried_out(plan, order), repeated)
 
-    def _columns(self) -> Iterator[tuple[str, str]]:
+    def _base_types(self) -> Iterator[tuple[str, str]]:
         """Return the columns of all files with their types, of which a column has one in all files of a table."""
-        return ((name, said["type"]) for row in self.base for name, said in row.column_stats.items())
+        return ((name, said["type"]) for said_of_file in self._stats() for name, said in said_of_file.items())
+
+    def _stats(self) -> Sequence[Mapping[str, Mapping[str, Any]]]:
+        """Return the statistics of the files, which take a while to parse where a table is wide."""
+        if not self._parsed:
+            self._parsed.extend(row.column_stats for row in self.base)
+        return self._parsed
 
     def _widened(self, con: "DuckDBPyConnection", increment: Increment) -> tuple[Increment, Mapping[str, str]]:
         """Cast integers of the new rows to wider ones of the table; return the increment and the types of its columns."""
         types = dict(merging.column_types(con, increment.new))
         wider = {
             name: kind
-            for name, kind in self._columns()
+            for name, kind in self._base_types()
             if kind in _INTEGERS and types.get(name) in _INTEGERS[: _INTEGERS.index(kind)]
         }
         if not wider:
@@ -220,6 +227,7 @@ class _Planning:
     merge: KeyedMerge
     increment: Increment
     ranges: Sequence[Range]
+    stats: Sequence[Mapping[str, Mapping[str, Any]]]
     types: Mapping[str, str]
     is_unique: bool
     _base_types: dict[str, str] = field(default_factory=dict)
@@ -229,8 +237,8 @@ class _Planning:
         return self.merge.base
 
     def plan(self) -> _Plan:
-        for row in self.base:
-            self._base_types.update({name: said["type"] for name, said in row.column_stats.items()})
+        for stats in self.stats:
+            self._base_types.update({name: said["type"] for name, said in stats.items()})
         with told_as(SourceError):
             self._number_rows()
             self._match(self._candidates())
@@ -263,8 +271,7 @@ class _Planning:
     def _candidates(self) -> list[int]:
         """Return the files whose range contains one of the keys, as far as the bounds of all of them are known."""
         conditions = [
-            found.may_contain(self._base_types, row.column_stats)
-            for found, row in zip(self.ranges, self.base, strict=True)
+            found.may_contain(self._base_types, stats) for found, stats in zip(self.ranges, self.stats, strict=True)
         ]
         return [number for number, is_one in enumerate(self._any(conditions)) if is_one]
 
@@ -280,11 +287,7 @@ class _Planning:
         key, cursor = self.increment.order.key, self.increment.cursor
         same = " and ".join(f"f.{quote(column)} = n.{quote(column)}" for column in key)
         for is_with_cursor in (True, False):  # a file of an earlier run may lack the column
-            numbers = [
-                n
-                for n in candidates
-                if (cursor in self.types and cursor in self.base[n].column_stats) == is_with_cursor
-            ]
+            numbers = [n for n in candidates if (cursor in self.types and cursor in self.stats[n]) == is_with_cursor]
             if not numbers:
                 continue
             paths = {number: quote_text(str(self.merge.local(self.base[number]))) for number in numbers}
@@ -314,7 +317,7 @@ class _Planning:
 
     def _changes(self, number: int) -> bool:
         """Return whether a row of a file differs from the one that replaces it; reading ends at the first."""
-        old = set(self.base[number].column_stats)
+        old = set(self.stats[number])
         terms = [f"f.{quote(c)} is distinct from n.{quote(c)}" for c in self.types if c in old]
         terms += [f"n.{quote(c)} is not null" for c in self.types if c not in old]
         terms += [f"f.{quote(c)} is not null" for c in old - self.types.keys() - {*self.increment.order.columns}]

@@ -5,7 +5,7 @@ a hash of the row decides whether a file may end after it (content-defined chunk
 files after a change begin and end at the same rows as before, have the same bytes, and keep their names.
 
 The rows are read and written once more for this. That costs too much for every table, so the registry asks for it; see
-DESIGN, "Decisions with measurements".
+DESIGN, "Decisions with measurements". The hash is DuckDB's own: a version that changes it cuts each table anew, once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -50,12 +50,18 @@ def cut(
     if not rows:
         return [file.path for file in files]
     usual = _usual_rows(sum(file.size_bytes for file in files) / rows, file_bytes)
+    con.execute("set threads = 1")
     paths: list[Path] = []
     for number, (start, end) in enumerate(pairwise([0, *_ends(_candidates(con, files, usual), rows, usual)])):
         home = into / str(number)
         home.mkdir()
         query = " union all by name ".join(_scan(piece) for piece in _pieces(files, start, end))
-        paths += parquet.write(con, query, home, is_portable=True)
+        # DuckDB ends a row group after a whole vector, and vectors of a filtered scan depend on the rows before `start`;
+        # those of a table that was filled by one thread do not
+        with told_as(SourceError):
+            con.execute(f"create or replace temp table file as {query}")
+        paths += parquet.write(con, "from file", home, is_portable=True)
+    con.execute("drop table file")
     return paths
 
 

@@ -47,6 +47,16 @@ def test_a_small_change_leaves_the_other_files_as_they_are(tmp_path: Path, chang
     assert len([one for one in after if one not in before]) <= new
 
 
+def test_files_of_several_row_groups_do_not_depend_on_the_rows_before_them(tmp_path: Path) -> None:
+    rows = "select i as id, (hash(i) % 100)::bigint as v from range(700000) r(i)"
+    before = written(rows, tmp_path / "a", 600_000)
+    after = written(
+        f"from (select -1::bigint as id, 0::bigint as v union all from ({rows})) order by id", tmp_path / "b", 600_000
+    )
+    assert 2 < len(before) < 6
+    assert len([one for one in after if one not in before]) == 1
+
+
 def test_rows_that_are_all_equal_are_cut_at_the_largest_size(tmp_path: Path) -> None:
     assert len(written("select 1 as n from range(40000)", tmp_path / "a", 50)) > 1
 
