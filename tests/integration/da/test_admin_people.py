@@ -29,7 +29,7 @@ def test_a_user_is_added_with_a_token_to_hand_over(api: FunctionsApi, logged_in:
         {"name": "da", "user": "bob@example.com", "expires_in_days": 90},
     ]
     assert "Their token (expires 2026-04-01). It is not shown again:\n\n  da_bob\n" in ran.out
-    assert ran.out.endswith(f"  da login --server {api.address}\n")
+    assert ran.out.endswith(f"  da login --server {api.address}\n\nHow to install da: {api.address}/cli\n")
 
 
 def test_a_user_can_be_added_without_a_token(api: FunctionsApi, logged_in: Da) -> None:

@@ -221,15 +221,6 @@ def test_logging_out_says_that_a_token_is_still_set(logged_in: Da, monkeypatch: 
     assert json.loads(logged_in("logout", "--json").out) == {"was_logged_in": False}
 
 
-@pytest.mark.parametrize("version", ["0.9.1", "0.2.0"])
-def test_another_version_of_the_server_is_told_with_how_to_update(da: Da, api: FunctionsApi, version: str) -> None:
-    api.answers["GET", "/api/health"] = [(200, {"status": "ok", "version": version})]
-    ran = da("login", "--server", api.address, "--token", TOKEN)
-    assert ran.code == 0
-    assert f"Note: the server has version {version}, da has " in ran.err
-    assert f"see {api.address}/cli" in ran.err
-
-
 def test_a_page_is_opened_or_its_address_is_shown(logged_in: Da, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
 

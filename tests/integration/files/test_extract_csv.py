@@ -205,7 +205,7 @@ def test_a_source_that_can_not_be_listed_fails_with_the_reason(
 def test_a_source_of_another_type_or_none_fails_with_the_reason(world: World) -> None:
     assert "no source 'shop'" in extract(world, status=404)["detail"]
     world.ask("POST", "/api/admin/sources/shop", {"type": "external", "config": {}})
-    assert "of the type 'external'" in extract(world, status=422)["error"]
+    assert "is of type 'external'" in extract(world, status=422)["error"]
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,8 @@ def test_an_odd_file_is_the_trouble_of_its_own_table(world: World, files: Path) 
     } == {
         "zipped": "the content of zipped.csv does not match its name: it is a zip archive",
         "old": "the content of old.csv does not match its name: it is an old Office file, such as an Excel workbook",
-        "gone": "'gone.csv' can't be read: No such file or directory",
-        "caf_xe9": "the path of 'caf\\\\xe9.csv' is not in UTF-8",
+        "gone": "'gone.csv' can't be read: it is a link to a file that does not exist",
+        "caf_xe9": "'caf\\\\xe9.csv' can't be read: its path is not valid UTF-8",
     }
     assert "File name too long" in found["deep"]
     assert "secret.parquet is encrypted" in found["secret"]

@@ -80,7 +80,7 @@ sources:
         "f:12 tables.public: is set twice, here and in line 11; remove one of them",
         f'f:14 sources.Shop: "Shop" is not valid: {name}',
         "f:14 sources.Shop.config.path: is required, but not set",
-        "f:16 sources.shop.config.delimiter: must be 1 to 4 ASCII characters, none of them a line break",
+        "f:16 sources.shop.config.delimiter: must be 1 to 4 ASCII characters, without line breaks",
         "f:16 sources.shop.config.path: is required, but not set",
     ]
 
