@@ -149,7 +149,7 @@ def test_a_compressed_page_is_told_and_a_gzip_file_named_csv_too(folder: Folder)
 @pytest.mark.parametrize("on_error", ["fail", "collect"])
 def test_a_pretty_printed_object_is_told(folder: Folder, on_error: str) -> None:
     folder.write("t.json", '{\n  "a": 1,\n  "b": 2\n}\n')
-    with pytest.raises(SourceError, match="goes on in the next line; write each object on a line of its own"):
+    with pytest.raises(SourceError, match="continues on the next line; write each object on one line"):
         folder.rows("t", on_error=on_error)
 
 
