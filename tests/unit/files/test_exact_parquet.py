@@ -191,7 +191,7 @@ def test_files_are_united_only_where_every_value_survives(folder: Folder) -> Non
     assert folder.rows("t") == [(1.5,), (2.0**53,)]
     write("t/1.parquet", "select timestamp '2024-01-01' as a")
     write("t/2.parquet", "select timestamptz '2024-01-01 00:00:00+00' as a")
-    with pytest.raises(SourceError, match=r"'a' is TIMESTAMP in t/1\.parquet and TIMESTAMP WITH TIME ZONE in t/2"):
+    with pytest.raises(SourceError, match=r"it is TIMESTAMP in t/1\.parquet and TIMESTAMP WITH TIME ZONE in t/2"):
         folder.rows("t")
 
 

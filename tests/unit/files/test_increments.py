@@ -228,5 +228,5 @@ def test_a_file_that_is_gone_is_told(folder: Folder) -> None:
     connector = folder.connector()
     (table,) = connector.tables()
     path.unlink()
-    with pytest.raises(SourceError, match=r"t\.csv can't be read"):
+    with pytest.raises(SourceError, match=r"'t\.csv' can't be read"):
         connector.extract(table, None, folder.into())

@@ -80,7 +80,7 @@ def test_a_column_of_several_types_becomes_one_that_holds_all(read: Read) -> Non
 
 
 REFUSED = {
-    "the column 'n' is BIGINT in c, and 9007199254740993 does not fit DOUBLE": {
+    "the column 'n' can't be read: it is BIGINT in 'c', and 9007199254740993 does not fit DOUBLE": {
         "a": "select 1::bigint as n",
         "b": "select 1.5::double as n",
         "c": "select 9007199254740993 as n",
