@@ -84,8 +84,11 @@ class Range:
     def of(cls, file: FileRow | ParquetFile) -> Self | None:
         """Return the recorded range of a listed file; `None` if it has none that can be used, whoever wrote it."""
         try:
-            said = json.loads(file.stats or "{}")["range"]
+            stats = json.loads(file.stats or "{}")
+            said, columns = stats["range"], stats["columns"]
             order = Order(_texts(said["key"]), _texts(said["clustered_by"]))
+            if not order.key or any(column not in columns for column in order.columns):
+                return None
             first, last = _bounds(said["first"], order), _bounds(said["last"], order)
         except (KeyError, TypeError, ValueError, RecursionError):
             return None

@@ -63,7 +63,10 @@ class Rule:
         small = {file.path for file in files if file.size_bytes < limit}
         if len(small) < self.fewest:
             return
-        groups = key_ranges.in_order(con, files, order)
+        try:
+            groups = key_ranges.in_order(con, files, order)
+        except SourceError:  # bounds that are no values of their columns are not ours
+            return
         chosen = [file for group in groups if any(file.path in small for file in group) for file in group]
         if _size(chosen) > self.batch_bytes or len(chosen) > self.batch_files:
             chosen = [file for group in groups for file in group if file.path in small]
