@@ -59,8 +59,8 @@ WRONG: dict[str, tuple[Callable[[Store, Row], list[Row]], str]] = {
     "another size": (lambda _, row: [row | {"size": row["size"] + 1}], "bytes, but the object has"),
     "twice": (lambda _, row: [row, row], "twice"),
     "no parquet": (not_parquet, "can't be read as parquet"),
-    "other rows": (lambda _, row: [row | {"rows": 2}], "other rows"),
-    "other content": (lambda _, row: [row | {"sha256": "0" * 64}], "other SHA-256"),
+    "other rows": (lambda _, row: [row | {"rows": 2}], "a row count that differs"),
+    "other content": (lambda _, row: [row | {"sha256": "0" * 64}], "a SHA-256 that differs"),
     "another type": (lambda _, row: [row | {"stats": {"columns": {"n": {"type": "VARCHAR"}}}}], "it is INTEGER"),
     "another column": (lambda _, row: [row | {"stats": {"columns": {"m": {"type": "INTEGER"}}}}], "does not have"),
 }
