@@ -1,6 +1,9 @@
 """Imports point down: from functions to the library, and in the library from its roof to its ground."""
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,6 +94,15 @@ def test_no_imports_go_in_circles() -> None:
 def test_the_library_and_the_command_line_stand_alone(folder: str, strangers: tuple[str, ...]) -> None:
     found = [(path.name, name) for path in modules(folder) for name in imports(path) if name.split(".")[0] in strangers]
     assert found == []
+
+
+def test_the_command_line_imports_only_what_its_package_requires() -> None:
+    """Its commands import lazily, so a package of the server alone would be missed only when a command runs."""
+    project = tomllib.loads((ROOT / "shared/da/pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = {re.split(r"[^a-z0-9-]", name)[0] for name in project["dependencies"]}
+    known = {"da", *required, *sys.stdlib_module_names}
+    found = {name.split(".")[0] for path in modules("shared/da") for name in imports(path)} - known
+    assert found == set()
 
 
 def test_a_file_above_600_lines_has_two_reasons_to_change() -> None:
