@@ -169,25 +169,6 @@ def normalise(original: str) -> str:
     return name[:63]
 
 
-def normalise_all(originals: Iterable[str]) -> dict[str, str]:
-    """Make names of several texts: `{original: name}`, in order.
-
-    Raises:
-        InvalidInputError: two of them become the same name; the message names both.
-    """
-    names: dict[str, str] = {}
-    taken: dict[str, str] = {}
-    for original in originals:
-        name = normalise(original)
-        if name in taken:
-            raise InvalidInputError(
-                f"{taken[name]!r} and {original!r} would both be called {name!r}; rename one of them"
-            )
-        taken[name] = original
-        names[original] = name
-    return names
-
-
 def identity(original: str) -> str:
     """Return the key by which two originals are the same: their letters in any case and any encoding of accents."""
     return unicodedata.normalize("NFC", original).casefold()

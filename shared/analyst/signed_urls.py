@@ -6,8 +6,6 @@ that a publish in the middle of a sync does not break it.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 from analyst import visible_tables
 from analyst.access import AccessList, Caller
@@ -16,31 +14,6 @@ from analyst.errors import ConflictError, InvalidInputError, NotFoundError
 from analyst.names import did_you_mean
 from analyst.snapshots import Snapshot, Snapshots
 from analyst.store import Store
-
-
-@runtime_checkable
-class SignsItself(Protocol):
-    """A store whose signed URLs lead to our own functions."""
-
-    def verify(self, key: str, parameters: Mapping[str, str]) -> None:
-        """Let a request for a signed URL through."""
-
-
-def locate(store: Store, key: str, parameters: Mapping[str, str]) -> Path:
-    """Return the file that a signed URL is for; `parameters` are those of its query.
-
-    Raises:
-        ForbiddenError: the URL was not signed by this store, or has expired.
-        NotFoundError: the file no longer exists, or this store's files are served elsewhere.
-    """
-    if not isinstance(store, SignsItself):
-        raise NotFoundError("this server does not serve the files of its bucket; use the signed URL unchanged")
-    store.verify(key, parameters)
-    path = store.local_path(key)
-    if path is None or not path.is_file():
-        raise NotFoundError(f"the file {key!r} no longer exists; request a new URL")
-    return path
-
 
 FILES_AT_ONCE = 1000
 """The maximum number of files in one request."""

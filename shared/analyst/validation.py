@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
 _TIME: Final = "Input should be a time such as 2026-03-01T00:00:00Z"
@@ -75,9 +75,3 @@ def reason(error: ErrorDetails) -> str:
     if error["type"] == "too_short":
         return f"Input should have at least {context['min_length']} item{'s' if context['min_length'] > 1 else ''}"
     return _REWORDED.get(error["type"]) or error["msg"].removeprefix("Value error, ")
-
-
-def reasons(error: ValidationError) -> str:
-    """Describe the problem with each part of a value: `delimiter: Field required; types.a: …`."""
-    found = error.errors(include_url=False)
-    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'the value'}: {reason(one)}" for one in found)

@@ -1,4 +1,4 @@
-"""System files as the reference system made them: the tables of behaviour.md, section 2, and nothing else."""
+"""System files as the reference system made them: its own tables and nothing else."""
 
 from pathlib import Path
 

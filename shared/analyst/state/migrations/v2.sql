@@ -1,4 +1,4 @@
--- The schema as the reference system has it in its version 2 (reference/behaviour.md, section 2).
+-- The schema as the reference system has it in its version 2.
 create table if not exists schema_version (version integer not null, applied_at timestamp default current_timestamp);
 
 create table if not exists users (
