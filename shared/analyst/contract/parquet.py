@@ -18,7 +18,7 @@ from analyst.contract.statistics import statistics
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
-from analyst.types import portable
+from analyst.types import checked_type, portable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -147,6 +147,8 @@ def _count(con: "DuckDBPyConnection", path: Path) -> int:
 def inspect(con: "DuckDBPyConnection", path: Path, columns: Sequence[Column] | None = None) -> ParquetFile:
     """Read the metadata of a parquet file and hash it; its `columns` are not read if they are given.
 
+    Types are spelled as `types.checked_type` spells them, so they can be compared with those of published files.
+
     Raises:
         SourceError: it is not a parquet file.
     """
@@ -154,7 +156,7 @@ def inspect(con: "DuckDBPyConnection", path: Path, columns: Sequence[Column] | N
         rows = _count(con, path)
         if columns is None:
             described = con.execute(f"describe from read_parquet({quote_text(str(path))})").fetchall()
-            columns = [Column(name=name, type=kind) for name, kind, *_ in described]
+            columns = [Column(name=name, type=checked_type(kind)) for name, kind, *_ in described]
         stats = statistics(con, path, columns)
     return ParquetFile(path, rows, path.stat().st_size, sha256_of(path), tuple(columns), stats)
 

@@ -81,6 +81,34 @@ def test_an_incremental_table_without_a_key_grows_by_what_lies_beyond_its_cursor
     assert len(rows(store, "_files")) == 2
 
 
+VALUES = (
+    "true",
+    "n::tinyint",
+    "n::hugeint",
+    "n::decimal(38, 10)",
+    "n::double",
+    "date '2024-01-01' + n::integer",
+    "timestamptz '2024-01-01' + to_days(n::integer)",
+    "time '10:00' + to_minutes(n)",
+    "uuid()",
+    "('' || n)::blob",
+    "case when n % 2 > 0 then 'a' else 'b' end::enum('a', 'b')",
+    "{'a': n, 'select': {'at, b': [n]}, 'a\"b': 'x' || n}",
+    "[{'price': n::decimal(10, 2), 'day': date '2024-01-01'}]",
+    "map {'k' || n: {'v': n}}",
+    "[[n, null]]",
+    "null::struct(a integer)",
+)
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_an_increment_leaves_the_published_files_as_they_are_whatever_its_types(store: Store, value: str) -> None:
+    for top in (3, 6, 9):
+        query = f"select n, {value} as v from range({top}) r(n)"
+        assert extract(store, {"t": ToyTable(query, f"{top}", cursor_column="n")}).record.status == "ok"
+    assert [found[0] for found in rows(store, "(select rows from _files)")] == [3, 3, 3]
+
+
 def test_a_new_column_of_an_incremental_table_is_united_by_name(store: Store) -> None:
     extract(store, {"t": ToyTable("select 1 as id, 'x' as a", "1", primary_key=("id",))})
     extract(store, {"t": ToyTable("select 2 as id, 'y' as b", "2", primary_key=("id",))})
