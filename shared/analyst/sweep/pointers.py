@@ -1,4 +1,4 @@
-"""Replaced snapshots and system states, which no pointer leads to any more."""
+"""Replaced snapshots, parts of catalogs and system states, which no pointer leads to any more."""
 
 import re
 from datetime import timedelta
