@@ -121,9 +121,10 @@ class SourceTables(_Value):
 
 
 class PartRef(_Value):
-    """An object with the `SourceTables` of some sources; `sources` are their names, with the number of tables of each."""
+    """An object of `size` bytes with the `SourceTables` of some sources; `sources` counts the tables of each by name."""
 
     key: str
+    size: int
     sources: dict[str, int]
 
 

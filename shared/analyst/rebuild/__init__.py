@@ -35,6 +35,7 @@ from analyst.rebuild.publishing import (
 from analyst.rebuild.snapshot_build import Building, Built
 from analyst.runs import Run, TableResult
 from analyst.snapshots import PREFIX, DamagedError, current_listed, read_pointer
+from analyst.snapshots.parts import LARGEST
 from analyst.store import Entry, ObjectMissingError, Store, look_into_folders
 
 LEASE = "rebuild"
@@ -78,6 +79,8 @@ class Rebuild:
     later: Callable[[], object] | None = None
     embedded: int = EMBEDDED
     """Bytes of a catalog up to which it is one object, and the snapshot has a file of its own."""
+    part: int = LARGEST
+    """Bytes from which on a part of a catalog is not extended by further sources."""
     file_at_once: int = FILE_AT_ONCE
     _known: dict[str, Contents] = field(default_factory=dict)
 
@@ -213,7 +216,7 @@ class Rebuild:
             built_at=self.now(),
             problems=built.problems,
             held_back=built.held_back,
-        ).changed(built.changes, owners=built.owners, embedded=self.embedded)
+        ).changed(built.changes, owners=built.owners, embedded=self.embedded, largest=self.part)
         path = None if contents.is_listed else self._own_file(last, contents, folder)
         pointer = upload(self.store, contents, path, after=last.pointer, built_from=versions, epoch=held.epoch)
         point(self.store, last.pointer, pointer)
@@ -313,4 +316,4 @@ def _is_there(pointer: Pointer, contents: Contents, entries: Mapping[str, Entry]
     catalog = entries.get(pointer.catalog)
     text = pointer.catalog_text
     is_intact = catalog is not None and (text is None or catalog.size == len(text.encode()))
-    return is_intact and contents.keys <= entries.keys()
+    return is_intact and contents.is_among(entries)

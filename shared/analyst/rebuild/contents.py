@@ -14,7 +14,7 @@ from typing import Self
 from analyst.catalog import Catalog, CatalogList, HeldBack, PartRef, Problem, SourceTables, Table
 from analyst.snapshots import parts, read_listed
 from analyst.snapshots.parts import DamagedError, Part
-from analyst.store import Store
+from analyst.store import Entry, Store
 
 EMBEDDED = 65_536
 """Bytes of JSON up to which a catalog is one object, which its pointer contains."""
@@ -49,7 +49,7 @@ class Contents:
             return replace(contents, owners_key=listed.owners)
         part = parts.by_source(listed)
         counts = {source: len(found.tables) for source, found in part.items()}
-        refs = (PartRef(key="", sources=counts),) if counts else ()
+        refs = (PartRef(key="", size=0, sources=counts),) if counts else ()
         contents = cls(store, listed.snapshot, listed.built_at, refs, listed.problems, listed.held_back)
         return replace(contents, known_owners=listed.owners, read={"": part})
 
@@ -58,10 +58,11 @@ class Contents:
         """The number of tables of each source."""
         return {source: count for ref in self.refs for source, count in ref.sources.items()}
 
-    @property
-    def keys(self) -> frozenset[str]:
-        """The objects that hold its parts."""
-        return frozenset(key for key in (*(ref.key for ref in self.refs), self.owners_key) if key)
+    def is_among(self, listed: Mapping[str, Entry]) -> bool:
+        """Return whether its parts are among the objects of a listing, and of the right size."""
+        found = [(listed.get(ref.key), ref.size) for ref in self.refs if ref.key]
+        are_whole = all(entry is not None and entry.size == size for entry, size in found)
+        return are_whole and (not self.owners_key or self.owners_key in listed)
 
     def owners(self) -> Mapping[str, str]:
         """Return the table that owns each view name.
@@ -97,11 +98,12 @@ class Contents:
         *,
         owners: Mapping[str, str] | None,
         embedded: int = EMBEDDED,
+        largest: int = parts.LARGEST,
     ) -> "Contents":
         """Return the contents after changes of sources, with new `owners` of view names unless they are the same.
 
-        Writes the changed parts, unless everything fits into one catalog of at most `embedded` bytes. A source without
-        tables is removed.
+        Writes the changed parts, of at most `largest` bytes unless one source alone is larger; but if everything fits into
+        one catalog of at most `embedded` bytes, it writes nothing. A source without tables is removed.
 
         Raises:
             DamagedError: a part is missing or damaged.
@@ -111,11 +113,11 @@ class Contents:
         if embedded and sum(counts.values()) <= _FEW:
             read = {**self.sources(self.counts), **changes}
             found = {name: read[name] for name in sorted(read) if read[name].tables or read[name].remote}
-            ref = PartRef(key="", sources={name: len(each.tables) for name, each in found.items()})
+            ref = PartRef(key="", size=0, sources={name: len(each.tables) for name, each in found.items()})
             whole = replace(changed, refs=(ref,), owners_key="", known_owners=changed.owners(), read={"": found})
             if len(whole.text(None)) <= embedded:
                 return whole
-        refs = tuple(self._rewritten(changes))
+        refs = tuple(self._rewritten(changes, largest))
         key = self.owners_key
         if owners is not None or not key:
             key = parts.write_owners(self.store, changed.owners())
@@ -146,12 +148,12 @@ class Contents:
     def _load(self, refs: Iterable[PartRef]) -> None:
         self.read.update(parts.read_parts(self.store, refs, self.read))
 
-    def _rewritten(self, changes: Mapping[str, SourceTables]) -> Iterator[PartRef]:
+    def _rewritten(self, changes: Mapping[str, SourceTables], largest: int) -> Iterator[PartRef]:
         """Write the parts with changes, and yield all parts."""
         groups = list(self._grouped(changes))
         is_kept = [not changed and all(ref.key for ref in group) for group, changed in groups]
         to_write = [self._with(*group) for group, kept in zip(groups, is_kept, strict=True) if not kept]
-        written = iter(parts.write_parts(self.store, to_write))
+        written = iter(parts.write_parts(self.store, to_write, largest))
         for (group, _), kept in zip(groups, is_kept, strict=True):
             yield from group if kept else next(written)
 
@@ -207,7 +209,7 @@ def salvaged(store: Store, catalogs: Iterable[str]) -> Contents | None:
     if newest is None:
         return None
     shown: dict[str, str] = {table.view: table.id for each in found.values() for table in each.tables}
-    ref = PartRef(key="", sources={name: len(found[name].tables) for name in sorted(found)})
+    ref = PartRef(key="", size=0, sources={name: len(found[name].tables) for name in sorted(found)})
     refs = (ref,) if found else ()
     return replace(newest, refs=refs, owners_key="", known_owners={**shown, **owners}, read={"": found})
 

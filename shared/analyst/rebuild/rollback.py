@@ -217,7 +217,9 @@ def _publish(rebuilding: Rebuild, target: Catalog, key: str, number: int, held: 
             keys.append(duckdb)
             target = with_remote(target, snapshot_file.remote_tables(path))
         catalog = _planned(rebuilding, target, number, before)
-        contents = Contents.of(store, catalog).changed({}, owners=None, embedded=rebuilding.embedded)
+        contents = Contents.of(store, catalog).changed(
+            {}, owners=None, embedded=rebuilding.embedded, largest=rebuilding.part
+        )
         if not contents.is_listed:
             snapshot_file.update(path, catalog, store.url)
         held.check()

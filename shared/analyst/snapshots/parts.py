@@ -27,6 +27,7 @@ LARGEST: Final = 512_000
 """Bytes of JSON, about 400 tables, from which on a part is not extended by further sources."""
 
 _AT_ONCE: Final = 16
+_MISSING: Final = "missing from the bucket"
 _PART: Final = TypeAdapter(dict[str, SourceTables])
 _OWNERS: Final = TypeAdapter(dict[str, str])
 
@@ -65,10 +66,12 @@ def read_owners(store: Store, key: str) -> dict[str, str]:
     return _OWNERS.validate_json(_content(store, key))
 
 
-def write_parts(store: Store, groups: Iterable[Mapping[str, SourceTables]]) -> list[list[PartRef]]:
+def write_parts(
+    store: Store, groups: Iterable[Mapping[str, SourceTables]], largest: int = LARGEST
+) -> list[list[PartRef]]:
     """Write each group of sources to one or more parts, in the order of their names; none for an empty group."""
     listed = list(groups)
-    batches = [(number, batch) for number, group in enumerate(listed) for batch in _batches(group)]
+    batches = [(number, batch) for number, group in enumerate(listed) for batch in _batches(group, largest)]
     refs: list[list[PartRef]] = [[] for _ in listed]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         written = pool.map(lambda each: _write_part(store, each[1], listed[each[0]]), batches)
@@ -79,7 +82,7 @@ def write_parts(store: Store, groups: Iterable[Mapping[str, SourceTables]]) -> l
 
 def write_owners(store: Store, owners: Mapping[str, str]) -> str:
     """Write the owners of view names; return the key."""
-    return _write(store, "owners", _OWNERS.dump_json(dict(owners)))
+    return _write(store, "owners", _OWNERS.dump_json(dict(owners)))[0]
 
 
 def compose(listed: CatalogList, parts: Mapping[str, Part], owners: Mapping[str, str] | None = None) -> Catalog:
@@ -97,6 +100,11 @@ def compose(listed: CatalogList, parts: Mapping[str, Part], owners: Mapping[str,
     )
 
 
+def keys_of(listed: CatalogList) -> frozenset[str]:
+    """Return the keys of the objects that a list of parts names."""
+    return frozenset((*(ref.key for ref in listed.parts), listed.owners))
+
+
 def by_source(catalog: Catalog) -> dict[str, SourceTables]:
     """Return the tables of a whole catalog by source, in the order of their names."""
     tables: dict[str, list[Table]] = {}
@@ -111,12 +119,12 @@ def by_source(catalog: Catalog) -> dict[str, SourceTables]:
     }
 
 
-def _batches(contents: Mapping[str, SourceTables]) -> Iterator[Sequence[tuple[str, bytes]]]:
+def _batches(contents: Mapping[str, SourceTables], largest: int) -> Iterator[Sequence[tuple[str, bytes]]]:
     batch: list[tuple[str, bytes]] = []
     size = 0
     for source in sorted(contents):
         text = contents[source].model_dump_json(exclude_defaults=True).encode()
-        if batch and size + len(text) > LARGEST:
+        if batch and size + len(text) > largest:
             yield batch
             batch, size = [], 0
         batch.append((source, text))
@@ -127,15 +135,16 @@ def _batches(contents: Mapping[str, SourceTables]) -> Iterator[Sequence[tuple[st
 
 def _write_part(store: Store, batch: Sequence[tuple[str, bytes]], contents: Mapping[str, SourceTables]) -> PartRef:
     text = b",".join(b'"%b":%b' % (source.encode(), each) for source, each in batch)
-    key = _write(store, "part", b"{%b}" % text)
-    return PartRef(key=key, sources={source: len(contents[source].tables) for source, _ in batch})
+    key, size = _write(store, "part", b"{%b}" % text)
+    return PartRef(key=key, size=size, sources={source: len(contents[source].tables) for source, _ in batch})
 
 
-def _write(store: Store, kind: str, text: bytes) -> str:
+def _write(store: Store, kind: str, text: bytes) -> tuple[str, int]:
+    """Write an object; return its key and size."""
     data = gzip.compress(text, compresslevel=1, mtime=0)
     key = f"{PREFIX}{str(ULID()).lower()}-{hashlib.sha256(data).hexdigest()[:32]}.{kind}.json.gz"
     put_once(store, key, data)
-    return key
+    return key, len(data)
 
 
 def _read_part(store: Store, key: str) -> Part:
@@ -148,7 +157,7 @@ def _read_part(store: Store, key: str) -> Part:
 def _content(store: Store, key: str) -> bytes:
     found, name = store.read(key), NAME.fullmatch(key)
     if found is None:
-        raise _damaged(key, "missing from the bucket")
+        raise _damaged(key, _MISSING)
     if name is None or hashlib.sha256(found.data).hexdigest()[:32] != name[1]:
         raise _damaged(key, "damaged")
     try:
@@ -158,4 +167,5 @@ def _content(store: Store, key: str) -> bytes:
 
 
 def _damaged(key: str, how: str) -> DamagedError:
-    return DamagedError(f"the part {key!r} of the snapshot's catalog is {how}; the next rebuild writes a new one")
+    what = f"the part {key!r} of the snapshot's catalog is {how}"
+    return DamagedError(f"{what}; {'' if how == _MISSING else 'delete it, and '}the next rebuild writes a new one")
