@@ -20,7 +20,10 @@ EMBEDDED = 65_536
 """Bytes of JSON up to which a catalog is one object, which its pointer contains."""
 
 _FEW = 200
-"""Tables up to which a catalog may be that small, and up to which neighbouring parts are joined."""
+"""Tables up to which a catalog may be that small."""
+
+_COMPRESSED = 8
+"""A part is joined with a small neighbour if together they have at most an eighth of the largest size, compressed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +153,7 @@ class Contents:
 
     def _rewritten(self, changes: Mapping[str, SourceTables], largest: int) -> Iterator[PartRef]:
         """Write the parts with changes, and yield all parts."""
-        groups = list(self._grouped(changes))
+        groups = list(self._grouped(changes, largest))
         is_kept = [not changed and all(ref.key for ref in group) for group, changed in groups]
         to_write = [self._with(*group) for group, kept in zip(groups, is_kept, strict=True) if not kept]
         written = iter(parts.write_parts(self.store, to_write, largest))
@@ -163,7 +166,7 @@ class Contents:
         return {source: found[source] for source in sorted(found) if found[source].tables or found[source].remote}
 
     def _grouped(
-        self, changes: Mapping[str, SourceTables]
+        self, changes: Mapping[str, SourceTables], largest: int
     ) -> Iterator[tuple[Sequence[PartRef], Mapping[str, SourceTables]]]:
         """Yield groups of parts to write together, with the changes in the range of their sources.
 
@@ -176,8 +179,8 @@ class Contents:
         for ref, end in zip(self.refs, [*ends, None], strict=False):
             mine = [name for name in left if end is None or name < end]
             left = left[len(mine) :]
-            tables = sum(sum(each.sources.values()) for each in (*group, ref))
-            if group and not (mine and tables <= _FEW):
+            are_small = sum(each.size for each in (*group, ref)) <= largest // _COMPRESSED
+            if group and not (mine and are_small):
                 yield group, held
                 group, held = [], {}
             group.append(ref)
