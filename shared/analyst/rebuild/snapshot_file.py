@@ -249,7 +249,8 @@ def _create_views(con: "DuckDBPyConnection", tables: Iterable[_Wanted], data_url
 def _view_statements(one: _Wanted, data_url: str) -> Iterator[str]:
     table, view = one.table, quote(one.table.view)
     if table.remote is not None:
-        alias, schema, name = map(quote, table.remote)
+        parts = table.remote
+        alias, schema, name = quote(parts[0]), quote(parts[1]), quote(parts[2])
         declared = ", ".join(f"{quote(column.name)} {checked_type(column.type)}" for column in table.columns)
         yield f"attach ':memory:' as {alias}; create schema if not exists {alias}.{schema}"
         yield f"create table {alias}.{schema}.{name} ({declared})"
@@ -257,8 +258,8 @@ def _view_statements(one: _Wanted, data_url: str) -> Iterator[str]:
     else:
         query = view_query(tuple(file.path for file in table.files), data_url)
     yield f"create view {_NEW}.main.{view} as {query}"
-    others = [f"{_NEW}.{quote(schema)}.{quote(name)}" for schema, name in one.names if schema != "main"]
-    yield from (f"create view {other} as select * from main.{view}" for other in others)
+    for schema_of_source, short in one.names[1:]:
+        yield f"create view {_NEW}.{quote(schema_of_source)}.{quote(short)} as select * from main.{view}"
     if table.remote is not None:
         yield f"detach {quote(table.remote[0])}"
 
