@@ -25,7 +25,7 @@ def extract_keboola(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnsw
     extracting = Extracting(
         ctx.store, ctx.snapshots, ctx.tasks.call, ctx.clock, settings.memory_limit, settings.scratch_dir, side_by_side=8
     )
-    discovery = Discovery(ctx.state, settings, request.source, actor(ctx), ctx.process.http)
+    discovery = Discovery(ctx.state, settings, request.source, actor(ctx), ctx.process.http, ctx.clock)
     source, tables = discovery.look_up()
     answer = extracting.run(
         request,

@@ -440,7 +440,7 @@ class Project:
             else:
                 header = not is_sliced
                 quoting = "bigquery" if self.backend == "bigquery" else "snowflake"
-                objects = [_csv(piece, columns, kinds, table, quoting, header=header) for piece in pieces]
+                objects = [_csv(piece, columns, table, quoting, header=header) for piece in pieces]
                 objects = [gzip.compress(one, 1) for one in objects] if is_gzip else objects
         name = f"{table.bucket}.{table.name}.{file_type}" + (".gz" if is_gzip else "")
         self.files[number] = File(number, name, list(objects), is_sliced, self.provider)
@@ -467,7 +467,6 @@ def _meets(value: Cell, condition: Mapping[str, Any]) -> bool:
 def _csv(
     rows: Sequence[Mapping[str, Cell]],
     columns: Sequence[str],
-    kinds: Mapping[str, Column],
     table: Table,
     quoting: str,
     *,

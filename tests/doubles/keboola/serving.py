@@ -162,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         with project.turn:
             self._json(self._routed(self.command, path), 202 if path.endswith("export-async") else 200)
 
-    def _routed(self, method: str, path: str) -> Any:
+    def _routed(self, method: str, path: str) -> Any:  # noqa: PLR0911 - a table of routes
         project = self.project
         include = (self.query.get("include") or "").split(",")
         match method, [unquote(part) for part in path.split("/")]:

@@ -66,14 +66,14 @@ def opened(begun: Begun, tmp_path: Path) -> Iterator[Opened]:
     """Serve a project, and the functions with a source for it."""
     with ExitStack() as stack:
 
-        def open_(project: Project, **config: Any) -> Keboola:
+        def open_(project: Project, *, base_url: str = "http://localhost", **config: Any) -> Keboola:
             served = stack.enter_context(serving(project))
 
             class Serving(Process):
                 def __init__(self, environ: Mapping[str, str], **more: Any) -> None:
                     super().__init__({**environ, **served.settings}, **more)
 
-            world = begun.world(tmp_path, process=Serving)
+            world = begun.world(tmp_path, process=Serving, base_url=base_url)
             made = {"type": "keboola", "config": {**served.config, **config}}
             world.ask("POST", "/api/admin/sources/kbc", made)
             return Keboola(world, project, served)

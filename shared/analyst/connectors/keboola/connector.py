@@ -31,6 +31,12 @@ from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.errors import SourceError, UnavailableError
 from analyst.http_client import HttpClient
 
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
 _FEW: Final = 3
 """Tables up to this number are asked for one by one, instead of listing the project."""
 _CHUNK_SECONDS: Final = 1200.0
@@ -51,7 +57,7 @@ class WantedTable:
 class Progress:
     """How far an incremental table was read, kept as its cursor: a text that begins with `until`, so it sorts by time.
 
-    `until` is the time of the last change that was read, `whole` that of the last whole read, by Keboola's clock.
+    `until` is the time of the last change that was read, by Keboola's clock, `whole` that of the last whole read, by ours.
     `options` is a hash of what the rows depend on. A first load in windows `is_partial` until its last one.
     """
 
@@ -112,7 +118,7 @@ class KeboolaConnector:
     only: frozenset[str] | None = None
     jobs: int | None = None
     endpoint: str | None = None
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    now: Callable[[], datetime] = utc_now
     _infos: dict[str, TableInfo] = field(default_factory=dict, init=False)
     _listed: list[TableInfo] = field(default_factory=list, init=False)
     _slots: list[threading.BoundedSemaphore] = field(default_factory=list, init=False)
@@ -243,7 +249,7 @@ class KeboolaConnector:
                 "published; try again, or set check_rows to false if Keboola's number is wrong"
             )
         until = moment_of(info.mark) or self.now()
-        progress = Progress(until, until, _options_mark(options, reading.key))
+        progress = Progress(until, self.now(), _options_mark(options, reading.key))
         return self._extracted(reading, written, progress, replaces=True)
 
     def _changes(self, reading: _Reading, progress: Progress) -> Extracted:
@@ -281,7 +287,7 @@ class KeboolaConnector:
             if is_last or self.api.connection.patience.monotonic() > deadline:
                 break
         written = _joined(parts)
-        whole = end if progress is None else progress.whole
+        whole = self.now() if progress is None else progress.whole
         made = Progress(start, whole, _options_mark(options, reading.key), is_partial=not is_last)
         is_countable = is_last and is_stable and self._is_countable(reading)
         return self._extracted(

@@ -2,14 +2,15 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from analyst.connectors.keboola.api import StorageApi, TableInfo
-from analyst.connectors.keboola.connector import KeboolaConnector, WantedTable, project_of
+from analyst.connectors.keboola.connector import KeboolaConnector, WantedTable, project_of, utc_now
 from analyst.connectors.keboola.http import TOKEN, Connection
 from analyst.connectors.keboola.options import KeboolaSource, KeboolaTableOptions
 from analyst.errors import InvalidInputError, SourceError
@@ -39,7 +40,13 @@ class Project:
     tables: tuple[RegisteredTable, ...]
     excluded: frozenset[str] = frozenset()
 
-    def connector(self, settings: Settings, http: HttpClient, only: Iterable[str] | None = None) -> KeboolaConnector:
+    def connector(
+        self,
+        settings: Settings,
+        http: HttpClient,
+        only: Iterable[str] | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> KeboolaConnector:
         """Return the connector of the registered tables, or of some of them."""
         return KeboolaConnector(
             self.api,
@@ -49,6 +56,7 @@ class Project:
             None if only is None else frozenset(only),
             self.config.parallel,
             self.config.file_endpoint,
+            now,
         )
 
     def check(self, settings: Settings) -> str:
@@ -92,6 +100,7 @@ class Discovery:
     source: str
     actor: Actor
     http: HttpClient
+    now: Callable[[], datetime] = utc_now
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     registrations: dict[str, str] = field(default_factory=dict, init=False)
 
@@ -127,13 +136,13 @@ class Discovery:
             environ=self.environ,
         )
         if not project.config.discover or only is not None:
-            return project.connector(self.settings, self.http, only)
+            return project.connector(self.settings, self.http, only, self.now)
         listed = project.api.tables()
         new = [one.registration(self.source) for one in project.found(listed) if not one.is_registered]
         if new:
             tables = self.register(new)
             project = Project(self.source, project.config, project.api, tuple(tables), project.excluded)
-        connector = project.connector(self.settings, self.http, only)
+        connector = project.connector(self.settings, self.http, only, self.now)
         connector.use(listed)
         return connector
 
