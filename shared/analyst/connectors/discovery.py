@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from analyst.connectors.files import discovery as files
 from analyst.connectors.jira import source as jira
+from analyst.connectors.jira.issue.tables import TABLES
 from analyst.connectors.keboola.discovery import FoundTable, project_of_source
 from analyst.context import Context
 from analyst.errors import AnalystError, InvalidInputError
@@ -126,7 +127,7 @@ def _files(look: _Look) -> list[_Found]:
 
 
 def _jira(look: _Look) -> list[_Found]:
-    made = [jira.new_table(look.source.name, name) for name in jira.TABLES]
+    made = [jira.new_table(look.source.name, name) for name in TABLES]
     return [
         (
             DiscoveredTable(
@@ -135,11 +136,11 @@ def _jira(look: _Look) -> list[_Found]:
                 name=name,
                 source_table=name,
                 description=new.description,
-                columns=tuple(jira.TABLES[name].types),
+                columns=tuple(TABLES[name].types),
             ),
             new,
         )
-        for name, new in zip(jira.TABLES, made, strict=True)
+        for name, new in zip(TABLES, made, strict=True)
     ]
 
 

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import operator
 import re
 import tempfile
 import threading
@@ -461,7 +462,7 @@ def _meets(value: Cell, condition: Mapping[str, Any]) -> bool:
         return (value in values) == (condition["operator"] == "eq")
     number = condition.get("dataType") in ("INTEGER", "DOUBLE", "BIGINT", "REAL", "DECIMAL")
     one, other = (float(value or "nan"), float(values[0])) if number else (value or "", values[0])
-    return {"gt": one > other, "ge": one >= other, "lt": one < other, "le": one <= other}[condition["operator"]]  # type: ignore[operator]
+    return bool(getattr(operator, condition["operator"])(one, other))
 
 
 def _csv(

@@ -9,8 +9,6 @@ import pytest
 from tests.doubles.keboola.project import Column, Project
 from tests.integration.keboola.conftest import Keboola, Opened
 
-INCREMENTAL = {"sync_strategy": "incremental", "options": {"overlap": "1h"}}
-
 
 def orders(project: Project, rows: int = 3) -> Any:
     made = [(str(number), f"v{number}") for number in range(rows)]
@@ -21,8 +19,8 @@ def orders(project: Project, rows: int = 3) -> Any:
 
 def incremental(opened: Opened, project: Project, **options: Any) -> Keboola:
     keboola = opened(project)
-    settings = {**INCREMENTAL, "primary_key": ["id"], "options": {**INCREMENTAL["options"], **options}}
-    keboola.register("in.c-shop.orders", **settings)
+    settings = {"overlap": "1h", **options}
+    keboola.register("in.c-shop.orders", sync_strategy="incremental", primary_key=["id"], options=settings)
     return keboola
 
 

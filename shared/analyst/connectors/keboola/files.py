@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote as quote_url
@@ -21,7 +22,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from analyst.backoff import repeat
+from analyst.backoff import growing, repeat
 from analyst.connectors.keboola.api import StorageApi
 from analyst.errors import SourceError, UnavailableError
 from analyst.http_client import HttpClient
@@ -138,9 +139,10 @@ class ExportedFile:
             if isinstance(error, _ExpiredError):
                 self._renewed(error.details["generation"])
 
-        patience = self.api.connection.patience
-        pauses = (pause for pause, _ in zip(patience.pauses(), range(_ATTEMPTS - 1), strict=False))
-        return repeat(action, on=UnavailableError, pauses=pauses, sleep=patience.sleep, failed=failed)
+        pauses = islice(growing(0.05, 5.0), _ATTEMPTS - 1)
+        return repeat(
+            action, on=UnavailableError, pauses=pauses, sleep=self.api.connection.patience.sleep, failed=failed
+        )
 
     def _manifest(self) -> list[str]:
         detail = self._current()
@@ -186,9 +188,8 @@ class ExportedFile:
                 "try again later",
                 generation=detail.generation,
             )
-        raise UnavailableError(
-            f"the file storage of Keboola ({detail.provider}) answers {status} to {what}; try again later"
-        )
+        kind = SourceError if status == HTTPStatus.NOT_FOUND else UnavailableError
+        raise kind(f"the file storage of Keboola ({detail.provider}) answers {status} to {what}; try again later")
 
     def _request(self, one: Slice, detail: _Detail) -> tuple[str, dict[str, str]]:
         """Return the address of an object, and the headers of the request for it."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 TOKEN: Final = "KEBOOLA_STORAGE_TOKEN"  # noqa: S105 - the name of a setting
 _QUERY: Final = re.compile(r"(https?://[^\s?\"']+)\?[^\s\"']*")
 _LONGEST_MESSAGE: Final = 1000
+_SPREAD: Final = 0.5
+"""Seconds added at most to the pause that Keboola asks for, so that its clients do not all return at the same moment."""
 _PROGRAMMATIC: Final = ("kbc_at_", "kbc_pat_")
 
 
@@ -79,7 +81,7 @@ class Patience:
     job: float = 1800.0
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    pauses: Callable[[], Iterable[float]] = lambda: growing(0.5, 20.0)
+    pauses: Callable[[], Iterable[float]] = lambda: growing(0.2, 20.0)
     polls: Callable[[], Iterable[float]] = _polls
     """The pauses between two looks at a job."""
 
@@ -127,7 +129,8 @@ class Connection:
             except (BusyError, UnavailableError) as error:
                 if body is not None and "did_nothing" not in error.details:
                     raise
-                seconds = float(error.details.get("retry_after") or 0.0) or pause
+                asked = error.details.get("retry_after")
+                seconds = pause if asked is None else asked + min(pause, _SPREAD)
                 most = patience.maintenance if isinstance(error, MaintenanceError) else patience.most
                 if patience.monotonic() + seconds > began + most:
                     raise

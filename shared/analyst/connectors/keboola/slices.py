@@ -5,6 +5,7 @@ depends on their sizes alone, so the same export gives the same files.
 """
 
 import csv
+import re
 import shutil
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -36,8 +37,12 @@ BATCH_BYTES: Final = 64 << 20
 _AHEAD: Final = 8
 """Slices that are downloaded or on the disk before they are converted."""
 _USUAL_LINE: Final = 2 << 20
-_LONGEST_LINE: Final = 64 << 20
+_LONGEST_LINE: Final = 32 << 20
 _LONG: Final = "maximum line size"
+_REASON: Final = re.compile(
+    r"^(?:Value with|Expected Number of Columns|Invalid unicode|Too many|Maximum line size|Missing|Error ).{0,200}",
+    re.MULTILINE,
+)
 _MISFIT: Final = "does not fit"
 _LONGEST_SAMPLE: Final = 60
 
@@ -87,10 +92,10 @@ class Conversion:
             ]
             misfits: dict[str, Misfit] = {}
             try:
-                strict = [_strict(one, value) for one, value in zip(self.columns, values, strict=True)]
+                strict = [self._strict(number, value) for number, value in enumerate(values)]
                 paths = self._written(con, scan, strict, into)
             except SourceError as error:
-                if _LONG in str(error).lower() and line < _LONGEST_LINE:
+                if _LONG in str(error.__cause__).lower() and line < _LONGEST_LINE:
                     shutil.rmtree(into)
                     return self.write(sources, into, has_header=has_header, line=_LONGEST_LINE)
                 if _MISFIT not in str(error) or all(one.is_strict for one in self.columns):
@@ -98,8 +103,8 @@ class Conversion:
                 shutil.rmtree(into)
                 into.mkdir()
                 lenient = [
-                    _strict(one, value) if one.is_strict else value.sql
-                    for one, value in zip(self.columns, values, strict=True)
+                    self._strict(number, value) if self.columns[number].is_strict else value.sql
+                    for number, value in enumerate(values)
                 ]
                 paths = self._written(con, scan, lenient, into)
                 misfits = self._misfits(con, scan, values)
@@ -111,7 +116,9 @@ class Conversion:
         said = str(error)
         if _MISFIT in said:
             return error
-        return SourceError(f"the export of {self.table!r} can't be read as {self.file_type}: {said}")
+        reason = _REASON.search(str(error.__cause__))  # DuckDB shows the whole line before it
+        told = f"{said}: {reason[0]}" if reason else said
+        return SourceError(f"the export of {self.table!r} can't be read as {self.file_type}: {told}")
 
     def _named(self, number: int) -> str:
         return self.columns[number].original if self.file_type == "parquet" else f"c{number}"
@@ -138,11 +145,12 @@ class Conversion:
         )
         nulls = self._nulls()
         header = "true" if has_header else "false"
+        buffer = f", buffer_size = {2 * line}" if line > _USUAL_LINE else ""  # by default 16 times the longest line
         not_null = f", force_not_null = [{kept}]" if kept else ""
         scan = (
             f"read_csv([{listed}], columns = {{{names}}}, header = {header}, auto_detect = false, delim = ',', quote = '\"', "
             f"escape = '\"', strict_mode = true, nullstr = '', allow_quoted_nulls = {nulls}{not_null}, "
-            f"max_line_size = {line}, compression = 'none', encoding = 'utf-8')"
+            f"max_line_size = {line}{buffer}, compression = 'none', encoding = 'utf-8')"
         )
         return scan, ["VARCHAR"] * len(self.columns)
 
@@ -167,6 +175,16 @@ class Conversion:
         terms += [f"cast(null as {checked_type(one.type)}) as {quote(one.name)}" for one in self.absent]
         return parquet.write(con, f"select {', '.join(terms)} from {scan}", into)
 
+    def _strict(self, number: int, value: Value) -> str:
+        """Return the SQL of a value that fails where it does not fit."""
+        if value.misfit is None:
+            return value.sql
+        column, source = self.columns[number], quote(self._named(number))
+        label = quote_text(f"the column {column.original!r} has a value that {_MISFIT} {column.type}: ")
+        remedy = quote_text("; choose its type with the option types, such as VARCHAR")
+        text = f"{label} || left(cast({source} as varchar), {_LONGEST_SAMPLE}) || {remedy}"
+        return f"case when {value.misfit} then error({text}) else {value.sql} end"
+
     def _misfits(self, con: "DuckDBPyConnection", scan: str, values: Sequence[Value]) -> dict[str, Misfit]:
         """Count the values that do not fit, in one pass."""
         found = [(number, value.misfit) for number, value in enumerate(values) if value.misfit is not None]
@@ -188,17 +206,6 @@ class Conversion:
         terms = [f"cast(null as {checked_type(kind)}) as {quote(name)}" for name, kind in named]
         with duckdb_files.connect(memory_limit=self.memory_limit, threads=1) as con:
             return Written(tuple(parquet.write(con, f"select {', '.join(terms)} limit 0", into)), 0)
-
-
-def _strict(column: PlannedColumn, value: Value) -> str:
-    """Return the SQL of a value that fails where it does not fit."""
-    if value.misfit is None:
-        return value.sql
-    label, remedy = (
-        quote_text(f"the column {column.original!r} has a value that {_MISFIT} {column.type}: "),
-        quote_text("; choose its type with the option types, such as VARCHAR"),
-    )
-    return f"case when {value.misfit} then error({label} || {remedy}) else {value.sql} end"
 
 
 def _rows(con: "DuckDBPyConnection", path: Path) -> int:
