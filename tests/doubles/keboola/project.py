@@ -459,7 +459,7 @@ def _is_wanted(row: Row, filters: Sequence[Any], order: Mapping[str, Any]) -> bo
 def _meets(value: Cell, condition: Mapping[str, Any]) -> bool:
     values = list(map(str, condition["values"]))
     if condition["operator"] in ("eq", "ne"):
-        return (value in values) == (condition["operator"] == "eq")
+        return bool((value in values) == (condition["operator"] == "eq"))
     number = condition.get("dataType") in ("INTEGER", "DOUBLE", "BIGINT", "REAL", "DECIMAL")
     one, other = (float(value or "nan"), float(values[0])) if number else (value or "", values[0])
     return bool(getattr(operator, condition["operator"])(one, other))
