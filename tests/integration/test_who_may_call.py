@@ -94,6 +94,7 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "GET /api/me": (CALLERS, READ),
     "GET /api/snapshots": (Role.VIEWER, READ),
     "GET /api/sync/manifest": (Role.ANALYST, SYNC),
+    "GET /api/sync/sources": (Role.ANALYST, SYNC),
     "GET /api/sync/status": (SERVICES, ADMINISTER),
     "POST /api/sync/trigger": (SERVICES, ADMINISTER),
     "GET /api/users": (Role.ADMIN, ADMINISTER),
