@@ -53,11 +53,11 @@ class ManifestTable(BaseModel):
 
 
 class ManifestDocument(BaseModel):
-    """The manifest: the number of the snapshot, its tables by id, and the ETag of each source that was requested."""
+    """The manifest: the number of the snapshot, its tables by id, and the ETag of the manifest of each source."""
 
     snapshot: int
     tables: dict[str, ManifestTable]
-    sources: dict[str, str] | None = None
+    sources: dict[str, str]
 
 
 class SourceList(BaseModel):
@@ -100,7 +100,7 @@ class Manifest:
     @cached_property
     def whole(self) -> Encoding:
         """All tables."""
-        return self._encoded(b"".join((b'"tables":{', self._tables(self.sources), b"}")), self.etag)
+        return self._encoded(b'"tables":{%b},"sources":%b' % (self._tables(self.sources), _json(self.etags)), self.etag)
 
     @cached_property
     def listed(self) -> Encoding:
