@@ -5,7 +5,7 @@ The manifest is the JSON of `GET /api/sync/manifest`; the mirror's own state sto
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from da.errors import DaError
@@ -76,7 +76,10 @@ class Table:
 
     def to_json(self) -> dict[str, Any]:
         """Return the table in the format that `from_json` reads."""
-        return asdict(self)
+        document = {name: getattr(self, name) for name in self.__slots__}
+        document["columns"] = [{"name": c.name, "type": c.type, "description": c.description} for c in self.columns]
+        document["files"] = [{"path": f.path, "sha256": f.sha256, "size_bytes": f.size_bytes} for f in self.files]
+        return document
 
     @classmethod
     def from_json(cls, table_id: str, document: object) -> Self:
@@ -154,7 +157,8 @@ class Manifest:
                 refused[table_id] = _already_used(table.view, owner)
         etags = {source: etag for part in parts for source, etag in part.sources.items() if source in changed}
         etags |= {source: listed.sources[source] for source in same}
-        return cls(listed.snapshot, dict(sorted(tables.items())), refused, etags, frozenset(changed))
+        gone = {source_of(table_id) for table_id in known} - listed.sources.keys()
+        return cls(listed.snapshot, dict(sorted(tables.items())), refused, etags, frozenset(changed) | gone)
 
 
 @dataclass(frozen=True, slots=True)

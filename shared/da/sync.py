@@ -140,6 +140,8 @@ class Sync:
         self._backoff = backoff or Backoff()
         self._before = workspace.state()
         self._shown: Mapping[str, Table] = self._before.tables
+        self._changed: frozenset[str] | None = None
+        """The sources whose views may differ; `None` if all may."""
         self._report = Report(str(workspace.root))
 
     def run(self, request: Request) -> Report:
@@ -244,6 +246,8 @@ class Sync:
             self._report.files, self._report.size_bytes = len(todo.wanted), todo.size_bytes
         else:
             self._workspace.doubt(self._before)
+            if self._workspace.database_stamp() == self._before.database and not request.only:
+                self._changed = manifest.changed
             # Files of the state before the last one, kept for readers until now. Deleted before the download, not after
             # it, because their space may be needed.
             if self._before.superseded:
@@ -324,7 +328,7 @@ class Sync:
         mirrored = [Mirrored(each, tuple(path(each.id, file) for file in each.files)) for each in _mirrored(tables)]
         aside = self._workspace.aside_for_readers()
         shown = [each for each in mirrored if self._workspace.holds(each.table)]
-        published = publish(self._workspace.duckdb, shown, aside)
+        published = publish(self._workspace.duckdb, shown, aside, self._changed)
         if aside.exists():  # somebody reads the replaced database: remember which files it needs
             self._workspace.note_read(aside, self._referred(self._shown))
         self._shown = tables

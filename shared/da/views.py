@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from pathlib import Path
 import duckdb
 
 from da.errors import DaError
-from da.manifest import Table
+from da.manifest import Table, source_of
 from da.sql import quote, quote_path, quote_text
 from da.types import checked_type
 from da.workspace import is_read
@@ -45,6 +45,13 @@ select count(*) from (
 )
 where lower(schema_name) = $schema and database_name = current_database()
 """
+_RECORDED = """
+select 'main', view, comment, definition from _da.tables where $all or list_contains($sources, split_part(id, '.', 1))
+union all
+select schema, view, comment, definition from _da.qualified where $all or list_contains($sources, split_part(id, '.', 1))
+"""
+_FORGET_SHORT = "delete from _da.tables where $all or list_contains($sources, split_part(id, '.', 1))"
+_FORGET_QUALIFIED = "delete from _da.qualified where $all or list_contains($sources, split_part(id, '.', 1))"
 _RECORD_SHORT = """
 insert into _da.tables
 select row->>0, row->>1, row->>2, (row->>3)::bigint, (row->>4)::bigint, row->>5, row->>6
@@ -74,6 +81,11 @@ class Mirrored:
         table = self.table
         return f"{table.description} ({table.id})" if table.description else f"({table.id})"
 
+    @property
+    def source(self) -> str:
+        """The source of the table."""
+        return source_of(self.table.id)
+
 
 @dataclass(slots=True)
 class Published:
@@ -93,10 +105,13 @@ class _BatchError(Exception):
     """One of the views can't be created."""
 
 
-def publish(path: Path, tables: Sequence[Mirrored], aside: Path | None = None) -> Published:
+def publish(
+    path: Path, tables: Sequence[Mirrored], aside: Path | None = None, changed: Collection[str] | None = None
+) -> Published:
     """Update the views of the database at `path` to match these tables; everything else in it is kept.
 
-    The replaced database is kept at `aside` if another process reads it.
+    The replaced database is kept at `aside` if another process reads it. If nobody else has changed the database since the
+    last time, only the views of sources that have `changed` need to be compared.
 
     Raises:
         DaError: another program has it open for writing, or it can't be written.
@@ -111,7 +126,8 @@ def publish(path: Path, tables: Sequence[Mirrored], aside: Path | None = None) -
         stale.unlink(missing_ok=True)
     _copy(path, fresh, published, link)
     with _open(fresh) as connection:
-        _give_views(connection, list(tables), published, path.stem.lower())
+        is_new = not connection.execute("select 1 from duckdb_tables() where schema_name = '_da'").fetchall()
+        _give_views(connection, list(tables), published, path.stem.lower(), None if is_new else changed)
     _replace(path, fresh, aside)
     return published
 
@@ -251,7 +267,11 @@ def _replace(path: Path, fresh: Path, aside: Path | None) -> None:
 
 
 def _give_views(
-    connection: duckdb.DuckDBPyConnection, tables: list[Mirrored], published: Published, database: str
+    connection: duckdb.DuckDBPyConnection,
+    tables: list[Mirrored],
+    published: Published,
+    database: str,
+    changed: Collection[str] | None,
 ) -> None:
     """Update all views in one transaction; if a view can't be created, start again without its table."""
     at_once = True
@@ -259,7 +279,7 @@ def _give_views(
         notes: list[str] = []
         connection.execute("begin")
         try:
-            _write(connection, _names(tables, database), notes, at_once=at_once)
+            _write(connection, _names(tables, database), notes, changed, at_once=at_once)
         except _ViewError as error:
             connection.execute("rollback")
             published.failed[error.table_id] = str(error)
@@ -295,9 +315,14 @@ def _names(tables: Sequence[Mirrored], database: str) -> dict[Name, Mirrored]:
 
 
 def _write(
-    connection: duckdb.DuckDBPyConnection, wanted: Mapping[Name, Mirrored], notes: list[str], *, at_once: bool
+    connection: duckdb.DuckDBPyConnection,
+    all_wanted: Mapping[Name, Mirrored],
+    notes: list[str],
+    sources: Collection[str] | None,
+    *,
+    at_once: bool,
 ) -> None:
-    """Create the wanted views, drop those of ours that are not wanted any more, and record ours.
+    """Create the wanted views of some sources (`None`: all), drop those of ours that are not wanted any more, record ours.
 
     All views are created `at_once`, because each call into DuckDB from Python takes longer than creating a view (with
     1,000 tables, half of the time of a sync). Only one at a time, an error says to which table it belongs.
@@ -305,10 +330,9 @@ def _write(
     connection.execute(_OURS)
     (catalog,) = connection.execute("select current_database()").fetchall()[0]
     there = _relations(connection)
-    recorded = connection.execute(
-        "select 'main', view, comment, definition from _da.tables"
-        " union all select schema, view, comment, definition from _da.qualified"
-    ).fetchall()
+    limits = {"all": sources is None, "sources": list(sources or ())}
+    recorded = connection.execute(_RECORDED, limits).fetchall()
+    wanted = {name: each for name, each in all_wanted.items() if sources is None or each.source in sources}
     ours = {
         (schema, view): definition
         for schema, view, comment, definition in recorded
@@ -318,7 +342,7 @@ def _write(
         connection.execute(f"drop view {quote(catalog)}.{quote(schema)}.{quote(view)}")
     schemas = _schemas(connection)
     created = {name for (name,) in connection.execute("select name from _da.schemas").fetchall()} & schemas
-    for schema in {schema for schema, _ in wanted} - schemas:
+    for schema in {schema for schema, _ in all_wanted} - schemas:
         connection.execute(f"create schema {quote(catalog)}.{quote(schema)}")
         created.add(schema)
     taken = {name for name in wanted if name in there and name not in ours}
@@ -330,8 +354,8 @@ def _write(
         for name, definition in changed.items():
             _create(connection, wanted[name].table.id, definition)
     notes += _taken_notes(wanted, taken)
-    _remove_empty_schemas(connection, catalog, created, {schema for schema, _ in wanted})
-    _record(connection, wanted, definitions)
+    _remove_empty_schemas(connection, catalog, created, {schema for schema, _ in all_wanted})
+    _record(connection, wanted, definitions, limits)
 
 
 def _taken_notes(wanted: Mapping[Name, Mirrored], taken: set[Name]) -> Iterator[str]:
@@ -367,9 +391,12 @@ def _remove_empty_schemas(
 
 
 def _record(
-    connection: duckdb.DuckDBPyConnection, wanted: Mapping[Name, Mirrored], definitions: Mapping[Name, str]
+    connection: duckdb.DuckDBPyConnection,
+    wanted: Mapping[Name, Mirrored],
+    definitions: Mapping[Name, str],
+    limits: Mapping[str, object],
 ) -> None:
-    """Record our views.
+    """Record our views in place of the ones within the limits.
 
     The rows are passed as one JSON text: for each null in a list of Python values, DuckDB looks for pandas on the disk.
     """
@@ -381,7 +408,8 @@ def _record(
             short.append((table.id, view, each.comment, table.rows, table.size_bytes, table.updated, definition))
         else:
             qualified.append((table.id, schema, view, each.comment, definition))
-    connection.execute("delete from _da.tables; delete from _da.qualified")
+    connection.execute(_FORGET_SHORT, limits)
+    connection.execute(_FORGET_QUALIFIED, limits)
     connection.execute(_RECORD_SHORT, [json.dumps(short)])
     connection.execute(_RECORD_QUALIFIED, [json.dumps(qualified)])
 

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import Any, Self
 
@@ -128,7 +129,7 @@ class Workspace:
 
     def path(self, table_id: str, file: File) -> Path:
         """The path of one file. It is named after the hash of its content, so it never changes."""
-        return self.folder(table_id) / f"{file.sha256[:32]}.parquet"
+        return _file_path(self.root, table_id, file.sha256)
 
     def holds(self, table: Table) -> bool:
         """Return whether all files of a table are here."""
@@ -208,13 +209,16 @@ class Workspace:
 
         Only names that `da` itself gives are touched, and links are not followed.
         """
+        names = {str(path) for path in keep}
         for source in _folders(self.parquet):
             for table in _folders(source):
-                for path in table.iterdir():
-                    if _OURS.fullmatch(path.name) and path not in keep:
-                        with suppress(PermissionError):  # Windows keeps what is open; the next sync deletes it
-                            path.unlink()
-                _remove_if_empty(table)
+                files = list(os.scandir(table))
+                unneeded = [file.path for file in files if _OURS.fullmatch(file.name) and file.path not in names]
+                for path in unneeded:
+                    with suppress(PermissionError):  # Windows keeps what is open; the next sync deletes it
+                        Path(path).unlink()
+                if len(unneeded) == len(files):
+                    _remove_if_empty(table)
             _remove_if_empty(source)
 
     @contextmanager
@@ -287,8 +291,15 @@ def is_too_long(path: PurePath, platform: str = sys.platform) -> bool:
     return platform == "win32" and len(str(path)) > _LONGEST_PATH
 
 
+@lru_cache(maxsize=1 << 18)  # a sync asks for each path several times
+def _file_path(root: Path, table_id: str, sha256: str) -> Path:
+    return Workspace(root).folder(table_id) / f"{sha256[:32]}.parquet"
+
+
 def _folders(path: Path) -> list[Path]:
-    return [each for each in path.iterdir() if each.is_dir() and not each.is_symlink()] if path.is_dir() else []
+    if not path.is_dir():
+        return []
+    return [Path(each.path) for each in os.scandir(path) if each.is_dir(follow_symlinks=False)]
 
 
 def _remove_if_empty(path: Path) -> None:

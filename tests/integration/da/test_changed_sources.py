@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import duckdb
 import pytest
 
 from da.workspace import Workspace
@@ -124,3 +125,42 @@ def test_a_list_that_is_none_is_refused_and_changes_nothing(
     ran = logged_in("sync")
     assert (ran.code, "the server's list of sources is invalid" in ran.err) == (1, True)
     assert rows("select n from shop_orders") == [(1,)]
+
+
+def test_views_of_other_sources_stay_as_they_are(mirrored: FunctionsApi, logged_in: Da, rows: Rows) -> None:
+    mirrored.put("shop.shop_orders", "select 2 as n", description="Orders of the shop")
+    mirrored.put("new.new_orders", "select 5 as n")
+    mirrored.withdraw("zoo.zoo_orders")
+    logged_in("sync")
+    listed = "select schema_name, view_name, comment from duckdb_views() where not internal order by all"
+    assert rows(listed) == [
+        ("crm", "crm_orders", "(crm.crm_orders)"),
+        *(("main", f"{name}_orders", comment) for name, comment in COMMENTS.items()),
+        ("new", "new_orders", "(new.new_orders)"),
+        ("shop", "shop_orders", COMMENTS["shop"]),
+    ]
+    assert rows("select id from _da.tables order by 1") == [(f"{name}.{name}_orders",) for name in COMMENTS]
+    assert rows("select name from _da.schemas order by 1") == [("crm",), ("new",), ("shop",)]
+
+
+COMMENTS = {
+    "crm": "(crm.crm_orders)",
+    "new": "(new.new_orders)",
+    "shop": "Orders of the shop (shop.shop_orders)",
+}
+
+
+def test_a_database_that_the_user_changed_is_compared_as_a_whole(
+    mirrored: FunctionsApi, logged_in: Da, workspace: Workspace, rows: Rows
+) -> None:
+    with duckdb.connect(workspace.duckdb) as connection:
+        connection.execute("drop view crm_orders; create table crm_orders as select 7 as mine")
+    mirrored.put("shop.shop_orders", "select 2 as n")
+    ran = logged_in("sync")
+    assert "crm.crm_orders has no view 'crm_orders'" in ran.err
+    assert rows("select mine from crm_orders") == [(7,)]
+    with duckdb.connect(workspace.duckdb) as connection:
+        connection.execute("drop table crm_orders")
+    mirrored.put("shop.shop_orders", "select 3 as n")
+    logged_in("sync")
+    assert rows("select n from crm_orders union all select n from shop_orders order by n") == [(1,), (3,)]

@@ -20,8 +20,10 @@ from analyst.rebuild.publishing import COPY
 from analyst.rebuild.rollback import release, roll_back
 from analyst.snapshots import CATALOG_SUFFIX, PREFIX, Snapshots, parts, read_catalog, read_listed
 from analyst.store import ANY, Store, delete_all
+from analyst.store.gcs.store import GsStore
 from tests.doubles.around import AgedStore
 from tests.doubles.faulty_store import FaultyStore
+from tests.doubles.gcs import Gcs, running
 from tests.doubles.memory_store import MemoryStore
 from tests.reading import ask, edited, pointer
 from tests.unit.rebuild.building import NOW, damage, extract
@@ -355,3 +357,24 @@ def test_a_view_that_can_not_be_written_hurts_no_other(tmp_path: Path) -> None:
             views = con.execute("select schema_name, view_name from duckdb_views() where not internal order by all")
             assert views.fetchall() == [("main", "a"), ("main", "c"), ("shop", "a"), ("shop", "c")]
             assert con.execute("select table_id from _tables order by 1").fetchall() == [("shop.a",), ("shop.c",)]
+
+
+def test_the_requests_of_a_rebuild_do_not_depend_on_the_number_of_sources() -> None:
+    counted: list[tuple[int, int]] = []
+    with running(Gcs()) as gcs, gcs.client() as client:
+        store = GsStore("bucket", "", client)
+        for number in range(12):
+            extract(store, f"s{number:02}", {"orders": "select 1 as n"})
+            if number in (3, 11):
+                in_parts(store, later=lambda: None, file_at_once=0).run()
+                extract(store, "s00", {"orders": f"select {number} as n"})
+                counted.append((requests(gcs, store, "published"), requests(gcs, store, "unchanged")))
+    assert counted[0] == counted[1]
+    assert counted[0][1] <= 3
+
+
+def requests(gcs: Gcs, store: GsStore, status: str) -> int:
+    """Count the requests of a rebuild by a process that has just started."""
+    gcs.counts.clear()
+    assert in_parts(store, later=lambda: None, file_at_once=0).run().status == status
+    return sum(gcs.counts.values())
