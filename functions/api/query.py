@@ -10,7 +10,7 @@ from analyst.context import Context
 from analyst.http import CLIENT_GONE, Spooled, function
 from analyst.query import answer
 from analyst.query.answer import QueryAnswer
-from analyst.query.engine import Format, Query, Reader, Result
+from analyst.query.engine import Format, Query, Reader
 from analyst.snapshots import SnapshotNumber
 
 Value = str | int | float | bool | None
@@ -57,8 +57,15 @@ def query(request: QueryRequest, ctx: Context) -> QueryAnswer | Spooled[QueryAns
         min(request.timeout_s or settings.query_timeout, settings.query_timeout),
     )
     reader = Reader(ctx.snapshots.at(request.snapshot), ctx.access.current(), ctx.caller)
-    result = ctx.queries.run(asked, reader, ctx.request.environ.get(CLIENT_GONE, lambda: False))
-    _note(result, ctx)
+    result = ctx.queries.run(
+        asked,
+        reader,
+        is_gone=ctx.request.environ.get(CLIENT_GONE, lambda: False),
+        using=lambda tables: ctx.audited(*(f"table:{table.id}" for table in tables), snapshot=reader.snapshot.number),
+    )
+    ctx.audited(
+        rows=result.rows, bytes=result.size, bytes_read=result.bytes_read, elapsed_ms=result.elapsed_ms, cached=result.cached
+    )
     if request.full_result:
         kept = answer.keep(result, ctx.store, expires=settings.url_expires)
         return kept.model_copy(update={"url": ctx.absolute(kept.url or "")})
@@ -67,14 +74,3 @@ def query(request: QueryRequest, ctx: Context) -> QueryAnswer | Spooled[QueryAns
         return Spooled(result.file)
     headers = {"X-Query": json.dumps(answer.facts(result))}
     return Spooled(result.file, answer.MEDIA_TYPES[asked.format], f"result.{answer.SUFFIXES[asked.format]}", headers)
-
-
-def _note(result: Result, ctx: Context) -> None:
-    ctx.audited(
-        *(f"table:{table.id}" for table in result.tables),
-        snapshot=result.snapshot,
-        rows=result.rows,
-        bytes=result.size,
-        bytes_read=result.bytes_read,
-        elapsed_ms=result.elapsed_ms,
-    )

@@ -145,8 +145,15 @@ class Engine:
     pool: Pool
     files: FileCache
 
-    def run(self, query: Query, reader: Reader, is_gone: Callable[[], bool] = lambda: False) -> Result:
-        """Run a query.
+    def run(
+        self,
+        query: Query,
+        reader: Reader,
+        *,
+        is_gone: Callable[[], bool] = lambda: False,
+        using: Callable[[Sequence[Table]], None] = lambda _tables: None,
+    ) -> Result:
+        """Run a query; `using` is called with its tables before it runs.
 
         Raises:
             StatementError: it is refused or fails.
@@ -157,6 +164,7 @@ class Engine:
             worker = stack.enter_context(self.pool.worker(reader.caller.user_id or ""))
             statement = worker.check(query.sql)
             sources = Sources.of(statement, reader)
+            using(sources.tables)
             paths = stack.enter_context(self.files.held(sources.files))
             job = Job(
                 statement.text,

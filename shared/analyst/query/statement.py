@@ -38,10 +38,11 @@ REFUSED_FUNCTIONS: Final = frozenset(
         *("query", "query_table", "json_execute_serialized_sql", "json_serialize_sql", "json_deserialize_sql"),
         *("json_serialize_plan", "pg_get_viewdef", "pg_get_constraintdef", "sql_auto_complete", "nextval", "currval"),
         *("enable_logging", "disable_logging", "enable_profiling", "disable_profiling", "truncate_duckdb_logs"),
-        *("checkpoint", "force_checkpoint", "histogram_values"),
+        *("checkpoint", "force_checkpoint", "histogram_values", "current_query"),
     }
 )
-"""Functions that are refused wherever they are written: they return settings, run SQL given as text, or write logs."""
+"""Functions that are refused wherever they are written: they return settings or the SQL that runs,
+run SQL given as text, or write logs."""
 
 _REFUSED_PREFIXES: Final = ("read_", "duckdb_", "pragma_", "parquet_", "__internal")
 _SOURCES: Final = frozenset(
@@ -254,7 +255,7 @@ class _Walk:
         elif kind == "SHOW_REF" and source["query"] is None:
             raise self._error(
                 "a query at the server cannot list tables, databases or settings; "
-                "GET /api/catalog/tables and `da catalog` list the tables",
+                "GET /api/catalog/tables lists the tables",
                 source,
             )
 
