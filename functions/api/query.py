@@ -1,6 +1,5 @@
 """SQL over the tables that a caller can read."""
 
-import json
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -13,7 +12,7 @@ from analyst.query.answer import QueryAnswer
 from analyst.query.engine import Format, Query, Reader
 from analyst.snapshots import SnapshotNumber
 
-Value = str | int | float | bool | None
+Value = str | Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | float | bool | None
 
 
 class QueryRequest(BaseModel):
@@ -46,7 +45,7 @@ def query(request: QueryRequest, ctx: Context) -> QueryAnswer | Spooled[QueryAns
     """Run one read-only statement of SQL over the tables that the caller can read.
 
     A statement names tables as `orders` or `shop.orders`. Only queries are possible: SELECT, FROM, WITH, VALUES, PIVOT,
-    DESCRIBE, SUMMARIZE. Formats other than JSON have the facts about the result in the header `X-Query`.
+    DESCRIBE, SUMMARIZE. Formats other than JSON have the facts about the result in the header `X-Query`, as JSON.
     """
     settings = ctx.settings
     asked = Query(
@@ -64,7 +63,11 @@ def query(request: QueryRequest, ctx: Context) -> QueryAnswer | Spooled[QueryAns
         using=lambda tables: ctx.audited(*(f"table:{table.id}" for table in tables), snapshot=reader.snapshot.number),
     )
     ctx.audited(
-        rows=result.rows, bytes=result.size, bytes_read=result.bytes_read, elapsed_ms=result.elapsed_ms, cached=result.cached
+        rows=result.rows,
+        bytes=result.size,
+        bytes_read=result.bytes_read,
+        elapsed_ms=result.elapsed_ms,
+        cached=result.cached,
     )
     if request.full_result:
         kept = answer.keep(result, ctx.store, expires=settings.url_expires)
@@ -72,5 +75,5 @@ def query(request: QueryRequest, ctx: Context) -> QueryAnswer | Spooled[QueryAns
     if asked.format == "json":
         answer.complete(result)
         return Spooled(result.file)
-    headers = {"X-Query": json.dumps(answer.facts(result))}
+    headers = {"X-Query": answer.header(result)}
     return Spooled(result.file, answer.MEDIA_TYPES[asked.format], f"result.{answer.SUFFIXES[asked.format]}", headers)

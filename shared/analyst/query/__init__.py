@@ -6,3 +6,8 @@ each table that the statement names and may open only the files of these views.
 
 `engine` is the entrance; `pool` keeps worker processes ready and ends those that exceed their limits.
 """
+
+from typing import Final
+
+RESULTS: Final = "query/results/"
+"""The prefix of whole results, which the sweep deletes after a day."""

@@ -8,11 +8,9 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict
 from ulid import ULID
 
+from analyst.query import RESULTS
 from analyst.query.engine import Result
 from analyst.store import Store
-
-RESULTS: Final = "query/results/"
-"""The prefix of whole results, which the sweep deletes after a day."""
 
 MEDIA_TYPES: Final = {
     "json": "application/json",
@@ -20,6 +18,7 @@ MEDIA_TYPES: Final = {
     "arrow": "application/vnd.apache.arrow.stream",
     "parquet": "application/vnd.apache.parquet",
 }
+_LONGEST_HEADER: Final = 16_000
 SUFFIXES: Final = {"csv": "csv", "arrow": "arrows", "parquet": "parquet"}
 
 
@@ -67,6 +66,13 @@ def facts(result: Result) -> dict[str, Any]:
         "tables": [table.id for table in result.tables],
         "cached": result.cached,
     }
+
+
+def header(result: Result) -> str:
+    """Return the facts for a header, with the columns unless they are too many for one."""
+    named = {"columns": [{"name": name, "type": kind} for name, kind in result.columns], **facts(result)}
+    text = json.dumps(named)
+    return text if len(text) <= _LONGEST_HEADER else json.dumps(facts(result))
 
 
 def complete(result: Result) -> None:

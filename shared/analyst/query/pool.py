@@ -28,7 +28,9 @@ from analyst.query.statement import Statement, StatementError, refused
 _START_SECONDS: Final = 30.0
 _CHECK_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.1
-_ATTEMPTS: Final = 3
+_SPARE: Final = 2
+"""Workers that are kept ready."""
+_ATTEMPTS: Final = 4
 _NO_THREADS: Final = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """The allocator of pyarrow starts a thread when it is imported, and a process with threads must not fork."""
 
@@ -144,13 +146,17 @@ class Pool:
             UnavailableError: workers cannot be started.
         """
         for _attempt in range(_ATTEMPTS):
-            with self._lock, suppress(GoneError):
-                worker = self._idle.pop(0) if self._idle else self._new()
-                while len(self._idle) < min(2, self._limits.workers):
-                    self._idle.append(self._new())
-                if worker.wait_ready():
-                    return worker
-            self._drop_zygote()
+            try:
+                with self._lock:
+                    worker = self._idle.pop(0) if self._idle else self._new()
+                    while len(self._idle) < min(_SPARE, self._limits.workers):
+                        self._idle.append(self._new())
+            except GoneError:
+                self.close()  # the process that forks workers has ended, and they with it
+                continue
+            if worker.wait_ready():
+                return worker
+            worker.discard()
         raise UnavailableError("the processes that run queries cannot be started; see the server's log", retry_after=5)
 
     def give_back(self, worker: "_Worker") -> None:
@@ -162,10 +168,6 @@ class Pool:
         if self._zygote is None:
             self._zygote = _Zygote(self._limits)
         return self._zygote.fork(self._scratch)
-
-    def _drop_zygote(self) -> None:
-        """Start over: the process that forks workers has ended, or its workers do not start."""
-        self.close()
 
 
 class Lease:
@@ -182,7 +184,15 @@ class Lease:
         Raises:
             StatementError: it is refused, or cannot be parsed.
         """
-        answer = self._ask({"do": "check", "sql": sql}, (), _CHECK_SECONDS, lambda: False)
+        request = {"do": "check", "sql": sql}
+        try:
+            answer = self._ask(request, (), _CHECK_SECONDS, lambda: False)
+        except StatementError as error:
+            if error.details.get("kind") != "crashed":
+                raise
+            self.end()  # perhaps it had ended before
+            self._worker = self._pool.take()
+            answer = self._ask(request, (), _CHECK_SECONDS, lambda: False)
         return Statement.from_json(answer["statement"])
 
     def run(self, job: Job, is_gone: Callable[[], bool] = lambda: False) -> Outcome:

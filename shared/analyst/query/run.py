@@ -22,6 +22,8 @@ RESULT: Final = "result"
 """The name of the result in the scratch folder of a worker."""
 
 _BATCH: Final = 2000
+_LONGEST_MESSAGE: Final = 8
+"""Lines: DuckDB lists dozens of candidates for an operator."""
 _ARROW_ROWS: Final = 1 << 16
 _HEAD: Final = "select * from (\n"
 _TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity')
@@ -270,7 +272,7 @@ class Run:
                 "unknown_table",
                 name=".".join(part for part in (schema, str(told.get("name"))) if part),
             ) from None
-        lines = [line for line in message.split("\n") if line.strip()]
+        lines = [line for line in message.split("\n") if line.strip()][:_LONGEST_MESSAGE]
         raise refused(self._scrubbed(_told("\n".join(lines))), _kind(kind, told), **self._place(told)) from None
 
     def _place(self, told: Json) -> dict[str, Any]:

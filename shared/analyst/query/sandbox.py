@@ -42,7 +42,7 @@ class _PathBeneath(ctypes.Structure):
 
 
 def end_with_parent() -> None:
-    """Have the system kill this process when its parent ends."""
+    """Have the system kill this process when the thread that started it ends."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 

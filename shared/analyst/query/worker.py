@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -30,7 +31,6 @@ _PER_THREAD: Final = 160 << 20
 def main(descriptor: int) -> None:
     """Fork a worker for each message, until the server closes the socket. Workers do not outlive this process."""
     control = socket.socket(fileno=descriptor)
-    sandbox.end_with_parent()
     volatile = _in_child(_volatile_functions)
     for module in _SHARED:
         import_module(module)
@@ -124,6 +124,8 @@ def _run_worker(descriptor: int, settings: Json, volatile: frozenset[str]) -> No
         code = 0
     except GoneError:
         code = 0
+    except Exception:  # noqa: BLE001 - this process ends here
+        traceback.print_exc()  # stderr is the server's
     finally:
         os._exit(code)
 

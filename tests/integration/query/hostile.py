@@ -271,8 +271,8 @@ NAMES = [
     "from ordres",
     "from planz",
     "from shop.plan",
-    "from ｓalaries",
-    "from sаlaries",  # noqa: RUF001 - a Cyrillic letter
+    "from \uff53alaries",
+    "from s\u0430laries",
     "from \u200bsalaries",
     'from "salaries "',
     'from "vault.salaries"',

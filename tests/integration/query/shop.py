@@ -36,13 +36,32 @@ class Shop:
         """Texts that no answer to the analyst may contain, unless the question did."""
         bucket = str(self.world.cloud.settings["DATA_URL"]).removeprefix("file://")
         hidden = ["salaries", "pay_of_tortoise", "hedgehog", "4711", "plans", "project_falcon", "nightjar", "vault"]
-        ours = [SERVICE_TOKEN, BOOTSTRAP_SECRET, self.analyst, bucket, "site-packages", "extracts/", "/query-", "/dev/fd", "root:x:"]
+        ours = [
+            SERVICE_TOKEN,
+            BOOTSTRAP_SECRET,
+            self.analyst,
+            bucket,
+            "site-packages",
+            "extracts/",
+            "/query-",
+            "/dev/fd",
+            "root:x:",
+        ]
         files = [
             file.path.rpartition("/")[2]
             for table in self.process.snapshots.current().catalog.tables
             for file in table.files
         ]
-        return [*hidden, *ours, *files, "allowed_paths", "lock_configuration", "secret_directory", "memory_limit", "temp_directory"]
+        return [
+            *hidden,
+            *ours,
+            *files,
+            "allowed_paths",
+            "lock_configuration",
+            "secret_directory",
+            "memory_limit",
+            "temp_directory",
+        ]
 
     def ask(self, sql: str, *, token: str = "", **more: Any) -> TestResponse:
         return self.world.send("POST", "/api/query", {"sql": sql, **more}, token=token or self.analyst)

@@ -26,9 +26,7 @@ def served(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 def filled(it: Shop, statement: str) -> str:
     file, bucket = it.hidden_file(), it.world.cloud.settings["DATA_URL"].removeprefix("file://")
-    return (
-        statement.replace("{file}", str(file)).replace("{bucket}", bucket).replace("{folder}", str(file.parent))
-    )
+    return statement.replace("{file}", str(file)).replace("{bucket}", bucket).replace("{folder}", str(file.parent))
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -67,7 +65,11 @@ def test_a_hidden_table_is_answered_like_none(served: Shop) -> None:
         return answer.status_code, answer.text.replace(hidden, "?").replace(none, "?")
 
     for form in ("from {}", "select 1 from orders join {} using (id)", "describe {}", "with x as (from {}) select 1"):
-        for hidden, none in (("vault.salaries", "vault.sal1234s"), ("salaries", "sal1234s"), ("shop.plans", "shop.pl123")):
+        for hidden, none in (
+            ("vault.salaries", "vault.sal1234s"),
+            ("salaries", "sal1234s"),
+            ("shop.plans", "shop.pl123"),
+        ):
             assert told(form.format(hidden), hidden, none) == told(form.format(none), hidden, none)
 
 
@@ -96,7 +98,10 @@ def test_without_the_check_no_other_file_is_read(served: Shop, tmp_path: Path, c
     *answers, control = json.loads(done.stdout)
     assert control == "[(100,)]"
     for sql, answer in zip(statements, answers, strict=True):
-        assert not any(text in answer for text in ("hedgehog", "4711", "nightjar", "PAR1", "root:", "SERVICE")), (sql, answer)
+        assert not any(text in answer for text in ("hedgehog", "4711", "nightjar", "PAR1", "root:", "SERVICE")), (
+            sql,
+            answer,
+        )
         assert not answer.startswith("[") or sql not in statements[:60], (sql, answer)
     assert content(bucket) == before
     assert not Path("/tmp/stolen-by-a-query.csv").exists()

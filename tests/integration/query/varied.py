@@ -183,7 +183,7 @@ NESTED = [
     "select approx_count_distinct(customer), bit_and(id), bool_or(paid), product(2) from orders",
     "select map_from_entries([('a', 1), ('b', 2)]), map {'x': [1]}",
     "select json_extract('{\"a\": 1}', '$.a'), json_object('a', 1), to_json({'a': 1}), json_array_length('[1, 2]')",
-    "select * from json_each('{\"a\": 1, \"b\": 2}')",
+    'select * from json_each(\'{"a": 1, "b": 2}\')',
     "select * from range(3), range(2) t(y) order by all",
     "select * from generate_series(date '2026-01-01', date '2026-01-03', interval 1 day)",
     "select * from unnest([1, 2, 3]) with ordinality",
@@ -220,7 +220,7 @@ SHAPES = [
     "select x: 1, y: 2",
     "select id, from_: customer from orders order by id limit 2",
     "select alias.id from orders as alias order by 1 limit 2",
-    "select 1 as \"drop\", 2 as \"copy\", 3 as \"attach\"",
+    'select 1 as "drop", 2 as "copy", 3 as "attach"',
     "select 'read_parquet(''/etc/passwd'')' as text",
     "select id from orders order by id desc limit 1",
 ]
