@@ -47,11 +47,11 @@ def _of_json(text: str) -> Answer:
     """Read `{"columns": […], "rows": [[…], …], …}`; the text of each value stays as it is, so decimals keep their digits."""
     columns, at = _DECODER.raw_decode(text, text.index("["))
     at = text.index("[", at)
-    names = [json.dumps(str(each["name"])) for each in columns]
+    names = [json.dumps(str(each["name"]), ensure_ascii=False) for each in columns]
     rows: list[Row] = []
     for row, _end in _elements(text, at):
         values = [value for value, _ in _elements(row, 0)]
-        rows.append(["{" + ", ".join(f"{name}: {value}" for name, value in zip(names, values, strict=True)) + "}"])
+        rows.append(["{" + ",".join(f"{name}:{value}" for name, value in zip(names, values, strict=True)) + "}"])
     _, end = _DECODER.raw_decode(text, at)
     facts = json.loads("{" + text[end:].lstrip(_SPACE + ","))
     return Answer(Result(tuple(Column(str(each["name"]), str(each["type"])) for each in columns), iter(rows)), facts)

@@ -73,14 +73,14 @@ class FileCache:
                 "too_large",
             )
         with self._lock:
-            self._held.update(distinct)
+            self._held.update(distinct.keys())
         try:
             with ThreadPoolExecutor(_AT_ONCE) as threads:
                 list(threads.map(self._fetch, distinct.values()))
             yield [self._path(file.sha256) for file in files]
         finally:
             with self._lock:
-                self._held.subtract(distinct)
+                self._held.subtract(distinct.keys())
                 self._held = +self._held
             self._evict()
 

@@ -62,9 +62,11 @@ class Lake:
 
 
 @contextmanager
-def lake(folder: Path, files: Mapping[str, Path], limits: Limits | None = None) -> Iterator[Lake]:
+def lake(
+    folder: Path, files: Mapping[str, Path], limits: Limits | None = None, store: Store | None = None
+) -> Iterator[Lake]:
     """Serve parquet files as tables, by their ids."""
-    store = open_store(read_settings({"DATA_URL": (folder / "bucket").as_uri()}))
+    store = store or open_store(read_settings({"DATA_URL": (folder / "bucket").as_uri()}))
     tables = tuple(table_of(store, table_id, path) for table_id, path in sorted(files.items()))
     catalog = Catalog(snapshot=1, built_at=NOW, tables=tables)
     snapshot = Snapshot(1, catalog, {table.id: table for table in tables}, {})
@@ -72,7 +74,7 @@ def lake(folder: Path, files: Mapping[str, Path], limits: Limits | None = None) 
     plain = duckdb.connect(config={"threads": 2})
     plain.execute("set TimeZone = 'UTC'")
     for table in tables:
-        path = store.local_path(table.files[0].path)
+        path = files[table.id]
         plain.execute(f"create view {table.view} as from read_parquet('{path}')")
         plain.execute(f"create schema if not exists {table.source}")
         plain.execute(f"create view {table.source}.{table.name} as from read_parquet('{path}')")

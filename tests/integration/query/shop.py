@@ -15,7 +15,7 @@ from tests.integration.world import BOOTSTRAP_SECRET, SERVICE_TOKEN, Begun, Worl
 ORDERS = "id,customer,amount,day\n" + "".join(
     f"{number},c{number % 7},{number * 1.5},2026-03-{number % 28 + 1:02}\n" for number in range(100)
 )
-SALARIES = "person,pay_of_tortoise\nhedgehog,4711\nbadger,4712\n"
+SALARIES = "person,pay_of_tortoise\nhedgehog,4711471147114711\nbadger,4712471247124712\n"
 PLANS = "project_falcon,budget\nnightjar,9000\n"
 
 
@@ -35,7 +35,7 @@ class Shop:
     def secrets(self) -> list[str]:
         """Texts that no answer to the analyst may contain, unless the question did."""
         bucket = str(self.world.cloud.settings["DATA_URL"]).removeprefix("file://")
-        hidden = ["salaries", "pay_of_tortoise", "hedgehog", "4711", "plans", "project_falcon", "nightjar", "vault"]
+        hidden = ["salaries", "pay_of_tortoise", "hedgehog", "4711471147114711", "plans", "project_falcon", "nightjar", "vault"]
         ours = [
             SERVICE_TOKEN,
             BOOTSTRAP_SECRET,
