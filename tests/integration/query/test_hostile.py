@@ -98,7 +98,9 @@ def test_without_the_check_no_other_file_is_read(served: Shop, tmp_path: Path, c
     *answers, control = json.loads(done.stdout)
     assert control == "[(100,)]"
     for sql, answer in zip(statements, answers, strict=True):
-        assert not any(text in answer for text in ("hedgehog", "4711471147114711", "nightjar", "PAR1", "root:", "SERVICE")), (
+        assert not any(
+            text in answer for text in ("hedgehog", "4711471147114711", "nightjar", "PAR1", "root:", "SERVICE")
+        ), (
             sql,
             answer,
         )
