@@ -261,7 +261,8 @@ class _Walk:
 
     def _error(self, message: str, node: Json) -> StatementError:
         at = node.get("query_location", _NOWHERE)
-        return refused(message, **(position(self._sql, at) if at < _NOWHERE else {}))
+        where: dict[str, Any] = position(self._sql, at) if at < _NOWHERE else {}
+        return refused(message, **where)
 
 
 def position(sql: str, at: int) -> dict[str, int]:

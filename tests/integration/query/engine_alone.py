@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from analyst.query import sandbox
 from analyst.query.run import Run
@@ -19,7 +20,7 @@ def main() -> None:
     home = Path(given["folder"])
     worker = Worker(home, 300_000_000, 1_000_000_000, frozenset())
     file = os.open(given["file"], os.O_RDONLY)
-    request = {
+    request: dict[str, Any] = {
         "sql": "select 1",
         "parameters": {},
         "format": "json",
