@@ -354,7 +354,13 @@ class _Zygote:
         folder = Path(tempfile.mkdtemp(prefix="query-", dir=scratch))
         ours, theirs = socket.socketpair()
         with theirs, self._lock:
-            settings = {"scratch": str(folder), "memory": self._limits.memory, "spill": self._limits.spill}
+            limits = self._limits
+            settings = {
+                "scratch": str(folder),
+                "memory": limits.memory,
+                "spill": limits.spill,
+                "threads": limits.threads,
+            }
             send(self._sock, settings, [theirs.fileno()])
         return _Worker(self, ours, folder)
 

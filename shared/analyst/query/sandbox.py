@@ -47,28 +47,31 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
-def limit(*, memory: int, files: int, file_bytes: int, processor_seconds: int) -> None:
-    """Limit what this process may still use.
+def limit_memory(memory: int) -> None:
+    """Limit the address space of this process to `memory` bytes more than it has now."""
+    if (mapped := _mapped()) is not None:
+        _limit(resource.RLIMIT_AS, mapped + memory)
+
+
+def limit(*, files: int, file_bytes: int, processor_seconds: int) -> None:
+    """Limit what else this process may use.
 
     Args:
-        memory: bytes of address space beyond what it has now.
         files: the number of open files.
         file_bytes: the size of a file that it writes, in bytes.
         processor_seconds: processor time over all threads, from the start of the process.
     """
-    limits = [
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, files),
-        (resource.RLIMIT_FSIZE, file_bytes),
-        (resource.RLIMIT_CPU, processor_seconds),
-    ]
-    if (mapped := _mapped()) is not None:
-        limits.append((resource.RLIMIT_AS, mapped + memory))
-    for kind, most in limits:
-        hard = resource.getrlimit(kind)[1]
-        value = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (value, value))
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, files)
+    _limit(resource.RLIMIT_FSIZE, file_bytes)
+    _limit(resource.RLIMIT_CPU, processor_seconds)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write fails instead, with a message
+
+
+def _limit(kind: int, most: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    value = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(kind, (value, value))
 
 
 def _mapped() -> int | None:

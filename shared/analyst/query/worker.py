@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from analyst.query import sandbox
 from analyst.query.messages import GoneError, Json, close, receive, send
-from analyst.query.statement import StatementError, check
+from analyst.query.statement import StatementError, check, refused
 
 _SHARED: Final = ("duckdb", "pyarrow.ipc", "analyst.query.run", "decimal", "zoneinfo", "datetime", "uuid")
 """Modules that are loaded once, before workers are forked, which can't open their files."""
@@ -118,6 +118,7 @@ def _run_worker(descriptor: int, settings: Json, volatile: frozenset[str]) -> No
         sandbox.end_with_parent()
         sock = socket.socket(fileno=descriptor)
         worker = Worker(Path(settings["scratch"]), settings["memory"], settings["spill"], volatile)
+        sandbox.limit_memory(settings["memory"] + _PER_THREAD * settings["threads"])
         send(sock, {"ready": os.getpid()})
         while worker.serve(sock):
             pass
@@ -137,7 +138,6 @@ class Worker:
         import duckdb
 
         self._scratch = scratch
-        self._memory = memory
         self._spill = spill
         self._volatile = volatile
         self._con = duckdb.connect(
@@ -167,10 +167,14 @@ class Worker:
         return False
 
     def _checked(self, sql: str) -> Json:
+        import duckdb
+
         try:
             return {"statement": check(self._con, sql, self._volatile).to_json()}
         except StatementError as error:
             return failure(error)
+        except (MemoryError, duckdb.Error):
+            return failure(refused("the statement is too large to be checked; split it into several queries", "memory"))
 
     def _run(self, request: Mapping[str, Any], files: list[int]) -> Json:
         from analyst.query.run import Run
@@ -180,7 +184,6 @@ class Worker:
         try:
             run.prepare()
             sandbox.limit(
-                memory=self._memory + _PER_THREAD * threads,
                 files=len(files) + _SPARE_FILES + 16 * threads,
                 file_bytes=self._spill,
                 processor_seconds=int(request["seconds"] * threads) + 10,
