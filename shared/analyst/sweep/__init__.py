@@ -171,6 +171,7 @@ class Sweep:
         if not dry_run:
             for is_catalog in (True, False):
                 delete_all(self.store, (entry.key for entry in old if entry.key.endswith(CATALOG_SUFFIX) == is_catalog))
+        found.unneeded += pointers.catalog_parts(self.store, frozenset(entry.key for entry in old))
         found.unneeded += pointers.states(self.store)
         found.unneeded += [*spent(self.store), *abandoned(self.store)]
         found.unneeded += [entry for kind in records for entry in kind.old()]
