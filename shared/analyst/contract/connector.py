@@ -63,6 +63,10 @@ class SourceTable:
     """Whether a full refresh cuts its files by content, so that those of unchanged rows keep their names."""
     parts: tuple[Part, ...] = ()
     """The parts whose rows are published, as of the last time that they were read; set before the table is read."""
+    keeps_rows: bool = False
+    """Whether an extract without any row leaves the published rows as they are."""
+    before: tuple[Column, ...] = ()
+    """All columns of the published rows, whatever the strategy; set before the table is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,14 @@ class Extracted:
     may_repeat: bool = False
     """Whether a new row of an incremental table without a key that equals a published one may be another row, because
     parts with such rows were not read. If there is one, the table is read again, without published parts."""
+    replaces: bool = False
+    """Whether the rows of an incremental table replace all published ones, instead of being merged with them."""
+    expected_rows: int | None = None
+    """The rows that the table must have after the merge; if it has others, all of it is read again (`since` is None)."""
+    is_complete: bool = True
+    """Whether the table is now as its source; if not, the next run reads it again although it has not changed."""
+    description: str | None = None
+    """The description of the table, if it is not that of the `SourceTable`."""
 
 
 class Connector(Protocol):

@@ -60,6 +60,8 @@ class Staging:
             files, parts = self._replacing(extracted, read, base)
             rows = sum(file.rows for file in files)
             new = self._new_table(extracted, state, files, parts, rows_read=rows)
+        elif extracted.replaces:
+            new = replace(self._on(extracted, read, state, ()), cursor=extracted.cursor, rebase=None)
         else:
             new = self._on(extracted, read, state, base)
         self._upload(new, base, keep=read if self.table.sync_strategy == "incremental" else ())
@@ -122,13 +124,22 @@ class Staging:
                 merged = Merged(self._added(con, read, base, extracted), 0)
         cursor = cursors.later(self._cursor_type(read), state.cursor, extracted.cursor)
 
-        def rebase(moved: TableState, rows: tuple[FileRow, ...]) -> NewTable:
+        def rebase(moved: TableState, rows: tuple[FileRow, ...]) -> NewTable | None:
+            if self._is_outdated(extracted, moved):
+                return None
             return self._on(extracted, read, moved, rows)
 
         rows = sum(file.rows for file in read)
         parts = tuple(PartRow(part.name, part.mark, 0, part.about) for part in extracted.parts)
         made = self._new_table(extracted, state, merged.files, parts, rows_read=rows, cursor=cursor, rebase=rebase)
         return replace(made, repeated_keys=merged.repeated_keys)
+
+    def _is_outdated(self, extracted: Extracted, moved: TableState) -> bool:
+        """Return whether another run read later than this one, and no column decides between its rows and these."""
+        ours, theirs = extracted.cursor, moved.cursor
+        if self.table.cursor_column is not None or ours is None or theirs is None:
+            return False
+        return cursors.later("VARCHAR", ours, theirs) == theirs
 
     def _merged(self, extracted: Extracted, read: Sequence[ParquetFile], base: tuple[FileRow, ...]) -> Merged:
         """Merge by key; see `contract.keyed_merge`."""
@@ -196,10 +207,10 @@ class Staging:
         return NewTable(
             rows_read=rows_read,
             name=self.table.name,
-            description=self.table.description,
+            description=extracted.description or self.table.description,
             columns=extracted.columns,
             files=files,
-            fingerprint=self.table.fingerprint,
+            fingerprint=self.table.fingerprint if extracted.is_complete else f"{self.table.fingerprint}: incomplete",
             cursor=cursor,
             base=state,
             read_at=self.read_at,
