@@ -14,6 +14,7 @@ NAMES = (
     *(
         "rebuild",
         "extract",
+        "folders",
         "increments",
         "delta",
         "manifest",

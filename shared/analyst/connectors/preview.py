@@ -304,7 +304,7 @@ def _read(connector: CsvConnector, table: Planned, found: FoundTable) -> FoundTa
 def _rows(files: Iterable[Path], memory_limit: str) -> int:
     listed = ", ".join(quote_text(str(file)) for file in files)
     with duckdb_files.connect(memory_limit=memory_limit, threads=1) as con:
-        row = con.execute(f"select count(*) from read_parquet([{listed}])").fetchone()
+        row = con.execute(f"select count(*) from read_parquet([{listed}], union_by_name = true)").fetchone()
     return int(row[0]) if row else 0
 
 

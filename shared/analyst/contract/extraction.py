@@ -15,12 +15,12 @@ from ulid import ULID
 from analyst import duckdb_files, logs
 from analyst.catalog import Column
 from analyst.contract import publishing
-from analyst.contract.connector import Connector, Cursor, Extracted, SourceTable
+from analyst.contract.connector import Connector, Cursor, Extracted, Part, SourceTable
 from analyst.contract.extract_edit import read_extract
 from analyst.contract.merging import WidenError
 from analyst.contract.model import SCHEMA, Extract, FileRow, TableState
 from analyst.contract.publishing import NewTable, TableRun, Uploads
-from analyst.contract.staging import Staging
+from analyst.contract.staging import RepeatedRowsError, Staging
 from analyst.contract.views import columns_of
 from analyst.errors import AnalystError, SourceError, UnavailableError
 from analyst.names import is_name
@@ -93,7 +93,7 @@ class Extraction:
         self, connector: Connector, only: frozenset[str] | None, folder: Path, run: Run
     ) -> tuple[list[TableResult], str | None]:
         began = time.monotonic()
-        base, version = read_extract(self.store, self.source, folder, with_originals=True)
+        base, version = read_extract(self.store, self.source, folder, with_details=True)
         listed = [table for table in connector.tables() if only is None or table.name in only]
         tables, twins = _without_twins(listed)
         uuids = self.registrations()
@@ -132,6 +132,8 @@ class Extraction:
             state = base.state(table.name)
             if not state.is_imported:  # the names of another system say nothing about the source
                 table = replace(table, originals=base.originals.get(table.name, {}))
+            listed = base.own_parts(table.name, is_replaced=table.sync_strategy == "full_refresh")
+            table = replace(table, parts=tuple(Part(part.name, part.mark, part.about) for part in listed))
             home = _new_home(folder, table)
             staging = Staging(self.store, uploads, table, home, self.memory_limit, table.read_at or self.now())
             is_replaced = table.sync_strategy == "full_refresh" and table.name in base.refused
@@ -245,7 +247,8 @@ def _staged(
 ) -> tuple[Extracted, NewTable]:
     """Read and stage one table; if published values do not fit a column's new type, read it again as text.
 
-    If the merged table has another number of rows than the source, rows were deleted there: all of it is read again.
+    It is also read again, in full, if rows that equal published ones may be others, or if the merged table has another
+    number of rows than the source, because rows were deleted there.
     """
     table = replace(staging.table, before=_all_columns(files))
     if _is_incremental(table):
@@ -265,7 +268,9 @@ def _staged(
             wider = replace(table, published=(*columns, Column(name=error.column, type="VARCHAR")))
             if wider == table or attempt == _ATTEMPTS - 1:
                 raise
-            table = wider
+            table = replace(wider, parts=())
+        except RepeatedRowsError:
+            table = replace(table, parts=())
     raise AssertionError
 
 
