@@ -343,7 +343,7 @@ def _jira(asked: _Asked) -> SourcePreview:
     checks, catalog = [], list[Any]()
     if client is None:
         message = (
-            "Jira is not asked, so only webhooks fill the tables; to read issues, set JIRA_DOMAIN, JIRA_EMAIL and "
+            "no connection to Jira is configured, so only webhooks fill the tables; to read issues, set JIRA_DOMAIN, JIRA_EMAIL and "
             "JIRA_API_TOKEN"
         )
         checks.append(Check(what="credential", ok=hooks, message=message))

@@ -11,6 +11,7 @@ from da.errors import DaError, UsageError
 from da.help import Commands
 from da.options import DryRun, Json, SyncSchedule, Yes, confirm, read_options
 from da.output import print_json, print_table, respond, say, say_fact, say_warning
+from da.runs import result_of
 from da.server import Server, segment
 from da.session import session
 from da.text import bytes_text, count_text, local_time
@@ -66,21 +67,22 @@ def show(name: Name, json: Json = False) -> None:
     if json:
         print_json({**source, "tables": tables, "runs": runs})
         return
-    say_fact("type", source["type"])
-    for key, value in source["config"].items():
-        say_fact(key, str(value))
-    say_fact("schedule", source.get("sync_schedule") or "that of the server")
+    facts = {
+        "type": source["type"],
+        **source["config"],
+        "schedule": source.get("sync_schedule") or "that of the server",
+    }
     if source.get("excluded"):
-        say_fact("removed", ", ".join(source["excluded"]), "discovery ignores these tables")
+        facts["removed"] = f"{', '.join(source['excluded'])}: discovery ignores these tables"
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        say_fact(key.ljust(width), str(value))
     rows = [(table["id"], table.get("source_table") or "", table.get("sync_strategy") or "") for table in tables]
     empty = f"No tables yet; to find them, run: da admin sources preview {name}"
     print_table(("table", "from", "strategy"), rows, optional=("strategy",), empty=empty)
     print_table(
-        ("run", "kind", "status", "error"),
-        [
-            (local_time(run["started_at"]), run.get("job") or "sync", run["status"], run.get("error") or "")
-            for run in runs
-        ],
+        ("run", "kind", "status", "result"),
+        [(local_time(run["started_at"]), run.get("job") or "sync", run["status"], result_of(run)) for run in runs],
         empty=f"It was not synced in the last days; to sync it, run: da admin sync {name}",
     )
 

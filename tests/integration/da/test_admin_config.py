@@ -65,7 +65,7 @@ def test_the_file_may_come_over_stdin(api: FunctionsApi, logged_in: Da, monkeypa
 
 
 def test_a_file_that_can_not_be_read_is_told(api: FunctionsApi, logged_in: Da, file: Path) -> None:
-    assert "No such file" in logged_in("admin", "config", "check", str(file.parent / "no.yaml")).err
+    assert "no such file" in logged_in("admin", "config", "check", str(file.parent / "no.yaml")).err
     file.write_bytes(b"\xff")
     ran = logged_in("admin", "config", "check", str(file))
     assert (ran.code, ran.err) == (1, f"da: can't read '{file}': it is not UTF-8 text; save it as UTF-8\n")
