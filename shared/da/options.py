@@ -88,9 +88,10 @@ def _value(value: str, text: str) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError as error:
+    except ValueError:
         raise UsageError(
-            f"{text!r} is not a valid option: a value that starts with {value[0]} must be JSON ({error})"
+            f"{text!r} is not a valid option: a value that starts with {value[0]} must be JSON, such as "
+            """'types={"id": "VARCHAR"}' or 'nullstr=["NA", "-"]'"""
         ) from None
 
 

@@ -67,7 +67,7 @@ def apply(json: Json = False) -> None:
         for source in sources:
             say(f"{source['name']} ({source['type']}): {source['outcome']}")
         if not sources:
-            say("config/instance.yaml declares no sources.")
+            say("There are no sources in config/instance.yaml as the server read it when it started.")
 
 
 def _print_settings(*, json: bool) -> None:

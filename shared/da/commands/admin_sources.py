@@ -1,6 +1,6 @@
 """`da admin sources`: the life of a source, from the first look at it to its removal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -157,19 +157,17 @@ def update(
     with session(_TIMEOUT) as server:
         source = server.get(f"/api/admin/sources/{segment(name)}")
         config = {**source["config"], **_path(path, server), **read_options(option or ())}
-        for key in unset or ():
-            if key not in config:
-                raise DaError(f"the source '{name}' has no option '{key}'; it has {', '.join(config) or 'none'}")
-            del config[key]
+        _unset(config, unset or (), name)
         changes: dict[str, Any] = {"config": config} if config != source["config"] else {}
         if changes and not no_check:
             found = _previewed(server, name, {"type": source["type"], "config": config})
+            if not dry_run:
+                _require_readable(found, "The source was not changed. To change it anyway, use --no-check")
             if not json:
                 _print_preview(found)
             if dry_run and json:
                 print_json(found)
             if not dry_run:
-                _require_readable(found, "The source was not changed. To change it anyway, use --no-check")
                 _confirm_lost(server, found, yes=yes)
         elif dry_run:
             respond(source, "The config would stay as it is.", json=json)
@@ -278,6 +276,13 @@ def _path(path: str | None, server: Server) -> dict[str, str]:
     if is_loopback(server.address) and path.startswith(("~", "./", "../")):
         return {"path": str(Path(path).expanduser().absolute())}
     return {"path": path}
+
+
+def _unset(config: dict[str, Any], keys: Iterable[str], name: str) -> None:
+    for key in keys:
+        if key not in config:
+            raise DaError(f"the source '{name}' has no option '{key}'; it has {', '.join(config) or 'none'}")
+        del config[key]
 
 
 def _require_readable(found: Mapping[str, Any], otherwise: str) -> None:

@@ -97,4 +97,6 @@ def test_declared_sources_are_taken_over(api: FunctionsApi, logged_in: Da) -> No
     sources = [{"name": "shop", "type": "csv", "outcome": "created"}]
     api.answers["POST", "/api/admin/config/apply"] = [(200, {"sources": sources}), (200, {"sources": []})]
     assert logged_in("admin", "config", "apply").out == "shop (csv): created\n"
-    assert logged_in("admin", "config", "apply").out == "config/instance.yaml declares no sources.\n"
+    assert logged_in("admin", "config", "apply").out == (
+        "There are no sources in config/instance.yaml as the server read it when it started.\n"
+    )
