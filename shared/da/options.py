@@ -109,7 +109,8 @@ def parse_time(text: str | None) -> str | None:
     if span := re.fullmatch(r"(\d{1,5})([mhdw])", text):
         return (datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})).isoformat(timespec="seconds")
     try:
-        return datetime.fromisoformat(text).astimezone().isoformat()
+        at = datetime.fromisoformat(text)
+        return text if at.tzinfo else at.astimezone().isoformat()
     except (ValueError, OverflowError):
         expected = "expected something like 2h, 7d, 2026-03-01 or 2026-03-01T08:00"
         raise UsageError(f"'{text}' is not a valid time ({expected})") from None

@@ -97,8 +97,8 @@ def doing(what: str, *, missing: str = "") -> Iterator[Server]:
 
 
 def advised(message: str, advice: str) -> str:
-    """Add advice to a message; one that asks a question, such as `did you mean …?`, needs no more."""
-    return message if not advice or message.endswith("?") else f"{message}; {advice}"
+    """Add advice to a message, unless it has some: a question, such as `did you mean …?`, or a command."""
+    return message if not advice or message.endswith("?") or "run: da" in message else f"{message}; {advice}"
 
 
 def _about_rights(error: RefusedError) -> str:

@@ -115,7 +115,10 @@ class Extraction:
         gone = [] if self.is_partial or only is not None else [name for name in base.meta if name not in absent]
         vanished = [_vanished(self.source, name, base) for name in gone if not base.state(name).is_imported]
         results, published = self._publish(read, uploads, folder, _noted(base, [*unchanged, *vanished]), run.notes)
-        missing = [_missing(self.source, name, base, absent) for name in sorted((only or frozenset()) - absent)]
+        missing = [
+            _missing(self.source, name, base, absent | base.meta.keys())
+            for name in sorted((only or frozenset()) - absent)
+        ]
         return [*results, *unchanged, *vanished, *missing, *twins], published or version
 
     def _read(
