@@ -383,8 +383,14 @@ def _jira(asked: _Asked) -> SourcePreview:
         scope = Scope(settings.jira_projects, config.jql)
         count = client.count(scope.and_("created >= 0"))  # Jira refuses a query without a condition
         where = f" in {', '.join(settings.jira_projects)}" if settings.jira_projects else ""
-        hint = "" if count else "; check the permissions of the account, jira.projects and the option 'jql'"
-        checks.append(Check(what="issues", ok=count > 0, message=f"about {count:,} visible{where}{hint}"))
+        found = (
+            f"about {count:,} visible{where}"
+            if count
+            else (
+                f"Jira shows no issue{where} to the account; check its permissions, jira.projects and the option 'jql'"
+            )
+        )
+        checks.append(Check(what="issues", ok=count > 0, message=found))
         catalog = client.fields()
         client.settle()  # an expired token would show no issues and few fields
     accepted = (
