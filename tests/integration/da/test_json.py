@@ -116,29 +116,31 @@ def test_what_commands_for_jira_print_fits_their_schemas(
     from tests.integration.jira.conftest import settings_for
 
     monkeypatch.setenv("BOOTSTRAP_SECRET", BOOTSTRAP_SECRET)
-    with serving() as service, host(tmp_path, cloud, **settings_for(service, tmp_path)) as server:
-        eve = Checked(da)
-        eve("login", "--server", server.url, "--bootstrap", "eve@example.com")
-        assert da("admin", "jira", "status", "--json").err == (
-            "da: there is no source 'jira'; to add it, run: da admin sources add jira --type jira\n"
-        )
-        key = service.instance.create().key
-        eve("admin.sources.add", "jira", "--type", "jira")
-        eve("admin.jira.status")
-        assert eve("admin.jira.backfill", "--dry-run")["found"] == 1
-        assert eve("admin.jira.backfill")["counts"]["fetched"] == 1
-        eve("admin.jira.backfill", "--since", "2h")
-        service.instance.clock += 3_600_000
-        assert eve("admin.jira.check")["jira"] == 1
-        eve("admin.jira.check", "--no-repair")
-        assert eve("admin.jira.refresh", key)["counts"]["fetched"] == 1
-        eve("admin.jira.refresh", "--all")
-        eve("admin.jira.replay", "--since", "1d")
-        assert eve("admin.jira.status")["check"]["jira"] == 1
-        service.accounts.pop(TOKEN)
-        refused = da("admin", "jira", "refresh", key, "--json")
-        assert (refused.code, refused.out) == (1, "")
-        assert "JIRA_API_TOKEN" in refused.err
+    with serving() as service:
+        settings: dict[str, Any] = settings_for(service, tmp_path)
+        with host(tmp_path, cloud, **settings) as server:
+            eve = Checked(da)
+            eve("login", "--server", server.url, "--bootstrap", "eve@example.com")
+            assert da("admin", "jira", "status", "--json").err == (
+                "da: there is no source 'jira'; to add it, run: da admin sources add jira --type jira\n"
+            )
+            key = service.instance.create().key
+            eve("admin.sources.add", "jira", "--type", "jira")
+            eve("admin.jira.status")
+            assert eve("admin.jira.backfill", "--dry-run")["found"] == 1
+            assert eve("admin.jira.backfill")["counts"]["fetched"] == 1
+            eve("admin.jira.backfill", "--since", "2h")
+            service.instance.clock += 3_600_000
+            assert eve("admin.jira.check")["jira"] == 1
+            eve("admin.jira.check", "--no-repair")
+            assert eve("admin.jira.refresh", key)["counts"]["fetched"] == 1
+            eve("admin.jira.refresh", "--all")
+            eve("admin.jira.replay", "--since", "1d")
+            assert eve("admin.jira.status")["check"]["jira"] == 1
+            service.accounts.pop(TOKEN)
+            refused = da("admin", "jira", "refresh", key, "--json")
+            assert (refused.code, refused.out) == (1, "")
+            assert "JIRA_API_TOKEN" in refused.err
     assert eve.checked & JIRA == JIRA
 
 
