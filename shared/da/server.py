@@ -165,6 +165,7 @@ class Server:
 
     def _explained(self, error: RefusedError) -> RefusedError:
         message = str(error).rstrip(".")
+        why = message.partition("; ")[0]  # without the server's advice, where da has better
         variable = self._login.variable
         if error.code == "settings":
             message = (
@@ -175,11 +176,11 @@ class Server:
             message = str(_other_server(self.address))
         elif error.status == _UNAUTHORIZED and variable:
             message = (
-                f"'{self.address}' does not accept the access token in {variable} ({message}): it has expired or was"
-                f" revoked; set a new one, or unset {variable} to use the login of da login"
+                f"'{self.address}' does not accept the access token in {variable} ({why}); set a new one, or unset"
+                f" {variable} to use the login of da login"
             )
         elif error.status == _UNAUTHORIZED and self._login.token:
-            message = f"{message}; to log in again, run: da login --server {self.address}"
+            message = f"{why}; to log in again, run: da login --server {self.address}"
         elif error.wait:
             message = f"{message}; try again in {error.wait:.0f} s"
         return RefusedError(message, status=error.status, code=error.code, wait=error.wait)
