@@ -219,7 +219,7 @@ LISTED: dict[str, set[str]] = {
 """What was looked at and is SQL of ours, by module: names of our own tables and columns, queries that other functions
 make, types that DuckDB told and `checked_type` has passed, numbers."""
 
-MADE_OF_TEMPLATES = ("shared/analyst/connectors/files/", "shared/da/sample/")
+MADE_OF_TEMPLATES = ("shared/analyst/connectors/files/", "shared/da/sample/", "shared/da/profiles/")
 """Where SQL is put together of templates and constants throughout."""
 
 
