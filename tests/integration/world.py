@@ -46,7 +46,8 @@ class World:
     ) -> None:
         """Serve a bucket by a `process` of settings and a store; it is empty unless the token of its `admin` is given.
 
-        Tables are profiled after a sync only with `profiles`. Without a `base_url`, links are relative, for servers whose port is not known yet.
+        Tables are profiled after a sync only with `profiles`. Without a `base_url`, links are relative, for servers whose
+        port is not known yet.
         """
         (folder / "sources").mkdir(parents=True, exist_ok=True)
         environ = {

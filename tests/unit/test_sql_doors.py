@@ -199,6 +199,7 @@ LISTED: dict[str, set[str]] = {
     "shared/analyst/contract/views.py": {"table", "schema", "alias", "query"},
     "shared/analyst/duckdb_files.py": {"table"},
     "shared/analyst/imports/state_import.py": {"table"},
+    "shared/analyst/profiles/profiling.py": {"read"},
     "shared/analyst/rebuild/snapshot_file.py": {"table", "declared", "catalog.snapshot"},
     "shared/analyst/rebuild/source_views.py": {"self.name", "label", "reason", "alias"},
     "shared/analyst/state/groups.py": {"table"},

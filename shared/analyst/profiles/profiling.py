@@ -27,9 +27,10 @@ from analyst.store import Store
 from analyst.store.compare_and_swap import put_once
 from analyst.store.transfer import delete_all, local_copy
 from analyst.types import checked_type
+from da.profiles.aggregates import kind_of
 from da.profiles.drift import changes_since, drift_alerts, summary_of
 from da.profiles.report import Described, profile_of
-from da.profiles.scan import EXACT_ROWS, Scanned, kind_of, scan
+from da.profiles.scan import EXACT_ROWS, Scanned, scan
 from da.profiles.sketches import absent
 
 if TYPE_CHECKING:

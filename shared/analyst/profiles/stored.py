@@ -10,7 +10,7 @@ from analyst.access import AccessList, Caller
 from analyst.catalog import Table
 from analyst.errors import NotFoundError
 from analyst.snapshots import Snapshot
-from analyst.store import Object, Store
+from analyst.store import Entry, Object, Store
 from analyst.store.compare_and_swap import swap
 from analyst.visible_tables import require
 
@@ -129,10 +129,10 @@ def next_history(known: StoredProfile | None, summary: Mapping[str, Any]) -> tup
     return () if known is None else (dict(summary), *known.history)[:_HISTORY]
 
 
-def of_gone_tables(store: Store, tables: Iterable[str]) -> list[str]:
-    """List the keys of profiles and sketches of tables other than these, for the sweep."""
+def of_gone_tables(store: Store, tables: Iterable[str]) -> list[Entry]:
+    """List the profiles and sketches of tables other than these, for the sweep."""
     kept = {folder_of(table_id) for table_id in tables}
-    return [entry.key for entry in store.list(PREFIX) if "/".join(entry.key.split("/")[:3]) + "/" not in kept]
+    return [entry for entry in store.list(PREFIX) if "/".join(entry.key.split("/")[:3]) + "/" not in kept]
 
 
 def _parsed(found: Object | None) -> StoredProfile | None:

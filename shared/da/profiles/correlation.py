@@ -66,7 +66,7 @@ def moments_of(
         f"""
         with u as (
             select r, unnest({numbers}) i, unnest([{values}]) v
-            from (select *, row_number() over () r from {quote(table)}) where r % {int(step)} = 0
+            from (select *, row_number() over () r from {quote(table)}) where hash(r) % {int(step)} = 0
         ), f as (select r, i, v from u where v is not null and isfinite(v) and abs(v) < 1e75)
         select a.i, b.i, count(*), avg(a.v), avg(b.v), sum(a.v * a.v), sum(b.v * b.v), sum(a.v * b.v)
         from f a join f b using (r) where a.i < b.i group by all

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import duckdb
 
 from da.errors import DaError
+from da.profiles.aggregates import kind_of
 from da.profiles.report import Described, profile_of
-from da.profiles.scan import EXACT_ROWS, Scanned, kind_of, scan
+from da.profiles.scan import EXACT_ROWS, Scanned, scan
 from da.profiles.sketches import absent
 from da.sql import quote, quote_path
 

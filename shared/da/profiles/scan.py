@@ -3,8 +3,30 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from da.profiles.aggregates import (
+    INTEGERS,
+    LONG,
+    SMALL_INTEGERS,
+    as_read,
+    counting,
+    extremes,
+    finite_extremes,
+    finite_value,
+    has_hash,
+    is_finite,
+    kind_of,
+    squarable_value,
+    sums,
+    time_extremes,
+    with_extremes,
+    with_finite_extremes,
+    with_finite_times,
+    with_mean,
+    with_sums,
+)
 from da.profiles.correlation import Moments, moments_of
 from da.profiles.sensitive import content_of
 from da.profiles.sketches import (
@@ -12,7 +34,6 @@ from da.profiles.sketches import (
     MOST_DAYS,
     PROBABILITIES,
     Counted,
-    Kind,
     Sketch,
     absent,
     registers_of,
@@ -33,7 +54,8 @@ _CELLS: Final = 10_000_000
 _ROWS: Final = 500_000
 _COLUMNS: Final = 100
 _EXAMINED: Final = 500
-_LONG: Final = 256
+_RUN: Final = 12
+_LONGEST_SHAPE: Final = 64
 _LONG_ROW: Final = 1000
 _BITS: Final = 1 << 27
 _SHOWN_ROWS: Final = 5
@@ -41,24 +63,7 @@ _CORRELATED: Final = 30
 _CORRELATED_ROWS: Final = 5000
 _POINTS: Final = 128
 _RARE: Final = 5
-_SQUARABLE: Final = 1e150
 _TIMES: Final = frozenset({"date", "timestamp"})
-
-_INTEGERS: Final = frozenset(
-    {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"}
-)
-_SMALL: Final = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"})
-
-
-def kind_of(type_: str) -> Kind:
-    """Return the kind of a DuckDB type."""
-    if type_ in _INTEGERS or type_ in {"FLOAT", "DOUBLE"} or type_.startswith("DECIMAL"):
-        return "number" if not type_.endswith("]") else "nested"
-    if type_.startswith("TIMESTAMP") and not type_.endswith("]"):
-        return "timestamp"
-    if type_.endswith("]") or type_.startswith(("STRUCT", "MAP", "UNION", "JSON", "VARIANT")):
-        return "nested"
-    return {"BOOLEAN": "boolean", "DATE": "date", "BLOB": "binary"}.get(type_, "text")  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,29 +229,29 @@ class _Piece:
         parts: list[str] = []
         for i, (name, type_) in enumerate(self.columns.items()):
             self.sketches.append(Sketch(type_, kind_of(type_)))
-            parts.append(_as_read(i, name, type_, self.sketches[-1].kind, is_long=self.is_long))
+            parts.append(as_read(i, name, type_, self.sketches[-1].kind, is_long=self.is_long))
         self.con.execute(f"create or replace temp table t as select {', '.join(parts)} from {self.relation}")
         self.factor = max(1, math.ceil(self.rows / SAMPLED))
-        if self.factor > 1:
-            self.con.execute(f"create or replace temp table s as from t where rowid % {self.factor} = 0")
+        if self.factor > 1:  # by a hash, because rows often repeat something at regular distances
+            self.con.execute(f"create or replace temp table s as from t where hash(rowid) % {self.factor} = 0")
 
     def _add_basics(self) -> None:
         """Add counts and extremes, then sums: those depend on the extremes, which tell whether all numbers are finite."""
         self._ask(
-            {i: _extremes(i, sketch, is_long=self.is_long) for i, sketch in enumerate(self.sketches)}, _with_extremes
+            {i: extremes(i, sketch, is_long=self.is_long) for i, sketch in enumerate(self.sketches)}, with_extremes
         )
         numbers = {i: sketch for i, sketch in enumerate(self.sketches) if sketch.kind == "number" and sketch.values}
-        dirty = {i: _finite_extremes(i) for i, sketch in numbers.items() if not _is_finite(sketch)}
-        self._ask(dirty, _with_finite_extremes)
+        dirty = {i: finite_extremes(i) for i, sketch in numbers.items() if not is_finite(sketch)}
+        self._ask(dirty, with_finite_extremes)
         endless = [
             i
             for i, sketch in enumerate(self.sketches)
             if sketch.kind in _TIMES and sketch.values and not sketch.spanned
         ]
-        self._ask({i: _time_extremes(f"case when isfinite(c{i}) then c{i} end") for i in endless}, _with_finite_times)
-        means = {i: [("mean", f"avg({_squarable(i, self.sketches[i])})")] for i in numbers}
-        self._ask(means, _with_mean, place=self.sample)
-        self._ask({i: _sums(i, self.sketches[i]) for i in numbers}, _with_sums)
+        self._ask({i: time_extremes(f"case when isfinite(c{i}) then c{i} end") for i in endless}, with_finite_times)
+        means = {i: [("mean", f"avg({squarable_value(i, self.sketches[i])})")] for i in numbers}
+        self._ask(means, with_mean, place=self.sample)
+        self._ask({i: sums(i, self.sketches[i]) for i in numbers}, with_sums)
 
     def _ask(
         self,
@@ -288,7 +293,7 @@ class _Piece:
             if not some:
                 continue
             place = "t" if some is counted else self.sample
-            parts = [_counting(i, self.sketches[i], place, is_long=self.is_long) for i in some]
+            parts = [counting(i, self.sketches[i], place, is_long=self.is_long) for i in some]
             found: dict[int, list[tuple[int, str, int, int]]] = {}
             for i, distinct, value, count, hash_ in self._all(" union all ".join(parts)):
                 found.setdefault(i, []).append((distinct, value, count, hash_))
@@ -321,7 +326,9 @@ class _Piece:
     def _add_exact_integers(self) -> None:
         """Count the distinct values of integers with a bit for each number of their range; such columns are often keys."""
         wide = {
-            i: s for i, s in enumerate(self.sketches) if s.distinct is None and s.kind == "number" and s.type in _SMALL
+            i: s
+            for i, s in enumerate(self.sketches)
+            if s.distinct is None and s.kind == "number" and s.type in SMALL_INTEGERS
         }
         spans = {i: (int(s.least or 0), int(s.greatest or 0)) for i, s in wide.items()}
         spans = {i: (low, high) for i, (low, high) in spans.items() if high - low < min(_BITS, 64 * self.rows)}
@@ -332,10 +339,10 @@ class _Piece:
             self.sketches[i] = replace(self.sketches[i], distinct=int(found))
 
     def _key(self, i: int) -> str:
-        return f"h{i}" if _has_hash(self.sketches[i], is_long=self.is_long) else f"c{i}"
+        return f"h{i}" if has_hash(self.sketches[i], is_long=self.is_long) else f"c{i}"
 
     def _hash(self, i: int) -> str:
-        return f"h{i}" if _has_hash(self.sketches[i], is_long=self.is_long) else f"hash(c{i})"
+        return f"h{i}" if has_hash(self.sketches[i], is_long=self.is_long) else f"hash(c{i})"
 
     def _add_days(self) -> None:
         times = [i for i, s in enumerate(self.sketches) if s.kind in {"date", "timestamp"} and s.values]
@@ -357,7 +364,9 @@ class _Piece:
         if not numbers:
             return
         parts = [f"list_sort(list(c{i}::double) filter (where isfinite(c{i}::double)))" for i in numbers]
-        sliced = [f"l{i}[1:-1:greatest(1, len(l{i}) // {_POINTS})], len(l{i})" for i in numbers]
+        sliced = [
+            f"l{i}[1 + len(l{i}) // {2 * _POINTS}:-1:greatest(1, len(l{i}) // {_POINTS})], len(l{i})" for i in numbers
+        ]
         listed = ", ".join(f"{part} l{i}" for part, i in zip(parts, numbers, strict=True))
         row = self._all(f"select {', '.join(sliced)} from (select {listed} from {self.sample})")[0]
         for place, i in enumerate(numbers):
@@ -371,7 +380,7 @@ class _Piece:
     def _add_exact_quantiles(self, numbers: Sequence[int]) -> None:
         if not numbers:
             return
-        asked = ", ".join(f"quantile_cont({_finite(i, self.sketches[i])}, {list(PROBABILITIES)})" for i in numbers)
+        asked = ", ".join(f"quantile_cont({finite_value(i, self.sketches[i])}, {list(PROBABILITIES)})" for i in numbers)
         for i, found in zip(numbers, self._all(f"select {asked} from t")[0], strict=True):
             self.sketches[i] = replace(self.sketches[i], quantiles=tuple(found))
         spans = {i: (float(self.sketches[i].least or 0), float(self.sketches[i].greatest or 0)) for i in numbers}
@@ -393,9 +402,9 @@ class _Piece:
         if not texts:
             return
         step = max(1, self.rows // self.factor // _EXAMINED)
-        asked = ", ".join(f"list(left(c{i}::varchar, {_LONG})) filter (where c{i} is not null)" for i in texts)
+        asked = ", ".join(f"list(left(c{i}::varchar, {LONG})) filter (where c{i} is not null)" for i in texts)
         row = self._all(
-            f"select {asked} from (select *, row_number() over () r from {self.sample}) where r % {step} = 0 or r <= 20"
+            f"select {asked} from (select *, row_number() over () r from {self.sample}) where hash(r) % {step} = 0 or r <= 20"
         )[0]
         for i, found in zip(texts, row, strict=True):
             sketch, content, shapes = self.sketches[i], dict[str, int](), dict[str, int]()
@@ -422,7 +431,7 @@ class _Piece:
 
     def _sample(self, names: Sequence[str]) -> tuple[Mapping[str, str | None], ...]:
         asked = ", ".join(
-            "null" if s.kind == "binary" else f"left(c{i}::varchar, {_LONG})" for i, s in enumerate(self.sketches)
+            "null" if s.kind == "binary" else f"left(c{i}::varchar, {LONG})" for i, s in enumerate(self.sketches)
         )
         rows = self._all(f"select {asked} from {self.sample} limit {_SHOWN_ROWS}")
         return tuple(dict(zip(names, row, strict=True)) for row in rows)
@@ -432,152 +441,7 @@ def _is_examined(sketch: Sketch) -> bool:
     """Return whether values are examined as texts: texts, and integers long enough to be numbers of cards."""
     if sketch.kind in {"text", "nested"}:
         return True
-    return sketch.type in _INTEGERS and len(sketch.greatest or "") > 12  # noqa: PLR2004 - the digits of a card
-
-
-def _as_read(i: int, name: str, type_: str, kind: Kind, *, is_long: bool) -> str:  # noqa: PLR0911 - a table
-    """Return the expressions of a column in `t`: its value, and of long ones also length, hash and whether it has an @."""
-    column = quote(name)
-    if kind == "number":
-        if type_ in _SMALL:
-            return f"{column}::bigint as c{i}"
-        return f"{column}::double as c{i}" if type_ in {"FLOAT", "UHUGEINT"} else f"{column} as c{i}"
-    if kind == "timestamp":
-        return f"{column}::timestamp as c{i}"
-    if kind == "binary":
-        return f"case when {column} is not null then '' end as c{i}, octet_length({column}) as l{i}, hash({column}) as h{i}"
-    if kind in {"text", "nested"}:
-        text = column if type_ == "VARCHAR" else f"{column}::varchar"
-        if is_long:
-            more = f"length({text}) as l{i}, hash({text}) as h{i}, contains({text}, '@') as e{i}"
-            return f"left({text}, {_LONG}) as c{i}, {more}"
-        return f"{text} as c{i}"
-    return f"{column} as c{i}"
-
-
-def _has_hash(sketch: Sketch, *, is_long: bool) -> bool:
-    """Return whether `t` has a hash of the column's values, because it does not have the whole values."""
-    return sketch.kind == "binary" or (is_long and sketch.kind in {"text", "nested"})
-
-
-def _is_finite(sketch: Sketch) -> bool:
-    """Return whether all numbers are finite: DuckDB orders NaN after infinity."""
-    return all(math.isfinite(float(each)) for each in (sketch.least, sketch.greatest) if each is not None)
-
-
-def _finite(i: int, sketch: Sketch) -> str:
-    return f"c{i}" if sketch.numbers == sketch.values else f"case when isfinite(c{i}::double) then c{i} end"
-
-
-def _squarable(i: int, sketch: Sketch) -> str:
-    """Return the expression of a number as a double, without those whose square is infinite."""
-    largest = max(abs(float(sketch.least or 0)), abs(float(sketch.greatest or 0)))
-    if sketch.numbers == sketch.values and largest < _SQUARABLE:
-        return f"c{i}::double"
-    return f"case when isfinite(c{i}::double) and abs(c{i}::double) < {_SQUARABLE!r} then c{i}::double end"
-
-
-def _counting(i: int, sketch: Sketch, place: str, *, is_long: bool) -> str:
-    """Return the query of the most frequent values: column, number of distinct values, value, count, hash."""
-    if _has_hash(sketch, is_long=is_long):
-        grouped = f"select any_value(c{i}) v, h{i} h, count(*) n from {place} where c{i} is not null group by h{i}"
-    else:
-        grouped = f"select c{i} v, 0 h, count(*) n from {place} where c{i} is not null group by c{i}"
-    hashed = "h" if _has_hash(sketch, is_long=is_long) else "hash(v)"
-    return (
-        f"(with g as materialized ({grouped}) select {i} i, (select count(*) from g) d, left(v::varchar, {_LONG}) v, n, "
-        f"{hashed} h from (from g order by n desc, v, h limit {MOST_COUNTED}))"
-    )
-
-
-def _extremes(i: int, sketch: Sketch, *, is_long: bool) -> list[tuple[str, str]]:
-    """Return the aggregates that bound the values of a column."""
-    value, made = f"c{i}", [("values", f"count(c{i})")]
-    if sketch.kind == "number":
-        made += [("least", f"min({value})::varchar"), ("greatest", f"max({value})::varchar")]
-    elif sketch.kind in {"date", "timestamp"}:
-        made += _time_extremes(value)
-    elif sketch.kind == "boolean":
-        made.append(("trues", f"count_if({value})"))
-    else:
-        length = f"l{i}" if _has_hash(sketch, is_long=is_long) else f"length({value})"
-        made += [("shortest", f"min({length})"), ("longest", f"max({length})"), ("characters", f"sum({length})")]
-        made.append(("blanks", f"count_if({length} = 0)"))
-        if sketch.kind != "binary":
-            made += [("least", f"left(min({value}), {_LONG})"), ("greatest", f"left(max({value}), {_LONG})")]
-            made.append(("emails", f"count_if(e{i})" if is_long else f"count_if(contains({value}, '@'))"))
-    return made
-
-
-def _time_extremes(value: str) -> list[tuple[str, str]]:
-    made: list[tuple[str, str]] = []
-    for name, function in (("least", "min"), ("greatest", "max")):
-        made.append((name, f"{function}({value})::varchar"))
-        # an infinite time has no microseconds; it is found by that, and the extremes are computed without such
-        made.append((f"{name}_us", f"case when isfinite({function}({value})) then epoch_us({function}({value})) end"))
-    return made
-
-
-def _with_extremes(sketch: Sketch, found: dict[str, Any], rows: int) -> Sketch:
-    said = {name: value for name, value in found.items() if value is not None and not name.endswith("_us")}
-    if found.get("least_us") is not None and found.get("greatest_us") is not None:
-        said["spanned"] = (found["least_us"], found["greatest_us"])
-    if "characters" in said:
-        said["characters"] = int(said["characters"])
-    if sketch.kind == "number":
-        said["numbers"] = said["values"]
-    return replace(sketch, nulls=rows - said["values"], **said)
-
-
-def _finite_extremes(i: int) -> list[tuple[str, str]]:
-    finite = f"case when isfinite(c{i}::double) then c{i} end"
-    return [
-        ("numbers", f"count({finite})"),
-        ("least", f"min({finite})::varchar"),
-        ("greatest", f"max({finite})::varchar"),
-    ]
-
-
-def _with_finite_extremes(sketch: Sketch, found: dict[str, Any], rows: int) -> Sketch:  # noqa: ARG001 - like the others
-    return replace(sketch, **found)
-
-
-def _with_finite_times(sketch: Sketch, found: dict[str, Any], rows: int) -> Sketch:  # noqa: ARG001 - like the others
-    spanned = None if found["least_us"] is None else (found["least_us"], found["greatest_us"])
-    return replace(sketch, least=found["least"], greatest=found["greatest"], spanned=spanned)
-
-
-def _with_mean(sketch: Sketch, found: dict[str, Any], rows: int) -> Sketch:  # noqa: ARG001 - like the others
-    mean = found["mean"]
-    return replace(sketch, mean=mean if mean is not None and math.isfinite(mean) else 0.0)
-
-
-def _sums(i: int, sketch: Sketch) -> list[tuple[str, str]]:
-    """Return the aggregates that add numbers; deviations from a mean of the sample are exact where sums of squares are not."""
-    finite, squarable = _finite(i, sketch), _squarable(i, sketch)
-    apart = f"({squarable} - ({sketch.mean!r}))"
-    if sketch.type in _SMALL or sketch.type.startswith(("DECIMAL(1", "DECIMAL(2")):
-        total = f"sum({finite})::varchar"
-    else:
-        total = f"fsum(({finite})::double)::varchar"
-    made = [("total", total), ("squared", f"count({squarable})")]
-    made += [("apart", f"sum({apart})"), ("squares", f"sum({apart} * {apart})")]
-    if float(sketch.least or 0) <= 0 <= float(sketch.greatest or 0):
-        made.append(("zeros", f"count_if(c{i} = 0)"))
-    if float(sketch.least or 0) < 0:
-        made.append(("negatives", f"count_if({finite} < 0)"))
-    return made
-
-
-def _with_sums(sketch: Sketch, found: dict[str, Any], rows: int) -> Sketch:  # noqa: ARG001 - like the others
-    said = dict(found)
-    count, apart, squares = said.pop("squared"), said.pop("apart") or 0.0, said.pop("squares") or 0.0
-    mean, deviations = sketch.mean, 0.0
-    if count:
-        mean += apart / count
-        deviations = max(0.0, squares - apart * apart / count)
-    is_whole = count == sketch.numbers and math.isfinite(deviations)
-    return replace(sketch, mean=mean, squares=deviations if is_whole else None, **said)
+    return sketch.type in INTEGERS and len(sketch.greatest or "") > 12  # noqa: PLR2004 - the digits of a card
 
 
 def _booleans(sketch: Sketch) -> Sketch:
@@ -592,18 +456,6 @@ def shape_of(text: str) -> str:
 
     `AB-1234` has the shape `AA-9999`.
     """
-    made: list[str] = []
-    run = 0
-    for character in text[:64]:
-        mark = (
-            "9" if character.isdigit() else ("A" if character.isupper() else "a") if character.isalpha() else character
-        )
-        run = run + 1 if made and made[-1] == mark else 1
-        if run <= 12:  # noqa: PLR2004 - such as a code
-            made.append(mark)
-        elif run == 13:  # noqa: PLR2004
-            made.append("+")
-        if run > 12:  # noqa: PLR2004
-            run = 13
-            continue
-    return "".join(made)
+    marks = ("9" if c.isdigit() else ("A" if c.isupper() else "a") if c.isalpha() else c for c in text[:_LONGEST_SHAPE])
+    runs = ((mark, len(list(same))) for mark, same in groupby(marks))
+    return "".join(mark * length if length <= _RUN else f"{mark * _RUN}+" for mark, length in runs)

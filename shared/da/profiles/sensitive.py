@@ -55,7 +55,7 @@ _TOKEN: Final = re.compile(
 )
 _LONG_WORD: Final = re.compile(r"[A-Za-z0-9_]{32,}|[A-Za-z0-9_+/=-]{40,}")
 _DATE: Final = re.compile(r"(?<!\d)\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?!\d)")
-_UUID: Final = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}", re.IGNORECASE)
+_UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _IBAN: Final = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]{4}){3,7}(?:[ ]?[A-Z0-9]{1,3})?(?!\w)")
 
 _OFTEN: Final = 0.2
@@ -131,7 +131,7 @@ def _is_random(word: str) -> bool:
 def _is_card(digits: str) -> bool:
     """Return whether a number has the form and the check digit (Luhn, ISO/IEC 7812) of a payment card."""
     numbers = [int(each) for each in digits if each.isdigit()]
-    if numbers[0] not in range(2, 7) or len(set(numbers)) < 3:  # noqa: PLR2004 - 5555555555555555
+    if numbers[0] not in range(2, 7) or len(set(numbers)) == 1:
         return False
     doubled = [2 * each - 9 * (each > 4) for each in numbers[-2::-2]]  # noqa: PLR2004 - the sum of the digits
     return (sum(numbers[-1::-2]) + sum(doubled)) % 10 == 0

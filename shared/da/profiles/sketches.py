@@ -268,7 +268,8 @@ def _counted(one: Sketch, other: Sketch) -> dict[str, Any]:
     counts = Counter({each.value: each.count for each in one.counted})
     counts.update({each.value: each.count for each in other.counted})
     hashes = {each.value: each.hash for each in (*other.counted, *one.counted)}
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    by_value = Decimal if one.kind == "number" else str
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], by_value(item[0])))
     is_whole = one.is_whole and other.is_whole and len(counts) <= MOST_COUNTED
     kept = ordered if is_whole else ordered[:TOP]
     if is_whole:
