@@ -21,6 +21,7 @@ SECTIONS = {
         "sync": "da.commands.sync:sync",
         "tables": "da.commands.tables:tables",
         "query": "da.commands.query:app",
+        "profile": "da.commands.profile:profile",
         "status": "da.commands.status:status",
         "open": "da.commands.browse:open_",
         "logout": "da.commands.auth:logout",

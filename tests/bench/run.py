@@ -23,6 +23,7 @@ NAMES = (
         "startup",
         "store_requests",
         "objects",
+        "profiles",
     ),
     *("jira_transform", "jira_backfill", "jira"),
 )

@@ -210,6 +210,7 @@ LISTED: dict[str, set[str]] = {
     "shared/analyst/contract/views.py": {"table", "schema", "alias", "query"},
     "shared/analyst/duckdb_files.py": {"table"},
     "shared/analyst/imports/state_import.py": {"table"},
+    "shared/analyst/profiles/profiling.py": {"read"},
     "shared/analyst/query/run.py": {
         "' || chr(44) || '.join(fields)",
         "', '.join((f'null::{_type(kind)}' for _name, kind in columns))",
@@ -236,7 +237,7 @@ LISTED: dict[str, set[str]] = {
 """What was looked at and is SQL of ours, by module: names of our own tables and columns, queries that other functions
 make, types that DuckDB told and `checked_type` has passed, numbers."""
 
-MADE_OF_TEMPLATES = ("shared/analyst/connectors/files/", "shared/da/sample/")
+MADE_OF_TEMPLATES = ("shared/analyst/connectors/files/", "shared/da/sample/", "shared/da/profiles/")
 """Where SQL is put together of templates and constants throughout."""
 
 

@@ -109,6 +109,8 @@ class Settings(BaseModel):
     """Seconds for which a fetched access list counts as current."""
     tables_public: bool = False
     """Whether every signed-in user can read newly registered tables."""
+    profile_after_sync: bool = True
+    """Whether changed tables are profiled after each sync, unless `profile_after_sync` of a table says otherwise."""
     keep_hours: float = Field(default=24.0, gt=0, le=_TEN_YEARS)
     """Hours for which a snapshot stays available after a newer one is published."""
     delta_keep_hours: float = Field(default=7 * 24.0, gt=0, le=_TEN_YEARS)
@@ -264,6 +266,7 @@ KEYS: Final = {
     "keboola.storage_token": "keboola_storage_token",
     "keboola.project_id": "keboola_project_id",
     "tables.public": "tables_public",
+    "tables.profile_after_sync": "profile_after_sync",
     "schedules.sync": "sync_schedule",
     "schedules.sweep": "sweep_schedule",
     "data_source.type": "data_source",

@@ -253,7 +253,7 @@ class TestLookups:
         assert get_value("auth.allowed_domains", environ=PLAIN) == ("example.com",)
         assert get_value("auth.allowed_domains", environ={**PLAIN, "ALLOWED_DOMAINS": "a.com"}) == ("a.com",)
         assert get_value("server.secret_key", environ={**PLAIN, "SECRET_KEY": KEY}) == SecretStr(KEY)
-        assert get_value("tables", environ=PLAIN) == {"public": False}
+        assert get_value("tables", environ=PLAIN) == {"public": False, "profile_after_sync": True}
 
     def test_what_is_not_set_or_known_is_the_default(self) -> None:
         assert get_value("instance.subtitle", "none", PLAIN) == "none"
