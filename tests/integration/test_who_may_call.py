@@ -96,6 +96,7 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "POST /api/query": (Role.ANALYST, Scope.QUERY),
     "GET /api/snapshots": (Role.VIEWER, READ),
     "GET /api/sync/manifest": (Role.ANALYST, SYNC),
+    "GET /api/sync/sources": (Role.ANALYST, SYNC),
     "GET /api/sync/status": (SERVICES, ADMINISTER),
     "POST /api/sync/trigger": (SERVICES, ADMINISTER),
     "GET /api/tables/{id}/profile": (Role.VIEWER, READ),

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from analyst import duckdb_files, lease
 from analyst.catalog import CURRENT, Catalog, Pointer, Problem, SourceTables, Table
-from analyst.errors import ContractError
+from analyst.errors import ContractError, UnavailableError
 from analyst.lease import Lease
 from analyst.rebuild import snapshot_file
 from analyst.rebuild.contents import EMBEDDED, Contents
@@ -163,7 +163,8 @@ class Rebuild:
         if sum(contents.counts.values()) <= self.file_at_once:
             NewestFile(self.store, self.scratch, self._known).refresh()
         elif self.later is not None:
-            self.later()
+            with suppress(UnavailableError):  # too many tasks are waiting: the next rebuild requests it
+                self.later()
 
     def _know(self, pointer: Pointer, contents: Contents) -> None:
         self._known.clear()

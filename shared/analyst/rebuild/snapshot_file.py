@@ -161,7 +161,8 @@ def _write(con: "DuckDBPyConnection", catalog: Catalog, data_url: str) -> dict[s
     }
     kept = {name for table_id in same for name in wanted[table_id].names}
     changed = [one for table_id, one in wanted.items() if table_id not in same]
-    _create_views(con, changed, data_url)
+    failed |= _create_views(con, changed, data_url)
+    changed = [one for one in changed if one.table.id not in failed]
     con.begin()
     if stale := stored.keys() - kept:
         con.execute(";".join(f"drop view {_OF}.{quote(schema)}.{quote(name)}" for schema, name in stale))
@@ -218,32 +219,54 @@ def _is_ours(table: Table, name: Name, stored: str | None, data_url: str) -> boo
     return is_view_of(stored, table.view, tuple(file.path for file in table.files), data_url)
 
 
-def _create_views(con: "DuckDBPyConnection", tables: Iterable[_Wanted], data_url: str) -> None:
-    """Create views in a database in memory, from which their schema is copied to the file.
+def _create_views(con: "DuckDBPyConnection", tables: Sequence[_Wanted], data_url: str) -> dict[str, str]:
+    """Create views in a database in memory, from which their schema is copied to the file; return what failed, by id.
 
     DuckDB binds a view when it is created, and binding one of parquet opens its files. So `read_parquet` is a macro here that
     returns the columns of the table; a view has the text of its query, in which the macro is not resolved. A copy of a schema
     binds nothing, and the macro is dropped before.
     """
-    con.execute(f"attach ':memory:' as {_NEW}; use {_NEW}")  # so that the views name no database
-    schemas: set[str] = set()
+    ordered = sorted(tables, key=lambda one: [(column.name, column.type) for column in one.table.columns])
+    failed: dict[str, str] = {}
+    con.execute(f"attach ':memory:' as {_NEW}")
+    try:
+        for batch in _batches(ordered, _AT_ONCE):
+            _create_batch(con, batch, data_url)
+    except ContractError:  # one of them fails: find out which
+        con.execute(f"use memory; detach {_NEW}; attach ':memory:' as {_NEW}")
+        for (one,) in _batches(ordered, 1):
+            try:
+                _create_batch(con, [one], data_url)
+            except ContractError as error:
+                failed[one.table.id] = str(error)
+                _withdraw(con, one)
+    con.execute(f"use memory; drop macro table if exists {_NEW}.main.read_parquet")
+    return failed
+
+
+def _create_batch(con: "DuckDBPyConnection", batch: Sequence[_Wanted], data_url: str) -> None:
+    statements = [f"use {_NEW}"]  # so that the views name no database
+    schemas = {schema for one in batch for schema, _ in one.names} - {"main"}
+    statements += [f"create schema if not exists {_NEW}.{quote(schema)}" for schema in sorted(schemas)]
+    shape: str | None = None
     with told_as(ContractError, "a view can't be written: "):
-        for batch in _batches(sorted(tables, key=lambda one: [(c.name, c.type) for c in one.table.columns])):
-            statements: list[str] = []
-            shape: str | None = None
-            for one in batch:
-                statements += [f"create schema {_NEW}.{quote(s)}" for s, _ in one.names if s not in {"main", *schemas}]
-                schemas |= {schema for schema, _ in one.names}
-                if one.table.remote is None and (declared := _nulls(one.table.columns)) != shape:
-                    shape = declared
-                    statements.append(
-                        f"create or replace macro {_NEW}.main.read_parquet(f, union_by_name := 1) as table {shape}"
-                    )
-                statements += _view_statements(one, data_url)
-            con.execute(";".join(statements))
-            for one in batch:
-                describe(con, "-new", one.table.view, one.table.columns)
-        con.execute(f"drop macro table if exists {_NEW}.main.read_parquet; use memory")
+        for one in batch:
+            if one.table.remote is None and (declared := _nulls(one.table.columns)) != shape:
+                shape = declared
+                macro = f"{_NEW}.main.read_parquet(f, union_by_name := 1)"
+                statements.append(f"create or replace macro {macro} as table {shape}")
+            statements += _view_statements(one, data_url)
+        con.execute(";".join(statements))
+        for one in batch:
+            describe(con, "-new", one.table.view, one.table.columns)
+
+
+def _withdraw(con: "DuckDBPyConnection", one: _Wanted) -> None:
+    """Remove what a table that failed has left."""
+    for schema, name in reversed(one.names):
+        con.execute(f"drop view if exists {_NEW}.{quote(schema)}.{quote(name)}")
+    if one.table.remote is not None:
+        con.execute(f"detach database if exists {quote(one.table.remote[0])}")
 
 
 def _view_statements(one: _Wanted, data_url: str) -> Iterator[str]:
@@ -268,8 +291,8 @@ def _nulls(columns: Iterable[Column]) -> str:
     return f"select {', '.join(f'null::{checked_type(c.type)} as {quote(c.name)}' for c in columns)} where false"
 
 
-def _batches(tables: Sequence[_Wanted]) -> Iterator[Sequence[_Wanted]]:
-    yield from (tables[start : start + _AT_ONCE] for start in range(0, len(tables), _AT_ONCE))
+def _batches(tables: Sequence[_Wanted], size: int) -> Iterator[Sequence[_Wanted]]:
+    yield from (tables[start : start + size] for start in range(0, len(tables), size))
 
 
 def _drop_schemas(con: "DuckDBPyConnection", wanted: set[str]) -> None:

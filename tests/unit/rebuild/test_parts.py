@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from analyst.catalog import Catalog, CatalogList
 from analyst.contract.publishing import drop
 from analyst.errors import AnalystError, LeaseLostError, UnavailableError
-from analyst.rebuild import Rebuild, RebuildAnswer
+from analyst.rebuild import Rebuild, RebuildAnswer, snapshot_file
 from analyst.rebuild.publishing import COPY
 from analyst.rebuild.rollback import release, roll_back
 from analyst.snapshots import CATALOG_SUFFIX, PREFIX, Snapshots, parts, read_catalog, read_listed
@@ -335,3 +335,23 @@ def test_few_tables_become_one_catalog_again(bucket: Store) -> None:
     assert ask(bucket, pointer(bucket).duckdb, "select n from shop.orders") == [(2,)]
     assert ask(bucket, COPY, "select n from shop.orders") == [(2,)]
     assert len(catalog(bucket).tables) == len(SOURCES)
+
+
+def test_a_view_that_can_not_be_written_hurts_no_other(tmp_path: Path) -> None:
+    """Such a table reaches no catalog as far as we know; the file is written all the same, and says which it lacks."""
+
+    def table(name: str, *types: str) -> dict[str, object]:
+        columns = [{"name": f"c{number}", "type": kind} for number, kind in enumerate(types)]
+        files = [{"path": f"extracts/shop/data/{name}/x.parquet", "sha256": "0" * 64, "size_bytes": 1, "rows": 1}]
+        return {"source": "shop", "name": name, "view": name, "hash": "", "columns": columns, "files": files}
+
+    tables = [table("a", "BIGINT"), table("b", "NO_SUCH_TYPE"), table("c", "VARCHAR")]
+    made = Catalog.model_validate({"snapshot": 1, "built_at": NOW, "tables": tables})
+    path = tmp_path / "analytics.duckdb"
+    for _ in range(2):
+        failed = snapshot_file.update(path, made, "file:///bucket")
+        assert failed.keys() == {"shop.b"}
+        with duckdb.connect(path, read_only=True) as con:
+            views = con.execute("select schema_name, view_name from duckdb_views() where not internal order by all")
+            assert views.fetchall() == [("main", "a"), ("main", "c"), ("shop", "a"), ("shop", "c")]
+            assert con.execute("select table_id from _tables order by 1").fetchall() == [("shop.a",), ("shop.c",)]
