@@ -23,7 +23,7 @@ NAMES = (
         "store_requests",
         "objects",
     ),
-    *("jira_transform", "jira_backfill", "jira"),
+    *("jira_transform", "jira_backfill", "jira", "keboola"),
 )
 
 
