@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -88,8 +89,8 @@ def _unchanged() -> list[Row]:
         for _ in range(TIMES):
             project.requests.clear()
             began = time.perf_counter()
-            connector = _connector(served.url, wanted)
-            run = Extraction(store, "bench", new_run_id(), lambda: datetime.now(UTC), "300MB").run(lambda: connector)
+            extraction = Extraction(store, "bench", new_run_id(), lambda: datetime.now(UTC), "300MB")
+            run = extraction.run(partial(_connector, served.url, wanted))
             taken.append(time.perf_counter() - began)
             if run.record.status != "unchanged":
                 raise RuntimeError(f"the run is not unchanged: {run.record.error}")

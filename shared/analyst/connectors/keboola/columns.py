@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal
 
 from analyst.catalog import Column
@@ -158,11 +159,11 @@ def _planned(info: TableInfo, original: str, name: str, chosen: str | None) -> P
 def _preferred(entries: Sequence[Entry]) -> Mapping[str, str]:
     """Return what the preferred provider says about the datatype of a column, by the last part of its keys."""
     found: dict[str, dict[str, str]] = {}
-    newest: dict[str, str] = {}
-    for entry in sorted(entries, key=lambda one: one.at):
+    newest: dict[str, datetime] = {}
+    for entry in sorted(entries, key=lambda one: one.moment):
         if entry.key.startswith(_DATATYPE):
             found.setdefault(entry.provider, {})[entry.key.removeprefix(_DATATYPE)] = entry.value
-            newest[entry.provider] = entry.at
+            newest[entry.provider] = entry.moment
     usable = [provider for provider, said in found.items() if said.get("basetype") or said.get("type")]
     ordered = [provider for provider in _PREFERRED if provider in usable]
     best = ordered[0] if ordered else max(usable, key=lambda provider: newest[provider], default=None)
