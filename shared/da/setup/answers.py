@@ -48,11 +48,11 @@ class Kept:
         write_atomically(self.path, json.dumps(document, indent=2), mode=0o600)
 
 
-AVAILABLE: Final = ("csv",)
+AVAILABLE: Final = ("csv", "keboola")
 """Source types that a setup can add."""
 
 AFTERWARDS: Final = {"jira": "set up a csv source first, then connect Jira as described in README.md"}
-LATER: Final = ("keboola", "bigquery")
+LATER: Final = ("bigquery",)
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.(?!\d+$){_LABEL}")
