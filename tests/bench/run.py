@@ -25,7 +25,7 @@ NAMES = (
         "objects",
         "profiles",
     ),
-    *("jira_transform", "jira_backfill", "jira"),
+    *("jira_transform", "jira_backfill", "jira", "keboola"),
 )
 
 
