@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Protocol, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from analyst.contract.connector import Connector
-from analyst.contract.extraction import Extraction
+from analyst.contract.extraction import SIDE_BY_SIDE, Extraction
 from analyst.errors import AnalystError
 from analyst.names import Name
 from analyst.runs import RunRecord, RunStatus, TableResult, new_run_id
@@ -130,6 +130,7 @@ class Extracting:
     now: Callable[[], datetime]
     memory_limit: str
     scratch: Path | None = None
+    side_by_side: int = SIDE_BY_SIDE
 
     def run(
         self,
@@ -143,7 +144,14 @@ class Extracting:
         """
         run_id = request.run_id or new_run_id()
         extraction = Extraction(
-            self.store, request.source, run_id, self.now, self.memory_limit, self.scratch, registrations
+            self.store,
+            request.source,
+            run_id,
+            self.now,
+            self.memory_limit,
+            self.scratch,
+            registrations,
+            side_by_side=self.side_by_side,
         )
         ended = extraction.run(connector, None if request.tables is None else frozenset(request.tables))
         rebuild = Rebuilds(self.snapshots, self.call).request(request.source, ended.version)

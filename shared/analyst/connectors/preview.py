@@ -4,6 +4,7 @@ A preview changes nothing. It reads a config that is registered, or one that som
 """
 
 import gzip
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,8 @@ from analyst.connectors.files.places.local import Place, SourceFile
 from analyst.connectors.jira.api.issues import client_of
 from analyst.connectors.jira.issue.custom_fields import TransformOptions
 from analyst.connectors.jira.source import JiraSource, Scope
+from analyst.connectors.keboola.columns import planned_columns
+from analyst.connectors.keboola.discovery import project_of_source
 from analyst.connectors.source_types import SOURCE_TYPES, check_connector
 from analyst.context import Context
 from analyst.contract.connector import SourceTable
@@ -163,6 +166,8 @@ def preview(ctx: Context, request: PreviewRequest) -> SourcePreview:
             return _files(asked)
         if kind == "jira":
             return _jira(asked)
+        if kind == "keboola":
+            return _keboola(asked)
         return _published(asked)
     except AnalystError as error:
         return asked.answer(problem=str(error), checks=[Check(what="source", ok=False, message=str(error))])
@@ -380,6 +385,42 @@ def _jira(asked: _Asked) -> SourcePreview:
     ignored = [Ignored(name=name, reason=removed) for name in options.tables if name in asked.excluded]
     notes = [f"Jira has no field '{name}'; check jira.custom_fields in the settings" for name in options.unresolved]
     return asked.answer(tables, checks=checks, ignored=ignored, notes=notes)
+
+
+def _keboola(asked: _Asked) -> SourcePreview:
+    """Preview a Keboola source: the token, and the tables of the project with the columns that they would have."""
+    source, ctx = asked.request.source, asked.ctx
+    project = project_of_source(
+        ctx.settings,
+        source,
+        asked.config,
+        tables=asked.registered,
+        excluded=(),
+        http=ctx.process.http,
+        environ=os.environ,
+    )
+    checks = [Check(what="token", ok=True, message=project.check(ctx.settings))]
+    found = project.found(project.api.tables())
+    count = len(found)
+    what = f"{count:,} {'table' if count == 1 else 'tables'} in the configured buckets"
+    hint = "" if count else "; give the token access to their buckets, and check the option 'buckets'"
+    checks.append(Check(what="tables", ok=count > 0, message=f"{what}{hint}"))
+    tables = [
+        FoundTable(
+            name=one.name,
+            source_table=one.info.id,
+            size_bytes=one.info.size_bytes,
+            rows=one.info.rows,
+            columns=_columns(each.column for each in planned_columns(one.info))
+            if asked.wants_columns(one.name)
+            else None,
+            is_registered=one.is_registered,
+        )
+        for one in found
+    ]
+    new = sum(not one.is_registered for one in found)
+    notes = [f"{new:,} of them are not registered; to register tables, run: da admin discover {source} --register"]
+    return asked.answer(tables, checks=checks, notes=notes if new and not project.config.discover else [])
 
 
 def _published(asked: _Asked) -> SourcePreview:

@@ -46,6 +46,10 @@ class SourceTable:
     """Columns by which a table with a key is sorted before its key, such as a date that most queries filter."""
     stable_files: bool = False
     """Whether a full refresh cuts its files by content, so that those of unchanged rows keep their names."""
+    keeps_rows: bool = False
+    """Whether an extract without any row leaves the published rows as they are."""
+    before: tuple[Column, ...] = ()
+    """All columns of the published rows, whatever the strategy; set before the table is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,14 @@ class Extracted:
     passed_over: int = 0
     deleted: tuple[Path, ...] = ()
     """Parquet files with the keys of rows that the source deleted, for an incremental table with a key."""
+    replaces: bool = False
+    """Whether the rows of an incremental table replace all published ones, instead of being merged with them."""
+    expected_rows: int | None = None
+    """The rows that the table must have after the merge; if it has others, all of it is read again (`since` is None)."""
+    is_complete: bool = True
+    """Whether the table is now as its source; if not, the next run reads it again although it has not changed."""
+    description: str | None = None
+    """The description of the table, if it is not that of the `SourceTable`."""
 
 
 class Connector(Protocol):

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -66,6 +67,9 @@ class Extraction:
     scratch: Path | None = None
     registrations: Callable[[], Mapping[str, str]] = field(default=dict)
     is_partial: bool = False
+    side_by_side: int = SIDE_BY_SIDE
+    """Tables that are read at the same time; no more than `SIDE_BY_SIDE` of them are merged at the same time."""
+    _merges: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(SIDE_BY_SIDE))
 
     def run(self, connector: Callable[[], Connector], only: frozenset[str] | None = None) -> Ended:
         """Create a connector, extract its tables (all, or `only` those of these names) and write the run's record.
@@ -97,7 +101,7 @@ class Extraction:
         base = base.without_predecessors({table.name: table.registration for table in tables})
         changed = [table for table in tables if _is_changed(table, base)]
         uploads = Uploads(self.store, self.source, lambda: str(ULID()))
-        with Reading(run, len(changed)) as reading, ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        with Reading(run, len(changed)) as reading, ThreadPoolExecutor(self.side_by_side) as pool:
 
             def read_one(table: SourceTable) -> tuple[TableResult, NewTable | None]:
                 reading.begin(table.name)
@@ -132,7 +136,7 @@ class Extraction:
             staging = Staging(self.store, uploads, table, home, self.memory_limit, table.read_at or self.now())
             is_replaced = table.sync_strategy == "full_refresh" and table.name in base.refused
             files = () if is_replaced else base.own_files(table.name)
-            extracted, made = _staged(connector, staging, state, files)
+            extracted, made = _staged(connector, staging, state, files, self._merges)
         except Exception as failure:  # noqa: BLE001 - a table's failure, whatever it is, must not stop the others
             return TableResult(table=table.name, status="failed", error=self._explain(failure), ms=_ms(began)), None
         if (kept := _kept_import(self.source, table, base, made)) is not None:
@@ -233,16 +237,29 @@ def _new_home(folder: Path, table: SourceTable) -> Path:
 
 
 def _staged(
-    connector: Connector, staging: Staging, state: TableState, files: tuple[FileRow, ...]
+    connector: Connector,
+    staging: Staging,
+    state: TableState,
+    files: tuple[FileRow, ...],
+    merges: threading.BoundedSemaphore,
 ) -> tuple[Extracted, NewTable]:
-    """Read and stage one table; if published values do not fit a column's new type, read it again as text."""
-    table = staging.table
+    """Read and stage one table; if published values do not fit a column's new type, read it again as text.
+
+    If the merged table has another number of rows than the source, rows were deleted there: all of it is read again.
+    """
+    table = replace(staging.table, before=_all_columns(files))
     if _is_incremental(table):
         table = replace(table, published=_published(files), lacks_cursors=staging.lacks_cursors(files))
+    since = _since(table, state)
     for attempt in range(_ATTEMPTS):
-        extracted = connector.extract(table, _since(table, state), _new_folder(staging.home, f"new-{attempt}"))
+        extracted = connector.extract(table, since, _new_folder(staging.home, f"new-{attempt}"))
         try:
-            return extracted, staging.stage(extracted, state, files)
+            with merges:
+                made = staging.stage(extracted, state, files)
+            rows = sum(file.rows for file in made.files)
+            if extracted.expected_rows in (None, rows) or since is None:
+                return extracted, made
+            since = None
         except WidenError as error:
             columns = [column for column in table.published if column.name != error.column]
             wider = replace(table, published=(*columns, Column(name=error.column, type="VARCHAR")))
@@ -264,6 +281,10 @@ def _published(files: Sequence[FileRow]) -> tuple[Column, ...]:
             if file.rows and file.column_stats[column.name].get("nulls") != file.rows:
                 found[column.name] = column
     return tuple(found.values())
+
+
+def _all_columns(files: Sequence[FileRow]) -> tuple[Column, ...]:
+    return tuple({column.name: column for file in files for column in columns_of(file)}.values())
 
 
 def _new_folder(home: Path, name: str) -> Path:
@@ -318,14 +339,24 @@ def _kept_import(source: str, table: SourceTable, base: Extract, made: NewTable)
     A source that is connected after an import often starts empty, or points to the wrong place. Its first sync must not
     replace the only copy of the data by nothing; once it has rows, it replaces the import.
     """
-    meta = base.meta.get(table.name)
-    if not base.state(table.name).is_imported or made.rows_read or meta is None or not meta.rows:
+    meta, is_imported = base.meta.get(table.name), base.state(table.name).is_imported
+    if (
+        made.rows_read
+        or meta is None
+        or not meta.rows
+        or not (is_imported or (table.keeps_rows and not _has_rows(made)))
+    ):
         return None
-    note = (
-        f"the source has no rows, so the {meta.rows:,} imported rows stay; add rows to it, "
-        f"or delete the table with DELETE /api/admin/tables/{source}.{table.name}"
-    )
+    remedy = f"or delete the table with DELETE /api/admin/tables/{source}.{table.name}"
+    if not is_imported:
+        remedy = "or set the table's option allow_empty to true, and it becomes empty, too"
+    rows = f"{meta.rows:,} {'imported' if is_imported else 'published'} rows"
+    note = f"the source has no rows, so the {rows} stay; add rows to it, {remedy}"
     return TableResult(table=table.name, status="unchanged", rows=meta.rows, size_bytes=meta.size_bytes, note=note)
+
+
+def _has_rows(made: NewTable) -> bool:
+    return any(file.rows for file in made.files)
 
 
 def _is_empty(table: SourceTable, made: NewTable, old: Sequence[FileRow]) -> bool:

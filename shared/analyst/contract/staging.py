@@ -57,6 +57,8 @@ class Staging:
         if self.table.sync_strategy == "full_refresh":
             rows = sum(file.rows for file in read)
             new = self._new_table(extracted, state, read, rows_read=rows)
+        elif extracted.replaces:
+            new = replace(self._on(extracted, read, state, ()), cursor=extracted.cursor, rebase=None)
         else:
             new = self._on(extracted, read, state, base)
         self._upload(new, base, keep=read if self.table.sync_strategy == "incremental" else ())
@@ -94,12 +96,21 @@ class Staging:
                 merged = Merged(self._added(con, read, base, is_whole=extracted.is_whole), 0)
         cursor = cursors.later(self._cursor_type(read), state.cursor, extracted.cursor)
 
-        def rebase(moved: TableState, rows: tuple[FileRow, ...]) -> NewTable:
+        def rebase(moved: TableState, rows: tuple[FileRow, ...]) -> NewTable | None:
+            if self._is_outdated(extracted, moved):
+                return None
             return self._on(extracted, read, moved, rows)
 
         rows = sum(file.rows for file in read)
         made = self._new_table(extracted, state, merged.files, rows_read=rows, cursor=cursor, rebase=rebase)
         return replace(made, repeated_keys=merged.repeated_keys)
+
+    def _is_outdated(self, extracted: Extracted, moved: TableState) -> bool:
+        """Return whether another run read later than this one, and no column decides between its rows and these."""
+        ours, theirs = extracted.cursor, moved.cursor
+        if self.table.cursor_column is not None or ours is None or theirs is None:
+            return False
+        return cursors.later("VARCHAR", ours, theirs) == theirs
 
     def _merged(self, extracted: Extracted, read: Sequence[ParquetFile], base: tuple[FileRow, ...]) -> Merged:
         """Merge by key; see `contract.keyed_merge`."""
@@ -157,10 +168,10 @@ class Staging:
         return NewTable(
             rows_read=rows_read,
             name=self.table.name,
-            description=self.table.description,
+            description=extracted.description or self.table.description,
             columns=extracted.columns,
             files=files,
-            fingerprint=self.table.fingerprint,
+            fingerprint=self.table.fingerprint if extracted.is_complete else f"{self.table.fingerprint}: incomplete",
             cursor=cursor,
             base=state,
             read_at=self.read_at,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, SecretStr, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from analyst.addresses import ServerUrl
 from analyst.errors import InvalidInputError
 from analyst.names import Name
 from analyst.schedule import Schedule, what_to_write
@@ -114,6 +115,18 @@ ProjectKey = Annotated[str, AfterValidator(_project)]
 
 SourceKind = Literal["csv", "keboola", "bigquery", "jira", "external"]
 """The type of a source; an `external` one is a folder of the bucket that an external program writes."""
+
+
+def _stack(text: object) -> object:
+    """Accept the address of a stack as people copy it: without https://, or with the path of a project in it."""
+    if not isinstance(text, str) or not text.strip():
+        return text
+    plain = text.strip() if "://" in text else f"https://{text.strip()}"
+    return re.sub(r"(/(admin|v2)(/.*)?)?/*$", "", plain)
+
+
+KeboolaStack = Annotated[ServerUrl, BeforeValidator(_stack)]
+"""The address of a Keboola stack."""
 
 
 class DeclaredSource(BaseModel):

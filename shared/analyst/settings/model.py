@@ -13,6 +13,7 @@ from analyst.settings.kinds import (
     Commas,
     CustomField,
     DeclaredSource,
+    KeboolaStack,
     Line,
     Logo,
     ProjectKey,
@@ -164,6 +165,12 @@ class Settings(BaseModel):
     """Seconds between two publishes of webhook data. Defaults to 0 for a local bucket, else 15."""
     jira_attachment_max_bytes: int = Field(default=50_000_000, ge=0)
     """Size of the largest attachment to store, in bytes."""
+    keboola_stack_url: KeboolaStack | None = None
+    """Address of the Keboola stack, such as `https://connection.keboola.com`."""
+    keboola_storage_token: SecretStr | None = None
+    """Storage API token of the Keboola project."""
+    keboola_project_id: Word | None = None
+    """Id of the Keboola project. If it is set, a token of another project is rejected."""
     functions: str = ""
     """Modules that the host serves, separated by commas; all if empty. Environment only."""
     config_file: str | None = None
@@ -253,6 +260,9 @@ KEYS: Final = {
     "jira.sla_api_token": "jira_sla_api_token",
     "jira.fold_interval": "jira_fold_interval",
     "jira.attachment_max_bytes": "jira_attachment_max_bytes",
+    "keboola.stack_url": "keboola_stack_url",
+    "keboola.storage_token": "keboola_storage_token",
+    "keboola.project_id": "keboola_project_id",
     "tables.public": "tables_public",
     "schedules.sync": "sync_schedule",
     "schedules.sweep": "sweep_schedule",

@@ -111,6 +111,8 @@ def _sources(eve: Checked, files: Path) -> None:
     eve("admin.sources.list")
     eve("admin.sources.preview", "shop")
     eve("admin.sources.test", "shop")
+    eve("admin.discover", "shop")
+    eve("admin.discover", "shop", "--register", "--dry-run")
     eve("admin.sources.update", "shop", "-o", "nullstr=NA", "--dry-run")
     eve("admin.sources.update", "shop", "-o", "nullstr=NA")
     assert eve("admin.sync")["runs"][0]["tables"][0]["rows"] in (1, 2)

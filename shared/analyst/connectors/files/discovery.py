@@ -81,17 +81,19 @@ class Discovery:
     def _new(self, connector: CsvConnector) -> list[NewTable]:
         found: Iterable[Planned] = connector.plan()
         known = connector.wanted.registered
-        return [self._new_table(table) for table in found if table.name not in known and _is_sound(table)]
+        return [new_table(self.source, table) for table in found if table.name not in known and _is_sound(table)]
 
-    def _new_table(self, table: Planned) -> NewTable:
-        options = table.options
-        return NewTable(
-            id=f"{self.source}.{table.name}",
-            source_table=source_table(table.original),
-            sync_strategy=options.sync_strategy,
-            primary_key=options.primary_key,
-            cursor_column=options.cursor_column,
-        )
+
+def new_table(source: str, table: Planned) -> NewTable:
+    """Return how a table of a source of files is registered."""
+    options = table.options
+    return NewTable(
+        id=f"{source}.{table.name}",
+        source_table=source_table(table.original),
+        sync_strategy=options.sync_strategy,
+        primary_key=options.primary_key,
+        cursor_column=options.cursor_column,
+    )
 
 
 def connector_of(

@@ -99,7 +99,7 @@ def register(state: State, settings: Settings, name: str, actor: Actor) -> Regis
     if source.type != TYPE:
         raise InvalidInputError(f"the source {name!r} is of the type {source.type!r}, not {TYPE!r}")
     config_of(source)
-    new = [_new_table(name, table) for table in TABLES if table not in known and table not in source.excluded]
+    new = [new_table(name, table) for table in TABLES if table not in known and table not in source.excluded]
     if new:
         made = state.edit(lambda db: registry.register_discovered(db, actor, name, new, public=settings.tables_public))
         known = {table.name: table.uuid for table in made} | known
@@ -119,7 +119,7 @@ def config_of(source: Source) -> JiraSource:
         raise InvalidInputError(f"the config of the source {source.name!r} can't be used: {problems}") from None
 
 
-def _new_table(source: str, name: str) -> NewTable:
+def new_table(source: str, name: str) -> NewTable:
     """Return a new table. That of raw documents is never public by default, and stays on the server."""
     is_raw = TABLES[name].server_only
     return NewTable(

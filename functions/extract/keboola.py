@@ -1,0 +1,36 @@
+"""The extract function of Keboola sources."""
+
+from analyst.connectors.keboola.discovery import Discovery
+from analyst.context import Context
+from analyst.extract_run import ExtractAnswer, Extracting, ExtractRequest
+from analyst.http import Allow, Answer, function
+from analyst.state import actor
+
+
+@function(
+    "POST",
+    "/extract/keboola",
+    allow=Allow.SERVICE,
+    answers={207: ExtractAnswer, 404: "No such source exists.", 422: ExtractAnswer},
+    body_limit=8 << 20,
+    audit="source.extract",
+)
+def extract_keboola(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnswer]:
+    """Read the changed tables of a Keboola project, and publish them.
+
+    207: some tables failed; 422: all failed. A failed table has an error and keeps its last good version.
+    """
+    ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{name}" for name in request.tables or ()))
+    settings = ctx.settings
+    extracting = Extracting(
+        ctx.store, ctx.snapshots, ctx.tasks.call, ctx.clock, settings.memory_limit, settings.scratch_dir, side_by_side=8
+    )
+    discovery = Discovery(ctx.state, settings, request.source, actor(ctx), ctx.process.http, ctx.clock)
+    source, tables = discovery.look_up()
+    answer = extracting.run(
+        request,
+        lambda: discovery.connector(source, tables, request.tables),
+        lambda: discovery.registrations,
+    )
+    ctx.audited(run_id=answer.run_id, status=answer.status, is_unchanged=answer.status == "unchanged")
+    return Answer(answer, status=answer.http_status)

@@ -1,0 +1,1 @@
+"""Sources of the type keboola: tables of a Keboola project, read through its Storage API."""

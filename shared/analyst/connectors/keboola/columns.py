@@ -1,0 +1,336 @@
+"""The columns of a table: their names, their types without loss, and the SQL that reads their values.
+
+Types come from the definition of a typed table, else from metadata, of which several providers may give different ones:
+a person's are preferred, then those of Keboola's own services in the order of the older system, then the newest. An
+untyped table has only text; a value that does not fit the column's type without loss is counted, not guessed.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from analyst.catalog import Column
+from analyst.connectors.keboola.api import Entry, TableInfo, description_in
+from analyst.errors import InvalidInputError, SourceError
+from analyst.names import identity, name_of
+
+SchemaChanges = Literal["evolve", "freeze", "discard"]
+
+_PREFERRED: Final = ("user", "ai-metadata-enrichment", "keboola.snowflake-transformation")
+_DATATYPE: Final = "KBC.datatype."
+_TEXTS: Final = (
+    *("STRING", "VARCHAR", "TEXT", "CHAR", "CHARACTER", "CHAR VARYING", "NCHAR", "NVARCHAR", "NVARCHAR2", "BPCHAR"),
+    *("VARIANT", "OBJECT", "ARRAY", "JSON", "STRUCT", "GEOGRAPHY", "GEOMETRY", "VECTOR", "TIME", "UUID", "INTERVAL"),
+)
+_FAMILIES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(_TEXTS, "STRING"),
+    **dict.fromkeys(("INTEGER", "INT", "BIGINT", "SMALLINT", "TINYINT", "BYTEINT", "MEDIUMINT", "INT64"), "INTEGER"),
+    **dict.fromkeys(("NUMERIC", "NUMBER", "DECIMAL", "BIGNUMERIC", "BIGDECIMAL", "DEC"), "NUMERIC"),
+    **dict.fromkeys(("FLOAT", "FLOAT4", "FLOAT8", "FLOAT64", "DOUBLE", "DOUBLE PRECISION", "REAL"), "FLOAT"),
+    **dict.fromkeys(("BOOLEAN", "BOOL"), "BOOLEAN"),
+    "DATE": "DATE",
+    **dict.fromkeys(
+        ("TIMESTAMP", "TIMESTAMP_NTZ", "TIMESTAMP_TZ", "TIMESTAMP_LTZ", "DATETIME", "TIMESTAMPTZ"), "TIMESTAMP"
+    ),
+    **dict.fromkeys(("BINARY", "VARBINARY", "BYTES"), "BINARY"),
+}
+_INSTANTS: Final = ("TIMESTAMP_TZ", "TIMESTAMP_LTZ", "TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE")
+INSTANT: Final = "TIMESTAMP WITH TIME ZONE"
+_MOST_DIGITS: Final = 38
+_LENGTH: Final = re.compile(r"\s*(\d+)\s*(?:,\s*(\d+)\s*)?")
+_DECIMAL: Final = re.compile(r"DECIMAL\((\d+),(\d+)\)")
+_CHOSEN: Final = re.compile(r"(?:DECIMAL|NUMERIC)\s*\(\s*(\d{1,2})\s*(?:,\s*(\d{1,2})\s*)?\)")
+_CHOICES: Final[Mapping[str, str]] = {
+    **{name: name for name in ("VARCHAR", "BOOLEAN", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "DOUBLE", "DATE")},
+    **dict.fromkeys(("TEXT", "STRING"), "VARCHAR"),
+    **dict.fromkeys(("INT", "INT4"), "INTEGER"),
+    **dict.fromkeys(("INT64", "INT8", "LONG"), "BIGINT"),
+    **dict.fromkeys(("BOOL",), "BOOLEAN"),
+    **dict.fromkeys(("FLOAT", "FLOAT64", "FLOAT8"), "DOUBLE"),
+    **dict.fromkeys(("TIMESTAMP", "DATETIME", "TIMESTAMP_NTZ"), "TIMESTAMP"),
+    **dict.fromkeys((INSTANT, "TIMESTAMPTZ", "TIMESTAMP_TZ", "TIMESTAMP_LTZ"), INSTANT),
+    "BLOB": "BLOB",
+}
+_HASH_DIGITS: Final = 6
+
+
+def chosen_type(text: str) -> str:
+    """Return the name of a type that an administrator chose for a column.
+
+    Raises:
+        InvalidInputError: values can't be read as this type.
+    """
+    plain = " ".join(text.strip().upper().split())
+    if found := _CHOSEN.fullmatch(plain):
+        digits, places = int(found[1]), int(found[2] or 0)
+        if 1 <= digits <= _MOST_DIGITS and places <= digits:
+            return f"DECIMAL({digits},{places})"
+    elif plain in _CHOICES:
+        return _CHOICES[plain]
+    known = ", ".join(dict.fromkeys(_CHOICES.values()))
+    raise InvalidInputError(f"'{text}' is not a type that Keboola's values can have; use {known} or DECIMAL(38,9)")
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedColumn:
+    """A column that is read. `original` is Keboola's own name.
+
+    `is_strict`: all values must fit the type, because the table is typed. `has_nulls`: an empty text may stand for NULL.
+    """
+
+    original: str
+    name: str
+    type: str
+    is_strict: bool = False
+    has_nulls: bool = False
+    description: str | None = None
+
+    @property
+    def column(self) -> Column:
+        """Return the column as it is published; its description is Keboola's, else its own name there."""
+        told = self.description or (None if self.original == self.name else self.original)
+        return Column(name=self.name, type=self.type, description=told)
+
+
+def planned_columns(
+    info: TableInfo, wanted: Sequence[str] = (), types: Mapping[str, str] | None = None, key: Sequence[str] = ()
+) -> tuple[PlannedColumn, ...]:
+    """Return the columns to read, in the order of the table: all, or those `wanted` and the `key`, by either name.
+
+    `types` are those that an administrator chose, by published name.
+
+    Raises:
+        SourceError: a wanted column does not exist.
+    """
+    names = column_names(info.columns)
+    chosen = types or {}
+    by_either = {**{name: original for original, name in names.items()}, **{original: original for original in names}}
+    for column in [*wanted, *chosen]:
+        if column not in by_either:
+            raise SourceError(
+                f"the table {info.id!r} has no column {column!r}; correct the table's options; its columns are "
+                f"{', '.join(info.columns)}"
+            )
+    read = {by_either[column] for column in wanted} | ({by_either[column] for column in key if column in by_either})
+    overridden = {by_either[column]: kind for column, kind in chosen.items()}
+    return tuple(
+        _planned(info, original, name, overridden.get(original))
+        for original, name in names.items()
+        if not wanted or original in read
+    )
+
+
+def column_names(originals: Iterable[str]) -> dict[str, str]:
+    """Return the published name of each column; of several with one name, all but the first get a hash of their own."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for original in originals:
+        name = name_of(original)
+        if name in taken:
+            mark = hashlib.sha256(identity(original).encode()).hexdigest()[:_HASH_DIGITS]
+            name = f"{name[: 62 - _HASH_DIGITS]}_{mark}"
+        taken.add(name)
+        names[original] = name
+    return names
+
+
+def _planned(info: TableInfo, original: str, name: str, chosen: str | None) -> PlannedColumn:
+    entries = info.column_metadata.get(original, ())
+    description = description_in(entries)
+    defined = next((column for column in info.definition if column.name == original), None)
+    if defined is not None:
+        kind = _type_of(defined.basetype, defined.type, defined.length, info.backend, is_typed=True)
+        return PlannedColumn(
+            original,
+            name,
+            chosen or kind,
+            is_strict=True,
+            has_nulls=defined.is_nullable,
+            description=description,
+        )
+    said = _preferred(entries)
+    kind = _type_of(said.get("basetype"), said.get("type", ""), said.get("length"), info.backend, is_typed=False)
+    return PlannedColumn(original, name, chosen or kind, description=description)
+
+
+def _preferred(entries: Sequence[Entry]) -> Mapping[str, str]:
+    """Return what the preferred provider says about the datatype of a column, by the last part of its keys."""
+    found: dict[str, dict[str, str]] = {}
+    newest: dict[str, str] = {}
+    for entry in sorted(entries, key=lambda one: one.at):
+        if entry.key.startswith(_DATATYPE):
+            found.setdefault(entry.provider, {})[entry.key.removeprefix(_DATATYPE)] = entry.value
+            newest[entry.provider] = entry.at
+    usable = [provider for provider, said in found.items() if said.get("basetype") or said.get("type")]
+    ordered = [provider for provider in _PREFERRED if provider in usable]
+    best = ordered[0] if ordered else max(usable, key=lambda provider: newest[provider], default=None)
+    return {} if best is None else found[best]
+
+
+def _type_of(basetype: str | None, type_: str, length: str | None, backend: str, *, is_typed: bool) -> str:
+    """Return the DuckDB type that holds all values of a type of Keboola without loss.
+
+    The base type determines the family. Snowflake's integers are NUMBER(38,0). Lengths of other integers, such as
+    MySQL's `int(11)`, are widths of display.
+    """
+    own = type_.strip().upper()
+    family = _FAMILIES.get((basetype or "").strip().upper()) or _FAMILIES.get(own.split("(")[0].strip())
+    is_bigquery = backend == "bigquery"
+    if is_typed and _FAMILIES.get(own) == "BINARY":
+        return "BLOB"
+    if family == "INTEGER":
+        return "BIGINT" if own == "INT64" or (is_bigquery and is_typed) else "DECIMAL(38,0)"
+    if family == "NUMERIC":
+        return _decimal(own, length, is_bigquery=is_bigquery, is_typed=is_typed)
+    if family == "TIMESTAMP":
+        return INSTANT if own in _INSTANTS or (is_bigquery and own == "TIMESTAMP") else "TIMESTAMP"
+    return {"FLOAT": "DOUBLE", "BOOLEAN": "BOOLEAN", "DATE": "DATE"}.get(family or "", "VARCHAR")
+
+
+def _decimal(own: str, length: str | None, *, is_bigquery: bool, is_typed: bool) -> str:
+    if found := _LENGTH.fullmatch(length or ""):
+        digits, places = int(found[1]), int(found[2] or 0)
+        return f"DECIMAL({digits},{places})" if 1 <= digits <= _MOST_DIGITS and places <= digits else "VARCHAR"
+    if own in ("BIGNUMERIC", "BIGDECIMAL"):  # 76 digits, which no decimal of DuckDB holds
+        return "VARCHAR"
+    return "DECIMAL(38,0)" if is_typed and not is_bigquery else "DECIMAL(38,9)"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """How a value is read: SQL of the value, which is NULL if it does not fit, and of whether it is there and does not fit."""
+
+    sql: str
+    misfit: str | None = None
+
+
+def value_of(column: PlannedColumn, source: str, kind: str, backend: str) -> Value:
+    """Return how a value of a column is read from a column of a file, given as quoted SQL, of a type.
+
+    The SQL is safe: it consists of quoted names and of types that this module spells.
+    """
+    if kind == "VARCHAR":
+        return _from_text(column, source, backend)
+    if kind == column.type:
+        return Value(source)
+    if kind == "BLOB" and column.type == "VARCHAR":  # parquet text that its writer did not annotate
+        return Value(f"try(decode({source}))", f"{source} is not null and try(decode({source})) is null")
+    cast = f"try_cast({source} as {column.type})"
+    if column.type == "VARCHAR":
+        return Value(cast)
+    exact = f"try_cast({cast} as {kind}) is not distinct from {source}"
+    return Value(f"case when {exact} then {cast} end", f"not ({exact})")
+
+
+def _from_text(column: PlannedColumn, source: str, backend: str) -> Value:
+    if column.type == "VARCHAR":
+        return Value(source)
+    cast, exact = _parsed(column.type, source, backend)
+    is_there = f"{source} <> ''"
+    fits = f"coalesce({cast} is not null and {exact}, false)"
+    return Value(f"case when {is_there} and {fits} then {cast} end", f"{is_there} and not {fits}")
+
+
+def _parsed(kind: str, text: str, backend: str) -> tuple[str, str]:
+    """Return the SQL of the value of a text, and that the text says nothing more: DuckDB rounds and drops silently."""
+    cast = f"try_cast({text} as {kind})"
+    fraction = f"length(rtrim(regexp_extract({text}, '[.]([0-9]+)', 1), '0')) <= 6"
+    if found := _DECIMAL.fullmatch(kind):
+        return cast, _is_exact(text, cast, int(found[2]))
+    begins = f"{text} between '-' and ':'"  # with a digit or a minus: DuckDB knows words such as epoch
+    spelled = rf"regexp_replace({text}, ' ?([+-][0-9]{{2}}):?([0-9]{{2}})$', '\1:\2')"
+    moment = f"try_cast({text} as timestamp)"
+    is_local = f"regexp_matches(substr({text}, 12), '^[0-9:. ]*(Z|[+-]00(:?00)?)?$')"
+    is_whole = _is_exact(text, cast, 0)
+    known = {
+        **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT"), (cast, is_whole)),
+        "DOUBLE": (
+            cast,
+            f"(isfinite({cast}) or regexp_matches({text}, '^ *[-+]?(inf|nan)', 'i')) and not contains({text}, '_')",
+        ),
+        "DATE": (cast, f"{begins} and (length({text}) <= 10 or {moment} = {cast})"),
+        "TIMESTAMP": (cast, f"{begins} and {is_local} and (length({text}) <= 26 or {fraction})"),
+        INSTANT: (f"try_cast({spelled} as {kind})", f"{begins} and (length({text}) <= 26 or {fraction})"),
+        "BLOB": (f"try({'from_base64' if backend == 'bigquery' else 'unhex'}({text}))", "true"),
+    }
+    return known.get(kind, (cast, "true"))
+
+
+def _is_exact(text: str, cast: str, places: int) -> str:
+    """Return the SQL that a number has no digits beyond its places, which a cast rounds away."""
+    point = f"instr({text}, '.')"
+    return (
+        f"not contains({text}, '_') and case when contains(lower({text}), 'e') then try_cast({text} as double) = {cast}::double "
+        f"else {point} = 0 or length({text}) - {point} <= {places} or length(rtrim(rtrim({text}), '0')) - {point} <= {places} end"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaChange:
+    """What changed in the columns of a table since it was published."""
+
+    new: tuple[str, ...]
+    dropped: tuple[str, ...]
+    retyped: tuple[tuple[str, str, str], ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.new or self.dropped or self.retyped)
+
+    def __str__(self) -> str:
+        parts = [f"new: {', '.join(self.new)}"] if self.new else []
+        parts += [f"dropped: {', '.join(self.dropped)}"] if self.dropped else []
+        parts += [
+            f"changed type: {', '.join(f'{name} from {old} to {new}' for name, old, new in self.retyped)}"
+        ] * bool(self.retyped)
+        return "; ".join(parts)
+
+
+def schema_change(planned: Sequence[PlannedColumn], published: Sequence[Column]) -> SchemaChange:
+    """Compare the columns to read with those that are published; nothing changed if none is."""
+    if not published:
+        return SchemaChange((), (), ())
+    old, new = {column.name: column.type for column in published}, {column.name: column.type for column in planned}
+    return SchemaChange(
+        tuple(name for name in new if name not in old),
+        tuple(name for name in old if name not in new),
+        tuple((name, old[name], kind) for name, kind in new.items() if name in old and old[name] != kind),
+    )
+
+
+def as_published(
+    planned: Sequence[PlannedColumn], published: Sequence[Column], mode: SchemaChanges, table: str
+) -> tuple[PlannedColumn, ...]:
+    """Return the columns to read, given those that are published, by the table's rule for schema changes.
+
+    Raises:
+        SourceError: the schema is frozen and has changed; the message lists every change.
+    """
+    change = schema_change(planned, published)
+    if not change or mode == "evolve":
+        return tuple(planned)
+    if mode == "freeze":
+        raise SourceError(
+            f"the columns of {table!r} have changed, and its schema is frozen ({change}); the published rows stay; set "
+            "schema_changes to evolve or discard, or correct the table in Keboola"
+        )
+    old = {column.name: column.type for column in published}
+    return tuple(
+        PlannedColumn(
+            one.original,
+            one.name,
+            old[one.name],
+            one.is_strict and one.type == old[one.name],
+            one.has_nulls,
+            one.description,
+        )
+        for one in planned
+        if one.name in old
+    )
+
+
+def missing_columns(planned: Sequence[PlannedColumn], published: Sequence[Column]) -> tuple[Column, ...]:
+    """Return published columns that are no longer read."""
+    names = {one.name for one in planned}
+    return tuple(column for column in published if column.name not in names)

@@ -1,0 +1,491 @@
+"""The connector of Keboola: what changed in a project is exported, and read slice by slice.
+
+One call lists the tables of the whole project; a table whose `lastChangeDate` is as it was at the last sync is not
+exported. An incremental table is exported with `changedSince`, which shows no deleted rows: those are noticed by the
+number of rows, and removed by reading the whole table.
+"""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Self
+
+from analyst.connectors.keboola.api import Project, StorageApi, TableInfo, moment_of
+from analyst.connectors.keboola.columns import (
+    PlannedColumn,
+    as_published,
+    column_names,
+    missing_columns,
+    planned_columns,
+    schema_change,
+)
+from analyst.connectors.keboola.files import ExportedFile
+from analyst.connectors.keboola.http import InvalidRequestError, MissingError
+from analyst.connectors.keboola.options import KeboolaTableOptions, seconds
+from analyst.connectors.keboola.slices import CONVERSIONS, Conversion, FileType, Written, read_export
+from analyst.contract.connector import Cursor, Extracted, SourceTable
+from analyst.errors import SourceError, UnavailableError
+from analyst.http_client import HttpClient
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+_FEW: Final = 3
+"""Tables up to this number are asked for one by one, instead of listing the project."""
+_CHUNK_SECONDS: Final = 1200.0
+"""The time after which a first load in windows publishes what it has read so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedTable:
+    """A registered table: its id at Keboola and its options; `problem` says why they can't be used."""
+
+    name: str
+    id: str
+    options: KeboolaTableOptions = field(default_factory=KeboolaTableOptions)
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an incremental table was read, kept as its cursor: a text that begins with `until`, so it sorts by time.
+
+    `until` is the time of the last change that was read, by Keboola's clock, `whole` that of the last whole read, by ours.
+    `options` is a hash of what the rows depend on. A first load in windows `is_partial` until its last one.
+    """
+
+    until: datetime
+    whole: datetime
+    options: str
+    is_partial: bool = False
+
+    @classmethod
+    def parse(cls, cursor: Cursor) -> Self | None:
+        """Read a cursor; `None` if it is none of this kind."""
+        parts = str(cursor or "").split(" ")
+        if len(parts) not in (3, 4):
+            return None
+        until, whole = moment_of(parts[0]), moment_of(parts[1])
+        if until is None or whole is None:
+            return None
+        return cls(until, whole, parts[2], is_partial=len(parts) > 3)  # noqa: PLR2004
+
+    def __str__(self) -> str:
+        """Return the cursor."""
+        parts = [_stamp(self.until), _stamp(self.whole), self.options]
+        return " ".join([*parts, "partial"] if self.is_partial else parts)
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One table that is being read: what Keboola says about it, and what is wanted."""
+
+    wanted: WantedTable
+    info: TableInfo
+    columns: tuple[PlannedColumn, ...]
+    key: tuple[str, ...]
+    table: SourceTable
+    into: Path
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def options(self) -> KeboolaTableOptions:
+        return self.wanted.options
+
+
+@dataclass(frozen=True, slots=True)
+class KeboolaConnector:
+    """The registered tables of one project. `only` names those that the run is about.
+
+    `jobs` is the most exports at the same time; `None` asks the project. `memory_limit` is shared by the conversions.
+    """
+
+    api: StorageApi
+    wanted: Sequence[WantedTable]
+    http: HttpClient
+    memory_limit: str = "300MB"
+    only: frozenset[str] | None = None
+    jobs: int | None = None
+    endpoint: str | None = None
+    now: Callable[[], datetime] = utc_now
+    _infos: dict[str, TableInfo] = field(default_factory=dict, init=False)
+    _listed: list[TableInfo] = field(default_factory=list, init=False)
+    _slots: list[threading.BoundedSemaphore] = field(default_factory=list, init=False)
+    _csv_only: set[str] = field(default_factory=set, init=False)
+    _turn: threading.Lock = field(default_factory=threading.Lock, init=False)
+    _conversions: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(1), init=False)
+
+    def tables(self) -> Iterable[SourceTable]:
+        """List the registered tables, by one call for the whole project, or one for each of a few tables.
+
+        Raises:
+            SourceError: the token is not accepted.
+            UnavailableError: Keboola does not respond.
+        """
+        wanted = [one for one in self.wanted if self.only is None or one.name in self.only]
+        found = self._look_up(wanted)
+        return [self._source_table(one, found.get(one.id)) for one in wanted]
+
+    def listed(self) -> list[TableInfo]:
+        """List all tables of the project once."""
+        if not self._listed:
+            self._listed[:] = self.api.tables()
+        return self._listed
+
+    def use(self, infos: Sequence[TableInfo]) -> None:
+        """Use a list of the project's tables that was just made."""
+        self._listed[:] = infos
+
+    def notes(self) -> tuple[str, ...]:
+        """Report that no table is registered."""
+        if self.wanted:
+            return ()
+        return ("no table is registered; to list those of the project and register them, run: da admin discover",)
+
+    def _look_up(self, wanted: Sequence[WantedTable]) -> Mapping[str, TableInfo]:
+        if not wanted:
+            return {}
+        if self.only is not None and len(wanted) <= _FEW and not self._listed:
+            return {one.id: info for one in wanted if (info := self._asked(one.id)) is not None}
+        return {info.id: info for info in self.listed()}
+
+    def _asked(self, table: str) -> TableInfo | None:
+        try:
+            return self.api.table(table)
+        except MissingError:
+            return None
+
+    def _source_table(self, wanted: WantedTable, info: TableInfo | None) -> SourceTable:
+        if wanted.problem or info is None:
+            absent = (
+                f"Keboola has no table {wanted.id!r} that the token can see; the published rows stay; restore the table "
+                f"or the token's permission for its bucket, or remove the table: da admin tables remove"
+            )
+            problem = wanted.problem or absent
+            return SourceTable(wanted.name, wanted.id, fingerprint=f"problem: {problem}", problem=problem)
+        self._infos[wanted.name] = info
+        key = _key(wanted.options, info)
+        return SourceTable(
+            name=wanted.name,
+            original=info.id,
+            fingerprint=_fingerprint(wanted.options, info, self.now()),
+            description=info.description,
+            primary_key=key if wanted.options.is_incremental else (),
+            sync_strategy="incremental" if wanted.options.is_incremental else "full_refresh",
+            clustered_by=_clustering(wanted.options, key),
+            keeps_rows=not wanted.options.allow_empty,
+            read_at=self.now(),
+        )
+
+    def extract(self, table: SourceTable, since: Cursor, into: Path) -> Extracted:
+        """Export one table, whole or what changed, and read the export into parquet files.
+
+        Raises:
+            SourceError: Keboola rejects the export or fails it, or the rows are not what the table says.
+            UnavailableError: Keboola or its file storage does not respond.
+        """
+        wanted = next(one for one in self.wanted if one.name == table.name)
+        info = self.api.table(wanted.id)
+        planned = planned_columns(
+            info, wanted.options.columns, wanted.options.types, _original_key(wanted.options, info)
+        )
+        columns = as_published(planned, table.before, wanted.options.schema_changes, info.id)
+        reading = _Reading(wanted, info, columns, table.primary_key, table, into)
+        if not wanted.options.is_incremental:
+            return self._whole(reading)
+        progress = Progress.parse(since)
+        reason = self._reload_reason(reading, planned, progress)
+        if reason is not None or progress is None:
+            if table.before:
+                reading.notes.append(f"all rows were read: {reason}")
+            return self._windows(reading, None) if wanted.options.chunk_days else self._whole(reading)
+        if progress.is_partial:
+            return self._windows(reading, progress)
+        return self._changes(reading, progress)
+
+    def _reload_reason(
+        self, reading: _Reading, planned: Sequence[PlannedColumn], progress: Progress | None
+    ) -> str | None:
+        """Return why an incremental table is read as a whole; `None` if its changes are enough."""
+        options = reading.options
+        if progress is None:
+            return "the table was not incremental before, or rows were deleted in Keboola"
+        if progress.options != _options_mark(options, reading.key):
+            return "its options changed"
+        if options.schema_changes == "evolve" and schema_change(planned, reading.table.before):
+            return "its columns changed"
+        if options.full_reload != "never" and not progress.is_partial:
+            age = (self.now() - progress.whole).total_seconds()
+            if age >= seconds(options.full_reload):
+                return f"it was last read as a whole {age / 86400:.0f} days ago"
+        return None
+
+    def _whole(self, reading: _Reading) -> Extracted:
+        """Read all rows of a table, which replace the published ones."""
+        info, options = reading.info, reading.options
+        if info.rows == 0 and not info.is_alias:
+            written, is_stable = self._conversion(reading, "csv").nothing(reading.into / "empty"), True
+        else:
+            order: dict[str, Any] = {}
+            if options.row_limit is not None:
+                order["limit"] = options.row_limit
+            if options.max_history_days is not None:
+                order["changedSince"] = _unix(self.now() - timedelta(days=options.max_history_days))
+            written, is_stable = self._exported(reading, order, "whole")
+        if is_stable and self._is_countable(reading) and written.rows != info.rows:
+            raise UnavailableError(
+                f"the export of {info.id!r} has {written.rows:,} rows, but the table has {info.rows:,}; it is not "
+                "published; try again, or set check_rows to false if Keboola's number is wrong"
+            )
+        until = moment_of(info.mark) or self.now()
+        progress = Progress(until, self.now(), _options_mark(options, reading.key))
+        return self._extracted(reading, written, progress, replaces=True)
+
+    def _changes(self, reading: _Reading, progress: Progress) -> Extracted:
+        """Read the rows that changed since the last sync, and some before."""
+        since = progress.until - timedelta(seconds=seconds(reading.options.overlap))
+        written, is_stable = self._exported(reading, {"changedSince": _unix(since)}, "changes")
+        until = moment_of(reading.info.mark) or self.now()
+        moved = replace(progress, until=max(until, progress.until))
+        expected = reading.info.rows if is_stable and self._is_countable(reading) else None
+        return self._extracted(reading, written, moved, expected=expected)
+
+    def _windows(self, reading: _Reading, progress: Progress | None) -> Extracted:
+        """Read a table in windows of changes, from the oldest on, for as long as there is time; the next sync resumes.
+
+        A row that changes meanwhile appears again in a later window, which is merged by the key.
+        """
+        info, options = reading.info, reading.options
+        deadline = self.api.connection.patience.monotonic() + _CHUNK_SECONDS
+        end = moment_of(info.mark) or self.now()
+        start = end if progress is None else progress.until
+        if progress is None:
+            start = moment_of(info.created) or end - timedelta(days=3660)
+            if options.max_history_days is not None:
+                start = max(start, end - timedelta(days=options.max_history_days))
+        days = timedelta(days=options.chunk_days or 1)
+        parts: list[Written] = []
+        is_stable = True
+        while True:
+            stop = start + days
+            is_last = stop > end
+            order = {"changedSince": _unix(start)} | ({} if is_last else {"changedUntil": _unix(stop)})
+            part, is_stable = self._exported(reading, order, f"window-{len(parts)}")
+            parts.append(part)
+            start = end if is_last else stop
+            if is_last or self.api.connection.patience.monotonic() > deadline:
+                break
+        written = _joined(parts)
+        whole = self.now() if progress is None else progress.whole
+        made = Progress(start, whole, _options_mark(options, reading.key), is_partial=not is_last)
+        is_countable = is_last and is_stable and self._is_countable(reading)
+        return self._extracted(
+            reading,
+            written,
+            made,
+            replaces=progress is None,
+            expected=info.rows if is_countable else None,
+            is_complete=is_last,
+        )
+
+    def _is_countable(self, reading: _Reading) -> bool:
+        """Return whether Keboola's number of rows is that of the rows that are published."""
+        return (
+            reading.options.check_rows
+            and not reading.options.is_partial
+            and not reading.info.is_alias
+            and reading.info.rows is not None
+        )
+
+    def _extracted(
+        self,
+        reading: _Reading,
+        written: Written,
+        progress: Progress,
+        *,
+        replaces: bool = False,
+        expected: int | None = None,
+        is_complete: bool = True,
+    ) -> Extracted:
+        notes = [
+            f"{found.count:,} values of the column {name!r} are not {kind} and became NULL, such as {found.sample!r}; "
+            f"correct them in Keboola, or read the column as text: types = {{{name}: VARCHAR}}"
+            for name, found in sorted(written.misfits.items())
+            for kind in [next(one.type for one in reading.columns if one.name == name)]
+        ]
+        description = reading.info.description
+        if reading.options.is_incremental and not self._is_countable(reading):
+            unknown = (
+                f"Rows that were deleted at the source since {progress.whole:%Y-%m-%d %H:%M} UTC may still be here."
+            )
+            description = f"{description.rstrip()}\n\n{unknown}" if description else unknown
+        absent = missing_columns(reading.columns, reading.table.before) if self._keeps_absent(reading) else ()
+        return Extracted(
+            files=written.files,
+            columns=(*(one.column for one in reading.columns), *absent),
+            cursor=str(progress) if reading.options.is_incremental else None,
+            notes=(*reading.notes, *notes),
+            replaces=replaces,
+            expected_rows=expected,
+            is_complete=is_complete,
+            description=description,
+        )
+
+    def _keeps_absent(self, reading: _Reading) -> bool:
+        return reading.options.schema_changes == "discard"
+
+    def _conversion(self, reading: _Reading, file_type: FileType) -> Conversion:
+        absent = missing_columns(reading.columns, reading.table.before) if self._keeps_absent(reading) else ()
+        return Conversion(
+            table=reading.info.id,
+            columns=reading.columns,
+            absent=absent,
+            backend=reading.info.backend,
+            file_type=file_type,
+            memory_limit=_share(self.memory_limit, CONVERSIONS),
+        )
+
+    def _exported(self, reading: _Reading, order: Mapping[str, Any], name: str) -> tuple[Written, bool]:
+        """Export a table and read the export; also return whether the table stayed the same meanwhile."""
+        options, info = reading.options, reading.info
+        asked = {
+            "columns": ",".join(one.original for one in reading.columns),
+            **order,
+            **(
+                {"whereFilters": [one.order(self.now()) for one in options.where_filters]}
+                if options.where_filters
+                else {}
+            ),
+        }
+        with self._slot():
+            file, file_type = self._file(info, asked, options.file_type)
+        with self._conversions:  # downloads and conversions of one table use all that there is
+            written = read_export(file, self._conversion(reading, file_type), reading.into / name)
+        if not self._is_countable(reading):
+            return written, False
+        return written, self.api.table(info.id).mark == info.mark
+
+    def _file(self, info: TableInfo, asked: Mapping[str, Any], wanted: str) -> tuple[ExportedFile, FileType]:
+        """Export as parquet where the backend can, else as CSV."""
+        kinds: list[FileType] = ["parquet", "csv"]
+        if wanted != "auto":
+            kinds = [kind for kind in kinds if kind == wanted]
+        elif info.backend in self._csv_only:
+            kinds = ["csv"]
+        for kind in kinds:
+            more = {"fileType": "parquet"} if kind == "parquet" else {"fileType": "csv", "gzip": True}
+            try:
+                job = self.api.export(info.id, {**asked, **more})
+                return ExportedFile(self.api, self.api.wait(job, info.id), self.http, self.endpoint, self.now), kind
+            except InvalidRequestError as error:
+                if kind == kinds[-1] or not _is_about_parquet(error):
+                    raise
+                with self._turn:
+                    self._csv_only.add(info.backend)
+        raise SourceError(f"{info.id!r} can't be exported as {wanted}")
+
+    def _slot(self) -> threading.BoundedSemaphore:
+        """Return the semaphore of the jobs that may run at the same time; the project is asked before the first export."""
+        with self._turn:
+            if not self._slots:
+                self._slots.append(threading.BoundedSemaphore(self.parallel()))
+            return self._slots[0]
+
+    def parallel(self) -> int:
+        """Return the number of exports at the same time: the project's limit, or a lower one of the source."""
+        project = self.api.verify()
+        return min(self.jobs or project.jobs, project.jobs)
+
+
+def _is_about_parquet(error: InvalidRequestError) -> bool:
+    said = f"{error} {error.details.get('reason')}".lower()
+    return any(word in said for word in ("parquet", "filetype", "file type", "not supported"))
+
+
+def _joined(parts: Sequence[Written]) -> Written:
+    files = [path for part in parts if part.rows for path in part.files]
+    rows = sum(part.rows for part in parts)
+    misfits = {name: found for part in parts for name, found in part.misfits.items()}
+    return Written(tuple(files) or parts[0].files[:1], rows, misfits)
+
+
+def _unix(moment: datetime) -> int:
+    return int(moment.timestamp())
+
+
+def _key(options: KeboolaTableOptions, info: TableInfo) -> tuple[str, ...]:
+    """Return the published names of the key: that of the options, else Keboola's."""
+    if options.primary_key or not info.primary_key:
+        return options.primary_key
+    names = column_names(info.columns)
+    return tuple(names[column] for column in info.primary_key if column in names)
+
+
+def _original_key(options: KeboolaTableOptions, info: TableInfo) -> tuple[str, ...]:
+    """Return the columns that are read besides the wanted ones: the key, and the one of the partitions."""
+    more = (options.partition_by,) if options.partition_by else ()
+    return (*(_key(options, info) if options.is_incremental else ()), *more)
+
+
+def _clustering(options: KeboolaTableOptions, key: Sequence[str]) -> tuple[str, ...]:
+    if options.sync_strategy != "partitioned" or options.partition_by is None or options.partition_by in key[:1]:
+        return ()
+    return (options.partition_by,)
+
+
+def _options_mark(options: KeboolaTableOptions, key: Sequence[str]) -> str:
+    """Return a hash of the options on which the rows of an incremental table depend."""
+    names = {"columns", "where_filters", "types", "max_history_days", "sync_strategy", "partition_by"}
+    said = options.model_dump(mode="json", include=names)
+    return hashlib.sha256(json.dumps([said, list(key)], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _fingerprint(options: KeboolaTableOptions, info: TableInfo, now: datetime) -> str:
+    """Return what changes when the rows of a table, or how they are read, may have changed.
+
+    A table of which Keboola does not say when it changed, is read every time.
+    """
+    types = [
+        [column, entry.provider, entry.key, entry.value]
+        for column, entries in sorted(info.column_metadata.items())
+        for entry in entries
+        if entry.key.startswith("KBC.datatype.")
+    ]
+    filters = [one.order(now) for one in options.where_filters]
+    said = options.model_dump(mode="json", exclude={"where_filters", "full_reload", "overlap"})
+    parts = [info.id, info.mark or now.isoformat(), info.rows, info.columns, info.primary_key, types, filters, said]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _share(memory_limit: str, parts: int) -> str:
+    """Return a part of a memory limit such as `300MB`."""
+    digits = memory_limit.rstrip("KMGTiIbBkmgt ")
+    unit = memory_limit[len(digits) :].strip() or "MB"
+    smaller = {"KB": "B", "MB": "KB", "GB": "MB", "TB": "GB", "KIB": "B", "MIB": "KB", "GIB": "MB", "TIB": "GB"}
+    return f"{int(float(digits) * 1000) // parts}{smaller[unit.upper()]}"
+
+
+def project_of(api: StorageApi, expected: str | None) -> Project:
+    """Return the project of the token.
+
+    Raises:
+        SourceError: it is another project than expected.
+    """
+    project = api.verify()
+    if expected is not None and project.id != expected:
+        raise SourceError(
+            f"the token is for the project {project.id} ({project.name!r}), not {expected}; set KEBOOLA_PROJECT_ID or the "
+            "token to the same project"
+        )
+    return project

@@ -1,0 +1,267 @@
+"""The registry of a Keboola source: its connector is made from what is registered, and tables of the project are found."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from analyst.connectors.keboola.api import StorageApi, TableInfo
+from analyst.connectors.keboola.connector import KeboolaConnector, WantedTable, project_of, utc_now
+from analyst.connectors.keboola.http import TOKEN, Connection
+from analyst.connectors.keboola.options import KeboolaSource, KeboolaTableOptions
+from analyst.errors import InvalidInputError, SourceError
+from analyst.http_client import HttpClient
+from analyst.names import name_of
+from analyst.settings import Settings
+from analyst.state import Actor, State, registry
+from analyst.state.registry import NewTable, RegisteredTable, Source
+from analyst.state.source_types import problems_of
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+TYPE: Final = "keboola"
+_LONGEST_NAME: Final = 63
+
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A Keboola source as registered: its config, and its tables."""
+
+    source: str
+    config: KeboolaSource
+    api: StorageApi
+    tables: tuple[RegisteredTable, ...]
+    excluded: frozenset[str] = frozenset()
+
+    def connector(
+        self,
+        settings: Settings,
+        http: HttpClient,
+        only: Iterable[str] | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> KeboolaConnector:
+        """Return the connector of the registered tables, or of some of them."""
+        return KeboolaConnector(
+            self.api,
+            [_wanted(table) for table in self.tables],
+            http,
+            settings.memory_limit,
+            None if only is None else frozenset(only),
+            self.config.parallel,
+            self.config.file_endpoint,
+            now,
+        )
+
+    def check(self, settings: Settings) -> str:
+        """Check the token; return for which project it is.
+
+        Raises:
+            SourceError: it is not accepted, or is for another project than the configured one.
+        """
+        project = project_of(self.api, self.config.project_id or settings.keboola_project_id)
+        until = f", expires {project.expires}" if project.expires else ""
+        return f"works for the project {project.name!r} ({project.id}){until}"
+
+    def found(self, infos: Iterable[TableInfo]) -> list["FoundTable"]:
+        """Name the tables of the project that are in the configured buckets: registered ones as they are registered."""
+        seen = [info for info in infos if self.config.has_bucket(info.bucket)]
+        known = {keboola_id(table): table.name for table in self.tables}
+        taken = {table.name for table in self.tables} | self.excluded
+        names = unique_names([info for info in seen if info.id not in known], taken)
+        return [FoundTable(known.get(info.id) or names[info.id], info, is_registered=info.id in known) for info in seen]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTable:
+    """A table of the project, and the name that it has or would get."""
+
+    name: str
+    info: TableInfo
+    is_registered: bool
+
+    def registration(self, source: str) -> NewTable:
+        """Return how the table is registered. Its description stays Keboola's, so that it follows changes there."""
+        return NewTable(id=f"{source}.{self.name}", source_table=self.info.name, bucket=self.info.bucket)
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """One Keboola source, and the registry of its tables. `registrations` are the uuids of its tables by name."""
+
+    state: State
+    settings: Settings
+    source: str
+    actor: Actor
+    http: HttpClient
+    now: Callable[[], datetime] = utc_now
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    registrations: dict[str, str] = field(default_factory=dict, init=False)
+
+    def look_up(self) -> tuple[Source, list[RegisteredTable]]:
+        """Read the source and its tables from the registry.
+
+        Raises:
+            NotFoundError: the source does not exist.
+        """
+        with self.state.read() as db:
+            found = registry.get_source(db, self.source), registry.list_tables(db, self.source)
+        self.registrations.update({table.name: table.uuid for table in found[1]})
+        return found
+
+    def connector(
+        self, source: Source, tables: Sequence[RegisteredTable], only: Iterable[str] | None
+    ) -> KeboolaConnector:
+        """Return the connector of the source, after registering new tables if its config says so.
+
+        Raises:
+            InvalidInputError: it is of another type, or its config can't be used.
+            SourceError: the stack or the token is missing, or the token is not accepted.
+        """
+        if source.type != TYPE:
+            raise InvalidInputError(f"the source '{self.source}' is of type '{source.type}', not '{TYPE}'")
+        project = project_of_source(
+            self.settings,
+            self.source,
+            source.config,
+            tables=tables,
+            excluded=source.excluded,
+            http=self.http,
+            environ=self.environ,
+        )
+        if not project.config.discover or only is not None:
+            return project.connector(self.settings, self.http, only, self.now)
+        listed = project.api.tables()
+        new = [one.registration(self.source) for one in project.found(listed) if not one.is_registered]
+        if new:
+            tables = self.register(new)
+            project = Project(self.source, project.config, project.api, tuple(tables), project.excluded)
+        connector = project.connector(self.settings, self.http, only, self.now)
+        connector.use(listed)
+        return connector
+
+    def register(self, new: Sequence[NewTable]) -> list[RegisteredTable]:
+        """Register tables in one edit, and return all of the source."""
+
+        def change(db: "DuckDBPyConnection") -> list[RegisteredTable]:
+            registry.register_discovered(db, self.actor, self.source, new, public=self.settings.tables_public)
+            return registry.list_tables(db, self.source)
+
+        tables = self.state.edit(change)
+        for table in tables:
+            self.registrations.setdefault(table.name, table.uuid)
+        return tables
+
+
+def project_of_source(
+    settings: Settings,
+    source: str,
+    config: Mapping[str, Any],
+    *,
+    tables: Iterable[RegisteredTable],
+    excluded: Iterable[str],
+    http: HttpClient,
+    environ: Mapping[str, str],
+) -> Project:
+    """Return the project of a source with this config, whether it is registered or not.
+
+    Raises:
+        InvalidInputError: the config can't be used.
+        SourceError: the stack or the token is missing.
+    """
+    read = _read(KeboolaSource, dict(config), f"the config of the source '{source}'")
+    stack = read.stack_url or settings.keboola_stack_url
+    if stack is None:
+        raise SourceError(
+            "no Keboola stack is configured; set KEBOOLA_STACK_URL to its address, such as https://connection.keboola.com"
+        )
+    name = read.token_env or TOKEN
+    token = settings.keboola_storage_token if read.token_env is None else _from_environment(environ, read.token_env)
+    if token is None:
+        raise SourceError(f"no Storage token is configured; create one in Keboola and set {name} to it")
+    api = StorageApi(
+        Connection(stack, token, name, read.project_id or settings.keboola_project_id, client=http), read.branch
+    )
+    return Project(source, read, api, tuple(tables), frozenset(excluded))
+
+
+def _from_environment(environ: Mapping[str, str], name: str) -> SecretStr | None:
+    value = environ.get(name, "").strip()
+    return SecretStr(value) if value else None
+
+
+def keboola_id(table: RegisteredTable) -> str:
+    """Return the id of a registered table at Keboola: its source table with its bucket, unless it is a whole id."""
+    name = table.source_table
+    if name.count(".") >= 2 or not table.bucket:  # noqa: PLR2004 - stage, bucket and table
+        return name
+    return f"{table.bucket}.{name}"
+
+
+def _wanted(table: RegisteredTable) -> WantedTable:
+    """Return a registered table; one whose options can't be used has a problem."""
+    id_ = keboola_id(table)
+    if id_.count(".") < 2:  # noqa: PLR2004
+        problem = (
+            f"'{id_}' is not the id of a Keboola table, such as in.c-crm.contacts; set its source_table to one, or its "
+            "bucket"
+        )
+        return WantedTable(table.name, id_, problem=problem)
+    columns = {
+        "sync_strategy": None if table.sync_strategy == "full_refresh" else table.sync_strategy,
+        "primary_key": table.primary_key,
+    }
+    values = {**{name: value for name, value in columns.items() if value}, **table.options}
+    try:
+        options = _read(KeboolaTableOptions, values, f"what {table.id} is registered with")
+    except InvalidInputError as error:
+        return WantedTable(table.name, id_, problem=str(error))
+    return WantedTable(table.name, id_, options)
+
+
+def _read(model: type[M], values: dict[str, Any], what: str) -> M:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InvalidInputError(f"{what} can't be used: {'; '.join(problems_of(error, model))}") from None
+
+
+def unique_names(infos: Sequence[TableInfo], taken: Iterable[str]) -> dict[str, str]:
+    """Return a name for each table by its id: the table's own, and with its bucket where several would share one.
+
+    The names do not depend on the order of the tables. A name in `taken` is not used again.
+    """
+    used, names = set(taken), dict[str, str]()
+    left = sorted(infos, key=lambda info: info.id)
+    for spelling in (_short, _with_bucket, _with_stage, _with_hash):
+        wanted: dict[str, list[TableInfo]] = {}
+        for info in left:
+            wanted.setdefault(spelling(info), []).append(info)
+        names |= {group[0].id: name for name, group in wanted.items() if len(group) == 1 and name not in used}
+        used |= set(names.values())
+        left = [info for info in left if info.id not in names]
+    return names
+
+
+def _short(info: TableInfo) -> str:
+    return name_of(info.name, "table")
+
+
+def _with_bucket(info: TableInfo) -> str:
+    bucket = info.bucket.partition(".")[2].removeprefix("c-")
+    return name_of(f"{bucket}_{info.name}", "table")
+
+
+def _with_stage(info: TableInfo) -> str:
+    return name_of(f"{info.bucket.partition('.')[0]}_{_with_bucket(info)}", "table")
+
+
+def _with_hash(info: TableInfo) -> str:
+    mark = hashlib.sha256(info.id.encode()).hexdigest()[:12]
+    return f"{_short(info)[: _LONGEST_NAME - 13]}_{mark}"

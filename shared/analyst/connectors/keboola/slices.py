@@ -1,0 +1,292 @@
+"""From the slices of an export to parquet files: downloaded in parallel, converted in order, in bounded memory and disk.
+
+Slices are converted in batches of a size, so that small ones do not leave a small file each. Which slices form a batch
+depends on their sizes alone, so the same export gives the same files.
+"""
+
+import csv
+import re
+import shutil
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from analyst import duckdb_files
+from analyst.catalog import Column
+from analyst.connectors.keboola.columns import PlannedColumn, Value, value_of
+from analyst.connectors.keboola.files import ExportedFile, Slice
+from analyst.contract import parquet
+from analyst.duckdb_files import told_as
+from analyst.errors import SourceError
+from analyst.names import quote, quote_text
+from analyst.types import checked_type
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+FileType = Literal["csv", "parquet"]
+
+DOWNLOADS: Final = 4
+"""Slices that are downloaded at the same time."""
+CONVERSIONS: Final = 2
+"""Batches that are converted at the same time; each keeps one processor busy."""
+BATCH_BYTES: Final = 64 << 20
+_AHEAD: Final = 8
+"""Slices that are downloaded or on the disk before they are converted."""
+_USUAL_LINE: Final = 2 << 20
+_LONGEST_LINE: Final = 32 << 20
+_LONG: Final = "maximum line size"
+_REASON: Final = re.compile(
+    r"^(?:Value with|Expected Number of Columns|Invalid unicode|Too many|Maximum line size|Missing|Error ).{0,200}",
+    re.MULTILINE,
+)
+_MISFIT: Final = "does not fit"
+_LONGEST_SAMPLE: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """Values of a column that do not fit its type: their number, and one of them."""
+
+    count: int
+    sample: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The rows of an export: parquet files in their order, the number of rows, and what did not fit, by column."""
+
+    files: tuple[Path, ...]
+    rows: int
+    misfits: Mapping[str, Misfit] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How the objects of an export become rows. `absent` are columns that are published, but no longer exported."""
+
+    table: str
+    columns: tuple[PlannedColumn, ...]
+    absent: tuple[Column, ...]
+    backend: str
+    file_type: FileType
+    memory_limit: str
+
+    def write(self, sources: Sequence[Path], into: Path, *, has_header: bool, line: int = _USUAL_LINE) -> Written:
+        """Write the rows of downloaded objects, in their order, to parquet files in a new folder.
+
+        Raises:
+            SourceError: the objects are damaged, or a value of a typed table does not fit its type.
+            UnavailableError: memory or disk space is exhausted.
+        """
+        into.mkdir(parents=True)
+        spill = into.with_name(f"{into.name}-spill")
+        with duckdb_files.connect(memory_limit=self.memory_limit, threads=1, temp_dir=spill) as con:
+            scan, kinds = self._scan(con, sources, has_header=has_header, line=line)
+            values = [
+                value_of(one, quote(self._named(number)), kinds[number], self.backend)
+                for number, one in enumerate(self.columns)
+            ]
+            misfits: dict[str, Misfit] = {}
+            try:
+                strict = [self._strict(number, value) for number, value in enumerate(values)]
+                paths = self._written(con, scan, strict, into)
+            except SourceError as error:
+                if _LONG in str(error.__cause__).lower() and line < _LONGEST_LINE:
+                    shutil.rmtree(into)
+                    return self.write(sources, into, has_header=has_header, line=_LONGEST_LINE)
+                if _MISFIT not in str(error) or all(one.is_strict for one in self.columns):
+                    raise self._damaged(error) from error
+                shutil.rmtree(into)
+                into.mkdir()
+                lenient = [
+                    self._strict(number, value) if self.columns[number].is_strict else value.sql
+                    for number, value in enumerate(values)
+                ]
+                paths = self._written(con, scan, lenient, into)
+                misfits = self._misfits(con, scan, values)
+            rows = sum(_rows(con, path) for path in paths)
+        shutil.rmtree(spill, ignore_errors=True)
+        return Written(tuple(paths), rows, misfits)
+
+    def _damaged(self, error: SourceError) -> SourceError:
+        said = str(error)
+        if _MISFIT in said:
+            return error
+        reason = _REASON.search(str(error.__cause__))  # DuckDB shows the whole line before it
+        told = f"{said}: {reason[0]}" if reason else said
+        return SourceError(f"the export of {self.table!r} can't be read as {self.file_type}: {told}")
+
+    def _named(self, number: int) -> str:
+        return self.columns[number].original if self.file_type == "parquet" else f"c{number}"
+
+    def _scan(
+        self, con: "DuckDBPyConnection", sources: Sequence[Path], *, has_header: bool, line: int
+    ) -> tuple[str, list[str]]:
+        """Return the SQL that reads the objects as one table, and the types of the columns in it."""
+        listed = ", ".join(quote_text(str(path)) for path in sources)
+        if self.file_type == "parquet":
+            scan = f"read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+            with told_as(SourceError, f"the export of {self.table!r} can't be read as parquet: "):
+                described = con.execute(f"describe from {scan}").fetchall()
+            kinds = {str(name): checked_type(str(kind)) for name, kind, *_ in described}
+            if missing := [one.original for one in self.columns if one.original not in kinds]:
+                raise SourceError(f"the export of {self.table!r} has no column {missing[0]!r}; sync it again")
+            return scan, [kinds[one.original] for one in self.columns]
+        order = self._order(sources[0]) if has_header else range(len(self.columns))
+        names = ", ".join(f"{quote_text(f'c{number}')}: 'VARCHAR'" for number in order)
+        kept = ", ".join(
+            quote_text(f"c{number}")
+            for number, one in enumerate(self.columns)
+            if not one.has_nulls and one.type == "VARCHAR"
+        )
+        nulls = self._nulls()
+        header = "true" if has_header else "false"
+        buffer = f", buffer_size = {2 * line}" if line > _USUAL_LINE else ""  # by default 16 times the longest line
+        not_null = f", force_not_null = [{kept}]" if kept else ""
+        scan = (
+            f"read_csv([{listed}], columns = {{{names}}}, header = {header}, auto_detect = false, delim = ',', quote = '\"', "
+            f"escape = '\"', strict_mode = true, nullstr = '', allow_quoted_nulls = {nulls}{not_null}, "
+            f"max_line_size = {line}{buffer}, compression = 'none', encoding = 'utf-8')"
+        )
+        return scan, ["VARCHAR"] * len(self.columns)
+
+    def _nulls(self) -> str:
+        """Return whether a quoted empty text stands for NULL as well; only BigQuery keeps them apart in CSV."""
+        return "false" if self.backend == "bigquery" else "true"
+
+    def _order(self, path: Path) -> list[int]:
+        """Return the numbers of the columns in the order of a file with a header."""
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = next(csv.reader(file), [])
+        numbers = {one.original: number for number, one in enumerate(self.columns)}
+        if sorted(header) != sorted(numbers):
+            raise SourceError(
+                f"the export of {self.table!r} has the columns {', '.join(header)} instead of {', '.join(numbers)}; sync "
+                "it again"
+            )
+        return [numbers[name] for name in header]
+
+    def _written(self, con: "DuckDBPyConnection", scan: str, values: Sequence[str], into: Path) -> list[Path]:
+        terms = [f"{value} as {quote(one.name)}" for one, value in zip(self.columns, values, strict=True)]
+        terms += [f"cast(null as {checked_type(one.type)}) as {quote(one.name)}" for one in self.absent]
+        return parquet.write(con, f"select {', '.join(terms)} from {scan}", into)
+
+    def _strict(self, number: int, value: Value) -> str:
+        """Return the SQL of a value that fails where it does not fit."""
+        if value.misfit is None:
+            return value.sql
+        column, source = self.columns[number], quote(self._named(number))
+        label = quote_text(f"the column {column.original!r} has a value that {_MISFIT} {column.type}: ")
+        remedy = quote_text("; choose its type with the option types, such as VARCHAR")
+        text = f"{label} || left(cast({source} as varchar), {_LONGEST_SAMPLE}) || {remedy}"
+        return f"case when {value.misfit} then error({text}) else {value.sql} end"
+
+    def _misfits(self, con: "DuckDBPyConnection", scan: str, values: Sequence[Value]) -> dict[str, Misfit]:
+        """Count the values that do not fit, in one pass."""
+        found = [(number, value.misfit) for number, value in enumerate(values) if value.misfit is not None]
+        terms = ", ".join(
+            f"count(*) filter ({misfit}), cast(min({quote(self._named(number))}) filter ({misfit}) as varchar)"
+            for number, misfit in found
+        )
+        with told_as(SourceError):
+            row = con.execute(f"select {terms} from {scan}").fetchall()[0]
+        counted = {self.columns[number].name: row[2 * place : 2 * place + 2] for place, (number, _) in enumerate(found)}
+        return {
+            name: Misfit(count, str(sample)[:_LONGEST_SAMPLE]) for name, (count, sample) in counted.items() if count
+        }
+
+    def nothing(self, into: Path) -> Written:
+        """Write one file without rows, which has the columns."""
+        into.mkdir(parents=True)
+        named = [*((one.name, one.type) for one in self.columns), *((one.name, one.type) for one in self.absent)]
+        terms = [f"cast(null as {checked_type(kind)}) as {quote(name)}" for name, kind in named]
+        with duckdb_files.connect(memory_limit=self.memory_limit, threads=1) as con:
+            return Written(tuple(parquet.write(con, f"select {', '.join(terms)} limit 0", into)), 0)
+
+
+def _rows(con: "DuckDBPyConnection", path: Path) -> int:
+    found = con.execute("select num_rows from parquet_file_metadata(?)", [str(path)]).fetchone()
+    return int(found[0]) if found else 0
+
+
+def read_export(file: ExportedFile, conversion: Conversion, into: Path) -> Written:
+    """Download the objects of an export and convert them, batch by batch.
+
+    Raises:
+        UnavailableError: an object can't be downloaded completely.
+        SourceError: the export can't be read.
+    """
+    slices, has_header = file.slices(), not file.is_sliced
+    if not slices:
+        return conversion.nothing(into / "empty")
+    raw = into / "raw"
+    raw.mkdir(parents=True)
+    downloads, conversions = ThreadPoolExecutor(DOWNLOADS), ThreadPoolExecutor(CONVERSIONS)
+    try:
+        done = _Pipeline(file, conversion, into, raw, downloads, conversions, has_header).run(slices)
+    finally:
+        downloads.shutdown(cancel_futures=True)
+        conversions.shutdown(cancel_futures=True)
+        shutil.rmtree(raw, ignore_errors=True)
+    return _united(done)
+
+
+@dataclass(slots=True)
+class _Pipeline:
+    file: ExportedFile
+    conversion: Conversion
+    into: Path
+    raw: Path
+    downloads: ThreadPoolExecutor
+    conversions: ThreadPoolExecutor
+    has_header: bool
+    running: deque[Future[Written]] = field(default_factory=deque)
+    done: list[Written] = field(default_factory=list)
+
+    def run(self, slices: Sequence[Slice]) -> list[Written]:
+        waiting, left = deque[Future[Path]](), deque(slices)
+        batch, size, count = list[Path](), 0, 0
+        while waiting or left:
+            while left and len(waiting) < _AHEAD:
+                waiting.append(self.downloads.submit(self._download, left.popleft()))
+            path = waiting.popleft().result()
+            batch.append(path)
+            size += path.stat().st_size
+            if size >= BATCH_BYTES or not (waiting or left):
+                self._convert(batch, count)
+                batch, size, count = [], 0, count + 1
+        while self.running:
+            self.done.append(self.running.popleft().result())
+        return self.done
+
+    def _download(self, one: Slice) -> Path:
+        path = self.raw / f"{one.number:06}"
+        self.file.download(one, path)
+        return path
+
+    def _convert(self, batch: Sequence[Path], number: int) -> None:
+        if len(self.running) >= CONVERSIONS:
+            self.done.append(self.running.popleft().result())
+        self.running.append(self.conversions.submit(self._converted, tuple(batch), number))
+
+    def _converted(self, batch: Sequence[Path], number: int) -> Written:
+        written = self.conversion.write(batch, self.into / f"batch-{number:05}", has_header=self.has_header)
+        for path in batch:
+            path.unlink()
+        return written
+
+
+def _united(parts: Sequence[Written]) -> Written:
+    """Unite the rows of batches; files without rows are left out, unless there are no rows at all."""
+    misfits: dict[str, Misfit] = {}
+    for part in parts:
+        for name, found in part.misfits.items():
+            known = misfits.get(name, Misfit(0, found.sample))
+            misfits[name] = Misfit(known.count + found.count, known.sample)
+    rows = sum(part.rows for part in parts)
+    files = tuple(path for part in parts if part.rows or not rows for path in part.files)
+    return Written(files if rows else files[:1], rows, misfits)

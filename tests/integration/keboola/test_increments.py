@@ -1,0 +1,213 @@
+"""Incremental tables of a Keboola project: changes, deletes, filters and schemas."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.doubles.keboola.project import Column, Project
+from tests.integration.keboola.conftest import Keboola, Opened
+
+
+def orders(project: Project, rows: int = 3) -> Any:
+    made = [(str(number), f"v{number}") for number in range(rows)]
+    table = project.table("in.c-shop.orders", ["id", "value"], made, key=["id"], types={"id": {"basetype": "INTEGER"}})
+    project.tick(days=40)
+    return table
+
+
+def incremental(opened: Opened, project: Project, **options: Any) -> Keboola:
+    keboola = opened(project)
+    settings = {"overlap": "1h", **options}
+    keboola.register("in.c-shop.orders", sync_strategy="incremental", primary_key=["id"], options=settings)
+    return keboola
+
+
+def content(keboola: Keboola) -> list[Any]:
+    return keboola.rows("select id::int, value from kbc.orders order by id")
+
+
+def test_what_did_not_change_is_not_exported(opened: Opened) -> None:
+    project = Project()
+    orders(project)
+    keboola = incremental(opened, project)
+    assert keboola.sync()["orders"]["status"] == "ok"
+    project.requests.clear()
+    assert keboola.sync()["orders"]["status"] == "unchanged"
+    assert [path.partition("?")[0] for _, path in project.requests] == ["/v2/storage/tables"]
+
+
+def test_changes_are_merged_by_the_key(opened: Opened) -> None:
+    project = Project()
+    table = orders(project)
+    keboola = incremental(opened, project)
+    keboola.sync()
+    project.insert(table, [("1", "changed"), ("7", "new")])
+    assert keboola.sync()["orders"]["rows"] == 4
+    assert content(keboola) == [(0, "v0"), (1, "changed"), (2, "v2"), (7, "new")]
+    first, second = project.exports
+    assert "changedSince" not in first
+    assert second["changedSince"] == int((table.created - timedelta(hours=1)).timestamp())
+
+
+def test_deletes_are_noticed_by_the_number_of_rows(opened: Opened) -> None:
+    project = Project()
+    table = orders(project, 5)
+    keboola = incremental(opened, project)
+    keboola.sync()
+    project.delete(table, lambda row: row["id"] in ("1", "3"))
+    project.insert(table, [("9", "new")])
+    result = keboola.sync()["orders"]
+    assert result["rows"] == 4
+    assert "rows were deleted in Keboola" in result["notes"][0]
+    assert [row[0] for row in content(keboola)] == [0, 2, 4, 9]
+    assert ["changedSince" in order for order in project.exports] == [False, True, False]
+
+
+def test_rows_that_can_not_be_counted_are_said_to_be_unsure(opened: Opened) -> None:
+    project = Project()
+    table = orders(project, 5)
+    keboola = incremental(opened, project, where_filters=[{"column": "value", "operator": "ne", "values": ["v0"]}])
+    keboola.sync()
+    assert [row[0] for row in content(keboola)] == [1, 2, 3, 4]
+    project.delete(table, lambda row: row["id"] == "1")
+    keboola.sync()
+    assert [row[0] for row in content(keboola)] == [1, 2, 3, 4]
+    [(description,)] = keboola.extract("select description from _meta")
+    assert re.fullmatch(
+        "Rows that were deleted at the source since [-0-9]+ [:0-9]+ UTC may still be here.", description
+    )
+
+
+def test_a_reload_that_is_due_removes_what_was_deleted(opened: Opened) -> None:
+    project = Project()
+    table = orders(project, 3)
+    keboola = incremental(opened, project, where_filters=[{"column": "value", "operator": "ne", "values": ["v0"]}])
+    keboola.sync()
+    project.delete(table, lambda row: row["id"] == "1")
+    keboola.change(
+        "orders",
+        options={"where_filters": [{"column": "value", "operator": "ne", "values": ["v0"]}], "full_reload": "0s"},
+    )
+    result = keboola.sync()["orders"]
+    assert "last read as a whole" in result["notes"][0]
+    assert content(keboola) == [(2, "v2")]
+
+
+def test_a_run_without_rows_never_empties_a_table(opened: Opened) -> None:
+    project = Project()
+    table = orders(project, 3)
+    keboola = opened(project)
+    keboola.register("in.c-shop.orders")
+    keboola.sync()
+    project.delete(table, lambda _: True)
+    result = keboola.sync()["orders"]
+    assert (result["status"], result["rows"]) == ("unchanged", 3)
+    assert "allow_empty" in result["note"]
+    assert len(content(keboola)) == 3
+    keboola.change("orders", options={"allow_empty": True})
+    keboola.sync()
+    assert content(keboola) == []
+
+
+def test_a_new_column_of_an_incremental_table_has_its_values_in_all_rows(opened: Opened) -> None:
+    project = Project()
+    table = orders(project)
+    keboola = incremental(opened, project)
+    keboola.sync()
+    table.columns.append(Column("Extra One"))
+    for row in table.rows:
+        row.values["Extra One"] = "x"
+    table.changed = project.tick()
+    result = keboola.sync()["orders"]
+    assert "columns changed" in result["notes"][0]
+    assert keboola.rows("select distinct extra_one from kbc.orders") == [("x",)]
+
+
+def test_a_frozen_schema_keeps_the_published_rows(opened: Opened) -> None:
+    project = Project()
+    table = orders(project)
+    keboola = incremental(opened, project, schema_changes="freeze")
+    keboola.sync()
+    table.columns.append(Column("extra"))
+    for row in table.rows:
+        row.values["extra"] = "x"
+    project.tick()
+    project.insert(table, [("8", "new", "y")])
+    answer = keboola.send()
+    assert answer.status_code == 422
+    assert "new: extra" in answer.get_json()["tables"][0]["error"]
+    assert len(content(keboola)) == 3
+    keboola.change("orders", options={"schema_changes": "discard"})
+    keboola.sync()
+    assert [name for name, *_ in keboola.rows("describe kbc.orders")] == ["id", "value"]
+    assert len(content(keboola)) == 4
+
+
+def test_a_type_that_changed_is_read_anew(opened: Opened) -> None:
+    project = Project()
+    table = orders(project)
+    keboola = incremental(opened, project)
+    keboola.sync()
+    project.tick()
+    project.describe(table, "id", "KBC.datatype.basetype", "STRING")
+    project.insert(table, [("007", "agent")])
+    keboola.sync()
+    assert keboola.rows("select id from kbc.orders order by id") == [("0",), ("007",), ("1",), ("2",)]
+
+
+@pytest.mark.parametrize("strategy", ["incremental", "full_refresh"])
+def test_columns_and_filters_limit_what_is_read(opened: Opened, strategy: str) -> None:
+    project = Project()
+    rows = [(str(number), f"2026-0{1 + number % 4}-01", "x") for number in range(8)]
+    project.table("in.c-shop.orders", ["id", "Day", "other"], rows, key=["id"])
+    keboola = opened(project)
+    filters = [{"column": "Day", "operator": "ge", "values": ["{{last_month}}"]}]
+    options = {"columns": ["day"], "where_filters": filters, "sync_strategy": strategy}
+    keboola.register("in.c-shop.orders", options=options, primary_key=["id"])
+    keboola.sync()
+    order = project.exports[0]
+    assert order["columns"] == ("id,Day" if strategy == "incremental" else "Day")
+    assert order["whereFilters"][0]["values"] != ["{{last_month}}"]
+
+
+def test_a_first_load_in_windows_continues_where_it_stopped(opened: Opened) -> None:
+    project = Project()
+    table = project.table("in.c-shop.orders", ["id", "value"], [("0", "a")], key=["id"])
+    for number in range(1, 7):
+        project.tick(days=20)
+        project.insert(table, [(str(number), "a"), ("0", f"a{number}")])
+    keboola = incremental(opened, project, initial_load_chunk_days=30)
+    keboola.sync()
+    assert len([order for order in project.exports if "changedSince" in order]) == 5
+    assert content(keboola) == [(0, "a6"), *((number, "a") for number in range(1, 7))]
+    assert keboola.sync()["orders"]["status"] == "unchanged"
+
+
+def test_a_row_cap_limits_a_full_refresh(opened: Opened) -> None:
+    project = Project()
+    orders(project, 9)
+    keboola = opened(project)
+    keboola.register("in.c-shop.orders", options={"row_limit": 4})
+    assert keboola.sync()["orders"]["rows"] == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"row_limit": 5, "sync_strategy": "incremental"}, "row_limit needs the sync_strategy full_refresh"),
+        ({"sync_strategy": "partitioned"}, "needs partition_by"),
+        ({"where_filters": [{"column": "a", "values": ["{{tomorrow}}"]}]}, "unknown placeholder {{tomorrow}}"),
+        ({"where_filters": [{"column": "a", "operator": "like", "values": ["x"]}]}, "'eq', 'ne'"),
+        ({"overlap": "5"}, "no unit"),
+        ({"types": {"a": "SPATIAL"}}, "is not a type"),
+        ({"colums": ["a"]}, "did you mean 'columns'"),
+        ({"schema_changes": "ignore"}, "'evolve', 'freeze' or 'discard'"),
+    ],
+)
+def test_options_that_can_not_be_used_are_rejected(opened: Opened, options: dict[str, Any], said: str) -> None:
+    keboola = opened(Project())
+    answer = keboola.world.send("POST", "/api/admin/tables/kbc.t", {"source_table": "in.c-a.t", "options": options})
+    assert answer.status_code == 422
+    assert said in answer.get_json(force=True)["detail"]
