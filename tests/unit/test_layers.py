@@ -25,6 +25,8 @@ LAYERS = (
         "audit_search",
         "auth",
         "catalog_view",
+        "query_answer",
+        "receipts",
         "cli_wheel",
         "signed_urls",
         "extract_run",
