@@ -19,6 +19,8 @@ SECTIONS = {
         "sync": "da.commands.sync:sync",
         "tables": "da.commands.tables:tables",
         "query": "da.commands.query:app",
+        "explore": "da.commands.explore:explore",
+        "verify": "da.commands.verify:verify",
         "status": "da.commands.status:status",
         "open": "da.commands.browse:open_",
         "logout": "da.commands.auth:logout",

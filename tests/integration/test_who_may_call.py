@@ -95,6 +95,8 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "POST /api/query": (Role.ANALYST, Scope.QUERY),
     "POST /api/receipts/verify": (Role.ANALYST, Scope.QUERY),
     "GET /api/snapshots": (Role.VIEWER, READ),
+    "GET /api/tables/{id}/schema": (Role.VIEWER, READ),
+    "GET /api/tables/{id}/sample": (Role.ANALYST, Scope.QUERY),
     "GET /api/sync/manifest": (Role.ANALYST, SYNC),
     "GET /api/sync/status": (SERVICES, ADMINISTER),
     "POST /api/sync/trigger": (SERVICES, ADMINISTER),
