@@ -24,6 +24,7 @@ NAMES = (
         "objects",
     ),
     *("jira_transform", "jira_backfill", "jira"),
+    "query",
 )
 
 

@@ -132,8 +132,10 @@ class Pool:
             if not self._places.wait_for(
                 lambda: self._running.total() < most and self._running[person] < own, self._limits.wait
             ):
+                whose = "your queries" if self._running.total() < most else f"all {most} queries that run at a time"
                 raise UnavailableError(
-                    f"all {most} queries that run at a time are taken; try again in a few seconds", retry_after=2
+                    f"the query did not start, because {whose} are still running; try again in a few seconds",
+                    retry_after=2,
                 )
             self._running[person] += 1
         try:
