@@ -4,22 +4,22 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from analyst import query_answer
 from analyst.access import Role, Scope
 from analyst.context import Context
 from analyst.http import CLIENT_GONE, Spooled, function
-from analyst.query import answer
-from analyst.query.answer import QueryAnswer
 from analyst.query.engine import Format, Query, Reader
+from analyst.query_answer import QueryAnswer
+from analyst.receipts import Receipt, Value
 from analyst.snapshots import SnapshotNumber
-
-Value = str | Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | float | bool | None
 
 
 class QueryRequest(BaseModel):
     """One read-only statement. `parameters` are the values of `$name`, or in order those of `?`.
 
     `limit` is the number of rows (null: all), `timeout_s` at most the server's own limit. With `full_result`, the whole result
-    is written to a parquet file in the bucket, and the answer has its signed URL. `snapshot` is that of an earlier state.
+    is written to a parquet file in the bucket, and the answer has its signed URL. `snapshot` is that of an earlier state. Without
+    `receipt`, the result is not hashed, which makes large ones faster.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,6 +30,7 @@ class QueryRequest(BaseModel):
     timeout_s: Annotated[float, Field(gt=0, le=3600)] | None = None
     format: Format = "json"
     full_result: bool = False
+    receipt: bool = True
     snapshot: SnapshotNumber | None = None
 
 
@@ -45,7 +46,8 @@ def query(request: QueryRequest, ctx: Context) -> QueryAnswer | Spooled[QueryAns
     """Run one read-only statement of SQL over the tables that the caller can read.
 
     A statement names tables as `orders` or `shop.orders`. Only queries are possible: SELECT, FROM, WITH, VALUES, PIVOT,
-    DESCRIBE, SUMMARIZE. Formats other than JSON have the facts about the result in the header `X-Query`, as JSON.
+    DESCRIBE, SUMMARIZE. Formats other than JSON have the facts about the result in the header `X-Query`, as JSON, and
+    the receipt in `X-Receipt`.
     """
     settings = ctx.settings
     asked = Query(
@@ -54,6 +56,8 @@ def query(request: QueryRequest, ctx: Context) -> QueryAnswer | Spooled[QueryAns
         "parquet" if request.full_result else request.format,
         None if request.full_result else request.limit,
         min(request.timeout_s or settings.query_timeout, settings.query_timeout),
+        receipt=request.receipt,
+        reuse=not request.full_result,
     )
     reader = Reader(ctx.snapshots.at(request.snapshot), ctx.access.current(), ctx.caller)
     result = ctx.queries.run(
@@ -69,11 +73,12 @@ def query(request: QueryRequest, ctx: Context) -> QueryAnswer | Spooled[QueryAns
         elapsed_ms=result.elapsed_ms,
         cached=result.cached,
     )
+    receipt = Receipt.issue(result, asked, ctx.caller, ctx.now, ctx.keys)
     if request.full_result:
-        kept = answer.keep(result, ctx.store, expires=settings.url_expires)
+        kept = query_answer.keep(result, receipt, ctx.store, expires=settings.url_expires)
         return kept.model_copy(update={"url": ctx.absolute(kept.url or "")})
     if asked.format == "json":
-        answer.complete(result)
+        query_answer.complete(result, receipt)
         return Spooled(result.file)
-    headers = {"X-Query": answer.header(result)}
-    return Spooled(result.file, answer.MEDIA_TYPES[asked.format], f"result.{answer.SUFFIXES[asked.format]}", headers)
+    suffix, media_type = query_answer.SUFFIXES[asked.format], query_answer.MEDIA_TYPES[asked.format]
+    return Spooled(result.file, media_type, f"result.{suffix}", query_answer.headers(result, receipt))

@@ -22,6 +22,8 @@ SECTIONS = {
         "tables": "da.commands.tables:tables",
         "query": "da.commands.query:app",
         "profile": "da.commands.profile:profile",
+        "explore": "da.commands.explore:explore",
+        "verify": "da.commands.verify:verify",
         "status": "da.commands.status:status",
         "open": "da.commands.browse:open_",
         "logout": "da.commands.auth:logout",

@@ -11,6 +11,7 @@ from da.server import Server
 
 PATH: Final = "/api/query"
 FACTS: Final = "x-query"
+RECEIPT: Final = "x-receipt"
 _DECODER: Final = json.JSONDecoder()
 _SPACE: Final = " \t\r\n"
 
@@ -21,6 +22,7 @@ class Answer:
 
     result: Result
     facts: Mapping[str, Any]
+    receipt: Mapping[str, Any] | None = None
 
     @property
     def is_truncated(self) -> bool:
@@ -36,9 +38,11 @@ def ask(server: Server, sql: str, *, limit: int | None, as_json: bool, **more: A
         BrokenError: the answer is not one of our servers'.
     """
     document = {"sql": sql, "limit": limit, "format": "json" if as_json else "csv", **more}
-    header, body = server.ask_for_text(PATH, document, FACTS)
+    headers, body = server.ask_for_text(PATH, document, (FACTS, RECEIPT))
     try:
-        return _of_json(body) if as_json else _of_csv(body, json.loads(header))
+        if as_json:
+            return _of_json(body)
+        return _of_csv(body, json.loads(headers[FACTS]), json.loads(headers[RECEIPT] or "null"))
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise BrokenError(f"the answer of '{server.address}' to the query is damaged; try again") from error
 
@@ -54,7 +58,8 @@ def _of_json(text: str) -> Answer:
         rows.append(["{" + ",".join(f"{name}:{value}" for name, value in zip(names, values, strict=True)) + "}"])
     _, end = _DECODER.raw_decode(text, at)
     facts = json.loads("{" + text[end:].lstrip(_SPACE + ","))
-    return Answer(Result(tuple(Column(str(each["name"]), str(each["type"])) for each in columns), iter(rows)), facts)
+    made = tuple(Column(str(each["name"]), str(each["type"])) for each in columns)
+    return Answer(Result(made, iter(rows)), facts, facts.get("receipt"))
 
 
 def _elements(text: str, at: int) -> Iterator[tuple[str, int]]:
@@ -70,11 +75,11 @@ def _elements(text: str, at: int) -> Iterator[tuple[str, int]]:
         at = end
 
 
-def _of_csv(text: str, facts: Mapping[str, Any]) -> Answer:
+def _of_csv(text: str, facts: Mapping[str, Any], receipt: Mapping[str, Any] | None) -> Answer:
     records = _records(text)
     names = [name or "" for name in next(records)]
     kinds = {str(each["name"]): str(each["type"]) for each in facts.get("columns") or ()}
-    return Answer(Result(tuple(Column(name, kinds.get(name, "VARCHAR")) for name in names), records), facts)
+    return Answer(Result(tuple(Column(name, kinds.get(name, "VARCHAR")) for name in names), records), facts, receipt)
 
 
 def _records(text: str) -> Iterator[list[str | None]]:

@@ -66,13 +66,15 @@ class Server:
         """POST a document; `again` if the request can safely be retried."""
         return self._ask("POST", path, document, again=again)
 
-    def ask_for_text(self, path: str, document: Mapping[str, Any], header: str) -> tuple[str, str]:
-        """POST a document whose request can be retried; return a header and the text of the answer."""
+    def ask_for_text(
+        self, path: str, document: Mapping[str, Any], headers: Sequence[str]
+    ) -> tuple[dict[str, str], str]:
+        """POST a document whose request can be retried; return some headers and the text of the answer."""
 
-        def read(answer: Exchange) -> tuple[str, str]:
-            return answer.header(header), answer.read().decode()
+        def read(answer: Exchange) -> tuple[dict[str, str], str]:
+            return {name: answer.header(name) for name in headers}, answer.read().decode()
 
-        answered: tuple[str, str] = self._try("POST", path, *_body(document), read, again=True)
+        answered: tuple[dict[str, str], str] = self._try("POST", path, *_body(document), read, again=True)
         return answered
 
     def put_bytes(self, path: str, data: bytes) -> None:

@@ -26,6 +26,7 @@ NAMES = (
         "profiles",
     ),
     *("jira_transform", "jira_backfill", "jira", "keboola"),
+    "query",
 )
 
 

@@ -26,6 +26,8 @@ LAYERS = (
         "auth",
         "catalog_view",
         "profiles",
+        "query_answer",
+        "receipts",
         "cli_wheel",
         "signed_urls",
         "extract_run",

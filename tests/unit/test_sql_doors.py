@@ -211,7 +211,10 @@ LISTED: dict[str, set[str]] = {
     "shared/analyst/duckdb_files.py": {"table"},
     "shared/analyst/imports/state_import.py": {"table"},
     "shared/analyst/profiles/profiling.py": {"read"},
+    "functions/api/table_data.py": {"_sql_name(table.id, table.view)"},
+    "shared/analyst/query/canonical.py": {"value", "values"},
     "shared/analyst/query/run.py": {
+        "n",
         "' || chr(44) || '.join(fields)",
         "', '.join((f'null::{_type(kind)}' for _name, kind in columns))",
         *("inner", "names", "number", "query", "self._most_bytes // 1000000", "self._sql", "shape"),
@@ -231,6 +234,8 @@ LISTED: dict[str, set[str]] = {
         "usual",
     },
     "shared/da/imports/old_state.py": {"', '.join(values)"},
+    "shared/da/commands/explore.py": {"sql_name"},  # the server's own name of a table, for a statement at the server
+    "shared/da/receipts.py": {"values", "most", "_digest(columns)", "statement", "names", "index"},
     "shared/da/query.py": {"names", "shape(columns)", "index", "query"},
     "shared/da/views.py": {"_select(each)"},
 }

@@ -6,12 +6,14 @@ Each is created when it is first used, so that a function pays only for what it 
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from analyst.access import AccessReader, Caller
 from analyst.audit import Audit
+from analyst.errors import UnavailableError
 from analyst.http_client import HttpClient
 from analyst.manifest import Manifests
 from analyst.settings import Configuration, Settings
@@ -228,13 +230,19 @@ class Process:
         from analyst.query.engine import Engine
         from analyst.query.file_cache import FileCache, private_folder
         from analyst.query.pool import Limits, Pool
+        from analyst.query.results import Results
         from analyst.settings.kinds import bytes_of
 
         settings = self.settings
         limits = Limits(settings.query_workers, bytes_of(settings.query_memory), result=bytes_of(settings.query_result))
         folder = private_folder(settings.scratch_dir)
         files = FileCache(self.store, folder / "files", bytes_of(settings.query_cache))
-        return Engine(Pool(limits, folder / "workers"), files)
+
+        def later(task: Callable[[], object]) -> None:
+            with suppress(UnavailableError):  # too many tasks wait
+                self.background.run(task)
+
+        return Engine(Pool(limits, folder / "workers"), files, Results(self.store, later))
 
     def _issuer(self, url: str) -> "Issuer":
         from analyst.auth.oidc import Issuer

@@ -166,12 +166,13 @@ def _file(answer: FileAnswer, request: Request) -> Response:
 
 
 def _spooled(answer: Spooled[Any], status: int, request: Request) -> Response:
+    size = answer.file.seek(0, os.SEEK_END)
     answer.file.seek(0)
     body = wrap_file(request.environ, answer.file, _BLOCK)
     response = Response(
         body, status=status, headers=answer.headers, content_type=answer.media_type, direct_passthrough=True
     )
-    response.content_length = os.fstat(answer.file.fileno()).st_size
+    response.content_length = size
     if answer.filename is not None:
         response.headers["Content-Disposition"] = attachment(answer.filename)
     return response

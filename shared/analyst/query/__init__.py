@@ -11,3 +11,6 @@ from typing import Final
 
 RESULTS: Final = "query/results/"
 """The prefix of whole results, which the sweep deletes after a day."""
+
+CACHED: Final = "query/cache/"
+"""The prefix of results that repeated queries find again; the sweep deletes them after a week."""

@@ -6,6 +6,8 @@ exist.
 """
 
 import logging
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,7 +18,8 @@ from analyst.access import AccessList, Caller
 from analyst.catalog import File, Table
 from analyst.names import did_you_mean
 from analyst.query.file_cache import FileCache
-from analyst.query.pool import Job, Outcome, Pool
+from analyst.query.pool import Job, Lease, Outcome, Pool
+from analyst.query.results import LARGEST, Kept, Results, key_of
 from analyst.query.run import View
 from analyst.query.statement import Statement, StatementError, TableName, position, refused
 from analyst.rebuild.view_names import TAKEN_SCHEMAS
@@ -28,17 +31,24 @@ Format = Literal["json", "csv", "arrow", "parquet"]
 Parameters = Mapping[str, Any] | Sequence[Any]
 
 _SLOW_MS: Final = 10_000
+_MOST_KEPT: Final = 2000
+_LONGEST_KEPT: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A statement with its parameters. `limit` is in rows (`None`: all), `seconds` is its deadline."""
+    """A statement with its parameters. `limit` is in rows (`None`: all), `seconds` is its deadline.
+
+    Without `receipt`, the result is not hashed; without `reuse`, a kept one is not used.
+    """
 
     sql: str
     parameters: Parameters = field(default_factory=dict)
     format: Format = "json"
     limit: int | None = 1000
     seconds: float = 60.0
+    receipt: bool = True
+    reuse: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,7 @@ class Result:
     columns: tuple[tuple[str, str], ...]
     rows: int
     truncated: bool
+    hash: str | None
     elapsed_ms: float
     bytes_read: int | None
     file: BinaryIO
@@ -112,6 +123,14 @@ class Sources:
                 raise reader.missing(name.text, {} if name.at is None else position(statement.text, name.at))
         return cls._over(named)
 
+    def key(self, statement: Statement, query: Query) -> str:
+        """Return the hash of what the result of a statement over these tables depends on."""
+        files = [file.sha256 for file in self.files]
+        seen = sorted(
+            (each.schema, each.name, each.columns, [files[place] for place in each.files]) for each in self.views
+        )
+        return key_of(statement.text, query.parameters, query.format, query.receipt, query.limit, seen)
+
     @classmethod
     def _over(cls, named: Mapping[tuple[str, str], Table]) -> "Sources":
         tables = {table.id: table for table in named.values()}
@@ -138,12 +157,38 @@ def _is_local(name: TableName, statement: Statement) -> bool:
     return not name.catalog and name.schema.lower() in {"", "recurring"} and name.name.lower() in statement.local
 
 
+class Statements:
+    """The statements that were checked last, by their text. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._checked: OrderedDict[str, Statement] = OrderedDict()
+
+    def find(self, sql: str) -> Statement | None:
+        """Return a checked statement."""
+        with self._lock:
+            if (found := self._checked.get(sql)) is not None:
+                self._checked.move_to_end(sql)
+            return found
+
+    def keep(self, sql: str, statement: Statement) -> None:
+        """Remember a checked statement, unless it is long."""
+        if len(sql) > _LONGEST_KEPT:
+            return
+        with self._lock:
+            self._checked[sql] = statement
+            if len(self._checked) > _MOST_KEPT:
+                self._checked.popitem(last=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     """Runs queries of one server process."""
 
     pool: Pool
     files: FileCache
+    results: Results
+    statements: Statements = field(default_factory=Statements)
 
     def run(
         self,
@@ -153,7 +198,7 @@ class Engine:
         is_gone: Callable[[], bool] = lambda: False,
         using: Callable[[Sequence[Table]], None] = lambda _tables: None,
     ) -> Result:
-        """Run a query; `using` is called with its tables before it runs.
+        """Run a query, or find its result; `using` is called with its tables before it runs.
 
         Raises:
             StatementError: it is refused or fails.
@@ -161,11 +206,49 @@ class Engine:
             UnavailableError: there is no free place, or a file is not available.
         """
         with ExitStack() as stack:
-            worker = stack.enter_context(self.pool.worker(reader.caller.user_id or ""))
-            statement = worker.check(query.sql)
+            worker: Lease | None = None
+            statement = self.statements.find(query.sql)
+            if statement is None:
+                worker = stack.enter_context(self.pool.worker(reader.caller.user_id or ""))
+                statement = worker.check(query.sql)
+                self.statements.keep(query.sql, statement)
             sources = Sources.of(statement, reader)
             using(sources.tables)
-            paths = stack.enter_context(self.files.held(sources.files))
+            key = None if statement.volatile or not query.reuse else sources.key(statement, query)
+            if key is not None and (kept := self.results.find(key)) is not None:
+                return _found(kept, statement, sources, reader)
+            worker = worker or stack.enter_context(self.pool.worker(reader.caller.user_id or ""))
+            outcome = self._run(worker, query, statement, sources, reader, is_gone=is_gone)
+        _log_slow(outcome, sources.tables, reader.caller)
+        if key is not None and outcome.size <= LARGEST:
+            outcome.file.seek(0)
+            kept = Kept(outcome.columns, outcome.rows, outcome.truncated, outcome.hash, outcome.file.read())
+            self.results.keep(key, kept)
+        return Result(
+            statement,
+            sources.tables,
+            reader.snapshot.number,
+            outcome.columns,
+            outcome.rows,
+            outcome.truncated,
+            outcome.hash,
+            outcome.elapsed_ms,
+            outcome.bytes_read,
+            outcome.file,
+            outcome.size,
+        )
+
+    def _run(
+        self,
+        worker: Lease,
+        query: Query,
+        statement: Statement,
+        sources: Sources,
+        reader: Reader,
+        *,
+        is_gone: Callable[[], bool],
+    ) -> Outcome:
+        with self.files.held(sources.files) as paths:
             job = Job(
                 statement.text,
                 query.parameters,
@@ -175,26 +258,31 @@ class Engine:
                 query.format,
                 query.limit,
                 query.seconds,
+                statement.ordered if query.receipt else None,
             )
             try:
-                outcome = worker.run(job, is_gone)
+                return worker.run(job, is_gone)
             except StatementError as error:
                 if error.details.get("kind") == "unknown_table":
                     raise reader.missing(str(error.details.get("name")), {}) from None
                 raise
-        _log_slow(outcome, sources.tables, reader.caller)
-        return Result(
-            statement,
-            sources.tables,
-            reader.snapshot.number,
-            outcome.columns,
-            outcome.rows,
-            outcome.truncated,
-            outcome.elapsed_ms,
-            outcome.bytes_read,
-            outcome.file,
-            outcome.size,
-        )
+
+
+def _found(kept: Kept, statement: Statement, sources: Sources, reader: Reader) -> Result:
+    return Result(
+        statement,
+        sources.tables,
+        reader.snapshot.number,
+        kept.columns,
+        kept.rows,
+        kept.truncated,
+        kept.hash,
+        0.0,
+        0,
+        kept.open(),
+        len(kept.body),
+        cached=True,
+    )
 
 
 def _log_slow(outcome: Outcome, tables: Iterable[Table], caller: Caller) -> None:

@@ -49,7 +49,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A statement to run. `files` are paths, `tables` the id of the table of each, `limit` the number of rows."""
+    """A statement to run. `files` are paths, `tables` the id of the table of each, `limit` the number of rows.
+
+    The result is hashed in its order or as a multiset, by `ordered`, unless that is `None`.
+    """
 
     sql: str
     parameters: Mapping[str, Any] | Sequence[Any]
@@ -59,6 +62,7 @@ class Job:
     format: str
     limit: int | None
     seconds: float
+    ordered: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class Outcome:
     columns: tuple[tuple[str, str], ...]
     rows: int
     truncated: bool
+    hash: str | None
     elapsed_ms: float
     bytes_read: int | None
     file: BinaryIO
@@ -127,8 +132,10 @@ class Pool:
             if not self._places.wait_for(
                 lambda: self._running.total() < most and self._running[person] < own, self._limits.wait
             ):
+                whose = "your queries" if self._running.total() < most else f"all {most} queries that run at a time"
                 raise UnavailableError(
-                    f"all {most} queries that run at a time are taken; try again in a few seconds", retry_after=2
+                    f"the query did not start, because {whose} are still running; try again in a few seconds",
+                    retry_after=2,
                 )
             self._running[person] += 1
         try:
@@ -213,6 +220,7 @@ class Lease:
             "tables": list(job.tables),
             "format": job.format,
             "limit": job.limit,
+            "ordered": job.ordered,
             "seconds": job.seconds,
             "threads": self._limits.threads,
             "most_bytes": self._limits.result,
@@ -225,6 +233,7 @@ class Lease:
             tuple((name, kind) for name, kind in answer["columns"]),
             answer["rows"],
             answer["truncated"],
+            answer["hash"],
             answer["elapsed_ms"],
             answer["bytes_read"],
             file,

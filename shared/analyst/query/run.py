@@ -4,19 +4,23 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn
 
 from analyst.errors import AnalystError
 from analyst.names import quote, quote_text
+from analyst.query.canonical import ResultHash, row_digest
 from analyst.query.statement import Json, StatementError, position, refused
 from analyst.types import checked_type, portable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+Columns = Sequence[tuple[str, str]]
+"""Names and types of columns."""
 
 RESULT: Final = "result"
 """The name of the result in the scratch folder of a worker."""
@@ -73,6 +77,8 @@ class Run:
         self._parameters = request["parameters"]
         self._format: str = request["format"]
         self._limit: int | None = request["limit"]
+        self._ordered: bool | None = request["ordered"]
+        self._hash: ResultHash | None = None
         self._most_bytes: int = request["most_bytes"]
         self._views = [
             View(each["schema"], each["name"], tuple(map(tuple, each["columns"])), tuple(each["files"]))
@@ -115,12 +121,14 @@ class Run:
         began, read = time.perf_counter(), self._bytes_read()
         with self._failures():
             columns = self._columns()
+            self._hash = ResultHash(columns, ordered=self._ordered) if self._ordered is not None else None
             rows, truncated = getattr(self, f"_write_{self._format}")(columns)
         after = self._bytes_read()
         return {
             "columns": columns,
             "rows": rows,
             "truncated": truncated,
+            "hash": None if self._hash is None else self._hash.hex(),
             "elapsed_ms": round((time.perf_counter() - began) * 1000, 1),
             "bytes_read": None if read is None or after is None else max(0, after - read),
         }
@@ -133,7 +141,7 @@ class Run:
         self._offset = len(sql.partition(self._sql)[0].encode())
         return self._con.execute(sql, self._parameters) if self._parameters else self._con.execute(sql)
 
-    def _shaped(self, columns: Sequence[tuple[str, str]], shape: str, limit: int | None) -> str:
+    def _shaped(self, columns: Columns, shape: str, limit: int | None) -> str:
         """Return the SQL that selects an expression over the columns c0, c1, … of the statement."""
         names = ", ".join(f"c{number}" for number in range(len(columns)))
         most = f" limit {int(limit)}" if limit is not None else ""
@@ -143,14 +151,14 @@ class Run:
     def _one_more(self) -> int | None:
         return None if self._limit is None else self._limit + 1
 
-    def _write_json(self, columns: Sequence[tuple[str, str]]) -> tuple[int, bool]:
+    def _write_json(self, columns: Columns) -> tuple[int, bool]:
         """Write the first part of a JSON answer: its columns, and its rows as arrays; the server adds the rest."""
         shape = f"json_array({', '.join(f'c{number}' for number in range(len(columns)))})"
         head = json.dumps([{"name": name, "type": kind} for name, kind in columns])
         lines = _Lines(f'{{"columns":{head},"rows":[', ",\n", "", _without_constants)
-        return self._write_lines(self._shaped(columns, shape, self._one_more), lines)
+        return self._write_lines(self._shaped(columns, f"{shape}, {self._digest(columns)}", self._one_more), lines)
 
-    def _write_csv(self, columns: Sequence[tuple[str, str]]) -> tuple[int, bool]:
+    def _write_csv(self, columns: Columns) -> tuple[int, bool]:
         """Write RFC 4180: NULL is an empty field, an empty text is two quotes."""
         fields = [
             f"case when t{number} is null then '' when t{number} = '' or regexp_matches(t{number}, '[,\"\\r\\n]') "
@@ -158,10 +166,10 @@ class Run:
             for number in range(len(columns))
         ]
         texts = ", ".join(f"cast(c{number} as varchar) as t{number}" for number in range(len(columns)))
-        inner = self._shaped(columns, texts, self._one_more)
+        inner = self._shaped(columns, f"{texts}, {self._digest(columns)} as digest", self._one_more)
         head = ",".join(_field(name) for name, _kind in columns)
         lines = _Lines(f"{head}\r\n", "\r\n", "\r\n", str)
-        return self._write_lines(f"select {' || chr(44) || '.join(fields)} from ({inner})", lines)
+        return self._write_lines(f"select {' || chr(44) || '.join(fields)}, digest from ({inner})", lines)
 
     def _write_lines(self, sql: str, lines: "_Lines") -> tuple[int, bool]:
         result = self._execute(sql)
@@ -171,6 +179,7 @@ class Run:
             while not truncated and (batch := result.fetchmany(_BATCH)):
                 left = len(batch) if self._limit is None else self._limit - rows
                 kept = [lines.clean(row[0]) for row in batch[:left]]
+                self._add(row[1] for row in batch[:left])
                 if kept:
                     size += file.write(((lines.separator if rows else "") + lines.separator.join(kept)).encode())
                     self._require_size(size)
@@ -179,45 +188,54 @@ class Run:
             file.write(lines.tail.encode() if rows else b"")
         return rows, truncated
 
-    def _write_arrow(self, columns: Sequence[tuple[str, str]]) -> tuple[int, bool]:
+    def _write_arrow(self, columns: Columns) -> tuple[int, bool]:
         import pyarrow as pa
 
-        casts = ", ".join(
-            f"cast(c{number} as varchar) as {quote(name)}" if "VARIANT" in kind else f"c{number} as {quote(name)}"
-            for number, (name, kind) in enumerate(columns)
-        )
-        reader = self._execute(self._shaped(columns, casts, self._one_more)).to_arrow_reader(_ARROW_ROWS)
-        rows = 0
-        with self._target.open("wb") as file, pa.ipc.new_stream(file, reader.schema) as writer:
+        terms = [f"cast(c{n} as varchar)" if "VARIANT" in kind else f"c{n}" for n, (_name, kind) in enumerate(columns)]
+        with self._target.open("wb") as file:
+            return self._write_batches(columns, terms, file, lambda schema: pa.ipc.new_stream(file, schema))
+
+    def _write_parquet(self, columns: Columns) -> tuple[int, bool]:
+        from pyarrow.parquet import ParquetWriter
+
+        described = self._con.execute(
+            f"select {', '.join(f'null::{_type(kind)}' for _name, kind in columns)}"
+        ).description
+        terms = [portable(f"c{number}", kind[1]).expression for number, kind in enumerate(described or ())]
+        with self._target.open("wb") as file:
+            return self._write_batches(
+                columns,
+                terms,
+                file,
+                lambda schema: ParquetWriter(file, schema, compression="zstd", compression_level=1),
+            )
+
+    def _write_batches(
+        self, columns: Columns, terms: Sequence[str], file: BinaryIO, open_writer: Callable[[Any], Any]
+    ) -> tuple[int, bool]:
+        """Write batches of rows; the last column that is selected is their digest."""
+        named = ", ".join(f"{term} as {quote(name)}" for term, (name, _kind) in zip(terms, columns, strict=True))
+        query = self._shaped(columns, f"{named}, {self._digest(columns)}", self._one_more)
+        reader = self._execute(query).to_arrow_reader(_ARROW_ROWS)
+        rows, width = 0, len(columns)
+        with open_writer(reader.schema.remove(width)) as writer:
             for batch in reader:
                 kept = batch if self._limit is None else batch.slice(0, self._limit - rows)
-                writer.write_batch(kept)
+                self._add(kept.column(width).to_pylist())
+                writer.write_batch(kept.select(range(width)))
                 self._require_size(file.tell())
                 rows += kept.num_rows
                 if kept.num_rows < batch.num_rows:
                     return rows, True
         return rows, False
 
-    def _write_parquet(self, columns: Sequence[tuple[str, str]]) -> tuple[int, bool]:
-        kinds = self._con.execute(f"select {', '.join(f'null::{_type(kind)}' for _name, kind in columns)}").description
-        terms = ", ".join(
-            f"{portable(f'c{number}', kind[1]).expression} as {quote(name)}"
-            for number, ((name, _kind), kind) in enumerate(zip(columns, kinds or (), strict=True))
-        )
-        query = self._shaped(columns, terms, self._one_more)
-        rows = self._copy(query, self._target)
-        if self._limit is None or rows <= self._limit:
-            return rows, False
-        whole = self._target.with_name("more")
-        self._target.replace(whole)
-        return self._copy(f"from read_parquet({quote_text(str(whole))}) limit {int(self._limit)}", self._target), True
+    def _digest(self, columns: Columns) -> str:
+        """Return the SQL for the digest of a row, if the result is to be hashed."""
+        return "null" if self._hash is None else row_digest(columns)
 
-    def _copy(self, query: str, target: Path) -> int:
-        row = self._execute(
-            f"copy ({query}) to {quote_text(str(target))} (format parquet, compression zstd, compression_level 1)"
-        ).fetchone()
-        self._require_size(target.stat().st_size)
-        return int(row[0]) if row else 0
+    def _add(self, digests: Iterable[str]) -> None:
+        if self._hash is not None:
+            self._hash.add(digests)
 
     def _require_size(self, size: int) -> None:
         if size > self._most_bytes:
@@ -241,7 +259,7 @@ class Run:
             yield
         except StatementError:
             raise
-        except duckdb.Error as error:
+        except (duckdb.Error, ValueError) as error:  # pyarrow's errors, in which DuckDB's are, are values' errors
             self._translate(error)
         except MemoryError:
             raise _out_of_memory() from None
@@ -249,7 +267,7 @@ class Run:
             raise refused(str(error), "type") from None
         except OSError as error:
             if error.errno is None:
-                raise refused(self._scrubbed(str(error))) from None
+                self._translate(error)
             raise refused(f"the result cannot be written: {error.strerror}", "too_large") from None
 
     def _translate(self, error: Exception) -> NoReturn:

@@ -168,7 +168,7 @@ def _trimmed(sql: str) -> str:
     end = len(data)
     while tokens and data[tokens[-1] :].lstrip()[:1] == b";":
         end = tokens.pop()
-    return data[:end].decode()
+    return data[:end].decode().rstrip()
 
 
 def _require_same(con: "DuckDBPyConnection", text: str, node: Json) -> None:

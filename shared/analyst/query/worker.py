@@ -21,7 +21,16 @@ from analyst.query import sandbox
 from analyst.query.messages import GoneError, Json, close, receive, send
 from analyst.query.statement import StatementError, check, refused
 
-_SHARED: Final = ("duckdb", "pyarrow.ipc", "analyst.query.run", "decimal", "zoneinfo", "datetime", "uuid")
+_SHARED: Final = (
+    "duckdb",
+    "pyarrow.ipc",
+    "pyarrow.parquet",
+    "analyst.query.run",
+    "decimal",
+    "zoneinfo",
+    "datetime",
+    "uuid",
+)
 """Modules that are loaded once, before workers are forked, which can't open their files."""
 _SPARE_FILES: Final = 64
 _PER_THREAD: Final = 160 << 20

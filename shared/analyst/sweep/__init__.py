@@ -39,7 +39,7 @@ from analyst.errors import AnalystError
 from analyst.extract_run import Caller, RebuildOutcome, ask_for_rebuild
 from analyst.imports.parts import abandoned
 from analyst.profiles.stored import of_gone_tables
-from analyst.query import RESULTS
+from analyst.query import CACHED, RESULTS
 from analyst.rebuild import LEASE
 from analyst.rebuild.publishing import carry_over, published_epoch
 from analyst.snapshots import CATALOG_SUFFIX, Snapshots
@@ -62,6 +62,7 @@ def spent(store: Store) -> Iterator[Entry]:
     yield from (entry for entry in store.list(USED) if is_older(entry, REFRESH_LASTS + _DAY))
     yield from (entry for entry in store.list(COUNTERS) if is_older(entry, _DAY))
     yield from (entry for entry in store.list(RESULTS) if is_older(entry, _DAY))
+    yield from (entry for entry in store.list(CACHED) if is_older(entry, 7 * _DAY))
     for entry, following in pairwise(store.list(USES)):
         if entry.key.rpartition("/")[0] == following.key.rpartition("/")[0] and is_older(entry, _DAY):
             yield entry

@@ -24,6 +24,10 @@ File = Annotated[Path | None, typer.Option("--file", "-F", metavar="PATH", help=
 Format = Annotated[Literal["table", "csv", "json"], typer.Option("--format", "-f", help="Output format.")]
 Json = Annotated[bool, typer.Option("--json", help="Same as --format json: an array of objects.")]
 Remote = Annotated[bool, typer.Option("--remote", help="Run it at the server, over the current tables.")]
+Receipt = Annotated[
+    Path | None,
+    typer.Option("--receipt", metavar="FILE", help="Write a receipt, with which da verify computes the result again."),
+]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="Maximum number of rows to print; 0 prints all.")]
 
 
@@ -54,6 +58,7 @@ def query(
     limit: Limit = 1000,
     json: Json = False,
     remote: Remote = False,
+    receipt: Receipt = None,
 ) -> None:
     """Run SQL on the mirror, offline, or with --remote at the server.
 
@@ -66,13 +71,15 @@ def query(
       da query --file report.sql --limit 0
       echo "from customers" | da query --json
       da query --remote "select count(*) from events.clicks"
+      da query "select count(*) from orders" --receipt orders.json
     """
     from da.query import as_json, as_text, opened, relations, run
+    from da.receipts import write
 
     form = "json" if json else form
     text = _text(sql, file)
     if remote:
-        _ask_server(text, form, limit)
+        _ask_server(text, form, limit, receipt)
         return
     workspace = Workspace.find()
     with opened(workspace.duckdb) as connection:
@@ -80,13 +87,25 @@ def query(
             result = run(connection, text, as_json if form == "json" else as_text)
         except DaError as error:
             raise DaError(_explained(str(error), workspace, relations(connection), text)) from None
+        made = None if receipt is None else _receipt(connection, workspace, text, limit)
         counted = _Counted(result.rows, limit)
         {"table": _table, "csv": _csv, "json": _json}[form](result, counted)
     if counted.truncated:
         say(f"Showing the first {limit:,} rows; use --limit 0 for all.", err=True)
+    if receipt is not None and made is not None:
+        write(receipt, made)
 
 
-def _ask_server(sql: str, form: str, limit: int) -> None:
+def _receipt(connection: Any, workspace: Workspace, sql: str, limit: int) -> dict[str, Any]:
+    """Compute the receipt of a result, in a connection of its own: the rows of the result are still being read."""
+    from da.receipts import of_mirror
+
+    with connection.cursor() as other:
+        return of_mirror(other, workspace.state(), sql, limit or None)
+
+
+def _ask_server(sql: str, form: str, limit: int, receipt: Path | None) -> None:
+    from da.receipts import write
     from da.remote_query import ask
     from da.session import session
 
@@ -95,6 +114,10 @@ def _ask_server(sql: str, form: str, limit: int) -> None:
     {"table": _table, "csv": _csv, "json": _json}[form](answer.result, _Counted(answer.result.rows, 0))
     if answer.is_truncated:
         say(f"Showing the first {limit:,} rows; use --limit 0 for all.", err=True)
+    if receipt is not None:
+        if answer.receipt is None:
+            raise DaError("the server sent no receipt: the statement is too long for one with this format; use --json")
+        write(receipt, answer.receipt)
 
 
 def _read_stdin() -> str:

@@ -176,6 +176,10 @@ def _own_data(eve: Checked) -> None:
     eve("status")
     eve("tables")
     eve("tables", "shop.orders")
+    eve("explore", "shop.orders")
+    eve("query", "from orders", "--receipt", "receipt.json")
+    assert eve("verify", "receipt.json")["verdict"] == "equal"
+    assert eve("verify", "receipt.json", "--offline")["verdict"] == "equal"
     eve("tables", "--snapshots")
     assert eve("query", "from shop.orders") == [{"id": 1, "total": 1.5}, {"id": 2, "total": 2.5}]
     eve("profile", "shop.orders")

@@ -25,6 +25,7 @@ def main() -> None:
         "parameters": {},
         "format": "json",
         "limit": None,
+        "ordered": None,
         "most_bytes": 1 << 30,
         "tables": ["shop.orders"],
         "views": [{"schema": "main", "name": "orders", "columns": given["columns"], "files": [0]}],

@@ -16,6 +16,7 @@ from analyst.catalog import Catalog, Column, File, Table
 from analyst.query.engine import Engine, Query, Reader
 from analyst.query.file_cache import FileCache
 from analyst.query.pool import Limits, Pool
+from analyst.query.results import Results
 from analyst.settings import read_settings
 from analyst.snapshots import Snapshot
 from analyst.store import Store
@@ -55,7 +56,7 @@ class Lake:
 
     def ask(self, sql: str, **more: Any) -> pa.Table:
         """Ask the engine for a whole result."""
-        result = self.engine.run(Query(sql, format="arrow", limit=None, **more), self.reader)
+        result = self.engine.run(Query(sql, **{"format": "arrow", "limit": None, **more}), self.reader)
         with result.file:
             result.file.seek(0)
             return pa.ipc.open_stream(result.file.read()).read_all()
@@ -79,8 +80,11 @@ def lake(
         plain.execute(f"create schema if not exists {table.source}")
         plain.execute(f"create view {table.source}.{table.name} as from read_parquet('{path}')")
     try:
+        results = Results(store, lambda task: task())
         yield Lake(
-            Engine(pool, FileCache(store, folder / "cache", 1 << 30)), Reader(snapshot, AccessList(), ADMIN), plain
+            Engine(pool, FileCache(store, folder / "cache", 1 << 30), results),
+            Reader(snapshot, AccessList(), ADMIN),
+            plain,
         )
     finally:
         pool.close()

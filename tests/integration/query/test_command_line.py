@@ -111,3 +111,69 @@ def test_it_works_without_a_mirror(laptop: Laptop, tmp_path: Path) -> None:
     elsewhere = Laptop(tmp_path, laptop.server, laptop.token, laptop.admin)
     rows = json.loads(elsewhere.da("query", "--remote", "select count(*) as n from shop.orders", "--json").stdout)
     assert rows == [{"n": 100}]
+
+
+@pytest.mark.parametrize("how", [[], ["--remote"], ["--remote", "--json"]], ids=["mirror", "server", "server as JSON"])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select id, customer, amount / 3 as third from orders",
+        "select customer, avg(amount) from shop.orders group by all order by all -- done",
+    ],
+)
+def test_a_receipt_verifies_at_the_server_and_on_the_mirror(laptop: Laptop, sql: str, how: list[str]) -> None:
+    laptop.da("query", sql, *how, "--receipt", "receipt.json", "--limit", "50")
+    for offline in ([], ["--offline"]):
+        told = laptop.da("verify", "receipt.json", *offline).stdout
+        assert told.startswith("equal: the result is the same.")
+    assert ("The receipt is not signed" in laptop.da("verify", "receipt.json").stdout) is (not how)
+
+
+def test_a_receipt_that_was_changed_is_refused(laptop: Laptop) -> None:
+    laptop.da("query", "--remote", "from orders", "--receipt", "receipt.json")
+    path = laptop.home / "receipt.json"
+    of = json.loads(path.read_text())
+    path.write_text(json.dumps({**of, "row_count": 99}))
+    assert "it was changed after it was signed" in laptop.da("verify", "receipt.json", code=1).stderr
+    path.write_text(json.dumps({**of, "signature": None, "result": "0" * 64}))
+    for offline in ([], ["--offline"]):
+        assert laptop.da("verify", "receipt.json", *offline, code=1).stdout.startswith("different: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not valid JSON"),
+        ("[]", "is not a receipt"),
+        ('{"statement": "select 1"}', "is not a receipt"),
+        (None, "can't read"),
+    ],
+)
+def test_what_is_no_receipt_is_refused(laptop: Laptop, text: str | None, says: str) -> None:
+    path = laptop.home / "wrong.json"
+    path.unlink(missing_ok=True)
+    if text is not None:
+        path.write_text(text)
+    assert says in laptop.da("verify", "wrong.json", code=1).stderr
+
+
+def test_the_mirror_makes_receipts_only_of_queries_over_tables(laptop: Laptop) -> None:
+    for sql in ("set threads = 1", "select 1; select 2", "from range(3) union all from duckdb_settings"):
+        assert laptop.da("query", sql, "--receipt", "r.json", code=1).stderr
+
+
+def test_explore_shows_a_table(laptop: Laptop) -> None:
+    told = laptop.da("explore", "orders").stdout
+    assert "orders (shop.orders): 100 rows" in told
+    assert "registered by admin@example.com" in told
+    for text in ("customer", "VARCHAR", "c0", "c6", "148.5", "2026-03-28"):
+        assert text in told
+    document = json.loads(laptop.da("explore", "shop.orders", "--json").stdout)
+    assert (len(document["sample"]), document["ranges"][0]["min"], document["ranges"][0]["max"]) == (10, "0", "99")
+
+
+@pytest.mark.parametrize("name", ["plans", "shop.plans", "nothing", "shop.nothing", "a/b", "../x"])
+def test_explore_knows_nothing_of_hidden_tables(laptop: Laptop, name: str) -> None:
+    told = laptop.da("explore", name, code=1).stderr
+    assert "budget" not in told
+    assert "nightjar" not in told

@@ -51,8 +51,8 @@ def test_it_finds_tables_and_what_the_result_depends_on(
     ("sql", "text"),
     [
         ("select 1;", "select 1"),
-        ("select 1 ; ; -- done;", "select 1 "),
-        ("select ';' as \"é;\" ; /* ; */ -- x", "select ';' as \"é;\" "),
+        ("select 1 ; ; -- done;", "select 1"),
+        ("select ';' as \"é;\" ; /* ; */ -- x", "select ';' as \"é;\""),
         ("select $$;$$", "select $$;$$"),
         ("select 1 -- ;", "select 1 -- ;"),
     ],
