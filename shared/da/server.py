@@ -66,6 +66,15 @@ class Server:
         """POST a document; `again` if the request can safely be retried."""
         return self._ask("POST", path, document, again=again)
 
+    def ask_for_text(self, path: str, document: Mapping[str, Any], header: str) -> tuple[str, str]:
+        """POST a document whose request can be retried; return a header and the text of the answer."""
+
+        def read(answer: Exchange) -> tuple[str, str]:
+            return answer.header(header), answer.read().decode()
+
+        answered: tuple[str, str] = self._try("POST", path, *_body(document), read, again=True)
+        return answered
+
     def put_bytes(self, path: str, data: bytes) -> None:
         """PUT bytes to a path derived from their content, so that retries are safe."""
         self._try("PUT", path, {"Content-Type": "application/octet-stream"}, data, Exchange.read)

@@ -92,6 +92,7 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "GET /cli": (ANYBODY, READ),
     "GET /cli/{filename}": (ANYBODY, READ),
     "GET /api/me": (CALLERS, READ),
+    "POST /api/query": (Role.ANALYST, Scope.QUERY),
     "GET /api/snapshots": (Role.VIEWER, READ),
     "GET /api/sync/manifest": (Role.ANALYST, SYNC),
     "GET /api/sync/status": (SERVICES, ADMINISTER),

@@ -20,6 +20,7 @@ LAYERS = (
     ("access", "contract", "snapshots"),
     ("audit",),
     ("rebuild", "state", "manifest", "visible_tables"),
+    ("query",),
     (
         "audit_search",
         "auth",

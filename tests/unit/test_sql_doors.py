@@ -210,6 +210,12 @@ LISTED: dict[str, set[str]] = {
     "shared/analyst/contract/views.py": {"table", "schema", "alias", "query"},
     "shared/analyst/duckdb_files.py": {"table"},
     "shared/analyst/imports/state_import.py": {"table"},
+    "shared/analyst/query/run.py": {
+        "' || chr(44) || '.join(fields)",
+        "', '.join((f'null::{_type(kind)}' for _name, kind in columns))",
+        *("inner", "names", "number", "query", "self._most_bytes // 1000000", "self._sql", "shape"),
+    },
+    "shared/analyst/query/statement.py": {"kind.lower()", "text"},
     "shared/analyst/rebuild/snapshot_file.py": {"table", "declared", "catalog.snapshot"},
     "shared/analyst/rebuild/source_views.py": {"self.name", "label", "reason", "alias"},
     "shared/analyst/state/groups.py": {"table"},

@@ -38,6 +38,7 @@ from analyst.contract.publishing import restate
 from analyst.errors import AnalystError
 from analyst.extract_run import Caller, RebuildOutcome, ask_for_rebuild
 from analyst.imports.parts import abandoned
+from analyst.query import RESULTS
 from analyst.rebuild import LEASE
 from analyst.rebuild.publishing import carry_over, published_epoch
 from analyst.snapshots import CATALOG_SUFFIX, Snapshots
@@ -53,12 +54,13 @@ _DAY: Final = timedelta(days=1)
 
 
 def spent(store: Store) -> Iterator[Entry]:
-    """List records of sign-in that have expired: one-time secrets, counters, and all but the last day of a token's use.
+    """List what has expired: one-time secrets, counters, all but the last day of a token's use, and results of queries.
 
     A one-time secret must be remembered as used for as long as the longest-lived secret would be valid.
     """
     yield from (entry for entry in store.list(USED) if is_older(entry, REFRESH_LASTS + _DAY))
     yield from (entry for entry in store.list(COUNTERS) if is_older(entry, _DAY))
+    yield from (entry for entry in store.list(RESULTS) if is_older(entry, _DAY))
     for entry, following in pairwise(store.list(USES)):
         if entry.key.rpartition("/")[0] == following.key.rpartition("/")[0] and is_older(entry, _DAY):
             yield entry

@@ -23,7 +23,12 @@ Sql = Annotated[str | None, typer.Argument(metavar="[SQL]", help="SQL to run; - 
 File = Annotated[Path | None, typer.Option("--file", "-F", metavar="PATH", help="Read the SQL from a file.")]
 Format = Annotated[Literal["table", "csv", "json"], typer.Option("--format", "-f", help="Output format.")]
 Json = Annotated[bool, typer.Option("--json", help="Same as --format json: an array of objects.")]
+Remote = Annotated[bool, typer.Option("--remote", help="Run it at the server, over the current tables.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="Maximum number of rows to print; 0 prints all.")]
+
+
+_LONGEST_QUERY = 3700.0
+"""Seconds; the server itself stops queries earlier."""
 
 
 class SqlCommand(Command):
@@ -41,8 +46,16 @@ app = Commands(no_args_is_help=False)
 
 
 @app.command(cls=SqlCommand)
-def query(sql: Sql = None, file: File = None, form: Format = "table", limit: Limit = 1000, json: Json = False) -> None:
-    """Run SQL on the mirror, offline.
+def query(
+    sql: Sql = None,
+    *,
+    file: File = None,
+    form: Format = "table",
+    limit: Limit = 1000,
+    json: Json = False,
+    remote: Remote = False,
+) -> None:
+    """Run SQL on the mirror, offline, or with --remote at the server.
 
     A table has the short name that da tables lists, and a full name: source.table. Times with a time zone are shown in UTC. If the result has
     more rows than the limit, a note is printed to stderr.
@@ -52,11 +65,15 @@ def query(sql: Sql = None, file: File = None, form: Format = "table", limit: Lim
       da query "select * from shop.orders" --format csv > orders.csv
       da query --file report.sql --limit 0
       echo "from customers" | da query --json
+      da query --remote "select count(*) from events.clicks"
     """
     from da.query import as_json, as_text, opened, relations, run
 
     form = "json" if json else form
     text = _text(sql, file)
+    if remote:
+        _ask_server(text, form, limit)
+        return
     workspace = Workspace.find()
     with opened(workspace.duckdb) as connection:
         try:
@@ -66,6 +83,17 @@ def query(sql: Sql = None, file: File = None, form: Format = "table", limit: Lim
         counted = _Counted(result.rows, limit)
         {"table": _table, "csv": _csv, "json": _json}[form](result, counted)
     if counted.truncated:
+        say(f"Showing the first {limit:,} rows; use --limit 0 for all.", err=True)
+
+
+def _ask_server(sql: str, form: str, limit: int) -> None:
+    from da.remote_query import ask
+    from da.session import session
+
+    with session(timeout=_LONGEST_QUERY) as server:
+        answer = ask(server, sql, limit=limit or None, as_json=form == "json")
+    {"table": _table, "csv": _csv, "json": _json}[form](answer.result, _Counted(answer.result.rows, 0))
+    if answer.is_truncated:
         say(f"Showing the first {limit:,} rows; use --limit 0 for all.", err=True)
 
 
