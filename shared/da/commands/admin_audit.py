@@ -57,7 +57,10 @@ def audit(
         for it in events
     ]
     print_table(
-        ("time", "by", "action", "outcome", "about"), rows, optional=("outcome", "by"), empty="No events were found."
+        ("time", "by", "action", "outcome", "about"),
+        rows,
+        optional=("outcome", "by"),
+        empty="No events match; to see all, run: da admin audit",
     )
     if len(events) == limit:
         say(f"Showing the newest {limit:,} events; use --limit for more.", err=True)

@@ -182,8 +182,8 @@ sources: {{shop: {{type: bigquery, config: {{storage_token: hunter2, token_env: 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: [", "f:1 the file is not valid YAML: expected the node content"),
-        ("a:\n\t- b", "f:2 the file is not valid YAML: found character"),
+        ("a: [", "<stream end>'; check the brackets, quotes and indentation on this line"),
+        ("a:\n\t- b", "cannot start any token; indent with spaces instead of tabs"),
         ("- a", "f:1 must be a mapping of keys"),
         ("a", "f:1 must be a mapping of keys"),
         (
