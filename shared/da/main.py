@@ -20,6 +20,7 @@ SECTIONS = {
         "tables": "da.commands.tables:tables",
         "query": "da.commands.query:app",
         "profile": "da.commands.profile:profile",
+        "metrics": "da.commands.metrics:metrics",
         "status": "da.commands.status:status",
         "open": "da.commands.browse:open_",
         "logout": "da.commands.auth:logout",
