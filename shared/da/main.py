@@ -24,6 +24,7 @@ SECTIONS = {
         "profile": "da.commands.profile:profile",
         "explore": "da.commands.explore:explore",
         "verify": "da.commands.verify:verify",
+        "metrics": "da.commands.metrics:metrics",
         "status": "da.commands.status:status",
         "open": "da.commands.browse:open_",
         "logout": "da.commands.auth:logout",

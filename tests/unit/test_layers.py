@@ -28,6 +28,7 @@ LAYERS = (
         "profiles",
         "query_answer",
         "receipts",
+        "metrics",
         "cli_wheel",
         "signed_urls",
         "extract_run",
@@ -43,6 +44,9 @@ LAYERS = (
     ("connectors",),
 )
 """Modules and packages of `analyst` from the ground up; those of one layer may import each other but for circles."""
+
+SHARED = ("da.profiles.", "da.metrics.", "da.sql.", "da.errors.")
+"""What the library uses of `da`: the computation of profiles and the compilation of metrics, which both need."""
 
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 
@@ -96,15 +100,15 @@ def test_no_imports_go_in_circles() -> None:
     ("folder", "strangers"), [("shared/analyst", ("functions", "da")), ("shared/da", ("analyst", "functions"))]
 )
 def test_the_library_and_the_command_line_stand_alone(folder: str, strangers: tuple[str, ...]) -> None:
-    """But for the computation of profiles, which both need: the server on its files, `da` on those of a laptop."""
     found = [(path.name, name) for path in modules(folder) for name in imports(path) if name.split(".")[0] in strangers]
-    assert [(path, name) for path, name in found if not name.startswith("da.profiles.")] == []
+    assert [(path, name) for path, name in found if not name.startswith(SHARED)] == []
 
 
-def test_the_computation_of_profiles_stands_alone() -> None:
+@pytest.mark.parametrize("folder", ["profiles", "metrics"])
+def test_what_the_server_shares_with_the_command_line_stands_alone(folder: str) -> None:
     """The server imports it, and must not load the command line with it."""
-    found = {name for path in modules("shared/da/profiles") for name in imports(path) if name.startswith("da.")}
-    assert {name for name in found if not name.startswith(("da.profiles.", "da.sql.", "da.errors."))} == set()
+    found = {name for path in modules(f"shared/da/{folder}") for name in imports(path) if name.startswith("da.")}
+    assert {name for name in found if not name.startswith(SHARED)} == set()
 
 
 def test_the_command_line_imports_only_what_its_package_requires() -> None:

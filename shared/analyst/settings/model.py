@@ -115,6 +115,8 @@ class Settings(BaseModel):
     """Hours for which a snapshot stays available after a newer one is published."""
     delta_keep_hours: float = Field(default=7 * 24.0, gt=0, le=_TEN_YEARS)
     """Hours for which a Delta version stays readable after a newer one is published."""
+    metrics_dir: Path | None = None
+    """Folder with definitions of metrics. Defaults to `metrics` beside the configuration file."""
     sync_schedule: When = "every 15m"
     """Schedule of sources and tables without one of their own, such as `daily 05:00` or `never`."""
     sweep_schedule: When = "daily 03:00"
@@ -267,6 +269,7 @@ KEYS: Final = {
     "keboola.project_id": "keboola_project_id",
     "tables.public": "tables_public",
     "tables.profile_after_sync": "profile_after_sync",
+    "metrics.dir": "metrics_dir",
     "schedules.sync": "sync_schedule",
     "schedules.sweep": "sweep_schedule",
     "data_source.type": "data_source",

@@ -182,6 +182,7 @@ def _own_data(eve: Checked) -> None:
     assert eve("verify", "receipt.json", "--offline")["verdict"] == "equal"
     eve("tables", "--snapshots")
     assert eve("query", "from shop.orders") == [{"id": 1, "total": 1.5}, {"id": 2, "total": 2.5}]
+    eve("metrics")
     eve("profile", "shop.orders")
     eve("profile", "shop.orders", "--refresh")
     eve("diagnose")
