@@ -196,7 +196,7 @@ def test_synonyms_and_questions_are_found(world: World, tmp_path: Path) -> None:
         assert len(world.ask("GET", f"/api/metrics?q={text}")["metrics"]) == count
 
 
-FULL = {
+FULL: dict[str, Any] = {
     **REVENUE,
     "display_name": "Revenue — total",
     "category": "sales",

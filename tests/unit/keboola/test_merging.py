@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -89,6 +90,10 @@ def sync(served: Served, store: Store, options: Mapping[str, Any], clock: Callab
     return extraction.run(lambda: KeboolaConnector(api, wanted, http, endpoint=served.url, now=clock)).record
 
 
+def _has_key(key: tuple[Any, Any], row: Mapping[str, Any]) -> bool:
+    return (row["id"], row["part"]) == key
+
+
 def play(served: Served, history: Sequence[tuple[str, Any]], options: Mapping[str, Any]) -> None:
     """Let things happen to a table; after the last sync, what is published is what the table has."""
     fresh = Project(parquet=False, slice_rows=2)
@@ -105,7 +110,7 @@ def play(served: Served, history: Sequence[tuple[str, Any]], options: Mapping[st
                 case "import":
                     project.insert(table, [(*key, value) for key, value in dict(what).items()])
                 case "delete":
-                    project.delete(table, lambda row, key=what: (row["id"], row["part"]) == key)
+                    project.delete(table, partial(_has_key, what))
                 case "wait":
                     project.tick(minutes=what)
                 case "sync" if what is None:
