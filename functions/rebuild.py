@@ -1,11 +1,18 @@
 """The rebuild: publishes a snapshot of the current data of all sources."""
 
+import logging
+
 from pydantic import BaseModel, ConfigDict
 
+from analyst import logs
 from analyst.context import Context
+from analyst.errors import AnalystError
 from analyst.http import Allow, Answer, function
+from analyst.metrics.checking import Checking, metrics_folder
 from analyst.names import Name
 from analyst.rebuild import RebuildAnswer
+
+_LOG = logging.getLogger(f"{logs.ROOT}.rebuild")
 
 
 class RebuildRequest(BaseModel):
@@ -28,5 +35,16 @@ def rebuild(request: RebuildRequest, ctx: Context) -> Answer[RebuildAnswer]:
     in the background.
     """
     answer = ctx.rebuilding.refresh_file() if request.file else ctx.rebuilding.run()
+    if answer.status == "published":
+        _check_metrics(ctx)
     ctx.audited(snapshot=answer.snapshot, status=answer.status, is_unchanged=answer.status == "unchanged")
     return Answer(answer, status=answer.http_status)
+
+
+def _check_metrics(ctx: Context) -> None:
+    """Check the metrics against the new snapshot; whatever fails there does not fail the rebuild."""
+    folder = metrics_folder(ctx.settings, ctx.process.configuration.file)
+    try:
+        Checking(ctx.store, ctx.clock, folder).run(ctx.snapshots.current())
+    except AnalystError as error:
+        _LOG.warning("metrics could not be checked", extra={"fields": {"reason": str(error)}})

@@ -66,6 +66,17 @@ class Server:
         """POST a document; `again` if the request can safely be retried."""
         return self._ask("POST", path, document, again=again)
 
+    def ask_for_text(
+        self, path: str, document: Mapping[str, Any], headers: Sequence[str]
+    ) -> tuple[dict[str, str], str]:
+        """POST a document whose request can be retried; return some headers and the text of the answer."""
+
+        def read(answer: Exchange) -> tuple[dict[str, str], str]:
+            return {name: answer.header(name) for name in headers}, answer.read().decode()
+
+        answered: tuple[dict[str, str], str] = self._try("POST", path, *_body(document), read, again=True)
+        return answered
+
     def put_bytes(self, path: str, data: bytes) -> None:
         """PUT bytes to a path derived from their content, so that retries are safe."""
         self._try("PUT", path, {"Content-Type": "application/octet-stream"}, data, Exchange.read)
@@ -172,6 +183,7 @@ class Server:
 
     def _explained(self, error: RefusedError) -> RefusedError:
         message = str(error).rstrip(".")
+        why = message.partition("; ")[0]  # without the server's advice, where da has better
         variable = self._login.variable
         if error.code == "settings":
             message = (
@@ -182,11 +194,11 @@ class Server:
             message = str(_other_server(self.address))
         elif error.status == _UNAUTHORIZED and variable:
             message = (
-                f"'{self.address}' does not accept the access token in {variable} ({message}): it has expired or was"
-                f" revoked; set a new one, or unset {variable} to use the login of da login"
+                f"'{self.address}' does not accept the access token in {variable} ({why}); set a new one, or unset"
+                f" {variable} to use the login of da login"
             )
         elif error.status == _UNAUTHORIZED and self._login.token:
-            message = f"{message}; to log in again, run: da login --server {self.address}"
+            message = f"{why}; to log in again, run: da login --server {self.address}"
         elif error.wait:
             message = f"{message}; try again in {error.wait:.0f} s"
         return RefusedError(message, status=error.status, code=error.code, wait=error.wait)

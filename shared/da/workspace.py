@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from da.atomic import write_atomically
 from da.config import Config
-from da.errors import DaError
+from da.errors import DaError, cause_of
 from da.manifest import File, Table
 
 _VERSION = 1
@@ -235,7 +235,7 @@ class Workspace:
             handle = os.open(self.root / ".da" / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise DaError(
-                f"can't write to '{self.root}': {error.strerror}; choose another folder with DA_LOCAL_DIR"
+                f"can't write to '{self.root}': {cause_of(error)}; choose another folder with DA_LOCAL_DIR"
             ) from None
         try:
             if not _lock(handle):

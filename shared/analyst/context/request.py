@@ -24,6 +24,7 @@ from analyst.tasks import LocalCall, Tasks
 if TYPE_CHECKING:
     from analyst.auth.keys import Keys
     from analyst.auth.limits import Limits
+    from analyst.query.engine import Engine
     from analyst.rebuild import Rebuild
     from analyst.state import State
 
@@ -123,6 +124,11 @@ class Context(Noting):
     def limits(self) -> "Limits":
         """The limits on attempts with credentials."""
         return self.process.limits
+
+    @property
+    def queries(self) -> "Engine":
+        """What runs queries."""
+        return self.process.queries
 
     @property
     def is_secure(self) -> bool:

@@ -85,7 +85,8 @@ def release(rebuilding: Rebuild, sources: frozenset[str] | None) -> RebuildAnswe
         kept = {one.source for one in last.contents.held_back}
         if unknown := sorted((sources or frozenset()) - kept):
             raise NotFoundError(
-                f"the source {unknown[0]!r} is not held back; held back are: {', '.join(sorted(kept)) or 'no sources'}"
+                f"the source {unknown[0]!r} is not held back by a rollback; "
+                + (f"held back: {', '.join(sorted(kept))}" if kept else "no source is")
             )
         wanted = kept if sources is None else sources
         if last.pointer is not None and wanted:

@@ -177,7 +177,7 @@ class Snapshots:
         keys = [entry.key for entry in self.store.list(f"{PREFIX}{number:09}-") if entry.key.endswith(CATALOG_SUFFIX)]
         if not 0 < number < newest or not keys:
             raise NotFoundError(
-                f"there is no snapshot {number}, or it is no longer kept; `da admin snapshots` lists the existing ones"
+                f"there is no snapshot {number}, or it is no longer kept; `da tables --snapshots` lists the existing ones"
             )
         # a builder that lost the swap left a catalog with the same number; the successor names the published one
         return keys[0] if len(keys) == 1 else read_listed(self.store, self.key_of(number + 1)).previous or keys[-1]
