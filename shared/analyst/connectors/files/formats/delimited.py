@@ -3,18 +3,18 @@
 import io
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TextIO
 
 from analyst.connectors.files.columns import casts
 from analyst.connectors.files.columns.enforcement import Reading, Rejected, Relation, Rows
 from analyst.connectors.files.columns.table import Content, Format
-from analyst.connectors.files.columns.widening import UnreadableError
+from analyst.connectors.files.columns.widening import Range, UnreadableError
 from analyst.connectors.files.formats.compression import Compression, opened, survey
 from analyst.connectors.files.formats.csv_records import MAX_RECORD_BYTES, Grammar, Record
 from analyst.connectors.files.formats.dialect import Dialect, broken_end, detect, on_broken_bytes, read_sample
@@ -130,6 +130,8 @@ class CsvFile:
     dialect: Dialect
     is_regular: bool
     may_drop: bool = False
+    cuts: tuple[int, ...] = ()
+    """Offsets between rows, at which the file may be cut."""
     original: "CsvFile | None" = None
 
 
@@ -170,6 +172,7 @@ class OpenedCsv:
             parts=_parts(files, self.reading.options, originals),
             files=lambda: (_rows(file, self.reading.options) for file in files),
             originals=originals,
+            ranges=_ranges(files[0], self.reading.options) if len(files) == 1 else (),
         )
 
     @property
@@ -204,7 +207,7 @@ def open_part(reading: Reading, files: Sequence[tuple[DataFile, Path]]) -> Opene
     Raises:
         SourceError: a file has no header, or is malformed.
     """
-    opened = OpenedCsv(reading, tuple(_file(item, path, reading.options) for item, path in files))
+    opened = OpenedCsv(reading, tuple(_file(item, path, reading) for item, path in files))
     if all(file.is_regular for file in opened.files) and not _drops_values(reading, opened.files):
         return opened
     return opened.mended()
@@ -218,10 +221,10 @@ def united(reading: Reading, columns: Mapping[str, Sequence[None]]) -> dict[str,
 FORMAT = Format(open_part, united)
 
 
-def _file(item: DataFile, path: Path, options: CsvOptions) -> CsvFile:
+def _file(item: DataFile, path: Path, reading: Reading) -> CsvFile:
     with opened(path, item.compression, item.name) as file:
         sample, whole = read_sample(file, item.name)
-    dialect = detect(sample, whole=whole, file_format=item.format, name=item.name, options=options)
+    dialect = detect(sample, whole=whole, file_format=item.format, name=item.name, options=reading.options)
     grammar, header = dialect.grammar, dialect.first if dialect.header and len(dialect.first) > 1 else ()
     seen = survey(
         path,
@@ -231,10 +234,11 @@ def _file(item: DataFile, path: Path, options: CsvOptions) -> CsvFile:
         quote=grammar.quote,
         escape=grammar.escape,
         lines=_written(header, grammar),
+        cut_bytes=reading.side_by_side.range_bytes if item.compression == "none" else None,
     )
     is_plain = dialect.is_plain and dialect.encoding in _READ_AS_THEY_ARE
     is_regular = seen.is_regular and not seen.repeats and is_plain
-    return CsvFile(item.name, path, item.compression, dialect, is_regular, seen.ends_in_delimiter)
+    return CsvFile(item.name, path, item.compression, dialect, is_regular, seen.ends_in_delimiter, seen.cuts)
 
 
 def _written(header: Sequence[str], grammar: Grammar) -> set[str]:
@@ -291,6 +295,19 @@ def _parts(files: Sequence[CsvFile], options: CsvOptions, columns: Iterable[str]
         terms = (_term(name, options) if name in here else f"null::varchar as {quote(name)}" for name in columns)
         parts.append(f"select {', '.join(terms)} from {_read_csv(alike[0], alike, is_null)}")
     return parts
+
+
+def _ranges(file: CsvFile, options: CsvOptions) -> list[Range]:
+    """Cut a large file into ranges of rows; only the first one has a header."""
+    if not file.cuts:
+        return []
+    below = replace(file, dialect=replace(file.dialect, header=False))
+
+    def query(like: CsvFile) -> Callable[[Path], str]:
+        return lambda path: _parts([replace(like, path=path)], options, like.dialect.names)[0]
+
+    places = pairwise([0, *file.cuts, file.path.stat().st_size])
+    return [Range(file.path, start, end, query(below if start else file)) for start, end in places]
 
 
 def _way(file: CsvFile) -> tuple[object, ...]:
