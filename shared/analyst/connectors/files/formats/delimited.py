@@ -110,6 +110,9 @@ def _line(record: Record, width: int, dialect: Dialect) -> str:
 
 
 _BUFFER_BYTES = 4 * MAX_RECORD_BYTES
+_RANGE_BUFFER_BYTES = 2 * MAX_RECORD_BYTES
+"""Less, because several ranges are read at once."""
+
 _READ_AS_THEY_ARE = ("utf-8-sig", "utf-8")
 _NEVER = "\x1f\x1e no value is written like this \x1e\x1f"
 """A text for NULL that no value has, for files in which nothing means NULL."""
@@ -132,6 +135,7 @@ class CsvFile:
     may_drop: bool = False
     cuts: tuple[int, ...] = ()
     """Offsets between rows, at which the file may be cut."""
+    buffer_bytes: int = _BUFFER_BYTES
     original: "CsvFile | None" = None
 
 
@@ -301,6 +305,7 @@ def _ranges(file: CsvFile, options: CsvOptions) -> list[Range]:
     """Cut a large file into ranges of rows; only the first one has a header."""
     if not file.cuts:
         return []
+    file = replace(file, buffer_bytes=_RANGE_BUFFER_BYTES)
     below = replace(file, dialect=replace(file.dialect, header=False))
 
     def query(like: CsvFile) -> Callable[[Path], str]:
@@ -338,5 +343,5 @@ def _read_csv(like: CsvFile, files: Sequence[CsvFile], is_null: str, also: str |
         f"delim = {quote_text(grammar.delimiter)}, quote = {quote_text(grammar.quote)}, "
         f"escape = {quote_text(grammar.escape)}, header = {like.dialect.header}, "
         f"nullstr = {quote_text(is_null)}, allow_quoted_nulls = false, null_padding = {also is not None}, {single}"
-        f"max_line_size = {MAX_RECORD_BYTES}, buffer_size = {_BUFFER_BYTES}, strict_mode = true)"
+        f"max_line_size = {MAX_RECORD_BYTES}, buffer_size = {like.buffer_bytes}, strict_mode = true)"
     )
