@@ -24,8 +24,10 @@ NAMES = (
         "startup",
         "store_requests",
         "objects",
+        "profiles",
     ),
-    *("jira_transform", "jira_backfill", "jira"),
+    *("jira_transform", "jira_backfill", "jira", "keboola"),
+    "query",
 )
 
 

@@ -4,7 +4,7 @@ import errno
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -23,7 +23,7 @@ from analyst.contract.publishing import NewTable, TableRun, Uploads
 from analyst.contract.staging import RepeatedRowsError, Staging
 from analyst.contract.views import columns_of
 from analyst.errors import AnalystError, SourceError, UnavailableError
-from analyst.names import is_name
+from analyst.names import did_you_mean, is_name
 from analyst.runs import Reading, Run, RunRecord, TableResult
 from analyst.store import Store
 
@@ -119,7 +119,10 @@ class Extraction:
         gone = [] if self.is_partial or only is not None else [name for name in base.meta if name not in absent]
         vanished = [_vanished(self.source, name, base) for name in gone if not base.state(name).is_imported]
         results, published = self._publish(read, uploads, folder, _noted(base, [*unchanged, *vanished]), run.notes)
-        missing = [_missing(self.source, name, base) for name in sorted((only or frozenset()) - absent)]
+        missing = [
+            _missing(self.source, name, base, absent | base.meta.keys())
+            for name in sorted((only or frozenset()) - absent)
+        ]
         return [*results, *unchanged, *vanished, *missing, *twins], published or version
 
     def _read(
@@ -325,10 +328,13 @@ def _last_seen(base: Extract, name: str) -> str:
     return "never" if meta is None or meta.extracted_at is None else f"{meta.extracted_at:%Y-%m-%d %H:%M} UTC"
 
 
-def _missing(source: str, name: str, base: Extract) -> TableResult:
+def _missing(source: str, name: str, base: Extract, known: Iterable[str]) -> TableResult:
     error = "the source does not have this table"
     if name in base.meta:
         error = f"{error} anymore: {_gone(source, name, base)}"
+    else:
+        advice = f"; to list its tables, run: da admin sources preview {source}"
+        error = f"{error}{did_you_mean(name, known) or advice}"
     return TableResult(table=name, status="missing", error=error)
 
 

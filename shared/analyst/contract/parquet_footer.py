@@ -340,10 +340,37 @@ def _footer(data: bytes) -> Footer:
     raise _DamagedError
 
 
+_Shape = dict[int, tuple[tuple[int, ...], "_Shape"]]
+"""The fields of a struct that are read: the types that each may have, and, if it is a struct, its own shape."""
+
+_UNIT: _Shape = {1: ((_TRUE, _FALSE), {}), 2: ((_STRUCT,), {})}
+_LOGICAL: _Shape = {
+    _LOGICAL_DECIMAL: ((_STRUCT,), dict.fromkeys((1, 2), ((_I32,), {}))),
+    _LOGICAL_TIME: ((_STRUCT,), _UNIT),
+    _LOGICAL_TIMESTAMP: ((_STRUCT,), _UNIT),
+}
+_SCHEMA_ELEMENT: _Shape = {
+    **dict.fromkeys((1, 2, 3, 5, 6, 7, 8, 9), ((_I32,), {})),
+    4: ((_BINARY,), {}),
+    10: ((_STRUCT,), _LOGICAL),
+}
+
+
+def _check_shape(fields: Struct, shape: _Shape) -> None:
+    """Check the types of fields once, so that an `Element` can rely on them."""
+    for number, (kinds, inner) in shape.items():
+        if number in fields:
+            kind, value = fields[number]
+            if kind not in kinds:
+                raise _DamagedError
+            _check_shape(value, inner)
+
+
 def _element(flat: Iterator[Struct], depth: int) -> Element:
     fields = next(flat, None)
     if fields is None or depth > _MAX_DEPTH:
         raise _DamagedError
+    _check_shape(fields, _SCHEMA_ELEMENT)
     count = fields.get(5, (0, 0))[1] or 0
     return Element(fields, tuple(_element(flat, depth + 1) for _ in range(count)))
 

@@ -133,6 +133,23 @@ def test_a_footer_is_written_as_it_was_read(tmp_path: Path, file: str) -> None:
     assert footer.with_schema(footer.root) == footer.data
 
 
+@pytest.mark.parametrize("file", ["int96", "instants"])
+def test_each_bit_of_a_footer_may_be_wrong(tmp_path: Path, file: str) -> None:
+    whole, path = foreign(file), tmp_path / "t.parquet"
+    for at in range(len(whole) - 8 - int.from_bytes(whole[-8:-4], "little"), len(whole)):
+        for bit in range(8):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << bit)]) + whole[at + 1 :])
+            try:
+                footer = read_footer(path, "t.parquet")
+            except SourceError:
+                continue
+            for element in footer.root.walk():
+                assert isinstance(element.name, str)
+                assert element.digits is None or all(isinstance(each, int) for each in element.digits)
+                assert {element.loses_nanoseconds, element.is_in_milliseconds} <= {True, False}
+            assert footer.with_schema(footer.root.raw())
+
+
 @settings(max_examples=examples(30), deadline=None)
 @given(st.data())
 def test_a_damaged_file_is_refused_and_nothing_worse(

@@ -27,6 +27,8 @@ from analyst.names import quote, quote_text
 _QUOTED = re.compile(r'[,"\r\n]|^ | $')
 """Values that must be quoted."""
 
+_REMEDY = "; correct the file, or set on_error to collect, which sets malformed rows aside"
+
 
 def mend(path: Path, compression: Compression, dialect: Dialect, into: Path, *, name: str, collect: bool) -> Rejected:
     """Copy the well-formed rows of a file to `into`: UTF-8 with commas and line feeds, below a header of column numbers.
@@ -44,7 +46,7 @@ def mend(path: Path, compression: Compression, dialect: Dialect, into: Path, *, 
             elif collect:
                 rejected += Rejected(1, (f"{name}:{record.line}: {problem}",))
             else:
-                raise SourceError(f"{name}:{record.line}: {problem}")
+                raise SourceError(f"{name}:{record.line}: {problem}{'' if '; ' in problem else _REMEDY}")
     return rejected
 
 

@@ -362,7 +362,7 @@ def _file(item: DataFile, path: Path) -> JsonFile:
     with opened(path, item.compression, item.name) as file:
         start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
     if not start:
-        raise SourceError(f"{item.name} is empty: it contains no JSON value")
+        raise SourceError(f"{item.name} is empty: it contains no JSON value; write it again, or remove it")
     return JsonFile(item.name, path, item.compression, start.startswith(b"["))
 
 
