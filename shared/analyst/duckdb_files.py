@@ -6,6 +6,7 @@ even if it was replaced, so every version of an object needs a local name of its
 """
 
 import json
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,19 @@ if TYPE_CHECKING:
 
 _ARRAY: Final = 1 << 21
 _LARGE: Final = 1 << 18
+
+
+_SIZE = re.compile(r"(\d+)\s*([A-Za-z]+)")
+_SMALLER = {"KB": "B", "MB": "KB", "GB": "MB", "TB": "GB", "KIB": "B", "MIB": "KB", "GIB": "MB", "TIB": "GB"}
+"""A thousandth of a unit of memory, at most."""
+
+
+def shared(memory_limit: str, count: int) -> str:
+    """Return the memory limit of each of several connections that share one."""
+    found = _SIZE.fullmatch(memory_limit)
+    if found is None or count < 2:  # noqa: PLR2004
+        return memory_limit
+    return f"{int(found[1]) * 1000 // count}{_SMALLER[found[2].upper()]}"
 
 
 def connect(

@@ -1,6 +1,5 @@
 """The extract of one large CSV file, beside DuckDB's own COPY of it."""
 
-import statistics
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,12 +34,13 @@ def measure() -> list[Row]:
         size = write_csv(home / "sources" / "large.csv")
         bare, ours = zip(*(_round(home, str(number)) for number in range(TIMES)), strict=True)
     least, copied = min(cost.cpu for cost in ours), min(cost.cpu for cost in bare)
-    wall = statistics.median(cost.wall for cost in ours)
+    wall, copied_wall = min(cost.wall for cost in ours), min(cost.wall for cost in bare)
     peak = max(cost.peak_mb for cost in ours)
-    beside = f"DuckDB's COPY: {copied:.1f} s CPU; the extract: {wall:.1f} s on the wall"
+    beside = f"DuckDB's COPY: {copied:.1f} s CPU, {copied_wall:.1f} s on the wall"
     return [
-        at_most(f"extract of a CSV of {size / 1e6:.0f} MB, 5M rows: CPU to COPY's", least / copied, "×", 1.25, beside),  # noqa: RUF001
-        at_most("extract of that CSV: greatest memory", peak, "MB", 400),
+        at_most(f"extract of a CSV of {size / 1e6:.0f} MB, 5M rows: CPU to COPY's", least / copied, "×", 1.15, beside),  # noqa: RUF001
+        at_most("extract of that CSV: time on the wall to COPY's", wall / copied_wall, "×", 1.25, f"{wall:.1f} s"),  # noqa: RUF001
+        at_most("extract of that CSV: greatest memory", peak, "MB", 300),
     ]
 
 

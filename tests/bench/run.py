@@ -15,6 +15,7 @@ NAMES = (
         "rebuild",
         "extract",
         "folders",
+        "stable_files",
         "increments",
         "delta",
         "manifest",

@@ -10,7 +10,6 @@ written by one thread. So the bytes are the same whatever the number of threads,
 safe.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -35,7 +34,6 @@ SIDE_BY_SIDE = 2
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")
 _CONDITIONS = 200
 _APPLIED_ROWS = 4096
-_SIZE = re.compile(r"(\d+)\s*([A-Za-z]+)")
 
 Files = tuple[ParquetFile | FileRow, ...]
 
@@ -179,10 +177,7 @@ class KeyedMerge:
             return [key_ranges.recorded(con, parquet.inspect(con, path), order) for path in paths]
 
     def _connect(self, *, threads: int | None = None, share: int = 1) -> "DuckDBPyConnection":
-        found = _SIZE.fullmatch(self.memory_limit)
-        limit = (
-            f"{int(found[1]) * 1000 // share}{_SMALLER[found[2].upper()]}" if found and share > 1 else self.memory_limit
-        )
+        limit = duckdb_files.shared(self.memory_limit, share)
         return duckdb_files.connect(memory_limit=limit, threads=threads, temp_dir=self.folder() / "spill")
 
 
@@ -191,10 +186,6 @@ def _check_deleted(con: "DuckDBPyConnection", increment: Increment) -> None:
         columns = merging.column_types(con, increment.deleted)
         if missing := [name for name in increment.order.key if name not in columns]:
             raise SourceError(f"the deleted rows have no column {missing[0]!r}, which is in the primary key")
-
-
-_SMALLER = {"KB": "B", "MB": "KB", "GB": "MB", "TB": "GB", "KIB": "B", "MIB": "KB", "GIB": "MB", "TIB": "GB"}
-"""A thousandth of a unit of memory, at most."""
 
 
 @dataclass(frozen=True, slots=True)

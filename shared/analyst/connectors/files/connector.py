@@ -12,6 +12,7 @@ from analyst.catalog import Column
 from analyst.connectors.files import listing
 from analyst.connectors.files.columns.enforcement import Reading, Rejected
 from analyst.connectors.files.columns.table import Format, Known, Opened, Part, Read, Table
+from analyst.connectors.files.columns.widening import SideBySide
 from analyst.connectors.files.formats import delimited, json_lines, parquet
 from analyst.connectors.files.formats.compression import kind_of
 from analyst.connectors.files.increments import Increment
@@ -50,6 +51,8 @@ class CsvConnector:
     memory_limit: str = "300MB"
     scratch: Path | None = None
     place: Callable[[str, Sequence[str]], Place] = open_place
+    side_by_side: SideBySide | None = None
+    """How ranges of large files are read at the same time; the usual way, with `memory_limit`, if it is not given."""
     _planned: dict[str, Planned] = field(default_factory=dict, init=False)
     _files: list[SourceFile] = field(default_factory=list, init=False)
 
@@ -137,7 +140,8 @@ class CsvConnector:
         with duckdb_files.scratch(self.scratch) as scratch:
             con = duckdb_files.connect(memory_limit=self.memory_limit, threads=1, temp_dir=scratch)
             with con:
-                reading = Reading(con, planned.options, planned.required, increment, scratch)
+                side_by_side = self.side_by_side or SideBySide(memory_limit=self.memory_limit)
+                reading = Reading(con, planned.options, planned.required, increment, scratch, side_by_side)
                 return _Extract(reading, place, parts_of(planned, increment.table.registration), into).run()
 
 

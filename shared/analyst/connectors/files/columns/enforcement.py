@@ -1,13 +1,13 @@
 """Enforcing types: the configured ones of rows, and those with which an inferred column can be combined."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyst.connectors.files.columns import casts
 from analyst.connectors.files.columns.casts import Cast
-from analyst.connectors.files.columns.widening import Only, Texts, UnreadableError
+from analyst.connectors.files.columns.widening import Only, Range, SideBySide, Texts, UnreadableError
 from analyst.connectors.files.increments import Increment, written_types
 from analyst.connectors.files.options import CsvOptions
 from analyst.contract.column_names import Naming
@@ -74,6 +74,8 @@ class Relation:
     files: Callable[[], Iterable[Rows]]
     originals: Mapping[str, str]
     only: Only | None = None
+    ranges: Sequence[Range] = ()
+    """The same rows in order, cut into ranges that can be read side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class Reading:
     required: frozenset[str]
     increment: Increment
     scratch: Path
+    side_by_side: SideBySide = field(default_factory=SideBySide)
 
     @property
     def naming(self) -> Naming:
@@ -111,16 +114,18 @@ class Reading:
             UnreadableError: DuckDB can't read the rows.
         """
         configured, rejected = self.configured(relation.originals), Rejected()
-        parts, only = relation.parts, relation.only
+        parts, only, ranges = relation.parts, relation.only, relation.ranges
         if self.collects and configured:
             rejected = self.misfits(relation)
             fits = " and ".join(cast.fits_of(name) for name, cast in configured.items())
             parts = [f"select * from ({part}) where {fits}" for part in parts]
             only = only and _filtered(only, configured, fits)
+            escaped = fits.replace("{", "{{").replace("}", "}}")
+            ranges = [replace(one, wrap=f"select * from ({{}}) where {escaped}") for one in ranges]
         chosen_by = self.increment.columns
         columns = tuple(relation.originals)
         own = {name: candidates[name] for name in columns}
-        return Texts(self.con, parts, columns, configured, own, chosen_by, only), rejected
+        return Texts(self.con, parts, columns, configured, own, chosen_by, only, ranges, self.side_by_side), rejected
 
     def going_with_published(self, column: str, casts: tuple[Cast, ...]) -> tuple[Cast, ...]:
         """Keep the candidates that can be combined with the type that the column is published with.

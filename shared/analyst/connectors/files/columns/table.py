@@ -420,7 +420,8 @@ class Table:
         ready.types, ready.files = None, ()
         into = self.into / f"part{next(self._numbers)}"
         try:
-            files = ready.texts.write(into, own, partial(increment.selection, is_whole=is_whole))
+            wrap = partial(increment.selection, is_whole=is_whole)
+            files, passed = ready.texts.write(into, own, wrap, passed_over)
         except MisfitError:
             raise SourceError(self.reading.misfits(ready.relation).first[0]) from None
         except WidenError as error:
@@ -428,7 +429,7 @@ class Table:
                 raise
             ready.evidence = ready.texts.refined(ready.evidence, error.columns)
             return False
-        ready.types, ready.files, ready.passed_over = own, tuple(files), passed_over(self.reading.con)
+        ready.types, ready.files, ready.passed_over = own, tuple(files), passed
         return True
 
     def _result(

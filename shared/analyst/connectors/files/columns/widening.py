@@ -14,11 +14,14 @@ which share one check; then the rows are written without checks. Very many colum
 
 import secrets
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from analyst import duckdb_files
 from analyst.connectors.files.columns import column_groups
 from analyst.connectors.files.columns.casts import Cast
 from analyst.contract import parquet
@@ -38,6 +41,11 @@ _SHARES = {"DOUBLE": 1 / 20, "FLOAT": 1 / 20, "BOOLEAN": 1 / 40}
 _SHARE = 1 / 500
 """The share of the memory that the check of a column takes. With 300 MB, 44 DOUBLE or 100 BOOLEAN columns did not fit."""
 
+_RANGE_SHARE = 1 / 4
+"""The greatest share of the memory that checks may take for ranges to be read side by side, each with less memory."""
+
+_COPIED_BYTES = 1 << 20
+
 _ONE_WRITE = 250
 """The number of columns written at once; 800 columns of integers fit into 300 MB."""
 
@@ -53,8 +61,49 @@ Wrap = Callable[["DuckDBPyConnection", Mapping[str, Cast]], Wrapped]
 """Returns, once per attempt and its types, the function that wraps the queries that are written."""
 
 
+Counted = Callable[["DuckDBPyConnection"], int]
+"""Returns the number of rows that the last wrapped query on a connection skipped."""
+
+
 Only = Callable[[int, Sequence[str]], str]
 """Returns the query of one part, by its number, for some of the columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class SideBySide:
+    """How many ranges are read at the same time, each with its share of the memory, and from how many bytes on."""
+
+    threads: int = 2
+    range_bytes: int = 64 << 20
+    memory_limit: str = "300MB"
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Some rows of a relation: `query` returns that of all its columns from a copy of the bytes from `start` to `end` of `path`.
+
+    In `wrap`, `{}` stands for that query.
+    """
+
+    path: Path
+    start: int
+    end: int
+    query: Callable[[Path], str]
+    wrap: str = "{}"
+
+    @contextmanager
+    def copied(self, into: Path) -> Iterator[str]:
+        """Provide the query of a copy of the bytes, because DuckDB reads whole files only."""
+        try:
+            with self.path.open("rb") as file, into.open("wb") as copy:
+                file.seek(self.start)
+                left = self.end - self.start
+                while left > 0 and (piece := file.read(min(left, _COPIED_BYTES))):
+                    copy.write(piece)
+                    left -= len(piece)
+            yield self.wrap.format(self.query(into))
+        finally:
+            into.unlink(missing_ok=True)
 
 
 class MisfitError(SourceError):
@@ -126,6 +175,11 @@ class Texts:
     only: Only | None = None
     """Returns narrower queries of the parts; planning one of 3,000 columns took 0.5 s for each group of columns."""
 
+    ranges: Sequence[Range] = ()
+    """The same rows as of `parts`. They are chosen by the content alone, so files are the same however many are read at once."""
+
+    side_by_side: SideBySide = field(default_factory=SideBySide)
+
     def sampled(self) -> dict[str, Evidence]:
         """Find what the first rows say about the columns whose type is not configured.
 
@@ -159,8 +213,8 @@ class Texts:
         """
         return {**evidence, **self._gather({name: evidence[name].casts for name in columns}, None)}
 
-    def write(self, into: Path, types: Mapping[str, Cast], wrap: Wrap) -> list[Path]:
-        """Write the rows with these types to Parquet files in their order, in a new folder.
+    def write(self, into: Path, types: Mapping[str, Cast], wrap: Wrap, counted: Counted) -> tuple[list[Path], int]:
+        """Write the rows with these types to Parquet files in their order, in a new folder; return them and what is `counted`.
 
         Raises:
             MisfitError: a text does not fit a configured type.
@@ -172,15 +226,21 @@ class Texts:
         if not is_checked:
             self._prove(typed)
         try:
-            return self._write(into, typed, wrap, checked=is_checked)
+            if self.ranges and self._share(typed) <= _RANGE_SHARE and len(self.columns) <= _ONE_WRITE:
+                return self._write_ranges(into, typed, wrap, counted)
+            return self._write(into, typed, wrap, checked=is_checked), counted(self.con)
         except BaseException:
             shutil.rmtree(into, ignore_errors=True)
             raise
 
     def _fit_beside_each_other(self, types: Mapping[str, Cast]) -> bool:
         """Return whether there is memory for the checks of all columns at once."""
-        shares = sum(_SHARES.get(cast.type, _SHARE) for cast in types.values() if not cast.takes_all)
-        return shares <= 1 and len(self.columns) <= _ONE_WRITE
+        return self._share(types) <= 1 and len(self.columns) <= _ONE_WRITE
+
+    @staticmethod
+    def _share(types: Mapping[str, Cast]) -> float:
+        """Return the share of the memory that the checks of all columns take at once."""
+        return sum(_SHARES.get(cast.type, _SHARE) for cast in types.values() if not cast.takes_all)
 
     def _prove(self, types: Mapping[str, Cast]) -> None:
         """Check types over all rows.
@@ -285,6 +345,33 @@ class Texts:
                 written += self._write_part(query, home, token)
         return written
 
+    def _write_ranges(
+        self, into: Path, types: Mapping[str, Cast], wrap: Wrap, counted: Counted
+    ) -> tuple[list[Path], int]:
+        """Write the ranges of the rows side by side, each by one thread into files of its own."""
+        into.mkdir()
+        token, threads = secrets.token_hex(8), self.side_by_side.threads
+        limit = duckdb_files.shared(self.side_by_side.memory_limit, threads)
+
+        def write(number: int) -> tuple[list[Path], int]:
+            home, spill = into / str(number), into / f"{number}.spill"
+            home.mkdir()
+            with (
+                self.ranges[number].copied(into / f"{number}.csv") as query,
+                duckdb_files.connect(memory_limit=limit, threads=1, temp_dir=spill) as con,
+            ):
+                wrapped = wrap(con, types)
+                select = wrapped(self._select(query, types, token, self.columns))
+                return self._write_part(select, home, token, con), counted(con)
+
+        with ThreadPoolExecutor(threads) as pool:
+            waiting = [pool.submit(write, number) for number in range(len(self.ranges))]
+            try:
+                written = [one.result() for one in waiting]
+            finally:
+                pool.shutdown(cancel_futures=True)  # after a failure, those that have not begun
+        return [path for paths, _count in written for path in paths], sum(count for _paths, count in written)
+
     def _write_groups(self, number: int, types: Mapping[str, Cast], wrapped: Wrapped, into: Path) -> list[Path]:
         """Write the rows in groups of columns; each group has all wanted rows."""
         queries: list[str] = []
@@ -298,9 +385,9 @@ class Texts:
         except SourceError as error:
             raise UnreadableError(str(error)) from error
 
-    def _write_part(self, query: str, into: Path, token: str) -> list[Path]:
+    def _write_part(self, query: str, into: Path, token: str, con: "DuckDBPyConnection | None" = None) -> list[Path]:
         try:
-            return parquet.write(self.con, query, into)
+            return parquet.write(con or self.con, query, into)
         except SourceError as error:
             before, found, index = str(error).partition(token)
             if not found:

@@ -113,6 +113,8 @@ class Survey:
     is_regular: bool
     ends_in_delimiter: bool = False
     repeats: bool = False
+    cuts: tuple[int, ...] = ()
+    """Offsets at which a row begins, at least the wanted number of bytes apart; only of a regular file."""
 
 
 def survey(
@@ -124,6 +126,7 @@ def survey(
     quote: str = '"',
     escape: str = '"',
     lines: Collection[str] = (),
+    cut_bytes: int | None = None,
 ) -> Survey:
     """Scan a file for what DuckDB reads differently than it is meant, and without an error.
 
@@ -134,7 +137,10 @@ def survey(
         SourceError: it is truncated or broken.
     """
     ends, quotes, marks = _LineEnds(), _Quotes(delimiter, quote, escape), _Marks(delimiter, lines)
-    buffer = bytearray(marks.carried + _CHUNK)  # each piece is preceded by the last bytes of the one before
+    cuts = _Cuts(quote, escape, cut_bytes)
+    buffer = bytearray(
+        marks.carried + min(_CHUNK, cut_bytes or _CHUNK)
+    )  # each piece is preceded by the last bytes of the one before
     buffer[: marks.carried] = b"\n" * marks.carried
     with opened(path, compression, name) as file, memoryview(buffer) as view:
         while size := file.readinto(view[marks.carried :]):  # type: ignore[attr-defined]
@@ -142,10 +148,49 @@ def survey(
             ends.look(buffer, marks.carried, end)
             marks.look(buffer, end)
             quotes.look(buffer, marks.carried, end)
+            cuts.look(buffer, marks.carried, end, quotes.open_bytes)
             buffer[: marks.carried] = buffer[end - marks.carried : end]
         marks.finish(bytes(buffer[: marks.carried]))
         quotes.finish()
-    return Survey(ends.are_alike and quotes.are_regular, marks.ends_in_delimiter, marks.repeats)
+    is_regular = ends.are_alike and quotes.are_regular
+    return Survey(is_regular, marks.ends_in_delimiter, marks.repeats, tuple(cuts.found) if is_regular else ())
+
+
+class _Cuts:
+    """Places between two rows.
+
+    The scan knows which bytes belong to quoted values, so this is certain: before the last value that is not closed yet,
+    an even number of quotes between a line end and there means that the line end is not within quotes.
+    """
+
+    def __init__(self, quote: str, escape: str, cut_bytes: int | None) -> None:
+        self.found: list[int] = []
+        self._quote, self._escape = quote.encode(), escape.encode()
+        self._bytes = cut_bytes
+        self._before = self._last = 0
+
+    def look(self, buffer: bytearray, start: int, end: int, open_bytes: int) -> None:
+        """Find the last place in the bytes from `start` to `end`, of which the last ones belong to a value that is open."""
+        before, self._before = self._before, self._before + end - start
+        if self._bytes is None or self._before - self._last < self._bytes:
+            return
+        closed = max(end - open_bytes, start)
+        # what follows is examined, too
+        place = buffer.rfind(b"\n", start, min(closed, end - _CARRIED)) + 1
+        if place == 0 or self._is_within_quotes(buffer, place, closed):
+            return
+        # at the start of a file, DuckDB skips a byte order mark and empty lines
+        following = bytes(buffer[place : place + _CARRIED])
+        if following[:1] in (b"\n", b"\r") or following == codecs.BOM_UTF8:
+            return
+        offset = before + place - start
+        if offset - self._last >= self._bytes:
+            self.found.append(offset)
+            self._last = offset
+
+    def _is_within_quotes(self, buffer: bytearray, place: int, closed: int) -> bool:
+        quotes = buffer.count(self._quote, place, closed) if self._quote else 0
+        return quotes > 0 and (self._escape != self._quote or quotes % 2 == 1)
 
 
 class _Marks:
@@ -199,6 +244,11 @@ class _Quotes:
         # possessive, so that a megabyte of values needs no memory for backtracking
         self._whole = re.compile(b"(?:%b%b%b(?=[%b\\r\\n]))*+" % (opened, value, q, d), re.DOTALL)
         self._part = re.compile(b"%b%b[%b%b]?" % (opened, value, q, e), re.DOTALL)
+
+    @property
+    def open_bytes(self) -> int:
+        """How many of the last bytes belong to a quoted value that is not known to be closed."""
+        return max(len(self._rest) - 1, 0)
 
     def look(self, buffer: bytearray, start: int, end: int) -> None:
         """Scan the bytes from `start`, which at least one byte precedes, to `end`."""

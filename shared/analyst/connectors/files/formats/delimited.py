@@ -3,18 +3,18 @@
 import io
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TextIO
 
 from analyst.connectors.files.columns import casts
 from analyst.connectors.files.columns.enforcement import Reading, Rejected, Relation, Rows
 from analyst.connectors.files.columns.table import Content, Format
-from analyst.connectors.files.columns.widening import UnreadableError
+from analyst.connectors.files.columns.widening import Range, UnreadableError
 from analyst.connectors.files.formats.compression import Compression, opened, survey
 from analyst.connectors.files.formats.csv_records import MAX_RECORD_BYTES, Grammar, Record
 from analyst.connectors.files.formats.dialect import Dialect, broken_end, detect, on_broken_bytes, read_sample
@@ -112,6 +112,9 @@ def _line(record: Record, width: int, dialect: Dialect) -> str:
 
 
 _BUFFER_BYTES = 4 * MAX_RECORD_BYTES
+_RANGE_BUFFER_BYTES = 2 * MAX_RECORD_BYTES
+"""Less, because several ranges are read at once."""
+
 _READ_AS_THEY_ARE = ("utf-8-sig", "utf-8")
 _NEVER = "\x1f\x1e no value is written like this \x1e\x1f"
 """A text for NULL that no value has, for files in which nothing means NULL."""
@@ -132,6 +135,9 @@ class CsvFile:
     dialect: Dialect
     is_regular: bool
     may_drop: bool = False
+    cuts: tuple[int, ...] = ()
+    """Offsets between rows, at which the file may be cut."""
+    buffer_bytes: int = _BUFFER_BYTES
     original: "CsvFile | None" = None
 
 
@@ -172,6 +178,7 @@ class OpenedCsv:
             parts=_parts(files, self.reading.options, originals),
             files=lambda: (_rows(file, self.reading.options) for file in files),
             originals=originals,
+            ranges=_ranges(files[0], self.reading.options) if len(files) == 1 else (),
         )
 
     @property
@@ -206,7 +213,7 @@ def open_part(reading: Reading, files: Sequence[tuple[DataFile, Path]]) -> Opene
     Raises:
         SourceError: a file has no header, or is malformed.
     """
-    opened = OpenedCsv(reading, tuple(_file(item, path, reading.options) for item, path in files))
+    opened = OpenedCsv(reading, tuple(_file(item, path, reading) for item, path in files))
     if all(file.is_regular for file in opened.files) and not _drops_values(reading, opened.files):
         return opened
     return opened.mended()
@@ -220,10 +227,10 @@ def united(reading: Reading, columns: Mapping[str, Sequence[None]]) -> dict[str,
 FORMAT = Format(open_part, united)
 
 
-def _file(item: DataFile, path: Path, options: CsvOptions) -> CsvFile:
+def _file(item: DataFile, path: Path, reading: Reading) -> CsvFile:
     with opened(path, item.compression, item.name) as file:
         sample, whole = read_sample(file, item.name)
-    dialect = detect(sample, whole=whole, file_format=item.format, name=item.name, options=options)
+    dialect = detect(sample, whole=whole, file_format=item.format, name=item.name, options=reading.options)
     grammar, header = dialect.grammar, dialect.first if dialect.header and len(dialect.first) > 1 else ()
     seen = survey(
         path,
@@ -233,10 +240,11 @@ def _file(item: DataFile, path: Path, options: CsvOptions) -> CsvFile:
         quote=grammar.quote,
         escape=grammar.escape,
         lines=_written(header, grammar),
+        cut_bytes=reading.side_by_side.range_bytes if item.compression == "none" else None,
     )
     is_plain = dialect.is_plain and dialect.encoding in _READ_AS_THEY_ARE
     is_regular = seen.is_regular and not seen.repeats and is_plain
-    return CsvFile(item.name, path, item.compression, dialect, is_regular, seen.ends_in_delimiter)
+    return CsvFile(item.name, path, item.compression, dialect, is_regular, seen.ends_in_delimiter, seen.cuts)
 
 
 def _written(header: Sequence[str], grammar: Grammar) -> set[str]:
@@ -295,6 +303,20 @@ def _parts(files: Sequence[CsvFile], options: CsvOptions, columns: Iterable[str]
     return parts
 
 
+def _ranges(file: CsvFile, options: CsvOptions) -> list[Range]:
+    """Cut a large file into ranges of rows; only the first one has a header."""
+    if not file.cuts:
+        return []
+    file = replace(file, buffer_bytes=_RANGE_BUFFER_BYTES)
+    below = replace(file, dialect=replace(file.dialect, header=False))
+
+    def query(like: CsvFile) -> Callable[[Path], str]:
+        return lambda path: _parts([replace(like, path=path)], options, like.dialect.names)[0]
+
+    places = pairwise([0, *file.cuts, file.path.stat().st_size])
+    return [Range(file.path, start, end, query(below if start else file)) for start, end in places]
+
+
 def _way(file: CsvFile) -> tuple[object, ...]:
     """Return what files that are read together must share."""
     grammar, dialect = file.dialect.grammar, file.dialect
@@ -323,5 +345,5 @@ def _read_csv(like: CsvFile, files: Sequence[CsvFile], is_null: str, also: str |
         f"delim = {quote_text(grammar.delimiter)}, quote = {quote_text(grammar.quote)}, "
         f"escape = {quote_text(grammar.escape)}, header = {like.dialect.header}, "
         f"nullstr = {quote_text(is_null)}, allow_quoted_nulls = false, null_padding = {also is not None}, {single}"
-        f"max_line_size = {MAX_RECORD_BYTES}, buffer_size = {_BUFFER_BYTES}, strict_mode = true)"
+        f"max_line_size = {MAX_RECORD_BYTES}, buffer_size = {like.buffer_bytes}, strict_mode = true)"
     )

@@ -1,0 +1,126 @@
+"""A large CSV file is read in ranges of rows, side by side, and nothing depends on how many are read at once."""
+
+import hashlib
+import io
+import random
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from analyst.connectors.files.columns.widening import SideBySide
+from analyst.connectors.files.connector import CsvConnector
+from analyst.connectors.files.formats.compression import survey
+from analyst.connectors.files.formats.csv_records import Grammar
+from analyst.connectors.files.listing import Wanted
+from analyst.connectors.files.options import CsvSource
+from analyst.contract.connector import Extracted
+from analyst.errors import SourceError
+from tests.examples import examples
+from tests.unit.files.folder import Folder, rows_of
+
+WHOLE = SideBySide(1, 1 << 40)
+
+
+def extract(folder: Folder, side_by_side: SideBySide, **options: Any) -> Extracted:
+    source = CsvSource.model_validate({"path": str(folder.path), **options})
+    connector = CsvConnector(
+        Wanted(source, {}), [str(folder.path)], scratch=folder.work / "scratch", side_by_side=side_by_side
+    )
+    (table,) = connector.tables()
+    return connector.extract(table, None, folder.into())
+
+
+def texts(rows: int) -> str:
+    """Return rows with quotes, line breaks, commas and gaps."""
+    chance = random.Random(1)
+    notes = ["", "plain", '"quoted"', '"with, comma"', '"with ""quotes"""', '"over\ntwo lines"', '"\n\n"', '","']
+    return "id,note,x\n" + "".join(f"{n},{chance.choice(notes)},{n / 8}\n" for n in range(rows))
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_the_bytes_are_the_same_however_many_ranges_are_read_at_once(folder: Folder, ending: str) -> None:
+    folder.write("t.csv", texts(6_000).replace("\n", ending).rstrip())
+    whole = rows_of(extract(folder, WHOLE))
+    hashes = list[list[str]]()
+    for threads in (1, 2, 4):
+        extracted = extract(folder, SideBySide(threads, 4_000))
+        assert rows_of(extracted) == whole
+        hashes.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in extracted.files])
+    assert hashes[0] == hashes[1] == hashes[2]
+    assert len(hashes[0]) > 5
+
+
+def test_a_file_with_quotes_around_all_values_is_cut(folder: Folder) -> None:
+    rows = "".join(f'"{n}","a\n""b"\n' for n in range(3_000))
+    folder.write("t.csv", '"id","v"\n' + rows)
+    extracted = extract(folder, SideBySide(2, 4_000))
+    assert len(extracted.files) > 5
+    assert rows_of(extracted) == [(n, 'a\n"b') for n in range(3_000)]
+
+
+def test_a_type_is_widened_by_a_text_in_any_range(folder: Folder) -> None:
+    rows = [f"{n}\n" for n in range(30_000)]
+    rows[29_000] = "007\n"
+    folder.write("t.csv", "id\n" + "".join(rows))
+    extracted = extract(folder, SideBySide(2, 20_000))
+    assert [column.type for column in extracted.columns] == ["VARCHAR"]
+    assert [row[0] for row in rows_of(extracted)] == [row.strip() for row in rows]
+
+
+@pytest.mark.parametrize("row", ["29000,1,2\n", '29000,"a"b\n', '29000,"never closed\n', "id,v\n"])
+def test_a_malformed_row_in_any_range_is_named_with_its_line(folder: Folder, row: str) -> None:
+    rows = [f"{n},x\n" for n in range(30_000)]
+    rows[29_000] = row
+    folder.write("t.csv", "id,v\n" + "".join(rows))
+    with pytest.raises(SourceError, match=r"t\.csv:29002"):
+        extract(folder, SideBySide(2, 20_000))
+    extracted = extract(folder, SideBySide(2, 20_000), on_error="collect")
+    assert extracted.rejected == 1
+    assert len(rows_of(extracted)) == 29_999
+
+
+def test_values_that_do_not_fit_a_configured_type_are_set_aside_in_any_range(folder: Folder) -> None:
+    rows = [f"{n},x{{}}\n" for n in range(3_000)]
+    rows[2_000] = "a,x\n"
+    folder.write("t.csv", "id,v\n" + "".join(rows))
+    extracted = extract(folder, SideBySide(2, 2_000), on_error="collect", types={"id": "BIGINT"})
+    assert extracted.rejects[0].startswith("t.csv:2002: column 'id': 'a'")
+    assert [row[0] for row in rows_of(extracted)] == [n for n in range(3_000) if n != 2_000]
+
+
+def test_empty_lines_of_a_single_column_are_rows_wherever_the_file_is_cut(folder: Folder) -> None:
+    folder.write("t.csv", "v\n" + "\n\n\na\n" * 3_000)
+    assert rows_of(extract(folder, SideBySide(2, 1_000))) == rows_of(extract(folder, WHOLE))
+
+
+def test_a_byte_order_mark_within_a_file_is_a_character(folder: Folder) -> None:
+    folder.write("t.csv", "v,w\n" + "\ufeffa,1\n" * 3_000)
+    assert rows_of(extract(folder, SideBySide(2, 1_000))) == [("\ufeffa", 1)] * 3_000
+
+
+PIECES = st.lists(st.sampled_from(['"', '""', ",", "\n", "a", "\r\n", "b", '"\n"', "\ufeff"]), max_size=60)
+
+
+@given(PIECES, st.integers(4, 20))
+@example(["a", ",", '"', "\n", '"', "\n", "b", "\n", "a"] * 5, 8)
+@settings(max_examples=examples(300))
+def test_a_file_is_only_cut_between_rows(pieces: list[str], cut_bytes: int) -> None:
+    text = "".join(pieces)
+    with TemporaryDirectory() as home:
+        path = Path(home) / "t.csv"
+        path.write_text(text, encoding="utf-8", newline="")
+        found = survey(path, "none", "t.csv", cut_bytes=cut_bytes)
+        data = path.read_bytes()
+    if found.cuts:
+
+        def records(part: bytes) -> list[tuple[str, ...]]:
+            return [record.values for record in Grammar().records(io.StringIO(part.decode(), newline=""))]
+
+        places = [0, *found.cuts, len(data)]
+        parts = [records(data[start:end]) for start, end in pairwise(places)]
+        assert [record for part in parts for record in part] == records(data)
