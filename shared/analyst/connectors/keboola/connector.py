@@ -443,12 +443,17 @@ class KeboolaConnector:
                     self._csv_only.add(info.backend)
         raise SourceError(f"{info.id!r} can't be exported as {wanted}")
 
+    def parallel(self) -> int:
+        """Return the number of exports at the same time: the project's limit, or a lower one of the source."""
+        jobs = self._project().jobs
+        return min(self.jobs or jobs, jobs)
+
     def _slot(self) -> threading.BoundedSemaphore:
         """Return the semaphore of the jobs that may run at the same time; the project is asked before the first export."""
-        jobs = self._project().jobs
+        jobs = self.parallel()
         with self._turn:
             if not self._slots:
-                self._slots.append(threading.BoundedSemaphore(min(self.jobs or jobs, jobs)))
+                self._slots.append(threading.BoundedSemaphore(jobs))
             return self._slots[0]
 
 
