@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,7 +32,11 @@ from tests.reading import ask
 pytestmark = pytest.mark.slow
 
 KEYS = [("1", "a"), ("1", "b"), ("2", "a"), ("3", ""), ("10", "é")]
-ROWS = st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(["", "x", "y", "007"])), min_size=1, max_size=3)
+ROWS = st.lists(
+    st.tuples(st.sampled_from(KEYS), st.sampled_from(["", "x", "2026-01-31", "2026-02-01 10:00:00"])),
+    min_size=1,
+    max_size=3,
+)
 STEPS = st.one_of(
     st.tuples(st.just("import"), ROWS),
     st.tuples(st.just("delete"), st.sampled_from(KEYS)),
@@ -105,7 +110,7 @@ def play(served: Served, history: Sequence[tuple[str, Any]], options: Mapping[st
                 case "import":
                     project.insert(table, [(*key, value) for key, value in dict(what).items()])
                 case "delete":
-                    project.delete(table, lambda row, key=what: (row["id"], row["part"]) == key)
+                    project.delete(table, partial(has_key, key=what))
                 case "wait":
                     project.tick(minutes=what)
                 case "sync" if what is None:
@@ -118,6 +123,10 @@ def play(served: Served, history: Sequence[tuple[str, Any]], options: Mapping[st
         assert (record.status, record.error) == ("unchanged", None), record
         found = ask(store, "extracts/kbc/extract.duckdb", "select id::int::varchar, part, value from t")
     assert sorted(found) == sorted(tuple(row.values.values()) for row in table.rows)
+
+
+def has_key(row: dict[str, Any], key: tuple[str, str]) -> bool:
+    return (row["id"], row["part"]) == key
 
 
 HISTORIES = st.lists(STEPS, min_size=2, max_size=9)
@@ -139,7 +148,7 @@ LOST: list[tuple[str, Any]] = [
     [
         {"sync_strategy": "incremental", "overlap": "1h"},
         {"sync_strategy": "incremental", "overlap": "0s", "initial_load_chunk_days": 1},
-        {"sync_strategy": "partitioned", "overlap": "1h", "partition_by": "part"},
+        {"sync_strategy": "partitioned", "overlap": "1h", "partition_by": "value"},
         {},
     ],
     ids=["incremental", "in windows", "partitioned", "whole"],
@@ -158,10 +167,10 @@ def test_a_table_that_just_changed_is_read_once_more(served: Served, tmp_path: P
     served.project.__dict__.update(Project().__dict__)
     project, store = served.project, FileCloud(tmp_path / "bucket").open()
     project.table("in.c-a.t", ["id"], [("1",)], key=["id"])
-    clock = {"now": project.now}
+    clock = [project.now]
 
     def status(seconds: int) -> str:
-        clock["now"] = project.now + timedelta(seconds=seconds)
-        return sync(served, store, {}, lambda: clock["now"]).status
+        clock[0] = project.now + timedelta(seconds=seconds)
+        return sync(served, store, {}, lambda: clock[0]).status
 
     assert [status(1), status(60), status(120)] == ["ok", "ok", "unchanged"]

@@ -147,8 +147,7 @@ class KeboolaTableOptions(BaseModel):
     published on its own. `max_history_days`: how far back the first load goes. `schema_changes`: what happens when
     columns change. `types`: types of columns, instead of Keboola's. `file_type`: as what Keboola exports the table.
     `allow_empty`: an export without rows may empty the table. `check_rows`: whether the number of rows is compared with
-    Keboola's. `partition_by`: the column by whose order a partitioned table is stored; its files are cut by size, so
-    `partition_granularity` is accepted from older configurations, but has no effect.
+    Keboola's. `partition_by`, `partition_granularity`: the column and the periods by which a partitioned table is stored.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
