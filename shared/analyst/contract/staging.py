@@ -143,7 +143,7 @@ class Staging:
             of_row = f"coalesce(case when isfinite({moment}) then strftime({moment}, {quote_text(pattern)}) end, '')"
             key = ", ".join(map(quote, order.key))
             periods = {str(name) for (name,) in con.execute(f"select distinct {of_row} from {scan}").fetchall()}
-            for name in sorted(periods | {row.partition or "" for row in base}):
+            for name in sorted(periods | {row.partition or "" for row in base}) or [""]:
                 rows = parquet.write(con, f"select * from {scan} where {of_row} = {quote_text(name)}", self._folder())
                 moved = f"select distinct {key} from {scan} where {of_row} <> {quote_text(name)}"
                 made[name] = (rows, [*parquet.write(con, moved, self._folder()), *extracted.deleted])
