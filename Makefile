@@ -89,6 +89,7 @@ e2e: env .venv-engines/installed ## run the demo, containers, other engines, man
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e/faults
 	$(BIN)/pytest tests/e2e --ignore tests/e2e/faults
 	$(BIN)/pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile many
+	GENERATED_STATEMENTS=20000 $(BIN)/pytest tests/integration/query/test_generated.py
 	for seed in $$(seq 1 20); do SCHEMATHESIS_SEED=$$seed $(BIN)/pytest -n 2 tests/integration/test_schemathesis.py || exit 1; done
 
 .PHONY: bench

@@ -109,10 +109,14 @@ class Settings(BaseModel):
     """Seconds for which a fetched access list counts as current."""
     tables_public: bool = False
     """Whether every signed-in user can read newly registered tables."""
+    profile_after_sync: bool = True
+    """Whether changed tables are profiled after each sync, unless `profile_after_sync` of a table says otherwise."""
     keep_hours: float = Field(default=24.0, gt=0, le=_TEN_YEARS)
     """Hours for which a snapshot stays available after a newer one is published."""
     delta_keep_hours: float = Field(default=7 * 24.0, gt=0, le=_TEN_YEARS)
     """Hours for which a Delta version stays readable after a newer one is published."""
+    metrics_dir: Path | None = None
+    """Folder with definitions of metrics. Defaults to `metrics` beside the configuration file."""
     sync_schedule: When = "every 15m"
     """Schedule of sources and tables without one of their own, such as `daily 05:00` or `never`."""
     sweep_schedule: When = "daily 03:00"
@@ -121,6 +125,16 @@ class Settings(BaseModel):
     """Seconds until a signed URL expires."""
     memory_limit: Size = "300MB"
     """Memory limit of each DuckDB connection of an extract or rebuild."""
+    query_workers: int = Field(default=2, ge=1, le=64)
+    """Number of queries that one process of the server runs at a time."""
+    query_memory: Size = "1GB"
+    """Memory limit of one query."""
+    query_timeout: float = Field(default=60.0, ge=1, le=3600)
+    """Seconds after which a query is stopped; a request may ask for less."""
+    query_cache: Size = "2GB"
+    """Size of the copies of data files that a server keeps on its disk for queries. A `file:` bucket needs none."""
+    query_result: Size = "2GB"
+    """Size of the largest result of a query."""
     scratch_dir: Path | None = None
     """Folder for temporary files. Defaults to the system's."""
     data_source: SourceKind = "csv"
@@ -206,6 +220,11 @@ KEYS: Final = {
     "server.bootstrap_secret": "bootstrap_secret",
     "server.memory_limit": "memory_limit",
     "server.scratch_dir": "scratch_dir",
+    "query.workers": "query_workers",
+    "query.memory": "query_memory",
+    "query.timeout": "query_timeout",
+    "query.cache": "query_cache",
+    "query.result": "query_result",
     "bucket.url": "data_url",
     "bucket.gcs_endpoint": "gcs_endpoint",
     "bucket.s3_endpoint": "s3_endpoint",
@@ -249,6 +268,8 @@ KEYS: Final = {
     "keboola.storage_token": "keboola_storage_token",
     "keboola.project_id": "keboola_project_id",
     "tables.public": "tables_public",
+    "tables.profile_after_sync": "profile_after_sync",
+    "metrics.dir": "metrics_dir",
     "schedules.sync": "sync_schedule",
     "schedules.sweep": "sweep_schedule",
     "data_source.type": "data_source",

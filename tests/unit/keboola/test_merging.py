@@ -94,6 +94,10 @@ def sync(served: Served, store: Store, options: Mapping[str, Any], clock: Callab
     return extraction.run(lambda: KeboolaConnector(api, wanted, http, endpoint=served.url, now=clock)).record
 
 
+def _has_key(key: tuple[Any, Any], row: Mapping[str, Any]) -> bool:
+    return (row["id"], row["part"]) == key
+
+
 def play(served: Served, history: Sequence[tuple[str, Any]], options: Mapping[str, Any]) -> None:
     """Let things happen to a table; after the last sync, what is published is what the table has."""
     fresh = Project(parquet=False, slice_rows=2)
@@ -110,7 +114,7 @@ def play(served: Served, history: Sequence[tuple[str, Any]], options: Mapping[st
                 case "import":
                     project.insert(table, [(*key, value) for key, value in dict(what).items()])
                 case "delete":
-                    project.delete(table, partial(has_key, key=what))
+                    project.delete(table, partial(_has_key, what))
                 case "wait":
                     project.tick(minutes=what)
                 case "sync" if what is None:
@@ -123,10 +127,6 @@ def play(served: Served, history: Sequence[tuple[str, Any]], options: Mapping[st
         assert (record.status, record.error) == ("unchanged", None), record
         found = ask(store, "extracts/kbc/extract.duckdb", "select id::int::varchar, part, value from t")
     assert sorted(found) == sorted(tuple(row.values.values()) for row in table.rows)
-
-
-def has_key(row: dict[str, Any], key: tuple[str, str]) -> bool:
-    return (row["id"], row["part"]) == key
 
 
 HISTORIES = st.lists(STEPS, min_size=2, max_size=9)
