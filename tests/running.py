@@ -118,11 +118,11 @@ def host(
 
 
 @contextmanager
-def served(application: Any) -> Iterator[Host]:
+def served(application: Any, port: int = 0) -> Iterator[Host]:
     """Serve functions from threads of this process until the block ends, where the statement is not about processes."""
     from werkzeug.serving import make_server
 
-    serving = make_server("127.0.0.1", 0, application, threaded=True)
+    serving = make_server("127.0.0.1", port, application, threaded=True)
     thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -1,10 +1,21 @@
 """The extract function of Keboola sources."""
 
+from analyst.connectors.keboola.connector import KeboolaConnector
 from analyst.connectors.keboola.discovery import Discovery
+from analyst.connectors.keboola.fan_out import TableTasks
 from analyst.context import Context
 from analyst.extract_run import ExtractAnswer, Extracting, ExtractRequest
 from analyst.http import Allow, Answer, function
 from analyst.state import actor
+
+
+class KeboolaRequest(ExtractRequest):
+    """The source to extract, and which of its tables (default: all).
+
+    `is_part`: another extract made this call for one of its tables, and requests the rebuild itself.
+    """
+
+    is_part: bool = False
 
 
 @function(
@@ -15,22 +26,36 @@ from analyst.state import actor
     body_limit=8 << 20,
     audit="source.extract",
 )
-def extract_keboola(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnswer]:
+def extract_keboola(request: KeboolaRequest, ctx: Context) -> Answer[ExtractAnswer]:
     """Read the changed tables of a Keboola project, and publish them.
 
-    207: some tables failed; 422: all failed. A failed table has an error and keeps its last good version.
+    Where functions run elsewhere (TASKS_URL), many changed tables are extracted by a call each. 207: some tables failed;
+    422: all failed. A failed table has an error and keeps its last good version.
     """
     ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{name}" for name in request.tables or ()))
-    settings = ctx.settings
-    extracting = Extracting(
-        ctx.store, ctx.snapshots, ctx.tasks.call, ctx.clock, settings.memory_limit, settings.scratch_dir, side_by_side=8
-    )
+    settings, opened = ctx.settings, list[KeboolaConnector]()
     discovery = Discovery(ctx.state, settings, request.source, actor(ctx), ctx.process.http, ctx.clock)
     source, tables = discovery.look_up()
-    answer = extracting.run(
-        request,
-        lambda: discovery.connector(source, tables, request.tables),
-        lambda: discovery.registrations,
+
+    def connector() -> KeboolaConnector:
+        opened.append(discovery.connector(source, tables, request.tables))
+        return opened[0]
+
+    def parallel() -> int:
+        return opened[0].parallel()
+
+    is_spread = settings.tasks_url is not None and request.tables is None
+    extracting = Extracting(
+        ctx.store,
+        ctx.snapshots,
+        ctx.tasks.call,
+        ctx.clock,
+        settings.memory_limit,
+        settings.scratch_dir,
+        side_by_side=8,
+        fan_out=TableTasks(ctx.tasks.call, request.source, parallel) if is_spread else None,
+        wants_rebuild=not request.is_part,
     )
+    answer = extracting.run(request, connector, lambda: discovery.registrations)
     ctx.audited(run_id=answer.run_id, status=answer.status, is_unchanged=answer.status == "unchanged")
     return Answer(answer, status=answer.http_status)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Protocol, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from analyst.contract.connector import Connector
-from analyst.contract.extraction import SIDE_BY_SIDE, Extraction
+from analyst.contract.extraction import SIDE_BY_SIDE, Extraction, FanOut
 from analyst.errors import AnalystError
 from analyst.names import Name
 from analyst.runs import RunRecord, RunStatus, TableResult, new_run_id
@@ -160,6 +160,9 @@ class Extracting:
     memory_limit: str
     scratch: Path | None = None
     side_by_side: int = SIDE_BY_SIDE
+    fan_out: FanOut | None = None
+    wants_rebuild: bool = True
+    """Whether a rebuild is requested; not by a part of another extract, which requests one for all."""
 
     def run(
         self,
@@ -181,8 +184,13 @@ class Extracting:
             self.scratch,
             registrations,
             side_by_side=self.side_by_side,
+            fan_out=self.fan_out,
         )
         ended = extraction.run(connector, None if request.tables is None else frozenset(request.tables))
-        rebuild = Rebuilds(self.snapshots, self.call).request(request.source, ended.version)
+        rebuild = None
+        if self.wants_rebuild:
+            rebuild = Rebuilds(self.snapshots, self.call).request(request.source, ended.version)
         changed = [f"{request.source}.{table.table}" for table in ended.record.tables if table.status == "ok"]
-        return ExtractAnswer.of(ended.record, rebuild, ask_for_profiles(self.call, changed))
+        return ExtractAnswer.of(
+            ended.record, rebuild, ask_for_profiles(self.call, changed if self.wants_rebuild else [])
+        )

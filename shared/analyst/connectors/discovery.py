@@ -151,7 +151,6 @@ def _keboola(look: _Look) -> list[_Found]:
         source.name,
         source.config,
         tables=look.registered,
-        excluded=(),
         http=ctx.process.http,
         environ=os.environ,
     )

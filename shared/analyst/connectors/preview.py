@@ -431,7 +431,6 @@ def _keboola(asked: _Asked) -> SourcePreview:
         source,
         asked.config,
         tables=asked.registered,
-        excluded=(),
         http=ctx.process.http,
         environ=os.environ,
     )

@@ -61,6 +61,8 @@ class SourceTable:
     """Columns by which a table with a key is sorted before its key, such as a date that most queries filter."""
     stable_files: bool = False
     """Whether a full refresh cuts its files by content, so that those of unchanged rows keep their names."""
+    partitioned_by: tuple[str, Literal["day", "month", "year"]] | None = None
+    """A column with dates or times, and the periods by which a table with a key is stored: each in files of its own."""
     parts: tuple[Part, ...] = ()
     """The parts whose rows are published, as of the last time that they were read; set before the table is read."""
     keeps_rows: bool = False

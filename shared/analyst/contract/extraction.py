@@ -50,6 +50,10 @@ class Ended:
     version: str | None
 
 
+FanOut = Callable[[Sequence[SourceTable]], Sequence[TableResult] | None]
+"""Has changed tables extracted elsewhere and returns their results; `None` if they are to be extracted here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Extraction:
     """One extract of a source. `memory_limit` is per table; `scratch` is a local folder, by default the system's.
@@ -69,6 +73,8 @@ class Extraction:
     is_partial: bool = False
     side_by_side: int = SIDE_BY_SIDE
     """Tables that are read at the same time; no more than `SIDE_BY_SIDE` of them are merged at the same time."""
+    fan_out: "FanOut | None" = None
+    """Hands the changed tables to other processes, if they are many."""
     _merges: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(SIDE_BY_SIDE))
 
     def run(self, connector: Callable[[], Connector], only: frozenset[str] | None = None) -> Ended:
@@ -100,6 +106,10 @@ class Extraction:
         tables = [replace(table, registration=uuids.get(table.name)) for table in tables]
         base = base.without_predecessors({table.name: table.registration for table in tables})
         changed = [table for table in tables if _is_changed(table, base)]
+        spread = None if self.fan_out is None else self.fan_out(changed)
+        if spread is not None:
+            unchanged = [_unchanged(table, base) for table in tables if table not in changed]
+            return [*spread, *unchanged, *twins], read_extract(self.store, self.source, folder)[1]
         uploads = Uploads(self.store, self.source, lambda: str(ULID()))
         with Reading(run, len(changed)) as reading, ThreadPoolExecutor(self.side_by_side) as pool:
 

@@ -20,8 +20,9 @@ from analyst.contract.model import FileRow, PartRow, TableState
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.publishing import NewTable, Rebase, Uploads, matched
 from analyst.contract.views import columns_of
+from analyst.duckdb_files import told_as
 from analyst.errors import SourceError
-from analyst.names import is_name
+from analyst.names import is_name, quote, quote_text
 from analyst.store import Store
 from analyst.store.transfer import local_copy
 
@@ -143,6 +144,8 @@ class Staging:
 
     def _merged(self, extracted: Extracted, read: Sequence[ParquetFile], base: tuple[FileRow, ...]) -> Merged:
         """Merge by key; see `contract.keyed_merge`."""
+        if self.table.partitioned_by is not None:
+            return self._merged_by_period(extracted, read, base, *self.table.partitioned_by)
         increment = Increment(
             new=[file.path for file in read],
             order=Order(self.table.primary_key, self.table.clustered_by),
@@ -151,6 +154,35 @@ class Staging:
             is_whole=extracted.is_whole,
         )
         return KeyedMerge(base, self._local, self._folder, self.memory_limit).run(increment)
+
+    def _merged_by_period(
+        self, extracted: Extracted, read: Sequence[ParquetFile], base: Sequence[FileRow], column: str, period: str
+    ) -> Merged:
+        """Merge each period of a table on its own; a row that moved to another period leaves the one that it was in.
+
+        A row without a usable date is in a period of its own, which has an empty name.
+        """
+        order = Order(self.table.primary_key, self.table.clustered_by)
+        scan, made = merging.scan([file.path for file in read]), dict[str, tuple[list[Path], list[Path]]]()
+        with self._connect() as con, told_as(SourceError):
+            merging.check_order(con, [file.path for file in read], order)
+            repeated = merging.repeated_keys(con, [file.path for file in read], order.key)
+            pattern = {"day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}[period]
+            moment = f"try_cast(cast({quote(column)} as varchar) as timestamp)"
+            of_row = f"coalesce(case when isfinite({moment}) then strftime({moment}, {quote_text(pattern)}) end, '')"
+            key = ", ".join(map(quote, order.key))
+            periods = {str(name) for (name,) in con.execute(f"select distinct {of_row} from {scan}").fetchall()}
+            for name in sorted(periods | {row.partition or "" for row in base}) or [""]:
+                rows = parquet.write(con, f"select * from {scan} where {of_row} = {quote_text(name)}", self._folder())
+                moved = f"select distinct {key} from {scan} where {of_row} <> {quote_text(name)}"
+                made[name] = (rows, [*parquet.write(con, moved, self._folder()), *extracted.deleted])
+        files = list[ParquetFile | FileRow]()
+        for name, (rows, gone) in made.items():
+            kept = tuple(row for row in base if (row.partition or "") == name)
+            increment = Increment(new=rows, order=order, cursor=self.table.cursor_column, deleted=gone if kept else ())
+            merged = KeyedMerge(kept, self._local, self._folder, self.memory_limit).run(increment)
+            files += [replace(file, partition=name) if isinstance(file, ParquetFile) else file for file in merged.files]
+        return Merged(tuple(file for file in files if file.rows) or tuple(files[:1]), repeated)
 
     def _added(
         self, con: "DuckDBPyConnection", read: Sequence[ParquetFile], base: Sequence[FileRow], extracted: Extracted

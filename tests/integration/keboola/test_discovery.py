@@ -78,6 +78,8 @@ def test_a_source_that_discovers_registers_what_is_new_at_each_sync(opened: Open
     assert set(keboola.sync()) == {"contacts", "orders"}
     keboola.project.table("in.c-erp.more", ["id"], [("1",)])
     assert set(keboola.sync()) == {"contacts", "orders", "more"}
+    keboola.world.ask("DELETE", "/api/admin/tables/kbc.orders")
+    assert set(keboola.sync()) == {"contacts", "more"}
 
 
 def test_files_and_jira_can_be_discovered_too(opened: Opened, tmp_path: Path) -> None:

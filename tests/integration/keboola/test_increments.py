@@ -211,3 +211,32 @@ def test_options_that_can_not_be_used_are_rejected(opened: Opened, options: dict
     answer = keboola.world.send("POST", "/api/admin/tables/kbc.t", {"source_table": "in.c-a.t", "options": options})
     assert answer.status_code == 422
     assert said in answer.get_json(force=True)["detail"]
+
+
+@pytest.mark.parametrize(("granularity", "periods"), [("day", 6), ("month", 3), ("year", 2)])
+def test_only_the_partitions_that_changed_are_written_again(opened: Opened, granularity: str, periods: int) -> None:
+    project = Project()
+    days = ["2025-12-30", "2025-12-31", "2026-01-01", "2026-01-02", "2026-02-01", "2026-02-02"]
+    rows = [(str(number), day, "a") for number, day in enumerate(days)]
+    table = project.table("in.c-shop.orders", ["id", "Day", "value"], rows, key=["id"])
+    project.tick(days=2)
+    keboola = opened(project)
+    options = {"sync_strategy": "partitioned", "partition_by": "day", "partition_granularity": granularity}
+    keboola.register("in.c-shop.orders", options=options)
+    keboola.sync()
+    before = dict(keboola.extract("select partition, path from _files"))
+    assert len(before) == periods
+    project.insert(table, [("5", "2026-02-02", "b"), ("6", "2025-12-31", "new")])
+    keboola.sync()
+    after = dict(keboola.extract("select partition, path from _files"))
+    changed = {partition for partition in after if before[partition] != after[partition]}
+    assert {next(one for one in changed if one.startswith(year)) for year in ("2025", "2026")} == changed
+    project.tick()
+    project.insert(table, [("0", "2026-02-02", "moved")])
+    keboola.sync()
+    assert keboola.rows('select id, "day", value from kbc.orders order by id') == [
+        ("0", "2026-02-02", "moved"),
+        *[row for row in rows if row[0] in "1234"],
+        ("5", "2026-02-02", "b"),
+        ("6", "2025-12-31", "new"),
+    ]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, Self
 
 from analyst.connectors.keboola.api import Project, StorageApi, TableInfo, moment_of
 from analyst.connectors.keboola.columns import (
@@ -202,6 +202,7 @@ class KeboolaConnector:
             primary_key=key if wanted.options.is_incremental else (),
             sync_strategy="incremental" if wanted.options.is_incremental else "full_refresh",
             clustered_by=_clustering(wanted.options, key),
+            partitioned_by=_periods(wanted.options),
             keeps_rows=not wanted.options.allow_empty,
             read_at=self.now(),
         )
@@ -443,12 +444,17 @@ class KeboolaConnector:
                     self._csv_only.add(info.backend)
         raise SourceError(f"{info.id!r} can't be exported as {wanted}")
 
+    def parallel(self) -> int:
+        """Return the number of exports at the same time: the project's limit, or a lower one of the source."""
+        jobs = self._project().jobs
+        return min(self.jobs or jobs, jobs)
+
     def _slot(self) -> threading.BoundedSemaphore:
         """Return the semaphore of the jobs that may run at the same time; the project is asked before the first export."""
-        jobs = self._project().jobs
+        jobs = self.parallel()
         with self._turn:
             if not self._slots:
-                self._slots.append(threading.BoundedSemaphore(min(self.jobs or jobs, jobs)))
+                self._slots.append(threading.BoundedSemaphore(jobs))
             return self._slots[0]
 
 
@@ -488,9 +494,23 @@ def _clustering(options: KeboolaTableOptions, key: Sequence[str]) -> tuple[str, 
     return (options.partition_by,)
 
 
+def _periods(options: KeboolaTableOptions) -> tuple[str, Literal["day", "month", "year"]] | None:
+    if options.sync_strategy != "partitioned" or options.partition_by is None:
+        return None
+    return options.partition_by, options.partition_granularity
+
+
 def _options_mark(options: KeboolaTableOptions, key: Sequence[str]) -> str:
     """Return a hash of the options on which the rows of an incremental table depend."""
-    names = {"columns", "where_filters", "types", "max_history_days", "sync_strategy", "partition_by"}
+    names = {
+        "columns",
+        "where_filters",
+        "types",
+        "max_history_days",
+        "sync_strategy",
+        "partition_by",
+        "partition_granularity",
+    }
     said = options.model_dump(mode="json", include=names)
     return hashlib.sha256(json.dumps([said, list(key)], sort_keys=True).encode()).hexdigest()[:16]
 

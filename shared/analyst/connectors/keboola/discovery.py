@@ -39,7 +39,6 @@ class Project:
     config: KeboolaSource
     api: StorageApi
     tables: tuple[RegisteredTable, ...]
-    excluded: frozenset[str] = frozenset()
 
     def connector(
         self,
@@ -75,7 +74,7 @@ class Project:
         """Name the tables of the project that are in the configured buckets: registered ones as they are registered."""
         seen = [info for info in infos if self.config.has_bucket(info.bucket)]
         known = {keboola_id(table): table.name for table in self.tables}
-        taken = {table.name for table in self.tables} | self.excluded
+        taken = {table.name for table in self.tables}
         names = unique_names([info for info in seen if info.id not in known], taken)
         return [FoundTable(known.get(info.id) or names[info.id], info, is_registered=info.id in known) for info in seen]
 
@@ -133,17 +132,16 @@ class Discovery:
             self.source,
             source.config,
             tables=tables,
-            excluded=source.excluded,
             http=self.http,
             environ=self.environ,
         )
         if not project.config.discover or only is not None:
             return project.connector(self.settings, self.http, only, self.now)
         listed = project.api.tables()
-        new = [one.registration(self.source) for one in project.found(listed) if not one.is_registered]
-        if new:
+        found = [one for one in project.found(listed) if not one.is_registered and one.name not in source.excluded]
+        if new := [one.registration(self.source) for one in found]:
             tables = self.register(new)
-            project = Project(self.source, project.config, project.api, tuple(tables), project.excluded)
+            project = Project(self.source, project.config, project.api, tuple(tables))
         connector = project.connector(self.settings, self.http, only, self.now)
         connector.use(listed)
         return connector
@@ -167,7 +165,6 @@ def project_of_source(
     config: Mapping[str, Any],
     *,
     tables: Iterable[RegisteredTable],
-    excluded: Iterable[str],
     http: HttpClient,
     environ: Mapping[str, str],
 ) -> Project:
@@ -190,7 +187,7 @@ def project_of_source(
     api = StorageApi(
         Connection(stack, token, name, read.project_id or settings.keboola_project_id, client=http), read.branch
     )
-    return Project(source, read, api, tuple(tables), frozenset(excluded))
+    return Project(source, read, api, tuple(tables))
 
 
 def _from_environment(environ: Mapping[str, str], name: str) -> SecretStr | None:
