@@ -1,28 +1,50 @@
 """The rebuild: publishes a snapshot of the current data of all sources."""
 
+import logging
+
 from pydantic import BaseModel, ConfigDict
 
+from analyst import logs
 from analyst.context import Context
+from analyst.errors import AnalystError
 from analyst.http import Allow, Answer, function
+from analyst.metrics.checking import Checking, metrics_folder
 from analyst.names import Name
-from analyst.rebuild import Rebuild, RebuildAnswer
+from analyst.rebuild import RebuildAnswer
+
+_LOG = logging.getLogger(f"{logs.ROOT}.rebuild")
 
 
 class RebuildRequest(BaseModel):
-    """The source that caused the rebuild, for the log. Every rebuild reads all sources."""
+    """The source that caused the rebuild, for the log: every rebuild looks at all sources.
+
+    With `file`, nothing is rebuilt: only `analytics/analytics.duckdb` is brought up to date with the newest snapshot.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: Name | None = None
+    file: bool = False
 
 
 @function("POST", "/rebuild", allow=Allow.SERVICE, answers={202: RebuildAnswer}, audit="snapshot.rebuild")
-def rebuild(request: RebuildRequest, ctx: Context) -> Answer[RebuildAnswer]:  # noqa: ARG001
+def rebuild(request: RebuildRequest, ctx: Context) -> Answer[RebuildAnswer]:
     """Publish a snapshot of the current data of all sources, unless the newest snapshot already has it.
 
-    202 means that another rebuild is running and will include it.
+    202 means that another rebuild is running and will include it. `analytics/analytics.duckdb` of a large snapshot follows
+    in the background.
     """
-    rebuilding = Rebuild(ctx.store, ctx.clock, lambda: tuple(ctx.access.current().tables), ctx.settings.scratch_dir)
-    answer = rebuilding.run()
+    answer = ctx.rebuilding.refresh_file() if request.file else ctx.rebuilding.run()
+    if answer.status == "published":
+        _check_metrics(ctx)
     ctx.audited(snapshot=answer.snapshot, status=answer.status, is_unchanged=answer.status == "unchanged")
     return Answer(answer, status=answer.http_status)
+
+
+def _check_metrics(ctx: Context) -> None:
+    """Check the metrics against the new snapshot; whatever fails there does not fail the rebuild."""
+    folder = metrics_folder(ctx.settings, ctx.process.configuration.file)
+    try:
+        Checking(ctx.store, ctx.clock, folder).run(ctx.snapshots.current())
+    except AnalystError as error:
+        _LOG.warning("metrics could not be checked", extra={"fields": {"reason": str(error)}})

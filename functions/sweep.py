@@ -32,6 +32,8 @@ def sweep(request: SweepRequest, ctx: Context) -> SweepAnswer:
         call=ctx.tasks.call,
     )
     answer = sweeping.run(dry_run=request.dry_run)
+    if not request.dry_run:
+        ctx.tasks.enqueue("/profile", {})  # for tables that no extract has had profiled, such as those of webhooks
     ctx.audited(
         dry_run=answer.dry_run,
         deleted=answer.deleted,

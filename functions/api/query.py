@@ -39,7 +39,10 @@ class QueryRequest(BaseModel):
     "/api/query",
     allow=Role.ANALYST,
     scope=Scope.QUERY,
-    answers={404: "The snapshot does not exist, or is no longer kept."},
+    answers={
+        404: "The snapshot does not exist, or is no longer kept.",
+        422: "The statement is refused, cannot be parsed, or fails.",
+    },
     audit="query",
 )
 def query(request: QueryRequest, ctx: Context) -> QueryAnswer | Spooled[QueryAnswer]:

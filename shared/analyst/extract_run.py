@@ -1,6 +1,6 @@
 """The frame of every extract: run a connector, leave a record, request a rebuild, answer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -51,8 +51,21 @@ class RebuildOutcome(BaseModel):
     error: str | None = None
 
 
+class ProfileOutcome(BaseModel):
+    """The result of profiling the changed tables; `failed` maps tables to the reason."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tables: int = 0
+    failed: dict[str, str] = Field(default_factory=dict)
+    error: str | None = None
+
+
 class ExtractAnswer(BaseModel):
-    """The result of an extract. `rebuild` is null if the newest snapshot already contains everything."""
+    """The result of an extract. `rebuild` is null if the newest snapshot already contains everything.
+
+    `profiled` is null if no table was profiled.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -63,9 +76,12 @@ class ExtractAnswer(BaseModel):
     error: str | None = None
     notes: tuple[str, ...] = ()
     rebuild: RebuildOutcome | None = None
+    profiled: ProfileOutcome | None = None
 
     @classmethod
-    def of(cls, record: RunRecord, rebuild: RebuildOutcome | None = None) -> Self:
+    def of(
+        cls, record: RunRecord, rebuild: RebuildOutcome | None = None, profiled: ProfileOutcome | None = None
+    ) -> Self:
         """Make the answer from the record of an extract."""
         return cls(
             run_id=record.run_id,
@@ -75,6 +91,7 @@ class ExtractAnswer(BaseModel):
             error=record.error,
             notes=record.notes,
             rebuild=rebuild,
+            profiled=profiled,
         )
 
     @property
@@ -120,6 +137,18 @@ def ask_for_rebuild(call: Caller, source: str | None = None) -> RebuildOutcome:
     return RebuildOutcome(status=answer["status"], snapshot=answer.get("snapshot"))
 
 
+def ask_for_profiles(call: Caller, tables: Sequence[str]) -> ProfileOutcome | None:
+    """Have changed tables profiled; a failure is reported in the outcome, not raised: the data is published already."""
+    if not tables:
+        return None
+    try:
+        made = call("/profile", {"tables": list(tables)})["tables"]
+    except AnalystError as error:
+        return ProfileOutcome(error=str(error))
+    failed = {each["table"]: str(each["error"]) for each in made if each["status"] == "failed"}
+    return ProfileOutcome(tables=len(made) - len(failed), failed=failed) if made else None
+
+
 @dataclass(frozen=True, slots=True)
 class Extracting:
     """The dependencies of extract functions. `call` reaches the rebuild function."""
@@ -155,4 +184,5 @@ class Extracting:
         )
         ended = extraction.run(connector, None if request.tables is None else frozenset(request.tables))
         rebuild = Rebuilds(self.snapshots, self.call).request(request.source, ended.version)
-        return ExtractAnswer.of(ended.record, rebuild)
+        changed = [f"{request.source}.{table.table}" for table in ended.record.tables if table.status == "ok"]
+        return ExtractAnswer.of(ended.record, rebuild, ask_for_profiles(self.call, changed))

@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
@@ -95,8 +95,24 @@ class Server:
 
     def manifest(self, etag: str | None) -> tuple[str, Any] | None:
         """Return the ETag and the manifest; `None` if `etag` is still current."""
+        return self._document("/api/sync/manifest", etag)
+
+    def manifest_of(self, sources: Iterable[str]) -> Any:
+        """Return the manifest of some sources."""
+        answer = self._document(f"/api/sync/manifest?{urlencode({'sources': ','.join(sources)})}", None)
+        return answer and answer[1]
+
+    def sources(self, etag: str | None) -> tuple[str, Any] | None:
+        """Return the ETag of the manifest and the list of sources; `None` if `etag` is still current.
+
+        Raises:
+            RefusedError: with the status 404, if the server is older than that list.
+        """
+        return self._document("/api/sync/sources", etag)
+
+    def _document(self, path: str, etag: str | None) -> tuple[str, Any] | None:
         headers = {"Accept-Encoding": "gzip", **({"If-None-Match": etag} if etag else {})}
-        answer: tuple[str, Any] | None = self._try("GET", "/api/sync/manifest", headers, None, _manifest)
+        answer: tuple[str, Any] | None = self._try("GET", path, headers, None, _with_etag)
         return answer
 
     def urls(self, files: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], float]:
@@ -167,6 +183,7 @@ class Server:
 
     def _explained(self, error: RefusedError) -> RefusedError:
         message = str(error).rstrip(".")
+        why = message.partition("; ")[0]  # without the server's advice, where da has better
         variable = self._login.variable
         if error.code == "settings":
             message = (
@@ -177,11 +194,11 @@ class Server:
             message = str(_other_server(self.address))
         elif error.status == _UNAUTHORIZED and variable:
             message = (
-                f"'{self.address}' does not accept the access token in {variable} ({message}): it has expired or was"
-                f" revoked; set a new one, or unset {variable} to use the login of da login"
+                f"'{self.address}' does not accept the access token in {variable} ({why}); set a new one, or unset"
+                f" {variable} to use the login of da login"
             )
         elif error.status == _UNAUTHORIZED and self._login.token:
-            message = f"{message}; to log in again, run: da login --server {self.address}"
+            message = f"{why}; to log in again, run: da login --server {self.address}"
         elif error.wait:
             message = f"{message}; try again in {error.wait:.0f} s"
         return RefusedError(message, status=error.status, code=error.code, wait=error.wait)
@@ -227,7 +244,7 @@ def _body(document: Mapping[str, Any] | None) -> tuple[dict[str, str], bytes | N
     return ({}, None) if document is None else ({"Content-Type": "application/json"}, json.dumps(document).encode())
 
 
-def _manifest(answer: Exchange) -> tuple[str, Any] | None:
+def _with_etag(answer: Exchange) -> tuple[str, Any] | None:
     if answer.status == _NOT_MODIFIED:
         answer.read()
         return None

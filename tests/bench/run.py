@@ -14,6 +14,7 @@ NAMES = (
     *(
         "rebuild",
         "extract",
+        "folders",
         "increments",
         "delta",
         "manifest",
@@ -22,8 +23,9 @@ NAMES = (
         "startup",
         "store_requests",
         "objects",
+        "profiles",
     ),
-    *("jira_transform", "jira_backfill", "jira"),
+    *("jira_transform", "jira_backfill", "jira", "keboola"),
     "query",
 )
 

@@ -42,10 +42,12 @@ class World:
         admin: str | None = None,
         process: Callable[..., Process] = Process,
         base_url: str = "http://localhost",
+        profiles: bool = False,
     ) -> None:
         """Serve a bucket by a `process` of settings and a store; it is empty unless the token of its `admin` is given.
 
-        Without a `base_url`, links are relative, for servers whose port is not known yet.
+        Tables are profiled after a sync only with `profiles`. Without a `base_url`, links are relative, for servers whose
+        port is not known yet.
         """
         (folder / "sources").mkdir(parents=True, exist_ok=True)
         environ = {
@@ -55,6 +57,7 @@ class World:
             "BOOTSTRAP_SECRET": BOOTSTRAP_SECRET,
             "SERVICE_TOKEN": SERVICE_TOKEN,
             "JIRA_WEBHOOK_SECRET": JIRA_SECRET,
+            "PROFILE_AFTER_SYNC": str(profiles).lower(),
         }
         self.cloud = cloud
         self.process = process(environ, store=cloud.open())

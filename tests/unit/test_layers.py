@@ -25,8 +25,10 @@ LAYERS = (
         "audit_search",
         "auth",
         "catalog_view",
+        "profiles",
         "query_answer",
         "receipts",
+        "metrics",
         "cli_wheel",
         "signed_urls",
         "extract_run",
@@ -42,6 +44,9 @@ LAYERS = (
     ("connectors",),
 )
 """Modules and packages of `analyst` from the ground up; those of one layer may import each other but for circles."""
+
+SHARED = ("da.profiles.", "da.metrics.", "da.sql.", "da.errors.")
+"""What the library uses of `da`: the computation of profiles and the compilation of metrics, which both need."""
 
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 
@@ -96,7 +101,14 @@ def test_no_imports_go_in_circles() -> None:
 )
 def test_the_library_and_the_command_line_stand_alone(folder: str, strangers: tuple[str, ...]) -> None:
     found = [(path.name, name) for path in modules(folder) for name in imports(path) if name.split(".")[0] in strangers]
-    assert found == []
+    assert [(path, name) for path, name in found if not name.startswith(SHARED)] == []
+
+
+@pytest.mark.parametrize("folder", ["profiles", "metrics"])
+def test_what_the_server_shares_with_the_command_line_stands_alone(folder: str) -> None:
+    """The server imports it, and must not load the command line with it."""
+    found = {name for path in modules(f"shared/da/{folder}") for name in imports(path) if name.startswith("da.")}
+    assert {name for name in found if not name.startswith(SHARED)} == set()
 
 
 def test_the_command_line_imports_only_what_its_package_requires() -> None:

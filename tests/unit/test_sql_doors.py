@@ -210,6 +210,7 @@ LISTED: dict[str, set[str]] = {
     "shared/analyst/contract/views.py": {"table", "schema", "alias", "query"},
     "shared/analyst/duckdb_files.py": {"table"},
     "shared/analyst/imports/state_import.py": {"table"},
+    "shared/analyst/profiles/profiling.py": {"read"},
     "functions/api/table_data.py": {"_sql_name(table.id, table.view)"},
     "shared/analyst/query/canonical.py": {"value", "values"},
     "shared/analyst/query/run.py": {
@@ -219,7 +220,7 @@ LISTED: dict[str, set[str]] = {
         *("inner", "names", "number", "query", "self._most_bytes // 1000000", "self._sql", "shape"),
     },
     "shared/analyst/query/statement.py": {"kind.lower()", "text"},
-    "shared/analyst/rebuild/snapshot_file.py": {"table", "declared", "catalog.snapshot"},
+    "shared/analyst/rebuild/snapshot_file.py": {"table", "declared", "catalog.snapshot", "query", "shape", "macro"},
     "shared/analyst/rebuild/source_views.py": {"self.name", "label", "reason", "alias"},
     "shared/analyst/state/groups.py": {"table"},
     "shared/analyst/state/projection.py": {"members", "rows"},
@@ -241,7 +242,7 @@ LISTED: dict[str, set[str]] = {
 """What was looked at and is SQL of ours, by module: names of our own tables and columns, queries that other functions
 make, types that DuckDB told and `checked_type` has passed, numbers."""
 
-MADE_OF_TEMPLATES = ("shared/analyst/connectors/files/", "shared/da/sample/")
+MADE_OF_TEMPLATES = ("shared/analyst/connectors/files/", "shared/da/sample/", "shared/da/profiles/")
 """Where SQL is put together of templates and constants throughout."""
 
 

@@ -164,6 +164,7 @@ class Context(Noting):
             lambda: tuple(self.access.current().tables),
             self.settings.scratch_dir,
             of_now=lambda: self.access.current().is_of_now,
+            later=lambda: self.tasks.enqueue_alone("/rebuild", {"file": True}),
         )
 
     @property

@@ -109,10 +109,14 @@ class Settings(BaseModel):
     """Seconds for which a fetched access list counts as current."""
     tables_public: bool = False
     """Whether every signed-in user can read newly registered tables."""
+    profile_after_sync: bool = True
+    """Whether changed tables are profiled after each sync, unless `profile_after_sync` of a table says otherwise."""
     keep_hours: float = Field(default=24.0, gt=0, le=_TEN_YEARS)
     """Hours for which a snapshot stays available after a newer one is published."""
     delta_keep_hours: float = Field(default=7 * 24.0, gt=0, le=_TEN_YEARS)
     """Hours for which a Delta version stays readable after a newer one is published."""
+    metrics_dir: Path | None = None
+    """Folder with definitions of metrics. Defaults to `metrics` beside the configuration file."""
     sync_schedule: When = "every 15m"
     """Schedule of sources and tables without one of their own, such as `daily 05:00` or `never`."""
     sweep_schedule: When = "daily 03:00"
@@ -264,6 +268,8 @@ KEYS: Final = {
     "keboola.storage_token": "keboola_storage_token",
     "keboola.project_id": "keboola_project_id",
     "tables.public": "tables_public",
+    "tables.profile_after_sync": "profile_after_sync",
+    "metrics.dir": "metrics_dir",
     "schedules.sync": "sync_schedule",
     "schedules.sweep": "sweep_schedule",
     "data_source.type": "data_source",

@@ -38,6 +38,7 @@ from analyst.contract.publishing import restate
 from analyst.errors import AnalystError
 from analyst.extract_run import Caller, RebuildOutcome, ask_for_rebuild
 from analyst.imports.parts import abandoned
+from analyst.profiles.stored import of_gone_tables
 from analyst.query import CACHED, RESULTS
 from analyst.rebuild import LEASE
 from analyst.rebuild.publishing import carry_over, published_epoch
@@ -172,8 +173,11 @@ class Sweep:
         if not dry_run:
             for is_catalog in (True, False):
                 delete_all(self.store, (entry.key for entry in old if entry.key.endswith(CATALOG_SUFFIX) == is_catalog))
+        found.unneeded += pointers.catalog_parts(self.store, frozenset(entry.key for entry in old))
         found.unneeded += pointers.states(self.store)
         found.unneeded += [*spent(self.store), *abandoned(self.store)]
+        shown = [table.id for table in snapshots.current().catalog.tables]
+        found.unneeded += [entry for entry in of_gone_tables(self.store, shown) if is_older(entry, _DAY)]
         found.unneeded += [entry for kind in records for entry in kind.old()]
         self._look_at_sources(snapshots, found, frozenset(entry.key for entry in old), dry_run=dry_run)
         if not dry_run:

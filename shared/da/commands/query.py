@@ -1,5 +1,6 @@
 """`da query`: run SQL on the mirror."""
 
+import codecs
 import itertools
 import re
 import sys
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from da.errors import DaError, UsageError
+from da.errors import DaError, UsageError, cause_of
 from da.help import Command, Commands
 from da.output import clean_lines, escaped, say
 from da.workspace import Workspace
@@ -123,9 +124,15 @@ def _read_stdin() -> str:
     """Read SQL as UTF-8, as editors and `da` itself write it; otherwise in the encoding of the console."""
     data = sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
     try:
-        return data.decode("utf-8-sig")
+        return _decoded(data)
     except UnicodeDecodeError:
         return data.decode(sys.stdin.encoding)
+
+
+def _decoded(data: bytes) -> str:
+    """Decode SQL as UTF-8, or as UTF-16 if it starts with the mark that PowerShell writes."""
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_wide else "utf-8-sig").replace("\r\n", "\n")
 
 
 class _Counted:
@@ -146,11 +153,13 @@ def _text(sql: str | None, file: Path | None) -> str:
         raise UsageError("can't use both SQL and --file; give one of them")
     try:
         if file is not None:
-            return file.read_text(encoding="utf-8-sig")
+            return _decoded(file.read_bytes())
         if sql == "-" or (sql is None and not sys.stdin.isatty()):
             return _read_stdin()
     except (OSError, UnicodeDecodeError) as error:
-        raise DaError(f"can't read '{file or 'stdin'}': {getattr(error, 'strerror', None) or error}") from None
+        where = f"the SQL in '{file}'" if file else "SQL from stdin"
+        advice = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "check the path"
+        raise DaError(f"can't read {where}: {cause_of(error)}; {advice}") from None
     if sql is None:
         raise UsageError('no SQL given; for example: da query "select 1"')
     return sql
@@ -158,6 +167,9 @@ def _text(sql: str | None, file: Path | None) -> str:
 
 _NO_TABLE = re.compile(
     r'Table with name "?(?P<name>.+?)"? does not exist(?: because schema .*)?[!.](?:\nDid you mean .*)?'
+)
+_NOT_WRITABLE = re.compile(
+    r"Cannot execute statement of type .* read-only mode|is not an? table$|Can only \w+ (from )?base table"
 )
 _NO_CATALOG = re.compile(r'Catalog "(?P<name>[^"]+)" does not exist!')
 
@@ -167,8 +179,10 @@ def _explained(message: str, workspace: Workspace, known: list[str], sql: str) -
     state = workspace.state()
     if state.root and state.root != str(workspace.root) and state.root in message:
         return f"{message}\nThe mirror was moved here from '{state.root}'; run da sync."
-    if "read-only mode" in message:
-        return f"{message}\nda query only reads. For tables of your own, open '{workspace.duckdb}' with DuckDB."
+    if "No files found" in message and str(workspace.parquet) in message:
+        return f"{message}\nFiles of the mirror are missing; to fetch them again, run: da sync"
+    if _NOT_WRITABLE.search(message):
+        return f"can't change the mirror: da query only reads. For tables of your own, open '{workspace.duckdb}' with DuckDB."
     found = _NO_TABLE.search(message) or _NO_CATALOG.search(message)
     if found is None:
         return message
@@ -179,6 +193,7 @@ def _explained(message: str, workspace: Workspace, known: list[str], sql: str) -
             return f"{table.view} ({table.id}) is not mirrored; it can only be queried on the server.{where}"
     near = get_close_matches(name.lower(), known, n=2, cutoff=0.6)
     near = near or [each for each in known if each.rpartition(".")[2] == name.lower().rpartition(".")[2]][:2]
+    near = near or [each for each in known if each.partition(".")[0] == name.lower()][:2]
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     return f"there is no table '{name}' in the mirror{hint}\nTo list all tables, run: da tables{where}"
 

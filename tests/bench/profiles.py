@@ -1,0 +1,165 @@
+"""Profiles of a large table, of one of whose files changed, and of many small tables, beside DuckDB's SUMMARIZE."""
+
+import hashlib
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+
+from analyst.catalog import Column, File, Table
+from analyst.profiles.profiling import ProfiledTable, Profiling, Registered
+from tests.bench.buckets import file_store
+from tests.bench.measuring import Row, at_most, cost, python
+
+ROWS, FILES, COLUMNS = 10_000_000, 20, 20
+SMALL = 1000
+
+_RUN = "from tests.bench.profiles import main; main()"
+
+
+def measure() -> Iterable[Row]:
+    """Profile 10 million rows of 20 columns, then with one file of 20 changed, and 1,000 tables of 500 rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        write(home / "bucket")
+        summarize = cost(python(_RUN, "summarize", home))
+        whole = cost(python(_RUN, "large", home))
+        beside = f"SUMMARIZE of DuckDB: {summarize.wall:.1f} s, {summarize.cpu:.1f} s CPU, {summarize.peak_mb:.0f} MB"
+        yield at_most(
+            "profile of 10M rows of 20 columns, 20 files", whole.wall, "s", 7, f"{whole.cpu:.1f} s CPU; {beside}"
+        )
+        yield at_most("profile of 10M rows: greatest memory", whole.peak_mb, "MB", 500)
+        change_one(home / "bucket")
+        again = cost(python(_RUN, "large", home))
+        warm = float((home / "seconds").read_text())
+        beside = f"{again.cpu:.1f} s CPU with the start of a process, {again.wall:.1f} s"
+        yield at_most("profile after one of its 20 files changed", warm, "s", 1.5, beside)
+        small = cost(python(_RUN, "small", home))
+        bare = cost(python(_RUN, "summarize-small", home))
+        beside = f"SUMMARIZE of each: {bare.wall:.1f} s, {bare.cpu:.1f} s CPU"
+        yield at_most(
+            "profiles of 1,000 tables of 500 rows and 8 columns",
+            small.wall,
+            "s",
+            30,
+            f"{small.cpu:.1f} s CPU; {beside}",
+        )
+
+
+def main() -> None:
+    """Do what the arguments say, in a process whose cost is measured."""
+    what, home = sys.argv[1], Path(sys.argv[2])
+    if what == "large":
+        _profile([_large(home / "bucket")], home)
+    elif what == "small":
+        _profile(_small(home / "bucket"), home)
+    else:
+        _summarize(home, each=what == "summarize-small")
+
+
+def _profile(tables: Sequence[Table], home: Path) -> None:
+    profiling = Profiling(file_store(home / "bucket"), lambda: datetime.now(UTC), "300MB", home)
+    known = {table.id: Registered(primary_key=("id",)) for table in tables}
+    began = time.perf_counter()
+    made: list[ProfiledTable] = profiling.run(tables, known)
+    if any(each.status != "ok" for each in made):
+        raise RuntimeError(f"a table could not be profiled: {made[:3]}")
+    (home / "seconds").write_text(str(time.perf_counter() - began))
+
+
+def _summarize(home: Path, *, each: bool) -> None:
+    with duckdb.connect() as con:
+        con.execute("set threads = 2; set memory_limit = '2GB'")
+        if each:
+            for path in sorted((home / "bucket/extracts/bench/data/small").iterdir()):
+                con.execute(f"summarize from read_parquet('{path}')").fetchall()
+        else:
+            con.execute(f"summarize from read_parquet('{home}/bucket/extracts/bench/data/large/*.parquet')").fetchall()
+
+
+def write(bucket: Path) -> None:
+    """Write the data files, as an extract does."""
+    large, small = bucket / "extracts/bench/data/large", bucket / "extracts/bench/data/small"
+    large.mkdir(parents=True)
+    small.mkdir()
+    each = ROWS // FILES
+    with duckdb.connect() as con:
+        for number in range(FILES):
+            _copy(con, rows_query(number * each, (number + 1) * each), large / f"{number:02}.parquet")
+        columns = "id, customer_id, created_at, status, total, discount, is_gift, city"
+        query = rows_query(0, 500)
+        for number in range(SMALL):
+            _copy(con, f"select {columns}, {number} as n from ({query})", small / f"{number:04}.parquet")
+
+
+def change_one(bucket: Path) -> None:
+    """Write one of the large files anew, with other rows."""
+    with duckdb.connect() as con:
+        _copy(con, rows_query(ROWS, ROWS + ROWS // FILES), bucket / "extracts/bench/data/large/07.parquet")
+
+
+def _copy(con: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+    con.execute(f"copy ({query}) to '{path}' (format parquet, compression zstd, compression_level 1)")
+
+
+def _large(bucket: Path) -> Table:
+    return _table(bucket, "large", sorted((bucket / "extracts/bench/data/large").iterdir()), ROWS // FILES)
+
+
+def _small(bucket: Path) -> list[Table]:
+    paths = sorted((bucket / "extracts/bench/data/small").iterdir())
+    return [_table(bucket, f"small_{number:04}", [path], 500) for number, path in enumerate(paths)]
+
+
+def _table(bucket: Path, name: str, paths: Sequence[Path], rows: int) -> Table:
+    with duckdb.connect() as con:
+        described = con.execute(f"describe from read_parquet('{paths[0]}')").fetchall()
+    files = tuple(
+        File(
+            path=str(path.relative_to(bucket)),
+            sha256=hashlib.sha256(f"{path}{path.stat().st_mtime_ns}".encode()).hexdigest(),
+            size_bytes=path.stat().st_size,
+            rows=rows,
+        )
+        for path in paths
+    )
+    return Table(
+        source="bench",
+        name=name,
+        view=name,
+        hash=hashlib.sha256("".join(file.sha256 for file in files).encode()).hexdigest(),
+        columns=tuple(Column(name=each[0], type=each[1]) for each in described),
+        files=files,
+        rows=rows * len(files),
+    )
+
+
+def rows_query(start: int, stop: int) -> str:
+    """Return the query of some of the rows, by their numbers `i`: keys, categories, texts, numbers, times and gaps."""
+    return f"""
+        select i as id,
+               printf('C-%07d', (hash(i) % 900000)::bigint) as customer_id,
+               timestamp '2024-01-01' + to_seconds(i * 13 % 63072000) as created_at,
+               date '2024-01-01' + (i % 730)::integer as shipped_on,
+               ['delivered', 'shipped', 'pending', 'cancelled'][1 + (hash(i, 1) % 4)::bigint] as status,
+               (hash(i, 2) % 500000)::bigint * 0.01::decimal(3, 2) as total,
+               (hash(i, 3) % 1000000)::bigint / 7 as score,
+               case when i % 5 <> 0 then (hash(i, 4) % 100)::bigint end as discount,
+               i % 3 = 0 as is_gift,
+               case when i % 4 = 0 then concat('note, "', md5(i::varchar)[1:12], '"') else md5(i::varchar)[1:16] end as note,
+               (hash(i, 5) % 1000000)::bigint as visits,
+               (hash(i, 6) % 1000)::integer as items,
+               (hash(i, 7) % 1000000)::bigint / 3 as weight,
+               ln(1 + (hash(i, 8) % 1000000)::bigint) as ratio,
+               (hash(i, 9) % 50)::varchar as shop,
+               'city ' || (hash(i, 10) % 5000)::varchar as city,
+               timestamp '2020-01-01' + to_microseconds((hash(i, 11) % 100000000000000)::bigint) as seen_at,
+               (hash(i, 12) % 365)::integer as day,
+               ((hash(i, 13) % 10000)::bigint * 0.01)::decimal(10, 2) as price,
+               hash(i, 14) % 2 = 0 as is_paid
+        from range({start}, {stop}) r(i)
+    """
