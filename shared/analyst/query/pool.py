@@ -357,7 +357,13 @@ class _Zygote:
         path = os.pathsep.join(each for each in sys.path if each)
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "analyst.query.worker", str(theirs.fileno())],
-            env={"PYTHONPATH": path, "LC_ALL": "C.UTF-8", "HOME": "/nonexistent", "MALLOC_ARENA_MAX": "2", **_NO_THREADS},
+            env={
+                "PYTHONPATH": path,
+                "LC_ALL": "C.UTF-8",
+                "HOME": "/nonexistent",
+                "MALLOC_ARENA_MAX": "2",
+                **_NO_THREADS,
+            },
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
