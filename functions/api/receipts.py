@@ -21,7 +21,10 @@ class VerifyRequest(BaseModel):
     "/api/receipts/verify",
     allow=Role.ANALYST,
     scope=Scope.QUERY,
-    answers={404: "The caller cannot read a table of the receipt, or it no longer exists."},
+    answers={
+        404: "The caller cannot read a table of the receipt, or it no longer exists.",
+        422: "The receipt was changed, or its statement is refused, cannot be parsed, or fails.",
+    },
     audit="receipt.verify",
 )
 def verify_receipt(request: VerifyRequest, ctx: Context) -> Verification:

@@ -53,7 +53,7 @@ class ReceiptColumn(_Value):
 class Receipt(_Value):
     """What a result was computed from, and its hash. Those of a mirror have no signature, user and snapshot of their own."""
 
-    version: Literal[1] = 1
+    version: Annotated[int, Field(ge=1, le=1)] = 1
     statement: Annotated[str, StringConstraints(min_length=1, max_length=200_000)]
     parameters: dict[str, Value] | tuple[Value, ...] = Field(default_factory=dict)
     limit: Annotated[int, Field(ge=0, le=100_000_000)] | None

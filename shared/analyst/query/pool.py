@@ -28,6 +28,8 @@ from analyst.query.statement import Statement, StatementError, refused
 _START_SECONDS: Final = 30.0
 _CHECK_SECONDS: Final = 5.0
 _LOOK_SECONDS: Final = 0.1
+_ABANDONED_SECONDS: Final = 86_400
+_MOST_WAITING: Final = 12
 _SPARE: Final = 2
 """Workers that are kept ready."""
 _ATTEMPTS: Final = 4
@@ -94,6 +96,7 @@ class Pool:
         self._scratch = scratch
         self._places = threading.Condition()
         self._running: Counter[str] = Counter()
+        self._waiting = 0
         self._lock = threading.Lock()
         self._zygote: _Zygote | None = None
         self._idle: list[_Worker] = []
@@ -128,10 +131,19 @@ class Pool:
     def _place(self, person: str) -> Iterator[None]:
         most = self._limits.workers
         own = max(1, most - 1)
+
+        def is_free() -> bool:
+            return self._running.total() < most and self._running[person] < own
+
         with self._places:
-            if not self._places.wait_for(
-                lambda: self._running.total() < most and self._running[person] < own, self._limits.wait
-            ):
+            # a waiting statement holds a thread of the server, which others need
+            wait = self._limits.wait if self._waiting < _MOST_WAITING else 0
+            self._waiting += 1
+            try:
+                started = self._places.wait_for(is_free, wait)
+            finally:
+                self._waiting -= 1
+            if not started:
                 whose = "your queries" if self._running.total() < most else f"all {most} queries that run at a time"
                 raise UnavailableError(
                     f"the query did not start, because {whose} are still running; try again in a few seconds",
@@ -173,7 +185,7 @@ class Pool:
 
     def _new(self) -> "_Worker":
         if self._zygote is None:
-            self._zygote = _Zygote(self._limits)
+            self._zygote = _Zygote(self._limits, self._scratch)
         return self._zygote.fork(self._scratch)
 
 
@@ -336,13 +348,22 @@ class _Worker:
 class _Zygote:
     """The process that forks workers, without any variable or open file of the server."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, scratch: Path | None) -> None:
         self._limits = limits
+        if scratch is not None:
+            scratch.mkdir(parents=True, exist_ok=True)
+            _clear(scratch)
         self._sock, theirs = socket.socketpair()
         path = os.pathsep.join(each for each in sys.path if each)
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "analyst.query.worker", str(theirs.fileno())],
-            env={"PYTHONPATH": path, "LC_ALL": "C.UTF-8", "HOME": "/nonexistent", **_NO_THREADS},
+            env={
+                "PYTHONPATH": path,
+                "LC_ALL": "C.UTF-8",
+                "HOME": "/nonexistent",
+                "MALLOC_ARENA_MAX": "2",
+                **_NO_THREADS,
+            },
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -358,8 +379,6 @@ class _Zygote:
         Raises:
             GoneError: this process has ended.
         """
-        if scratch is not None:
-            scratch.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="query-", dir=scratch))
         ours, theirs = socket.socketpair()
         with theirs, self._lock:
@@ -386,3 +405,11 @@ class _Zygote:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def _clear(scratch: Path) -> None:
+    """Delete the folders of workers whose server was killed."""
+    for folder in scratch.glob("query-*"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -33,7 +33,7 @@ _SHARED: Final = (
 )
 """Modules that are loaded once, before workers are forked, which can't open their files."""
 _SPARE_FILES: Final = 64
-_PER_THREAD: Final = 160 << 20
+_PER_THREAD: Final = 48 << 20
 """Address space that a thread takes besides what it uses: its stack, and an arena of the allocator."""
 
 

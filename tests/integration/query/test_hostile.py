@@ -34,7 +34,11 @@ def content(folder: Path) -> dict[str, str]:
     return {
         str(path): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and "state/audit" not in str(path) and "/.da" not in str(path) and "state/" not in str(path)
+        if path.is_file()
+        and "state/audit" not in str(path)
+        and "/.da" not in str(path)
+        and "state/" not in str(path)
+        and "query/cache/" not in str(path)
     }
 
 
