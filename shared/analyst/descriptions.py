@@ -80,6 +80,11 @@ def read(store: Store, table_id: str, registration: str | None) -> Described:
     return _of(_all(store.read(KEY)), table_id, registration)
 
 
+def all_of(data: bytes | None) -> Mapping[str, Described]:
+    """Return the descriptions of all tables by id, from the content of the object `KEY`."""
+    return _All.model_validate_json(data).tables if data else {}
+
+
 def tagged_columns(said: Description, columns: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Return the tags of each column, those of the table among them."""
     return {name: (*said.tags, *(said.columns[name].tags if name in said.columns else ())) for name in columns}

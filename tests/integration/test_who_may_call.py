@@ -87,6 +87,7 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "DELETE /api/admin/metrics/{name}": (Role.KM_ADMIN, ADMINISTER),
     "POST /api/admin/metrics/import": (Role.KM_ADMIN, ADMINISTER),
     "GET /api/catalog/metrics": (Role.VIEWER, READ),
+    "GET /api/catalog/search": (Role.VIEWER, READ),
     "GET /api/metrics": (Role.VIEWER, READ),
     "GET /api/metrics/{name}": (Role.VIEWER, READ),
     "GET /api/metrics/{name}/sql": (Role.VIEWER, READ),

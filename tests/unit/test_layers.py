@@ -36,7 +36,7 @@ LAYERS = (
         "tasks",
         "sync_runs",
     ),
-    ("scheduling",),
+    ("scheduling", "catalog_search"),
     ("context", "pages"),
     ("http",),
     ("connectors",),
