@@ -80,6 +80,11 @@ def read(store: Store, table_id: str, registration: str | None) -> Described:
     return _of(_all(store.read(KEY)), table_id, registration)
 
 
+def everything(store: Store) -> Mapping[str, Described]:
+    """Return the descriptions of all tables by id."""
+    return _all(store.read(KEY)).tables
+
+
 def all_of(data: bytes | None) -> Mapping[str, Described]:
     """Return the descriptions of all tables by id, from the content of the object `KEY`."""
     return _All.model_validate_json(data).tables if data else {}

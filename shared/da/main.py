@@ -21,6 +21,7 @@ SECTIONS = {
         "query": "da.commands.query:app",
         "profile": "da.commands.profile:profile",
         "metrics": "da.commands.metrics:metrics",
+        "feedback": "da.commands.feedback:feedback",
         "status": "da.commands.status:status",
         "open": "da.commands.browse:open_",
         "logout": "da.commands.auth:logout",

@@ -25,6 +25,7 @@ LAYERS = (
         "auth",
         "catalog_view",
         "profiles",
+        "feedback",
         "metrics",
         "quality",
         "cli_wheel",
