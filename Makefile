@@ -59,6 +59,15 @@ pin-image: ## look up the digest of the base image and write it to .env as PYTHO
 	@touch .env && chmod 600 .env && sed -i.old '/^PYTHON_IMAGE=/d' .env && rm -f .env.old
 	@docker image inspect -f 'PYTHON_IMAGE={{index .RepoDigests 0}}' python:3.11-slim-bookworm | tee -a .env
 
+.venv-kbcstorage/installed: .venv/installed
+	$(BIN)/uv venv -q --clear --no-project --python $(BIN)/python .venv-kbcstorage
+	$(BIN)/uv pip install -q --python .venv-kbcstorage/bin/python kbcstorage==0.12.0
+	@touch $@
+
+.PHONY: kbcstorage
+kbcstorage: .venv-kbcstorage/installed ## run Keboola's own client against the double of Keboola
+	$(BIN)/pytest tests/integration/keboola/test_kbcstorage.py
+
 .PHONY: lint
 lint: env ## run ruff and mypy
 	$(BIN)/ruff check -q .
@@ -80,6 +89,7 @@ e2e: env .venv-engines/installed ## run the demo, containers, other engines, man
 	$(BIN)/pytest -n 2 --dist loadfile tests/e2e/faults
 	$(BIN)/pytest tests/e2e --ignore tests/e2e/faults
 	$(BIN)/pytest -n 2 --dist worksteal -m hypothesis --hypothesis-profile many
+	GENERATED_STATEMENTS=20000 $(BIN)/pytest tests/integration/query/test_generated.py
 	for seed in $$(seq 1 20); do SCHEMATHESIS_SEED=$$seed $(BIN)/pytest -n 2 tests/integration/test_schemathesis.py || exit 1; done
 
 .PHONY: bench
@@ -96,4 +106,4 @@ lock: env ## compile the pinned requirements in infra/requirements
 
 .PHONY: clean
 clean: ## remove what make created, except .dev and .env
-	rm -rf .venv .venv-da .venv-engines .demo .mypy_cache .ruff_cache .hypothesis build *.egg-info shared/*.egg-info
+	rm -rf .venv .venv-da .venv-engines .venv-kbcstorage .demo .mypy_cache .ruff_cache .hypothesis build *.egg-info shared/*.egg-info

@@ -10,27 +10,31 @@ from analyst.errors import AnalystError
 from analyst.http import Allow, Answer, function
 from analyst.metrics.checking import Checking, metrics_folder
 from analyst.names import Name
-from analyst.rebuild import Rebuild, RebuildAnswer
+from analyst.rebuild import RebuildAnswer
 
 _LOG = logging.getLogger(f"{logs.ROOT}.rebuild")
 
 
 class RebuildRequest(BaseModel):
-    """The source that caused the rebuild, for the log. Every rebuild reads all sources."""
+    """The source that caused the rebuild, for the log: every rebuild looks at all sources.
+
+    With `file`, nothing is rebuilt: only `analytics/analytics.duckdb` is brought up to date with the newest snapshot.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: Name | None = None
+    file: bool = False
 
 
 @function("POST", "/rebuild", allow=Allow.SERVICE, answers={202: RebuildAnswer}, audit="snapshot.rebuild")
-def rebuild(request: RebuildRequest, ctx: Context) -> Answer[RebuildAnswer]:  # noqa: ARG001
+def rebuild(request: RebuildRequest, ctx: Context) -> Answer[RebuildAnswer]:
     """Publish a snapshot of the current data of all sources, unless the newest snapshot already has it.
 
-    202 means that another rebuild is running and will include it.
+    202 means that another rebuild is running and will include it. `analytics/analytics.duckdb` of a large snapshot follows
+    in the background.
     """
-    rebuilding = Rebuild(ctx.store, ctx.clock, lambda: tuple(ctx.access.current().tables), ctx.settings.scratch_dir)
-    answer = rebuilding.run()
+    answer = ctx.rebuilding.refresh_file() if request.file else ctx.rebuilding.run()
     if answer.status == "published":
         _check_metrics(ctx)
     ctx.audited(snapshot=answer.snapshot, status=answer.status, is_unchanged=answer.status == "unchanged")

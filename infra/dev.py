@@ -198,10 +198,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", help="the port on localhost (default: PORT of .env, else 8000)")
     parser.add_argument("--place", type=Path, default=ROOT / ".dev", help="the folder of the bucket and the secrets")
-    parser.add_argument(
-        "--logs", choices=("auto", "text", "json"), default="auto", help="json if the output is not a terminal"
-    )
+    parser.add_argument("--logs", default="auto", help="text or json (default: json if the output is not a terminal)")
     given = parser.parse_args()
+    if given.logs not in {"auto", "text", "json"}:
+        print(f"'{given.logs}' is not a format of logs (expected text or json): make dev LOGS=json", file=sys.stderr)
+        return 1
     logs = given.logs if given.logs != "auto" else "text" if sys.stdout.isatty() else "json"
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -15,7 +15,9 @@ def list_discovered_tables(query: DiscoveryOrder, ctx: Context) -> Discovered:
     return _asked(ctx, DiscoveryRequest(source=query.source))
 
 
-@function("POST", "/api/admin/discover-tables", allow=Role.ADMIN, answers={404: _NONE, 422: _UNLISTED})
+@function(
+    "POST", "/api/admin/discover-tables", allow=Role.ADMIN, body_limit=8 << 20, answers={404: _NONE, 422: _UNLISTED}
+)
 def register_discovered_tables(order: RegistrationOrder, ctx: Context) -> Discovered:
     """Register the tables of a source, or of all, that are new; or those that are named. A dry run only lists them."""
     return _asked(ctx, DiscoveryRequest(**order.model_dump(), register_new=True))

@@ -1,20 +1,28 @@
 """The manifest: the files that `da sync` mirrors."""
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from analyst.access import Role, Scope
 from analyst.context import Context
 from analyst.http import Encoded, function
-from analyst.manifest import ManifestDocument
+from analyst.manifest import ManifestDocument, SourceList
 from analyst.snapshots import SnapshotNumber
 
 
-class ManifestQuery(BaseModel):
+class SourcesQuery(BaseModel):
     """The number of a snapshot; the newest one by default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     snapshot: SnapshotNumber | None = None
+
+
+class ManifestQuery(SourcesQuery):
+    """The number of a snapshot (the newest one by default), and the names of sources, separated by commas (all by default)."""
+
+    sources: Annotated[str, Field(max_length=8000, pattern=r"^[a-z0-9_]+(,[a-z0-9_]+)*$")] | None = None
 
 
 @function(
@@ -28,9 +36,30 @@ class ManifestQuery(BaseModel):
 def manifest(query: ManifestQuery, ctx: Context) -> Encoded[ManifestDocument]:
     """List every table that the caller can read, with its files. Supports `If-None-Match`.
 
-    The caller's current rights apply to earlier snapshots as well.
+    The caller's current rights apply to earlier snapshots as well. With `sources`, the answer has only the tables of these,
+    and the ETag of each as `/api/sync/sources` lists it; sources of which the caller can read no table are left out.
     """
     snapshot = ctx.snapshots.at(query.snapshot)
     ctx.audited(snapshot=snapshot.number)
     made = ctx.manifests.manifest(snapshot, ctx.access.current(), ctx.caller)
+    encoded = made.whole if query.sources is None else made.of(query.sources.split(","))
+    return Encoded(encoded.body, encoded.etag, gzipped=encoded.gzipped)
+
+
+@function(
+    "GET",
+    "/api/sync/sources",
+    allow=Role.ANALYST,
+    scope=Scope.SYNC,
+    audit="sync.manifest",
+    answers={404: "The snapshot does not exist, or is no longer kept."},
+)
+def manifest_sources(query: SourcesQuery, ctx: Context) -> Encoded[SourceList]:
+    """List the sources of which the caller can read tables, with the ETag of the manifest of each.
+
+    The ETag of the answer is that of the manifest of all sources. Supports `If-None-Match`.
+    """
+    snapshot = ctx.snapshots.at(query.snapshot)
+    ctx.audited(snapshot=snapshot.number)
+    made = ctx.manifests.manifest(snapshot, ctx.access.current(), ctx.caller).listed
     return Encoded(made.body, made.etag, gzipped=made.gzipped)

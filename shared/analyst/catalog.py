@@ -1,6 +1,7 @@
-"""The catalog: the models of a published snapshot, as in its two JSON objects.
+"""The catalog: the models of a published snapshot, as in its JSON objects.
 
-`analytics/current.json` is a `Pointer`; the object it names is a `Catalog`. The read path needs no more than these.
+`analytics/current.json` is a `Pointer`. The object it names is a `Catalog`, or for more than a few tables a `CatalogList`,
+which names the parts that hold the tables. The read path needs no more than these.
 """
 
 from datetime import datetime
@@ -56,6 +57,8 @@ class Table(_Value):
     """The uuid of the registration that it was published for; `None` if none was recorded."""
     notice: str | None = None
     """A finding although nothing failed: its files are gone, or its last increment was empty."""
+    remote: tuple[str, str, str] | None = None
+    """The database, schema and table that the view of a remote table selects from."""
 
     @property
     def id(self) -> str:
@@ -110,6 +113,39 @@ class Catalog(_Value):
     """Key of the previous catalog; there may be others with its number, which were never published."""
 
 
+class SourceTables(_Value):
+    """What a snapshot contains of one source: its tables in the order of their names, and the databases that they need."""
+
+    tables: tuple[Table, ...] = ()
+    remote: tuple[RemoteAttach, ...] = ()
+
+
+class PartRef(_Value):
+    """An object of `size` bytes with the `SourceTables` of some sources; `sources` counts the tables of each by name."""
+
+    key: str
+    size: int
+    sources: dict[str, int]
+
+
+class CatalogList(_Value):
+    """A catalog whose tables are in parts, in the order of their sources; `tables` counts them.
+
+    A change writes the parts of its sources and this list, so its cost does not depend on the number of tables. In a
+    `Catalog`, `tables` is a list: a version that knows only those reads a list of parts as damaged, not as empty.
+    """
+
+    snapshot: int
+    built_at: datetime
+    tables: int
+    parts: tuple[PartRef, ...]
+    owners: str
+    """Key of the object with the owners of view names."""
+    problems: tuple[Problem, ...] = ()
+    held_back: tuple[HeldBack, ...] = ()
+    previous: str | None = None
+
+
 class Pointer(_Value):
     """`analytics/current.json`: the current snapshot, and what it was built from."""
 
@@ -118,9 +154,9 @@ class Pointer(_Value):
     duckdb: str
     catalog: str
     sha256: dict[str, str] = Field(default_factory=dict)
-    """SHA-256 (hex) of the objects `duckdb` and `catalog`."""
+    """SHA-256 (hex) of the object `catalog`, and of `duckdb` if the snapshot has a file of its own."""
     catalog_text: str | None = None
-    """The catalog itself if it is small: one request less for a process that starts."""
+    """The catalog or list of parts itself if it is small: one request less for a process that starts."""
     built_from: dict[str, str] = Field(default_factory=dict)
     """Store version of each source's extract.duckdb."""
     built_at: datetime

@@ -1,7 +1,8 @@
-"""The manifest: every table that a caller can read, with its files, as one JSON document with an ETag.
+"""The manifest: every table that a caller can read, with its files, as JSON documents with ETags.
 
-`da sync` compares it with the mirror. The ETag depends only on the caller's own tables, so a change elsewhere does not
-invalidate it.
+`da sync` compares it with the mirror. The manifest of each source has an ETag of its own, and one ETag covers all of these,
+so a laptop fetches only the sources that have changed. ETags depend only on the caller's own tables, so a change elsewhere
+does not invalidate them.
 """
 
 import gzip
@@ -9,8 +10,11 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
+from itertools import groupby
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,6 +24,8 @@ from analyst.snapshots import Snapshot
 from analyst.visible_tables import visible
 
 _KEPT = 64
+_KEPT_BYTES = 64 << 20
+"""Manifests that are kept, and bytes of their documents."""
 
 Edition = tuple[int, datetime]
 """The identity of a snapshot; in a new bucket, numbers start again."""
@@ -47,19 +53,72 @@ class ManifestTable(BaseModel):
 
 
 class ManifestDocument(BaseModel):
-    """The manifest: the number of the snapshot, and its tables by id."""
+    """The manifest: the number of the snapshot, its tables by id, and the ETag of the manifest of each source."""
 
     snapshot: int
     tables: dict[str, ManifestTable]
+    sources: dict[str, str]
+
+
+class SourceList(BaseModel):
+    """The sources of which the caller can read tables, with the ETag of the manifest of each."""
+
+    snapshot: int
+    sources: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
-    """The manifest of one caller: its bytes, plain and gzipped, and its ETag without quotes."""
+class Encoding:
+    """A document: its bytes, plain and gzipped, and its ETag without quotes."""
 
     body: bytes
     gzipped: bytes
     etag: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The manifest of one caller. `sources` are the encoded tables of each source, `etags` those of the sources."""
+
+    snapshot: int
+    sources: Mapping[str, Sequence[bytes]]
+
+    @cached_property
+    def etags(self) -> Mapping[str, str]:
+        """The ETag of each source."""
+        return {source: _digest(b",".join(tables)) for source, tables in self.sources.items()}
+
+    @cached_property
+    def etag(self) -> str:
+        """The ETag of all sources.
+
+        It does not depend on the number of the snapshot: a publish of tables that this caller cannot read must not make
+        every laptop ask again.
+        """
+        return _digest(_json(self.etags))
+
+    @cached_property
+    def whole(self) -> Encoding:
+        """All tables."""
+        return self._encoded(b'"tables":{%b},"sources":%b' % (self._tables(self.sources), _json(self.etags)), self.etag)
+
+    @cached_property
+    def listed(self) -> Encoding:
+        """The list of sources."""
+        return self._encoded(b'"sources":' + _json(self.etags), self.etag)
+
+    def of(self, sources: Collection[str]) -> Encoding:
+        """Return the tables of some sources; those of which the caller can read no table are left out."""
+        etags = {source: self.etags[source] for source in sorted(set(sources) & self.sources.keys())}
+        members = b'"tables":{%b},"sources":%b' % (self._tables(etags), _json(etags))
+        return self._encoded(members, _digest(_json(etags)))
+
+    def _tables(self, sources: Collection[str]) -> bytes:
+        return b",".join(table for source in sources for table in self.sources[source])
+
+    def _encoded(self, members: bytes, etag: str) -> Encoding:
+        body = b'{"snapshot":%d,%b}' % (self.snapshot, members)
+        return Encoding(body, gzip.compress(body, compresslevel=1, mtime=0), etag)
 
 
 @dataclass(slots=True)
@@ -68,8 +127,8 @@ class Manifests:
 
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _made: "OrderedDict[tuple[Edition, int, Caller], Manifest]" = field(default_factory=OrderedDict)
-    _fragments: dict[tuple[str, bool, str | None], bytes] = field(default_factory=dict)
-    _edition: Edition | None = None
+    _tables: dict[str, tuple[Table, bool, str | None, bytes]] = field(default_factory=dict)
+    """The encoded tables by id. A table that has not changed is the same object in the next snapshot."""
 
     def manifest(self, snapshot: Snapshot, access: AccessList, caller: Caller) -> Manifest:
         """Make the caller's manifest of a snapshot."""
@@ -79,32 +138,34 @@ class Manifests:
             if made is None:
                 made = self._make(snapshot, access, caller)
                 self._made[key] = made
-                if len(self._made) > _KEPT:
+                while len(self._made) > 1 and self._are_too_many():
                     self._made.popitem(last=False)
             else:
                 self._made.move_to_end(key)
             return made
 
-    def _make(self, snapshot: Snapshot, access: AccessList, caller: Caller) -> Manifest:
-        if self._edition != _edition(snapshot):
-            self._edition, self._fragments = _edition(snapshot), {}
-        tables = b",".join(self._fragment(table, access) for table in visible(snapshot, access, caller))
-        body = b'{"snapshot":%d,"tables":{%b}}' % (snapshot.number, tables)
-        # Over the tables alone, without the number of the snapshot: a publish of tables that this caller cannot read must
-        # not make every laptop download its manifest again.
-        etag = hashlib.sha256(tables).hexdigest()[:32]
-        return Manifest(body, gzip.compress(body, compresslevel=1, mtime=0), etag)
+    def _are_too_many(self) -> bool:
+        size = sum(len(each.whole.body) for each in self._made.values() if "whole" in each.__dict__)
+        return len(self._made) > _KEPT or size > _KEPT_BYTES
 
-    def _fragment(self, table: Table, access: AccessList) -> bytes:
+    def _make(self, snapshot: Snapshot, access: AccessList, caller: Caller) -> Manifest:
+        if len(self._tables) > 2 * len(snapshot.by_id) + _KEPT:
+            self._tables.clear()  # of tables that are gone
+        tables = visible(snapshot, access, caller)
+        by_source = groupby(tables, lambda table: table.source)
+        made = {source: [self._encoded(table, access) for table in group] for source, group in by_source}
+        return Manifest(snapshot.number, made)
+
+    def _encoded(self, table: Table, access: AccessList) -> bytes:
         registration = access.tables.get(table.id)
         server_only = registration is not None and registration.server_only
         description = access.description(table.id, table.description)
-        key = (table.id, server_only, description)
-        made = self._fragments.get(key)
-        if made is None:
-            made = _json(table.id) + b":" + _json(_entry(table, description, server_only=server_only))
-            self._fragments[key] = made
-        return made
+        known = self._tables.get(table.id)
+        if known is not None and known[0] is table and known[1:3] == (server_only, description):
+            return known[3]
+        encoded = _json(table.id) + b":" + _json(_entry(table, description, server_only=server_only))
+        self._tables[table.id] = (table, server_only, description, encoded)
+        return encoded
 
 
 def _edition(snapshot: Snapshot) -> Edition:
@@ -131,3 +192,7 @@ def _entry(table: Table, description: str | None, *, server_only: bool) -> dict[
 
 def _json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]

@@ -13,7 +13,7 @@ from analyst.errors import AnalystError, InvalidInputError, NotFoundError, Unava
 from analyst.runs import Run, RunKind, RunProgress, RunRecord, RunStatus, TableResult
 from analyst.snapshots import Snapshots
 from analyst.state.source_types import EXTERNAL
-from analyst.state.sources import Source
+from analyst.state.sources import Source, no_source
 from analyst.store import Store
 
 LOST_AFTER = timedelta(hours=1)
@@ -142,7 +142,7 @@ def _planned(
     wanted: Mapping[str, list[str] | None]
     wanted = dict.fromkeys(types if sources is None else sources) if tables is None else dict(_by_source(tables))
     if unknown := sorted(wanted.keys() - types.keys()):
-        raise NotFoundError(f"the source {unknown[0]!r} does not exist; `da admin sources` lists the existing ones")
+        raise no_source(unknown[0], list(types))
     for source, names in wanted.items():
         if types[source] != EXTERNAL:
             run = TriggeredRun(source=source, run_id=runs.new_run_id())

@@ -1,7 +1,7 @@
 """Descriptions of invalid values, in words for people.
 
 Pydantic's own messages name regular expressions and Python types. `Matching` checks a text against a pattern and
-describes what is expected in words; `reason` rewords the rest.
+describes what is expected in words; `reason` rewords the rest, so that it continues the name of a field.
 """
 
 import re
@@ -11,10 +11,19 @@ from typing import Any, Final
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, core_schema
 
-_TIME: Final = "Input should be a time such as 2026-03-01T00:00:00Z"
-_DATE: Final = "Input should be a date such as 2026-03-01"
-_LIST: Final = "Input should be a list"
-_OBJECT: Final = "Input should be an object"
+_WORDS: Final = (
+    (re.compile(r"(?:Input|String|Value|List|Data) should be a valid "), "must be a valid "),
+    (re.compile(r"String should have at least 1 character$"), "must not be empty"),
+    (re.compile(r"(?:Input|String|Value|List|Data) should "), "must "),
+    (re.compile(r"Field required$"), "is missing"),
+    (re.compile(r"Extra inputs are not permitted"), "is not a known field"),
+)
+"""How pydantic begins a message, and how it reads after the name of a field."""
+
+_TIME: Final = "must be a time such as 2026-03-01T00:00:00Z"
+_DATE: Final = "must be a date such as 2026-03-01"
+_LIST: Final = "must be a list"
+_OBJECT: Final = "must be an object"
 _REWORDED: Final = {
     "dataclass_type": _OBJECT,
     "dict_type": _OBJECT,
@@ -26,8 +35,8 @@ _REWORDED: Final = {
     "list_type": _LIST,
     "set_type": _LIST,
     "tuple_type": _LIST,
-    "none_required": "Input should be null",
-    "string_pattern_mismatch": "Input has the wrong format",
+    "none_required": "must be null",
+    "string_pattern_mismatch": "has the wrong format",
     "date_from_datetime_inexact": _DATE,
     "date_from_datetime_parsing": _DATE,
     "date_parsing": _DATE,
@@ -37,15 +46,15 @@ _REWORDED: Final = {
     "datetime_parsing": _TIME,
     "datetime_type": _TIME,
     "timezone_aware": f"{_TIME}, with a time zone",
-    "is_instance_of": "Input is not of a supported kind",
-    "union_tag_invalid": "Input should be one of the documented kinds",  # pydantic's message repeats the value
-    "union_tag_not_found": "Input should be one of the documented kinds",
+    "is_instance_of": "is not of a supported kind",
+    "union_tag_invalid": "must be one of the documented kinds",  # pydantic's message repeats the value
+    "union_tag_not_found": "must be one of the documented kinds",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Matching:
-    """Metadata of a text type: the whole text must match `pattern`; `expected` completes "Input should be …".
+    """Metadata of a text type: the whole text must match `pattern`; `expected` completes "must be …".
 
     JSON schemas show the pattern, which has the syntax that Python, Rust and ECMAScript share.
     """
@@ -63,7 +72,7 @@ class Matching:
 
     def _checked(self, text: str) -> str:
         if re.fullmatch(self.pattern, text) is None:
-            raise PydanticCustomError("format", "Input should be {expected}", {"expected": self.expected})
+            raise PydanticCustomError("format", "must be {expected}", {"expected": self.expected})
         return text
 
 
@@ -71,7 +80,15 @@ def reason(error: ErrorDetails) -> str:
     """Describe why a value is invalid, without repeating it: it may be a secret."""
     context = error.get("ctx", {})
     if error["type"] == "too_long":
-        return f"Input should have at most {context['max_length']} items"
+        return f"must have at most {context['max_length']} items"
     if error["type"] == "too_short":
-        return f"Input should have at least {context['min_length']} item{'s' if context['min_length'] > 1 else ''}"
-    return _REWORDED.get(error["type"]) or error["msg"].removeprefix("Value error, ")
+        return f"must have at least {context['min_length']} item{'s' if context['min_length'] > 1 else ''}"
+    return _REWORDED.get(error["type"]) or _worded(error["msg"].removeprefix("Value error, "))
+
+
+def _worded(message: str) -> str:
+    for pattern, words in _WORDS:
+        message, found = pattern.subn(words, message, count=1)
+        if found:
+            break
+    return message

@@ -13,7 +13,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from da.atomic import write_atomically
-from da.errors import DaError, UsageError
+from da.errors import DaError, UsageError, cause_of
 
 LOG_IN = "run: da login --server URL"
 
@@ -125,10 +125,10 @@ class Config:
             document = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return {}
+        except NotADirectoryError:
+            raise DaError(f"can't read '{path}': '{self.folder}' is not a folder; correct DA_CONFIG_DIR") from None
         except OSError as error:
-            raise DaError(
-                f"can't read '{path}': {(error.strerror or str(error)).lower()}; fix its permissions"
-            ) from None
+            raise DaError(f"can't read '{path}': {cause_of(error)}; fix its permissions") from None
         except (ValueError, RecursionError):
             raise DaError(f"can't read '{path}': it is not JSON; delete it and log in again") from None
         return document if isinstance(document, dict) else {}
@@ -167,8 +167,8 @@ def _token(environ: Mapping[str, str]) -> str:
     if file := environ.get("DA_TOKEN_FILE"):
         try:
             token = Path(file).read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as error:
-            reason = (getattr(error, "strerror", None) or "it is not UTF-8 text").lower()
+        except (OSError, UnicodeError) as error:
+            reason = cause_of(error)
             raise DaError(f"can't read {file!r}, the value of DA_TOKEN_FILE: {reason}; correct or unset it") from None
     return token or environ.get("DA_TOKEN", "").strip()
 

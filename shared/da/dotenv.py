@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from da.errors import DaError
+from da.errors import DaError, cause_of
 
 _LINE = re.compile(r"\s*(export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=")
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@~+-]*")
@@ -29,8 +29,8 @@ def dotenv_lines(path: Path) -> dict[str, str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise DaError(f"can't read '{path}': {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}") from None
+    except (OSError, UnicodeError) as error:
+        raise DaError(f"can't read '{path}': {cause_of(error)}; correct that and try again") from None
     found = ((_LINE.match(line), line) for line in lines)
     return {match["name"]: line for match, line in found if match}
 

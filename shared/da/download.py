@@ -1,5 +1,6 @@
 """Download files by signed URLs: in parallel, in ranges, resumable, and verified before they are published."""
 
+import errno
 import hashlib
 import threading
 import time
@@ -11,7 +12,7 @@ from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
 from typing import Any
 
-from da.errors import BrokenError, DaError, RefusedError, UnreachableError
+from da.errors import BrokenError, DaError, RefusedError, UnreachableError, cause_of
 from da.pieces import Assembly, Piece, Wanted, assembly
 from da.progress import Progress
 from da.server import Backoff, Server
@@ -356,5 +357,6 @@ def _as_da_error(error: Exception) -> DaError:
     if isinstance(error, DaError):
         return error
     if isinstance(error, OSError) and error.strerror:
-        return DaError(f"can't write '{error.filename or 'a file'}': {error.strerror.lower()}")
+        advice = "free some space" if error.errno == errno.ENOSPC else "fix that"
+        return DaError(f"can't write '{error.filename or 'a file'}': {cause_of(error)}; {advice} and run da sync again")
     return DaError(f"internal error: {type(error).__name__}: {error}")

@@ -45,3 +45,12 @@ class RefusedError(DaError):
     def passes(self) -> bool:
         """Whether the same request may succeed later."""
         return self.status in {429, 500, 502, 503, 504}
+
+
+def cause_of(error: OSError | UnicodeError) -> str:
+    """Say why a file can't be read or written, in words."""
+    if isinstance(error, UnicodeError):
+        return "it is not UTF-8 text"
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder"
+    return (error.strerror or str(error)).lower()

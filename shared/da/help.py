@@ -137,7 +137,8 @@ def _wrong(error: Any) -> str:
     parameter = getattr(error, "param", None)
     if kind == "NoSuchOption":
         names = [name for each in error.ctx.command.params for name in (*each.opts, *each.secondary_opts)]
-        near = get_close_matches(error.option_name, [name for name in names if name.startswith("--")], n=2, cutoff=0.5)
+        long = {name.removeprefix("--"): name for name in names if name.startswith("--")}
+        near = [long[each] for each in get_close_matches(error.option_name.lstrip("-"), long, n=2, cutoff=0.6)]
         hint = f"; did you mean '{_listed(near)}'?" if near else ""
         return f"there is no option '{error.option_name}'{hint}"
     if message.startswith("Got unexpected extra argument"):

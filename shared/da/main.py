@@ -1,15 +1,17 @@
 """The `da` command: the command table and error reporting."""
 
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 
 from da import __version__
-from da.errors import CanceledError, DaError, UsageError
+from da.errors import CanceledError, DaError, UsageError, cause_of
 from da.help import Commands, Group, walked, wrong_call
 from da.output import say_error, say_text
 
@@ -20,6 +22,8 @@ SECTIONS = {
         "tables": "da.commands.tables:tables",
         "query": "da.commands.query:app",
         "profile": "da.commands.profile:profile",
+        "explore": "da.commands.explore:explore",
+        "verify": "da.commands.verify:verify",
         "metrics": "da.commands.metrics:metrics",
         "feedback": "da.commands.feedback:feedback",
         "status": "da.commands.status:status",
@@ -44,6 +48,33 @@ SECTIONS = {
 }
 """The target of each command, in the order of the help. A module is imported only when its command runs."""
 
+_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+
+ELSEWHERE = {
+    "completion": "--install-completion",
+    "connect": "login",
+    "doctor": "diagnose",
+    "download": "sync",
+    "get": "sync",
+    "info": "status",
+    "init": "setup",
+    "list": "tables",
+    "ls": "tables",
+    "pull": "sync",
+    "refresh": "sync",
+    "run": "query",
+    "show": "tables",
+    "signin": "login",
+    "signout": "logout",
+    "sql": "query",
+    "update": "sync",
+    "version": "--version",
+}
+"""Commands that people know from similar programs, and ours."""
+
+_COMPLETION = {"--show-completion": "show_callback", "--install-completion": "install_callback"}
+_SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
+
 COMMANDS = {name: target for commands in SECTIONS.values() for name, target in commands.items()}
 
 
@@ -55,6 +86,8 @@ class _LazyGroup(Group):
         return {title: list(commands) for title, commands in SECTIONS.items()}
 
     def elsewhere(self, ctx: Any, name: str) -> list[str]:
+        if name in ELSEWHERE:
+            return [ELSEWHERE[name]]
         return [
             f"{group} {each}"
             for group in ("admin", "auth")
@@ -74,15 +107,20 @@ class _LazyGroup(Group):
         made.name = cmd_name
         return made
 
+    def make_context(self, *arguments: Any, **more: Any) -> Any:
+        try:
+            return super().make_context(*arguments, **more)
+        except BrokenPipeError:  # of --help
+            raise typer.Exit(_stop_writing()) from None
+
     def invoke(self, ctx: Any) -> Any:
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
         except KeyboardInterrupt:  # the parser would end the program without a word
             raise CanceledError("interrupted") from None
-        except BrokenPipeError:  # the reader of our output, such as `head`, has closed the pipe
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
+        except BrokenPipeError:  # the parser would end the program with 1
+            return _stop_writing()
         return result
 
 
@@ -140,21 +178,30 @@ def run(arguments: Sequence[str] | None = None) -> None:
             # code page of the region and lose the other characters.
             chosen = stream.isatty() or os.environ.get("PYTHONIOENCODING")
             stream.reconfigure(encoding=None if chosen else "utf-8", errors="backslashreplace")
-    sys.exit(execute(arguments))
+    sys.exit(execute([_decoded(each) for each in (sys.argv[1:] if arguments is None else arguments)]))
+
+
+def _decoded(argument: str) -> str:
+    """Return an argument as it was typed in a terminal of UTF-8, also where Python took the locale for ASCII."""
+    try:
+        return argument.encode(errors="surrogateescape").decode()
+    except UnicodeError:  # the name of a file in another encoding
+        return argument
 
 
 def execute(arguments: Sequence[str] | None) -> int:
     """Run a command and return its exit code. Errors are printed to stderr as one message, never as a traceback."""
     before = os.environ.get("DA_VERBOSE")
     try:
+        if arguments and arguments[0] in _COMPLETION:
+            _complete(*arguments)
         code = app(arguments, prog_name="da", standalone_mode=False)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except DaError as error:
         return _fail(str(error), error.exit_code)
     except OSError as error:
-        place = f"'{error.filename}': " if error.filename else ""
-        return _fail(f"{place}{(error.strerror or str(error)).lower()}", 1)
+        return _about_file(error)
     except Exception as error:  # noqa: BLE001  a user sees no traceback
         return _unforeseen(error)
     finally:
@@ -163,14 +210,46 @@ def execute(arguments: Sequence[str] | None) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _complete(option: str, shell: str | None = None, *_: str) -> None:
+    """Print or install the completion of a shell that is named; without a name, the parser detects the shell."""
+    if shell is None:
+        return
+    if shell not in _SHELLS:
+        raise UsageError(f"there is no completion for '{shell}'; there is for {', '.join(_SHELLS)}")
+    from typer import completion
+
+    context = typer.Context(typer.main.get_command(app), info_name="da")
+    getattr(completion, _COMPLETION[option])(context, None, shell)  # ends the process
+
+
+def _stop_writing() -> int:
+    """End well: the reader of the output, such as `head`, has read enough and closed the pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _about_file(error: OSError) -> int:
+    if isinstance(error, BrokenPipeError):
+        return _stop_writing()
+    if error.filename:
+        return _fail(f"can't use '{error.filename}': {cause_of(error)}; check the path and its permissions", 1)
+    if error.errno in _FULL:
+        return _fail(f"can't write the output: {cause_of(error)}; free some space, or write it elsewhere", 1)
+    return _fail(cause_of(error), 1)
+
+
 def _unforeseen(error: Exception) -> int:
     if hasattr(error, "exit_code") and hasattr(error, "format_message"):  # raised by the command-line parser
         if type(error).__name__ == "NoArgsIsHelpError":
-            say_text(error.format_message())
-            return UsageError.exit_code
+            with suppress(BrokenPipeError):
+                say_text(error.format_message())
+                return UsageError.exit_code
+            return _stop_writing()
         return _fail(wrong_call(error), error.exit_code)
     if type(error).__name__ == "Abort":
         return _fail("interrupted", 130)
+    if isinstance(error, UnicodeEncodeError) and any("\udc80" <= each <= "\udcff" for each in str(error.object)):
+        return _fail("can't use characters of this command in the encoding of this system; set PYTHONUTF8=1", 1)
     if os.environ.get("DA_DEBUG") or os.environ.get("DA_VERBOSE"):
         raise error
     return _fail("something went wrong inside da; run the command again with -v and report what it prints", 1)

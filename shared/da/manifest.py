@@ -4,8 +4,8 @@ The manifest is the JSON of `GET /api/sync/manifest`; the mirror's own state sto
 """
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from da.errors import DaError
@@ -15,6 +15,7 @@ NO_TABLES = "You may not read any table yet. Ask: da request SOURCE.TABLE --reas
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _ID = re.compile(rf"{_NAME.pattern}\.{_NAME.pattern}")
+_ETAG = re.compile(r"[!-~]{1,200}")
 _SMALLEST = 12
 """Bytes of the smallest file that can be Parquet: its two marks, and the length of its footer."""
 
@@ -103,11 +104,17 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All tables the user can read. `refused` are invalid entries: `{id as given: reason}`."""
+    """All tables the user can read. `refused` are invalid entries: `{id as given: reason}`.
+
+    `sources` are the ETags of the manifests of sources; older servers send none. `changed` are the sources whose tables
+    may differ from those of the mirror, or `None` if all may.
+    """
 
     snapshot: int
     tables: Mapping[str, Table]
     refused: Mapping[str, str]
+    sources: Mapping[str, str] = field(default_factory=dict)
+    changed: frozenset[str] | None = None
 
     @classmethod
     def from_json(cls, document: object) -> Self:
@@ -122,12 +129,80 @@ class Manifest:
             entries = _mapping(top.get("tables"), "tables")
         except _InvalidError as error:
             raise DaError(f"the server's manifest is invalid: {error}; check the address of the server") from None
-        return cls(snapshot, *_tables(entries))
+        return cls(snapshot, *_tables(entries), _etags(top.get("sources")))
+
+    @classmethod
+    def with_changes(
+        cls, listed: "SourceList", documents: Iterable[object], known: Mapping[str, Table], changed: Collection[str]
+    ) -> Self:
+        """Combine the manifests of changed sources with the `known` tables of the others.
+
+        Raises:
+            DaError: a document is not a manifest.
+        """
+        parts = [cls.from_json(document) for document in documents]
+        entries = {table_id: table for part in parts for table_id, table in part.tables.items()}
+        refused = {table_id: reason for part in parts for table_id, reason in part.refused.items()}
+        same = listed.sources.keys() - set(changed)
+        tables = {table_id: table for table_id, table in known.items() if source_of(table_id) in same}
+        views = {table.view: table_id for table_id, table in tables.items()}
+        for table_id, table in entries.items():
+            owner = views.setdefault(table.view, table_id)
+            if owner == table_id and source_of(table_id) in changed:
+                tables[table_id] = table
+            else:
+                refused[table_id] = _already_used(table.view, owner)
+        etags = {source: etag for part in parts for source, etag in part.sources.items() if source in changed}
+        etags |= {source: listed.sources[source] for source in same}
+        return cls(listed.snapshot, dict(sorted(tables.items())), refused, etags, frozenset(changed))
+
+
+@dataclass(frozen=True, slots=True)
+class SourceList:
+    """The sources of which the user can read tables, with the ETag of the manifest of each."""
+
+    snapshot: int
+    sources: Mapping[str, str]
+
+    @classmethod
+    def from_json(cls, document: object) -> Self:
+        """Read a list of sources.
+
+        Raises:
+            DaError: the document is not one.
+        """
+        try:
+            top = _mapping(document, "the list of sources")
+            return cls(_count(top.get("snapshot"), "snapshot"), _etags(_mapping(top.get("sources"), "sources")))
+        except _InvalidError as error:
+            raise DaError(
+                f"the server's list of sources is invalid: {error}; check the address of the server"
+            ) from None
+
+
+def source_of(table_id: str) -> str:
+    """Return the source of a table."""
+    return table_id.partition(".")[0]
 
 
 def noticed(tables: Iterable[Table]) -> list[str]:
     """List the server's notices about tables, such as that files are gone from the source."""
     return [clean(f"{table.id}: {table.notice}") for table in tables if table.notice]
+
+
+def _etags(document: object) -> dict[str, str]:
+    """Read ETags of sources; a name or ETag that is not valid is left out, and its source counts as changed."""
+    if not isinstance(document, dict):
+        return {}
+    return {
+        source: etag
+        for source, etag in document.items()
+        if _NAME.fullmatch(source) and isinstance(etag, str) and _ETAG.fullmatch(etag)
+    }
+
+
+def _already_used(view: str, owner: str) -> str:
+    return f"its view name '{view}' is already used by {owner}"
 
 
 def _tables(entries: Mapping[str, Any]) -> tuple[dict[str, Table], dict[str, str]]:
@@ -144,7 +219,7 @@ def _tables(entries: Mapping[str, Any]) -> tuple[dict[str, Table], dict[str, str
         if owner == table_id:
             tables[table_id] = table
         else:
-            refused[table_id] = f"its view name '{table.view}' is already used by {owner}"
+            refused[table_id] = _already_used(table.view, owner)
     return tables, refused
 
 

@@ -1,8 +1,10 @@
 """Shared by the commands: options, completion of table names, `key=value` options, confirmation."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -86,7 +88,29 @@ def _value(value: str, text: str) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError as error:
+    except ValueError:
         raise UsageError(
-            f"{text!r} is not a valid option: a value that starts with {value[0]} must be JSON ({error})"
+            f"{text!r} is not a valid option: a value that starts with {value[0]} must be JSON, such as "
+            """'types={"id": "VARCHAR"}' or 'nullstr=["NA", "-"]'"""
         ) from None
+
+
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def parse_time(text: str | None) -> str | None:
+    """Return a time with its zone: one without a zone is local, and `2h` is two hours ago.
+
+    Raises:
+        UsageError: it is not a time.
+    """
+    if text is None:
+        return None
+    if span := re.fullmatch(r"(\d{1,5})([mhdw])", text):
+        return (datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})).isoformat(timespec="seconds")
+    try:
+        at = datetime.fromisoformat(text)
+        return text if at.tzinfo else at.astimezone().isoformat()
+    except (ValueError, OverflowError):
+        expected = "expected something like 2h, 7d, 2026-03-01 or 2026-03-01T08:00"
+        raise UsageError(f"'{text}' is not a valid time ({expected})") from None

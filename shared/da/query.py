@@ -104,7 +104,7 @@ def run(connection: duckdb.DuckDBPyConnection, sql: str, shape: Shape) -> Result
     try:
         statements = connection.extract_statements(sql)
         if not statements:
-            raise DaError("no SQL to run")
+            raise DaError("""there is no SQL to run; give some, for example: da query "select 1\"""")
         for statement in statements[:-1]:
             connection.execute(statement)
         return _last(connection, statements[-1], shape)
@@ -122,7 +122,10 @@ def _last(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement, sh
         return Result(columns, _unshaped(connection), shaped=False)
     columns = tuple(Column(name, kind) for name, kind, *_ in described)
     names = ", ".join(f"c{index}" for index in range(len(columns)))
-    connection.execute(f"select {shape(columns)} from (\n{query}\n) as result({names})")
+    try:
+        connection.execute(f"select {shape(columns)} from (\n{query}\n) as result({names})")
+    except duckdb.Error as error:
+        raise DaError(_at_its_line(error)) from None
     return Result(columns, _fetched(connection))
 
 
@@ -131,7 +134,14 @@ def _fetched(connection: duckdb.DuckDBPyConnection) -> Iterator[Row]:
         while batch := connection.fetchmany(_BATCH):
             yield from batch
     except duckdb.Error as error:
-        raise DaError(str(error).strip()) from None
+        raise DaError(_at_its_line(error)) from None
+
+
+def _at_its_line(error: duckdb.Error) -> str:
+    """Return the message of a query that was wrapped, in which its first line was the second."""
+    return re.sub(
+        r"^LINE (\d+):(?= )", lambda found: f"LINE {int(found[1]) - 1}:", str(error).strip(), flags=re.MULTILINE
+    )
 
 
 def _unshaped(connection: duckdb.DuckDBPyConnection) -> Iterator[Row]:

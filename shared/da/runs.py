@@ -6,6 +6,7 @@ from typing import Any
 
 from da.errors import DaError
 from da.server import Server
+from da.text import count_text
 
 PENDING = frozenset({"pending", "running"})
 
@@ -61,3 +62,19 @@ def _intervals(deadline: float, late: Callable[[], str]) -> Iterator[None]:
             )
         sleep(interval)
         interval = min(interval * 1.5, 2.0)
+
+
+def result_of(run: dict[str, Any]) -> str:
+    """Say in one cell what came of a run: its error, otherwise its tables or counts."""
+    if run.get("error"):
+        return str(run["error"])
+    tables = run.get("tables") or []
+    if run["status"] in PENDING:
+        return f"{len(tables)} of {run.get('total')} tables, reading {', '.join(run.get('reading') or [])}"
+    failed = [f"{table['table']}: {table['error']}" for table in tables if table.get("error")]
+    if failed:
+        return "; ".join(failed)
+    if run.get("snapshot"):
+        return f"snapshot {run['snapshot']}"
+    counts = ", ".join(f"{count:,} {name}" for name, count in sorted((run.get("counts") or {}).items()))
+    return counts or count_text(len(tables), "table")

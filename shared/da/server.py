@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urljoin, urlsplit
@@ -66,6 +66,17 @@ class Server:
         """POST a document; `again` if the request can safely be retried."""
         return self._ask("POST", path, document, again=again)
 
+    def ask_for_text(
+        self, path: str, document: Mapping[str, Any], headers: Sequence[str]
+    ) -> tuple[dict[str, str], str]:
+        """POST a document whose request can be retried; return some headers and the text of the answer."""
+
+        def read(answer: Exchange) -> tuple[dict[str, str], str]:
+            return {name: answer.header(name) for name in headers}, answer.read().decode()
+
+        answered: tuple[dict[str, str], str] = self._try("POST", path, *_body(document), read, again=True)
+        return answered
+
     def put_bytes(self, path: str, data: bytes) -> None:
         """PUT bytes to a path derived from their content, so that retries are safe."""
         self._try("PUT", path, {"Content-Type": "application/octet-stream"}, data, Exchange.read)
@@ -84,8 +95,24 @@ class Server:
 
     def manifest(self, etag: str | None) -> tuple[str, Any] | None:
         """Return the ETag and the manifest; `None` if `etag` is still current."""
+        return self._document("/api/sync/manifest", etag)
+
+    def manifest_of(self, sources: Iterable[str]) -> Any:
+        """Return the manifest of some sources."""
+        answer = self._document(f"/api/sync/manifest?{urlencode({'sources': ','.join(sources)})}", None)
+        return answer and answer[1]
+
+    def sources(self, etag: str | None) -> tuple[str, Any] | None:
+        """Return the ETag of the manifest and the list of sources; `None` if `etag` is still current.
+
+        Raises:
+            RefusedError: with the status 404, if the server is older than that list.
+        """
+        return self._document("/api/sync/sources", etag)
+
+    def _document(self, path: str, etag: str | None) -> tuple[str, Any] | None:
         headers = {"Accept-Encoding": "gzip", **({"If-None-Match": etag} if etag else {})}
-        answer: tuple[str, Any] | None = self._try("GET", "/api/sync/manifest", headers, None, _manifest)
+        answer: tuple[str, Any] | None = self._try("GET", path, headers, None, _with_etag)
         return answer
 
     def urls(self, files: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], float]:
@@ -156,6 +183,7 @@ class Server:
 
     def _explained(self, error: RefusedError) -> RefusedError:
         message = str(error).rstrip(".")
+        why = message.partition("; ")[0]  # without the server's advice, where da has better
         variable = self._login.variable
         if error.code == "settings":
             message = (
@@ -166,11 +194,11 @@ class Server:
             message = str(_other_server(self.address))
         elif error.status == _UNAUTHORIZED and variable:
             message = (
-                f"'{self.address}' does not accept the access token in {variable} ({message}): it has expired or was"
-                f" revoked; set a new one, or unset {variable} to use the login of da login"
+                f"'{self.address}' does not accept the access token in {variable} ({why}); set a new one, or unset"
+                f" {variable} to use the login of da login"
             )
         elif error.status == _UNAUTHORIZED and self._login.token:
-            message = f"{message}; to log in again, run: da login --server {self.address}"
+            message = f"{why}; to log in again, run: da login --server {self.address}"
         elif error.wait:
             message = f"{message}; try again in {error.wait:.0f} s"
         return RefusedError(message, status=error.status, code=error.code, wait=error.wait)
@@ -216,7 +244,7 @@ def _body(document: Mapping[str, Any] | None) -> tuple[dict[str, str], bytes | N
     return ({}, None) if document is None else ({"Content-Type": "application/json"}, json.dumps(document).encode())
 
 
-def _manifest(answer: Exchange) -> tuple[str, Any] | None:
+def _with_etag(answer: Exchange) -> tuple[str, Any] | None:
     if answer.status == _NOT_MODIFIED:
         answer.read()
         return None

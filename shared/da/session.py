@@ -92,8 +92,13 @@ def doing(what: str, *, missing: str = "") -> Iterator[Server]:
             yield server
     except RefusedError as error:
         advice = {_FORBIDDEN: _about_rights(error), _NOT_FOUND: missing}.get(error.status)
-        message = f"can't {what}: {error}{f'; {advice}' if advice else ''}"
+        message = advised(f"can't {what}: {error}", advice or "")
         raise RefusedError(message, status=error.status, code=error.code, wait=error.wait) from None
+
+
+def advised(message: str, advice: str) -> str:
+    """Add advice to a message, unless it has some: a question, such as `did you mean …?`, or a command."""
+    return message if not advice or message.endswith("?") or "run: da" in message else f"{message}; {advice}"
 
 
 def _about_rights(error: RefusedError) -> str:

@@ -12,6 +12,7 @@ read are deleted immediately.
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import import_module
@@ -20,8 +21,8 @@ from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from da.errors import DaError
-from da.manifest import Manifest, Table, noticed
+from da.errors import DaError, RefusedError
+from da.manifest import Manifest, SourceList, Table, noticed
 from da.pieces import assembly
 from da.plan import Plan, Request, choose, plan
 from da.progress import Bar, Progress
@@ -36,6 +37,16 @@ if TYPE_CHECKING:
 
 _NAMED = 5
 """Tables that are listed by name."""
+
+_MOST_CHANGED = 500
+_AT_ONCE = 100
+"""Changed sources from which on the whole manifest is fetched, and sources in one request."""
+
+_NOT_FOUND = 404
+
+
+class _OlderServerError(Exception):
+    """The server has no list of sources."""
 
 
 @dataclass(slots=True)
@@ -142,26 +153,62 @@ class Sync:
         if self._before.server not in {"", self._server.address}:
             note = f"this workspace was a mirror of {self._before.server}; it is now a mirror of {self._server.address}"
             self._report.notes.append(note)
-        answer = self._server.manifest(self._etag(request))
-        if answer is None:
+        found = self._manifest(request)
+        if found is None:
             self._unchanged(request)
         else:
-            self._take_over(Manifest.from_json(answer[1]), answer[0], request)
+            self._take_over(*found, request)
         self._report.seconds = monotonic() - began
         self._report.ended_at = datetime.now(UTC).isoformat(timespec="seconds")
         return self._report
 
-    def _etag(self, request: Request) -> str | None:
-        """Return the ETag of the manifest that the mirror matches, if any."""
+    def _manifest(self, request: Request) -> tuple[Manifest, str | None] | None:
+        """Return the manifest with its ETag, or `None` if the mirror matches it.
+
+        If the mirror is intact, only the tables of sources that have changed are requested.
+        """
+        before = self._before
+        etag = before.etag if (is_intact := self._is_intact(request)) else None
+        if is_intact and before.sources:
+            with suppress(_OlderServerError):
+                return self._changes(etag)
+        answer = self._server.manifest(etag)
+        return None if answer is None else (Manifest.from_json(answer[1]), answer[0])
+
+    def _changes(self, etag: str | None) -> tuple[Manifest, str | None] | None:
+        before = self._before
+        answer = self._listed(etag)
+        if answer is None:
+            return None
+        listed = SourceList.from_json(answer[1])
+        changed = sorted({s for s, known in listed.sources.items() if before.sources.get(s) != known})
+        if len(changed) > _MOST_CHANGED:
+            whole = self._server.manifest(None)
+            return whole and (Manifest.from_json(whole[1]), whole[0])
+        batches = [changed[start : start + _AT_ONCE] for start in range(0, len(changed), _AT_ONCE)]
+        documents = [self._server.manifest_of(batch) for batch in batches]
+        manifest = Manifest.with_changes(listed, documents, before.tables, changed)
+        # What is published between two requests makes them disagree: the next sync compares again.
+        return manifest, answer[0] if manifest.sources == listed.sources else None
+
+    def _listed(self, etag: str | None) -> tuple[str, Any] | None:
+        try:
+            return self._server.sources(etag)
+        except RefusedError as error:
+            if error.status == _NOT_FOUND:
+                raise _OlderServerError from None
+            raise
+
+    def _is_intact(self, request: Request) -> bool:
+        """Return whether the mirror has what the last sync left there, and it was one with this server."""
         state, workspace = self._before, self._workspace
         same = state.server == self._server.address and state.root == str(workspace.root) and not request.verify
-        whole = (
+        return (
             same
             and state.layout == LAYOUT
             and all(map(workspace.holds, _mirrored(state.tables)))
             and self._has_sound_database()
         )
-        return state.etag if whole else None
 
     def _has_sound_database(self) -> bool:
         """Check the database only if it changed since the last check, because DuckDB loads slowly."""
@@ -186,7 +233,7 @@ class Sync:
         else:
             self._workspace.touch()
 
-    def _take_over(self, manifest: Manifest, etag: str, request: Request) -> None:
+    def _take_over(self, manifest: Manifest, etag: str | None, request: Request) -> None:
         todo = plan(manifest, self._before, self._workspace, request)
         self._report.snapshot = manifest.snapshot
         self._report.readable = len(manifest.tables) + len(manifest.refused)
@@ -210,8 +257,9 @@ class Sync:
             kept = self._kept(todo)
             self._workspace.prune(self._referred(tables) | kept)
             superseded = bool(self._referred(self._before.tables) & kept - self._referred(tables))
-            # The ETag is saved only if everything of this manifest is here; otherwise the next run plans again.
-            self._save(tables, None if unfinished or self._report.failed or request.only else etag, superseded)
+            # ETags are saved only if everything of this manifest is here; otherwise the next run plans again.
+            is_complete = not (unfinished or self._report.failed or request.only)
+            self._save(tables, etag if is_complete else None, manifest.sources if is_complete else {}, superseded)
         self._report.updated = sorted(todo.updated - unfinished)
         self._count({table_id: table for table_id, table in todo.chosen.items() if table_id not in unfinished})
 
@@ -282,7 +330,9 @@ class Sync:
         self._shown = tables
         return published
 
-    def _save(self, tables: Mapping[str, Table], etag: str | None, superseded: bool) -> None:
+    def _save(
+        self, tables: Mapping[str, Table], etag: str | None, sources: Mapping[str, str], superseded: bool
+    ) -> None:
         state = State(
             server=self._server.address,
             snapshot=self._report.snapshot,
@@ -294,6 +344,7 @@ class Sync:
             database=self._workspace.database_stamp(),
             layout=LAYOUT,
             superseded=superseded,
+            sources=sources,
         )
         self._workspace.save(state)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import duckdb
 
-from da.errors import DaError
+from da.errors import DaError, cause_of
 from da.manifest import Table
 from da.sql import quote, quote_path, quote_text
 from da.types import checked_type
@@ -161,8 +161,7 @@ def _explain(path: Path, link: Path, reason: str) -> None:
         with path.open("rb") as file:
             file.read(1)
     except OSError as error:
-        why = (error.strerror or str(error)).lower()
-        raise DaError(f"can't read '{path}': {why}; fix that and run da sync again") from None
+        raise DaError(f"can't read '{path}': {cause_of(error)}; fix that and run da sync again") from None
     if link.is_symlink() or not path.is_file():  # not a file of ours: don't move it
         raise DaError(
             f"'{link}' is a link to '{path}', which is not a DuckDB database; remove the link and run da sync again"

@@ -303,6 +303,10 @@ class Web:
             raise
         except (OSError, http.client.HTTPException) as error:
             self._drop(connection)
+            if type(error) is http.client.BadStatusLine:
+                raise UnreachableError(
+                    f"'{where}' is not a web server: it answered {str(error).strip()[:100]!r}; check the address and its port"
+                ) from None
             raise BrokenError(f"the connection to '{where}' broke: {_reason(error)}") from None
 
     def _take(self, origin: _Origin, *, fresh: bool) -> tuple[http.client.HTTPConnection, bool]:
@@ -369,6 +373,12 @@ def _connect(connection: http.client.HTTPConnection, proxy: SplitResult | None) 
         )
         message = f"the certificate of {where} is not trusted ({error.verify_message}); {advice}"
         raise UnreachableError(message) from None
+    except ssl.SSLError as error:
+        why = (error.reason or str(error)).lower().replace("_", " ")
+        raise UnreachableError(
+            f"can't reach {where} over https://: TLS failed ({why}); if the server has no TLS, use http://, otherwise check"
+            " the port"
+        ) from None
     except OSError as error:
         refused = re.match(r"Tunnel connection failed: (\d{3})", str(error))
         if proxy and refused:

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from da.atomic import write_atomically
 from da.config import Config
-from da.errors import DaError
+from da.errors import DaError, cause_of
 from da.manifest import File, Table
 
 _VERSION = 1
@@ -54,19 +54,33 @@ class State:
     """Version of the views in the database; those of an older one are created anew by the next sync."""
     superseded: bool = False
     """Whether files of the previous state are still kept; the next sync deletes them."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """The ETags of the manifests of sources that were applied completely."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the state as a JSON object."""
-        plain = {name: getattr(self, name) for name in self.__slots__ if name not in {"tables", "failed"}}
+        plain = {name: getattr(self, name) for name in self.__slots__ if name not in {"tables", "failed", "sources"}}
         tables = {table_id: table.to_json() for table_id, table in self.tables.items()}
-        return {"version": _VERSION, **plain, "failed": dict(self.failed), "tables": tables}
+        return {
+            "version": _VERSION,
+            **plain,
+            "failed": dict(self.failed),
+            "sources": dict(self.sources),
+            "tables": tables,
+        }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read the state from JSON; raises `ValueError`, `KeyError` or `TypeError` if it is invalid."""
-        newer = {"database": None, "superseded": False, "layout": 1}  # older versions of da did not write these
+        newer: dict[str, Any] = {
+            "database": None,
+            "superseded": False,
+            "layout": 1,
+            "sources": {},
+        }  # older versions of da did not write these
         values = {name: document.get(name, newer[name]) if name in newer else document[name] for name in cls.__slots__}
         values["database"] = tuple(map(int, values["database"])) if values["database"] else None
+        values["sources"] = dict(values["sources"])
         values["tables"] = {table_id: Table.from_json(table_id, entry) for table_id, entry in values["tables"].items()}
         return cls(**values)
 
@@ -137,9 +151,9 @@ class Workspace:
 
         If this run dies, the next one would otherwise send the ETag, be told that nothing changed, and keep half of it.
         """
-        if state.etag is not None:
+        if state.etag is not None or state.sources:
             times = self._state_path.stat()
-            self.save(replace(state, etag=None))
+            self.save(replace(state, etag=None, sources={}))
             # The modification time says when the mirror last matched the server; this is no news from the server.
             os.utime(self._state_path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
@@ -217,7 +231,7 @@ class Workspace:
             handle = os.open(self.root / ".da" / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise DaError(
-                f"can't write to '{self.root}': {error.strerror}; choose another folder with DA_LOCAL_DIR"
+                f"can't write to '{self.root}': {cause_of(error)}; choose another folder with DA_LOCAL_DIR"
             ) from None
         try:
             if not _lock(handle):

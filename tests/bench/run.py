@@ -14,6 +14,7 @@ NAMES = (
     *(
         "rebuild",
         "extract",
+        "folders",
         "increments",
         "delta",
         "manifest",
@@ -24,7 +25,8 @@ NAMES = (
         "objects",
         "profiles",
     ),
-    *("jira_transform", "jira_backfill", "jira"),
+    *("jira_transform", "jira_backfill", "jira", "keboola"),
+    "query",
 )
 
 

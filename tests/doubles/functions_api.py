@@ -58,6 +58,9 @@ class FunctionsApi:
     answers: dict[tuple[str, str], list[tuple[int, Any]]] = field(default_factory=dict)
     address: str = ""
     version: str = ""
+    lists_sources: bool = False
+    """Whether the server gives the manifest of each source an ETag; older ones don't."""
+    after_list: Callable[[], object] = lambda: None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def put(self, table_id: str, *selects: str, **more: Any) -> dict[str, Any]:
@@ -128,8 +131,30 @@ class FunctionsApi:
         target.write_bytes(content)
         return {"path": path, "sha256": sha256, "size_bytes": len(content), "rows": rows, "partition": None}
 
-    def manifest(self) -> bytes:
-        return json.dumps({"snapshot": self.snapshot, "tables": self.tables}, sort_keys=True).encode()
+    def manifest(self, sources: str = "") -> bytes:
+        """The manifest, of all tables or of those of some sources."""
+        chosen = {
+            name: table for name, table in self.tables.items() if not sources or _source(name) in sources.split(",")
+        }
+        document: dict[str, Any] = {"snapshot": self.snapshot, "tables": chosen}
+        if self.lists_sources:
+            document["sources"] = self._etags(chosen)
+        return json.dumps(document, sort_keys=True).encode()
+
+    def listed(self) -> bytes:
+        """The list of sources with their ETags; the requests for their manifests come later."""
+        listed = json.dumps({"snapshot": self.snapshot, "sources": self._etags(self.tables)}, sort_keys=True).encode()
+        self.after_list()
+        return listed
+
+    def _etags(self, tables: dict[str, dict[str, Any]]) -> dict[str, str]:
+        by_source: dict[str, dict[str, Any]] = {}
+        for name, table in tables.items():
+            by_source.setdefault(_source(name), {})[name] = table
+        return {
+            source: hashlib.sha256(json.dumps(theirs, sort_keys=True).encode()).hexdigest()[:32]
+            for source, theirs in by_source.items()
+        }
 
     def sign(self, wanted: dict[str, list[str] | None]) -> tuple[dict[str, str], list[str]]:
         urls: dict[str, str] = {}
@@ -144,6 +169,10 @@ class FunctionsApi:
                 else:
                     missing.append(path)
         return urls, missing
+
+
+def _source(table_id: str) -> str:
+    return table_id.partition(".")[0]
 
 
 class _Server(ThreadingHTTPServer):

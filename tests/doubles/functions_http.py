@@ -71,8 +71,9 @@ class _Handler(BaseHTTPRequestHandler):
                 200,
                 {**caller, "service": False, "token": {"id": "t1", "name": "x", "expires_at": "2027-01-01T00:00:00Z"}},
             )
-        elif path == "/api/sync/manifest":
-            self._manifest()
+        elif path == "/api/sync/manifest" or (path == "/api/sync/sources" and self.api.lists_sources):
+            sources = parse_qs(urlsplit(self.path).query).get("sources", [""])[0]
+            self._encoded(self.api.manifest(sources) if path.endswith("manifest") else self.api.listed())
         elif path == "/api/data/urls":
             urls, missing = self.api.sign(body["files"])
             if urls:
@@ -88,8 +89,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._json(201, {"token": TOKEN, "token_id": "t1", "user": dict(ADMIN)})
 
-    def _manifest(self) -> None:
-        body = self.api.manifest()
+    def _encoded(self, body: bytes) -> None:
         etag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
         if self.headers.get("if-none-match") == etag:
             self._send(304, b"", {"ETag": etag})

@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import time
+import urllib.request
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -247,6 +249,17 @@ def test_the_container_becomes_healthy(project: Project) -> None:
     health = ["docker", "inspect", "-f", "{{.State.Health.Status}}", project.container()]
     while subprocess.run(health, capture_output=True, text=True, check=True).stdout.strip() != "healthy":
         assert time.monotonic() < deadline
+
+
+def test_the_image_serves_its_pages_and_the_wheel_of_da(project: Project, tmp_path: Path) -> None:
+    browser = urllib.request.Request(f"{project.server.url}/cli", headers={"Accept": "text/html"})
+    with urllib.request.urlopen(browser, timeout=60) as response:
+        assert b"Install da" in response.read()
+    found = project.server.ask("GET", "/api/cli")[1]
+    with urllib.request.urlopen(f"{project.server.url}{found['path']}", timeout=60) as response:
+        (tmp_path / found["filename"]).write_bytes(response.read())
+    with zipfile.ZipFile(tmp_path / found["filename"]) as wheel:
+        assert {"da/main.py", "da/commands/query.py", "da/setup/steps.py"} <= set(wheel.namelist())
 
 
 def test_no_secret_is_in_the_image(project: Project) -> None:

@@ -1,7 +1,7 @@
 """Every function is what the API's description says, whatever is sent to it (schemathesis, all of its checks)."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,6 @@ from tests.integration.world import FUNCTIONS, Begun, World
 
 SEED = os.environ.get("SCHEMATHESIS_SEED")
 """What the examples follow from; `make e2e` tries twenty, each in a process of its own."""
-
-
-DESCRIPTION = build(function.function for function in FUNCTIONS)
-OPERATIONS = [f"{method.upper()} {path}" for path, methods in DESCRIPTION["paths"].items() for method in methods]
 
 
 class Current:
@@ -49,9 +45,10 @@ def refuses_more(operation: Any) -> bool:
 
 
 @pytest.fixture
-def world(begun: Begun, tmp_path: Path, at_once: None) -> World:  # noqa: ARG001
+def world(begun: Begun, tmp_path: Path, at_once: None) -> Iterator[World]:  # noqa: ARG001
     CURRENT.world = begun.world(tmp_path)
-    return CURRENT.world
+    yield CURRENT.world
+    CURRENT.world.process.close()
 
 
 @settings(

@@ -35,16 +35,17 @@ def extract(store: Store, generation: int) -> None:
     assert Extraction(store, "toy", runs.new_run_id(), now).run(lambda: toy).record.status == "ok"
 
 
-def rebuild(store: Store) -> None:
+def rebuild(store: Store, *, in_parts: bool = False) -> None:
     """Publish a snapshot."""
-    assert Rebuild(store, now, tuple).run().status == "published"
+    rebuilding = Rebuild(store, now, tuple, embedded=0) if in_parts else Rebuild(store, now, tuple)
+    assert rebuilding.run().status == "published"
 
 
 def act(*, settings: dict[str, str], what: str, generation: int, step: int) -> None:
     """Do something in the bucket of the settings, and die at that step."""
     os.environ.update(settings)
     store = MortalStore(opened(), Fate(step))
-    extract(store, generation) if what == "extract" else rebuild(store)
+    extract(store, generation) if what == "extract" else rebuild(store, in_parts=what == "rebuild in parts")
 
 
 def main() -> None:

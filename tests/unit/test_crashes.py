@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from analyst.rebuild import Rebuild
+from analyst.rebuild.contents import EMBEDDED
 from analyst.snapshots import Snapshots
 from analyst.store import Store
 from tests.clouds import Cloud
@@ -87,13 +88,15 @@ def test_a_publish_may_be_cut_anywhere(forks: Forks, prepared: Cloud) -> None:
         assert delta_generations(store) == {3}
 
 
-def test_a_rebuild_may_be_cut_anywhere(forks: Forks, prepared: Cloud) -> None:
+@pytest.mark.parametrize(("what", "embedded"), [("rebuild", EMBEDDED), ("rebuild in parts", 0)])
+def test_a_rebuild_may_be_cut_anywhere(forks: Forks, prepared: Cloud, what: str, embedded: int) -> None:
     crash_worker.extract(prepared.open(), 2)
-    crashed = crash_everywhere(forks, prepared, "rebuild", 2)
+    crashed = crash_everywhere(forks, prepared, what, 2)
     assert len(crashed) >= 12
     for store in crashed:
         assert Snapshots(store).current().number in (1, 2)
-        assert Rebuild(AgedStore(store), crash_worker.now, tuple).run().status in ("published", "unchanged")
+        rebuilding = Rebuild(AgedStore(store), crash_worker.now, tuple, embedded=embedded)
+        assert rebuilding.run().status in ("published", "unchanged")
         newest = Snapshots(store).current()
         assert newest.number == 2
         assert {table.version for table in newest.catalog.tables} == {2}

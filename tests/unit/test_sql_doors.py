@@ -213,7 +213,16 @@ LISTED: dict[str, set[str]] = {
     "shared/analyst/metrics/checking.py": {"query"},
     "shared/analyst/profiles/profiling.py": {"read"},
     "shared/analyst/quality/checks.py": {"listed", "' or '.join(terms)", "_statement(one.sql or '')"},
-    "shared/analyst/rebuild/snapshot_file.py": {"table", "declared", "catalog.snapshot"},
+    "functions/api/table_data.py": {"_sql_name(table.id, table.view)"},
+    "shared/analyst/query/canonical.py": {"value", "values"},
+    "shared/analyst/query/run.py": {
+        "n",
+        "' || chr(44) || '.join(fields)",
+        "', '.join((f'null::{_type(kind)}' for _name, kind in columns))",
+        *("inner", "names", "number", "query", "self._most_bytes // 1000000", "self._sql", "shape"),
+    },
+    "shared/analyst/query/statement.py": {"kind.lower()", "text"},
+    "shared/analyst/rebuild/snapshot_file.py": {"table", "declared", "catalog.snapshot", "query", "shape", "macro"},
     "shared/analyst/rebuild/source_views.py": {"self.name", "label", "reason", "alias"},
     "shared/analyst/state/groups.py": {"table"},
     "shared/analyst/state/projection.py": {"members", "rows"},
@@ -227,6 +236,8 @@ LISTED: dict[str, set[str]] = {
         "usual",
     },
     "shared/da/imports/old_state.py": {"', '.join(values)"},
+    "shared/da/commands/explore.py": {"sql_name"},  # the server's own name of a table, for a statement at the server
+    "shared/da/receipts.py": {"values", "most", "_digest(columns)", "statement", "names", "index"},
     "shared/da/query.py": {"names", "shape(columns)", "index", "query"},
     "shared/da/views.py": {"_select(each)"},
 }

@@ -47,7 +47,7 @@ def test_functions_of_one_process_call_each_other_under_one_request_id() -> None
 def test_what_another_function_refuses_is_an_error_of_its_kind() -> None:
     @function("POST", "/outer", allow=Allow.ANYBODY)
     def outer(ctx: Context) -> None:
-        with pytest.raises(InvalidInputError, match="left: Input should be greater"):
+        with pytest.raises(InvalidInputError, match="'left' must be greater"):
             ctx.tasks.call("/count", {"left": -1})
 
     client = Client(app(Process({"DATA_URL": "file:///nowhere"}, store=MemoryStore()), [outer, count]))

@@ -68,20 +68,20 @@ class Thing(BaseModel):
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        ({"names": "x"}, "names: Input should be a list"),
-        ({"names": ["A b"]}, "names.0: Input should be a name of lowercase letters"),
-        ({"some": []}, "some: Input should have at least 1 item"),
-        ({"some": [1, 2, 3]}, "some: Input should have at most 2 items"),
-        ({"by_name": []}, "by_name: Input should be an object"),
-        ({"inner": 1}, "inner: Input should be an object"),
-        ({"at": "yesterday"}, "at: Input should be a time such as 2026-03-01T00:00:00Z"),
+        ({"names": "x"}, "names: must be a list"),
+        ({"names": ["A b"]}, "names.0: must be a name of lowercase letters"),
+        ({"some": []}, "some: must have at least 1 item"),
+        ({"some": [1, 2, 3]}, "some: must have at most 2 items"),
+        ({"by_name": []}, "by_name: must be an object"),
+        ({"inner": 1}, "inner: must be an object"),
+        ({"at": "yesterday"}, "at: must be a time such as 2026-03-01T00:00:00Z"),
         (
             {"aware": "2026-03-01T00:00:00"},
-            "aware: Input should be a time such as 2026-03-01T00:00:00Z, with a time zone",
+            "aware: must be a time such as 2026-03-01T00:00:00Z, with a time zone",
         ),
-        ({"kind": "c"}, "kind: Input should be 'a' or 'b'"),
-        ({"raw": "A"}, "raw: Input has the wrong format"),
-        ({"raw": "A", "some": 1}, "some: Input should be a list; raw: Input has the wrong format"),
+        ({"kind": "c"}, "kind: must be 'a' or 'b'"),
+        ({"raw": "A"}, "raw: has the wrong format"),
+        ({"raw": "A", "some": 1}, "some: must be a list; raw: has the wrong format"),
     ],
 )
 def test_a_reason_says_where_and_what_is_expected(document: Any, said: str) -> None:
@@ -93,7 +93,7 @@ def test_a_reason_says_where_and_what_is_expected(document: Any, said: str) -> N
 
 @pytest.mark.parametrize("text", ["shop.orders\n", "Shop.orders", "shop", "shop.", "shop.a.b", "shop.a" + "b" * 63])
 def test_a_text_must_match_as_a_whole(text: str) -> None:
-    with pytest.raises(ValidationError, match="should be the id of a table"):
+    with pytest.raises(ValidationError, match="must be the id of a table"):
         TypeAdapter(TableId).validate_python(text)
 
 

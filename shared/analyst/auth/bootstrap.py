@@ -62,7 +62,9 @@ def bootstrap(
         ConflictError: it was done before.
     """
     if not is_secret(request.secret.get_secret_value(), secret):
-        raise ForbiddenError("the bootstrap secret is wrong, or BOOTSTRAP_SECRET is not set on the server")
+        raise ForbiddenError(
+            "the bootstrap secret is wrong, or BOOTSTRAP_SECRET is not set on the server; use the value in .env there"
+        )
     return state.edit(lambda db: _bootstrap(db, actor, request, seed))
 
 

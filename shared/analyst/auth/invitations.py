@@ -89,11 +89,14 @@ def _first_steps(base_url: str) -> str:
 
 
 _FIRST_STEPS: Final = """
-To query the data on your machine, install da, sign in, and mirror your tables:
+To query the data on your machine, install da, sign in, and mirror your tables to a new folder:
 
     {install}
     da login --server {url}
+    mkdir analysis
+    cd analysis
     da sync
+    da tables
 
 {url}/cli shows other ways to install it.
 """

@@ -29,6 +29,8 @@ class Purpose(StrEnum):
     DESKTOP = "desktop"
     OAUTH = "oauth"
     """The state that a browser keeps during a visit to an identity provider."""
+    RECEIPT = "receipt"
+    """What the result of a query was computed from; its subject is the hash of that."""
 
 
 class Keys:

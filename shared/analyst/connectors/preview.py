@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +23,7 @@ from analyst.connectors.files.formats.compression import opened
 from analyst.connectors.files.increments import Increment
 from analyst.connectors.files.listing import Planned, data_file
 from analyst.connectors.files.places import open_place
-from analyst.connectors.files.places.local import Place, SourceFile
+from analyst.connectors.files.places.local import LocalPlace, Place, SourceFile
 from analyst.connectors.jira.api.issues import client_of
 from analyst.connectors.jira.issue.custom_fields import TransformOptions
 from analyst.connectors.jira.source import JiraSource, Scope
@@ -249,8 +250,30 @@ def _files(asked: _Asked) -> SourcePreview:
         notes.append(f"{len(late)} tables were not read within {_SECONDS:.0f} s; name one to see its columns")
     count = sum(table.files or 0 for table in tables)
     what = f"{count} {'file' if count == 1 else 'files'} in {len(tables)} {'table' if len(tables) == 1 else 'tables'}"
-    check = Check(what="path", ok=bool(planned), message=what if planned else connector.nothing())
+    inside = _sources_within(asked, connector)
+    if inside:
+        what = (
+            f"'{asked.config['path']}' contains the folders of other sources ({', '.join(inside)}), each of which would "
+            f"become one table; give this source a folder of its own, such as 'sources/{source}'"
+        )
+    check = Check(what="path", ok=bool(planned) and not inside, message=what if planned else connector.nothing())
     return asked.answer(tables, checks=[check, *_failures(tables)], ignored=ignored, notes=notes)
+
+
+def _sources_within(asked: _Asked, connector: CsvConnector) -> list[str]:
+    """List other sources whose files are in a folder below that of this one."""
+    place = open_place(str(asked.config["path"]), connector.roots)
+    if not isinstance(place, LocalPlace) or place.pattern is not None:
+        return []
+    with asked.ctx.state.read() as db:
+        others = [one for one in sources.list_sources(db) if one.name != asked.request.source and one.type == "csv"]
+    found = []
+    for other in others:
+        with suppress(SourceError):
+            theirs = open_place(str(other.config.get("path", "")), connector.roots)
+            if isinstance(theirs, LocalPlace) and place.home in theirs.home.parents:
+                found.append(other.name)
+    return found
 
 
 def _failures(tables: Sequence[FoundTable]) -> list[Check]:
@@ -284,7 +307,14 @@ def _read(connector: CsvConnector, table: Planned, found: FoundTable) -> FoundTa
         if any((item.file.size or 0) > _LARGEST_COPY and "://" in item.file.path for item in table.files):
             return found
     place = open_place(connector.wanted.source.path, connector.roots)
-    origin = SourceTable(name=table.name, original=table.original, fingerprint=table.fingerprint)
+    origin = SourceTable(
+        name=table.name,
+        original=table.original,
+        fingerprint=table.fingerprint,
+        primary_key=table.options.primary_key,
+        sync_strategy=table.options.sync_strategy,
+        cursor_column=table.options.cursor_column,
+    )
     increment = Increment(origin, None, frozenset(table.options.types), table.options.cursor_lag)
     try:
         with duckdb_files.scratch(connector.scratch) as folder:
@@ -304,7 +334,7 @@ def _read(connector: CsvConnector, table: Planned, found: FoundTable) -> FoundTa
 def _rows(files: Iterable[Path], memory_limit: str) -> int:
     listed = ", ".join(quote_text(str(file)) for file in files)
     with duckdb_files.connect(memory_limit=memory_limit, threads=1) as con:
-        row = con.execute(f"select count(*) from read_parquet([{listed}])").fetchone()
+        row = con.execute(f"select count(*) from read_parquet([{listed}], union_by_name = true)").fetchone()
     return int(row[0]) if row else 0
 
 
@@ -348,7 +378,7 @@ def _jira(asked: _Asked) -> SourcePreview:
     checks, catalog = [], list[Any]()
     if client is None:
         message = (
-            "Jira is not asked, so only webhooks fill the tables; to read issues, set JIRA_DOMAIN, JIRA_EMAIL and "
+            "no connection to Jira is configured, so only webhooks fill the tables; to read issues, set JIRA_DOMAIN, JIRA_EMAIL and "
             "JIRA_API_TOKEN"
         )
         checks.append(Check(what="credential", ok=hooks, message=message))
@@ -358,8 +388,14 @@ def _jira(asked: _Asked) -> SourcePreview:
         scope = Scope(settings.jira_projects, config.jql)
         count = client.count(scope.and_("created >= 0"))  # Jira refuses a query without a condition
         where = f" in {', '.join(settings.jira_projects)}" if settings.jira_projects else ""
-        hint = "" if count else "; check the permissions of the account, jira.projects and the option 'jql'"
-        checks.append(Check(what="issues", ok=count > 0, message=f"about {count:,} visible{where}{hint}"))
+        found = (
+            f"about {count:,} visible{where}"
+            if count
+            else (
+                f"Jira shows no issue{where} to the account; check its permissions, jira.projects and the option 'jql'"
+            )
+        )
+        checks.append(Check(what="issues", ok=count > 0, message=found))
         catalog = client.fields()
         client.settle()  # an expired token would show no issues and few fields
     accepted = (

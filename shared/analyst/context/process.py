@@ -6,12 +6,14 @@ Each is created when it is first used, so that a function pays only for what it 
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from analyst.access import AccessReader, Caller
 from analyst.audit import Audit
+from analyst.errors import UnavailableError
 from analyst.http_client import HttpClient
 from analyst.manifest import Manifests
 from analyst.settings import Configuration, Settings
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from analyst.auth.limits import Limits
     from analyst.auth.oidc import Issuer
     from analyst.catalog_search import CatalogSearch
+    from analyst.query.engine import Engine
     from analyst.state import State
 
 T = TypeVar("T")
@@ -172,12 +175,19 @@ class Process:
         """Held while a request needs much memory, so that only one does at a time."""
         return self._once("large", threading.Lock)
 
+    @property
+    def queries(self) -> "Engine":
+        """What runs queries; the first one starts its worker processes."""
+        return self._once("queries", self._make_queries)
+
     def close(self) -> None:
-        """Write what is only in memory, before the process ends.
+        """Write what is only in memory and end the worker processes, before the process ends.
 
         Raises:
             UnavailableError: the store does not respond.
         """
+        if "queries" in self._made:
+            self.queries.pool.close()
         if "audit" in self._made:
             self.audit.close()
 
@@ -226,6 +236,24 @@ class Process:
         from analyst.auth.last_use import LastUses
 
         return LastUses(self.store, self.background.run)
+
+    def _make_queries(self) -> "Engine":
+        from analyst.query.engine import Engine
+        from analyst.query.file_cache import FileCache, private_folder
+        from analyst.query.pool import Limits, Pool
+        from analyst.query.results import Results
+        from analyst.settings.kinds import bytes_of
+
+        settings = self.settings
+        limits = Limits(settings.query_workers, bytes_of(settings.query_memory), result=bytes_of(settings.query_result))
+        folder = private_folder(settings.scratch_dir)
+        files = FileCache(self.store, folder / "files", bytes_of(settings.query_cache))
+
+        def later(task: Callable[[], object]) -> None:
+            with suppress(UnavailableError):  # too many tasks wait
+                self.background.run(task)
+
+        return Engine(Pool(limits, folder / "workers"), files, Results(self.store, later))
 
     def _issuer(self, url: str) -> "Issuer":
         from analyst.auth.oidc import Issuer

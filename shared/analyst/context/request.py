@@ -24,6 +24,7 @@ from analyst.tasks import LocalCall, Tasks
 if TYPE_CHECKING:
     from analyst.auth.keys import Keys
     from analyst.auth.limits import Limits
+    from analyst.query.engine import Engine
     from analyst.rebuild import Rebuild
     from analyst.state import State
 
@@ -125,6 +126,11 @@ class Context(Noting):
         return self.process.limits
 
     @property
+    def queries(self) -> "Engine":
+        """What runs queries."""
+        return self.process.queries
+
+    @property
     def is_secure(self) -> bool:
         """Return whether browsers must use HTTPS: always, unless `BASE_URL` is plain HTTP on this host itself."""
         address = urlsplit(self.settings.base_url or "")
@@ -158,6 +164,7 @@ class Context(Noting):
             lambda: tuple(self.access.current().tables),
             self.settings.scratch_dir,
             of_now=lambda: self.access.current().is_of_now,
+            later=lambda: self.tasks.enqueue_alone("/rebuild", {"file": True}),
         )
 
     @property

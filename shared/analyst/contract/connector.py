@@ -15,6 +15,21 @@ Cursor = str | int | float | None
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a table that is read by itself, such as a file of a folder.
+
+    `mark` changes whenever its content, or an option it is read with, may have changed. `about` is JSON, what the connector
+    wants to know of it next time. `files` are its parquet files in the order of their rows; `None` if it was not read,
+    because its rows are published as they are.
+    """
+
+    name: str
+    mark: str
+    about: str
+    files: tuple[Path, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SourceTable:
     """One table as its source offers it and the registry configures it.
 
@@ -46,6 +61,8 @@ class SourceTable:
     """Columns by which a table with a key is sorted before its key, such as a date that most queries filter."""
     stable_files: bool = False
     """Whether a full refresh cuts its files by content, so that those of unchanged rows keep their names."""
+    parts: tuple[Part, ...] = ()
+    """The parts whose rows are published, as of the last time that they were read; set before the table is read."""
     keeps_rows: bool = False
     """Whether an extract without any row leaves the published rows as they are."""
     before: tuple[Column, ...] = ()
@@ -72,6 +89,12 @@ class Extracted:
     passed_over: int = 0
     deleted: tuple[Path, ...] = ()
     """Parquet files with the keys of rows that the source deleted, for an incremental table with a key."""
+    parts: tuple[Part, ...] = ()
+    """All parts that the source has now, in the order of their rows, if it is read by parts; `files` are those of the parts
+    that were read. Of a full refresh, a part that was not read keeps its published files; parts not listed are gone."""
+    may_repeat: bool = False
+    """Whether a new row of an incremental table without a key that equals a published one may be another row, because
+    parts with such rows were not read. If there is one, the table is read again, without published parts."""
     replaces: bool = False
     """Whether the rows of an incremental table replace all published ones, instead of being merged with them."""
     expected_rows: int | None = None

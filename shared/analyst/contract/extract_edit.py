@@ -25,12 +25,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def read_extract(
-    store: Store, source: str, folder: Path, *, with_originals: bool = False
-) -> tuple[Extract, str | None]:
+def read_extract(store: Store, source: str, folder: Path, *, with_details: bool = False) -> tuple[Extract, str | None]:
     """Read a source's current extract with its version; a missing one is empty.
 
-    Reading the originals of the columns takes some 10 ms.
+    `with_details`, the originals of the columns and the parts of tables are read too, which takes some 10 ms.
 
     Raises:
         ContractError: the extract can't be read.
@@ -40,8 +38,9 @@ def read_extract(
         return Extract(), None
     with _local(found.data, folder) as (path, con):
         extract = extract_file.open_extract(con, path, "extract", source=source)
-        if with_originals:
-            extract = replace(extract, originals=extract_file.originals(con, "extract", what=extract_key(source)))
+        if with_details:
+            named = extract_file.originals(con, "extract", what=extract_key(source))
+            extract = replace(extract, originals=named, parts=extract_file.read_parts(con, "extract", source=source))
         return extract, found.version
 
 

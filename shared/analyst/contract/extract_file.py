@@ -29,6 +29,7 @@ from analyst.contract.model import (
     FileRow,
     Meta,
     Notice,
+    PartRow,
     TableState,
     extract_key,
     is_data_path,
@@ -127,6 +128,20 @@ def originals(con: "DuckDBPyConnection", alias: str, *, what: str) -> dict[str, 
     return found
 
 
+def read_parts(con: "DuckDBPyConnection", alias: str, *, source: str) -> dict[str, tuple[PartRow, ...]]:
+    """Read the parts of the tables of an attached extract, by table; rows that are not parts are ignored.
+
+    Raises:
+        ContractError: they can't be read.
+    """
+    found: dict[str, list[PartRow]] = {}
+    with told_as(ContractError, f"{extract_key(source)} can't be read: "):
+        for table, name, mark, rows, about in _Reading(con, alias, source, BaseTables.look(con)).rows("_parts"):
+            if is_name(table or "") and name and mark and rows is not None and about is not None:
+                found.setdefault(table, []).append(PartRow(name, mark, rows, about))
+    return {table: tuple(parts) for table, parts in found.items()}
+
+
 def read_commits(con: "DuckDBPyConnection", alias: str, *, source: str) -> list[Commit]:
     """Read the latest Delta commit of each table of an attached extract; rows that are not commits are ignored.
 
@@ -216,7 +231,7 @@ class _Reading:
         self.require(table)
         if (self.alias, table) in self.tables.empty:
             return
-        most = MOST_FILES if table == "_files" else MOST_TABLES
+        most = MOST_FILES if table in ("_files", "_parts") else MOST_TABLES
         columns = ", ".join(_EXPRESSIONS[table])
         # of rows about one table the first counts, so the order matters; a `limit` would double the time of the query
         found = self.con.execute(f"select {columns} from {quote(self.alias)}.main.{quote(table)} order by rowid")
@@ -391,6 +406,13 @@ _EXPRESSIONS: Mapping[str, Sequence[str]] = {
     ),
     "_delta": ("left(table_name, 200)", 'cast("version" as bigint)', '"commit"'),
     "_registrations": ("left(table_name, 200)", "left(uuid, 200)"),
+    "_parts": (
+        "left(table_name, 200)",
+        "left(name, 200)",
+        "left(mark, 200)",
+        'cast("rows" as bigint)',
+        f"case when strlen(cast(about as varchar)) <= {LONGEST_STATS} then cast(about as varchar) end",
+    ),
     "_runs": ("left(table_name, 200)", "left(status, 200)", f"left(error, {LONGEST_STATE})"),
     "_edits": ("left(id, 200)",),
     "_remote_attach": (

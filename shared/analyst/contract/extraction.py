@@ -4,7 +4,7 @@ import errno
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -15,15 +15,15 @@ from ulid import ULID
 from analyst import duckdb_files, logs
 from analyst.catalog import Column
 from analyst.contract import publishing
-from analyst.contract.connector import Connector, Cursor, Extracted, SourceTable
+from analyst.contract.connector import Connector, Cursor, Extracted, Part, SourceTable
 from analyst.contract.extract_edit import read_extract
 from analyst.contract.merging import WidenError
 from analyst.contract.model import SCHEMA, Extract, FileRow, TableState
 from analyst.contract.publishing import NewTable, TableRun, Uploads
-from analyst.contract.staging import Staging
+from analyst.contract.staging import RepeatedRowsError, Staging
 from analyst.contract.views import columns_of
 from analyst.errors import AnalystError, SourceError, UnavailableError
-from analyst.names import is_name
+from analyst.names import did_you_mean, is_name
 from analyst.runs import Reading, Run, RunRecord, TableResult
 from analyst.store import Store
 
@@ -122,7 +122,7 @@ class Extraction:
         self, connector: Connector, only: frozenset[str] | None, folder: Path, run: Run
     ) -> tuple[list[TableResult], str | None]:
         began = time.monotonic()
-        base, version = read_extract(self.store, self.source, folder, with_originals=True)
+        base, version = read_extract(self.store, self.source, folder, with_details=True)
         listed = [table for table in connector.tables() if only is None or table.name in only]
         tables, twins = _without_twins(listed)
         uuids = self.registrations()
@@ -148,7 +148,10 @@ class Extraction:
         gone = [] if self.is_partial or only is not None else [name for name in base.meta if name not in absent]
         vanished = [_vanished(self.source, name, base) for name in gone if not base.state(name).is_imported]
         results, published = self._publish(read, uploads, folder, _noted(base, [*unchanged, *vanished]), run.notes)
-        missing = [_missing(self.source, name, base) for name in sorted((only or frozenset()) - absent)]
+        missing = [
+            _missing(self.source, name, base, absent | base.meta.keys())
+            for name in sorted((only or frozenset()) - absent)
+        ]
         return [*results, *unchanged, *vanished, *missing, *twins], published or version
 
     def _read(
@@ -161,6 +164,8 @@ class Extraction:
             state = base.state(table.name)
             if not state.is_imported:  # the names of another system say nothing about the source
                 table = replace(table, originals=base.originals.get(table.name, {}))
+            listed = base.own_parts(table.name, is_replaced=table.sync_strategy == "full_refresh")
+            table = replace(table, parts=tuple(Part(part.name, part.mark, part.about) for part in listed))
             home = _new_home(folder, table)
             staging = Staging(self.store, uploads, table, home, self.memory_limit, table.read_at or self.now())
             is_replaced = table.sync_strategy == "full_refresh" and table.name in base.refused
@@ -290,7 +295,8 @@ def _staged(
 ) -> tuple[Extracted, NewTable]:
     """Read and stage one table; if published values do not fit a column's new type, read it again as text.
 
-    If the merged table has another number of rows than the source, rows were deleted there: all of it is read again.
+    It is also read again, in full, if rows that equal published ones may be others, or if the merged table has another
+    number of rows than the source, because rows were deleted there.
     """
     table = replace(staging.table, before=_all_columns(files))
     if _is_incremental(table):
@@ -310,7 +316,9 @@ def _staged(
             wider = replace(table, published=(*columns, Column(name=error.column, type="VARCHAR")))
             if wider == table or attempt == _ATTEMPTS - 1:
                 raise
-            table = wider
+            table = replace(wider, parts=())
+        except RepeatedRowsError:
+            table = replace(table, parts=())
     raise AssertionError
 
 
@@ -365,10 +373,13 @@ def _last_seen(base: Extract, name: str) -> str:
     return "never" if meta is None or meta.extracted_at is None else f"{meta.extracted_at:%Y-%m-%d %H:%M} UTC"
 
 
-def _missing(source: str, name: str, base: Extract) -> TableResult:
+def _missing(source: str, name: str, base: Extract, known: Iterable[str]) -> TableResult:
     error = "the source does not have this table"
     if name in base.meta:
         error = f"{error} anymore: {_gone(source, name, base)}"
+    else:
+        advice = f"; to list its tables, run: da admin sources preview {source}"
+        error = f"{error}{did_you_mean(name, known) or advice}"
     return TableResult(table=name, status="missing", error=error)
 
 

@@ -45,6 +45,7 @@ SCHEMA: dict[str, dict[str, str]] = {
         "finished_at": "timestamp",
     },
     "_registrations": {"table_name": "varchar", "uuid": "varchar"},
+    "_parts": {"table_name": "varchar", "name": "varchar", "mark": "varchar", "rows": "bigint", "about": "json"},
     "_edits": {"id": "varchar", "at": "timestamp"},
     "_remote_attach": {"alias": "varchar", "extension": "varchar", "url": "varchar", "token_env": "varchar"},
 }
@@ -188,6 +189,19 @@ class TableState:
 
 
 @dataclass(frozen=True, slots=True)
+class PartRow:
+    """One row of `_parts`: a part of the source whose rows are published; see `analyst.contract.connector.Part`.
+
+    Of a full refresh, its files have its name as their partition, and `rows` in all.
+    """
+
+    name: str
+    mark: str
+    rows: int
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """A finding about a table although nothing failed: it `vanished` from its source, or was `empty`."""
 
@@ -212,6 +226,8 @@ class Extract:
     states: dict[str, TableState] = field(default_factory=dict)
     originals: dict[str, dict[str, str]] = field(default_factory=dict)
     """The source's own names of columns: table → name → original. Read only on request."""
+    parts: dict[str, tuple[PartRow, ...]] = field(default_factory=dict)
+    """The parts of tables that are read by parts. Read only on request."""
     notices: dict[str, Notice] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
 
@@ -237,6 +253,7 @@ class Extract:
             files={name: files for name, files in self.files.items() if name not in foreign},
             states=self.states | {name: TableState(self.state(name).version) for name in foreign},
             originals={name: named for name, named in self.originals.items() if name not in foreign},
+            parts={name: parts for name, parts in self.parts.items() if name not in foreign},
             notices={name: notice for name, notice in self.notices.items() if name not in foreign},
             refused={name: reason for name, reason in self.refused.items() if name not in foreign},
         )
@@ -266,3 +283,14 @@ class Extract:
         if table in self.refused:
             raise ContractError(f"{self.refused[table]}; remove the table from the registry and add it again")
         return () if self.state(table).is_imported else self.files.get(table, ())
+
+    def own_parts(self, table: str, *, is_replaced: bool) -> tuple[PartRow, ...]:
+        """Return the parts of a table that are published; if it `is_replaced`, only those whose files all are."""
+        if self.state(table).is_imported or table in self.refused or not self.files.get(table):
+            return ()
+        rows: dict[str, int] = {}
+        for file in self.files[table]:
+            if file.partition is not None:
+                rows[file.partition] = rows.get(file.partition, 0) + file.rows
+        parts = self.parts.get(table, ())
+        return tuple(part for part in parts if not is_replaced or rows.get(part.name) == part.rows)

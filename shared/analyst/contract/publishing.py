@@ -22,7 +22,7 @@ from analyst.contract.connector import Cursor
 from analyst.contract.delta import Commit, DeltaLog, delta_schema, next_commit, restating_commit
 from analyst.contract.extract_edit import delete_rows, edit_extract, read_extract, replace_rows
 from analyst.contract.extract_file import read_commits
-from analyst.contract.model import Extract, FileRow, TableState, data_prefix, dropped_key
+from analyst.contract.model import Extract, FileRow, PartRow, TableState, data_prefix, dropped_key
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.views import write_view
 from analyst.errors import AnalystError, ConflictError, ContractError, SourceError
@@ -58,7 +58,8 @@ class NewTable:
     base. `read_at` is the time at which reading the source began. `same_rows` means that the files contain the rows of
     the base, so readers that have the old files need not read the new ones. `registration` is the
     uuid of the registration that the table is published for. `rows_read` is the number of rows read from the source,
-    and `repeated_keys` the number of primary keys that several of them share.
+    and `repeated_keys` the number of primary keys that several of them share. `parts` are the parts of the source whose
+    rows the table has; `None` if they stay as they are listed.
     """
 
     name: str
@@ -74,6 +75,7 @@ class NewTable:
     registration: str | None = None
     rows_read: int = 0
     repeated_keys: int = 0
+    parts: tuple[PartRow, ...] | None = None
 
 
 Rebase = Callable[[TableState, tuple[FileRow, ...]], NewTable | None]
@@ -260,7 +262,7 @@ def drop(
         store.put(dropped_key(source, table), json.dumps({"version": version}).encode(), if_version=ANY)
         con.execute(f"drop view if exists extract.main.{quote(table)}")
         committed = _Committing(con, log, now(), folder).commit(current, {table: []})
-        for listed in ("_meta", "_files", "_runs", "_registrations"):
+        for listed in ("_meta", "_files", "_runs", "_registrations", "_parts"):
             delete_rows(con, listed, [table])
         replace_rows(con, "_state", [[table, version, None, None]])
         return committed
@@ -457,6 +459,8 @@ def _write_tables(
     replace_rows(con, "_state", [_state_row(table, base.state(table.name)) for table in tables])
     delete_rows(con, "_registrations", [table.name for table in tables])
     replace_rows(con, "_registrations", [[t.name, t.registration] for t in tables if t.registration is not None])
+    delete_rows(con, "_parts", [table.name for table in tables if table.parts is not None])
+    replace_rows(con, "_parts", [row for table in tables for row in _part_rows(table)])
 
 
 def _write_view(con: "DuckDBPyConnection", table: NewTable, rows: Sequence[FileRow], url: str, home: Path) -> None:
@@ -473,6 +477,10 @@ def _meta_row(table: NewTable, rows: Sequence[FileRow]) -> list[object]:
 
 def _file_row(table: str, row: FileRow) -> list[object]:
     return [table, row.path, row.partition, row.rows, row.size_bytes, row.sha256, json.loads(row.stats or "null")]
+
+
+def _part_rows(table: NewTable) -> list[list[object]]:
+    return [[table.name, part.name, part.mark, part.rows, json.loads(part.about)] for part in table.parts or ()]
 
 
 def _state_row(table: NewTable, replaced: TableState) -> list[object]:

@@ -16,7 +16,7 @@ from analyst.contract import cursors, merging, parquet, stable_cuts
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.contract.key_ranges import Order
 from analyst.contract.keyed_merge import Files, Increment, KeyedMerge, Merged
-from analyst.contract.model import FileRow, TableState
+from analyst.contract.model import FileRow, PartRow, TableState
 from analyst.contract.parquet import ParquetFile
 from analyst.contract.publishing import NewTable, Rebase, Uploads, matched
 from analyst.contract.views import columns_of
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 _UPLOADS_AT_ONCE = 2
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _COMMON_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?: [0-9:.]+(?:\+00)?)?")
+
+
+class RepeatedRowsError(SourceError):
+    """Rows without a key equal published ones, but may be others, because parts of the source were not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +53,13 @@ class Staging:
         """Return the table to publish: what was extracted, merged with the base; files that the base lacks are uploaded."""
         with self._connect() as con:
             read = tuple(parquet.inspect(con, path) for path in extracted.files)
-            if self.table.stable_files and self.table.sync_strategy == "full_refresh":
-                read = tuple(parquet.inspect(con, path) for path in stable_cuts.cut(con, read, self._folder()))
-        self._check(read)
+        self._check(read, is_unread=any(part.files is None for part in extracted.parts))
         if extracted.deleted and not self.table.primary_key:
             raise SourceError(f"{self.table.original} reports deleted rows, which needs a primary_key: name one")
         if self.table.sync_strategy == "full_refresh":
-            rows = sum(file.rows for file in read)
-            new = self._new_table(extracted, state, read, rows_read=rows)
+            files, parts = self._replacing(extracted, read, base)
+            rows = sum(file.rows for file in files)
+            new = self._new_table(extracted, state, files, parts, rows_read=rows)
         elif extracted.replaces:
             new = replace(self._on(extracted, read, state, ()), cursor=extracted.cursor, rebase=None)
         else:
@@ -76,9 +79,32 @@ class Staging:
         with self._connect() as con:
             return merging.least(con, unsure, column)[1]
 
-    def _check(self, read: Sequence[ParquetFile]) -> None:
-        """Check what the connector wrote."""
-        if not read:
+    def _replacing(
+        self, extracted: Extracted, read: Sequence[ParquetFile], base: Sequence[FileRow]
+    ) -> tuple[tuple[ParquetFile | FileRow, ...], tuple[PartRow, ...]]:
+        """Return the files of a full refresh, in which parts that were not read keep theirs, and the rows of its parts."""
+        if not extracted.parts:
+            return self._cut(read), ()
+        by_path, files, parts = {file.path: file for file in read}, list[ParquetFile | FileRow](), list[PartRow]()
+        for part in extracted.parts:
+            if part.files is None:
+                own: tuple[ParquetFile | FileRow, ...] = tuple(row for row in base if row.partition == part.name)
+            else:
+                cut = self._cut([by_path[path] for path in part.files])
+                own = tuple(replace(file, partition=part.name) for file in cut)
+            files += own
+            parts.append(PartRow(part.name, part.mark, sum(file.rows for file in own), part.about))
+        return tuple(files), tuple(parts)
+
+    def _cut(self, read: Sequence[ParquetFile]) -> tuple[ParquetFile, ...]:
+        if not self.table.stable_files:
+            return tuple(read)
+        with self._connect() as con:
+            return tuple(parquet.inspect(con, path) for path in stable_cuts.cut(con, read, self._folder()))
+
+    def _check(self, read: Sequence[ParquetFile], *, is_unread: bool) -> None:
+        """Check what the connector wrote; nothing is enough if parts stay as they are published."""
+        if not read and not is_unread:
             raise SourceError(
                 f"{self.table.original}: the connector wrote no file, not even an empty one with its columns"
             )
@@ -89,11 +115,13 @@ class Staging:
     def _on(
         self, extracted: Extracted, read: tuple[ParquetFile, ...], state: TableState, base: tuple[FileRow, ...]
     ) -> NewTable:
-        if self.table.primary_key:
+        if not read:  # of parts that are gone the rows stay
+            merged = Merged(base, 0)
+        elif self.table.primary_key:
             merged = self._merged(extracted, read, base)
         else:
             with self._connect() as con:
-                merged = Merged(self._added(con, read, base, is_whole=extracted.is_whole), 0)
+                merged = Merged(self._added(con, read, base, extracted), 0)
         cursor = cursors.later(self._cursor_type(read), state.cursor, extracted.cursor)
 
         def rebase(moved: TableState, rows: tuple[FileRow, ...]) -> NewTable | None:
@@ -102,7 +130,8 @@ class Staging:
             return self._on(extracted, read, moved, rows)
 
         rows = sum(file.rows for file in read)
-        made = self._new_table(extracted, state, merged.files, rows_read=rows, cursor=cursor, rebase=rebase)
+        parts = tuple(PartRow(part.name, part.mark, 0, part.about) for part in extracted.parts)
+        made = self._new_table(extracted, state, merged.files, parts, rows_read=rows, cursor=cursor, rebase=rebase)
         return replace(made, repeated_keys=merged.repeated_keys)
 
     def _is_outdated(self, extracted: Extracted, moved: TableState) -> bool:
@@ -124,7 +153,7 @@ class Staging:
         return KeyedMerge(base, self._local, self._folder, self.memory_limit).run(increment)
 
     def _added(
-        self, con: "DuckDBPyConnection", read: Sequence[ParquetFile], base: Sequence[FileRow], *, is_whole: bool
+        self, con: "DuckDBPyConnection", read: Sequence[ParquetFile], base: Sequence[FileRow], extracted: Extracted
     ) -> Files:
         if not base:
             return tuple(read)
@@ -133,12 +162,21 @@ class Staging:
         new = [file.path for file in read]
         listed_twice = len({row.path for row in base}) < len(base)
         if listed_twice or _differ([columns_of(row) for row in base], [file.columns for file in read]):
-            old = merging.going_with(con, [self._local(row) for row in base], new, self._folder(), is_whole=is_whole)
+            local = [self._local(row) for row in base]
+            old = merging.going_with(con, local, new, self._folder(), is_whole=extracted.is_whole)
             more = merging.added(con, old, new, self._folder()) if old else new
+            self._check_repeated(read, [parquet.inspect(con, path) for path in more], extracted)
             return tuple(parquet.inspect(con, path) for path in merging.united(con, [*old, *more], self._folder()))
         near = [self._local(row) for row in self._near(con, new, base)]
         more = merging.added(con, near, new, self._folder()) if near else new
-        return (*base, *(file for file in (parquet.inspect(con, path) for path in more) if file.rows))
+        files = [parquet.inspect(con, path) for path in more]
+        self._check_repeated(read, files, extracted)
+        return (*base, *(file for file in files if file.rows))
+
+    def _check_repeated(self, read: Sequence[ParquetFile], added: Sequence[ParquetFile], extracted: Extracted) -> None:
+        """Check that no row was left out as published already, if it may be another one."""
+        if extracted.may_repeat and sum(file.rows for file in added) < sum(file.rows for file in read):
+            raise RepeatedRowsError(f"{self.table.original} has rows that equal published ones; it is read in full")
 
     def _near(self, con: "DuckDBPyConnection", new: Sequence[Path], base: Sequence[FileRow]) -> Sequence[FileRow]:
         """Return the files of the base that may contain some of the new rows, by the greatest cursor of each."""
@@ -160,6 +198,7 @@ class Staging:
         extracted: Extracted,
         state: TableState,
         files: tuple[ParquetFile | FileRow, ...],
+        parts: tuple[PartRow, ...],
         *,
         rows_read: int,
         cursor: Cursor = None,
@@ -177,6 +216,7 @@ class Staging:
             read_at=self.read_at,
             rebase=rebase,
             registration=self.table.registration,
+            parts=parts,
         )
 
     def _upload(self, new: NewTable, base: Sequence[FileRow], keep: Sequence[ParquetFile]) -> None:

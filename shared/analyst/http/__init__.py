@@ -1,12 +1,14 @@
 """HTTP functions: a decorator declares method, path, access and responses; everything else is derived from that."""
 
-from analyst.http.answers import Answer, Encoded, FileAnswer, Page, Redirect
+from analyst.http.answers import Answer, Encoded, FileAnswer, Page, Redirect, Spooled
 from analyst.http.application import app
 from analyst.http.function import HttpFunction, function
 from analyst.http.request_input import blocks
+from analyst.http.response import CLIENT_GONE
 from analyst.http.spec import Allow, FunctionSpec
 
 __all__ = [
+    "CLIENT_GONE",
     "Allow",
     "Answer",
     "Encoded",
@@ -15,6 +17,7 @@ __all__ = [
     "HttpFunction",
     "Page",
     "Redirect",
+    "Spooled",
     "app",
     "blocks",
     "function",

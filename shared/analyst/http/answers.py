@@ -21,6 +21,9 @@ M = TypeVar("M", bound=BaseModel)
 
 _BLOCK = 1 << 18
 
+SPOOLED_TYPES = ("text/csv", "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet")
+"""The media types, besides JSON, of results in files."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[M]):
@@ -84,6 +87,19 @@ class FileAnswer:
     media_type: str = "application/octet-stream"
 
 
+@dataclass(frozen=True, slots=True)
+class Spooled(Generic[M]):
+    """A body in an open file, which the response closes: `M` as JSON, unless `media_type` differs.
+
+    It is sent from the disk, however large it is. With a `filename`, browsers save it.
+    """
+
+    file: BinaryIO
+    media_type: str = "application/json"
+    filename: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
 def render(answer: object, status: int, request: Request) -> Response:  # noqa: PLR0911 - one per kind
     """Convert the result of a function to a response; `status` is the function's own.
 
@@ -105,6 +121,8 @@ def render(answer: object, status: int, request: Request) -> Response:  # noqa: 
             return _encoded(answer, status, request)
         case FileAnswer():
             return _file(answer, request)
+        case Spooled():
+            return _spooled(answer, status, request)
     raise TypeError(f"a function can't answer with {type(answer).__name__}")
 
 
@@ -145,6 +163,19 @@ def _file(answer: FileAnswer, request: Request) -> Response:
     except BaseException:
         file.close()
         raise
+
+
+def _spooled(answer: Spooled[Any], status: int, request: Request) -> Response:
+    size = answer.file.seek(0, os.SEEK_END)
+    answer.file.seek(0)
+    body = wrap_file(request.environ, answer.file, _BLOCK)
+    response = Response(
+        body, status=status, headers=answer.headers, content_type=answer.media_type, direct_passthrough=True
+    )
+    response.content_length = size
+    if answer.filename is not None:
+        response.headers["Content-Disposition"] = attachment(answer.filename)
+    return response
 
 
 def _opened_file(file: BinaryIO, answer: FileAnswer, request: Request) -> Response:

@@ -81,7 +81,7 @@ def function(method: str, path: str, **options: Unpack[Options]) -> Callable[[Ca
     """Make `call([model,] ctx)` an HTTP function.
 
     Parts of the path in braces set the model's fields of the same names; the query (GET, DELETE) or the JSON body sets
-    the others. The function returns a model, `None` (204), `Answer`, `Redirect`, `Encoded` or `FileAnswer`.
+    the others. The function returns a model, `None` (204), `Answer`, `Redirect`, `Encoded`, `Spooled` or `FileAnswer`.
 
     Args:
         method: GET (which answers HEAD as well), POST, PUT, PATCH or DELETE.

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from analyst.access import Role
 from analyst.http import problems
-from analyst.http.answers import Answer, Encoded, FileAnswer, Redirect
+from analyst.http.answers import SPOOLED_TYPES, Answer, Encoded, FileAnswer, Redirect, Spooled
 from analyst.http.schemas import Schemas
 from analyst.http.spec import BINARY, Allow, FunctionSpec, Json
 
@@ -120,6 +120,8 @@ def _successes(spec: FunctionSpec) -> Iterator[Outcome]:
             yield Outcome(HTTPStatus.TEMPORARY_REDIRECT, "Redirects to `Location`.", headers=("Location",))
         elif kind is FileAnswer:
             yield from _file()
+        elif kind is Spooled:
+            yield Outcome(spec.status, phrase, models, media_types=SPOOLED_TYPES)
         elif kind is Encoded:
             yield Outcome(spec.status, phrase, models, headers=("ETag",))
             yield Outcome(HTTPStatus.NOT_MODIFIED, _NOT_MODIFIED, headers=("ETag",))

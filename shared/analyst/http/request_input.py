@@ -33,7 +33,8 @@ _BLOCK: Final = 1 << 18
 _MOST_PARAMETERS: Final = 1000
 _MOST_ERRORS: Final = 20
 _LONGEST_NAME: Final = 100
-_EXTRA: Final = "Extra inputs are not permitted"
+_VERBS: Final = ("must ", "is ", "has ", "lists ")
+_EXTRA: Final = "is not a known field"
 
 
 def check_size(request: Request, limit: int) -> None:
@@ -152,10 +153,13 @@ def _refuse(place: Place, names: Iterable[str], reason: str) -> None:
 
 
 def _invalid(errors: list[Json]) -> InvalidInputError:
-    reasons = "; ".join(
-        f"{'.'.join(map(str, error['loc'][1:])) or error['loc'][0]}: {error['msg']}" for error in errors
-    )
-    return InvalidInputError(reasons, errors=errors)
+    return InvalidInputError("; ".join(map(_sentence, errors)), errors=errors)
+
+
+def _sentence(error: Json) -> str:
+    """Return one text from the place and the message of an error; most messages continue the name of the field."""
+    place, message = ".".join(map(str, error["loc"][1:])) or error["loc"][0], error["msg"]
+    return f"'{place}' {message}" if message.startswith(_VERBS) else f"{place}: {message}"
 
 
 def _shown(loc: Iterable[int | str]) -> list[int | str]:
@@ -185,7 +189,7 @@ def _typed(model: type[BaseModel], values: Mapping[str, list[str]]) -> Json:
         if list in kinds:
             typed[name] = [_scalar(text, kinds) for text in texts]
         elif len(texts) > 1:
-            raise _invalid([{"loc": ["query", *_shown([name])], "msg": "Input must be given only once"}])
+            raise _invalid([{"loc": ["query", *_shown([name])], "msg": "must be given only once"}])
         else:
             typed[name] = _scalar(texts[0], kinds)
     return typed
@@ -229,7 +233,7 @@ def _body(request: Request, data: bytes) -> Json:
     _require_type(request, "application/json")
     document = _parse(data)
     if not isinstance(document, dict):
-        raise _invalid([{"loc": ["body"], "msg": "Input should be an object"}])
+        raise _invalid([{"loc": ["body"], "msg": "must be an object"}])
     return document
 
 

@@ -199,7 +199,7 @@ def read_rows(old: OldSystem, table: str, kind: type[R], key: Iterable[str], rep
                 found[place] = kind.model_validate(row)
         except ValidationError as error:
             (name, *_), why = error.errors()[0]["loc"], reason(error.errors()[0])
-            report.leave(table, _named(row), f"its {name} is invalid: {why}")
+            report.leave(table, _named(row), f"its {name} {why}")
     return list(found.values())
 
 

@@ -15,15 +15,33 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from analyst import duckdb_files, lease
-from analyst.catalog import CURRENT, Catalog, Pointer, Problem, Table
+from analyst.catalog import CURRENT, Catalog, Pointer, Problem, SourceTables, Table
+from analyst.errors import ContractError, UnavailableError
 from analyst.lease import Lease
-from analyst.rebuild.publishing import COPY, Last, copy_newest, point, published_epoch, read_last, upload
-from analyst.rebuild.snapshot_build import Building, LastSnapshotError
+from analyst.rebuild import snapshot_file
+from analyst.rebuild.contents import EMBEDDED, Contents
+from analyst.rebuild.newest_file import NewestFile
+from analyst.rebuild.publishing import (
+    COPY,
+    Last,
+    copy_newest,
+    has_own_file,
+    point,
+    published_epoch,
+    read_damaged,
+    read_last,
+    upload,
+)
+from analyst.rebuild.snapshot_build import Building, Built
 from analyst.runs import Run, TableResult
-from analyst.snapshots import PREFIX, DamagedError, current_catalog, read_pointer
-from analyst.store import Entry, Store, look_into_folders
+from analyst.snapshots import PREFIX, DamagedError, current_listed, read_pointer
+from analyst.snapshots.parts import LARGEST
+from analyst.store import Entry, ObjectMissingError, Store, look_into_folders
 
 LEASE = "rebuild"
+
+FILE_AT_ONCE = 300
+"""Tables up to which analytics.duckdb is written during the rebuild; 300 take about 0.3 s."""
 
 
 class RebuildAnswer(BaseModel):
@@ -46,7 +64,11 @@ class RebuildAnswer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Rebuild:
-    """The dependencies of a rebuild. `seniority` returns the ids of the registered tables, the oldest first."""
+    """The dependencies of a rebuild. `seniority` returns the ids of the registered tables, the oldest first.
+
+    `later` requests `refresh_file` in the background; it is called after a rebuild of a snapshot with more tables than
+    `file_at_once`. Without it, nobody writes the file of such a snapshot. Of fewer tables, it is written at once.
+    """
 
     store: Store
     now: Callable[[], datetime]
@@ -54,7 +76,13 @@ class Rebuild:
     scratch: Path | None = None
     of_now: Callable[[], Callable[[Table, datetime], bool]] = field(default=lambda: _always)
     """Returns the rule that decides whether a table of a snapshot built at some time belongs to its present registration."""
-    _known: dict[str, Catalog] = field(default_factory=dict)
+    later: Callable[[], object] | None = None
+    embedded: int = EMBEDDED
+    """Bytes of a catalog up to which it is one object, and the snapshot has a file of its own."""
+    part: int = LARGEST
+    """Bytes from which on a part of a catalog is not extended by further sources."""
+    file_at_once: int = FILE_AT_ONCE
+    _known: dict[str, Contents] = field(default_factory=dict)
 
     def run(self) -> RebuildAnswer:
         """Publish snapshots until the newest is built from the current extracts, and record the run."""
@@ -77,6 +105,11 @@ class Rebuild:
         built_from = read_pointer(found).built_from if found else {}
         return frozenset(source for source, version in self._versions().items() if built_from.get(source) != version)
 
+    def refresh_file(self) -> RebuildAnswer:
+        """Bring analytics.duckdb up to date with the newest snapshot."""
+        NewestFile(self.store, self.scratch, self._known).refresh()
+        return self._result(read_last(self.store, self._known), changed=False)
+
     def _run(self, run_id: str) -> RebuildAnswer:
         published = 0
         if (current := self._current()) is not None:
@@ -90,54 +123,72 @@ class Rebuild:
             # A trigger that found the lease held was told "running" and is gone. If its source published after our last
             # listing and before the release above, nobody else will build it: so the versions are compared once more,
             # after the release. A trigger from now on finds the lease free.
-            last = self._last()
+            last = read_last(self.store, self._known)
             if self._versions() == last.built_from:
+                self.write_file(last.pointer)
                 return self._result(last, changed=published > 0)
 
     def _current(self) -> RebuildAnswer | None:
         """Answer without the lease if there is nothing to do: three requests, where taking the lease costs a dozen.
 
-        Nothing to do means that the newest snapshot is built from the current extracts, that its two objects are there,
-        and that its copy is. This needs no lease: whoever publishes an extract afterwards requests a rebuild of its own.
+        Nothing to do means that the newest snapshot is built from the current extracts, that its objects are there, and
+        that its copy is. This needs no lease: whoever publishes an extract afterwards requests a rebuild of its own.
         """
         found = self.store.read(CURRENT)
         if found is None:
             return None
         pointer = read_pointer(found)
-        entries = {entry.key: entry for entry in self.store.list(PREFIX)}
-        duckdb, catalog, copy = (entries.get(key) for key in (pointer.duckdb, pointer.catalog, COPY))
-        is_copied = duckdb is not None and copy is not None and copy.age < duckdb.age
-        if not is_copied or catalog is None or self._versions() != pointer.built_from:
+        if self._versions() != pointer.built_from:
             return None
-        text = pointer.catalog_text
-        if text is not None and catalog.size != len(text.encode()):
-            return None  # the catalog that others read is damaged
         with suppress(DamagedError):
-            shown = current_catalog(self.store, pointer)
-            return self._result(Last(pointer, shown, pointer.duckdb, is_whole=True), changed=False)
+            contents = Contents.of(self.store, current_listed(self.store, pointer))
+            entries = {entry.key: entry for entry in self.store.list(PREFIX)}
+            if not _is_there(pointer, contents, entries):
+                return None
+            duckdb, copy = entries.get(pointer.duckdb), entries.get(COPY)
+            if has_own_file(pointer):
+                if duckdb is None or copy is None or copy.age >= duckdb.age:
+                    return None
+            elif copy is None or copy.age >= found.age:
+                self._write_file(contents)
+            return self._result(Last(pointer, contents, is_whole=True), changed=False)
         return None
 
-    def _last(self) -> Last:
-        last = read_last(self.store, self._known)
-        if last.pointer is not None and last.is_whole:
-            self._know(last.pointer, last.catalog)
-        return last
+    def write_file(self, pointer: Pointer | None) -> None:
+        """Write the file of a snapshot with parts that was just published, or have it written later."""
+        if pointer is not None and not has_own_file(pointer):
+            self._write_file(read_last(self.store, self._known).contents)
 
-    def _know(self, pointer: Pointer, catalog: Catalog) -> None:
+    def _write_file(self, contents: Contents) -> None:
+        if sum(contents.counts.values()) <= self.file_at_once:
+            NewestFile(self.store, self.scratch, self._known).refresh()
+        elif self.later is not None:
+            with suppress(UnavailableError):  # too many tasks are waiting: the next rebuild requests it
+                self.later()
+
+    def _know(self, pointer: Pointer, contents: Contents) -> None:
         self._known.clear()
-        self._known[pointer.catalog] = catalog
+        self._known[pointer.catalog] = contents
 
     def _until_current(self, held: Lease) -> int:
         published = 0
         while True:
-            last, found = self._last(), self._look()
+            last, found = read_last(self.store, self._known), self._look()
             versions = {source: entry.version for source, entry in found.items()}
+            if not published and versions == last.built_from and not self._is_complete(last):
+                last = read_damaged(self.store, last.pointer)
             if versions == last.built_from and (last.is_whole or last.pointer is None):
-                if last.pointer is not None:
+                if last.pointer is not None and has_own_file(last.pointer):
                     copy_newest(self.store, last.pointer, force=published > 0)
                 return published
             with duckdb_files.scratch(self.scratch) as folder:
                 published += self._publish(last, found, held, folder)
+
+    def _is_complete(self, last: Last) -> bool:
+        """Return whether all objects of a snapshot are there, if its sources have not changed."""
+        if last.pointer is None or not last.is_whole:
+            return True  # nothing is there, or it is known to be damaged
+        return _is_there(last.pointer, last.contents, {entry.key: entry for entry in self.store.list(PREFIX)})
 
     def _publish(self, last: Last, found: Mapping[str, Entry], held: Lease, folder: Path) -> bool:
         """Build a snapshot and make it current. If it equals the last one, only record the versions it was built from.
@@ -148,31 +199,65 @@ class Rebuild:
         """
         versions = {source: entry.version for source, entry in found.items()}
         sizes = {source: entry.size for source, entry in found.items()}
-        catalog, path = self._build(last, versions, sizes, folder)
+        try:
+            last = self._with_remote(last, folder)
+            built = self._build(last, versions, sizes, folder)
+            is_same = last.is_whole and _is_same(built, last.contents)
+        except DamagedError:
+            last = read_damaged(self.store, last.pointer)
+            built, is_same = self._build(last, versions, sizes, folder), False
         held.check()
-        if last.pointer is not None and last.is_whole and _same(catalog, last.catalog):
-            point(
-                self.store, last.pointer, last.pointer.model_copy(update={"built_from": versions, "epoch": held.epoch})
-            )
+        if last.pointer is not None and is_same:
+            now = {"built_from": versions, "epoch": held.epoch}
+            point(self.store, last.pointer, last.pointer.model_copy(update=now))
             return False
-        pointer = upload(self.store, catalog, path, after=last.pointer, built_from=versions, epoch=held.epoch)
+        contents = replace(
+            last.contents,
+            snapshot=last.contents.snapshot + 1,
+            built_at=self.now(),
+            problems=built.problems,
+            held_back=built.held_back,
+        ).changed(built.changes, owners=built.owners, embedded=self.embedded, largest=self.part)
+        path = None if contents.is_listed else self._own_file(last, contents, folder)
+        pointer = upload(self.store, contents, path, after=last.pointer, built_from=versions, epoch=held.epoch)
         point(self.store, last.pointer, pointer)
-        self._know(pointer, catalog)
+        self._know(pointer, contents)
         return True
 
-    def _build(
-        self, last: Last, versions: dict[str, str], sizes: Mapping[str, int], folder: Path
-    ) -> tuple[Catalog, Path]:
-        """Build from the changed sources, or from all of them if the last snapshot can't be built on."""
+    def _build(self, last: Last, versions: dict[str, str], sizes: Mapping[str, int], folder: Path) -> Built:
+        """Read the changed sources, or all of them if the last snapshot can't be built on."""
         changed = frozenset(name for name, version in versions.items() if last.built_from.get(name) != version)
-        building = Building(self.store, last.catalog, last.duckdb, self.seniority(), folder, sizes)
+        building = Building(self.store, last.contents, self.seniority, folder, sizes)
+        return building.build(frozenset(versions), changed)
+
+    def _own_file(self, last: Last, contents: Contents, folder: Path) -> Path:
+        """Write the file of a small snapshot, from that of the last one."""
+        path = folder / "analytics.duckdb"
+        if last.duckdb is not None:
+            with suppress(ObjectMissingError):
+                self.store.download(last.duckdb, path)
+        snapshot_file.update(path, contents.catalog(), self.store.url)
+        return path
+
+    def _with_remote(self, last: Last, folder: Path) -> Last:
+        """Complete a snapshot of an earlier version, whose remote views are only in its file.
+
+        Raises:
+            DamagedError: the file can't be read.
+        """
+        if last.pointer is None or last.contents.is_listed or not last.is_whole:
+            return last
+        catalog = last.contents.catalog()
+        if not any(map(_lacks_remote, catalog.tables)):
+            return last
+        path = folder / "remote.duckdb"
         try:
-            return building.build(frozenset(versions), changed, self.now())
-        except LastSnapshotError:
-            fresh = folder / "fresh"
-            fresh.mkdir()
-            building = replace(building, last_duckdb=None, folder=fresh)
-            return building.build(frozenset(versions), frozenset(versions), self.now())
+            self.store.download(last.pointer.duckdb, path)
+            remote = snapshot_file.remote_tables(path)
+        except (ObjectMissingError, ContractError) as error:
+            raise DamagedError(str(error)) from error
+        contents = Contents.of(self.store, with_remote(catalog, remote))
+        return replace(last, contents=contents)
 
     def _versions(self) -> dict[str, str]:
         """Return the version of each source's extract."""
@@ -183,12 +268,13 @@ class Rebuild:
         return {entry.key.split("/")[1]: entry for entry in found}
 
     def _result(self, last: Last, *, changed: bool) -> RebuildAnswer:
+        contents = last.contents
         return RebuildAnswer(
             status="published" if changed else "unchanged",
-            snapshot=last.catalog.snapshot,
-            tables=len(last.catalog.tables),
-            problems=last.catalog.problems,
-            held_back=tuple(one.source for one in last.catalog.held_back),
+            snapshot=contents.snapshot,
+            tables=sum(contents.counts.values()),
+            problems=contents.problems,
+            held_back=tuple(one.source for one in contents.held_back),
         )
 
 
@@ -205,7 +291,30 @@ def _always(_table: Table, _built_at: datetime) -> bool:
     return True
 
 
-def _same(one: Catalog, other: Catalog) -> bool:
-    """Return whether two snapshots look the same to readers."""
-    shown, known = ((c.tables, c.problems, c.remote, c.held_back) for c in (one, other))
-    return shown == known
+def with_remote(catalog: Catalog, remote: Mapping[str, tuple[str, str, str]]) -> Catalog:
+    """Add what the remote views of a snapshot of an earlier version select from, by view."""
+    tables = tuple(
+        table.model_copy(update={"remote": remote.get(table.view)}) if _lacks_remote(table) else table
+        for table in catalog.tables
+    )
+    return catalog.model_copy(update={"tables": tables})
+
+
+def _lacks_remote(table: Table) -> bool:
+    return table.query_mode == "remote" and table.remote is None
+
+
+def _is_same(built: Built, last: Contents) -> bool:
+    """Return whether a build looks to readers as the last snapshot does."""
+    if (built.problems, built.held_back) != (last.problems, last.held_back):
+        return False
+    known = last.sources(built.changes)
+    return all(found == known.get(source, SourceTables()) for source, found in built.changes.items())
+
+
+def _is_there(pointer: Pointer, contents: Contents, entries: Mapping[str, Entry]) -> bool:
+    """Return whether the objects of a snapshot are among those listed, and of the right size where it is known."""
+    catalog = entries.get(pointer.catalog)
+    text = pointer.catalog_text
+    is_intact = catalog is not None and (text is None or catalog.size == len(text.encode()))
+    return is_intact and contents.is_among(entries)

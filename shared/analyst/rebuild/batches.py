@@ -8,7 +8,7 @@ Once its extracts are attached, the instance of a batch can access only files in
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,8 +19,7 @@ from analyst.catalog import Column, Problem, Table
 from analyst.contract.model import extract_key
 from analyst.contract.views import view_columns
 from analyst.errors import AnalystError, ContractError, InvalidInputError
-from analyst.names import is_name, quote
-from analyst.rebuild import snapshot_file
+from analyst.names import is_name
 from analyst.rebuild.source_views import Found, Placed, Source, Taken, attached_as, check_columns
 from analyst.store import ObjectMissingError, Store
 
@@ -67,9 +66,9 @@ class Batching:
             batches.append(Batch(duckdb_files.connect(threads=1), {}, self.folder / "refused", problems=refused))
         return batches
 
-    def take(self, batches: Sequence["Batch"], views: Mapping[str, str]) -> "list[Outcome]":
-        """Take the views of each batch, under the names that they own: `{table id: view}`."""
-        taken = _side_by_side(lambda batch: list(self._take(batch, views)), batches, SIDE_BY_SIDE)
+    def take(self, batches: Sequence["Batch"]) -> "list[Outcome]":
+        """Take the tables of each batch."""
+        taken = _side_by_side(lambda batch: list(self._take(batch)), batches, SIDE_BY_SIDE)
         return [outcome for outcomes in taken for outcome in outcomes]
 
     def _download(self, source: str) -> Path | Problem | None:
@@ -101,28 +100,27 @@ class Batching:
         con.close()
         return [opened for half in _halves(paths) for opened in self._open(half)]
 
-    def _take(self, batch: "Batch", views: Mapping[str, str]) -> "Iterator[Outcome]":
+    def _take(self, batch: "Batch") -> "Iterator[Outcome]":
         import duckdb
 
         try:
             with batch.con, duckdb_files.time_limit(batch.con, LONGEST):
-                yield batch.take(views)
+                yield batch.take()
         except duckdb.Error as error:
             if len(batch.paths) > 1:
                 for half in _halves(batch.paths):
                     for opened in self._open(half):
-                        yield from self._take(opened, views)
+                        yield from self._take(opened)
             else:
                 yield batch.fallen(error)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of a batch: what was taken of each source, a database of the views (`None` if there are none), their columns."""
+    """The result of a batch: what was taken of each source, and the columns of the tables by id."""
 
     taken: Mapping[str, Taken]
     problems: tuple[Problem, ...]
-    views: Path | None
     columns: Mapping[str, tuple[Column, ...]] = field(default_factory=dict)
 
 
@@ -145,7 +143,6 @@ class Batch:
         """
         import duckdb
 
-        snapshot_file.begin_views(self.con, self._views)
         attached: dict[int, str] = {}
         for number, (name, path) in enumerate(self.paths.items()):
             with self._trouble_of(name):
@@ -175,46 +172,24 @@ class Batch:
             return True
         return False
 
-    def take(self, views: Mapping[str, str]) -> Outcome:
-        """Collect the views under the names that they own, and write them to a file."""
+    def take(self) -> Outcome:
+        """Collect the tables."""
         if not self.sources:
-            return Outcome({}, tuple(self.problems), None)
+            return Outcome({}, tuple(self.problems))
         (found,) = self._found
-        taken = {source.name: source.take(self.con, found, self.home) for source in self.sources}
-        bound, columns = (
-            view_columns(self.con, [source.alias for source in self.sources]),
-            dict[str, tuple[Column, ...]](),
-        )
+        stored = view_columns(self.con, [source.attached for source in self.sources])
+        taken = {source.name: source.take(self.con, found, stored, self.home) for source in self.sources}
+        written = view_columns(self.con, [source.alias for source in self.sources if not taken[source.name].is_copied])
+        columns: dict[str, tuple[Column, ...]] = {}
         for source in self.sources:
-            one = taken[source.name] = self._checked(source, taken[source.name], bound)
-            names = {placed.meta.table: views[f"{source.name}.{placed.meta.table}"] for placed in one.tables}
-            columns |= {view: bound[source.alias, table] for table, view in names.items()}
-            snapshot_file.rename(self.con, source.alias, names)
-        snapshot_file.gather(self.con, [source.alias for source in self.sources])
-        duckdb_files.detach(self.con, "merged")
+            is_copied = taken[source.name].is_copied
+            database, known = (source.attached, stored) if is_copied else (source.alias, written)
+            one = taken[source.name] = _checked(source, taken[source.name], database, known)
+            columns |= {
+                f"{source.name}.{placed.meta.table}": known[database, placed.meta.table] for placed in one.tables
+            }
         problems = (*self.problems, *(p for one in taken.values() for p in one.problems))
-        return Outcome(taken, problems, self._views, columns)
-
-    def _checked(self, source: Source, taken: Taken, bound: Mapping[tuple[str, str], tuple[Column, ...]]) -> Taken:
-        """Drop the tables with columns whose names or types can't be shown to readers."""
-        good: list[Placed] = []
-        problems = list(taken.problems)
-        for placed in taken.tables:
-            label = f"{source.name}.{placed.meta.table}"
-            try:
-                check_columns(label, bound[source.alias, placed.meta.table])
-            except ContractError as error:
-                problems.append(
-                    Problem(source=source.name, table=placed.meta.table, code=error.code, message=str(error))
-                )
-                self.con.execute(f"drop view {quote(source.alias)}.main.{quote(placed.meta.table)}")
-            else:
-                good.append(placed)
-        return Taken(tuple(good), tuple(problems), taken.remote)
-
-    @property
-    def _views(self) -> Path:
-        return self.home.with_suffix(".views")
+        return Outcome(taken, problems, columns)
 
     @contextmanager
     def _trouble_of(self, source: str) -> Iterator[None]:
@@ -226,7 +201,22 @@ class Batch:
     def fallen(self, error: Exception) -> Outcome:
         """Return the outcome for the one source of this batch, which made its DuckDB instance fail."""
         (name,) = self.paths
-        return Outcome({}, (_damage(name, error),), None)
+        return Outcome({}, (_damage(name, error),))
+
+
+def _checked(source: Source, taken: Taken, database: str, known: Mapping[tuple[str, str], tuple[Column, ...]]) -> Taken:
+    """Leave out the tables with columns whose names or types can't be shown to readers."""
+    good: list[Placed] = []
+    problems = list(taken.problems)
+    for placed in taken.tables:
+        name = placed.meta.table
+        try:
+            check_columns(f"{source.name}.{name}", known[database, name])
+        except ContractError as error:
+            problems.append(Problem(source=source.name, table=name, code=error.code, message=str(error)))
+        else:
+            good.append(placed)
+    return replace(taken, tables=tuple(good), problems=tuple(problems))
 
 
 def _require_openable(source: str, path: Path) -> None:

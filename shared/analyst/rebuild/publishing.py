@@ -1,37 +1,44 @@
-"""Publishing a snapshot: its two objects, the pointer to them, and the copy under a fixed name."""
+"""Publishing a snapshot: its objects, and the pointer to them."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ulid import ULID
 
-from analyst.catalog import CURRENT, Catalog, Pointer
+from analyst.catalog import CURRENT, Catalog, CatalogList, Pointer
 from analyst.contract.parquet import sha256_of
 from analyst.errors import LeaseLostError, UnavailableError
-from analyst.snapshots import CATALOG_SUFFIX, PREFIX, DamagedError, read_catalog, read_pointer
+from analyst.rebuild.contents import Contents, salvaged
+from analyst.snapshots import CATALOG_SUFFIX, PREFIX, DamagedError, current_listed, read_listed, read_pointer
 from analyst.store import ABSENT, Object, Store, StoreConflictError, UnsureWriteError
 from analyst.store.compare_and_swap import FEW, attempts, put_once, small_text, swap
 
 COPY = "analytics/analytics.duckdb"
+"""The file of the newest snapshot, under a fixed name."""
+
 RECENT_KEPT = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """The last snapshot. If parts of it are damaged, `is_whole` is false and `duckdb` is `None`: then it is rebuilt."""
+    """The last snapshot. If parts of it are damaged, `is_whole` is false, and `contents` are what could be read of it."""
 
     pointer: Pointer | None
-    catalog: Catalog
-    duckdb: str | None
+    contents: Contents
     is_whole: bool
 
     @property
     def built_from(self) -> Mapping[str, str]:
         """The version of each source's extract that it was built from; empty if it can't be built on."""
         return self.pointer.built_from if self.pointer and self.is_whole else {}
+
+    @property
+    def duckdb(self) -> str | None:
+        """The key of its file; that of a snapshot with parts may be older."""
+        return self.pointer.duckdb if self.pointer else None
 
 
 def published_epoch(store: Store) -> int:
@@ -40,50 +47,77 @@ def published_epoch(store: Store) -> int:
     return read_pointer(found).epoch if found else 0
 
 
-def read_last(store: Store, known: Mapping[str, Catalog]) -> Last:
-    """Read the last snapshot. Of a damaged one, recover at least the view names of its tables from the newest catalog.
+def read_last(store: Store, known: Mapping[str, Contents]) -> Last:
+    """Read the last snapshot. Its parts are read when they are needed.
 
-    `known` are catalogs by key that need not be read again.
+    `known` are contents by the key of their catalog, which need not be read again.
     """
     found = store.read(CURRENT)
     pointer = read_pointer(found) if found else None
     if pointer is not None:
         with suppress(DamagedError):
-            catalog = known.get(pointer.catalog) or read_catalog(store, pointer.catalog, pointer.sha256.get("catalog"))
-            is_whole = store.head(pointer.duckdb) is not None
-            return Last(pointer, catalog, pointer.duckdb if is_whole else None, is_whole)
-    salvaged = next(_catalogs(store, damaged=pointer.catalog if pointer else None), None)
-    number = max(pointer.snapshot if pointer else 0, salvaged.snapshot if salvaged else 0)
-    catalog = salvaged or Catalog.model_validate({"snapshot": 0, "built_at": 0})
-    return Last(pointer, catalog.model_copy(update={"snapshot": number}), None, is_whole=False)
+            contents = known.get(pointer.catalog) or Contents.of(store, _listed(store, pointer))
+            is_whole = not has_own_file(pointer) or store.head(pointer.duckdb) is not None
+            return Last(pointer, contents, is_whole)
+    return read_damaged(store, pointer)
 
 
-def _catalogs(store: Store, *, damaged: str | None) -> Iterator[Catalog]:
-    """Yield the readable catalogs, newest first, without one that is known to be damaged."""
-    keys = [entry.key for entry in store.list(PREFIX) if entry.key.endswith(CATALOG_SUFFIX)]
-    for key in sorted(set(keys) - {damaged}, reverse=True):
-        with suppress(DamagedError):
-            yield read_catalog(store, key)
+def _listed(store: Store, pointer: Pointer) -> Catalog | CatalogList:
+    """Read a catalog itself, even if it is embedded in its pointer: it must be there for readers of this snapshot."""
+    if pointer.catalog_text is None or has_own_file(pointer):
+        return read_listed(store, pointer.catalog, pointer.sha256.get("catalog"))
+    return current_listed(store, pointer)
+
+
+def read_damaged(store: Store, pointer: Pointer | None) -> Last:
+    """Return what can be read of a damaged snapshot and of those before it."""
+    keys = {entry.key for entry in store.list(PREFIX) if entry.key.endswith(CATALOG_SUFFIX)}
+    if pointer is not None:
+        try:
+            _listed(store, pointer)
+        except DamagedError:
+            keys -= {pointer.catalog}
+    contents = salvaged(store, sorted(keys, reverse=True))
+    if contents is None:
+        contents = Contents.of(store, Catalog.model_validate({"snapshot": 0, "built_at": 0}))
+    number = max(contents.snapshot, pointer.snapshot if pointer else 0)
+    return Last(pointer, replace(contents, snapshot=number), is_whole=False)
+
+
+def has_own_file(pointer: Pointer) -> bool:
+    """Return whether a snapshot has an analytics.duckdb of its own, as small ones have."""
+    return pointer.duckdb != COPY
 
 
 def upload(
-    store: Store, catalog: Catalog, path: Path, *, after: Pointer | None, built_from: Mapping[str, str], epoch: int
+    store: Store,
+    contents: Contents,
+    path: Path | None,
+    *,
+    after: Pointer | None,
+    built_from: Mapping[str, str],
+    epoch: int,
 ) -> Pointer:
-    """Upload a snapshot's two objects; return the pointer that would make it current `after` another."""
-    catalog = catalog.model_copy(update={"previous": after and after.catalog})
-    stem = f"{PREFIX}{catalog.snapshot:09}-{str(ULID()).lower()}"
-    text = catalog.model_dump_json(exclude_defaults=True).encode()
-    put_once(store, f"{stem}.duckdb", path.read_bytes())
+    """Upload a snapshot's catalog, and its file if it has one; return the pointer that would make it current `after` another.
+
+    Its parts have been written.
+    """
+    stem = f"{PREFIX}{contents.snapshot:09}-{str(ULID()).lower()}"
+    text = contents.text(after.catalog if after else None)
+    sha256 = {"catalog": hashlib.sha256(text).hexdigest()}
+    if path is not None:
+        put_once(store, f"{stem}.duckdb", path.read_bytes())
+        sha256["duckdb"] = sha256_of(path)
     put_once(store, f"{stem}{CATALOG_SUFFIX}", text)
     return Pointer(
-        snapshot=catalog.snapshot,
+        snapshot=contents.snapshot,
         epoch=epoch,
-        duckdb=f"{stem}.duckdb",
+        duckdb=COPY if path is None else f"{stem}.duckdb",
         catalog=f"{stem}{CATALOG_SUFFIX}",
-        sha256={"duckdb": sha256_of(path), "catalog": hashlib.sha256(text).hexdigest()},
+        sha256=sha256,
         catalog_text=small_text(text),
         built_from=dict(built_from),
-        built_at=catalog.built_at,
+        built_at=contents.built_at,
     )
 
 
@@ -124,7 +158,7 @@ def carry_over(store: Store, source: str, before: str | None, now: str, epoch: i
 
 
 def copy_newest(store: Store, pointer: Pointer, *, force: bool = True) -> None:
-    """Copy the newest snapshot to its fixed name, after publishing it or in place of a builder that died before doing so.
+    """Copy a small snapshot's file, after publishing it or in place of a builder that died before doing so.
 
     Unless `force`, only if the copy is not younger than the snapshot. A builder that resumes late changes nothing: the
     copy is swapped, and only while the pointer is the current one.
@@ -141,6 +175,11 @@ def copy_newest(store: Store, pointer: Pointer, *, force: bool = True) -> None:
             store.put(COPY, found.data, if_version=ABSENT if copy is None else copy.version)
             return
         force = True
-    raise UnavailableError(
+    raise unwritable()
+
+
+def unwritable() -> UnavailableError:
+    """Return the error that the newest file can't be written."""
+    return UnavailableError(
         f"{COPY!r} can't be written: other processes change it all the time; the next rebuild writes it"
     )

@@ -7,8 +7,8 @@ snapshot until its source publishes again or is released. The catalog lists thes
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -17,10 +17,11 @@ from analyst import duckdb_files, lease, logs, runs
 from analyst.catalog import Catalog, HeldBack
 from analyst.errors import AnalystError, ConflictError, NotFoundError
 from analyst.lease import Lease
-from analyst.rebuild import LEASE, Rebuild, RebuildAnswer, snapshot_file
-from analyst.rebuild.publishing import copy_newest, point, published_epoch, read_last, upload
+from analyst.rebuild import LEASE, Rebuild, RebuildAnswer, snapshot_file, with_remote
+from analyst.rebuild.contents import Contents
+from analyst.rebuild.publishing import copy_newest, has_own_file, point, published_epoch, read_last, upload
 from analyst.snapshots import CATALOG_SUFFIX, DamagedError, Snapshots, read_catalog
-from analyst.store import Store
+from analyst.store import ObjectMissingError, Store
 
 _LOG = logging.getLogger(f"{logs.ROOT}.rollback")
 
@@ -63,7 +64,7 @@ def roll_back(rebuilding: Rebuild, number: int, *, dry_run: bool = False) -> Rol
     key, unbuilt = Snapshots(store).key_of(number), rebuilding.unbuilt()
     target = _read(store, key, number)  # once: after publishing, a sweep may delete it
     if dry_run:
-        last = read_last(store, {}).catalog
+        last = read_last(store, {}).contents.catalog()
         return _answer(_planned(rebuilding, target, number, last), last, target, unbuilt, dry_run=True)
     with _leased(store) as held:
         catalog, last = _publish(rebuilding, target, key, number, held)
@@ -81,10 +82,11 @@ def release(rebuilding: Rebuild, sources: frozenset[str] | None) -> RebuildAnswe
     store = rebuilding.store
     with _leased(store) as held:
         last = read_last(store, {})
-        kept = {one.source for one in last.catalog.held_back}
+        kept = {one.source for one in last.contents.held_back}
         if unknown := sorted((sources or frozenset()) - kept):
             raise NotFoundError(
-                f"the source {unknown[0]!r} is not held back; held back are: {', '.join(sorted(kept)) or 'no sources'}"
+                f"the source {unknown[0]!r} is not held back by a rollback; "
+                + (f"held back: {', '.join(sorted(kept))}" if kept else "no source is")
             )
         wanted = kept if sources is None else sources
         if last.pointer is not None and wanted:
@@ -208,39 +210,29 @@ def _publish(rebuilding: Rebuild, target: Catalog, key: str, number: int, held: 
     store = rebuilding.store
     with duckdb_files.scratch(rebuilding.scratch) as folder:
         last = read_last(store, {})
-        catalog = _planned(rebuilding, target, number, last.catalog)
+        before = last.contents.catalog()
         path, duckdb = folder / "analytics.duckdb", f"{key.removesuffix(CATALOG_SUFFIX)}.duckdb"
-        if catalog.tables == target.tables:
+        keys = [key]
+        with suppress(ObjectMissingError):  # a large snapshot has no file of its own
             store.download(duckdb, path)
-            snapshot_file.renumber(path, catalog)
-        else:
-            _assemble(store, catalog, target, duckdb, path)
+            keys.append(duckdb)
+            target = with_remote(target, snapshot_file.remote_tables(path))
+        catalog = _planned(rebuilding, target, number, before)
+        contents = Contents.of(store, catalog).changed(
+            {}, owners=None, embedded=rebuilding.embedded, largest=rebuilding.part
+        )
+        if not contents.is_listed:
+            snapshot_file.update(path, catalog, store.url)
         held.check()
         built_from = last.pointer.built_from if last.pointer else {}
-        pointer = upload(store, catalog, path, after=last.pointer, built_from=built_from, epoch=held.epoch)
-        _require_kept(store, (key, duckdb), number)
+        own = None if contents.is_listed else path
+        pointer = upload(store, contents, own, after=last.pointer, built_from=built_from, epoch=held.epoch)
+        _require_kept(store, keys, number)
         point(store, last.pointer, pointer)
-        copy_newest(store, pointer)
-    return catalog, last.catalog
-
-
-def _assemble(store: Store, catalog: Catalog, target: Catalog, duckdb: str, path: Path) -> None:
-    """Make the analytics.duckdb of a catalog with some tables of the `target`, whose views are in `duckdb`, and others."""
-    earlier = path.with_name("earlier.duckdb")
-    store.download(duckdb, earlier)
-    then = {table.id: table for table in target.tables}
-    same = [table for table in catalog.tables if then.get(table.id) == table]
-    aliases = {
-        source: frozenset(row.alias for row in target.remote if row.source == source)
-        for source in {row.source for row in target.remote}
-    }
-    with duckdb_files.connect(threads=1, temp_dir=path.with_name("spill")) as con:
-        snapshot_file.begin(con, path)
-        there = snapshot_file.keep_views(con, earlier, same, aliases, store.url) if same else frozenset[str]()
-        for table in catalog.tables:
-            if table not in same or table.view not in there:
-                snapshot_file.make_view(con, table, store.url)
-        snapshot_file.finish(con, catalog)
+        if has_own_file(pointer):
+            copy_newest(store, pointer)
+    rebuilding.write_file(pointer)
+    return catalog, before
 
 
 def _require_kept(store: Store, keys: Iterable[str], number: int) -> None:

@@ -1,15 +1,19 @@
-"""The file of a snapshot, analytics.duckdb: its views, and the tables that describe them."""
+"""The file of a snapshot, analytics.duckdb: a view of each table under both of its names, and tables that describe them.
 
-import json
-from collections.abc import Iterable, Mapping
-from functools import partial
+The file of one snapshot is turned into that of the next: only the views of tables that differ are written. Nothing in it is
+trusted, because others may write to the bucket: a view is kept only if its SQL is what we would write.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analyst import duckdb_files
-from analyst.catalog import Catalog, Table
-from analyst.contract.model import FileRow, is_data_path
-from analyst.contract.views import is_view_of, remote_table, stand_ins, write_view
+from analyst.catalog import Catalog, Column, Table
+from analyst.contract.model import is_data_path
+from analyst.contract.views import describe, is_view_of, remote_table, view_query
 from analyst.duckdb_files import told_as
 from analyst.errors import ContractError
 from analyst.names import quote
@@ -47,178 +51,257 @@ _REMOTE_ATTACH = {
     "url": "varchar",
     "token_env": "varchar",
 }
-_OUR_TABLES = {"_tables": _TABLES, "_files": _FILES, "_remote_attach": _REMOTE_ATTACH}
+_BUILT = {"table_id": "varchar", "digest": "varchar"}
+_OUR_TABLES = {"_tables": _TABLES, "_files": _FILES, "_remote_attach": _REMOTE_ATTACH, "_built": _BUILT}
+
+_STRANGERS = """
+    select count(*) from (
+        select database_name from duckdb_functions() where not internal
+        union all select database_name from duckdb_types() where not internal
+        union all select database_name from duckdb_sequences()
+        union all select database_name from duckdb_indexes()
+    ) where database_name = '-file'
+"""
+_BASE_TABLES = """
+    select schema_name || '.' || table_name, replace(sql, '"', '') from duckdb_tables() where database_name = '-file'
+"""
+_FILE = "-file"
+_OF = quote(_FILE)
+_NEW = quote("-new")
+"""The file, and new views in memory; no source and no remote database can have these names."""
+
+_AT_ONCE = 500
+"""Tables whose views are created in one statement."""
+
+Name = tuple[str, str]
+"""The schema and name of a view."""
 
 
-def begin(con: "DuckDBPyConnection", path: Path) -> None:
-    """Create an analytics.duckdb and attach it as `merged`, which collects the views."""
-    begin_views(con, path)
-    for table, columns in _OUR_TABLES.items():
-        declared = ", ".join(f"{quote(name)} {kind}" for name, kind in columns.items())
-        con.execute(f"create table merged.{table} ({declared})")
+def update(path: Path, catalog: Catalog, data_url: str) -> dict[str, str]:
+    """Turn the file of an earlier snapshot into that of this one, or create it; return why tables have no view, by id.
+
+    A file that can't be read, or that contains something else, is replaced.
+    """
+    with duckdb_files.connect(threads=1) as con:
+        if path.exists():
+            try:
+                return _updated(con, path, catalog, data_url)
+            except ContractError:
+                pass
+    path.unlink(missing_ok=True)
+    Path(f"{path}.wal").unlink(missing_ok=True)
+    with duckdb_files.connect(threads=1) as con:
+        _create(con, path)
+        return _write(con, catalog, data_url)
 
 
-def begin_views(con: "DuckDBPyConnection", path: Path) -> None:
-    """Create a database file for views only, and attach it as `merged`."""
-    duckdb_files.create(con, path, "merged")
-
-
-def keep_views(
-    con: "DuckDBPyConnection",
-    previous: Path,
-    tables: Iterable[Table],
-    aliases: Mapping[str, frozenset[str]],
-    data_url: str,
-) -> frozenset[str]:
-    """Copy the views of these tables of the last snapshot into `merged`; return those that equal the ones we would write.
-
-    `aliases` are the databases that the remote views of each source may select from.
+def remote_tables(path: Path) -> dict[str, tuple[str, str, str]]:
+    """Return what the views in a file select from, by view, of those that select from one table of another database.
 
     Raises:
-        ContractError: the last snapshot's file can't be opened.
+        ContractError: the file can't be read.
     """
+    with duckdb_files.connect(threads=1) as con:
+        what = "the last snapshot's analytics.duckdb"
+        duckdb_files.attach(con, path, _FILE, what=what)
+        with told_as(ContractError, f"{what} can't be read: ", hide=path):
+            stored = _views(con)
+    found = {name: remote_table(sql) for (schema, name), sql in stored.items() if schema == "main"}
+    return {name: remote for name, remote in found.items() if remote is not None}
+
+
+def _updated(con: "DuckDBPyConnection", path: Path, catalog: Catalog, data_url: str) -> dict[str, str]:
     what = "the last snapshot's analytics.duckdb"
-    duckdb_files.attach(con, previous, "previous", what=what)
-    with told_as(ContractError, f"{what} can't be read: ", hide=previous):
-        con.execute("attach ':memory:' as kept")
-        con.execute("copy from database previous to kept (schema)")
-        for table in _OUR_TABLES:
-            con.execute(f"drop table kept.main.{quote(table)}")
-        stored = _views(con, "kept")
-        proven = frozenset(
-            table.view
-            for table in tables
-            if table.view in stored and _is_proven(table, stored[table.view], aliases, data_url)
-        )
-        for view in stored.keys() - proven:
-            con.execute(f"drop view kept.main.{quote(view)}")
-        _drop_named(con, "kept", {(table.source, table.name): table for table in tables if table.view in proven})
-        gather(con, ["kept"])
-        duckdb_files.detach(con, "kept")
-        duckdb_files.detach(con, "previous")
-    return proven
+    duckdb_files.attach(con, path, _FILE, what=what, writable=True)
+    with told_as(ContractError, f"{what} can't be used: ", hide=path):
+        tables = dict(con.execute(_BASE_TABLES).fetchall())
+        if con.execute(_STRANGERS).fetchone() != (0,) or tables != _expected():
+            raise ContractError("it contains something that we did not write")
+        return _write(con, catalog, data_url)
 
 
-def _is_proven(table: Table, stored: str, aliases: Mapping[str, frozenset[str]], data_url: str) -> bool:
+def _expected() -> dict[str, str]:
+    """Return the SQL of our tables as DuckDB writes it, without quotes."""
+    return {
+        f"main.{table}": f"CREATE TABLE {table}({', '.join(f'{c} {kind.upper()}' for c, kind in columns.items())});"
+        for table, columns in _OUR_TABLES.items()
+    }
+
+
+def _create(con: "DuckDBPyConnection", path: Path) -> None:
+    duckdb_files.create(con, path, _FILE)
+    for table, columns in _OUR_TABLES.items():
+        declared = ", ".join(f"{quote(name)} {kind}" for name, kind in columns.items())
+        con.execute(f"create table {_OF}.{table} ({declared})")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A table with the names of its views, and a digest of all that its views and rows depend on."""
+
+    table: Table
+    names: tuple[Name, ...]
+    digest: str
+
+
+def _write(con: "DuckDBPyConnection", catalog: Catalog, data_url: str) -> dict[str, str]:
+    """Write what differs into the attached file, in one transaction, and detach it."""
+    aliases: dict[str, set[str]] = {}
+    for row in catalog.remote:
+        aliases.setdefault(row.source, set()).add(row.alias)
+    failed = {table.id: reason for table in catalog.tables if (reason := _refusal(table, aliases)) is not None}
+    wanted = {table.id: _wanted(table) for table in catalog.tables if table.id not in failed}
+    stored = _views(con)
+    digests = dict(con.execute(f"select table_id, digest from {_OF}._built").fetchall())
+    same = {
+        table_id
+        for table_id, one in wanted.items()
+        if digests.get(table_id) == one.digest
+        and all(_is_ours(one.table, n, stored.get(n), data_url) for n in one.names)
+    }
+    kept = {name for table_id in same for name in wanted[table_id].names}
+    changed = [one for table_id, one in wanted.items() if table_id not in same]
+    failed |= _create_views(con, changed, data_url)
+    changed = [one for one in changed if one.table.id not in failed]
+    con.begin()
+    if stale := stored.keys() - kept:
+        con.execute(";".join(f"drop view {_OF}.{quote(schema)}.{quote(name)}" for schema, name in stale))
+    con.execute(f"copy from database {_NEW} to {_OF} (schema)")
+    _drop_schemas(con, {schema for one in wanted.values() for schema, _ in one.names})
+    gone = [*(digests.keys() - same)]
+    for table in ("_tables", "_files", "_built"):
+        con.execute(f"delete from {_OF}.{table} where list_contains(?, table_id)", [gone])
+    _describe(con, catalog, changed)
+    con.commit()
+    duckdb_files.detach(con, _FILE)
+    return failed
+
+
+def _describe(con: "DuckDBPyConnection", catalog: Catalog, changed: Sequence[_Wanted]) -> None:
+    """Write the rows of tables that have changed, and the databases to attach."""
+    duckdb_files.insert(con, f"{_OF}._tables", _TABLES, [_table_row(one.table) for one in changed])
+    duckdb_files.insert(con, f"{_OF}._files", _FILES, [row for one in changed for row in _file_rows(one.table)])
+    duckdb_files.insert(con, f"{_OF}._built", _BUILT, [[one.table.id, one.digest] for one in changed])
+    con.execute(f"delete from {_OF}._remote_attach")
+    remote = [list(row.model_dump().values()) for row in catalog.remote]
+    duckdb_files.insert(con, f"{_OF}._remote_attach", _REMOTE_ATTACH, remote)
+    # the number of the snapshot: on S3, equal bytes would have equal versions
+    con.execute(f"comment on table {_OF}._tables is 'snapshot {catalog.snapshot}'")
+
+
+def _refusal(table: Table, aliases: Mapping[str, set[str]]) -> str | None:
+    """Return why no view of a table can be written; `None` if it can."""
     if table.query_mode == "remote":
-        remote = remote_table(stored)
-        return remote is not None and remote[0] in aliases.get(table.source, ())
+        if table.remote is None or table.remote[0] not in aliases.get(table.source, ()):
+            return f"the view of the remote table {table.id!r} is missing; run its source again"
+        return None
+    if not table.files or not table.columns:
+        return f"{table.id!r} has no files; run its source again"
+    bad = next((file.path for file in table.files if not is_data_path(table.source, file.path)), None)
+    return bad and f"{table.id!r} lists the file {bad!r:.300}, which is not in the folder of its source"
+
+
+def _wanted(table: Table) -> _Wanted:
+    names = (("main", table.view), (table.source, table.name))
+    text = table.model_dump_json(exclude={"registration", "notice"}, exclude_defaults=True)
+    is_taken = table.source in view_names.TAKEN_SCHEMAS or not table.columns
+    return _Wanted(table, names[: 1 if is_taken else 2], hashlib.sha256(text.encode()).hexdigest()[:32])
+
+
+def _is_ours(table: Table, name: Name, stored: str | None, data_url: str) -> bool:
+    """Return whether the SQL of a stored view is what we would write."""
+    if stored is None:
+        return False
+    if name[0] != "main":
+        return stored.replace('"', "") == f"CREATE VIEW {name[0]}.{name[1]} AS SELECT * FROM main.{table.view};"
+    if table.query_mode == "remote":
+        return remote_table(stored) == table.remote
     return is_view_of(stored, table.view, tuple(file.path for file in table.files), data_url)
 
 
-def make_view(con: "DuckDBPyConnection", table: Table, data_url: str) -> None:
-    """Write the view of a table into `merged` from its entry in the catalog.
+def _create_views(con: "DuckDBPyConnection", tables: Sequence[_Wanted], data_url: str) -> dict[str, str]:
+    """Create views in a database in memory, from which their schema is copied to the file; return what failed, by id.
 
-    Raises:
-        ContractError: the table is remote, or its entry is not valid.
+    DuckDB binds a view when it is created, and binding one of parquet opens its files. So `read_parquet` is a macro here that
+    returns the columns of the table; a view has the text of its query, in which the macro is not resolved. A copy of a schema
+    binds nothing, and the macro is dropped before.
     """
-    if not table.files:
-        raise ContractError(f"the view of the remote table {table.id!r} is missing; run its source again")
-    if bad := [file.path for file in table.files if not is_data_path(table.source, file.path)]:
-        raise ContractError(f"{table.id!r} lists the file {bad[0]!r:.300}, which is not in the folder of its source")
-    stats = json.dumps({"columns": {column.name: {"type": column.type} for column in table.columns}})
-    files = [FileRow(f.path, f.partition, f.rows, f.size_bytes, f.sha256, stats) for f in table.files]
-    with stand_ins() as home:
-        write_view(con, "merged", table.view, files, table.columns, data_url=data_url, home=home)
+    ordered = sorted(tables, key=lambda one: [(column.name, column.type) for column in one.table.columns])
+    failed: dict[str, str] = {}
+    con.execute(f"attach ':memory:' as {_NEW}")
+    try:
+        for batch in _batches(ordered, _AT_ONCE):
+            _create_batch(con, batch, data_url)
+    except ContractError:  # one of them fails: find out which
+        con.execute(f"use memory; detach {_NEW}; attach ':memory:' as {_NEW}")
+        for (one,) in _batches(ordered, 1):
+            try:
+                _create_batch(con, [one], data_url)
+            except ContractError as error:
+                failed[one.table.id] = str(error)
+                _withdraw(con, one)
+    con.execute(f"use memory; drop macro table if exists {_NEW}.main.read_parquet")
+    return failed
 
 
-def rename(con: "DuckDBPyConnection", database: str, names: Mapping[str, str]) -> None:
-    """Rename the views in a database to the names that they own, through temporary names that can't collide."""
-    moved = [(old, new) for old, new in names.items() if old != new]
-    for number, (old, _new) in enumerate(moved):
-        con.execute(f"alter view {quote(database)}.main.{quote(old)} rename to {quote(f'-{number}')}")
-    for number, (_old, new) in enumerate(moved):
-        con.execute(f"alter view {quote(database)}.main.{quote(f'-{number}')} rename to {quote(new)}")
+def _create_batch(con: "DuckDBPyConnection", batch: Sequence[_Wanted], data_url: str) -> None:
+    statements = [f"use {_NEW}"]  # so that the views name no database
+    schemas = {schema for one in batch for schema, _ in one.names} - {"main"}
+    statements += [f"create schema if not exists {_NEW}.{quote(schema)}" for schema in sorted(schemas)]
+    shape: str | None = None
+    with told_as(ContractError, "a view can't be written: "):
+        for one in batch:
+            if one.table.remote is None and (declared := _nulls(one.table.columns)) != shape:
+                shape = declared
+                macro = f"{_NEW}.main.read_parquet(f, union_by_name := 1)"
+                statements.append(f"create or replace macro {macro} as table {shape}")
+            statements += _view_statements(one, data_url)
+        con.execute(";".join(statements))
+        for one in batch:
+            describe(con, "-new", one.table.view, one.table.columns)
 
 
-def gather(con: "DuckDBPyConnection", databases: Iterable[str]) -> None:
-    """Copy databases to `merged` in one transaction: every commit waits for the disk."""
-    con.begin()
-    for database in databases:
-        con.execute(f"copy from database {quote(database)} to merged (schema)")
-    con.commit()
+def _withdraw(con: "DuckDBPyConnection", one: _Wanted) -> None:
+    """Remove what a table that failed has left."""
+    for schema, name in reversed(one.names):
+        con.execute(f"drop view if exists {_NEW}.{quote(schema)}.{quote(name)}")
+    if one.table.remote is not None:
+        con.execute(f"detach database if exists {quote(one.table.remote[0])}")
 
 
-def add_views(con: "DuckDBPyConnection", paths: Iterable[Path]) -> None:
-    """Copy the views of database files into `merged`."""
-    names = {f"batch_{number}": path for number, path in enumerate(paths)}
-    for name, path in names.items():
-        duckdb_files.attach(con, path, name, what="a batch of views")
-    gather(con, names)
-    for name in names:
-        duckdb_files.detach(con, name)
+def _view_statements(one: _Wanted, data_url: str) -> Iterator[str]:
+    table, view = one.table, quote(one.table.view)
+    if table.remote is not None:
+        parts = table.remote
+        alias, schema, name = quote(parts[0]), quote(parts[1]), quote(parts[2])
+        declared = ", ".join(f"{quote(column.name)} {checked_type(column.type)}" for column in table.columns)
+        yield f"attach ':memory:' as {alias}; create schema if not exists {alias}.{schema}"
+        yield f"create table {alias}.{schema}.{name} ({declared})"
+        query = f"select * from {alias}.{schema}.{name}"
+    else:
+        query = view_query(tuple(file.path for file in table.files), data_url)
+    yield f"create view {_NEW}.main.{view} as {query}"
+    for schema_of_source, short in one.names[1:]:
+        yield f"create view {_NEW}.{quote(schema_of_source)}.{quote(short)} as select * from main.{view}"
+    if table.remote is not None:
+        yield f"detach {quote(table.remote[0])}"
 
 
-def finish(con: "DuckDBPyConnection", catalog: Catalog) -> None:
-    """Write the views in the schemas of sources, and the catalog's tables, into analytics.duckdb, and close it."""
-    _name_by_source(con, catalog.tables)
-    insert = partial(duckdb_files.insert, con)
-    con.begin()
-    insert("merged._tables", _TABLES, [_table_row(table) for table in catalog.tables])
-    insert("merged._files", _FILES, [row for table in catalog.tables for row in _file_rows(table)])
-    insert("merged._remote_attach", _REMOTE_ATTACH, [list(remote.model_dump().values()) for remote in catalog.remote])
-    _number(con, catalog)
-    con.commit()
-    duckdb_files.detach(con, "merged")
+def _nulls(columns: Iterable[Column]) -> str:
+    return f"select {', '.join(f'null::{checked_type(c.type)} as {quote(c.name)}' for c in columns)} where false"
 
 
-def _name_by_source(con: "DuckDBPyConnection", tables: Iterable[Table]) -> None:
-    """Write a view `<source>.<table>` for each view in `merged` that has none.
-
-    DuckDB binds a view when it is created, and binding one of parquet opens its files. So the new views are created over
-    empty tables of the same names and columns, and are copied without these: a copy of a schema binds nothing.
-    """
-    there = _named(con, "merged")
-    statements: list[str] = []
-    for source, named in view_names.by_source(tables).items():
-        statements.append(f"create schema {quote(source)}")
-        for table in named:
-            if (source, table.name) not in there:
-                columns = ", ".join(f"{quote(column.name)} {checked_type(column.type)}" for column in table.columns)
-                short, full = f"main.{quote(table.view)}", f"{quote(source)}.{quote(table.name)}"
-                statements.append(f"create table {short} ({columns})")
-                statements.append(f"create view {full} as select * from {short}")
-                statements.append(f"drop table {short}")
-    if statements:
-        con.execute("attach ':memory:' as named; use named")  # so that the views name no database
-        con.execute("; ".join(statements))
-        con.execute("use memory")
-        gather(con, ["named"])
-        duckdb_files.detach(con, "named")
+def _batches(tables: Sequence[_Wanted], size: int) -> Iterator[Sequence[_Wanted]]:
+    yield from (tables[start : start + size] for start in range(0, len(tables), size))
 
 
-def _drop_named(con: "DuckDBPyConnection", database: str, kept: Mapping[tuple[str, str], Table]) -> None:
-    """Drop the views in schemas of sources, except those of `kept` tables that equal the ones that we would write."""
-    for (schema, name), sql in _named(con, database).items():
-        table = kept.get((schema, name))
-        ours = None if table is None else f"CREATE VIEW {schema}.{name} AS SELECT * FROM main.{table.view};"
-        if sql.replace('"', "") != ours:
-            con.execute(f"drop view {quote(database)}.{quote(schema)}.{quote(name)}")
-    left = {schema for schema, _name in _named(con, database)}
+def _drop_schemas(con: "DuckDBPyConnection", wanted: set[str]) -> None:
     rows = con.execute(
-        "select schema_name from duckdb_schemas() where database_name = ? and not internal and schema_name <> 'main'",
-        [database],
+        "select schema_name from duckdb_schemas() where database_name = '-file' and not internal and schema_name <> 'main'"
     ).fetchall()
     for (schema,) in rows:
-        if schema not in left:
-            con.execute(f"drop schema {quote(database)}.{quote(schema)} cascade")
-
-
-def renumber(path: Path, catalog: Catalog) -> None:
-    """Turn the analytics.duckdb of an earlier snapshot into that of a new one with the same tables.
-
-    Raises:
-        ContractError: the file can't be opened.
-    """
-    with duckdb_files.connect(threads=1) as con:
-        duckdb_files.attach(con, path, "merged", what="the earlier snapshot's analytics.duckdb", writable=True)
-        _number(con, catalog)
-        duckdb_files.detach(con, "merged")
-
-
-def _number(con: "DuckDBPyConnection", catalog: Catalog) -> None:
-    """Write the number of the snapshot into the file: on S3, equal bytes would have equal versions."""
-    con.execute(f"comment on table merged._tables is 'snapshot {catalog.snapshot}'")
+        if schema not in wanted:
+            con.execute(f"drop schema {_OF}.{quote(schema)}")
 
 
 def _table_row(t: Table) -> list[object]:
@@ -231,19 +314,8 @@ def _file_rows(table: Table) -> list[list[object]]:
     return [[table.id, f.path, f.partition, f.rows, f.size_bytes, f.sha256] for f in table.files]
 
 
-def _views(con: "DuckDBPyConnection", database: str) -> dict[str, str]:
+def _views(con: "DuckDBPyConnection") -> dict[Name, str]:
     rows = con.execute(
-        "select view_name, sql from duckdb_views() where database_name = ? and schema_name = 'main' and not internal",
-        [database],
-    ).fetchall()
-    return dict(rows)
-
-
-def _named(con: "DuckDBPyConnection", database: str) -> dict[tuple[str, str], str]:
-    """Return the SQL of the views in schemas of sources, by schema and name."""
-    rows = con.execute(
-        "select schema_name, view_name, sql from duckdb_views() "
-        "where database_name = ? and schema_name <> 'main' and not internal",
-        [database],
+        "select schema_name, view_name, sql from duckdb_views() where database_name = ? and not internal", [_FILE]
     ).fetchall()
     return {(schema, name): sql for schema, name, sql in rows}

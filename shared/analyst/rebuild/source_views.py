@@ -1,8 +1,8 @@
 """The views of one source for a snapshot, and the tables that they show.
 
-Nothing in an extract is ever executed. If it contains only what we would have written ourselves, its views are copied
-without binding them (`COPY FROM DATABASE … (SCHEMA)`), so no parquet is opened. Otherwise each view is written again from
-`_meta` and `_files`; tables, macros, types and everything else in the extract is ignored.
+Nothing in an extract is ever executed. If it contains only what we would have written ourselves, the columns of its views
+are read from its catalog, so no parquet is opened. Otherwise each view is written again from `_meta` and `_files`; tables,
+macros, types and everything else in the extract is ignored.
 """
 
 import re
@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from analyst import duckdb_files
 from analyst.catalog import Column, Problem, RemoteAttach, Table
 from analyst.contract import extract_file
 from analyst.contract.extract_file import BaseTables
 from analyst.contract.model import SCHEMA, Extract, FileRow, Meta, TableState, extract_key, is_ours
 from analyst.contract.publishing import dropped_version
-from analyst.contract.views import is_view_of, remote_table, view_columns, write_remote_view, write_view
+from analyst.contract.views import is_view_of, remote_table, write_remote_view, write_view
 from analyst.errors import AnalystError, ContractError
 from analyst.names import is_name, quote
 from analyst.rebuild.foreign_files import adopt, has_foreign_names, require_distinct, verify
@@ -51,27 +50,31 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """One table of a source: its row of `_meta`, its files, its state, and the SQL of a remote one's view."""
+    """One table of a source: its row of `_meta`, its files, its state, and what a remote one selects from."""
 
     meta: Meta
     files: tuple[FileRow, ...]
     state: TableState
-    remote_sql: str | None = None
+    remote: tuple[str, str, str] | None = None
     notice: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a source contributes to a snapshot. Tables with a problem are not in `tables`."""
+    """What a source contributes to a snapshot. Tables with a problem are not in `tables`.
+
+    `is_copied` means that all views in the extract are those that we would write; otherwise they were written anew.
+    """
 
     tables: tuple[Placed, ...]
     problems: tuple[Problem, ...]
     remote: tuple[RemoteAttach, ...]
+    is_copied: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A source whose extract has changed, attached as `attached`; its views go to the database `alias`.
+    """A source whose extract has changed, attached as `attached`; views that are not ours are written to `alias`.
 
     `last` are its tables in the last snapshot by name, `attach` the rows of its `_remote_attach`.
     """
@@ -96,23 +99,32 @@ class Source:
         remote = extract_file.read_remote_attach(con, attached, source=name, tables=tables)
         return cls(name=name, attached=attached, alias=f"-taken {number}", extract=extract, attach=remote, **known)
 
-    def take(self, con: "DuckDBPyConnection", found: "Found", home: Path) -> Taken:
-        """Write the valid views, and nothing else, to the database `alias`; local files go below `home`."""
-        con.execute(f"attach ':memory:' as {quote(self.alias)}")
+    def take(
+        self,
+        con: "DuckDBPyConnection",
+        found: "Found",
+        stored: Mapping[tuple[str, str], tuple[Column, ...]],
+        home: Path,
+    ) -> Taken:
+        """Check the tables; `stored` are the columns of the views in extracts by database and name.
+
+        Unless the extract contains only what we would have written, its views are written anew to the database `alias`,
+        so that their columns are those of the listed files. Local files go below `home`.
+        """
         problems = [self._problem(name or None, reason) for name, reason in self.extract.refused.items()]
         problems += [self._problem(name, reason) for name, reason in self._vanished()]
         remote, refused = self._remote()
-        bound = None if self._copy(con, found) else view_columns(con, {self.attached})
-        taking = _Taking(con, found, home, bound, frozenset(row.alias for row in remote))
+        is_copied = self._is_ours(found)
+        if not is_copied:
+            con.execute(f"attach ':memory:' as {quote(self.alias)}")
+        taking = _Taking(con, found, home, None if is_copied else stored, frozenset(row.alias for row in remote))
         placed: list[Placed] = []
         for meta in self.extract.meta.values():
             try:
                 placed.append(self._place(taking, meta))
             except AnalystError as error:
                 problems.append(Problem(source=self.name, table=meta.table, code=error.code, message=str(error)))
-                con.execute(f"drop view if exists {quote(self.alias)}.main.{quote(meta.table)}")
-        duckdb_files.detach(con, self.attached)
-        return Taken(tuple(placed), (*problems, *refused), remote)
+        return Taken(tuple(placed), (*problems, *refused), remote, is_copied)
 
     def _problem(self, table: str | None, message: str) -> Problem:
         return Problem(source=self.name, table=table, code=ContractError.code, message=message)
@@ -134,17 +146,11 @@ class Source:
         except ContractError:
             return False
 
-    def _copy(self, con: "DuckDBPyConnection", found: "Found") -> bool:
-        """Copy the schema of the extract if it contains only what we would have written; return whether it does."""
+    def _is_ours(self, found: "Found") -> bool:
+        """Return whether the extract contains only what we would have written."""
         views = found.views.get(self.attached, {})
         is_ours = not found.is_strange(self.attached) and views.keys() == self.extract.meta.keys()
-        if not is_ours or not all(self._is_proven(meta, views[name]) for name, meta in self.extract.meta.items()):
-            return False
-        alias = quote(self.alias)
-        con.execute(f"copy from database {quote(self.attached)} to {alias} (schema)")
-        tables = found.tables.of(self.attached)
-        con.execute("".join(f"drop table {alias}.main.{quote(table)};" for table in tables) or "select 1")
-        return True
+        return is_ours and all(self._is_proven(meta, views[name]) for name, meta in self.extract.meta.items())
 
     def _is_proven(self, meta: Meta, stored: str) -> bool:
         """Return whether a stored view equals the one that we would write for the table's files."""
@@ -180,7 +186,7 @@ class Source:
             verify(self.store, con, label, files, sizes=taking.sizes(self), known=known, folder=taking.home)
         return Placed(meta, files, state, notice=None if notice is None else notice.text)
 
-    def _place_remote(self, taking: "_Taking", name: str, stored: str | None) -> str:
+    def _place_remote(self, taking: "_Taking", name: str, stored: str | None) -> tuple[str, str, str]:
         label = f"{self.name}.{name}"
         if stored is None or taking.bound is None:
             raise ContractError(f"{label!r} has query_mode 'remote' but no view")
@@ -192,7 +198,8 @@ class Source:
             )
         columns = taking.bound.get((self.attached, name), ())
         check_columns(label, columns)
-        return write_remote_view(taking.con, self.alias, name, table, columns)
+        write_remote_view(taking.con, self.alias, name, table, columns)
+        return table
 
     def _remote(self) -> tuple[tuple[RemoteAttach, ...], list[Problem]]:
         good: dict[str, RemoteAttach] = {}
@@ -217,7 +224,7 @@ class Source:
 class _Taking:
     """The context in which a source is read: the batch's connection, what is attached to it, and a folder for files.
 
-    `bound` are the columns of the views in the extract, `None` if the views are copied; `aliases` are the databases that
+    `bound` are the columns of the views in the extract, `None` if these views are ours; `aliases` are the databases that
     its remote views may select from.
     """
 

@@ -75,7 +75,8 @@ def wording(error: ErrorDetails, *, default: Any = None, hidden: str | None = No
     example = (
         f" (expected something like {_plain(default)})" if default not in (None, (), {}, PydanticUndefined) else ""
     )
-    return f"{shown} is not valid: {_lower(message)}{example}"
+    continued = f"it {message}" if message.startswith(("must ", "has ", "is ")) else _lower(message)
+    return f"{shown} is not valid: {continued}{example}"
 
 
 def errors_of(error: ValidationError) -> list[ErrorDetails]:

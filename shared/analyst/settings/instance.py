@@ -59,12 +59,8 @@ def parse(text: str) -> Document:
         mark = getattr(error, "problem_mark", None)
         what = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
         line = mark.line + 1 if mark else None
-        hint = (
-            "; put quotes around values that contain ${…}"
-            if line and "${" in "".join(text.splitlines()[line - 1 : line])
-            else ""
-        )
-        document.problem((), f"the file is not valid YAML: {what}{hint}", line)
+        written = "".join(text.splitlines()[line - 1 : line]) if line else ""
+        document.problem((), f"the file is not valid YAML: {what}{_yaml_advice(str(what), written)}", line)
         return document
     if isinstance(root, yaml.MappingNode):
         document.values = _NodeReader(document).mapping(root, ())
@@ -73,6 +69,17 @@ def parse(text: str) -> Document:
             (), "must be a mapping of keys to values, such as: instance: {name: Example}", root.start_mark.line + 1
         )
     return document
+
+
+def _yaml_advice(problem: str, line: str) -> str:
+    """Return what to do about a line that the parser refuses."""
+    if ";" in problem or not line:
+        return ""
+    if "${" in line:
+        return "; put quotes around values that contain ${…}"
+    if "'\\t'" in problem:
+        return "; indent with spaces instead of tabs"
+    return "; check the brackets, quotes and indentation on this line and before it"
 
 
 class _Knot(yaml.YAMLError):

@@ -96,6 +96,17 @@ Size = Annotated[
 ]
 """An amount of memory in DuckDB's syntax, such as `300MB`."""
 
+_UNITS = {"k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def bytes_of(size: str) -> int:
+    """Return the number of bytes of a `Size`: `MB` are millions, `MiB` are 1024 times 1024."""
+    number, unit = size.lower().rstrip("b").strip(), 1000
+    if number.endswith("i"):
+        number, unit = number[:-1], 1024
+    return int(float(number[:-1]) * unit ** _UNITS[number[-1]])
+
+
 Provider = Annotated[str, AfterValidator(_provider)]
 """A sign-in method, by the name of its module."""
 

@@ -125,6 +125,16 @@ class Settings(BaseModel):
     """Seconds until a signed URL expires."""
     memory_limit: Size = "300MB"
     """Memory limit of each DuckDB connection of an extract or rebuild."""
+    query_workers: int = Field(default=2, ge=1, le=64)
+    """Number of queries that one process of the server runs at a time."""
+    query_memory: Size = "1GB"
+    """Memory limit of one query."""
+    query_timeout: float = Field(default=60.0, ge=1, le=3600)
+    """Seconds after which a query is stopped; a request may ask for less."""
+    query_cache: Size = "2GB"
+    """Size of the copies of data files that a server keeps on its disk for queries. A `file:` bucket needs none."""
+    query_result: Size = "2GB"
+    """Size of the largest result of a query."""
     scratch_dir: Path | None = None
     """Folder for temporary files. Defaults to the system's."""
     data_source: SourceKind = "csv"
@@ -210,6 +220,11 @@ KEYS: Final = {
     "server.bootstrap_secret": "bootstrap_secret",
     "server.memory_limit": "memory_limit",
     "server.scratch_dir": "scratch_dir",
+    "query.workers": "query_workers",
+    "query.memory": "query_memory",
+    "query.timeout": "query_timeout",
+    "query.cache": "query_cache",
+    "query.result": "query_result",
     "bucket.url": "data_url",
     "bucket.gcs_endpoint": "gcs_endpoint",
     "bucket.s3_endpoint": "s3_endpoint",

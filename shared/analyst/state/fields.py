@@ -41,7 +41,7 @@ Id = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 def _like_a_schedule(text: str) -> str:
     if re.fullmatch(schedule.PATTERN, text) is None:
-        raise ValueError(f"is not a valid schedule; write {schedule.what_to_write(text)}")
+        raise ValueError(f"{text[:100]!r} is not a valid schedule; write {schedule.what_to_write(text)}")
     return text
 
 

@@ -25,6 +25,8 @@ from analyst.store import Store
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+_LISTED = "; to list all tables, run: da admin tables list"
+
 SyncStrategy = Literal["full_refresh", "incremental"]
 Options = Annotated[dict[str, Any], Field(max_length=1000)]
 
@@ -138,7 +140,7 @@ def withdraw(
     shown_version = None if shown is None else shown.version
     had_data = _drop(store, source, name, now=now, scratch=scratch, shown_version=shown_version)
     if not was_registered and shown is None and not had_data:
-        raise NotFoundError(f"there is no table {table_id!r} in the registry")
+        raise NotFoundError(f"there is no table {table_id!r} in the registry{_LISTED}")
 
 
 def _deregister(state: State, actor: Actor, table_id: str) -> bool:
@@ -205,7 +207,7 @@ def get_table(db: "DuckDBPyConnection", table_id: str) -> RegisteredTable:
     table = find_table(db, table_id)
     if table is None:
         known = (row["id"] for row in fetch(db, "select id from table_registry order by id"))
-        raise NotFoundError(f"there is no table {table_id!r} in the registry{did_you_mean(table_id, known)}")
+        raise NotFoundError(f"there is no table {table_id!r} in the registry{did_you_mean(table_id, known) or _LISTED}")
     return table
 
 

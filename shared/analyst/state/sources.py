@@ -1,7 +1,7 @@
 """Sources: the configured origins of tables."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -104,9 +104,16 @@ def get_source(db: "DuckDBPyConnection", name: str) -> Source:
     """
     row = fetch_one(db, "from sources where name = ?", [name])
     if row is None:
-        known = (source["name"] for source in fetch(db, "select name from sources order by name"))
-        raise NotFoundError(f"there is no source {name!r}{did_you_mean(name, known)}")
+        raise no_source(name, [source["name"] for source in fetch(db, "select name from sources order by name")])
     return _source(row)
+
+
+def no_source(name: str, known: Sequence[str]) -> NotFoundError:
+    """Return the error of a source that does not exist, with the one that may be meant."""
+    if name == "jira":
+        return NotFoundError("there is no source 'jira'; to add it, run: da admin sources add jira --type jira")
+    hint = did_you_mean(name, known) or "; to list all sources, run: da admin sources list"
+    return NotFoundError(f"there is no source {name!r}{hint}")
 
 
 def create_source(db: "DuckDBPyConnection", actor: Actor, new: NewSource, types: SourceTypes) -> Source:

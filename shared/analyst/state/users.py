@@ -208,7 +208,9 @@ def create_user(db: "DuckDBPyConnection", actor: Actor, new: NewUser) -> User:
         ConflictError: a user with this e-mail address exists.
     """
     if fetch_one(db, "from users where email = ?", [new.email]):
-        raise ConflictError(f"a user with the e-mail address {new.email} already exists")
+        raise ConflictError(
+            f"a user with the e-mail address {new.email} already exists; to invite them again, run: da admin users invite {new.email}"
+        )
     id_ = str(uuid4())
     values = {"id": id_, **new.model_dump(), "created_at": actor.at, "updated_at": actor.at}
     insert(db, "users", values)

@@ -39,6 +39,7 @@ from analyst.errors import AnalystError
 from analyst.extract_run import Caller, RebuildOutcome, ask_for_rebuild
 from analyst.imports.parts import abandoned
 from analyst.profiles.stored import of_gone_tables
+from analyst.query import CACHED, RESULTS
 from analyst.rebuild import LEASE
 from analyst.rebuild.publishing import carry_over, published_epoch
 from analyst.snapshots import CATALOG_SUFFIX, Snapshots
@@ -54,12 +55,14 @@ _DAY: Final = timedelta(days=1)
 
 
 def spent(store: Store) -> Iterator[Entry]:
-    """List records of sign-in that have expired: one-time secrets, counters, and all but the last day of a token's use.
+    """List what has expired: one-time secrets, counters, all but the last day of a token's use, and results of queries.
 
     A one-time secret must be remembered as used for as long as the longest-lived secret would be valid.
     """
     yield from (entry for entry in store.list(USED) if is_older(entry, REFRESH_LASTS + _DAY))
     yield from (entry for entry in store.list(COUNTERS) if is_older(entry, _DAY))
+    yield from (entry for entry in store.list(RESULTS) if is_older(entry, _DAY))
+    yield from (entry for entry in store.list(CACHED) if is_older(entry, 7 * _DAY))
     for entry, following in pairwise(store.list(USES)):
         if entry.key.rpartition("/")[0] == following.key.rpartition("/")[0] and is_older(entry, _DAY):
             yield entry
@@ -170,6 +173,7 @@ class Sweep:
         if not dry_run:
             for is_catalog in (True, False):
                 delete_all(self.store, (entry.key for entry in old if entry.key.endswith(CATALOG_SUFFIX) == is_catalog))
+        found.unneeded += pointers.catalog_parts(self.store, frozenset(entry.key for entry in old))
         found.unneeded += pointers.states(self.store)
         found.unneeded += [*spent(self.store), *abandoned(self.store)]
         shown = [table.id for table in snapshots.current().catalog.tables]

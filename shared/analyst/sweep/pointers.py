@@ -1,12 +1,14 @@
-"""Replaced snapshots and system states, which no pointer leads to any more."""
+"""Replaced snapshots, parts of catalogs and system states, which no pointer leads to any more."""
 
 import re
+from contextlib import suppress
 from datetime import timedelta
 
 from analyst.access import CURRENT as STATE_POINTER
 from analyst.access import StatePointer
 from analyst.catalog import CURRENT as SNAPSHOT_POINTER
-from analyst.snapshots import CATALOG_SUFFIX, PREFIX, kept_catalogs, read_pointer
+from analyst.catalog import CatalogList
+from analyst.snapshots import CATALOG_SUFFIX, PREFIX, DamagedError, kept_catalogs, parts, read_listed, read_pointer
 from analyst.store import Entry, Store
 
 YOUNG = timedelta(days=1)
@@ -39,6 +41,24 @@ def snapshots(store: Store, keep: timedelta) -> list[Entry]:
     kept |= {_stem(entry.key) for entry in kept_catalogs(listed, keep.total_seconds())}
     due = [entry for entry in listed if _stem(entry.key) not in kept and is_older(entry, max(keep, YOUNG))]
     return sorted(due, key=lambda entry: not entry.key.endswith(CATALOG_SUFFIX))
+
+
+def catalog_parts(store: Store, besides: frozenset[str]) -> list[Entry]:
+    """List the parts of catalogs that no catalog names, except catalogs in `besides`, and that are older than a day.
+
+    The parts are listed before the catalogs are read: a part that a catalog names by then was listed by the snapshot before
+    it, which is kept as well, or it is younger than a day. Of a catalog that can't be read, no part is needed.
+    """
+    listed = [entry for entry in store.list(parts.PREFIX) if parts.NAME.fullmatch(entry.key)]
+    if not any(is_older(entry, YOUNG) for entry in listed):
+        return []
+    needed: set[str] = set()
+    for entry in store.list(PREFIX):
+        if entry.key.endswith(CATALOG_SUFFIX) and entry.key not in besides:
+            with suppress(DamagedError):
+                catalog = read_listed(store, entry.key)
+                needed |= parts.keys_of(catalog) if isinstance(catalog, CatalogList) else frozenset()
+    return [entry for entry in listed if entry.key not in needed and is_older(entry, YOUNG)]
 
 
 def states(store: Store) -> list[Entry]:

@@ -1,20 +1,16 @@
 """`da admin audit`: who did what, and how it ended."""
 
-import re
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import typer
 
-from da.errors import UsageError
-from da.options import Json
+from da.options import Json, parse_time
 from da.output import print_json, print_table, say
 from da.server import Server
 from da.session import WHO, doing
 from da.text import local_time
 
 _PAGE = 1000
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 Since = Annotated[
     str | None, typer.Option(metavar="TIME", help="Only events since then: 2h, 7d, 2026-03-01 or 2026-03-01T08:00.")
@@ -50,7 +46,7 @@ def audit(
       da admin audit --user ann@example.com --since 2026-03-01
       da admin audit --resource table:shop.orders --json
     """
-    wanted = {"since": _time(since), "until": _time(until), "user": user, "action": action}
+    wanted = {"since": parse_time(since), "until": parse_time(until), "user": user, "action": action}
     with doing("read the audit log", missing=WHO) as server:
         events = _events(server, {**wanted, "resource": resource, "outcome": outcome}, limit)
     if json:
@@ -61,7 +57,10 @@ def audit(
         for it in events
     ]
     print_table(
-        ("time", "by", "action", "outcome", "about"), rows, optional=("outcome", "by"), empty="No events were found."
+        ("time", "by", "action", "outcome", "about"),
+        rows,
+        optional=("outcome", "by"),
+        empty="No events match; to see all, run: da admin audit",
     )
     if len(events) == limit:
         say(f"Showing the newest {limit:,} events; use --limit for more.", err=True)
@@ -83,16 +82,3 @@ def _events(server: Server, wanted: dict[str, str | None], limit: int) -> list[d
 def _about(event: dict[str, Any]) -> str:
     times = f" ({event['count']} times)" if event.get("count", 1) > 1 else ""
     return f"{', '.join(event.get('resources') or ())}{times}"
-
-
-def _time(text: str | None) -> str | None:
-    """Return a time with its zone; one without a zone is local."""
-    if text is None:
-        return None
-    if span := re.fullmatch(r"(\d{1,5})([mhdw])", text):
-        return (datetime.now(UTC) - timedelta(**{_UNITS[span[2]]: int(span[1])})).isoformat(timespec="seconds")
-    try:
-        return datetime.fromisoformat(text).astimezone().isoformat()
-    except (ValueError, OverflowError):
-        expected = "expected something like 2h, 7d, 2026-03-01 or 2026-03-01T08:00"
-        raise UsageError(f"'{text}' is not a valid time ({expected})") from None

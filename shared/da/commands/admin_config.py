@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from da.errors import DaError
+from da.errors import DaError, cause_of
 from da.help import Commands
 from da.options import Json
 from da.output import print_json, print_table, say
@@ -67,7 +67,7 @@ def apply(json: Json = False) -> None:
         for source in sources:
             say(f"{source['name']} ({source['type']}): {source['outcome']}")
         if not sources:
-            say("config/instance.yaml declares no sources.")
+            say("There are no sources in config/instance.yaml as the server read it when it started.")
 
 
 def _print_settings(*, json: bool) -> None:
@@ -108,6 +108,6 @@ def _text(file: Path) -> str:
         data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
         return data.decode("utf-8-sig")
     except OSError as error:
-        raise DaError(f"can't read '{file}': {error.strerror}; check the path and its permissions") from None
+        raise DaError(f"can't read '{file}': {cause_of(error)}; check the path and its permissions") from None
     except UnicodeDecodeError:
         raise DaError(f"can't read '{file}': it is not UTF-8 text; save it as UTF-8") from None

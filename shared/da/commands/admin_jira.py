@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from da.errors import UsageError
 from da.help import Commands
-from da.options import Json
+from da.options import Json, parse_time
 from da.output import print_json, print_table, say
 from da.session import session
 from da.text import count_text, local_time
@@ -16,7 +17,8 @@ app = Commands("Manage the Jira source: backfill, check, refresh, replay, status
 _HOUR = 3600.0
 
 Since = Annotated[
-    str | None, typer.Option(metavar="TIME", help="Only issues updated since this time, e.g. 2026-01-31T00:00:00Z.")
+    str | None,
+    typer.Option(metavar="TIME", help="Only issues updated since then: 2h, 7d, 2026-01-31 or 2026-01-31T00:00:00Z."),
 ]
 Jql = Annotated[
     str | None, typer.Option("--jql", metavar="JQL", help="Only issues that match this query (without ORDER BY).")
@@ -43,7 +45,7 @@ def backfill(
       da admin jira backfill
       da admin jira backfill --jql 'project = SUP'
     """
-    order = {"since": since, "jql": jql, "parallel": parallel, "dry_run": dry_run}
+    order = {"since": parse_time(since), "jql": jql, "parallel": parallel, "dry_run": dry_run}
     is_narrow = since is not None or jql is not None
     with session(_HOUR) as server:
         told = server.post("/api/admin/jira/backfill", order)
@@ -113,7 +115,7 @@ def refresh(
       da admin jira refresh --all
     """
     if bool(keys) == all_issues:
-        raise typer.BadParameter("give either issue keys or --all")
+        raise UsageError("give either issue keys, such as SUP-12, or --all")
     order: dict[str, Any] = {"keys": keys or [], "all_issues": all_issues, "created_from": None}
     counts: Counter[str] = Counter()
     with session(_HOUR) as server:
@@ -149,7 +151,7 @@ def replay(
       da admin jira replay --since 2026-01-31T00:00:00Z
     """
     with session(timeout) as server:
-        told = server.post("/api/admin/jira/replay", {"since": since, "until": until})
+        told = server.post("/api/admin/jira/replay", {"since": parse_time(since), "until": parse_time(until)})
     if json:
         print_json(told)
     else:

@@ -11,7 +11,7 @@ from da.errors import DaError
 from da.options import DryRun, Json, Timeout
 from da.output import print_json, print_table, respond, say, say_text
 from da.progress import Ticker
-from da.runs import PENDING, followed, rebuilt
+from da.runs import followed, rebuilt, result_of
 from da.server import Server
 from da.session import session
 from da.text import bytes_text, count_text, local_time, seconds_text
@@ -73,7 +73,14 @@ def runs(limit: Limit = 20, json: Json = False) -> None:
         print_json(found)
         return
     rows = [
-        (local_time(run["started_at"]), run.get("source") or "all", _kind(run), run["status"], _took(run), _result(run))
+        (
+            local_time(run["started_at"]),
+            run.get("source") or "all",
+            _kind(run),
+            run["status"],
+            _took(run),
+            result_of(run),
+        )
         for run in found
     ]
     columns = ("started", "source", "kind", "status", "took", "result")
@@ -132,7 +139,7 @@ def _change_text(change: dict[str, Any]) -> str:
     rows = [change.get(f"rows_{when}") for when in ("before", "after")]
     if change["change"] != "changed":
         known = next((count for count in rows if count is not None), None)
-        return f"{change['table']}: {change['change']}" + (f", {known:,} rows" if known is not None else "")
+        return f"{change['table']}: {change['change']}" + (f", {count_text(known, 'row')}" if known is not None else "")
     before, after = (f"{count:,}" if count is not None else "?" for count in rows)
     return (
         f"{change['table']}: {before} → {after} rows"
@@ -313,22 +320,6 @@ def _took(run: dict[str, Any]) -> str:
         datetime.fromisoformat(run[name]) if run.get(name) else None for name in ("started_at", "finished_at")
     )
     return seconds_text((ended - began).total_seconds()) if began and ended else ""
-
-
-def _result(run: dict[str, Any]) -> str:
-    """Say in one cell what came of a run: its error, otherwise its tables or counts."""
-    if run.get("error"):
-        return str(run["error"])
-    tables = run.get("tables") or []
-    if run["status"] in PENDING:
-        return f"{len(tables)} of {run.get('total')} tables, reading {', '.join(run.get('reading') or [])}"
-    failed = [f"{table['table']}: {table['error']}" for table in tables if table.get("error")]
-    if failed:
-        return "; ".join(failed)
-    if run.get("snapshot"):
-        return f"snapshot {run['snapshot']}"
-    counts = ", ".join(f"{count:,} {name}" for name, count in sorted((run.get("counts") or {}).items()))
-    return counts or count_text(len(tables), "table")
 
 
 def _failed(run: dict[str, Any]) -> bool:

@@ -1,6 +1,6 @@
 """`da admin sources`: the life of a source, from the first look at it to its removal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ from da.errors import DaError, UsageError
 from da.help import Commands
 from da.options import DryRun, Json, SyncSchedule, Yes, confirm, read_options
 from da.output import print_json, print_table, respond, say, say_fact, say_warning
+from da.runs import result_of
 from da.server import Server, segment
 from da.session import session
 from da.text import bytes_text, count_text, local_time
@@ -66,21 +67,22 @@ def show(name: Name, json: Json = False) -> None:
     if json:
         print_json({**source, "tables": tables, "runs": runs})
         return
-    say_fact("type", source["type"])
-    for key, value in source["config"].items():
-        say_fact(key, str(value))
-    say_fact("schedule", source.get("sync_schedule") or "that of the server")
+    facts = {
+        "type": source["type"],
+        **source["config"],
+        "schedule": source.get("sync_schedule") or "that of the server",
+    }
     if source.get("excluded"):
-        say_fact("removed", ", ".join(source["excluded"]), "discovery ignores these tables")
+        facts["removed"] = f"{', '.join(source['excluded'])}: discovery ignores these tables"
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        say_fact(key.ljust(width), str(value))
     rows = [(table["id"], table.get("source_table") or "", table.get("sync_strategy") or "") for table in tables]
     empty = f"No tables yet; to find them, run: da admin sources preview {name}"
     print_table(("table", "from", "strategy"), rows, optional=("strategy",), empty=empty)
     print_table(
-        ("run", "kind", "status", "error"),
-        [
-            (local_time(run["started_at"]), run.get("job") or "sync", run["status"], run.get("error") or "")
-            for run in runs
-        ],
+        ("run", "kind", "status", "result"),
+        [(local_time(run["started_at"]), run.get("job") or "sync", run["status"], result_of(run)) for run in runs],
         empty=f"It was not synced in the last days; to sync it, run: da admin sync {name}",
     )
 
@@ -155,19 +157,17 @@ def update(
     with session(_TIMEOUT) as server:
         source = server.get(f"/api/admin/sources/{segment(name)}")
         config = {**source["config"], **_path(path, server), **read_options(option or ())}
-        for key in unset or ():
-            if key not in config:
-                raise DaError(f"the source '{name}' has no option '{key}'; it has {', '.join(config) or 'none'}")
-            del config[key]
+        _unset(config, unset or (), name)
         changes: dict[str, Any] = {"config": config} if config != source["config"] else {}
         if changes and not no_check:
             found = _previewed(server, name, {"type": source["type"], "config": config})
+            if not dry_run:
+                _require_readable(found, "The source was not changed. To change it anyway, use --no-check")
             if not json:
                 _print_preview(found)
             if dry_run and json:
                 print_json(found)
             if not dry_run:
-                _require_readable(found, "The source was not changed. To change it anyway, use --no-check")
                 _confirm_lost(server, found, yes=yes)
         elif dry_run:
             respond(source, "The config would stay as it is.", json=json)
@@ -276,6 +276,13 @@ def _path(path: str | None, server: Server) -> dict[str, str]:
     if is_loopback(server.address) and path.startswith(("~", "./", "../")):
         return {"path": str(Path(path).expanduser().absolute())}
     return {"path": path}
+
+
+def _unset(config: dict[str, Any], keys: Iterable[str], name: str) -> None:
+    for key in keys:
+        if key not in config:
+            raise DaError(f"the source '{name}' has no option '{key}'; it has {', '.join(config) or 'none'}")
+        del config[key]
 
 
 def _require_readable(found: Mapping[str, Any], otherwise: str) -> None:

@@ -7,8 +7,8 @@ import typer
 from da.errors import DaError, UsageError
 from da.help import Commands
 from da.options import DryRun, Json, SyncSchedule, Yes, complete_ids, confirm, read_options
-from da.output import print_json, print_table, respond, say, say_fact
-from da.server import segment
+from da.output import print_json, print_table, respond, say, say_fact, say_warning
+from da.server import Server, segment
 from da.session import session
 
 app = Commands("List, register, change and remove tables.")
@@ -194,6 +194,9 @@ def update_table(
                 del options[key]
             said["options"] = options
         made = server.put(place, said)
+        problem = _problem(server, table) if {"options", "primary_key", "cursor_column"} & said.keys() else None
+    if problem:
+        say_warning(f"{table} can't be read like this: {problem}")
     respond(made, f"Changed {table}. To read it again, run: da admin sync {table}", json=json)
 
 
@@ -217,6 +220,16 @@ def remove_table(table: Table, dry_run: DryRun = False, yes: Yes = False, json: 
     said = f"To read it again, run: da admin tables add {table}"
     if json or not dry_run:
         respond({"id": table, "removed": not dry_run}, f"Removed {table}. {said}", json=json)
+
+
+def _problem(server: Server, table: str) -> str | None:
+    """Return why the next sync could not read a table, as far as a preview shows it."""
+    source, _, name = table.partition(".")
+    try:
+        found = server.post(f"/api/admin/sources/{segment(source)}/preview", {"tables": [name]}, again=True)
+    except DaError:
+        return None
+    return next((each["problem"] for each in found["tables"] if each["name"] == name), None)
 
 
 def _said(*, primary_key: str | None, **fields: Any) -> dict[str, Any]:

@@ -69,7 +69,12 @@ def login(
         elif browser is not None or _is_to_browse(token):
             made = sign_in(address, web, in_browser=browser is not False)
         else:
-            made = Login(address, (token or os.environ.get("DA_TOKEN") or _ask(f"Token for {address}")).strip())
+            made = Login(
+                address,
+                (
+                    token or os.environ.get("DA_TOKEN") or _ask(f"Token for {address}", "give --token, set DA_TOKEN")
+                ).strip(),
+            )
         me = Server(made, web).get("/api/me")
     config.save(replace(made, email=me.get("email")))
     document = {"server": address, "email": me.get("email"), "role": me.get("role")}
@@ -139,16 +144,18 @@ def _end_session(config: Config) -> None:
 
 
 def _bootstrap(server: Any, email: str) -> str:
-    secret = os.environ.get("BOOTSTRAP_SECRET") or _ask("Bootstrap secret")
+    secret = os.environ.get("BOOTSTRAP_SECRET") or _ask(
+        "Bootstrap secret", "set BOOTSTRAP_SECRET, which is in .env in the folder of the server"
+    )
     answer = server.post("/auth/bootstrap", {"email": email, "secret": secret})
     return str(answer["token"])
 
 
-def _ask(what: str) -> str:
+def _ask(what: str, otherwise: str) -> str:
     """Prompt without echo; without a terminal, read the first line of stdin."""
     answer = typer.prompt(what, hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.readline()
     if not answer.strip():
-        raise DaError(f"{what}: no input; give --token, set DA_TOKEN, or write a line to stdin")
+        raise DaError(f"{what}: no input; {otherwise}, or write it to stdin")
     return str(answer).strip()
 
 

@@ -1,5 +1,6 @@
 """`da query`: run SQL on the mirror."""
 
+import codecs
 import itertools
 import re
 import sys
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from da.errors import DaError, UsageError
+from da.errors import DaError, UsageError, cause_of
 from da.help import Command, Commands
 from da.output import clean_lines, escaped, say
 from da.workspace import Workspace
@@ -22,7 +23,16 @@ Sql = Annotated[str | None, typer.Argument(metavar="[SQL]", help="SQL to run; - 
 File = Annotated[Path | None, typer.Option("--file", "-F", metavar="PATH", help="Read the SQL from a file.")]
 Format = Annotated[Literal["table", "csv", "json"], typer.Option("--format", "-f", help="Output format.")]
 Json = Annotated[bool, typer.Option("--json", help="Same as --format json: an array of objects.")]
+Remote = Annotated[bool, typer.Option("--remote", help="Run it at the server, over the current tables.")]
+Receipt = Annotated[
+    Path | None,
+    typer.Option("--receipt", metavar="FILE", help="Write a receipt, with which da verify computes the result again."),
+]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=0, help="Maximum number of rows to print; 0 prints all.")]
+
+
+_LONGEST_QUERY = 3700.0
+"""Seconds; the server itself stops queries earlier."""
 
 
 class SqlCommand(Command):
@@ -40,8 +50,17 @@ app = Commands(no_args_is_help=False)
 
 
 @app.command(cls=SqlCommand)
-def query(sql: Sql = None, file: File = None, form: Format = "table", limit: Limit = 1000, json: Json = False) -> None:
-    """Run SQL on the mirror, offline.
+def query(
+    sql: Sql = None,
+    *,
+    file: File = None,
+    form: Format = "table",
+    limit: Limit = 1000,
+    json: Json = False,
+    remote: Remote = False,
+    receipt: Receipt = None,
+) -> None:
+    """Run SQL on the mirror, offline, or with --remote at the server.
 
     A table has the short name that da tables lists, and a full name: source.table. Times with a time zone are shown in UTC. If the result has
     more rows than the limit, a note is printed to stderr.
@@ -51,30 +70,69 @@ def query(sql: Sql = None, file: File = None, form: Format = "table", limit: Lim
       da query "select * from shop.orders" --format csv > orders.csv
       da query --file report.sql --limit 0
       echo "from customers" | da query --json
+      da query --remote "select count(*) from events.clicks"
+      da query "select count(*) from orders" --receipt orders.json
     """
     from da.query import as_json, as_text, opened, relations, run
+    from da.receipts import write
 
     form = "json" if json else form
     text = _text(sql, file)
+    if remote:
+        _ask_server(text, form, limit, receipt)
+        return
     workspace = Workspace.find()
     with opened(workspace.duckdb) as connection:
         try:
             result = run(connection, text, as_json if form == "json" else as_text)
         except DaError as error:
             raise DaError(_explained(str(error), workspace, relations(connection), text)) from None
+        made = None if receipt is None else _receipt(connection, workspace, text, limit)
         counted = _Counted(result.rows, limit)
         {"table": _table, "csv": _csv, "json": _json}[form](result, counted)
     if counted.truncated:
         say(f"Showing the first {limit:,} rows; use --limit 0 for all.", err=True)
+    if receipt is not None and made is not None:
+        write(receipt, made)
+
+
+def _receipt(connection: Any, workspace: Workspace, sql: str, limit: int) -> dict[str, Any]:
+    """Compute the receipt of a result, in a connection of its own: the rows of the result are still being read."""
+    from da.receipts import of_mirror
+
+    with connection.cursor() as other:
+        return of_mirror(other, workspace.state(), sql, limit or None)
+
+
+def _ask_server(sql: str, form: str, limit: int, receipt: Path | None) -> None:
+    from da.receipts import write
+    from da.remote_query import ask
+    from da.session import session
+
+    with session(timeout=_LONGEST_QUERY) as server:
+        answer = ask(server, sql, limit=limit or None, as_json=form == "json")
+    {"table": _table, "csv": _csv, "json": _json}[form](answer.result, _Counted(answer.result.rows, 0))
+    if answer.is_truncated:
+        say(f"Showing the first {limit:,} rows; use --limit 0 for all.", err=True)
+    if receipt is not None:
+        if answer.receipt is None:
+            raise DaError("the server sent no receipt: the statement is too long for one with this format; use --json")
+        write(receipt, answer.receipt)
 
 
 def _read_stdin() -> str:
     """Read SQL as UTF-8, as editors and `da` itself write it; otherwise in the encoding of the console."""
     data = sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
     try:
-        return data.decode("utf-8-sig")
+        return _decoded(data)
     except UnicodeDecodeError:
         return data.decode(sys.stdin.encoding)
+
+
+def _decoded(data: bytes) -> str:
+    """Decode SQL as UTF-8, or as UTF-16 if it starts with the mark that PowerShell writes."""
+    is_wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_wide else "utf-8-sig").replace("\r\n", "\n")
 
 
 class _Counted:
@@ -95,11 +153,13 @@ def _text(sql: str | None, file: Path | None) -> str:
         raise UsageError("can't use both SQL and --file; give one of them")
     try:
         if file is not None:
-            return file.read_text(encoding="utf-8-sig")
+            return _decoded(file.read_bytes())
         if sql == "-" or (sql is None and not sys.stdin.isatty()):
             return _read_stdin()
     except (OSError, UnicodeDecodeError) as error:
-        raise DaError(f"can't read '{file or 'stdin'}': {getattr(error, 'strerror', None) or error}") from None
+        where = f"the SQL in '{file}'" if file else "SQL from stdin"
+        advice = "save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "check the path"
+        raise DaError(f"can't read {where}: {cause_of(error)}; {advice}") from None
     if sql is None:
         raise UsageError('no SQL given; for example: da query "select 1"')
     return sql
@@ -107,6 +167,9 @@ def _text(sql: str | None, file: Path | None) -> str:
 
 _NO_TABLE = re.compile(
     r'Table with name "?(?P<name>.+?)"? does not exist(?: because schema .*)?[!.](?:\nDid you mean .*)?'
+)
+_NOT_WRITABLE = re.compile(
+    r"Cannot execute statement of type .* read-only mode|is not an? table$|Can only \w+ (from )?base table"
 )
 _NO_CATALOG = re.compile(r'Catalog "(?P<name>[^"]+)" does not exist!')
 
@@ -116,8 +179,10 @@ def _explained(message: str, workspace: Workspace, known: list[str], sql: str) -
     state = workspace.state()
     if state.root and state.root != str(workspace.root) and state.root in message:
         return f"{message}\nThe mirror was moved here from '{state.root}'; run da sync."
-    if "read-only mode" in message:
-        return f"{message}\nda query only reads. For tables of your own, open '{workspace.duckdb}' with DuckDB."
+    if "No files found" in message and str(workspace.parquet) in message:
+        return f"{message}\nFiles of the mirror are missing; to fetch them again, run: da sync"
+    if _NOT_WRITABLE.search(message):
+        return f"can't change the mirror: da query only reads. For tables of your own, open '{workspace.duckdb}' with DuckDB."
     found = _NO_TABLE.search(message) or _NO_CATALOG.search(message)
     if found is None:
         return message
@@ -128,6 +193,7 @@ def _explained(message: str, workspace: Workspace, known: list[str], sql: str) -
             return f"{table.view} ({table.id}) is not mirrored; it can only be queried on the server.{where}"
     near = get_close_matches(name.lower(), known, n=2, cutoff=0.6)
     near = near or [each for each in known if each.rpartition(".")[2] == name.lower().rpartition(".")[2]][:2]
+    near = near or [each for each in known if each.partition(".")[0] == name.lower()][:2]
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     return f"there is no table '{name}' in the mirror{hint}\nTo list all tables, run: da tables{where}"
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from da.errors import UsageError
+from da.errors import UsageError, cause_of
 from da.options import Json
 from da.output import print_json, say
 
@@ -52,7 +52,8 @@ def sample_data(
     try:
         manifest = generate(size.value, seed, format.value, output)
     except (OSError, duckdb.IOException) as error:
-        raise UsageError(f"can't write to '{output}': {getattr(error, 'strerror', None) or error}") from None
+        cause = cause_of(error) if isinstance(error, OSError) else str(error)
+        raise UsageError(f"can't write to '{output}': {cause}; choose another folder with --output") from None
     if json:
         print_json(asdict(manifest))
         return

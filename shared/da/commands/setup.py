@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from da.config import Config
+from da.dotenv import read_dotenv
 from da.errors import UsageError
 from da.options import Json
 from da.output import print_json, say, say_text
@@ -21,8 +22,10 @@ def setup(
     domain: Annotated[Text, typer.Option(help="Email domain of your company, e.g. example.com.")] = None,
     name: Annotated[Text, typer.Option(help="Name of the instance.")] = None,
     email: Annotated[Text, typer.Option(help="Your email; you become the first administrator.")] = None,
-    source: Annotated[Text, typer.Option(help="Type of the data source: csv.")] = None,
+    source: Annotated[Text, typer.Option(help="Type of the data source: csv or keboola.")] = None,
     data: Annotated[Text, typer.Option(metavar="FOLDER", help="Folder with your data files.")] = None,
+    stack: Annotated[Text, typer.Option(metavar="URL", help="Address of your Keboola stack.")] = None,
+    buckets: Annotated[Text, typer.Option(help="Buckets of Keboola to mirror, e.g. in.c-crm,out.*.")] = None,
     source_name: Annotated[Text, typer.Option(help="Name of the source, used in table names.")] = None,
     server: Annotated[Text, typer.Option(metavar="URL", help="URL of the server, running or planned.")] = None,
     mirror: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the mirror.")] = Path("analysis"),
@@ -41,9 +44,12 @@ def setup(
     and mirrors it to this machine. If it is interrupted, run it again: it resumes where it stopped. Exits with 1 if
     something failed.
 
+    For a Keboola project it asks for the stack, the Storage API token (KEBOOLA_STORAGE_TOKEN) and the buckets to mirror.
+
     Examples:
       da setup
       da setup --domain example.com --email ann@example.com --yes
+      KEBOOLA_STORAGE_TOKEN=… da setup --source keboola --buckets in.c-crm
     """
     folder = Path.cwd()
     if not (folder / "docker-compose.yml").is_file():
@@ -56,6 +62,9 @@ def setup(
         "email": email,
         "source": source,
         "data": data,
+        "stack": stack,
+        "token": os.environ.get("KEBOOLA_STORAGE_TOKEN") or read_dotenv(folder / ".env").get("KEBOOLA_STORAGE_TOKEN"),
+        "buckets": buckets,
         "source_name": source_name,
         "server": server,
     }

@@ -13,7 +13,7 @@ from typing import Final
 
 import duckdb
 
-from da.errors import DaError
+from da.errors import DaError, cause_of
 from da.imports.old_state import OldState, opened_copy, read_state
 from da.imports.report import Left
 from da.sql import quote, quote_path, quote_text
@@ -255,7 +255,7 @@ def _text(place: Path) -> str:
     try:
         text = place.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DaError(f"can't read '{place}': {getattr(error, 'strerror', None) or error}") from None
+        raise DaError(f"can't read '{place}': {cause_of(error)}; check its permissions, and save it as UTF-8") from None
     if len(text) > _MOST_BYTES:
         raise DaError(
             f"can't read '{place}': it is larger than {_MOST_BYTES >> 20} MB; check that it is the right file"

@@ -48,11 +48,11 @@ class Kept:
         write_atomically(self.path, json.dumps(document, indent=2), mode=0o600)
 
 
-AVAILABLE: Final = ("csv",)
+AVAILABLE: Final = ("csv", "keboola")
 """Source types that a setup can add."""
 
 AFTERWARDS: Final = {"jira": "set up a csv source first, then connect Jira as described in README.md"}
-LATER: Final = ("keboola", "bigquery")
+LATER: Final = ("bigquery",)
 
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*\.(?!\d+$){_LABEL}")
@@ -163,6 +163,26 @@ def _source_name(text: str) -> str:
     return text
 
 
+_STACK: Final = "https://connection.keboola.com"
+_BUCKET: Final = re.compile(r"[A-Za-z0-9_.*?\[\]-]{1,200}")
+
+
+def _token(text: str) -> str:
+    if not text.isascii() or not text.isprintable() or len(text.split()) != 1:
+        raise UsageError("that is not a valid Storage API token (expected one word, such as 1234-56789-AbC…)")
+    return text
+
+
+def _buckets(text: str) -> str:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if not _BUCKET.fullmatch(name):
+            raise UsageError(f"{name!r} is not a bucket or a pattern of buckets (expected something like in.c-crm)")
+    if not names:
+        raise UsageError("no bucket is given (expected something like in.c-crm, or * for all)")
+    return ",".join(names)
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """One question. `usual` derives a default from the earlier answers; `check` returns the normalized answer.
@@ -174,6 +194,10 @@ class Question:
     text: str
     check: Callable[[str], str]
     usual: Callable[[Answers], str | None] = lambda _: None
+    only_for: str | None = None
+    """The type of source that it is asked for; all if `None`."""
+    is_secret: bool = False
+    """Whether the answer is not shown, and is saved only in `.env`."""
 
     @property
     def option(self) -> str:
@@ -186,6 +210,8 @@ def _usual_title(answers: Answers) -> str:
 
 
 def _usual_source_name(answers: Answers) -> str:
+    if answers["source"] == "keboola":
+        return "kbc"
     name = re.sub(r"[^a-z0-9]+", "_", Path(answers["data"]).name.lower()).strip("_")[:63]
     return name if _NAME.fullmatch(name) else "files"
 
@@ -195,7 +221,10 @@ QUESTIONS: Final = (
     Question("name", "Name of the instance", _title, _usual_title),
     Question("email", "Your email; you become the first administrator", _email),
     Question("source", f"Type of your data source ({', '.join(AVAILABLE)})", _source, lambda _: "csv"),
-    Question("data", "Folder with your data files", _data, lambda _: _usual_data()),
+    Question("data", "Folder with your data files", _data, lambda _: _usual_data(), only_for="csv"),
+    Question("stack", "Address of your Keboola stack", server_address, lambda _: _STACK, only_for="keboola"),
+    Question("token", "Storage API token of the project", _token, only_for="keboola", is_secret=True),
+    Question("buckets", "Buckets to mirror, such as in.c-crm,out.c-sales or *", _buckets, only_for="keboola"),
     Question("source_name", "Name of the source, used in table names", _source_name, _usual_source_name),
     Question("server", "URL of the server", server_address, lambda _: "http://localhost:8000"),
 )
@@ -212,13 +241,16 @@ def gather(
         UsageError: an answer is invalid, or is missing and can't be asked for.
     """
     answers: dict[str, str] = {}
-    missing = [] if asking else [it.option for it in QUESTIONS if not _is_answered(it, given, kept)]
+    source = (given.get("source") or kept.get("source") or AVAILABLE[0]).strip().lower()
+    missing = [] if asking else [_how(it) for it in QUESTIONS if not _is_answered(it, given, kept, source)]
     if missing:
         raise UsageError(f"--yes needs answers without a default: give {', '.join(missing)}")
     for question in QUESTIONS:
+        if question.only_for not in (None, answers.get("source")):
+            continue
         said = given.get(question.name) or kept.get(question.name)
         answers[question.name] = question.check(said.strip()) if said else _answer(question, answers, asking=asking)
-        if kept.get(question.name) != answers[question.name]:
+        if not question.is_secret and kept.get(question.name) != answers[question.name]:
             kept[question.name] = answers[question.name]
             keep()
     return answers
@@ -230,8 +262,12 @@ def port_of(server: str) -> int:
     return parts.port or (443 if parts.scheme == "https" else 80)
 
 
-def _is_answered(question: Question, given: Mapping[str, str | None], kept: Answers) -> bool:
-    has_usual = question.name not in {"domain", "email"}
+def _how(question: Question) -> str:
+    return "KEBOOLA_STORAGE_TOKEN" if question.is_secret else question.option
+
+
+def _is_answered(question: Question, given: Mapping[str, str | None], kept: Answers, source: str) -> bool:
+    has_usual = question.name not in {"domain", "email", "token", "buckets"} or question.only_for not in (None, source)
     return bool(given.get(question.name) or kept.get(question.name)) or has_usual
 
 
@@ -252,10 +288,12 @@ def _ask(question: Question, usual: str | None) -> str:
     from rich.prompt import Prompt
 
     try:
+        if question.is_secret:
+            return (Prompt.ask(question.text, password=sys.stdin.isatty()) or "").strip()
         said = Prompt.ask(question.text, default=usual) if usual else Prompt.ask(question.text)
     except EOFError:
         say()
-        raise UsageError(f"no answer to '{question.text}': the input ended; give {question.option}") from None
+        raise UsageError(f"no answer to '{question.text}': the input ended; give {_how(question)}") from None
     if not sys.stdin.isatty():
         say(said)  # show the answer that was not typed in a terminal
     return (said or "").strip()

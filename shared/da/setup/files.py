@@ -14,7 +14,7 @@ from da.atomic import write_atomically
 from da.config import is_loopback
 from da.dotenv import dotenv_line, dotenv_lines, read_dotenv
 from da.errors import DaError
-from da.setup.answers import SOURCES, Answers, Kept, port_of
+from da.setup.answers import QUESTIONS, SOURCES, Answers, Kept, port_of
 
 SECRETS: Final = ("SERVICE_TOKEN", "BOOTSTRAP_SECRET", "SECRET_KEY")
 
@@ -38,8 +38,15 @@ data_source:
 sources:
   {source_name}:
     config:
+"""
+_FOLDER: Final = """\
       # in the folder that .env calls SOURCES, where each source has a folder of its own
       path: {path}
+"""
+_BUCKETS: Final = """\
+      # each sync registers the tables that are new in these buckets
+      discover: true
+      buckets: {buckets}
 """
 _SERVER: Final = """
 server:
@@ -75,28 +82,41 @@ def write_files(folder: Path, answers: Answers, kept: Kept, *, force: bool) -> l
         )
         raise DaError(f"can't write {' and '.join(in_the_way)}: {why}; use --force to overwrite it and keep a backup")
     written = [_write(file) for file in changed]
-    if kept.written != answers:
-        kept.written = dict(answers)
+    if kept.written != _public(answers):
+        kept.written = _public(answers)
         kept.save()
     return written or [f"{files[0].path} and {files[1].path} are unchanged."]
 
 
 def _stays(file: _File, answers: Answers, kept: Kept) -> bool:
     """Return whether a file was written by this setup, even if it has been edited since."""
-    return file.path.exists() and kept.written == answers
+    return file.path.exists() and kept.written == _public(answers)
+
+
+def _public(answers: Answers) -> dict[str, str]:
+    """Return the answers that may be saved outside of `.env`."""
+    secret = {question.name for question in QUESTIONS if question.is_secret}
+    return {name: value for name, value in answers.items() if name not in secret}
 
 
 def _env_file(folder: Path, answers: Answers) -> _File:
     path = folder / ".env"
     before = read_dotenv(path)
-    above = Path(answers["data"]).parent
-    plain = {"SOURCES": f"./{SOURCES}" if above == folder / SOURCES else str(above)}
+    plain = dict[str, str]()
+    if "data" in answers:
+        above = Path(answers["data"]).parent
+        plain["SOURCES"] = f"./{SOURCES}" if above == folder / SOURCES else str(above)
+    else:
+        plain |= {"KEBOOLA_STACK_URL": answers["stack"], "KEBOOLA_STORAGE_TOKEN": answers["token"]}
     port = port_of(answers["server"])
     if is_loopback(answers["server"]) and port != _USUAL_PORT:
         plain["PORT"] = str(port)
     ours = {name: before.get(name) or secrets.token_hex(32) for name in SECRETS} | plain
-    if path.exists() and all(before.get(name) in (None, plain.get(name)) for name in ("SOURCES", "PORT")):
-        missing = {name: value for name, value in ours.items() if name not in before}
+    named = ("SOURCES", "PORT", "KEBOOLA_STACK_URL", "KEBOOLA_STORAGE_TOKEN")
+    if path.exists() and all(
+        before.get(name) in (None, "", plain.get(name)) or name not in {*plain, "PORT"} for name in named
+    ):
+        missing = {name: value for name, value in ours.items() if not before.get(name)}
         return _File(path, _completed(path.read_text(encoding="utf-8"), missing), 0o600, not missing, keeps_all=True)
     others = [line for name, line in dotenv_lines(path).items() if name in before.keys() - {*ours, "PORT"}]
     alike = all(before.get(name) == value for name, value in ours.items()) and before.get("PORT") == plain.get("PORT")
@@ -116,9 +136,12 @@ def _completed(text: str, missing: Mapping[str, str]) -> str:
 
 def _instance_file(folder: Path, answers: Answers) -> _File:
     path = folder / "config" / "instance.yaml"
-    text = _INSTANCE + _SERVER
+    text = _INSTANCE + (_FOLDER if "data" in answers else _BUCKETS) + _SERVER
     quoted = {name: _quoted(answers[name]) for name in ("name", "domain", "server")}
-    quoted["path"] = _quoted(Path(answers["data"]).name)
+    if "data" in answers:
+        quoted["path"] = _quoted(Path(answers["data"]).name)
+    else:
+        quoted["buckets"] = _quoted(answers["buckets"])
     text = text.format(source=answers["source"], source_name=answers["source_name"], **quoted)
     return _File(path, text, 0o644, path.exists() and path.read_bytes() == text.encode())
 

@@ -188,7 +188,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"primary_key": "a"}, "primary_key"),
     ({"sync_schedule": "every 0m"}, "sync_schedule"),
     ({"sync_schedule": "daily 24:00"}, "sync_schedule"),
-    ({"sync_schedule": "hourly"}, "sync_schedule: is not a valid schedule; write every 15m or every 6h, daily 05:00"),
+    (
+        {"sync_schedule": "hourly"},
+        "sync_schedule: 'hourly' is not a valid schedule; write every 15m or every 6h, daily 05:00",
+    ),
     ({"sync_schedule": "daily 05:00 Prague"}, "no time zone 'Prague'; write daily 05:00"),
     ({"sync_schedule": "cron 0 5 31 2 *"}, "bad day-of-month; write cron"),
     ({"sync_schedule": "daily 05:00," + "05:00," * 40 + "05:00"}, "sync_schedule"),

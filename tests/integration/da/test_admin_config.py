@@ -65,7 +65,7 @@ def test_the_file_may_come_over_stdin(api: FunctionsApi, logged_in: Da, monkeypa
 
 
 def test_a_file_that_can_not_be_read_is_told(api: FunctionsApi, logged_in: Da, file: Path) -> None:
-    assert "No such file" in logged_in("admin", "config", "check", str(file.parent / "no.yaml")).err
+    assert "no such file" in logged_in("admin", "config", "check", str(file.parent / "no.yaml")).err
     file.write_bytes(b"\xff")
     ran = logged_in("admin", "config", "check", str(file))
     assert (ran.code, ran.err) == (1, f"da: can't read '{file}': it is not UTF-8 text; save it as UTF-8\n")
@@ -97,4 +97,6 @@ def test_declared_sources_are_taken_over(api: FunctionsApi, logged_in: Da) -> No
     sources = [{"name": "shop", "type": "csv", "outcome": "created"}]
     api.answers["POST", "/api/admin/config/apply"] = [(200, {"sources": sources}), (200, {"sources": []})]
     assert logged_in("admin", "config", "apply").out == "shop (csv): created\n"
-    assert logged_in("admin", "config", "apply").out == "config/instance.yaml declares no sources.\n"
+    assert logged_in("admin", "config", "apply").out == (
+        "There are no sources in config/instance.yaml as the server read it when it started.\n"
+    )

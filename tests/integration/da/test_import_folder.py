@@ -245,7 +245,7 @@ def test_the_description_may_lie_elsewhere(root: Path, read: Read, tmp_path: Pat
     (root / "data_description.md").write_text("here")
     (tmp_path / "there.md").write_text("there")
     assert read(description=tmp_path / "there.md").description == "there"
-    with pytest.raises(DaError, match=r"nowhere.md': No such file"):
+    with pytest.raises(DaError, match=r"nowhere.md': no such file"):
         read(description=tmp_path / "nowhere.md")
 
 

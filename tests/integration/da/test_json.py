@@ -21,8 +21,8 @@ jsonschema = pytest.importorskip("jsonschema")
 SCHEMAS = {path.stem: json.loads(path.read_text()) for path in (Path(da.__file__).parent / "schemas").glob("*.json")}
 FORMER = {"auth.login", "auth.logout", "admin.add-user", "admin.list-users", "admin.grant", "admin.revoke"}
 FORMER |= {"admin.add-source", "admin.list-sources", "admin.register-table", "admin.list-tables"}
-OTHERWISE = {"admin.jira.backfill", "admin.jira.check", "admin.jira.refresh", "admin.jira.replay", "admin.jira.status"}
-"""Commands that need Jira; their documents are the server's answers, which its own tests check."""
+JIRA = {"admin.jira.backfill", "admin.jira.check", "admin.jira.refresh", "admin.jira.replay", "admin.jira.status"}
+"""Commands that need Jira."""
 
 
 def commands(command: Any, context: Any, *path: str) -> Iterator[tuple[str, Any]]:
@@ -103,7 +103,45 @@ def test_what_commands_print_fits_their_schemas(
         eve("logout")
         eve("logout")
         eve("diagnose", code=1)
-    assert set(SCHEMAS) - eve.checked == OTHERWISE | {"setup"}
+    assert set(SCHEMAS) - eve.checked == JIRA | {"setup"}
+
+
+@pytest.mark.server
+@pytest.mark.slow
+def test_what_commands_for_jira_print_fits_their_schemas(
+    da: "Da", cloud: "Cloud", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.doubles.jira.service import TOKEN
+    from tests.doubles.jira.serving import serving
+    from tests.integration.jira.conftest import settings_for
+
+    monkeypatch.setenv("BOOTSTRAP_SECRET", BOOTSTRAP_SECRET)
+    with serving() as service:
+        settings: dict[str, Any] = settings_for(service, tmp_path)
+        with host(tmp_path, cloud, **settings) as server:
+            eve = Checked(da)
+            eve("login", "--server", server.url, "--bootstrap", "eve@example.com")
+            assert da("admin", "jira", "status", "--json").err == (
+                "da: there is no source 'jira'; to add it, run: da admin sources add jira --type jira\n"
+            )
+            key = service.instance.create().key
+            eve("admin.sources.add", "jira", "--type", "jira")
+            eve("admin.jira.status")
+            assert eve("admin.jira.backfill", "--dry-run")["found"] == 1
+            assert eve("admin.jira.backfill")["counts"]["fetched"] == 1
+            eve("admin.jira.backfill", "--since", "2h")
+            service.instance.clock += 3_600_000
+            assert eve("admin.jira.check")["jira"] == 1
+            eve("admin.jira.check", "--no-repair")
+            assert eve("admin.jira.refresh", key)["counts"]["fetched"] == 1
+            eve("admin.jira.refresh", "--all")
+            eve("admin.jira.replay", "--since", "1d")
+            assert eve("admin.jira.status")["check"]["jira"] == 1
+            service.accounts.pop(TOKEN)
+            refused = da("admin", "jira", "refresh", key, "--json")
+            assert (refused.code, refused.out) == (1, "")
+            assert "JIRA_API_TOKEN" in refused.err
+    assert eve.checked & JIRA == JIRA
 
 
 def _sources(eve: Checked, files: Path) -> None:
@@ -138,6 +176,10 @@ def _own_data(eve: Checked) -> None:
     eve("status")
     eve("tables")
     eve("tables", "shop.orders")
+    eve("explore", "shop.orders")
+    eve("query", "from orders", "--receipt", "receipt.json")
+    assert eve("verify", "receipt.json")["verdict"] == "equal"
+    assert eve("verify", "receipt.json", "--offline")["verdict"] == "equal"
     eve("tables", "--snapshots")
     assert eve("query", "from shop.orders") == [{"id": 1, "total": 1.5}, {"id": 2, "total": 2.5}]
     eve("metrics")

@@ -1,8 +1,11 @@
 """`da query`: SQL in, rows out."""
 
+import codecs
 import csv
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -133,10 +136,16 @@ def test_every_kind_of_statement_is_printed(mirror: Da, sql: str, expected: str)
         ("selec 1", 'syntax error at or near "selec"'),
         ("select * from nothing", "there is no table 'nothing' in the mirror"),
         ("select * from clicks", "clicks (events.clicks) is not mirrored; it can only be queried on the server."),
-        ("create table x as select 1", "read-only"),
-        ("drop view orders", "read-only"),
+        ("create table x as select 1", "can't change the mirror: da query only reads. For tables of your own, open"),
+        ("drop view orders", "can't change the mirror: da query only reads."),
         ("select error('odd \x1b[2J')", "odd"),
+        ("insert into orders values (1, 2)", "can't change the mirror: da query only reads."),
+        ("update orders set id = 1", "can't change the mirror: da query only reads."),
+        ("delete from orders", "can't change the mirror: da query only reads."),
         ("select 'x'::integer", "Could not convert string 'x'"),
+        ("select 'x'::integer", "\nLINE 1: select 'x'::integer\n"),
+        ("select 1,\n'x'::integer", "\nLINE 2: 'x'::integer\n"),
+        ("from shop", "there is no table 'shop' in the mirror; did you mean 'shop.orders'?"),
         ("", "no SQL to run"),
         ("-- nothing", "no SQL to run"),
         ("--nothing\n  --more", "no SQL to run"),
@@ -169,10 +178,61 @@ def test_sql_and_a_file_are_too_much(mirror: Da) -> None:
 
 def test_a_file_that_there_is_not_is_told(mirror: Da) -> None:
     ran = mirror("query", "--file", "nothing.sql")
-    assert (ran.code, ran.err) == (1, "da: can't read 'nothing.sql': No such file or directory\n")
+    assert (ran.code, ran.err) == (
+        1,
+        "da: can't read the SQL in 'nothing.sql': no such file or directory; check the path\n",
+    )
 
 
 def test_a_reader_that_has_had_enough_is_no_error(mirror: Da) -> None:  # noqa: ARG001
     command = f"{sys.executable} -m da query 'select * from range(1000000)' -n 0 -f csv | head -n 2"
     ran = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "range\n0\n", "")
+
+
+def test_missing_files_of_the_mirror_are_explained(mirror: Da, workspace: Workspace) -> None:
+    shutil.rmtree(workspace.parquet)
+    ran = mirror("query", "from orders")
+    assert ran.code == 1
+    assert ran.err.endswith("\nFiles of the mirror are missing; to fetch them again, run: da sync\n")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "mark"), [("utf-8", b""), ("utf-8", codecs.BOM_UTF8), ("utf-16-le", codecs.BOM_UTF16_LE)]
+)
+def test_files_are_read_as_editors_and_powershell_write_them(
+    mirror: Da, tmp_path: Path, encoding: str, mark: bytes
+) -> None:
+    (tmp_path / "žofie.sql").write_bytes(mark + "select 'Žofie' as name".encode(encoding))
+    assert json.loads(mirror("query", "--json", "--file", str(tmp_path / "žofie.sql")).out) == [{"name": "Žofie"}]
+
+
+def test_a_file_that_is_no_text_is_named(mirror: Da, tmp_path: Path) -> None:
+    (tmp_path / "x.sql").write_bytes(b"\x80")
+    ran = mirror("query", "--file", str(tmp_path / "x.sql"))
+    assert ran.err == f"da: can't read the SQL in '{tmp_path / 'x.sql'}': it is not UTF-8 text; save it as UTF-8\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_output_that_does_not_fit_is_an_error(mirror: Da) -> None:  # noqa: ARG001
+    command = f"{sys.executable} -m da query 'select * from range(100000)' -n 0 -f csv > /dev/full"
+    ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert ran.stderr == (
+        "da: can't write the output: no space left on device; free some space, or write it elsewhere\n"
+    )
+    assert ran.returncode == 1
+
+
+@pytest.mark.parametrize("command", ["", "--help", "sync -h", "query 'from range(100000)' -n 0"])
+def test_a_closed_pipe_is_no_error(mirror: Da, command: str) -> None:  # noqa: ARG001
+    line = f"{sys.executable} -m da {command} | true; echo ${{PIPESTATUS[0]}}"
+    ran = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert (ran.stdout.splitlines()[-1] in {"0", "2"}, ran.stderr) == (True, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows passes arguments as text")
+def test_sql_is_understood_in_a_locale_of_ascii(mirror: Da) -> None:  # noqa: ARG001
+    command = [sys.executable, "-X", "utf8=0", "-m", "da", "query", "select 'Žofie → ✓' as x", "--format", "csv"]
+    environ = {**os.environ, "LC_ALL": "C"}
+    ran = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, env=environ)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "x\nŽofie → ✓\n", "")

@@ -98,7 +98,7 @@ def test_what_was_answered_is_not_asked_again(typed: Typed, ready: FunctionsApi,
     ran = typed("example.com", "", "ann@example.com")
     assert (ran.code, ran.err) == (
         2,
-        "da: no answer to 'Type of your data source (csv)': the input ended; give --source\n",
+        "da: no answer to 'Type of your data source (csv, keboola)': the input ended; give --source\n",
     )
     assert not (project / ".env").exists()
     ran = typed("", "", "", ready.address)
@@ -199,12 +199,12 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
     "no files": ({"data": "sources/zero"}, "has no data files (.csv"),
     "elsewhere": ({"data": "gs://bucket/x"}, "da admin sources add"),
     "odd folder": ({"data": "sources/it's"}, "rename it"),
-    "source": ({"source": "oracle"}, "'oracle' is not a valid source type (expected csv)"),
+    "source": ({"source": "oracle"}, "'oracle' is not a valid source type (expected csv, keboola)"),
     "afterwards": (
         {"source": "jira"},
         "'jira' can't be added by da setup: set up a csv source first, then connect Jira",
     ),
-    "later": ({"source": "Keboola"}, "'keboola' is not supported yet (supported: csv, jira)"),
+    "later": ({"source": "BigQuery"}, "'bigquery' is not supported yet (supported: csv, keboola, jira)"),
     "source name": ({"source-name": "My Shop"}, "is not a valid source name"),
     "server": ({"server": "data.example.com"}, "is not a valid server URL"),
 }
@@ -295,3 +295,30 @@ def test_the_kinds_of_sources_are_those_that_there_are() -> None:
 
     assert {*AVAILABLE, *AFTERWARDS} == set(SOURCE_TYPES)
     assert not {*AVAILABLE, *AFTERWARDS} & set(LATER)
+
+
+def test_a_keboola_project_is_set_up_from_its_token(
+    da: Da, project: Path, ready: FunctionsApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEBOOLA_STORAGE_TOKEN", "12-34-secret")
+    ready.answers["POST", APPLY] = [(200, {"sources": [{"name": "kbc", "type": "keboola", "outcome": "created"}]})]
+    said = {"domain": "example.com", "email": "ann@example.com", "source": "keboola", "buckets": "in.c-crm, out.*"}
+    given = {**said, "server": ready.address}
+    ran = da("setup", "--yes", *(part for name, value in given.items() for part in (f"--{name}", value)))
+    assert ran.code == 0, ran
+    env = (project / ".env").read_text()
+    assert "KEBOOLA_STORAGE_TOKEN=12-34-secret\n" in env
+    assert "KEBOOLA_STACK_URL=https://connection.keboola.com\n" in env
+    instance = (project / "config/instance.yaml").read_text()
+    assert "type: keboola" in instance
+    assert 'buckets: "in.c-crm,out.*"' in instance
+    assert "secret" not in (project / ".setup.json").read_text() + instance + ran.out + ran.err
+
+
+def test_without_a_token_or_buckets_a_keboola_project_is_not_set_up(
+    da: Da, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert project.is_dir()
+    monkeypatch.delenv("KEBOOLA_STORAGE_TOKEN", raising=False)
+    ran = da("setup", "--yes", "--domain", "example.com", "--email", "ann@example.com", "--source", "keboola")
+    assert "give KEBOOLA_STORAGE_TOKEN, --buckets" in ran.err

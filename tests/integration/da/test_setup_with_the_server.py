@@ -29,14 +29,14 @@ class Installation:
         outside = {name: value for name, value in os.environ.items() if not name.startswith("DA_")}
         self.environ = {**outside, "DA_CONFIG_DIR": str(folder / ".config")}
 
-    def setup(self, *options: str, code: int, stdin: str = "") -> str:
-        """Run it to the end; return what it printed, errors included."""
+    def setup(self, *options: str, code: int, stdin: str = "", only_stdout: bool = False) -> str:
+        """Run it to the end; return what it printed, by default with errors."""
         command = [str(BIN / "da"), "setup", *options]
         ran = subprocess.run(
             command, cwd=self.folder, env=self.environ, input=stdin, capture_output=True, text=True, check=False
         )
         assert ran.returncode == code, (ran.stdout, ran.stderr)
-        return ran.stdout + ran.stderr
+        return ran.stdout if only_stdout else ran.stdout + ran.stderr
 
     def da(self, *arguments: str, cwd: str = ".") -> str:
         """Run another command, which must succeed."""
@@ -110,6 +110,12 @@ def test_a_first_installation_goes_on_wherever_it_stopped(tmp_path: Path) -> Non
             memory.write_text(json.dumps({**json.loads(memory.read_text()), "token": token}))
             assert "Created the first administrator ann@example.com" in at.setup(code=0)
             assert json.loads(saved.read_text())["token"] == token
+
+            assert json.loads(at.setup("--json", code=0, only_stdout=True)) == {
+                "folder": str(at.folder),
+                "workspace": str(at.folder / "analysis"),
+                "is_complete": True,
+            }
 
             settings = at.server.ask("GET", "/api/admin/config", token=token)[1]["settings"]
             found = {setting["name"]: (setting["value"], setting["origin"]) for setting in settings}

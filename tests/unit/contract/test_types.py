@@ -7,6 +7,7 @@ import pytest
 from analyst import duckdb_files
 from analyst.contract import parquet
 from analyst.errors import SourceError
+from analyst.types import checked_type
 
 
 def written(query: str, into: Path) -> tuple[str, list[object]]:
@@ -96,14 +97,14 @@ KEPT = {
 @pytest.mark.parametrize("kind", KEPT)
 def test_a_value_is_kept_whole_in_a_portable_type(kind: str, tmp_path: Path) -> None:
     value, expected_type, text = KEPT[kind]
-    assert written(f"select {value} as x", tmp_path) == (expected_type, [text])
+    assert written(f"select {value} as x", tmp_path) == (checked_type(expected_type), [text])
 
 
 @pytest.mark.parametrize("kind", KEPT)
 def test_no_value_stays_none(kind: str, tmp_path: Path) -> None:
     value, expected_type, text = KEPT[kind]
     query = f"select x from range(2) t(n) left join (select 1 as n, {value} as x) using (n) order by n"
-    assert written(query, tmp_path) == (expected_type, [None, text])
+    assert written(query, tmp_path) == (checked_type(expected_type), [None, text])
 
 
 LOST = {

@@ -65,7 +65,7 @@ def rows_of(extracted: Extracted) -> list[tuple[Any, ...]]:
         con.execute("set TimeZone = 'UTC'")
         paths = [str(path) for path in extracted.files]
         found = con.execute(
-            f"select {', '.join(map(_term, extracted.columns))} from read_parquet(?)", [paths]
+            f"select {', '.join(map(_term, extracted.columns))} from read_parquet(?, union_by_name = true)", [paths]
         ).fetchall()
     return [tuple(_value(value, instant) for value, instant in zip(row, instants, strict=True)) for row in found]
 

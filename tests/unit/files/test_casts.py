@@ -14,7 +14,7 @@ def guessed(text: str, decimal_separator: str = ".") -> tuple[str, str]:
         con.execute("set TimeZone = 'UTC'")
         for cast in casts.candidates(decimal_separator):
             row = con.execute(
-                f"select {cast.guess_of('c')}, cast(max({cast.value_of('c')}) as varchar) from (select ?::varchar as c)",
+                f"select bool_and({cast.fits_of('c')}) and bool_or({cast.some_of('c')}), cast(max({cast.value_of('c')}) as varchar) from (select ?::varchar as c)",
                 [text],
             ).fetchone()
             assert row is not None

@@ -36,6 +36,24 @@ def test_what_an_older_system_knew_stays_until_all_issues_were_read(tmp_path: Pa
     assert _extract(store, tmp_path).meta["issues"].rows == 1
 
 
+def test_imported_rows_stay_while_jira_has_no_issue(tmp_path: Path) -> None:
+    """A source that is connected after an import often points to the wrong instance, or its account sees nothing."""
+    store = MemoryStore()
+    _import(store, tmp_path)
+    warehouse = Warehouse(store, "jira", TransformOptions.of(), lambda: NOON)
+    reading = Progress(0, 0)
+    assert warehouse.absorb({}, cursor=reading.cursor()).note is None
+    told = warehouse.absorb({}, cursor=reading.through().cursor())
+    assert told.note is not None
+    assert told.note.startswith("Jira shows no issue, so the 500 imported rows stay; check JIRA_DOMAIN")
+    assert _extract(store, tmp_path).meta["issues"].rows == 500
+    assert _extract(store, tmp_path).meta["comments"].rows == 0
+    again = warehouse.absorb({})
+    assert (again.version, again.tables, again.note) == (told.version, (), told.note)
+    assert warehouse.absorb({"1": _known}).note is None
+    assert _extract(store, tmp_path).meta["issues"].rows == 1
+
+
 def test_a_table_that_is_registered_anew_starts_from_nothing(tmp_path: Path) -> None:
     """Also where its predecessor is still published: the process that took it away died before it could."""
     store = MemoryStore()

@@ -27,7 +27,10 @@ def typed(type_: str, length: str | None = None, basetype: str | None = None, ba
 
 def untyped(*entries: tuple[str, str, str, str], backend: str = "snowflake") -> str:
     """Tell the type of a column with metadata: provider, key, value, time."""
-    found = tuple(Entry(f"KBC.datatype.{key}", value, provider, at) for provider, key, value, at in entries)
+    found = tuple(
+        Entry(f"KBC.datatype.{key}", value, provider, f"2026-03-0{at}T12:00:00+0100")
+        for provider, key, value, at in entries
+    )
     info = TableInfo(
         id="in.c-a.t", name="t", bucket="in.c-a", columns=("c",), column_metadata={"c": found}, backend=backend
     )

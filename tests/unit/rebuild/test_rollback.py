@@ -162,7 +162,7 @@ def test_what_is_held_back_is_listed_and_can_be_released(bucket: Bucket) -> None
     assert bucket.rebuild().held_back == ("shop",)
     bucket.publish_to("other")
     assert bucket.rebuild().held_back == ("shop",), "another source's publish releases nothing"
-    with pytest.raises(NotFoundError, match="'other' is not held back; held back are: shop"):
+    with pytest.raises(NotFoundError, match="'other' is not held back by a rollback; held back: shop"):
         release(bucket.rebuilding, frozenset({"other"}))
     released = release(bucket.rebuilding, frozenset({"shop"}))
     assert (released.status, released.held_back) == ("published", ())

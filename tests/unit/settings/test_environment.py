@@ -19,7 +19,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     assert [line.strip() for line in str(caught.value).splitlines()] == [
         "The settings are invalid:",
         'ALLOWED_DOMAINS[1]: "ex ample" is not a valid domain name (expected something like example.com)',
-        'SMTP_PORT: "x" is not valid: input should be a valid integer, unable to parse string as an integer',
+        'SMTP_PORT: "x" is not valid: it must be a valid integer, unable to parse string as an integer',
         "DATA_URL: is not set; set it to the address of the bucket, such as file:///data",
         "GOOGLE_CLIENT_SECRET: is not set, but GOOGLE_CLIENT_ID requires it",
     ]
@@ -56,8 +56,8 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         ("JIRA_FOLD_INTERVAL", "-1", "greater than or equal to 0"),
         ("ENVIRONMENT", "test", "'production' or 'development'"),
         ("INSTANCE_NAME", "a\nb", "INSTANCE_NAME"),
-        *[("KEEP_HOURS", hours, "KEEP_HOURS: .* input should be") for hours in NO_TIMES],
-        *[("DELTA_KEEP_HOURS", hours, "DELTA_KEEP_HOURS: .* input should be") for hours in NO_TIMES],
+        *[("KEEP_HOURS", hours, "KEEP_HOURS: .* it must be") for hours in NO_TIMES],
+        *[("DELTA_KEEP_HOURS", hours, "DELTA_KEEP_HOURS: .* it must be") for hours in NO_TIMES],
         ("SECRET_KEYS_OLD", f"{KEY},short-one", r"SECRET_KEYS_OLD\[1\]: must have at least 32"),
     ],
 )

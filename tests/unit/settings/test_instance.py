@@ -64,17 +64,17 @@ sources:
     config: {delimiter: ";;;;;"}
 """
     unset = "the variable NOBODY is not set; set it, or give a default: ${NOBODY:-value}"
-    boolean = "input should be a valid boolean, unable to interpret input (expected something like false)"
+    boolean = "it must be a valid boolean, unable to interpret input (expected something like false)"
     name = (
-        "input should be a name of lowercase letters, digits and underscores that does not start with a digit "
+        "it must be a name of lowercase letters, digits and underscores that does not start with a digit "
         "(at most 63 characters)"
     )
     assert problems(text) == [
-        "f:2 instance.name: a list is not valid: input should be a valid string (expected something like AI Data Analyst)",
+        "f:2 instance.name: a list is not valid: it must be a valid string (expected something like AI Data Analyst)",
         'f:6 auth.allowed_domains[1]: "ex ample" is not a valid domain name (expected something like example.com)',
         f"f:7 auth.google_client_id: {unset}",
         "f:7 auth.google_client_secret: is not set, but auth.google_client_id requires it",
-        'f:8 auth.access_max_age: "100" is not valid: input should be less than or equal to 60 (expected something like 5)',
+        'f:8 auth.access_max_age: "100" is not valid: it must be less than or equal to 60 (expected something like 5)',
         "f:9 email: is a section; put its keys below it, such as smtp_host",
         f'f:11 tables.public: "maybe" is not valid: {boolean}',
         "f:12 tables.public: is set twice, here and in line 11; remove one of them",
@@ -90,7 +90,7 @@ def test_the_problems_of_both_are_told_together(tmp_path: Path) -> None:
         read(tmp_path, "auth: {seed_admin_email: ann}", KEEP_HOURS="0")
     assert [line.strip().removeprefix(f"{tmp_path}/") for line in str(caught.value).splitlines()] == [
         "The settings are invalid:",
-        'KEEP_HOURS: "0" is not valid: input should be greater than 0 (expected something like 24)',
+        'KEEP_HOURS: "0" is not valid: it must be greater than 0 (expected something like 24)',
         'instance.yaml:1 auth.seed_admin_email: "ann" is not a valid e-mail address (expected something like ann@example.com)',
     ]
 
@@ -182,8 +182,8 @@ sources: {{shop: {{type: bigquery, config: {{storage_token: hunter2, token_env: 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a: [", "f:1 the file is not valid YAML: expected the node content"),
-        ("a:\n\t- b", "f:2 the file is not valid YAML: found character"),
+        ("a: [", "<stream end>'; check the brackets, quotes and indentation on this line"),
+        ("a:\n\t- b", "cannot start any token; indent with spaces instead of tabs"),
         ("- a", "f:1 must be a mapping of keys"),
         ("a", "f:1 must be a mapping of keys"),
         (

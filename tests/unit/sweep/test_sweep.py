@@ -14,7 +14,7 @@ from analyst.errors import UnavailableError
 from analyst.imports.parts import Parts
 from analyst.rebuild import Rebuild
 from analyst.rebuild.rollback import roll_back
-from analyst.snapshots import Snapshots
+from analyst.snapshots import Snapshots, parts, read_catalog
 from analyst.store import ANY, Store
 from analyst.sweep import Sweep, checkpoints
 from tests.doubles.around import Around
@@ -119,6 +119,39 @@ def test_states_and_snapshots_and_old_runs_go_and_what_is_current_stays(bucket: 
     assert len(bucket.listed("analytics/", ".catalog.json")) == 1
     assert len(bucket.listed("analytics/00", ".duckdb")) == 1
     assert bucket.listed("state/runs/") == set()
+
+
+def test_parts_of_catalogs_stay_as_long_as_a_snapshot_that_names_them(bucket: Bucket) -> None:
+    def rebuild() -> None:
+        assert Rebuild(bucket.store, bucket.now, tuple, embedded=0, part=1).run().status == "published"
+
+    bucket.publish("other")
+    for _ in range(3):
+        bucket.publish()
+        rebuild()
+        bucket.wait(30)
+    bucket.store.put(
+        f"{parts.PREFIX}{'0' * 26}-{'a' * 32}.part.json.gz", b"of a build that lost the race", if_version=ANY
+    )
+    bucket.store.put(f"{parts.PREFIX}theirs", b"x", if_version=ANY)
+    before = bucket.listed(parts.PREFIX)
+    assert len(before) == 4 + 1 + 2  # of `other` and three of `shop`; the owners; and those two
+    bucket.wait(30)
+    bucket.sweep()
+    snapshots = Snapshots(bucket.store)
+    assert [one.number for one in snapshots.all(besides=frozenset())] == [3]
+    assert len(snapshots.current().catalog.tables) == 2
+    left = bucket.listed(parts.PREFIX)
+    assert len(left) == 2 + 1 + 1
+    assert f"{parts.PREFIX}theirs" in left
+    for _ in range(2):
+        bucket.wait(24 * 100)
+        bucket.sweep()
+        assert bucket.listed(parts.PREFIX) == left
+    assert read_catalog(bucket.store, snapshots.key_of(3)).owners == {
+        "orders": "other.orders",
+        "shop_orders": "shop.orders",
+    }
 
 
 def test_a_long_log_gets_a_checkpoint_and_what_is_before_it_goes_in_its_time(

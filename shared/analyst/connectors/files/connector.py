@@ -1,23 +1,28 @@
 """The connector of files: every table of a folder of CSV, TSV, JSON lines and parquet files, plain, gz or zst."""
 
+import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from analyst import duckdb_files
 from analyst.catalog import Column
 from analyst.connectors.files import listing
-from analyst.connectors.files.columns.enforcement import Read, Reading
+from analyst.connectors.files.columns.enforcement import Reading, Rejected
+from analyst.connectors.files.columns.table import Format, Known, Opened, Part, Read, Table
 from analyst.connectors.files.formats import delimited, json_lines, parquet
 from analyst.connectors.files.formats.compression import kind_of
-from analyst.connectors.files.increments import Increment, passed_over
-from analyst.connectors.files.listing import DataFile, Format, Planned, Wanted
+from analyst.connectors.files.increments import Increment
+from analyst.connectors.files.listing import DataFile, Planned, Wanted
+from analyst.connectors.files.parts import FilePart, Overlaps, parts_of
 from analyst.connectors.files.places import open_place
 from analyst.connectors.files.places.local import Place, SourceFile
+from analyst.contract import connector as contract
 from analyst.contract.connector import Cursor, Extracted, SourceTable
 from analyst.errors import SourceError
-from analyst.names import name_of, quote_text
+from analyst.names import name_of
 
 ATTEMPTS = 3
 """How often a table is read if its files change meanwhile."""
@@ -25,13 +30,11 @@ ATTEMPTS = 3
 _SKIPPED_LISTED = 20
 
 
-Reader = Callable[[Reading, Sequence[tuple[DataFile, Path]], Path], Read]
-
-_READERS: dict[Format, Reader] = {
-    "csv": delimited.read,
-    "tsv": delimited.read,
-    "json": json_lines.read,
-    "parquet": parquet.read,
+_FORMATS: Mapping[str, Format] = {
+    "csv": delimited.FORMAT,
+    "tsv": delimited.FORMAT,
+    "json": json_lines.FORMAT,
+    "parquet": parquet.FORMAT,
 }
 
 
@@ -102,19 +105,18 @@ class CsvConnector:
         planned = _with_published_names(self._planned[table.name], table)
         if planned.problem:
             raise SourceError(planned.problem)
-        place = self._place()
         increment = Increment(table, since, frozenset(planned.options.types), planned.options.cursor_lag)
         for attempt in range(ATTEMPTS):
-            before = _marks(place, planned)
+            place = _Watched(self._place())
             home = into / str(attempt)
             home.mkdir()
             try:
                 extracted = self.read(planned, increment, place, home)
             except SourceError:
-                if before == _marks(place, planned):
+                if not place.has_changed():
                     raise
             else:
-                if before == _marks(place, planned):
+                if not place.has_changed():
                     return extracted
             shutil.rmtree(home)
         raise SourceError(
@@ -127,29 +129,115 @@ class CsvConnector:
     def read(self, planned: Planned, increment: Increment, place: Place, into: Path) -> Extracted:
         """Read the files of a table from a place into parquet files in an empty folder.
 
+        Parts that are published (`increment.table.parts`) and unchanged are read only if they must be.
+
         Raises:
             SourceError: a file can't be read as it is configured.
         """
         with duckdb_files.scratch(self.scratch) as scratch:
-            files = [(item, place.local(item.file, scratch)) for item in planned.files]
-            for item, path in files:
-                _check(item, path)
             con = duckdb_files.connect(memory_limit=self.memory_limit, threads=1, temp_dir=scratch)
             with con:
                 reading = Reading(con, planned.options, planned.required, increment, scratch)
-                read = _READERS[planned.files[0].format](reading, files, into)
-                described = con.execute(f"describe from read_parquet({quote_text(str(read.files[0]))})").fetchall()
-                kinds = {str(name): str(kind) for name, kind, *_ in described}
-                return Extracted(
-                    files=tuple(read.files),
-                    columns=_columns(described, read),
-                    cursor=increment.reached(con, read.files, kinds),
-                    rejected=read.rejected.count,
-                    rejects=read.rejected.first,
-                    notes=read.notes,
-                    is_whole=increment.is_whole(kinds),
-                    passed_over=passed_over(con),
-                )
+                return _Extract(reading, place, parts_of(planned, increment.table.registration), into).run()
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A place that notices whether a file that was read has changed meanwhile."""
+
+    place: Place
+    _marks: dict[str, tuple[SourceFile, str]] = field(default_factory=dict)
+
+    def files(self) -> list[SourceFile]:
+        return self.place.files()
+
+    def mark(self, file: SourceFile) -> str:
+        return self.place.mark(file)
+
+    def local(self, file: SourceFile, scratch: Path) -> Path:
+        self._marks.setdefault(file.name, (file, self.place.mark(file)))
+        return self.place.local(file, scratch)
+
+    def has_changed(self) -> bool:
+        return any(self.place.mark(file) != mark for file, mark in self._marks.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Extract:
+    """One reading of the parts of a table."""
+
+    reading: Reading
+    place: Place
+    parts: Sequence[FilePart]
+    into: Path
+
+    def run(self) -> Extracted:
+        increment, con = self.reading.increment, self.reading.con
+        published = {part.name: part for part in increment.table.parts}
+        known = {name: _known(part.about) for name, part in published.items()}
+        unchanged = {one.name for one in self.parts if one.name in published and published[one.name].mark == one.mark}
+        parts = [
+            Part(one.name, partial(self._opened, one), known[one.name] if one.name in unchanged else None)
+            for one in self.parts
+        ]
+        table = Table(self.reading, _FORMATS[self.parts[0].files[0].format], parts, self.into)
+        lost = [found or _UNKNOWN for name, found in known.items() if name not in unchanged]
+        overlaps = Overlaps(con, increment, lost)
+        read = table.read()
+        while needed := overlaps.needed(self._marked(overlaps, read).parts):
+            for part in parts:
+                if part.name in needed:
+                    part.ensure_open()
+            read = table.read()
+        return self._extracted(self._marked(overlaps, read), overlaps)
+
+    def _opened(self, part: FilePart) -> Opened:
+        files = [(item, self.place.local(item.file, self.reading.scratch)) for item in part.files]
+        for item, path in files:
+            _check(item, path)
+        return _FORMATS[part.files[0].format].open(self.reading, files)
+
+    @staticmethod
+    def _marked(overlaps: Overlaps, read: Read) -> Read:
+        parts = (part if part.files is None else replace(part, known=overlaps.marks(part)) for part in read.parts)
+        return replace(read, parts=tuple(parts))
+
+    def _extracted(self, read: Read, overlaps: Overlaps) -> Extracted:
+        increment, table = self.reading.increment, self.reading.increment.table
+        files = [file for part in read.parts for file in part.files or ()]
+        unread = [part for part in read.parts if part.files is None]
+        is_incremental = table.sync_strategy == "incremental"
+        parts = (
+            contract.Part(one.name, one.mark, json.dumps(part.known.to_json(), ensure_ascii=False), part.files)
+            for one, part in zip(self.parts, read.parts, strict=True)
+            if one.name
+        )
+        return Extracted(
+            files=tuple(files),
+            columns=tuple(_column(name, column.type, column.original) for name, column in read.columns.items()),
+            cursor=increment.reached(self.reading.con, files, read.types),
+            rejected=read.rejected.count,
+            rejects=read.rejected.first,
+            notes=read.notes,
+            is_whole=not unread and increment.is_whole(read.types),
+            passed_over=sum(p.known.rows if p.files is None else p.passed_over for p in read.parts)
+            if is_incremental
+            else 0,
+            parts=tuple(parts),
+            may_repeat=is_incremental and not table.primary_key and any(overlaps.may_matter(p.known) for p in unread),
+        )
+
+
+_UNKNOWN = Known((), (), {}, Rejected(), 0)
+"""A part of which nothing is known but that it was read."""
+
+
+def _known(about: str) -> Known | None:
+    try:
+        said = json.loads(about)
+    except (ValueError, RecursionError):
+        return None
+    return Known.from_json(said) if isinstance(said, dict) else None
 
 
 def _with_published_names(planned: Planned, table: SourceTable) -> Planned:
@@ -164,10 +252,6 @@ def _with_published_names(planned: Planned, table: SourceTable) -> Planned:
         options=planned.options.model_copy(update={"types": types}),
         required=frozenset(names.get(column, column) for column in planned.required),
     )
-
-
-def _marks(place: Place, planned: Planned) -> list[str]:
-    return [place.mark(item.file) for item in planned.files]
 
 
 def _source_table(planned: Planned) -> SourceTable:
@@ -223,10 +307,6 @@ _HOLDS = {
     "arrow": ("an Arrow file", "write it as parquet"),
     "avro": ("an Avro file", "write it as parquet"),
 }
-
-
-def _columns(described: Iterable[tuple[str, str]], read: Read) -> tuple[Column, ...]:
-    return tuple(_column(name, kind, read.originals.get(name, name)) for name, kind, *_ in described)
 
 
 def _column(name: str, kind: str, original: str) -> Column:

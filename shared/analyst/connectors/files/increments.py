@@ -9,6 +9,7 @@ from analyst.connectors.files.columns.casts import Cast
 from analyst.connectors.files.columns.widening import Wrapped
 from analyst.contract import cursors
 from analyst.contract.connector import Cursor, SourceTable
+from analyst.contract.parquet_input import scan
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 from analyst.types import portable
@@ -52,18 +53,13 @@ class Increment:
             return {}
         return {column.name: column.type for column in self.table.published}
 
-    def selection(self, con: "DuckDBPyConnection", types: Mapping[str, Cast]) -> Wrapped:
-        """Return the function that wraps typed queries, so that they select the wanted rows.
+    def selection(self, con: "DuckDBPyConnection", types: Mapping[str, Cast], *, is_whole: bool) -> Wrapped:
+        """Return the function that wraps typed queries, so that they select the wanted rows: all, if the read `is_whole`.
 
         Rows on the boundary may be new, and so may rows whose cursor has no place in the order: both are always read.
-
-        Raises:
-            SourceError: the key or the cursor column is missing, or its type can't be one.
         """
         con.execute(f"create or replace temp sequence {_PASSED}")
-        self._check(types)
-        kinds = {name: _written(con, cast) for name, cast in types.items()}
-        if self.column is None or self.is_whole(kinds):
+        if self.column is None or self.column not in types or is_whole:
             return _all
         cursor, kind = quote(self.column), types[self.column].type
         wanted = f"({cursors.not_before(cursor, kind, self.since, self.lag)} or not {cursors.on_line(cursor, kind)})"
@@ -79,13 +75,20 @@ class Increment:
         return wrap
 
     def is_whole(self, kinds: Mapping[str, str]) -> bool:
-        """Return whether all rows are read; `kinds` are the types of the written columns."""
-        if self.column is None or self.table.lacks_cursors or not cursors.is_comparable(kinds[self.column], self.since):
+        """Return whether all rows of all files are read; `kinds` are the types of the written columns."""
+        if self.column is not None and (
+            self.table.lacks_cursors or not cursors.is_comparable(kinds[self.column], self.since)
+        ):
             return True
         published = self.published.items()
         return any(not cursors.are_kindred(kind, kinds[name]) for name, kind in published if name in kinds)
 
-    def _check(self, types: Mapping[str, Cast]) -> None:
+    def check(self, types: Mapping[str, Cast]) -> None:
+        """Check that the columns of the table have its key and its cursor.
+
+        Raises:
+            SourceError: the key or the cursor column is missing, or its type can't be one.
+        """
         needed = [*self.table.primary_key, *([self.column] if self.column else [])]
         missing = [name for name in needed if name not in types]
         if missing:
@@ -121,11 +124,11 @@ class Increment:
         """Return the greatest cursor value of the files that has a place in the order, as text; without one, the old cursor."""
         if self.column is None:
             return None
-        paths, column = ", ".join(quote_text(str(path)) for path in files), quote(self.column)
+        if not files or self.column not in kinds:
+            return self.since
+        column = quote(self.column)
         on_line = cursors.on_line(column, kinds[self.column])
-        row = con.execute(
-            f"select cast(max({column}) filter ({on_line}) as varchar) from read_parquet([{paths}])"
-        ).fetchone()
+        row = con.execute(f"select cast(max({column}) filter ({on_line}) as varchar) from ({scan(files)})").fetchone()
         return row[0] if row and row[0] is not None else self.since
 
 
@@ -139,6 +142,10 @@ def passed_over(con: "DuckDBPyConnection") -> int:
     return int(row[0]) if row and row[0] is not None else 0
 
 
+def written_types(con: "DuckDBPyConnection", types: Mapping[str, Cast]) -> dict[str, str]:
+    """Return the types of written columns."""
+    return {name: _written(con, cast) for name, cast in types.items()}
+
+
 def _written(con: "DuckDBPyConnection", cast: Cast) -> str:
-    """Return the type of a written column."""
     return cast.type if cast.type == "STRUCT" else portable("c", con.sqltype(cast.type)).type

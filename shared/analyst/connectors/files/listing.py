@@ -56,6 +56,8 @@ class Planned:
     required: frozenset[str] = frozenset()
     """The columns with a type in the table's own options."""
     problem: str | None = None
+    is_folder: bool = False
+    """Whether it may have several files."""
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,11 +65,16 @@ class Planned:
 
     def _fingerprint(self) -> str:
         marks = [[item.name, item.file.mark] for item in self.files]
+        rules, known = self.reading
+        seen = [rules, known, marks, self.problem]
+        return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def reading(self) -> tuple[str, dict[str, object]]:
+        """What its files are read with: the rules of this version, and the options."""
         options = self.options.model_dump(mode="json")
         # an option that earlier versions did not have counts only if it is set, or an upgrade would read every table again
-        known = {name: value for name, value in options.items() if value or name not in _LATER_OPTIONS}
-        seen = [RULES, known, marks, self.problem]
-        return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()
+        return RULES, {name: value for name, value in options.items() if value or name not in _LATER_OPTIONS}
 
 
 _LATER_OPTIONS = frozenset({"cluster_by", "stable_files"})
@@ -215,7 +222,8 @@ def _planned(name: str, group: Mapping[str, list[DataFile]], wanted: Wanted) -> 
     options = wanted.source.overridden(own)
     problem = wanted.unusable.get(name) or _collision(name, originals) or _mixture(name, files)
     problem = problem or _contradiction(name, options)
-    return Planned(name, originals[0].rstrip("/"), files, options, frozenset(own.types), problem)
+    is_folder = own.files is not None or any(original.endswith("/") for original in originals)
+    return Planned(name, originals[0].rstrip("/"), files, options, frozenset(own.types), problem, is_folder)
 
 
 def _collision(name: str, originals: list[str]) -> str | None:

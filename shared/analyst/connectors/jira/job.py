@@ -127,6 +127,8 @@ class Job(JobRun):
         if absorbed.doubt is not None:
             self.counts["withheld"] += len(absorbed.withheld)
             self.error = absorbed.doubt
+        if absorbed.note is not None and absorbed.note not in self.notes:
+            self.note(absorbed.note)
         self.version = absorbed.version
         self.published(absorbed)
         if absorbed.changed:

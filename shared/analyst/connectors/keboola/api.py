@@ -41,12 +41,17 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of metadata; `at` is a time of Keboola, which sorts as text."""
+    """One entry of metadata; `at` is its timestamp as Keboola writes it."""
 
     key: str
     value: str
     provider: str
     at: str = ""
+
+    @property
+    def moment(self) -> datetime:
+        """Return the time of the entry; the earliest if it is unknown."""
+        return moment_of(self.at) or datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +101,7 @@ class TableInfo:
 def description_in(entries: Sequence[Entry]) -> str | None:
     """Return the description that metadata gives: a person's, else the newest one."""
     found = [entry for entry in entries if entry.key == "KBC.description" and entry.value.strip()]
-    best = max(found, key=lambda entry: (entry.provider == "user", entry.at), default=None)
+    best = max(found, key=lambda entry: (entry.provider == "user", entry.moment), default=None)
     return None if best is None else best.value
 
 
@@ -233,12 +238,9 @@ def _column_metadata(raw: Mapping[str, Any]) -> dict[str, tuple[Entry, ...]]:
 def _entries(said: Any) -> Iterator[Entry]:
     for one in map(_mapping, said if isinstance(said, list) else ()):
         if one.get("key") and one.get("value") is not None:
-            yield Entry(str(one["key"]), str(one["value"]), str(one.get("provider") or ""), _sortable(one))
-
-
-def _sortable(one: Mapping[str, Any]) -> str:
-    moment = moment_of(str(one.get("timestamp") or ""))
-    return "" if moment is None else moment.isoformat()
+            yield Entry(
+                str(one["key"]), str(one["value"]), str(one.get("provider") or ""), str(one.get("timestamp") or "")
+            )
 
 
 def moment_of(text: str | None) -> datetime | None:

@@ -9,6 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal
 
 from analyst.catalog import Column
@@ -158,11 +159,11 @@ def _planned(info: TableInfo, original: str, name: str, chosen: str | None) -> P
 def _preferred(entries: Sequence[Entry]) -> Mapping[str, str]:
     """Return what the preferred provider says about the datatype of a column, by the last part of its keys."""
     found: dict[str, dict[str, str]] = {}
-    newest: dict[str, str] = {}
-    for entry in sorted(entries, key=lambda one: one.at):
+    newest: dict[str, datetime] = {}
+    for entry in sorted(entries, key=lambda one: one.moment):
         if entry.key.startswith(_DATATYPE):
             found.setdefault(entry.provider, {})[entry.key.removeprefix(_DATATYPE)] = entry.value
-            newest[entry.provider] = entry.at
+            newest[entry.provider] = entry.moment
     usable = [provider for provider, said in found.items() if said.get("basetype") or said.get("type")]
     ordered = [provider for provider in _PREFERRED if provider in usable]
     best = ordered[0] if ordered else max(usable, key=lambda provider: newest[provider], default=None)
@@ -200,10 +201,29 @@ def _decimal(own: str, length: str | None, *, is_bigquery: bool, is_typed: bool)
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """How a value is read: SQL of the value, which is NULL if it does not fit, and of whether it is there and does not fit."""
+    """How a value is read: SQL of whether there `is` one, and of the value, which is NULL `if_fit` is not.
 
-    sql: str
-    misfit: str | None = None
+    Without `there`, every value fits.
+    """
+
+    if_fit: str
+    there: str | None = None
+
+    @property
+    def lenient(self) -> str:
+        """Return the SQL of the value, which is NULL if it does not fit."""
+        return self.if_fit if self.there is None else f"case when {self.there} then {self.if_fit} end"
+
+    def strict(self, text: str) -> str:
+        """Return the SQL of the value, which fails with a text (SQL) if it does not fit."""
+        if self.there is None:
+            return self.if_fit
+        return f"case when {self.there} then coalesce({self.if_fit}, error({text})) end"
+
+    @property
+    def misfit(self) -> str | None:
+        """Return the SQL of whether there is a value that does not fit; `None` if there can't be."""
+        return None if self.there is None else f"{self.there} and {self.if_fit} is null"
 
 
 def value_of(column: PlannedColumn, source: str, kind: str, backend: str) -> Value:
@@ -212,59 +232,63 @@ def value_of(column: PlannedColumn, source: str, kind: str, backend: str) -> Val
     The SQL is safe: it consists of quoted names and of types that this module spells.
     """
     if kind == "VARCHAR":
-        return _from_text(column, source, backend)
+        return (
+            Value(source)
+            if column.type == "VARCHAR"
+            else Value(_parsed(column.type, source, backend), f"{source} <> ''")
+        )
     if kind == column.type:
         return Value(source)
     if kind == "BLOB" and column.type == "VARCHAR":  # parquet text that its writer did not annotate
-        return Value(f"try(decode({source}))", f"{source} is not null and try(decode({source})) is null")
+        return Value(f"try(decode({source}))", f"{source} is not null")
     cast = f"try_cast({source} as {column.type})"
     if column.type == "VARCHAR":
         return Value(cast)
-    exact = f"try_cast({cast} as {kind}) is not distinct from {source}"
-    return Value(f"case when {exact} then {cast} end", f"not ({exact})")
+    return Value(f"case when try_cast({cast} as {kind}) = {source} then {cast} end", f"{source} is not null")
 
 
-def _from_text(column: PlannedColumn, source: str, backend: str) -> Value:
-    if column.type == "VARCHAR":
-        return Value(source)
-    cast, exact = _parsed(column.type, source, backend)
-    is_there = f"{source} <> ''"
-    fits = f"coalesce({cast} is not null and {exact}, false)"
-    return Value(f"case when {is_there} and {fits} then {cast} end", f"{is_there} and not {fits}")
+def _parsed(kind: str, text: str, backend: str) -> str:
+    """Return the SQL of the value of a text, which is NULL unless the value says all that the text does.
 
-
-def _parsed(kind: str, text: str, backend: str) -> tuple[str, str]:
-    """Return the SQL of the value of a text, and that the text says nothing more: DuckDB rounds and drops silently."""
-    cast = f"try_cast({text} as {kind})"
-    fraction = f"length(rtrim(regexp_extract({text}, '[.]([0-9]+)', 1), '0')) <= 6"
-    if found := _DECIMAL.fullmatch(kind):
-        return cast, _is_exact(text, cast, int(found[2]))
-    begins = f"{text} between '-' and ':'"  # with a digit or a minus: DuckDB knows words such as epoch
+    DuckDB rounds numbers, drops offsets and digits of times, and knows words such as epoch, without an error.
+    """
+    if (found := _DECIMAL.fullmatch(kind)) or kind in _WHOLE:
+        return _number(kind, text, *map(int, found.groups() if found else (0, 0)))
+    cast, begins = f"try_cast({text} as {kind})", f"{text} between '-' and ':'"
     spelled = rf"regexp_replace({text}, ' ?([+-][0-9]{{2}}):?([0-9]{{2}})$', '\1:\2')"
-    moment = f"try_cast({text} as timestamp)"
+    is_short = f"length({text}) <= 26 or length(rtrim(regexp_extract({text}, '[.]([0-9]+)', 1), '0')) <= 6"
     is_local = f"regexp_matches(substr({text}, 12), '^[0-9:. ]*(Z|[+-]00(:?00)?)?$')"
-    is_whole = _is_exact(text, cast, 0)
-    known = {
-        **dict.fromkeys(("TINYINT", "SMALLINT", "INTEGER", "BIGINT"), (cast, is_whole)),
-        "DOUBLE": (
-            cast,
-            f"(isfinite({cast}) or regexp_matches({text}, '^ *[-+]?(inf|nan)', 'i')) and not contains({text}, '_')",
-        ),
-        "DATE": (cast, f"{begins} and (length({text}) <= 10 or {moment} = {cast})"),
-        "TIMESTAMP": (cast, f"{begins} and {is_local} and (length({text}) <= 26 or {fraction})"),
-        INSTANT: (f"try_cast({spelled} as {kind})", f"{begins} and (length({text}) <= 26 or {fraction})"),
-        "BLOB": (f"try({'from_base64' if backend == 'bigquery' else 'unhex'}({text}))", "true"),
+    exact = {
+        "DOUBLE": f"(isfinite({cast}) or regexp_matches({text}, '^ *[-+]?(inf|nan)', 'i')) and not contains({text}, '_')",
+        "DATE": f"{begins} and (length({text}) <= 10 or try_cast({text} as timestamp) = {cast})",
+        "TIMESTAMP": f"{begins} and (length({text}) <= 19 or {is_local} and ({is_short}))",
+        INSTANT: f"{begins} and ({is_short})",
     }
-    return known.get(kind, (cast, "true"))
+    made = {
+        INSTANT: f"try_cast({spelled} as {kind})",
+        "BLOB": f"try({'from_base64' if backend == 'bigquery' else 'unhex'}({text}))",
+    }
+    value = made.get(kind, cast)
+    return f"case when {exact[kind]} then {value} end" if kind in exact else value
 
 
-def _is_exact(text: str, cast: str, places: int) -> str:
-    """Return the SQL that a number has no digits beyond its places, which a cast rounds away."""
-    point = f"instr({text}, '.')"
-    return (
-        f"not contains({text}, '_') and case when contains(lower({text}), 'e') then try_cast({text} as double) = {cast}::double "
-        f"else {point} = 0 or length({text}) - {point} <= {places} or length(rtrim(rtrim({text}), '0')) - {point} <= {places} end"
+_WHOLE: Final = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT")
+
+
+def _number(kind: str, text: str, digits: int, places: int) -> str:
+    """Return the SQL of a number that has no more digits after the point than `places`, but for zeros.
+
+    DuckDB takes 200 times as long to cast a text to a decimal of 38 digits as to one that fits 64 bits.
+    """
+    cast = f"try_cast({text} as {kind})"
+    if digits > 18 >= places:  # noqa: PLR2004 - the digits of 64 bits
+        small = "BIGINT" if not places else f"DECIMAL(18,{places})"
+        cast = f"coalesce(try_cast({text} as {small})::{kind}, {cast})"
+    plain = f"regexp_full_match({text}, ' *[-+]?[0-9]*([.][0-9]{{0,{places}}}0*)? *')"
+    with_exponent = (
+        f"not contains({text}, '_') and contains(lower({text}), 'e') and try_cast({text} as double) = {cast}::double"
     )
+    return f"case when {plain} then {cast} when {with_exponent} then {cast} end"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from analyst.connectors.keboola.columns import (
     planned_columns,
     schema_change,
 )
+from analyst.connectors.keboola.extension import Catalog, obstacle, read_catalog
 from analyst.connectors.keboola.files import ExportedFile
 from analyst.connectors.keboola.http import InvalidRequestError, MissingError
 from analyst.connectors.keboola.options import KeboolaTableOptions, seconds
@@ -39,6 +40,8 @@ def utc_now() -> datetime:
 
 _FEW: Final = 3
 """Tables up to this number are asked for one by one, instead of listing the project."""
+_NAMED: Final = 5
+_FRESH: Final = timedelta(seconds=2)
 _CHUNK_SECONDS: Final = 1200.0
 """The time after which a first load in windows publishes what it has read so far."""
 
@@ -119,6 +122,10 @@ class KeboolaConnector:
     jobs: int | None = None
     endpoint: str | None = None
     now: Callable[[], datetime] = utc_now
+    catalog: Catalog | None = None
+    """The project as a catalog, by the DuckDB extension; tables that it can't read exactly are exported."""
+    _ways: dict[str, str | None] = field(default_factory=dict, init=False)
+    _projects: list[Project] = field(default_factory=list, init=False)
     _infos: dict[str, TableInfo] = field(default_factory=dict, init=False)
     _listed: list[TableInfo] = field(default_factory=list, init=False)
     _slots: list[threading.BoundedSemaphore] = field(default_factory=list, init=False)
@@ -150,8 +157,19 @@ class KeboolaConnector:
     def notes(self) -> tuple[str, ...]:
         """Report that no table is registered."""
         if self.wanted:
-            return ()
+            return self._told_ways()
         return ("no table is registered; to list those of the project and register them, run: da admin discover",)
+
+    def _told_ways(self) -> tuple[str, ...]:
+        """Report how many tables were read through the extension, and why others were not."""
+        if self.catalog is None or not self._ways:
+            return ()
+        exported = {name: reason for name, reason in self._ways.items() if reason is not None}
+        told = [f"{len(self._ways) - len(exported):,} tables were read through the DuckDB extension keboola"]
+        for reason in sorted(set(exported.values())):
+            names = sorted(name for name, why in exported.items() if why == reason)
+            told.append(f"{len(names):,} were exported because {reason}: {', '.join(names[:_NAMED])}")
+        return ("; ".join(told),)
 
     def _look_up(self, wanted: Sequence[WantedTable]) -> Mapping[str, TableInfo]:
         if not wanted:
@@ -242,7 +260,7 @@ class KeboolaConnector:
                 order["limit"] = options.row_limit
             if options.max_history_days is not None:
                 order["changedSince"] = _unix(self.now() - timedelta(days=options.max_history_days))
-            written, is_stable = self._exported(reading, order, "whole")
+            written, is_stable = self._by_catalog(reading) or self._exported(reading, order, "whole")
         if is_stable and self._is_countable(reading) and written.rows != info.rows:
             raise UnavailableError(
                 f"the export of {info.id!r} has {written.rows:,} rows, but the table has {info.rows:,}; it is not "
@@ -251,6 +269,31 @@ class KeboolaConnector:
         until = moment_of(info.mark) or self.now()
         progress = Progress(until, self.now(), _options_mark(options, reading.key))
         return self._extracted(reading, written, progress, replaces=True)
+
+    def _by_catalog(self, reading: _Reading) -> tuple[Written, bool] | None:
+        """Read a table through the extension; `None` if it can't be used for this table."""
+        if self.catalog is None:
+            return None
+        info, name = reading.info, reading.wanted.name
+        why = obstacle(self._project(), info, reading.columns, reading.options)
+        if why is None and self._keeps_absent(reading):
+            why = "its schema_changes are discard"
+        self._ways[name] = why
+        if why is not None:
+            return None
+        try:
+            with self._conversions:
+                written = read_catalog(self.catalog, info, reading.columns, reading.into / "catalog", self.memory_limit)
+        except SourceError as error:
+            self._ways[name] = str(error)
+            return None
+        return written, self._is_countable(reading) and self.api.table(info.id).mark == info.mark
+
+    def _project(self) -> Project:
+        with self._turn:
+            if not self._projects:
+                self._projects.append(self.api.verify())
+            return self._projects[0]
 
     def _changes(self, reading: _Reading, progress: Progress) -> Extracted:
         """Read the rows that changed since the last sync, and some before."""
@@ -338,9 +381,14 @@ class KeboolaConnector:
             notes=(*reading.notes, *notes),
             replaces=replaces,
             expected_rows=expected,
-            is_complete=is_complete,
+            is_complete=is_complete and not self._is_fresh(reading.info),
             description=description,
         )
+
+    def _is_fresh(self, info: TableInfo) -> bool:
+        """Return whether the table may change again without a new `lastChangeDate`, which has seconds only."""
+        changed = moment_of(info.mark)
+        return changed is not None and timedelta() <= self.now() - changed < _FRESH
 
     def _keeps_absent(self, reading: _Reading) -> bool:
         return reading.options.schema_changes == "discard"
@@ -397,15 +445,11 @@ class KeboolaConnector:
 
     def _slot(self) -> threading.BoundedSemaphore:
         """Return the semaphore of the jobs that may run at the same time; the project is asked before the first export."""
+        jobs = self._project().jobs
         with self._turn:
             if not self._slots:
-                self._slots.append(threading.BoundedSemaphore(self.parallel()))
+                self._slots.append(threading.BoundedSemaphore(min(self.jobs or jobs, jobs)))
             return self._slots[0]
-
-    def parallel(self) -> int:
-        """Return the number of exports at the same time: the project's limit, or a lower one of the source."""
-        project = self.api.verify()
-        return min(self.jobs or project.jobs, project.jobs)
 
 
 def _is_about_parquet(error: InvalidRequestError) -> bool:

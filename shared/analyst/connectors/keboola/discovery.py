@@ -11,6 +11,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from analyst.connectors.keboola.api import StorageApi, TableInfo
 from analyst.connectors.keboola.connector import KeboolaConnector, WantedTable, project_of, utc_now
+from analyst.connectors.keboola.extension import Extension, is_installed
 from analyst.connectors.keboola.http import TOKEN, Connection
 from analyst.connectors.keboola.options import KeboolaSource, KeboolaTableOptions
 from analyst.errors import InvalidInputError, SourceError
@@ -57,6 +58,7 @@ class Project:
             self.config.parallel,
             self.config.file_endpoint,
             now,
+            Extension(self.api.connection) if self.config.extension == "auto" and is_installed() else None,
         )
 
     def check(self, settings: Settings) -> str:

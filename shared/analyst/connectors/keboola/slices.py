@@ -103,7 +103,7 @@ class Conversion:
                 shutil.rmtree(into)
                 into.mkdir()
                 lenient = [
-                    self._strict(number, value) if self.columns[number].is_strict else value.sql
+                    self._strict(number, value) if self.columns[number].is_strict else value.lenient
                     for number, value in enumerate(values)
                 ]
                 paths = self._written(con, scan, lenient, into)
@@ -177,13 +177,10 @@ class Conversion:
 
     def _strict(self, number: int, value: Value) -> str:
         """Return the SQL of a value that fails where it does not fit."""
-        if value.misfit is None:
-            return value.sql
         column, source = self.columns[number], quote(self._named(number))
         label = quote_text(f"the column {column.original!r} has a value that {_MISFIT} {column.type}: ")
         remedy = quote_text("; choose its type with the option types, such as VARCHAR")
-        text = f"{label} || left(cast({source} as varchar), {_LONGEST_SAMPLE}) || {remedy}"
-        return f"case when {value.misfit} then error({text}) else {value.sql} end"
+        return value.strict(f"{label} || left(cast({source} as varchar), {_LONGEST_SAMPLE}) || {remedy}")
 
     def _misfits(self, con: "DuckDBPyConnection", scan: str, values: Sequence[Value]) -> dict[str, Misfit]:
         """Count the values that do not fit, in one pass."""

@@ -235,6 +235,15 @@ class Connection(HTTPChannel):  # type: ignore[misc]
         is_ending = self.will_close or self.close_when_flushed or self._ended
         return bool(is_ending or self.total_outbufs_len or self._has_more or self._ahead)
 
+    def is_gone(self) -> bool:
+        """Return whether the client has closed its side; called by threads that work on its request for long."""
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
     def send_now(self) -> None:
         """Send as much as the client accepts now; called by the thread that answers."""
         with self.outbuf_lock:

@@ -19,7 +19,7 @@ from analyst.http.problems import (
     NotImplementedHereError,
     TooLargeError,
 )
-from analyst.http.response import BUFFERED
+from analyst.http.response import BUFFERED, CLIENT_GONE
 
 HEADER_BYTES: Final = 128 << 10
 """The maximum size in bytes of the request line and the headers."""
@@ -80,6 +80,7 @@ class Work(WSGITask):  # type: ignore[misc]
         """Return the WSGI environment of the request."""
         environ: dict[str, Any] = super().get_environment()
         environ[BUFFERED] = True
+        environ[CLIENT_GONE] = self.channel.is_gone
         if self.channel.server.is_stopping:
             self.set_close_on_finish()
         return environ

@@ -60,10 +60,9 @@ class Cast:
         # DuckDB short-circuits an `or` only in a condition
         return f"(case when {self._fits(column, self.value_of(column))} then true else {self.gap_of(column)} end)"
 
-    def guess_of(self, column: str) -> str:
-        """Return the SQL aggregate that decides whether the type can hold all texts of a column."""
-        some = self.some.replace("{c}", quote(column))
-        return f"coalesce(bool_and({self.fits_of(column)}) and bool_or({some}), false)"
+    def some_of(self, column: str) -> str:
+        """Return the SQL condition that a text suggests the type; never NULL."""
+        return f"coalesce({self.some.replace('{c}', quote(column))}, false)"
 
     def checked(self, column: str, failure: str, value: str | None = None) -> str:
         """Return the SQL of the value of a column, which fails the query with the error `failure` where a text does not fit.

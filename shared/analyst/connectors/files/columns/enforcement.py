@@ -1,14 +1,14 @@
-"""Writing the rows of files as one typed table, enforcing the configured types."""
+"""Enforcing types: the configured ones of rows, and those with which an inferred column can be combined."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyst.connectors.files.columns import casts
 from analyst.connectors.files.columns.casts import Cast
-from analyst.connectors.files.columns.widening import MisfitError, Only, Texts, UnreadableError
-from analyst.connectors.files.increments import Increment
+from analyst.connectors.files.columns.widening import Only, Texts, UnreadableError
+from analyst.connectors.files.increments import Increment, written_types
 from analyst.connectors.files.options import CsvOptions
 from analyst.contract.column_names import Naming
 from analyst.errors import SourceError
@@ -62,7 +62,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """The rows of all files of a table, and the candidate types of each column.
+    """The rows of the files of one part of a table.
 
     `parts` are queries of all columns as texts, in the order of the rows. `originals` are the columns' names in the files,
     by column; `name` is that of the first file. `only` returns the query of a part for some of the columns, where that is
@@ -73,19 +73,7 @@ class Relation:
     parts: Sequence[str]
     files: Callable[[], Iterable[Rows]]
     originals: Mapping[str, str]
-    candidates: Mapping[str, tuple[Cast, ...]]
-    notes: tuple[str, ...] = ()
     only: Only | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """The result of reading a table: parquet files, the original of each column's name, rejected rows, and warnings (`notes`)."""
-
-    files: list[Path]
-    originals: Mapping[str, str]
-    rejected: Rejected
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,36 +95,34 @@ class Reading:
         table = self.increment.table
         return Naming(table.originals, is_replaced=table.sync_strategy == "full_refresh")
 
+    def written_types(self, types: Mapping[str, Cast]) -> dict[str, str]:
+        """Return the types with which columns are written to Parquet."""
+        return written_types(self.con, types)
+
     @property
     def collects(self) -> bool:
         """Whether malformed rows are set aside."""
         return self.options.on_error == "collect"
 
-    def write(self, relation: Relation, into: Path, rejected: Rejected) -> Read:
-        """Write the rows in their order to parquet files; `rejected` are rows that were set aside before.
+    def texts(self, relation: Relation, candidates: Mapping[str, tuple[Cast, ...]]) -> tuple[Texts, Rejected]:
+        """Return the rows to write, and those that are set aside because a value does not fit its configured type.
 
         Raises:
-            SourceError: a value does not fit its configured type, and `on_error` is `fail`.
             UnreadableError: DuckDB can't read the rows.
         """
-        into.mkdir()
-        configured = self._configured(relation)
+        configured, rejected = self.configured(relation.originals), Rejected()
         parts, only = relation.parts, relation.only
         if self.collects and configured:
-            rejected += self._misfits(relation.files(), configured)
+            rejected = self.misfits(relation)
             fits = " and ".join(cast.fits_of(name) for name, cast in configured.items())
             parts = [f"select * from ({part}) where {fits}" for part in parts]
             only = only and _filtered(only, configured, fits)
-        candidates = {name: self._going_with(name, casts) for name, casts in relation.candidates.items()}
         chosen_by = self.increment.columns
-        texts = Texts(self.con, parts, tuple(relation.originals), configured, candidates, chosen_by, only)
-        try:
-            notes = (*relation.notes, *self.naming.replaced(relation.originals))
-            return Read(texts.write(into, self.increment.selection), relation.originals, rejected, notes)
-        except MisfitError:
-            raise SourceError(self._misfits(relation.files(), configured).first[0]) from None
+        columns = tuple(relation.originals)
+        own = {name: candidates[name] for name in columns}
+        return Texts(self.con, parts, columns, configured, own, chosen_by, only), rejected
 
-    def _going_with(self, column: str, casts: tuple[Cast, ...]) -> tuple[Cast, ...]:
+    def going_with_published(self, column: str, casts: tuple[Cast, ...]) -> tuple[Cast, ...]:
         """Keep the candidates that can be combined with the type that the column is published with.
 
         A column without any text keeps its type, and so does one whose texts alone would not suggest it.
@@ -151,20 +137,29 @@ class Reading:
             if cast.type in wider
         )
 
-    def _configured(self, relation: Relation) -> dict[str, Cast]:
-        columns = relation.originals
-        unknown = ", ".join(sorted(self.required - columns.keys()))
-        if unknown:
-            raise SourceError(
-                f"{relation.name}: the option types names {unknown}, but the columns are {', '.join(columns)}"
-            )
+    def configured(self, columns: Iterable[str]) -> dict[str, Cast]:
+        """Return the configured types of some columns."""
         types, separator = self.options.types, self.options.decimal_separator
         return {name: casts.configured(types[name], separator) for name in columns if name in types}
 
-    def _misfits(self, files: Iterable[Rows], configured: Mapping[str, Cast]) -> Rejected:
-        """Find rows in which a text does not fit its configured type."""
-        rejected = Rejected()
-        for file in files:
+    def check_required(self, table: str, columns: Collection[str]) -> None:
+        """Check that the columns with a configured type are there; messages call the table by its first file.
+
+        Raises:
+            SourceError: one is not.
+        """
+        unknown = ", ".join(sorted(self.required - set(columns)))
+        if unknown:
+            raise SourceError(f"{table}: the option types names {unknown}, but the columns are {', '.join(columns)}")
+
+    def misfits(self, relation: Relation) -> Rejected:
+        """Find rows in which a text does not fit its configured type.
+
+        Raises:
+            UnreadableError: DuckDB can't read the rows.
+        """
+        configured, rejected = self.configured(relation.originals), Rejected()
+        for file in relation.files():
             rejected += self._misfits_of(file, {name: c for name, c in configured.items() if name in file.columns})
         return rejected
 

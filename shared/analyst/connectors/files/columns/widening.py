@@ -4,13 +4,17 @@ The inferred types are checked while the rows are written. If a text does not fi
 the candidates hold every text of their columns, and the rows are written again. So there are at most three scans, and
 the types depend on the content alone.
 
+A table may consist of several parts, such as the files of a folder, each with evidence of its own. A column has one type
+in all of them (`united`): the first candidate that no part refutes. A part whose column turns out to need another type is
+written again; all others stay as they are.
+
 Checks take memory for each column. If there are many, all rows are scanned first with the columns stacked into rows,
 which share one check; then the rows are written without checks. Very many columns are written in groups.
 """
 
 import secrets
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -65,12 +69,42 @@ class UnreadableError(SourceError):
     """DuckDB can't read the rows; its message may not say where."""
 
 
+class WidenError(SourceError):
+    """Texts do not fit the inferred types of their columns."""
+
+    def __init__(self, columns: Collection[str]) -> None:
+        super().__init__(f"columns hold texts that do not fit their inferred types: {', '.join(columns)}")
+        self.columns = frozenset(columns)
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known about a column: whether it has any text, and which candidates hold all of them, narrowest first."""
+    """What is known about a column of some rows: whether it has any text, and which candidates hold all of them, narrowest first.
+
+    `vague` are the types of candidates that hold all texts, none of which suggests the type (`Cast.some`). It
+    `is_complete` if it comes from all rows; otherwise a later row may refute a candidate.
+    """
 
     seen: bool
     casts: tuple[Cast, ...]
+    vague: frozenset[str] = frozenset()
+    is_complete: bool = False
+
+    @property
+    def holds(self) -> frozenset[str]:
+        """The types of the candidates that hold all texts."""
+        return frozenset(cast.type for cast in self.casts)
+
+
+def united(candidates: tuple[Cast, ...], found: Iterable[Evidence]) -> Cast:
+    """Return the type of a column: the first candidate that holds the texts of all parts."""
+    seen = [one for one in found if one.seen]
+    if not seen:
+        return _nothing(candidates)
+    for cast in candidates[:-1]:
+        if all(cast.type in one.holds for one in seen) and any(cast.type not in one.vague for one in seen):
+            return cast
+    return candidates[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,47 +126,80 @@ class Texts:
     only: Only | None = None
     """Returns narrower queries of the parts; planning one of 3,000 columns took 0.5 s for each group of columns."""
 
-    def write(self, into: Path, wrap: Wrap) -> list[Path]:
-        """Write the typed rows to Parquet files in their order.
+    def sampled(self) -> dict[str, Evidence]:
+        """Find what the first rows say about the columns whose type is not configured.
 
         Raises:
-            MisfitError: a text does not fit a configured type.
             UnreadableError: the rows can't be read.
         """
-        evidence = self._gather(self._guessed(), min(_FIRST_ROWS, max(_FIRST_VALUES // max(len(self.columns), 1), 1)))
-        if self._fit_beside_each_other(evidence):
-            evidence = self._gather(_held(evidence), _SAMPLE_ROWS)
-            try:
-                return self._write(into / "guessed", evidence, wrap)
-            except _WidenError:
-                shutil.rmtree(into / "guessed")
-            decided = self._gather(_held(evidence), None)
-            return self._write(into / "decided", decided, wrap)
-        return self._write(into / "proved", self._proved(evidence), wrap, checked=False)
+        first = min(_FIRST_ROWS, max(_FIRST_VALUES // max(len(self.columns), 1), 1))
+        evidence = self._gather(self._guessed(), first)
+        types = {name: united(found.casts, [found]) for name, found in evidence.items()}
+        if all(found.is_complete for found in evidence.values()) or not self._fit_beside_each_other(types):
+            return evidence
+        return self._gather(_held(evidence), _SAMPLE_ROWS)
 
-    def _fit_beside_each_other(self, evidence: Mapping[str, Evidence]) -> bool:
-        """Return whether there is memory for the checks of all columns at once."""
-        types = self._types(evidence).values()
-        shares = sum(_SHARES.get(cast.type, _SHARE) for cast in types if not cast.takes_all)
-        return shares <= 1 and len(self.columns) <= _ONE_WRITE
+    def refined(self, evidence: Mapping[str, Evidence], failed: Collection[str]) -> dict[str, Evidence]:
+        """Find what all rows say about the columns whose types have `failed`, and about others that cost little beside.
 
-    def _proved(self, evidence: Mapping[str, Evidence]) -> dict[str, Evidence]:
-        """Check configured and inferred types over all rows; infer again where they do not hold.
+        Raises:
+            UnreadableError: the rows can't be read.
+        """
+        types = {name: united(found.casts, [found]) for name, found in evidence.items()}
+        if self._fit_beside_each_other(types):
+            return self._gather(_held(evidence), None)
+        open_ones = {name: found.casts for name, found in evidence.items() if name in failed or not found.seen}
+        return {**evidence, **self._gather(open_ones, None)}
+
+    def complete(self, evidence: Mapping[str, Evidence], columns: Collection[str]) -> dict[str, Evidence]:
+        """Find what all rows say about some columns.
+
+        Raises:
+            UnreadableError: the rows can't be read.
+        """
+        return {**evidence, **self._gather({name: evidence[name].casts for name in columns}, None)}
+
+    def write(self, into: Path, types: Mapping[str, Cast], wrap: Wrap) -> list[Path]:
+        """Write the rows with these types to Parquet files in their order, in a new folder.
 
         Raises:
             MisfitError: a text does not fit a configured type.
+            WidenError: a text does not fit an inferred type; nothing is written.
+            UnreadableError: the rows can't be read.
         """
-        guessed = {name: found.casts[0] for name, found in evidence.items() if found.seen}
-        scan = self._scan(None)
-        failed = set[str]()
-        for (cast,), names in _alike({name: (cast,) for name, cast in {**self.configured, **guessed}.items()}).items():
+        typed = {**types, **self.configured}
+        is_checked = self._fit_beside_each_other(typed)
+        if not is_checked:
+            self._prove(typed)
+        try:
+            return self._write(into, typed, wrap, checked=is_checked)
+        except BaseException:
+            shutil.rmtree(into, ignore_errors=True)
+            raise
+
+    def _fit_beside_each_other(self, types: Mapping[str, Cast]) -> bool:
+        """Return whether there is memory for the checks of all columns at once."""
+        shares = sum(_SHARES.get(cast.type, _SHARE) for cast in types.values() if not cast.takes_all)
+        return shares <= 1 and len(self.columns) <= _ONE_WRITE
+
+    def _prove(self, types: Mapping[str, Cast]) -> None:
+        """Check types over all rows.
+
+        Raises:
+            MisfitError: a text does not fit a configured type.
+            WidenError: a text does not fit an inferred type.
+        """
+        scan, failed = self._scan(None), set[str]()
+        for (cast,), names in _alike({name: (types[name],) for name in self.columns}).items():
             if not cast.takes_all:
-                failed |= {name for name, one in self._gather_alike(names, (cast,), scan).items() if not one.casts}
+                failed |= {
+                    name for name, one in self._gather_alike(names, (cast,), scan, None).items() if not one.casts
+                }
         misfits = [name for name in self.columns if name in failed and name in self.configured]
         if misfits:
             raise MisfitError(misfits[0])
-        open_ones = {name: found.casts for name, found in evidence.items() if name in failed or not found.seen}
-        return {**evidence, **self._gather(open_ones, None)}
+        if failed:
+            raise WidenError(failed)
 
     def _scan(self, rows: int | None) -> str:
         limit = "" if rows is None else f" limit {rows}"
@@ -143,43 +210,57 @@ class Texts:
 
     def _gather(self, candidates: Mapping[str, tuple[Cast, ...]], rows: int | None) -> dict[str, Evidence]:
         """Find the candidates that hold all texts of the first rows, or of all."""
-        found = {name: Evidence(seen=True, casts=casts) for name, casts in candidates.items()}
+        found = {name: Evidence(seen=True, casts=casts, is_complete=True) for name, casts in candidates.items()}
         scan = self._scan(rows)
         for casts, names in _alike({name: casts for name, casts in candidates.items() if len(casts) > 1}).items():
-            found |= self._gather_alike(names, casts, scan)
+            found |= self._gather_alike(names, casts, scan, rows)
         return found
 
-    def _gather_alike(self, names: Sequence[str], casts: tuple[Cast, ...], scan: str) -> dict[str, Evidence]:
+    def _gather_alike(
+        self, names: Sequence[str], casts: tuple[Cast, ...], scan: str, rows: int | None
+    ) -> dict[str, Evidence]:
         """Find which of the candidates that columns share hold all texts of each; some columns at a time."""
         return {
             name: found
             for batch in _batches(names, _BELOW_EACH_OTHER)
-            for name, found in self._gather_batch(batch, casts, scan).items()
+            for name, found in self._gather_batch(batch, casts, scan, rows).items()
         }
 
-    def _gather_batch(self, names: Sequence[str], casts: tuple[Cast, ...], scan: str) -> dict[str, Evidence]:
+    def _gather_batch(
+        self, names: Sequence[str], casts: tuple[Cast, ...], scan: str, rows: int | None
+    ) -> dict[str, Evidence]:
         """Find which of the candidates that columns share hold all texts of each.
 
         The columns are stacked into rows for that, because the time that DuckDB takes to plan a query grows with the
         square of its terms: 1,000 columns with terms of their own took three minutes.
         """
-        terms = (f"count(*) filter (not {casts[0].gap_of('c')})", *(cast.guess_of("c") for cast in casts))
+        suggesting = [cast for cast in casts if cast.some != "true"]
+        terms = (
+            "count(*)",
+            f"count(*) filter (not {casts[0].gap_of('c')})",
+            *(f"coalesce(bool_and({cast.fits_of('c')}), true)" for cast in casts),
+            *(f"coalesce(bool_or({cast.some_of('c')}), false)" for cast in suggesting),
+        )
         texts = ", ".join(map(quote, names))
-        rows = self._fetch(
+        found = self._fetch(
             f"""
             select number, {", ".join(terms)}
             from (select unnest([{texts}]) as c, unnest(range({len(names)})) as number from {scan})
             group by number
             """
         )
-        told = {names[number]: (count, list(zip(casts, holds, strict=True))) for number, count, *holds in rows}
-        return {name: self._evidence(*told.get(name, (0, [(cast, True) for cast in casts]))) for name in names}
-
-    @staticmethod
-    def _evidence(texts: int, told: list[tuple[Cast, bool]]) -> Evidence:
-        if texts == 0:
-            return Evidence(seen=False, casts=tuple(cast for cast, _holds in told))
-        return Evidence(seen=True, casts=tuple(cast for cast, holds in told if holds or cast.takes_all))
+        evidence = {name: Evidence(seen=False, casts=casts, is_complete=True) for name in names}
+        for number, count, told, *said in found:
+            holds, suggests = said[: len(casts)], said[len(casts) :]
+            evidence[names[number]] = Evidence(
+                seen=told > 0,
+                casts=tuple(
+                    cast for cast, held in zip(casts, holds, strict=True) if held or cast.takes_all or not told
+                ),
+                vague=frozenset(cast.type for cast, some in zip(suggesting, suggests, strict=True) if not some),
+                is_complete=rows is None or count < rows,
+            )
+        return evidence
 
     def _fetch(self, query: str) -> list[tuple[Any, ...]]:
         import duckdb
@@ -189,10 +270,10 @@ class Texts:
         except duckdb.Error as error:
             raise UnreadableError(str(error).split("\n")[0]) from error
 
-    def _write(self, into: Path, evidence: Mapping[str, Evidence], wrap: Wrap, *, checked: bool = True) -> list[Path]:
+    def _write(self, into: Path, types: Mapping[str, Cast], wrap: Wrap, *, checked: bool) -> list[Path]:
         into.mkdir()
         written: list[Path] = []
-        types, token = self._types(evidence), secrets.token_hex(8)
+        token = secrets.token_hex(8)
         wrapped = wrap(self.con, types)
         for number, part in enumerate(self.parts):
             home = into / str(number)
@@ -225,11 +306,7 @@ class Texts:
             if not found:
                 raise UnreadableError(str(error)) from error
             column = self.columns[int(index)]
-            raise (MisfitError(column) if before.endswith("misfit ") else _WidenError(column)) from None
-
-    def _types(self, evidence: Mapping[str, Evidence]) -> dict[str, Cast]:
-        guessed = {name: found.casts[0] if found.seen else _nothing(found) for name, found in evidence.items()}
-        return guessed | dict(self.configured)
+            raise (MisfitError(column) if before.endswith("misfit ") else WidenError([column])) from None
 
     def _select(self, part: str, types: Mapping[str, Cast], token: str | None, names: Sequence[str]) -> str:
         """Return the query of typed columns; with a `token`, a value that does not fit fails with an error that contains it."""
@@ -261,11 +338,7 @@ def _held(evidence: Mapping[str, Evidence]) -> dict[str, tuple[Cast, ...]]:
     return {name: found.casts for name, found in evidence.items()}
 
 
-def _nothing(found: Evidence) -> Cast:
+def _nothing(candidates: tuple[Cast, ...]) -> Cast:
     """Return the cast of a column without texts: a text that appears later decides anew, unless the type is known."""
-    first = found.casts[0]
-    return first if first.is_known else Cast("VARCHAR", "{c}", first.gap)
-
-
-class _WidenError(SourceError):
-    """A text does not fit the inferred type of its column."""
+    first = candidates[0]
+    return first if first.is_known or len(candidates) == 1 else Cast("VARCHAR", "{c}", first.gap, first.gap)

@@ -2,28 +2,32 @@
 
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TextIO
 
 from analyst.connectors.files.columns import casts
-from analyst.connectors.files.columns.enforcement import Read, Reading, Rejected, Relation, Rows
+from analyst.connectors.files.columns.enforcement import Reading, Rejected, Relation, Rows
+from analyst.connectors.files.columns.table import Content, Format
 from analyst.connectors.files.columns.widening import UnreadableError
 from analyst.connectors.files.formats.compression import Compression, opened, survey
 from analyst.connectors.files.formats.csv_records import MAX_RECORD_BYTES, Grammar, Record
 from analyst.connectors.files.formats.dialect import Dialect, broken_end, detect, on_broken_bytes, read_sample
 from analyst.connectors.files.listing import DataFile
 from analyst.connectors.files.options import CsvOptions
-from analyst.contract.column_names import Header, unrelated
+from analyst.contract.column_names import Header, Names
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 
 _QUOTED = re.compile(r'[,"\r\n]|^ | $')
 """Values that must be quoted."""
+
+_REMEDY = "; correct the file, or set on_error to collect, which sets malformed rows aside"
 
 
 def mend(path: Path, compression: Compression, dialect: Dialect, into: Path, *, name: str, collect: bool) -> Rejected:
@@ -42,7 +46,7 @@ def mend(path: Path, compression: Compression, dialect: Dialect, into: Path, *, 
             elif collect:
                 rejected += Rejected(1, (f"{name}:{record.line}: {problem}",))
             else:
-                raise SourceError(f"{name}:{record.line}: {problem}")
+                raise SourceError(f"{name}:{record.line}: {problem}{'' if '; ' in problem else _REMEDY}")
     return rejected
 
 
@@ -131,22 +135,89 @@ class CsvFile:
     original: "CsvFile | None" = None
 
 
-def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -> Read:
-    """Read CSV files in their order, columns united by name.
+@dataclass(frozen=True, slots=True)
+class OpenedCsv:
+    """The CSV files of one part. DuckDB reads regular files as they are.
 
-    DuckDB reads regular files as they are. Others are read record by record first, to report or set aside malformed rows,
-    and DuckDB reads the clean copy.
+    Others are read record by record first, to report or set aside malformed rows, and DuckDB reads the clean copy.
+    """
+
+    reading: Reading
+    files: tuple[CsvFile, ...]
+    rejected: Rejected = field(default_factory=Rejected)
+
+    @property
+    def headers(self) -> list[Header]:
+        """The originals of the columns of each file."""
+        return [Header(file.name, _originals(file.dialect.columns)) for file in self.files]
+
+    @property
+    def related(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Nothing that the headers do not say."""
+        return ()
+
+    def kinds(self, names: Sequence[Names]) -> dict[str, None]:
+        """Return the columns; texts do not depend on other files."""
+        return dict.fromkeys(name for named in names for name in named)
+
+    def relation(self, names: Sequence[Names], _contents: Mapping[str, Content]) -> Relation:
+        """Return the rows of all files, columns united by name."""
+        files = [
+            replace(file, dialect=replace(file.dialect, columns=tuple(named.items())))
+            for file, named in zip(self.files, names, strict=True)
+        ]
+        originals = _united(files)
+        return Relation(
+            name=files[0].name,
+            parts=_parts(files, self.reading.options, originals),
+            files=lambda: (_rows(file, self.reading.options) for file in files),
+            originals=originals,
+        )
+
+    @property
+    def is_mended(self) -> bool:
+        """Whether the files are clean copies."""
+        return any(file.original for file in self.files)
+
+    def explained(self, reason: str) -> str:
+        """Return DuckDB's message about the files."""
+        return reason
+
+    def mended(self) -> "OpenedCsv":
+        """Return a clean copy; DuckDB's line number of a malformed row is not reliable, so reading record by record finds it.
+
+        Raises:
+            SourceError: a row is malformed, and not set aside.
+        """
+        rejected, mended = self.rejected, list[CsvFile]()
+        for file in self.files:
+            copy = self.reading.scratch / f"mended-{secrets.token_hex(8)}.csv"
+            rejected += mend(
+                file.path, file.compression, file.dialect, copy, name=file.name, collect=self.reading.collects
+            )
+            clean = replace(file.dialect, grammar=Grammar(), header=True, encoding="utf-8")
+            mended.append(CsvFile(file.name, copy, "none", clean, is_regular=True, original=file))
+        return replace(self, files=tuple(mended), rejected=rejected)
+
+
+def open_part(reading: Reading, files: Sequence[tuple[DataFile, Path]]) -> OpenedCsv:
+    """Open the CSV files of one part of a table.
 
     Raises:
-        SourceError: a file is malformed, or a value does not fit its configured type.
+        SourceError: a file has no header, or is malformed.
     """
-    found = _named(reading, [_file(item, path, reading.options) for item, path in files])
-    if all(file.is_regular for file in found) and not _drops_values(reading, found):
-        try:
-            return reading.write(_relation(found, reading.options), into / "plain", Rejected())
-        except UnreadableError:
-            pass  # its line number is not reliable: reading record by record finds the reason
-    return _read_mended(reading, found, into)
+    opened = OpenedCsv(reading, tuple(_file(item, path, reading.options) for item, path in files))
+    if all(file.is_regular for file in opened.files) and not _drops_values(reading, opened.files):
+        return opened
+    return opened.mended()
+
+
+def united(reading: Reading, columns: Mapping[str, Sequence[None]]) -> dict[str, Content]:
+    """Return the candidate types of columns of text."""
+    return dict.fromkeys(columns, Content(casts.candidates(reading.options.decimal_separator)))
+
+
+FORMAT = Format(open_part, united)
 
 
 def _file(item: DataFile, path: Path, options: CsvOptions) -> CsvFile:
@@ -191,43 +262,10 @@ def _drops_values(reading: Reading, files: Sequence[CsvFile]) -> bool:
     return False
 
 
-def _named(reading: Reading, files: Sequence[CsvFile]) -> list[CsvFile]:
-    """Name the columns of all files together, by their originals and as they were published."""
-    headers = [Header(file.name, _originals(file.dialect.columns)) for file in files]
-    named = zip(files, reading.naming.names(headers), strict=True)
-    return [replace(file, dialect=replace(file.dialect, columns=tuple(names.items()))) for file, names in named]
-
-
 def _originals(columns: Sequence[tuple[str, str]]) -> list[str]:
     """Return the originals of a file's columns; a column renamed because of a twin is identified by its new name."""
     first = {original: name for name, original in reversed(columns)}
     return [original if first[original] == name or not original else name for name, original in columns]
-
-
-def _read_mended(reading: Reading, files: Sequence[CsvFile], into: Path) -> Read:
-    rejected, mended = Rejected(), list[CsvFile]()
-    for number, file in enumerate(files):
-        copy = reading.scratch / f"mended{number}.csv"
-        rejected += mend(file.path, file.compression, file.dialect, copy, name=file.name, collect=reading.collects)
-        clean = replace(file.dialect, grammar=Grammar(), header=True, encoding="utf-8")
-        mended.append(CsvFile(file.name, copy, "none", clean, is_regular=True, original=file))
-    try:
-        return reading.write(_relation(mended, reading.options), into / "mended", rejected)
-    except UnreadableError as error:
-        names = ", ".join(file.name for file in files[:3])
-        raise SourceError(f"{names}: {error}") from error
-
-
-def _relation(files: Sequence[CsvFile], options: CsvOptions) -> Relation:
-    originals = _united(files)
-    return Relation(
-        name=files[0].name,
-        parts=_parts(files, options, originals),
-        files=lambda: (_rows(file, options) for file in files),
-        originals=originals,
-        candidates=dict.fromkeys(originals, casts.candidates(options.decimal_separator)),
-        notes=tuple(unrelated([(file.name, dict(file.dialect.columns)) for file in files])),
-    )
 
 
 def _united(files: Sequence[CsvFile]) -> dict[str, str]:

@@ -218,7 +218,7 @@ def _first(grammar: Grammar, text: str, name: str) -> Record:
             raise SourceError(f"{name}:{record.line}: the header {record.problem}")
         if record.text:
             return record
-    raise SourceError(f"{name} is empty: it has no header")
+    raise SourceError(f"{name} is empty: it has no header; write it again, or remove it")
 
 
 def _originals(first: Record, name: str, options: CsvOptions) -> list[str]:

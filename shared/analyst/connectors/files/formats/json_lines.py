@@ -4,6 +4,7 @@ Types are inferred over all rows from JSON's own: numbers, texts, booleans, obje
 of several kinds, or of objects that one STRUCT can't hold without loss, is written as JSON text.
 """
 
+import hashlib
 import json
 import re
 import secrets
@@ -13,16 +14,17 @@ from decimal import Decimal
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Self
 
 from analyst.connectors.files.columns import casts
 from analyst.connectors.files.columns.casts import VARCHAR, Cast
-from analyst.connectors.files.columns.enforcement import Read, Reading, Rejected, Relation, Rows
+from analyst.connectors.files.columns.enforcement import Reading, Rejected, Relation, Rows
+from analyst.connectors.files.columns.table import Content, Format
 from analyst.connectors.files.columns.widening import UnreadableError
 from analyst.connectors.files.formats.compression import Compression, opened, verify
 from analyst.connectors.files.formats.csv_records import MAX_RECORD_BYTES, TOO_LONG
 from analyst.connectors.files.listing import DataFile
-from analyst.contract.column_names import Header, Names, unrelated
+from analyst.contract.column_names import Header, Names
 from analyst.errors import SourceError
 from analyst.names import quote, quote_text
 
@@ -193,17 +195,166 @@ class JsonFile:
     is_array: bool
 
 
-def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -> Read:
-    """Read JSON files in their order, columns united by name.
+@dataclass(frozen=True, slots=True)
+class _Values:
+    """The values of a member: JSON's kinds, the structure of all of them, and whether a type of that structure holds them."""
+
+    kinds: frozenset[str] = frozenset()
+    structure: str = '"NULL"'
+    is_tame: bool = True
+
+    @classmethod
+    def united(cls, reading: Reading, parts: Sequence[Sequence[Any]]) -> Self:
+        """Return the values of a member in all parts, each a list as of `to_json`."""
+        kinds = frozenset(str(kind) for part in parts for kind in part[0])
+        structures = list(dict.fromkeys(str(part[1]) for part in parts))
+        if len(structures) > 1 and len(kinds) == 1 and kinds <= _NESTED:
+            structures = [_merged(reading, structures)]
+        return cls(kinds, structures[0], all(bool(part[2]) for part in parts))
+
+    def to_json(self) -> list[Any]:
+        """Return it as JSON."""
+        return [sorted(self.kinds), self.structure, self.is_tame]
+
+
+def _merged(reading: Reading, structures: Sequence[str]) -> str:
+    """Return the structure of all values that have one of some structures: DuckDB's of an example of each."""
+    values = [
+        json.dumps(_example(_parsed(structure), is_first=is_first), ensure_ascii=False)
+        for structure in structures
+        for is_first in (True, False)
+    ]
+    rows = ", ".join(f"({quote_text(value)})" for value in values)
+    return str(reading.fetch(f"select json_group_structure(c::json) from (values {rows}) t(c)")[0][0])
+
+
+def _example(structure: object, *, is_first: bool) -> object:
+    """Return a value of a structure; where values of several kinds are mixed, the first and the second example differ."""
+    if isinstance(structure, dict):
+        return {name: _example(member, is_first=is_first) for name, member in structure.items()}
+    if isinstance(structure, list):
+        return [_example(member, is_first=is_first) for member in structure]
+    mixed: object = [] if is_first else "text"
+    examples = {"NULL": None, "BIGINT": -1, "UBIGINT": 1, "DOUBLE": 0.5, "VARCHAR": "text", "BOOLEAN": True}
+    return examples.get(str(structure), mixed)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedJson:
+    """The JSON files of one part, or copies of them that DuckDB can read.
+
+    `values` are those of each member, by its key. Numbers that a double does not hold are texts that start with `mark`.
+    `related` are keys of the first objects of each file, if there are several files.
+    """
+
+    reading: Reading
+    files: tuple[JsonFile, ...]
+    values: Mapping[str, _Values]
+    mark: str | None
+    related: tuple[tuple[str, tuple[str, ...]], ...]
+    rejected: Rejected
+    is_mended: bool
+
+    @property
+    def headers(self) -> list[Header]:
+        """The names of all members."""
+        return [Header(self.files[0].name, tuple(self.values))]
+
+    def kinds(self, names: Sequence[Names]) -> dict[str, list[Any]]:
+        """Return what the values of each column are."""
+        return {name: self.values[original].to_json() for name, original in names[0].items()}
+
+    def relation(self, names: Sequence[Names], contents: Mapping[str, Content]) -> Relation:
+        """Return the rows of all files, columns united by name."""
+        (columns,), types = names, self.reading.options.types
+        details = {name: contents[name].detail for name in columns}
+        nested = {
+            columns[name]: _parsed(structure)
+            for name, (shape, structure) in details.items()
+            if shape.candidates == (_NESTED_AS_IS,)
+        }
+        if nested:
+            _check_members(self.reading, self.files, nested)
+        shapes = {name: shape.without(self.mark) for name, (shape, _structure) in details.items()}
+        return Relation(
+            name=self.files[0].name,
+            parts=_parts(self.files, columns, shapes, types),
+            files=lambda: (_rows(file, columns, shapes, types) for file in self.files),
+            originals=columns,
+            only=lambda part, some: _parts(
+                _alike(self.files)[part], {name: columns[name] for name in some}, shapes, types
+            )[0],
+        )
+
+    def mended(self) -> "OpenedJson":
+        """Return a clean copy of the files, as far as their lines are objects.
+
+        Raises:
+            SourceError: a line is not an object, and not set aside.
+        """
+        return _mended(self.reading, self.files)
+
+    def explained(self, reason: str) -> str:
+        """Return DuckDB's message about the files without our paths."""
+        return _explained(reason, self.files)
+
+
+def open_part(reading: Reading, files: Sequence[tuple[DataFile, Path]]) -> OpenedJson:
+    """Open the JSON files of one part of a table.
 
     Raises:
-        SourceError: a line is not a JSON object, or a value does not fit its configured type.
+        SourceError: a file is not JSON, or an object can't be a row.
     """
     found = [_file(item, path) for item, path in files]
     try:
-        return _write(reading, found, into / "plain", Rejected())
+        return _opened(reading, found, Rejected(), is_mended=False)
     except UnreadableError:
-        return _read_mended(reading, found, into)
+        return _mended(reading, found)
+
+
+def _mended(reading: Reading, files: Sequence[JsonFile]) -> OpenedJson:
+    rejected, mended = Rejected(), list[JsonFile]()
+    for file in files:
+        if file.is_array:
+            mended.append(file)
+            continue
+        copy = reading.scratch / f"mended-{secrets.token_hex(8)}.jsonl"
+        rejected += mend(file.path, file.compression, copy, name=file.name, collect=reading.collects)
+        mended.append(replace(file, path=copy, compression="none"))
+    try:
+        return _opened(reading, mended, rejected, is_mended=True)
+    except UnreadableError as error:
+        names = ", ".join(file.name for file in files[:3])
+        raise SourceError(f"{names}: {_explained(str(error), mended)}") from error
+
+
+def _explained(reason: str, files: Sequence[JsonFile]) -> str:
+    for file in files:
+        reason = reason.replace(str(file.path), file.name)
+    return reason
+
+
+def _opened(reading: Reading, files: Sequence[JsonFile], rejected: Rejected, *, is_mended: bool) -> OpenedJson:
+    keys = _keys(reading, files)
+    columns = reading.naming.names([Header(files[0].name, keys)])[0]
+    mark, files = _with_exact_numbers(reading, files)
+    values = _values(reading, files, columns, mark)
+    related = _related(reading, files) if len(files) > 1 else ()
+    return OpenedJson(reading, tuple(files), values, mark, related, rejected, is_mended)
+
+
+def united(reading: Reading, kinds: Mapping[str, Sequence[Sequence[Any]]]) -> dict[str, Content]:
+    """Decide how each column is read from its values in all parts."""
+    found: dict[str, Content] = {}
+    for name, parts in kinds.items():
+        values = _Values.united(reading, parts)
+        shape = _shape(values)
+        key = hashlib.sha256(repr((shape.value, shape.text)).encode()).hexdigest()[:16]
+        found[name] = Content(shape.candidates, key, (shape, values.structure))
+    return found
+
+
+FORMAT = Format(open_part, united)
 
 
 def _file(item: DataFile, path: Path) -> JsonFile:
@@ -211,44 +362,8 @@ def _file(item: DataFile, path: Path) -> JsonFile:
     with opened(path, item.compression, item.name) as file:
         start = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
     if not start:
-        raise SourceError(f"{item.name} is empty: it contains no JSON value")
+        raise SourceError(f"{item.name} is empty: it contains no JSON value; write it again, or remove it")
     return JsonFile(item.name, path, item.compression, start.startswith(b"["))
-
-
-def _read_mended(reading: Reading, files: Sequence[JsonFile], into: Path) -> Read:
-    rejected, mended = Rejected(), list[JsonFile]()
-    for number, file in enumerate(files):
-        if file.is_array:
-            mended.append(file)
-            continue
-        copy = reading.scratch / f"mended{number}.jsonl"
-        rejected += mend(file.path, file.compression, copy, name=file.name, collect=reading.collects)
-        mended.append(replace(file, path=copy, compression="none"))
-    try:
-        return _write(reading, mended, into / "mended", rejected)
-    except UnreadableError as error:
-        reason = str(error)
-        for file in mended:
-            reason = reason.replace(str(file.path), file.name)
-        raise SourceError(f"{', '.join(file.name for file in files[:3])}: {reason}") from error
-
-
-def _write(reading: Reading, files: Sequence[JsonFile], into: Path, rejected: Rejected) -> Read:
-    columns = reading.naming.names([Header(files[0].name, _keys(reading, files))])[0]
-    mark, files = _with_exact_numbers(reading, files)
-    shapes = {name: shape.without(mark) for name, shape in _shapes(reading, files, columns, mark).items()}
-    relation = Relation(
-        name=files[0].name,
-        parts=_parts(files, columns, shapes, reading.options.types),
-        files=lambda: (_rows(file, columns, shapes, reading.options.types) for file in files),
-        originals=columns,
-        candidates={name: shape.candidates for name, shape in shapes.items()},
-        notes=_unrelated(reading, files) if len(files) > 1 else (),
-        only=lambda part, names: _parts(
-            _alike(files)[part], {name: columns[name] for name in names}, shapes, reading.options.types
-        )[0],
-    )
-    return reading.write(relation, into, rejected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,30 +431,30 @@ def _keys(reading: Reading, files: Sequence[JsonFile]) -> list[str]:
     return keys or ["value"]
 
 
-def _unrelated(reading: Reading, files: Sequence[JsonFile]) -> tuple[str, ...]:
-    """Check whether the first objects of the first files have members in common."""
+def _related(reading: Reading, files: Sequence[JsonFile]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the keys of the first objects of the first files."""
     files = files[:_COMPARED_FILES]
     first = " union all ".join(
         f"select {number} as number, unnest(json_keys(json)) as key "
         f"from (select json from read_json_objects({_source([file])}) limit {_FIRST_OBJECTS})"
         for number, file in enumerate(files)
     )
-    found: dict[int, Names] = {}
+    found: dict[int, list[str]] = {}
     for number, key in reading.fetch(f"select distinct number, key from ({first}) order by all"):
-        found.setdefault(number, {})[key] = key
-    return tuple(unrelated([(file.name, found.get(number, {})) for number, file in enumerate(files)]))
+        found.setdefault(number, []).append(key)
+    return tuple((file.name, tuple(found.get(number, ()))) for number, file in enumerate(files))
 
 
-def _shapes(
+def _values(
     reading: Reading, files: Sequence[JsonFile], columns: Mapping[str, str], mark: str | None
-) -> dict[str, Shape]:
-    """Infer the content of columns over all rows; texts that start with the `mark` are numbers.
+) -> dict[str, _Values]:
+    """Find what the values of columns are, by key; texts that start with the `mark` are numbers.
 
     The columns are stacked into rows, some at a time: separate aggregates for 100 columns took 300 MB.
     """
-    names, shapes = tuple(columns), dict[str, Shape]()
+    names, found = tuple(columns), dict[str, _Values]()
     for start in range(0, len(names), _BELOW_EACH_OTHER):
-        batch, nested = names[start : start + _BELOW_EACH_OTHER], dict[str, object]()
+        batch = names[start : start + _BELOW_EACH_OTHER]
         raw = " union all ".join(_raw(group, {name: columns[name] for name in batch}) for group in _alike(files))
         rows = reading.fetch(
             f"""
@@ -351,15 +466,12 @@ def _shapes(
             group by number
             """
         )
-        told = {number: (kinds, structure, is_tame) for number, kinds, structure, is_tame in rows}
-        for number, name in enumerate(batch):
-            kinds, structure, is_tame = told.get(number, ((), '"NULL"', True))
-            shapes[name] = _shape(frozenset(kinds or ()), str(structure), is_tame=is_tame)
-            if shapes[name].candidates == (_NESTED_AS_IS,):
-                nested[columns[name]] = _parsed(str(structure))
-        if nested:
-            _check_members(reading, files, nested)
-    return shapes
+        told = {
+            number: _Values(frozenset(kinds or ()), str(structure), is_tame)
+            for number, kinds, structure, is_tame in rows
+        }
+        found |= {columns[name]: told.get(number, _Values()) for number, name in enumerate(batch)}
+    return found
 
 
 def _check_members(reading: Reading, files: Sequence[JsonFile], nested: Mapping[str, object]) -> None:
@@ -412,15 +524,16 @@ def _parsed(structure: str) -> object:
         return "JSON"
 
 
-def _shape(kinds: frozenset[str], structure: str, *, is_tame: bool) -> Shape:
+def _shape(values: _Values) -> Shape:
+    kinds = values.kinds
     if kinds <= _NUMBERS:
         return Shape(_JSON, _without_blanks("BIGINT", "DECIMAL(38,0)", "DOUBLE"))
     if kinds == {"VARCHAR"}:
         return Shape(_TEXT, _without_blanks("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"))
     if kinds == {"BOOLEAN"}:
         return Shape(_TEXT, _without_blanks("BOOLEAN"))
-    if len(kinds) == 1 and kinds <= _NESTED and is_tame and _is_plain(_parsed(structure)):
-        return Shape(f"json_transform({{j}}, {quote_text(_portable(structure))})", (_NESTED_AS_IS,))
+    if len(kinds) == 1 and kinds <= _NESTED and values.is_tame and _is_plain(_parsed(values.structure)):
+        return Shape(f"json_transform({{j}}, {quote_text(_portable(values.structure))})", (_NESTED_AS_IS,))
     return _AS_JSON
 
 

@@ -1,16 +1,16 @@
 """Reading parquet files as one table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analyst.connectors.files.columns.casts import Cast
-from analyst.connectors.files.columns.enforcement import Read, Reading, Rejected, Relation, Rows
-from analyst.connectors.files.columns.widening import UnreadableError
+from analyst.connectors.files.columns.enforcement import Reading, Rejected, Relation, Rows
+from analyst.connectors.files.columns.table import Content, Format
 from analyst.connectors.files.listing import DataFile
-from analyst.contract.column_names import Header, Names, unrelated
+from analyst.contract.column_names import Header, Names
 from analyst.contract.parquet_input import ParquetInput, as_text, open_parquet, scan, within_years
 from analyst.duckdb_files import told_as
 from analyst.errors import SourceError
@@ -22,89 +22,139 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file: its columns' names in the file and in DuckDB, by name, and their types."""
+    """A file: its columns' names in DuckDB and their types, in order, and, once they are named, their originals by name."""
 
     input: ParquetInput
+    columns: tuple[str, ...]
+    types: "tuple[DuckDBPyType, ...]"
     originals: Names
-    columns: Mapping[str, str]
-    types: "Mapping[str, DuckDBPyType]"
+
+    def by_name(self) -> "dict[str, tuple[str, DuckDBPyType]]":
+        """Return the columns: name in DuckDB and type, by name."""
+        return dict(zip(self.originals, zip(self.columns, self.types, strict=True), strict=True))
 
     @property
     def shape(self) -> tuple[tuple[str, str, str], ...]:
         """What files must share to be read by one scan."""
-        return tuple((name, self.columns[name], str(kind)) for name, kind in self.types.items())
+        return tuple((name, column, str(kind)) for name, (column, kind) in self.by_name().items())
 
 
-def read(reading: Reading, files: Sequence[tuple[DataFile, Path]], into: Path) -> Read:
-    """Read parquet files in their order, columns united by name; types stay unless configured otherwise.
+@dataclass(frozen=True, slots=True)
+class OpenedParquet:
+    """The parquet files of one part; types stay unless configured otherwise."""
+
+    reading: Reading
+    files: tuple[_File, ...]
+    rejected: Rejected = field(default_factory=Rejected)
+
+    @property
+    def headers(self) -> list[Header]:
+        """The originals of the columns of each file."""
+        return [Header(file.input.name, file.input.columns) for file in self.files]
+
+    @property
+    def related(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Nothing that the headers do not say."""
+        return ()
+
+    def _named(self, names: Sequence[Names]) -> list[_File]:
+        return [replace(file, originals=named) for file, named in zip(self.files, names, strict=True)]
+
+    def kinds(self, names: Sequence[Names]) -> dict[str, list[list[str]]]:
+        """Return the types of each column, each with the first file that has it."""
+        types: dict[str, dict[str, str]] = {}
+        for file in self._named(names):
+            for name, (_column, kind) in file.by_name().items():
+                types.setdefault(name, {}).setdefault(str(kind), file.input.name)
+        return {name: [[kind, where] for kind, where in found.items()] for name, found in types.items()}
+
+    def relation(self, names: Sequence[Names], contents: Mapping[str, Content]) -> Relation:
+        """Return the rows of all files, columns united by name."""
+        files = self._named(names)
+        originals: Names = {}
+        for file in files:
+            for name, original in file.originals.items():
+                originals.setdefault(name, original)
+        united = {name: contents[name].candidates[0].type for name in originals}
+        return Relation(
+            name=files[0].input.name,
+            parts=_parts(self.reading, files, united),
+            files=lambda: (_rows(self.reading, file) for file in files),
+            originals=originals,
+        )
+
+    @property
+    def is_mended(self) -> bool:
+        """Whether there is nothing to mend, as in any file of parquet."""
+        return True
+
+    def explained(self, reason: str) -> str:
+        """Return DuckDB's message about the files, with the columns that may be meant."""
+        return _explained(reason, self.files)
+
+    def mended(self) -> "OpenedParquet":
+        """Return the files as they are."""
+        return self
+
+
+def united(reading: Reading, kinds: Mapping[str, Sequence[Any]]) -> dict[str, Content]:
+    """Find the type of each column that can hold those of all files.
 
     Raises:
-        SourceError: a file is damaged, or a value can't be read exactly or does not fit its type.
+        SourceError: there is none.
     """
-    opened = _opened(reading, files)
-    try:
-        return reading.write(_relation(reading, opened), into / "taken", Rejected())
-    except UnreadableError as error:
-        raise SourceError(_explained(str(error), opened)) from error
+    found: dict[str, Content] = {}
+    for name, parts in kinds.items():
+        types: dict[str, str] = {}
+        for part in parts:
+            for kind, where in part:
+                types.setdefault(kind, where)
+        found[name] = Content((Cast(_common(reading, name, types), "{c}", "true"),))
+    return found
 
 
-def _opened(reading: Reading, files: Sequence[tuple[DataFile, Path]]) -> list[_File]:
+def open_part(reading: Reading, files: Sequence[tuple[DataFile, Path]]) -> OpenedParquet:
+    """Open the parquet files of one part of a table.
+
+    Raises:
+        SourceError: a file is damaged, or a value can't be read exactly.
+    """
     known = {original: name for name, original in reading.naming.known.items()}
 
     def is_text(original: str) -> bool:
         return (known.get(original) or name_of(original)) in reading.options.types
 
     inputs = [open_parquet(reading.con, path, item.name, reading.scratch, is_text=is_text) for item, path in files]
-    named = reading.naming.names([Header(one.name, one.columns) for one in inputs])
-    return [_described(reading, one, names) for one, names in zip(inputs, named, strict=True)]
+    return OpenedParquet(reading, tuple(_described(reading, one) for one in inputs))
 
 
-def _described(reading: Reading, one: ParquetInput, names: Names) -> _File:
+FORMAT = Format(open_part, united)
+
+
+def _described(reading: Reading, one: ParquetInput) -> _File:
     with told_as(SourceError, f"{one.name}: "):
         described = reading.con.execute(f"{one.scan()} limit 0").description or []
-    if len(described) != len(names):
+    if len(described) != len(one.columns):
         raise SourceError(
             f"'{one.name}' can't be read: DuckDB can't read all of its columns {', '.join(map(repr, one.columns))}; write them in "
             "another type"
         )
-    columns = {name: str(column[0]) for name, column in zip(names, described, strict=True)}
-    return _File(one, names, columns, {name: column[1] for name, column in zip(names, described, strict=True)})
+    return _File(one, tuple(str(column[0]) for column in described), tuple(column[1] for column in described), {})
 
 
-def _relation(reading: Reading, files: Sequence[_File]) -> Relation:
-    originals: Names = {}
-    for file in files:
-        for name, original in file.originals.items():
-            originals.setdefault(name, original)
-    united = _united(reading, files)
-    return Relation(
-        name=files[0].input.name,
-        parts=_parts(reading, files, united),
-        files=lambda: (_rows(reading, file) for file in files),
-        originals=originals,
-        candidates={name: (Cast(kind, "{c}", "true"),) for name, kind in united.items()},
-        notes=tuple(unrelated([(file.input.name, file.originals) for file in files])),
-    )
-
-
-def _united(reading: Reading, files: Sequence[_File]) -> dict[str, str]:
-    """Find the type of each column that can hold those of all files."""
-    types: dict[str, dict[str, str]] = {}
-    for file in files:
-        for name, kind in file.types.items():
-            types.setdefault(name, {}).setdefault(str(kind), file.input.name)
-    several = {name: list(found) for name, found in types.items() if len(found) > 1}
-    united = {name: next(iter(found)) for name, found in types.items()}
-    for name, kinds in several.items():
-        where = " and ".join(f"{kind} in {file}" for kind, file in list(types[name].items())[:2])
-        if len({"WITH TIME ZONE" in kind for kind in kinds if kind.startswith(("DATE", "TIME"))}) > 1:
-            raise SourceError(
-                f"the column {name!r} can't be read: it is {where}, which have no common type; make them one type"
-            )
-        query = " union all ".join(f"select null::{kind} as c" for kind in kinds)
-        with told_as(SourceError, f"the column {name!r} can't be read: it is {where}, which have no common type: "):
-            united[name] = str(reading.con.execute(f"describe {query}").fetchall()[0][1])
-    return united
+def _common(reading: Reading, name: str, types: Mapping[str, str]) -> str:
+    """Return the type that can hold those of all files; `types` maps each to a file that has it."""
+    kinds = list(types)
+    if len(kinds) == 1:
+        return kinds[0]
+    where = " and ".join(f"{kind} in {file}" for kind, file in list(types.items())[:2])
+    if len({"WITH TIME ZONE" in kind for kind in kinds if kind.startswith(("DATE", "TIME"))}) > 1:
+        raise SourceError(
+            f"the column {name!r} can't be read: it is {where}, which have no common type; make them one type"
+        )
+    query = " union all ".join(f"select null::{kind} as c" for kind in kinds)
+    with told_as(SourceError, f"the column {name!r} can't be read: it is {where}, which have no common type: "):
+        return str(reading.con.execute(f"describe {query}").fetchall()[0][1])
 
 
 def _parts(reading: Reading, files: Sequence[_File], united: Mapping[str, str]) -> list[str]:
@@ -112,9 +162,8 @@ def _parts(reading: Reading, files: Sequence[_File], united: Mapping[str, str]) 
 
     All files of a table are, if their columns have the same names and types, because each part is written to own files.
     """
-    shapes = {
-        name: {(file.columns[name], str(file.types[name])) for file in files if name in file.types} for name in united
-    }
+    columns = [file.by_name() for file in files]
+    shapes = {name: {(one[name][0], str(one[name][1])) for one in columns if name in one} for name in united}
     if all(len(shape) == 1 for shape in shapes.values()):
         groups = [list(files)]
     else:
@@ -125,18 +174,18 @@ def _parts(reading: Reading, files: Sequence[_File], united: Mapping[str, str]) 
 def _part(reading: Reading, files: Sequence[_File], united: Mapping[str, str]) -> str:
     label = ", ".join(file.input.name for file in files[:3])
     originals = {name: original for file in files for name, original in file.originals.items()}
-    columns = {name: column for file in files for name, column in file.columns.items()}
-    types = {name: kind for file in files for name, kind in file.types.items()}
+    columns = {name: column for file in files for name, column in file.by_name().items()}
     terms = []
     for name, target in united.items():
-        if name not in types:
+        column, kind = columns.get(name, ("", None))
+        if kind is None:
             term = f"null::{'varchar' if name in reading.options.types else target}"
         elif name in reading.options.types:
-            term = as_text(quote(columns[name]), str(types[name]))
+            term = as_text(quote(column), str(kind))
         else:
             about = f"{label}: the column {originals[name]!r}"
-            term = within_years(quote(columns[name]), types[name], about)
-            term = _widened(term, quote(columns[name]), str(types[name]), target, about)
+            term = within_years(quote(column), kind, about)
+            term = _widened(term, quote(column), str(kind), target, about)
         terms.append(f"{term} as {quote(name)}")
     return f"select {', '.join(terms)} from ({scan([path for file in files for path in file.input.paths])})"
 
@@ -153,9 +202,8 @@ def _widened(term: str, value: str, kind: str, target: str, about: str) -> str:
 
 def _rows(reading: Reading, file: _File) -> Rows:
     terms = (
-        f"{as_text(quote(column), str(file.types[name])) if name in reading.options.types else quote(column)} as "
-        f"{quote(name)}"
-        for name, column in file.columns.items()
+        f"{as_text(quote(column), str(kind)) if name in reading.options.types else quote(column)} as {quote(name)}"
+        for name, (column, kind) in file.by_name().items()
     )
     query = f"select {', '.join(terms)} from ({file.input.scan()})"
     return Rows(file.input.name, query, frozenset(file.originals), lambda rows: {row: row for row in rows})
@@ -164,6 +212,4 @@ def _rows(reading: Reading, file: _File) -> Rows:
 def _explained(reason: str, files: Sequence[_File]) -> str:
     for file in files:
         reason = file.input.explained(reason)
-    reason = reason.removeprefix("Invalid Input Error: ")
-    names = [file.input.name for file in files[:3]]
-    return reason if any(reason.startswith(f"{name}") for name in names) else f"{', '.join(names)}: {reason}"
+    return reason.removeprefix("Invalid Input Error: ")

@@ -85,9 +85,12 @@ def remote_place(url: str, roots: Sequence[str]) -> RemotePlace:
         SourceError: it is outside of all roots, or no filesystem for such URLs is installed.
     """
     protocol, _, path = url.partition("://")
+    import fsspec
+
+    if "::" not in url and protocol not in fsspec.available_protocols():
+        raise _unsupported(url, protocol)
     if "::" in url or ".." in path.split("/") or not any(is_under(url, root) for root in roots):
         raise refused(url, roots)
-    import fsspec
 
     # gcsfs would ask for each bucket's layout over gRPC first, and block for a minute where that is not reachable
     os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
@@ -97,13 +100,17 @@ def remote_place(url: str, roots: Sequence[str]) -> RemotePlace:
     except ImportError as error:
         raise SourceError(_not_installed(url, protocol)) from error
     except ValueError as error:
-        known = ", ".join(f"{one}://" for one in ("gs", "s3", "az", "sftp"))
-        raise SourceError(
-            f"'{url}' can't be read: '{protocol}://' is not supported; use a folder, https://, or one of {known}"
-        ) from error
+        raise _unsupported(url, protocol) from error
     except Exception as error:  # of any filesystem: some look for credentials when they are made
         raise _explained(url, error) from error
     return RemotePlace(filesystem, home, pattern, url)
+
+
+def _unsupported(url: str, protocol: str) -> SourceError:
+    known = ", ".join(f"{one}://" for one in ("gs", "s3", "az", "sftp"))
+    return SourceError(
+        f"'{url}' can't be read: '{protocol}://' is not supported; use a folder, https://, or one of {known}"
+    )
 
 
 def _not_installed(url: str, protocol: str) -> str:

@@ -48,7 +48,7 @@ class Absorbed:
 
     `version` is that of the source's extract; `changed` are the issues whose state changed; `tables` were published;
     `misshapen` counts values that became NULL, by field. `withheld` are issues that stay as they were because too many
-    seem to be deleted; `doubt` says why, and what to do.
+    seem to be deleted; `doubt` says why, and what to do. `note` is about imported tables that stay.
     """
 
     version: str | None
@@ -57,6 +57,7 @@ class Absorbed:
     misshapen: Mapping[str, int] = field(default_factory=dict)
     withheld: frozenset[str] = frozenset()
     doubt: str | None = None
+    note: str | None = None
 
 
 def believable(total: int) -> int:
@@ -131,11 +132,12 @@ class Absorbing:
         began, report = self.now(), Report()
         known = self.base.state(RAW).cursor
         cursor = known if cursor is None else _with_gone_of(cursor, known)
-        derived = self._derived(cursor)
-        stale = {name for name in derived if self._is_stale(name)}
-        kept = {RAW, *derived} - stale
         with self._writers() as writers:
             changed = self._changed(change, writers)
+            is_empty = not changed and not any(file.rows for file in self.base.files.get(RAW, ()))
+            derived = self._derived(cursor, is_empty=is_empty)
+            stale = {name for name in derived if self._is_stale(name)}
+            kept = {RAW, *derived} - stale
             gone = {one.after.issue_id for one in changed if _is_taken_out(one)}
             doubt = self._doubt(len(gone), known)
             if doubt is not None:
@@ -143,14 +145,15 @@ class Absorbing:
             elif gone:
                 cursor = _with_gone(cursor, len(gone), _millis(began))
             withheld = frozenset(gone if doubt is not None else ())
+            note = self._about_imports() if is_empty and _is_whole(cursor) else None
             if not changed and not stale and cursor == known:
-                return Absorbed(self.version, withheld=withheld, doubt=doubt)
+                return Absorbed(self.version, withheld=withheld, doubt=doubt, note=note)
             anew = writers.rewritten(self._rewritings(changed, kept, report))
             files = {name: self._files(name, anew.get(name, {}), writers) for name in kept}
             files |= self._made_anew(files[RAW], stale, writers, report)
             published, version = self._publish(files, writers.uploads, cursor, began)
         ids = frozenset(one.after.issue_id for one in changed)
-        return Absorbed(version, ids, published, dict(report.misshapen), withheld, doubt)
+        return Absorbed(version, ids, published, dict(report.misshapen), withheld, doubt, note)
 
     def _doubt(self, gone: int, cursor: Cursor) -> str | None:
         """Return why so many disappearances are not believed; `None` if they are."""
@@ -172,12 +175,26 @@ class Absorbing:
         """Return whether a table was derived with other options, or from documents that were removed since."""
         return RAW not in self.base.meta or self.base.state(name).fingerprint != self.options.fingerprint
 
-    def _derived(self, cursor: Cursor) -> list[str]:
-        """Return the tables to derive: imported ones stay until all of Jira was read, because they may contain more."""
-        progress = Progress.read(cursor)
-        is_whole = progress is not None and progress.created is None
+    def _derived(self, cursor: Cursor, *, is_empty: bool) -> list[str]:
+        """Return the tables to derive.
+
+        Imported ones stay until all of Jira was read, because they may contain more. If Jira then has no issue at all, it
+        is probably the wrong instance or account, and they stay as well: they may be the only copy of the data.
+        """
+        is_replaced = _is_whole(cursor) and not is_empty
         wanted = [name for name in self.options.tables if name != RAW and name not in self.excluded]
-        return [name for name in wanted if is_whole or not self.base.state(name).is_imported]
+        return [name for name in wanted if is_replaced or not self.base.state(name).is_imported]
+
+    def _about_imports(self) -> str | None:
+        """Return the note on imported tables that stay because Jira has no issue to replace them with."""
+        imported = [name for name in self.options.tables if self.base.state(name).is_imported]
+        rows = sum(self.base.meta[name].rows or 0 for name in imported if name in self.base.meta)
+        if not rows:
+            return None
+        return (
+            f"Jira shows no issue, so the {rows:,} imported rows stay; check JIRA_DOMAIN and what the account of "
+            f"JIRA_API_TOKEN may browse, or delete the tables: da admin tables remove {self.source}.{imported[0]}"
+        )
 
     def _writers(self) -> Writers:
         uploads = Uploads(self.store, self.source, lambda: str(ULID()))
@@ -306,6 +323,12 @@ class Absorbing:
             rebase=lambda *_: None,
             registration=self.registrations.get(name),
         )
+
+
+def _is_whole(cursor: Cursor) -> bool:
+    """Return whether all of Jira was read once."""
+    progress = Progress.read(cursor)
+    return progress is not None and progress.created is None
 
 
 def _is_taken_out(one: Changed) -> bool:

@@ -10,11 +10,14 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from analyst.catalog import CURRENT, Catalog, Pointer, Table
+from analyst.catalog import CURRENT, Catalog, CatalogList, Pointer, Table
 from analyst.errors import NotFoundError, UnavailableError
+from analyst.snapshots.parts import DamagedError, Part, compose, read_owners, read_parts
 from analyst.store import Entry, Object, Store
+
+__all__ = ["DamagedError"]
 
 SnapshotNumber = Annotated[int, Field(ge=1, le=999_999_999)]
 """The number of a snapshot in a request."""
@@ -22,10 +25,9 @@ SnapshotNumber = Annotated[int, Field(ge=1, le=999_999_999)]
 PREFIX = "analytics/"
 CATALOG_SUFFIX = ".catalog.json"
 _CATALOG = re.compile(rf"{PREFIX}([0-9]{{9,}})-[0-9a-z]{{26}}{re.escape(CATALOG_SUFFIX)}")
-
-
-class DamagedError(UnavailableError):
-    """A catalog is missing or damaged. Unlike after other unavailability, a retry does not help."""
+_CATALOGS: TypeAdapter[CatalogList | Catalog] = TypeAdapter(
+    Annotated[CatalogList | Catalog, Field(union_mode="left_to_right")]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,8 @@ def read_pointer(found: Object) -> Pointer:
         raise UnavailableError(f"{CURRENT!r} is damaged; delete it, and the next rebuild writes a new one") from error
 
 
-def read_catalog(store: Store, key: str, sha256: str | None = None) -> Catalog:
-    """Read a published catalog and check its hash.
+def read_listed(store: Store, key: str, sha256: str | None = None) -> Catalog | CatalogList:
+    """Read a published catalog, or the list of its parts, and check its hash.
 
     Raises:
         DamagedError: it is missing or damaged.
@@ -66,20 +68,24 @@ def read_catalog(store: Store, key: str, sha256: str | None = None) -> Catalog:
         raise DamagedError(
             f"the snapshot's catalog {key!r} is missing from the bucket; the next rebuild writes a new one"
         )
-    return _catalog(found.data, key, sha256)
+    return _parsed(found.data, key, sha256)
 
 
-def _catalog(data: bytes, key: str, sha256: str | None) -> Catalog:
-    try:
-        if sha256 is None or hashlib.sha256(data).hexdigest() == sha256:
-            return Catalog.model_validate_json(data)
-    except ValidationError:
-        pass
-    raise DamagedError(f"the snapshot's catalog {key!r} is damaged; the next rebuild writes a new one")
+def read_catalog(store: Store, key: str, sha256: str | None = None) -> Catalog:
+    """Read a published catalog with all its parts and the owners of view names.
+
+    Raises:
+        DamagedError: it is missing or damaged.
+        UnavailableError: the store does not respond.
+    """
+    listed = read_listed(store, key, sha256)
+    if isinstance(listed, Catalog):
+        return listed
+    return compose(listed, read_parts(store, listed.parts, {}), read_owners(store, listed.owners))
 
 
-def current_catalog(store: Store, pointer: Pointer) -> Catalog:
-    """Return the catalog of a pointer, from the pointer itself if it is embedded there.
+def current_listed(store: Store, pointer: Pointer) -> Catalog | CatalogList:
+    """Return the catalog of a pointer or the list of its parts, from the pointer itself if it is embedded there.
 
     Raises:
         DamagedError: it is missing or damaged.
@@ -87,8 +93,17 @@ def current_catalog(store: Store, pointer: Pointer) -> Catalog:
     """
     sha256 = pointer.sha256.get("catalog")
     if pointer.catalog_text is None:
-        return read_catalog(store, pointer.catalog, sha256)
-    return _catalog(pointer.catalog_text.encode(), pointer.catalog, sha256)
+        return read_listed(store, pointer.catalog, sha256)
+    return _parsed(pointer.catalog_text.encode(), pointer.catalog, sha256)
+
+
+def _parsed(data: bytes, key: str, sha256: str | None) -> Catalog | CatalogList:
+    try:
+        if sha256 is None or hashlib.sha256(data).hexdigest() == sha256:
+            return _CATALOGS.validate_json(data)
+    except ValidationError:
+        pass
+    raise DamagedError(f"the snapshot's catalog {key!r} is damaged; the next rebuild writes a new one")
 
 
 def kept_catalogs(listed: Iterable[Entry], seconds: float) -> Iterator[Entry]:
@@ -112,9 +127,11 @@ class Snapshots:
     _version: str | None = None
     _newest: Snapshot = EMPTY
     _newest_key: str = ""
+    _parts: Mapping[str, Part] = field(default_factory=dict)
+    """The parts of the newest snapshot by key. Other snapshots share most of them, so only the others are read."""
 
     def current(self) -> Snapshot:
-        """Return the newest snapshot: one conditional read, and another one if it has changed and is large.
+        """Return the newest snapshot: one conditional read, and one for each part that has changed.
 
         Raises:
             UnavailableError: the store does not respond, or the snapshot's catalog is missing.
@@ -125,8 +142,9 @@ class Snapshots:
                 self._version, self._newest = None, EMPTY
             elif found.version != self._version:
                 pointer = read_pointer(found)
-                catalog = current_catalog(self.store, pointer)
-                self._newest = _snapshot(catalog, pointer.built_from)
+                listed = current_listed(self.store, pointer)
+                parts = self._read_parts(listed)
+                self._newest, self._parts = _snapshot(listed, parts, pointer.built_from), parts
                 self._version, self._newest_key = found.version, pointer.catalog
             return self._newest
 
@@ -145,7 +163,7 @@ class Snapshots:
         newest = self.current()
         if number is None or number == newest.number:
             return newest
-        return _snapshot(read_catalog(self.store, self.key_of(number)))
+        return self._read(self.key_of(number))
 
     def key_of(self, number: int) -> str:
         """Return the key of the catalog that was published with a number.
@@ -159,10 +177,10 @@ class Snapshots:
         keys = [entry.key for entry in self.store.list(f"{PREFIX}{number:09}-") if entry.key.endswith(CATALOG_SUFFIX)]
         if not 0 < number < newest or not keys:
             raise NotFoundError(
-                f"there is no snapshot {number}, or it is no longer kept; `da admin snapshots` lists the existing ones"
+                f"there is no snapshot {number}, or it is no longer kept; `da tables --snapshots` lists the existing ones"
             )
         # a builder that lost the swap left a catalog with the same number; the successor names the published one
-        return keys[0] if len(keys) == 1 else read_catalog(self.store, self.key_of(number + 1)).previous or keys[-1]
+        return keys[0] if len(keys) == 1 else read_listed(self.store, self.key_of(number + 1)).previous or keys[-1]
 
     def ages(self) -> dict[int, float]:
         """Return the age in seconds of each kept snapshot, newest first."""
@@ -175,17 +193,37 @@ class Snapshots:
 
     def all(self, *, besides: frozenset[str]) -> Iterator[Snapshot]:
         """Read every snapshot in the bucket, except those whose catalogs are in `besides`."""
-        for entry in self.store.list(PREFIX):
-            if _CATALOG.fullmatch(entry.key) and entry.key not in besides:
-                with suppress(DamagedError):  # swept in the meantime, or damaged
-                    yield _snapshot(read_catalog(self.store, entry.key))
+        listed = (entry.key for entry in self.store.list(PREFIX))
+        return self._read_all(key for key in listed if _CATALOG.fullmatch(key) and key not in besides)
 
     def kept(self, keep_hours: float) -> Iterator[Snapshot]:
         """Read the snapshots that were current in the last hours, newest first."""
-        for entry in kept_catalogs(self.store.list(PREFIX), keep_hours * 3600):
+        return self._read_all(entry.key for entry in kept_catalogs(self.store.list(PREFIX), keep_hours * 3600))
+
+    def _read(self, key: str) -> Snapshot:
+        listed = read_listed(self.store, key)
+        return _snapshot(listed, self._read_parts(listed))
+
+    def _read_all(self, keys: Iterable[str]) -> Iterator[Snapshot]:
+        """Read snapshots with neighbouring numbers, which share most of their parts."""
+        last: Mapping[str, Part] = {}
+        for key in keys:
             with suppress(DamagedError):  # swept in the meantime, or damaged
-                yield _snapshot(read_catalog(self.store, entry.key))
+                listed = read_listed(self.store, key)
+                last = self._read_parts(listed, last)
+                yield _snapshot(listed, last)
+
+    def _read_parts(
+        self, listed: Catalog | CatalogList, known: Mapping[str, Part] = MappingProxyType({})
+    ) -> dict[str, Part]:
+        """Read the parts of a snapshot besides those of the newest one and the ones that are `known`."""
+        if isinstance(listed, Catalog):
+            return {}
+        return read_parts(self.store, listed.parts, {**known, **self._parts})
 
 
-def _snapshot(catalog: Catalog, built_from: Mapping[str, str] = MappingProxyType({})) -> Snapshot:
+def _snapshot(
+    listed: Catalog | CatalogList, parts: Mapping[str, Part], built_from: Mapping[str, str] = MappingProxyType({})
+) -> Snapshot:
+    catalog = listed if isinstance(listed, Catalog) else compose(listed, parts)
     return Snapshot(catalog.snapshot, catalog, {table.id: table for table in catalog.tables}, built_from)

@@ -1,0 +1,40 @@
+"""Receipts of results."""
+
+from pydantic import BaseModel, ConfigDict
+
+from analyst.access import Role, Scope
+from analyst.context import Context
+from analyst.http import CLIENT_GONE, function
+from analyst.receipts import Receipt, Verification, Verifier
+
+
+class VerifyRequest(BaseModel):
+    """A receipt, as an answer contained it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    receipt: Receipt
+
+
+@function(
+    "POST",
+    "/api/receipts/verify",
+    allow=Role.ANALYST,
+    scope=Scope.QUERY,
+    answers={404: "The caller cannot read a table of the receipt, or it no longer exists."},
+    audit="receipt.verify",
+)
+def verify_receipt(request: VerifyRequest, ctx: Context) -> Verification:
+    """Compute the result of a receipt again, and compare it.
+
+    A receipt that was changed after it was signed is refused. Receipts of a mirror are not signed; `signed` says so.
+    """
+    receipt = request.receipt
+    ctx.audited(*(f"table:{table.id}" for table in receipt.tables), snapshot=receipt.snapshot)
+    is_gone = ctx.request.environ.get(CLIENT_GONE, lambda: False)
+    verifier = Verifier(
+        ctx.queries, ctx.snapshots, ctx.access.current(), ctx.caller, ctx.settings.query_timeout, is_gone
+    )
+    verification = verifier.verify(receipt, ctx.keys, ctx.now)
+    ctx.audited(verdict=verification.verdict)
+    return verification

@@ -1,0 +1,121 @@
+"""One table for people and programs that are about to query it: its columns, and some of its rows."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from analyst import query_answer
+from analyst.access import Role, Scope
+from analyst.catalog import Column, QueryMode
+from analyst.context import Context
+from analyst.http import CLIENT_GONE, Spooled, function
+from analyst.names import TableId, quote
+from analyst.query.engine import Query, Reader
+from analyst.query_answer import QueryAnswer
+from analyst.rebuild.view_names import TAKEN_SCHEMAS
+from analyst.visible_tables import require
+
+_NONE = "The table does not exist."
+
+
+class SchemaRequest(BaseModel):
+    """The id of a table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: TableId
+
+
+class SampleRequest(SchemaRequest):
+    """The id of a table, and the number of rows."""
+
+    rows: Annotated[int, Field(ge=1, le=1000)] = 10
+
+
+class TableSchema(BaseModel):
+    """The columns of a table, how fresh it is, and who registered it. `sql_name` is its name in SQL."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    view: str
+    sql_name: str
+    description: str | None
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...]
+    query_mode: QueryMode
+    rows: int | None
+    size_bytes: int | None
+    updated: datetime | None
+    sync_schedule: str | None
+    owner: str | None
+    notice: str | None
+    snapshot: int
+
+
+@function(
+    "GET",
+    "/api/tables/{id}/schema",
+    allow=Role.VIEWER,
+    answers={404: _NONE},
+    audit="table.schema",
+    audit_success=False,
+)
+def table_schema(request: SchemaRequest, ctx: Context) -> TableSchema:
+    """Return the columns of a table, how fresh it is, and who registered it."""
+    from analyst.state.registry import find_table
+
+    ctx.audited(f"table:{request.id}")
+    snapshot, access = ctx.snapshots.current(), ctx.access.current()
+    table = require(snapshot, access, ctx.caller, request.id)
+    with ctx.state.read() as db:
+        registered = find_table(db, table.id)
+    owner = access.users.get((registered and registered.registered_by) or "")
+    return TableSchema(
+        id=table.id,
+        view=table.view,
+        sql_name=_sql_name(table.id, table.view),
+        description=access.description(table.id, table.description),
+        columns=table.columns,
+        primary_key=registered.primary_key if registered else (),
+        query_mode=table.query_mode,
+        rows=table.rows,
+        size_bytes=table.size_bytes,
+        updated=table.extracted_at,
+        sync_schedule=registered.sync_schedule if registered else None,
+        owner=owner.email if owner else None,
+        notice=table.notice,
+        snapshot=snapshot.number,
+    )
+
+
+@function(
+    "GET",
+    "/api/tables/{id}/sample",
+    allow=Role.ANALYST,
+    scope=Scope.QUERY,
+    answers={404: _NONE},
+    audit="table.sample",
+)
+def table_sample(request: SampleRequest, ctx: Context) -> Spooled[QueryAnswer]:
+    """Return some rows of a table, in the form of a query's answer."""
+    ctx.audited(f"table:{request.id}")
+    reader = Reader(ctx.snapshots.current(), ctx.access.current(), ctx.caller)
+    table = require(reader.snapshot, reader.access, reader.caller, request.id)
+    asked = Query(
+        f"select * from {_sql_name(table.id, table.view)}",
+        limit=request.rows,
+        seconds=ctx.settings.query_timeout,
+        receipt=False,
+    )
+    result = ctx.queries.run(asked, reader, is_gone=ctx.request.environ.get(CLIENT_GONE, lambda: False))
+    ctx.audited(rows=result.rows, bytes=result.size)
+    query_answer.complete(result, None)
+    return Spooled(result.file)
+
+
+def _sql_name(table_id: str, view: str) -> str:
+    """Return the name that a statement uses: the full one, unless its source's name is one of DuckDB's schemas."""
+    source, name = table_id.split(".")
+    return quote(view) if source in TAKEN_SCHEMAS else f"{quote(source)}.{quote(name)}"

@@ -1,0 +1,388 @@
+"""Worker processes that are kept ready for statements, and ended when they exceed their limits.
+
+The first statement starts one process that forks the workers: it has loaded DuckDB, so a new worker takes milliseconds.
+Each worker runs one statement. A statement waits for one of a fixed number of places.
+"""
+
+import os
+import select
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from analyst.errors import AnalystError, UnavailableError
+from analyst.query.messages import GoneError, Json, receive, send
+from analyst.query.run import RESULT, View
+from analyst.query.statement import Statement, StatementError, refused
+
+_START_SECONDS: Final = 30.0
+_CHECK_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 0.1
+_SPARE: Final = 2
+"""Workers that are kept ready."""
+_ATTEMPTS: Final = 4
+_NO_THREADS: Final = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""The allocator of pyarrow starts a thread when it is imported, and a process with threads must not fork."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What statements may use; `memory`, `spill` and `result` are in bytes and for each of `workers`, `wait` in seconds."""
+
+    workers: int = 4
+    memory: int = 1_000_000_000
+    spill: int = 10_000_000_000
+    result: int = 2_000_000_000
+    threads: int = field(default_factory=lambda: os.cpu_count() or 1)
+    wait: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A statement to run. `files` are paths, `tables` the id of the table of each, `limit` the number of rows.
+
+    The result is hashed in its order or as a multiset, by `ordered`, unless that is `None`.
+    """
+
+    sql: str
+    parameters: Mapping[str, Any] | Sequence[Any]
+    views: Sequence[View]
+    files: Sequence[Path]
+    tables: Sequence[str]
+    format: str
+    limit: int | None
+    seconds: float
+    ordered: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result of a statement. `file` has its rows in the requested format; `bytes_read` is unknown on some systems."""
+
+    columns: tuple[tuple[str, str], ...]
+    rows: int
+    truncated: bool
+    hash: str | None
+    elapsed_ms: float
+    bytes_read: int | None
+    file: BinaryIO
+    size: int
+
+
+class AbandonedError(AnalystError):
+    """Nobody waits for the result any more."""
+
+    status = 408
+    code = "abandoned"
+
+
+class Pool:
+    """The worker processes of one server process. Safe to use from many threads."""
+
+    def __init__(self, limits: Limits, scratch: Path | None = None) -> None:
+        self._limits = limits
+        self._scratch = scratch
+        self._places = threading.Condition()
+        self._running: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._zygote: _Zygote | None = None
+        self._idle: list[_Worker] = []
+
+    @contextmanager
+    def worker(self, person: str) -> Iterator["Lease"]:
+        """Wait for a place, and lend a worker for a statement of a person.
+
+        With several places, one person does not get all of them, so that nobody locks out the others.
+
+        Raises:
+            UnavailableError: there was no place in time, or workers cannot be started.
+        """
+        with self._place(person):
+            lease = Lease(self, self._limits)
+            try:
+                yield lease
+            finally:
+                lease.end()
+
+    def close(self) -> None:
+        """End all workers."""
+        with self._lock:
+            for worker in self._idle:
+                worker.discard()
+            self._idle = []
+            if self._zygote is not None:
+                self._zygote.close()
+                self._zygote = None
+
+    @contextmanager
+    def _place(self, person: str) -> Iterator[None]:
+        most = self._limits.workers
+        own = max(1, most - 1)
+        with self._places:
+            if not self._places.wait_for(
+                lambda: self._running.total() < most and self._running[person] < own, self._limits.wait
+            ):
+                whose = "your queries" if self._running.total() < most else f"all {most} queries that run at a time"
+                raise UnavailableError(
+                    f"the query did not start, because {whose} are still running; try again in a few seconds",
+                    retry_after=2,
+                )
+            self._running[person] += 1
+        try:
+            yield
+        finally:
+            with self._places:
+                self._running[person] -= 1
+                self._running += Counter()  # forget those with nothing running
+                self._places.notify_all()
+
+    def take(self) -> "_Worker":
+        """Return a worker that is ready, and have another one started in its place.
+
+        Raises:
+            UnavailableError: workers cannot be started.
+        """
+        for _attempt in range(_ATTEMPTS):
+            try:
+                with self._lock:
+                    worker = self._idle.pop(0) if self._idle else self._new()
+                    while len(self._idle) < min(_SPARE, self._limits.workers):
+                        self._idle.append(self._new())
+            except GoneError:
+                self.close()  # the process that forks workers has ended, and they with it
+                continue
+            if worker.wait_ready():
+                return worker
+            worker.discard()
+        raise UnavailableError("the processes that run queries cannot be started; see the server's log", retry_after=5)
+
+    def give_back(self, worker: "_Worker") -> None:
+        """Keep a worker that has run nothing."""
+        with self._lock:
+            self._idle.insert(0, worker)
+
+    def _new(self) -> "_Worker":
+        if self._zygote is None:
+            self._zygote = _Zygote(self._limits)
+        return self._zygote.fork(self._scratch)
+
+
+class Lease:
+    """A worker for one statement: any number of checks, then one run."""
+
+    def __init__(self, pool: Pool, limits: Limits) -> None:
+        self._pool = pool
+        self._limits = limits
+        self._worker: _Worker | None = pool.take()
+
+    def check(self, sql: str) -> Statement:
+        """Check a statement.
+
+        Raises:
+            StatementError: it is refused, or cannot be parsed.
+        """
+        request = {"do": "check", "sql": sql}
+        try:
+            answer = self._ask(request, (), _CHECK_SECONDS, lambda: False)
+        except StatementError as error:
+            if error.details.get("kind") != "crashed":
+                raise
+            self.end()  # perhaps it had ended before
+            self._worker = self._pool.take()
+            answer = self._ask(request, (), _CHECK_SECONDS, lambda: False)
+        return Statement.from_json(answer["statement"])
+
+    def run(self, job: Job, is_gone: Callable[[], bool] = lambda: False) -> Outcome:
+        """Run a statement, and stop it at its deadline or when its caller is gone.
+
+        Raises:
+            StatementError: it fails, or exceeds its time or memory.
+            AbandonedError: the caller is gone.
+        """
+        request = {
+            "do": "run",
+            "sql": job.sql,
+            "parameters": job.parameters,
+            "views": [
+                {"schema": each.schema, "name": each.name, "columns": each.columns, "files": each.files}
+                for each in job.views
+            ],
+            "tables": list(job.tables),
+            "format": job.format,
+            "limit": job.limit,
+            "ordered": job.ordered,
+            "seconds": job.seconds,
+            "threads": self._limits.threads,
+            "most_bytes": self._limits.result,
+        }
+        worker = self._worker
+        assert worker is not None  # noqa: S101 - a lease runs once
+        answer = self._ask(request, job.files, job.seconds, is_gone)
+        file = (worker.scratch / RESULT).open("r+b")
+        return Outcome(
+            tuple((name, kind) for name, kind in answer["columns"]),
+            answer["rows"],
+            answer["truncated"],
+            answer["hash"],
+            answer["elapsed_ms"],
+            answer["bytes_read"],
+            file,
+            os.fstat(file.fileno()).st_size,
+        )
+
+    def end(self) -> None:
+        """Return the worker if it has run nothing, else end it."""
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return
+        if worker.is_fresh:
+            self._pool.give_back(worker)
+        else:
+            worker.discard()
+
+    def _ask(self, request: Json, files: Sequence[Path], seconds: float, is_gone: Callable[[], bool]) -> Json:
+        worker = self._worker
+        assert worker is not None  # noqa: S101 - a lease ends once
+        worker.is_fresh = False
+        try:
+            send(worker.sock, request, files)
+            if not worker.answers(time.monotonic() + seconds, is_gone):
+                worker.kill()
+                raise refused(
+                    f"the statement was stopped after {seconds:g} seconds; filter or aggregate more, or set a larger timeout_s",
+                    "timeout",
+                )
+            answer, _files = receive(worker.sock)
+        except AbandonedError:
+            worker.kill()
+            raise
+        except FileNotFoundError:
+            worker.kill()
+            raise UnavailableError(
+                "a file of a table in this statement is no longer in the bucket; ask again, or sync the table's source again"
+            ) from None
+        except GoneError:
+            raise refused(
+                "the statement ended its process: it needed more memory or time than a query at the server may use, or met a "
+                "fault in DuckDB; simplify it, filter or aggregate earlier",
+                "crashed",
+            ) from None
+        worker.is_fresh = request["do"] == "check"
+        if "error" in answer:
+            raise StatementError(answer["error"], **answer["details"])
+        return answer
+
+
+class _Worker:
+    """A forked worker, seen from the server."""
+
+    def __init__(self, zygote: "_Zygote", sock: socket.socket, scratch: Path) -> None:
+        self._zygote = zygote
+        self._pid: int | None = None
+        self.sock = sock
+        self.scratch = scratch
+        self.is_fresh = True
+
+    def wait_ready(self) -> bool:
+        """Wait until it is ready; return whether it is."""
+        if self._pid is not None:
+            return not self.answers(0, lambda: False)  # an idle worker that says something has ended
+        try:
+            if not self.answers(time.monotonic() + _START_SECONDS, lambda: False):
+                return False
+            self._pid = receive(self.sock)[0]["ready"]
+        except GoneError:
+            return False
+        return True
+
+    def answers(self, until: float, is_gone: Callable[[], bool]) -> bool:
+        """Wait for an answer until a time of the monotonic clock; return whether there is one.
+
+        Raises:
+            AbandonedError: the caller is gone.
+        """
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        while True:
+            left = until - time.monotonic()
+            if poll.poll(max(0, min(left, _LOOK_SECONDS)) * 1000):
+                return True
+            if left <= 0:
+                return False
+            if is_gone():
+                raise AbandonedError("the client closed the connection, so its query was stopped")
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._pid is not None:
+            self._zygote.kill(self._pid)
+
+    def discard(self) -> None:
+        """Forget it: without its socket it ends by itself, unless it is busy, and then it was killed."""
+        self.sock.close()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+class _Zygote:
+    """The process that forks workers, without any variable or open file of the server."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._sock, theirs = socket.socketpair()
+        path = os.pathsep.join(each for each in sys.path if each)
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "analyst.query.worker", str(theirs.fileno())],
+            env={"PYTHONPATH": path, "LC_ALL": "C.UTF-8", "HOME": "/nonexistent", **_NO_THREADS},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+        theirs.close()
+        self._lock = threading.Lock()
+
+    def fork(self, scratch: Path | None) -> _Worker:
+        """Start a worker with a scratch folder of its own.
+
+        Raises:
+            GoneError: this process has ended.
+        """
+        if scratch is not None:
+            scratch.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="query-", dir=scratch))
+        ours, theirs = socket.socketpair()
+        with theirs, self._lock:
+            limits = self._limits
+            settings = {
+                "scratch": str(folder),
+                "memory": limits.memory,
+                "spill": limits.spill,
+                "threads": limits.threads,
+            }
+            send(self._sock, settings, [theirs.fileno()])
+        return _Worker(self, ours, folder)
+
+    def kill(self, pid: int) -> None:
+        """Kill a worker."""
+        with self._lock, suppress(GoneError):
+            send(self._sock, {"kill": pid})
+
+    def close(self) -> None:
+        """End it and its workers."""
+        self._sock.close()
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

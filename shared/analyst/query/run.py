@@ -1,0 +1,361 @@
+"""Running one statement in a worker: the views of its tables, the locks, and writing its result."""
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn
+
+from analyst.errors import AnalystError
+from analyst.names import quote, quote_text
+from analyst.query.canonical import ResultHash, row_digest
+from analyst.query.statement import Json, StatementError, position, refused
+from analyst.types import checked_type, portable
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+Columns = Sequence[tuple[str, str]]
+"""Names and types of columns."""
+
+RESULT: Final = "result"
+"""The name of the result in the scratch folder of a worker."""
+
+_BATCH: Final = 2000
+_LONGEST_MESSAGE: Final = 8
+"""Lines: DuckDB lists dozens of candidates for an operator."""
+_ARROW_ROWS: Final = 1 << 16
+_HEAD: Final = "select * from (\n"
+_TOKENS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|NaN|-?Infinity')
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A table as the statement sees it. `files` are positions in the list of open files."""
+
+    schema: str
+    name: str
+    columns: tuple[tuple[str, str], ...]
+    files: tuple[int, ...]
+
+    def sql(self, paths: Sequence[str]) -> str:
+        """Return the statement that creates the view."""
+        name = f"{quote(self.schema)}.{quote(self.name)}"
+        if not self.files:
+            columns = ", ".join(
+                f"cast(null as {checked_type(kind)}) as {quote(column)}" for column, kind in self.columns
+            )
+            return f"create view {name} as select {columns} where false"
+        listed = ", ".join(quote_text(paths[each]) for each in self.files)
+        columns = ", ".join(map(quote, (column for column, _kind in self.columns))) or "*"
+        # with its columns, so that the virtual column `filename` cannot be selected from the view
+        return f"create view {name} as select {columns} from read_parquet([{listed}], union_by_name = true, hive_partitioning = false)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """How a result becomes text: what comes before, between and (if there are any) after its rows."""
+
+    head: str
+    separator: str
+    tail: str
+    clean: Callable[[str], str]
+
+
+class Run:
+    """One statement with its tables, parameters and format. `request` is what the pool sends."""
+
+    def __init__(
+        self, con: "DuckDBPyConnection", request: Mapping[str, Any], files: Sequence[int], scratch: Path
+    ) -> None:
+        self._con = con
+        self._sql: str = request["sql"]
+        self._parameters = request["parameters"]
+        self._format: str = request["format"]
+        self._limit: int | None = request["limit"]
+        self._ordered: bool | None = request["ordered"]
+        self._hash: ResultHash | None = None
+        self._most_bytes: int = request["most_bytes"]
+        self._views = [
+            View(each["schema"], each["name"], tuple(map(tuple, each["columns"])), tuple(each["files"]))
+            for each in request["views"]
+        ]
+        self._tables: Sequence[str] = request["tables"]
+        self._paths = [f"/dev/fd/{file}" for file in files]
+        self._hidden = [
+            *zip(self._paths, self._tables, strict=True),
+            *_targets(files, self._tables),
+            (str(scratch), ""),
+        ]
+        self._target = scratch / RESULT
+        self._offset = 0
+        """Where the statement begins in what was run last, in bytes."""
+        self._io = _opened("/proc/self/io")
+
+    def prepare(self) -> None:
+        """Allow DuckDB to open the files of the tables and its scratch folder, and nothing else."""
+        if self._paths:
+            listed = ", ".join(map(quote_text, self._paths))
+            self._con.execute(f"set allowed_paths = [{listed}]")
+        self._con.execute("set enable_external_access = false")
+
+    def lock(self, threads: int) -> None:
+        """Create the views, and forbid changes of settings."""
+        schemas = sorted({each.schema for each in self._views} - {"main"})
+        made = [f"create schema {quote(schema)}" for schema in schemas] + [
+            each.sql(self._paths) for each in self._views
+        ]
+        with self._failures():
+            self._con.execute(";\n".join([f"set threads = {int(threads)}", *made, "set lock_configuration = true"]))
+
+    def execute(self) -> Json:
+        """Run the statement and write its result.
+
+        Raises:
+            StatementError: it failed.
+        """
+        began, read = time.perf_counter(), self._bytes_read()
+        with self._failures():
+            columns = self._columns()
+            self._hash = ResultHash(columns, ordered=self._ordered) if self._ordered is not None else None
+            rows, truncated = getattr(self, f"_write_{self._format}")(columns)
+        after = self._bytes_read()
+        return {
+            "columns": columns,
+            "rows": rows,
+            "truncated": truncated,
+            "hash": None if self._hash is None else self._hash.hex(),
+            "elapsed_ms": round((time.perf_counter() - began) * 1000, 1),
+            "bytes_read": None if read is None or after is None else max(0, after - read),
+        }
+
+    def _columns(self) -> list[tuple[str, str]]:
+        described = self._execute(f"describe {_HEAD}{self._sql}\n)").fetchall()
+        return [(str(name), str(kind)) for name, kind, *_ in described]
+
+    def _execute(self, sql: str) -> "DuckDBPyConnection":
+        self._offset = len(sql.partition(self._sql)[0].encode())
+        return self._con.execute(sql, self._parameters) if self._parameters else self._con.execute(sql)
+
+    def _shaped(self, columns: Columns, shape: str, limit: int | None) -> str:
+        """Return the SQL that selects an expression over the columns c0, c1, … of the statement."""
+        names = ", ".join(f"c{number}" for number in range(len(columns)))
+        most = f" limit {int(limit)}" if limit is not None else ""
+        return f"select {shape} from (\n{self._sql}\n) as result({names}){most}"
+
+    @property
+    def _one_more(self) -> int | None:
+        return None if self._limit is None else self._limit + 1
+
+    def _write_json(self, columns: Columns) -> tuple[int, bool]:
+        """Write the first part of a JSON answer: its columns, and its rows as arrays; the server adds the rest."""
+        shape = f"json_array({', '.join(f'c{number}' for number in range(len(columns)))})"
+        head = json.dumps([{"name": name, "type": kind} for name, kind in columns])
+        lines = _Lines(f'{{"columns":{head},"rows":[', ",\n", "", _without_constants)
+        return self._write_lines(self._shaped(columns, f"{shape}, {self._digest(columns)}", self._one_more), lines)
+
+    def _write_csv(self, columns: Columns) -> tuple[int, bool]:
+        """Write RFC 4180: NULL is an empty field, an empty text is two quotes."""
+        fields = [
+            f"case when t{number} is null then '' when t{number} = '' or regexp_matches(t{number}, '[,\"\\r\\n]') "
+            f"then '\"' || replace(t{number}, '\"', '\"\"') || '\"' else t{number} end"
+            for number in range(len(columns))
+        ]
+        texts = ", ".join(f"cast(c{number} as varchar) as t{number}" for number in range(len(columns)))
+        inner = self._shaped(columns, f"{texts}, {self._digest(columns)} as digest", self._one_more)
+        head = ",".join(_field(name) for name, _kind in columns)
+        lines = _Lines(f"{head}\r\n", "\r\n", "\r\n", str)
+        return self._write_lines(f"select {' || chr(44) || '.join(fields)}, digest from ({inner})", lines)
+
+    def _write_lines(self, sql: str, lines: "_Lines") -> tuple[int, bool]:
+        result = self._execute(sql)
+        rows, truncated = 0, False
+        with self._target.open("wb") as file:
+            size = file.write(lines.head.encode())
+            while not truncated and (batch := result.fetchmany(_BATCH)):
+                left = len(batch) if self._limit is None else self._limit - rows
+                kept = [lines.clean(row[0]) for row in batch[:left]]
+                self._add(row[1] for row in batch[:left])
+                if kept:
+                    size += file.write(((lines.separator if rows else "") + lines.separator.join(kept)).encode())
+                    self._require_size(size)
+                rows += len(kept)
+                truncated = len(kept) < len(batch)
+            file.write(lines.tail.encode() if rows else b"")
+        return rows, truncated
+
+    def _write_arrow(self, columns: Columns) -> tuple[int, bool]:
+        import pyarrow as pa
+
+        terms = [f"cast(c{n} as varchar)" if "VARIANT" in kind else f"c{n}" for n, (_name, kind) in enumerate(columns)]
+        with self._target.open("wb") as file:
+            return self._write_batches(columns, terms, file, lambda schema: pa.ipc.new_stream(file, schema))
+
+    def _write_parquet(self, columns: Columns) -> tuple[int, bool]:
+        from pyarrow.parquet import ParquetWriter
+
+        described = self._con.execute(
+            f"select {', '.join(f'null::{_type(kind)}' for _name, kind in columns)}"
+        ).description
+        terms = [portable(f"c{number}", kind[1]).expression for number, kind in enumerate(described or ())]
+        with self._target.open("wb") as file:
+            return self._write_batches(
+                columns,
+                terms,
+                file,
+                lambda schema: ParquetWriter(file, schema, compression="zstd", compression_level=1),
+            )
+
+    def _write_batches(
+        self, columns: Columns, terms: Sequence[str], file: BinaryIO, open_writer: Callable[[Any], Any]
+    ) -> tuple[int, bool]:
+        """Write batches of rows; the last column that is selected is their digest."""
+        named = ", ".join(f"{term} as {quote(name)}" for term, (name, _kind) in zip(terms, columns, strict=True))
+        query = self._shaped(columns, f"{named}, {self._digest(columns)}", self._one_more)
+        reader = self._execute(query).to_arrow_reader(_ARROW_ROWS)
+        rows, width = 0, len(columns)
+        with open_writer(reader.schema.remove(width)) as writer:
+            for batch in reader:
+                kept = batch if self._limit is None else batch.slice(0, self._limit - rows)
+                self._add(kept.column(width).to_pylist())
+                writer.write_batch(kept.select(range(width)))
+                self._require_size(file.tell())
+                rows += kept.num_rows
+                if kept.num_rows < batch.num_rows:
+                    return rows, True
+        return rows, False
+
+    def _digest(self, columns: Columns) -> str:
+        """Return the SQL for the digest of a row, if the result is to be hashed."""
+        return "null" if self._hash is None else row_digest(columns)
+
+    def _add(self, digests: Iterable[str]) -> None:
+        if self._hash is not None:
+            self._hash.add(digests)
+
+    def _require_size(self, size: int) -> None:
+        if size > self._most_bytes:
+            raise refused(
+                f"the result is larger than {self._most_bytes // 1_000_000:,} MB; select fewer rows or columns, aggregate, "
+                "or lower the limit",
+                "too_large",
+            )
+
+    def _bytes_read(self) -> int | None:
+        if self._io is None:
+            return None
+        return int(os.pread(self._io, 100, 0).split(b"\n", 1)[0].split()[1])
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Translate what DuckDB raises; nothing of it names files of this machine."""
+        import duckdb
+
+        try:
+            yield
+        except StatementError:
+            raise
+        except (duckdb.Error, ValueError) as error:  # pyarrow's errors, in which DuckDB's are, are values' errors
+            self._translate(error)
+        except MemoryError:
+            raise _out_of_memory() from None
+        except AnalystError as error:
+            raise refused(str(error), "type") from None
+        except OSError as error:
+            if error.errno is None:
+                self._translate(error)
+            raise refused(f"the result cannot be written: {error.strerror}", "too_large") from None
+
+    def _translate(self, error: Exception) -> NoReturn:
+        text = str(error)
+        try:
+            told: Json = json.loads(text[text.index("{") :])
+        except ValueError:
+            told = {"exception_type": text.partition(":")[0].removesuffix(" Error"), "exception_message": text}
+        kind, message = str(told.get("exception_type", "")), str(told.get("exception_message", "")).strip()
+        if kind in {"Out of Memory", "OutOfMemory"} or "bad_alloc" in text or "bad allocation" in text:
+            raise _out_of_memory() from None
+        if kind in {"INTERNAL", "FATAL"} or "INTERNAL Error" in text:
+            raise refused(
+                "DuckDB failed on this statement because of an internal error; write it differently", "internal"
+            ) from None
+        if kind == "Catalog" and told.get("type") == "Table" and told.get("error_subtype") == "MISSING_ENTRY":
+            schema = str(told.get("schema_name") or told.get("schema") or "")
+            raise refused(
+                "unknown table",
+                "unknown_table",
+                name=".".join(part for part in (schema, str(told.get("name"))) if part),
+            ) from None
+        lines = [line for line in message.split("\n") if line.strip()][:_LONGEST_MESSAGE]
+        raise refused(self._scrubbed(_told("\n".join(lines))), _kind(kind, told), **self._place(told)) from None
+
+    def _place(self, told: Json) -> dict[str, Any]:
+        """Return where in the statement an error is."""
+        at = str(told.get("position", ""))
+        if not at.isdecimal() or int(at) < self._offset:
+            return {}
+        return dict(position(self._sql, int(at) - self._offset))
+
+    def _scrubbed(self, text: str) -> str:
+        for path, table in self._hidden:
+            text = text.replace(path, f"a file of {table}" if table else "…")
+        return re.sub(r"/(?:dev/fd|proc|tmp|data|home|root|var|usr|venv)/[^\s\"']*", "…", text)
+
+
+def _type(kind: str) -> str:
+    return checked_type(kind) if kind != '"NULL"' else "VARCHAR"
+
+
+def _told(message: str) -> str:
+    """Remove what DuckDB guesses from its own catalog, and what it advises to people at a prompt."""
+    kept = [
+        line for line in message.split("\n") if not line.startswith(("Did you mean", "Please try installing", "LINE "))
+    ]
+    return "\n".join(kept)
+
+
+def _kind(kind: str, told: Json) -> str:
+    if told.get("error_subtype") == "COLUMN_NOT_FOUND":
+        return "unknown_column"
+    return {"Parser": "syntax", "Catalog": "unknown", "Binder": "binding", "Conversion": "conversion"}.get(
+        kind, "execution"
+    )
+
+
+def _out_of_memory() -> StatementError:
+    return refused(
+        "the statement needs more memory than a query at the server may use; select fewer columns, filter or aggregate earlier",
+        "memory",
+    )
+
+
+def _without_constants(line: str) -> str:
+    """Replace NaN and infinities, which JSON does not have, by null."""
+    if "NaN" not in line and "Infinity" not in line:
+        return line
+    return _TOKENS.sub(lambda found: found[0] if found[0].startswith('"') else "null", line)
+
+
+def _field(value: str) -> str:
+    plain = value and not any(mark in value for mark in ',"\n\r')
+    return value if plain else '"' + value.replace('"', '""') + '"'
+
+
+def _opened(path: str) -> int | None:
+    try:
+        return os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+
+
+def _targets(files: Sequence[int], tables: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the real paths of open files, which DuckDB may mention."""
+    for file, table in zip(files, tables, strict=True):
+        try:
+            yield str(Path(f"/proc/self/fd/{file}").readlink()), table
+        except OSError:
+            return

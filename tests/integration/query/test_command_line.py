@@ -1,0 +1,179 @@
+"""`da query --remote`: what the server answers is printed as the mirror's answers are."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.integration.query.shop import ORDERS, PLANS
+from tests.running import BIN, Host, host
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+
+@dataclass(frozen=True)
+class Laptop:
+    """A machine with `da`, whose user may read `shop.orders`; and that of the administrator."""
+
+    home: Path
+    server: Host
+    token: str
+    admin: str
+
+    def da(self, *arguments: str, code: int = 0, token: str = "") -> subprocess.CompletedProcess[str]:
+        environ = {
+            **os.environ,
+            "DA_SERVER": self.server.url,
+            "DA_TOKEN": token or self.token,
+            "DA_LOCAL_DIR": str(self.home),
+            "DA_CONFIG_DIR": str(self.home / ".config"),
+        }
+        ran = subprocess.run(
+            [BIN / "da", *arguments], env=environ, cwd=self.home, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == code, (ran.stdout, ran.stderr)
+        return ran
+
+
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
+    home = tmp_path_factory.mktemp("home")
+    place = home / "shop"
+    place.mkdir()
+    (place / "orders.csv").write_text(ORDERS)
+    (place / "plans.csv").write_text(PLANS)
+    with host(home, ACCESS_MAX_AGE="0") as running:
+        admin = running.bootstrap()
+        _, token = running.user(admin, "ann@example.com")
+        source = {"type": "csv", "config": {"path": str(place)}}
+        for path, body in (
+            ("/api/admin/sources/shop", source),
+            ("/extract/csv", {"source": "shop"}),
+            ("/api/admin/permissions", {"user": "ann@example.com", "table": "shop.orders"}),
+        ):
+            status, answer = running.ask("POST", path, body, token=admin)
+            assert status < 300, answer
+        work = home / "work"
+        work.mkdir()
+        it = Laptop(work, running, token, admin)
+        it.da("sync")
+        yield it
+
+
+EVERYTHING = """
+select 9007199254740993 as big, 'nan'::double as nan, 1.50::decimal(9, 2) as d, null as n, '' as empty, [1, 2] as list,
+       {'a': 'x"y'} as struct, '2026-01-02 03:04:05+02'::timestamptz as at, true as yes, 'č,"q"' as text, 'a
+b' as lines, 0.1 as f, 12345678901234567890.12::decimal(22, 2) as long
+"""
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        EVERYTHING,
+        "select 1 as a where false",
+        "select null as a, null as a",
+        "values ('x', null), (null, 'y'), ('', '')",
+    ],
+)
+def test_the_server_answers_as_the_mirror(laptop: Laptop, sql: str, form: str) -> None:
+    assert (
+        laptop.da("query", "--remote", sql, "--format", form).stdout == laptop.da("query", sql, "--format", form).stdout
+    )
+
+
+def test_the_limit_is_told(laptop: Laptop) -> None:
+    ran = laptop.da("query", "--remote", "select id from orders order by id", "--limit", "2", "-f", "csv")
+    assert ran.stdout == "id\n0\n1\n"
+    assert "Showing the first 2 rows" in ran.stderr
+    assert len(laptop.da("query", "--remote", "from orders", "--limit", "0", "--json").stdout) > 5000
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("from ordres", "there is no table 'ordres'; did you mean 'shop.orders'?"),
+        ("from plans", "there is no table 'plans'"),
+        ("select 1; select 2", "only one statement can be run at a time"),
+        ("select nope from orders", 'column "nope" not found'),
+    ],
+)
+def test_an_error_of_the_server_is_shown(laptop: Laptop, sql: str, says: str) -> None:
+    assert says in laptop.da("query", "--remote", sql, code=1).stderr
+
+
+def test_it_works_without_a_mirror(laptop: Laptop, tmp_path: Path) -> None:
+    elsewhere = Laptop(tmp_path, laptop.server, laptop.token, laptop.admin)
+    rows = json.loads(elsewhere.da("query", "--remote", "select count(*) as n from shop.orders", "--json").stdout)
+    assert rows == [{"n": 100}]
+
+
+@pytest.mark.parametrize("how", [[], ["--remote"], ["--remote", "--json"]], ids=["mirror", "server", "server as JSON"])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select id, customer, amount / 3 as third from orders",
+        "select customer, avg(amount) from shop.orders group by all order by all -- done",
+    ],
+)
+def test_a_receipt_verifies_at_the_server_and_on_the_mirror(laptop: Laptop, sql: str, how: list[str]) -> None:
+    laptop.da("query", sql, *how, "--receipt", "receipt.json", "--limit", "50")
+    for offline in ([], ["--offline"]):
+        told = laptop.da("verify", "receipt.json", *offline).stdout
+        assert told.startswith("equal: the result is the same.")
+    assert ("The receipt is not signed" in laptop.da("verify", "receipt.json").stdout) is (not how)
+
+
+def test_a_receipt_that_was_changed_is_refused(laptop: Laptop) -> None:
+    laptop.da("query", "--remote", "from orders", "--receipt", "receipt.json")
+    path = laptop.home / "receipt.json"
+    of = json.loads(path.read_text())
+    path.write_text(json.dumps({**of, "row_count": 99}))
+    assert "it was changed after it was signed" in laptop.da("verify", "receipt.json", code=1).stderr
+    path.write_text(json.dumps({**of, "signature": None, "result": "0" * 64}))
+    for offline in ([], ["--offline"]):
+        assert laptop.da("verify", "receipt.json", *offline, code=1).stdout.startswith("different: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not valid JSON"),
+        ("[]", "is not a receipt"),
+        ('{"statement": "select 1"}', "is not a receipt"),
+        (None, "can't read"),
+    ],
+)
+def test_what_is_no_receipt_is_refused(laptop: Laptop, text: str | None, says: str) -> None:
+    path = laptop.home / "wrong.json"
+    path.unlink(missing_ok=True)
+    if text is not None:
+        path.write_text(text)
+    assert says in laptop.da("verify", "wrong.json", code=1).stderr
+
+
+def test_the_mirror_makes_receipts_only_of_queries_over_tables(laptop: Laptop) -> None:
+    for sql in ("set threads = 1", "select 1; select 2", "from range(3) union all from duckdb_settings"):
+        assert laptop.da("query", sql, "--receipt", "r.json", code=1).stderr
+
+
+def test_explore_shows_a_table(laptop: Laptop) -> None:
+    told = laptop.da("explore", "orders").stdout
+    assert "orders (shop.orders): 100 rows" in told
+    assert "registered by admin@example.com" in told
+    for text in ("customer", "VARCHAR", "c0", "c6", "148.5", "2026-03-28"):
+        assert text in told
+    document = json.loads(laptop.da("explore", "shop.orders", "--json").stdout)
+    assert (len(document["sample"]), document["ranges"][0]["min"], document["ranges"][0]["max"]) == (10, "0", "99")
+
+
+@pytest.mark.parametrize("name", ["plans", "shop.plans", "nothing", "shop.nothing", "a/b", "../x"])
+def test_explore_knows_nothing_of_hidden_tables(laptop: Laptop, name: str) -> None:
+    told = laptop.da("explore", name, code=1).stderr
+    assert "budget" not in told
+    assert "nightjar" not in told

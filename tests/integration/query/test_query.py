@@ -1,0 +1,245 @@
+"""Queries through the API: formats, limits, errors, deadlines, and what is recorded of them."""
+
+import csv
+import io
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from tests.integration.query.shop import Shop, shop
+from tests.integration.world import Begun
+from tests.running import host
+
+pytestmark = [pytest.mark.server, pytest.mark.slow]
+
+ENDLESS = "select count(*) from range(1000000000) a, range(1000000000) b where hash(a.range, b.range) = 7"
+
+
+@pytest.fixture(scope="module")
+def it(begun: Begun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    with shop(tmp_path_factory.mktemp("shop"), begun, QUERY_MEMORY="400MB", QUERY_RESULT="1MB") as made:
+        yield made
+
+
+def rows(answer: Any) -> list[list[Any]]:
+    assert answer.status_code == 200, answer.text
+    found: list[list[Any]] = answer.get_json()["rows"]
+    return found
+
+
+def test_an_answer_says_what_it_is(it: Shop) -> None:
+    answer = it.ask("select id, amount, day from shop.orders order by id", limit=2).get_json()
+    assert answer["columns"] == [
+        {"name": "id", "type": "BIGINT"},
+        {"name": "amount", "type": "DOUBLE"},
+        {"name": "day", "type": "DATE"},
+    ]
+    assert answer["rows"] == [[0, 0.0, "2026-03-01"], [1, 1.5, "2026-03-02"]]
+    assert (answer["row_count"], answer["truncated"], answer["tables"]) == (2, True, ["shop.orders"])
+    assert (answer["snapshot"], answer["cached"]) == (2, False)
+    assert answer["elapsed_ms"] > 0
+    assert answer["bytes_read"] > 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "count", "truncated"),
+    [(0, 0, True), (99, 99, True), (100, 100, False), (101, 100, False), (None, 100, False)],
+)
+@pytest.mark.parametrize("form", ["json", "csv", "arrow", "parquet"])
+def test_a_result_is_truncated_only_if_there_is_more(
+    it: Shop, form: str, limit: int | None, count: int, truncated: bool
+) -> None:
+    answer = it.ask("select id from orders order by id", format=form, limit=limit)
+    facts = answer.get_json() if form == "json" else json.loads(answer.headers["X-Query"])
+    assert (facts["row_count"], facts["truncated"]) == (count, truncated)
+    assert [each[0] for each in read(answer.data, form)] == list(range(count))
+
+
+def read(data: bytes, form: str) -> list[tuple[Any, ...]]:
+    """Read a result as its format says."""
+    match form:
+        case "json":
+            return [tuple(row) for row in json.loads(data)["rows"]]
+        case "csv":
+            return [tuple(map(int, row)) for row in list(csv.reader(io.StringIO(data.decode(), newline="")))[1:]]
+        case "arrow":
+            return [tuple(row.values()) for row in pa.ipc.open_stream(data).read_all().to_pylist()]
+        case _:
+            return [tuple(row.values()) for row in pa.parquet.read_table(io.BytesIO(data)).to_pylist()]
+
+
+def test_json_is_exact_and_valid(it: Shop) -> None:
+    sql = """select 9007199254740993, 170141183460469231731687303715884105727, 'nan'::double, ['inf'::float, 1], 'NaN"\\n',
+        {'a': 'nan'::double}, null, true, timestamptz '2026-06-01 12:00:00+02', 'č', 0.1, interval 3 day, 'a'::blob"""
+    [row] = json.loads(it.ask(sql).data, parse_constant=pytest.fail)["rows"]
+    assert row == [
+        *(
+            9007199254740993,
+            170141183460469231731687303715884105727,
+            None,
+            [None, 1],
+            'NaN"\\n',
+            {"a": None},
+            None,
+            True,
+        ),
+        *("2026-06-01 10:00:00+00", "č", 0.1, "3 days", "a"),
+    ]
+
+
+def test_csv_tells_null_from_an_empty_text(it: Shop) -> None:
+    sql = "select null as a, '' as b, 'x,\"y\"' as c, 'line\nbreak' as \"d,e\", 1.50::decimal(9,2) as f"
+    answer = it.ask(sql, format="csv")
+    assert answer.data.decode() == 'a,b,c,"d,e",f\r\n,"","x,""y""","line\nbreak",1.50\r\n'
+    assert answer.content_type == "text/csv; charset=utf-8"
+
+
+def test_parquet_keeps_every_type_of_a_result(it: Shop) -> None:
+    answer = it.ask("select sum(id) as s, 'a'::enum('a') as e, uuid() as u, [1] as l from orders", format="parquet")
+    [row] = pa.parquet.read_table(io.BytesIO(answer.data)).to_pylist()
+    assert (row["s"], row["e"], row["l"]) == (4950, "a", [1])  # a HUGEINT would become a floating-point number
+
+
+def test_a_whole_result_is_put_into_the_bucket(it: Shop) -> None:
+    answer = it.ask("select id from orders order by id", full_result=True, limit=3).get_json()
+    assert (answer["rows"], answer["row_count"], answer["truncated"]) == (None, 100, False)
+    with it.world.client.get(answer["url"].removeprefix("http://localhost")) as file:
+        assert len(file.data) == answer["size_bytes"]
+        assert [each[0] for each in read(file.data, "parquet")] == list(range(100))
+
+
+@pytest.mark.parametrize(
+    ("sql", "kind", "says", "place"),
+    [
+        ("from ordres", "unknown_table", "there is no table 'ordres'; did you mean 'shop.orders'?", (1, 6)),
+        ("select 1\nfrom\n  shop.order_", "unknown_table", "did you mean 'shop.orders'?", (3, 3)),
+        ("from orders join nothing using (id)", "unknown_table", "there is no table 'nothing'", (1, 18)),
+        ("select costumer from orders", "unknown_column", "customer", (1, 8)),
+        ("select 'č', amont\nfrom orders", "unknown_column", "amount", (1, 13)),
+        ("selec 1", "syntax", 'syntax error at or near "selec"', (1, 1)),
+        ("select 1,\n  from where", "syntax", "syntax error", (2, 8)),
+        ("select sum(", "syntax", "syntax error", (1, 12)),
+        ("drop table orders", "refused", "only queries can be run at the server", None),
+        ("select 1; select 2", "refused", "only one statement", None),
+        ("-- nothing", "refused", "there is no SQL to run", None),
+        ("from read_csv('x')", "refused", "the table function 'read_csv' cannot be used", (1, 6)),
+        ("select nofunc(1)", "unknown", "nofunc", (1, 8)),
+        ("select customer::int from orders", "conversion", "Could not convert string", (1, 16)),
+        ("select customer + day from orders", "binding", "add explicit type casts", (1, 17)),
+        ("select amount from orders group by id", "binding", "must appear in the GROUP BY clause", (1, 8)),
+        ("select error('of my own')", "execution", "of my own", None),
+        ("select $x", "execution", "x", None),
+        ("select length(repeat('x', 4000000000))", "memory", "needs more memory", None),
+        ("select list(range) from range(100000000)", "memory", "needs more memory", None),
+        ("select repeat('x', 2000000)", "too_large", "the result is larger than 1 MB", None),
+    ],
+)
+def test_an_error_says_what_is_wrong_and_where(
+    it: Shop, sql: str, kind: str, says: str, place: tuple[int, int] | None
+) -> None:
+    answer = it.ask(sql)
+    problem = answer.get_json(force=True)
+    assert (answer.status_code, problem["code"], problem["kind"]) == (422, "query", kind), problem
+    assert says in problem["detail"]
+    assert (problem.get("line"), problem.get("column")) == (place or (None, None))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"sql": ""},
+        {"sql": 1},
+        {"sql": "select 1", "limit": -1},
+        {"sql": "select 1", "format": "xml"},
+        {"sql": "select 1", "timeout_s": 0},
+        {"sql": "select 1", "parameters": {"a": {"b": 1}}},
+        {"sql": "select 1", "snapshot": 0},
+        {"sql": "select 1", "check": False},
+    ],
+)
+def test_a_wrong_request_is_refused(it: Shop, wrong: dict[str, Any]) -> None:
+    assert it.world.send("POST", "/api/query", wrong, token=it.analyst).status_code == 422
+
+
+def test_an_endless_statement_is_stopped_while_others_are_answered(it: Shop) -> None:
+    it.ask("from orders")
+    took = list[float]()
+
+    def stopped() -> None:
+        began = time.monotonic()
+        assert it.ask(ENDLESS, timeout_s=2, token=it.world.admin).get_json(force=True)["kind"] == "timeout"
+        took.append(time.monotonic() - began)
+
+    running = threading.Thread(target=stopped)
+    running.start()
+    while running.is_alive():
+        assert len(rows(it.ask("from orders"))) == 100
+    running.join()
+    assert 2 <= took[0] < 3
+
+
+def test_no_place_is_told_with_when_to_try_again(begun: Begun, tmp_path: Any) -> None:
+    with shop(tmp_path, begun, QUERY_WORKERS="1") as it:
+        object.__setattr__(it.process.queries.pool._limits, "wait", 0.2)
+        running = threading.Thread(target=it.ask, args=(ENDLESS,), kwargs={"timeout_s": 2})
+        running.start()
+        while not it.process.queries.pool._running.total():
+            time.sleep(0.01)
+        answer = it.ask("select 1")
+        running.join()
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+        assert rows(it.ask("select 1")) == [[1]]
+
+
+def test_a_worker_that_dies_takes_only_its_statement_with_it(it: Shop) -> None:
+    deep = "select " + "(" * 3000 + "1" + ")" * 3000
+    long = "select 1" + " union select 1" * 8000
+    for sql in (deep, long, "select " + "-" * 1 + "1" * 100_000, "select " + "not " * 20_000 + "true"):
+        assert it.ask(sql).status_code in {200, 422}
+        assert rows(it.ask("select 1")) == [[1]]
+
+
+def test_an_earlier_snapshot_can_be_asked(it: Shop) -> None:
+    assert it.ask("from orders", snapshot=1).get_json()["snapshot"] == 1
+    assert it.ask("from orders", snapshot=999).status_code == 404
+
+
+def test_a_revoked_grant_ends_at_once(begun: Begun, tmp_path: Any) -> None:
+    with shop(tmp_path, begun) as it:
+        assert it.ask("from orders").status_code == 200
+        it.world.send("DELETE", f"/api/admin/permissions/{it.grant}")
+        assert it.ask("from orders").get_json(force=True)["kind"] == "unknown_table"
+
+
+def test_every_query_is_in_the_audit(it: Shop) -> None:
+    it.ask("select * from orders limit 3")
+    it.ask("select nope from orders")
+    failed, done = it.world.ask("GET", "/api/admin/audit?action=query&limit=2")["events"]
+    assert (done["resources"], done["params"]["rows"], done["outcome"]) == (["table:shop.orders"], 3, "ok")
+    assert done["params"]["bytes_read"] > 0
+    assert (failed["resources"], failed["outcome"], failed["code"]) == (["table:shop.orders"], "failed", "query")
+
+
+def test_a_client_that_goes_away_stops_its_query(begun: Begun, tmp_path: Path) -> None:
+    """In a server of its own, whose loop notices it; with one place, the next query is answered only if it was freed."""
+    with host(tmp_path, begun.cloud.copy(tmp_path), QUERY_WORKERS="1", QUERY_TIMEOUT="60") as running:
+        assert running.ask("POST", "/api/query", {"sql": "select 1"}, token=begun.admin)[0] == 200
+        body = json.dumps({"sql": ENDLESS}).encode()
+        head = f"POST /api/query HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {begun.admin}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        place = urlsplit(running.url)
+        with socket.create_connection((place.hostname or "", place.port or 0)) as client:
+            client.sendall(head.encode() + body)
+            time.sleep(0.5)  # until it runs
+        began = time.monotonic()
+        assert running.ask("POST", "/api/query", {"sql": "select 1"}, token=begun.admin)[0] == 200
+        assert time.monotonic() - began < 10

@@ -1,0 +1,71 @@
+"""Every command of `da` that a text of the project tells people to run exists."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from da.main import app
+
+ROOT = Path(__file__).parents[2]
+COMMAND = typer.main.get_command(app)
+CONTEXT = COMMAND.make_context("da", [], resilient_parsing=True)
+NAMED = re.compile(r"(?:`|run: |runs: |^ {4}|<code>|<pre>)da ((?:--?)?[a-z-]+(?: [a-z-]+)*)", re.MULTILINE)
+
+
+def texts() -> Iterator[tuple[str, str, bool]]:
+    """Yield texts with their places, and whether they are about whole groups of commands, too, as docstrings are."""
+    for folder in ("shared", "functions", "infra"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            place = str(path.relative_to(ROOT))
+            if path.suffix == ".py":
+                tree = ast.parse(path.read_text())
+                docs = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+                for node in ast.walk(tree):
+                    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                        yield f"{place}:{node.lineno}", node.value, node in docs
+            elif path.suffix in {".html", ".md"}:
+                yield place, path.read_text(), path.suffix == ".md"
+
+
+FOUND = sorted({(words, place, groups) for place, text, groups in texts() for words in NAMED.findall(text)})
+
+
+def found(words: str, *, groups: bool = False) -> bool:
+    """Return whether words begin with a command, or with `groups` are a group of them; other words may follow it."""
+    command: Any = COMMAND
+    for word in words.split():
+        if not hasattr(command, "get_command") or word.startswith("-"):
+            return True
+        command = command.get_command(CONTEXT, word)
+        if command is None:
+            return False
+    return groups or not hasattr(command, "get_command")
+
+
+def test_some_are_named() -> None:
+    assert len(FOUND) > 50
+
+
+@pytest.mark.parametrize(("words", "place", "groups"), FOUND)
+def test_a_command_that_a_text_names_exists(words: str, place: str, groups: bool) -> None:
+    assert found(words, groups=groups), f"{place} names 'da {words}'"
+
+
+@pytest.mark.parametrize(
+    ("words", "exists"),
+    [
+        ("admin snapshots", False),
+        ("admin sources", False),
+        ("synk", False),
+        ("admin sources list", True),
+        ("sync again", True),
+        ("--version", True),
+    ],
+)
+def test_commands_are_told_from_others(words: str, exists: bool) -> None:
+    assert found(words) is exists
