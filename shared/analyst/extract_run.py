@@ -13,6 +13,7 @@ from analyst.contract.connector import Connector
 from analyst.contract.extraction import SIDE_BY_SIDE, Extraction, FanOut
 from analyst.errors import AnalystError
 from analyst.names import Name
+from analyst.quality.checks import Checks
 from analyst.runs import RunRecord, RunStatus, TableResult, new_run_id
 from analyst.snapshots import Snapshots
 from analyst.store import Store
@@ -185,6 +186,7 @@ class Extracting:
             registrations,
             side_by_side=self.side_by_side,
             fan_out=self.fan_out,
+            check=Checks(self.store, request.source, self.now, self.memory_limit),
         )
         ended = extraction.run(connector, None if request.tables is None else frozenset(request.tables))
         rebuild = None

@@ -212,7 +212,9 @@ LISTED: dict[str, set[str]] = {
     "shared/analyst/contract/views.py": {"table", "schema", "alias", "query"},
     "shared/analyst/duckdb_files.py": {"table"},
     "shared/analyst/imports/state_import.py": {"table"},
+    "shared/analyst/metrics/checking.py": {"query"},
     "shared/analyst/profiles/profiling.py": {"read"},
+    "shared/analyst/quality/checks.py": {"listed", "' or '.join(terms)", "_statement(one.sql or '')"},
     "functions/api/table_data.py": {"_sql_name(table.id, table.view)"},
     "shared/analyst/query/canonical.py": {"value", "values"},
     "shared/analyst/query/run.py": {
@@ -241,7 +243,8 @@ LISTED: dict[str, set[str]] = {
     "shared/da/query.py": {"names", "shape(columns)", "index", "query"},
     "shared/da/views.py": {"_select(each)"},
 }
-"""What was looked at and is SQL of ours, by module: names of our own tables and columns, queries that other functions
+"""What was looked at and is SQL of ours (or, of metrics and expectations, SQL of people who may define them, in a DuckDB
+that can read nothing else), by module: names of our own tables and columns, queries that other functions
 make, types that DuckDB told and `checked_type` has passed, numbers."""
 
 MADE_OF_TEMPLATES = ("shared/analyst/connectors/files/", "shared/da/sample/", "shared/da/profiles/")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from analyst.auth.last_use import LastUses
     from analyst.auth.limits import Limits
     from analyst.auth.oidc import Issuer
+    from analyst.catalog_search import CatalogSearch
     from analyst.query.engine import Engine
     from analyst.state import State
 
@@ -106,6 +107,11 @@ class Process:
     def manifests(self) -> Manifests:
         """The last manifests."""
         return self._once("manifests", Manifests)
+
+    @property
+    def catalog_search(self) -> "CatalogSearch":
+        """The index of the catalog."""
+        return self._once("catalog_search", self._make_catalog_search)
 
     @property
     def access(self) -> AccessReader:
@@ -202,6 +208,11 @@ class Process:
         store = open_store(self.settings)
         require_guarantees(store, lambda: str(ULID()).lower(), self.clock)
         return store
+
+    def _make_catalog_search(self) -> "CatalogSearch":
+        from analyst.catalog_search import CatalogSearch
+
+        return CatalogSearch(self.store)
 
     def _make_access(self) -> AccessReader:
         def renew() -> None:

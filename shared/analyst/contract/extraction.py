@@ -35,6 +35,9 @@ _SEEN = ", rows were last seen "
 _EMPTY = "; check whatever writes them"
 """The end of the note on a table that received no rows."""
 
+_UNMET = "expectations are not met: "
+"""The beginning of the note on a table that does not meet expectations."""
+
 _ATTEMPTS = 4
 """How often a table is read because columns turn out to be text."""
 
@@ -52,6 +55,31 @@ class Ended:
 
 FanOut = Callable[[Sequence[SourceTable]], Sequence[TableResult] | None]
 """Has changed tables extracted elsewhere and returns their results; `None` if they are to be extracted here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a check of a table found: reasons not to publish it, and what to warn of."""
+
+    blocked: tuple[str, ...] = ()
+    warned: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A table that is about to be published; `before` are its published columns and rows, `folder` is for copies."""
+
+    table: str
+    registration: str | None
+    files: Sequence[FileRow]
+    columns: Sequence[Column]
+    before: Sequence[Column]
+    rows_before: int | None
+    folder: Path
+
+
+Checker = Callable[[Candidate], Verdict]
+"""Checks what a run is about to publish; see `analyst.quality`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +103,7 @@ class Extraction:
     """Tables that are read at the same time; no more than `SIDE_BY_SIDE` of them are merged at the same time."""
     fan_out: "FanOut | None" = None
     """Hands the changed tables to other processes, if they are many."""
+    check: Checker | None = None
     _merges: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(SIDE_BY_SIDE))
 
     def run(self, connector: Callable[[], Connector], only: frozenset[str] | None = None) -> Ended:
@@ -156,6 +185,13 @@ class Extraction:
             return TableResult(table=table.name, status="failed", error=self._explain(failure), ms=_ms(began)), None
         if (kept := _kept_import(self.source, table, base, made)) is not None:
             return kept, None
+        try:
+            verdict = self._verdict(table, made, base, uploads, home)
+        except Exception as failure:  # noqa: BLE001 - the same
+            return TableResult(table=table.name, status="failed", error=self._explain(failure), ms=_ms(began)), None
+        if verdict.blocked:
+            error = f"not published, because {_UNMET}{'; '.join(verdict.blocked)}; the last version stays"
+            return TableResult(table=table.name, status="failed", error=error, ms=_ms(began)), None
         result = TableResult(
             table=table.name,
             status="ok",
@@ -165,10 +201,19 @@ class Extraction:
             rejects=extracted.rejects,
             notes=(*extracted.notes, *_repeated(table, made)),
             passed_over=extracted.passed_over,
-            note=_note(table, base, extracted, made),
+            note=_with_warnings(_note(table, base, extracted, made), verdict),
             ms=_ms(began),
         )
         return result, made
+
+    def _verdict(self, table: SourceTable, made: NewTable, base: Extract, uploads: Uploads, folder: Path) -> Verdict:
+        if self.check is None:
+            return Verdict()
+        before = {column.name: column for file in base.files.get(table.name, ()) for column in columns_of(file)}
+        meta, files = base.meta.get(table.name), publishing.rows_of(made, base, uploads)
+        rows = None if meta is None else meta.rows
+        columns = made.columns
+        return self.check(Candidate(table.name, table.registration, files, columns, [*before.values()], rows, folder))
 
     def _explain(self, failure: Exception) -> str:
         """Return the reason for the source's owner; details of an unexpected error go to the log."""
@@ -417,7 +462,15 @@ def _repeated(table: SourceTable, made: NewTable) -> tuple[str, ...]:
 
 def _is_noted(result: TableResult, made: NewTable | None) -> bool:
     """Return whether the note is stored with the table, as that of an empty one is."""
-    return made is not None and result.note is not None and _EMPTY in result.note
+    return made is not None and result.note is not None and (_EMPTY in result.note or _UNMET in result.note)
+
+
+def _with_warnings(note: str | None, verdict: Verdict) -> str | None:
+    """Return the note on a table with what its expectations warn of."""
+    if not verdict.warned:
+        return note
+    unmet = f"{_UNMET}{'; '.join(verdict.warned)}"
+    return unmet if note is None else f"{note}; {unmet}"
 
 
 def _run_row(result: TableResult, *, is_empty: bool = False) -> TableRun:

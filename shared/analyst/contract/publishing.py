@@ -210,7 +210,7 @@ def publish(
         rows: dict[str, list[FileRow]] = {}
         for table in placed:
             with _trouble_of(table.name):
-                rows[table.name] = _rows_of(table, base, uploads)
+                rows[table.name] = rows_of(table, base, uploads)
         same = frozenset(table.name for table in placed if table.same_rows)
         committed = _Committing(con, log, now(), folder).commit(base, rows, same)
         _write_tables(con, base, placed, rows)
@@ -435,7 +435,7 @@ def _placed(table: NewTable, base: Extract) -> NewTable | None:
     return None if meta.extracted_at is not None and meta.extracted_at > table.read_at else table
 
 
-def _rows_of(table: NewTable, base: Extract, uploads: Uploads) -> list[FileRow]:
+def rows_of(table: NewTable, base: Extract, uploads: Uploads) -> list[FileRow]:
     """Return the file rows of a table: files that the replaced extract lists keep their object, others are uploaded."""
     rows: list[FileRow] = []
     for file, twin in matched(table.files, base.files.get(table.name, ())):

@@ -56,10 +56,15 @@ def read(store: Store) -> CheckedMetrics:
 
 def parsed(found: Object | None) -> CheckedMetrics:
     """Parse `catalog/metrics.json`; what another version wrote counts as nothing, until the next check."""
-    if found is None:
+    return parsed_bytes(None if found is None else found.data)
+
+
+def parsed_bytes(data: bytes | None) -> CheckedMetrics:
+    """Parse the content of `catalog/metrics.json`."""
+    if data is None:
         return CheckedMetrics()
     try:
-        return CheckedMetrics.model_validate_json(found.data)
+        return CheckedMetrics.model_validate_json(data)
     except ValidationError:
         return CheckedMetrics()
 

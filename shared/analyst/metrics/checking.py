@@ -184,7 +184,7 @@ def _used_by_variants(con: "DuckDBPyConnection", definition: MetricDefinition, t
     found: list[Table] = []
     for label, sql in _written(definition):
         try:
-            names = con.get_table_names(sql, qualified=True)
+            names = con.get_table_names(_select(con, sql, label), qualified=True)
         except (duckdb.Error, RuntimeError) as error:
             raise _BrokenError(f"{label} is not valid SQL: {_first_line(error)}") from None
         found += [tables.find(name) for name in sorted(names)]
@@ -231,14 +231,22 @@ def _described(con: "DuckDBPyConnection", sql: str, label: str) -> list[str]:
     import duckdb
 
     try:
-        statements = con.extract_statements(sql)
-        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            raise _BrokenError(f"{label} must be one SELECT")
-        found = con.execute(f"describe {statements[0].query}").fetchall()
+        query = _select(con, sql, label)
+        found = con.execute(f"describe {query}").fetchall()
         con.execute(sql).fetchall()  # there are no rows, so it costs nothing and finds what binding does not
     except duckdb.Error as error:
         raise _BrokenError(f"{label} does not work: {_first_line(error)}") from None
     return [str(each[1]) for each in found]
+
+
+def _select(con: "DuckDBPyConnection", sql: str, label: str) -> str:
+    """Return the text of a single SELECT."""
+    import duckdb
+
+    statements = con.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise _BrokenError(f"{label} must be one SELECT")
+    return statements[0].query
 
 
 def _first_line(error: Exception) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from analyst import descriptions
 from analyst.access import AccessList, Caller
 from analyst.catalog import Table
 from analyst.errors import NotFoundError
@@ -13,9 +14,12 @@ from analyst.snapshots import Snapshot
 from analyst.store import Entry, Object, Store
 from analyst.store.compare_and_swap import swap
 from analyst.visible_tables import require
+from da.profiles.report import without_values
+from da.profiles.sensitive import by_tag
 
 PREFIX: Final = "profiles/"
 _HISTORY: Final = 50
+_VALUES: Final = frozenset({"min", "max", "mean", "median"})
 
 
 class StoredProfile(BaseModel):
@@ -106,12 +110,16 @@ def view(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str, 
     if found is None:
         advice = "remote tables are not profiled" if table.query_mode == "remote" else "an administrator can create it"
         raise NotFoundError(f"the table {table_id!r} has no profile yet; {advice}")
-    return shown(found, table, access)
+    return shown(found, table, access, store)
 
 
-def shown(found: StoredProfile, table: Table, access: AccessList) -> ProfileView:
-    """Return a stored profile as it may be shown, with the present description of its table."""
-    described = found.profile | {"description": access.description(table.id, table.description)}
+def shown(found: StoredProfile, table: Table, access: AccessList, store: Store) -> ProfileView:
+    """Return a stored profile as it may be shown: with what people say of its table, without values that a tag hides."""
+    said = descriptions.read(store, table.id, table.registration).said
+    columns = {each["name"]: each for each in found.profile["columnProfile"]}
+    hidden = [name for name, tags in descriptions.tagged_columns(said, columns).items() if by_tag(tags)]
+    profile = without_values(found.profile, hidden)
+    described = profile | {"description": said.description or access.description(table.id, table.description)}
     return ProfileView(
         table=found.table,
         created_at=found.created_at,
@@ -119,7 +127,10 @@ def shown(found: StoredProfile, table: Table, access: AccessList) -> ProfileView
         ms=found.ms,
         scanned_files=found.scanned,
         profile=described,
-        changes=found.changes,
+        changes=tuple(
+            {**each, "before": None, "after": None} if each["column"] in hidden and each["figure"] in _VALUES else each
+            for each in found.changes
+        ),
         history=found.history,
     )
 

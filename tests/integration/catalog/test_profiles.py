@@ -195,6 +195,35 @@ def test_the_sweep_removes_profiles_of_tables_that_are_gone_in_time(world: World
     assert [key for key in listed(world.cloud) if key.startswith("profiles/")]  # younger than a day
 
 
+def test_a_tag_hides_the_values_of_a_column_from_everybody_at_once(world: World, files: Path) -> None:
+    (files / "a.csv").write_text("id,salary\n1,8123\n2,9234\n")
+    extract(world)
+    assert "8123" in world.send("GET", "/api/tables/shop.a/profile").text
+    change = {
+        "columns": {"salary": {"tags": ["PII"], "description": "Yearly"}},
+        "description": "Pay",
+        "owners": ["ann"],
+    }
+    made = world.ask("PUT", "/api/admin/tables/shop.a/description", change)
+    assert (made["description"], made["said"]["columns"]["salary"]["description"]) == ("Pay", "Yearly")
+    for text in (
+        world.send("GET", "/api/tables/shop.a/profile").text,
+        world.send("POST", "/api/admin/tables/shop.a/profile").text,
+    ):
+        assert "8123" not in text
+        assert "9234" not in text
+        assert '"sensitive": "tag"' in text or '"sensitive":"tag"' in text
+    extract(world)
+    world.ask("PUT", "/api/admin/tables/shop.a/description", {"description": None})
+    found = world.ask("GET", "/api/tables/shop.a/description")
+    assert (found["description"], found["said"]["owners"]) == (None, ["ann"])
+    assert found["history"][0]["before"] == {"description": "Pay"}
+    refused = world.send("PUT", "/api/admin/tables/shop.a/description", {"columns": {"salry": {}}})
+    assert (refused.status_code, "did you mean 'salary'?" in refused.text) == (422, True)
+    ann = analyst(world)
+    assert world.send("GET", "/api/tables/shop.a/description", token=ann).status_code == 404
+
+
 DATA = ROOT.parent / "shared/data/nycflights13"
 
 

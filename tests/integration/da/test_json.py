@@ -183,6 +183,8 @@ def _own_data(eve: Checked) -> None:
     eve("tables", "--snapshots")
     assert eve("query", "from shop.orders") == [{"id": 1, "total": 1.5}, {"id": 2, "total": 2.5}]
     eve("metrics")
+    eve("feedback", "shop.orders", "The total is wrong")
+    eve("feedback")
     eve("profile", "shop.orders")
     eve("profile", "shop.orders", "--refresh")
     eve("diagnose")

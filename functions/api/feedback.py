@@ -1,0 +1,66 @@
+"""Feedback: what people say is wrong."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from analyst import feedback
+from analyst.access import Role
+from analyst.context import Context
+from analyst.feedback import Feedback, Kind
+from analyst.http import function
+
+
+class NewFeedback(BaseModel):
+    """What is wrong, in the caller's words. `about` is the id of a table, the name of a metric, or the id of a receipt."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Kind
+    about: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000)]
+
+
+class FeedbackList(BaseModel):
+    """Messages, newest first."""
+
+    model_config = ConfigDict(frozen=True)
+
+    feedback: tuple[Feedback, ...]
+
+
+@function(
+    "POST",
+    "/api/feedback",
+    allow=Role.VIEWER,
+    status=201,
+    answers={404: "The table or metric does not exist."},
+    audit="feedback.add",
+)
+def give_feedback(new: NewFeedback, ctx: Context) -> Feedback:
+    """Say that something about a table, a metric or an answer is wrong. Its owners and the administrators see it."""
+    ctx.audited(f"{new.kind}:{new.about}")
+    return feedback.add(
+        ctx.store,
+        ctx.snapshots.current(),
+        ctx.access.current(),
+        ctx.caller,
+        kind=new.kind,
+        about=new.about,
+        text=new.text,
+        at=ctx.now,
+    )
+
+
+@function("GET", "/api/feedback", allow=Role.VIEWER)
+def list_feedback(ctx: Context) -> FeedbackList:
+    """List the caller's own messages, and those about tables and metrics that the caller owns."""
+    found = feedback.visible_feedback(ctx.store, ctx.snapshots.current(), ctx.access.current(), ctx.caller)
+    return FeedbackList(feedback=tuple(feedback.of_owner(ctx.store, found, ctx.caller)))
+
+
+@function("GET", "/api/admin/feedback", allow=Role.KM_ADMIN)
+def list_all_feedback(ctx: Context) -> FeedbackList:
+    """List all messages about what the caller can read."""
+    found = feedback.visible_feedback(ctx.store, ctx.snapshots.current(), ctx.access.current(), ctx.caller)
+    return FeedbackList(feedback=tuple(found))

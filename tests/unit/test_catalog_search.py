@@ -1,0 +1,116 @@
+"""Search over the catalog: what is found, in which order, for whom, and how fast."""
+
+import statistics
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from analyst import descriptions
+from analyst.access import AccessList, Caller, Registration, Role
+from analyst.access.rules import Granted, Grants, User
+from analyst.catalog import Catalog, Column, Table
+from analyst.catalog_search import CatalogSearch, words_of
+from analyst.snapshots import Snapshot
+from tests.doubles.memory_store import MemoryStore
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+ADMIN = Caller("root", "root@example.com", Role.ADMIN, frozenset())
+ANN = Caller("ann", "ann@example.com", Role.ANALYST, frozenset())
+
+
+def table(name: str, *columns: str, description: str | None = None) -> Table:
+    listed = tuple(Column(name=each, type="BIGINT") for each in columns)
+    return Table(
+        source="shop", name=name, view=name, hash="x", columns=listed, description=description, registration=name
+    )
+
+
+def snapshot(*tables: Table) -> Snapshot:
+    catalog = Catalog(snapshot=1, built_at=AT, tables=tuple(sorted(tables, key=lambda each: each.id)))
+    return Snapshot(1, catalog, {each.id: each for each in tables}, {})
+
+
+def access(tables: Snapshot, *granted: str) -> AccessList:
+    registered = {
+        each.id: Registration(uuid=each.name, source="shop", name=each.name, registered_at=AT)
+        for each in tables.by_id.values()
+    }
+    grants = Grants(users={"ann": Granted(tables=granted)})
+    users = {"ann": User(email="ann@example.com", role=Role.ANALYST)}
+    return AccessList(tables=registered, grants=grants, users=users, withdrawn={})
+
+
+SHOP = snapshot(
+    table("orders", "order_id", "total_amount", description="One row per order"),
+    table("order_items", "item_id", "orderDate"),
+    table("customers", "customer_id", "email", description="People who order"),
+    table("payroll", "salary", description="Secret order of pay"),
+)
+
+
+def found(text: str, caller: Caller = ADMIN, *granted: str, store: MemoryStore | None = None) -> list[str]:
+    answer = CatalogSearch(store or MemoryStore()).find(text, SHOP, access(SHOP, *granted), caller, limit=10)
+    return [each.id.removeprefix("shop.") for each in answer.hits]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("orders", ["orders"]),
+        ("order", ["order_items", "orders", "customers", "payroll"]),
+        ("ORDER items", ["order_items"]),
+        ("total amount", ["orders"]),
+        ("amo", ["orders"]),
+        ("date", ["order_items"]),
+        ("people", ["customers"]),
+        ("nothing", []),
+        ("order nothing", []),
+        ("…", []),
+    ],
+)
+def test_names_come_before_columns_and_texts(text: str, wanted: list[str]) -> None:
+    assert found(text) == wanted
+
+
+def test_only_what_may_be_read_is_found() -> None:
+    assert found("order", ANN, "orders", "customers") == ["orders", "customers"]
+    assert found("salary", ANN, "orders") == []
+    assert found("secret", ANN) == []
+
+
+def test_what_people_say_is_found_at_once() -> None:
+    store = MemoryStore()
+    search = CatalogSearch(store)
+    rules = access(SHOP)
+    assert search.find("gold", SHOP, rules, ADMIN, limit=10).hits == ()
+    fields = {"tier": "gold", "notes": ("Orders before 2020 have no channel",), "description": "What was bought"}
+    columns = {column.name: column for column in SHOP.by_id["shop.orders"].columns}
+    descriptions.change(store, "shop.orders", "orders", fields, columns, by="ann", at=AT)
+    (hit,) = search.find("gold", SHOP, rules, ADMIN, limit=10).hits
+    assert (hit.id, hit.description) == ("shop.orders", "What was bought")
+    assert len(search.find("channel", SHOP, rules, ADMIN, limit=10).hits) == 1
+
+
+def test_words() -> None:
+    assert list(words_of("orderDate order_date Čas-2")) == ["order", "date", "order", "date", "cas", "2"]
+
+
+@pytest.mark.slow
+def test_ten_thousand_tables_are_searched_in_20_ms() -> None:
+    many = snapshot(
+        *(
+            table(f"orders_{number}", *(f"column_{number % 50}_{each}" for each in range(20)))
+            for number in range(10_000)
+        )
+    )
+    rules, search = access(many, *(f"orders_{number}" for number in range(0, 10_000, 2))), CatalogSearch(MemoryStore())
+    search.find("orders", many, rules, ANN, limit=50)
+
+    def taken(text: str) -> float:
+        began = time.process_time()
+        assert search.find(text, many, rules, ANN, limit=50).hits
+        return time.process_time() - began
+
+    for text in ("orders 4242", "column 7", "ord"):
+        assert statistics.median(taken(text) for _ in range(5)) < 0.02, text
