@@ -37,7 +37,7 @@ class ImportRequest(_Input):
     """A document with metrics. `dry_run` only checks it."""
 
     format: Literal["ossie", "dbt", "yaml"]
-    text: Annotated[str, StringConstraints(max_length=4_000_000)]
+    text: Annotated[str, StringConstraints(max_length=600_000)]
     dry_run: bool = False
 
 
@@ -51,7 +51,13 @@ class Imported(BaseModel):
     problems: tuple[FileProblem, ...] = ()
 
 
-@function("PUT", "/api/admin/metrics/{name}", allow=Role.KM_ADMIN, audit="metric.define")
+@function(
+    "PUT",
+    "/api/admin/metrics/{name}",
+    allow=Role.KM_ADMIN,
+    answers={422: "The definition is not that of a metric."},
+    audit="metric.define",
+)
 def define_metric(new: NewMetric, ctx: Context) -> MetricDetail:
     """Define a metric, or replace its definition; it overrides a file's of the same name."""
     ctx.audited(f"metric:{new.name}")
@@ -77,7 +83,14 @@ def remove_metric(request: MetricName, ctx: Context) -> None:
     _checked(ctx)
 
 
-@function("POST", "/api/admin/metrics/import", allow=Role.KM_ADMIN, body_limit=8 << 20, audit="metric.import")
+@function(
+    "POST",
+    "/api/admin/metrics/import",
+    allow=Role.KM_ADMIN,
+    body_limit=8 << 20,
+    answers={422: "The document is not of the named format, or defines no valid metrics."},
+    audit="metric.import",
+)
 def import_metrics(request: ImportRequest, ctx: Context) -> Imported:
     """Import metrics from a document of Ossie, of dbt, or in the format of `config/metrics`, into the registry."""
     from analyst.metrics.checking import check

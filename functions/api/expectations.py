@@ -29,7 +29,7 @@ class NewExpectations(_Input):
     """The expectations of a table; they replace all it has."""
 
     id: TableId
-    expectations: Annotated[tuple[Expectation, ...], Field(max_length=200)]
+    expectations: Annotated[tuple[Expectation, ...], Field(max_length=50)]
 
 
 class TableExpectations(BaseModel):
@@ -53,7 +53,8 @@ def get_expectations(request: ExpectationsRequest, ctx: Context) -> TableExpecta
     "PUT",
     "/api/admin/tables/{id}/expectations",
     allow=Role.KM_ADMIN,
-    answers={404: _NONE},
+    body_limit=32 << 20,
+    answers={404: _NONE, 422: "An expectation lacks what its kind needs."},
     audit="table.expectations",
 )
 def set_expectations(new: NewExpectations, ctx: Context) -> TableExpectations:

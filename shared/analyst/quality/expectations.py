@@ -20,6 +20,7 @@ _RECENT: Final = 50
 Kind = Literal["not_null", "unique", "range", "set", "regex", "freshness", "row_count", "sql"]
 Severity = Literal["warn", "block"]
 Number = Annotated[float, Field(ge=-1e300, le=1e300)]
+Value = Annotated[str, StringConstraints(max_length=100)]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 
 _NEEDS: Final[dict[str, tuple[str, ...]]] = {
@@ -54,13 +55,13 @@ class Expectation(BaseModel):
     columns: Annotated[tuple[Name, ...], Field(max_length=100)] = ()
     min: Number | None = None
     max: Number | None = None
-    values: Annotated[tuple[Line, ...], Field(max_length=10_000)] = ()
+    values: Annotated[tuple[Value, ...], Field(max_length=250)] = ()
     pattern: Line | None = None
     max_age_hours: Annotated[float, Field(gt=0, le=1e6)] | None = None
     max_decrease_percent: Annotated[float, Field(ge=0, le=100)] | None = None
     max_increase_percent: Annotated[float, Field(ge=0, le=1e9)] | None = None
     max_share: Annotated[float, Field(ge=0, le=1)] = 0.0
-    sql: Annotated[str, StringConstraints(min_length=1, max_length=20_000)] | None = None
+    sql: Annotated[str, StringConstraints(min_length=1, max_length=10_000)] | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> "Expectation":

@@ -174,7 +174,7 @@ def _run(name: str, sql: str, *, json: bool) -> None:
             say()
             names, right = [each.name for each in result.columns], [each.is_number for each in result.columns]
             for line in layout(names, list(islice(result.rows, _MOST)), right=right, width=terminal_width()).lines:
-                print(line)
+                say(line)
         except DaError as error:
             raise DaError(
                 f"can't compute the metric '{name}' on the mirror: {error}; its tables may not be mirrored, run: da sync"
