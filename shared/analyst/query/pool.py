@@ -33,8 +33,9 @@ _MOST_WAITING: Final = 12
 _SPARE: Final = 2
 """Workers that are kept ready."""
 _ATTEMPTS: Final = 4
-_NO_THREADS: Final = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
-"""The allocator of pyarrow starts a thread when it is imported, and a process with threads must not fork."""
+_PLAIN_MEMORY: Final = {"ARROW_DEFAULT_MEMORY_POOL": "system", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""Have pyarrow use the system's allocator. Its own reserve a gigabyte of addresses, which a worker's limit may refuse, or
+start a thread when they are loaded, and a process with threads must not fork."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +363,7 @@ class _Zygote:
                 "LC_ALL": "C.UTF-8",
                 "HOME": "/nonexistent",
                 "MALLOC_ARENA_MAX": "2",
-                **_NO_THREADS,
+                **_PLAIN_MEMORY,
             },
             cwd="/",
             stdin=subprocess.DEVNULL,

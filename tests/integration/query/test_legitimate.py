@@ -105,6 +105,12 @@ def test_every_query_of_tpcds(tpcds: Lake) -> None:
     assert {number: told for number, sql in queries("tpcds") if (told := difference(tpcds, sql))} == {}
 
 
+def test_a_small_result_never_exceeds_the_memory_of_a_worker(tpcds: Lake) -> None:
+    sql = dict(queries("tpcds"))[98]
+    for repeat in range(30):  # with limits of their own, so that no result is a kept one
+        assert tpcds.ask(sql, limit=1_000_000 + repeat).num_rows
+
+
 def test_there_are_enough_varied_statements() -> None:
     assert len(set(STATEMENTS)) >= 200
 
