@@ -12,6 +12,7 @@ import duckdb
 
 from analyst.catalog import Column, File, Table
 from analyst.profiles.profiling import ProfiledTable, Profiling, Registered
+from tests.bench import extract
 from tests.bench.buckets import file_store
 from tests.bench.measuring import Row, at_most, cost, python
 
@@ -139,27 +140,18 @@ def _table(bucket: Path, name: str, paths: Sequence[Path], rows: int) -> Table:
 
 
 def rows_query(start: int, stop: int) -> str:
-    """Return the query of some of the rows, by their numbers `i`: keys, categories, texts, numbers, times and gaps."""
+    """Return the query of some of the rows, by their numbers: those of `extract`, and ten columns more."""
     return f"""
-        select i as id,
-               printf('C-%07d', (hash(i) % 900000)::bigint) as customer_id,
-               timestamp '2024-01-01' + to_seconds(i * 13 % 63072000) as created_at,
-               date '2024-01-01' + (i % 730)::integer as shipped_on,
-               ['delivered', 'shipped', 'pending', 'cancelled'][1 + (hash(i, 1) % 4)::bigint] as status,
-               (hash(i, 2) % 500000)::bigint * 0.01::decimal(3, 2) as total,
-               (hash(i, 3) % 1000000)::bigint / 7 as score,
-               case when i % 5 <> 0 then (hash(i, 4) % 100)::bigint end as discount,
-               i % 3 = 0 as is_gift,
-               case when i % 4 = 0 then concat('note, "', md5(i::varchar)[1:12], '"') else md5(i::varchar)[1:16] end as note,
-               (hash(i, 5) % 1000000)::bigint as visits,
-               (hash(i, 6) % 1000)::integer as items,
-               (hash(i, 7) % 1000000)::bigint / 3 as weight,
-               ln(1 + (hash(i, 8) % 1000000)::bigint) as ratio,
-               (hash(i, 9) % 50)::varchar as shop,
-               'city ' || (hash(i, 10) % 5000)::varchar as city,
-               timestamp '2020-01-01' + to_microseconds((hash(i, 11) % 100000000000000)::bigint) as seen_at,
-               (hash(i, 12) % 365)::integer as day,
-               ((hash(i, 13) % 10000)::bigint * 0.01)::decimal(10, 2) as price,
-               hash(i, 14) % 2 = 0 as is_paid
-        from range({start}, {stop}) r(i)
+        select *,
+               (hash(id, 5) % 1000000)::bigint as visits,
+               (hash(id, 6) % 1000)::integer as items,
+               (hash(id, 7) % 1000000)::bigint / 3 as weight,
+               ln(1 + (hash(id, 8) % 1000000)::bigint) as ratio,
+               (hash(id, 9) % 50)::varchar as shop,
+               'city ' || (hash(id, 10) % 5000)::varchar as city,
+               timestamp '2020-01-01' + to_microseconds((hash(id, 11) % 100000000000000)::bigint) as seen_at,
+               (hash(id, 12) % 365)::integer as day,
+               ((hash(id, 13) % 10000)::bigint * 0.01)::decimal(10, 2) as price,
+               hash(id, 14) % 2 = 0 as is_paid
+        from ({extract.rows_query(start, stop)})
     """
