@@ -143,6 +143,5 @@ def _account(ctx: Context, *, status: int = 200, created: CreatedToken | None = 
         scopes=_SCOPES,
         requests=own,
         has_password=PROVIDER in available_providers(ctx.settings) and known is not None and bool(known.password_hash),
-        now=ctx.now,
         **shown,
     )
