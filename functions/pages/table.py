@@ -96,7 +96,7 @@ def table_page(query: TablePageQuery, ctx: Context) -> View:
 
 
 @function("POST", "/tables/{source}/{name}/description", allow=Role.KM_ADMIN, audit="table.describe")
-def describe_table_form(form: DescriptionForm, ctx: Context) -> Redirect:
+def describe_table_form(form: DescriptionForm, ctx: Context) -> View | Redirect:
     """Change what is said of a table, and go back to its page."""
     said = {
         "description": form.description,
@@ -111,7 +111,7 @@ def describe_table_form(form: DescriptionForm, ctx: Context) -> Redirect:
 
 
 @function("POST", "/tables/{source}/{name}/columns", allow=Role.KM_ADMIN, audit="table.describe")
-def describe_column_form(form: ColumnForm, ctx: Context) -> Redirect:
+def describe_column_form(form: ColumnForm, ctx: Context) -> View | Redirect:
     """Change what is said of a column, and go back to the table."""
     said = {form.column: {"description": form.description, "tags": _split(form.tags, ",")}}
     ask(ctx, descriptions.describe_table, id=form.id, columns=said)
@@ -119,14 +119,14 @@ def describe_column_form(form: ColumnForm, ctx: Context) -> Redirect:
 
 
 @function("POST", "/tables/{source}/{name}/request", allow=Role.VIEWER)
-def request_table_form(form: AccessForm, ctx: Context) -> Redirect:
+def request_table_form(form: AccessForm, ctx: Context) -> View | Redirect:
     """Request access to a table, and go to the account, which lists requests."""
     ask(ctx, access_requests.request_access, table=form.id, reason=form.reason)
     return Redirect("/account?done=requested#requests", 303)
 
 
 @function("POST", "/tables/{source}/{name}/feedback", allow=Role.VIEWER, audit="feedback.add")
-def table_feedback_form(form: FeedbackForm, ctx: Context) -> Redirect:
+def table_feedback_form(form: FeedbackForm, ctx: Context) -> View | Redirect:
     """Say that something about a table is wrong, and go back to it."""
     ask(ctx, feedback.give_feedback, kind="table", about=form.id, text=form.text)
     return Redirect(f"{form.url}?done=told", 303)

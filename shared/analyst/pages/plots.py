@@ -9,13 +9,14 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
-_WIDTH: Final = 640
-_HEIGHT: Final = 240
+_WIDTH: Final = 960
+_HEIGHT: Final = 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 28
 _MINI: Final = (144, 32)
 _MOST_TICKS: Final = 5
 _LONGEST_LABEL: Final = 14
 _SVG: Final = Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}"{}>{}</svg>')
+_FRAME: Final = Markup('<div class="chart" tabindex="0" role="group" aria-label="{}">{}</div>')
 _RECT: Final = Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"{}>{}</rect>')
 _TITLE: Final = Markup("<title>{}</title>")
 
@@ -190,7 +191,8 @@ def _axes(scale: _Scale) -> Markup:
 
 def _labels(labels: Sequence[str], x: Callable[[int], float]) -> Markup:
     """Write the labels below a plot, as many as fit."""
-    every = max(1, math.ceil(len(labels) / 7))
+    labels = [label.removesuffix(" 00:00:00") for label in labels]
+    every = max(1, math.ceil(len(labels) / 9))
     shown = [(place, label) for place, label in enumerate(labels) if place % every == 0]
     return Markup("").join(
         Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(
@@ -202,7 +204,7 @@ def _labels(labels: Sequence[str], x: Callable[[int], float]) -> Markup:
 
 
 def _plot(parts: Iterable[Markup], title: str) -> Markup:
-    return _SVG.format("plot", _WIDTH, _HEIGHT, title, "", Markup("").join(parts))
+    return _FRAME.format(title, _SVG.format("plot", _WIDTH, _HEIGHT, title, "", Markup("").join(parts)))
 
 
 def _n(value: float) -> str:
@@ -211,10 +213,12 @@ def _n(value: float) -> str:
 
 
 def compact(value: float) -> str:
-    """Write a number briefly: `1.2M`."""
+    """Write a number briefly: `1.23M`."""
+    if 1000 <= abs(value) < 100_000 and value == int(value):  # noqa: PLR2004 - as long as its short form, and exact
+        return f"{int(value):,}"
     for size, mark in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
-            return f"{value / size:.4g}{mark}"
+            return f"{value / size:.3g}{mark}"
     return f"{value:.4g}"
 
 
