@@ -11,7 +11,7 @@ from analyst.context import Context
 from analyst.http import View, function
 from analyst.http.pages import Form
 from analyst.names import Name
-from analyst.pages.catalog import Browsing, Filter, Freshness
+from analyst.pages.catalog import Browsing, Filter, Freshness, owner_key
 
 _Short = Annotated[str, StringConstraints(max_length=500)]
 
@@ -22,7 +22,7 @@ class CatalogQuery(Form):
     q: Annotated[str, StringConstraints(max_length=200)] = ""
     source: Name | None = None
     tag: _Short | None = None
-    owner: _Short | None = None
+    owner: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")] | None = None
     fresh: Freshness | None = None
     mine: bool = False
     page: Annotated[int, Field(ge=1, le=1_000_000)] = 1
@@ -39,6 +39,7 @@ def catalog_page(query: CatalogQuery, ctx: Context) -> View:
     extras = {
         "wanted": query,
         "words": tuple(words_of(query.q)),
+        "owner_keys": {owner_key(owner): owner for owner in found.owners},
         "url": f"/catalog?{urlencode(kept)}{'&' if kept else ''}",
     }
     return View("catalog.html", "Catalog", found.__dict__, extras, "/catalog")

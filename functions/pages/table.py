@@ -9,6 +9,7 @@ from analyst import catalog_view
 from analyst.access import Role
 from analyst.cli_wheel import NO_ADDRESS
 from analyst.context import Context
+from analyst.descriptions import Line, Text
 from analyst.errors import AnalystError, NotFoundError
 from analyst.http import Redirect, View, function
 from analyst.http.pages import Form, ask, found
@@ -17,11 +18,10 @@ from analyst.pages.results import readable_name
 from analyst.state.fields import Note
 from analyst.visible_tables import require
 from functions.api import access_requests, descriptions, expectations, feedback, metrics, profiles, table_data
-from functions.api.descriptions import Line, Text
 
 _COLUMNS: Final = 100
 _FILES: Final = 100
-_LINES: Final = Annotated[str, StringConstraints(max_length=20_000)]
+_Lines = Annotated[str, StringConstraints(max_length=20_000)]
 
 
 class TablePath(Form):
@@ -52,11 +52,11 @@ class DescriptionForm(TablePath):
     """What is said of a table: tags and owners are separated by commas, notes by line ends."""
 
     description: Text | None = None
-    tags: _LINES = ""
-    owners: _LINES = ""
+    tags: _Lines = ""
+    owners: _Lines = ""
     tier: Line | None = None
     grain: Line | None = None
-    notes: _LINES = ""
+    notes: _Lines = ""
 
 
 class ColumnForm(TablePath):
@@ -64,7 +64,7 @@ class ColumnForm(TablePath):
 
     column: Name
     description: Text | None = None
-    tags: _LINES = ""
+    tags: _Lines = ""
 
 
 class AccessForm(TablePath):

@@ -63,9 +63,15 @@ def shown(view: View, ctx: Context, *, as_json: bool) -> Page | Encoded[BaseMode
         "twin": twin,
         "query_string": ctx.request.query_string.decode("ascii", "replace"),
     }
-    return page(
-        ctx, view.template, title=view.title, status=view.status, cookies=view.cookies, current=view.current, **values
+    html = render(
+        view.template,
+        Site.of(ctx.settings),
+        title=view.title,
+        user=reader_of(ctx),
+        current=view.current,
+        **{"now": ctx.now, **values},
     )
+    return Page(html, view.status, view.cookies)
 
 
 def reader_of(ctx: Context) -> Reader | None:

@@ -15,6 +15,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 28
 _MINI: Final = (144, 32)
 _MOST_TICKS: Final = 5
 _LONGEST_LABEL: Final = 14
+_LARGEST: Final = 1e300
+_SMALLEST_SPAN: Final = 1e-9
 _SVG: Final = Markup('<svg class="{}" viewBox="0 0 {} {}" role="img" aria-label="{}"{}>{}</svg>')
 _FRAME: Final = Markup('<div class="chart" tabindex="0" role="group" aria-label="{}">{}</div>')
 _RECT: Final = Markup('<rect class="{}" x="{}" y="{}" width="{}" height="{}"{}>{}</rect>')
@@ -81,13 +83,13 @@ class _Scale:
     """A linear scale with round ticks."""
 
     def __init__(self, values: Iterable[float], start: float, end: float, *, zero: bool) -> None:
-        known = list(values) or [0.0]
+        known = [min(max(value, -_LARGEST), _LARGEST) for value in values] or [0.0]
         low, high = min(known), max(known)
         if zero:
             low, high = min(low, 0.0), max(high, 0.0)
-        if low == high:
-            low, high = low - 0.5, high + 0.5
-        size = 10 ** math.floor(math.log10((high - low) / _MOST_TICKS))
+        if high - low <= _SMALLEST_SPAN * max(abs(low), abs(high)):  # the ticks would be one number
+            low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+        size = 10.0 ** math.floor(math.log10((high - low) / _MOST_TICKS))
         step = next(size * each for each in (1, 2, 5, 10) if (high - low) / (size * each) <= _MOST_TICKS)
         self.low, self.high = math.floor(low / step) * step, math.ceil(high / step) * step
         count = round((self.high - self.low) / step)
@@ -95,7 +97,9 @@ class _Scale:
         self.start, self.end = start, end
 
     def __call__(self, value: float) -> float:
-        return self.start + (self.end - self.start) * (value - self.low) / (self.high - self.low)
+        """Return the coordinate of a value."""
+        inside = min(max(value, self.low), self.high)
+        return self.start + (self.end - self.start) * (inside - self.low) / (self.high - self.low)
 
 
 def line(labels: Sequence[str], values: Sequence[float | None], title: str) -> Markup:

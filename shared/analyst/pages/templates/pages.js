@@ -17,8 +17,8 @@ function copyButtons(within) {
 }
 
 // Replace the region of a page by that of another state of it, as the server renders it.
-async function replace(region, url, signal) {
-  const answer = await fetch(url, { headers: { Accept: "text/html" }, signal });
+async function replace(region, url, options) {
+  const answer = await fetch(url, { headers: { Accept: "text/html" }, ...options });
   if (answer.redirected && new URL(answer.url).pathname === "/login") { location.reload(); return null; }
   if (!answer.ok) return null;
   const page = new DOMParser().parseFromString(html.createHTML(await answer.text()), "text/html");
@@ -37,11 +37,14 @@ function liveForms(within) {
     const search = async () => {
       running?.abort();
       running = new AbortController();
-      const url = new URL(form.action);
-      for (const [name, value] of new FormData(form)) if (value) url.searchParams.append(name, value);
+      const url = new URL(form.action), said = new URLSearchParams();
+      for (const [name, value] of new FormData(form)) if (value) said.append(name, value);
+      const options = { signal: running.signal }, posts = form.method === "post";
+      if (posts) Object.assign(options, { method: "POST", body: said });
+      else url.search = said;
       const region = document.getElementById(form.dataset.live);
       region.setAttribute("aria-busy", "true");
-      try { if (await replace(region, url, running.signal)) history.replaceState(null, "", url); else region.removeAttribute("aria-busy"); }
+      try { if (await replace(region, url, options)) { if (!posts) history.replaceState(null, "", url); } else region.removeAttribute("aria-busy"); }
       catch (error) { if (error.name !== "AbortError") form.submit(); }
     };
     form.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(search, 200); });
