@@ -15,9 +15,7 @@ _RUNS: Final = 8
 def admin_page(ctx: Context) -> View:
     """Show the health of the installation, the open requests, the last runs, and the schedules that are late."""
     schedule = ask(ctx, admin_schedule.show_schedule)
-    late = [
-        each for each in (*schedule.entries, *schedule.jobs) if each.failures or (each.is_due and each.last_run is None)
-    ]
+    entries = (*schedule.entries, *schedule.jobs)
     snapshot = ctx.snapshots.current()
     data: dict[str, Any] = {
         "health": ask(ctx, health.health),
@@ -27,7 +25,8 @@ def admin_page(ctx: Context) -> View:
         "users": len(ctx.access.current().users),
         "waiting": ask(ctx, access_requests.list_access_requests).requests,
         "runs": ask(ctx, sync.status, limit=_RUNS).runs,
-        "late": late[:20],
+        "failing": [each for each in entries if each.failures][:20],
+        "is_scheduler_silent": bool(entries) and all(each.last_run is None and each.is_due for each in entries),
         "warnings": ask(ctx, admin_config.get_config).warnings,
         "problems": snapshot.catalog.problems,
         "feedback": ask(ctx, feedback.list_all_feedback).feedback[:5],

@@ -5,16 +5,17 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import StringConstraints
 
 from analyst.access import Role
+from analyst.auth.last_use import with_last_use
 from analyst.context import Context
 from analyst.errors import ConflictError, InvalidInputError, NotFoundError
 from analyst.http import Redirect, View, function
 from analyst.http.admission import view_cookie, view_cookie_value
 from analyst.http.answers import Cookie
 from analyst.http.pages import Form, ask
+from analyst.state import tokens
 from analyst.state.fields import Email, Id, Line
 from analyst.state.users import User
 from functions.api import access, groups, permissions, users
-from functions.auth import tokens
 
 _VIEW_LASTS: Final = 3600
 _DONE: Final = {
@@ -228,11 +229,13 @@ def shown_person(ctx: Context, id_: str | None) -> str:
 def _person(ctx: Context, id_: str, **extras: Any) -> View:
     user = _user(ctx, id_)
     report = ask(ctx, access.explain_access, user=id_, limit=500)
+    with ctx.state.read() as db:
+        owned = tokens.list_tokens(db, ctx.caller, user.email)
     data = {
         "user_shown": user,
         "grants": ask(ctx, permissions.list_permissions, user=id_).permissions,
         "access": report,
-        "tokens": ask(ctx, tokens.list_tokens, user=user.email).tokens,
+        "tokens": with_last_use(ctx.store, owned),
     }
     return View(
         "admin_person.html", user.email, data, _extras(**{"done": None, "invitation": None, **extras}), "/admin"

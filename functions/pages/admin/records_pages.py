@@ -115,7 +115,7 @@ def check_settings_form(form: ConfigForm, ctx: Context) -> View:
 
 
 def _snapshots(ctx: Context, **extras: Any) -> View:
-    data = ask(ctx, snapshots.list_snapshots).__dict__
+    data = snapshots.list_snapshots.function.call(ctx).__dict__  # the scope of this page is `admin`, not `read`
     shown = {"section": "/admin/snapshots", "preview": None, "number": None, **extras}
     return View("admin_snapshots.html", "Snapshots", data, shown, "/admin")
 

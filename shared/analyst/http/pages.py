@@ -29,7 +29,8 @@ class Form(BaseModel):
     def _without_empty_fields(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        return {name: value for name, value in given.items() if value not in ("", [""])}
+        filled = {name: value for name, value in given.items() if value not in ("", [""])}
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in filled.items()}
 
 
 def page(

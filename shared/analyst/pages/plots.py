@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from markupsafe import Markup, escape
 
-_WIDTH: Final = 960
-_HEIGHT: Final = 280
+_WIDTH: Final = 720
+_HEIGHT: Final = 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 28
 _MINI: Final = (144, 32)
 _MOST_TICKS: Final = 5
@@ -196,7 +196,7 @@ def _axes(scale: _Scale) -> Markup:
 def _labels(labels: Sequence[str], x: Callable[[int], float]) -> Markup:
     """Write the labels below a plot, as many as fit."""
     labels = [label.removesuffix(" 00:00:00") for label in labels]
-    every = max(1, math.ceil(len(labels) / 9))
+    every = max(1, math.ceil(len(labels) / 7))
     shown = [(place, label) for place, label in enumerate(labels) if place % every == 0]
     return Markup("").join(
         Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(

@@ -124,8 +124,10 @@ def security_policy(style: str | None = None, form_targets: tuple[str, ...] = ("
 
 
 def sentence(text: str) -> str:
-    """Make a sentence of the message of an error."""
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+    """Make a sentence of the message of an error; one that begins with a name, such as that of a file, keeps its case."""
+    first = text.partition(" ")[0]
+    begin = text[:1] if any(mark in first[:-1] for mark in "._/") else text[:1].upper()
+    return f"{begin}{text[1:].rstrip('.')}."
 
 
 def size(count: int | None) -> str:
