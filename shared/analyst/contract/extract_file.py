@@ -361,7 +361,11 @@ class _Reading:
     def _read_inputs(self, extract: Extract) -> None:
         found: dict[str, list[Input]] = {}
         for table, name, sha256, columns in self.rows("_inputs"):
-            if is_name(table or "") and all(map(is_name, (name or "").split(".", 1))) and _SHA256.fullmatch(sha256 or ""):
+            if (
+                is_name(table or "")
+                and all(map(is_name, (name or "").split(".", 1)))
+                and _SHA256.fullmatch(sha256 or "")
+            ):
                 found.setdefault(table, []).append(Input(table=name, hash=sha256, columns=_names(columns)))
         extract.inputs.update((table, tuple(inputs)) for table, inputs in found.items())
 
