@@ -206,14 +206,14 @@ class Engine:
         return statement
 
     def bind(self, statement: Statement, sources: "Sources", caller: Caller) -> tuple[tuple[str, str], ...]:
-        """Bind a statement to the columns of its tables, without a file of them, and return those of its result.
+        """Bind a statement to the columns of its tables, without running it, and return the columns of its result.
 
         Raises:
             StatementError: a column or function does not exist, or types do not match.
         """
         views = [replace(view, files=()) for view in sources.views]
         with self.pool.worker(caller.user_id or "") as worker:
-            outcome = worker.run(Job(statement.text, {}, views, (), (), "json", 0, _BINDING_SECONDS))
+            outcome = worker.run(Job(statement.text, {}, views, (), (), "nothing", 0, _BINDING_SECONDS))
         outcome.file.close()
         return outcome.columns
 
