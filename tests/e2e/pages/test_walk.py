@@ -21,9 +21,10 @@ from tests.integration.pages.payloads import PAYLOADS
 from tests.integration.world import World
 
 selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+waiting = pytest.importorskip("selenium.webdriver.support.wait", reason="selenium is not installed")
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-AXE: Final = "axe-core@4.11.0"
+AXE: Final = "axe-core@4.14.1"
 WIDTHS: Final = (390, 768, 1440)
 PAGES: Final = {
     "-": ["/login", "/cli", "/nowhere", "/auth/password"],
@@ -217,7 +218,7 @@ def test_the_script_helps(world: World) -> None:
         visit.show(1440, "light")
         visit.get("/catalog")
         visit.find("form[data-live] input[name=q]").send_keys("hostile")
-        wait = selenium.support.wait.WebDriverWait(visit.driver, 10)
+        wait = waiting.WebDriverWait(visit.driver, 10)
         wait.until(lambda driver: "1 result for" in driver.find_element("id", "results").text)
         assert visit.driver.current_url.endswith("/catalog?q=hostile")
         visit.get("/query")
