@@ -43,10 +43,10 @@ def _rules(given: tuple[tuple[str, str], ...]) -> str:
         tint = said.get("primary_light") or _mixed(primary, behind[1], 0.9)
         key = readable(primary, [*behind, tint])
         light |= {"key": key, "on-key": _on(key), "key-back": tint}
-        dark["key"] = readable(primary, _DARK)
-        dark["on-key"] = _on(dark["key"])
-    elif tint := said.get("primary_light"):
-        light["key-back"] = tint
+        in_dark = readable(primary, _DARK)
+        dark |= {"key": in_dark, "on-key": _on(in_dark)}
+    else:
+        light["key-back"] = said.get("primary_light")
     return (
         _block(always)
         + f"@media (prefers-color-scheme: light) {{ {_block(light)} }}\n"
