@@ -110,8 +110,11 @@ def host(
         process = subprocess.Popen(command, cwd=home, env=environ, stdout=output, stderr=output)
     try:
         running = Host(f"http://127.0.0.1:{port}")
-        _wait(running, process, log)
+        wait_for(running, process)
         yield running
+    except BaseException:
+        print(log.read_text())
+        raise
     finally:
         process.terminate()
         process.wait(timeout=30)
@@ -152,16 +155,18 @@ def da(
     return done
 
 
-def _wait(running: Host, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for(running: Host, process: "subprocess.Popen[Any]", path: str = "/healthz") -> None:
+    """Wait until a host that a process starts answers a request; without a pause, the waiting would slow the start."""
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
+        assert process.poll() is None, "the process has ended"
         try:
-            if running.ask("GET", "/healthz")[0] == 200:
+            if running.ask("GET", path)[0] == 200:
                 return
         except OSError:
-            time.sleep(0.02)
-    raise AssertionError(f"the host did not start:\n{log.read_text()}")
+            pass
+        time.sleep(0.02)
+    raise AssertionError("the host did not start in time")
 
 
 def free_port() -> int:
