@@ -7,12 +7,10 @@ even if it was replaced, so every version of an object needs a local name of its
 
 import json
 import re
-import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
@@ -47,7 +45,6 @@ def connect(
     """Open an in-memory database, to which files are attached."""
     import duckdb
 
-    _mark_pandas()
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,
         "python_enable_replacements": False,
@@ -61,15 +58,6 @@ def connect(
     con.execute("set TimeZone = 'UTC'")
     con.execute("set enable_progress_bar = false")
     return con
-
-
-def _mark_pandas() -> None:
-    """Mark pandas as missing if it is not installed: DuckDB looks for it once per parameter, which takes 0.1 ms.
-
-    `None` is what Python's import system itself takes for "cannot be imported", and `ImportError` is raised as before.
-    """
-    if "pandas" not in sys.modules and find_spec("pandas") is None:
-        sys.modules["pandas"] = None  # type: ignore[assignment]
 
 
 def create(con: "DuckDBPyConnection", path: Path, alias: str) -> None:
