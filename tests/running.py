@@ -18,11 +18,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from tests.forks import ROOT, Forks, forking
+from tests.forks import Forks, forking
 
 if TYPE_CHECKING:  # not there where only the packages of `da` are
     from tests.clouds import Cloud
 
+ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 BOOTSTRAP_SECRET = "bootstrap-secret-of-the-tests-0123456789"
 SERVICE_TOKEN = "service-token-of-the-tests-0123456789abcdef"
