@@ -19,7 +19,7 @@ from analyst.manifest import Manifests
 from analyst.settings import Configuration, Settings
 from analyst.snapshots import Snapshots
 from analyst.store import Store
-from analyst.tasks import Background
+from analyst.tasks import Background, Delivery, HostDelivery, TaskLedger
 
 if TYPE_CHECKING:
     from analyst.auth.keys import Keys
@@ -171,6 +171,16 @@ class Process:
         return self._once("background", Background)
 
     @property
+    def task_ledger(self) -> TaskLedger:
+        """The tasks that are to be run."""
+        return self._once("task_ledger", lambda: TaskLedger(self.store, self.clock))
+
+    @property
+    def delivery(self) -> Delivery:
+        """What has tasks run."""
+        return self._once("delivery", self._make_delivery)
+
+    @property
     def large(self) -> threading.Lock:
         """Held while a request needs much memory, so that only one does at a time."""
         return self._once("large", threading.Lock)
@@ -254,6 +264,13 @@ class Process:
                 self.background.run(task)
 
         return Engine(Pool(limits, folder / "workers"), files, Results(self.store, later))
+
+    def _make_delivery(self) -> Delivery:
+        if self.settings.tasks == "host":
+            return HostDelivery(lambda: self.background)
+        from analyst.tasks.cloud_tasks import CloudTasks
+
+        return CloudTasks(self.settings, self.clock)
 
     def _issuer(self, url: str) -> "Issuer":
         from analyst.auth.oidc import Issuer

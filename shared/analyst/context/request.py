@@ -16,6 +16,7 @@ from analyst.clients import ClientKind, client_address, client_kind, network_of
 from analyst.context.process import Process
 from analyst.errors import UnauthenticatedError, UnavailableError
 from analyst.manifest import Manifests
+from analyst.scheduling.failures import note_failure
 from analyst.settings import Settings
 from analyst.snapshots import Snapshots
 from analyst.store import Store
@@ -164,13 +165,13 @@ class Context(Noting):
             lambda: tuple(self.access.current().tables),
             self.settings.scratch_dir,
             of_now=lambda: self.access.current().is_of_now,
-            later=lambda: self.tasks.enqueue_alone("/rebuild", {"file": True}),
+            later=lambda: self.tasks.enqueue("/rebuild", {"file": True}, name="file"),
         )
 
     @property
     def tasks(self) -> Tasks:
         """The other functions."""
-        return Tasks(self.settings, self.local, lambda: self.process.background, self.request_id, self.process.http)
+        return tasks_of(self.process, self.local, self.request_id, self.request.headers.get("traceparent"))
 
     def after_answer(self, what: str, task: Callable[[], object]) -> None:
         """Run a task after the response, so that its timing reveals nothing. Failures are logged.
@@ -185,6 +186,20 @@ class Context(Noting):
         if not url.startswith("/") or self.settings.base_url is None:
             return url
         return self.base_url + url
+
+
+def tasks_of(process: Process, local: LocalCall, request_id: str, trace: str | None = None) -> Tasks:
+    """Return what calls functions on behalf of a request; `local` calls those of this process."""
+    return Tasks(
+        process.settings,
+        local,
+        request_id,
+        process.http,
+        lambda: process.task_ledger,
+        lambda: process.delivery,
+        lambda task, reason: note_failure(process.store, task, reason, process.clock()),
+        trace,
+    )
 
 
 def _logged(what: str, task: Callable[[], object], request_id: str) -> None:

@@ -115,9 +115,9 @@ class Extraction:
         run = Run.begin(self.store, self.now, "extract", self.source, run_id=self.run_id)
         version = None
         try:
-            with duckdb_files.scratch(self.scratch) as folder:
+            with duckdb_files.scratch(self.scratch) as folder, Reading(run) as reading:
                 opened = connector()
-                results, version = self._extract(opened, only, folder, run)
+                results, version = self._extract(opened, only, folder, run, reading)
                 run.add(*results)
                 run.notes += opened.notes()
         except Exception as failure:  # noqa: BLE001 - whatever it is, the run ends with a record of it
@@ -125,7 +125,7 @@ class Extraction:
         return Ended(run.end(), version)
 
     def _extract(
-        self, connector: Connector, only: frozenset[str] | None, folder: Path, run: Run
+        self, connector: Connector, only: frozenset[str] | None, folder: Path, run: Run, reading: Reading
     ) -> tuple[list[TableResult], str | None]:
         began = time.monotonic()
         base, version = read_extract(self.store, self.source, folder, with_details=True)
@@ -140,7 +140,8 @@ class Extraction:
             unchanged = [_unchanged(table, base) for table in tables if table not in changed]
             return [*spread, *unchanged, *twins], read_extract(self.store, self.source, folder)[1]
         uploads = Uploads(self.store, self.source, lambda: str(ULID()))
-        with Reading(run, len(changed)) as reading, ThreadPoolExecutor(self.side_by_side) as pool:
+        reading.expect(len(changed))
+        with ThreadPoolExecutor(self.side_by_side) as pool:
 
             def read_one(table: SourceTable) -> tuple[TableResult, NewTable | None]:
                 reading.begin(table.name)

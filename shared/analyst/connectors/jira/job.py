@@ -185,7 +185,7 @@ class Job(JobRun):
             self.end()
         if next(iter(opened.inbox.waiting()), None) is not None:
             with suppress(UnavailableError):  # the next webhook or the scheduler starts it
-                opened.ctx.tasks.enqueue_alone(FOLD, {"source": opened.source})
+                opened.ctx.tasks.enqueue(FOLD, {"source": opened.source}, name=opened.source)
         opened.ctx.audited(run_id=self.run_id, status=status, is_unchanged=status == "unchanged")
         return status
 
