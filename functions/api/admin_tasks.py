@@ -59,7 +59,7 @@ class TaskList(BaseModel):
 class TaskRequest(Input):
     """The id of a task that failed for good."""
 
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,64}$")]
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 
 
 @function("GET", "/api/admin/tasks", allow=Role.ADMIN)

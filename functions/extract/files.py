@@ -11,19 +11,26 @@ from analyst.state import actor
     "POST",
     "/extract/csv",
     allow=Allow.SERVICE,
-    answers={207: ExtractAnswer, 404: "No such source exists.", 422: ExtractAnswer},
+    answers={202: ExtractAnswer, 207: ExtractAnswer, 404: "No such source exists.", 422: ExtractAnswer},
     body_limit=8 << 20,
     audit="source.extract",
 )
 def extract_csv(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnswer]:
     """Read the changed tables of a source of files, and publish them.
 
-    207: some tables failed; 422: all failed. A failed table has an error and keeps its last good version.
+    202: the time was up, and another call reads the tables that are left; 207: some tables failed; 422: all failed. A failed table has an error and keeps its last good version.
     """
     ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{name}" for name in request.tables or ()))
     settings = ctx.settings
     extracting = Extracting(
-        ctx.store, ctx.snapshots, ctx.tasks.call, ctx.clock, settings.memory_limit, settings.scratch_dir
+        ctx.store,
+        ctx.snapshots,
+        ctx.tasks.call,
+        ctx.clock,
+        settings.memory_limit,
+        settings.scratch_dir,
+        is_time_up=ctx.is_time_up,
+        next_part=lambda body: ctx.tasks.enqueue("/extract/csv", body),
     )
     discovery = Discovery(ctx.state, settings, request.source, actor(ctx))
     registered = discovery.look_up()

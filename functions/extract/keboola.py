@@ -22,15 +22,15 @@ class KeboolaRequest(ExtractRequest):
     "POST",
     "/extract/keboola",
     allow=Allow.SERVICE,
-    answers={207: ExtractAnswer, 404: "No such source exists.", 422: ExtractAnswer},
+    answers={202: ExtractAnswer, 207: ExtractAnswer, 404: "No such source exists.", 422: ExtractAnswer},
     body_limit=8 << 20,
     audit="source.extract",
 )
 def extract_keboola(request: KeboolaRequest, ctx: Context) -> Answer[ExtractAnswer]:
     """Read the changed tables of a Keboola project, and publish them.
 
-    Where functions run elsewhere (TASKS_URL), many changed tables are extracted by a call each. 207: some tables failed;
-    422: all failed. A failed table has an error and keeps its last good version.
+    Where functions run elsewhere (TASKS_URL), many changed tables are extracted by a call each. 202: the time was up, and
+    another call reads the tables that are left; 207: some tables failed; 422: all failed. A failed table has an error and keeps its last good version.
     """
     ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{name}" for name in request.tables or ()))
     settings, opened = ctx.settings, list[KeboolaConnector]()
@@ -54,6 +54,8 @@ def extract_keboola(request: KeboolaRequest, ctx: Context) -> Answer[ExtractAnsw
         settings.scratch_dir,
         side_by_side=8,
         fan_out=TableTasks(ctx.tasks.call, request.source, parallel) if is_spread else None,
+        is_time_up=ctx.is_time_up,
+        next_part=lambda body: ctx.tasks.enqueue("/extract/keboola", body),
         wants_rebuild=not request.is_part,
     )
     answer = extracting.run(request, connector, lambda: discovery.registrations)

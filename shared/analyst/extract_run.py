@@ -7,10 +7,10 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Final, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from analyst.contract.connector import Connector
-from analyst.contract.extraction import SIDE_BY_SIDE, Extraction, FanOut
+from analyst.contract.extraction import SIDE_BY_SIDE, Earlier, Ended, Extraction, FanOut
 from analyst.errors import AnalystError
 from analyst.names import Name
 from analyst.quality.checks import Checks
@@ -31,6 +31,16 @@ HTTP_STATUS: Final[Mapping[RunStatus, int]] = {
 """HTTP status of an extract or a job by the status of its run."""
 
 
+class EarlierParts(BaseModel):
+    """What the earlier parts of a run did."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    started_at: AwareDatetime
+    tables: tuple[TableResult, ...] = Field(default=(), max_length=10_000)
+    notes: tuple[str, ...] = Field(default=(), max_length=1_000)
+
+
 class ExtractRequest(BaseModel):
     """The source to extract, and which of its tables (default: all)."""
 
@@ -40,6 +50,10 @@ class ExtractRequest(BaseModel):
     tables: tuple[Name, ...] | None = Field(default=None, max_length=10_000)
     run_id: RunId | None = None
     """The id of the run's record; generated if not given."""
+    part: int = Field(default=0, ge=0, le=100_000)
+    """The number of this part of a run that was cut because its time was up."""
+    earlier: EarlierParts | None = None
+    """What the earlier parts did."""
 
 
 class RebuildOutcome(BaseModel):
@@ -65,7 +79,8 @@ class ProfileOutcome(BaseModel):
 class ExtractAnswer(BaseModel):
     """The result of an extract. `rebuild` is null if the newest snapshot already contains everything.
 
-    `profiled` is null if no table was profiled.
+    `profiled` is null if no table was profiled. If the run continues, because its time was up, `left` are the tables that
+    its next part reads.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -78,6 +93,7 @@ class ExtractAnswer(BaseModel):
     notes: tuple[str, ...] = ()
     rebuild: RebuildOutcome | None = None
     profiled: ProfileOutcome | None = None
+    left: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -97,8 +113,8 @@ class ExtractAnswer(BaseModel):
 
     @property
     def http_status(self) -> int:
-        """The HTTP status of the answer."""
-        return HTTP_STATUS[self.status]
+        """The HTTP status of the answer; 202 if the run continues."""
+        return HTTPStatus.ACCEPTED if self.left else HTTP_STATUS[self.status]
 
 
 class Caller(Protocol):
@@ -110,6 +126,10 @@ class Caller(Protocol):
         Raises:
             AnalystError: it answered with an error, or not at all.
         """
+
+
+NextPart = Callable[[dict[str, Any]], object]
+"""Has the extract function called with a body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +182,10 @@ class Extracting:
     scratch: Path | None = None
     side_by_side: int = SIDE_BY_SIDE
     fan_out: FanOut | None = None
+    is_time_up: Callable[[], bool] = lambda: False
+    """Whether the run is cut: tables that are not read yet are left to its next part."""
+    next_part: NextPart | None = None
+    """Has the next part of a run called; without it, runs are never cut."""
     wants_rebuild: bool = True
     """Whether a rebuild is requested; not by a part of another extract, which requests one for all."""
 
@@ -187,12 +211,29 @@ class Extracting:
             side_by_side=self.side_by_side,
             fan_out=self.fan_out,
             check=Checks(self.store, request.source, self.now, self.memory_limit),
+            is_time_up=self.is_time_up if self.next_part is not None else lambda: False,
+            before=_earlier(request.earlier),
         )
         ended = extraction.run(connector, None if request.tables is None else frozenset(request.tables))
         rebuild = None
         if self.wants_rebuild:
             rebuild = Rebuilds(self.snapshots, self.call).request(request.source, ended.version)
+        if ended.left and self.next_part is not None:
+            self.next_part(_next_part(request, run_id, ended))
         changed = [f"{request.source}.{table.table}" for table in ended.record.tables if table.status == "ok"]
-        return ExtractAnswer.of(
-            ended.record, rebuild, ask_for_profiles(self.call, changed if self.wants_rebuild else [])
-        )
+        profiled = ask_for_profiles(self.call, changed if self.wants_rebuild else [])
+        return ExtractAnswer.of(ended.record, rebuild, profiled).model_copy(update={"left": ended.left})
+
+
+def _earlier(found: EarlierParts | None) -> Earlier | None:
+    return None if found is None else Earlier(found.started_at, found.tables, found.notes)
+
+
+def _next_part(request: ExtractRequest, run_id: str, ended: Ended) -> dict[str, Any]:
+    """Return the body of the call that reads the tables that are left."""
+    record = ended.record
+    earlier = EarlierParts(started_at=record.started_at, tables=record.tables, notes=record.notes)
+    body = request.model_copy(
+        update={"tables": ended.left, "run_id": run_id, "part": request.part + 1, "earlier": earlier}
+    )
+    return body.model_dump(mode="json")

@@ -37,12 +37,11 @@ def test_it_ends_with_its_record(world: World) -> None:
 
 
 def test_one_that_can_not_be_run_leaves_a_record_too(world: World) -> None:
-    body = {"source": "shop", "tables": ["not a name"], "run_id": str(ULID())}
-    added = world.process.task_ledger.add("/extract/csv", body)
-    assert added is not None
+    run_id = str(ULID())
+    world.process.task_ledger.add("/extract/csv", {"source": "shop", "tables": ["not a name"], "run_id": run_id})
     world.ask("POST", "/schedule")
     world.process.background.close()
-    run = status(world, body["run_id"])
+    run = status(world, run_id)
     assert (run["status"], run["source"]) == ("failed", "shop")
     assert "'tables.0'" in run["error"]
 

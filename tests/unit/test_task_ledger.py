@@ -32,7 +32,7 @@ class Bench:
     now: datetime = NOON
     seconds: float = 0.0
     """By which the clock of the store is ahead."""
-    answers: list[tuple[int, Any] | Callable[[], None] | None] = field(default_factory=list)
+    answers: list[tuple[int, Any] | Callable[[], object] | None] = field(default_factory=list)
     calls: list[tuple[str, Any]] = field(default_factory=list)
     delivered: list[Task] = field(default_factory=list)
     given_up: list[tuple[str, str]] = field(default_factory=list)

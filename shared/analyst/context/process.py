@@ -65,6 +65,8 @@ class Process:
         self._given: dict[str, Any] = {"configuration": settings and Configuration(settings), "store": store}
         self._made = {name: value for name, value in self._given.items() if value is not None}
         self._making = threading.RLock()
+        self.stopping = threading.Event()
+        """Set when the process has been told to stop: requests are still finished, and new work is left to others."""
         self.clock = clock
         self.monotonic = monotonic
 
@@ -267,7 +269,7 @@ class Process:
 
     def _make_delivery(self) -> Delivery:
         if self.settings.tasks == "host":
-            return HostDelivery(lambda: self.background)
+            return HostDelivery(lambda: self.background, self.stopping.is_set)
         from analyst.tasks.cloud_tasks import CloudTasks
 
         return CloudTasks(self.settings, self.clock)

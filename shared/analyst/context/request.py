@@ -168,6 +168,10 @@ class Context(Noting):
             later=lambda: self.tasks.enqueue("/rebuild", {"file": True}, name="file"),
         )
 
+    def is_time_up(self) -> bool:
+        """Return whether work that can be cut is left to another task: it takes long, or the process is stopping."""
+        return self.process.stopping.is_set() or time.perf_counter() - self.began > self.settings.task_seconds
+
     @property
     def tasks(self) -> Tasks:
         """The other functions."""

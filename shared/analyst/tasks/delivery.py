@@ -103,8 +103,9 @@ class HostDelivery:
     What waits here is only a list of ids. If it is lost, the next call of the scheduler delivers the tasks again.
     """
 
-    def __init__(self, background: Callable[[], Background]) -> None:
+    def __init__(self, background: Callable[[], Background], is_stopping: Callable[[], bool] = lambda: False) -> None:
         self._background = background
+        self._is_stopping = is_stopping
         self._lock = threading.Lock()
         self._waiting: dict[Lane, deque[tuple[Task, Send]]] = {lane: deque() for lane in LANES}
 
@@ -127,7 +128,7 @@ class HostDelivery:
     def _empty(self, lane: Lane) -> None:
         while True:
             with self._lock:
-                if not self._waiting[lane]:
+                if not self._waiting[lane] or self._is_stopping():
                     return
                 task, send = self._waiting[lane].popleft()
             _send(task, send)

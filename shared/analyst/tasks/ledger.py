@@ -6,6 +6,7 @@ A task is the object `state/tasks/<lane>/<id>.json`, which changes by compare-an
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -31,6 +32,7 @@ _FIRST_PAUSE: Final = 10.0
 _LONGEST_PAUSE: Final = 600.0
 _LONGEST_ERROR: Final = 2_000
 
+_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 Lane = Literal["quick", "slow"]
 LANES: Final[tuple[Lane, ...]] = ("quick", "slow")
 _QUICK: Final = ("/rebuild", "/extract/jira/fold")
@@ -112,7 +114,7 @@ class TaskLedger:
     ) -> Task | None:
         """Add a task; return it, or `None` if one of this name runs and will run once again.
 
-        A task without a name is identified by the `run_id` of its body, if there is one: adding it twice adds one.
+        A task without a name is identified by the `run_id` of its body and its `part`: adding it twice adds one.
         """
         now = self.now()
         new = Task(
@@ -276,7 +278,7 @@ class TaskLedger:
         self.store.delete(f"{_FAILED}{task_id}.json")
 
     def _failure(self, task_id: str) -> Task:
-        found = _read(self.store, f"{_FAILED}{task_id}.json") if task_id.isalnum() else None
+        found = _read(self.store, f"{_FAILED}{task_id}.json") if _ID.fullmatch(task_id) else None
         if found is None:
             raise NotFoundError(f"no task with the id '{task_id}' has failed; `da admin tasks` lists those that have")
         return found
@@ -325,9 +327,8 @@ class TaskLedger:
 
 
 def is_waiting(store: Store, run_id: str) -> bool:
-    """Return whether the task of a run waits or runs."""
-    found = _read(store, f"{PREFIX}slow/{run_id}.json")
-    return found is not None and not found.is_done
+    """Return whether the task of a run, or of a part of it, waits or runs."""
+    return next(iter(store.list(f"{PREFIX}slow/{run_id}")), None) is not None
 
 
 class _UnchangedError(Exception):
@@ -337,8 +338,10 @@ class _UnchangedError(Exception):
 def _id_of(path: str, body: Mapping[str, Any], name: str | None) -> str:
     if name is not None:
         return hashlib.sha256(f"{path} {name}".encode()).hexdigest()[:24]
-    run_id = body.get("run_id")
-    return run_id if isinstance(run_id, str) else str(ULID())
+    run_id, part = body.get("run_id"), body.get("part")
+    if not isinstance(run_id, str):
+        return str(ULID())
+    return f"{run_id}-{part}" if part else run_id
 
 
 def _lock(task: Task) -> str:

@@ -181,7 +181,7 @@ def test_what_finds_no_room_is_run_by_a_later_call(shop: Schedule) -> None:
     full.run(busy.wait)
     crowded = beside(shop, background=full)
     answer = crowded.world.send("POST", "/schedule", token=SERVICE_TOKEN)
-    assert (answer.status_code, answer.json["sources"][0]["outcome"]) == (200, "started")
+    assert (answer.status_code, answer.get_json()["sources"][0]["outcome"]) == (200, "started")
     busy.set()
     shop.call(DUE + MINUTE)
     assert runs_of(shop) == 2
