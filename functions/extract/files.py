@@ -1,10 +1,15 @@
 """The extract function of file sources."""
 
+from typing import Final
+
 from analyst.connectors.files.discovery import Discovery
 from analyst.context import Context
-from analyst.extract_run import ExtractAnswer, Extracting, ExtractRequest
+from analyst.extract_run import ExtractAnswer, Extracting, ExtractRequest, TableCalls
 from analyst.http import Allow, Answer, function
 from analyst.state import actor
+
+_SPREAD: Final = 8
+"""Tables of a source that are extracted at the same time by calls of their own, in a cloud."""
 
 
 @function(
@@ -22,6 +27,8 @@ def extract_csv(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnswer]:
     """
     ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{name}" for name in request.tables or ()))
     settings = ctx.settings
+    is_spread = settings.tasks == "cloud" and ctx.tasks.run_elsewhere and request.tables is None
+    calls = TableCalls(ctx.tasks.call, "/extract/csv", request.source, lambda: _SPREAD, ctx.is_time_up)
     extracting = Extracting(
         ctx.store,
         ctx.snapshots,
@@ -29,8 +36,10 @@ def extract_csv(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnswer]:
         ctx.clock,
         settings.memory_limit,
         settings.scratch_dir,
+        fan_out=calls if is_spread else None,
         is_time_up=ctx.is_time_up,
         next_part=lambda body: ctx.tasks.enqueue("/extract/csv", body),
+        wants_rebuild=not request.is_part,
     )
     discovery = Discovery(ctx.state, settings, request.source, actor(ctx))
     registered = discovery.look_up()

@@ -1,15 +1,16 @@
 """The frame of every extract: run a connector, leave a record, request a rebuild, answer."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Final, Protocol, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from analyst.contract.connector import Connector
+from analyst.contract.connector import Connector, SourceTable
 from analyst.contract.extraction import SIDE_BY_SIDE, Earlier, Ended, Extraction, FanOut
 from analyst.errors import AnalystError
 from analyst.names import Name
@@ -54,6 +55,8 @@ class ExtractRequest(BaseModel):
     """The number of this part of a run that was cut because its time was up."""
     earlier: EarlierParts | None = None
     """What the earlier parts did."""
+    is_part: bool = False
+    """Another extract made this call for one of its tables, and requests the rebuild itself."""
 
 
 class RebuildOutcome(BaseModel):
@@ -168,6 +171,53 @@ def ask_for_profiles(call: Caller, tables: Sequence[str]) -> ProfileOutcome | No
         return ProfileOutcome(error=str(error))
     failed = {each["table"]: str(each["error"]) for each in made if each["status"] == "failed"}
     return ProfileOutcome(tables=len(made) - len(failed), failed=failed) if made else None
+
+
+FEWEST_SPREAD: Final = 10
+"""Changed tables from which on each is extracted by a call of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableCalls:
+    """Extracts each of many changed tables by a call of its own, which another process may answer.
+
+    `path` is the extract function, `parallel` returns how many calls are made at the same time; it is asked when needed.
+    """
+
+    call: Caller
+    path: str
+    source: str
+    parallel: Callable[[], int]
+    is_time_up: Callable[[], bool] = lambda: False
+
+    def __call__(self, tables: Sequence[SourceTable]) -> list[TableResult] | None:
+        """Return the results of the tables; `None` if they are too few. A call that fails is a failed table."""
+        if len(tables) < FEWEST_SPREAD:
+            return None
+        names = [table.name for table in tables]
+        with ThreadPoolExecutor(self.parallel()) as pool:
+            results = pool.map(lambda name: self._extracted(name, is_first=name == names[0]), names)
+            return [result for result in results if result is not None]
+
+    def _extracted(self, table: str, *, is_first: bool) -> TableResult | None:
+        if self.is_time_up() and not is_first:
+            return None
+        try:
+            answer = self.call(self.path, {"source": self.source, "tables": [table], "is_part": True})
+        except AnalystError as error:
+            found = error.details.get("answer")
+            answer, reason = found if isinstance(found, dict) else {}, str(error)
+        else:
+            reason = "its call gave no result"
+        return _result(table, answer) or TableResult(table=table, status="failed", error=reason)
+
+
+def _result(table: str, answer: dict[str, Any]) -> TableResult | None:
+    try:
+        found = [TableResult.model_validate(one) for one in answer.get("tables") or ()]
+    except ValidationError:
+        return None
+    return next((one for one in found if one.table == table), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,10 @@ class Earlier:
 
 
 FanOut = Callable[[Sequence[SourceTable]], Sequence[TableResult] | None]
-"""Has changed tables extracted elsewhere and returns their results; `None` if they are to be extracted here."""
+"""Has changed tables extracted elsewhere and returns their results; `None` if they are to be extracted here.
+
+Tables without a result are left to the next part of the run.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +164,9 @@ class Extraction:
         spread = None if self.fan_out is None else self.fan_out(changed)
         if spread is not None:
             unchanged = [_unchanged(table, base) for table in tables if table not in changed]
-            return [*spread, *unchanged, *twins], read_extract(self.store, self.source, folder)[1], ()
+            version, done = read_extract(self.store, self.source, folder)[1], {result.table for result in spread}
+            left = tuple(table.name for table in changed if table.name not in done)
+            return [*spread, *unchanged, *twins], version, left
         uploads = Uploads(self.store, self.source, lambda: str(ULID()))
         reading.expect(len(changed))
         with ThreadPoolExecutor(self.side_by_side) as pool:

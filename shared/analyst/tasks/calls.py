@@ -139,6 +139,11 @@ class Tasks:
         """Return what runs tasks in this process."""
         return Runner(self.ledger(), self.local, lambda task: self.delivery().deliver(task, self.send), self.gave_up)
 
+    @property
+    def run_elsewhere(self) -> bool:
+        """Whether calls of functions are answered by other processes, so that many of them at once share the work."""
+        return self.settings.tasks_url is not None
+
     def _run_here(self, path: str, data: bytes) -> tuple[int, bytes] | None:
         return self.local(path, data, self.request_id) if self.settings.tasks_url is None else None
 
