@@ -33,6 +33,7 @@ def extract_csv(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnswer]:
         ctx.store,
         ctx.snapshots,
         ctx.tasks.call,
+        ctx.rebuild_later,
         ctx.clock,
         settings.memory_limit,
         settings.scratch_dir,

@@ -40,6 +40,7 @@ def extract_keboola(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnsw
         ctx.store,
         ctx.snapshots,
         ctx.tasks.call,
+        ctx.rebuild_later,
         ctx.clock,
         settings.memory_limit,
         settings.scratch_dir,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
@@ -12,7 +13,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from analyst.contract.connector import Connector, SourceTable
 from analyst.contract.extraction import SIDE_BY_SIDE, Earlier, Ended, Extraction, FanOut
-from analyst.errors import AnalystError
+from analyst.errors import AnalystError, UnavailableError
 from analyst.names import Name
 from analyst.quality.checks import Checks
 from analyst.runs import RunRecord, RunStatus, TableResult, new_run_id
@@ -137,19 +138,27 @@ NextPart = Callable[[dict[str, Any]], object]
 
 @dataclass(frozen=True, slots=True)
 class Rebuilds:
-    """Requests rebuilds after something was published. `call` reaches the rebuild function."""
+    """Requests rebuilds after something was published. `call` reaches the rebuild function.
+
+    `later` requests one that comes when the lease of a dead rebuild has ended.
+    """
 
     snapshots: Snapshots
     call: Caller
+    later: Callable[[], object]
 
     def request(self, source: str, version: str | None) -> RebuildOutcome | None:
         """Request a rebuild unless the newest snapshot contains this version of a source (`None`: nothing published).
 
-        A failed rebuild is reported, not raised: what was published stays, and the next run requests a rebuild again.
+        A failed rebuild is reported, not raised: what was published stays, and another rebuild is requested for later.
         """
         if version is None or self.snapshots.is_built_from(source, version):
             return None
-        return ask_for_rebuild(self.call, source)
+        outcome = ask_for_rebuild(self.call, source)
+        if outcome.status in ("running", "failed"):  # the one that runs may be dead, and its lease has not ended yet
+            with suppress(UnavailableError):
+                self.later()
+        return outcome
 
 
 def ask_for_rebuild(call: Caller, source: str | None = None) -> RebuildOutcome:
@@ -227,6 +236,7 @@ class Extracting:
     store: Store
     snapshots: Snapshots
     call: Caller
+    rebuild_later: Callable[[], object]
     now: Callable[[], datetime]
     memory_limit: str
     scratch: Path | None = None
@@ -267,7 +277,7 @@ class Extracting:
         ended = extraction.run(connector, None if request.tables is None else frozenset(request.tables))
         rebuild = None
         if self.wants_rebuild:
-            rebuild = Rebuilds(self.snapshots, self.call).request(request.source, ended.version)
+            rebuild = Rebuilds(self.snapshots, self.call, self.rebuild_later).request(request.source, ended.version)
         if ended.left and self.next_part is not None:
             self.next_part(_next_part(request, run_id, ended))
         changed = [f"{request.source}.{table.table}" for table in ended.record.tables if table.status == "ok"]

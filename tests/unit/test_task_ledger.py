@@ -117,6 +117,14 @@ def test_a_name_that_is_added_while_it_runs_runs_once_more(bench: Bench) -> None
     assert [bench.run(task), bench.run(task)] == ["done", "not_here"]
 
 
+def test_a_name_that_is_added_with_a_delay_while_it_runs_waits_for_it(bench: Bench) -> None:
+    task = bench.add(FOLD, name="jira")
+    bench.answers = [lambda: bench.ledger.add(FOLD, {}, name="jira", delay=40)]
+    assert [bench.run(task), bench.run(task)] == ["done", "not_here"]
+    bench.now += timedelta(seconds=40)
+    assert [bench.run(task), bench.run(task)] == ["done", "not_here"]
+
+
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408, 409, 425, 429])
 def test_a_temporary_failure_is_tried_again_after_growing_pauses_and_then_given_up(bench: Bench, status: int) -> None:
     task = bench.add()

@@ -21,6 +21,7 @@ from analyst.settings import Settings
 from analyst.snapshots import Snapshots
 from analyst.store import Store
 from analyst.tasks import LocalCall, Tasks
+from analyst.tasks.ledger import LEASE_ENDS
 
 if TYPE_CHECKING:
     from analyst.auth.keys import Keys
@@ -168,6 +169,14 @@ class Context(Noting):
             of_now=lambda: self.access.current().is_of_now,
             later=lambda: self.tasks.enqueue("/rebuild", {"file": True}, name="file"),
         )
+
+    def rebuild_later(self) -> None:
+        """Have a rebuild run when the lease of one that died has ended.
+
+        Raises:
+            UnavailableError: tasks can't be added.
+        """
+        self.tasks.enqueue("/rebuild", {}, name="later", delay=LEASE_ENDS)
 
     def is_time_up(self) -> bool:
         """Return whether work that can be cut is left to another task: it takes long, or the process is stopping."""

@@ -25,6 +25,8 @@ PREFIX: Final = "state/tasks/"
 _FAILED: Final = f"{PREFIX}failed/"
 LEASE_TTL: Final = 30.0
 """Seconds without a sign of life after which another process may run the task."""
+LEASE_ENDS: Final = LEASE_TTL + GRACE + 5.0
+"""Seconds after which a process that died holds no lease any more."""
 MOST_ATTEMPTS: Final = 5
 LONGEST_WAIT: Final = timedelta(days=1)
 """The time after which a task that nobody has finished counts as failed for good."""
@@ -133,7 +135,7 @@ class TaskLedger:
                 return new
             if before.claim is None or name is None or before.again:
                 return None  # it waits, or is certain to run again
-            return before.model_copy(update={"again": True})
+            return before.model_copy(update={"again": True, "due": new.due})
 
         after = self._edit(new.key, added)
         return None if after is None or after.claim is not None else after
@@ -177,8 +179,9 @@ class TaskLedger:
         def settled(before: Task | None) -> Task | None:
             if before is None or before.claim != task.claim:
                 return None
-            fresh = {"claim": None, "attempts": 0, "again": False, "error": None, "created_at": now, "due": now}
-            return before.model_copy(update={**fresh, "is_done": not before.again})
+            fresh = {"claim": None, "attempts": 0, "again": False, "error": None, "created_at": now}
+            due = max(now, before.due) if before.again else now
+            return before.model_copy(update={**fresh, "due": due, "is_done": not before.again})
 
         after = self._edit(task.key, settled)
         if task.name is None and after is not None and after.is_done:
@@ -280,7 +283,9 @@ class TaskLedger:
     def _failure(self, task_id: str) -> Task:
         found = _read(self.store, f"{_FAILED}{task_id}.json") if _ID.fullmatch(task_id) else None
         if found is None:
-            raise NotFoundError(f"no task with the id '{task_id}' has failed; `da admin tasks` lists those that have")
+            raise NotFoundError(
+                f"no task with the id '{task_id}' has failed; `da admin tasks list` shows those that have"
+            )
         return found
 
     def _bury(self, task: Task) -> None:
