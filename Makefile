@@ -100,6 +100,10 @@ bench: env ## run the benchmarks of tests/bench/README.md
 docs: env ## generate shared/docs/cli.md from the commands
 	$(BIN)/python infra/cli_reference.py
 
+.PHONY: deployment
+deployment: env ## generate what Terraform and Knative deploy from infra/services.yaml
+	$(BIN)/python infra/deployment.py
+
 .PHONY: lock
 lock: env ## compile the pinned requirements in infra/requirements
 	sh infra/requirements/compile.sh $(BIN)/uv

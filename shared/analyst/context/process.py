@@ -19,7 +19,7 @@ from analyst.manifest import Manifests
 from analyst.settings import Configuration, Settings
 from analyst.snapshots import Snapshots
 from analyst.store import Store
-from analyst.tasks import Background
+from analyst.tasks import Background, Delivery, HostDelivery, TaskLedger
 
 if TYPE_CHECKING:
     from analyst.auth.keys import Keys
@@ -65,6 +65,8 @@ class Process:
         self._given: dict[str, Any] = {"configuration": settings and Configuration(settings), "store": store}
         self._made = {name: value for name, value in self._given.items() if value is not None}
         self._making = threading.RLock()
+        self.stopping = threading.Event()
+        """Set when the process has been told to stop: requests are still finished, and new work is left to others."""
         self.clock = clock
         self.monotonic = monotonic
 
@@ -171,6 +173,16 @@ class Process:
         return self._once("background", Background)
 
     @property
+    def task_ledger(self) -> TaskLedger:
+        """The tasks that are to be run."""
+        return self._once("task_ledger", lambda: TaskLedger(self.store, self.clock))
+
+    @property
+    def delivery(self) -> Delivery:
+        """What has tasks run."""
+        return self._once("delivery", self._make_delivery)
+
+    @property
     def large(self) -> threading.Lock:
         """Held while a request needs much memory, so that only one does at a time."""
         return self._once("large", threading.Lock)
@@ -254,6 +266,13 @@ class Process:
                 self.background.run(task)
 
         return Engine(Pool(limits, folder / "workers"), files, Results(self.store, later))
+
+    def _make_delivery(self) -> Delivery:
+        if self.settings.tasks == "host":
+            return HostDelivery(lambda: self.background, self.stopping.is_set)
+        from analyst.tasks.cloud_tasks import CloudTasks
+
+        return CloudTasks(self.settings, self.clock)
 
     def _issuer(self, url: str) -> "Issuer":
         from analyst.auth.oidc import Issuer

@@ -18,6 +18,7 @@ from analyst.settings.kinds import (
     Logo,
     ProjectKey,
     Provider,
+    QueueName,
     Secret,
     Size,
     SourceKind,
@@ -53,6 +54,16 @@ class Settings(BaseModel):
     """The public address of the functions. Links need it: the host that a request names may be forged."""
     tasks_url: ServerUrl | None = None
     """Where functions called by other functions run, such as extracts. Defaults to the same process."""
+    tasks: Literal["host", "cloud"] = "host"
+    """What delivers tasks: the processes of this host, or Cloud Tasks, where processes are frozen after an answer."""
+    tasks_queue: QueueName | None = None
+    """Queue of Cloud Tasks: `projects/<project>/locations/<region>/queues/<name>`."""
+    tasks_account: EmailAddress | None = None
+    """Service account whose identity tokens Cloud Tasks sends; one of `service_account_emails`."""
+    tasks_endpoint: str | None = None
+    """Endpoint of a server with the API of Cloud Tasks. Defaults to Google's."""
+    task_seconds: float = Field(default=1500.0, ge=1, le=36_000)
+    """Seconds after which an extract continues as another task, at the next table or batch."""
     trusted_proxies: int = Field(default=0, ge=0, le=10)
     """Number of own proxies that every request passes. The first of them reports the client's address."""
     instance_name: Line = DEFAULT_NAME
@@ -191,7 +202,7 @@ class Settings(BaseModel):
             )
         return value
 
-    @field_validator("gcs_endpoint", "s3_endpoint", "s3_public_endpoint")
+    @field_validator("gcs_endpoint", "s3_endpoint", "s3_public_endpoint", "tasks_endpoint")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         if value is not None and not _ADDRESS.fullmatch(value):

@@ -13,6 +13,7 @@ from da.commands import (
     admin_schedule,
     admin_sources,
     admin_tables,
+    admin_tasks,
     admin_users,
     tokens,
 )
@@ -36,6 +37,7 @@ app.command("discover", rich_help_panel=_SOURCES)(admin_discover.discover)
 app.add_typer(admin_jira.app, name="jira", rich_help_panel=_SOURCES)
 app.command("sync", rich_help_panel=_RUNS)(admin_runs.sync)
 app.command("runs", rich_help_panel=_RUNS)(admin_runs.runs)
+app.add_typer(admin_tasks.app, name="tasks", rich_help_panel=_RUNS)
 app.command("schedule", rich_help_panel=_RUNS)(admin_schedule.schedule)
 app.command("set-schedule", rich_help_panel=_RUNS)(admin_schedule.set_schedule)
 app.command("rebuild", rich_help_panel=_RUNS)(admin_runs.rebuild)

@@ -166,6 +166,7 @@ def _sources(eve: Checked, files: Path) -> None:
     eve("admin.set-schedule", "shop", "every", "12h")
     eve("admin.set-schedule", "shop.orders", "never")
     eve("admin.schedule")
+    eve("admin.tasks.list")
     eve("admin.schedule", "--start")
 
 
