@@ -35,6 +35,11 @@ class Answer(Generic[M]):
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """Nothing to say: 202 without a body."""
+
+
+@dataclass(frozen=True, slots=True)
 class Cookie:
     """A cookie for our own pages, which no script can read; `max_age` is in seconds, 0 removes it."""
 
@@ -111,6 +116,8 @@ def render(answer: object, status: int, request: Request) -> Response:  # noqa: 
             return Response(status=HTTPStatus.NO_CONTENT)
         case BaseModel():
             return _json(answer, status, {})
+        case Accepted():
+            return Response(status=HTTPStatus.ACCEPTED)
         case Answer():
             return _json(answer.body, answer.status, answer.headers)
         case Redirect():
