@@ -4,7 +4,7 @@ from importlib.metadata import version
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import RootModel
+from pydantic import BaseModel, ConfigDict, RootModel
 
 from analyst.access import Role
 from analyst.agents.server_warehouse import Registered, ServerWarehouse
@@ -12,7 +12,7 @@ from analyst.connectors.source_types import SOURCE_TYPES
 from analyst.context import Context
 from analyst.errors import ForbiddenError
 from analyst.http import CLIENT_GONE, Accepted, Answer, blocks, function
-from analyst.state.registry import find_table
+from analyst.state.registry import find_table, list_tables
 from analyst.state.sources import list_sources
 from da.agents.markdown import CatalogTexts
 from da.agents.protocol import Server
@@ -59,6 +59,29 @@ def call_tools(ctx: Context) -> Answer[Message] | Accepted:
         return Accepted()
     denied = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{reply.scope}"'} if reply.scope else {}
     return Answer(Message(reply.body), reply.status, denied)
+
+
+class AgentCatalog(BaseModel):
+    """What is known of the tables (by id) and metrics that the caller can read, for `da mcp` on a mirror."""
+
+    model_config = ConfigDict(frozen=True)
+
+    snapshot: int
+    tables: dict[str, Any]
+    metrics: tuple[Any, ...]
+
+
+@function("GET", "/api/agents/catalog", allow=Role.VIEWER)
+def agent_catalog(ctx: Context) -> AgentCatalog:
+    """Return the tables that the caller can read, with what people say of them, and the metrics."""
+    warehouse = warehouse_of(ctx)
+
+    def registered() -> dict[str, Registered]:
+        with ctx.state.read() as db:
+            return {table.id: Registered(table.primary_key, table.sync_schedule) for table in list_tables(db)}
+
+    found = warehouse.everything(registered)
+    return AgentCatalog(snapshot=warehouse.edition().snapshot, tables=found["tables"], metrics=tuple(found["metrics"]))
 
 
 def warehouse_of(ctx: Context) -> ServerWarehouse:

@@ -104,6 +104,7 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "GET /cli": (ANYBODY, READ),
     "GET /cli/{filename}": (ANYBODY, READ),
     "GET /api/me": (CALLERS, READ),
+    "GET /api/agents/catalog": (Role.VIEWER, READ),
     "POST /mcp": (Role.VIEWER, READ),
     "POST /api/query": (Role.ANALYST, Scope.QUERY),
     "POST /api/receipts/verify": (Role.ANALYST, Scope.QUERY),

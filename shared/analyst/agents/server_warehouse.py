@@ -115,6 +115,11 @@ class ServerWarehouse:
     def _metrics(self) -> Sequence[CheckedMetric]:
         return visible_metrics(checked.read(self.store).metrics, self._current, self.access, self.caller)
 
+    @cached_property
+    def _by_name(self) -> Mapping[str, Table]:
+        visible = visible_tables.visible(self._current, self.access, self.caller)
+        return {name: table for table in visible for name in (table.id, table.view)}
+
     def edition(self) -> Edition:
         """Return the newest snapshot."""
         return _edition(self._current)
@@ -157,8 +162,25 @@ class ServerWarehouse:
             NotFoundError: it does not exist, or the caller can't read it.
         """
         table = self._named(name)
-        said, registered = self._description(table), self.registered(table.id)
-        profile = self._profile(table)
+        return self._facts(table, self.registered(table.id), self._profile(table), tuple(self._relations(table)))
+
+    def everything(self, registered: Callable[[], Mapping[str, Registered]]) -> Json:
+        """Return all tables without statistics, and all metrics, for a mirror that uses them offline."""
+        known = registered()
+        joined = {
+            table.id: tuple(self._joins(table))
+            for table in visible_tables.visible(self._current, self.access, self.caller)
+        }
+        tables = {
+            id_: self._facts(self._current.by_id[id_], known.get(id_, Registered()), None, joins).to_json()
+            for id_, joins in joined.items()
+        }
+        return {"tables": tables, "metrics": [self.metric(metric.name) for metric in self._metrics]}
+
+    def _facts(
+        self, table: Table, registered: Registered, profile: dict[str, Any] | None, relations: tuple[Relation, ...]
+    ) -> TableFacts:
+        said = self._description(table)
         statistics = {each["name"]: each for each in profile["columnProfile"]} if profile else {}
         outside = self._outside_columns(table)
         tags = descriptions.tagged_columns(
@@ -195,7 +217,7 @@ class ServerWarehouse:
             notice=table.notice,
             schedule=registered.schedule,
             profiled_at=profile["created_at"] if profile else None,
-            relations=tuple(self._relations(table))[:_RELATIONS],
+            relations=relations[:_RELATIONS],
         )
 
     def _named(self, name: str) -> Table:
@@ -230,19 +252,21 @@ class ServerWarehouse:
 
     def _relations(self, table: Table) -> Iterator[Relation]:
         """Yield the tables that metrics join, and those that have a column in common that looks like a key."""
+        yield from self._joins(table)
         visible = visible_tables.visible(self._current, self.access, self.caller)
-        by_name = {name: each for each in visible for name in (each.id, each.view)}
-        for metric in self._metrics:
-            said = metric.defined.definition
-            if by_name.get(said.main_table) is table:
-                for join in said.joins:
-                    if join.table in by_name:
-                        yield Relation(by_name[join.table].id, join.on, f"metric {said.name}")
         keys = {column.name for column in table.columns if column.name.endswith(("_id", "_key", "_code"))}
         for each in visible:
             if each is not table:
                 for name in sorted(keys & {column.name for column in each.columns}):
                     yield Relation(each.id, name, "column of the same name")
+
+    def _joins(self, table: Table) -> Iterator[Relation]:
+        for metric in self._metrics:
+            said = metric.defined.definition
+            if self._by_name.get(said.main_table) is table:
+                for join in said.joins:
+                    if join.table in self._by_name:
+                        yield Relation(self._by_name[join.table].id, join.on, f"metric {said.name}")
 
     def metric(self, name: str) -> Json:
         """Describe a metric.

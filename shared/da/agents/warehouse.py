@@ -1,8 +1,8 @@
 """What the tools read: the port that the server implements for a caller, and `da` for the mirror."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Protocol, Self
 
 Json = dict[str, Any]
 
@@ -87,6 +87,19 @@ class TableFacts:
     profiled_at: str | None = None
     relations: tuple[Relation, ...] = ()
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Read what `to_json` wrote; fields of a newer server are ignored."""
+        names = {each.name for each in fields(cls)}
+        made: Json = {name: tuple(value) if isinstance(value, list) else value for name, value in document.items()}
+        made["columns"] = tuple(ColumnFacts(**{**each, "tags": tuple(each["tags"])}) for each in document["columns"])
+        made["relations"] = tuple(Relation(**each) for each in document["relations"])
+        return cls(**{each.name: made[each.name] for each in fields(cls) if each.name in made})
+
+    def to_json(self) -> Json:
+        """Return a JSON object."""
+        return asdict(self)
+
     @property
     def outside(self) -> list[str]:
         """The columns that strangers write."""
@@ -140,7 +153,7 @@ class TableFiles:
     """The files of a table: URLs or paths with their sizes in bytes."""
 
     id: str
-    files: tuple[tuple[str, int, int], ...]
+    files: tuple[tuple[str, int, int | None], ...]
     """URL or path, size in bytes, rows."""
     expires_in: int | None = None
     """Seconds for which the URLs are valid."""

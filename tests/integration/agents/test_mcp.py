@@ -97,7 +97,7 @@ def test_an_older_client_initializes_and_calls_a_tool(it: Shop, version: str) ->
         ("tools/list", {"_meta": {}}, {}, 400, -32602),
     ],
 )  # fmt: skip
-def test_what_the_protocol_forbids_is_refused(
+def test_what_the_protocol_forbids_is_refused(  # noqa: PLR0917
     it: Shop, method: str, params: dict[str, Any], headers: dict[str, str | None], status: int, code: int
 ) -> None:
     answer = send(it.world, method, params, token=it.analyst, headers=headers)
@@ -346,7 +346,7 @@ def test_resources_and_prompts_are_the_catalog_of_the_caller(it: Shop) -> None:
         for uri in sorted(listed)
     ]
     assert "shop.orders" in texts[0]
-    assert not any(secret in text for secret in it.secrets if secret not in {"plans"} for text in texts)
+    assert not any(secret in text for secret in it.secrets if secret != "plans" for text in texts)
     names = [each["name"] for each in result(it.world, "prompts/list", token=it.analyst)["prompts"]]
     assert names == ["sample_questions", "explore_table"]
     asked = result(it.world, "prompts/get", {"name": "sample_questions"}, token=it.analyst)
