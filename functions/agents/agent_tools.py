@@ -38,6 +38,7 @@ class Message(RootModel[Any]):
     audit="mcp",
     binary=True,
     foreign=True,
+    resource="/mcp",
 )
 def call_tools(ctx: Context) -> Answer[Message] | Accepted:
     """Answer a message of the Model Context Protocol: revision 2026-07-28, or an older one.

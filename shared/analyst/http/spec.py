@@ -113,6 +113,8 @@ class Options(TypedDict, total=False):
     """The body is binary; the function reads it in pieces from `blocks(ctx.request)`."""
     foreign: bool
     """Another system defines the calls: unknown query parameters and any content type of a binary body are accepted."""
+    resource: str
+    """The path under which agents know it as a protected resource of OAuth: their tokens are valid for nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ class FunctionSpec:
     audit_success: bool = True
     binary: bool = False
     foreign: bool = False
+    resource: str | None = None
 
     @property
     def action(self) -> str:

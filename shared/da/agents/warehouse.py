@@ -90,7 +90,6 @@ class TableFacts:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read what `to_json` wrote; fields of a newer server are ignored."""
-        names = {each.name for each in fields(cls)}
         made: Json = {name: tuple(value) if isinstance(value, list) else value for name, value in document.items()}
         made["columns"] = tuple(ColumnFacts(**{**each, "tags": tuple(each["tags"])}) for each in document["columns"])
         made["relations"] = tuple(Relation(**each) for each in document["relations"])
