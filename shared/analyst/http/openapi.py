@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from analyst.access import Role
 from analyst.http import problems
-from analyst.http.answers import SPOOLED_TYPES, Accepted, Answer, Encoded, FileAnswer, Redirect, Spooled
+from analyst.http.answers import SPOOLED_TYPES, Accepted, Answer, Encoded, FileAnswer, Redirect, Spooled, Text
 from analyst.http.schemas import Schemas
 from analyst.http.spec import BINARY, Allow, FunctionSpec, Json
 
@@ -116,6 +116,8 @@ def _successes(spec: FunctionSpec) -> Iterator[Outcome]:
         kind, models = get_origin(output) or output, tuple(filter(_is_model, get_args(output)))
         if kind is None or kind is type(None):
             yield Outcome(HTTPStatus.NO_CONTENT, HTTPStatus.NO_CONTENT.phrase)
+        elif kind is Text:
+            yield Outcome(spec.status, phrase, media_types=("text/plain", "text/markdown"))
         elif kind is Accepted:
             yield Outcome(HTTPStatus.ACCEPTED, HTTPStatus.ACCEPTED.phrase)
         elif kind is Redirect:

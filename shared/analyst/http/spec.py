@@ -52,8 +52,11 @@ class Template:
 
     @property
     def order(self) -> tuple[tuple[int, str], ...]:
-        """Sort templates so that the most literal one comes first."""
-        return tuple((2 if "{*}" in part else 1 if "{}" in part else 0, part) for part in self.shape.split("/"))
+        """Sort templates so that the most literal one comes first: `{}.md` before `{}`."""
+        ranks = (
+            3 if "{*}" in part else 2 if part == "{}" else 1 if "{}" in part else 0 for part in self.shape.split("/")
+        )
+        return tuple(zip(ranks, self.shape.split("/"), strict=True))
 
 
 def _expression(text: str) -> str:

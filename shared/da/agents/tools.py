@@ -223,6 +223,15 @@ class Tools:
         notes = list(fitted.notes)
         if is_cut and not found.truncated and found.receipt is not None:
             notes.append(f"the receipt covers all {len(found.rows)} rows that were computed, not only those shown")
+        receipt = found.receipt
+        if receipt is not None and any(
+            column["name"] != name for column, (name, _kind) in zip(fitted.columns, found.columns, strict=False)
+        ):
+            # A receipt must not be changed, so what it quotes can't be marked in it.
+            receipt = None
+            notes.append(
+                "there is no receipt, because names of columns are values of the data; name the columns with AS"
+            )
         return {
             **_edition(found.edition),
             "columns": fitted.columns,
@@ -233,7 +242,7 @@ class Tools:
             "truncated": is_cut and found.url is None,
             "total": total,
             "rest": rest if found.url is None else "fetch the file at url; it needs no credentials until it expires",
-            "receipt": found.receipt,
+            "receipt": receipt,
             "notes": notes,
         }
 
