@@ -41,7 +41,7 @@ LAYERS = (
         "sync_runs",
     ),
     ("scheduling", "catalog_search"),
-    ("agents",),
+    ("agents", "sharing"),
     ("context", "pages"),
     ("http",),
     ("connectors",),

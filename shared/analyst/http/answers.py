@@ -40,6 +40,7 @@ class Text:
 
     body: str
     media_type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def render(answer: object, status: int, request: Request) -> Response:  # noqa: 
         case BaseModel():
             return _json(answer, status, {})
         case Text():
-            return Response(answer.body.encode(), status=status, content_type=answer.media_type)
+            return Response(answer.body.encode(), status=status, headers=answer.headers, content_type=answer.media_type)
         case Accepted():
             return Response(status=HTTPStatus.ACCEPTED)
         case Answer():

@@ -20,6 +20,8 @@ from analyst.http.spec import BINARY, Allow, FunctionSpec, Json
 _JSON: Final = "application/json"
 _NOT_MODIFIED: Final = "The version in `If-None-Match` is the current one."
 
+_TEXTS: Final = ("text/plain", "text/markdown", "application/json", "application/x-ndjson")
+
 _FAILURES: Final = {
     400: "The request is malformed.",
     401: "The credentials are missing or invalid.",
@@ -117,7 +119,7 @@ def _successes(spec: FunctionSpec) -> Iterator[Outcome]:
         if kind is None or kind is type(None):
             yield Outcome(HTTPStatus.NO_CONTENT, HTTPStatus.NO_CONTENT.phrase)
         elif kind is Text:
-            yield Outcome(spec.status, phrase, media_types=("text/plain", "text/markdown"))
+            yield Outcome(spec.status, phrase, media_types=_TEXTS)
         elif kind is Accepted:
             yield Outcome(HTTPStatus.ACCEPTED, HTTPStatus.ACCEPTED.phrase)
         elif kind is Redirect:
