@@ -25,6 +25,7 @@ SECTIONS = {
         "explore": "da.commands.explore:explore",
         "verify": "da.commands.verify:verify",
         "metrics": "da.commands.metrics:metrics",
+        "mcp": "da.commands.mcp:mcp",
         "feedback": "da.commands.feedback:feedback",
         "status": "da.commands.status:status",
         "open": "da.commands.browse:open_",

@@ -24,6 +24,7 @@ SOURCE_TYPES: Final[SourceTypes] = MappingProxyType(
                 Job("attachments", "/extract/jira/attachments", "every 15m"),
                 Job("check", "/extract/jira/check", "daily 03:30"),
             ),
+            is_outside=True,
         ),
         "keboola": SourceType(KeboolaSource, KeboolaTableOptions),
         "materialized": SourceType(MaterializedSource, MaterializedOptions),

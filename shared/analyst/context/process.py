@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from analyst.auth.oidc import Issuer
     from analyst.catalog_search import CatalogSearch
     from analyst.query.engine import Engine
+    from analyst.sharing.statistics import Sharing
     from analyst.state import State
 
 T = TypeVar("T")
@@ -114,6 +115,11 @@ class Process:
     def catalog_search(self) -> "CatalogSearch":
         """The index of the catalog."""
         return self._once("catalog_search", self._make_catalog_search)
+
+    @property
+    def sharing(self) -> "Sharing":
+        """What requests of Delta Sharing share."""
+        return self._once("sharing", self._make_sharing)
 
     @property
     def access(self) -> AccessReader:
@@ -225,6 +231,11 @@ class Process:
         from analyst.catalog_search import CatalogSearch
 
         return CatalogSearch(self.store)
+
+    def _make_sharing(self) -> "Sharing":
+        from analyst.sharing.statistics import Sharing
+
+        return Sharing.over(self.store)
 
     def _make_access(self) -> AccessReader:
         def renew() -> None:

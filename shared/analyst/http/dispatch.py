@@ -134,9 +134,24 @@ def _failure(exchange: Exchange, error: Exception, process: Process) -> Response
         path = request.full_path.rstrip("?")
         return Response(status=303, headers={"Location": f"/login?{urlencode({'next': path})}"})
     page_for = request if is_page or problems.wants_page(request) else None
-    return problems.answer(
+    response = problems.answer(
         error, exchange.request_id, page_for=page_for, site=None if page_for is None else site_of(process)
     )
+    if spec is not None and spec.resource is not None and response.status_code == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = _challenge(spec.resource, process)
+    return response
+
+
+def _challenge(resource: str, process: Process) -> str:
+    """Say where an agent learns how to get a token (RFC 9728, section 5.1); without BASE_URL, there is no such place."""
+    try:
+        base = process.settings.base_url
+    except AnalystError:
+        base = None
+    if base is None:
+        return "Bearer"
+    metadata = f"{base.rstrip('/')}/.well-known/oauth-protected-resource{resource}"
+    return f'Bearer resource_metadata="{metadata}", scope="read query sync"'
 
 
 def _is_open(spec: FunctionSpec | None) -> bool:

@@ -52,8 +52,11 @@ class Template:
 
     @property
     def order(self) -> tuple[tuple[int, str], ...]:
-        """Sort templates so that the most literal one comes first."""
-        return tuple((2 if "{*}" in part else 1 if "{}" in part else 0, part) for part in self.shape.split("/"))
+        """Sort templates so that the most literal one comes first: `{}.md` before `{}`."""
+        ranks = (
+            3 if "{*}" in part else 2 if part == "{}" else 1 if "{}" in part else 0 for part in self.shape.split("/")
+        )
+        return tuple(zip(ranks, self.shape.split("/"), strict=True))
 
 
 def _expression(text: str) -> str:
@@ -113,6 +116,8 @@ class Options(TypedDict, total=False):
     """The body is binary; the function reads it in pieces from `blocks(ctx.request)`."""
     foreign: bool
     """Another system defines the calls: unknown query parameters and any content type of a binary body are accepted."""
+    resource: str
+    """The path under which agents know it as a protected resource of OAuth: their tokens are valid for nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,7 @@ class FunctionSpec:
     audit_success: bool = True
     binary: bool = False
     foreign: bool = False
+    resource: str | None = None
 
     @property
     def action(self) -> str:

@@ -85,6 +85,7 @@ def test_what_commands_print_fits_their_schemas(
         _sources(eve, files)
         _own_data(eve)
         _people(eve)
+        eve("mcp")
         requester = eve("admin.tokens.create", "ann@example.com", "agent")
         with monkeypatch.context() as ann:
             ann.setenv("DA_TOKEN", requester["token"])
