@@ -75,7 +75,7 @@ def table_schema(request: SchemaRequest, ctx: Context) -> TableSchema:
     return TableSchema(
         id=table.id,
         view=table.view,
-        sql_name=_sql_name(table.id, table.view),
+        sql_name=sql_name(table.id, table.view),
         description=access.description(table.id, table.description),
         columns=table.columns,
         primary_key=registered.primary_key if registered else (),
@@ -104,7 +104,7 @@ def table_sample(request: SampleRequest, ctx: Context) -> Spooled[QueryAnswer]:
     reader = Reader(ctx.snapshots.current(), ctx.access.current(), ctx.caller)
     table = require(reader.snapshot, reader.access, reader.caller, request.id)
     asked = Query(
-        f"select * from {_sql_name(table.id, table.view)}",
+        f"select * from {sql_name(table.id, table.view)}",
         limit=request.rows,
         seconds=ctx.settings.query_timeout,
         receipt=False,
@@ -115,7 +115,7 @@ def table_sample(request: SampleRequest, ctx: Context) -> Spooled[QueryAnswer]:
     return Spooled(result.file)
 
 
-def _sql_name(table_id: str, view: str) -> str:
+def sql_name(table_id: str, view: str) -> str:
     """Return the name that a statement uses: the full one, unless its source's name is one of DuckDB's schemas."""
     source, name = table_id.split(".")
     return quote(view) if source in TAKEN_SCHEMAS else f"{quote(source)}.{quote(name)}"

@@ -63,6 +63,7 @@ def login(query: LoginQuery, ctx: Context) -> Page:
     "POST",
     "/auth/logout",
     allow=Role.VIEWER,
+    own_eyes=True,
     answers={409: "The request used an access token; revoke the token instead."},
 )
 def logout(ctx: Context) -> Redirect | None:
@@ -77,7 +78,7 @@ def logout(ctx: Context) -> Redirect | None:
     return _gone(ctx)
 
 
-@function("POST", "/auth/logout/everywhere", allow=Role.VIEWER, scope=Scope.ADMIN)
+@function("POST", "/auth/logout/everywhere", allow=Role.VIEWER, scope=Scope.ADMIN, own_eyes=True)
 def logout_everywhere(ctx: Context) -> Redirect | None:
     """End all sessions of the caller on every device. Access tokens stay valid."""
     user_id = ctx.caller.user_id or ""

@@ -5,22 +5,25 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from analyst import saved_queries
 from analyst.access import Role, Scope
 from analyst.auth.callers import who_is
 from analyst.auth.last_use import with_last_use
 from analyst.auth.provider import available_providers
 from analyst.auth.providers.password import PROVIDER
+from analyst.cli_wheel import NO_ADDRESS, describe_cli
 from analyst.context import Context
-from analyst.errors import AnalystError
-from analyst.http import Page, Redirect, function
+from analyst.errors import AnalystError, NotFoundError
+from analyst.http import Redirect, View, function
 from analyst.http.browser_session import signed_out
-from analyst.http.pages import page
+from analyst.http.pages import ask
 from analyst.names import TableId
 from analyst.state import actor, requests, tokens
 from analyst.state.fields import Id, Input, Line, Note
 from analyst.state.requests import NewAccessRequest
 from analyst.state.tokens import DAYS, CreatedToken, NewToken
 from analyst.state.users import find_account
+from functions.api import feedback
 from functions.api.access_requests import ASKED
 from functions.auth.password import PasswordChange, change_own_password
 
@@ -64,13 +67,13 @@ class RequestForm(Input):
 
 
 @function("GET", "/account", allow=Role.VIEWER)
-def account(query: AccountQuery, ctx: Context) -> Page:
+def account(query: AccountQuery, ctx: Context) -> View:
     """Show the account of the signed-in user."""
     return _account(ctx, done=_DONE.get(query.done or ""))
 
 
 @function("POST", "/account/tokens", allow=Role.VIEWER, scope=Scope.ADMIN)
-def create_account_token(form: TokenForm, ctx: Context) -> Page:
+def create_account_token(form: TokenForm, ctx: Context) -> View:
     """Create an access token, and show it once."""
     new = NewToken(name=form.name, scopes=form.scopes, expires_in_days=form.expires_in_days)
     try:
@@ -81,7 +84,7 @@ def create_account_token(form: TokenForm, ctx: Context) -> Page:
 
 
 @function("POST", "/account/tokens/revoke", allow=Role.VIEWER, scope=Scope.ADMIN)
-def revoke_account_token(form: RevocationForm, ctx: Context) -> Redirect | Page:
+def revoke_account_token(form: RevocationForm, ctx: Context) -> View | Redirect:
     """Revoke one of the user's access tokens, and go back to the account."""
     return _change(
         "revoked", lambda: ctx.state.edit(lambda db: tokens.revoke_token(db, actor(ctx), ctx.caller, form.id))
@@ -89,7 +92,7 @@ def revoke_account_token(form: RevocationForm, ctx: Context) -> Redirect | Page:
 
 
 @function("POST", "/account/requests", allow=Role.VIEWER)
-def create_account_request(form: RequestForm, ctx: Context) -> Redirect | Page:
+def create_account_request(form: RequestForm, ctx: Context) -> View | Redirect:
     """Request access to a table, and go back to the account."""
     new = NewAccessRequest(table=form.table, reason=form.reason)
 
@@ -102,7 +105,7 @@ def create_account_request(form: RequestForm, ctx: Context) -> Redirect | Page:
 
 
 @function("POST", "/account/password", allow=Role.VIEWER, scope=Scope.ADMIN)
-def change_account_password(form: PasswordChange, ctx: Context) -> Redirect | Page:
+def change_account_password(form: PasswordChange, ctx: Context) -> View | Redirect:
     """Change the password, which ends all sessions, and go to the sign-in page."""
     try:
         change_own_password(form, ctx)
@@ -117,32 +120,40 @@ def _change(done: str, change: Callable[[], object]) -> Redirect:
     return Redirect(f"/account?done={done}", 303)
 
 
-def _refused(ctx: Context, error: AnalystError) -> Page:
+def _refused(ctx: Context, error: AnalystError) -> View:
     """Show the account with the reason for a refused change. Errors of the server are raised."""
     if not 400 <= error.status < 500:  # noqa: PLR2004
         raise error
     return _account(ctx, problem=str(error), status=error.status)
 
 
-def _account(ctx: Context, *, status: int = 200, created: CreatedToken | None = None, **values: Any) -> Page:
+def _account(ctx: Context, *, status: int = 200, created: CreatedToken | None = None, **values: Any) -> View:
     with ctx.state.read() as db:
         found = tokens.list_tokens(db, ctx.caller, None)
         own = requests.list_own(db, ctx.caller.user_id or "")
         known = find_account(db, ctx.caller.user_id or "")
     valid = [token for token in found if token.revoked_at is None and token.expires_at > ctx.now]
-    shown = {"done": None, "problem": None, **values}
-    return page(
-        ctx,
-        "account.html",
-        title="Your account",
-        current="/account",
-        status=status,
-        me=who_is(ctx.access.current(), ctx.caller),
-        created=created,
-        tokens=with_last_use(ctx.store, valid),
-        scopes=_SCOPES,
-        requests=own,
-        has_password=PROVIDER in available_providers(ctx.settings) and known is not None and bool(known.password_hash),
-        now=ctx.now,
-        **shown,
-    )
+    data = {
+        "me": who_is(ctx.access.current(), ctx.caller),
+        "tokens": with_last_use(ctx.store, valid),
+        "requests": own,
+        "feedback": ask(ctx, feedback.list_feedback).feedback,
+        "history": len(saved_queries.history(ctx.store, ctx.caller.user_id or "")),
+    }
+    try:
+        cli = describe_cli(ctx.settings.base_url)
+    except NotFoundError:
+        cli = None
+    extras = {
+        "created": created,
+        "scopes": _SCOPES,
+        "has_password": PROVIDER in available_providers(ctx.settings)
+        and known is not None
+        and bool(known.password_hash),
+        "cli": cli,
+        "address": ctx.settings.base_url or NO_ADDRESS,
+        "done": None,
+        "problem": None,
+        **values,
+    }
+    return View("account.html", "Your account", data, extras, "/account", status=status)

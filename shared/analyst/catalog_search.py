@@ -116,6 +116,14 @@ class CatalogSearch:
                 break
         return SearchAnswer(hits=tuple(hits[:limit]), has_more=len(hits) > limit)
 
+    def described(self) -> Mapping[str, Described]:
+        """Return what people say of tables, by id."""
+        with self._lock:
+            said = self._changed(descriptions.KEY)
+            if said is not None:
+                self._said = descriptions.all_of(said or None)
+            return self._said
+
     def _refresh(self, snapshot: Snapshot, access: AccessList) -> None:
         said = self._changed(descriptions.KEY)
         if said is not None:

@@ -34,6 +34,67 @@ READ, SYNC, ADMINISTER = Scope.READ, Scope.SYNC, Scope.ADMIN
 TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "GET /": (Role.VIEWER, READ),
     "GET /account": (Role.VIEWER, READ),
+    "GET /admin": (Role.ADMIN, ADMINISTER),
+    "GET /admin/access": (Role.ADMIN, ADMINISTER),
+    "POST /admin/access": (Role.ADMIN, ADMINISTER),
+    "POST /admin/access/{id}/revoke": (Role.ADMIN, ADMINISTER),
+    "GET /admin/audit": (Role.ADMIN, ADMINISTER),
+    "POST /admin/groups": (Role.ADMIN, ADMINISTER),
+    "POST /admin/groups/{id}/delete": (Role.ADMIN, ADMINISTER),
+    "POST /admin/groups/{id}/members": (Role.ADMIN, ADMINISTER),
+    "GET /admin/people": (Role.ADMIN, ADMINISTER),
+    "POST /admin/people": (Role.ADMIN, ADMINISTER),
+    "GET /admin/people/{id}": (Role.ADMIN, ADMINISTER),
+    "POST /admin/people/{id}": (Role.ADMIN, ADMINISTER),
+    "POST /admin/people/{id}/delete": (Role.ADMIN, ADMINISTER),
+    "POST /admin/people/{id}/invite": (Role.ADMIN, ADMINISTER),
+    "POST /admin/people/{id}/release": (Role.ADMIN, ADMINISTER),
+    "POST /admin/people/{id}/sign-out": (Role.ADMIN, ADMINISTER),
+    "POST /admin/people/{id}/view-as": (Role.ADMIN, ADMINISTER),
+    "GET /admin/requests": (Role.ADMIN, ADMINISTER),
+    "POST /admin/requests/{id}": (Role.ADMIN, ADMINISTER),
+    "GET /admin/runs": (Role.ADMIN, ADMINISTER),
+    "GET /admin/runs/{id}": (Role.ADMIN, ADMINISTER),
+    "GET /admin/schedule": (Role.ADMIN, ADMINISTER),
+    "GET /admin/settings": (Role.ADMIN, ADMINISTER),
+    "POST /admin/settings": (Role.ADMIN, ADMINISTER),
+    "GET /admin/snapshots": (Role.ADMIN, ADMINISTER),
+    "POST /admin/snapshots": (Role.ADMIN, ADMINISTER),
+    "POST /admin/snapshots/release": (Role.ADMIN, ADMINISTER),
+    "POST /admin/access/explain": (Role.ADMIN, ADMINISTER),
+    "POST /admin/audit": (Role.ADMIN, ADMINISTER),
+    "POST /admin/people/search": (Role.ADMIN, ADMINISTER),
+    "GET /admin/sources": (Role.ADMIN, ADMINISTER),
+    "POST /admin/sources": (Role.ADMIN, ADMINISTER),
+    "GET /admin/sources/{name}": (Role.ADMIN, ADMINISTER),
+    "POST /admin/sources/{name}": (Role.ADMIN, ADMINISTER),
+    "POST /admin/sources/{name}/register": (Role.ADMIN, ADMINISTER),
+    "POST /admin/sources/{name}/remove": (Role.ADMIN, ADMINISTER),
+    "POST /admin/sources/{name}/sync": (Role.ADMIN, ADMINISTER),
+    "POST /admin/sweep": (Role.ADMIN, ADMINISTER),
+    "POST /admin/sync": (Role.ADMIN, ADMINISTER),
+    "GET /admin/tables": (Role.ADMIN, ADMINISTER),
+    "GET /admin/tables/{source}/{name}": (Role.ADMIN, ADMINISTER),
+    "POST /admin/tables/{source}/{name}": (Role.ADMIN, ADMINISTER),
+    "POST /admin/tables/{source}/{name}/grant": (Role.ADMIN, ADMINISTER),
+    "POST /admin/tables/{source}/{name}/remove": (Role.ADMIN, ADMINISTER),
+    "POST /admin/view-as/end": (Role.ADMIN, ADMINISTER),
+    "GET /catalog": (Role.VIEWER, READ),
+    "GET /metrics": (Role.VIEWER, READ),
+    "GET /metrics/{name}": (Role.VIEWER, READ),
+    "GET /query": (Role.ANALYST, Scope.QUERY),
+    "POST /query": (Role.ANALYST, Scope.QUERY),
+    "POST /query/download": (Role.ANALYST, Scope.QUERY),
+    "POST /query/history/clear": (Role.ANALYST, Scope.QUERY),
+    "POST /query/share": (Role.ANALYST, Scope.QUERY),
+    "GET /query/shared/{id}": (Role.ANALYST, Scope.QUERY),
+    "GET /api/query/names": (Role.ANALYST, Scope.QUERY),
+    "GET /static/{name}": (ANYBODY, READ),
+    "GET /tables/{source}/{name}": (Role.VIEWER, READ),
+    "POST /tables/{source}/{name}/columns": (Role.KM_ADMIN, ADMINISTER),
+    "POST /tables/{source}/{name}/description": (Role.KM_ADMIN, ADMINISTER),
+    "POST /tables/{source}/{name}/feedback": (Role.VIEWER, READ),
+    "POST /tables/{source}/{name}/request": (Role.VIEWER, READ),
     "POST /account/password": (Role.VIEWER, ADMINISTER),
     "POST /account/requests": (Role.VIEWER, READ),
     "POST /account/tokens": (Role.VIEWER, ADMINISTER),
@@ -343,6 +404,25 @@ def test_every_kind_of_caller_gets_the_answer_of_the_table(people: People, funct
         if not is_right:
             wrong[kind] = (status, promised)
     assert wrong == {}
+
+
+@pytest.mark.parametrize("function", [each for each in FUNCTIONS if each.function.twin is not None], ids=row)
+def test_the_twin_of_a_page_answers_the_same_callers(people: People, function: HttpFunction) -> None:
+    twin = function.function.twin
+    assert twin is not None
+    ask = asking(people, "GET", twin.path.text.format(**dict.fromkeys(twin.path.names, "a.b")))
+    wrong = {}
+    for kind in people.proofs:
+        status, promised = ask(people.proof(kind)), expected(function, kind)
+        if status != promised if promised else status in {401, 403, 500, 503}:
+            wrong[kind] = (status, promised)
+    assert wrong == {}
+
+
+def test_pages_that_show_something_have_a_twin() -> None:
+    """The others are forms, of which nothing is to be read, and pages for those who have not signed in."""
+    without = {row(each) for each in FUNCTIONS if each.function.is_page and each.function.twin is None}
+    assert {each for each in without if each.startswith("GET") and TABLE[each][0] != ANYBODY} == {"GET /auth/desktop"}
 
 
 def asking(people: People, method: str, path: str) -> Callable[[str | None], int]:

@@ -32,6 +32,7 @@ LAYERS = (
         "metrics",
         "quality",
         "cli_wheel",
+        "saved_queries",
         "signed_urls",
         "extract_run",
         "imports",

@@ -215,7 +215,7 @@ LISTED: dict[str, set[str]] = {
     "shared/analyst/metrics/checking.py": {"query"},
     "shared/analyst/profiles/profiling.py": {"read"},
     "shared/analyst/quality/checks.py": {"listed", "' or '.join(terms)", "_statement(one.sql or '')"},
-    "functions/api/table_data.py": {"_sql_name(table.id, table.view)"},
+    "functions/api/table_data.py": {"sql_name(table.id, table.view)"},
     "shared/analyst/query/canonical.py": {"value", "values"},
     "shared/analyst/query/run.py": {
         "n",

@@ -6,13 +6,17 @@ from urllib.parse import urlsplit
 from werkzeug.wrappers import Request
 
 from analyst.access import Caller, Role, Scope
+from analyst.audit import Note
+from analyst.auth import sessions
 from analyst.auth.callers import Credentials, Identification
 from analyst.context import Process
 from analyst.errors import ForbiddenError, UnauthenticatedError
 from analyst.http.spec import Allow, FunctionSpec
 
 _COOKIES: Final = ("__Host-da_session", "da_session")
+_VIEW_COOKIES: Final = ("__Host-da_view_as", "da_view_as")
 _SAFE: Final = ("GET", "HEAD")
+_READ_ONLY: Final = "you are looking through the eyes of {email}, which changes nothing; end it first, on any page"
 _LACKS: Final = "this access token does not have the scope '{scope}'; sign in, or use one that has it"
 _NONE: Final = "the request has no credentials; sign in, or send an access token: 'Authorization: Bearer <token>'"
 
@@ -58,6 +62,60 @@ def authorize(spec: FunctionSpec, caller: Caller | None) -> None:
         raise ForbiddenError(f"this requires {_whom(spec.allow)}")
     if not caller.is_service and spec.scope is not None and spec.scope not in caller.scopes:
         raise ForbiddenError(_LACKS.format(scope=spec.scope))
+
+
+def view_cookie(*, secure: bool) -> str:
+    """Return the name of the cookie that says through whose eyes an administrator looks."""
+    return _VIEW_COOKIES[0] if secure else _VIEW_COOKIES[1]
+
+
+def view_cookie_value(caller: Caller, user_id: str) -> str:
+    """Return the value of that cookie. It holds for one session, so the next person to sign in is not affected."""
+    return f"{caller.session_id}:{user_id}"
+
+
+def seen_through(
+    spec: FunctionSpec, request: Request, process: Process, caller: Caller | None, note: Note
+) -> Caller | None:
+    """Return the caller through whose eyes a request looks: the caller themselves, or the user whom an administrator views.
+
+    The viewed user has their own rights and no more, nothing is changed in their name, and each look is audited.
+
+    Raises:
+        ForbiddenError: the request would change something, or the viewed user may not call the function.
+    """
+    viewed = None if spec.own_eyes or caller is None else _viewed(request, process, caller)
+    if viewed is None:
+        return caller
+    note.action = "view_as.look"
+    note.resources = (f"user:{viewed.user_id}",)
+    note.params["path"] = spec.path.text
+    if request.method not in _SAFE:
+        raise ForbiddenError(_READ_ONLY.format(email=viewed.email))
+    authorize(spec, viewed)
+    return viewed
+
+
+def viewed_by(request: Request, process: Process) -> str | None:
+    """Return the e-mail address of the administrator who looks at a page through another user's eyes, if one does."""
+    if not any(request.cookies.get(name) for name in _VIEW_COOKIES):
+        return None
+    shown = _credentials(request)
+    if shown.authorization is not None or shown.cookie is None:
+        return None
+    caller = sessions.identify(process.keys, shown.cookie, process.access, process.clock())
+    return caller.email if _viewed(request, process, caller) is not None else None
+
+
+def _viewed(request: Request, process: Process, caller: Caller) -> Caller | None:
+    cookie = next((it for name in _VIEW_COOKIES if (it := request.cookies.get(name))), None)
+    if cookie is None or caller.session_id is None or not caller.includes(Role.ADMIN):
+        return None
+    session_id, _, user_id = cookie.partition(":")
+    user = process.access.current().users.get(user_id)
+    if session_id != caller.session_id or user is None or user_id == caller.user_id:
+        return None
+    return Caller(user_id, user.email, user.role, frozenset(user.groups), session_id=caller.session_id)
 
 
 def shows_credentials(request: Request) -> bool:

@@ -16,10 +16,11 @@ from analyst.access import SERVICE, Caller, redacted
 from analyst.context import Context, Process, tasks_of
 from analyst.errors import AnalystError, UnauthenticatedError
 from analyst.http import problems
-from analyst.http.admission import authorize, identify
-from analyst.http.answers import render
+from analyst.http.admission import authorize, identify, seen_through
+from analyst.http.answers import View, render
 from analyst.http.audit_trail import audit
 from analyst.http.exchange import Exchange
+from analyst.http.pages import shown
 from analyst.http.request_ids import REQUEST_ID, request_id_of
 from analyst.http.request_input import check_size, read_input
 from analyst.http.response import BUFFERED, Response
@@ -107,19 +108,23 @@ def _answer(functions: Router, exchange: Exchange, process: Process) -> Response
         authorize(exchange.spec, exchange.caller)
     if exchange.caller is not None and exchange.caller.token_id is not None:
         process.last_uses.saw(exchange.caller.token_id, process.clock())
+    caller = seen_through(exchange.spec, request, process, exchange.caller, exchange.note)
     model = read_input(exchange.spec, path, request)
     context = Context(
         process,
         request,
         exchange.request_id,
         process.clock(),
-        exchange.caller,
+        caller,
         partial(_local, functions, process),
         exchange.began,
         exchange.note,
     )
     arguments: tuple[Any, ...] = (context,) if model is None else (model, context)
-    return render(exchange.spec.call(*arguments), exchange.spec.status, request)
+    answer = exchange.spec.call(*arguments)
+    if isinstance(answer, View):
+        answer = shown(answer, context, as_json=exchange.spec.is_twin)
+    return render(answer, exchange.spec.status, request)
 
 
 def _failure(exchange: Exchange, error: Exception, process: Process) -> Response:

@@ -1,10 +1,36 @@
-"""Pages as the answers of functions."""
+"""Pages as the answers of functions, and what pages get from the API."""
 
-from typing import Any
+import hashlib
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import to_json
+
+from analyst.access import Role
 from analyst.context import Context
-from analyst.http.answers import Cookie, Page
-from analyst.pages import Site, render
+from analyst.errors import InvalidInputError, NotFoundError
+from analyst.http.admission import authorize, viewed_by
+from analyst.http.answers import Cookie, Encoded, Page, View
+from analyst.pages import Reader, Site, render
+from analyst.validation import reason
+
+if TYPE_CHECKING:
+    from analyst.http.function import HttpFunction
+
+
+class Form(BaseModel):
+    """The input of a page. Browsers send empty fields as empty texts; here they count as not given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty_fields(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        filled = {name: value for name, value in given.items() if value not in ("", [""])}
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in filled.items()}
 
 
 def page(
@@ -19,6 +45,78 @@ def page(
     **values: Any,
 ) -> Page:
     """Render a page for the caller of a request; see `analyst.pages.render`."""
-    user = None if ctx.caller_or_none is None else ctx.caller_or_none.email
-    html = render(template, Site.of(ctx.settings), title=title, user=user, current=current, **values)
+    site = Site.of(ctx.settings)
+    html = render(template, site, title=title, user=reader_of(ctx), current=current, now=ctx.now, **values)
     return Page(html, status, cookies, form_targets)
+
+
+def shown(view: View, ctx: Context, *, as_json: bool) -> Page | Encoded[BaseModel]:
+    """Return a view as its page, or as its twin in JSON."""
+    if as_json and view.error is not None:
+        raise view.error
+    if as_json:
+        body = to_json(dict(view.data), inf_nan_mode="null")
+        return Encoded(body, hashlib.sha256(body).hexdigest()[:32], cache_control="no-store")
+    twin = f"{ctx.request.path if ctx.request.path != '/' else '/index'}.json" if ctx.request.method == "GET" else None
+    values = {
+        **view.data,
+        **view.extras,
+        "twin": twin,
+        "query_string": ctx.request.query_string.decode("ascii", "replace"),
+    }
+    html = render(
+        view.template,
+        Site.of(ctx.settings),
+        title=view.title,
+        user=reader_of(ctx),
+        current=view.current,
+        **{"now": ctx.now, **values},
+    )
+    return Page(html, view.status, view.cookies)
+
+
+def reader_of(ctx: Context) -> Reader | None:
+    """Return for whom a page is made; `None` for somebody who has not signed in."""
+    caller = ctx.caller_or_none
+    if caller is None or caller.email is None:
+        return None
+    roles = (Role.ANALYST, Role.KM_ADMIN, Role.ADMIN)
+    can = frozenset(str(role) for role in roles if caller.includes(role))
+    return Reader(caller.email, can, viewed_by(ctx.request, ctx.process))
+
+
+def ask(ctx: Context, function: "HttpFunction", **given: Any) -> Any:
+    """Call a function of the API for the caller of a page, with the checks of its own declaration.
+
+    A page has no rules of its own: it shows what the API returns to the same caller, and changes what it changes.
+
+    Raises:
+        ForbiddenError: the caller may not call the function.
+        InvalidInputError: it does not take what was given.
+        AnalystError: of the function.
+    """
+    spec = function.function
+    authorize(spec, ctx.caller_or_none)
+    if spec.input is None:
+        return spec.call(ctx)
+    return spec.call(checked(spec.input, given), ctx)
+
+
+def found(ctx: Context, function: "HttpFunction", **given: Any) -> Any:
+    """Call a function of the API as `ask` does; `None` if what it is asked for does not exist."""
+    with suppress(NotFoundError):
+        return ask(ctx, function, **given)
+    return None
+
+
+def checked(model: type[BaseModel], given: dict[str, Any]) -> BaseModel:
+    """Validate the input of a function as if a request had sent it.
+
+    Raises:
+        InvalidInputError: it does not match.
+    """
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        parts = [(".".join(map(str, each["loc"])), reason(each)) for each in error.errors(include_url=False)[:5]]
+        raise InvalidInputError("; ".join(f"{place}: {why}" if place else why for place, why in parts)) from None

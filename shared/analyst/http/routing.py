@@ -8,7 +8,7 @@ from analyst.http.spec import FunctionSpec
 
 
 class Router:
-    """The functions that one process serves.
+    """The functions that one process serves, and the twins of its pages.
 
     Raises:
         ValueError: two of them have the same method and path.
@@ -16,7 +16,8 @@ class Router:
 
     def __init__(self, functions: Iterable[FunctionSpec]) -> None:
         by_route: dict[tuple[str, str], FunctionSpec] = {}
-        for spec in functions:
+        given = tuple(functions)
+        for spec in (*given, *(twin for each in given if (twin := each.twin) is not None)):
             other = by_route.setdefault((spec.path.shape, spec.method), spec)
             if other is not spec:
                 raise ValueError(f"{spec.module}.{spec.name} and {other.module}.{other.name} are for the same path")

@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, Required, TypedDict, Unpack, get_args, get_type_hints
@@ -11,7 +11,7 @@ from typing import Any, Required, TypedDict, Unpack, get_args, get_type_hints
 from pydantic import BaseModel
 
 from analyst.access import Role, Scope
-from analyst.http.answers import Page
+from analyst.http.answers import Page, View
 
 _PART = re.compile(r"\{(?P<name>[a-z_][a-z0-9_]*)(?P<spans>:path)?\}")
 _LITERAL = re.compile(r"[A-Za-z0-9._~\-/]*")
@@ -51,12 +51,11 @@ class Template:
         return None if found is None else found.groupdict()
 
     @property
-    def order(self) -> tuple[tuple[int, str], ...]:
-        """Sort templates so that the most literal one comes first: `{}.md` before `{}`."""
-        ranks = (
-            3 if "{*}" in part else 2 if part == "{}" else 1 if "{}" in part else 0 for part in self.shape.split("/")
+    def order(self) -> tuple[tuple[int, int, str], ...]:
+        """Sort templates so that the most literal one comes first: `/x` before `/{}.json`, that before `/{}`."""
+        return tuple(
+            (2 if "{*}" in part else 1 if "{}" in part else 0, -len(part), part) for part in self.shape.split("/")
         )
-        return tuple(zip(ranks, self.shape.split("/"), strict=True))
 
 
 def _expression(text: str) -> str:
@@ -114,6 +113,8 @@ class Options(TypedDict, total=False):
     """Whether successful calls are audited too; not needed if an edit records them."""
     binary: bool
     """The body is binary; the function reads it in pieces from `blocks(ctx.request)`."""
+    own_eyes: bool
+    """It always acts for the caller, also while an administrator looks at pages through another user's eyes."""
     foreign: bool
     """Another system defines the calls: unknown query parameters and any content type of a binary body are accepted."""
     resource: str
@@ -143,8 +144,11 @@ class FunctionSpec:
     audit: str | None = None
     audit_success: bool = True
     binary: bool = False
+    own_eyes: bool = False
     foreign: bool = False
     resource: str | None = None
+    is_twin: bool = False
+    """It returns the data of a page as JSON."""
 
     @property
     def action(self) -> str:
@@ -162,7 +166,18 @@ class FunctionSpec:
 
         Then it takes forms, fails with pages, and is not in the API document.
         """
-        return Page in (self.output, *get_args(self.output))
+        return not self.is_twin and bool({Page, View} & {self.output, *get_args(self.output)})
+
+    @property
+    def twin(self) -> "FunctionSpec | None":
+        """The function that returns the data of a page as JSON, to the same callers: its path ends in `.json`.
+
+        It is derived, so it can't have other rights than the page. It is not part of the documented API.
+        """
+        if self.method != "GET" or self.is_twin or View not in (self.output, *get_args(self.output)):
+            return None
+        path = "/index" if self.path.text == "/" else self.path.text
+        return replace(self, name=f"{self.name}_json", path=Template.parse(f"{path}.json"), is_twin=True)
 
     @property
     def tag(self) -> str:

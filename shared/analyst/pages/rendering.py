@@ -1,6 +1,7 @@
 """Rendering of templates: the layout's values, filters for people, and the content security policy."""
 
 import base64
+import gzip
 import hashlib
 import json
 import logging
@@ -14,6 +15,7 @@ from typing import Any, Final, Self
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from analyst.pages import plots
 from analyst.settings import Settings
 from analyst.settings.model import DEFAULT_NAME
 
@@ -25,6 +27,25 @@ _KILO: Final = 1000
 _STEPS: Final = ((60, "minute"), (3600, "hour"), (86_400, "day"))
 _LONG_AGO: Final = 60 * 86_400
 _LARGEST_LOGO: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """For whom a page is made. `can` are the roles that they include; `viewed_by` is the administrator who looks at it."""
+
+    email: str
+    can: frozenset[str] = frozenset()
+    viewed_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """The one script of the pages. Its path has its hash, so browsers keep it; without it, every page works."""
+
+    text: str
+    path: str
+    integrity: str
+    gzipped: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,37 +68,66 @@ class Site:
         return self.logo or _default_logo()
 
 
-def render(template: str, site: Site, *, title: str, user: str | None = None, current: str = "", **values: Any) -> str:
+NAVIGATION: Final = (
+    ("/", "Home", None),
+    ("/catalog", "Catalog", None),
+    ("/metrics", "Metrics", None),
+    ("/query", "Query", "analyst"),
+    ("/admin", "Admin", "admin"),
+    ("/account", "Account", None),
+)
+"""The paths of the navigation with their names, and the role that they need."""
+
+
+def render(
+    template: str, site: Site, *, title: str, user: Reader | None = None, current: str = "", **values: Any
+) -> str:
     """Render a template of `analyst/pages/templates`; a value that the template needs and that is missing is an error.
 
     Args:
         template: the name of its file.
         site: the instance.
         title: of the page.
-        user: the e-mail address of the signed-in user; without one, the page has no navigation.
+        user: who has signed in; without one, the page has no navigation.
         current: the path of the navigation's entry that the page belongs to.
         values: of the template.
     """
-    shared = {"site": site, "logo": site.shown_logo, "title": title, "user": user, "current": current}
-    return _environment().get_template(template).render(style=Markup(_style()), **shared, **values)  # noqa: S704 - ours
+    shared = {
+        "site": site,
+        "logo": site.shown_logo,
+        "title": title,
+        "user": user,
+        "current": current,
+        "script": script(),
+        "navigation": NAVIGATION,
+        "style": Markup(_style()),  # noqa: S704 - ours
+        "twin": None,
+        "now": None,
+    }
+    return _environment().get_template(template).render(**{**shared, **values})
 
 
 @cache
 def security_policy(style: str | None = None, form_targets: tuple[str, ...] = ("'self'",)) -> str:
-    """Write the policy of a page: it loads nothing, runs no script, cannot be framed, and has one style, by its hash.
+    """Write the policy of a page: it loads only our script, has one style, by its hash, and cannot be framed.
 
-    A hash, not `'unsafe-inline'`: a style that an attacker manages to inject does not apply.
+    A hash, not `'unsafe-inline'`: a style that an attacker manages to inject does not apply. Scripts in the page do not run;
+    files of ours that are not scripts do not either, since every answer has `nosniff`. Trusted types keep the script itself
+    from making elements of texts, except by its one policy.
     """
     digest = base64.b64encode(hashlib.sha256((style or _style()).encode()).digest()).decode()
     return (
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "
-        f"form-action {' '.join(form_targets)}; frame-ancestors 'none'; base-uri 'none'"
+        f"default-src 'none'; style-src 'sha256-{digest}'; script-src 'self'; connect-src 'self'; img-src data:; "
+        f"form-action {' '.join(form_targets)}; frame-ancestors 'none'; base-uri 'none'; "
+        "require-trusted-types-for 'script'; trusted-types pages"
     )
 
 
 def sentence(text: str) -> str:
-    """Make a sentence of the message of an error."""
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+    """Make a sentence of the message of an error; one that begins with a name, such as that of a file, keeps its case."""
+    first = text.partition(" ")[0]
+    begin = text[:1] if any(mark in first[:-1] for mark in "._/") else text[:1].upper()
+    return f"{begin}{text[1:].rstrip('.')}."
 
 
 def size(count: int | None) -> str:
@@ -110,6 +160,14 @@ def ago(at: datetime | None, now: datetime) -> str:
     return f"{count} {name}{'s' if count > 1 else ''} ago"
 
 
+def percent(share: float | None) -> str:
+    """Write a share for people: `12.3 %`."""
+    if share is None:
+        return ""
+    shown = 100 * share
+    return f"{shown:.0f} %" if shown in {0, 100} or 10 <= shown < 99.5 else f"{shown:.1f} %"  # noqa: PLR2004
+
+
 def day(at: datetime) -> str:
     """Write the date of a time, in UTC."""
     return at.astimezone(UTC).date().isoformat() if at.tzinfo else at.date().isoformat()
@@ -129,10 +187,20 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (sentence, size, number, ago, day, moment)
+    filters = (sentence, size, number, ago, day, moment, percent, *plots.FILTERS)
     environment.filters |= {each.__name__: each for each in filters} | {"json": json.dumps}
     environment.globals["version"] = version("ai-data-analyst")
     return environment
+
+
+@cache
+def script() -> Script:
+    """Return the script."""
+    text = (_FOLDER / "pages.js").read_text("utf-8")
+    digest = hashlib.sha256(text.encode()).digest()
+    path = f"/static/pages-{digest.hex()[:16]}.js"
+    integrity = f"sha256-{base64.b64encode(digest).decode()}"
+    return Script(text, path, integrity, gzip.compress(text.encode(), 9, mtime=0))
 
 
 @cache

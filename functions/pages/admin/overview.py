@@ -1,0 +1,34 @@
+"""The overview of an administrator: health, what waits, what failed, and what is late."""
+
+from typing import Any, Final
+
+from analyst.access import Role
+from analyst.context import Context
+from analyst.http import View, function
+from analyst.http.pages import ask
+from functions.api import access_requests, admin_config, admin_schedule, admin_sources, feedback, health, sync
+
+_RUNS: Final = 8
+
+
+@function("GET", "/admin", allow=Role.ADMIN)
+def admin_page(ctx: Context) -> View:
+    """Show the health of the installation, the open requests, the last runs, and the schedules that are late."""
+    schedule = ask(ctx, admin_schedule.show_schedule)
+    entries = (*schedule.entries, *schedule.jobs)
+    snapshot = ctx.snapshots.current()
+    data: dict[str, Any] = {
+        "health": ask(ctx, health.health),
+        "built_at": snapshot.catalog.built_at if snapshot.number else None,
+        "tables": len(snapshot.catalog.tables),
+        "sources": len(ask(ctx, admin_sources.list_sources).sources),
+        "users": len(ctx.access.current().users),
+        "waiting": ask(ctx, access_requests.list_access_requests).requests,
+        "runs": ask(ctx, sync.status, limit=_RUNS).runs,
+        "failing": [each for each in entries if each.failures][:20],
+        "is_scheduler_silent": bool(entries) and all(each.last_run is None and each.is_due for each in entries),
+        "warnings": ask(ctx, admin_config.get_config).warnings,
+        "problems": snapshot.catalog.problems,
+        "feedback": ask(ctx, feedback.list_all_feedback).feedback[:5],
+    }
+    return View("admin_overview.html", "Overview", data, {"section": "/admin"}, "/admin")

@@ -1,0 +1,239 @@
+"""The page of a table: what is said of it, its columns and rows, how fresh and how good it is, and how to use it."""
+
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+
+from pydantic import Field, StringConstraints
+
+from analyst import catalog_view
+from analyst.access import Role
+from analyst.cli_wheel import NO_ADDRESS
+from analyst.context import Context
+from analyst.descriptions import Line, Text
+from analyst.errors import AnalystError, NotFoundError
+from analyst.http import Redirect, View, function
+from analyst.http.pages import Form, ask, found
+from analyst.names import Name
+from analyst.pages.results import readable_name
+from analyst.state.fields import Note
+from analyst.visible_tables import require
+from functions.api import access_requests, descriptions, expectations, feedback, metrics, profiles, table_data
+
+_COLUMNS: Final = 100
+_FILES: Final = 100
+_Lines = Annotated[str, StringConstraints(max_length=20_000)]
+
+
+class TablePath(Form):
+    """The source and the name of a table."""
+
+    source: Name
+    name: Name
+
+    @property
+    def id(self) -> str:
+        """The id of the table."""
+        return f"{self.source}.{self.name}"
+
+    @property
+    def url(self) -> str:
+        """The path of its page."""
+        return f"/tables/{self.source}/{self.name}"
+
+
+class TablePageQuery(TablePath):
+    """A table, and the page of its columns."""
+
+    page: Annotated[int, Field(ge=1, le=100_000)] = 1
+    done: Annotated[str, StringConstraints(max_length=20)] | None = None
+
+
+class DescriptionForm(TablePath):
+    """What is said of a table: tags and owners are separated by commas, notes by line ends."""
+
+    description: Text | None = None
+    tags: _Lines = ""
+    owners: _Lines = ""
+    tier: Line | None = None
+    grain: Line | None = None
+    notes: _Lines = ""
+
+
+class ColumnForm(TablePath):
+    """What is said of a column."""
+
+    column: Name
+    description: Text | None = None
+    tags: _Lines = ""
+
+
+class AccessForm(TablePath):
+    """The reason for a request for access."""
+
+    reason: Note
+
+
+class FeedbackForm(TablePath):
+    """What is wrong with a table."""
+
+    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000)]
+
+
+_DONE: Final = {
+    "described": "The description is saved.",
+    "requested": "The request is sent. An administrator decides about it.",
+    "told": "Thank you. The owners of the table and the administrators see what you wrote.",
+}
+
+
+@function("GET", "/tables/{source}/{name}", allow=Role.VIEWER, audit="catalog.table", audit_success=False)
+def table_page(query: TablePageQuery, ctx: Context) -> View:
+    """Show a table."""
+    try:
+        return _shown(query, ctx)
+    except NotFoundError as error:
+        return _hidden(query, ctx, error)
+
+
+@function("POST", "/tables/{source}/{name}/description", allow=Role.KM_ADMIN, audit="table.describe")
+def describe_table_form(form: DescriptionForm, ctx: Context) -> View | Redirect:
+    """Change what is said of a table, and go back to its page."""
+    said = {
+        "description": form.description,
+        "tags": _split(form.tags, ","),
+        "owners": _split(form.owners, ","),
+        "tier": form.tier,
+        "grain": form.grain,
+        "notes": _split(form.notes, "\n"),
+    }
+    ask(ctx, descriptions.describe_table, id=form.id, **said)
+    return Redirect(f"{form.url}?done=described", 303)
+
+
+@function("POST", "/tables/{source}/{name}/columns", allow=Role.KM_ADMIN, audit="table.describe")
+def describe_column_form(form: ColumnForm, ctx: Context) -> View | Redirect:
+    """Change what is said of a column, and go back to the table."""
+    said = {form.column: {"description": form.description, "tags": _split(form.tags, ",")}}
+    ask(ctx, descriptions.describe_table, id=form.id, columns=said)
+    return Redirect(f"{form.url}?done=described#column-{form.column}", 303)
+
+
+@function("POST", "/tables/{source}/{name}/request", allow=Role.VIEWER)
+def request_table_form(form: AccessForm, ctx: Context) -> View | Redirect:
+    """Request access to a table, and go to the account, which lists requests."""
+    ask(ctx, access_requests.request_access, table=form.id, reason=form.reason)
+    return Redirect("/account?done=requested#requests", 303)
+
+
+@function("POST", "/tables/{source}/{name}/feedback", allow=Role.VIEWER, audit="feedback.add")
+def table_feedback_form(form: FeedbackForm, ctx: Context) -> View | Redirect:
+    """Say that something about a table is wrong, and go back to it."""
+    ask(ctx, feedback.give_feedback, kind="table", about=form.id, text=form.text)
+    return Redirect(f"{form.url}?done=told", 303)
+
+
+def _shown(query: TablePageQuery, ctx: Context) -> View:
+    snapshot, access = ctx.snapshots.current(), ctx.access.current()
+    table = require(snapshot, access, ctx.caller, query.id)
+    schema = ask(ctx, table_data.table_schema, id=query.id)
+    said = ask(ctx, descriptions.get_description, id=query.id)
+    profile = found(ctx, profiles.get_profile, id=query.id)
+    quality = ask(ctx, expectations.get_expectations, id=query.id)
+    using = [each for each in ask(ctx, metrics.list_metrics).metrics if query.id in each.tables]
+    about = catalog_view.find(snapshot, access, ctx.caller, query.id)
+    data: dict[str, Any] = {
+        "table": about,
+        "schema": schema,
+        "description": said,
+        "profile": profile,
+        "expectations": quality,
+        "metrics": using,
+        "files": [
+            {"size_bytes": file.size_bytes, "rows": file.rows, "partition": file.partition}
+            for file in table.files[:_FILES]
+        ],
+        "problems": [
+            each
+            for each in snapshot.catalog.problems
+            if each.source == table.source and each.table in (None, table.name)
+        ],
+    }
+    return View("table.html", about.id, data, _extras(query, ctx, data), "/catalog")
+
+
+def _extras(query: TablePageQuery, ctx: Context, data: dict[str, Any]) -> dict[str, Any]:
+    about, profile = data["table"], data["profile"]
+    profiled = {} if profile is None else {each["name"]: each for each in profile.profile["columnProfile"]}
+    pages = max(1, -(-len(about.columns) // _COLUMNS))
+    number = min(query.page, pages)
+    history = [] if profile is None else [*reversed(profile.history), profile.profile["tableProfile"]]
+    keys = frozenset(data["schema"].primary_key)
+    return {
+        "url": query.url,
+        "columns": about.columns[(number - 1) * _COLUMNS : number * _COLUMNS],
+        "page": number,
+        "pages": pages,
+        "profiled": profiled,
+        "keys": keys,
+        "alerts": [] if profile is None else [each for each in profile.profile["alerts"] if each["type"] != "unique"],
+        "rows_over_time": [each["rowCount"] for each in history],
+        "history": list(reversed(history)),
+        "uses": _uses(ctx, about, readable_name(about.id, about.view)),
+        "query_url": f"/query?{urlencode({'table': about.id})}",
+        "can_describe": ctx.caller.includes(Role.KM_ADMIN),
+        "can_query": ctx.caller.includes(Role.ANALYST),
+        "done": _DONE.get(query.done or ""),
+    }
+
+
+def _uses(ctx: Context, about: Any, sql_name: str) -> list[tuple[str, str, str]]:
+    """Return how to use a table: a name, what it needs, and the text to copy, with the address of this server."""
+    server = ctx.settings.base_url or NO_ADDRESS
+    is_mirrored = about.query_mode != "remote" and not about.server_only
+    hint = (
+        "On your machine, offline, after da sync."
+        if is_mirrored
+        else "This table is not mirrored; it is read at the server."
+    )
+    remote = "--remote " if about.server_only else ""
+    python = (
+        "import requests\n\n"
+        f'server, headers = "{server}", {{"Authorization": "Bearer da_…"}}\n'
+        f'asked = {{"sql": "from {sql_name} limit 10"}}\n'
+        'requests.post(f"{server}/api/query", json=asked, headers=headers).json()["rows"]'
+    )
+    agent = (
+        f"Company data is in DuckDB, read with the command da (server {server}). Run `da sync` first, `da tables` to list "
+        f'tables, `da query --format json "…"` to query. Begin with: from {sql_name} limit 10'
+    )
+    uses = [
+        ("da", hint, f'da sync\nda query {remote}"from {sql_name} limit 10"'),
+        ("Python", "With an access token of your account, for programs without da.", python),
+        ("Agent", "For an assistant that may run commands: give it this text.", agent),
+    ]
+    if about.server_only or about.query_mode == "remote":
+        return uses
+    duckdb = (
+        "DuckDB",
+        "In the folder that da sync fills, with DuckDB, a notebook or DBeaver.",
+        f'duckdb user/duckdb/analytics.duckdb -c "from {sql_name} limit 10"',
+    )
+    source, name = about.id.split(".")
+    bucket = ctx.settings.data_url if ctx.caller.includes(Role.ADMIN) else "ADDRESS-OF-THE-BUCKET"
+    spark = (
+        "Spark",
+        "For those who may read the bucket itself: every table is a Delta table.",
+        f'spark.read.format("delta").load("{bucket}/extracts/{source}/data/{name}")',
+    )
+    return [uses[0], duckdb, *uses[1:2], spark, uses[2]]
+
+
+def _hidden(query: TablePageQuery, ctx: Context, error: AnalystError) -> View:
+    """Answer for a table that the caller cannot read, or that does not exist: both look the same."""
+    ctx.audited(f"table:{query.id}")
+    data = {"id": query.id, "url": query.url, "text": str(error)}
+    return View("table_hidden.html", "No such table", data, current="/catalog", status=404, error=error)
+
+
+def _split(text: str, by: str) -> list[str]:
+    return [part for each in text.split(by) if (part := each.strip())]

@@ -1,0 +1,242 @@
+"""The catalog as a page: tables and metrics by a search and filters, a page at a time, each with the reason why it is found."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from analyst.access import AccessList, Caller
+from analyst.catalog import QueryMode, Table
+from analyst.catalog_search import CatalogSearch, Hit, words_of
+from analyst.descriptions import Described, Description
+from analyst.snapshots import Snapshot
+from analyst.visible_tables import visible
+
+PAGE: Final = 50
+_MOST_HITS: Final = 1000
+_MOST_CHOICES: Final = 300
+_DAY: Final = timedelta(days=1)
+
+Freshness = Literal["day", "week", "older", "notice"]
+
+
+class Entry(BaseModel):
+    """A table or metric of the catalog. `why` are the places where the words of the search were found."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Literal["table", "metric"]
+    id: str
+    title: str
+    source: str | None = None
+    description: str | None
+    query_mode: QueryMode | None = None
+    rows: int | None = None
+    size_bytes: int | None = None
+    updated: datetime | None = None
+    notice: str | None = None
+    is_public: bool = False
+    server_only: bool = False
+    tags: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+    tier: str | None = None
+    why: tuple[str, ...] = ()
+
+
+class CatalogPage(BaseModel):
+    """One page of the entries that were found, best first or by id.
+
+    `sources`, `tags` and `owners` count the tables that the caller can read by each. With `has_more`, there are more than
+    `count` entries, which a narrower search finds.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    snapshot: int
+    total: int
+    count: int
+    has_more: bool
+    page: int
+    pages: int
+    entries: tuple[Entry, ...]
+    sources: dict[str, int]
+    tags: dict[str, int]
+    owners: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What is wanted of the catalog. `owner` is the `owner_key` of one."""
+
+    q: str = ""
+    source: str | None = None
+    tag: str | None = None
+    owner: str | None = None
+    fresh: Freshness | None = None
+    mine: bool = False
+    page: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Browsing:
+    """The catalog of a caller."""
+
+    search: CatalogSearch
+    snapshot: Snapshot
+    access: AccessList
+    caller: Caller
+    now: datetime
+
+    def page(self, wanted: Filter) -> CatalogPage:
+        """Return one page of what is wanted."""
+        said = self.search.described()
+        readable = visible(self.snapshot, self.access, self.caller)
+        words = tuple(words_of(wanted.q))
+        found, has_more = (
+            self._found(wanted, readable, said) if words else (self._filtered(readable, wanted, said), False)
+        )
+        pages = max(1, -(-len(found) // PAGE))
+        number = min(wanted.page, pages)
+        return CatalogPage(
+            snapshot=self.snapshot.number,
+            total=len(readable),
+            count=len(found),
+            has_more=has_more,
+            page=number,
+            pages=pages,
+            entries=tuple(
+                one if isinstance(one, Entry) else self._entry(one, said, words)
+                for one in found[(number - 1) * PAGE : number * PAGE]
+            ),
+            **_choices(readable, said),
+        )
+
+    def entries(self, tables: Iterable[Table]) -> list[Entry]:
+        """Return tables that the caller can read as entries."""
+        said = self.search.described()
+        return [self._entry(table, said, ()) for table in tables]
+
+    def _found(
+        self, wanted: Filter, readable: Iterable[Table], said: Mapping[str, Described]
+    ) -> tuple[list[Table | Entry], bool]:
+        answer = self.search.find(wanted.q, self.snapshot, self.access, self.caller, limit=_MOST_HITS)
+        kept = {table.id: table for table in self._filtered(readable, wanted, said)}
+        is_narrowed = any((wanted.source, wanted.tag, wanted.owner, wanted.fresh, wanted.mine))
+        found: list[Table | Entry] = []
+        for hit in answer.hits:
+            if hit.kind == "table" and hit.id in kept:
+                found.append(kept[hit.id])
+            elif hit.kind == "metric" and not is_narrowed:
+                found.append(_metric(hit))
+        return found, answer.has_more
+
+    def _filtered(self, tables: Iterable[Table], wanted: Filter, said: Mapping[str, Described]) -> list[Table | Entry]:
+        return [table for table in tables if self._is_wanted(table, wanted, said)]
+
+    def _is_wanted(self, table: Table, wanted: Filter, said: Mapping[str, Described]) -> bool:
+        if wanted.source is not None and table.source != wanted.source:
+            return False
+        if wanted.fresh is not None and wanted.fresh != self._freshness(table, wanted.fresh):
+            return False
+        if wanted.tag is None and wanted.owner is None and not wanted.mine:
+            return True
+        people = said_of(table, said)
+        return (
+            (wanted.tag is None or wanted.tag in people.tags)
+            and (wanted.owner is None or wanted.owner in map(owner_key, people.owners))
+            and (not wanted.mine or (self.caller.email or "") in people.owners)
+        )
+
+    def _freshness(self, table: Table, wanted: Freshness) -> Freshness:
+        if wanted == "notice":
+            return "notice" if table.notice is not None else "day"
+        if table.extracted_at is None:
+            return "older"
+        age = self.now - (table.extracted_at if table.extracted_at.tzinfo else table.extracted_at.replace(tzinfo=UTC))
+        return "day" if age < _DAY else "week" if age < 7 * _DAY else "older"
+
+    def _entry(self, table: Table, said: Mapping[str, Described], words: tuple[str, ...]) -> Entry:
+        people, registration = said_of(table, said), self.access.tables.get(table.id)
+        description = people.description or self.access.description(table.id, table.description)
+        return Entry(
+            kind="table",
+            id=table.id,
+            title=table.view,
+            source=table.source,
+            description=description,
+            query_mode=table.query_mode,
+            rows=table.rows,
+            size_bytes=table.size_bytes,
+            updated=table.extracted_at,
+            notice=table.notice,
+            is_public=registration is not None and registration.is_public,
+            server_only=registration is not None and registration.server_only,
+            tags=people.tags,
+            owners=people.owners,
+            tier=people.tier,
+            why=tuple(_reasons(table, description, people, words)) if words else (),
+        )
+
+
+def owner_key(owner: str) -> str:
+    """Return what stands for an owner in a URL: owners are often e-mail addresses, which are no part of one."""
+    return hashlib.sha256(owner.encode()).hexdigest()[:12]
+
+
+def said_of(table: Table, said: Mapping[str, Described]) -> Description:
+    """Return what people say of a table; what was said of an earlier registration of its id does not count."""
+    known = said.get(table.id)
+    return known.said if known is not None and known.registration == table.registration else Description()
+
+
+def _metric(hit: Hit) -> Entry:
+    return Entry(kind="metric", id=hit.id, title=hit.title, description=hit.description, why=("metric",))
+
+
+def _reasons(table: Table, description: str | None, people: Description, words: tuple[str, ...]) -> Iterator[str]:
+    """Yield where the words occur, in the order of their weights in the search."""
+
+    def has(text: str | None) -> bool:
+        return text is not None and any(each.startswith(word) for each in words_of(text) for word in words)
+
+    if has(table.id) or has(table.view):
+        yield "name"
+    tags = [each for each in (*people.tags, *people.owners, people.tier or "") if has(each)]
+    yield from (
+        f"tag {each}" if each in people.tags else f"owner {each}" if each in people.owners else f"tier {each}"
+        for each in tags[:3]
+    )
+    columns = [column.name for column in table.columns if has(column.name)]
+    yield from (f"column {name}" for name in columns[:4])
+    if len(columns) > 4:  # noqa: PLR2004 - as many are named
+        yield f"{len(columns) - 4} more columns"
+    if has(description):
+        yield "description"
+    if any(has(each) for each in (*people.notes, people.grain)):
+        yield "notes"
+    about = [
+        column.name
+        for column in table.columns
+        if has(column.description) or (column.name in people.columns and has(people.columns[column.name].description))
+    ]
+    yield from (f"description of {name}" for name in about[:2] if name not in columns)
+
+
+def _choices(readable: Iterable[Table], said: Mapping[str, Described]) -> dict[str, dict[str, int]]:
+    sources: Counter[str] = Counter()
+    tags: Counter[str] = Counter()
+    owners: Counter[str] = Counter()
+    for table in readable:
+        sources[table.source] += 1
+        if table.id in said:
+            people = said_of(table, said)
+            tags.update(people.tags)
+            owners.update(people.owners)
+    return {
+        name: dict(sorted(counted.most_common(_MOST_CHOICES)))
+        for name, counted in (("sources", sources), ("tags", tags), ("owners", owners))
+    }

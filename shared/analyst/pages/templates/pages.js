@@ -1,0 +1,189 @@
+// What pages do better with a script; each works without it. Elements are made by the DOM, never of texts.
+"use strict";
+const $ = (selector, within = document) => [...within.querySelectorAll(selector)];
+const html = window.trustedTypes ? trustedTypes.createPolicy("pages", { createHTML: (text) => text }) : { createHTML: (text) => text };
+
+// Copy: a button beside a text.
+function copyButtons(within) {
+  for (const button of $("[data-copy]", within)) {
+    button.hidden = false;
+    button.addEventListener("click", async () => {
+      const text = button.previousElementSibling.textContent;
+      try { await navigator.clipboard.writeText(text); button.textContent = "Copied"; }
+      catch { getSelection().selectAllChildren(button.previousElementSibling); button.textContent = "Selected"; }
+      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    });
+  }
+}
+
+// Replace the region of a page by that of another state of it, as the server renders it.
+async function replace(region, url, options) {
+  const answer = await fetch(url, { headers: { Accept: "text/html" }, ...options });
+  if (answer.redirected && new URL(answer.url).pathname === "/login") { location.reload(); return null; }
+  if (!answer.ok) return null;
+  const page = new DOMParser().parseFromString(html.createHTML(await answer.text()), "text/html");
+  const fresh = page.getElementById(region.id);
+  if (!fresh) return null;
+  const node = document.importNode(fresh, true);
+  region.replaceWith(node);
+  enhance(node);
+  return node;
+}
+
+// Search as you type: the form of a page, and the region with its results.
+function liveForms(within) {
+  for (const form of $("form[data-live]", within)) {
+    let timer, running;
+    const search = async () => {
+      running?.abort();
+      running = new AbortController();
+      const url = new URL(form.action), said = new URLSearchParams();
+      for (const [name, value] of new FormData(form)) if (value) said.append(name, value);
+      const options = { signal: running.signal }, posts = form.method === "post";
+      if (posts) Object.assign(options, { method: "POST", body: said });
+      else url.search = said;
+      const region = document.getElementById(form.dataset.live);
+      region.setAttribute("aria-busy", "true");
+      try { if (await replace(region, url, options)) { if (!posts) history.replaceState(null, "", url); } else region.removeAttribute("aria-busy"); }
+      catch (error) { if (error.name !== "AbortError") form.submit(); }
+    };
+    form.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(search, 200); });
+    form.addEventListener("submit", (event) => { event.preventDefault(); clearTimeout(timer); search(); });
+  }
+}
+
+// Progress: a region that says how often it changes is asked for again while it does.
+function polling(within) {
+  const regions = within.matches?.("[data-refresh]") ? [within] : $("[data-refresh]", within);
+  for (const region of regions) {
+    setTimeout(async () => {
+      if (!region.isConnected) return;
+      try { if (document.hidden || region.contains(document.activeElement) || !(await replace(region, location.href))) polling(region); } catch { polling(region); }
+    }, 1000 * Number(region.dataset.refresh));
+  }
+}
+
+// Result grids: sort by a click on a column, open a long text by a click on it.
+function grids(within) {
+  for (const table of $("table[data-sort]", within)) {
+    const heads = $("thead th", table);
+    heads.forEach((head, place) => {
+      const button = document.createElement("button");
+      button.className = "sort";
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const down = head.getAttribute("aria-sort") === "ascending";
+        heads.forEach((each) => each.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", down ? "descending" : "ascending");
+        const numeric = head.classList.contains("num");
+        const key = (row) => { const cell = row.cells[place]; const text = cell.textContent; return cell.querySelector(".null") ? null : numeric ? Number(text) : text; };
+        const rows = [...table.tBodies[0].rows].map((row) => [key(row), row]);
+        rows.sort(([a], [b]) => (a === null) - (b === null) || (a === null ? 0 : (numeric ? a - b : a < b ? -1 : a > b) * (down ? -1 : 1)));
+        table.tBodies[0].append(...rows.map(([, row]) => row));
+      });
+    });
+    table.tBodies[0]?.addEventListener("click", (event) => {
+      const cell = event.target.closest("td");
+      if (cell && !getSelection().toString()) cell.classList.toggle("open");
+    });
+  }
+}
+
+// Forms that ask again before they change something that cannot be undone.
+function confirming(within) {
+  for (const form of $("form[data-confirm]", within)) {
+    form.addEventListener("submit", (event) => { if (!confirm(form.dataset.confirm)) event.preventDefault(); });
+  }
+}
+
+// The SQL editor: run with Ctrl+Enter, stop, and complete the names of tables and columns that one may read.
+function editors(within) {
+  for (const area of $("textarea[data-editor]", within)) {
+    const form = area.form, run = form.querySelector("[data-run]"), stop = form.querySelector("[data-stop]");
+    const list = document.createElement("ul");
+    list.className = "suggest";
+    list.id = "suggest";
+    list.hidden = true;
+    list.setAttribute("role", "listbox");
+    list.setAttribute("aria-label", "Suggestions");
+    area.parentElement.append(list);
+    area.setAttribute("aria-controls", "suggest");
+    area.setAttribute("aria-autocomplete", "list");
+    let names = null, asked = false, chosen = 0, running = false;
+    const ended = () => { running = false; run.disabled = false; if (stop) stop.hidden = true; };
+    form.addEventListener("submit", (event) => {
+      if (event.submitter && event.submitter !== run) return;
+      running = true;
+      if (stop) stop.hidden = false;
+      setTimeout(() => { run.disabled = true; }, 0);
+    });
+    stop?.addEventListener("click", () => { window.stop(); ended(); area.focus(); });
+    addEventListener("pageshow", ended);
+    const load = async () => {
+      if (asked) return;
+      asked = true;
+      try { names = (await (await fetch("/api/query/names")).json()).names; } catch { names = []; }
+    };
+    area.addEventListener("focus", load);
+    const word = () => /[A-Za-z_][A-Za-z0-9_.]*$/.exec(area.value.slice(0, area.selectionStart))?.[0] ?? "";
+    const close = () => { list.hidden = true; list.replaceChildren(); area.removeAttribute("aria-activedescendant"); };
+    const mark = () => [...list.children].forEach((each, place) => {
+      each.setAttribute("aria-selected", String(place === chosen));
+      if (place === chosen) { area.setAttribute("aria-activedescendant", each.id); each.scrollIntoView({ block: "nearest" }); }
+    });
+    const accept = (name) => {
+      const end = area.selectionStart, start = end - word().length;
+      area.setRangeText(name, start, area.selectionEnd, "end");
+      close();
+      area.focus();
+    };
+    const suggest = () => {
+      const typed = word().toLowerCase();
+      if (!names || typed.length < 2) return close();
+      const used = area.value.toLowerCase();
+      const found = names.filter(([name]) => name.toLowerCase().startsWith(typed) && name.toLowerCase() !== typed)
+        .sort((a, b) => used.includes(b[2].toLowerCase()) - used.includes(a[2].toLowerCase())).slice(0, 12);
+      if (!found.length) return close();
+      chosen = 0;
+      list.replaceChildren(...found.map(([name, kind], place) => {
+        const item = document.createElement("li"), about = document.createElement("span");
+        item.id = `suggest-${place}`;
+        item.setAttribute("role", "option");
+        about.className = "soft small";
+        about.textContent = kind;
+        item.append(name, about);
+        item.addEventListener("mousedown", (event) => { event.preventDefault(); accept(name); });
+        return item;
+      }));
+      const lines = area.value.slice(0, area.selectionStart).split("\n").length;
+      list.style.top = `${Math.min(12 + lines * parseFloat(getComputedStyle(area).lineHeight) - area.scrollTop, area.clientHeight)}px`;
+      list.style.left = "1rem";
+      list.hidden = false;
+      mark();
+    };
+    area.addEventListener("input", suggest);
+    area.addEventListener("blur", close);
+    area.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); if (!running) form.requestSubmit(run); return; }
+      if (list.hidden) return;
+      const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+      if (step) { event.preventDefault(); chosen = (chosen + step + list.children.length) % list.children.length; mark(); }
+      else if (event.key === "Tab" || event.key === "Enter") { event.preventDefault(); accept(list.children[chosen].firstChild.textContent); }
+      else if (event.key === "Escape") { event.preventDefault(); close(); }
+    });
+  }
+}
+
+// A form that is sent when a choice in it changes; its button is then not needed.
+function autoForms(within) {
+  for (const form of $("form[data-auto]", within)) {
+    form.addEventListener("change", () => form.requestSubmit());
+  }
+}
+
+function enhance(within) {
+  for (const start of [copyButtons, liveForms, polling, grids, confirming, editors, autoForms]) start(within);
+}
+enhance(document);

@@ -1,0 +1,97 @@
+"""An administrator looks at pages through the eyes of a person: read-only, and on record."""
+
+import pytest
+
+from tests.integration.pages.conftest import HTML, Browser
+from tests.integration.world import FUNCTIONS, World
+
+NOTHING_CHANGES = [
+    each for each in FUNCTIONS if each.function.method != "GET" and each.function.allow.name != "ANYBODY"
+]
+
+
+def id_of(world: World, name: str) -> str:
+    return next(
+        id_ for id_, user in world.process.access.refresh().users.items() if user.email == f"{name}@example.com"
+    )
+
+
+@pytest.fixture
+def viewing(admin: Browser, world: World) -> Browser:
+    """An administrator who looks through the eyes of Vera, a viewer."""
+    begun = admin.post(f"/admin/people/{id_of(world, 'vera')}/view-as")
+    assert (begun.status_code, begun.headers["Location"]) == (303, "/")
+    return admin
+
+
+def test_one_sees_what_they_see_and_is_told(viewing: Browser) -> None:
+    page = viewing.get("/").text
+    assert "You see pages as vera@example.com does" in page
+    assert "<dt>Tables you can read</dt><dd>1</dd>" in page
+    assert '<a href="/admin">' not in page
+    assert viewing.get("/tables/shop/orders").status_code == 200
+    assert viewing.get("/tables/shop/salaries").status_code == 404
+    assert viewing.json("/api/me")["email"] == "vera@example.com"
+    assert viewing.json("/index.json")["tables"] == 1
+
+
+@pytest.mark.parametrize("path", ["/admin", "/query", "/admin/people", "/api/users", "/admin.json"])
+def test_one_may_no_more_than_they(viewing: Browser, path: str) -> None:
+    assert viewing.get(path).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "function", NOTHING_CHANGES, ids=lambda each: f"{each.function.method} {each.function.path.text}"
+)
+def test_nothing_can_be_changed(viewing: Browser, function: object) -> None:
+    spec = function.function  # type: ignore[attr-defined]
+    path = spec.path.text.format(**dict.fromkeys(spec.path.names, "a.b"))
+    if spec.own_eyes:
+        pytest.skip("it ends the look, or the session")
+    answer = viewing.client.open(
+        path, method=spec.method, headers={"Origin": "http://localhost"}, base_url="http://localhost"
+    )
+    assert (answer.status_code, "looking through the eyes" in answer.text) == (403, True)
+
+
+def test_one_ends_it(viewing: Browser) -> None:
+    assert viewing.post("/admin/view-as/end").status_code == 303
+    assert viewing.json("/api/me")["email"] == "admin@example.com"
+
+
+def test_signing_out_ends_it_too(viewing: Browser) -> None:
+    assert viewing.post("/auth/logout").status_code == 303
+    viewing.sign_in("admin@example.com")
+    assert viewing.json("/api/me")["email"] == "admin@example.com"
+
+
+def test_each_look_is_on_record_under_the_administrator(viewing: Browser, world: World) -> None:
+    viewing.get("/catalog")
+    world.process.audit.close()
+    events = world.ask("GET", "/api/admin/audit?action=view_as")["events"]
+    assert {"view_as.begin", "view_as.look"} <= {each["action"] for each in events}
+    assert {each["email"] for each in events} == {"admin@example.com"}
+    assert f"user:{id_of(world, 'vera')}" in events[0]["resources"]
+
+
+def test_nobody_else_can(kim: Browser, world: World) -> None:
+    assert kim.post(f"/admin/people/{id_of(world, 'vera')}/view-as").status_code == 403
+    kim.client.set_cookie("da_view_as", f"x:{id_of(world, 'admin')}")
+    assert kim.json("/api/me")["email"] == "kim@example.com"
+
+
+def test_a_token_has_no_other_eyes(world: World, browser: Browser) -> None:
+    browser.client.set_cookie("da_view_as", f"None:{id_of(world, 'vera')}")
+    headers = {"Authorization": f"Bearer {world.admin}", "Accept": HTML}
+    answer = browser.client.get("/api/me", headers=headers, base_url="http://localhost")
+    assert answer.get_json()["email"] == "admin@example.com"
+    refused = browser.client.post(
+        f"/admin/people/{id_of(world, 'vera')}/view-as",
+        headers={**headers, "Origin": "http://localhost"},
+        base_url="http://localhost",
+    )
+    assert refused.status_code == 409
+
+
+def test_one_cannot_look_through_ones_own_eyes(admin: Browser, world: World) -> None:
+    assert admin.post(f"/admin/people/{id_of(world, 'admin')}/view-as").status_code == 409
