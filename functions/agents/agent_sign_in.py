@@ -236,8 +236,10 @@ def exchange_token(ctx: Context) -> Answer[Document]:
 )
 def revoke_grant(ctx: Context) -> Answer[Document]:
     """End the grant of a token (RFC 7009): its access and refresh tokens are void at once. Unknown tokens are ignored."""
-    ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
-    grant = agent_grants.find(ctx.keys, _form(ctx).get("token", ""), ctx.now)
+    token = _form(ctx).get("token")
+    if token:
+        ctx.limits.count(_PER_CLIENT, ctx.client_network, ctx.now)
+    grant = agent_grants.find(ctx.keys, token, ctx.now) if token else None
     if grant is not None:
         expires = ctx.now + agent_grants.REFRESH_LASTS
         by = actor(ctx)

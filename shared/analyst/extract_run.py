@@ -9,14 +9,14 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Final, Protocol, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analyst.contract.connector import Connector, SourceTable
-from analyst.contract.extraction import SIDE_BY_SIDE, Earlier, Ended, Extraction, FanOut, Stage
+from analyst.contract.extraction import SIDE_BY_SIDE, Ended, Extraction, FanOut, Stage
 from analyst.errors import AnalystError, UnavailableError
 from analyst.names import Name
 from analyst.quality.checks import Checks
-from analyst.runs import RunRecord, RunStatus, TableResult, new_run_id
+from analyst.runs import RunRecord, RunStatus, TableResult, earlier_parts, keep_part, new_run_id
 from analyst.snapshots import Snapshots
 from analyst.store import Store
 from analyst.validation import Matching
@@ -33,16 +33,6 @@ HTTP_STATUS: Final[Mapping[RunStatus, int]] = {
 """HTTP status of an extract or a job by the status of its run."""
 
 
-class EarlierParts(BaseModel):
-    """What the earlier parts of a run did."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    started_at: AwareDatetime
-    tables: tuple[TableResult, ...] = Field(default=(), max_length=10_000)
-    notes: tuple[str, ...] = Field(default=(), max_length=1_000)
-
-
 class ExtractRequest(BaseModel):
     """The source to extract, and which of its tables (default: all)."""
 
@@ -54,8 +44,6 @@ class ExtractRequest(BaseModel):
     """The id of the run's record; generated if not given."""
     part: int = Field(default=0, ge=0, le=100_000)
     """The number of this part of a run that was cut because its time was up."""
-    earlier: EarlierParts | None = None
-    """What the earlier parts did."""
     is_part: bool = False
     """Another extract made this call for one of its tables, and requests the rebuild itself."""
 
@@ -279,28 +267,21 @@ class Extracting:
             fan_out=self.fan_out,
             check=Checks(self.store, request.source, self.now, self.memory_limit),
             is_time_up=self.is_time_up if self.next_part is not None else lambda: False,
-            before=_earlier(request.earlier),
+            before=earlier_parts(self.store, run_id, request.part),
         )
         ended = extraction.run_in_turn(stages)
         rebuild = None
         if self.wants_rebuild:
             rebuild = Rebuilds(self.snapshots, self.call, self.rebuild_later).request(request.source, ended.version)
         if ended.left and self.next_part is not None:
+            keep_part(self.store, ended.record, request.part)
             self.next_part(_next_part(request, run_id, ended))
         changed = [f"{request.source}.{table.table}" for table in ended.record.tables if table.status == "ok"]
         profiled = ask_for_profiles(self.call, changed if self.wants_rebuild else [])
         return ExtractAnswer.of(ended.record, rebuild, profiled).model_copy(update={"left": ended.left})
 
 
-def _earlier(found: EarlierParts | None) -> Earlier | None:
-    return None if found is None else Earlier(found.started_at, found.tables, found.notes)
-
-
 def _next_part(request: ExtractRequest, run_id: str, ended: Ended) -> dict[str, Any]:
     """Return the body of the call that reads the tables that are left."""
-    record = ended.record
-    earlier = EarlierParts(started_at=record.started_at, tables=record.tables, notes=record.notes)
-    body = request.model_copy(
-        update={"tables": ended.left, "run_id": run_id, "part": request.part + 1, "earlier": earlier}
-    )
+    body = request.model_copy(update={"tables": ended.left, "run_id": run_id, "part": request.part + 1})
     return body.model_dump(mode="json")

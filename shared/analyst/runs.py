@@ -22,6 +22,8 @@ from analyst.store.port import StoreConflictError, UnsureWriteError
 
 PREFIX = "state/runs/"
 _PROGRESS = "state/progress/"
+_PARTS: Final = "state/parts/"
+_PARTS_KEPT: Final = 7 * 86_400.0
 _STALE: Final = 60.0
 """Seconds after which the progress of a run that never ended is ignored, and deleted by the next run."""
 _SIGN_OF_LIFE: Final = 20.0
@@ -159,6 +161,24 @@ def progress_of(store: Store, run_id: str) -> tuple[RunProgress, timedelta] | No
     if found is None:
         return None
     return RunProgress.model_validate_json(found.data), timedelta(seconds=found.age)
+
+
+def keep_part(store: Store, record: RunRecord, part: int) -> None:
+    """Keep what a run that was cut has done so far, for its next part; delete what runs of earlier days have left."""
+    for entry in store.list(_PARTS):
+        if entry.age > _PARTS_KEPT:
+            store.delete(entry.key)
+    store.put(_part_key(record.run_id, part), record.model_dump_json().encode(), if_version=ANY)
+
+
+def earlier_parts(store: Store, run_id: str, part: int) -> RunRecord | None:
+    """Return what a run has done before this part of it; `None` for the first one."""
+    found = store.read(_part_key(run_id, part - 1)) if part else None
+    return None if found is None else RunRecord.model_validate_json(found.data)
+
+
+def _part_key(run_id: str, part: int) -> str:
+    return f"{_PARTS}{run_id}-{part}.json"
 
 
 def under_way(store: Store, limit: int) -> Iterator[RunProgress]:

@@ -163,7 +163,12 @@ class Broken(MemoryStore):
 
 @each
 def test_a_bug_does_not_leak_and_is_logged(function: HttpFunction, caplog: pytest.LogCaptureFixture) -> None:
-    environ = {"DATA_URL": "file:///nowhere", "SERVICE_TOKEN": SERVICE_TOKEN, "JIRA_WEBHOOK_SECRET": JIRA_SECRET}
+    environ = {
+        "DATA_URL": "file:///nowhere",
+        "SERVICE_TOKEN": SERVICE_TOKEN,
+        "JIRA_WEBHOOK_SECRET": JIRA_SECRET,
+        "BASE_URL": "http://localhost",
+    }
     process = Process(environ, store=Broken())
     client = Client(app(process, [function]))
     with caplog.at_level(logging.ERROR, "analyst"):

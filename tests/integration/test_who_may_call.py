@@ -422,7 +422,10 @@ def test_the_twin_of_a_page_answers_the_same_callers(people: People, function: H
 def test_pages_that_show_something_have_a_twin() -> None:
     """The others are forms, of which nothing is to be read, and pages for those who have not signed in."""
     without = {row(each) for each in FUNCTIONS if each.function.is_page and each.function.twin is None}
-    assert {each for each in without if each.startswith("GET") and TABLE[each][0] != ANYBODY} == {"GET /auth/desktop"}
+    assert {each for each in without if each.startswith("GET") and TABLE[each][0] != ANYBODY} == {
+        "GET /auth/desktop",
+        "GET /oauth/authorize",
+    }
 
 
 def asking(people: People, method: str, path: str) -> Callable[[str | None], int]:

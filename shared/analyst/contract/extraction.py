@@ -57,15 +57,6 @@ class Ended:
     left: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Earlier:
-    """What the earlier parts of a run did."""
-
-    started_at: datetime
-    tables: tuple[TableResult, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
 FanOut = Callable[[Sequence[SourceTable]], Sequence[TableResult] | None]
 """Has changed tables extracted elsewhere and returns their results; `None` if they are to be extracted here.
 
@@ -125,7 +116,7 @@ class Extraction:
     check: Checker | None = None
     is_time_up: Callable[[], bool] = lambda: False
     """Whether tables that nobody reads yet are left to the next part of the run; one is always read."""
-    before: Earlier | None = None
+    before: RunRecord | None = None
     """What the earlier parts of the run did."""
     _merges: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(SIDE_BY_SIDE))
 
