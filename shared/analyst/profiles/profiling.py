@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ConfigDict
 from ulid import ULID
 
-from analyst import duckdb_files, logs
+from analyst import descriptions, duckdb_files, logs
 from analyst.catalog import Column, File, Table
+from analyst.descriptions import Described, tagged_columns
 from analyst.errors import AnalystError, InvalidInputError, SourceError
 from analyst.names import quote, quote_text
 from analyst.profiles import stored
@@ -29,8 +30,10 @@ from analyst.store.transfer import delete_all, local_copy
 from analyst.types import checked_type
 from da.profiles.aggregates import kind_of
 from da.profiles.drift import changes_since, drift_alerts, summary_of
-from da.profiles.report import Described, profile_of
+from da.profiles.report import Described as About
+from da.profiles.report import profile_of
 from da.profiles.scan import EXACT_ROWS, Scanned, scan
+from da.profiles.sensitive import by_tag
 from da.profiles.sketches import absent
 
 if TYPE_CHECKING:
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(f"{logs.ROOT}.profiles")
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """The version of the sketches. It changes when they are computed otherwise; then files are read again."""
 
 SIDE_BY_SIDE: Final = 2
@@ -138,7 +141,7 @@ class Profiling:
         for con in made:
             free.put(con)
         try:
-            yield _Connections(free)
+            yield _Connections(free, descriptions.everything(self.store))
         finally:
             for con in made:
                 con.close()
@@ -185,7 +188,7 @@ class Profiling:
         columns = {column.name: checked_type(column.type) for column in table.columns}
         is_alone = len(table.files) == 1
         key = registered.primary_key if is_alone and set(registered.primary_key) <= columns.keys() else ()
-        how = _How(columns, key, exact=is_alone and rows <= EXACT_ROWS)
+        how = _How(columns, key, exact=is_alone and rows <= EXACT_ROWS, hidden=connections.hidden(table))
         with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
             known = list(pool.map(lambda file: self._known(table, file, how), table.files))
 
@@ -252,6 +255,7 @@ class Profiling:
                 exact=how.exact,
                 row_number=_ROW_NUMBER if is_numbered else None,
                 bytes_per_row=4 * file.size_bytes / max(file.rows, 1),
+                hidden=how.hidden,
             )
         finally:
             copy.unlink(missing_ok=True)
@@ -264,13 +268,15 @@ class _How:
     columns: Mapping[str, str]
     key: tuple[str, ...]
     exact: bool
+    hidden: tuple[str, ...] = ()
+    """Columns that are sensitive by their tags."""
 
     @property
     def mark(self) -> dict[str, Any]:
         """What sketches depend on besides the file."""
         import duckdb
 
-        made_by = [FORMAT, duckdb.__version__, *map(list, self.columns.items())]
+        made_by = [FORMAT, duckdb.__version__, *map(list, self.columns.items()), list(self.hidden)]
         return {"mark": made_by, "key": list(self.key), "exact": self.exact}
 
     def is_met_by(self, document: Mapping[str, Any]) -> bool:
@@ -289,9 +295,18 @@ _LITERAL: Final = {ord("*"): "[*]", ord("?"): "[?]", ord("["): "[[]"}
 
 @dataclass(frozen=True, slots=True)
 class _Connections:
-    """Connections that take turns; each is used by one thread at a time."""
+    """Connections that take turns, each used by one thread at a time; and what people say of the tables."""
 
     free: "SimpleQueue[DuckDBPyConnection]"
+    said: Mapping[str, Described]
+
+    def hidden(self, table: Table) -> tuple[str, ...]:
+        """Return the columns whose tags say that they are sensitive; their values are not even stored."""
+        found = self.said.get(table.id)
+        if found is None or found.registration != table.registration:
+            return ()
+        tagged = tagged_columns(found.said, {column.name: column for column in table.columns})
+        return tuple(sorted(name for name, tags in tagged.items() if by_tag(tags)))
 
     @contextmanager
     def one(self) -> Iterator["DuckDBPyConnection"]:
@@ -317,8 +332,8 @@ def _in_order(whole: Scanned, columns: Sequence[Column]) -> Scanned:
     return replace(whole, columns=ordered)
 
 
-def _described(table: Table, registered: Registered, at: datetime) -> Described:
-    return Described(
+def _described(table: Table, registered: Registered, at: datetime) -> About:
+    return About(
         table=table.id,
         at=int(at.timestamp() * 1000),
         size_bytes=sum(file.size_bytes for file in table.files),

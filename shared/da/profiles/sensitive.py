@@ -7,9 +7,10 @@ rows. The rules err on the side of withholding.
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final, Literal
 
-from da.profiles.sketches import Kind, Sketch
+from da.profiles.sketches import Counted, Kind, Sketch
 
 Reason = Literal["tag", "name", "email", "phone", "card", "token"]
 
@@ -57,6 +58,9 @@ _LONG_WORD: Final = re.compile(r"[A-Za-z0-9_]{32,}|[A-Za-z0-9_+/=-]{40,}")
 _DATE: Final = re.compile(r"(?<!\d)\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?!\d)")
 _UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _IBAN: Final = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?:[ ]?[A-Z0-9]{4}){3,7}(?:[ ]?[A-Z0-9]{1,3})?(?!\w)")
+
+MASK: Final = "\x00"
+"""What a masked value starts with; its hash follows, by which it is counted."""
 
 _OFTEN: Final = 0.2
 """The share of examined texts above which content of a kind makes the column sensitive."""
@@ -118,6 +122,31 @@ def by_content(sketch: Sketch) -> Reason | None:
         if sketch.examined and sketch.content.get(kind, 0) > _OFTEN * sketch.examined:
             return kind
     return None
+
+
+def reason_of(name: str, sketch: Sketch) -> str | None:
+    """Return why the values of a column are sensitive; `None` if they are not."""
+    if sketch.withheld:
+        return sketch.withheld
+    if by_name(name, sketch.kind) or by_name_in_type(sketch.type):
+        return "name"
+    return by_content(sketch)
+
+
+def masked(sketch: Sketch) -> Sketch:
+    """Return the sketch of a column that is not sensitive, without single texts that look so."""
+    if sketch.kind not in {"text", "nested"}:
+        return sketch
+    is_searched = bool(sketch.content) or not sketch.is_whole
+    if is_searched and any(each is not None and content_of(each) for each in (sketch.least, sketch.greatest)):
+        sketch = replace(sketch, least=None, greatest=None, is_masked=True)
+    if not is_searched:
+        return sketch
+    counted = (
+        Counted(f"{MASK}{each.hash:x}", each.count, each.hash) if content_of(each.value) else each
+        for each in sketch.counted
+    )
+    return replace(sketch, counted=tuple(counted))
 
 
 def _is_random(word: str) -> bool:
