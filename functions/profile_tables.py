@@ -64,7 +64,7 @@ def profile_table(request: ProfileNow, ctx: Context) -> ProfileView:
     access = ctx.access.current()
     table = require(ctx.snapshots.current(), access, ctx.caller, request.id)
     made = _profiling(ctx).profile(table, _registered(ctx).get(table.id, Registered()))
-    return stored.shown(made, table, access, ctx.store)
+    return stored.shown(made, table, access, ctx.texts.current())
 
 
 def _profiling(ctx: Context) -> Profiling:

@@ -8,6 +8,7 @@ from analyst.http import function
 from analyst.names import TableId
 from analyst.profiles import stored
 from analyst.profiles.stored import ProfileView
+from analyst.visible_tables import require
 
 
 class ProfileRequest(BaseModel):
@@ -29,4 +30,6 @@ class ProfileRequest(BaseModel):
 def get_profile(request: ProfileRequest, ctx: Context) -> ProfileView:
     """Return the statistics of a table's columns, with alerts and what has changed. Sensitive columns show no values."""
     ctx.audited(f"table:{request.id}")
-    return stored.view(ctx.snapshots.current(), ctx.access.current(), ctx.caller, request.id, ctx.store)
+    access = ctx.access.current()
+    table = require(ctx.snapshots.current(), access, ctx.caller, request.id)
+    return stored.shown(stored.require_profile(ctx.store, table), table, access, ctx.texts.current())

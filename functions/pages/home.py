@@ -29,7 +29,13 @@ def home(query: HomeQuery, ctx: Context) -> Page:
     """Show the tables that the user can read with their freshness, open requests, and the first steps with `da`."""
     text = query.q.strip()
     found = catalog_view.search(
-        ctx.snapshots.current(), ctx.access.current(), ctx.caller, text=text or None, limit=_SHOWN, offset=0
+        ctx.snapshots.current(),
+        ctx.access.current(),
+        ctx.caller,
+        text=text or None,
+        limit=_SHOWN,
+        offset=0,
+        texts=ctx.texts.current(),
     )
     with ctx.state.read() as db:
         own = requests.list_own(db, ctx.caller.user_id or "")

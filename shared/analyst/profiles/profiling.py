@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, ConfigDict
 from ulid import ULID
 
-from analyst import descriptions, duckdb_files, logs
+from analyst import duckdb_files, logs
 from analyst.catalog import Column, File, Table
-from analyst.descriptions import Described, tagged_columns
+from analyst.descriptions import Texts, read_texts
 from analyst.errors import AnalystError, InvalidInputError, SourceError
 from analyst.names import quote, quote_text
 from analyst.profiles import stored
@@ -141,7 +141,7 @@ class Profiling:
         for con in made:
             free.put(con)
         try:
-            yield _Connections(free, descriptions.everything(self.store))
+            yield _Connections(free, read_texts(self.store))
         finally:
             for con in made:
                 con.close()
@@ -298,15 +298,11 @@ class _Connections:
     """Connections that take turns, each used by one thread at a time; and what people say of the tables."""
 
     free: "SimpleQueue[DuckDBPyConnection]"
-    said: Mapping[str, Described]
+    texts: Texts
 
     def hidden(self, table: Table) -> tuple[str, ...]:
         """Return the columns whose tags say that they are sensitive; their values are not even stored."""
-        found = self.said.get(table.id)
-        if found is None or found.registration != table.registration:
-            return ()
-        tagged = tagged_columns(found.said, {column.name: column for column in table.columns})
-        return tuple(sorted(name for name, tags in tagged.items() if by_tag(tags)))
+        return tuple(sorted(name for name, tags in self.texts.tags_by_column(table).items() if by_tag(tags)))
 
     @contextmanager
     def one(self) -> Iterator["DuckDBPyConnection"]:

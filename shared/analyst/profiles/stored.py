@@ -7,13 +7,12 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from analyst import descriptions
-from analyst.access import AccessList, Caller
+from analyst.access import AccessList
 from analyst.catalog import Table
+from analyst.descriptions import Texts
 from analyst.errors import NotFoundError
-from analyst.snapshots import Snapshot
 from analyst.store import Entry, Object, Store
 from analyst.store.compare_and_swap import swap
-from analyst.visible_tables import require
 from da.profiles.report import without_values
 from da.profiles.sensitive import by_tag
 
@@ -99,27 +98,30 @@ def write(store: Store, new: StoredProfile) -> None:
     swap(store, f"{folder_of(new.table)}profile.json", change, done=done)
 
 
-def view(snapshot: Snapshot, access: AccessList, caller: Caller, table_id: str, store: Store) -> ProfileView:
+def require_profile(store: Store, table: Table) -> StoredProfile:
     """Return the profile of a table that the caller may read.
 
     Raises:
-        NotFoundError: the table does not exist, the caller may not read it, or it has no profile.
+        NotFoundError: it has none.
     """
-    table = require(snapshot, access, caller, table_id)
     found = read(store, table)
     if found is None:
         advice = "remote tables are not profiled" if table.query_mode == "remote" else "an administrator can create it"
-        raise NotFoundError(f"the table {table_id!r} has no profile yet; {advice}")
-    return shown(found, table, access, store)
+        raise NotFoundError(f"the table {table.id!r} has no profile yet; {advice}")
+    return found
 
 
-def shown(found: StoredProfile, table: Table, access: AccessList, store: Store) -> ProfileView:
+def shown(found: StoredProfile, table: Table, access: AccessList, texts: Texts) -> ProfileView:
     """Return a stored profile as it may be shown: with what people say of its table, without values that a tag hides."""
-    said = descriptions.read(store, table.id, table.registration).said
+    said = texts.of(table)
     columns = {each["name"]: each for each in found.profile["columnProfile"]}
     hidden = [name for name, tags in descriptions.tagged_columns(said, columns).items() if by_tag(tags)]
     profile = without_values(found.profile, hidden)
-    described = profile | {"description": said.description or access.description(table.id, table.description)}
+    described = profile | {"description": texts.description(table, access)}
+    known = {column.name: column.description for column in texts.columns(table)}
+    described["columnProfile"] = [
+        {**each, "description": known.get(each["name"], each["description"])} for each in described["columnProfile"]
+    ]
     return ProfileView(
         table=found.table,
         created_at=found.created_at,
