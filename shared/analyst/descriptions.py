@@ -279,6 +279,19 @@ def change(
     return made[-1]
 
 
+def without_hidden(said: Description, is_seen: Callable[[str], bool]) -> Description:
+    """Return a description without foreign keys to tables that a caller may not see."""
+    return said.model_copy(update={"foreign_keys": tuple(key for key in said.foreign_keys if is_seen(key.table))})
+
+
+def change_without_hidden(change_: DescriptionChange, is_seen: Callable[[str], bool]) -> DescriptionChange:
+    """Return an earlier state without foreign keys to tables that a caller may not see."""
+    if "foreign_keys" not in change_.before:
+        return change_
+    keys = [key for key in change_.before["foreign_keys"] if is_seen(key["table"])]
+    return change_.model_copy(update={"before": {**change_.before, "foreign_keys": keys}})
+
+
 def _changed(
     known: Described, fields: Mapping[str, Any], columns: Mapping[str, Any], *, by: str | None, at: datetime
 ) -> Described:

@@ -46,6 +46,7 @@ FORMAT: Final = 2
 
 SIDE_BY_SIDE: Final = 2
 _READ_AT_ONCE: Final = 16
+_FEW_ROWS: Final = 50_000
 _ROW_NUMBER: Final = "file_row_number"
 
 
@@ -189,12 +190,14 @@ class Profiling:
         is_alone = len(table.files) == 1
         key = registered.primary_key if is_alone and set(registered.primary_key) <= columns.keys() else ()
         how = _How(columns, key, exact=is_alone and rows <= EXACT_ROWS, hidden=connections.hidden(table))
-        with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
-            known = list(pool.map(lambda file: self._known(table, file, how), table.files))
+        if is_alone:  # a thread costs more than the request
+            known = [self._known(table, table.files[0], how)]
+        else:
+            with ThreadPoolExecutor(_READ_AT_ONCE) as pool:
+                known = list(pool.map(lambda file: self._known(table, file, how), table.files))
 
         def sketch(file: File, threads: int = 1) -> Scanned:
-            with connections.one() as con:
-                con.execute(f"set threads = {int(threads)}")
+            with connections.one(threads) as con:
                 made = self._scan(con, file, how, folder)
             text = gzip.compress(json.dumps({**how.mark, **made.to_json()}).encode(), 1, mtime=0)
             put_once(self.store, stored.sketch_key(table.id, file.sha256), text)
@@ -202,8 +205,10 @@ class Profiling:
 
         missing = [file for file, one in zip(table.files, known, strict=True) if one is None]
         read = len(missing)
-        if read == 1:  # both processors are free for it
+        if read == 1 and missing[0].rows > _FEW_ROWS:  # both processors are free for it
             made = [sketch(missing[0], threads=SIDE_BY_SIDE)]
+        elif read <= 1:
+            made = [sketch(each) for each in missing]
         else:
             with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
                 made = list(pool.map(sketch, missing))
@@ -305,12 +310,18 @@ class _Connections:
         return tuple(sorted(name for name, tags in self.texts.tags_by_column(table).items() if by_tag(tags)))
 
     @contextmanager
-    def one(self) -> Iterator["DuckDBPyConnection"]:
+    def one(self, threads: int) -> Iterator["DuckDBPyConnection"]:
         con = self.free.get()
         try:
+            if threads > 1:
+                con.execute(f"set threads = {int(threads)}")
             yield con
-        finally:
+        except BaseException:
             con.execute("drop table if exists t; drop table if exists s")
+            raise
+        finally:
+            if threads > 1:
+                con.execute("set threads = 1")
             self.free.put(con)
 
 

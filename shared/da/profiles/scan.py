@@ -160,7 +160,8 @@ def scan(
         for group in groups:
             asked = {name: columns[name] for name in group}
             piece = _beside(piece, _Piece(con, part, asked, is_exact, hidden).scanned())
-        if key and is_exact and rows:
+        is_known = len(key) == 1 and piece.columns[key[0]].distinct is not None
+        if key and is_exact and rows and not is_known:
             piece = replace(piece, duplicates=_duplicates(con, relation, key, rows))
         whole = piece if whole is None else whole.merged(piece)
     return whole or Scanned()
