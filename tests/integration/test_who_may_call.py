@@ -123,6 +123,8 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "GET /api/tables/{id}/expectations": (Role.VIEWER, READ),
     "PUT /api/admin/tables/{id}/expectations": (Role.KM_ADMIN, ADMINISTER),
     "GET /api/tables/{id}/profile": (Role.VIEWER, READ),
+    "GET /api/tables/{id}/relations": (Role.VIEWER, READ),
+    "POST /api/admin/relations": (Role.ADMIN, ADMINISTER),
     "GET /api/users": (Role.ADMIN, ADMINISTER),
     "POST /api/users": (Role.ADMIN, ADMINISTER),
     "PUT /api/users/{id}": (Role.ADMIN, ADMINISTER),

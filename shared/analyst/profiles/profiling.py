@@ -22,6 +22,7 @@ from analyst.descriptions import Texts, read_texts
 from analyst.errors import AnalystError, InvalidInputError, SourceError
 from analyst.names import quote, quote_text
 from analyst.profiles import stored
+from analyst.profiles.relations import write_summary
 from analyst.profiles.stored import StoredProfile
 from analyst.snapshots import Snapshot
 from analyst.store import Store
@@ -176,6 +177,7 @@ class Profiling:
             history=history,
         )
         stored.write(self.store, made)
+        write_summary(self.store, table, whole)
         if known is not None:
             gone = set(known.files) - set(made.files)
             delete_all(self.store, (stored.sketch_key(table.id, sha256) for sha256 in gone))

@@ -4,21 +4,15 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from analyst import descriptions
-from analyst.access import AccessList
 from analyst.catalog import Table
-from analyst.descriptions import Texts
 from analyst.errors import NotFoundError
 from analyst.store import Entry, Object, Store
 from analyst.store.compare_and_swap import swap
-from da.profiles.report import without_values
-from da.profiles.sensitive import by_tag
 
 PREFIX: Final = "profiles/"
 _HISTORY: Final = 50
-_VALUES: Final = frozenset({"min", "max", "mean", "median"})
 
 
 class StoredProfile(BaseModel):
@@ -41,24 +35,6 @@ class StoredProfile(BaseModel):
     """Figures that differ from those of the profile before: column, figure, before, after."""
     history: tuple[dict[str, Any], ...] = ()
     """Summaries of earlier profiles, newest first."""
-
-
-class ProfileView(BaseModel):
-    """The profile of a table.
-
-    `profile` has the names of OpenMetadata's table and column profiles. It is stale if the table has changed since.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    table: str
-    created_at: datetime
-    is_stale: bool
-    ms: int
-    scanned_files: int = Field(description="Files that were read; sketches of the others were known.")
-    profile: dict[str, Any]
-    changes: tuple[dict[str, Any], ...]
-    history: tuple[dict[str, Any], ...]
 
 
 def folder_of(table_id: str) -> str:
@@ -109,32 +85,6 @@ def require_profile(store: Store, table: Table) -> StoredProfile:
         advice = "remote tables are not profiled" if table.query_mode == "remote" else "an administrator can create it"
         raise NotFoundError(f"the table {table.id!r} has no profile yet; {advice}")
     return found
-
-
-def shown(found: StoredProfile, table: Table, access: AccessList, texts: Texts) -> ProfileView:
-    """Return a stored profile as it may be shown: with what people say of its table, without values that a tag hides."""
-    said = texts.of(table)
-    columns = {each["name"]: each for each in found.profile["columnProfile"]}
-    hidden = [name for name, tags in descriptions.tagged_columns(said, columns).items() if by_tag(tags)]
-    profile = without_values(found.profile, hidden)
-    described = profile | {"description": texts.description(table, access)}
-    known = {column.name: column.description for column in texts.columns(table)}
-    described["columnProfile"] = [
-        {**each, "description": known.get(each["name"], each["description"])} for each in described["columnProfile"]
-    ]
-    return ProfileView(
-        table=found.table,
-        created_at=found.created_at,
-        is_stale=found.hash != table.hash,
-        ms=found.ms,
-        scanned_files=found.scanned,
-        profile=described,
-        changes=tuple(
-            {**each, "before": None, "after": None} if each["column"] in hidden and each["figure"] in _VALUES else each
-            for each in found.changes
-        ),
-        history=found.history,
-    )
 
 
 def next_history(known: StoredProfile | None, summary: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:

@@ -1,5 +1,6 @@
 """The glossary and lineage: terms with their history, and graphs of what a caller sees."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def viewer(world: World, *tables: str) -> str:
     return str(world.ask("POST", "/auth/tokens", {"name": "x", "user": "ann@example.com"})["token"])
 
 
-def links(entry: dict[str, Any]) -> list[str]:
+def links(entry: Mapping[str, Any]) -> list[str]:
     return [each["id"] + (f".{each['column']}" if each["column"] else "") for each in entry["term"]["links"]]
 
 
@@ -73,7 +74,9 @@ def test_nothing_hidden_shows_in_a_term(world: World) -> None:
 
 def test_changes_keep_a_history_and_a_removed_term_is_gone(world: World) -> None:
     world.ask("PUT", "/api/admin/glossary/churn", {"definition": "Customers who left"})
-    world.ask("PUT", "/api/admin/glossary/churn", {"definition": "Customers without an order in a year", "tags": ["kpi"]})
+    world.ask(
+        "PUT", "/api/admin/glossary/churn", {"definition": "Customers without an order in a year", "tags": ["kpi"]}
+    )
     found = world.ask("PUT", "/api/admin/glossary/churn", {"tags": None})
     assert found["term"]["tags"] == []
     assert [each["before"] for each in found["history"]] == [
@@ -107,7 +110,7 @@ def test_a_term_that_can_not_be(world: World, body: dict[str, Any], status: int,
     assert world.ask("GET", "/api/glossary")["terms"] == []
 
 
-def edges(graph: dict[str, Any]) -> set[tuple[str, str]]:
+def edges(graph: Mapping[str, Any]) -> set[tuple[str, str]]:
     return {(each["source"], each["target"]) for each in graph["edges"]}
 
 
@@ -163,7 +166,10 @@ def test_what_people_say_shows_in_catalog_and_manifest_and_survives_a_new_extrac
     ]
     detail = world.ask("GET", "/api/catalog/tables/shop.orders")
     assert (detail["rows"], detail["notes"]) == (2, ["Totals are with VAT"])
-    assert {each["name"]: (each["description"], each["tags"]) for each in detail["columns"]}["total"] == ("In EUR", ["money"])
+    assert {each["name"]: (each["description"], each["tags"]) for each in detail["columns"]}["total"] == (
+        "In EUR",
+        ["money"],
+    )
     entry = world.ask("GET", "/api/sync/manifest")["tables"]["shop.orders"]
     assert (entry["description"], entry["columns"][1]["description"]) == ("Orders of the shop", "In EUR")
     assert entry["about"] == {name: body[name] for name in ("tags", "owners", "tier", "grain", "notes")}
