@@ -25,7 +25,7 @@ from analyst.descriptions import ForeignKey, Texts
 from analyst.names import quote, quote_text
 from analyst.profiles import stored
 from analyst.snapshots import Snapshot
-from analyst.store import Object, Store
+from analyst.store import ANY, Object, Store
 from analyst.store.compare_and_swap import swap
 from analyst.store.transfer import local_copy
 from analyst.visible_tables import find, visible
@@ -125,9 +125,9 @@ def write_summary(store: Store, table: Table, scanned: Scanned) -> None:
     columns = {
         name: made for name, sketch in scanned.columns.items() if (made := _summary(sketch, scanned.rows)) is not None
     }
-    document = {"id": str(ULID()), "hash": table.hash, "registration": table.registration, "columns": columns}
+    document = {"hash": table.hash, "registration": table.registration, "columns": columns}
     data = gzip.compress(json.dumps(document).encode(), 1, mtime=0)
-    swap(store, summary_key(table.id), lambda _: data, done=lambda current: current.data == data)
+    store.put(summary_key(table.id), data, if_version=ANY)
 
 
 def _summary(sketch: Sketch, rows: int) -> dict[str, Any] | None:

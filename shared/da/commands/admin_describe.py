@@ -77,7 +77,7 @@ def describe(  # noqa: PLR0917 - the parser passes options by name
 def _column(text: str) -> tuple[str, str | None]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise UsageError(f"'{text}' does not describe a column (expected something like 'total=Amount with VAT')")
+        raise UsageError(f"'{text}' is not the text of a column (expected something like 'total=Amount with VAT')")
     return name.strip(), value.strip() or None
 
 
