@@ -103,6 +103,7 @@ def warehouse_of(ctx: Context) -> ServerWarehouse:
         store=ctx.store,
         snapshots=ctx.snapshots,
         access=ctx.access.current(),
+        texts=ctx.texts.current(),
         caller=ctx.caller,
         keys=lambda: ctx.keys,
         engine=lambda: ctx.queries,

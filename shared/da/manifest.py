@@ -49,7 +49,11 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table of the manifest. `updated` is an ISO 8601 time; `notice` is a remark, e.g. that its files are gone."""
+    """One table of the manifest.
+
+    `updated` is an ISO 8601 time; `notice` is a remark, e.g. that its files are gone; `about` has tags, owners, tier, grain
+    and notes, as far as people have named any.
+    """
 
     id: str
     view: str
@@ -63,6 +67,7 @@ class Table:
     columns: tuple[Column, ...] = ()
     files: tuple[File, ...] = ()
     notice: str | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_mirrored(self) -> bool:
@@ -102,6 +107,7 @@ class Table:
             columns=tuple(_column(each) for each in _list(entry.get("columns", []), "columns")),
             files=_files(_list(entry.get("files", []), "files")),
             notice=_optional_text(entry.get("notice"), "notice"),
+            about=_about(entry.get("about") or {}),
         )
 
 
@@ -225,6 +231,19 @@ def _tables(entries: Mapping[str, Any]) -> tuple[dict[str, Table], dict[str, str
         else:
             refused[table_id] = _already_used(table.view, owner)
     return tables, refused
+
+
+def _about(value: object) -> dict[str, Any]:
+    """Read what is said of a table; fields of a newer server are ignored."""
+    said = _mapping(value, "about")
+    made: dict[str, Any] = {}
+    for name in ("tier", "grain"):
+        if text := _optional_text(said.get(name), name):
+            made[name] = text
+    for name in ("tags", "owners", "notes"):
+        if listed := _list(said.get(name) or [], name):
+            made[name] = [_text(each, name) for each in listed]
+    return made
 
 
 def _column(document: object) -> Column:

@@ -25,6 +25,8 @@ LAYERS = (
         "audit_search",
         "auth",
         "catalog_view",
+        "glossary",
+        "lineage",
         "profiles",
         "feedback",
         "query_answer",

@@ -214,6 +214,7 @@ LISTED: dict[str, set[str]] = {
     "shared/analyst/imports/state_import.py": {"table"},
     "shared/analyst/metrics/checking.py": {"query"},
     "shared/analyst/profiles/profiling.py": {"read"},
+    "shared/analyst/profiles/relations.py": {"child", "parent"},
     "shared/analyst/quality/checks.py": {"listed", "' or '.join(terms)", "_statement(one.sql or '')"},
     "functions/api/table_data.py": {"sql_name(table.id, table.view)"},
     "shared/analyst/query/canonical.py": {"value", "values"},

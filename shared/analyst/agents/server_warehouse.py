@@ -18,12 +18,12 @@ from analyst.access import AccessList, Caller, Role, Scope
 from analyst.auth.keys import Keys
 from analyst.catalog import Table
 from analyst.catalog_search import CatalogSearch
-from analyst.descriptions import Description
+from analyst.descriptions import Description, Texts
 from analyst.errors import AnalystError, ConflictError, InvalidInputError, NotFoundError
 from analyst.metrics import checked
 from analyst.metrics.checked import CheckedMetric, visible_metrics
 from analyst.names import quote
-from analyst.profiles import stored
+from analyst.profiles import profile_view, stored
 from analyst.query.engine import Engine, Query, Reader
 from analyst.query.statement import StatementError
 from analyst.rebuild.view_names import TAKEN_SCHEMAS
@@ -76,6 +76,7 @@ class ServerWarehouse:
     store: Store
     snapshots: Snapshots
     access: AccessList
+    texts: Texts
     caller: Caller
     keys: Callable[[], Keys]
     engine: Callable[[], Engine]
@@ -104,10 +105,6 @@ class ServerWarehouse:
         return self.snapshots.current()
 
     @cached_property
-    def _said(self) -> Mapping[str, descriptions.Described]:
-        return descriptions.everything(self.store)
-
-    @cached_property
     def _outside(self) -> frozenset[str]:
         return frozenset(self.outside_sources())
 
@@ -131,29 +128,25 @@ class ServerWarehouse:
             metrics = [self._metric_hit(metric) for metric in self._metrics]
             found = [*tables, *metrics]
         else:
-            answer = self.search.find(text, self._current, self.access, self.caller, limit=_MOST_HITS)
+            answer = self.search.find(text, self._current, self.access, self.caller, self.texts, limit=_MOST_HITS)
             by_name = {metric.name: metric for metric in self._metrics}
             found = [
                 self._hit(self._current.by_id[hit.id], hit.matched)
                 if hit.kind == "table"
                 else self._metric_hit(by_name[hit.id])
                 for hit in answer.hits
-                if hit.kind == "table" or hit.id in by_name
+                if hit.kind == "table" or (hit.kind == "metric" and hit.id in by_name)
             ]
         return found if kind == "all" else [hit for hit in found if hit.kind == kind]
 
     def _hit(self, table: Table, matched: tuple[str, ...] = ()) -> Hit:
-        about = self._description(table).description or self.access.description(table.id, table.description)
+        about = self.texts.description(table, self.access)
         return Hit("table", table.id, table.view, about, table.rows, _iso(table.extracted_at), matched)
 
     @staticmethod
     def _metric_hit(metric: CheckedMetric) -> Hit:
         said = metric.defined.definition
         return Hit("metric", said.name, said.display_name or said.name, said.description)
-
-    def _description(self, table: Table) -> Description:
-        known = self._said.get(table.id)
-        return known.said if known is not None and known.registration == table.registration else Description()
 
     def table(self, name: str) -> TableFacts:
         """Describe a table.
@@ -180,7 +173,7 @@ class ServerWarehouse:
     def _facts(
         self, table: Table, registered: Registered, profile: dict[str, Any] | None, relations: tuple[Relation, ...]
     ) -> TableFacts:
-        said = self._description(table)
+        said = self.texts.of(table)
         statistics = {each["name"]: each for each in profile["columnProfile"]} if profile else {}
         outside = self._outside_columns(table)
         tags = descriptions.tagged_columns(
@@ -190,18 +183,18 @@ class ServerWarehouse:
             ColumnFacts(
                 column.name,
                 column.type,
-                (said.columns[column.name].description if column.name in said.columns else None) or column.description,
+                column.description,
                 tags[column.name],
                 _statistics(statistics.get(column.name, {})),
                 column.name in outside,
             )
-            for column in table.columns
+            for column in self.texts.columns(table)
         )
         return TableFacts(
             id=table.id,
             view=table.view,
             sql_name=sql_name(table),
-            description=said.description or self.access.description(table.id, table.description),
+            description=self.texts.description(table, self.access),
             query_mode=table.query_mode,
             rows=table.rows,
             size_bytes=table.size_bytes,
@@ -235,12 +228,12 @@ class ServerWarehouse:
         found = stored.read(self.store, table)
         if found is None:
             return None
-        shown = stored.shown(found, table, self.access, self.store)
+        shown = profile_view.view(self.store, found, self._current, self.access, caller=self.caller, texts=self.texts)
         return {**shown.profile, "created_at": shown.created_at.isoformat()}
 
     def _outside_columns(self, table: Table) -> frozenset[str]:
         """Return the columns with text that strangers write: by the source's connector, and by the tags that people set."""
-        said = self._description(table)
+        said = self.texts.of(table)
         by_default = _has(said.tags, UNTRUSTED) or (table.source in self._outside and not _has(said.tags, TRUSTED))
         found = set()
         for column in table.columns:

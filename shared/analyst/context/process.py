@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from analyst.access import AccessReader, Caller
 from analyst.audit import Audit
+from analyst.descriptions import TextReader
 from analyst.errors import UnavailableError
 from analyst.http_client import HttpClient
 from analyst.manifest import Manifests
@@ -110,6 +111,11 @@ class Process:
     def manifests(self) -> Manifests:
         """The last manifests."""
         return self._once("manifests", Manifests)
+
+    @property
+    def texts(self) -> TextReader:
+        """What is said of tables."""
+        return self._once("texts", lambda: TextReader(self.store, self.settings.access_max_age, self.monotonic))
 
     @property
     def catalog_search(self) -> "CatalogSearch":

@@ -14,6 +14,7 @@ from analyst.access import AccessReader, Caller
 from analyst.audit import Note, Noting
 from analyst.clients import ClientKind, client_address, client_kind, network_of
 from analyst.context.process import Process
+from analyst.descriptions import TextReader
 from analyst.errors import UnauthenticatedError, UnavailableError
 from analyst.manifest import Manifests
 from analyst.scheduling.failures import note_failure
@@ -107,6 +108,11 @@ class Context(Noting):
     def manifests(self) -> Manifests:
         """The last manifests."""
         return self.process.manifests
+
+    @property
+    def texts(self) -> TextReader:
+        """What is said of tables."""
+        return self.process.texts
 
     @property
     def access(self) -> AccessReader:

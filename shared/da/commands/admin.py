@@ -4,6 +4,7 @@ from da.commands import (
     access_requests,
     admin_audit,
     admin_config,
+    admin_describe,
     admin_discover,
     admin_grants,
     admin_import,
@@ -15,6 +16,7 @@ from da.commands import (
     admin_tables,
     admin_tasks,
     admin_users,
+    catalog,
     tokens,
 )
 from da.help import Commands
@@ -33,6 +35,8 @@ app.command("audit", rich_help_panel=_PEOPLE)(admin_audit.audit)
 app.add_typer(admin_sources.app, name="sources", rich_help_panel=_SOURCES)
 app.add_typer(admin_tables.app, name="tables", rich_help_panel=_SOURCES)
 app.add_typer(admin_materialized.app, name="materialized", rich_help_panel=_SOURCES)
+app.command("describe", rich_help_panel=_SOURCES)(admin_describe.describe)
+app.add_typer(catalog.terms_app, name="glossary", rich_help_panel=_SOURCES)
 app.command("discover", rich_help_panel=_SOURCES)(admin_discover.discover)
 app.add_typer(admin_jira.app, name="jira", rich_help_panel=_SOURCES)
 app.command("sync", rich_help_panel=_RUNS)(admin_runs.sync)
