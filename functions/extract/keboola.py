@@ -4,6 +4,7 @@ from analyst.connectors.keboola.connector import KeboolaConnector
 from analyst.connectors.keboola.discovery import Discovery
 from analyst.connectors.keboola.fan_out import TableTasks
 from analyst.context import Context
+from analyst.contract.source_jobs import SourceJobs
 from analyst.extract_run import ExtractAnswer, Extracting, ExtractRequest
 from analyst.http import Allow, Answer, function
 from analyst.state import actor
@@ -34,7 +35,8 @@ def extract_keboola(request: KeboolaRequest, ctx: Context) -> Answer[ExtractAnsw
     """
     ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{name}" for name in request.tables or ()))
     settings, opened = ctx.settings, list[KeboolaConnector]()
-    discovery = Discovery(ctx.state, settings, request.source, actor(ctx), ctx.process.http, ctx.clock)
+    jobs = SourceJobs(ctx.store, request.source, ctx.clock)
+    discovery = Discovery(ctx.state, settings, request.source, actor(ctx), ctx.process.http, ctx.clock, jobs=jobs)
     source, tables = discovery.look_up()
 
     def connector() -> KeboolaConnector:

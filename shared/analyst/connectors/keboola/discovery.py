@@ -14,6 +14,7 @@ from analyst.connectors.keboola.connector import KeboolaConnector, WantedTable, 
 from analyst.connectors.keboola.extension import Extension, is_installed
 from analyst.connectors.keboola.http import TOKEN, Connection
 from analyst.connectors.keboola.options import KeboolaSource, KeboolaTableOptions
+from analyst.contract.source_jobs import SourceJobs
 from analyst.errors import InvalidInputError, SourceError
 from analyst.http_client import HttpClient
 from analyst.names import name_of
@@ -46,6 +47,7 @@ class Project:
         http: HttpClient,
         only: Iterable[str] | None = None,
         now: Callable[[], datetime] = utc_now,
+        jobs: SourceJobs | None = None,
     ) -> KeboolaConnector:
         """Return the connector of the registered tables, or of some of them."""
         return KeboolaConnector(
@@ -58,6 +60,7 @@ class Project:
             self.config.file_endpoint,
             now,
             Extension(self.api.connection) if self.config.extension == "auto" and is_installed() else None,
+            jobs,
         )
 
     def check(self, settings: Settings) -> str:
@@ -103,6 +106,7 @@ class Discovery:
     http: HttpClient
     now: Callable[[], datetime] = utc_now
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    jobs: SourceJobs | None = None
     registrations: dict[str, str] = field(default_factory=dict, init=False)
 
     def look_up(self) -> tuple[Source, list[RegisteredTable]]:
@@ -136,13 +140,13 @@ class Discovery:
             environ=self.environ,
         )
         if not project.config.discover or only is not None:
-            return project.connector(self.settings, self.http, only, self.now)
+            return project.connector(self.settings, self.http, only, self.now, self.jobs)
         listed = project.api.tables()
         found = [one for one in project.found(listed) if not one.is_registered and one.name not in source.excluded]
         if new := [one.registration(self.source) for one in found]:
             tables = self.register(new)
             project = Project(self.source, project.config, project.api, tuple(tables))
-        connector = project.connector(self.settings, self.http, only, self.now)
+        connector = project.connector(self.settings, self.http, only, self.now, self.jobs)
         connector.use(listed)
         return connector
 
