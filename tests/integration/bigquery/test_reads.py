@@ -46,7 +46,9 @@ def test_columns_and_a_filter_are_pushed_down(opened: Opened) -> None:
     project = Project()
     project.table("d.t", FIELDS, [row(number, "ab"[number % 2]) for number in range(6)])
     bigquery = opened(project)
-    bigquery.register("d.t", options={"columns": ["id", "value"], "row_filter": "value = 'b' AND `day` < DATE '2027-01-01'"})
+    bigquery.register(
+        "d.t", options={"columns": ["id", "value"], "row_filter": "value = 'b' AND `day` < DATE '2027-01-01'"}
+    )
     assert bigquery.sync()["t"]["rows"] == 3
     assert project.sessions[0].selected == ("id", "value")
     assert project.sessions[0].restriction == "(value = 'b' AND `day` < DATE '2027-01-01')"
@@ -120,14 +122,22 @@ def test_only_partitions_that_changed_are_read(opened: Opened) -> None:
     project.tick()
     project.sessions.clear()
     project.load(table, [*rows[:4], *(one | {"value": "b"} for one in rows[4:8]), row(20, "n", 4)])
-    table.partition_times = {"20260201": table.partition_times["20260201"], "20260202": project.now, "20260204": project.now}
+    table.partition_times = {
+        "20260201": table.partition_times["20260201"],
+        "20260202": project.now,
+        "20260204": project.now,
+    }
     assert bigquery.sync()["t"]["rows"] == 9
     assert [session.restriction for session in project.sessions] == [
         "(`day` >= DATE '2026-02-02' AND `day` < DATE '2026-02-03')",
         "(`day` >= DATE '2026-02-04' AND `day` < DATE '2026-02-05')",
     ]
     assert content(bigquery) == [*((n, "a") for n in range(4)), *((n, "b") for n in range(4, 8)), (20, "n")]
-    assert dict(bigquery.extract("select partition, count(*) from _files group by 1")).keys() == {"20260201", "20260202", "20260204"}
+    assert dict(bigquery.extract("select partition, count(*) from _files group by 1")).keys() == {
+        "20260201",
+        "20260202",
+        "20260204",
+    }
 
 
 def test_a_partitioned_table_that_is_streamed_into_is_read_whole(opened: Opened) -> None:
@@ -165,7 +175,9 @@ def test_a_view_is_read_by_a_query_with_a_cap(opened: Opened, kind: str) -> None
     assert bigquery.sync()["v"]["status"] == "ok"  # BigQuery does not say when the rows of a view change
     table.size_bytes = 11 << 30
     error = bigquery.send().get_json()["tables"][0]["error"]
-    assert error.startswith("the query of 'd.v' would process 11,811,160,064 bytes, and may bill 10,737,418,240; it was not run")
+    assert error.startswith(
+        "the query of 'd.v' would process 11,811,160,064 bytes, and may bill 10,737,418,240; it was not run"
+    )
     assert len([job for job in project.jobs.values() if not job.dry_run]) == 2
     bigquery.change("v", options={"max_bytes_billed": 0})
     assert bigquery.sync()["v"]["status"] == "ok"
