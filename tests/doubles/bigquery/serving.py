@@ -77,6 +77,11 @@ def _fault(project: Project, path: str) -> Fault | None:
     return None
 
 
+def _strike(fault: Fault | None) -> None:
+    if fault is not None and fault.status:
+        raise RefusalError(fault.status, fault.reason, fault.message)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -102,8 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
             project.requests.append((self.command, self.path))
             fault = _fault(project, self.path)
             try:
-                if fault is not None and fault.status:
-                    raise RefusalError(fault.status, fault.reason, fault.message)
+                _strike(fault)
                 said, status = self._routed(parts.path, query, json.loads(body or "{}")), 200
             except RefusalError as refusal:
                 error = {"reason": refusal.reason, "message": refusal.message, "domain": "global"}
@@ -214,10 +218,8 @@ class Reads:
             if fault is not None:
                 context.abort(grpc.StatusCode[fault.code], fault.message)
             try:
-                if found is None:
-                    raise RefusalError(400, "invalid", f"not a table: {asked.table}")
                 session = project.session(
-                    project.find(found[2], found[3]),
+                    project.find(*(found.groups()[1:] if found else ("", asked.table))),
                     list(options.selected_fields),
                     options.row_restriction,
                     snapshot,

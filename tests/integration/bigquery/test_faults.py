@@ -47,7 +47,7 @@ def test_a_passing_fault_is_survived(opened: Opened) -> None:
     assert bigquery.sync()["t"]["status"] == "ok"
     assert values(bigquery) == [("new", 12)]
     assert all(fault.times == 0 for fault in project.faults)
-    assert {offset for _, offset in project.resumed} == {2}
+    assert 2 in {offset for _, offset in project.resumed}
 
 
 LASTING: dict[str, tuple[Fault, str]] = {

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import grpc
+import pyarrow as pa
 import pytest
 from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import BadRequest, NotFound
@@ -46,6 +47,11 @@ def test_googles_clients_read_the_double() -> None:
         )
         session = reads.create_read_session(parent=f"projects/{project.id}", read_session=asked, max_stream_count=2)
         assert len(session.streams) == 2
-        read = [reads.read_rows(stream.name).to_arrow(session).to_pylist() for stream in session.streams]
-        assert [row for rows in read for row in rows] == [{"id": number} for number in range(3, 7)]
+        schema = pa.ipc.read_schema(pa.py_buffer(session.arrow_schema.serialized_schema))
+        read = [
+            pa.ipc.read_record_batch(pa.py_buffer(response.arrow_record_batch.serialized_record_batch), schema)
+            for stream in session.streams
+            for response in reads.read_rows(stream.name)  # type: ignore[no-untyped-call]
+        ]
+        assert [row for batch in read for row in batch.to_pylist()] == [{"id": number} for number in range(3, 7)]
         channel.close()

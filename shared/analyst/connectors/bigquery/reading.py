@@ -112,6 +112,11 @@ class Readers:
         for _ in range(self.most):
             self._free.put(None)
 
+    @property
+    def pids(self) -> list[int]:
+        """The ids of the processes that were started."""
+        return [process.pid for process in self._started]
+
     def __enter__(self) -> Self:
         return self
 
@@ -135,6 +140,9 @@ class Readers:
             if process is None or process.poll() is not None:
                 process = self._start()
             line = self._exchange(process, order)
+            if not line:
+                process.kill()
+                process.wait()
         finally:
             self._free.put(process)
         said = orjson.loads(line) if line else {}
