@@ -82,6 +82,13 @@ def type_of(field: Field) -> str:
     return f"{one}[]" if field.mode == "REPEATED" else one
 
 
+def remote_type_of(field: Field) -> str:
+    """Return the type that DuckDB's extension `bigquery` gives a column: that under which it is published, but for times."""
+    if field.type == "TIME":
+        return "TIME[]" if field.mode == "REPEATED" else "TIME"
+    return type_of(field)
+
+
 def _one(field: Field) -> str:
     if field.type in ("RECORD", "STRUCT"):
         return f"STRUCT({', '.join(f'{quote(each.name)} {type_of(each)}' for each in field.fields)})"

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from analyst.catalog import Column
 from analyst.connectors.bigquery.api import BigQueryApi, MissingError, TableInfo
 from analyst.connectors.bigquery.columns import (
     PlannedColumn,
@@ -21,13 +22,15 @@ from analyst.connectors.bigquery.columns import (
     is_cursor,
     not_before,
     planned_columns,
+    remote_type_of,
     selection,
     text_literal,
     texts_for_numbers,
+    type_of,
 )
 from analyst.connectors.bigquery.options import BigQueryTableOptions
 from analyst.connectors.bigquery.reading import Order, Piece, Readers, Result
-from analyst.contract.connector import Cursor, Extracted, Part, SourceTable
+from analyst.contract.connector import Cursor, Extracted, Part, RemoteTable, SourceTable
 from analyst.errors import SourceError
 from analyst.names import quote
 
@@ -52,6 +55,8 @@ class WantedTable:
     table: str
     options: BigQueryTableOptions = field(default_factory=BigQueryTableOptions)
     problem: str | None = None
+    is_remote: bool = False
+    """Whether its rows stay in BigQuery, and readers attach it."""
 
     @property
     def label(self) -> str:
@@ -79,6 +84,8 @@ class BigQueryConnector:
     limits: Limits
     only: frozenset[str] | None = None
     now: Callable[[], datetime] = utc_now
+    alias: str = "bigquery"
+    """The name under which readers of remote tables attach the project; no source may have it."""
     _infos: dict[str, TableInfo] = field(default_factory=dict, init=False)
     _billed: list[tuple[str, int]] = field(default_factory=list, init=False)
     _turn: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -124,12 +131,14 @@ class BigQueryConnector:
         return SourceTable(
             name=wanted.name,
             original=wanted.label,
-            fingerprint=_fingerprint(options, info, self.now()),
+            fingerprint=_remote_mark(info)
+            if info is not None and wanted.is_remote
+            else _fingerprint(options, info, self.now()),
             description=None if info is None else info.description,
             primary_key=options.primary_key if options.is_incremental else (),
             sync_strategy="incremental" if options.is_incremental else "full_refresh",
             cursor_column=options.cursor_column if options.is_incremental else None,
-            keeps_rows=not options.allow_empty,
+            keeps_rows=not options.allow_empty and not wanted.is_remote,
             read_at=self.now(),
         )
 
@@ -144,6 +153,8 @@ class BigQueryConnector:
         if wanted.options.sql is not None:
             return self._query_result(wanted, table, since, into)
         info = self._infos.get(wanted.name) or self.api.table(wanted.dataset, wanted.table)
+        if wanted.is_remote:
+            return self._remote(info)
         options = wanted.options
         needed = [*options.primary_key, *([options.cursor_column] if options.cursor_column else [])]
         columns = planned_columns(info.schema, info.id, options.columns, needed)
@@ -154,6 +165,17 @@ class BigQueryConnector:
         order = self._order(wanted, into, columns, cursor=None if cursor is None else cursor.field.name)
         result = self.readers.read(_of_table(order, info, columns, condition))
         return self._extracted(wanted, columns, result, since, is_whole=since is None)
+
+    def _remote(self, info: TableInfo) -> Extracted:
+        """Describe a table whose rows stay in BigQuery, for readers with DuckDB's extension `bigquery`."""
+        billing = "" if self.limits.billing == info.project else f" billing_project={self.limits.billing}"
+        origin = (self.alias, info.dataset, info.name)
+        columns = tuple(
+            Column(name=one.name, type=remote_type_of(one), description=one.description) for one in info.schema
+        )
+        return Extracted(
+            files=(), columns=columns, remote=RemoteTable(origin, "bigquery", f"project={info.project}{billing}")
+        )
 
     def _condition(
         self, options: BigQueryTableOptions, cursor: PlannedColumn | None, table: SourceTable, since: Cursor
@@ -281,6 +303,15 @@ def _at_snapshot(order: Order, info: TableInfo) -> Order:
     return order.model_copy(update={"table": info.path, "snapshot": snapshot})
 
 
+def _remote_mark(info: TableInfo) -> str:
+    """Return what changes with the columns of a table; changes of its rows do not concern the views of readers."""
+    return hashlib.sha256(json.dumps(["remote", info.project, info.id, _schema(info)]).encode()).hexdigest()
+
+
+def _schema(info: TableInfo) -> list[Any]:
+    return [[one.name, type_of(one), one.description] for one in info.schema]
+
+
 def _files(result: Result) -> tuple[Path, ...]:
     return tuple(Path(path) for piece in result.pieces for path in piece.files)
 
@@ -321,7 +352,7 @@ def _fingerprint(options: BigQueryTableOptions, info: TableInfo | None, now: dat
     if info is None or info.way == "query" or info.is_streaming or info.modified is None:
         parts.append(now.isoformat())
     if info is not None:
-        schema = [[field_.name, field_.type, field_.mode, field_.description] for field_ in info.schema]
+        schema = [[one.name, one.type, one.mode, one.description] for one in info.schema]
         modified = None if info.modified is None else info.modified.isoformat()
         parts += [info.project, info.id, info.kind, modified, info.rows, schema]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

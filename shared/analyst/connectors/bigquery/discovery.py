@@ -53,8 +53,10 @@ class Project:
         self, readers: Readers, only: Iterable[str] | None = None, now: Callable[[], datetime] = utc_now
     ) -> BigQueryConnector:
         """Return the connector of the registered tables, or of some of them."""
-        wanted = [_wanted(table) for table in self.tables if table.query_mode != "remote"]
-        return BigQueryConnector(self.api, wanted, readers, self.limits, None if only is None else frozenset(only), now)
+        wanted = [_wanted(table) for table in self.tables]
+        only = None if only is None else frozenset(only)
+        alias = f"{self.source[:50]}_bigquery"
+        return BigQueryConnector(self.api, wanted, readers, self.limits, only, now, alias)
 
     def datasets(self) -> list[str]:
         """List the datasets whose tables are discovered."""
@@ -163,13 +165,13 @@ def _wanted(table: RegisteredTable) -> WantedTable:
     problem = None
     if table.query_mode == "materialized" and options.sql is None:
         problem = f"{table.id} is materialized, but has no query; set its option sql"
-    elif table.query_mode == "local" and options.sql is not None:
+    elif table.query_mode != "materialized" and options.sql is not None:
         problem = f"{table.id} has the option sql, but is not materialized; set its query_mode to materialized"
     elif options.sql is None and not dataset:
         problem = (
             f"{table.id} has no dataset; set its bucket to the dataset of the table, or source_table to dataset.table"
         )
-    return WantedTable(table.name, dataset, name, options, problem)
+    return WantedTable(table.name, dataset, name, options, problem, is_remote=table.query_mode == "remote")
 
 
 def _spellings(info: TableInfo) -> list[str]:
