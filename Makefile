@@ -64,9 +64,9 @@ pin-image: ## look up the digest of the base image and write it to .env as PYTHO
 	@touch .env && chmod 600 .env && sed -i.old '/^PYTHON_IMAGE=/d' .env && rm -f .env.old
 	@docker image inspect -f 'PYTHON_IMAGE={{index .RepoDigests 0}}' python:3.11-slim-bookworm | tee -a .env
 
-.venv-kbcstorage/installed: .venv/installed
+.venv-kbcstorage/installed: .venv/installed $(REQ)/kbcstorage.txt
 	$(BIN)/uv venv -q --clear --no-project --python $(BIN)/python .venv-kbcstorage
-	$(BIN)/uv pip install -q --python .venv-kbcstorage/bin/python kbcstorage==0.12.0
+	$(BIN)/uv pip install -q --python .venv-kbcstorage/bin/python --require-hashes -r $(REQ)/kbcstorage.txt
 	@touch $@
 
 .PHONY: kbcstorage

@@ -1,8 +1,10 @@
 """The extract function of Keboola sources."""
 
 from analyst.connectors.keboola.connector import KeboolaConnector
-from analyst.connectors.keboola.discovery import Discovery
+from analyst.connectors.keboola.discovery import TYPE, connector_of
+from analyst.connectors.registered import RegisteredSource
 from analyst.context import Context
+from analyst.contract.source_jobs import SourceJobs
 from analyst.extract_run import ExtractAnswer, Extracting, ExtractRequest, TableCalls
 from analyst.http import Allow, Answer, function
 from analyst.state import actor
@@ -24,11 +26,14 @@ def extract_keboola(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnsw
     """
     ctx.audited(f"source:{request.source}", *(f"table:{request.source}.{name}" for name in request.tables or ()))
     settings, opened = ctx.settings, list[KeboolaConnector]()
-    discovery = Discovery(ctx.state, settings, request.source, actor(ctx), ctx.process.http, ctx.clock)
-    source, tables = discovery.look_up()
+    registered = RegisteredSource(ctx.state, request.source, actor(ctx), settings.tables_public)
+    registered.look_up(TYPE)
+    jobs = SourceJobs(ctx.store, request.source, ctx.clock)
 
     def connector() -> KeboolaConnector:
-        opened.append(discovery.connector(source, tables, request.tables))
+        opened.append(
+            connector_of(registered, settings, request.tables, http=ctx.process.http, now=ctx.clock, jobs=jobs)
+        )
         return opened[0]
 
     def parallel() -> int:
@@ -50,6 +55,6 @@ def extract_keboola(request: ExtractRequest, ctx: Context) -> Answer[ExtractAnsw
         next_part=lambda body: ctx.tasks.enqueue("/extract/keboola", body),
         wants_rebuild=not request.is_part,
     )
-    answer = extracting.run(request, connector, lambda: discovery.registrations)
+    answer = extracting.run(request, connector, lambda: registered.registrations)
     ctx.audited(run_id=answer.run_id, status=answer.status, is_unchanged=answer.status == "unchanged")
     return Answer(answer, status=answer.http_status)

@@ -20,3 +20,4 @@ lock "$here/engines.in" -c "$here/dev.txt" -c "$here/functions.txt" -o "$here/en
 lock "$here/agents.in" -o "$here/agents.txt" "$@"
 lock "$here/agents-1.in" -o "$here/agents-1.txt" "$@"
 lock "$here/sharing.in" -o "$here/sharing.txt" "$@"
+lock "$here/kbcstorage.in" -o "$here/kbcstorage.txt" "$@"

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 import pytest
 from werkzeug.test import Client
 

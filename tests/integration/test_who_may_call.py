@@ -243,6 +243,7 @@ TABLE: Final[Mapping[str, tuple[str | Role, Scope]]] = {
     "GET /auth/tokens": (Role.VIEWER, READ),
     "POST /auth/tokens": (Role.VIEWER, ADMINISTER),
     "DELETE /auth/tokens/{id}": (Role.VIEWER, ADMINISTER),
+    "POST /extract/bigquery": (SERVICES, ADMINISTER),
     "POST /extract/csv": (SERVICES, ADMINISTER),
     "POST /extract/discover": (SERVICES, ADMINISTER),
     "POST /extract/keboola": (SERVICES, ADMINISTER),

@@ -246,7 +246,7 @@ class Extraction:
         return result, made
 
     def _verdict(self, table: SourceTable, made: NewTable, base: Extract, uploads: Uploads, folder: Path) -> Verdict:
-        if self.check is None:
+        if self.check is None or made.remote is not None:
             return Verdict()
         before = {column.name: column for file in base.files.get(table.name, ()) for column in columns_of(file)}
         meta, files = base.meta.get(table.name), publishing.rows_of(made, base, uploads)
@@ -447,6 +447,7 @@ def _kept_import(source: str, table: SourceTable, base: Extract, made: NewTable)
     meta, is_imported = base.meta.get(table.name), base.state(table.name).is_imported
     if (
         made.rows_read
+        or made.remote is not None
         or meta is None
         or not meta.rows
         or not (is_imported or (table.keeps_rows and not _has_rows(made)))
@@ -472,6 +473,8 @@ def _is_empty(table: SourceTable, made: NewTable, old: Sequence[FileRow]) -> boo
 
 def _note(table: SourceTable, base: Extract, extracted: Extracted, made: NewTable) -> str | None:
     """Return the note on a table that was read: rows that came too late, or no rows."""
+    if made.remote is not None:
+        return None
     old, known = base.own_files(table.name), base.notices.get(table.name)
     late = extracted.passed_over + made.rows_read - sum(file.rows for file in made.files)
     if late > 0 and not table.primary_key:

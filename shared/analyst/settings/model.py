@@ -186,6 +186,10 @@ class Settings(BaseModel):
     """Storage API token of the Keboola project."""
     keboola_project_id: Word | None = None
     """Id of the Keboola project. If it is set, a token of another project is rejected."""
+    bigquery_project: Word | None = None
+    """Id of the Google Cloud project with the tables of BigQuery sources."""
+    bigquery_location: Word | None = None
+    """Location in which BigQuery runs queries, such as `EU`. By default that of their data."""
     functions: str = ""
     """Modules that the host serves, separated by commas; all if empty. Environment only."""
     config_file: str | None = None
@@ -278,6 +282,8 @@ KEYS: Final = {
     "keboola.stack_url": "keboola_stack_url",
     "keboola.storage_token": "keboola_storage_token",
     "keboola.project_id": "keboola_project_id",
+    "bigquery.project": "bigquery_project",
+    "bigquery.location": "bigquery_location",
     "tables.public": "tables_public",
     "tables.profile_after_sync": "profile_after_sync",
     "metrics.dir": "metrics_dir",

@@ -95,7 +95,7 @@ class CloudTasks:
         with self._making:
             if self._settings.tasks_endpoint is None:
                 return CloudTasksClient()
-            import grpc  # type: ignore[import-untyped]
+            import grpc
             from google.cloud.tasks_v2.services.cloud_tasks.transports import CloudTasksGrpcTransport
 
             address = self._settings.tasks_endpoint.removeprefix("http://").rstrip("/")
