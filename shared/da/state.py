@@ -75,8 +75,7 @@ class Part:
         Raises:
             DaError: the file is damaged.
         """
-        if self._tables is None:
-            assert self.path is not None
+        if self._tables is None and self.path is not None:
             try:
                 lines = self.path.read_bytes().split(b"\n", 1)
                 self._tables = {key: Table.from_json(key, entry) for key, entry in json.loads(lines[1]).items()}
@@ -84,7 +83,7 @@ class Part:
                 # Without one of its parts, a state counts as none, and the next sync compares everything.
                 self.path.unlink(missing_ok=True)
                 raise DaError(f"'{self.path}' was damaged and has been removed; run da sync again") from None
-        return self._tables
+        return self._tables or {}
 
     def save(self, folder: Path, number: int) -> str:
         """Write the part, unless it is there already; return the name of its file."""
@@ -218,7 +217,13 @@ class State:
     @classmethod
     def _from_json(cls, document: Mapping[str, Any], tables: Tables) -> Self:
         # Older versions of da did not write these.
-        newer = {"database": None, "superseded": False, "superseded_in": None, "layout": 1, "sources": {}}
+        newer: dict[str, Any] = {
+            "database": None,
+            "superseded": False,
+            "superseded_in": None,
+            "layout": 1,
+            "sources": {},
+        }
         names = [name for name in cls.__slots__ if name != "tables"]
         values = {name: document.get(name, newer[name]) if name in newer else document[name] for name in names}
         for name in ("database", "superseded_in"):

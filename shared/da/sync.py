@@ -15,8 +15,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ from da.workspace import LAYOUT, Workspace, is_too_long
 
 if TYPE_CHECKING:
     from da.download import Outcome
-    from da.views import Published
+    from da.views import Draft, InPlace, Mirrored, Published
 
 _NAMED = 5
 """Tables that are listed by name."""
@@ -128,6 +128,71 @@ CHECKPOINT = 30.0
 """Seconds of downloading after which complete tables get their views, before the others are complete."""
 
 
+_MANY, _FEW_BYTES = 100, 16 << 20
+_BATCH = 200
+_LONGEST_LOCK = 1.0
+"""Seconds for which other programs can't open the database because of a download."""
+
+
+class _EarlyViews:
+    """The work on the database that is done in a thread while files are downloaded.
+
+    Of many tables, the views of those that are complete are created in a copy. For a few changes that will not take long to
+    arrive, the database is opened, which takes half a second if it has 20,000 views. Otherwise, DuckDB is loaded. An error
+    stays for the work that follows.
+    """
+
+    def __init__(self, path: Path, todo: Plan) -> None:
+        self._path, self._count, self._size_bytes = path, len(todo.chosen), todo.size_bytes
+        self._complete: SimpleQueue[list[Mirrored] | None] = SimpleQueue()
+        self._begun: InPlace | Draft | None = None
+        self._thread = Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def add(self, tables: "list[Mirrored]") -> None:
+        """Take tables whose files have all arrived."""
+        self._complete.put(tables)
+
+    def finished(self) -> "InPlace | Draft | None":
+        """Wait for the work to end; return what it was done to."""
+        self._complete.put(None)
+        self._thread.join()
+        return self._begun
+
+    def _work(self) -> None:
+        from da.views import MOST_IN_PLACE, Draft, InPlace
+
+        if self._count <= MOST_IN_PLACE:
+            if self._size_bytes <= _FEW_BYTES and (database := InPlace.of(self._path)):
+                if self._is_ending(within=_LONGEST_LOCK):
+                    self._begun = database
+                else:
+                    database.close()
+                return
+            if self._count < _MANY:
+                return
+        with suppress(DaError):
+            draft: Draft | None = None
+            batch: list[Mirrored] = []
+            tables: list[Mirrored] | None = []
+            while tables is not None:
+                tables = self._complete.get()
+                batch += tables or ()
+                if batch and (tables is None or len(batch) >= _BATCH):
+                    self._begun = draft = draft or Draft(self._path)
+                    draft.add(batch)
+                    batch = []
+
+    def _is_ending(self, within: float) -> bool:
+        """Return whether the download ends in time."""
+        ends = monotonic() + within
+        with suppress(Empty):
+            while self._complete.get(timeout=max(0.0, ends - monotonic())) is not None:
+                pass
+            return True
+        return False
+
+
 class Sync:
     """One run of `da sync`, in a workspace that is locked for it."""
 
@@ -146,6 +211,7 @@ class Sync:
         """Their tables in the mirror."""
         self._shown: set[Path] = set()
         """The files of the views that this run has published already."""
+        self._early: _EarlyViews | None = None
         self._report = Report(str(workspace.root))
 
     def run(self, request: Request) -> Report:
@@ -163,7 +229,11 @@ class Sync:
         if found is None:
             self._unchanged(request)
         else:
-            self._take_over(*found, request)
+            try:
+                self._take_over(*found, request)
+            finally:
+                if self._early and (begun := self._early.finished()):
+                    begun.close()
         self._report.seconds = monotonic() - began
         self._report.ended_at = datetime.now(UTC).isoformat(timespec="seconds")
         return self._report
@@ -296,13 +366,16 @@ class Sync:
     def _download(self, todo: Plan, progress: Progress, missing: Counter[str]) -> None:
         from da.download import Downloads, SignedUrls
 
-        Thread(target=import_module, args=("da.views",), daemon=True).start()  # DuckDB loads while the network is busy
+        self._early = _EarlyViews(self._workspace.duckdb, todo)
         downloads = Downloads(self._web, SignedUrls(self._server, todo.wanted), progress, self._backoff)
         published_at = monotonic()
         for outcome in downloads.run(todo.wanted):
             self._note(outcome, missing)
+            if outcome[1] is None and not missing[table_id := outcome[0].table_id]:
+                self._early.add(self._mirrored([todo.chosen[table_id]]))
             if monotonic() - published_at > CHECKPOINT:
                 self._checkpoint(todo, set(+missing))
+                self._early = _EarlyViews(self._workspace.duckdb, todo)
                 published_at = monotonic()
 
     def _note(self, outcome: "Outcome", missing: Counter[str]) -> None:
@@ -333,17 +406,30 @@ class Sync:
         return tables, broken
 
     def _publish_views(self, tables: Mapping[str, Table]) -> "Published":
-        from da.views import Mirrored, publish
+        from da.views import publish
 
-        path = self._workspace.path
-        mirrored = [Mirrored(each, tuple(path(each.id, file) for file in each.files)) for each in _mirrored(tables)]
         aside = self._workspace.aside_for_readers()
-        shown = [each for each in mirrored if self._workspace.holds(each.table)]
-        published = publish(self._workspace.duckdb, shown, aside, self._scope)
+        shown = [each for each in self._mirrored(tables.values()) if self._workspace.holds(each.table)]
+        begun = self._early.finished() if self._early else None
+        self._early = None
+        published = publish(self._workspace.duckdb, shown, aside, self._scope, self._other_views, begun=begun)
         if aside.exists():  # somebody reads the replaced database: remember which files it needs
             self._workspace.note_read(aside, self._workspace.files(self._before.tables) | self._shown)
         self._shown = self._referred(tables)
         return published
+
+    def _mirrored(self, tables: Iterable[Table]) -> "list[Mirrored]":
+        from da.views import Mirrored
+
+        path = self._workspace.path
+        return [
+            Mirrored(each, tuple(path(each.id, file) for file in each.files)) for each in tables if each.is_mirrored
+        ]
+
+    def _other_views(self) -> "list[Mirrored]":
+        """Return what the views of the sources read that this run is not about."""
+        others = self._others()
+        return self._mirrored(table for table in self._before.tables.values() if table.id in others)
 
     def _save(
         self, tables: Mapping[str, Table], etag: str | None, sources: Mapping[str, str], superseded: Collection[str]

@@ -1,8 +1,8 @@
 """The user's database: the server's tables as views, next to the user's own tables.
 
 Each table has a view with a short name in the schema `main`, and one named `table` in a schema named after its source,
-so that both `orders` and `shop.orders` work in SQL. Changes are made in a copy that then replaces the database, so that
-readers are not disturbed. `_da.tables` and `_da.qualified` record our views with their comments; a view that the user
+so that both `orders` and `shop.orders` work in SQL. A few changes are made in place; many, or while another program has the
+database open, in a copy that then replaces it, so that readers are not disturbed. `_da.tables` and `_da.qualified` record our views with their comments; a view that the user
 has replaced no longer has its comment.
 """
 
@@ -12,10 +12,11 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import duckdb
 
@@ -23,7 +24,7 @@ from da.errors import DaError, cause_of
 from da.manifest import Table, source_of
 from da.sql import quote, quote_path, quote_text
 from da.types import checked_type
-from da.workspace import is_read
+from da.workspace import is_read, stamp
 
 _OURS = """
 create schema if not exists _da;
@@ -63,6 +64,14 @@ select row->>0, row->>1, row->>2, row->>3, row->>4 from (select unnest(cast(? as
 """
 _RESERVED = frozenset({"main", "temp", "system", "information_schema", "pg_catalog", "_da"})
 """Names that mean something else in DuckDB; a source of such a name gets no schema."""
+
+MOST_IN_PLACE = 500
+"""Tables that are changed in place: while that lasts, up to half a second, no other program can open the database."""
+
+_MANY_VIEWS = 4000
+_LONGEST_LOG = 4 << 20
+_ATTEMPTS = 3
+_AT_ONCE = 500
 
 Name = tuple[str, str]
 """The schema and the name of a view."""
@@ -106,30 +115,170 @@ class _BatchError(Exception):
 
 
 def publish(
-    path: Path, tables: Sequence[Mirrored], aside: Path | None = None, changed: Collection[str] | None = None
+    path: Path,
+    tables: Sequence[Mirrored],
+    aside: Path | None = None,
+    changed: Collection[str] | None = None,
+    others: Callable[[], Sequence[Mirrored]] = tuple,
+    *,
+    begun: "InPlace | Draft | None" = None,
 ) -> Published:
     """Update the views of the database at `path` to match these tables; everything else in it is kept.
 
-    The replaced database is kept at `aside` if another process reads it. If nobody else has changed the database since the
-    last time, only the views of sources that have `changed` need to be compared.
+    If nobody else has changed the database since the last time, only the views of sources that have `changed` need to be
+    compared, and `tables` are theirs; `others` are asked for if the database turns out to be a new one. A few changes are
+    made in place; more, or if another program has the database open, in a copy that then replaces it. The replaced one is
+    kept at `aside` if another process reads it.
 
     Raises:
         DaError: another program has it open for writing, or it can't be written.
     """
-    published = Published()
-    link, path = path, Path(os.path.realpath(path))
-    # A new file, not changes in place: DuckDB admits no writer beside readers, and a crash in the middle would leave a
-    # database with half of the views. In the same folder, so that the rename is atomic.
-    fresh = path.with_name(f".{path.name}.new")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for stale in (fresh, Path(f"{fresh}.wal")):
-        stale.unlink(missing_ok=True)
-    _copy(path, fresh, published, link)
-    with _open(fresh) as connection:
-        is_new = not connection.execute("select 1 from duckdb_tables() where schema_name = '_da'").fetchall()
-        _give_views(connection, list(tables), published, path.stem.lower(), None if is_new else changed)
-    _replace(path, fresh, aside)
-    return published
+    if begun is None and len(tables) <= MOST_IN_PLACE:
+        begun = InPlace.of(path)
+    for _ in range(_ATTEMPTS):
+        with closing(begun or Draft(path)) as database:
+            if database.finish(tables, aside, changed, others):
+                return database.published
+        begun = None
+    raise DaError(f"can't update '{path}': another program keeps changing it; close it and run da sync again")
+
+
+class InPlace:
+    """The database itself, changed in one transaction.
+
+    A crash at any point leaves the state before or after it, because DuckDB writes a transaction to its log first.
+    """
+
+    def __init__(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+        self.published = Published()
+        self._path = path
+        self._connection = connection
+
+    @classmethod
+    def of(cls, link: Path) -> Self | None:
+        """Open the database; `None` if that is not possible, for a reason that making a copy will explain."""
+        path = Path(os.path.realpath(link))
+        try:
+            # DuckDB would make a database of an empty file, and a device may never end.
+            if not path.is_file() or _head(path)[8:12] != b"DUCK":
+                return None
+            _clean_up(path)
+            connection = _connected(path)
+        except (OSError, duckdb.Error):
+            return None
+        # A checkpoint writes the whole catalog: half a second for 20,000 views. The log takes changes of these in
+        # milliseconds. Whoever opens the database applies it, and a writer merges it into the file; but DuckDB finds it by
+        # the name by which the database is opened.
+        if _number_of_views(connection) > _MANY_VIEWS and _size(_log(path)) < _LONGEST_LOG and not link.is_symlink():
+            connection.execute("pragma disable_checkpoint_on_shutdown")
+        return cls(path, connection)
+
+    def finish(
+        self,
+        tables: Sequence[Mirrored],
+        _aside: Path | None,
+        changed: Collection[str] | None,
+        others: Callable[[], Sequence[Mirrored]],
+    ) -> bool:
+        """Make the views match these tables; return whether it is done. If not, a copy will show the reason."""
+        try:
+            _update(self._connection, self._path, self.published, tables, changed=changed, others=others)
+        except duckdb.Error:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Close the database."""
+        self._connection.close()
+
+
+class Draft:
+    """A copy of the database, in which views can be created while files are still being downloaded.
+
+    Raises:
+        DaError: another program has the database open for writing, or it can't be copied.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.published = Published()
+        self._path = Path(os.path.realpath(path))
+        # In the same folder, so that the rename is atomic.
+        self._fresh = _fresh(self._path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        _clean_up(self._path)
+        found = stamp(self._path)
+        _copy(self._path, self._fresh, self.published, path)
+        self._stamp = found if self._path.exists() else None
+        self._connection = _connected(self._fresh)
+        self._is_new = _is_new(self._connection)
+
+    def add(self, tables: Sequence[Mirrored]) -> None:
+        """Create the views of some more tables; those that can't be created are left to `finish`."""
+        connection = self._connection
+        connection.execute("begin")
+        try:
+            _write(connection, _names(tables, self._path.stem.lower()), [], None, at_once=True, only_add=True)
+        except (_BatchError, _ViewError):
+            connection.execute("rollback")
+        else:
+            connection.execute("commit")
+
+    def finish(
+        self,
+        tables: Sequence[Mirrored],
+        aside: Path | None,
+        changed: Collection[str] | None,
+        others: Callable[[], Sequence[Mirrored]],
+    ) -> bool:
+        """Make the views match these tables, and replace the database; return whether nobody has changed it meanwhile."""
+        if self._is_new and changed is not None:
+            tables, changed = [*tables, *others()], None
+        _update(self._connection, self._path, self.published, tables, changed=changed, others=others)
+        self.close()
+        if stamp(self._path) != self._stamp:
+            return False
+        _replace(self._path, self._fresh, aside)
+        return True
+
+    def close(self) -> None:
+        """Close the copy."""
+        self._connection.close()
+
+
+def _update(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    published: Published,
+    tables: Sequence[Mirrored],
+    *,
+    changed: Collection[str] | None,
+    others: Callable[[], Sequence[Mirrored]],
+) -> None:
+    if _is_new(connection) and changed is not None:
+        tables, changed = [*tables, *others()], None
+    _give_views(connection, list(tables), published, path.stem.lower(), changed)
+
+
+def _is_new(connection: duckdb.DuckDBPyConnection) -> bool:
+    return not connection.execute("select 1 from duckdb_tables() where schema_name = '_da'").fetchall()
+
+
+def _log(path: Path) -> Path:
+    return Path(f"{path}.wal")
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(84)
+
+
+def _number_of_views(connection: duckdb.DuckDBPyConnection) -> int:
+    ((number,),) = connection.execute("select count(*) from duckdb_views() where not internal").fetchall()
+    return int(number)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def is_sound(path: Path) -> bool:
@@ -155,14 +304,19 @@ def _copy(path: Path, fresh: Path, published: Published, link: Path) -> None:
         return
     if not path.is_file():
         raise DaError(f"'{path}' is not a regular file; move it away and run da sync again")
+    log = _log(path)
     try:
-        if Path(f"{path}.wal").exists():  # left by a program that died; merge it into the file
-            duckdb.connect(path).close()
         with duckdb.connect(path, read_only=True):  # no other program can write to it while this is open
             shutil.copy(path, fresh)
+            if log.exists():
+                shutil.copy(log, _log(fresh))
+        if _log(fresh).exists():  # merge it into the copy, which has to be one file when it replaces the database
+            with duckdb.connect(fresh) as connection:
+                connection.execute("checkpoint")
     except duckdb.Error as error:
         _explain(path, link, str(error))
-        fresh.unlink(missing_ok=True)
+        for half in (fresh, _log(fresh)):
+            half.unlink(missing_ok=True)
         published.notes.append(_moved_aside(path, str(error)))
         _copy(path, fresh, published, link)
 
@@ -195,9 +349,8 @@ def _moved_aside(path: Path, reason: str) -> str:
     names = (path.with_name(f"{path.stem}.{word}-{stamp}{n}{path.suffix}") for n in ("", *(f"-{i}" for i in range(99))))
     aside = next(name for name in names if not name.exists())
     path.replace(aside)
-    wal = Path(f"{path}.wal")
-    if wal.exists():
-        wal.replace(f"{aside}.wal")
+    if (log := _log(path)).exists():
+        log.replace(_log(aside))
     if newer:
         what = f"was written by {newer}, which is newer than the installed DuckDB {duckdb.__version__}"
         how = "open that file with the newer DuckDB"
@@ -215,8 +368,7 @@ def _newer_version(path: Path, reason: str) -> str | None:
     A database starts with a checksum of 8 bytes, `DUCK`, the version of the format (8 bytes, little endian) and, at
     byte 52, the version of the library.
     """
-    with path.open("rb") as file:
-        head = file.read(84)
+    head = _head(path)
     if head[8:12] != b"DUCK" or len(head) < 84:  # noqa: PLR2004
         return None
     library = head[52:84].rstrip(b"\0").decode("ascii", "replace")
@@ -235,14 +387,10 @@ def _newest_format() -> int:
         return int.from_bytes(sample.read_bytes()[12:20], "little")
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def _connected(path: Path) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(path)
-    try:
-        connection.execute("set TimeZone = 'UTC'; set parquet_metadata_cache = true")  # each file has two views
-        yield connection
-    finally:
-        connection.close()
+    connection.execute("set TimeZone = 'UTC'; set parquet_metadata_cache = true")  # each file has two views
+    return connection
 
 
 def _replace(path: Path, fresh: Path, aside: Path | None) -> None:
@@ -253,16 +401,40 @@ def _replace(path: Path, fresh: Path, aside: Path | None) -> None:
         aside.parent.mkdir(exist_ok=True)
         with suppress(OSError):  # a file system without hard links
             os.link(path, aside)
+    # A log belongs to its database, and would be applied to the new one, too. It goes first, under a name by which it can
+    # be put back if this process dies before the rename.
+    log, log_aside = _log(path), _log_aside(path)
+    if log.exists():
+        log.replace(log_aside)
     try:
         fresh.replace(path)
     except PermissionError:  # Windows does not replace what somebody has open
         raise DaError(f"can't replace '{path}': another program has it open; close it and run da sync again") from None
     finally:
+        log_aside.unlink(missing_ok=True)
         # Checked only after the rename: until then, a new reader could still open the old file.
         if aside and not is_read(aside):
             aside.unlink(missing_ok=True)
             with suppress(OSError):
                 aside.parent.rmdir()
+
+
+def _log_aside(path: Path) -> Path:
+    found = path.stat() if path.exists() else None
+    return path.with_name(f".{path.name}.{found.st_size}-{found.st_mtime_ns}.wal" if found else f".{path.name}.0.wal")
+
+
+def _fresh(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
+
+
+def _clean_up(path: Path) -> None:
+    """Remove what a sync that died left beside the database, and put the log back that it had taken away."""
+    log, log_aside = _log(path), _log_aside(path)
+    if log_aside.exists() and not log.exists():
+        log_aside.replace(log)
+    for stale in (_fresh(path), *path.parent.glob(f".{path.name}.*.wal")):
+        stale.unlink(missing_ok=True)
 
 
 def _give_views(
@@ -320,8 +492,11 @@ def _write(
     sources: Collection[str] | None,
     *,
     at_once: bool,
+    only_add: bool = False,
 ) -> None:
     """Create the wanted views of some sources (`None`: all), drop those of ours that are not wanted any more, record ours.
+
+    With `only_add`, nothing is dropped.
 
     All views are created `at_once`, because each call into DuckDB from Python takes longer than creating a view (with
     1,000 tables, half of the time of a sync). Only one at a time, an error says to which table it belongs.
@@ -337,10 +512,11 @@ def _write(
         for schema, view, comment, definition in recorded
         if there.get((schema, view)) == comment
     }
-    for schema, view in ours.keys() - wanted.keys():
+    for schema, view in () if only_add else ours.keys() - wanted.keys():
         connection.execute(f"drop view {quote(catalog)}.{quote(schema)}.{quote(view)}")
     schemas = _schemas(connection)
-    created = {name for (name,) in connection.execute("select name from _da.schemas").fetchall()} & schemas
+    known = {name for (name,) in connection.execute("select name from _da.schemas").fetchall()}
+    created = known & schemas
     for schema in {schema for schema, _ in all_wanted} - schemas:
         connection.execute(f"create schema {quote(catalog)}.{quote(schema)}")
         created.add(schema)
@@ -353,8 +529,13 @@ def _write(
         for name, definition in changed.items():
             _create(connection, wanted[name].table.id, definition)
     notes += _taken_notes(wanted, taken)
-    _remove_empty_schemas(connection, catalog, created, {schema for schema, _ in all_wanted})
-    _record(connection, wanted, definitions, limits)
+    if not only_add:
+        unwanted = created - {schema for schema, _ in all_wanted}
+        created -= set(_removed_schemas(connection, catalog, unwanted if sources is None else unwanted & set(sources)))
+    if created != known:
+        connection.execute("delete from _da.schemas")
+        connection.execute("insert into _da.schemas select unnest(?)", [sorted(created)])
+    _record(connection, wanted, definitions, limits, only_add=only_add)
 
 
 def _taken_notes(wanted: Mapping[Name, Mirrored], taken: set[Name]) -> Iterator[str]:
@@ -375,18 +556,14 @@ def _schemas(connection: duckdb.DuckDBPyConnection) -> set[str]:
     return {name for (name,) in found}
 
 
-def _remove_empty_schemas(
-    connection: duckdb.DuckDBPyConnection, catalog: str, created: set[str], wanted: set[str]
-) -> None:
-    """Drop the schemas that we created and that hold nothing any more, also nothing of the user's; record the others."""
-    for schema in created - wanted:
+def _removed_schemas(connection: duckdb.DuckDBPyConnection, catalog: str, unwanted: Collection[str]) -> Iterator[str]:
+    """Drop those of the schemas that hold nothing any more, also nothing of the user's."""
+    for schema in unwanted:
         # Asked beforehand, because a statement that fails would abort the transaction.
         found = connection.execute(_CONTENT, {"schema": schema}).fetchone()
         if found == (0,):
             connection.execute(f"drop schema {quote(catalog)}.{quote(schema)}")
-    connection.execute("delete from _da.schemas")
-    for schema in created & _schemas(connection):
-        connection.execute("insert into _da.schemas values (?)", [schema])
+            yield schema
 
 
 def _record(
@@ -394,8 +571,10 @@ def _record(
     wanted: Mapping[Name, Mirrored],
     definitions: Mapping[Name, str],
     limits: Mapping[str, object],
+    *,
+    only_add: bool,
 ) -> None:
-    """Record our views in place of the ones within the limits.
+    """Record our views in place of the ones within the limits, or with `only_add` in place of those of their tables.
 
     The rows are passed as one JSON text: for each null in a list of Python values, DuckDB looks for pandas on the disk.
     """
@@ -407,8 +586,13 @@ def _record(
             short.append((table.id, view, each.comment, table.rows, table.size_bytes, table.updated, definition))
         else:
             qualified.append((table.id, schema, view, each.comment, definition))
-    connection.execute(_FORGET_SHORT, limits)
-    connection.execute(_FORGET_QUALIFIED, limits)
+    if only_add:
+        ids = [sorted({each.table.id for each in wanted.values()})]
+        connection.execute("delete from _da.tables where id in (select unnest(?))", ids)
+        connection.execute("delete from _da.qualified where id in (select unnest(?))", ids)
+    else:
+        connection.execute(_FORGET_SHORT, limits)
+        connection.execute(_FORGET_QUALIFIED, limits)
     connection.execute(_RECORD_SHORT, [json.dumps(short)])
     connection.execute(_RECORD_QUALIFIED, [json.dumps(qualified)])
 
@@ -433,9 +617,10 @@ def _definitions(catalog: str, wanted: Mapping[Name, Mirrored]) -> dict[Name, st
 
 
 def _create_at_once(connection: duckdb.DuckDBPyConnection, definitions: Mapping[Name, str]) -> None:
+    statements = list(definitions.values())
     try:
-        if definitions:
-            connection.execute(";\n".join(definitions.values()))
+        for start in range(0, len(statements), _AT_ONCE):  # parsed statements take 40 kB each
+            connection.execute(";\n".join(statements[start : start + _AT_ONCE]))
     except (duckdb.Error, ValueError):
         raise _BatchError from None
 
@@ -471,6 +656,8 @@ def _definition(catalog: str, name: Name, each: Mirrored) -> str:
 
 
 def _select(each: Mirrored) -> str:
+    if len(each.paths) == 1:  # binding this takes two thirds of the time
+        return f"select * from system.main.read_parquet({quote_path(each.paths[0])})"
     if each.paths:
         paths = ", ".join(quote_path(path) for path in each.paths)
         return f"select * from system.main.read_parquet([{paths}], union_by_name = true)"

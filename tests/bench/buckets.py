@@ -62,7 +62,7 @@ def extract(store: Store, source: str, names: list[str], content: bytes | None =
         uploads = Uploads(store, source, lambda: "none")
         new = [_table(source, name, content) for name in names]
         for table in new if content else ():
-            store.put(table.files[0].path, content or b"", if_version=ANY)
+            store.put(str(table.files[0].path), content or b"", if_version=ANY)
         publishing.publish(store, source, new, [], run_id=source, uploads=uploads, now=lambda: NOW, folder=Path(folder))
     found = store.read(extract_key(source))
     assert found is not None

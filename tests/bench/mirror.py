@@ -1,7 +1,5 @@
 """The mirror of a laptop at 1,000 and 10,000 tables: the first sync, one changed source, and nothing changed."""
 
-import hashlib
-import statistics
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
