@@ -33,8 +33,9 @@ from da.web import Web
 from da.workspace import LAYOUT, Workspace, is_too_long
 
 if TYPE_CHECKING:
+    from da.database import Draft, InPlace
     from da.download import Outcome
-    from da.views import Draft, InPlace, Mirrored, Published
+    from da.views import Mirrored, Published
 
 _NAMED = 5
 """Tables that are listed by name."""
@@ -160,7 +161,7 @@ class _EarlyViews:
         return self._begun
 
     def _work(self) -> None:
-        from da.views import MOST_IN_PLACE, Draft, InPlace
+        from da.database import MOST_IN_PLACE, Draft, InPlace
 
         if self._count <= MOST_IN_PLACE:
             if self._size_bytes <= _FEW_BYTES and (database := InPlace.of(self._path)):
@@ -209,6 +210,8 @@ class Sync:
         """The sources that may differ from the mirror; `None` if all may. Everything below is limited to them."""
         self._known: Mapping[str, Table] = {}
         """Their tables in the mirror."""
+        self._others: Mapping[str, Entry] = {}
+        """The tables of the other sources."""
         self._shown: set[Path] = set()
         """The files of the views that this run has published already."""
         self._early: _EarlyViews | None = None
@@ -287,14 +290,14 @@ class Sync:
         stamp = self._workspace.database_stamp()
         if stamp is None or stamp == self._before.database:
             return stamp is not None
-        from da.views import is_sound
+        from da.database import is_sound
 
         return is_sound(self._workspace.duckdb)
 
     def _unchanged(self, request: Request) -> None:
         self._report.snapshot = self._before.snapshot
         self._report.readable = len(self._before.tables)
-        self._scope = None if request.only else frozenset()
+        self._others = self._beyond(None if request.only else frozenset())
         self._count(choose(self._before.tables, request.only) if request.only else {})
         if request.dry_run:
             return
@@ -315,10 +318,11 @@ class Sync:
         if request.only or workspace.database_stamp() != before.database:  # somebody else may have changed any view
             manifest = manifest.whole(before.tables)
         self._scope = scope = manifest.changed
+        self._others = self._beyond(scope)
         self._known = before.tables if scope is None else before.tables.of_sources(scope)
         todo = plan(manifest, self._known, workspace, request)
         self._report.snapshot = manifest.snapshot
-        self._report.readable = len(manifest.tables) + len(manifest.refused) + len(self._others())
+        self._report.readable = len(manifest.tables) + len(manifest.refused) + len(self._others)
         self._report.removed = list(todo.removed)
         self._report.failed = {} if request.only else dict(manifest.refused)
         unfinished: set[str] = set()
@@ -406,7 +410,7 @@ class Sync:
         return tables, broken
 
     def _publish_views(self, tables: Mapping[str, Table]) -> "Published":
-        from da.views import publish
+        from da.database import publish
 
         aside = self._workspace.aside_for_readers()
         shown = [each for each in self._mirrored(tables.values()) if self._workspace.holds(each.table)]
@@ -428,7 +432,7 @@ class Sync:
 
     def _other_views(self) -> "list[Mirrored]":
         """Return what the views of the sources read that this run is not about."""
-        others = self._others()
+        others = self._others
         return self._mirrored(table for table in self._before.tables.values() if table.id in others)
 
     def _save(
@@ -472,12 +476,11 @@ class Sync:
             source_of(each.id) for each in self._known.values() for file in each.files if path(each.id, file) in files
         }
 
-    def _others(self) -> dict[str, Entry]:
-        """Return the tables of the mirror that this run is not about."""
-        if self._scope is None:
+    def _beyond(self, scope: Collection[str] | None) -> dict[str, Entry]:
+        """Return the tables of the mirror that are not of these sources."""
+        if scope is None:
             return {}
-        index = self._before.tables.index()
-        return {table_id: entry for table_id, entry in index if source_of(table_id) not in self._scope}
+        return {table_id: each for table_id, each in self._before.tables.index() if source_of(table_id) not in scope}
 
     def _referred(self, tables: Mapping[str, Table]) -> set[Path]:
         return {self._workspace.path(each.id, file) for each in _mirrored(tables) for file in each.files}
@@ -518,7 +521,7 @@ class Sync:
             )
 
     def _count(self, tables: Mapping[str, Table]) -> None:
-        others = self._others()
+        others = self._others
         mirrored = len(list(_mirrored(tables))) + sum(entry.is_mirrored for entry in others.values())
         self._report.not_mirrored = len(tables) + len(others) - mirrored
         self._report.unchanged = mirrored - len(self._report.updated)

@@ -21,7 +21,7 @@ from typing import Self
 from da.atomic import write_atomically
 from da.config import Config
 from da.errors import DaError, cause_of
-from da.manifest import File, Table, source_of
+from da.manifest import File, Table
 from da.state import State, Tables
 
 LAYOUT = 2
@@ -95,12 +95,13 @@ class Workspace:
         return {Path(path) for path, _ in self._files(tables, sources)}
 
     def _files(self, tables: Tables, sources: Collection[str] | None = None) -> Iterator[tuple[str, int]]:
-        root = str(self.parquet)
+        root = f"{self.parquet}{os.sep}"
         for table_id, entry in tables.index():
-            if entry.files and (sources is None or source_of(table_id) in sources):
-                folder = os.path.join(root, *map(_as_folder, table_id.split(".")))  # noqa: PTH118 - as above
-                for name, size in entry.files:
-                    yield f"{folder}{os.sep}{name}.parquet", size
+            source, _, name = table_id.partition(".")
+            if entry.files and (sources is None or source in sources):
+                folder = f"{root}{_as_folder(source)}{os.sep}{_as_folder(name)}{os.sep}"
+                for file, size in entry.files:
+                    yield f"{folder}{file}.parquet", size
 
     def state(self) -> State:
         """Read the state of the last sync; an unreadable state counts as empty, and the next sync finds the files again."""
