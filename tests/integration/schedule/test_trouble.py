@@ -76,7 +76,7 @@ def test_a_source_that_can_not_be_read_is_tried_again_as_a_whole(shop: Schedule)
 
 
 def test_a_source_whose_function_is_not_there_leaves_a_record_of_that(shop: Schedule) -> None:
-    actor, crm = Actor(None, shop.clock.now), NewSource(name="crm", type="bigquery")  # as an import leaves one
+    actor, crm = Actor(None, shop.clock.now), NewSource(name="crm", type="salesforce")  # as an import leaves one
     shop.world.process.state.edit(lambda db: create_source(db, actor, crm, {}))
     assert shop.call(NOON + MINUTE)["crm"]["outcome"] == "started"
     told = [shop.call(NOON + minute * MINUTE)["crm"]["outcome"] for minute in range(2, 8)]
