@@ -33,7 +33,8 @@ from da.manifest import Table
 from da.query import as_array, opened, relations
 from da.receipts import of_mirror
 from da.sql import quote, quote_text
-from da.workspace import State, Workspace
+from da.state import State
+from da.workspace import Workspace
 
 if TYPE_CHECKING:
     import duckdb

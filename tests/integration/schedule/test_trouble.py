@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
+from duckdb import DuckDBPyConnection
 
 from analyst.errors import UnavailableError
 from analyst.runs import new_run_id
@@ -76,8 +77,13 @@ def test_a_source_that_can_not_be_read_is_tried_again_as_a_whole(shop: Schedule)
 
 
 def test_a_source_whose_function_is_not_there_leaves_a_record_of_that(shop: Schedule) -> None:
-    actor, crm = Actor(None, shop.clock.now), NewSource(name="crm", type="salesforce")  # as an import leaves one
-    shop.world.process.state.edit(lambda db: create_source(db, actor, crm, {}))
+    actor, crm = Actor(None, shop.clock.now), NewSource(name="crm", type="bigquery")
+
+    def of_a_newer_version(db: DuckDBPyConnection) -> None:
+        create_source(db, actor, crm, {})
+        db.execute("update sources set type = 'salesforce' where name = 'crm'")
+
+    shop.world.process.state.edit(of_a_newer_version)
     assert shop.call(NOON + MINUTE)["crm"]["outcome"] == "started"
     told = [shop.call(NOON + minute * MINUTE)["crm"]["outcome"] for minute in range(2, 8)]
     assert told == 5 * ["running"] + ["started"]  # its task is tried five times
